@@ -1,0 +1,17 @@
+"""Train one net, or with -m a sweep of them: python scripts/train.py --help."""
+
+import hydra
+from omegaconf import DictConfig
+
+from src.jobs.command_line import run
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(config: DictConfig) -> None:
+    from src.jobs.train import train  # here, so that --help does not wait for torch
+
+    train(config)
+
+
+if __name__ == "__main__":
+    run(main)

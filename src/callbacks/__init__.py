@@ -1,0 +1,1 @@
+"""Watching a run: each callback is self-contained and serves in anyone's own Lightning Trainer."""

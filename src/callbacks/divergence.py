@@ -1,0 +1,59 @@
+"""End a run at once when its training loss is no longer finite."""
+
+from collections import deque
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from src.runs.outcome import Diverged
+
+# How many steps a GPU may run ahead before its loss is looked at: reading the newest would stall it.
+# Fixed, so that all ranks look at the same step and stop together.
+GPU_LAG = 2
+
+
+class Divergence(pl.Callback):
+    """Raises `Diverged` after the first step whose loss is not finite on any rank; on a GPU two steps later."""
+
+    def __init__(self) -> None:
+        self._pending: deque[tuple[int, Tensor, Any]] = deque()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._pending.clear()
+        self._lag = 0 if pl_module.device.type == "cpu" else GPU_LAG
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if loss is None:
+            return
+        finite = loss.detach().isfinite()
+        if trainer.world_size > 1:
+            finite = finite.to(torch.uint8)
+            torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
+        arrived = None
+        if finite.is_cuda:
+            finite = finite.to("cpu", non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        self._pending.append((self._step, finite, arrived))
+        self._look(self._lag)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._look(0)
+
+    def _look(self, lag: int) -> None:
+        while len(self._pending) > lag:
+            step, finite, arrived = self._pending.popleft()
+            if arrived is not None:
+                arrived.synchronize()
+            if not finite:
+                raise Diverged(step)

@@ -1,0 +1,71 @@
+"""One progress bar for the whole of training."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+REFRESH_EVERY = 10  # batches: the bar costs nothing that training would notice
+
+
+class TrainingProgress(ProgressBar):
+    """Steps done of all steps, the epoch, and the newest metrics; Lightning's own bar starts anew each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[metrics]}"),
+            console=Console(stderr=True),
+        )
+        total = trainer.estimated_stepping_batches
+        self._task = self._progress.add_task(
+            "", total=total, completed=trainer.global_step, epoch=self._epoch(trainer), metrics=""
+        )
+        self._progress.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._progress and batch_idx % REFRESH_EVERY == 0:
+            self._progress.update(self._task, completed=trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._progress:
+            metrics = "  ".join(f"{name} {float(value):.4g}" for name, value in trainer.callback_metrics.items())
+            self._progress.update(
+                self._task, completed=trainer.global_step, epoch=self._epoch(trainer), metrics=metrics
+            )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def disable(self) -> None:
+        """Lightning turns bars off on other ranks; there is none to turn off."""
+
+    def enable(self) -> None:
+        """See `disable`."""
+
+    def _epoch(self, trainer: pl.Trainer) -> str:
+        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        return f"{trainer.current_epoch + 1}{of}"
+
+    def _stop(self) -> None:
+        if self._progress:
+            self._progress.stop()
+            self._progress = None

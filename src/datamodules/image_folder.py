@@ -1,0 +1,122 @@
+"""Any directory of images, one subdirectory per class."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from src.datamodules.samples import Samples
+from src.datamodules.split import stratified_cut
+from src.datamodules.tensor_datamodule import TensorDataModule
+from src.settings import fraction, positive_integer
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+MODES = {1: "L", 3: "RGB"}
+
+
+class ImageFolder(TensorDataModule):
+    """The images of `folder`, decoded once and stretched to image_size x image_size pixels.
+
+    Where folder/train and folder/test (or folder/val, if there is no test) exist, each with one
+    subdirectory per class, they are the training and the test set. Elsewhere the classes are the
+    subdirectories of `folder`, and a fixed part `test` of each is the test set. Classes are
+    numbered in the order of their names; directories below a class are not searched.
+    Raises ValueError, naming the folder, for a missing directory, one without classes or with a
+    class without images, and for an image that cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        image_size: int = 32,
+        *,
+        channels: int = 3,
+        test: float = 0.2,
+        batch_size: int = 64,
+        validation: float = 0.1,
+        scaling: str = "standardize",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, validation=validation, scaling=scaling, seed=seed)
+        if channels not in MODES:
+            raise ValueError(f"channels = {channels!r}: must be 1 (grey) or 3 (colour)")
+        self.folder = folder
+        self.test = fraction("test", test)
+        self.input_shape = (channels, *[positive_integer("image_size", image_size)] * 2)
+        self._train_directory, self._test_directory = self._directories()
+        self.class_names = self._classes(self._train_directory)
+        self.classes = len(self.class_names)
+
+    def load(self) -> tuple[Samples, Samples]:
+        """uint8 images (B, channels, height, width), in the order of classes and file names."""
+        train = self._decoded(self._train_directory)
+        if self._test_directory:
+            return train, self._decoded(self._test_directory)
+        kept, cut = stratified_cut(train.targets, self.test)
+        return train.take(kept), train.take(cut)
+
+    def _directories(self) -> tuple[Path, Path | None]:
+        root = Path(self.folder).expanduser()
+        if not root.is_dir():
+            raise ValueError(f"folder = {self.folder!r}: no directory {root.resolve()}")
+        official = [root / name for name in ("test", "val") if (root / name).is_dir()]
+        if official and (root / "train").is_dir():
+            return root / "train", official[0]
+        return root, None
+
+    def _classes(self, directory: Path) -> list[str]:
+        names = [path.name for path in directory.iterdir() if path.is_dir()]
+        names = sorted(name for name in names if not name.startswith("."))
+        if not names:
+            raise ValueError(f"folder = {self.folder!r}: no subdirectories, one per class, in {directory}")
+        return names
+
+    def _decoded(self, directory: Path) -> Samples:
+        paths, targets = zip(*self._listing(directory), strict=True)
+        channels, image_size, _ = self.input_shape
+        try:
+            images = decode(paths, image_size, channels=channels)
+        except ValueError as error:
+            raise ValueError(f"folder = {self.folder!r}: {error}") from error
+        return Samples(images, torch.tensor(targets))
+
+    def _listing(self, directory: Path) -> list[tuple[Path, int]]:
+        """Every image file of the directory's classes, with the number of its class."""
+        found: list[tuple[Path, int]] = []
+        for name in self._classes(directory):
+            if name not in self.class_names:
+                known = f"no class of {self._train_directory}"
+                raise ValueError(f"folder = {self.folder!r}: {directory / name} is {known}")
+            files = (path for path in (directory / name).iterdir() if _is_image(path))
+            numbered = [(path, self.class_names.index(name)) for path in sorted(files)]
+            if not numbered:
+                raise ValueError(f"folder = {self.folder!r}: no images in {directory / name}")
+            found += numbered
+        return found
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+@lru_cache(maxsize=2)  # a training and a test set, for the next job in the same process
+def decode(paths: tuple[Path, ...], image_size: int, *, channels: int) -> Tensor:
+    """The images, uint8 (B, channels, height, width): a shared tensor, not to be written to.
+
+    Raises ValueError naming the first file that cannot be decoded.
+    """
+    images = np.empty((len(paths), image_size, image_size, channels), dtype=np.uint8)
+    for image, path in zip(images, paths, strict=True):
+        try:
+            with Image.open(path) as source:
+                if source.mode.startswith(("I", "F")):  # Pillow would clip them, without a word
+                    raise ValueError("more than 8 bits per channel")
+                resized = source.convert(MODES[channels]).resize((image_size, image_size))
+        except Exception as error:  # Pillow's plugins raise whatever they meet in a broken file
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path} cannot be read as an image ({reason})") from error
+        image[:] = np.asarray(resized).reshape(image.shape)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,19 @@
+"""MNIST."""
+
+import torchvision
+
+from src.datamodules.torchvision_set import TorchvisionSet
+
+
+class Mnist(TorchvisionSet):
+    """60,000 grey images of handwritten digits, 28 x 28, and 10,000 of the official test set."""
+
+    input_shape = (1, 28, 28)
+    dataset = torchvision.datasets.MNIST
+    folder = "MNIST/raw"
+    files = (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )

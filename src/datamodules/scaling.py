@@ -1,0 +1,35 @@
+"""From pixels to a network's inputs."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+SCALINGS = ("standardize", "unit")
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """uint8 pixels as float32 in [0, 1]; floating-point inputs keep their values."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+
+
+def channel_statistics(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over samples and pixels, (C,) each; inputs (B, C, ...)."""
+    # one channel at a time: a float64 copy of all of CIFAR-10 would take 1.2 GB
+    channels = [torch.var_mean(channel.double(), correction=0) for channel in inputs.unbind(1)]
+    variances, means = (torch.stack(values) for values in zip(*channels, strict=True))
+    return means.float(), variances.sqrt().float()
+
+
+def scaler(scaling: str, train_pixels: Tensor) -> Callable[[Tensor], Tensor]:
+    """The map from pixels to inputs, with the statistics of the training pixels (B, C, ...).
+
+    `standardize` gives each channel mean 0 and variance 1 on the training part; `unit` leaves
+    pixels in [0, 1].
+    """
+    if scaling == "unit":
+        return unit
+    shape = (-1,) + (1,) * (train_pixels.ndim - 2)
+    mean, deviation = (value.reshape(shape) for value in channel_statistics(unit(train_pixels)))
+    deviation[deviation == 0] = 1  # a constant channel becomes 0, not NaN
+    return lambda pixels: (unit(pixels) - mean).div_(deviation)

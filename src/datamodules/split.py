@@ -1,0 +1,40 @@
+"""Cutting a set in two: the same cut in every run, whatever the run's seed.
+
+A sweep over seeds then differs by initialization and batch order only, never by the data.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_SEED = 2018
+
+
+def cut_size(size: int, fraction: float) -> int:
+    """ceil(fraction * size): a fraction above 0 cuts at least one sample."""
+    return math.ceil(fraction * size - 1e-9)  # 0.07 * 100 is 7.000000000000001
+
+
+def random_cut(size: int, fraction: float) -> tuple[Tensor, Tensor]:
+    """Indices (kept, cut) of a uniformly random cut; both ascending."""
+    order = np.random.default_rng(_SEED).permutation(size)
+    return _kept_and_cut(size, order[: cut_size(size, fraction)])
+
+
+def stratified_cut(targets: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
+    """Indices (kept, cut), random within a class; each class gives its share to within one."""
+    size = len(targets)
+    shuffled = np.random.default_rng(_SEED).permutation(size)
+    by_class = shuffled[np.argsort(targets.numpy()[shuffled], kind="stable")]
+    count = cut_size(size, fraction)
+    evenly_spaced = (2 * np.arange(count) + 1) * size // (2 * max(count, 1))
+    return _kept_and_cut(size, by_class[evenly_spaced])
+
+
+def _kept_and_cut(size: int, cut: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    is_cut = torch.zeros(size, dtype=torch.bool)
+    is_cut[torch.from_numpy(cut)] = True
+    return torch.nonzero(~is_cut).flatten(), torch.nonzero(is_cut).flatten()

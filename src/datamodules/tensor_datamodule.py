@@ -1,0 +1,130 @@
+"""The base of every datamodule: sets that live in memory as tensors."""
+
+from abc import abstractmethod
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
+from src.datamodules.batch_order import BatchOrder
+from src.datamodules.loader import EvaluationLoader, TrainingLoader
+from src.datamodules.samples import Samples
+from src.datamodules.scaling import SCALINGS, scaler
+from src.datamodules.split import random_cut
+from src.settings import fraction, one_of, positive_integer, whole_number
+
+EVALUATION_BATCH = 1000
+
+
+class TensorDataModule(pl.LightningDataModule):
+    """A training, a validation and a test set as float32 tensors on the training device.
+
+    A subclass states `input_shape` and `classes`, known before any data are, and `load`s.
+
+    - batch_size is the global batch, of which each rank has a share (`BatchOrder`).
+    - validation, a fraction, is cut from the training set at random, the same cut for every seed;
+      0 means no validation. The test set is never trained on and never cut from the training set
+      where it has an official one.
+    - scaling: `standardize` by the channel means and deviations of what remains for training, or
+      `unit`, pixels in [0, 1].
+    - seed fixes the order of the batches, and nothing else.
+
+    Raises ValueError, naming the setting, for a value no run could use.
+    """
+
+    input_shape: tuple[int, ...]
+    classes: int
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 64,
+        validation: float = 0.1,
+        scaling: str = "standardize",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size = positive_integer("batch_size", batch_size)
+        self.validation = fraction("validation", validation)
+        self.scaling = one_of("scaling", scaling, SCALINGS)
+        self.seed = whole_number("seed", seed)
+        self._parts: dict[str, Samples] = {}
+
+    @abstractmethod
+    def load(self) -> tuple[Samples, Samples]:
+        """The training and the test set: uint8 pixels or scaled floats, (B, *input_shape)."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load, cut and scale, once in the life of this object."""
+        if self.trainer:
+            self._adapt(self.trainer)
+        if not self._parts:
+            self._load()
+
+    def _adapt(self, trainer: pl.Trainer) -> None:
+        """Settle with the trainer what its loops could not find out from a loader."""
+        if not self.validation:
+            trainer.limit_val_batches = 0  # Lightning warns about loaders of length 0
+        if overfit := getattr(trainer, "overfit_batches", 0):
+            # Lightning would announce that it turns the shuffling off, and could not
+            raise ValueError(
+                f"overfit_batches = {overfit}: the batches are drawn anew in each epoch; "
+                "to overfit, train on a set of few samples"
+            )
+
+    def _load(self) -> None:
+        source, test = self.load()
+        kept, cut = random_cut(source.size, self.validation)
+        if not len(kept):
+            raise ValueError(f"validation = {self.validation}: leaves none of {source.size} samples to train on")
+        scale = scaler(self.scaling, source.inputs[kept])
+        parts = {"training": source.take(kept), "validation": source.take(cut), "test": test}
+        self._parts = {name: Samples(scale(part.inputs), part.targets) for name, part in parts.items()}
+        self._order()  # a batch size that does not fit is an error now, not after the sanity check
+
+    def samples(self, part: str) -> Samples:
+        """The `training`, `validation` or `test` set as a network sees it, on its device."""
+        self.setup()
+        self._parts[part] = self._parts[part].to(self._device)
+        return self._parts[part]
+
+    def train_dataloader(self) -> TrainingLoader:
+        """This rank's training batches; warns where a last batch is too short for the ranks."""
+        samples, order = self.samples("training"), self._order()
+        if order.dropped:
+            rank_zero_warn(
+                f"batch_size = {self.batch_size}: the last batch of each epoch is dropped, "
+                f"{order.dropped} of {order.size} samples, fewer than the {order.ranks} ranks",
+                stacklevel=5,  # the caller's line; Lightning prints what it calls in one line
+            )
+        return TrainingLoader(samples, order)
+
+    def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+        """This rank's block of the validation set; no loader where validation = 0."""
+        return self._evaluation_loader("validation")
+
+    def test_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+        """This rank's block of the test set."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, part: str) -> EvaluationLoader | list[EvaluationLoader]:
+        samples, (ranks, rank) = self.samples(part), self._ranks
+        if not samples.size:
+            return []
+        if samples.size < ranks:
+            raise ValueError(f"ranks = {ranks}: more than the {samples.size} {part} samples")
+        return EvaluationLoader(samples, max(self.batch_size, EVALUATION_BATCH), ranks=ranks, rank=rank)
+
+    def _order(self) -> BatchOrder:
+        ranks, rank = self._ranks
+        size = self._parts["training"].size
+        return BatchOrder(size, self.batch_size, seed=self.seed, ranks=ranks, rank=rank)
+
+    @property
+    def _ranks(self) -> tuple[int, int]:
+        """(ranks, rank); (1, 0) where no trainer is attached."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")

@@ -1,0 +1,1 @@
+"""What is drawn: arrays and tables in, a matplotlib Figure out."""

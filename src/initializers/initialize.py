@@ -1,0 +1,73 @@
+"""Draw a whole net's weights: one initializer for its layers, perhaps another for its readout."""
+
+import inspect
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Generator, Tensor, nn
+
+from src.initializers.initializer import Fans, Initializer
+
+FillTensor: TypeAlias = Initializer | Callable[..., object]
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@torch.no_grad()
+def initialize_(
+    net: nn.Module,
+    initializer: FillTensor,
+    *,
+    readout_initializer: FillTensor | None = None,
+    generator: Generator,
+) -> None:
+    """Fill every dense and convolutional layer of `net` in place, in the order of `named_modules`.
+
+    Biases are zero unless the initializer states a bias law; other modules (normalization,
+    embeddings) keep what their constructor gave them. The readout is `net.readout`, or the last
+    layer where the net has no such attribute.
+    Raises ValueError if the initializer leaves a weight that is not finite.
+    """
+    readout = readout_of(net)
+    for name, layer in layers_of(net).items():
+        chosen = readout_initializer if layer is readout and readout_initializer else initializer
+        _fill_(layer, chosen, generator)
+        if not layer.weight.isfinite().all():
+            setting = "initializer" if chosen is initializer else "readout_initializer"
+            raise ValueError(f"{setting} = {_name(chosen)}: left non-finite weights in layer {name}")
+
+
+def layers_of(net: nn.Module) -> dict[str, nn.Module]:
+    """The dense and convolutional layers of a net by name."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, LAYERS)}
+
+
+def readout_of(net: nn.Module) -> nn.Module | None:
+    """The layer that reads the classes out: `net.readout`, or else the last one; None without layers."""
+    last = next(reversed(layers_of(net).values()), None)
+    return getattr(net, "readout", last)
+
+
+def _fill_(layer: nn.Module, initializer: FillTensor, generator: Generator) -> None:
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor)
+    if _accepts_generator(initializer):
+        initializer(weight, generator=generator)
+    else:  # it draws from the global stream: make that a function of the generator, and put it back
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            initializer(weight)
+    if isinstance(bias, Tensor):
+        if isinstance(initializer, Initializer):
+            initializer.fill_bias_(bias, Fans.of(weight), generator)
+        else:
+            bias.zero_()
+
+
+def _accepts_generator(initializer: FillTensor) -> bool:
+    parameters = inspect.signature(initializer).parameters.values()
+    return any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _name(initializer: FillTensor) -> str:
+    return getattr(initializer, "__name__", repr(initializer))

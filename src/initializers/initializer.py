@@ -1,0 +1,67 @@
+"""What an initializer is: something that fills a weight tensor in place and can state its law."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+
+class Fans(NamedTuple):
+    """How many inputs feed one unit of a layer, and how many units one input feeds.
+
+    For a dense layer these are the two sides of its matrix; a convolution counts every position
+    of its kernel: fan_in = channels_in · kernel, fan_out = channels_out · kernel.
+    """
+
+    fan_in: int
+    fan_out: int
+    kernel: int = 1
+
+    @classmethod
+    def of(cls, weight: Tensor) -> "Fans":
+        """The fans of a weight of shape (units out, units in, *kernel)."""
+        kernel = weight[0, 0].numel()
+        return cls(weight.shape[1] * kernel, weight.shape[0] * kernel, kernel)
+
+
+class Initializer(ABC):
+    """A symmetric weight law. Subclasses state its variance and kurtosis and draw from it.
+
+    A callable that fills a tensor serves as an initializer too (`torch.nn.init.kaiming_normal_`,
+    say); only a law that states its moments can be compared with theory.
+    """
+
+    @abstractmethod
+    def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
+        """Fill `weight`, of shape (units out, units in, *kernel), in place."""
+
+    @abstractmethod
+    def variance(self, fans: Fans) -> float:
+        """Var W of one weight."""
+
+    @abstractmethod
+    def kurtosis(self, fans: Fans) -> float:
+        """E[W⁴] / E[W²]² of one weight: normal 3, uniform 9/5."""
+
+    def bias_variance(self, fans: Fans) -> float:
+        """Variance of a bias; 0 means that biases are zero."""
+        return 0.0
+
+    def fill_bias_(self, bias: Tensor, fans: Fans, generator: Generator | None = None) -> None:
+        """Fill the biases of a layer with these fans, in place; zero unless a law says otherwise."""
+        bias.zero_()
+
+    def kappa(self, fans: Fans) -> float:
+        """fan_in · Var W: 2 is critical for a ReLU layer (arXiv:1803.01719, theorem 5)."""
+        return fans.fan_in * self.variance(fans)
+
+    def kappas(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
+        """One kappa per layer, shape (layers,): it belongs to a layer, not to a net."""
+        return np.array([self.kappa(fans) for fans in layers], dtype=np.float64)
+
+    def bias_variances(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
+        """One bias variance per layer, shape (layers,)."""
+        return np.array([self.bias_variance(fans) for fans in layers], dtype=np.float64)

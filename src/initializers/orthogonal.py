@@ -1,0 +1,37 @@
+"""Orthogonal weights: neither independent nor a fan-in law."""
+
+import math
+
+from torch import Generator, Tensor, nn
+
+from src.initializers.initializer import Fans, Initializer
+from src.settings import positive_number
+
+
+class Orthogonal(Initializer):
+    """gain times a Haar-random semi-orthogonal matrix of shape (units out, fan_in).
+
+    With n = max(units out, fan_in), an entry squared is gain² · Beta(1/2, (n − 1)/2), hence
+    Var W = gain²/n and kurtosis 3n/(n + 2); kappa = gain² · min(1, fan_in / units out).
+    Source: Saxe et al. arXiv:1312.6120; moments of the uniform law on the sphere.
+    """
+
+    def __init__(self, gain: float = math.sqrt(2)) -> None:
+        self.gain = positive_number("gain", gain)
+
+    def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
+        nn.init.orthogonal_(weight, self.gain, generator=generator)
+
+    def variance(self, fans: Fans) -> float:
+        return self.gain**2 / _longer_side(fans)
+
+    def kurtosis(self, fans: Fans) -> float:
+        n = _longer_side(fans)
+        return 3 * n / (n + 2)
+
+    def __repr__(self) -> str:
+        return f"Orthogonal(gain={self.gain:.4g})"
+
+
+def _longer_side(fans: Fans) -> int:
+    return max(fans.fan_out // fans.kernel, fans.fan_in)

@@ -1,0 +1,81 @@
+"""The general law: a variance set by scale and fan, and the shape of its distribution."""
+
+import math
+from typing import NamedTuple
+
+from torch import Generator, Tensor, nn
+
+from src.initializers.initializer import Fans, Initializer
+from src.settings import one_of, positive_number
+
+
+class _Shape(NamedTuple):
+    """A distribution of nominal variance 1: what its variance really is, and its kurtosis."""
+
+    variance: float
+    kurtosis: float
+
+
+def _truncated_normal(cut: float) -> _Shape:
+    """A standard normal restricted to [-cut, cut], not rescaled.
+
+    With phi the density and Z = erf(cut / √2) the mass kept, integration by parts gives
+    E[z²] = 1 − 2 cut phi(cut) / Z and E[z⁴] = 3 E[z²] − 2 cut³ phi(cut) / Z.
+    """
+    edge = 2 * cut * math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi) / math.erf(cut / math.sqrt(2))
+    second = 1 - edge
+    fourth = 3 * second - cut**2 * edge
+    return _Shape(variance=second, kurtosis=fourth / second**2)
+
+
+CUT = 2.0  # standard deviations, as in the paper's truncated normal
+SHAPES = {
+    "normal": _Shape(variance=1.0, kurtosis=3.0),
+    "uniform": _Shape(variance=1.0, kurtosis=9 / 5),
+    "truncated_normal": _truncated_normal(CUT),  # variance 0.7737, kurtosis 2.366
+}
+FAN_MODES = ("fan_in", "fan_out", "fan_average")
+
+
+class VarianceScaling(Initializer):
+    """Independent symmetric weights of nominal variance scale / fan.
+
+    scale: 2 is He's, 1 LeCun's and Glorot's. fan_mode: `fan_in`, `fan_out` or `fan_average`, the
+    mean of both. distribution: `normal`, `uniform`, or `truncated_normal`, cut at two nominal
+    standard deviations and *not* rescaled, so that its true variance is 0.7737 of the nominal
+    one. (Keras and JAX rescale; the paper's failing initialization does not.)
+    Source: arXiv:1803.01719, section 3; He et al. arXiv:1502.01852; Glorot & Bengio 2010.
+    """
+
+    def __init__(self, scale: float, fan_mode: str = "fan_in", distribution: str = "normal") -> None:
+        self.scale = positive_number("scale", scale)
+        self.fan_mode = one_of("fan_mode", fan_mode, FAN_MODES)
+        self.distribution = one_of("distribution", distribution, SHAPES)
+
+    def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
+        deviation = math.sqrt(self._nominal_variance(Fans.of(weight)))
+        if self.distribution == "normal":
+            weight.normal_(0.0, deviation, generator=generator)
+        elif self.distribution == "uniform":
+            bound = math.sqrt(3) * deviation
+            weight.uniform_(-bound, bound, generator=generator)
+        else:
+            cut = CUT * deviation
+            nn.init.trunc_normal_(weight, 0.0, deviation, -cut, cut, generator=generator)
+
+    def variance(self, fans: Fans) -> float:
+        return SHAPES[self.distribution].variance * self._nominal_variance(fans)
+
+    def kurtosis(self, fans: Fans) -> float:
+        return SHAPES[self.distribution].kurtosis
+
+    def __repr__(self) -> str:
+        return f"VarianceScaling(scale={self.scale:g}, {self.fan_mode}, {self.distribution})"
+
+    def _nominal_variance(self, fans: Fans) -> float:
+        fan = {
+            "fan_in": fans.fan_in,
+            "fan_out": fans.fan_out,
+            "fan_average": (fans.fan_in + fans.fan_out) / 2,
+        }[self.fan_mode]
+        return self.scale / fan

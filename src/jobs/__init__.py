@@ -1,0 +1,1 @@
+"""What each script runs, importable: from a plain config to a finished run."""

@@ -1,0 +1,28 @@
+"""How fast the mean length grows with depth: failure mode 1 as one number."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def growth_rate(mean_lengths: ArrayLike) -> NDArray[np.float64]:
+    """Least-squares slope of log mean length against layer over layers 0 … d; shape (…,) from (…, d + 1).
+
+    In nats per layer: log(kappa / 2) is expected of a ReLU net, 0 of one that keeps its lengths.
+    −inf where a layer is dead (length 0), NaN where a length is not finite, or without a layer to compare.
+    """
+    lengths = np.asarray(mean_lengths, dtype=np.float64)
+    if lengths.shape[-1] < 2:
+        return np.full(lengths.shape[:-1], np.nan)
+    layers = np.arange(lengths.shape[-1]) - (lengths.shape[-1] - 1) / 2
+    finite = np.isfinite(lengths).all(-1)
+    alive = (lengths > 0).all(-1)
+    logs = np.log(np.where(lengths > 0, lengths, 1.0))
+    with np.errstate(invalid="ignore"):
+        slope = (logs * layers).sum(-1) / (layers**2).sum()
+    return np.where(finite, np.where(alive, slope, -np.inf), np.nan)
+
+
+def first_nonfinite_layer(mean_lengths: ArrayLike) -> NDArray[np.int64]:
+    """The first layer whose length is inf or NaN, −1 where all are finite; shape (…,) from (…, d + 1)."""
+    broken = ~np.isfinite(np.asarray(mean_lengths, dtype=np.float64))
+    return np.where(broken.any(-1), broken.argmax(-1), -1)

@@ -1,0 +1,98 @@
+"""What one forward pass says of its lengths, and how such readings are pooled.
+
+Three variances must not be confused: over the samples of a batch (here `variance`), over the layers
+of one net (here `layer_variance`, failure mode 2), and over nets (src/ensembles).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+class Statistics(NamedTuple):
+    """Moments of the lengths of layers 0 … d over a set of samples; leading axes `…` are free.
+
+    count, mean: (…, d + 1). squares: (…, d + 1), Σ (M − mean)² over the samples.
+    layer_variance, relative_layer_variance: (…,), means over the samples.
+    """
+
+    count: Array
+    mean: Array
+    squares: Array
+    layer_variance: Array
+    relative_layer_variance: Array
+
+    @property
+    def variance(self) -> Array:
+        """Over samples, ddof 1; NaN for one sample."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.count > 1, self.squares / (self.count - 1), np.nan)
+
+
+def reading(lengths: list[Tensor]) -> Tensor:
+    """One forward pass packed into a vector of 3 (d + 1) + 2 numbers, on its device; see `unpack`.
+
+    lengths: for each layer 0 … d, (samples,) in float64. Packing lets many passes leave the device
+    together. Where layers see different numbers of samples, across-layer variance has no meaning: NaN.
+    """
+    counts = [layer.shape[0] for layer in lengths]
+    count = lengths[0].new_tensor(counts)
+    if len(set(counts)) > 1:
+        squares, mean = zip(*(_squares_and_mean(layer) for layer in lengths), strict=True)
+        undefined = count.new_full((2,), math.nan)
+        return torch.cat([count, torch.stack(mean), torch.stack(squares), undefined])
+    stacked = torch.stack(lengths)
+    squares, mean = _squares_and_mean(stacked)
+    return torch.cat([count, mean, squares, _across_layers(stacked[1:])])
+
+
+def unpack(readings: Array) -> Statistics:
+    """Statistics from packed readings of shape (…, 3 (d + 1) + 2)."""
+    count, mean, squares = np.split(readings[..., :-2], 3, axis=-1)
+    return Statistics(count, mean, squares, readings[..., -2], readings[..., -1])
+
+
+def pool(statistics: Statistics) -> Statistics:
+    """The statistics of the union of the sample sets along the first axis, which goes.
+
+    Mean of means weighted by counts; squares gain count · (mean − pooled mean)² of each set.
+    Source: Chan, Golub & LeVeque 1983.
+    """
+    count, mean, squares, *across = statistics
+    total = count.sum(0)
+    pooled = (count * mean).sum(0) / total
+    with np.errstate(invalid="ignore"):  # inf − inf where a net has exploded
+        between = count * (mean - pooled) ** 2
+    samples = count[..., 0]
+    weighted = [(samples * value).sum(0) / samples.sum(0) for value in across]
+    return Statistics(total, pooled, (squares + between).sum(0), *weighted)
+
+
+def layer_variance(lengths: Tensor) -> Tensor:
+    """(1/d) Σ_j M_j² − ((1/d) Σ_j M_j)² over the first axis, the layers 1 … d, of (d, …): failure mode 2.
+
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the empirical variance.
+    """
+    return lengths.var(0, correction=0)
+
+
+def _across_layers(lengths: Tensor) -> Tensor:
+    """Mean over samples of the layer variance, raw and relative to the squared layer mean.
+
+    A sample that is dead in every layer has a relative variance of 0, lest it hide all the others.
+    """
+    raw = layer_variance(lengths)
+    mean = lengths.mean(0)
+    relative = torch.where(mean > 0, raw / mean.square(), 0.0) if len(lengths) else raw
+    return torch.stack([raw.mean(), relative.mean()])
+
+
+def _squares_and_mean(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    variance, mean = torch.var_mean(lengths, dim=-1, correction=0)
+    return variance * lengths.shape[-1], mean

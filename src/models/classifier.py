@@ -1,0 +1,118 @@
+"""The LightningModule that trains any net of this project, or of a user's, to classify."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+
+class Classifier(pl.LightningModule):
+    """Cross-entropy, an optimizer, perhaps a schedule, and accuracy.
+
+    net: (samples, …) → (samples, classes). optimizer: takes parameters, gives an optimizer.
+    schedule: takes the optimizer, gives a torch learning-rate scheduler, stepped every optimizer step.
+    A batch is (inputs, targets) or (inputs, targets, weight); the weight makes the mean over ranks of
+    their losses the mean over the global batch where their shares differ in size.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        *,
+        classes: int,
+        schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.seed = seed
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self.metrics = nn.ModuleDict(
+            {
+                f"{stage}_{name}": metric
+                for stage in ("val", "test")
+                for name, metric in (
+                    ("loss", MeanMetric()),
+                    ("accuracy", MulticlassAccuracy(classes, average="micro")),
+                )
+            }
+        )
+        self._losses: list[Tensor] = []  # of this epoch's batches, weighted
+        self._samples: list[float] = []  # the global batch's, over the number of ranks
+        self._random_state: Tensor | None = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        inputs, targets, *rest = batch
+        weight = rest[0] if rest else 1.0
+        loss = cross_entropy(self.net(inputs), targets)
+        if weight != 1:
+            loss = loss * weight
+        self._losses.append(loss.detach())
+        self._samples.append(len(targets) / weight)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("test", batch)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer(self.parameters())
+        if self._schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state)
+
+    def on_train_epoch_start(self) -> None:
+        # Makes what draws from the global stream (dropout) a function of (seed, epoch, rank), as the batch order is.
+        path = (self.seed, self.current_epoch, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0]))
+
+    def on_train_epoch_end(self) -> None:
+        samples = torch.tensor(self._samples, dtype=torch.float64)
+        losses = torch.stack(self._losses).double().cpu()
+        mean = ((losses * samples).sum() / samples.sum()).float().to(self.device)
+        loss = self.trainer.strategy.reduce(mean, reduce_op="mean")
+        self._losses, self._samples = [], []
+        self.log("train/loss", loss, logger=False)
+        # Lightning logs after the checkpoint is written: a kill between the two would lose the row.
+        for logger in self.loggers:
+            logger.log_metrics({"epoch": self.current_epoch, "train/loss": float(loss)}, step=self.global_step - 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # For a run resumed in mid-epoch. Every rank enters: the gathering is collective.
+        state = torch.get_rng_state().to(self.device)
+        checkpoint["random_states"] = self.all_gather(state).reshape(-1, state.numel()).cpu()
+        checkpoint["epoch_losses"] = [float(loss) for loss in self._losses]
+        checkpoint["epoch_samples"] = list(self._samples)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint["random_states"]
+        if len(states) == self.trainer.world_size:
+            self._random_state = states[self.global_rank]
+        self._losses = list(torch.tensor(checkpoint["epoch_losses"], device=self.device).unbind())
+        self._samples = list(checkpoint["epoch_samples"])
+
+    def _evaluate(self, stage: str, batch: Any) -> None:
+        inputs, targets, *_ = batch
+        logits = self.net(inputs)
+        loss, accuracy = self.metrics[f"{stage}_loss"], self.metrics[f"{stage}_accuracy"]
+        loss.update(cross_entropy(logits, targets), weight=len(targets))
+        accuracy.update(logits, targets)
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        self.log(f"{stage}/accuracy", accuracy, on_step=False, on_epoch=True, batch_size=len(targets))

@@ -1,0 +1,85 @@
+"""A fully connected net: hidden layers of given widths and a linear readout."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from src.initializers.initializer import Fans, Initializer
+from src.models.activation import MOMENTS, activation_named
+from src.settings import fraction, positive_integer
+from src.theory.mean_length import log_mean_length
+
+
+class FullyConnected(nn.Module):
+    """act_j = φ(W_j act_{j−1} + b_j) for j = 1 … d, then logits = W act_d + b.
+
+    Built from `depth` equal hidden layers of `width`, or from the list `widths`, which wins where
+    both are given. Inputs of any shape (samples, …) are flattened; logits are (samples, classes).
+    Dropout follows each activation; lengths are measured before it.
+    Raises ValueError for a depth, width or list of widths that is not positive.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        classes: int,
+        *,
+        depth: int | None = None,
+        width: int | None = None,
+        widths: Sequence[int] | None = None,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.widths = _checked_widths(depth, width, widths)
+        self.activation = activation
+        self.dropout = fraction("dropout", dropout)
+        sizes = [input_size, *self.widths]
+        self.hidden = nn.ModuleList(
+            dense_layer(fan_in, fan_out, activation, self.dropout)
+            for fan_in, fan_out in zip(sizes, sizes[1:], strict=False)
+        )
+        self.readout = nn.Linear(sizes[-1], classes)
+        self.measured_layers = [f"hidden.{j}.activation" for j in range(len(self.widths))]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        activation = inputs.flatten(1)
+        for layer in self.hidden:
+            activation = layer(activation)
+        return self.readout(activation)
+
+    def predicted_log_lengths(
+        self, initializer: Initializer, log_input_length: float = 0.0
+    ) -> NDArray[np.float64] | None:
+        """log E[M_j] at initialization, shape (depth,); None where the activation is not homogeneous."""
+        if self.activation not in MOMENTS:
+            return None
+        fans = [Fans.of(layer.linear.weight) for layer in self.hidden]
+        kappas = initializer.kappas(fans)
+        kappas[1:] /= 1 - self.dropout  # dropout scales up what it keeps: E[x²] / (1 − p)
+        return log_mean_length(
+            kappas,
+            initializer.bias_variances(fans),
+            log_input_length=log_input_length,
+            activation=MOMENTS[self.activation],
+        )
+
+
+def dense_layer(fan_in: int, fan_out: int, activation: str, dropout: float) -> nn.Sequential:
+    """Linear, activation, and dropout where there is any, under these names."""
+    layer = nn.Sequential()
+    layer.add_module("linear", nn.Linear(fan_in, fan_out))
+    layer.add_module("activation", activation_named(activation))
+    if dropout > 0:
+        layer.add_module("dropout", nn.Dropout(dropout))
+    return layer
+
+
+def _checked_widths(depth: int | None, width: int | None, widths: Sequence[int] | None) -> list[int]:
+    if widths is None:
+        return [positive_integer("width", width)] * positive_integer("depth", depth)
+    if not isinstance(widths, Sequence) or isinstance(widths, str) or len(widths) == 0:
+        raise ValueError(f"widths = {widths!r}: must be a list with at least one width")
+    return [positive_integer("widths", width) for width in widths]

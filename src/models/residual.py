@@ -1,0 +1,104 @@
+"""A residual net: modules that add a scaled fully connected net to what they are given."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from src.initializers.initializer import Fans, Initializer
+from src.models.activation import MOMENTS
+from src.models.fully_connected import dense_layer
+from src.models.residual_scales import residual_scales
+from src.settings import fraction, one_of, positive_integer
+from src.theory.mean_length import LINEAR, log_mean_length_residual
+
+
+class ResidualModule(nn.Module):
+    """act + eta · N(act), N a fully connected net through `widths` and back to the size of act."""
+
+    def __init__(
+        self, size: int, widths: Sequence[int], *, eta: float, activation: str, ending: str, dropout: float
+    ) -> None:
+        super().__init__()
+        self.eta = eta
+        sizes = [size, *widths, size]
+        activations = [activation] * len(widths) + [activation if ending == "relu" else "linear"]
+        self.layers = nn.Sequential(
+            *(
+                dense_layer(fan_in, fan_out, phi, dropout)
+                for fan_in, fan_out, phi in zip(sizes, sizes[1:], activations, strict=False)
+            )
+        )
+
+    def forward(self, activation: Tensor) -> Tensor:
+        return activation + self.eta * self.layers(activation)
+
+
+class Residual(nn.Module):
+    """act_l = act_{l−1} + eta_l N_l(act_{l−1}) for l = 1 … L, then logits = W act_L + b.
+
+    act_0 is the input, embedded by a linear layer only where its size is not `width`. Each N_l is
+    a fully connected net width → module_widths → width; it ends in the net's activation
+    (`ending=relu`) or in a linear layer (`ending=linear`). `scales` and its parameters `eta`,
+    `base`, `exponent`: see `residual_scales`. What is measured is each module's output, after the addition.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
+    Raises ValueError for counts, widths or scales that are not positive, or a list of the wrong length.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        classes: int,
+        *,
+        modules: int,
+        width: int,
+        module_widths: Sequence[int] = (),
+        scales: str | Sequence[float] = "geometric",
+        eta: float = 1.0,
+        base: float = 0.9,
+        exponent: float = 1.0,
+        ending: str = "relu",
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        positive_integer("width", width)
+        widths = [positive_integer("module_widths", width) for width in module_widths]
+        self.scales = residual_scales(scales, modules, eta=eta, base=base, exponent=exponent)
+        self.activation = activation
+        self.ending = one_of("ending", ending, ("relu", "linear"))
+        self.dropout = fraction("dropout", dropout)
+        self.embedding = nn.Identity() if input_size == width else nn.Linear(input_size, width)
+        self.residual_modules = nn.ModuleList(
+            ResidualModule(width, widths, eta=eta_l, activation=activation, ending=ending, dropout=dropout)
+            for eta_l in self.scales
+        )
+        self.readout = nn.Linear(width, classes)
+        self.measured_input = "embedding"
+        self.measured_layers = [f"residual_modules.{layer}" for layer in range(len(self.scales))]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        activation = self.embedding(inputs.flatten(1))
+        for module in self.residual_modules:
+            activation = module(activation)
+        return self.readout(activation)
+
+    def predicted_log_lengths(
+        self, initializer: Initializer, log_input_length: float = 0.0
+    ) -> NDArray[np.float64] | None:
+        """log E[M_l] at initialization, shape (modules,), in the wide limit unless modules end in a linear layer.
+
+        None where the activation is not homogeneous, or with dropout, which the recursion leaves out.
+        """
+        if self.activation not in MOMENTS or self.dropout > 0:
+            return None
+        fans = [Fans.of(layer.linear.weight) for layer in self.residual_modules[0].layers]
+        return log_mean_length_residual(
+            self.scales,
+            initializer.kappas(fans),
+            initializer.bias_variances(fans),
+            log_input_length=log_input_length,
+            activation=MOMENTS[self.activation],
+            ending=MOMENTS[self.activation] if self.ending == "relu" else LINEAR,
+        )

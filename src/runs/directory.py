@@ -1,0 +1,135 @@
+"""The directory of one run: what lies where, who may write there, and the summary written last."""
+
+import fcntl
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src.runs.config_hash import config_hash
+from src.runs.metrics_file import NAME as METRICS
+from src.runs.metrics_file import truncate_metrics
+from src.runs.table import Table
+
+TABLES = ("lengths", "steps")
+
+
+class RunDirectory:
+    """A run's files under `path`.
+
+    config.yaml (the resolved config), metrics.csv, lengths/ and steps/ (Parquet), checkpoints/last.ckpt,
+    figures/lengths.png, and summary.json, whose presence says that the run has ended.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / METRICS
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def figure(self) -> Path:
+        return self.path / "figures" / "lengths.png"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.path / "summary.json"
+
+    def table(self, name: str) -> Table:
+        """The table `lengths` or `steps`."""
+        return Table(self.path / name)
+
+    def config(self) -> dict[str, Any]:
+        """The resolved config that the run was started with. Raises ValueError where there is none."""
+        if not self.config_file.is_file():
+            raise ValueError(f"run directory = {self.path}: holds no run (no {self.config_file.name})")
+        return yaml.safe_load(self.config_file.read_text())
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the run said when it ended; None while it has not."""
+        return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
+
+    def begin(self, config: Mapping[str, Any], *, resume_from: Path | None = None, step: int = 0) -> None:
+        """Take the directory for a run of this config, and lay out what it starts from.
+
+        A new run begins empty. One that resumes from the checkpoint `resume_from`, taken at `step`, keeps
+        (or, from another run's directory, copies) the rows before that step.
+        Raises ValueError if another process writes here, or if a run of another config lies here.
+        """
+        self._lock()
+        if self.config_file.exists() and config_hash(self.config()) != config_hash(config):
+            raise ValueError(
+                f"hydra.run.dir = {self.path}: already holds a run of another config "
+                f"({config_hash(self.config())}, this one is {config_hash(config)}); choose another directory"
+            )
+        origin = resume_from.resolve().parent.parent if resume_from else None
+        if origin != self.path.resolve():
+            self._clear()
+            if origin:
+                self._inherit(origin)
+        self.summary_file.unlink(missing_ok=True)
+        self.truncate(step)
+        _replace(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
+
+    def truncate(self, step: int) -> None:
+        """Drop all rows of `step` and later ones."""
+        for name in TABLES:
+            if (self.path / name).exists():
+                self.table(name).truncate(step)
+        truncate_metrics(self.metrics_file, step)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """The last thing a run writes. Numbers that are not finite become null: JSON has none."""
+        _replace(self.summary_file, json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n")
+
+    def _clear(self) -> None:
+        for name in (*TABLES, "checkpoints", "figures"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        self.metrics_file.unlink(missing_ok=True)
+
+    def _inherit(self, origin: Path) -> None:
+        for name in TABLES:
+            if (origin / name).is_dir():
+                shutil.copytree(origin / name, self.path / name)
+        if (origin / METRICS).is_file():
+            shutil.copy(origin / METRICS, self.metrics_file)
+
+    def _lock(self) -> None:
+        # Held until the process ends or the job lets go of it, also by a kill; never by a file left over.
+        self._locked = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"hydra.run.dir = {self.path}: another process is writing a run here") from error
+
+    def release(self) -> None:
+        """Let another process take the directory."""
+        self._locked.close()
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

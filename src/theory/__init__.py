@@ -1,0 +1,1 @@
+"""What is predicted: no torch here, and every function cites its source."""

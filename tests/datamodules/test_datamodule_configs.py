@@ -1,0 +1,31 @@
+"""Each config is one datamodule: its keys are the constructor's arguments, its defaults too."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "datamodule").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_keys_are_the_arguments_and_values_the_defaults(path):
+    config = OmegaConf.load(path)
+    arguments = inspect.signature(get_class(config._target_).__init__).parameters
+    assert config.keys() - {"_target_"} == arguments.keys() - {"self"}
+    elsewhere = {"seed", "data_dir", "folder"}  # from the root config and the environment
+    for name in config.keys() - {"_target_"} - elsewhere:
+        assert config[name] == arguments[name].default
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shape_and_classes_are_known_before_anything_is_loaded(path, tmp_path, monkeypatch):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    root = OmegaConf.create({"seed": 3, "datamodule": OmegaConf.load(path)})
+    datamodule = instantiate(root.datamodule)
+    assert datamodule.seed == 3
+    assert datamodule.classes >= 1 and all(size >= 1 for size in datamodule.input_shape)
+    assert len(datamodule.input_shape) in (1, 3)

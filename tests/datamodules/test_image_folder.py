@@ -1,0 +1,137 @@
+"""Directories of images: what is a class, what is a test set, and what is a mistake."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.datamodules.image_folder import ImageFolder
+
+
+def draw(path: Path, shade: int, *, size: int = 6, mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (size, size + 2), shade if mode == "L" else (shade, 0, 0)).save(path)
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    """Two classes; every image has a shade of its own."""
+    for number in range(10):
+        draw(tmp_path / "cat" / f"{number}.png", number)
+        draw(tmp_path / "dog" / f"{number}.PNG", 100 + number, mode="L")
+    (tmp_path / "cat" / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    """Folders train/, val/ and test/ of two classes."""
+    for part, first in ("train", 0), ("val", 50), ("test", 100):
+        for number in range(4):
+            draw(tmp_path / part / "cat" / f"{number}.png", first + number)
+            draw(tmp_path / part / "dog" / f"{number}.png", 200 - first - number)
+    return tmp_path
+
+
+def image_folder(folder: Path, image_size: int = 4, **settings: object) -> ImageFolder:
+    return ImageFolder(
+        str(folder),
+        image_size,
+        **({"batch_size": 2, "scaling": "unit", "validation": 0} | settings),
+    )
+
+
+def shades(datamodule: ImageFolder, part: str) -> list[int]:
+    return sorted((datamodule.samples(part).inputs[:, 0, 0, 0] * 255).round().int().tolist())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shape_and_classes_are_known_from_the_listing(flat, channels, monkeypatch):
+    monkeypatch.setattr(Image, "open", None)  # nothing is decoded yet
+    datamodule = image_folder(flat, channels=channels)
+    assert datamodule.input_shape == (channels, 4, 4)
+    assert (datamodule.classes, datamodule.class_names) == (2, ["cat", "dog"])
+
+
+def test_without_official_folders_a_part_of_each_class_is_the_test_set(flat):
+    datamodule = image_folder(flat)
+    assert torch.bincount(datamodule.samples("test").targets).tolist() == [2, 2]
+    together = shades(datamodule, "training") + shades(datamodule, "test")
+    assert sorted(together) == [*range(10), *range(100, 110)]
+    inputs, targets = datamodule.samples("training")
+    assert torch.equal(targets == 1, inputs[:, 1, 0, 0] > 0)  # the dogs are grey, the cats red
+
+
+@pytest.mark.parametrize("test_name, first", [("test", 100), ("val", 50)])
+def test_official_folders_are_kept_apart(official, test_name, first):
+    if test_name == "val":
+        (official / "test").rename(official / ".test")
+    datamodule = image_folder(official, test=0.5)
+    expected = [*range(first, first + 4), *range(197 - first, 201 - first)]
+    assert shades(datamodule, "test") == sorted(expected)
+    assert shades(datamodule, "training") == [0, 1, 2, 3, 197, 198, 199, 200]
+
+
+def test_a_grey_image_has_the_luminance_of_the_colours(flat):
+    grey = image_folder(flat, channels=1).samples("test").inputs
+    colour = image_folder(flat, channels=3).samples("test").inputs
+    weights = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)  # ITU-R 601-2, as in Pillow
+    assert ((colour * weights).sum(1, keepdim=True) - grey).abs().max() < 1 / 255
+
+
+def test_the_decoded_images_are_shared_and_never_changed(flat):
+    first = image_folder(flat, scaling="standardize").samples("test").inputs.clone()
+    second = image_folder(flat, scaling="standardize").samples("test").inputs
+    assert torch.equal(first, second)
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def deepen(path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(path)
+
+
+@pytest.mark.parametrize("fault", [damage, deepen, lambda path: path.write_bytes(b"")])
+def test_an_image_that_cannot_be_read_is_named(flat, fault):
+    fault(flat / "cat" / "3.png")
+    message = one_line(image_folder(flat).setup)
+    assert message.startswith(f"folder = '{flat}': {flat}/cat/3.png cannot be read as an image")
+
+
+@pytest.mark.parametrize(
+    "names, settings, message",
+    [
+        ([], {}, "folder = {0!r}: no subdirectories, one per class, in"),
+        (["cat/"], {}, "folder = {0!r}: no images in"),
+        (["cat/a.png", "dog/"], {}, "folder = {0!r}: no images in"),
+        (["train/cat/a.png", "test/"], {}, "folder = {0!r}: no subdirectories, one per class, in"),
+        (["train/a/a.png", "test/b/b.png"], {}, "folder = {0!r}: {0}/test/b is no class of"),
+        (["cat/a.png"], {"channels": 2}, "channels = 2: must be 1 (grey) or 3 (colour)"),
+        (["cat/a.png"], {"image_size": 0}, "image_size = 0: must be"),
+        (["cat/a.png"], {"test": 1.5}, "test = 1.5: must be"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tmp_path, names, settings, message):
+    for name in names:
+        if name.endswith("/"):
+            (tmp_path / name).mkdir(parents=True)
+        else:
+            draw(tmp_path / name, 0)
+    found = one_line(lambda: image_folder(tmp_path, **settings).setup())
+    assert found.startswith(message.format(str(tmp_path)))
+
+
+def test_a_missing_directory_is_named(tmp_path):
+    message = one_line(lambda: image_folder(tmp_path / "nowhere"))
+    assert message == f"folder = '{tmp_path}/nowhere': no directory {tmp_path}/nowhere"
+
+
+def one_line(call) -> str:
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

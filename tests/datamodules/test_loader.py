@@ -1,0 +1,105 @@
+"""Loaders: batches in the stated order, positions that can be saved, evaluation in step."""
+
+import json
+
+import pytest
+import torch
+
+from src.datamodules.batch_order import BatchOrder
+from src.datamodules.loader import EvaluationLoader, TrainingLoader
+from src.datamodules.samples import Samples
+
+
+def numbered(size: int) -> Samples:
+    numbers = torch.arange(size)
+    return Samples(numbers.float().unsqueeze(1), numbers)
+
+
+def loader(*, epoch: int = 0, **changed: int) -> TrainingLoader:
+    order = {"size": 23, "batch_size": 4, "seed": 1} | changed
+    made = TrainingLoader(numbered(order["size"]), BatchOrder(**order))
+    made.sampler.set_epoch(epoch)
+    return made
+
+
+def targets(batches) -> list[list[int]]:
+    return [batch.targets.tolist() for batch in batches]
+
+
+def test_batches_follow_the_order_with_inputs_beside_their_targets():
+    batches = list(loader(epoch=2))
+    order = loader().order
+    assert targets(batches) == [order.share(2, step).tolist() for step in range(len(order))]
+    assert all((batch.inputs.squeeze(1) == batch.targets).all() for batch in batches)
+
+
+def test_every_iteration_of_an_epoch_is_the_same_even_after_one_broken_off():
+    training = loader()
+    whole = targets(training)
+    next(iter(training))
+    assert targets(training) == whole
+
+
+def test_the_epoch_may_be_told_after_iter():
+    training = loader()
+    iterator = iter(training)
+    training.sampler.set_epoch(3)
+    assert targets(iterator) == targets(loader(epoch=3))
+
+
+def test_a_loaded_position_continues_with_the_next_batch_and_only_once():
+    first, second = loader(epoch=2), loader()
+    iterator = iter(first)
+    for _ in range(3):
+        next(iterator)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))  # plain values only
+    second.sampler.set_epoch(2)
+    assert second.state_dict() == first.state_dict()
+    assert targets(second) == targets(iterator)
+    assert targets(second) == targets(loader(epoch=2))
+
+
+def test_a_position_at_the_end_of_an_epoch_gives_the_next_from_its_beginning():
+    first, second = loader(), loader()
+    list(first)
+    second.load_state_dict(first.state_dict())
+    for training in first, second:
+        training.sampler.set_epoch(1)
+        assert training.state_dict()["batches"] == 0
+        assert targets(training) == targets(loader(epoch=1))
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"batch_size": 5}, "^batch_size = 5: the checkpoint stopped in mid-epoch with 4$"),
+        ({"seed": 2}, "^seed = 2: the checkpoint stopped in mid-epoch with 1$"),
+        ({"size": 24}, "^samples = 24: the checkpoint stopped in mid-epoch with 23$"),
+    ],
+)
+def test_other_batches_cannot_be_continued_but_a_new_epoch_can_begin(changed, message):
+    first = loader()
+    next(iter(first))
+    second = loader(**changed)
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match=message):
+        next(iter(second))
+    second.load_state_dict(first.state_dict())
+    second.sampler.set_epoch(1)
+    assert targets(second) == targets(loader(epoch=1, **changed))
+
+
+@pytest.mark.parametrize("size", [5, 16, 17, 100])
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 1000])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_evaluation_sees_every_sample_once_in_equally_many_chunks(size, batch_size, ranks):
+    loaders = [EvaluationLoader(numbered(size), batch_size, ranks=ranks, rank=rank) for rank in range(ranks)]
+    chunks = [targets(each) for each in loaders]
+    assert {len(each) for each in chunks} == {len(loaders[0])}
+    seen = [target for each in chunks for chunk in each for target in chunk]
+    assert seen == list(range(size))
+    sizes = [len(chunk) for each in chunks for chunk in each]
+    assert min(sizes) >= 1
+    assert max(sizes) <= max(1, batch_size // ranks) + 1
+    for each in chunks:
+        assert max(map(len, each)) - min(map(len, each)) <= 1

@@ -1,0 +1,185 @@
+"""What every datamodule promises, held to account on the digits."""
+
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.demos.boring_classes import BoringModel
+
+from src.datamodules.digits import Digits
+from src.datamodules.loader import EvaluationLoader
+from src.datamodules.random_inputs import RandomInputs
+from src.datamodules.samples import Samples
+from src.datamodules.tensor_datamodule import TensorDataModule
+
+# Lightning 2.6.6 asks torch 2.15 in a way that torch will drop
+pytestmark = pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")
+
+PARTS = ["training", "validation", "test"]
+
+
+class Coloured(TensorDataModule):
+    """Eight-bit pixels whose two channels have statistics of their own."""
+
+    input_shape = (3, 4, 4)
+    classes = 2
+
+    def load(self) -> tuple[Samples, Samples]:
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(256, (300, *self.input_shape), generator=generator)
+        pixels[:, 1] //= 4
+        pixels[:, 2] = 7  # a channel without variance
+        targets = torch.arange(300) % 2
+        samples = Samples(pixels.to(torch.uint8), targets)
+        return samples.take(torch.arange(200)), samples.take(torch.arange(200, 300))
+
+
+def attach(datamodule: TensorDataModule, *, ranks: int, rank: int, device: str = "cpu") -> None:
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    datamodule.trainer = SimpleNamespace(world_size=ranks, global_rank=rank, strategy=strategy)
+
+
+def rows(samples: Samples) -> set[bytes]:
+    return {row.numpy().tobytes() for row in samples.inputs}
+
+
+def test_the_default_digits_are_1293_144_and_360_labelled_images():
+    digits = Digits()
+    assert [digits.samples(part).size for part in PARTS] == [1293, 144, 360]
+    for part in PARTS:
+        inputs, targets = digits.samples(part)
+        assert inputs.shape[1:] == digits.input_shape and inputs.dtype == torch.float32
+        assert targets.unique().tolist() == list(range(digits.classes))
+
+
+def test_no_image_is_in_two_parts():
+    parts = [rows(Digits(scaling="unit").samples(part)) for part in PARTS]
+    assert len(set.union(*parts)) == sum(map(len, parts))
+
+
+def test_the_training_loader_sees_training_samples_only():
+    digits = Digits(batch_size=60)
+    inputs = torch.cat([batch.inputs for batch in digits.train_dataloader()])
+    assert rows(Samples(inputs, inputs)) == rows(digits.samples("training"))
+
+
+@pytest.mark.parametrize("validation", [0, 0.3])
+def test_the_parts_do_not_depend_on_the_seed(validation):
+    first, second = (Digits(validation=validation, seed=seed) for seed in (0, 1))
+    for part in PARTS:
+        assert torch.equal(first.samples(part).inputs, second.samples(part).inputs)
+    batches = (next(iter(each.train_dataloader())).targets for each in (first, second))
+    assert not torch.equal(*batches)
+
+
+@pytest.mark.parametrize("validation", [0, 0.5])
+def test_standardize_uses_the_statistics_of_the_training_part_alone(validation):
+    unit, standard = (Coloured(validation=validation, scaling=s) for s in ("unit", "standardize"))
+    axes = (0, 2, 3)
+    varying = standard.samples("training").inputs[:, :2]
+    assert varying.mean(axes).abs().max() < 1e-5
+    assert (varying.std(axes, correction=0) - 1).abs().max() < 1e-5
+    train = unit.samples("training").inputs
+    mean, std = train.mean(axes, keepdim=True), train.std(axes, keepdim=True, correction=0)
+    for part in PARTS if validation else ["training", "test"]:
+        expected = ((unit.samples(part).inputs - mean) / std)[:, :2]
+        torch.testing.assert_close(standard.samples(part).inputs[:, :2], expected)
+        assert standard.samples(part).inputs[:, 2].abs().max() < 1e-5
+    assert standard.samples("test").inputs[:, :2].mean(axes).abs().max() > 1e-4  # not its own mean
+
+
+def test_unit_leaves_pixels_in_the_unit_interval():
+    for datamodule in Digits(scaling="unit"), Coloured(scaling="unit"):
+        inputs = datamodule.samples("training").inputs
+        assert inputs.min() == 0 and 0.98 < inputs.max() <= 1
+
+
+def test_setup_loads_once_and_the_tensors_move_to_the_device_of_the_trainer(monkeypatch):
+    digits = Digits()
+    digits.setup("fit")
+    monkeypatch.setattr(Digits, "load", None)
+    attach(digits, ranks=1, rank=0, device="meta")  # a device that every machine has
+    digits.setup("test")
+    training, test = digits.train_dataloader(), digits.test_dataloader()
+    assert next(iter(training)).inputs.is_meta and next(iter(test)).inputs.is_meta
+    assert training.samples.inputs is digits.samples("training").inputs  # no second copy
+
+
+def test_a_last_batch_with_fewer_samples_than_ranks_is_dropped_and_that_is_said():
+    digits = Digits(batch_size=323)  # 1,293 samples: four batches and one sample
+    attach(digits, ranks=2, rank=0)
+    message = "^batch_size = 323: the last batch of each epoch is dropped, 1 of 1293 samples, fewer than the 2 ranks$"
+    with pytest.warns(UserWarning, match=message):
+        assert len(digits.train_dataloader()) == 4
+    attach(digits, ranks=1, rank=0)
+    assert len(digits.train_dataloader()) == 5
+
+
+def test_ranks_share_the_evaluation_sets():
+    digits = Digits()
+    blocks = []
+    for rank in range(3):
+        attach(digits, ranks=3, rank=rank)
+        blocks.append(torch.cat([batch.targets for batch in digits.test_dataloader()]))
+    assert torch.equal(torch.cat(blocks), digits.samples("test").targets)
+
+
+def test_without_validation_a_trainer_fits_and_says_nothing():
+    model = BoringModel()
+    model.training_step = lambda batch: model.layer(batch.inputs).mean()
+    datamodule = RandomInputs(32, validation=0, samples=128)
+    assert datamodule.val_dataloader() == []
+    fast_fit(model, datamodule)
+
+
+def fast_fit(model: pl.LightningModule, datamodule: TensorDataModule, **settings: int) -> None:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+    trainer.fit(model, datamodule=datamodule)
+
+
+def more_ranks_than_test_samples() -> EvaluationLoader | list[EvaluationLoader]:
+    datamodule = RandomInputs(test_samples=2)
+    attach(datamodule, ranks=3, rank=0)
+    return datamodule.test_dataloader()
+
+
+def more_ranks_than_a_batch() -> None:
+    digits = Digits(batch_size=2)
+    attach(digits, ranks=3, rank=0)
+    digits.setup()
+
+
+@pytest.mark.parametrize(
+    "mistake, message",
+    [
+        (lambda: Digits(batch_size=0), "batch_size = 0: must be"),
+        (lambda: Digits(batch_size=64.0), "batch_size = 64.0: must be"),
+        (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: larger than the 1293 train"),
+        (more_ranks_than_a_batch, "batch_size = 2: smaller than the number of ranks, 3"),
+        (more_ranks_than_test_samples, "ranks = 3: more than the 2 test samples"),
+        (lambda: Digits(validation=1), "validation = 1: must be"),
+        (lambda: Digits(validation=-0.1), "validation = -0.1: must be"),
+        (lambda: Digits(validation=0.99999).setup(), "validation = 0.99999: leaves none of 1437"),
+        (lambda: Digits(scaling="whiten"), "scaling = 'whiten': must be one of standardize, unit"),
+        (lambda: Digits(seed=-1), "seed = -1: must be"),
+        (
+            lambda: fast_fit(BoringModel(), Digits(), overfit_batches=1),
+            "overfit_batches = 1: the batches are drawn anew",
+        ),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(mistake, message):
+    with pytest.raises(ValueError) as caught:
+        mistake()
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,241 @@
+"""torchvision's sets: read where they are, downloaded once where they are not, and never half."""
+
+import functools
+import gzip
+import hashlib
+import os
+import pickle
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from src.datamodules.cifar10 import Cifar10
+from src.datamodules.fashion_mnist import FashionMnist
+from src.datamodules.mnist import Mnist
+
+SIZES = {"train": 30, "t10k": 12}
+DATA_DIR = Path(os.environ.get("DATA_DIR", "data"))
+
+
+def idx(values: np.ndarray) -> bytes:
+    """The IDX format: two zeros, 8 for unsigned bytes, the number of axes, the shape, the bytes."""
+    return bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes() + values.tobytes()
+
+
+def idx_files() -> dict[str, bytes]:
+    draw, files = np.random.default_rng(0), {}
+    for part, size in SIZES.items():
+        images = draw.integers(256, size=(size, 28, 28), dtype=np.uint8)
+        files[f"{part}-images-idx3-ubyte"] = idx(images)
+        files[f"{part}-labels-idx1-ubyte"] = idx(np.arange(size, dtype=np.uint8) % 10)
+    return files
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A directory with a tiny MNIST."""
+    folder = tmp_path / "data" / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name, content in idx_files().items():
+        (folder / name).write_bytes(content)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A served directory from which torchvision downloads the tiny MNIST, with checksums."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    handler = functools.partial(Quiet, directory=str(folder))
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+    address = f"http://127.0.0.1:{http.server_port}/"
+    resources = []
+    for name, content in idx_files().items():
+        archive = gzip.compress(content)
+        (folder / f"{name}.gz").write_bytes(archive)
+        resources.append((f"{name}.gz", hashlib.md5(archive).hexdigest()))
+    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield folder
+    http.shutdown()
+    http.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and does not say so."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def mnist(data_dir: Path) -> Mnist:
+    return Mnist(str(data_dir), batch_size=8, validation=0)
+
+
+def test_images_and_labels_are_those_of_the_files(data_dir):
+    datamodule = Mnist(str(data_dir), batch_size=8, validation=0, scaling="unit")
+    inputs, targets = datamodule.samples("test")
+    raw = np.frombuffer(idx_files()["t10k-images-idx3-ubyte"][16:], np.uint8)
+    assert np.array_equal(inputs.numpy().ravel(), raw / np.float32(255))
+    assert targets.tolist() == [i % 10 for i in range(12)]
+    assert datamodule.samples("training").size == 30
+
+
+def test_a_set_that_is_there_needs_no_lock_and_no_download(data_dir, monkeypatch):
+    monkeypatch.setattr(filelock.FileLock, "acquire", None)
+    before = sorted(data_dir.rglob("*"))
+    mnist(data_dir).prepare_data()
+    mnist(data_dir).setup()
+    assert sorted(data_dir.rglob("*")) == before
+
+
+def test_a_missing_set_is_downloaded_quietly_and_nothing_else_is_left(server, tmp_path, capfd):
+    mnist(tmp_path / "new").prepare_data()
+    mnist(tmp_path / "new").setup()
+    left = {path.name for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    assert left - {".MNIST.lock"} == set(Mnist.files)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_two_that_start_at_once_download_once(server, tmp_path, monkeypatch):
+    downloads = []
+    original = torchvision.datasets.MNIST.download
+    monkeypatch.setattr(
+        torchvision.datasets.MNIST,
+        "download",
+        lambda self: (downloads.append(self), original(self)),
+    )
+    both = [threading.Thread(target=mnist(tmp_path / "new").prepare_data) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(downloads) == 1
+    assert mnist(tmp_path / "new").samples("training").size == 30
+
+
+def unreachable(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["file:///nowhere/"])
+
+
+def corrupted(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for archive in server.iterdir():
+        archive.write_bytes(archive.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("fault", [unreachable, corrupted])
+def test_a_failed_download_says_where_the_set_was_looked_for(server, tmp_path, monkeypatch, fault):
+    fault(server, monkeypatch)
+    message = one_line(mnist(tmp_path / "new").prepare_data)
+    assert message.startswith(f"data_dir = '{tmp_path}/new': no MNIST in {tmp_path}/new/MNIST/raw")
+    assert "cannot be downloaded" in message and Mnist.files[0] in message
+    assert not list((tmp_path / "new").glob("[!.]*"))  # no half of a set
+
+
+def test_so_does_a_data_directory_that_cannot_be_made(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = one_line(mnist(tmp_path / "file" / "data").prepare_data)
+    assert message.startswith(f"data_dir = '{tmp_path}/file/data': no MNIST in")
+
+
+def test_without_prepare_data_a_missing_set_is_an_error_too(tmp_path):
+    assert "prepare_data() downloads it" in one_line(mnist(tmp_path).setup)
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("name", Mnist.files)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncated,
+        lambda content: content[:6],
+        lambda content: b"",
+        lambda content: b"\xff" * len(content),
+        lambda content: content + content,
+        lambda content: gzip.compress(content),
+    ],
+    ids=["half", "header", "empty", "overwritten", "twice", "packed"],
+)
+def test_a_damaged_file_is_an_error_that_names_the_set(data_dir, name, damage):
+    path = data_dir / "MNIST" / "raw" / name
+    path.write_bytes(damage(path.read_bytes()))
+    part = "training" if name.startswith("train") else "test"
+    message = one_line(mnist(data_dir).setup)
+    expected = f"data_dir = '{data_dir}': the {part} files in {data_dir}/MNIST/raw are truncated or"
+    assert message.startswith(expected)
+
+
+def test_labels_of_another_set_are_an_error(data_dir):
+    labels = data_dir / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    labels.write_bytes(idx(np.zeros(29, np.uint8)))
+    assert "29 labels, images of shape (30, 1, 28, 28)" in one_line(mnist(data_dir).setup)
+    labels.write_bytes(idx(np.full(30, 10, np.uint8)))
+    assert "a label is not one of the 10 classes" in one_line(mnist(data_dir).setup)
+
+
+@pytest.fixture
+def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a tiny CIFAR-10: two images per file, the last one's first pixel red."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    checksums = {}
+    for name in Cifar10.files:
+        pixels = np.zeros((2, 3, 32, 32), np.uint8)
+        pixels[-1, 0, 0, 0] = 255
+        entry = {"data": pixels.reshape(2, -1), "labels": [3, 9], "label_names": ["a"] * 10}
+        (folder / name).write_bytes(pickle.dumps(entry))
+        checksums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    known = torchvision.datasets.CIFAR10
+    for listed in "train_list", "test_list":
+        names = [[name, checksums[name]] for name, _ in getattr(known, listed)]
+        monkeypatch.setattr(known, listed, names)
+    meta = {**known.meta, "md5": checksums["batches.meta"]}
+    monkeypatch.setattr(known, "meta", meta)
+    return tmp_path
+
+
+def test_cifar10_keeps_its_channels_apart(cifar):
+    datamodule = Cifar10(str(cifar), batch_size=2, validation=0, scaling="unit")
+    inputs, targets = datamodule.samples("training")
+    assert inputs.shape == (10, 3, 32, 32) and targets.tolist() == [3, 9] * 5
+    assert inputs[1, 0, 0, 0] == 1 and inputs.sum() == 5
+
+
+def test_a_damaged_cifar10_is_an_error_that_names_the_set(cifar):
+    path = cifar / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(truncated(path.read_bytes()))
+    message = one_line(Cifar10(str(cifar), batch_size=2).setup)
+    assert message.startswith(f"data_dir = '{cifar}': the training files in {cifar}/cifar-10-")
+
+
+def one_line(call) -> str:
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "datamodule, labels",
+    [(Mnist, [5, 0, 4, 1, 9]), (FashionMnist, None)],  # the official order of MNIST's labels
+)
+def test_the_real_sets_have_60000_and_10000_images(datamodule, labels):
+    made = datamodule(str(DATA_DIR), validation=0, scaling="unit")
+    if not (DATA_DIR / made.folder).is_dir():
+        pytest.skip(f"{made.folder} is not in DATA_DIR")
+    training, test = made.samples("training"), made.samples("test")
+    assert (training.size, test.size) == (60_000, 10_000)
+    assert torch.bincount(test.targets).tolist() == [1000] * 10 or labels
+    assert labels is None or training.targets[:5].tolist() == labels
