@@ -12,7 +12,7 @@ def draw_mean_length(
     predicted_log: ArrayLike | None = None,
     *,
     deviation: ArrayLike | None = None,
-    steps: int,
+    last_step: int,
     title: str = "",
 ) -> Figure:
     """Natural log of the mean length of layers 0 … d: each of shape (d + 1,).
@@ -36,7 +36,7 @@ def draw_mean_length(
             label="± one s.d. over samples",
         )
     axes.plot(layers, _log(initial), "o-", color="C0", ms=4, lw=1.2, label="at initialization (step 0)")
-    axes.plot(layers, _log(final), "s-", color="C1", ms=4, lw=1.2, label=f"at the end (step {steps - 1})")
+    axes.plot(layers, _log(final), "s-", color="C1", ms=4, lw=1.2, label=f"at the end (step {last_step})")
     if predicted_log is not None:
         axes.plot(layers, predicted_log, "--", color="black", lw=1.4, label="theory, at initialization")
     axes.set_xlabel("layer $j$")

@@ -3,7 +3,8 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
@@ -36,9 +37,11 @@ def run(main: Callable[[], Any]) -> None:
 
     With HYDRA_FULL_ERROR=1 the traceback comes, as from any Hydra application.
     """
+    global _takes_errors
     if os.environ.get(FULL_ERROR) == "1":
         main()
         return
+    _takes_errors = True
     os.environ[FULL_ERROR] = "1"  # Hydra is to hand its errors over rather than print them
     try:
         main()
@@ -51,6 +54,27 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(130)
     finally:
         del os.environ[FULL_ERROR]
+
+
+_takes_errors = False
+
+
+def takes_errors() -> bool:
+    """Whether mistakes are to be said in one line, rather than by a traceback."""
+    return _takes_errors
+
+
+@contextmanager
+def users_environment() -> Iterator[None]:
+    """For a job, and the processes it starts: the environment as it was before `run`."""
+    if not _takes_errors:
+        yield
+        return
+    del os.environ[FULL_ERROR]
+    try:
+        yield
+    finally:
+        os.environ[FULL_ERROR] = "1"
 
 
 def is_users_mistake(error: BaseException) -> bool:
@@ -69,8 +93,3 @@ def one_line(error: BaseException) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text):
         return f"{unknown[1]}: no such key; +{unknown[1]}=… adds one, --cfg job shows those there are"
     return " ".join(text.split())
-
-
-def run_directory(hydra: Mapping[str, Any]) -> str:
-    """Where Hydra put this job."""
-    return str(hydra["runtime"]["output_dir"])

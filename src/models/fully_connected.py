@@ -1,6 +1,7 @@
 """A fully connected net: hidden layers of given widths and a linear readout."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,7 @@ class FullyConnected(nn.Module):
         self.dropout = fraction("dropout", dropout)
         sizes = [input_size, *self.widths]
         self.hidden = nn.ModuleList(
-            dense_layer(fan_in, fan_out, activation, self.dropout)
-            for fan_in, fan_out in zip(sizes, sizes[1:], strict=False)
+            dense_layer(fan_in, fan_out, activation, self.dropout) for fan_in, fan_out in pairwise(sizes)
         )
         self.readout = nn.Linear(sizes[-1], classes)
         self.measured_layers = [f"hidden.{j}.activation" for j in range(len(self.widths))]

@@ -1,6 +1,7 @@
 """From a plain config to the objects it names."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from src.models.classifier import Classifier
 from src.settings import positive_number, whole_number
 
 Config = Mapping[str, Any]
+_NAMES_A_SETTING = re.compile(r"\w+ = ")
 
 
 def build_datamodule(config: Config) -> pl.LightningDataModule:
@@ -69,16 +71,17 @@ def build_classifier(config: Config, net: nn.Module, datamodule: pl.LightningDat
     )
 
 
-def build(config: Config, group: str, **arguments: Any) -> Any:
+def build(config: Config, group: str, /, **arguments: Any) -> Any:
     """Instantiate one config group. Raises ValueError whose message names the setting in full: `group.key`."""
     try:
         return instantiate(dict(config), _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, ValueError):
+        if isinstance(cause, ValueError) and _NAMES_A_SETTING.match(str(cause)):
             raise ValueError(f"{group}.{cause}") from error
-        if isinstance(cause, TypeError | MisconfigurationException):
+        if isinstance(cause, ValueError | TypeError | MisconfigurationException):
             raise ValueError(f"{group}: {cause}") from error
-        if cause is None:  # the target itself could not be found
-            raise ValueError(f"{group}._target_ = {config.get('_target_')!r}: {str(error).splitlines()[0]}") from error
+        if cause is None or isinstance(cause, ImportError | AttributeError):
+            first_line = str(error).splitlines()[0]
+            raise ValueError(f"{group}._target_ = {config.get('_target_')!r}: {first_line}") from error
         raise

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -28,6 +28,7 @@ class RunDirectory:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._locked: IO[str] | None = None
 
     @property
     def config_file(self) -> Path:
@@ -71,7 +72,7 @@ class RunDirectory:
         Raises ValueError if another process writes here, or if a run of another config lies here.
         """
         self._lock()
-        if self.config_file.exists() and config_hash(self.config()) != config_hash(config):
+        if self._holds_another(config):
             raise ValueError(
                 f"hydra.run.dir = {self.path}: already holds a run of another config "
                 f"({config_hash(self.config())}, this one is {config_hash(config)}); choose another directory"
@@ -85,6 +86,12 @@ class RunDirectory:
         self.truncate(step)
         _replace(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
 
+    def compact(self) -> None:
+        """Join the parts of each table in one file."""
+        for name in TABLES:
+            if (self.path / name).exists():
+                self.table(name).compact()
+
     def truncate(self, step: int) -> None:
         """Drop all rows of `step` and later ones."""
         for name in TABLES:
@@ -95,6 +102,12 @@ class RunDirectory:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """The last thing a run writes. Numbers that are not finite become null: JSON has none."""
         _replace(self.summary_file, json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n")
+
+    def _holds_another(self, config: Mapping[str, Any]) -> bool:
+        if not self.config_file.exists() or config_hash(self.config()) == config_hash(config):
+            return False
+        summary = self.summary()  # what failed before its first step left nothing to protect
+        return summary is None or summary["status"] != "failed" or summary["steps"] > 0
 
     def _clear(self) -> None:
         for name in (*TABLES, "checkpoints", "figures"):
@@ -118,7 +131,9 @@ class RunDirectory:
 
     def release(self) -> None:
         """Let another process take the directory."""
-        self._locked.close()
+        if self._locked is not None:
+            self._locked.close()
+            self._locked = None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,0 +1,69 @@
+"""A Hydra job: which directory and sweep it belongs to, and in which processes it runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+from src.jobs.command_line import is_users_mistake, one_line, plain, takes_errors, users_environment
+from src.jobs.record import Job
+from src.jobs.train import train
+from src.runs.outcome import Interrupted
+
+
+def train_hydra_job(config: DictConfig) -> None:
+    """Train the job that Hydra has composed; in a multirun, errors are raised, else they end the process."""
+    hydra = HydraConfig.get()
+    in_sweep = hydra.mode == RunMode.MULTIRUN
+    job = Job(
+        config=plain(config),
+        directory=Path(hydra.runtime.output_dir),
+        overrides=tuple(hydra.overrides.task),
+        sweep=Path(hydra.sweep.dir).name if in_sweep else os.environ.get(_SWEEP),
+    )
+    try:
+        with users_environment():
+            if in_sweep and _starts_processes(job):
+                _train_in_a_process_tree_of_its_own(job)
+            else:
+                train(job)
+    except Interrupted as interruption:
+        print(f"interrupted: resume with ckpt_path={job.directory}/checkpoints/last.ckpt", file=sys.stderr)
+        sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
+    except Exception as error:
+        if in_sweep or not takes_errors() or not is_users_mistake(error):
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+_SWEEP = "HOW_TO_START_TRAINING_SWEEP"
+
+
+def _starts_processes(job: Job) -> bool:
+    """Whether Lightning will relaunch this script for other ranks, rather than find them started."""
+    if SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
+        return False
+    return job.config["trainer"].get("strategy", "auto") != "auto" or job.config["trainer"].get("devices") not in (
+        1,
+        "auto",
+    )
+
+
+def _train_in_a_process_tree_of_its_own(job: Job) -> None:
+    """Run this script again for this job alone.
+
+    Lightning starts the other ranks by repeating the command line, and in a multirun that is the whole sweep; what
+    it leaves in the environment makes the next job of this process believe it is one rank of the last.
+    """
+    command = [sys.executable, sys.argv[0], *job.overrides, f"hydra.run.dir='{job.directory}'"]
+    finished = subprocess.run(command, env={**os.environ, _SWEEP: str(job.sweep)}, check=False)
+    if finished.returncode >= 128:
+        raise Interrupted(finished.returncode - 128)
+    if finished.returncode:
+        raise ValueError(f"the processes of this job ended with status {finished.returncode}")

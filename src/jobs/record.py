@@ -1,0 +1,141 @@
+"""Whatever happens to a run, leave its summary, figure and W&B run behind."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+import pytorch_lightning as pl
+import wandb
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
+
+from src.jobs import report
+from src.runs.config_hash import config_hash
+from src.runs.directory import RunDirectory
+from src.runs.outcome import Diverged, Interrupted
+from src.runs.provenance import commit, versions
+
+
+@dataclass
+class Job:
+    """One training run: what to train, where to leave it, and what it is called."""
+
+    config: Mapping[str, Any]
+    directory: Path
+    overrides: Sequence[str] = ()
+    sweep: str | None = None  # the multirun it belongs to: the group of its W&B run
+
+    @property
+    def name(self) -> str:
+        """Its overrides, as a name."""
+        return " ".join(self.overrides) or "default"
+
+
+@dataclass
+class Record:
+    """A context that ends with summary.json. A run that diverged ends quietly: that is a result.
+
+    `net`, `initializer` and `trainer` are told to it once they exist. On ranks above 0 it writes nothing.
+    """
+
+    job: Job
+    run: RunDirectory
+    net: nn.Module | None = None
+    initializer: object = None
+    trainer: pl.Trainer | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    lengths: report.Lengths | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> "Record":
+        self._began = monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        status, reason, exit_status = self._outcome(error)
+        try:
+            if rank_zero_only.rank == 0:
+                self._leave(status, reason, error)
+        finally:
+            if wandb.run is not None:
+                wandb.finish(exit_status)
+            self.run.release()
+        return status == "diverged"
+
+    def collect_metrics(self) -> None:
+        """Keep the newest value of each metric: Lightning forgets them between fitting and testing."""
+        if self.trainer is not None:
+            self.metrics |= {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+    def _outcome(self, error: BaseException | None) -> tuple[str, str, int]:
+        if error is None:
+            assert self.trainer is not None
+            return "completed", reason_to_end(self.trainer), 0
+        if isinstance(error, Diverged):
+            return "diverged", str(error), 0
+        if isinstance(error, Interrupted):
+            return "interrupted", str(error), error.exit_status
+        if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning makes the one of the other
+            return "interrupted", "stopped at once; the checkpoint is the last epoch's", 130
+        return "failed", " ".join(f"{type(error).__name__}: {error}".split()), 1
+
+    def _leave(self, status: str, reason: str, error: BaseException | None) -> None:
+        self.collect_metrics()
+        if isinstance(error, Diverged):
+            self.run.truncate(error.step + 1)  # what a GPU had done before its loss was looked at
+        if status in ("completed", "diverged"):
+            self.run.compact()
+        if self.net is not None:
+            self.lengths = report.recorded_lengths(self.run, self.net, self.initializer)
+        if self.lengths is not None:
+            self._draw(self.lengths)
+        if wandb.run is not None:
+            self._mirror(status)
+        self.summary = {
+            "status": status,
+            "reason": reason,
+            "metrics": self.metrics,
+            "steps": self.trainer.global_step if self.trainer else 0,
+            "epochs": self.trainer.current_epoch if self.trainer else 0,
+            "seconds": round(monotonic() - self._began, 3),
+            "seed": self.job.config["seed"],
+            "overrides": list(self.job.overrides),
+            "config_hash": config_hash(self.job.config),
+            "versions": versions(),
+            "commit": commit(),
+        }
+        self.run.write_summary(self.summary)
+
+    def _draw(self, lengths: report.Lengths) -> None:
+        self.run.figure.parent.mkdir(exist_ok=True)
+        report.figure(lengths, self.job.name).savefig(self.run.figure, dpi=160)
+
+    def _mirror(self, status: str) -> None:
+        assert wandb.run is not None
+        wandb.run.summary.update({"status": status})
+        artifact = wandb.Artifact(f"run-{wandb.run.id}", type="tables")
+        for name in ("lengths", "steps"):
+            with contextlib.suppress(ValueError):  # no such table: nothing was recorded
+                artifact.add_dir(str(self.run.path / name), name=name)
+        wandb.run.log_artifact(artifact)
+        if self.run.figure.exists():
+            wandb.run.log({"lengths": wandb.Image(str(self.run.figure))})
+
+
+def reason_to_end(trainer: pl.Trainer) -> str:
+    """Why a run that was not cut short is over."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
+            return f"stopped early: {callback.monitor} had not improved for {callback.patience} epochs"
+    if 0 < trainer.max_steps <= trainer.global_step:
+        return f"max_steps = {trainer.max_steps} reached"
+    if trainer.should_stop:
+        return "a callback asked to stop"
+    return f"max_epochs = {trainer.max_epochs} reached"

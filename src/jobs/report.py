@@ -1,0 +1,104 @@
+"""What a finished run says of itself: a table for the terminal and a figure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.table import Table
+from torch import nn
+
+from src.figures.mean_length import draw_mean_length
+from src.initializers.initializer import Initializer
+from src.runs.directory import RunDirectory
+
+ROWS = 24  # deeper nets are shown by this many of their layers
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Mean lengths of layers 0 … d, each (d + 1,): first and last step measured, and predicted for step 0."""
+
+    names: list[str]
+    initial: Array
+    deviation: Array
+    final: Array
+    predicted_log: Array | None
+    last_step: int
+
+
+def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> Lengths | None:
+    """The run's first and last recorded lengths beside theory; None if it recorded none."""
+    directory = run.path / "lengths"
+    if not any(directory.glob("part-*.parquet")):
+        return None
+    rows = pd.read_parquet(directory)
+    first, last = (rows[rows["step"] == step].sort_values("layer") for step in (rows["step"].min(), rows["step"].max()))
+    initial = first["mean"].to_numpy()
+    return Lengths(
+        names=first["name"].tolist(),
+        initial=initial,
+        deviation=np.sqrt(first["variance"].to_numpy()),
+        final=last["mean"].to_numpy(),
+        predicted_log=predicted_log(net, initializer, initial),
+        last_step=int(last["step"].iloc[0]),
+    )
+
+
+def predicted_log(net: nn.Module, initializer: object, initial: Array) -> Array | None:
+    """log E[M_j] for layers 0 … d given the measured M_0, where net and initializer state their laws."""
+    predict = getattr(net, "predicted_log_lengths", None)
+    if predict is None or not isinstance(initializer, Initializer) or not initial[0] > 0:
+        return None
+    log_input = float(np.log(initial[0]))
+    layers = predict(initializer, log_input)
+    if layers is None or len(layers) != len(initial) - 1:  # other modules were measured than theory speaks of
+        return None
+    return np.concatenate([[log_input], layers])
+
+
+def figure(lengths: Lengths, title: str) -> Figure:
+    """Log mean length against layer, with the theory drawn over it."""
+    return draw_mean_length(
+        lengths.initial,
+        lengths.final,
+        lengths.predicted_log,
+        deviation=lengths.deviation,
+        last_step=lengths.last_step,
+        title=title,
+    )
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> Table:
+    """Test accuracy and loss."""
+    table = Table("metric", "value", title="Test", title_justify="left")
+    table.columns[1].justify = "right"
+    if (accuracy := metrics.get("test/accuracy")) is not None:
+        table.add_row("accuracy", f"{accuracy:.2%}")
+    if (loss := metrics.get("test/loss")) is not None:
+        table.add_row("loss", f"{loss:.4f}")
+    return table
+
+
+def lengths_table(lengths: Lengths) -> Table:
+    """Per layer the mean activation length: at initialization, in theory, and at the end."""
+    table = Table("layer", "name", title="Mean activation length ‖act‖²/n", title_justify="left")
+    for heading in ("at init", "theory at init", f"at end (step {lengths.last_step})"):
+        table.add_column(heading, justify="right")
+    for layer in _shown(len(lengths.names)):
+        theory = "—" if lengths.predicted_log is None else _scientific(np.exp(lengths.predicted_log[layer]))
+        row = [lengths.names[layer], _scientific(lengths.initial[layer]), theory, _scientific(lengths.final[layer])]
+        table.add_row(str(layer), *row)
+    return table
+
+
+def _shown(layers: int) -> list[int]:
+    return sorted(set(np.linspace(0, layers - 1, min(layers, ROWS)).round().astype(int).tolist()))
+
+
+def _scientific(length: float) -> str:
+    return f"{length:.3g}"

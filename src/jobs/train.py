@@ -1,0 +1,113 @@
+"""Train one net: from a job to a finished run directory."""
+
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_object
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+
+from src.callbacks.divergence import Divergence
+from src.callbacks.last_checkpoint import LastCheckpoint
+from src.callbacks.progress import TrainingProgress
+from src.jobs import report
+from src.jobs.record import Job, Record
+from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net
+from src.runs.checkpoint import check_fits, load_checkpoint
+from src.runs.devices import check_trainer
+from src.runs.directory import RunDirectory
+from src.settings import whole_number
+
+
+def train(job: Job) -> dict[str, Any]:
+    """Run a job and return its summary, the last thing written in its directory; {} on ranks above 0.
+
+    A run that diverges is a result. One that a signal interrupts leaves a checkpoint and raises `Interrupted`;
+    one that fails raises what it failed of. Raises ValueError for a setting that no run could use.
+    """
+    quiet_lightning()
+    config, run = job.config, RunDirectory(job.directory)
+    whole_number("seed", config["seed"])
+    resumed = load_checkpoint(config["ckpt_path"]) if config["ckpt_path"] else None
+    if rank_zero_only.rank == 0:
+        origin = Path(config["ckpt_path"]) if resumed else None
+        run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
+    with Record(job, run) as record:
+        seed_global_generators(config["seed"])
+        check_trainer(config["trainer"])
+        datamodule = build_datamodule(config)
+        record.net = net = build_net(config, datamodule)
+        record.initializer = build_initializer(config["initializer"])
+        if resumed:
+            check_fits(resumed, net, config["ckpt_path"])
+        classifier = build_classifier(config, net, datamodule)
+        record.trainer = trainer = build_trainer(job, run)
+        if config["compile"]:
+            net.compile()
+        trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
+        record.collect_metrics()
+        trainer.test(classifier, datamodule=datamodule, verbose=False)
+    if rank_zero_only.rank == 0:
+        show(record)
+    return record.summary
+
+
+def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
+    """The Trainer of the config, with the run directory's loggers and callbacks."""
+    config = job.config
+    callbacks = [
+        *(build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node),
+        Divergence(),
+        LastCheckpoint(run.checkpoint),
+    ]
+    if config["trainer"].get("enable_progress_bar", True):
+        callbacks.append(TrainingProgress())
+    return build(
+        config["trainer"],
+        "trainer",
+        logger=[build_logger(name, node, job, run) for name, node in config["logger"].items() if node],
+        callbacks=callbacks,
+        default_root_dir=str(run.path),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,  # nothing is logged by step; a larger number makes Lightning warn of short epochs
+    )
+
+
+def build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:
+    """A logger that writes into the run directory; a W&B run gets the config, a name and the sweep's group."""
+    if not issubclass(get_object(node["_target_"]), WandbLogger):
+        return build(node, f"logger.{name}", save_dir=str(run.path))
+    logger = build(node, f"logger.{name}", save_dir=str(run.path), name=job.name, group=job.sweep)
+    logger.log_hyperparams(dict(job.config))
+    return logger
+
+
+def seed_global_generators(seed: int) -> None:
+    """For what draws without asking for a generator. Unlike Lightning's, it leaves no environment variable."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def quiet_lightning() -> None:
+    """Leave out which devices there are and which are used: config.yaml has it. Warnings stay."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def show(record: Record) -> None:
+    """The run's results, for the terminal."""
+    console, summary = Console(), record.summary
+    if summary["metrics"].keys() & {"test/accuracy", "test/loss"}:
+        console.print(report.metrics_table(summary["metrics"]))
+    if record.lengths:
+        console.print(report.lengths_table(record.lengths))
+    console.print(f"{summary['status']}: {summary['reason']}; {summary['steps']} steps in {summary['seconds']:.1f} s")
+    console.print(f"run directory: {record.run.path}", soft_wrap=True)

@@ -1,0 +1,42 @@
+"""Say what is wrong with a trainer's settings before Lightning meets them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from src.settings import one_of, positive_integer, whole_number
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming the setting, for a device that is not there or a length of training below one."""
+    accelerator = one_of("trainer.accelerator", trainer.get("accelerator", "auto"), ACCELERATORS)
+    devices = trainer.get("devices", "auto")
+    if accelerator in ("gpu", "cuda"):
+        _check_gpus(accelerator, devices)
+    elif devices != "auto":
+        positive_integer("trainer.devices", devices)
+    positive_integer("trainer.num_nodes", trainer.get("num_nodes", 1))
+    positive_integer("trainer.accumulate_grad_batches", trainer.get("accumulate_grad_batches", 1))
+    for name in ("max_epochs", "max_steps"):
+        limit = trainer.get(name)
+        if limit is not None and limit != -1:
+            positive_integer(f"trainer.{name}", limit)
+    if trainer.get("max_epochs") == -1 and trainer.get("max_steps") in (None, -1):
+        raise ValueError("trainer.max_epochs = -1: needs a trainer.max_steps, or training would never end")
+
+
+def _check_gpus(accelerator: str, devices: Any) -> None:
+    there = torch.cuda.device_count()
+    if there == 0:
+        raise ValueError(f"trainer.accelerator = {accelerator}: this machine has no GPU; trainer=cpu trains without")
+    if devices in ("auto", -1, "-1"):
+        return
+    if isinstance(devices, list):
+        for device in devices:
+            if whole_number("trainer.devices", device) >= there:
+                raise ValueError(f"trainer.devices = {devices}: this machine has GPUs 0 to {there - 1}")
+    elif positive_integer("trainer.devices", devices) > there:
+        raise ValueError(f"trainer.devices = {devices}: this machine has {there} GPU{'s' if there > 1 else ''}")
