@@ -27,6 +27,19 @@ class LastCheckpoint(Checkpoint):
         self._signal = 0
         self._handlers: dict[int, Any] = {}
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # Saved in on_train_epoch_end, a checkpoint calls the epoch processed but not completed. With max_steps,
+        # Lightning 2.6.6 then skips the epoch that follows. Say that it is over, and that no batch of the next is.
+        loops = checkpoint["loops"]["fit_loop"]
+        epoch, batch = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+        if epoch["current"]["processed"] == epoch["current"]["ready"] != epoch["current"]["completed"]:
+            for counts in (epoch["total"], epoch["current"]):
+                counts["completed"] = counts["processed"]
+            batch["current"] = dict.fromkeys(batch["current"], 0)
+            batch["is_last_batch"] = False
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._signal = 0
         if threading.current_thread() is threading.main_thread():

@@ -23,7 +23,7 @@ class TrainingProgress(ProgressBar):
             return
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("steps"),
             TimeRemainingColumn(elapsed_when_finished=True),
@@ -31,9 +31,7 @@ class TrainingProgress(ProgressBar):
             console=Console(stderr=True),
         )
         total = trainer.estimated_stepping_batches
-        self._task = self._progress.add_task(
-            "", total=total, completed=trainer.global_step, epoch=self._epoch(trainer), metrics=""
-        )
+        self._task = self._progress.add_task("", total=total, completed=trainer.global_step, **self._fields(trainer))
         self._progress.start()
 
     def on_train_batch_end(
@@ -44,12 +42,11 @@ class TrainingProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._progress:
-            metrics = "  ".join(f"{name} {float(value):.4g}" for name, value in trainer.callback_metrics.items())
-            self._progress.update(
-                self._task, completed=trainer.global_step, epoch=self._epoch(trainer), metrics=metrics
-            )
+            self._progress.update(self._task, completed=trainer.global_step, **self._fields(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._progress:
+            self._progress.update(self._task, **self._fields(trainer))
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -61,9 +58,12 @@ class TrainingProgress(ProgressBar):
     def enable(self) -> None:
         """See `disable`."""
 
-    def _epoch(self, trainer: pl.Trainer) -> str:
+    def _fields(self, trainer: pl.Trainer) -> dict[str, str]:
         of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        return f"{trainer.current_epoch + 1}{of}"
+        epoch = trainer.current_epoch + (not trainer.fit_loop.done)
+        shown = {name: trainer.callback_metrics.get(name) for name in ("train/loss", "val/accuracy")}
+        metrics = "  ".join(f"{name} {float(value):.4g}" for name, value in shown.items() if value is not None)
+        return {"epoch": f"{epoch}{of}", "metrics": metrics}
 
     def _stop(self) -> None:
         if self._progress:

@@ -2,6 +2,9 @@
 
 import logging
 import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,11 @@ def train(job: Job) -> dict[str, Any]:
     A run that diverges is a result. One that a signal interrupts leaves a checkpoint and raises `Interrupted`;
     one that fails raises what it failed of. Raises ValueError for a setting that no run could use.
     """
-    quiet_lightning()
+    with quiet_lightning():
+        return _train(job)
+
+
+def _train(job: Job) -> dict[str, Any]:
     config, run = job.config, RunDirectory(job.directory)
     whole_number("seed", config["seed"])
     resumed = load_checkpoint(config["ckpt_path"]) if config["ckpt_path"] else None
@@ -96,10 +103,21 @@ def seed_global_generators(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def quiet_lightning() -> None:
-    """Leave out which devices there are and which are used: config.yaml has it. Warnings stay."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's remarks on which devices it found (config.yaml says which it uses); its warnings stay."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        # Lightning 2.6.6 on torch 2.15: a torch-internal tree function that it calls is deprecated.
+        warnings.filterwarnings("ignore", message=".isinstance.treespec, LeafSpec", category=FutureWarning)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def show(record: Record) -> None:
@@ -110,4 +128,8 @@ def show(record: Record) -> None:
     if record.lengths:
         console.print(report.lengths_table(record.lengths))
     console.print(f"{summary['status']}: {summary['reason']}; {summary['steps']} steps in {summary['seconds']:.1f} s")
-    console.print(f"run directory: {record.run.path}", soft_wrap=True)
+    console.print(f"run directory: {_relative(record.run.path)}", soft_wrap=True)
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,41 @@
+"""Test a finished run again, from nothing but what it left."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from src.jobs.train import quiet_lightning
+from src.runs.build import build_classifier, build_datamodule, build_net
+from src.runs.checkpoint import check_fits, load_checkpoint, net_state
+from src.runs.devices import check_trainer
+from src.runs.directory import RunDirectory
+
+
+def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None = None) -> dict[str, float]:
+    """`test/loss` and `test/accuracy` of the net in the run's last checkpoint, on the run's data.
+
+    data_dir: where the data lie now, if they have moved. Raises ValueError where the run left no checkpoint.
+    """
+    run = RunDirectory(directory)
+    config: dict[str, Any] = run.config()
+    check_trainer({"accelerator": accelerator})
+    checkpoint = load_checkpoint(run.checkpoint, "checkpoint")
+    if data_dir is not None and "data_dir" in config["datamodule"]:
+        config["datamodule"]["data_dir"] = data_dir
+    with quiet_lightning():
+        datamodule = build_datamodule(config)
+        net = build_net(config, datamodule)
+        check_fits(checkpoint, net, run.checkpoint)
+        net.load_state_dict(net_state(checkpoint))
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=config["trainer"].get("precision", "32-true"),
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        classifier = build_classifier(config, net, datamodule)
+        return dict(trainer.test(classifier, datamodule=datamodule, verbose=False)[0])
