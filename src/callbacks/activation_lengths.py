@@ -192,7 +192,7 @@ def _length_rows(names: tuple[str, ...], steps: list[_Step], statistics: Statist
             "name": np.tile(np.array(names, dtype=object), len(steps)),
             "mean": statistics.mean.ravel(),
             "variance": statistics.variance.ravel(),
-            "count": statistics.count.ravel().astype(np.int64),
+            "count": statistics.counts.ravel().astype(np.int64),
         }
     )
 

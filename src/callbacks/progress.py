@@ -58,7 +58,7 @@ class TrainingProgress(ProgressBar):
     def enable(self) -> None:
         """See `disable`."""
 
-    def _fields(self, trainer: pl.Trainer) -> dict[str, str]:
+    def _fields(self, trainer: pl.Trainer) -> dict[str, Any]:
         of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         epoch = trainer.current_epoch + (not trainer.fit_loop.done)
         shown = {name: trainer.callback_metrics.get(name) for name in ("train/loss", "val/accuracy")}

@@ -30,6 +30,7 @@ def initialize_(
     """
     readout = readout_of(net)
     for name, layer in layers_of(net).items():
+        assert isinstance(layer.weight, Tensor)
         chosen = readout_initializer if layer is readout and readout_initializer else initializer
         _fill_(layer, chosen, generator)
         if not layer.weight.isfinite().all():

@@ -24,7 +24,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _hash_of(*, _root_: DictConfig) -> str:
-    job = [key for key in _root_ if key not in ("hydra", "logger")]
+    job = [str(key) for key in _root_ if key not in ("hydra", "logger")]
     return config_hash(plain(OmegaConf.masked_copy(_root_, job)))
 
 

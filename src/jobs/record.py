@@ -11,7 +11,6 @@ from typing import Any
 import pytorch_lightning as pl
 import wandb
 from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from src.jobs import report
@@ -19,6 +18,7 @@ from src.runs.config_hash import config_hash
 from src.runs.directory import RunDirectory
 from src.runs.outcome import Diverged, Interrupted
 from src.runs.provenance import commit, versions
+from src.runs.ranks import is_rank_zero
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Record:
     ) -> bool:
         status, reason, exit_status = self._outcome(error)
         try:
-            if rank_zero_only.rank == 0:
+            if is_rank_zero():
                 self._leave(status, reason, error)
         finally:
             if wandb.run is not None:
@@ -131,7 +131,7 @@ class Record:
 
 def reason_to_end(trainer: pl.Trainer) -> str:
     """Why a run that was not cut short is over."""
-    for callback in trainer.callbacks:
+    for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             return f"stopped early: {callback.monitor} had not improved for {callback.patience} epochs"
     if 0 < trainer.max_steps <= trainer.global_step:

@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import get_object
 from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from src.callbacks.divergence import Divergence
@@ -25,6 +24,7 @@ from src.runs.build import build, build_classifier, build_datamodule, build_init
 from src.runs.checkpoint import check_fits, load_checkpoint
 from src.runs.devices import check_trainer
 from src.runs.directory import RunDirectory
+from src.runs.ranks import is_rank_zero
 from src.settings import whole_number
 
 
@@ -42,7 +42,7 @@ def _train(job: Job) -> dict[str, Any]:
     config, run = job.config, RunDirectory(job.directory)
     whole_number("seed", config["seed"])
     resumed = load_checkpoint(config["ckpt_path"]) if config["ckpt_path"] else None
-    if rank_zero_only.rank == 0:
+    if is_rank_zero():
         origin = Path(config["ckpt_path"]) if resumed else None
         run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
     with Record(job, run) as record:
@@ -60,7 +60,7 @@ def _train(job: Job) -> dict[str, Any]:
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
         trainer.test(classifier, datamodule=datamodule, verbose=False)
-    if rank_zero_only.rank == 0:
+    if is_rank_zero():
         show(record)
     return record.summary
 

@@ -18,11 +18,11 @@ Array = NDArray[np.float64]
 class Statistics(NamedTuple):
     """Moments of the lengths of layers 0 … d over a set of samples; leading axes `…` are free.
 
-    count, mean: (…, d + 1). squares: (…, d + 1), Σ (M − mean)² over the samples.
+    counts, mean: (…, d + 1). squares: (…, d + 1), Σ (M − mean)² over the samples.
     layer_variance, relative_layer_variance: (…,), means over the samples.
     """
 
-    count: Array
+    counts: Array
     mean: Array
     squares: Array
     layer_variance: Array
@@ -32,7 +32,7 @@ class Statistics(NamedTuple):
     def variance(self) -> Array:
         """Over samples, ddof 1; NaN for one sample."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.count > 1, self.squares / (self.count - 1), np.nan)
+            return np.where(self.counts > 1, self.squares / (self.counts - 1), np.nan)
 
 
 def reading(lengths: list[Tensor]) -> Tensor:
@@ -41,21 +41,19 @@ def reading(lengths: list[Tensor]) -> Tensor:
     lengths: for each layer 0 … d, (samples,) in float64. Packing lets many passes leave the device
     together. Where layers see different numbers of samples, across-layer variance has no meaning: NaN.
     """
-    counts = [layer.shape[0] for layer in lengths]
-    count = lengths[0].new_tensor(counts)
-    if len(set(counts)) > 1:
-        squares, mean = zip(*(_squares_and_mean(layer) for layer in lengths), strict=True)
-        undefined = count.new_full((2,), math.nan)
-        return torch.cat([count, torch.stack(mean), torch.stack(squares), undefined])
+    samples = [layer.shape[0] for layer in lengths]
+    counts = lengths[0].new_tensor(samples)
+    if len(set(samples)) > 1:
+        by_layer = torch.stack([torch.stack(_mean_and_squares(layer)) for layer in lengths], dim=1)
+        return torch.cat([counts, by_layer.flatten(), counts.new_full((2,), math.nan)])
     stacked = torch.stack(lengths)
-    squares, mean = _squares_and_mean(stacked)
-    return torch.cat([count, mean, squares, _across_layers(stacked[1:])])
+    return torch.cat([counts, *_mean_and_squares(stacked), _across_layers(stacked[1:])])
 
 
 def unpack(readings: Array) -> Statistics:
     """Statistics from packed readings of shape (…, 3 (d + 1) + 2)."""
-    count, mean, squares = np.split(readings[..., :-2], 3, axis=-1)
-    return Statistics(count, mean, squares, readings[..., -2], readings[..., -1])
+    counts, mean, squares = np.split(readings[..., :-2], 3, axis=-1)
+    return Statistics(counts, mean, squares, readings[..., -2], readings[..., -1])
 
 
 def pool(statistics: Statistics) -> Statistics:
@@ -64,12 +62,12 @@ def pool(statistics: Statistics) -> Statistics:
     Mean of means weighted by counts; squares gain count · (mean − pooled mean)² of each set.
     Source: Chan, Golub & LeVeque 1983.
     """
-    count, mean, squares, *across = statistics
-    total = count.sum(0)
-    pooled = (count * mean).sum(0) / total
+    counts, mean, squares, *across = statistics
+    total = counts.sum(0)
+    pooled = (counts * mean).sum(0) / total
     with np.errstate(invalid="ignore"):  # inf − inf where a net has exploded
-        between = count * (mean - pooled) ** 2
-    samples = count[..., 0]
+        between = counts * (mean - pooled) ** 2
+    samples = counts[..., 0]
     weighted = [(samples * value).sum(0) / samples.sum(0) for value in across]
     return Statistics(total, pooled, (squares + between).sum(0), *weighted)
 
@@ -93,6 +91,6 @@ def _across_layers(lengths: Tensor) -> Tensor:
     return torch.stack([raw.mean(), relative.mean()])
 
 
-def _squares_and_mean(lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_squares(lengths: Tensor) -> tuple[Tensor, Tensor]:
     variance, mean = torch.var_mean(lengths, dim=-1, correction=0)
-    return variance * lengths.shape[-1], mean
+    return mean, variance * lengths.shape[-1]

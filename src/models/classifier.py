@@ -1,14 +1,14 @@
 """The LightningModule that trains any net of this project, or of a user's, to classify."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 
@@ -97,7 +97,8 @@ class Classifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # For a run resumed in mid-epoch. Every rank enters: the gathering is collective.
         state = torch.get_rng_state().to(self.device)
-        checkpoint["random_states"] = self.all_gather(state).reshape(-1, state.numel()).cpu()
+        states = cast(Tensor, self.all_gather(state))  # (ranks, numbers), or (numbers,) of a single process
+        checkpoint["random_states"] = states.reshape(-1, state.numel()).cpu()
         checkpoint["epoch_losses"] = [float(loss) for loss in self._losses]
         checkpoint["epoch_samples"] = list(self._samples)
 
@@ -111,7 +112,7 @@ class Classifier(pl.LightningModule):
     def _evaluate(self, stage: str, batch: Any) -> None:
         inputs, targets, *_ = batch
         logits = self.net(inputs)
-        loss, accuracy = self.metrics[f"{stage}_loss"], self.metrics[f"{stage}_accuracy"]
+        loss, accuracy = (cast(Metric, self.metrics[f"{stage}_{name}"]) for name in ("loss", "accuracy"))
         loss.update(cross_entropy(logits, targets), weight=len(targets))
         accuracy.update(logits, targets)
         self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))

@@ -56,7 +56,7 @@ class FullyConnected(nn.Module):
         """log E[M_j] at initialization, shape (depth,); None where the activation is not homogeneous."""
         if self.activation not in MOMENTS:
             return None
-        fans = [Fans.of(layer.linear.weight) for layer in self.hidden]
+        fans = dense_fans(self.hidden)
         kappas = initializer.kappas(fans)
         kappas[1:] /= 1 - self.dropout  # dropout scales up what it keeps: E[x²] / (1 − p)
         return log_mean_length(
@@ -75,6 +75,11 @@ def dense_layer(fan_in: int, fan_out: int, activation: str, dropout: float) -> n
     if dropout > 0:
         layer.add_module("dropout", nn.Dropout(dropout))
     return layer
+
+
+def dense_fans(layers: nn.Module) -> list[Fans]:
+    """The fans of each dense layer within, in order."""
+    return [Fans.of(module.weight) for module in layers.modules() if isinstance(module, nn.Linear)]
 
 
 def _checked_widths(depth: int | None, width: int | None, widths: Sequence[int] | None) -> list[int]:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from src.initializers.initializer import Fans, Initializer
+from src.initializers.initializer import Initializer
 from src.models.activation import MOMENTS
-from src.models.fully_connected import dense_layer
+from src.models.fully_connected import dense_fans, dense_layer
 from src.models.residual_scales import residual_scales
 from src.settings import fraction, one_of, positive_integer
 from src.theory.mean_length import LINEAR, log_mean_length_residual
@@ -93,7 +93,7 @@ class Residual(nn.Module):
         """
         if self.activation not in MOMENTS or self.dropout > 0:
             return None
-        fans = [Fans.of(layer.linear.weight) for layer in self.residual_modules[0].layers]
+        fans = dense_fans(self.residual_modules[0])
         return log_mean_length_residual(
             self.scales,
             initializer.kappas(fans),

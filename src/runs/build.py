@@ -3,9 +3,8 @@
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -20,12 +19,19 @@ Config = Mapping[str, Any]
 _NAMES_A_SETTING = re.compile(r"\w+ = ")
 
 
-def build_datamodule(config: Config) -> pl.LightningDataModule:
+class Sized(Protocol):
+    """What a net has to know of its data; a datamodule knows it before it has loaded any."""
+
+    input_shape: tuple[int, ...]
+    classes: int
+
+
+def build_datamodule(config: Config) -> Any:
     """The datamodule of `config["datamodule"]`; it has loaded nothing yet."""
     return build(config["datamodule"], "datamodule")
 
 
-def build_net(config: Config, datamodule: pl.LightningDataModule) -> nn.Module:
+def build_net(config: Config, datamodule: Sized) -> nn.Module:
     """The net of `config["model"]`, sized for the data and initialized from `config["seed"]`.
 
     Raises ValueError, naming the setting, for a config that no net can be built from, or for an
@@ -57,7 +63,7 @@ def build_initializer(config: Config, group: str = "initializer") -> FillTensor:
     return build(config, group, _partial_=not inspect.isclass(get_object(config["_target_"])))
 
 
-def build_classifier(config: Config, net: nn.Module, datamodule: pl.LightningDataModule) -> Classifier:
+def build_classifier(config: Config, net: nn.Module, datamodule: Sized) -> Classifier:
     """The LightningModule that trains `net` as `config` says."""
     if "lr" in config["optimizer"]:
         positive_number("optimizer.lr", config["optimizer"]["lr"])
