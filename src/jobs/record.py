@@ -1,6 +1,5 @@
 """Whatever happens to a run, leave its summary, figure and W&B run behind."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ from torch import nn
 
 from src.jobs import report
 from src.runs.config_hash import config_hash
-from src.runs.directory import RunDirectory
+from src.runs.directory import TABLES, RunDirectory
+from src.runs.metrics_file import newest_metrics
 from src.runs.outcome import Diverged, Interrupted
 from src.runs.provenance import commit, versions
 from src.runs.ranks import is_rank_zero
@@ -101,7 +101,7 @@ class Record:
         self.summary = {
             "status": status,
             "reason": reason,
-            "metrics": self.metrics,
+            "metrics": newest_metrics(self.run.metrics_file) | self.metrics,
             "steps": self.trainer.global_step if self.trainer else 0,
             "epochs": self.trainer.current_epoch if self.trainer else 0,
             "seconds": round(monotonic() - self._began, 3),
@@ -121,9 +121,9 @@ class Record:
         assert wandb.run is not None
         wandb.run.summary.update({"status": status})
         artifact = wandb.Artifact(f"run-{wandb.run.id}", type="tables")
-        for name in ("lengths", "steps"):
-            with contextlib.suppress(ValueError):  # no such table: nothing was recorded
-                artifact.add_dir(str(self.run.path / name), name=name)
+        for name in TABLES:
+            for file in sorted((self.run.path / name).glob("*.parquet")):
+                artifact.add_file(str(file), name=f"{name}/{file.name}")
         wandb.run.log_artifact(artifact)
         if self.run.figure.exists():
             wandb.run.log({"lengths": wandb.Image(str(self.run.figure))})

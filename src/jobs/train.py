@@ -92,6 +92,7 @@ def build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -
     if not issubclass(get_object(node["_target_"]), WandbLogger):
         return build(node, f"logger.{name}", save_dir=str(run.path))
     logger = build(node, f"logger.{name}", save_dir=str(run.path), name=job.name, group=job.sweep)
+    logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it whatever its value
     logger.log_hyperparams(dict(job.config))
     return logger
 

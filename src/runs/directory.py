@@ -123,10 +123,12 @@ class RunDirectory:
 
     def _lock(self) -> None:
         # Held until the process ends or the job lets go of it, also by a kill; never by a file left over.
+        self.path.mkdir(parents=True, exist_ok=True)
         self._locked = (self.path / ".lock").open("w")
         try:
             fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self.release()
             raise ValueError(f"hydra.run.dir = {self.path}: another process is writing a run here") from error
 
     def release(self) -> None:

@@ -57,6 +57,12 @@ def read_metrics(path: Path) -> dict[int, dict[str, float]]:
     return {int(row["step"]): {**row, "step": int(row["step"])} for row in rows}
 
 
+def newest_metrics(path: Path) -> dict[str, float]:
+    """The last value of each metric."""
+    newest = {name: value for _, row in sorted(read_metrics(path).items()) for name, value in row.items()}
+    return {name: value for name, value in newest.items() if name not in ("step", "epoch")}
+
+
 def truncate_metrics(path: Path, step: int) -> None:
     """Drop the rows of `step` and later ones."""
     rows = read_metrics(path)

@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from src.jobs.command_line import plain
+
+CONF = Path(__file__).parents[2] / "conf"
+SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch
+    "model.depth=3",
+    "model.width=16",
+    "datamodule.batch_size=128",
+    "trainer.max_epochs=3",
+    "trainer.enable_progress_bar=false",
+    "logger=csv",
+)
+
+
+@pytest.fixture
+def config():
+    """Compose the train config from overrides on a small net, as plain data."""
+
+    def composed(*overrides: str) -> dict:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            small = SMALL[1:] if "model=residual" in overrides else SMALL  # which has no depth
+            return plain(compose("train", [*small, *overrides]))
+
+    return composed
