@@ -45,8 +45,9 @@ def test_two_processes_record_and_learn_what_one_does(tmp_path):
 
 @pytest.mark.slow
 def test_a_multirun_of_mixed_device_counts_runs_each_job_once_on_all_of_its_data(tmp_path):
-    finished = run("trainer=ddp_cpu", "trainer.devices=1,2", "seed=0", "trainer.max_epochs=1",
-                   f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}", "datamodule.validation=0", flags=("-m",))  # fmt: skip
+    overrides = ("trainer=ddp_cpu", "trainer.devices=1,2", "trainer.max_epochs=1", "datamodule.validation=0")
+    where = (f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}")
+    finished = run(*overrides, *where, flags=("-m",))
     assert finished.returncode == 0, finished.stderr
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["0", "1"]
     for job in ("0", "1"):
