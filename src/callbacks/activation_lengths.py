@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from src.lengths.capture import Capture
 from src.lengths.growth_rate import first_nonfinite_layer, growth_rate
 from src.lengths.statistics import Statistics, pool, reading, unpack
+from src.ranks import gather
 from src.runs.outcome import Diverged, Interrupted
 from src.runs.table import Table
 from src.settings import positive_integer
@@ -141,7 +142,7 @@ class ActivationLengths(pl.Callback):
         for names, group in groupby(entries, key=lambda entry: entry.names):
             passes = list(group)
             numbers = torch.stack([entry.numbers for entry in passes])
-            gathered = trainer.strategy.all_gather(numbers).reshape(-1, *numbers.shape).cpu().numpy()
+            gathered = gather(numbers).cpu().numpy()
             if trainer.is_global_zero:
                 rows = _pooled(passes, gathered)
                 tables = self._tables(trainer)

@@ -44,7 +44,7 @@ def draw_mean_length(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=9, wrap=True)
     return figure
 
 

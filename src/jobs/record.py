@@ -13,12 +13,12 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from src.jobs import report
+from src.ranks import is_rank_zero
 from src.runs.config_hash import config_hash
 from src.runs.directory import TABLES, RunDirectory
 from src.runs.metrics_file import newest_metrics
 from src.runs.outcome import Diverged, Interrupted
 from src.runs.provenance import commit, versions
-from src.runs.ranks import is_rank_zero
 
 
 @dataclass

@@ -87,8 +87,9 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
 def lengths_table(lengths: Lengths) -> Table:
     """Per layer the mean activation length: at initialization, in theory, and at the end."""
     table = Table("layer", "name", title="Mean activation length ‖act‖²/n", title_justify="left")
-    for heading in ("at init", "theory, mean over nets", f"at end (step {lengths.last_step})"):
+    for heading in ("initial", "theory", "final"):
         table.add_column(heading, justify="right")
+    table.caption = f"theory: mean over nets at initialization\nfinal: step {lengths.last_step}"
     for layer in _shown(len(lengths.names)):
         theory = "—" if lengths.predicted_log is None else _scientific(np.exp(lengths.predicted_log[layer]))
         row = [lengths.names[layer], _scientific(lengths.initial[layer]), theory, _scientific(lengths.final[layer])]

@@ -20,11 +20,11 @@ from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.progress import TrainingProgress
 from src.jobs import report
 from src.jobs.record import Job, Record
+from src.ranks import is_rank_zero
 from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net
 from src.runs.checkpoint import check_fits, load_checkpoint
 from src.runs.devices import check_trainer
 from src.runs.directory import RunDirectory
-from src.runs.ranks import is_rank_zero
 from src.settings import whole_number
 
 

@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from src.ranks import gather
+
 
 class Classifier(pl.LightningModule):
     """Cross-entropy, an optimizer, perhaps a schedule, and accuracy.
@@ -89,16 +91,14 @@ class Classifier(pl.LightningModule):
         mean = ((losses * samples).sum() / samples.sum()).float().to(self.device)
         loss = self.trainer.strategy.reduce(mean, reduce_op="mean")
         self._losses, self._samples = [], []
-        self.log("train/loss", loss, logger=False)
+        self.log("train/loss", loss, logger=False, sync_dist=True)  # it is the same on all ranks
         # Lightning logs after the checkpoint is written: a kill between the two would lose the row.
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, "train/loss": float(loss)}, step=self.global_step - 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # For a run resumed in mid-epoch. Every rank enters: the gathering is collective.
-        state = torch.get_rng_state().to(self.device)
-        states = cast(Tensor, self.all_gather(state))  # (ranks, numbers), or (numbers,) of a single process
-        checkpoint["random_states"] = states.reshape(-1, state.numel()).cpu()
+        checkpoint["random_states"] = gather(torch.get_rng_state().to(self.device)).cpu()
         checkpoint["epoch_losses"] = [float(loss) for loss in self._losses]
         checkpoint["epoch_samples"] = list(self._samples)
 

@@ -17,6 +17,7 @@ from src.runs.metrics_file import truncate_metrics
 from src.runs.table import Table
 
 TABLES = ("lengths", "steps")
+FOLDERS = (*TABLES, "checkpoints", "figures")
 
 
 class RunDirectory:
@@ -28,6 +29,7 @@ class RunDirectory:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.begun = False  # whether this object has written here
         self._locked: IO[str] | None = None
 
     @property
@@ -57,34 +59,49 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """The resolved config that the run was started with. Raises ValueError where there is none."""
         if not self.config_file.is_file():
-            raise ValueError(f"run directory = {self.path}: holds no run (no {self.config_file.name})")
-        return yaml.safe_load(self.config_file.read_text())
+            raise ValueError(f"RUN_DIRECTORY = {self.path}: holds no run (no {self.config_file.name})")
+        try:
+            config = yaml.safe_load(self.config_file.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"RUN_DIRECTORY = {self.path}: its {self.config_file.name} is damaged ({error})") from error
+        if not isinstance(config, dict):
+            raise ValueError(f"RUN_DIRECTORY = {self.path}: its {self.config_file.name} is not a run's")
+        return config
 
     def summary(self) -> dict[str, Any] | None:
         """What the run said when it ended; None while it has not."""
         return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
 
-    def begin(self, config: Mapping[str, Any], *, resume_from: Path | None = None, step: int = 0) -> None:
-        """Take the directory for a run of this config, and lay out what it starts from.
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Take the directory for a run of this config, and leave all that lies there as it is.
 
-        A new run begins empty. One that resumes from the checkpoint `resume_from`, taken at `step`, keeps
-        (or, from another run's directory, copies) the rows before that step.
-        Raises ValueError if another process writes here, or if a run of another config lies here.
+        Raises ValueError if it cannot be written to, if another process writes here, if a run of another
+        config lies here, or files of the names a run uses that no run left.
         """
         self._lock()
-        if self._holds_another(config):
-            raise ValueError(
-                f"hydra.run.dir = {self.path}: already holds a run of another config "
-                f"({config_hash(self.config())}, this one is {config_hash(config)}); choose another directory"
-            )
+        try:
+            self._check_free(config)
+        except ValueError:
+            self.release()
+            raise
+
+    def begin(self, config: Mapping[str, Any], *, resume_from: Path | None = None, step: int = 0) -> None:
+        """Claim the directory, and lay out what a run of this config starts from.
+
+        A new run begins empty. One that resumes from the checkpoint `resume_from`, taken at `step`, keeps
+        (or, from another run's directory, copies) the rows before that step. Raises ValueError as `claim`.
+        """
+        self.claim(config)
+        self.begun = True
         origin = resume_from.resolve().parent.parent if resume_from else None
-        if origin != self.path.resolve():
+        here = origin == self.path.resolve()
+        if not here:
             self._clear()
-            if origin:
-                self._inherit(origin)
         self.summary_file.unlink(missing_ok=True)
-        self.truncate(step)
         _replace(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
+        if origin and not here:
+            self._inherit(origin)
+        self.truncate(step)
 
     def compact(self) -> None:
         """Join the parts of each table in one file."""
@@ -103,14 +120,30 @@ class RunDirectory:
         """The last thing a run writes. Numbers that are not finite become null: JSON has none."""
         _replace(self.summary_file, json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n")
 
-    def _holds_another(self, config: Mapping[str, Any]) -> bool:
-        if not self.config_file.exists() or config_hash(self.config()) == config_hash(config):
+    @property
+    def holds_results(self) -> bool:
+        """Whether a run lies here that would be missed: one that failed before it learned anything would not."""
+        if not self.config_file.exists():
             return False
-        summary = self.summary()  # what failed before its first step left nothing to protect
-        return summary is None or summary["status"] != "failed" or summary["steps"] > 0
+        summary = self.summary()
+        failed = summary is not None and summary["status"] == "failed" and summary["steps"] == 0
+        return not failed or self.checkpoint.exists()
+
+    def _check_free(self, config: Mapping[str, Any]) -> None:
+        if self.holds_results and config_hash(self.config()) != config_hash(config):
+            raise ValueError(
+                f"hydra.run.dir = {self.path}: already holds a run of another config "
+                f"({config_hash(self.config())}, this one is {config_hash(config)}); choose another directory"
+            )
+        foreign = [name for name in (*FOLDERS, METRICS) if (self.path / name).exists()]
+        if foreign and not self.config_file.exists():
+            raise ValueError(
+                f"hydra.run.dir = {self.path}: holds {', '.join(foreign)}, which a run would overwrite, and no run; "
+                "choose another directory"
+            )
 
     def _clear(self) -> None:
-        for name in (*TABLES, "checkpoints", "figures"):
+        for name in FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
         self.metrics_file.unlink(missing_ok=True)
 
@@ -123,8 +156,13 @@ class RunDirectory:
 
     def _lock(self) -> None:
         # Held until the process ends or the job lets go of it, also by a kill; never by a file left over.
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._locked = (self.path / ".lock").open("w")
+        if self._locked is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._locked = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise ValueError(f"hydra.run.dir = {self.path}: cannot be written to ({error.strerror})") from error
         try:
             fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -23,7 +23,7 @@ class MetricsFile(Logger):
     def __init__(self, save_dir: str | Path) -> None:
         super().__init__()
         self._path = Path(save_dir) / NAME
-        self._rows = read_metrics(self._path)
+        self._rows: dict[int, dict[str, float]] | None = None  # read at the first row, when a run has begun here
 
     @property
     def name(self) -> str:
@@ -43,6 +43,8 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         assert step is not None
+        if self._rows is None:
+            self._rows = read_metrics(self._path)
         row = self._rows.setdefault(step, {"step": step})
         row.update({name: float(value) for name, value in metrics.items()})
         _write(self._path, self._rows)
