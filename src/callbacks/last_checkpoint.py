@@ -25,6 +25,7 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._signal = 0
+        self._saved_step = -1
         self._handlers: dict[int, Any] = {}
 
     def on_load_checkpoint(
@@ -41,7 +42,7 @@ class LastCheckpoint(Checkpoint):
             batch["is_last_batch"] = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._signal = 0
+        self._signal, self._saved_step = 0, -1
         if threading.current_thread() is threading.main_thread():
             self._handlers = {signum: signal.signal(signum, self._on_signal) for signum in SIGNALS}
 
@@ -50,11 +51,14 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # the epoch's end sees to it; in mid-accumulation gradients would be lost
+        if trainer.global_step == trainer.max_steps:
+            self._save(trainer)  # training ends in mid-epoch, and may be asked to go on from there
         if trainer.world_size == 1 or batch_idx % AGREE_EVERY == 0:
             self._stop_if_asked(trainer, save=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save(trainer)
+        if self._saved_step != trainer.global_step:
+            self._save(trainer)
         self._stop_if_asked(trainer, save=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -71,6 +75,7 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)  # collective; written beside and then in place, by rank 0
+        self._saved_step = trainer.global_step
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._signal:

@@ -3,7 +3,7 @@
 import logging
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,24 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_object
 from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 
 from src.callbacks.divergence import Divergence
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.progress import TrainingProgress
+from src.callbacks.ranks_agree import RanksAgree
+from src.datamodules.tensor_datamodule import TensorDataModule
 from src.jobs import report
 from src.jobs.record import Job, Record
 from src.ranks import is_rank_zero
 from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net
 from src.runs.checkpoint import check_fits, load_checkpoint
+from src.runs.config_hash import config_hash
 from src.runs.devices import check_trainer
 from src.runs.directory import RunDirectory
-from src.settings import whole_number
+from src.runs.mistakes import settings_in, settings_of, target_of
+from src.settings import seed
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -40,14 +43,13 @@ def train(job: Job) -> dict[str, Any]:
 
 def _train(job: Job) -> dict[str, Any]:
     config, run = job.config, RunDirectory(job.directory)
-    whole_number("seed", config["seed"])
-    resumed = load_checkpoint(config["ckpt_path"]) if config["ckpt_path"] else None
     if is_rank_zero():
-        origin = Path(config["ckpt_path"]) if resumed else None
-        run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
-    with Record(job, run) as record:
-        seed_global_generators(config["seed"])
-        check_trainer(config["trainer"])
+        run.claim(config)
+    with Record(job, run) as record, settings_in(config):
+        # What can be wrong with the settings shows here, before anything that lies in the directory is touched.
+        seed_global_generators(seed("seed", config["seed"]))
+        check_trainer(config.get("trainer") or {})
+        resumed = load_checkpoint(config["ckpt_path"]) if config["ckpt_path"] else None
         datamodule = build_datamodule(config)
         record.net = net = build_net(config, datamodule)
         record.initializer = build_initializer(config["initializer"])
@@ -55,6 +57,11 @@ def _train(job: Job) -> dict[str, Any]:
             check_fits(resumed, net, config["ckpt_path"])
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
+        load(datamodule, trainer)
+        if is_rank_zero():
+            origin = Path(config["ckpt_path"]) if resumed else None
+            run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
+        start_loggers(trainer, config)
         if config["compile"]:
             net.compile()
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
@@ -69,16 +76,18 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
     """The Trainer of the config, with the run directory's loggers and callbacks."""
     config = job.config
     callbacks = [
-        *(build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node),
+        *(build(node, f"callbacks.{name}") for name, node in named_nodes(config, "callbacks")),
+        RanksAgree(config_hash(config)),
         Divergence(),
         LastCheckpoint(run.checkpoint),
     ]
-    if config["trainer"].get("enable_progress_bar", True):
+    trainer = config.get("trainer") or {}
+    if trainer.get("enable_progress_bar", True):
         callbacks.append(TrainingProgress())
     return build(
-        config["trainer"],
+        trainer,
         "trainer",
-        logger=[build_logger(name, node, job, run) for name, node in config["logger"].items() if node],
+        logger=[build_logger(name, node, job, run) for name, node in named_nodes(config, "logger")],
         callbacks=callbacks,
         default_root_dir=str(run.path),
         enable_model_summary=False,
@@ -87,14 +96,35 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
     )
 
 
+def named_nodes(config: Mapping[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:
+    """The callbacks or loggers of a config by name; one that is null is left out."""
+    return [(name, node) for name, node in (config.get(group) or {}).items() if node is not None]
+
+
 def build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:
-    """A logger that writes into the run directory; a W&B run gets the config, a name and the sweep's group."""
-    if not issubclass(get_object(node["_target_"]), WandbLogger):
+    """A logger that writes into the run directory; a W&B run gets a name and the sweep's group."""
+    target = target_of(node, f"logger.{name}")
+    if not (isinstance(target, type) and issubclass(target, WandbLogger)):
         return build(node, f"logger.{name}", save_dir=str(run.path))
     logger = build(node, f"logger.{name}", save_dir=str(run.path), name=job.name, group=job.sweep)
     logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it whatever its value
-    logger.log_hyperparams(dict(job.config))
     return logger
+
+
+def start_loggers(trainer: pl.Trainer, config: Mapping[str, Any]) -> None:
+    """Begin the W&B run, with the config. Raises ValueError where W&B cannot."""
+    for (name, node), logger in zip(named_nodes(config, "logger"), trainer.loggers, strict=True):
+        if isinstance(logger, WandbLogger):
+            with settings_of(f"logger.{name}", node):
+                logger.log_hyperparams(dict(config))
+
+
+def load(datamodule: Any, trainer: pl.Trainer) -> None:
+    """Load this project's sets before the Trainer does, which then finds them loaded."""
+    if isinstance(datamodule, TensorDataModule):
+        datamodule.trainer = trainer
+        datamodule.prepare_data()
+        datamodule.setup("fit")
 
 
 def seed_global_generators(seed: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from src.runs.directory import RunDirectory
 from tests.jobs.conftest import SMALL
+from tests.jobs.test_wandb import records
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
@@ -64,6 +65,10 @@ def test_a_multirun_gives_each_job_a_directory_and_goes_on_past_divergence_and_f
     assert "Traceback" not in finished.stderr
     summaries = [json.loads(path.read_text()) for path in tmp_path.glob("a-sweep/*/summary.json")]
     assert sorted(summary["status"] for summary in summaries) == ["completed", "diverged", "failed", "failed"]
+    found = [records(path.parent) for path in tmp_path.glob("a-sweep/*/wandb")]
+    runs = [record.run for job in found for record in job if record.WhichOneof("record_type") == "run"]
+    assert {each.run_group for each in runs} == {"a-sweep"}
+    assert len({each.display_name for each in runs}) == len(found) == 2
     assert {path.parent.name for path in tmp_path.glob("a-sweep/*/summary.json")} == {
         s["config_hash"] for s in summaries
     }

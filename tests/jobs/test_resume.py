@@ -95,9 +95,13 @@ def test_a_run_resumed_in_another_directory_takes_its_rows_along(config, tmp_pat
     assert RunDirectory(tmp_path / "cut").summary()["status"] == "interrupted"
 
 
-def test_a_finished_run_goes_on_where_more_epochs_are_asked_for(config, tmp_path):
-    train(Job(config("trainer.max_epochs=5"), tmp_path / "long"))
-    train(Job(config("trainer.max_epochs=2"), tmp_path / "short"))
-    resume(config("trainer.max_epochs=5"), tmp_path / "longer", origin=tmp_path / "short")
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [("trainer.max_epochs=2", "trainer.max_epochs=5"), ("trainer.max_steps=15", "trainer.max_steps=30")],
+)
+def test_a_finished_run_goes_on_where_more_is_asked_for(config, tmp_path, short, long):
+    train(Job(config(long), tmp_path / "long"))
+    train(Job(config(short), tmp_path / "short"))
+    resume(config(long), tmp_path / "longer", origin=tmp_path / "short")
     one, other = (pd.read_parquet(tmp_path / name / "lengths") for name in ("long", "longer"))
     pd.testing.assert_frame_equal(one, other, check_exact=True)
