@@ -24,8 +24,8 @@ def initialize_(
     """Fill every dense and convolutional layer of `net` in place, in the order of `named_modules`.
 
     Biases are zero unless the initializer states a bias law; other modules (normalization,
-    embeddings) keep what their constructor gave them. The readout is `net.readout`, or the last
-    layer where the net has no such attribute.
+    embeddings) keep what their constructor gave them. The readout is `net.readout` (its last layer,
+    if it is several modules), or the last layer where the net has no such module.
     Raises ValueError if the initializer leaves a weight that is not finite.
     """
     readout = readout_of(net)
@@ -44,9 +44,9 @@ def layers_of(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def readout_of(net: nn.Module) -> nn.Module | None:
-    """The layer that reads the classes out: `net.readout`, or else the last one; None without layers."""
-    last = next(reversed(layers_of(net).values()), None)
-    return getattr(net, "readout", last)
+    """The layer that reads the classes out: the last one, of the module `net.readout` where there is one; or None."""
+    readout = getattr(net, "readout", None)
+    return next(reversed(layers_of(readout if isinstance(readout, nn.Module) else net).values()), None)
 
 
 def _fill_(layer: nn.Module, initializer: FillTensor, generator: Generator) -> None:
@@ -56,7 +56,8 @@ def _fill_(layer: nn.Module, initializer: FillTensor, generator: Generator) -> N
         initializer(weight, generator=generator)
     else:  # it draws from the global stream: make that a function of the generator, and put it back
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            # Not torch.manual_seed, which would replace the accelerators' streams as well.
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             initializer(weight)
     if isinstance(bias, Tensor):
         if isinstance(initializer, Initializer):

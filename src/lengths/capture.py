@@ -48,7 +48,7 @@ class Capture:
         input_name = getattr(net, "measured_input", None)
         if input_name is None:
             for module in _innermost(net).values():
-                self._handles.append(module.register_forward_pre_hook(self._read_input))
+                self._handles.append(module.register_forward_pre_hook(self._read_input, with_kwargs=True))
         else:
             self._read_output_of(INPUT, net.get_submodule(input_name))
         for name in measured_layers(net, patterns):
@@ -81,9 +81,9 @@ class Capture:
 
         self._handles.append(module.register_forward_hook(read))
 
-    def _read_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _read_input(self, module: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]) -> None:
         if not self._readings:
-            self._read(INPUT, inputs)
+            self._read(INPUT, (inputs, by_name))
 
     def _read(self, name: str, values: Any) -> None:
         if self.active:
@@ -107,6 +107,8 @@ def measured_layers(net: nn.Module, patterns: Sequence[str] | None = None) -> li
 
 
 def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
+    if not patterns:
+        raise ValueError("modules = []: must name at least one pattern, or be left out")
     for pattern in patterns:
         if not any(fnmatchcase(_plain(name), pattern) for name in names):
             raise ValueError(f"modules = {pattern!r}: matches none of {', '.join(map(_plain, names))}")

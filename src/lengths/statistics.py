@@ -41,9 +41,9 @@ def reading(lengths: list[Tensor]) -> Tensor:
     lengths: for each layer 0 … d, (samples,) in float64. Packing lets many passes leave the device
     together. Where layers see different numbers of samples, across-layer variance has no meaning: NaN.
     """
-    samples = [layer.shape[0] for layer in lengths]
-    counts = lengths[0].new_tensor(samples)
-    if len(set(samples)) > 1:
+    # Filled, not copied from a list: a copy to a GPU would wait for it.
+    counts = torch.cat([layer.new_full((1,), layer.shape[0]) for layer in lengths])
+    if len({layer.shape[0] for layer in lengths}) > 1:
         by_layer = torch.stack([torch.stack(_mean_and_squares(layer)) for layer in lengths], dim=1)
         return torch.cat([counts, by_layer.flatten(), counts.new_full((2,), math.nan)])
     stacked = torch.stack(lengths)
@@ -85,9 +85,11 @@ def _across_layers(lengths: Tensor) -> Tensor:
 
     A sample that is dead in every layer has a relative variance of 0, lest it hide all the others.
     """
+    if len(lengths) == 0:
+        return lengths.new_full((2,), math.nan)
     raw = layer_variance(lengths)
     mean = lengths.mean(0)
-    relative = torch.where(mean > 0, raw / mean.square(), 0.0) if len(lengths) else raw
+    relative = torch.where(mean == 0, 0.0, raw / mean.square())
     return torch.stack([raw.mean(), relative.mean()])
 
 

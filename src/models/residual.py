@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.initializers.initializer import Initializer
-from src.models.activation import MOMENTS
+from src.models.activation import ACTIVATIONS, MOMENTS
 from src.models.fully_connected import dense_fans, dense_layer
 from src.models.residual_scales import residual_scales
 from src.settings import fraction, one_of, positive_integer
@@ -64,9 +64,9 @@ class Residual(nn.Module):
     ) -> None:
         super().__init__()
         positive_integer("width", width)
-        widths = [positive_integer("module_widths", width) for width in module_widths]
+        widths = _checked_module_widths(module_widths)
         self.scales = residual_scales(scales, modules, eta=eta, base=base, exponent=exponent)
-        self.activation = activation
+        self.activation = one_of("activation", activation, ACTIVATIONS)
         self.ending = one_of("ending", ending, ("relu", "linear"))
         self.dropout = fraction("dropout", dropout)
         self.embedding = nn.Identity() if input_size == width else nn.Linear(input_size, width)
@@ -102,3 +102,9 @@ class Residual(nn.Module):
             activation=MOMENTS[self.activation],
             ending=MOMENTS[self.activation] if self.ending == "relu" else LINEAR,
         )
+
+
+def _checked_module_widths(widths: Sequence[int]) -> list[int]:
+    if not isinstance(widths, Sequence) or isinstance(widths, str):
+        raise ValueError(f"module_widths = {widths!r}: must be a list of widths, which may be empty")
+    return [positive_integer("module_widths", width) for width in widths]

@@ -31,8 +31,15 @@ def residual_scales(
     if schedule == "inverse_depth":
         return [1 / depth] * depth
     if schedule == "geometric":
-        return [positive_number("base", base) ** layer for layer in range(1, depth + 1)]
+        return _powers(positive_number("base", base), depth)
     return [layer ** -positive_number("exponent", exponent) for layer in range(1, depth + 1)]
+
+
+def _powers(base: float, modules: int) -> list[float]:
+    try:
+        return [base**layer for layer in range(1, modules + 1)]
+    except OverflowError:
+        raise ValueError(f"base = {base!r}: overflows within {modules} modules") from None
 
 
 def _checked_list(scales: Sequence[float], modules: int) -> list[float]:

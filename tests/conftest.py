@@ -1,0 +1,44 @@
+"""What statistical tests share: a seeded stream, every initializer of conf/, and a distance in standard errors."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from numpy.typing import ArrayLike, NDArray
+
+from src.initializers.initializer import Initializer
+from src.runs.build import build_initializer
+
+INITIALIZERS = sorted((Path(__file__).parents[1] / "conf" / "initializer").glob("*.yaml"))
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(params=INITIALIZERS, ids=lambda path: path.stem)
+def initializer(request: pytest.FixtureRequest) -> Initializer:
+    """Each initializer that conf/ offers, as its YAML builds it."""
+    built = build_initializer(yaml.safe_load(request.param.read_text()))
+    if not isinstance(built, Initializer):
+        pytest.skip("states no law to hold it to")
+    return built
+
+
+@pytest.fixture
+def sigmas() -> Callable[[ArrayLike, ArrayLike], NDArray[np.float64]]:
+    """Distance of the mean over the first axis from an expected value, in standard errors of that mean.
+
+    The floor of 1e-5 of the value is float32's: what has no spread is held to that.
+    """
+
+    def distance(samples: ArrayLike, expected: ArrayLike) -> NDArray[np.float64]:
+        samples = np.asarray(samples, dtype=np.float64)
+        error = samples.std(0, ddof=1) / len(samples) ** 0.5
+        return np.abs(samples.mean(0) - expected) / (error + 1e-5 * np.abs(expected))
+
+    return distance

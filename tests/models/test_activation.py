@@ -1,0 +1,31 @@
+"""The activations a net can have, and that theory knows the moments of the very ones it builds."""
+
+import numpy as np
+import pytest
+import torch
+
+from src.models.activation import ACTIVATIONS, LEAK, MOMENTS, activation_named
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_theory_has_the_moments_of_the_module_that_is_built(name):
+    z = np.linspace(-12, 12, 240_001)  # the trapezoidal rule, with a node at the kink
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    phi = activation_named(name)(torch.from_numpy(z)).numpy()
+    assert MOMENTS[name].second == pytest.approx(np.trapezoid(phi**2 * density, z), rel=1e-7)
+    assert MOMENTS[name].mean == pytest.approx(np.trapezoid(phi * density, z), abs=1e-7)
+
+
+def test_the_leak_is_torchs():
+    assert torch.nn.LeakyReLU().negative_slope == LEAK
+
+
+def test_two_layers_never_share_a_module():
+    for name in ACTIVATIONS:
+        assert activation_named(name) is not activation_named(name)
+
+
+@pytest.mark.parametrize("name", ["ReLU", "swish", "", None])
+def test_an_unknown_activation_is_a_mistake(name):
+    with pytest.raises(ValueError, match=f"^activation = {name!r}: must be one of gelu, leaky_relu, linear, relu"):
+        activation_named(name)

@@ -1,0 +1,123 @@
+"""Imports point one way: a folder of src uses only the folders before it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From the bottom. Folders of one line stand side by side and do not use each other.
+ORDER = [
+    {"theory"},
+    {"lengths"},
+    {"datamodules"},
+    {"initializers"},
+    {"models"},
+    {"ensembles", "order_chaos", "schedules"},
+    {"runs"},
+    {"callbacks"},
+    {"diagnosis", "figures", "benchmarks"},
+    {"jobs"},
+    {"scripts"},
+]
+RANKS = {folder: rank for rank, folders in enumerate(ORDER) for folder in folders}
+
+
+def imported_modules(source: str) -> set[str]:
+    """Every module that a source file imports, at its top or inside a function; relative ones begin with a dot."""
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            modules |= {f"src.{alias.name}" for alias in node.names} if module == "src" else {module}
+    return modules
+
+
+def wrong_imports(folder: str | None, source: str, ground: set[str]) -> set[str]:
+    """What a file of a folder may not import. Modules in src itself are the ground for all; their folder is None."""
+    return {module for module in imported_modules(source) if not _is_allowed(folder, module.split("."), ground)}
+
+
+def _is_allowed(folder: str | None, module: list[str], ground: set[str]) -> bool:
+    if module[0] == "torch":
+        return folder != "theory"
+    if module[0] != "src":
+        return module[0] not in ("", "scripts", "tests")  # "": a relative import
+    used = module[1] if len(module) > 1 else None
+    if used in ground or used == folder:
+        return used is not None
+    return RANKS.get(used, len(ORDER)) < RANKS.get(folder, 0)
+
+
+def files() -> list[tuple[str | None, Path]]:
+    inside = [(path.relative_to(ROOT / "src").parts, path) for path in sorted((ROOT / "src").rglob("*.py"))]
+    scripts = [("scripts", path) for path in sorted((ROOT / "scripts").rglob("*.py"))]
+    return [(parts[0] if len(parts) > 1 else None, path) for parts, path in inside] + scripts
+
+
+GROUND = {path.stem for folder, path in files() if folder is None}
+
+
+def test_every_folder_has_its_place():
+    assert {folder for folder, _ in files()} - {None} <= set(RANKS)
+
+
+@pytest.mark.parametrize("folder", [*RANKS, None])
+def test_a_folder_uses_only_what_stands_before_it(folder):
+    wrong = {
+        str(path.relative_to(ROOT)): modules
+        for of, path in files()
+        if of == folder and (modules := wrong_imports(folder, path.read_text(), GROUND))
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "folder, source",
+    [
+        ("models", "from src.runs.directory import RunDirectory"),
+        ("models", "import src.callbacks.divergence as divergence"),
+        ("models", "from src import jobs"),
+        ("models", "def late():\n    from src.jobs.train import train"),
+        ("models", "from ..runs import directory"),
+        ("models", "from . import residual"),
+        ("models", "import scripts.train"),
+        ("models", "import src"),
+        ("models", "from src.models_of_mine import net"),
+        ("ensembles", "from src.order_chaos.phase import phase"),
+        ("figures", "from src.benchmarks.callback import run"),
+        ("theory", "import torch.nn"),
+        ("theory", "from torch.nn import functional"),
+        ("theory", "from src.lengths.growth_rate import growth_rate"),
+        (None, "from src.theory.mean_length import RELU"),
+    ],
+)
+def test_an_import_that_points_the_other_way_is_found(folder, source):
+    assert wrong_imports(folder, source, {"settings"})
+
+
+@pytest.mark.parametrize(
+    "folder, source",
+    [
+        ("models", "from src.theory.mean_length import RELU\nfrom src.models.activation import MOMENTS"),
+        ("models", "import torch\nfrom src import settings, initializers"),
+        ("theory", "import numpy\nfrom src.settings import one_of"),
+        ("jobs", "from src.figures.mean_length import draw\nfrom src.jobs import report"),
+        ("scripts", "from src.jobs.command_line import run"),
+        (None, "from src.settings import one_of\nimport math"),
+    ],
+)
+def test_an_import_that_points_down_is_allowed(folder, source):
+    assert not wrong_imports(folder, source, {"settings"})
+
+
+def test_theory_needs_no_torch():
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for folder, path in files() if folder == "theory"]
+    command = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT).returncode == 0
+    assert subprocess.run([sys.executable, "-c", f"import torch; {command}"], cwd=ROOT).returncode == 1
