@@ -1,10 +1,11 @@
 """What every constructor says of a setting it cannot work with: its name, its value, what is allowed.
 
 Each function returns the value it has checked, or raises a ValueError that begins with
-``name = value:``; `src/runs/build.py` puts the config group before it.
+``name = value:``; `src/runs/mistakes.py` puts the config group before it.
 """
 
 import math
+import re
 from collections.abc import Collection
 
 
@@ -20,10 +21,25 @@ def whole_number(name: str, value: object, *, at_least: int = 0) -> int:
     return value
 
 
+def seed(name: str, value: object) -> int:
+    """A whole number in [0, 2^63)."""
+    checked = whole_number(name, value)
+    if checked >= 2**63:
+        raise ValueError(f"{name} = {value!r}: must be below 2^63")
+    return checked
+
+
 def positive_number(name: str, value: object) -> float:
     """A finite number above 0."""
     if not 0 < _number(value) < math.inf:
         raise ValueError(f"{name} = {value!r}: must be a number above 0")
+    return _number(value)
+
+
+def number_from_zero(name: str, value: object) -> float:
+    """A finite number of at least 0."""
+    if not 0 <= _number(value) < math.inf:
+        raise ValueError(f"{name} = {value!r}: must be a number of at least 0")
     return _number(value)
 
 
@@ -39,6 +55,12 @@ def one_of(name: str, value: object, allowed: Collection[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
     return value
+
+
+def named_in(message: str) -> str | None:
+    """The setting that a message begins with, `key` or `group.key`; None where it begins otherwise."""
+    named = re.match(r"([\w.-]+) = ", message)
+    return named[1] if named else None
 
 
 def _number(value: object) -> float:

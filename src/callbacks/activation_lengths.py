@@ -96,7 +96,7 @@ class ActivationLengths(pl.Callback):
         if self._numbers is None:
             return
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        loss = self._numbers.new_tensor(np.nan) if loss is None else loss.detach() * trainer.accumulate_grad_batches
+        loss = self._numbers.new_full((), math.nan) if loss is None else loss.detach() * trainer.accumulate_grad_batches
         numbers = torch.cat([self._numbers, loss.reshape(1).to(self._numbers)])
         self._entries.append(
             _Entry(self._step, trainer.current_epoch, float(self._learning_rate), self._names, numbers)

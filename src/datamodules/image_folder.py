@@ -24,8 +24,8 @@ class ImageFolder(TensorDataModule):
     subdirectory per class, they are the training and the test set. Elsewhere the classes are the
     subdirectories of `folder`, and a fixed part `test` of each is the test set. Classes are
     numbered in the order of their names; directories below a class are not searched.
-    Raises ValueError, naming the folder, for a missing directory, one without classes or with a
-    class without images, and for an image that cannot be decoded.
+    Raises ValueError, naming the folder, for a missing directory, one with fewer than two classes or
+    with a class without images, and for an image that cannot be decoded.
     """
 
     def __init__(
@@ -49,6 +49,11 @@ class ImageFolder(TensorDataModule):
         self._train_directory, self._test_directory = self._directories()
         self.class_names = self._classes(self._train_directory)
         self.classes = len(self.class_names)
+        self._listing(self._train_directory)  # a class without images is an error now
+        if self.classes < 2:
+            raise ValueError(
+                f"folder = {self.folder!r}: a single class, {self.class_names[0]}; there must be two or more"
+            )
 
     def load(self) -> tuple[Samples, Samples]:
         """uint8 images (B, channels, height, width), in the order of classes and file names."""

@@ -43,6 +43,12 @@ class TrainingLoader:
         self._resumed = dict(state)
         self._epoch, self._batches = state["epoch"], state["batches"]
 
+    def check_resumes(self, state: dict[str, int]) -> None:
+        """Raises ValueError where the epoch that `state` stopped in had other batches than these."""
+        for name, now in self._identity().items():
+            if state[name] != now:
+                raise ValueError(f"{name} = {now}: the checkpoint stopped in mid-epoch with {state[name]}")
+
     def __len__(self) -> int:
         return len(self.order)
 
@@ -61,9 +67,8 @@ class TrainingLoader:
     def _start(self) -> int:
         """The first step of this iteration: 0, or where a loaded state left off."""
         resumed, self._resumed = self._resumed, {}
-        for name, now in self._identity().items():
-            if resumed.get("batches") and resumed[name] != now:
-                raise ValueError(f"{name} = {now}: the checkpoint stopped in mid-epoch with {resumed[name]}")
+        if resumed.get("batches"):
+            self.check_resumes(resumed)
         return resumed.get("batches", 0)
 
     def _identity(self) -> dict[str, int]:

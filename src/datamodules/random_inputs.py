@@ -29,7 +29,7 @@ class RandomInputs(TensorDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, validation=validation, scaling="unit", seed=seed)
         self.input_shape = (positive_integer("input_size", input_size),)
-        self.classes = positive_integer("classes", classes)
+        self.classes = whole_number("classes", classes, at_least=2)
         self.train_samples = positive_integer("samples", samples)
         self.test_samples = whole_number("test_samples", test_samples)
         self.data_seed = whole_number("data_seed", data_seed)

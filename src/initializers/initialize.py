@@ -35,7 +35,9 @@ def initialize_(
         _fill_(layer, chosen, generator)
         if not layer.weight.isfinite().all():
             setting = "initializer" if chosen is initializer else "readout_initializer"
-            raise ValueError(f"{setting} = {_name(chosen)}: left non-finite weights in layer {name}")
+            raise ValueError(
+                f"{setting} = {_name(chosen)}: left non-finite weights in layer {name}, where all must be finite"
+            )
 
 
 def layers_of(net: nn.Module) -> dict[str, nn.Module]:

@@ -5,13 +5,15 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Any
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from src.runs.config_hash import config_hash
+from src.settings import named_in
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -45,10 +47,12 @@ def run(main: Callable[[], Any]) -> None:
     os.environ[FULL_ERROR] = "1"  # Hydra is to hand its errors over rather than print them
     try:
         main()
+    except Said:
+        sys.exit(1)
     except Exception as error:
         if not is_users_mistake(error):
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        say(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -57,6 +61,10 @@ def run(main: Callable[[], Any]) -> None:
 
 
 _takes_errors = False
+
+
+class Said(Exception):
+    """A job of a multirun has failed, and its message stands on the terminal."""
 
 
 def takes_errors() -> bool:
@@ -82,14 +90,43 @@ def is_users_mistake(error: BaseException) -> bool:
     return isinstance(error, ValueError | HydraException | OmegaConfBaseException | OSError)
 
 
+def say(error: BaseException) -> None:
+    """Tell the user what was wrong."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+
+
 def one_line(error: BaseException) -> str:
-    """What was wrong, on one line."""
+    """What was wrong, on one line: the setting, its value and what is allowed, as far as the error knows them."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group} = {option}: no such option; there are {', '.join(sorted(error.options))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not an override, which is key=value ({_joined(error)})"
+    if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
+        return _unknown_key(error, error.__cause__)
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {str(error).splitlines()[0]}"
     if isinstance(error, OSError) and error.filename:
+        return _refused(error)
+    text = _joined(error)
+    return text if named_in(text) or isinstance(error, HydraException) else f"{text} ({FULL_ERROR}=1 shows where)"
+
+
+def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
+    typed = re.search(r"append to your config use \+([^=\s]+)=(.*)", str(error))
+    name, value = typed.groups() if typed else (cause.full_key, "…")
+    there = sorted(str(key) for key in cause.parent_node or () if not str(key).startswith("_"))
+    return f"{name} = {value}: no such key; there are {', '.join(there) or 'none'} (+{name}={value} would add it)"
+
+
+def _refused(error: OSError) -> str:
+    """What the file system refused: of Hydra the output directory, as a job says its own errors."""
+    modules = (frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__))
+    if not any(module.startswith("hydra.") for module in modules):
         return f"{error.filename}: {error.strerror}"
-    text = str(error)
-    if unknown := re.search(r"Could not override '([^']+)'", text):
-        return f"{unknown[1]}: no such key; +{unknown[1]}=… adds one, --cfg job shows those there are"
-    return " ".join(text.split())
+    setting = "hydra.sweep.dir" if {"-m", "--multirun"} & set(sys.argv) else "hydra.run.dir"
+    return f"{setting} = {error.filename}: cannot be written to ({error.strerror})"
+
+
+def _joined(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -8,8 +8,9 @@ import pytorch_lightning as pl
 from src.jobs.train import quiet_lightning
 from src.runs.build import build_classifier, build_datamodule, build_net
 from src.runs.checkpoint import check_fits, load_checkpoint, net_state
-from src.runs.devices import check_trainer
+from src.runs.devices import check_accelerator
 from src.runs.directory import RunDirectory
+from src.runs.mistakes import settings_in
 
 
 def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None = None) -> dict[str, float]:
@@ -19,11 +20,11 @@ def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None 
     """
     run = RunDirectory(directory)
     config: dict[str, Any] = run.config()
-    check_trainer({"accelerator": accelerator})
+    check_accelerator("--accelerator", accelerator)
     checkpoint = load_checkpoint(run.checkpoint, "checkpoint")
     if data_dir is not None and "data_dir" in config["datamodule"]:
         config["datamodule"]["data_dir"] = data_dir
-    with quiet_lightning():
+    with quiet_lightning(), settings_in(config):
         datamodule = build_datamodule(config)
         net = build_net(config, datamodule)
         check_fits(checkpoint, net, run.checkpoint)

@@ -10,35 +10,36 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
-from src.jobs.command_line import is_users_mistake, one_line, plain, takes_errors, users_environment
+from src.jobs.command_line import Said, is_users_mistake, plain, say, takes_errors, users_environment
 from src.jobs.record import Job
 from src.jobs.train import train
 from src.runs.outcome import Interrupted
 
 
 def train_hydra_job(config: DictConfig) -> None:
-    """Train the job that Hydra has composed; in a multirun, errors are raised, else they end the process."""
+    """Train the job that Hydra has composed. A user's mistake ends the process with one line, in a multirun the job."""
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
-    job = Job(
-        config=plain(config),
-        directory=Path(hydra.runtime.output_dir),
-        overrides=tuple(hydra.overrides.task),
-        sweep=Path(hydra.sweep.dir).name if in_sweep else os.environ.get(_SWEEP),
-    )
+    directory = Path(hydra.runtime.output_dir)
+    sweep = Path(hydra.sweep.dir).name if in_sweep else os.environ.get(_SWEEP)
     try:
+        job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
         with users_environment():
             if in_sweep and _starts_processes(job):
                 _train_in_a_process_tree_of_its_own(job)
             else:
                 train(job)
     except Interrupted as interruption:
-        print(f"interrupted: resume with ckpt_path={job.directory}/checkpoints/last.ckpt", file=sys.stderr)
+        print(f"interrupted: resume with ckpt_path={directory}/checkpoints/last.ckpt", file=sys.stderr)
         sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
+    except Said:
+        raise
     except Exception as error:
-        if in_sweep or not takes_errors() or not is_users_mistake(error):
+        if not takes_errors() or not is_users_mistake(error):
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        say(error)
+        if in_sweep:
+            raise Said from error
         sys.exit(1)
 
 
@@ -49,10 +50,8 @@ def _starts_processes(job: Job) -> bool:
     """Whether Lightning will relaunch this script for other ranks, rather than find them started."""
     if SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
         return False
-    return job.config["trainer"].get("strategy", "auto") != "auto" or job.config["trainer"].get("devices") not in (
-        1,
-        "auto",
-    )
+    trainer = job.config.get("trainer") or {}
+    return trainer.get("strategy", "auto") != "auto" or trainer.get("devices") not in (1, "auto")
 
 
 def _train_in_a_process_tree_of_its_own(job: Job) -> None:
@@ -66,4 +65,4 @@ def _train_in_a_process_tree_of_its_own(job: Job) -> None:
     if finished.returncode >= 128:
         raise Interrupted(finished.returncode - 128)
     if finished.returncode:
-        raise ValueError(f"the processes of this job ended with status {finished.returncode}")
+        raise Said  # by that process

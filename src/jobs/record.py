@@ -40,7 +40,8 @@ class Job:
 class Record:
     """A context that ends with summary.json. A run that diverged ends quietly: that is a result.
 
-    `net`, `initializer` and `trainer` are told to it once they exist. On ranks above 0 it writes nothing.
+    `net`, `initializer` and `trainer` are told to it once they exist. On ranks above 0 it writes nothing,
+    nor where an earlier run lies in the directory and this one failed before it began.
     """
 
     job: Job
@@ -61,7 +62,7 @@ class Record:
     ) -> bool:
         status, reason, exit_status = self._outcome(error)
         try:
-            if is_rank_zero():
+            if is_rank_zero() and (self.run.begun or not self.run.holds_results):
                 self._leave(status, reason, error)
         finally:
             if wandb.run is not None:
@@ -87,6 +88,8 @@ class Record:
         return "failed", " ".join(f"{type(error).__name__}: {error}".split()), 1
 
     def _leave(self, status: str, reason: str, error: BaseException | None) -> None:
+        if not self.run.begun:
+            self.run.begin(self.job.config)
         self.collect_metrics()
         if isinstance(error, Diverged):
             self.run.truncate(error.step + 1)  # what a GPU had done before its loss was looked at

@@ -22,8 +22,8 @@ from src.datamodules.tensor_datamodule import TensorDataModule
 from src.jobs import report
 from src.jobs.record import Job, Record
 from src.ranks import is_rank_zero
-from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net
-from src.runs.checkpoint import check_fits, load_checkpoint
+from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net, build_optimizer
+from src.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from src.runs.config_hash import config_hash
 from src.runs.devices import check_trainer
 from src.runs.directory import RunDirectory
@@ -55,13 +55,14 @@ def _train(job: Job) -> dict[str, Any]:
         record.initializer = build_initializer(config["initializer"])
         if resumed:
             check_fits(resumed, net, config["ckpt_path"])
+            check_optimizer_fits(resumed, build_optimizer(config)(net.parameters()), config["ckpt_path"])
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
-        load(datamodule, trainer)
+        load(datamodule, trainer, resumed)
+        start_loggers(trainer, config)
         if is_rank_zero():
             origin = Path(config["ckpt_path"]) if resumed else None
             run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
-        start_loggers(trainer, config)
         if config["compile"]:
             net.compile()
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
@@ -119,12 +120,14 @@ def start_loggers(trainer: pl.Trainer, config: Mapping[str, Any]) -> None:
                 logger.log_hyperparams(dict(config))
 
 
-def load(datamodule: Any, trainer: pl.Trainer) -> None:
+def load(datamodule: Any, trainer: pl.Trainer, resumed: dict[str, Any] | None) -> None:
     """Load this project's sets before the Trainer does, which then finds them loaded."""
     if isinstance(datamodule, TensorDataModule):
         datamodule.trainer = trainer
         datamodule.prepare_data()
         datamodule.setup("fit")
+        if resumed and (epoch := interrupted_epoch(resumed)):
+            datamodule.train_dataloader().check_resumes(epoch)
 
 
 def seed_global_generators(seed: int) -> None:

@@ -1,22 +1,22 @@
 """From a plain config to the objects it names."""
 
 import inspect
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from typing import Any, Protocol
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from hydra.utils import instantiate
 from torch import nn
+from torch.optim import Optimizer
 
 from src.initializers.initialize import FillTensor, initialize_
 from src.models.classifier import Classifier
-from src.settings import positive_number, whole_number
+from src.runs.mistakes import check_keys, settings_of, target_of
+from src.settings import number_from_zero, positive_number, seed
 
 Config = Mapping[str, Any]
-_NAMES_A_SETTING = re.compile(r"\w+ = ")
+_OPTIMIZER = {"lr": positive_number, "momentum": number_from_zero, "weight_decay": number_from_zero}
 
 
 class Sized(Protocol):
@@ -28,7 +28,7 @@ class Sized(Protocol):
 
 def build_datamodule(config: Config) -> Any:
     """The datamodule of `config["datamodule"]`; it has loaded nothing yet."""
-    return build(config["datamodule"], "datamodule")
+    return build(config.get("datamodule"), "datamodule")
 
 
 def build_net(config: Config, datamodule: Sized) -> nn.Module:
@@ -37,7 +37,7 @@ def build_net(config: Config, datamodule: Sized) -> nn.Module:
     Raises ValueError, naming the setting, for a config that no net can be built from, or for an
     initializer that leaves weights that are not finite.
     """
-    accepted = inspect.signature(get_object(config["model"]["_target_"])).parameters
+    accepted = inspect.signature(target_of(config.get("model"), "model")).parameters
     input_shape = tuple(datamodule.input_shape)
     size = (
         {"input_shape": input_shape}
@@ -45,49 +45,58 @@ def build_net(config: Config, datamodule: Sized) -> nn.Module:
         else {"input_size": int(torch.Size(input_shape).numel())}
     )
     net = build(config["model"], "model", classes=datamodule.classes, **size)
-    generator = torch.Generator().manual_seed(whole_number("seed", config["seed"]))
+    generator = torch.Generator().manual_seed(seed("seed", config["seed"]))
     readout = config.get("readout_initializer")
     initialize_(
         net,
-        build_initializer(config["initializer"], "initializer"),
+        build_initializer(config.get("initializer"), "initializer"),
         readout_initializer=readout and build_initializer(readout, "readout_initializer"),
         generator=generator,
     )
     return net
 
 
-def build_initializer(config: Config, group: str = "initializer") -> FillTensor:
+def build_initializer(config: Config | None, group: str = "initializer") -> FillTensor:
     """An initializer from its `_target_`: a class is instantiated, any other callable fills tensors as it is."""
-    if "_partial_" in config:
+    if inspect.isclass(target_of(config, group)):
         return build(config, group)
-    return build(config, group, _partial_=not inspect.isclass(get_object(config["_target_"])))
+    return build_partial(config, group)
 
 
 def build_classifier(config: Config, net: nn.Module, datamodule: Sized) -> Classifier:
     """The LightningModule that trains `net` as `config` says."""
-    if "lr" in config["optimizer"]:
-        positive_number("optimizer.lr", config["optimizer"]["lr"])
-    schedule = config.get("schedule")
-    return Classifier(
-        net,
-        build(config["optimizer"], "optimizer"),
-        classes=datamodule.classes,
-        schedule=schedule and build(schedule, "schedule"),
-        seed=config["seed"],
-    )
+    optimizer = build_optimizer(config)
+    schedule = build_partial(config["schedule"], "schedule") if config.get("schedule") else None
+    trial = optimizer(net.parameters())  # torch looks at their settings only now
+    if schedule:
+        schedule(trial)
+    return Classifier(net, optimizer, classes=datamodule.classes, schedule=schedule, seed=config["seed"])
 
 
-def build(config: Config, group: str, /, **arguments: Any) -> Any:
+def build_optimizer(config: Config) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+    """The optimizer of any parameters."""
+    optimizer = build_partial(config.get("optimizer"), "optimizer")
+    for key, check in _OPTIMIZER.items():
+        if key in config["optimizer"]:
+            check(f"optimizer.{key}", config["optimizer"][key])
+    return optimizer
+
+
+def build(config: Config | None, group: str, /, **arguments: Any) -> Any:
     """Instantiate one config group. Raises ValueError whose message names the setting in full: `group.key`."""
-    try:
-        return instantiate(dict(config), _convert_="all", **arguments)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ValueError) and _NAMES_A_SETTING.match(str(cause)):
-            raise ValueError(f"{group}.{cause}") from error
-        if isinstance(cause, ValueError | TypeError | MisconfigurationException):
-            raise ValueError(f"{group}: {cause}") from error
-        if cause is None or isinstance(cause, ImportError | AttributeError):
-            first_line = str(error).splitlines()[0]
-            raise ValueError(f"{group}._target_ = {config.get('_target_')!r}: {first_line}") from error
-        raise
+    check_keys(config, group, arguments)
+    with settings_of(group, config):
+        return instantiate(dict(config or {}), _convert_="all", **arguments)
+
+
+def build_partial(config: Config | None, group: str) -> Callable[..., Any]:
+    """As `build`, of what takes one more argument; also what goes wrong in the call is said of the group."""
+    partial = build(config, group, _partial_=True)
+
+    @wraps(partial)
+    def call(*arguments: Any, **named: Any) -> Any:
+        with settings_of(group, config):
+            return partial(*arguments, **named)
+
+    call.__name__ = config["_target_"] if config else ""
+    return call

@@ -5,21 +5,23 @@ from typing import Any
 
 import torch
 
-from src.settings import one_of, positive_integer, whole_number
+from src.settings import number_from_zero, one_of, positive_integer, whole_number
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:
     """Raises ValueError, naming the setting, for a device that is not there or a length of training below one."""
-    accelerator = one_of("trainer.accelerator", trainer.get("accelerator", "auto"), ACCELERATORS)
+    accelerator = check_accelerator("trainer.accelerator", trainer.get("accelerator", "auto"))
     devices = trainer.get("devices", "auto")
-    if accelerator in ("gpu", "cuda"):
-        _check_gpus(accelerator, devices)
+    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
+        _check_gpus(devices)
     elif devices != "auto":
         positive_integer("trainer.devices", devices)
     positive_integer("trainer.num_nodes", trainer.get("num_nodes", 1))
     positive_integer("trainer.accumulate_grad_batches", trainer.get("accumulate_grad_batches", 1))
+    if trainer.get("gradient_clip_val") is not None:
+        number_from_zero("trainer.gradient_clip_val", trainer["gradient_clip_val"])
     for name in ("max_epochs", "max_steps"):
         limit = trainer.get(name)
         if limit is not None and limit != -1:
@@ -28,13 +30,21 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         raise ValueError("trainer.max_epochs = -1: needs a trainer.max_steps, or training would never end")
 
 
-def _check_gpus(accelerator: str, devices: Any) -> None:
+def check_accelerator(name: str, accelerator: object) -> str:
+    """The accelerator, if this machine has one; raises ValueError otherwise."""
+    chosen = one_of(name, accelerator, ACCELERATORS)
+    if chosen in ("gpu", "cuda") and not torch.cuda.device_count():
+        raise ValueError(f"{name} = {chosen!r}: this machine has no GPU; cpu does without")
+    if chosen == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"{name} = {chosen!r}: this machine has none; cpu does without")
+    return chosen
+
+
+def _check_gpus(devices: Any) -> None:
     there = torch.cuda.device_count()
-    if there == 0:
-        raise ValueError(f"trainer.accelerator = {accelerator}: this machine has no GPU; trainer=cpu trains without")
     if devices in ("auto", -1, "-1"):
         return
-    if isinstance(devices, list):
+    if isinstance(devices, list) and devices:
         for device in devices:
             if whole_number("trainer.devices", device) >= there:
                 raise ValueError(f"trainer.devices = {devices}: this machine has GPUs 0 to {there - 1}")

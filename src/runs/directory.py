@@ -56,16 +56,16 @@ class RunDirectory:
         """The table `lengths` or `steps`."""
         return Table(self.path / name)
 
-    def config(self) -> dict[str, Any]:
+    def config(self, setting: str = "RUN_DIRECTORY") -> dict[str, Any]:
         """The resolved config that the run was started with. Raises ValueError where there is none."""
         if not self.config_file.is_file():
-            raise ValueError(f"RUN_DIRECTORY = {self.path}: holds no run (no {self.config_file.name})")
+            raise ValueError(f"{setting} = {self.path}: holds no run (no {self.config_file.name})")
         try:
             config = yaml.safe_load(self.config_file.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"RUN_DIRECTORY = {self.path}: its {self.config_file.name} is damaged ({error})") from error
+            raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is damaged ({error})") from error
         if not isinstance(config, dict):
-            raise ValueError(f"RUN_DIRECTORY = {self.path}: its {self.config_file.name} is not a run's")
+            raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is not a run's")
         return config
 
     def summary(self) -> dict[str, Any] | None:
@@ -122,24 +122,24 @@ class RunDirectory:
 
     @property
     def holds_results(self) -> bool:
-        """Whether a run lies here that would be missed: one that failed before it learned anything would not."""
+        """Whether a run lies here that would be missed: one that was cut off before its first step would not."""
         if not self.config_file.exists():
             return False
         summary = self.summary()
-        failed = summary is not None and summary["status"] == "failed" and summary["steps"] == 0
-        return not failed or self.checkpoint.exists()
+        cut_off = summary is not None and summary["status"] in ("failed", "interrupted") and summary["steps"] == 0
+        return not cut_off or self.checkpoint.exists()
 
     def _check_free(self, config: Mapping[str, Any]) -> None:
-        if self.holds_results and config_hash(self.config()) != config_hash(config):
+        name, wanted = f"hydra.run.dir = {self.path}", config_hash(config)
+        if self.holds_results and (there := config_hash(self.config("hydra.run.dir"))) != wanted:
             raise ValueError(
-                f"hydra.run.dir = {self.path}: already holds a run of another config "
-                f"({config_hash(self.config())}, this one is {config_hash(config)}); choose another directory"
+                f"{name}: already holds a run of another config ({there}, this one is {wanted}); "
+                "choose another directory"
             )
-        foreign = [name for name in (*FOLDERS, METRICS) if (self.path / name).exists()]
+        foreign = [found for found in (*FOLDERS, METRICS) if (self.path / found).exists()]
         if foreign and not self.config_file.exists():
             raise ValueError(
-                f"hydra.run.dir = {self.path}: holds {', '.join(foreign)}, which a run would overwrite, and no run; "
-                "choose another directory"
+                f"{name}: holds no run, but {', '.join(foreign)}, which a run would overwrite; choose another directory"
             )
 
     def _clear(self) -> None:

@@ -44,10 +44,10 @@ class MetricsFile(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         assert step is not None
         if self._rows is None:
-            self._rows = read_metrics(self._path)
-        row = self._rows.setdefault(step, {"step": step})
+            rows = read_metrics(self._path)  # not kept in memory: the directory may change hands before training begins
+        row = rows.setdefault(step, {"step": step})
         row.update({name: float(value) for name, value in metrics.items()})
-        _write(self._path, self._rows)
+        _write(self._path, rows)
 
 
 def read_metrics(path: Path) -> dict[int, dict[str, float]]:
