@@ -49,7 +49,8 @@ class ImageFolder(TensorDataModule):
         self._train_directory, self._test_directory = self._directories()
         self.class_names = self._classes(self._train_directory)
         self.classes = len(self.class_names)
-        self._listing(self._train_directory)  # a class without images is an error now
+        for directory in filter(None, (self._train_directory, self._test_directory)):
+            self._listing(directory)  # a class without images is an error now
         if self.classes < 2:
             raise ValueError(
                 f"folder = {self.folder!r}: a single class, {self.class_names[0]}; there must be two or more"

@@ -22,7 +22,9 @@ def test_keys_are_the_arguments_and_values_the_defaults(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shape_and_classes_are_known_before_anything_is_loaded(path, tmp_path, monkeypatch):
-    (tmp_path / "images" / "cat").mkdir(parents=True)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "no-image.png").touch()  # which loading would refuse
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     root = OmegaConf.create({"seed": 3, "datamodule": OmegaConf.load(path)})
     datamodule = instantiate(root.datamodule)

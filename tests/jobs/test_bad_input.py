@@ -23,7 +23,8 @@ from tests.jobs.conftest import CONF
 from tests.jobs.signalling import SignalAtStep
 
 SCRIPT = CONF.parent / "scripts" / "train.py"
-QUICK = (  # 6 steps an epoch
+QUICK = (  # 6 steps an epoch, of a net too narrow for threads
+    "model.width=20",
     "datamodule.batch_size=256",
     "trainer.max_epochs=2",
     "trainer.enable_progress_bar=false",
@@ -226,9 +227,9 @@ MISTAKES = [
     ("ckpt_path={world}/text.ckpt", "ckpt_path = {world}/text.ckpt: is not a whole checkpoint ("),
     ("ckpt_path={world}/foreign.ckpt", "ckpt_path = {world}/foreign.ckpt: is not a checkpoint of a run, which holds "),
     (
-        f"ckpt_path={CHECKPOINT} model.width=101",
-        f"ckpt_path = {CHECKPOINT}: is of another architecture (hidden.0.linear.weight: 100×64 in the checkpoint, "
-        "101×64 in this config's net)",
+        f"ckpt_path={CHECKPOINT} model.width=21",
+        f"ckpt_path = {CHECKPOINT}: is of another architecture (hidden.0.linear.weight: 20×64 in the checkpoint, "
+        "21×64 in this config's net)",
     ),
     (f"ckpt_path={CHECKPOINT} model.depth=9", f"ckpt_path = {CHECKPOINT}: is of another architecture ("),
     (f"ckpt_path={CHECKPOINT} optimizer=adam", f"ckpt_path = {CHECKPOINT}: is of another optimizer than Adam"),
@@ -267,7 +268,7 @@ def test_a_mistake_is_one_line_and_loses_nothing(attempt, world, tmp_path, typed
     summary = RunDirectory(tmp_path / "new").summary()  # there is one if the job had begun, in a directory of its own
     if summary is not None:
         assert summary["status"] == "failed"
-        assert line.startswith(summary["reason"].replace("ValueError: ", "error: "))
+        assert line.startswith("error: " + summary["reason"].removeprefix("ValueError: "))
 
 
 def hashes(directory: Path) -> dict[Path, str]:
