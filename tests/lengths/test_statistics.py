@@ -110,7 +110,7 @@ def test_a_sample_that_is_not_finite_is_not_taken_for_a_dead_one(lengths, value)
     assert not np.isfinite([statistics.layer_variance, statistics.relative_layer_variance]).any()
     assert np.isfinite(np.delete(statistics.mean, 2)).all()
     pooled = pool(parts_of(lengths, [12, 12]))
-    np.testing.assert_array_equal(pooled.mean, statistics.mean)
+    np.testing.assert_allclose(pooled.mean, statistics.mean, rtol=1e-14)  # sums in another order
     assert np.isnan(pooled.variance[2])
 
 
