@@ -48,8 +48,8 @@ def cases(device: str, *, quick: bool = False, compiled: bool = False) -> list[C
         return [dense(10, 100, 10)]
     if quick:
         return [dense(10, 100, 15), dense(10, 500, 2, 1.03)]
-    slow = [dense(20, 500, 6, 1.03), dense(50, 1000, 1), resnet(32, 64, 6)]
-    return [dense(10, 100, 40), dense(10, 500, 12, 1.03), *slow]
+    slow = [dense(20, 500, 3, 1.03), dense(50, 1000, 1), resnet(32, 64, 4)]
+    return [dense(10, 100, 40), dense(10, 500, 8, 1.03), *slow]
 
 
 def build_twins(case: Case, device: str) -> tuple[list[nn.Module], tuple[Tensor, Tensor]]:

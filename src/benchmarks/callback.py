@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     console, surroundings, results = Console(), environment(device, options.compile), []
     for case in cases(device, quick=options.quick, compiled=options.compile):
         rows = []
-        for method in options.methods or _suitable_methods(case, quick=options.quick, compiled=options.compile):
+        for method in options.methods or _suitable_methods(case, compiled=options.compile):
             with console.status(f"{case.name}: {method}"):
                 rows.append(measure(case, method, device=device, compiled=options.compile))
         console.print(results_table(case, rows))
@@ -187,11 +187,13 @@ def classifier(net: nn.Module, case: Case, compiled: bool) -> Classifier:
     return Classifier(net, partial(torch.optim.SGD, lr=1e-3), classes=case.classes)
 
 
-def _suitable_methods(case: Case, *, quick: bool, compiled: bool) -> list[str]:
-    """All, but without W&B for compiled nets, and only the first ways where a step takes a second."""
+def _suitable_methods(case: Case, *, compiled: bool) -> list[str]:
+    """Fewer for slower nets, and none of W&B's for compiled ones."""
     if case.pairs == 1:
         return [OURS, ITEM]
-    return ["nothing", OURS, ITEM] if compiled else list(METHODS)[:-1] if quick else list(METHODS)
+    if compiled:
+        return ["nothing", OURS, ITEM]
+    return list(METHODS) if case.pairs > 20 else list(METHODS)[:-1]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,7 +36,7 @@ def initialize_(
         if not layer.weight.isfinite().all():
             setting = "initializer" if chosen is initializer else "readout_initializer"
             raise ValueError(
-                f"{setting} = {_name(chosen)}: left non-finite weights in layer {name}, where all must be finite"
+                f"{setting} = {_name(chosen)}: left non-finite weights, where all must be finite, in layer {name}"
             )
 
 
