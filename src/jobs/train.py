@@ -64,6 +64,7 @@ def _train(job: Job) -> dict[str, Any]:
             origin = Path(config["ckpt_path"]) if resumed else None
             run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
         if config["compile"]:
+            torch.compiler.reset()  # or a net of an earlier job, compiled without hooks, would lend this one its graph
             net.compile()
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()

@@ -17,8 +17,12 @@ def activation_lengths(activation: Tensor) -> Tensor:
     activation = activation.detach()
     samples = activation.shape[0]
     values = max(activation.numel() // max(samples, 1), 1)
-    with torch.autocast(activation.device.type, enabled=False):
-        return _norm(activation.reshape(samples, 1) if activation.dim() == 1 else activation).square() / values
+    if activation.dim() == 1:
+        activation = activation.reshape(samples, 1)
+    if torch.is_autocast_enabled(activation.device.type):  # asked first: to enter the context takes microseconds
+        with torch.autocast(activation.device.type, enabled=False):
+            return _norm(activation).square_().div_(values)
+    return _norm(activation).square_().div_(values)
 
 
 def _norm(activation: Tensor) -> Tensor:
@@ -46,4 +50,4 @@ def _at_least_float32(activation: Tensor) -> torch.dtype:
 
 def _is_safe(norm: Tensor) -> bool:
     low, high = torch.aminmax(norm)
-    return bool(SAFE_NORM[0] < low) and bool(high < SAFE_NORM[1])
+    return SAFE_NORM[0] < low.item() and high.item() < SAFE_NORM[1]

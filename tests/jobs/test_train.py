@@ -144,6 +144,16 @@ def test_combinations_of_groups_train(config, tmp_path, overrides):
     assert summary["status"] == "completed"
 
 
+@pytest.mark.slow
+def test_a_compiled_job_is_measured_also_after_one_that_was_not(config, tmp_path):
+    for callbacks in ("none", "lengths"):
+        summary = train(
+            Job(config("compile=true", f"callbacks={callbacks}", "trainer.max_epochs=1"), tmp_path / callbacks)
+        )
+        assert summary["status"] == "completed"
+    assert len(pd.read_parquet(tmp_path / "lengths/lengths")) == 11 * 4
+
+
 def test_a_users_initializer_plugs_in_by_its_target_alone(config, tmp_path):
     settings = {**config("trainer.max_epochs=1"), "initializer": {"_target_": "torch.nn.init.kaiming_normal_"}}
     assert train(Job(settings, tmp_path / "one"))["status"] == "completed"

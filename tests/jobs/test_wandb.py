@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 
 from wandb.proto import wandb_internal_pb2
@@ -13,7 +14,17 @@ BLOCK = 32768
 
 
 def records(directory: Path) -> list[wandb_internal_pb2.Record]:
-    """Every record of a run's file: 7 bytes of its own, then LevelDB's log format."""
+    """Every record of a run's file, once W&B's own process has written the last of them."""
+    for _ in range(200):
+        found = written(directory)
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError("W&B never wrote how the run ended")
+
+
+def written(directory: Path) -> list[wandb_internal_pb2.Record]:
+    """The records in a run's file: 7 bytes of its own, then LevelDB's log format."""
     [file] = directory.glob("wandb/offline-run-*/run-*.wandb")
     data, position, found, pending = file.read_bytes(), 7, [], b""
     while position + 7 <= len(data):
