@@ -18,7 +18,7 @@ SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Nets this small train fastest so, and on a busy machine many times faster."""
     threads = torch.get_num_threads()

@@ -71,7 +71,8 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(config, tmp_path):
     train(Job(settings, tmp_path / "whole"))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     script = f"""
-import pathlib, yaml
+import pathlib, torch, yaml
+torch.set_num_threads(1)  # as here: results are bit-identical for the same number of threads
 import src.jobs.train as module
 from tests.jobs.signalling import SignalAtStep
 module.Divergence = lambda: SignalAtStep(17, "SIGKILL")
