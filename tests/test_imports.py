@@ -104,7 +104,7 @@ def test_an_import_that_points_the_other_way_is_found(folder, source):
 @pytest.mark.parametrize(
     "folder, source",
     [
-        ("models", "from src.theory.mean_length import RELU\nfrom src.models.activation import MOMENTS"),
+        ("models", "from src.theory.mean_length import RELU\nfrom src.models.activation import HOMOGENEOUS"),
         ("models", "import torch\nfrom src import settings, initializers"),
         ("theory", "import numpy\nfrom src.settings import one_of"),
         ("jobs", "from src.figures.mean_length import draw\nfrom src.jobs import report"),

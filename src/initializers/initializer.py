@@ -34,6 +34,8 @@ class Initializer(ABC):
     say); only a law that states its moments can be compared with theory.
     """
 
+    independent = True  # whether the weights of a layer are
+
     @abstractmethod
     def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
         """Fill `weight`, of shape (units out, units in, *kernel), in place."""
@@ -51,8 +53,16 @@ class Initializer(ABC):
         return 0.0
 
     def fill_bias_(self, bias: Tensor, fans: Fans, generator: Generator | None = None) -> None:
-        """Fill the biases of a layer with these fans, in place; zero unless a law says otherwise."""
+        """Fill the biases of one or many layers with these fans, in place; zero unless a law says otherwise.
+
+        A law of biases has the kurtosis of the weights'.
+        """
         bias.zero_()
+
+    def fill_many_(self, weights: Tensor, generator: Generator | None = None) -> None:
+        """Fill the same layer of many nets, (nets, units out, units in, *kernel), in place."""
+        for weight in weights:
+            self(weight, generator)
 
     def kappa(self, fans: Fans) -> float:
         """fan_in · Var W: 2 is critical for a ReLU layer (arXiv:1803.01719, theorem 5)."""
@@ -65,3 +75,7 @@ class Initializer(ABC):
     def bias_variances(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
         """One bias variance per layer, shape (layers,)."""
         return np.array([self.bias_variance(fans) for fans in layers], dtype=np.float64)
+
+    def kurtoses(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
+        """One kurtosis per layer, shape (layers,)."""
+        return np.array([self.kurtosis(fans) for fans in layers], dtype=np.float64)

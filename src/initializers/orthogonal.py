@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Generator, Tensor, nn
 
 from src.initializers.initializer import Fans, Initializer
@@ -16,11 +17,21 @@ class Orthogonal(Initializer):
     Source: Saxe et al. arXiv:1312.6120; moments of the uniform law on the sphere.
     """
 
+    independent = False
+
     def __init__(self, gain: float = math.sqrt(2)) -> None:
         self.gain = positive_number("gain", gain)
 
     def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
         nn.init.orthogonal_(weight, self.gain, generator=generator)
+
+    def fill_many_(self, weights: Tensor, generator: Generator | None = None) -> None:
+        nets, units_out, fan_in = weights.flatten(2).shape
+        shape = (nets, max(units_out, fan_in), min(units_out, fan_in))
+        normal = torch.empty(shape, dtype=weights.dtype, device=weights.device).normal_(generator=generator)
+        q, r = torch.linalg.qr(normal)
+        q *= r.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)  # QR alone is not Haar: Mezzadri arXiv:math-ph/0609050
+        weights.copy_((q if units_out >= fan_in else q.mT).mul_(self.gain).view_as(weights))
 
     def variance(self, fans: Fans) -> float:
         return self.gain**2 / _longer_side(fans)

@@ -53,7 +53,13 @@ class VarianceScaling(Initializer):
         self.distribution = one_of("distribution", distribution, SHAPES)
 
     def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
-        deviation = math.sqrt(self._nominal_variance(Fans.of(weight)))
+        self._fill_(weight, Fans.of(weight), generator)
+
+    def fill_many_(self, weights: Tensor, generator: Generator | None = None) -> None:
+        self._fill_(weights, Fans.of(weights[0]), generator)
+
+    def _fill_(self, weight: Tensor, fans: Fans, generator: Generator | None) -> None:
+        deviation = math.sqrt(self._nominal_variance(fans))
         if self.distribution == "normal":
             weight.normal_(0.0, deviation, generator=generator)
         elif self.distribution == "uniform":

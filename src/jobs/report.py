@@ -51,11 +51,12 @@ def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> 
 
 def predicted_log(net: nn.Module, initializer: object, initial: Array) -> Array | None:
     """log E[M_j] for layers 0 … d given the measured M_0, where net and initializer state their laws."""
-    predict = getattr(net, "predicted_log_lengths", None)
-    if predict is None or not isinstance(initializer, Initializer) or not initial[0] > 0:
+    find_law = getattr(net, "law", None)
+    if find_law is None or not isinstance(initializer, Initializer) or not initial[0] > 0:
         return None
+    law = find_law(initializer)
     log_input = float(np.log(initial[0]))
-    layers = predict(initializer, log_input)
+    layers = None if law is None else law.log_mean_length(log_input)
     if layers is None or len(layers) != len(initial) - 1:  # other modules were measured than theory speaks of
         return None
     return np.concatenate([[log_input], layers])

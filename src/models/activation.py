@@ -1,9 +1,9 @@
-"""The activations a net can be built with, by name, and the moments theory knows of them."""
+"""The activations a net can be built with, by name, and those that theory has closed forms for."""
 
 from torch import nn
 
 from src.settings import one_of
-from src.theory.mean_length import LINEAR, RELU, Moments, leaky_relu
+from src.theory.activation import LINEAR, RELU, Homogeneous
 
 LEAK = 0.01  # torch's default negative slope
 
@@ -16,8 +16,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "linear": nn.Identity,
 }
 
-# Only of homogeneous activations: the length of the others depends on the scale of their input.
-MOMENTS: dict[str, Moments] = {"relu": RELU, "leaky_relu": leaky_relu(LEAK), "linear": LINEAR}
+# The length of any other depends on the scale of its input.
+HOMOGENEOUS: dict[str, Homogeneous] = {"relu": RELU, "leaky_relu": Homogeneous(LEAK), "linear": LINEAR}
 
 
 def activation_named(name: str) -> nn.Module:

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.initializers.initializer import Fans, Initializer
-from src.models.activation import MOMENTS, activation_named
+from src.models.activation import HOMOGENEOUS, activation_named
 from src.settings import fraction, positive_integer
-from src.theory.mean_length import log_mean_length
+from src.theory.fully_connected import FullyConnectedLaw
 
 
 class FullyConnected(nn.Module):
@@ -50,20 +49,20 @@ class FullyConnected(nn.Module):
             activation = layer(activation)
         return self.readout(activation)
 
-    def predicted_log_lengths(
-        self, initializer: Initializer, log_input_length: float = 0.0
-    ) -> NDArray[np.float64] | None:
-        """log E[M_j] at initialization, shape (depth,); None where the activation is not homogeneous."""
-        if self.activation not in MOMENTS:
+    def law(self, initializer: Initializer) -> FullyConnectedLaw | None:
+        """What theory knows of this net at initialization; None where the activation is not homogeneous."""
+        if self.activation not in HOMOGENEOUS:
             return None
         fans = dense_fans(self.hidden)
-        kappas = initializer.kappas(fans)
-        kappas[1:] /= 1 - self.dropout  # dropout scales up what it keeps: E[x²] / (1 − p)
-        return log_mean_length(
-            kappas,
-            initializer.bias_variances(fans),
-            log_input_length=log_input_length,
-            activation=MOMENTS[self.activation],
+        return FullyConnectedLaw(
+            fan_ins=np.array([layer.fan_in for layer in fans], dtype=np.float64),
+            widths=np.array(self.widths, dtype=np.float64),
+            kappas=initializer.kappas(fans),
+            bias_variances=initializer.bias_variances(fans),
+            kurtosis=initializer.kurtoses(fans),
+            activation=HOMOGENEOUS[self.activation],
+            orthogonal=not initializer.independent,
+            dropout=self.dropout,
         )
 
 

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.initializers.initializer import Initializer
-from src.models.activation import ACTIVATIONS, MOMENTS
+from src.models.activation import ACTIVATIONS, HOMOGENEOUS
 from src.models.fully_connected import dense_fans, dense_layer
 from src.models.residual_scales import residual_scales
 from src.settings import fraction, one_of, positive_integer
-from src.theory.mean_length import LINEAR, log_mean_length_residual
+from src.theory.activation import LINEAR
+from src.theory.residual import ResidualLaw
 
 
 class ResidualModule(nn.Module):
@@ -63,15 +63,15 @@ class Residual(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        positive_integer("width", width)
-        widths = _checked_module_widths(module_widths)
+        self.width = positive_integer("width", width)
+        self.module_widths = _checked_module_widths(module_widths)
         self.scales = residual_scales(scales, modules, eta=eta, base=base, exponent=exponent)
         self.activation = one_of("activation", activation, ACTIVATIONS)
         self.ending = one_of("ending", ending, ("relu", "linear"))
         self.dropout = fraction("dropout", dropout)
         self.embedding = nn.Identity() if input_size == width else nn.Linear(input_size, width)
         self.residual_modules = nn.ModuleList(
-            ResidualModule(width, widths, eta=eta_l, activation=activation, ending=ending, dropout=dropout)
+            ResidualModule(width, self.module_widths, eta=eta_l, activation=activation, ending=ending, dropout=dropout)
             for eta_l in self.scales
         )
         self.readout = nn.Linear(width, classes)
@@ -84,23 +84,24 @@ class Residual(nn.Module):
             activation = module(activation)
         return self.readout(activation)
 
-    def predicted_log_lengths(
-        self, initializer: Initializer, log_input_length: float = 0.0
-    ) -> NDArray[np.float64] | None:
-        """log E[M_l] at initialization, shape (modules,), in the wide limit unless modules end in a linear layer.
+    def law(self, initializer: Initializer) -> ResidualLaw | None:
+        """What theory knows of this net at initialization.
 
-        None where the activation is not homogeneous, or with dropout, which the recursion leaves out.
+        None where the activation is not homogeneous, or with dropout, which the recursions leave out.
         """
-        if self.activation not in MOMENTS or self.dropout > 0:
+        if self.activation not in HOMOGENEOUS or self.dropout > 0:
             return None
         fans = dense_fans(self.residual_modules[0])
-        return log_mean_length_residual(
-            self.scales,
-            initializer.kappas(fans),
-            initializer.bias_variances(fans),
-            log_input_length=log_input_length,
-            activation=MOMENTS[self.activation],
-            ending=MOMENTS[self.activation] if self.ending == "relu" else LINEAR,
+        return ResidualLaw(
+            scales=np.array(self.scales, dtype=np.float64),
+            width=self.width,
+            module_widths=tuple(self.module_widths),
+            kappas=initializer.kappas(fans),
+            bias_variances=initializer.bias_variances(fans),
+            kurtosis=initializer.kurtoses(fans),
+            activation=HOMOGENEOUS[self.activation],
+            ending=HOMOGENEOUS[self.activation] if self.ending == "relu" else LINEAR,
+            orthogonal=not initializer.independent,
         )
 
 

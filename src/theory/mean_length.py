@@ -2,26 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
-class Moments(NamedTuple):
-    """A homogeneous activation φ of a symmetric z: E[φ(z)²] / E[z²], and E[φ(z)] / √E[z²] if z is normal."""
-
-    second: float
-    mean: float
-
-
-RELU = Moments(second=1 / 2, mean=1 / math.sqrt(2 * math.pi))
-LINEAR = Moments(second=1.0, mean=0.0)
-
-
-def leaky_relu(negative_slope: float) -> Moments:
-    """φ(z) = z for z > 0, else negative_slope · z."""
-    return Moments((1 + negative_slope**2) / 2, (1 - negative_slope) / math.sqrt(2 * math.pi))
+from src.theory.activation import RELU, Homogeneous
 
 
 def log_mean_length(
@@ -29,7 +14,7 @@ def log_mean_length(
     bias_variances: ArrayLike = 0.0,
     *,
     log_input_length: float = 0.0,
-    activation: Moments = RELU,
+    activation: Homogeneous = RELU,
 ) -> NDArray[np.float64]:
     """log E[M_j] for layers j = 1 … d of a fully connected net; shape (d,).
 
@@ -39,9 +24,7 @@ def log_mean_length(
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 5 and its proof.
     Raises ValueError if a kappa is not positive or a bias variance is negative.
     """
-    kappas = np.atleast_1d(np.asarray(kappas, dtype=np.float64))
-    biases = np.broadcast_to(np.asarray(bias_variances, dtype=np.float64), kappas.shape)
-    _check(kappas, biases)
+    kappas, biases = checked_law(kappas, bias_variances)
     lengths = np.empty_like(kappas)
     length = log_input_length
     for layer, (kappa, bias) in enumerate(zip(kappas, biases, strict=True)):
@@ -56,8 +39,8 @@ def log_mean_length_residual(
     bias_variances: ArrayLike = 0.0,
     *,
     log_input_length: float = 0.0,
-    activation: Moments = RELU,
-    ending: Moments = RELU,
+    activation: Homogeneous = RELU,
+    ending: Homogeneous = RELU,
 ) -> NDArray[np.float64]:
     """log E[M_l] for the outputs l = 1 … L of a residual net's modules; shape (L,).
 
@@ -72,30 +55,37 @@ def log_mean_length_residual(
     Source: derived; growth of order exp(Σ eta_l) is arXiv:1803.01719, theorem 6.
     Raises ValueError if a kappa is not positive or a bias variance is negative.
     """
-    kappas = np.atleast_1d(np.asarray(kappas, dtype=np.float64))
-    biases = np.broadcast_to(np.asarray(bias_variances, dtype=np.float64), kappas.shape)
-    _check(kappas, biases)
+    kappas, biases = checked_law(kappas, bias_variances)
     activations = [activation] * (len(kappas) - 1) + [ending]
+    floor = _log(biases.max(initial=0))  # lengths are taken in units of e^unit, in which nothing overflows
     lengths = np.empty(len(scales))
-    length, mean = log_input_length, 0.0  # mean: m / √M, so that nothing overflows
+    length, skew = log_input_length, 0.0  # skew: m / √M
     for layer, eta in enumerate(scales):
-        q = z = 1.0
+        unit = max(length, floor)
+        if unit == -math.inf:  # dead, and no bias to revive it
+            lengths[layer:] = -math.inf
+            break
+        old = q = z = math.exp(length - unit)
         for kappa, bias, phi in zip(kappas, biases, activations, strict=True):
-            z = kappa * q + (bias * math.exp(-length) if bias else 0.0)  # a dead input has length −inf
+            z = kappa * q + math.exp(_log(bias) - unit)
             q = phi.second * z
-        push = eta * ending.mean * math.sqrt(z)
-        growth = 1 + eta**2 * q + 2 * mean * push
-        mean = (mean + push) / math.sqrt(growth)
-        length += math.log(growth)
+        mean, push = skew * math.sqrt(old), eta * ending.mean * math.sqrt(z)
+        new = old + eta**2 * q + 2 * mean * push
+        skew = (mean + push) / math.sqrt(new)
+        length = unit + math.log(new)
         lengths[layer] = length
     return lengths
 
 
-def _check(kappas: NDArray[np.float64], biases: NDArray[np.float64]) -> None:
+def checked_law(kappas: ArrayLike, bias_variances: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both as float64 of shape (layers,). Raises ValueError if a variance is not possible."""
+    kappas = np.atleast_1d(np.asarray(kappas, dtype=np.float64))
+    biases = np.broadcast_to(np.asarray(bias_variances, dtype=np.float64), kappas.shape)
     if not (kappas > 0).all():
         raise ValueError(f"kappas = {kappas.tolist()}: a weight variance must be positive")
     if not (biases >= 0).all():
         raise ValueError(f"bias_variances = {biases.tolist()}: a variance must not be negative")
+    return kappas, biases
 
 
 def _log(value: float) -> float:

@@ -48,7 +48,7 @@ def test_the_mean_length_of_every_initializer_is_the_predicted_one(initializer, 
     net = FullyConnected(60, 1, widths=WIDTHS)
     lengths = sample_lengths(net, initializer, generator, nets=1000, inputs=on_the_sphere((1, 60), generator))
     np.testing.assert_allclose(lengths[:, 0], 1, rtol=1e-5)
-    predicted = net.predicted_log_lengths(initializer)
+    predicted = net.law(initializer).log_mean_length()
     assert (sigmas(lengths[:, 1:], np.exp(predicted)) < 4).all()
     assert sigmas(lengths[:, -1], np.exp(predicted[-1] + 0.1)) > 4
     assert sigmas(lengths[:, -1], np.exp(predicted[-1] - 0.1)) > 4
@@ -67,11 +67,11 @@ def test_biases_feed_a_plateau_that_weights_alone_would_not_have(generator, sigm
 def test_another_homogeneous_activation_has_its_own_factor(initializer, activation, generator, sigmas):
     net = FullyConnected(60, 1, widths=WIDTHS, activation=activation)
     lengths = sample_lengths(net, initializer, generator, nets=1000, inputs=on_the_sphere((1, 60), generator))
-    predicted = net.predicted_log_lengths(initializer)
+    predicted = net.law(initializer).log_mean_length()
     assert (sigmas(lengths[:, 1:], np.exp(predicted)) < 4).all()
     assert sigmas(lengths[:, -1], np.exp(predicted[-1] + 0.1)) > 4
     if activation == "linear":
-        as_relu = FullyConnected(60, 1, widths=WIDTHS).predicted_log_lengths(initializer)
+        as_relu = FullyConnected(60, 1, widths=WIDTHS).law(initializer).log_mean_length()
         assert (sigmas(lengths[:, 1:], np.exp(as_relu)) > 4).all()
 
 
@@ -82,8 +82,8 @@ def test_dropout_scales_up_what_it_keeps(initializer, generator, sigmas):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of the dropout
         lengths = sample_lengths(net, initializer, generator, nets=2000, inputs=on_the_sphere((1, 60), generator))
-    predicted = net.predicted_log_lengths(initializer)
-    without = FullyConnected(**settings).predicted_log_lengths(initializer)
+    predicted = net.law(initializer).log_mean_length()
+    without = FullyConnected(**settings).law(initializer).log_mean_length()
     assert (sigmas(lengths[:, 1:], np.exp(predicted)) < 4).all()
     assert predicted[0] == without[0]  # lengths are read before dropout
     assert (sigmas(lengths[:, 2:], np.exp(without[1:])) > 4).all()
@@ -92,9 +92,9 @@ def test_dropout_scales_up_what_it_keeps(initializer, generator, sigmas):
 def test_a_prediction_starts_from_the_length_of_the_input(generator, sigmas):
     net, inputs = FullyConnected(60, 1, widths=WIDTHS), 5 * on_the_sphere((1, 60), generator)
     lengths = sample_lengths(net, TorchDefault(), generator, nets=1000, inputs=inputs)
-    predicted = net.predicted_log_lengths(TorchDefault(), log_input_length=math.log(25))
+    predicted = net.law(TorchDefault()).log_mean_length(math.log(25))
     assert (sigmas(lengths[:, 1:], np.exp(predicted)) < 4).all()
-    from_one = net.predicted_log_lengths(TorchDefault())
+    from_one = net.law(TorchDefault()).log_mean_length()
     assert sigmas(lengths[:, 1], np.exp(from_one[0])) > 4
 
 
@@ -115,7 +115,7 @@ def test_a_convolution_has_the_kappa_of_its_fans(initializer, generator, sigmas)
 def test_residual_modules_that_end_in_a_linear_layer(initializer, module_widths, generator, sigmas):
     net = Residual(100, 1, modules=4, width=100, module_widths=module_widths, scales=SCALES, ending="linear")
     lengths = sample_lengths(net, initializer, generator, nets=1000, inputs=on_the_sphere((1, 100), generator))
-    predicted = net.predicted_log_lengths(initializer)
+    predicted = net.law(initializer).log_mean_length()
     assert (sigmas(lengths[:, 1:], np.exp(predicted)) < 4).all()
     assert sigmas(lengths[:, -1], np.exp(predicted[-1] + 0.1)) > 4
     assert sigmas(lengths[:, -1], np.exp(predicted[-1] - 0.1)) > 4
@@ -129,7 +129,7 @@ def test_wide_residual_modules_that_end_in_relu(module_widths, generator, sigmas
     net = Residual(300, 1, modules=4, width=300, module_widths=module_widths, scales=SCALES)
     inputs = on_the_sphere((200, 300), generator)  # one per net: the recursion's input has mean 0
     lengths = sample_lengths(net, HE, generator, nets=200, inputs=inputs)[:, 1:]
-    predicted = net.predicted_log_lengths(HE)
+    predicted = net.law(HE).log_mean_length()
     assert (sigmas(lengths, np.exp(predicted)) < 4).all()
     assert sigmas(lengths[:, -1], np.exp(predicted[-1] + 0.1)) > 4
     uncorrelated = np.cumprod([1 + eta**2 for eta in SCALES])  # as if each module's output had mean 0

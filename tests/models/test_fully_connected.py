@@ -82,8 +82,8 @@ def test_dropout_follows_each_activation_and_spares_the_logits():
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_lengths_are_predicted_for_homogeneous_activations_only(activation):
     net = FullyConnected(6, 3, depth=2, width=5, activation=activation)
-    predicted = net.predicted_log_lengths(VarianceScaling(2.0))
+    law = net.law(VarianceScaling(2.0))
     scaled, plain = (ACTIVATIONS[activation]()(z * torch.tensor([-1.0, 1.0])) for z in (3.0, 1.0))
     homogeneous = torch.allclose(scaled, 3 * plain)
-    assert (predicted is not None) == homogeneous
-    assert predicted is None or predicted.shape == (2,)
+    assert (law is not None) == homogeneous
+    assert law is None or law.log_mean_length().shape == (2,)

@@ -83,5 +83,5 @@ def test_each_modules_output_is_measured_and_the_embedding_is_layer_0():
     "settings", [{"dropout": 0.1}, {"activation": "tanh"}, {"activation": "gelu", "ending": "linear"}], ids=str
 )
 def test_nothing_is_predicted_where_the_recursion_does_not_hold(settings):
-    assert residual(**settings).predicted_log_lengths(HE) is None
-    assert residual().predicted_log_lengths(HE).shape == (3,)
+    assert residual(**settings).law(HE) is None
+    assert residual().law(HE).log_mean_length().shape == (3,)

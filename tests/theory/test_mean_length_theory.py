@@ -5,16 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from src.theory.mean_length import (
-    LINEAR,
-    RELU,
-    Moments,
-    leaky_relu,
-    log_mean_length,
-    log_mean_length_residual,
-)
+from src.theory.activation import LINEAR, RELU, Homogeneous
+from src.theory.mean_length import log_mean_length, log_mean_length_residual
 
-LEAKY = leaky_relu(0.3)
+LEAKY = Homogeneous(0.3)
 
 
 def lengths_by_recursion(kappas, biases, length, second=0.5):
@@ -53,13 +47,10 @@ def gaussian_mean(function):
     ids=["relu", "linear", "leaky_relu"],
 )
 def test_moments_are_those_of_the_activation(moments, activation):
-    assert moments.second == pytest.approx(gaussian_mean(lambda z: activation(z) ** 2), rel=1e-6)
     assert moments.mean == pytest.approx(gaussian_mean(activation), abs=1e-7)
-
-
-def test_a_leak_leads_from_relu_to_linear():
-    assert leaky_relu(0.0) == RELU
-    assert leaky_relu(1.0) == LINEAR
+    assert moments.second == pytest.approx(gaussian_mean(lambda z: activation(z) ** 2), rel=1e-6)
+    assert moments.third == pytest.approx(gaussian_mean(lambda z: activation(z) ** 3), abs=1e-6)
+    assert moments.fourth == pytest.approx(gaussian_mean(lambda z: activation(z) ** 4) / 3, rel=1e-6)
 
 
 def test_each_layer_multiplies_the_length_by_half_its_kappa():
@@ -68,13 +59,12 @@ def test_each_layer_multiplies_the_length_by_half_its_kappa():
     np.testing.assert_allclose(np.exp(log_mean_length(kappas)), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("second", [0.5, 1.0, LEAKY.second])
-def test_biases_add_their_variance(second):
+@pytest.mark.parametrize("activation", [RELU, LINEAR, LEAKY])
+def test_biases_add_their_variance(activation):
     kappas, biases = np.linspace(0.2, 3, 8), np.linspace(1, 0, 8)
-    predicted = log_mean_length(
-        kappas, biases, log_input_length=math.log(7), activation=Moments(second=second, mean=0.0)
-    )
-    np.testing.assert_allclose(np.exp(predicted), lengths_by_recursion(kappas, biases, 7.0, second), rtol=1e-12)
+    predicted = log_mean_length(kappas, biases, log_input_length=math.log(7), activation=activation)
+    expected = lengths_by_recursion(kappas, biases, 7.0, activation.second)
+    np.testing.assert_allclose(np.exp(predicted), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("log_input_length", [0.0, 20.0, -20.0, -math.inf])
@@ -142,6 +132,18 @@ def test_bounded_scales_settle_and_constant_ones_do_not():
 def test_no_number_of_modules_overflows():
     predicted = log_mean_length_residual([1.0] * 2000, 2.0, ending=LINEAR)
     np.testing.assert_allclose(predicted, np.arange(1, 2001) * math.log(3), rtol=1e-10)
+
+
+@pytest.mark.parametrize("log_input_length", [-math.inf, -800.0, 800.0])
+def test_biases_revive_a_dead_residual_net_and_no_input_overflows(log_input_length):
+    predicted = log_mean_length_residual([1.0, 0.5], 2.0, 0.3, log_input_length=log_input_length)
+    if log_input_length < 0:
+        first = 0.3 / 2
+        push = 0.5 * math.sqrt((2 * first + 0.3) / (2 * math.pi))
+        second = first + 0.25 * (2 * first + 0.3) / 2 + 2 * push * math.sqrt(0.3 / (2 * math.pi))
+        np.testing.assert_allclose(np.exp(predicted), [first, second], rtol=1e-12)
+    else:
+        np.testing.assert_allclose(predicted[0] - 800, math.log(2), rtol=1e-12)
 
 
 def test_a_dead_input_stays_dead_without_biases():

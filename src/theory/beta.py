@@ -1,0 +1,21 @@
+"""The one number of an architecture that decides failure mode 2."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def beta(widths: ArrayLike) -> float:
+    """Σ_j 1/n_j over the hidden layers' widths, shape (d,): depth / width where all are equal.
+
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 5 and corollary 1.
+    Raises ValueError if a width is not positive.
+    """
+    return float((1 / checked_widths(widths)).sum())
+
+
+def checked_widths(widths: ArrayLike) -> np.ndarray:
+    """Widths as float64, shape (d,). Raises ValueError if one is not positive."""
+    widths = np.atleast_1d(np.asarray(widths, dtype=np.float64))
+    if not (widths > 0).all():
+        raise ValueError(f"widths = {widths.tolist()}: a width must be positive")
+    return widths

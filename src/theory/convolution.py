@@ -1,0 +1,82 @@
+"""Mean activation length of convolutional nets: fan-in is kernel × channels, and padding decides what is exact."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import uniform_filter1d
+
+from src.settings import one_of, positive_integer
+from src.theory.activation import RELU, Homogeneous
+from src.theory.mean_length import checked_law, log_mean_length
+
+Array = NDArray[np.float64]
+PADDINGS = ("circular", "zeros")
+
+
+def log_mean_length_convolutional(
+    kappas: ArrayLike,
+    bias_variances: ArrayLike = 0.0,
+    *,
+    kernel_size: int,
+    image: Sequence[int],
+    padding: str = "circular",
+    log_input_length: float = 0.0,
+    activation: Homogeneous = RELU,
+) -> tuple[Array, Array]:
+    """Lower and upper bound of log E[M_j] for layers j = 1 … d, each (d,): stride 1, outputs as large as inputs.
+
+    kappa = kernel · channels_in · Var W, kernel = kernel_size^(axes of the image). With circular padding every input
+    feeds `kernel` outputs, so the fully connected law E[M_j] = (kappa_j E[M_{j−1}] + v_j) / 2 is exact and the bounds
+    are equal. With zero padding that is the upper bound; an input at a corner feeds only a share c of that many
+    outputs, and kappa_j · c gives the lower one (c = 4/9 for 3 × 3 kernels). `log_mean_length_zero_padded` is exact.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), remark on convolutional nets; padding: derived.
+    Raises ValueError for an even kernel, an unknown padding, or an impossible variance.
+    """
+    kappas, biases = checked_law(kappas, bias_variances)
+    covered = math.prod(_least_share(_odd(kernel_size), size) for size in image)
+    share = 1.0 if one_of("padding", padding, PADDINGS) == "circular" else covered
+    lower, upper = (
+        log_mean_length(kappas * factor, biases, log_input_length=log_input_length, activation=activation)
+        for factor in (share, 1.0)
+    )
+    return lower, upper
+
+
+def log_mean_length_zero_padded(
+    kappas: ArrayLike,
+    bias_variances: ArrayLike = 0.0,
+    *,
+    kernel_size: int,
+    input_profile: ArrayLike,
+    activation: Homogeneous = RELU,
+) -> Array:
+    """log E[M_j] for layers j = 1 … d of a zero-padded net, exactly, from where its input has its length; (d,).
+
+    input_profile: x² averaged over channels at each position, of the image's shape; its mean is M_0. With e_j(p)
+    the mean square at position p, e_j(p) = E[φ²]/E[z²] (kappa_j · (1/kernel) Σ_o e_{j−1}(p + o) + v_j), o over the
+    kernel and e = 0 outside the image. Source: derived. Raises ValueError as `log_mean_length_convolutional`.
+    """
+    kappas, biases = checked_law(kappas, bias_variances)
+    profile, log_scale, lengths = np.asarray(input_profile, dtype=np.float64), 0.0, []
+    for kappa, bias in zip(kappas, biases, strict=True):
+        for axis in range(profile.ndim):
+            profile = uniform_filter1d(profile, _odd(kernel_size), axis=axis, mode="constant")
+        profile = activation.second * (kappa * profile + bias * math.exp(-log_scale))
+        mean = profile.mean()
+        if mean > 0:  # kept at mean 1, so that no depth overflows
+            profile, log_scale = profile / mean, log_scale + math.log(mean)
+        lengths.append(log_scale if mean > 0 else -math.inf)
+    return np.array(lengths)
+
+
+def _odd(kernel_size: int) -> int:
+    if positive_integer("kernel_size", kernel_size) % 2 == 0:
+        raise ValueError(f"kernel_size = {kernel_size}: must be odd for outputs to be as large as inputs")
+    return kernel_size
+
+
+def _least_share(kernel_size: int, size: int) -> float:
+    """Of the outputs that read an input, the least share that lie in an image with so many positions on an axis."""
+    return min(size, kernel_size // 2 + 1) / kernel_size

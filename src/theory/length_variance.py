@@ -1,0 +1,122 @@
+"""Relative variance of the length over nets, layer by layer: failure mode 2 of fully connected nets.
+
+Everything is stated as the log of E[M_j²] / E[M_j]², which no depth overflows; the relative variance
+Var M_j / E[M_j]² is its `expm1`. For Gaussian ReLU nets it is near 5 beta.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from src.theory.activation import RELU, Homogeneous
+from src.theory.beta import checked_widths
+from src.theory.mean_length import checked_law, log_mean_length
+
+Array = NDArray[np.float64]
+
+
+def log_moment_ratio(
+    widths: ArrayLike,
+    kappas: ArrayLike = 2.0,
+    bias_variances: ArrayLike = 0.0,
+    *,
+    kurtosis: ArrayLike = 3.0,
+    bias_kurtosis: ArrayLike = 3.0,
+    fourth_moments: ArrayLike | None = None,
+    log_input_length: float = 0.0,
+    activation: Homogeneous = RELU,
+) -> Array:
+    """log(E[M_j²] / E[M_j]²) for layers j = 1 … d of independent symmetric weights and one input; shape (d,).
+
+    With biases zero each layer has, given its input x of fan_in entries,
+        E[M_j² | x] = (kappa_j/2)² M_{j−1}² (1 + (5 + 2 (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) / n_j),
+    so for Gaussian weights the ratio is Π_j (1 + 5/n_j) ≈ exp(5 beta). For another law the answer needs
+    `fourth_moments`, E[Σ_i x_i⁴] / E[‖x‖⁴] of each layer's input, shape (d,): measured
+    (src/lengths/fourth_moment.py), or bounded (`log_moment_ratio_bounds`). Another homogeneous φ has
+    3 c + (kurtosis − 3) c f − 1, c = E[φ⁴] / E[φ²]², in place of 5 + 2 (kurtosis − 3) f. Biases of variance v
+    enter through z = W x + b: E[z² | x] = kappa M + v, and fourth cumulants add.
+    Source: derived from Hanin & Rolnick 2018 (arXiv:1803.01719), proof of theorem 5; kurtosis: PAPERS section 1.
+    Raises ValueError for a width or kappa that is not positive, or non-Gaussian weights without fourth moments.
+    """
+    widths = checked_widths(widths)
+    kappas, biases = checked_law(np.broadcast_to(kappas, widths.shape), bias_variances)
+    excess = np.broadcast_to(np.asarray(kurtosis, dtype=np.float64) - 3, widths.shape)
+    bias_excess = np.broadcast_to(np.asarray(bias_kurtosis, dtype=np.float64) - 3, widths.shape)
+    if fourth_moments is None:
+        if excess.any():
+            raise ValueError(f"kurtosis = {kurtosis!r}: weights that are not Gaussian need fourth_moments")
+        fourth_moments = np.zeros(widths.shape)
+    cumulants = excess * np.broadcast_to(fourth_moments, widths.shape)  # of z, as a share of (kappa M)²
+    means = log_mean_length(kappas, biases, log_input_length=log_input_length, activation=activation)
+    from_input = _share_of_input(kappas, np.concatenate([[log_input_length], means[:-1]]), biases)
+    return _recursion(widths, from_input, cumulants, bias_excess, activation)
+
+
+def log_moment_ratio_bounds(
+    widths: ArrayLike,
+    fan_ins: ArrayLike,
+    kappas: ArrayLike = 2.0,
+    bias_variances: ArrayLike = 0.0,
+    *,
+    kurtosis: ArrayLike = 3.0,
+    bias_kurtosis: ArrayLike = 3.0,
+    log_input_length: float = 0.0,
+    activation: Homogeneous = RELU,
+) -> tuple[Array, Array]:
+    """The least and greatest `log_moment_ratio` that a kurtosis allows; two of shape (d,), equal for Gaussian weights.
+
+    Σ x_i⁴ / ‖x‖⁴ lies between 1/fan_in (all entries alike) and 1 (a single one). Source: `log_moment_ratio`.
+    """
+    fan_ins = np.asarray(fan_ins, dtype=np.float64)
+    kurtosis = np.broadcast_to(np.asarray(kurtosis, dtype=np.float64), np.shape(widths))
+    most = np.where(kurtosis > 3, 1.0, 1 / fan_ins)
+    least = np.where(kurtosis > 3, 1 / fan_ins, 1.0)
+    lower, upper = (
+        log_moment_ratio(
+            widths,
+            kappas,
+            bias_variances,
+            kurtosis=kurtosis,
+            bias_kurtosis=bias_kurtosis,
+            fourth_moments=moments,
+            log_input_length=log_input_length,
+            activation=activation,
+        )
+        for moments in (least, most)
+    )
+    return lower, upper
+
+
+def log_moment_ratio_orthogonal(widths: ArrayLike, fan_ins: ArrayLike, *, activation: Homogeneous = RELU) -> Array:
+    """log(E[M_j²] / E[M_j]²) for layers of Haar-random semi-orthogonal weights without biases; shape (d,).
+
+    W x / ‖W x‖ consists of n of the N = max(n, fan_in) coordinates of a uniform direction, whose squares have
+    E[u⁴] = 3 / (N (N + 2)) and E[u² v²] = 1 / (N (N + 2)), so a layer multiplies the ratio by
+    N (n + 5) / (n (N + 2)), for a square ReLU layer 1 + 3 / (n + 2).
+    Source: derived; moments of the uniform law on the sphere.
+    """
+    n = checked_widths(widths)
+    longer = np.maximum(n, np.asarray(fan_ins, dtype=np.float64))
+    return np.cumsum(np.log(longer * (n - 1 + 3 * activation.peakedness) / (n * (longer + 2))))
+
+
+def _share_of_input(kappas: Array, log_inputs: Array, biases: Array) -> Array:
+    """kappa M / (kappa M + v) of each layer: how much of E[z²] its input gives it."""
+    with np.errstate(divide="ignore"):
+        log_biases = np.log(biases)
+    log_weights = np.log(kappas) + log_inputs
+    total = np.logaddexp(log_weights, log_biases)
+    return np.where(total > -math.inf, np.exp(log_weights - np.where(total > -math.inf, total, 0.0)), 1.0)
+
+
+def _recursion(widths: Array, shares: Array, cumulants: Array, bias_excess: Array, activation: Homogeneous) -> Array:
+    peak, log_ratio, ratios = activation.peakedness, 0.0, []
+    for n, share, cumulant, of_bias in zip(widths, shares, cumulants, bias_excess, strict=True):
+        # log of E[E[z² | x]²] / E[z²]², and the fourth cumulant of z beside it
+        squares, rest = 2 * math.log(share) + log_ratio if share > 0 else -math.inf, 1 - share**2
+        log_squares = float(np.logaddexp(squares, math.log(rest) if rest > 0 else -math.inf))
+        fourth = cumulant * math.exp(squares - log_squares) + of_bias * (1 - share) ** 2 * math.exp(-log_squares)
+        log_ratio = log_squares + math.log1p((peak * (3 + fourth) - 1) / n)
+        ratios.append(log_ratio)
+    return np.array(ratios)

@@ -1,0 +1,100 @@
+"""Relative variance of the length over residual nets: bounded where the scales' sum is, so no failure mode 2."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from src.theory.activation import LINEAR, RELU, Homogeneous
+from src.theory.beta import checked_widths
+from src.theory.mean_length import checked_law
+
+Array = NDArray[np.float64]
+
+
+def log_moment_ratio_residual_linear(
+    scales: Sequence[float],
+    width: int,
+    module_widths: Sequence[int] = (),
+    kappas: ArrayLike = 2.0,
+    *,
+    activation: Homogeneous = RELU,
+) -> Array:
+    """log(E[M_l²] / E[M_l]²) of modules that end in a linear layer, Gaussian weights, no biases; shape (L,).
+
+    The last layer's output is z ~ N(0, s²) given all before it, s² = Q M with E[Q] = kappa_k Π_{i<k} kappa_i E[φ²]
+    and E[Q²] / E[Q]² = Π_{i<k} (1 + (3 c − 1) / n_i) over the module's hidden layers (5 for ReLU), so that exactly
+        E[M_l²] = E[M_{l−1}²] (1 + 2 eta² E[Q] + eta⁴ E[Q²] + (4 eta² E[Q] + 2 eta⁴ E[Q²]) / n).
+    Source: derived.
+    """
+    module = _module(module_widths, kappas, activation)
+    ratios = []
+    for eta in scales:
+        push, square = eta**2 * module.gain, eta**4 * module.gain**2 * module.moment_ratio
+        second = 1 + 2 * push + square + (4 * push + 2 * square) / width
+        ratios.append(math.log(second) - 2 * math.log1p(push))
+    return np.cumsum(ratios)
+
+
+def log_moment_ratio_residual(
+    scales: Sequence[float],
+    width: int,
+    module_widths: Sequence[int] = (),
+    kappas: ArrayLike = 2.0,
+    *,
+    activation: Homogeneous = RELU,
+    ending: Homogeneous = RELU,
+) -> Array:
+    """log(E[M_l²] / E[M_l]²) to first order in one over the widths, Gaussian weights, no biases; shape (L,).
+
+    The *wide limit's* fluctuations. Given its input, a module adds eta φ(s g_i) to each unit, g_i normal and
+    s² = Q M, so (M, m), m the mean activation, is a Markov chain; its covariance over nets obeys
+        C ← J C Jᵀ + noise / n,
+    J the Jacobian of the mean recursion (`log_mean_length_residual`), noise from the moments of φ(g) and of Q.
+    Each net has an input of its own, uniform on a sphere: its m has variance M_0 / n and mean 0.
+    Source: derived; that it is bounded where Σ eta_l is: arXiv:1803.01719, theorem 6.
+    """
+    module = _module(module_widths, kappas, ending=ending, activation=activation)
+    skew, covariance, ratios = 0.0, np.diag([0.0, 1 / width]), []  # of δM / M and δm / √M
+    for eta in scales:
+        jacobian, noise, growth, skew = _linearized(eta, skew, width, module, ending)
+        units = np.array([growth, math.sqrt(growth)])
+        covariance = (jacobian @ covariance @ jacobian.T + noise) / np.outer(units, units)
+        ratios.append(math.log1p(covariance[0, 0]))
+    return np.array(ratios)
+
+
+class _Module(NamedTuple):
+    gain: float  # E[s²] / M of the last layer's pre-activation
+    moment_ratio: float  # E[s⁴] / E[s²]²
+
+
+def _module(
+    module_widths: Sequence[int], kappas: ArrayLike, activation: Homogeneous, ending: Homogeneous = LINEAR
+) -> _Module:
+    kappas, _ = checked_law(np.broadcast_to(kappas, (len(module_widths) + 1,)), 0.0)
+    gain = float(np.prod(kappas)) * activation.second ** len(module_widths)
+    if not len(module_widths):
+        return _Module(gain, 1.0)
+    return _Module(gain, float(np.prod(1 + (3 * activation.peakedness - 1) / checked_widths(module_widths))))
+
+
+def _linearized(
+    eta: float, skew: float, n: int, module: _Module, phi: Homogeneous
+) -> tuple[Array, Array, float, float]:
+    """Jacobian and noise of (M, m) → (M', m') at M = 1, then M' and m' / √M'."""
+    s, mu = math.sqrt(module.gain), phi.mean
+    spread = phi.second - mu**2  # Var φ(g)
+    skewness = phi.third - mu * phi.second  # Cov(φ(g), φ(g)²)
+    peak = 3 * phi.fourth - phi.second**2  # Var φ(g)²
+    growth = 1 + 2 * eta * skew * mu * s + eta**2 * phi.second * s**2
+    by_square = np.array([eta * skew * mu / s + eta**2 * phi.second, eta * mu / (2 * s)])  # d(M', m') / d(s²)
+    jacobian = np.array([[1.0, 2 * eta * mu * s], [0.0, 1.0]])
+    jacobian[:, 0] += by_square * s**2  # s² grows with M
+    along = 4 * eta**2 * s**2 * spread + 4 * eta**3 * skew * s**3 * skewness + eta**4 * s**4 * peak
+    across = 2 * eta**2 * skew * s**2 * spread + eta**3 * s**3 * skewness
+    noise = np.array([[along, across], [across, eta**2 * s**2 * spread]]) / n
+    noise += np.outer(by_square, by_square) * s**4 * (module.moment_ratio - 1)
+    return jacobian, noise, growth, (skew + eta * mu * s) / math.sqrt(growth)

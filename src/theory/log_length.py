@@ -1,0 +1,60 @@
+"""The law of log M in Gaussian ReLU nets: what a typical net does, where the mean speaks of rare ones."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import polygamma, psi
+from scipy.stats import binom
+
+from src.theory.beta import checked_widths
+from src.theory.mean_length import checked_law
+
+Array = NDArray[np.float64]
+
+
+class LogLength(NamedTuple):
+    """Of layers 1 … d, each (d,): mean and variance of log(M_j / M_0) over nets alive there, and log P(alive)."""
+
+    mean: Array
+    variance: Array
+    log_survival: Array
+
+
+def log_length(widths: ArrayLike, kappas: ArrayLike = 2.0) -> LogLength:
+    """Moments of log(M_j / M_0) of a fully connected ReLU net of Gaussian weights without biases.
+
+    M_j / M_{j−1} = (kappa_j / n_j) χ²_K with K ~ Binomial(n_j, 1/2), independent from layer to layer; K = 0 is a
+    dead net. Given K > 0, log χ²_K has mean ψ(K/2) + log 2 and variance ψ'(K/2). For wide layers the variance
+    is near 5/n and the mean near log(kappa/2) − 5/(2n): a typical net is shorter than the mean of all.
+    Source: PAPERS section 1, after Hanin & Rolnick 2018 (arXiv:1803.01719), section 4.
+    Raises ValueError if a width or a kappa is not positive.
+    """
+    widths = checked_widths(widths)
+    kappas, _ = checked_law(np.broadcast_to(kappas, widths.shape), 0.0)
+    means, variances = np.array([_log_chi_square(int(n)) for n in widths]).reshape(-1, 2).T
+    return LogLength(
+        mean=np.cumsum(np.log(kappas / widths) + means),
+        variance=np.cumsum(variances),
+        log_survival=log_survival(widths),
+    )
+
+
+def log_survival(widths: ArrayLike) -> Array:
+    """log P(M_j > 0) of a ReLU net without biases; shape (d,).
+
+    Each unit is silent with probability 1/2 for any continuous symmetric law of its weights, so a layer
+    dies with probability 2^(−n_j).
+    """
+    return np.cumsum(np.log1p(-np.exp2(-checked_widths(widths))))
+
+
+def _log_chi_square(n: int) -> tuple[float, float]:
+    """Mean and variance of log χ²_K given K > 0, K ~ Binomial(n, 1/2)."""
+    active = np.arange(1, n + 1)
+    weights = binom.pmf(active, n, 0.5)
+    weights /= weights.sum()
+    means = psi(active / 2) + math.log(2)
+    mean = float(weights @ means)
+    return mean, float(weights @ (polygamma(1, active / 2) + (means - mean) ** 2))

@@ -1,0 +1,85 @@
+"""All that theory says of a residual net at initialization, from its architecture and its initializer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.theory.activation import LINEAR, Homogeneous
+from src.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
+from src.theory.mean_length import log_mean_length_residual
+from src.theory.verdict import DEFAULTS, Thresholds, Verdict, judge
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ResidualLaw:
+    """act_l = act_{l−1} + eta_l N_l(act_{l−1}), l = 1 … L: scales (L,), and for each layer of a module an entry of
+    kappas, bias_variances and kurtosis. Modules are `width` wide at either end, `module_widths` between, and end in
+    the activation or in a linear layer.
+    """
+
+    scales: Array
+    width: int
+    module_widths: tuple[int, ...]
+    kappas: Array
+    bias_variances: Array
+    kurtosis: Array
+    activation: Homogeneous
+    ending: Homogeneous
+    orthogonal: bool = False
+
+    def log_mean_length(self, log_input_length: float = 0.0) -> Array:
+        """log E[M_l], shape (L,): the wide limit, exact where modules end in a linear layer.
+
+        See src/theory/mean_length.py.
+        """
+        return log_mean_length_residual(
+            self.scales.tolist(),
+            self.kappas,
+            self.bias_variances,
+            log_input_length=log_input_length,
+            activation=self.activation,
+            ending=self.ending,
+        )
+
+    def log_moment_ratio(self, log_input_length: float = 0.0) -> tuple[Array, Array] | None:
+        """log(E[M_l²] / E[M_l]²), (L,), twice; None with biases or weights that are not Gaussian.
+
+        Exact where modules end in a linear layer, else to first order in one over the widths.
+        See src/theory/length_variance_residual.py.
+        """
+        if self.bias_variances.any() or not self.gaussian:
+            return None
+        scales, shape = self.scales.tolist(), (self.width, self.module_widths, self.kappas)
+        if self.ending == LINEAR:
+            ratio = log_moment_ratio_residual_linear(scales, *shape, activation=self.activation)
+        else:
+            ratio = log_moment_ratio_residual(scales, *shape, activation=self.activation, ending=self.ending)
+        return ratio, ratio
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether weights are independent normals."""
+        return not self.orthogonal and bool((self.kurtosis == 3).all())
+
+    @property
+    def sum_of_scales(self) -> float:
+        """Σ eta_l, which decides failure mode 1: E[M_L] is of order exp(Σ eta_l)."""
+        return float(self.scales.sum())
+
+    def verdict(self, thresholds: Thresholds = DEFAULTS, *, log_input_length: float = 0.0) -> Verdict:
+        """On failure modes 1 and 2, from theory alone.
+
+        Forward rates are those of E[M_l]; backward ones log(1 + eta_l² Π_k kappa_k E[φ_k²]), of gradients. In place
+        of beta stands log(E[M_L²] / E[M_L]²) / 5 of Gaussian weights, which is beta in fully connected ReLU nets.
+        """
+        forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)
+        halves = self.activation.second ** (len(self.kappas) - 1) * self.ending.second
+        backward = np.log1p(self.scales**2 * np.prod(self.kappas) * halves)
+        shape = (self.width, self.module_widths, self.kappas)
+        spread = log_moment_ratio_residual(
+            self.scales.tolist(), *shape, activation=self.activation, ending=self.ending
+        )[-1]
+        return judge(forward, backward, spread=float(spread) / 5, dead=0.0, thresholds=thresholds)
