@@ -51,9 +51,37 @@ def readout_of(net: nn.Module) -> nn.Module | None:
     return next(reversed(layers_of(readout if isinstance(readout, nn.Module) else net).values()), None)
 
 
+def fill_many_(weights: Tensor, initializer: FillTensor, generator: Generator) -> None:
+    """Fill the same layer of many nets, (nets, units out, units in, *kernel), in place."""
+    if isinstance(initializer, Initializer):
+        initializer.fill_many_(weights, generator)
+    else:
+        for weight in weights:
+            _fill_weight_(weight, initializer, generator)
+
+
+def fill_biases_(biases: Tensor, fans: Fans, initializer: FillTensor, generator: Generator) -> None:
+    """Fill the biases of one or many layers with these fans, in place: zero unless the initializer states a law."""
+    if isinstance(initializer, Initializer):
+        initializer.fill_bias_(biases, fans, generator)
+    else:
+        biases.zero_()
+
+
+def is_thread_safe(initializer: FillTensor) -> bool:
+    """Whether all its randomness comes from the generator it is given, and none from the process's."""
+    return isinstance(initializer, Initializer) or _accepts_generator(initializer)
+
+
 def _fill_(layer: nn.Module, initializer: FillTensor, generator: Generator) -> None:
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, Tensor)
+    _fill_weight_(weight, initializer, generator)
+    if isinstance(bias, Tensor):
+        fill_biases_(bias, Fans.of(weight), initializer, generator)
+
+
+def _fill_weight_(weight: Tensor, initializer: FillTensor, generator: Generator) -> None:
     if _accepts_generator(initializer):
         initializer(weight, generator=generator)
     else:  # it draws from the global stream: make that a function of the generator, and put it back
@@ -61,11 +89,6 @@ def _fill_(layer: nn.Module, initializer: FillTensor, generator: Generator) -> N
             # Not torch.manual_seed, which would replace the accelerators' streams as well.
             torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             initializer(weight)
-    if isinstance(bias, Tensor):
-        if isinstance(initializer, Initializer):
-            initializer.fill_bias_(bias, Fans.of(weight), generator)
-        else:
-            bias.zero_()
 
 
 def _accepts_generator(initializer: FillTensor) -> bool:

@@ -3,7 +3,7 @@
 import logging
 import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def _train(job: Job) -> dict[str, Any]:
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
         load(datamodule, trainer, resumed)
-        start_loggers(trainer, config)
+        start_loggers(trainer.loggers, config)
         if is_rank_zero():
             origin = Path(config["ckpt_path"]) if resumed else None
             run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
@@ -113,9 +113,9 @@ def build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -
     return logger
 
 
-def start_loggers(trainer: pl.Trainer, config: Mapping[str, Any]) -> None:
+def start_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
     """Begin the W&B run, with the config. Raises ValueError where W&B cannot."""
-    for (name, node), logger in zip(named_nodes(config, "logger"), trainer.loggers, strict=True):
+    for (name, node), logger in zip(named_nodes(config, "logger"), loggers, strict=True):
         if isinstance(logger, WandbLogger):
             with settings_of(f"logger.{name}", node):
                 logger.log_hyperparams(dict(config))

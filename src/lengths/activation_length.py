@@ -7,12 +7,13 @@ from torch import Tensor
 SAFE_NORM = (1e-16, 1e18)
 
 
-def activation_lengths(activation: Tensor) -> Tensor:
+def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
     """M = ‖act‖² / n of each sample of (samples, …) with n values a sample; shape (samples,), float64.
 
     Right wherever the activation itself is finite in float32, although its square may not be.
     Reads the activation once in the common case, copies nothing of its size there, and never waits
-    for a device. Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the length.
+    for a device. look=False chooses how to reduce without looking at values, as `vmap` requires.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the length.
     """
     activation = activation.detach()
     samples = activation.shape[0]
@@ -21,13 +22,13 @@ def activation_lengths(activation: Tensor) -> Tensor:
         activation = activation.reshape(samples, 1)
     if torch.is_autocast_enabled(activation.device.type):  # asked first: to enter the context takes microseconds
         with torch.autocast(activation.device.type, enabled=False):
-            return _norm(activation).square_().div_(values)
-    return _norm(activation).square_().div_(values)
+            return _norm(activation, look).square().div(values)
+    return _norm(activation, look).square().div(values)
 
 
-def _norm(activation: Tensor) -> Tensor:
+def _norm(activation: Tensor, look: bool) -> Tensor:
     """The Euclidean norm over all axes but the first, in float64."""
-    if torch.compiler.is_compiling():  # the compiler fuses the conversion into its one pass
+    if torch.compiler.is_compiling() or not look:  # a compiler fuses the conversion into its one pass
         return activation.double().square().sum(_axes(activation)).sqrt()
     if activation.device.type != "cpu":
         # Choosing by value would wait for the device, so take what is always right: float32 for half

@@ -1,7 +1,7 @@
 """Read activation lengths off any net's forward pass, by hooks that keep nothing else."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -38,11 +38,19 @@ class Capture:
     several times is as many layers; the later ones are called `name:2`, `name:3`, …
 
     Hooks sit on inner modules, where they survive `torch.compile` if registered before the first
-    compiled call. Raises ValueError for a pattern that matches nothing, or a net with nothing to measure.
+    compiled call. `measure` makes lengths of an activation. Raises ValueError for a pattern that matches nothing,
+    or a net with nothing to measure.
     """
 
-    def __init__(self, net: nn.Module, patterns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        patterns: Sequence[str] | None = None,
+        *,
+        measure: Callable[[Tensor], Tensor] = activation_lengths,
+    ) -> None:
         self.active = False
+        self._measure = measure
         self._readings: list[Reading] = []
         self._handles = []
         input_name = getattr(net, "measured_input", None)
@@ -89,7 +97,7 @@ class Capture:
         if self.active:
             activation = _first_tensor(values)
             if activation is not None:
-                self._readings.append(Reading(name, activation_lengths(activation)))
+                self._readings.append(Reading(name, self._measure(activation)))
 
 
 def measured_layers(net: nn.Module, patterns: Sequence[str] | None = None) -> list[str]:

@@ -37,6 +37,15 @@ def build_net(config: Config, datamodule: Sized) -> nn.Module:
     Raises ValueError, naming the setting, for a config that no net can be built from, or for an
     initializer that leaves weights that are not finite.
     """
+    net = construct_net(config, datamodule)
+    generator = torch.Generator().manual_seed(seed("seed", config["seed"]))
+    initializer, readout_initializer = build_initializers(config)
+    initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
+    return net
+
+
+def construct_net(config: Config, datamodule: Sized) -> nn.Module:
+    """The net of `config["model"]`, sized for the data, with the weights that its constructor gives it."""
     accepted = inspect.signature(target_of(config.get("model"), "model")).parameters
     input_shape = tuple(datamodule.input_shape)
     size = (
@@ -44,16 +53,16 @@ def build_net(config: Config, datamodule: Sized) -> nn.Module:
         if "input_shape" in accepted
         else {"input_size": int(torch.Size(input_shape).numel())}
     )
-    net = build(config["model"], "model", classes=datamodule.classes, **size)
-    generator = torch.Generator().manual_seed(seed("seed", config["seed"]))
+    return build(config["model"], "model", classes=datamodule.classes, **size)
+
+
+def build_initializers(config: Config) -> tuple[FillTensor, FillTensor | None]:
+    """Those of the layers and of the readout; None where the readout is drawn like the layers."""
     readout = config.get("readout_initializer")
-    initialize_(
-        net,
+    return (
         build_initializer(config.get("initializer"), "initializer"),
-        readout_initializer=readout and build_initializer(readout, "readout_initializer"),
-        generator=generator,
+        build_initializer(readout, "readout_initializer") if readout else None,
     )
-    return net
 
 
 def build_initializer(config: Config | None, group: str = "initializer") -> FillTensor:

@@ -9,22 +9,27 @@ _COMPACTED = ".compacted.parquet"  # readers of a Parquet data set pass over nam
 
 
 class Table:
-    """A Parquet data set in `directory`, its rows ordered by the integer column `step`.
+    """A Parquet data set in `directory`, its rows ordered by the integer column `key`.
 
     Each append writes one part, beside and then in place, so that no reader ever meets half of one;
     `pandas.read_parquet(directory)` reads what is there at any moment.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, key: str = "step") -> None:
         self.directory = directory
+        self.key = key
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / _COMPACTED).exists():
             self._finish_compaction()  # a kill had come between
 
     def append(self, rows: pd.DataFrame) -> None:
-        """Add rows whose steps lie after those that are there."""
+        """Add rows whose keys lie after those that are there."""
         if len(rows):
-            self._write(rows, self._part(int(rows["step"].iloc[0])))
+            self._write(rows, self._part(int(rows[self.key].iloc[0])))
+
+    def read(self) -> pd.DataFrame | None:
+        """All rows, or None where there are none yet."""
+        return pd.read_parquet(self.directory) if self._parts() else None
 
     def truncate(self, step: int) -> None:
         """Drop the rows of `step` and later ones: what a run that resumes there will write again."""
@@ -35,7 +40,7 @@ class Table:
         earlier = parts[: len(parts) - len(later)]
         if earlier:  # parts are ordered, so only the last can reach past the step
             rows = pd.read_parquet(earlier[-1])
-            kept = rows[rows["step"] < step]
+            kept = rows[rows[self.key] < step]
             if len(kept) < len(rows):
                 self._write(kept, earlier[-1])
 

@@ -1,0 +1,117 @@
+"""What an ensemble of lengths says, by estimators that heavy tails do not fool.
+
+At beta near 1 and above, M_d is so heavy-tailed over nets that its sample mean and variance say nothing (at width =
+depth = 60 the exact relative variance is 130; 1,000 nets show about 26). Layer ratios M_j / M_{j−1} are nearly
+independent and light-tailed, and so are logarithms.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+class Estimate(NamedTuple):
+    """A quantity of layers 0 … d and its standard error, each (d + 1,)."""
+
+    value: Array
+    error: Array
+
+
+def log_mean_by_ratios(log_lengths: ArrayLike) -> Estimate:
+    """log E[M_j / M_0] = Σ_{i ≤ j} log E[M_i / M_{i−1}], from the means of ratios over living nets; (nets, d + 1) in.
+
+    Right where the mean of a ratio does not depend on the layers before, as in fully connected nets without biases.
+    The logarithm of a mean of N ratios is low by Var / (2 N mean²), which is added back.
+    """
+    ratios = _ratios(log_lengths)
+    mean, relative = _moments(ratios)
+    rates, errors = np.log(mean) + relative / 2, np.sqrt(relative)
+    return Estimate(_from_zero(np.cumsum(rates)), _from_zero(np.sqrt(np.cumsum(errors**2))))
+
+
+def log_mean(log_lengths: ArrayLike) -> Estimate:
+    """log of the mean of M_j / M_0 over nets, dead ones included; (nets, d + 1) in.
+
+    Its error is the relative standard error of the mean: to be believed only where that is well below 1.
+    """
+    logs = np.asarray(log_lengths, dtype=np.float64)
+    logs = logs - logs[:, :1]
+    top = logs.max(0)
+    shares = np.exp(logs - np.where(np.isfinite(top), top, 0.0))
+    mean, relative = _moments(np.where(np.isneginf(logs), 0.0, shares))
+    with np.errstate(divide="ignore"):
+        return Estimate(top + np.log(mean), np.sqrt(relative))
+
+
+def log_moment_ratio_by_ratios(log_lengths: ArrayLike) -> Estimate:
+    """log(E[M_j²] / E[M_j]²) = Σ_{i ≤ j} log(E[r_i²] / E[r_i]²), r_i = M_i / M_{i−1} of living nets; (nets, d + 1) in.
+
+    The relative variance of M_j is its expm1. Right where ratios of different layers are independent: Gaussian and
+    orthogonal fully connected nets without biases; nearly so for other laws. Errors by the delta method.
+    """
+    ratios = _ratios(log_lengths)
+    mean = np.nanmean(ratios, axis=0)
+    relative = ratios / mean
+    second = np.nanmean(relative**2, axis=0)
+    count = np.isfinite(ratios).sum(0)
+    influence = relative**2 / second - 2 * relative  # of one net on log second − 2 log mean
+    errors = np.nanvar(influence, axis=0, ddof=1) / count
+    # Both logarithms of means are low by half their relative variance: the second once, the mean twice.
+    bias = (np.nanvar(relative**2 / second, axis=0) / 2 - np.nanvar(relative, axis=0)) / count
+    return Estimate(_from_zero(np.cumsum(np.log(second) + bias)), _from_zero(np.sqrt(np.cumsum(errors))))
+
+
+def log_variance(log_lengths: ArrayLike) -> Estimate:
+    """Var[log M_j] over nets alive in layer j, with the error of a sample variance; (nets, d + 1) in."""
+    logs = _finite(log_lengths)
+    count = np.isfinite(logs).sum(0)
+    squares = np.square(logs - np.nanmean(logs, axis=0))
+    mean = np.nanmean(squares, axis=0)
+    return Estimate(mean * count / (count - 1), np.sqrt(np.nanmean((squares - mean) ** 2, axis=0) / count))
+
+
+def dead_share(log_lengths: ArrayLike) -> Array:
+    """Share of nets whose layer j is dead, (d + 1,)."""
+    return np.isneginf(np.asarray(log_lengths, dtype=np.float64)).mean(0)
+
+
+def log_layer_variance(log_lengths: ArrayLike) -> tuple[Array, Array]:
+    """Of each net, the log of the mean and of the relative variance of its lengths over layers 1 … d; (nets,) each.
+
+    Relative: ((1/d) Σ_j M_j² − ((1/d) Σ_j M_j)²) / ((1/d) Σ_j M_j)², failure mode 2 of one net, freed of its scale.
+    −inf both for a net that is dead in every layer. Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
+    """
+    logs = np.asarray(log_lengths, dtype=np.float64)[:, 1:]
+    top = logs.max(1, keepdims=True)
+    lengths = np.exp(logs - np.where(np.isfinite(top), top, 0.0))
+    mean = lengths.mean(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(mean > 0, np.square(lengths / mean[:, None] - 1).mean(1), 0.0)
+        return top[:, 0] + np.log(mean), np.log(relative)
+
+
+def _ratios(log_lengths: ArrayLike) -> Array:
+    """M_j / M_{j−1}, (nets, d); NaN where the net was dead before, 0 where it dies."""
+    logs = np.asarray(log_lengths, dtype=np.float64)
+    before = _finite(logs[:, :-1])
+    return np.exp(logs[:, 1:] - before)
+
+
+def _moments(values: Array) -> tuple[Array, Array]:
+    """The mean over nets and the squared relative standard error of it."""
+    mean = np.nanmean(values, axis=0)
+    count = np.isfinite(values).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return mean, np.nanvar(values, axis=0, ddof=1) / count / mean**2
+
+
+def _finite(logs: ArrayLike) -> Array:
+    logs = np.asarray(logs, dtype=np.float64)
+    return np.where(np.isfinite(logs), logs, np.nan)
+
+
+def _from_zero(values: Array) -> Array:
+    return np.concatenate([[0.0], values])

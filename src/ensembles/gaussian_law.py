@@ -1,0 +1,86 @@
+"""The exact law of the lengths of Gaussian nets, without their weights: few random numbers per layer.
+
+Given its input x, a layer of Gaussian weights has independent normal pre-activations of variance
+s² = kappa M(x) + v, whatever else x is. So lengths are a Markov chain that needs no weights.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.theory.activation import Homogeneous
+from src.theory.fully_connected import FullyConnectedLaw
+from src.theory.residual import ResidualLaw
+
+Array = NDArray[np.float64]
+
+
+def sample_gaussian_law(
+    law: FullyConnectedLaw | ResidualLaw, nets: int, *, generator: np.random.Generator, log_input_length: float = 0.0
+) -> Array:
+    """log M_0 … log M_d, (nets, d + 1), distributed as those of nets of this law.
+
+    Fully connected, O(1) random numbers per layer: M_j = (s²/n_j) (χ²_K + a² χ²_{n_j − K}) with K ~ Binomial(n_j, 1/2),
+    a the negative slope. Residual, O(width): each unit gains eta φ(s g), g normal; inputs are uniform on a sphere.
+    K = 0 is a dead layer of a ReLU net: −inf from there on, if no bias revives it.
+    Source: PAPERS section 1, after Hanin & Rolnick 2018 (arXiv:1803.01719), section 4.
+    Raises ValueError for a law that is not Gaussian, or with dropout.
+    """
+    if not law.gaussian:
+        raise ValueError(f"kurtosis = {law.kurtosis.tolist()}: only the law of Gaussian weights is explicit")
+    start = np.full(nets, float(log_input_length))
+    if isinstance(law, ResidualLaw):
+        return _residual(law, start, generator)
+    if law.dropout:
+        raise ValueError(f"dropout = {law.dropout}: the explicit law knows none")
+    return _fully_connected(law, start, generator)
+
+
+def _fully_connected(law: FullyConnectedLaw, start: Array, generator: np.random.Generator) -> Array:
+    lengths = [start]
+    for kappa, bias, width in zip(law.kappas, law.bias_variances, law.widths, strict=True):
+        log_variance = _log_variance(lengths[-1], kappa, bias)
+        lengths.append(log_variance + _log_mean_square(int(width), len(start), law.activation, generator))
+    return np.stack(lengths, axis=1)
+
+
+def _log_mean_square(width: int, nets: int, phi: Homogeneous, generator: np.random.Generator) -> Array:
+    """log of the mean of φ(g_i)² over `width` normal g_i, (nets,)."""
+    positive = generator.binomial(width, 0.5, nets)
+    squares = 2 * generator.standard_gamma(positive / 2)  # χ² of 0 degrees of freedom is 0
+    if phi.negative_slope:
+        squares += phi.negative_slope**2 * 2 * generator.standard_gamma((width - positive) / 2)
+    with np.errstate(divide="ignore"):
+        return np.log(squares / width)
+
+
+def _residual(law: ResidualLaw, start: Array, generator: np.random.Generator) -> Array:
+    """Values are kept at length 1, and their log length beside them."""
+    values = generator.standard_normal((len(start), law.width))
+    values /= np.sqrt(np.square(values).mean(1, keepdims=True))
+    lengths = [start]
+    for eta in law.scales:
+        old = lengths[-1]
+        log_variance = _log_variance(old, law.kappas[0], law.bias_variances[0])
+        for layer, width in enumerate(law.module_widths, start=1):
+            inner = log_variance + _log_mean_square(width, len(start), law.activation, generator)
+            log_variance = _log_variance(inner, law.kappas[layer], law.bias_variances[layer])
+        unit = np.maximum(old, log_variance)  # of squares
+        normal = generator.standard_normal(values.shape)
+        update = np.where(normal > 0, 1.0, law.ending.negative_slope) * normal
+        values = _times(values, old - unit) + eta * _times(update, log_variance - unit)
+        squares = np.square(values).mean(1)
+        with np.errstate(divide="ignore"):
+            lengths.append(unit + np.log(squares))
+        values /= np.sqrt(np.where(squares > 0, squares, 1.0))[:, None]
+    return np.stack(lengths, axis=1)
+
+
+def _times(values: Array, log_square: Array) -> Array:
+    return values * np.exp(np.nan_to_num(log_square, nan=-math.inf) / 2)[:, None]  # NaN: −inf − −inf, dead twice
+
+
+def _log_variance(log_length: Array, kappa: float, bias: float) -> Array:
+    """log s² = log(kappa M + v)."""
+    return np.logaddexp(math.log(kappa) + log_length, math.log(bias) if bias else -math.inf)
