@@ -5,6 +5,7 @@ depth = 60 the exact relative variance is 130; 1,000 nets show about 26). Layer 
 independent and light-tailed, and so are logarithms.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +65,19 @@ def log_moment_ratio_by_ratios(log_lengths: ArrayLike) -> Estimate:
     return Estimate(_from_zero(np.cumsum(np.log(second) + bias)), _from_zero(np.sqrt(np.cumsum(errors))))
 
 
+def log_moment_ratio(log_lengths: ArrayLike) -> Estimate:
+    """log(mean of M_j² / squared mean of M_j) over nets, dead ones included; (nets, d + 1) in.
+
+    For nets whose ratios depend on each other, such as residual ones; to be believed where it is well below 1.
+    Errors by the delta method.
+    """
+    logs = np.asarray(log_lengths, dtype=np.float64)
+    relative = np.exp(logs - logs[:, :1] - log_mean(logs).value)
+    second = np.square(relative).mean(0)
+    influence = np.square(relative) / second - 2 * relative
+    return Estimate(np.log(second), influence.std(0, ddof=1) / np.sqrt(len(logs)))
+
+
 def log_variance(log_lengths: ArrayLike) -> Estimate:
     """Var[log M_j] over nets alive in layer j, with the error of a sample variance; (nets, d + 1) in."""
     logs = _finite(log_lengths)
@@ -78,19 +92,28 @@ def dead_share(log_lengths: ArrayLike) -> Array:
     return np.isneginf(np.asarray(log_lengths, dtype=np.float64)).mean(0)
 
 
-def log_layer_variance(log_lengths: ArrayLike) -> tuple[Array, Array]:
-    """Of each net, the log of the mean and of the relative variance of its lengths over layers 1 … d; (nets,) each.
+def log_layer_variance(log_lengths: ArrayLike) -> Estimate:
+    """Mean over nets of the log of the relative variance of their lengths over layers 1 … j; (nets, d + 1) in.
 
-    Relative: ((1/d) Σ_j M_j² − ((1/d) Σ_j M_j)²) / ((1/d) Σ_j M_j)², failure mode 2 of one net, freed of its scale.
-    −inf both for a net that is dead in every layer. Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
+    Of one net ((1/j) Σ_i M_i² − ((1/j) Σ_i M_i)²) / ((1/j) Σ_i M_i)², the across-layer variance of failure mode 2
+    freed of the lengths' scale; its logarithm, because over nets it is heavy-tailed. NaN for fewer than two layers,
+    and without the nets that are dead from the first layer on.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
     """
     logs = np.asarray(log_lengths, dtype=np.float64)[:, 1:]
-    top = logs.max(1, keepdims=True)
-    lengths = np.exp(logs - np.where(np.isfinite(top), top, 0.0))
-    mean = lengths.mean(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(mean > 0, np.square(lengths / mean[:, None] - 1).mean(1), 0.0)
-        return top[:, 0] + np.log(mean), np.log(relative)
+    sums = np.logaddexp.accumulate(logs, axis=1)
+    squares = np.logaddexp.accumulate(2 * logs, axis=1)
+    layers = np.arange(1, logs.shape[1] + 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # (1/j) Σ M² / ((1/j) Σ M)² − 1, at least 0 by Jensen and up to rounding
+        relative = np.log(np.expm1(np.maximum(squares - 2 * sums + np.log(layers), 0.0)))
+    relative[:, 0] = np.nan
+    relative = _finite(relative)
+    count = np.isfinite(relative).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mean of empty slice|Degrees of freedom", category=RuntimeWarning)
+        value, error = np.nanmean(relative, axis=0), np.nanstd(relative, axis=0, ddof=1) / np.sqrt(count)
+    return Estimate(np.concatenate([[np.nan], value]), np.concatenate([[np.nan], error]))
 
 
 def _ratios(log_lengths: ArrayLike) -> Array:

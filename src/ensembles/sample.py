@@ -42,7 +42,7 @@ class Ensemble:
         if layerwise.supports(net):
             return "layerwise"
         try:
-            vectorized.sample_vectorized(net, self.initializer, self._inputs(range(2)), generator=Generator())
+            vectorized.sample_vectorized(net, self.initializer, self.inputs_of(range(2)), generator=Generator())
         except Exception:  # whatever torch says of a forward pass that it cannot vectorize
             return "reference"
         return "vectorized"
@@ -77,7 +77,7 @@ class Ensemble:
 
     def _sample(self, net: nn.Module, sampler: str, chunk: "_Chunk") -> Array:
         generator = Generator(self.inputs.device).manual_seed(chunk.seed(self.seed))
-        inputs = self._inputs(chunk.nets)
+        inputs = self.inputs_of(chunk.nets)
         if sampler == "layerwise":
             return layerwise.sample_layerwise(net, self.initializer, inputs, generator=generator)
         readout = self.readout_initializer
@@ -87,8 +87,8 @@ class Ensemble:
             )
         return sample_reference(self.build, self.initializer, inputs, generator=generator, readout_initializer=readout)
 
-    def _inputs(self, nets: range) -> Tensor:
-        """(nets, samples, …)"""
+    def inputs_of(self, nets: range) -> Tensor:
+        """What these nets are given, (nets, samples, …)."""
         index = torch.arange(nets.start * self.samples, nets.stop * self.samples) % len(self.inputs)
         return self.inputs[index.to(self.inputs.device)].unflatten(0, (len(nets), self.samples))
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +18,23 @@ from src.runs.outcome import Interrupted
 
 
 def train_hydra_job(config: DictConfig) -> None:
-    """Train the job that Hydra has composed. A user's mistake ends the process with one line, in a multirun the job."""
+    """Train the job that Hydra has composed, in processes of its own where it needs several."""
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+
+    def work(job: Job) -> None:
+        if in_sweep and _starts_processes(job):
+            _train_in_a_process_tree_of_its_own(job)
+        else:
+            train(job)
+
+    run_hydra_job(config, work, after_interrupt="resume with ckpt_path={directory}/checkpoints/last.ckpt")
+
+
+def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_interrupt: str) -> None:
+    """Do the job that Hydra has composed. A user's mistake ends the process with one line, in a multirun the job.
+
+    after_interrupt: how to go on after a signal; `{directory}` is the job's.
+    """
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
     directory = Path(hydra.runtime.output_dir)
@@ -25,12 +42,9 @@ def train_hydra_job(config: DictConfig) -> None:
     try:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
         with users_environment():
-            if in_sweep and _starts_processes(job):
-                _train_in_a_process_tree_of_its_own(job)
-            else:
-                train(job)
+            work(job)
     except Interrupted as interruption:
-        print(f"interrupted: resume with ckpt_path={directory}/checkpoints/last.ckpt", file=sys.stderr)
+        print(f"interrupted: {after_interrupt.format(directory=directory)}", file=sys.stderr)
         sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
     except Said:
         raise

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,25 @@ def lengths_table(lengths: Lengths) -> Table:
         row = [lengths.names[layer], _scientific(lengths.initial[layer]), theory, _scientific(lengths.final[layer])]
         table.add_row(str(layer), *row)
     return table
+
+
+def layers_table(layers: pd.DataFrame) -> Table:
+    """Of a simulation, per layer: log mean length, measured and in theory, and the nets' median, spread and deaths."""
+    table = Table("layer", "name", title="log(M_j / M_0) over nets, in nats", title_justify="left")
+    for heading in ("mean", "± s.e.", "theory", "median", "5–95%", "dead"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for index in _shown(len(layers)):
+        row = layers.iloc[index]
+        theory = f"{row['log_mean_theory']:.2f}" if "log_mean_theory" in layers else "—"
+        numbers = [f"{row['log_mean']:.2f}", f"{row['log_mean_error']:.2f}", theory, f"{row['median']:.2f}"]
+        spread = f"{row['low']:.2f} … {row['high']:.2f}"
+        table.add_row(str(row["layer"]), str(row["name"]), *numbers, spread, f"{row['dead']:.1%}")
+    return table
+
+
+def relative(path: Path) -> Path:
+    """The path as seen from the working directory, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _shown(layers: int) -> list[int]:

@@ -3,7 +3,7 @@
 import logging
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 
 from src.callbacks.divergence import Divergence
@@ -20,6 +19,7 @@ from src.callbacks.progress import TrainingProgress
 from src.callbacks.ranks_agree import RanksAgree
 from src.datamodules.tensor_datamodule import TensorDataModule
 from src.jobs import report
+from src.jobs.loggers import build_loggers, named_nodes, start_loggers
 from src.jobs.record import Job, Record
 from src.ranks import is_rank_zero
 from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net, build_optimizer
@@ -27,7 +27,7 @@ from src.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_ep
 from src.runs.config_hash import config_hash
 from src.runs.devices import check_trainer
 from src.runs.directory import RunDirectory
-from src.runs.mistakes import settings_in, settings_of, target_of
+from src.runs.mistakes import settings_in
 from src.settings import seed
 
 
@@ -89,36 +89,13 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
     return build(
         trainer,
         "trainer",
-        logger=[build_logger(name, node, job, run) for name, node in named_nodes(config, "logger")],
+        logger=build_loggers(job, run),
         callbacks=callbacks,
         default_root_dir=str(run.path),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # nothing is logged by step; a larger number makes Lightning warn of short epochs
     )
-
-
-def named_nodes(config: Mapping[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:
-    """The callbacks or loggers of a config by name; one that is null is left out."""
-    return [(name, node) for name, node in (config.get(group) or {}).items() if node is not None]
-
-
-def build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:
-    """A logger that writes into the run directory; a W&B run gets a name and the sweep's group."""
-    target = target_of(node, f"logger.{name}")
-    if not (isinstance(target, type) and issubclass(target, WandbLogger)):
-        return build(node, f"logger.{name}", save_dir=str(run.path))
-    logger = build(node, f"logger.{name}", save_dir=str(run.path), name=job.name, group=job.sweep)
-    logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it whatever its value
-    return logger
-
-
-def start_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Begin the W&B run, with the config. Raises ValueError where W&B cannot."""
-    for (name, node), logger in zip(named_nodes(config, "logger"), loggers, strict=True):
-        if isinstance(logger, WandbLogger):
-            with settings_of(f"logger.{name}", node):
-                logger.log_hyperparams(dict(config))
 
 
 def load(datamodule: Any, trainer: pl.Trainer, resumed: dict[str, Any] | None) -> None:
@@ -163,8 +140,4 @@ def show(record: Record) -> None:
     if record.lengths:
         console.print(report.lengths_table(record.lengths))
     console.print(f"{summary['status']}: {summary['reason']}; {summary['steps']} steps in {summary['seconds']:.1f} s")
-    console.print(f"run directory: {_relative(record.run.path)}", soft_wrap=True)
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    console.print(f"run directory: {report.relative(record.run.path)}", soft_wrap=True)

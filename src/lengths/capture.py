@@ -124,7 +124,15 @@ def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
 
 
 def _innermost(net: nn.Module) -> dict[str, nn.Module]:
-    return {name: module for name, module in net.named_modules() if name and not any(module.children())}
+    """Modules without modules inside; attention is one, which uses its inner modules' weights and never calls them."""
+    modules = {name: module for name, module in net.named_modules() if name}
+    attention = [name for name, module in modules.items() if isinstance(module, nn.MultiheadAttention)]
+    uncalled = tuple(f"{name}." for name in attention)
+    return {
+        name: module
+        for name, module in modules.items()
+        if (name in attention or not any(module.children())) and not name.startswith(uncalled)
+    }
 
 
 def _plain(name: str) -> str:

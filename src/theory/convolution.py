@@ -63,7 +63,10 @@ def log_mean_length_zero_padded(
     for kappa, bias in zip(kappas, biases, strict=True):
         for axis in range(profile.ndim):
             profile = uniform_filter1d(profile, _odd(kernel_size), axis=axis, mode="constant")
-        profile = activation.second * (kappa * profile + bias * math.exp(-log_scale))
+        log_bias = math.log(bias) if bias > 0 else -math.inf
+        unit = max(log_scale, log_bias)  # in which neither term overflows
+        profile = kappa * math.exp(log_scale - unit) * profile + math.exp(log_bias - unit)
+        profile, log_scale = activation.second * profile, unit
         mean = profile.mean()
         if mean > 0:  # kept at mean 1, so that no depth overflows
             profile, log_scale = profile / mean, log_scale + math.log(mean)

@@ -78,7 +78,8 @@ class FullyConnectedLaw:
         Forward rates are those of E[M_j]; backward ones, log(kappa_j E[φ²]/E[z²]), those of squared gradients, and of
         what is left of a difference between two inputs: where biases feed a plateau, only they go on falling.
         """
-        forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)
+        with np.errstate(invalid="ignore"):  # a dead input has no rate
+            forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)
         backward = np.log(self._kappas_fed() * self.activation.second)
         survival = log_survival(self.widths) if self._can_die() else np.zeros(1)
         return judge(forward, backward, spread=self.beta, dead=-np.expm1(survival[-1]), thresholds=thresholds)

@@ -53,6 +53,8 @@ def log_moment_ratio_residual(
     s² = Q M, so (M, m), m the mean activation, is a Markov chain; its covariance over nets obeys
         C ← J C Jᵀ + noise / n,
     J the Jacobian of the mean recursion (`log_mean_length_residual`), noise from the moments of φ(g) and of Q.
+    The relative variance C is returned as the log ratio itself, not as log(1 + C): it is Var log M, which adds up
+    over modules. To first order the two agree.
     Each net has an input of its own, uniform on a sphere: its m has variance M_0 / n and mean 0.
     Source: derived; that it is bounded where Σ eta_l is: arXiv:1803.01719, theorem 6.
     """
@@ -62,7 +64,7 @@ def log_moment_ratio_residual(
         jacobian, noise, growth, skew = _linearized(eta, skew, width, module, ending)
         units = np.array([growth, math.sqrt(growth)])
         covariance = (jacobian @ covariance @ jacobian.T + noise) / np.outer(units, units)
-        ratios.append(math.log1p(covariance[0, 0]))
+        ratios.append(covariance[0, 0])
     return np.array(ratios)
 
 

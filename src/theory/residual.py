@@ -75,7 +75,8 @@ class ResidualLaw:
         Forward rates are those of E[M_l]; backward ones log(1 + eta_l² Π_k kappa_k E[φ_k²]), of gradients. In place
         of beta stands log(E[M_L²] / E[M_L]²) / 5 of Gaussian weights, which is beta in fully connected ReLU nets.
         """
-        forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)
+        with np.errstate(invalid="ignore"):  # a dead input has no rate
+            forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)
         halves = self.activation.second ** (len(self.kappas) - 1) * self.ending.second
         backward = np.log1p(self.scales**2 * np.prod(self.kappas) * halves)
         shape = (self.width, self.module_widths, self.kappas)

@@ -1,0 +1,38 @@
+"""The loggers of a config, built to write into a run directory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from src.jobs.record import Job
+from src.runs.build import build
+from src.runs.directory import RunDirectory
+from src.runs.mistakes import settings_of, target_of
+
+
+def named_nodes(config: Mapping[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:
+    """The callbacks or loggers of a config by name; one that is null is left out."""
+    return [(name, node) for name, node in (config.get(group) or {}).items() if node is not None]
+
+
+def build_loggers(job: Job, run: RunDirectory) -> list[Logger]:
+    """The loggers, writing into the run directory; a W&B run gets the job's name and the sweep's group."""
+    return [_build_logger(name, node, job, run) for name, node in named_nodes(job.config, "logger")]
+
+
+def start_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
+    """Begin the W&B run, with the config. Raises ValueError where W&B cannot."""
+    for (name, node), logger in zip(named_nodes(config, "logger"), loggers, strict=True):
+        if isinstance(logger, WandbLogger):
+            with settings_of(f"logger.{name}", node):
+                logger.log_hyperparams(dict(config))
+
+
+def _build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:
+    target = target_of(node, f"logger.{name}")
+    if not (isinstance(target, type) and issubclass(target, WandbLogger)):
+        return build(node, f"logger.{name}", save_dir=str(run.path))
+    logger = build(node, f"logger.{name}", save_dir=str(run.path), name=job.name, group=job.sweep)
+    logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns of it whatever its value
+    return logger

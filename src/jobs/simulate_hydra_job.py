@@ -1,0 +1,64 @@
+"""Simulations as Hydra jobs: what each shows on the terminal, and the figure of a whole sweep at its end."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from src.jobs import report
+from src.jobs.hydra_job import run_hydra_job
+from src.jobs.record import Job
+from src.jobs.simulate import Simulation, simulate
+from src.jobs.sweep_figure import draw_sweep_figure
+
+
+@dataclass
+class _Sweep:
+    """What the jobs of this process leave for the figure of them all."""
+
+    directory: Path
+    name: str
+    config: dict[str, Any]
+    simulations: list[Simulation] = field(default_factory=list)
+
+
+_sweeps: dict[Path, _Sweep] = {}
+
+
+def simulate_hydra_job(config: DictConfig) -> None:
+    """Simulate the job that Hydra has composed, and show what came out: a table, in a sweep one line."""
+    hydra = HydraConfig.get()
+    in_sweep = hydra.mode == RunMode.MULTIRUN
+    directory = Path(hydra.sweep.dir if in_sweep else hydra.runtime.output_dir)
+    name = str(hydra.runtime.choices.get("experiment") or "figure").rpartition("/")[2]
+
+    def work(job: Job) -> None:
+        simulation = simulate(job)
+        if job.config["figure"]:
+            _sweeps.setdefault(directory, _Sweep(directory, name, dict(job.config))).simulations.append(simulation)
+        show(simulation, in_sweep=in_sweep)
+
+    run_hydra_job(config, work, after_interrupt="the same command goes on from what has been sampled")
+
+
+def draw_figure_of_all() -> None:
+    """Draw the figure that the jobs of this process ask for, if they do."""
+    for sweep in _sweeps.values():
+        files = draw_sweep_figure(sweep.simulations, sweep.config, sweep.directory, sweep.name)
+        Console().print(f"figure: {', '.join(str(report.relative(file)) for file in files)}", soft_wrap=True)
+
+
+def show(simulation: Simulation, *, in_sweep: bool) -> None:
+    """The simulation's results, for the terminal."""
+    console, summary = Console(), simulation.summary
+    nets = f"{summary['nets']} nets in {summary['seconds']:.1f} s ({summary['sampler']}), {summary['dead']:.1%} dead"
+    if in_sweep:
+        console.print(f"{simulation.job.name}: {nets}", soft_wrap=True, highlight=False)
+        return
+    console.print(report.layers_table(simulation.layers))
+    console.print(nets, highlight=False)
+    console.print(f"directory: {report.relative(simulation.job.directory)}", soft_wrap=True)

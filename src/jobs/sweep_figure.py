@@ -1,0 +1,70 @@
+"""The figure of a whole sweep: drawn once, from the tables of all its simulations."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+
+from src.figures.save import save_figure
+from src.jobs.loggers import build_loggers, start_loggers
+from src.jobs.record import Job
+from src.jobs.simulate import Simulation
+from src.runs.build import build_partial
+from src.runs.directory import RunDirectory
+
+
+def draw_sweep_figure(
+    simulations: Sequence[Simulation], config: Mapping[str, Any], directory: Path, name: str
+) -> list[Path]:
+    """Draw `config["figure"]` from the table of all simulations into `directory`; returns the files written.
+
+    `name`.csv is the table, `name`.png and `name`.pdf the figure; W&B gets both, as a run of that name.
+    """
+    table = sweep_table(simulations)
+    figure = build_partial(config["figure"], "figure")(table)
+    files = save_figure(figure, directory / name)
+    csv = directory / f"{name}.csv"
+    beside = csv.with_name(f".{csv.name}.partial")
+    table.to_csv(beside, index=False)
+    os.replace(beside, csv)
+    _mirror(config, directory, name, files[0], table)
+    return [*files, csv]
+
+
+def sweep_table(simulations: Sequence[Simulation]) -> pd.DataFrame:
+    """The layer tables of all simulations, one below the other.
+
+    Beside their columns: `simulation`, its number; `depth`, its layers; `nets`; and each setting that was overridden.
+    """
+    tables = [
+        simulation.layers.assign(
+            simulation=number,
+            depth=len(simulation.layers) - 1,
+            nets=len(simulation.log_lengths),
+            **_settings(simulation.job),
+        )
+        for number, simulation in enumerate(simulations)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _settings(job: Job) -> dict[str, str]:
+    """Overrides as columns, but for those that have a column of their own."""
+    settings = dict(override.lstrip("+").split("=", 1) for override in job.overrides if "=" in override)
+    return {key: value for key, value in settings.items() if key not in ("nets", "depth")}
+
+
+def _mirror(config: Mapping[str, Any], directory: Path, name: str, image: Path, table: pd.DataFrame) -> None:
+    job = Job(config, directory, overrides=(name,), sweep=directory.name)
+    loggers = build_loggers(job, RunDirectory(directory))
+    try:
+        start_loggers(loggers, config)
+        if any(isinstance(logger, WandbLogger) for logger in loggers) and wandb.run is not None:
+            wandb.run.log({name: wandb.Image(str(image)), "layers": wandb.Table(dataframe=table)})
+    finally:
+        if wandb.run is not None:
+            wandb.finish()

@@ -1,0 +1,19 @@
+"""The length of a gradient with respect to an activation, sample by sample."""
+
+from torch import Tensor
+
+from src.lengths.activation_length import activation_lengths
+
+
+def gradient_lengths(gradient: Tensor) -> Tensor:
+    """‖∂L/∂act‖² of each sample of (samples, …); shape (samples,), float64. Not divided by the width.
+
+    It is the dual of the activation length: a random change of act whose length ‖Δ‖²/n is ε moves L by ε ‖∂L/∂act‖²
+    in mean square. A layer of ReLU units and any symmetric weight law multiplies it, going backward, by kappa/2 on
+    average, as going forward it does the length, whatever the widths:
+        E‖∂L/∂act_{j−1}‖² = n_{j−1} Var W · ½ ‖∂L/∂act_j‖² = (kappa_j/2) ‖∂L/∂act_j‖².
+    Source: derived; He et al. arXiv:1502.01852, section 2.2, whose backward condition counts the fan-out because it
+    compares single entries, not norms.
+    """
+    values = max(gradient.numel() // max(gradient.shape[0], 1), 1)
+    return activation_lengths(gradient) * values

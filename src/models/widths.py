@@ -1,0 +1,17 @@
+"""Families of hidden widths, to be given to a fully connected net as its `widths`."""
+
+from collections.abc import Sequence
+
+from src.settings import positive_integer
+
+
+def alternating(depth: int, widths: Sequence[int]) -> list[int]:
+    """The widths in turn, over and over, for `depth` layers. Raises ValueError for counts that are not positive."""
+    return [positive_integer("widths", widths[j % len(widths)]) for j in range(positive_integer("depth", depth))]
+
+
+def in_blocks(depth: int, widths: Sequence[int]) -> list[int]:
+    """Each width for an equal share of `depth` layers, in this order. Raises ValueError as `alternating`."""
+    return [
+        positive_integer("widths", widths[j * len(widths) // depth]) for j in range(positive_integer("depth", depth))
+    ]

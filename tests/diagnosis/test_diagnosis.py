@@ -1,0 +1,207 @@
+"""One call for any module: what it leaves alone, what it says, what it refuses."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from src.diagnosis.diagnose import diagnose
+from src.initializers.variance_scaling import VarianceScaling
+from src.models.fully_connected import FullyConnected
+
+HE = VarianceScaling(2.0)
+
+
+class Everything(nn.Module):
+    """Weights with gradients, frozen ones, buffers, hooks, a normalization, dropout, and modules in either mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(20, 5)
+        )
+        self.net[0].bias.requires_grad_(False)
+        self.net[1].eval()
+        self.calls = 0
+        self.net[0].register_forward_hook(self.count)
+        self.net(torch.randn(4, 64)).sum().backward()
+
+    def count(self, *call):
+        self.calls += 1
+
+    def forward(self, inputs, *, broken=False):
+        random.random(), np.random.rand()
+        outputs = self.net(inputs)
+        if broken:
+            raise RuntimeError("half way")
+        return outputs
+
+
+def state(net):
+    """Everything there is to say of a module, and of the global random streams."""
+    return (
+        {name: tensor.clone() for name, tensor in net.state_dict().items()},
+        {name: None if p.grad is None else p.grad.clone() for name, p in net.named_parameters()},
+        {name: (p.requires_grad, p.dtype, p._version) for name, p in net.named_parameters()},
+        {name: (module.training, len(module._forward_hooks), len(module._forward_pre_hooks)) for name, module in
+         net.named_modules()},
+        net.calls,
+        torch.get_rng_state(),
+        random.getstate(),
+        tuple(map(str, np.random.get_state())),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("initializer", [None, HE, nn.init.orthogonal_], ids=["redrawn", "He", "global stream"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_module_and_the_random_streams_are_left_as_they_were(initializer, broken, inputs):
+    net = Everything()
+    before = copy.deepcopy(state(net))
+    batch = {"inputs": inputs.clone(), "broken": broken}
+    if broken:
+        with pytest.raises(ValueError, match="half way"):
+            diagnose(net, batch, initializer=initializer)
+    else:
+        diagnose(net, batch, initializer=initializer)
+    torch.testing.assert_close(state(net)[:2], before[:2], rtol=0, atol=0, equal_nan=True)
+    assert state(net)[2:5] == before[2:5]
+    assert torch.equal(state(net)[5], before[5])
+    assert state(net)[6:] == before[6:]
+    assert torch.equal(batch["inputs"], inputs)
+    assert not batch["inputs"].requires_grad
+
+
+def test_the_same_call_says_the_same_and_another_seed_another(inputs):
+    net = Everything()
+    first, again, other = (str(diagnose(net, inputs, seed=seed)) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_a_compiled_module_is_measured_uncompiled(inputs):
+    net = FullyConnected(64, 3, depth=3, width=20)
+    plain = diagnose(net, inputs).measurement
+    compiled = diagnose(torch.compile(net), inputs).measurement
+    np.testing.assert_array_equal(plain.lengths, compiled.lengths)
+
+
+def test_under_no_grad_gradients_are_measured_all_the_same(inputs):
+    with torch.no_grad():
+        assert diagnose(FullyConnected(64, 3, depth=3, width=20), inputs).measurement.backward.known.all()
+
+
+def test_a_batch_may_be_a_tensor_a_tuple_or_a_dict(inputs):
+    net = FullyConnected(64, 3, depth=3, width=20)
+    texts = {str(diagnose(net, batch)) for batch in (inputs, (inputs,), [inputs], {"inputs": inputs})}
+    assert len(texts) == 1
+
+
+def test_the_first_net_is_the_module_as_it_is(inputs):
+    net = FullyConnected(64, 3, depth=3, width=20).double()
+    lengths = diagnose(net, inputs, nets=2).measurement.lengths
+    activation, expected = inputs.double(), [inputs.double().square().mean()]
+    for layer in net.hidden:
+        activation = layer(activation)
+        expected.append(activation.square().mean())
+    np.testing.assert_allclose(lengths[0], torch.stack(expected).detach())
+    assert (abs(lengths[1, 1:] - lengths[0, 1:]) > 1e-6).all()
+
+
+def test_depths_at_which_float32_underflows_are_measured(inputs):
+    diagnosis = diagnose(FullyConnected(64, 10, depth=150, width=40), inputs, nets=3)  # gradients of e^−270
+    assert diagnosis.measurement.backward.known.all()
+    assert diagnosis.measured.backward == pytest.approx(-1.79, abs=0.15)
+
+
+class Float32(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.relu = nn.Linear(64, 10), nn.ReLU()
+
+    def forward(self, inputs):
+        return self.relu(self.linear(inputs.float()))
+
+
+def test_a_module_that_knows_only_float32_runs_in_it(inputs):
+    assert diagnose(Float32(), inputs).healthy
+
+
+class Cut(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, inputs):
+        with torch.no_grad():
+            return self.second(self.first(inputs))
+
+
+def test_without_gradients_the_forward_pass_decides(inputs):
+    diagnosis = diagnose(Cut(), inputs)
+    assert not diagnosis.measurement.backward.known.any()
+    assert diagnosis.healthy
+    assert "backward" in str(diagnosis)
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.encoder = nn.Embedding(20, 16), nn.TransformerEncoderLayer(16, 2, batch_first=True)
+
+    def forward(self, tokens, mask):
+        return {"hidden": (self.encoder(self.embedding(tokens), src_mask=mask),), "ids": tokens}
+
+
+def test_tokens_masks_and_nested_outputs():
+    mask = nn.Transformer.generate_square_subsequent_mask(7)  # holds −inf
+    tokens = torch.randint(20, (5, 7))
+    diagnosis = diagnose(Tokens(), {"tokens": tokens, "mask": mask}, modules=["encoder.*"])
+    assert diagnosis.measurement.backward.known.any()
+
+
+@pytest.mark.parametrize(
+    ("net", "batch", "settings", "said"),
+    [
+        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64), {"nets": 1},
+         "nets = 1: must be a whole number of at least 2"),
+        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64), {"nets": 2.0},
+         "nets = 2.0: must be a whole number of at least 2"),
+        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64), {"seed": -1},
+         "seed = -1: must be a whole number of at least 0"),
+        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64), {"modules": ["conv*"]},
+         "modules = 'conv*': matches none of hidden, "),
+        (nn.Sequential(nn.Flatten()), torch.ones(4, 64), {}, "Sequential: has neither activation modules nor "),
+        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 63), {},
+         "batch = shape (4, 63): the module fails on it (RuntimeError: "),
+        (FullyConnected(64, 3, depth=1, width=2), (torch.ones(4, 64), torch.ones(4)), {},
+         "batch = shape (4, 64), (4,): the module fails on it (TypeError: "),
+        (nn.Sequential(nn.Linear(64, 3), nn.BatchNorm1d(3)), torch.ones(1, 64), {},
+         "batch = shape (1, 64): the module fails on it (ValueError: Expected more than 1 value per channel"),
+        (FullyConnected(64, 3, depth=1, width=2), torch.ones(0, 64), {}, "batch = shape (0, 64): holds no sample"),
+        (FullyConnected(64, 3, depth=1, width=2), torch.full((2, 64), float("nan")), {},
+         "batch = shape (2, 64): holds values that are not finite"),
+        (FullyConnected(64, 3, depth=1, width=2), "data", {}, "batch = str: must be a tensor, or a tuple or dict of "),
+        (nn.Sequential(nn.Linear(64, 3), nn.ReLU(), nn.Threshold(0.0, 0.0), type("Arg", (nn.Module,), {
+            "forward": lambda self, inputs: inputs.argmax(1)})()), torch.ones(4, 64), {},
+         "net = Sequential: its output holds no floating-point tensor"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(net, batch, settings, said):
+    with pytest.raises(ValueError) as error:
+        diagnose(net, batch, **settings)
+    assert str(error.value).startswith(said)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_resnet18_takes_seconds(images):
+    from time import perf_counter
+
+    net = resnet18(weights=None)
+    began = perf_counter()
+    diagnose(net, images)
+    assert perf_counter() - began < 30  # 4 s on one idle core

@@ -1,0 +1,179 @@
+"""The relative variance of the length over nets: measured and predicted. Failure mode 2.
+
+What is held to account is log(E[M²] / E[M]²), in narrow nets, where what a law says of the weights shows. Its standard
+error is a jackknife over 50 batches of nets: leave one batch out, see by how much the estimate moves.
+"""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from src.initializers.initializer import Fans, Initializer
+from src.initializers.orthogonal import Orthogonal
+from src.initializers.torch_default import TorchDefault
+from src.initializers.variance_scaling import VarianceScaling
+from src.lengths.activation_length import activation_lengths
+from src.lengths.fourth_moment import fourth_moments, mean_fourth_moment
+from src.theory.activation import LINEAR, RELU, Homogeneous
+from src.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
+from src.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
+
+HE = VarianceScaling(2.0)
+UNIFORM = VarianceScaling(2.0, distribution="uniform")
+TRUNCATED = VarianceScaling(2.0, distribution="truncated_normal")
+SCALES = [1.0, 0.5, 0.8, 0.3]
+
+
+class Signs(Initializer):
+    """Weights ± √(2 / fan_in)."""
+
+    def __call__(self, weight, generator=None):
+        self.fill_many_(weight[None], generator)
+
+    def fill_many_(self, weights, generator=None):
+        weights.bernoulli_(0.5, generator=generator).mul_(2).sub_(1).mul_(math.sqrt(2 / weights.shape[-1]))
+
+    def variance(self, fans):
+        return 2 / fans.fan_in
+
+    def kurtosis(self, fans):
+        return 1.0
+
+    def __repr__(self):
+        return "Signs()"
+
+
+def sample(initializer, sizes, generator, *, nets, slope=0.0):
+    """M_1 … M_d, (nets, d), and E[Σ x⁴] / E[‖x‖⁴] of each layer's input, (d,); all nets have one input of M_0 = 1."""
+    x = torch.randn(sizes[0], generator=generator)
+    x = (x / x.square().mean().sqrt()).expand(nets, -1)
+    lengths, moments = [], []
+    for fan_in, width in pairwise(sizes):
+        weights, biases = torch.empty(nets, width, fan_in), torch.empty(nets, width)
+        initializer.fill_many_(weights, generator)
+        initializer.fill_bias_(biases, Fans(fan_in, width), generator)
+        moments.append(mean_fourth_moment(fourth_moments(x), activation_lengths(x).log()).item())
+        x = torch.nn.functional.leaky_relu(torch.bmm(weights, x[:, :, None])[:, :, 0] + biases, slope)
+        lengths.append(activation_lengths(x))
+    return torch.stack(lengths, 1).numpy(), np.array(moments)
+
+
+def sample_residual(scales, width, module_widths, generator, *, nets, ending):
+    """M_1 … M_L, (nets, L); each net of He's weights has an input of its own, uniform on the sphere of M_0 = 1."""
+    x = torch.randn(nets, width, 1, generator=generator)
+    x, lengths = x / x.square().mean(1, keepdim=True).sqrt(), []
+    for eta in scales:
+        update = x
+        for layer, n in enumerate([*module_widths, width]):
+            weights = torch.empty(nets, n, update.shape[1])
+            HE.fill_many_(weights, generator)
+            update = torch.bmm(weights, update)
+            update = update.relu() if ending == RELU or layer < len(module_widths) else update
+        x = x + eta * update
+        lengths.append(activation_lengths(x))
+    return torch.stack(lengths, 1).numpy()
+
+
+def log_ratio_and_error(lengths, batches=50):
+    """The jackknife's estimate of log(E[M²] / E[M]²) over the first axis, and its standard error."""
+    parts = np.stack([lengths, lengths**2]).reshape(2, batches, -1, lengths.shape[-1]).mean(2)
+    others = (parts.sum(1, keepdims=True) - parts) / (batches - 1)
+    whole, without = (np.log(square) - 2 * np.log(mean) for mean, square in (parts.mean(1), others))
+    estimate = batches * whole - (batches - 1) * without.mean(0)
+    return estimate, np.sqrt((batches - 1) * without.var(0))
+
+
+def ratio_sigmas(lengths, predicted):
+    estimate, error = log_ratio_and_error(lengths)
+    return np.abs(estimate - predicted) / error
+
+
+def test_gaussian_relu_layers_multiply_by_one_plus_five_over_n(generator):
+    lengths, _ = sample(HE, [20] * 4, generator, nets=20_000)
+    assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3)) < 4).all()
+    assert (ratio_sigmas(lengths, np.cumsum([math.log1p(4 / 20)] * 3)) > 4).all()
+    assert (ratio_sigmas(lengths, np.cumsum([math.log1p(6 / 20)] * 3)) > 4).all()
+
+
+@pytest.mark.parametrize("slope, activation", [(0.3, Homogeneous(0.3)), (1.0, LINEAR)], ids=["leaky_relu", "linear"])
+def test_another_homogeneous_activation_has_its_own_peakedness(slope, activation, generator):
+    lengths, _ = sample(HE, [20] * 4, generator, nets=20_000, slope=slope)
+    assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3, activation=activation)) < 4).all()
+    assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3)) > 4).all()
+
+
+@pytest.mark.parametrize("initializer", [UNIFORM, TRUNCATED, Signs()], ids=str)
+def test_a_kurtosis_multiplies_the_fourth_moments_of_each_input(initializer, generator):
+    widths, kurtosis = [8] * 3, initializer.kurtosis(Fans(8, 8))
+    lengths, moments = sample(initializer, [8] * 4, generator, nets=200_000)
+    predicted = log_moment_ratio(widths, kurtosis=kurtosis, fourth_moments=moments)
+    assert (ratio_sigmas(lengths, predicted) < 4).all()
+    assert (ratio_sigmas(lengths, log_moment_ratio(widths)) > 4).all()
+    estimate, error = log_ratio_and_error(lengths)
+    lower, upper = log_moment_ratio_bounds(widths, widths, kurtosis=kurtosis)
+    assert (lower < estimate + 4 * error).all()
+    assert (estimate - 4 * error < upper).all()
+    assert (upper < log_moment_ratio(widths)).all()  # the bounds leave the Gaussian law out
+
+
+def test_biases_and_their_kurtosis_enter_where_the_plateau_begins(generator):
+    initializer, fans = TorchDefault(), [Fans(8, 8)] * 3
+    lengths, moments = sample(initializer, [8] * 4, generator, nets=50_000)
+    law = [8] * 3, initializer.kappas(fans), initializer.bias_variances(fans)
+    right = log_moment_ratio(*law, kurtosis=1.8, bias_kurtosis=1.8, fourth_moments=moments)
+    normal_biases = log_moment_ratio(*law, kurtosis=1.8, fourth_moments=moments)
+    without = log_moment_ratio(*law[:2], kurtosis=1.8, fourth_moments=moments)
+    assert (ratio_sigmas(lengths, right) < 4).all()
+    assert (ratio_sigmas(lengths, normal_biases)[1:] > 4).all()  # in the first layer an input of length 1 drowns them
+    assert (ratio_sigmas(lengths, without)[1:] > 4).all()
+
+
+def test_orthogonal_layers_square_tall_and_wide(generator):
+    sizes = [10, 10, 16, 8]
+    lengths, _ = sample(Orthogonal(), sizes, generator, nets=20_000)
+    assert (ratio_sigmas(lengths, log_moment_ratio_orthogonal(sizes[1:], sizes[:-1])) < 4).all()
+    as_if_square = log_moment_ratio_orthogonal(sizes[1:], sizes[1:])
+    assert ratio_sigmas(lengths, as_if_square)[2] > 4  # a tall layer is as a square one of its outputs
+    as_if_inputs_counted = log_moment_ratio_orthogonal(sizes[1:], [10, 10, 32])
+    assert ratio_sigmas(lengths, as_if_inputs_counted)[2] > 4
+    assert (ratio_sigmas(lengths, log_moment_ratio(sizes[1:])) > 4).all()
+
+
+@pytest.mark.parametrize("module_widths", [(), (8,)], ids=["single layer", "one hidden layer"])
+def test_residual_modules_that_end_in_a_linear_layer(module_widths, generator):
+    lengths = sample_residual(SCALES, 8, module_widths, generator, nets=100_000, ending=LINEAR)
+    assert (ratio_sigmas(lengths, log_moment_ratio_residual_linear(SCALES, 8, module_widths)) < 4).all()
+    to_first_order = log_moment_ratio_residual(SCALES, 8, module_widths, ending=LINEAR)
+    assert (ratio_sigmas(lengths, to_first_order)[:2] > 4).all()  # later ones have longer tails
+    if module_widths:
+        as_if_not_hidden = log_moment_ratio_residual_linear(SCALES, 8, kappas=2.0)
+        assert (ratio_sigmas(lengths, as_if_not_hidden) > 4).all()
+
+
+def share_of_the_inputs_mean(scales, width):
+    """Var log M_l from the mean of an input alone, which has variance 1/n: from the recursion in PAPERS.md."""
+
+    def lengths(mean):
+        length = 1.0
+        for eta in scales:
+            push = eta * math.sqrt(length / math.pi)
+            length, mean = length * (1 + eta**2) + 2 * mean * push, mean + push
+            yield length
+
+    above, below = (np.log(list(lengths(mean))) for mean in (1e-6, -1e-6))
+    return ((above - below) / 2e-6) ** 2 / width
+
+
+@pytest.mark.parametrize("module_widths", [(), (100,)], ids=["single layer", "one hidden layer"])
+def test_wide_residual_modules_that_end_in_relu(module_widths, generator):
+    # To first order in 1/width: in 10,000 nets of width 100 the second is not seen.
+    scales, width = [0.5] * 4, 100
+    parts = [sample_residual(scales, width, module_widths, generator, nets=2000, ending=RELU) for _ in range(5)]
+    lengths, right = np.concatenate(parts), log_moment_ratio_residual(scales, width, module_widths)
+    assert (ratio_sigmas(lengths, right) < 4).all()
+    assert (ratio_sigmas(lengths, right - share_of_the_inputs_mean(scales, width)) > 4).all()
+    as_if_each_met_a_fresh_input = np.cumsum([log_moment_ratio_residual([eta], width, module_widths) for eta in scales])
+    assert (ratio_sigmas(lengths, as_if_each_met_a_fresh_input)[1:] > 4).all()
