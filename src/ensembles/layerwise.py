@@ -109,8 +109,7 @@ class _Draw:
             floor = math.log(self.initializer.bias_variance(fans)) / 2
             unit = log_unit.clamp(min=floor)
             values, log_unit = activation.in_units(unit), unit
-        # For one sample a product and a sum are four times faster than a batched matrix product.
-        outputs = weights.mul_(values).sum(-1).unsqueeze(1) if values.shape[1] == 1 else values @ weights.mT
+        outputs = values @ weights.mT
         if bias is not None:
             outputs += bias.unsqueeze(1) * torch.exp(-log_unit).to(bias.dtype).unsqueeze(-1)
         return Scaled(outputs, log_unit)

@@ -62,8 +62,9 @@ class Ensemble:
         if sampler == "layerwise" and not layerwise.supports(net):
             raise ValueError(f"sampler = layerwise: knows no {type(net).__name__}, or not with dropout")
         chunks = _chunks(first, nets, self._chunk_size(net, sampler))
-        parallel = sampler == "layerwise" and is_thread_safe(self.initializer)
-        threads = (threads or torch.get_num_threads()) if parallel and self.inputs.device.type == "cpu" else 1
+        threads = threads or torch.get_num_threads() if is_thread_safe(self.initializer) else 1
+        if sampler != "layerwise" or self.inputs.device.type != "cpu":
+            threads = 0
         for chunk, lengths in _in_order(lambda chunk: self._sample(net, sampler, chunk), chunks, threads):
             if np.isnan(lengths).any():
                 raise ValueError(f"initializer = {self.initializer!r}: gives lengths that are not numbers")
@@ -113,9 +114,10 @@ def _chunks(first: int, nets: int, size: int) -> Iterator[_Chunk]:
 def _in_order(
     work: Callable[[_Chunk], Array], chunks: Iterator[_Chunk], threads: int
 ) -> Iterator[tuple[_Chunk, Array]]:
-    """Each chunk with its result, in order, at most two a thread ahead of what is taken."""
-    if threads == 1:
-        yield from ((chunk, work(chunk)) for chunk in chunks)
+    """Each chunk with its result, in order, at most two a thread ahead of what is taken; by this thread itself if 0."""
+    if not threads:
+        for chunk in chunks:
+            yield chunk, work(chunk)
         return
     waiting: deque[tuple[_Chunk, Future[Array]]] = deque()
     with _workers(threads) as pool:

@@ -36,10 +36,11 @@ def draw_mean_length_against_depth(
     for axes, (value, rows) in zip(every, panels, strict=True):
         for option, curve in rows.groupby(by, sort=False):
             _draw_curve(axes, curve, options[option])
-        _decorate(axes, f"{panel.rpartition('.')[2]} {value}" if panel else "", compressed)
+        _decorate(axes, f"{panel.rpartition('.')[2]} {value}" if panel else title, compressed)
     every[0].set_ylabel(r"$\log\,(\mathbb{E}[M_d]\,/\,M_0)$, nats")
     figure.legend(handles=_legend(ends, options), loc="outside right upper", frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    if panel:
+        figure.suptitle(title, fontsize=10)
     return figure
 
 

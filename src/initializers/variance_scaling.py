@@ -3,7 +3,6 @@
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Generator, Tensor
 
 from src.initializers.initializer import Fans, Initializer
@@ -88,13 +87,6 @@ class VarianceScaling(Initializer):
 
 
 def _fill_truncated_(weight: Tensor, deviation: float, generator: Generator | None) -> None:
-    """Normal draws, those beyond the cut drawn again: five times faster than `torch.nn.init.trunc_normal_`."""
-    weight.normal_(0.0, deviation, generator=generator)
-    outside = weight.abs() > CUT * deviation
-    redrawn = weight[outside]
-    while (beyond := redrawn.abs() > CUT * deviation).any():
-        count = int(beyond.sum())
-        redrawn[beyond] = torch.empty(count, dtype=weight.dtype, device=weight.device).normal_(
-            0.0, deviation, generator=generator
-        )
-    weight[outside] = redrawn
+    """The inverse of the cumulative distribution, of uniform draws: five times faster than `nn.init.trunc_normal_`."""
+    kept, cut = math.erf(CUT / math.sqrt(2)), CUT * deviation
+    weight.uniform_(-kept, kept, generator=generator).erfinv_().mul_(math.sqrt(2) * deviation).clamp_(-cut, cut)
