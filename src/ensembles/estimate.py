@@ -1,17 +1,19 @@
 """What an ensemble of lengths says, by estimators that heavy tails do not fool.
 
-At beta near 1 and above, M_d is so heavy-tailed over nets that its sample mean and variance say nothing (at width =
-depth = 60 the exact relative variance is 130; 1,000 nets show about 26). Layer ratios M_j / M_{j−1} are nearly
-independent and light-tailed, and so are logarithms.
+At beta near 1 and above, M_d is so heavy-tailed over nets that its sample mean and variance say nothing: at width =
+depth = 60 the exact relative variance is (1 + 5/60)^60 − 1 = 121, and 1,000 nets show about 26. Layer ratios
+M_j / M_{j−1} are nearly independent and light-tailed, and so are logarithms.
 """
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+
+# Dead layers are −inf and what cannot be told is NaN: neither is worth a warning.
+_QUIET = np.errstate(invalid="ignore", divide="ignore")
 
 
 class Estimate(NamedTuple):
@@ -21,6 +23,7 @@ class Estimate(NamedTuple):
     error: Array
 
 
+@_QUIET
 def log_mean_by_ratios(log_lengths: ArrayLike) -> Estimate:
     """log E[M_j / M_0] = Σ_{i ≤ j} log E[M_i / M_{i−1}], from the means of ratios over living nets; (nets, d + 1) in.
 
@@ -30,9 +33,11 @@ def log_mean_by_ratios(log_lengths: ArrayLike) -> Estimate:
     ratios = _ratios(log_lengths)
     mean, relative = _moments(ratios)
     rates, errors = np.log(mean) + relative / 2, np.sqrt(relative)
-    return Estimate(_from_zero(np.cumsum(rates)), _from_zero(np.sqrt(np.cumsum(errors**2))))
+    values = np.where(dead_share(log_lengths)[1:] == 1, -np.inf, np.cumsum(rates))
+    return Estimate(_from_zero(values), _from_zero(np.sqrt(np.cumsum(errors**2))))
 
 
+@_QUIET
 def log_mean(log_lengths: ArrayLike) -> Estimate:
     """log of the mean of M_j / M_0 over nets, dead ones included; (nets, d + 1) in.
 
@@ -43,10 +48,10 @@ def log_mean(log_lengths: ArrayLike) -> Estimate:
     top = logs.max(0)
     shares = np.exp(logs - np.where(np.isfinite(top), top, 0.0))
     mean, relative = _moments(np.where(np.isneginf(logs), 0.0, shares))
-    with np.errstate(divide="ignore"):
-        return Estimate(top + np.log(mean), np.sqrt(relative))
+    return Estimate(top + np.log(mean), np.sqrt(relative))
 
 
+@_QUIET
 def log_moment_ratio_by_ratios(log_lengths: ArrayLike) -> Estimate:
     """log(E[M_j²] / E[M_j]²) = Σ_{i ≤ j} log(E[r_i²] / E[r_i]²), r_i = M_i / M_{i−1} of living nets; (nets, d + 1) in.
 
@@ -54,17 +59,17 @@ def log_moment_ratio_by_ratios(log_lengths: ArrayLike) -> Estimate:
     orthogonal fully connected nets without biases; nearly so for other laws. Errors by the delta method.
     """
     ratios = _ratios(log_lengths)
-    mean = np.nanmean(ratios, axis=0)
+    mean = _mean(ratios)
     relative = ratios / mean
-    second = np.nanmean(relative**2, axis=0)
-    count = np.isfinite(ratios).sum(0)
+    second = _mean(relative**2)
     influence = relative**2 / second - 2 * relative  # of one net on log second − 2 log mean
-    errors = np.nanvar(influence, axis=0, ddof=1) / count
+    errors = _variance(influence, ddof=1) / _count(ratios)
     # Both logarithms of means are low by half their relative variance: the second once, the mean twice.
-    bias = (np.nanvar(relative**2 / second, axis=0) / 2 - np.nanvar(relative, axis=0)) / count
+    bias = (_variance(relative**2 / second) / 2 - _variance(relative)) / _count(ratios)
     return Estimate(_from_zero(np.cumsum(np.log(second) + bias)), _from_zero(np.sqrt(np.cumsum(errors))))
 
 
+@_QUIET
 def log_moment_ratio(log_lengths: ArrayLike) -> Estimate:
     """log(mean of M_j² / squared mean of M_j) over nets, dead ones included; (nets, d + 1) in.
 
@@ -73,18 +78,17 @@ def log_moment_ratio(log_lengths: ArrayLike) -> Estimate:
     """
     logs = np.asarray(log_lengths, dtype=np.float64)
     relative = np.exp(logs - logs[:, :1] - log_mean(logs).value)
-    second = np.square(relative).mean(0)
+    second = _mean(np.square(relative))
     influence = np.square(relative) / second - 2 * relative
-    return Estimate(np.log(second), influence.std(0, ddof=1) / np.sqrt(len(logs)))
+    return Estimate(np.log(second), np.sqrt(_variance(influence, ddof=1) / len(logs)))
 
 
+@_QUIET
 def log_variance(log_lengths: ArrayLike) -> Estimate:
     """Var[log M_j] over nets alive in layer j, with the error of a sample variance; (nets, d + 1) in."""
     logs = _finite(log_lengths)
-    count = np.isfinite(logs).sum(0)
-    squares = np.square(logs - np.nanmean(logs, axis=0))
-    mean = np.nanmean(squares, axis=0)
-    return Estimate(mean * count / (count - 1), np.sqrt(np.nanmean((squares - mean) ** 2, axis=0) / count))
+    error = np.sqrt(_variance(np.square(logs - _mean(logs))) / _count(logs))
+    return Estimate(_variance(logs, ddof=1), error)
 
 
 def dead_share(log_lengths: ArrayLike) -> Array:
@@ -92,6 +96,7 @@ def dead_share(log_lengths: ArrayLike) -> Array:
     return np.isneginf(np.asarray(log_lengths, dtype=np.float64)).mean(0)
 
 
+@_QUIET
 def log_layer_variance(log_lengths: ArrayLike) -> Estimate:
     """Mean over nets of the log of the relative variance of their lengths over layers 1 … j; (nets, d + 1) in.
 
@@ -104,16 +109,12 @@ def log_layer_variance(log_lengths: ArrayLike) -> Estimate:
     sums = np.logaddexp.accumulate(logs, axis=1)
     squares = np.logaddexp.accumulate(2 * logs, axis=1)
     layers = np.arange(1, logs.shape[1] + 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # (1/j) Σ M² / ((1/j) Σ M)² − 1, at least 0 by Jensen and up to rounding
-        relative = np.log(np.expm1(np.maximum(squares - 2 * sums + np.log(layers), 0.0)))
+    # (1/j) Σ M² / ((1/j) Σ M)² − 1, at least 0 by Jensen and up to rounding
+    relative = np.log(np.expm1(np.maximum(squares - 2 * sums + np.log(layers), 0.0)))
     relative[:, 0] = np.nan
     relative = _finite(relative)
-    count = np.isfinite(relative).sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Mean of empty slice|Degrees of freedom", category=RuntimeWarning)
-        value, error = np.nanmean(relative, axis=0), np.nanstd(relative, axis=0, ddof=1) / np.sqrt(count)
-    return Estimate(np.concatenate([[np.nan], value]), np.concatenate([[np.nan], error]))
+    error = np.sqrt(_variance(relative, ddof=1) / _count(relative))
+    return Estimate(np.concatenate([[np.nan], _mean(relative)]), np.concatenate([[np.nan], error]))
 
 
 def _ratios(log_lengths: ArrayLike) -> Array:
@@ -125,10 +126,23 @@ def _ratios(log_lengths: ArrayLike) -> Array:
 
 def _moments(values: Array) -> tuple[Array, Array]:
     """The mean over nets and the squared relative standard error of it."""
-    mean = np.nanmean(values, axis=0)
-    count = np.isfinite(values).sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return mean, np.nanvar(values, axis=0, ddof=1) / count / mean**2
+    mean = _mean(values)
+    return mean, _variance(values, ddof=1) / _count(values) / mean**2
+
+
+def _mean(values: Array) -> Array:
+    """Over the nets that have a value; NaN where none has."""
+    return np.where(np.isfinite(values), values, 0.0).sum(0) / _count(values)
+
+
+def _variance(values: Array, *, ddof: int = 0) -> Array:
+    """Over the nets that have a value; NaN where there are too few."""
+    count = _count(values)
+    return _mean(np.square(values - _mean(values))) * count / np.where(count > ddof, count - ddof, np.nan)
+
+
+def _count(values: Array) -> Array:
+    return np.isfinite(values).sum(0).astype(np.float64)
 
 
 def _finite(logs: ArrayLike) -> Array:

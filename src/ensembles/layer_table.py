@@ -1,5 +1,7 @@
 """A simulation as a table: what each layer's lengths do over nets, beside what theory says of them."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -57,9 +59,10 @@ def _measured(log_lengths: Array, *, by_ratios: bool) -> pd.DataFrame:
     columns |= _estimate("log_variance", log_variance(log_lengths))
     columns |= _estimate("log_layer_variance", log_layer_variance(log_lengths))
     living = np.where(np.isfinite(log_lengths), log_lengths - log_lengths[:, :1], np.nan)
-    columns |= dict(
-        zip(("low", "median", "high"), np.nanquantile(living, (BAND[0], 0.5, BAND[1]), axis=0), strict=True)
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a layer dead in every net
+        quantiles = np.nanquantile(living, (BAND[0], 0.5, BAND[1]), axis=0)
+    columns |= dict(zip(("low", "median", "high"), quantiles, strict=True))
     return pd.DataFrame(columns | {"dead": dead_share(log_lengths)})
 
 

@@ -45,7 +45,7 @@ def sample_layerwise(
     `net` gives the shapes. Homogeneous nets are carried in units of their own, so that nothing overflows at any
     depth: z = W act + b becomes W (act/u) + b/u. A dead net is −inf. The law is that of `sample_reference`.
     """
-    draw = _Draw(initializer, generator)
+    draw = _Draw(initializer, generator, homogeneous=net.activation in HOMOGENEOUS)
     activation = Scaled.of(inputs.flatten(2))
     if isinstance(net, Residual):
         if isinstance(net.embedding, nn.Linear):
@@ -88,6 +88,7 @@ class _Draw:
 
     initializer: FillTensor
     generator: Generator
+    homogeneous: bool  # whether units are free to choose
     _buffer: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def dense_layer(self, activation: Scaled, layer: nn.Module) -> Scaled:
@@ -103,7 +104,7 @@ class _Draw:
         fans = Fans.of(linear.weight)
         values, log_unit = activation
         bias = self._biases(len(values), linear, fans)
-        if bias is not None:
+        if bias is not None and self.homogeneous:
             # Units below the biases' own would make them overflow; a dead activation is 0 in any units.
             assert isinstance(self.initializer, Initializer)
             floor = math.log(self.initializer.bias_variance(fans)) / 2

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from src.initializers.initialize import FillTensor, initialize_
 from src.lengths.capture import Capture
+from src.streams import global_stream_from
 
 
 @torch.no_grad()
@@ -22,15 +23,16 @@ def sample_reference(
 ) -> NDArray[np.float64]:
     """log M_0 … log M_d of as many nets as `inputs`, of shape (nets, samples, …), has; (nets, d + 1).
 
-    What `build` draws for itself stays as it is where the initializer does not fill it.
+    What `build` draws for itself stays as it is where the initializer does not fill it; each net has its own.
     """
     lengths = []
     for samples in inputs:
-        net = build().to(inputs.device)
-        initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
-        capture = Capture(net)
-        capture.start()
-        net(samples)
+        with global_stream_from(generator):  # of what the constructor draws, and dropout
+            net = build().to(inputs.device)
+            initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
+            capture = Capture(net)
+            capture.start()
+            net(samples)
         lengths.append([float(reading.lengths.mean()) for reading in capture.stop()])
     with np.errstate(divide="ignore"):
         return np.log(np.array(lengths))

@@ -13,8 +13,9 @@ from torch import Generator, Tensor, nn
 
 from src.ensembles import layerwise, vectorized
 from src.ensembles.reference import sample_reference
-from src.initializers.initialize import FillTensor, is_thread_safe
+from src.initializers.initialize import FillTensor, is_thread_safe, name_of
 from src.settings import one_of, whole_number
+from src.streams import global_stream_from
 
 SAMPLERS = ("layerwise", "vectorized", "reference")
 Array = NDArray[np.float64]
@@ -38,11 +39,11 @@ class Ensemble:
 
     def choose_sampler(self) -> str:
         """The fastest sampler that can run this net: `layerwise`, `vectorized`, or `reference`."""
-        net = self.build()
+        net, device = self._built(), self.inputs.device
         if layerwise.supports(net):
             return "layerwise"
         try:
-            vectorized.sample_vectorized(net, self.initializer, self.inputs_of(range(2)), generator=Generator())
+            vectorized.sample_vectorized(net, self.initializer, self.inputs_of(range(2)), generator=Generator(device))
         except Exception:  # whatever torch says of a forward pass that it cannot vectorize
             return "reference"
         return "vectorized"
@@ -58,7 +59,7 @@ class Ensemble:
         """
         whole_number("nets", nets)
         sampler = self.choose_sampler() if sampler == "auto" else one_of("sampler", sampler, (*SAMPLERS, "auto"))
-        net = self.build().to(self.inputs.device)
+        net = self._built()
         if sampler == "layerwise" and not layerwise.supports(net):
             raise ValueError(f"sampler = layerwise: knows no {type(net).__name__}, or not with dropout")
         chunks = _chunks(first, nets, self._chunk_size(net, sampler))
@@ -67,8 +68,12 @@ class Ensemble:
             threads = 0
         for chunk, lengths in _in_order(lambda chunk: self._sample(net, sampler, chunk), chunks, threads):
             if np.isnan(lengths).any():
-                raise ValueError(f"initializer = {self.initializer!r}: gives lengths that are not numbers")
+                raise ValueError(f"initializer = {name_of(self.initializer)}: gives lengths that are not numbers")
             yield lengths[chunk.skipped : nets - chunk.nets.start]
+
+    def _built(self) -> nn.Module:
+        with global_stream_from(Generator().manual_seed(self.seed)):  # of what its constructor draws for itself
+            return self.build().to(self.inputs.device)
 
     def _chunk_size(self, net: nn.Module, sampler: str) -> int:
         if sampler == "reference":
@@ -107,7 +112,7 @@ class _Chunk:
 
 def _chunks(first: int, nets: int, size: int) -> Iterator[_Chunk]:
     """Always the same chunks, whole ones, wherever an earlier call ended; only what is beyond `nets` is cut off."""
-    for start in range(first // size * size, nets, size):
+    for start in range(first // size * size, nets if first < nets else 0, size):
         yield _Chunk(range(start, start + size), max(first - start, 0))
 
 

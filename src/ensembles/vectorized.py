@@ -15,6 +15,7 @@ from src.initializers.initialize import FillTensor, fill_biases_, fill_many_, la
 from src.initializers.initializer import Fans
 from src.lengths.activation_length import activation_lengths
 from src.lengths.capture import Capture
+from src.streams import global_stream_from
 
 CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # all parameters of a chunk: 16 MiB, 1 GiB
 LARGEST_CHUNK = 128  # nets: chunks are sampled whole, so a smaller one wastes less at the end
@@ -50,10 +51,7 @@ def sample_vectorized(
     }
     capture = Capture(net, measure=partial(activation_lengths, look=False))
     try:
-        with torch.random.fork_rng(devices=[]):  # dropout draws from the global stream
-            torch.default_generator.manual_seed(
-                int(torch.randint(2**62, (), generator=generator, device=generator.device))
-            )
+        with global_stream_from(generator):  # dropout draws from it
             lengths = vmap(_forward(net, capture), randomness="different")(drawn | rest, inputs)
     finally:
         capture.remove()

@@ -34,7 +34,7 @@ def draw_length_variance(table: pd.DataFrame, *, by: str = "family", title: str 
     a sweep over `depth` and the setting `by`.
     """
     options = {option: number for number, option in enumerate(table[by].unique())}
-    ends = table[table["layer"] == table["depth"]].sort_values("depth")
+    ends = table[table["layer"] == table["depth"]].sort_values("depth", kind="stable")
     figure = Figure(figsize=(9.2, 7.2), layout="constrained")
     grid = figure.subplots(2, 2, sharey="row")
     for row, (quantity, name, line) in zip(grid, ROWS, strict=True):

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, StrMethodFormatter
 from src.figures.labels import label
 
 MARKERS = "osD^vP*X<>"
+CAPTION = "Means over nets: from layer ratios, or of lengths where biases or skips make ratios depend on each other."
 TICKS = [0, 0.5, 1, 2, 5, 10, 20, 50, 100]  # nats, where the axis is linear only up to 1
 
 
@@ -29,7 +30,7 @@ def draw_mean_length_against_depth(
     compressed: logarithmic beyond one nat.
     """
     options = {option: number for number, option in enumerate(table[by].unique())}
-    ends = table[table["layer"] == table["depth"]].sort_values("depth")
+    ends = table[table["layer"] == table["depth"]].sort_values("depth", kind="stable")
     panels: list[tuple[Hashable, pd.DataFrame]] = list(ends.groupby(panel, sort=False)) if panel else [("", ends)]
     figure = Figure(figsize=(4.2 * len(panels) + 1.8, 4.2), layout="constrained")
     every = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -39,6 +40,7 @@ def draw_mean_length_against_depth(
         _decorate(axes, f"{panel.rpartition('.')[2]} {value}" if panel else title, compressed)
     every[0].set_ylabel(r"$\log\,(\mathbb{E}[M_d]\,/\,M_0)$, nats")
     figure.legend(handles=_legend(ends, options), loc="outside right upper", frameon=False, fontsize=8)
+    figure.supxlabel(CAPTION, fontsize=7, x=0.01, ha="left")
     if panel:
         figure.suptitle(title, fontsize=10)
     return figure

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from src.initializers.initializer import Fans, Initializer
+from src.streams import global_stream_from
 
 FillTensor: TypeAlias = Initializer | Callable[..., object]
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -36,7 +37,7 @@ def initialize_(
         if not layer.weight.isfinite().all():
             setting = "initializer" if chosen is initializer else "readout_initializer"
             raise ValueError(
-                f"{setting} = {_name(chosen)}: left non-finite weights, where all must be finite, in layer {name}"
+                f"{setting} = {name_of(chosen)}: left non-finite weights, where all must be finite, in layer {name}"
             )
 
 
@@ -85,9 +86,7 @@ def _fill_weight_(weight: Tensor, initializer: FillTensor, generator: Generator)
     if _accepts_generator(initializer):
         initializer(weight, generator=generator)
     else:  # it draws from the global stream: make that a function of the generator, and put it back
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which would replace the accelerators' streams as well.
-            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        with global_stream_from(generator):
             initializer(weight)
 
 
@@ -96,5 +95,6 @@ def _accepts_generator(initializer: FillTensor) -> bool:
     return any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _name(initializer: FillTensor) -> str:
+def name_of(initializer: FillTensor) -> str:
+    """For messages: a function's name, or the law's own words."""
     return getattr(initializer, "__name__", repr(initializer))

@@ -29,7 +29,7 @@ from src.lengths.capture import Capture
 from src.runs.build import build_datamodule, build_initializers, construct_net
 from src.runs.config_hash import config_hash
 from src.runs.directory import RunDirectory
-from src.runs.mistakes import settings_in
+from src.runs.mistakes import settings_in, settings_of
 from src.runs.outcome import Interrupted
 from src.runs.provenance import commit, versions
 from src.runs.table import Table
@@ -61,13 +61,17 @@ def simulate(job: Job) -> Simulation:
     try:
         with settings_in(config):
             ensemble, law, names = build_ensemble(config)
-            if not run.config_file.exists():
+            if not run.holds_results:
                 run.begin(config)
             began = time.monotonic()
             log_lengths, sampler = _sample_missing(ensemble, job, run, names)
             summary = run.summary() or _summary(job, log_lengths, names, sampler, time.monotonic() - began)
             simulation = Simulation(job, log_lengths, layer_table(log_lengths, names, law), summary)
             _leave(simulation, run)
+    except ValueError as error:
+        if run.begun and not any((run.path / "lengths").glob("part-*.parquet")):  # leave the directory to any other
+            run.write_summary({"status": "failed", "reason": f"ValueError: {error}", "steps": 0})
+        raise
     finally:
         if wandb.run is not None:
             wandb.finish()
@@ -93,7 +97,7 @@ def build_ensemble(config: Any) -> tuple[Ensemble, Law | None, list[str]]:
         readout_initializer=readout_initializer,
         samples=positive_integer("samples", config["samples"]),
     )
-    return ensemble, _law(net, initializer), _names(net.to(inputs.device), ensemble)
+    return ensemble, _law(net, initializer), _names(net.to(inputs.device), ensemble, config["model"])
 
 
 def _law(net: nn.Module, initializer: object) -> Law | None:
@@ -102,16 +106,19 @@ def _law(net: nn.Module, initializer: object) -> Law | None:
 
 
 @torch.no_grad()
-def _names(net: nn.Module, ensemble: Ensemble) -> list[str]:
-    """Of layers 0 … d, by a look at one net. Raises ValueError where its forward pass fails."""
-    capture = Capture(net)
+def _names(net: nn.Module, ensemble: Ensemble, model: dict[str, Any]) -> list[str]:
+    """Of layers 0 … d, by a look at one net. Raises ValueError where it cannot be measured or run."""
+    with settings_of("model", model):
+        capture = Capture(net)
+    [inputs] = ensemble.inputs_of(range(1))
     capture.start()
     try:
-        net(ensemble.inputs_of(range(1))[0])
+        net(inputs)
     except Exception as error:  # whatever a user's module raises
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
-            f"samples = {ensemble.samples}: {type(net).__name__} fails on so many inputs ({reason})"
+            f"model = {model['_target_']}: fails on samples = {ensemble.samples} of shape {tuple(inputs.shape[1:])} "
+            f"({reason})"
         ) from error
     return [reading.name for reading in capture.stop()]
 
@@ -120,8 +127,10 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise ValueError(f"device = {name!r}: no such device here") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device = {name!r}: nets are sampled on cpu or cuda")
     return device
 
 
@@ -131,8 +140,9 @@ def _sample_missing(ensemble: Ensemble, job: Job, run: RunDirectory, names: list
     rows = table.read()
     done = 0 if rows is None else len(rows)
     sampler = job.config["sampler"]
+    if not run.summary_file.exists():  # which knows it
+        sampler = _usable(sampler, ensemble)
     if done < nets:
-        sampler = ensemble.choose_sampler() if sampler == "auto" else sampler
         blocks = ensemble.log_lengths(nets, first=done, sampler=sampler)
         try:
             for lengths in _flushes(_with_bar(blocks, job, done, nets)):
@@ -144,6 +154,16 @@ def _sample_missing(ensemble: Ensemble, job: Job, run: RunDirectory, names: list
     rows = table.read()
     assert rows is not None
     return rows.drop(columns="net").to_numpy(), sampler
+
+
+def _usable(sampler: str, ensemble: Ensemble) -> str:
+    """The sampler asked for, or chosen. Raises ValueError for one that cannot run the net, which torch says late."""
+    if sampler not in ("auto", "vectorized"):
+        return sampler
+    fastest = ensemble.choose_sampler()
+    if sampler == "vectorized" and fastest == "reference":
+        raise ValueError("sampler = 'vectorized': torch cannot vectorize this net; reference samples any")
+    return fastest if sampler == "auto" else sampler
 
 
 def _rows(lengths: Array, first: int, names: list[str]) -> pd.DataFrame:

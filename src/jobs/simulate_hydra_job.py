@@ -14,11 +14,12 @@ from src.jobs.hydra_job import run_hydra_job
 from src.jobs.record import Job
 from src.jobs.simulate import Simulation, simulate
 from src.jobs.sweep_figure import draw_sweep_figure
+from src.runs.build import build_partial
 
 
 @dataclass
 class _Sweep:
-    """What the jobs of this process leave for the figure of them all."""
+    """What the jobs of a command line leave for the figure of them all."""
 
     directory: Path
     name: str
@@ -33,10 +34,14 @@ def simulate_hydra_job(config: DictConfig) -> None:
     """Simulate the job that Hydra has composed, and show what came out: a table, in a sweep one line."""
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
-    directory = Path(hydra.sweep.dir if in_sweep else hydra.runtime.output_dir)
+    if not in_sweep or hydra.job.num == 0:
+        _sweeps.clear()  # of an earlier command line in this process
+    directory = Path(hydra.runtime.cwd, hydra.sweep.dir if in_sweep else hydra.runtime.output_dir)
     name = str(hydra.runtime.choices.get("experiment") or "figure").rpartition("/")[2]
 
     def work(job: Job) -> None:
+        if job.config["figure"]:
+            build_partial(job.config["figure"], "figure")  # what is wrong with it is not to be said after hours
         simulation = simulate(job)
         if job.config["figure"]:
             _sweeps.setdefault(directory, _Sweep(directory, name, dict(job.config))).simulations.append(simulation)
@@ -46,7 +51,7 @@ def simulate_hydra_job(config: DictConfig) -> None:
 
 
 def draw_figure_of_all() -> None:
-    """Draw the figure that the jobs of this process ask for, if they do."""
+    """Draw the figure that the jobs of the last command line ask for, if they do."""
     for sweep in _sweeps.values():
         files = draw_sweep_figure(sweep.simulations, sweep.config, sweep.directory, sweep.name)
         Console().print(f"figure: {', '.join(str(report.relative(file)) for file in files)}", soft_wrap=True)

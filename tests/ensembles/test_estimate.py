@@ -1,0 +1,185 @@
+"""Estimators of an ensemble, on data whose law is known: right on average, honest of their errors, not fooled by tails.
+
+"Within 4 standard errors" is of the mean over repeats of the whole estimate.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from src.ensembles.estimate import (
+    dead_share,
+    log_layer_variance,
+    log_mean,
+    log_mean_by_ratios,
+    log_moment_ratio,
+    log_moment_ratio_by_ratios,
+    log_variance,
+)
+from src.ensembles.gaussian_law import sample_gaussian_law
+from src.initializers.variance_scaling import VarianceScaling
+from src.models.fully_connected import FullyConnected
+
+DEPTH, SPREAD = 3, 0.5  # of a layer's log ratio, normal of mean −0.2
+MEAN = np.arange(DEPTH + 1) * (-0.2 + SPREAD**2 / 2)
+MOMENT_RATIO = np.arange(DEPTH + 1) * SPREAD**2
+VARIANCE = np.arange(DEPTH + 1) * SPREAD**2  # beside that of M_0
+
+
+def lognormal(random, nets):
+    """log M_0 … log M_d of independent lognormal ratios, the input's own length being 7; (nets, d + 1)."""
+    steps = random.normal(-0.2, SPREAD, (nets, DEPTH))
+    return math.log(7) + np.concatenate([np.zeros((nets, 1)), np.cumsum(steps, axis=1)], axis=1)
+
+
+def chi_square(random, nets, freedom=4):
+    """The same of ratios χ²_k / k, of mean 1 and mean square 1 + 2/k."""
+    steps = np.log(random.chisquare(freedom, (nets, DEPTH)) / freedom)
+    return np.concatenate([np.zeros((nets, 1)), np.cumsum(steps, axis=1)], axis=1)
+
+
+def light_tailed(random, nets):
+    """For what is to be believed only where relative variances are well below 1."""
+    return chi_square(random, nets, freedom=40)
+
+
+def repeated(estimator, draw, *, nets, repeats=1500):
+    """Its values and errors, each (repeats, d)."""
+    random = np.random.default_rng(0)
+    values, errors = zip(*(estimator(draw(random, nets)) for _ in range(repeats)), strict=True)
+    return np.array(values)[:, 1:], np.array(errors)[:, 1:]
+
+
+def uncorrected(log_lengths):
+    """log_mean_by_ratios without what is added back."""
+    ratios = np.exp(np.diff(log_lengths, axis=1)).mean(0)
+    return np.concatenate([[0.0], np.cumsum(np.log(ratios))]), np.zeros(DEPTH + 1)
+
+
+def test_the_mean_by_ratios_has_no_bias(sigmas):
+    values, _ = repeated(log_mean_by_ratios, lognormal, nets=20, repeats=4000)
+    assert (sigmas(values, MEAN[1:]) < 4).all()
+    low, _ = repeated(uncorrected, lognormal, nets=20, repeats=4000)
+    assert sigmas(low, MEAN[1:])[-1] > 4
+
+
+EXACT = {
+    "log_mean_by_ratios": (log_mean_by_ratios, lognormal, MEAN),
+    "log_mean_by_ratios, chi-square": (log_mean_by_ratios, chi_square, np.zeros(DEPTH + 1)),
+    "log_moment_ratio_by_ratios": (log_moment_ratio_by_ratios, lognormal, MOMENT_RATIO),
+    "log_moment_ratio_by_ratios, chi-square": (
+        log_moment_ratio_by_ratios,
+        chi_square,
+        np.arange(DEPTH + 1) * math.log(1.5),
+    ),
+    "log_variance": (log_variance, lognormal, VARIANCE),
+    "log_mean": (log_mean, lognormal, MEAN),
+    "log_moment_ratio": (log_moment_ratio, light_tailed, np.arange(DEPTH + 1) * math.log1p(2 / 40)),
+}
+
+
+@pytest.mark.parametrize("estimator, draw, exact", EXACT.values(), ids=EXACT)
+def test_an_estimate_is_right_and_its_error_is_what_repeats_show(estimator, draw, exact):
+    values, errors = repeated(estimator, draw, nets=1000, repeats=800)
+    spread = values.std(0, ddof=1)
+    # A bias well below the reported error is no fault: that of a log of a mean is of order 1 / nets.
+    assert (np.abs(values.mean(0) - exact[1:]) < 4 * spread / 800**0.5 + 0.15 * spread).all()
+    np.testing.assert_allclose(np.median(errors, axis=0), spread, rtol=0.15)
+    wrong = exact[1:] + 0.5 * spread
+    assert (np.abs(values.mean(0) - wrong) > 4 * spread / 800**0.5 + 0.15 * spread).all()
+
+
+def deep_logs(nets):
+    law = FullyConnected(60, 1, depth=60, width=60).law(VarianceScaling(2.0))
+    return sample_gaussian_law(law, nets, generator=np.random.default_rng(0))
+
+
+def test_heavy_tails_do_not_fool_ratios():
+    """At width = depth = 60 the relative variance is 120; 1,000 nets do not show it, but their layers do."""
+    logs, exact = deep_logs(1000), 60 * math.log1p(5 / 60)
+    ratio, mean = log_moment_ratio_by_ratios(logs), log_mean_by_ratios(logs)
+    assert abs(ratio.value[-1] - exact) < 4 * ratio.error[-1]
+    assert abs(ratio.value[-1] - 60 * math.log1p(4 / 60)) > 4 * ratio.error[-1]
+    assert abs(mean.value[-1]) < 4 * mean.error[-1]
+    naive = np.array([np.var(np.exp(part[:, -1])) for part in np.split(deep_logs(100_000), 100)])
+    assert np.median(naive) < 0.5 * math.expm1(exact)
+
+
+def test_estimates_do_not_depend_on_the_length_of_the_input():
+    logs = chi_square(np.random.default_rng(0), 50)
+    for estimator in (log_mean, log_mean_by_ratios, log_moment_ratio, log_moment_ratio_by_ratios, log_layer_variance):
+        for shift in (-1000.0, 1000.0):
+            np.testing.assert_allclose(estimator(logs + shift), estimator(logs), atol=1e-9)
+
+
+def test_the_log_layer_variance_is_the_plain_formulas():
+    logs = chi_square(np.random.default_rng(0), 50)
+    value, error = log_layer_variance(logs)
+    assert np.isnan(value[:2]).all()
+    for layers in 2, 3:
+        lengths = np.exp(logs[:, 1 : layers + 1])
+        plain = np.log(lengths.var(1) / lengths.mean(1) ** 2)
+        assert math.isclose(value[layers], plain.mean())
+        assert math.isclose(error[layers], plain.std(ddof=1) / 50**0.5)
+
+
+def test_a_log_mean_is_the_plain_formulas():
+    logs = lognormal(np.random.default_rng(0), 50)
+    relative = np.exp(logs - logs[:, :1])
+    np.testing.assert_allclose(log_mean(logs).value, np.log(relative.mean(0)), atol=1e-12)
+    second = np.log((relative**2).mean(0) / relative.mean(0) ** 2)
+    np.testing.assert_allclose(log_moment_ratio(logs).value, second, atol=1e-12)
+
+
+def dying(random, nets):
+    """Of each layer's living nets a third dies."""
+    logs = chi_square(random, nets)
+    dead = np.logical_or.accumulate(random.random((nets, DEPTH)) < 1 / 3, axis=1)
+    logs[:, 1:][dead] = -np.inf
+    return logs
+
+
+def test_dead_nets_count_where_they_are_part_of_the_mean():
+    logs = dying(np.random.default_rng(0), 20_000)
+    alive = np.arange(DEPTH + 1) * math.log(2 / 3)
+    for estimator, exact in (
+        (log_mean_by_ratios, alive),
+        (log_mean, alive),
+        (log_moment_ratio_by_ratios, np.arange(DEPTH + 1) * math.log(1.5) - alive),
+    ):
+        value, error = estimator(logs)
+        assert (np.abs(value - exact)[1:] < 4 * error[1:]).all()
+        assert (np.abs(value)[1:] > 4 * error[1:]).all()
+    np.testing.assert_allclose(dead_share(logs), 1 - np.exp(alive), atol=4 * 0.5 / 20_000**0.5)
+    value, error = log_variance(logs)
+    living = chi_square(np.random.default_rng(1), 20_000).var(0)
+    assert (np.abs(value - living)[1:] < 4 * 2**0.5 * error[1:]).all()
+
+
+def test_the_moment_ratio_counts_dead_nets():
+    logs = dying(np.random.default_rng(0), 20_000)
+    value, error = log_moment_ratio(logs)
+    exact = np.arange(DEPTH + 1) * (math.log(1.5) - math.log(2 / 3))
+    assert (np.abs(value - exact)[1:] < 4 * error[1:]).all()
+
+
+ALL = (log_mean, log_mean_by_ratios, log_moment_ratio, log_moment_ratio_by_ratios, log_variance, log_layer_variance)
+
+
+@pytest.mark.parametrize("estimator", ALL, ids=lambda estimator: estimator.__name__)
+@pytest.mark.parametrize("dead_from", [1, 2, 3])
+def test_layers_in_which_all_are_dead_warn_of_nothing(estimator, dead_from):
+    logs = chi_square(np.random.default_rng(0), 50)
+    logs[:, dead_from:] = -np.inf
+    value, error = estimator(logs)
+    assert value.shape == error.shape == (DEPTH + 1,)
+    living = estimator(logs[:, :dead_from] if dead_from > 1 else logs[:, :2])
+    np.testing.assert_allclose(value[:dead_from], living.value[:dead_from], rtol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ALL, ids=lambda estimator: estimator.__name__)
+def test_one_net_has_no_error_to_tell_and_warns_of_nothing(estimator):
+    value, error = estimator(chi_square(np.random.default_rng(0), 1))
+    assert value.shape == error.shape == (DEPTH + 1,)
+    assert not (error[1:] > 0).any()

@@ -1,0 +1,129 @@
+"""The law of lengths without their weights, against nets that have some.
+
+20,000 nets of each: a weight variance off by 5% is found in every architecture.
+"""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import ks_2samp
+
+from src.ensembles.gaussian_law import sample_gaussian_law
+from src.ensembles.sample import Ensemble
+from src.initializers.orthogonal import Orthogonal
+from src.initializers.torch_default import TorchDefault
+from src.initializers.variance_scaling import VarianceScaling
+from src.models.fully_connected import FullyConnected
+from src.models.residual import Residual
+
+NETS = 20_000
+FOUR_SIGMA = 6.3e-5  # two-sided, of a normal
+
+
+class Biased(VarianceScaling):
+    """Normal biases beside normal weights."""
+
+    def bias_variance(self, fans):
+        return 1 / fans.fan_in
+
+    def fill_bias_(self, bias, fans, generator=None):
+        bias.normal_(0.0, self.bias_variance(fans) ** 0.5, generator=generator)
+
+
+DENSE = partial(FullyConnected, 6, 1, widths=[5, 8, 4, 6])
+ADDING = partial(Residual, 5, 1, modules=4, width=5, scales=[1.0, 0.5, 0.8, 0.3])
+CASES = {
+    "relu": (DENSE, VarianceScaling(2.0)),
+    "leaky relu": (partial(DENSE, activation="leaky_relu"), VarianceScaling(2.0)),
+    "linear": (partial(DENSE, activation="linear"), VarianceScaling(1.0)),
+    "fan average": (DENSE, VarianceScaling(1.0, "fan_average")),
+    "biases": (DENSE, Biased(2.0)),
+    "residual": (ADDING, VarianceScaling(2.0)),
+    "residual, one hidden layer": (partial(ADDING, module_widths=[7]), VarianceScaling(2.0)),
+    "residual, linear ending": (partial(ADDING, ending="linear"), VarianceScaling(2.0)),
+    "residual, one hidden layer, linear ending": (
+        partial(ADDING, module_widths=[7], ending="linear"),
+        VarianceScaling(2.0),
+    ),
+    "residual, leaky relu, two hidden layers": (
+        partial(ADDING, module_widths=[7, 3], activation="leaky_relu"),
+        VarianceScaling(2.0),
+    ),
+    "residual, biases": (partial(ADDING, module_widths=[7]), Biased(2.0)),
+}
+
+
+def measured(build, initializer):
+    """log M_0 … log M_d of nets, each with an input of its own, uniform on the sphere of M_0 = 4."""
+    size = build.args[0]
+    inputs = torch.randn(NETS, size, generator=torch.Generator().manual_seed(0))
+    inputs *= 2 / inputs.square().mean(1, keepdim=True).sqrt()
+    return np.concatenate(list(Ensemble(build, initializer, inputs).log_lengths(NETS)))
+
+
+def explicit(law):
+    return sample_gaussian_law(law, NETS, generator=np.random.default_rng(0), log_input_length=np.log(4))
+
+
+def distances(logs, others):
+    """Of means and variances of log M over living nets, and of shares of the dead, in standard errors; (3, d)."""
+    means, errors = zip(*(moments(one[:, 1:]) for one in (logs, others)), strict=True)
+    return np.abs(means[0] - means[1]) / (np.hypot(*errors) + 1e-9)
+
+
+def moments(logs):
+    living = np.where(np.isfinite(logs), logs, np.nan)
+    centered = living - np.nanmean(living, axis=0)
+    each = np.stack([living, centered**2, np.isneginf(logs)])  # (3, nets, d)
+    return np.nanmean(each, axis=1), np.nanstd(each, axis=1) / np.isfinite(each).sum(1) ** 0.5
+
+
+@pytest.mark.parametrize("build, initializer", CASES.values(), ids=CASES)
+def test_the_law_is_that_of_nets(build, initializer):
+    logs, law = measured(build, initializer), build().law(initializer)
+    ours = explicit(law)
+    np.testing.assert_allclose(ours[:, 0], logs[:, 0], rtol=1e-5)
+    assert (distances(logs, ours) < 4).all()
+    for layer in range(1, logs.shape[1]):
+        assert ks_2samp(logs[:, layer], ours[:, layer], method="asymp").pvalue > FOUR_SIGMA  # all quantiles at once
+    wrong = explicit(dataclasses.replace(law, kappas=1.05 * law.kappas))
+    assert distances(logs, wrong).max() > 4
+
+
+@pytest.mark.parametrize("name", ["relu", "biases"])
+def test_the_law_knows_which_nets_die(name):
+    build, initializer = CASES[name]
+    dead = np.isneginf(explicit(build().law(initializer))).mean(0)
+    assert (dead[1:] > 0).all()
+    assert (np.diff(dead) > 0).all() == (name == "relu")  # a bias revives them
+
+
+def test_the_law_of_wrong_biases_is_found():
+    build, initializer = CASES["biases"]
+    law = build().law(initializer)
+    wrong = explicit(dataclasses.replace(law, bias_variances=1.3 * law.bias_variances))
+    assert distances(measured(build, initializer), wrong).max() > 4
+
+
+@pytest.mark.parametrize("build", [DENSE, ADDING], ids=["fully connected", "residual"])
+@pytest.mark.parametrize(
+    "initializer", [VarianceScaling(2.0, distribution="uniform"), TorchDefault(), Orthogonal()], ids=str
+)
+def test_only_gaussian_weights_have_an_explicit_law(build, initializer):
+    with pytest.raises(ValueError, match="kurtosis = "):
+        explicit(build().law(initializer))
+
+
+def test_dropout_has_no_explicit_law():
+    with pytest.raises(ValueError, match="dropout = "):
+        explicit(DENSE(dropout=0.5).law(VarianceScaling(2.0)))
+
+
+@pytest.mark.parametrize("eta", [1.0, 1e-3])
+@pytest.mark.parametrize("build", [ADDING, partial(ADDING, ending="linear")], ids=["relu", "linear"])
+def test_no_depth_overflows(build, eta):
+    net = build(modules=2000, scales="constant", eta=eta)
+    assert np.isfinite(sample_gaussian_law(net.law(VarianceScaling(4.0)), 5, generator=np.random.default_rng(0))).all()

@@ -1,0 +1,123 @@
+"""A simulation's table: which columns it has for which net, and that no ensemble makes it warn."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from src.ensembles.estimate import log_mean, log_mean_by_ratios, log_moment_ratio, log_moment_ratio_by_ratios
+from src.ensembles.layer_table import layer_table
+from src.ensembles.sample import Ensemble
+from src.initializers.orthogonal import Orthogonal
+from src.initializers.torch_default import TorchDefault
+from src.initializers.variance_scaling import VarianceScaling
+from src.models.fully_connected import FullyConnected
+from src.models.residual import Residual
+
+HE = VarianceScaling(2.0)
+UNIFORM = VarianceScaling(2.0, distribution="uniform")
+ESTIMATES = [
+    column
+    for name in ("log_mean", "log_moment_ratio", "log_variance", "log_layer_variance")
+    for column in (name, f"{name}_error")
+]
+MEASURED = [*ESTIMATES, "low", "median", "high", "dead"]
+MEAN = ["log_mean_theory"]
+RATIO = ["log_moment_ratio_low_theory", "log_moment_ratio_high_theory"]
+LAW = [f"{column}_law" for column in MEASURED]
+DENSE = partial(FullyConnected, 6, 2, widths=[8, 5, 7])
+ADDING = partial(Residual, 6, 2, modules=3, width=6)
+CASES = {
+    "gaussian": (DENSE, HE, [*MEAN, *RATIO, "beta", *LAW]),
+    "uniform": (DENSE, UNIFORM, [*MEAN, *RATIO, "beta"]),
+    "orthogonal": (DENSE, Orthogonal(), [*MEAN, *RATIO, "beta"]),
+    "biases": (DENSE, TorchDefault(), [*MEAN, *RATIO, "beta"]),
+    "dropout": (partial(DENSE, dropout=0.5), HE, [*MEAN, "beta"]),
+    "tanh": (partial(DENSE, activation="tanh"), HE, []),
+    "residual": (ADDING, HE, [*MEAN, *RATIO, "sum_of_scales", *LAW]),
+    "residual, uniform": (ADDING, UNIFORM, [*MEAN, "sum_of_scales"]),
+}
+
+
+def logs_of(build, initializer, nets=300):
+    inputs = 3 * torch.randn(nets, 6, generator=torch.Generator().manual_seed(0))
+    return np.concatenate(list(Ensemble(build, initializer, inputs).log_lengths(nets)))
+
+
+def table_of(logs, law=None):
+    return layer_table(logs, ["input", *(f"layer {j}" for j in range(1, logs.shape[1]))], law)
+
+
+@pytest.mark.parametrize("build, initializer, of_theory", CASES.values(), ids=CASES)
+def test_a_table_has_a_row_for_each_layer_and_what_theory_knows(build, initializer, of_theory):
+    table = table_of(logs_of(build, initializer), build().law(initializer))
+    assert list(table["layer"]) == [0, 1, 2, 3]
+    assert list(table["name"]) == ["input", "layer 1", "layer 2", "layer 3"]
+    assert list(table.columns) == ["layer", "name", *MEASURED, *of_theory]
+    assert not table[of_theory].drop(columns=[c for c in of_theory if "layer_variance" in c]).isna().any(axis=None)
+
+
+def test_a_table_without_a_law_is_what_was_measured():
+    assert list(table_of(logs_of(DENSE, HE)).columns) == ["layer", "name", *MEASURED]
+
+
+def test_means_are_by_ratios_only_where_lengths_are_products():
+    logs = logs_of(DENSE, HE)
+    by_ratios, plain = table_of(logs, DENSE().law(HE)), table_of(logs, DENSE().law(TorchDefault()))
+    np.testing.assert_array_equal(by_ratios["log_mean"], log_mean_by_ratios(logs).value)
+    np.testing.assert_array_equal(by_ratios["log_moment_ratio"], log_moment_ratio_by_ratios(logs).value)
+    np.testing.assert_array_equal(plain["log_mean"], log_mean(logs).value)
+    np.testing.assert_array_equal(plain["log_moment_ratio"], log_moment_ratio(logs).value)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "uniform", "orthogonal"])
+def test_what_was_measured_is_near_what_was_predicted(name):
+    build, initializer, _ = CASES[name]
+    table = table_of(logs_of(build, initializer, nets=3000), build().law(initializer))[1:]
+    assert (np.abs(table["log_mean"] - table["log_mean_theory"]) < 4 * table["log_mean_error"]).all()
+    error = 4 * table["log_moment_ratio_error"]
+    assert (table["log_moment_ratio"] > table["log_moment_ratio_low_theory"] - error).all()
+    assert (table["log_moment_ratio"] < table["log_moment_ratio_high_theory"] + error).all()
+
+
+def test_columns_of_the_law_are_the_same_estimates_of_other_nets():
+    table = table_of(logs_of(DENSE, HE, nets=4000), DENSE().law(HE))[1:]
+    for column in ("log_mean", "log_moment_ratio", "log_variance"):
+        error = np.hypot(table[f"{column}_error"], table[f"{column}_error_law"])
+        assert (np.abs(table[column] - table[f"{column}_law"]) < 4 * error).all()
+    assert (table["low_law"] < table["median"]).all()
+    assert (table["median"] < table["high_law"]).all()
+
+
+def test_theory_speaks_of_lengths_relative_to_the_inputs():
+    logs = np.zeros((5, 4))
+    near, far = (table_of(logs + shift, DENSE().law(TorchDefault())) for shift in (0.0, 3.0))
+    assert near["log_mean_theory"][0] == far["log_mean_theory"][0] == 0
+    assert far["log_mean_theory"][3] < near["log_mean_theory"][3]  # biases add less to longer inputs
+
+
+@pytest.mark.parametrize("law", [None, DENSE().law(HE), DENSE().law(UNIFORM), DENSE().law(TorchDefault())])
+@pytest.mark.parametrize("dead_from", [1, 2, 3])
+def test_a_table_of_nets_that_all_die_warns_of_nothing(dead_from, law):
+    logs = logs_of(DENSE, HE)
+    logs = logs[np.isfinite(logs).all(1)]
+    logs[:, dead_from:] = -np.inf
+    table = table_of(logs, law)
+    assert list(table["dead"]) == [0] * dead_from + [1] * (4 - dead_from)
+    assert np.isnan(table["median"][dead_from:]).all()
+    assert np.isfinite(table["median"][:dead_from]).all()
+
+
+def test_a_table_of_nets_that_are_too_narrow_to_live_warns_of_nothing():
+    build = partial(FullyConnected, 1, 2, widths=[1] * 40)
+    logs = np.concatenate(list(Ensemble(build, HE, torch.ones(1, 1)).log_lengths(100)))
+    assert table_of(logs, build().law(HE))["dead"].iloc[-1] == 1
+
+
+@pytest.mark.parametrize("nets", [1, 2])
+def test_a_table_of_very_few_nets_warns_of_nothing(nets):
+    logs = logs_of(DENSE, HE)
+    logs = logs[np.isfinite(logs).all(1)][:nets]
+    for law in (None, DENSE().law(HE), DENSE().law(TorchDefault())):
+        assert len(table_of(logs, law)) == 4
