@@ -1,7 +1,6 @@
 """Diagnose the net that a config describes: print the report, and say by the exit status whether it is healthy."""
 
 import json
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
@@ -18,8 +15,10 @@ from torch import Tensor
 from src.datamodules.tensor_datamodule import TensorDataModule
 from src.diagnosis.diagnose import Diagnosis, diagnose
 from src.diagnosis.report import WIDTH, render
-from src.jobs.command_line import Said, is_users_mistake, plain, say, takes_errors, users_environment
-from src.runs.build import build_datamodule, build_initializer, build_net
+from src.jobs.hydra_job import run_hydra_job
+from src.jobs.record import Job
+from src.runs.build import build_datamodule, build_initializers, build_net
+from src.runs.directory import finite
 from src.runs.mistakes import settings_in
 from src.settings import positive_integer, seed, whole_number
 from src.theory.verdict import DEFAULTS, Thresholds
@@ -32,19 +31,15 @@ def diagnose_hydra_job(config: DictConfig) -> int:
 
     A user's mistake ends the process with one line, in a multirun the job.
     """
-    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    try:
-        with users_environment():
-            diagnosis = diagnose_config(plain(config))
-            show(diagnosis, " ".join(HydraConfig.get().overrides.task))
-    except Exception as error:
-        if not takes_errors() or not is_users_mistake(error):
-            raise
-        say(error)
-        if in_sweep:
-            raise Said from error
-        sys.exit(1)
-    return 0 if diagnosis.healthy else UNHEALTHY
+    healthy = []
+
+    def work(job: Job) -> None:
+        diagnosis = diagnose_config(job.config)
+        show(diagnosis, " ".join(job.overrides))
+        healthy.append(diagnosis.healthy)
+
+    run_hydra_job(config, work)
+    return 0 if all(healthy) else UNHEALTHY
 
 
 def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:
@@ -57,12 +52,13 @@ def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:
         seed("seed", config["seed"])
         thresholds, modules = thresholds_of(config["thresholds"]), patterns(config["modules"])
         datamodule = build_datamodule(config)
-        net, readout = build_net(config, datamodule), config.get("readout_initializer")
+        net = build_net(config, datamodule)
+        initializer, readout_initializer = build_initializers(config)
         diagnosis = diagnose(
             net,
             batch_of(datamodule, positive_integer("samples", config["samples"]), config["seed"]),
-            initializer=build_initializer(config["initializer"]),
-            readout_initializer=readout and build_initializer(readout, "readout_initializer"),
+            initializer=initializer,
+            readout_initializer=readout_initializer,
             nets=config["nets"],
             thresholds=thresholds,
             modules=modules,
@@ -117,7 +113,7 @@ def show(diagnosis: Diagnosis, overrides: str) -> None:
 def as_plain(diagnosis: Diagnosis) -> dict[str, Any]:
     """All numbers of a diagnosis as plain data; what is not finite is None."""
     measurement, predicted = diagnosis.measurement, diagnosis.predicted
-    return _finite(
+    return finite(
         {
             "net": diagnosis.name,
             "healthy": diagnosis.healthy,
@@ -133,11 +129,3 @@ def as_plain(diagnosis: Diagnosis) -> dict[str, Any]:
             "advice": [asdict(advice) for advice in diagnosis.advice],
         }
     )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -30,7 +30,7 @@ def train_hydra_job(config: DictConfig) -> None:
     run_hydra_job(config, work, after_interrupt="resume with ckpt_path={directory}/checkpoints/last.ckpt")
 
 
-def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_interrupt: str) -> None:
+def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_interrupt: str = "") -> None:
     """Do the job that Hydra has composed. A user's mistake ends the process with one line, in a multirun the job.
 
     after_interrupt: how to go on after a signal; `{directory}` is the job's.

@@ -118,7 +118,7 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """The last thing a run writes. Numbers that are not finite become null: JSON has none."""
-        _replace(self.summary_file, json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n")
+        _replace(self.summary_file, json.dumps(finite(summary), indent=2, allow_nan=False) + "\n")
 
     @property
     def holds_results(self) -> bool:
@@ -182,9 +182,10 @@ def _replace(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain data with None, as JSON has nothing better, in place of numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
