@@ -102,14 +102,15 @@ def lengths_table(lengths: Lengths) -> Table:
 def layers_table(layers: pd.DataFrame) -> Table:
     """Of a simulation, per layer: log mean length, measured and in theory, and the nets' median, spread and deaths."""
     table = Table("layer", "name", title="log(M_j / M_0) over nets, in nats", title_justify="left")
-    for heading in ("mean", "± s.e.", "theory", "median", "5–95%", "dead"):
+    some_die = bool(layers["dead"].any())
+    for heading in ("mean", "± s.e.", "theory", "median", "5–95%", *["dead"] * some_die):
         table.add_column(heading, justify="right", no_wrap=True)
     for index in _shown(len(layers)):
         row = layers.iloc[index]
         theory = f"{row['log_mean_theory']:.2f}" if "log_mean_theory" in layers else "—"
         numbers = [f"{row['log_mean']:.2f}", f"{row['log_mean_error']:.2f}", theory, f"{row['median']:.2f}"]
-        spread = f"{row['low']:.2f} … {row['high']:.2f}"
-        table.add_row(str(row["layer"]), str(row["name"]), *numbers, spread, f"{row['dead']:.1%}")
+        spread, dead = f"{row['low']:.2f} … {row['high']:.2f}", [f"{row['dead']:.1%}"] * some_die
+        table.add_row(str(row["layer"]), str(row["name"]), *numbers, spread, *dead)
     return table
 
 
