@@ -18,7 +18,6 @@ which slows both twins. The first method, a callback that does nothing, shows wh
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,12 +34,12 @@ from rich.table import Table
 from torch import nn
 
 from src.benchmarks._interleaved import Array, SteppedFit, deferred_time, median_of_rounds, paired_times
+from src.benchmarks._machine import chosen_device, environment
 from src.benchmarks._nets import Case, build_twins, cases
 from src.benchmarks._watchers import ReadEachLayer, WatchWithWandb
 from src.callbacks.activation_lengths import ActivationLengths
 from src.lengths.capture import Capture
 from src.models.classifier import Classifier
-from src.settings import one_of, positive_integer
 
 ROUNDS = 6
 PERIOD = 100  # steps after which to do what was put off, the default of ActivationLengths
@@ -72,12 +71,8 @@ METHODS = {
 def main(arguments: Sequence[str]) -> None:
     """Time the nets that suit the device, print a table, and write the numbers to a JSON file if asked to."""
     options = _parser().parse_args(arguments)
-    device = one_of("device", options.device, ("cpu", "cuda"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = cuda: no such device here")
-    if options.threads is not None:
-        torch.set_num_threads(positive_integer("threads", options.threads))
-    console, surroundings, results = Console(), environment(device, options.compile), []
+    device = chosen_device(options)
+    console, surroundings, results = Console(), environment(device, compiled=options.compile), []
     for case in cases(device, quick=options.quick, compiled=options.compile):
         rows = []
         for method in options.methods or _suitable_methods(case, compiled=options.compile):
@@ -125,17 +120,6 @@ def count_layers(case: Case) -> int:
     capture.start()
     net(inputs[:2])
     return len(capture.stop())
-
-
-def environment(device: str, compiled: bool) -> dict[str, Any]:
-    """What the results depend on beside the code; the load is what else ran in the minute before."""
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "compiled": compiled,
-        "load": round(os.getloadavg()[0], 1),
-    }
 
 
 def results_table(case: Case, rows: list[dict[str, Any]]) -> Table:

@@ -15,13 +15,11 @@ JAX is installed for the benchmark only: uv run --with jax python scripts/benchm
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -29,9 +27,9 @@ from rich.table import Table
 from src.benchmarks import _jax
 from src.benchmarks._interleaved import median_of_rounds
 from src.benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
+from src.benchmarks._machine import chosen_device, environment
 from src.benchmarks._memory import peak_mebibytes
 from src.benchmarks._turns import Turns, Way, sigmas, take_turns
-from src.settings import one_of, positive_integer
 
 NETS = 1000
 MEMORY_GOAL = 1024  # MiB
@@ -64,12 +62,12 @@ class Goal(NamedTuple):
 def main(arguments: Sequence[str]) -> None:
     """Time the jobs, print a table of each, and write the numbers to a JSON file if asked to."""
     options = _parser().parse_args(arguments)
-    device = one_of("device", options.device, ("cpu", "cuda"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = cuda: no such device here")
-    if options.threads is not None:
-        torch.set_num_threads(positive_integer("threads", options.threads))
-    console, surroundings, results = Console(width=max(Console().width, TABLE_WIDTH)), environment(device), []
+    device = chosen_device(options)
+    console, surroundings, results = (
+        Console(width=max(Console().width, TABLE_WIDTH)),
+        environment(device, **_jax.environment()),
+        [],
+    )
     patience = Patience(2, 2, 0.1) if options.quick else Patience(6, 4, 0.3)
     for job in jobs(quick=options.quick):
         with console.status(str(job)):
@@ -169,17 +167,6 @@ def measure_linearity(patience: Patience, device: str = "cpu") -> dict[str, Any]
     twice = Way("2 N", lambda nets, seed: ours.work(2 * nets, seed))
     short, long = take_turns([once, twice], rounds=patience.rounds, slices=4, device=device, nets=nets)
     return {"nets": nets, "ratio": list(median_of_rounds(np.median(long.seconds / short.seconds, axis=1)))}
-
-
-def environment(device: str) -> dict[str, Any]:
-    """What the results depend on beside the code; the load is what else ran in the minute before."""
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        **_jax.environment(),
-        "load": round(os.getloadavg()[0], 1),
-    }
 
 
 def results_table(job: Job, rows: list[dict[str, Any]], patience: Patience) -> Table:

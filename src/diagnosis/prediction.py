@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from src.diagnosis.measurement import Measurement
-from src.initializers.initializer import Initializer
+from src.models.law import law_of
 from src.theory.verdict import Thresholds, Verdict
 
 
@@ -23,10 +23,7 @@ class Prediction(NamedTuple):
 
 def predict(net: nn.Module, initializer: object, measured: Measurement, thresholds: Thresholds) -> Prediction | None:
     """Of the layers that were measured, for the measured input; None where theory has nothing to say of them."""
-    find_law = getattr(net, "law", None)
-    if find_law is None or not isinstance(initializer, Initializer):
-        return None
-    law, input_length = find_law(initializer), float(measured.lengths[:, 0].mean())
+    law, input_length = law_of(net, initializer), float(measured.lengths[:, 0].mean())
     if law is None or not 0 < input_length < math.inf:
         return None
     log_input = math.log(input_length)

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from src.diagnosis.advice import factor
 from src.diagnosis.diagnose import Diagnosis
+from src.tables import shown_layers
 from src.theory.verdict import FM1, FM2, Verdict
 
-ROWS = 24  # deeper nets are shown by this many of their layers
 WIDTH = 110
 LEGEND = (
     "length: of the median net. forward, backward: nats per layer, log of the mean ratio of lengths M_j/M_{j−1},\n"
@@ -44,7 +44,7 @@ def layers_table(diagnosis: Diagnosis) -> Table:
     for heading in ("layer", "name", "length M", "forward", *theory, "backward", "silent"):
         table.add_column(heading, justify="left" if heading == "name" else "right", overflow="fold")
     lengths = np.median(measured.lengths, axis=0)
-    for layer in _shown(len(measured.names)):
+    for layer in shown_layers(len(measured.names)):
         forward, backward = (
             _nats(rates.log[layer - 1]) if layer else "" for rates in (measured.forward, measured.backward)
         )
@@ -144,10 +144,6 @@ def advice_lines(diagnosis: Diagnosis) -> Group:
         lines.append(Padding(Text(f"{number}. {advice.action}.{typed}", style="bold"), (0, 0, 0, 2)))
         lines.append(Padding(Text(f"→ {advice.effect}."), (0, 0, 0, 5)))
     return Group(Text("What to change", style="bold"), *lines) if lines else Group()
-
-
-def _shown(layers: int) -> list[int]:
-    return sorted(set(np.linspace(0, layers - 1, min(layers, ROWS)).round().astype(int).tolist()))
 
 
 def _nats(rate: float) -> str:

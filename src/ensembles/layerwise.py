@@ -32,7 +32,7 @@ def supports(net: nn.Module) -> bool:
 def chunk_size(net: nn.Module, device: str = "cpu") -> int:
     """How many nets to sample at once, between 1 and LARGEST_CHUNK."""
     measured = [layer for layer in layers_of(net).values() if layer is not readout_of(net)]
-    largest = max(layer.weight.numel() for layer in measured)  # type: ignore[operator]
+    largest = max(layer.get_parameter("weight").numel() for layer in measured)
     return min(max(CHUNK_WEIGHTS[torch.device(device).type] // largest, 1), LARGEST_CHUNK)
 
 

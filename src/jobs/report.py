@@ -13,10 +13,10 @@ from rich.table import Table
 from torch import nn
 
 from src.figures.mean_length import draw_mean_length
-from src.initializers.initializer import Initializer
+from src.models.law import law_of
 from src.runs.directory import RunDirectory
+from src.tables import shown_layers
 
-ROWS = 24  # deeper nets are shown by this many of their layers
 Array = NDArray[np.float64]
 
 
@@ -52,13 +52,12 @@ def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> 
 
 def predicted_log(net: nn.Module, initializer: object, initial: Array) -> Array | None:
     """log E[M_j] for layers 0 … d given the measured M_0, where net and initializer state their laws."""
-    find_law = getattr(net, "law", None)
-    if find_law is None or not isinstance(initializer, Initializer) or not initial[0] > 0:
+    law = law_of(net, initializer)
+    if law is None or not initial[0] > 0:
         return None
-    law = find_law(initializer)
     log_input = float(np.log(initial[0]))
-    layers = None if law is None else law.log_mean_length(log_input)
-    if layers is None or len(layers) != len(initial) - 1:  # other modules were measured than theory speaks of
+    layers = law.log_mean_length(log_input)
+    if len(layers) != len(initial) - 1:  # other modules were measured than theory speaks of
         return None
     return np.concatenate([[log_input], layers])
 
@@ -92,7 +91,7 @@ def lengths_table(lengths: Lengths) -> Table:
     for heading in ("initial", "theory", "final"):
         table.add_column(heading, justify="right")
     table.caption = f"theory: mean over nets at initialization\nfinal: step {lengths.last_step}"
-    for layer in _shown(len(lengths.names)):
+    for layer in shown_layers(len(lengths.names)):
         theory = "—" if lengths.predicted_log is None else _scientific(np.exp(lengths.predicted_log[layer]))
         row = [lengths.names[layer], _scientific(lengths.initial[layer]), theory, _scientific(lengths.final[layer])]
         table.add_row(str(layer), *row)
@@ -105,7 +104,7 @@ def layers_table(layers: pd.DataFrame) -> Table:
     some_die = bool(layers["dead"].any())
     for heading in ("mean", "± s.e.", "theory", "median", "5–95%", *["dead"] * some_die):
         table.add_column(heading, justify="right", no_wrap=True)
-    for index in _shown(len(layers)):
+    for index in shown_layers(len(layers)):
         row = layers.iloc[index]
         theory = f"{row['log_mean_theory']:.2f}" if "log_mean_theory" in layers else "—"
         numbers = [f"{row['log_mean']:.2f}", f"{row['log_mean_error']:.2f}", theory, f"{row['median']:.2f}"]
@@ -117,10 +116,6 @@ def layers_table(layers: pd.DataFrame) -> Table:
 def relative(path: Path) -> Path:
     """The path as seen from the working directory, where it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _shown(layers: int) -> list[int]:
-    return sorted(set(np.linspace(0, layers - 1, min(layers, ROWS)).round().astype(int).tolist()))
 
 
 def _scientific(length: float) -> str:

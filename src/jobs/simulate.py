@@ -21,11 +21,11 @@ from src.ensembles.layer_table import Law, layer_table
 from src.ensembles.sample import Ensemble
 from src.figures.save import save_figure
 from src.figures.simulation import draw_simulation
-from src.initializers.initializer import Initializer
 from src.jobs.loggers import build_loggers, start_loggers
 from src.jobs.record import Job
 from src.jobs.train import seed_global_generators
 from src.lengths.capture import Capture
+from src.models.law import law_of
 from src.runs.build import build_datamodule, build_initializers, construct_net
 from src.runs.config_hash import config_hash
 from src.runs.directory import RunDirectory
@@ -97,12 +97,7 @@ def build_ensemble(config: Any) -> tuple[Ensemble, Law | None, list[str]]:
         readout_initializer=readout_initializer,
         samples=positive_integer("samples", config["samples"]),
     )
-    return ensemble, _law(net, initializer), _names(net.to(inputs.device), ensemble, config["model"])
-
-
-def _law(net: nn.Module, initializer: object) -> Law | None:
-    find_law = getattr(net, "law", None)
-    return find_law(initializer) if find_law and isinstance(initializer, Initializer) else None
+    return ensemble, law_of(net, initializer), _names(net.to(inputs.device), ensemble, config["model"])
 
 
 @torch.no_grad()

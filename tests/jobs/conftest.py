@@ -1,11 +1,12 @@
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from src.jobs.command_line import plain
+from src.jobs.command_line import plain, run
 
 CONF = Path(__file__).parents[2] / "conf"
 SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch
@@ -37,3 +38,22 @@ def config():
             return plain(compose("train", [*small, *overrides]))
 
     return composed
+
+
+@pytest.fixture
+def shell(tmp_path, capfd, monkeypatch) -> Callable[..., tuple[int, list[str], list[str]]]:
+    """Call a script's main as the shell would, in tmp_path: its exit status, and its lines on stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as a script, which finds conf/ beside itself
+
+    def call(script: Path, main: Callable[[], object], *arguments: str) -> tuple[int, list[str], list[str]]:
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        status = 0
+        try:
+            run(main)
+        except SystemExit as end:
+            status = end.code
+        output, errors = capfd.readouterr()
+        return status, output.splitlines(), errors.splitlines()
+
+    return call

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 
 from scripts.evaluate import main as evaluate
 from scripts.train import main as train
-from src.jobs.command_line import plain, run
+from src.jobs.command_line import plain
 from src.jobs.record import Job
 from src.jobs.train import train as train_job
 from src.runs.directory import RunDirectory
@@ -92,24 +93,11 @@ def break_data(world: Path) -> None:
 
 
 @pytest.fixture
-def attempt(world, tmp_path, capfd, monkeypatch):
+def attempt(world, shell, monkeypatch):
     """Call a script's main as the shell would: its exit status, and its lines on stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(world))
-    monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as a script, which finds conf/ beside itself
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["file:///nowhere/"])  # also where there is a network
-
-    def call(main, *arguments: str) -> tuple[int, list[str], list[str]]:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-        status = 0
-        try:
-            run(main)
-        except SystemExit as end:
-            status = end.code
-        output, errors = capfd.readouterr()
-        return status, output.splitlines(), errors.splitlines()
-
-    return call
+    return partial(shell, SCRIPT)
 
 
 WHOLE = "must be a whole number of at least"

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 
 from scripts.simulate import main_and_figure
 from scripts.train import main as train
 from src.ensembles.sample import Ensemble
-from src.jobs.command_line import plain, run
+from src.jobs.command_line import plain
 from src.jobs.record import Job
 from src.jobs.simulate import simulate
 from src.runs.directory import RunDirectory
@@ -107,21 +108,12 @@ def composed(*overrides: str) -> dict:
 
 
 @pytest.fixture
-def attempt(world, tmp_path, capfd, monkeypatch):
+def attempt(world, shell, monkeypatch):
     """Call the script as the shell would: its exit status, and its lines on stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(world))
-    monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as a script, which finds conf/ beside itself
 
     def call(*arguments: str, main=main_and_figure) -> tuple[int, list[str], list[str]]:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-        status = 0
-        try:
-            run(main)
-        except SystemExit as end:
-            status = end.code
-        output, errors = capfd.readouterr()
-        return status, output.splitlines(), errors.splitlines()
+        return shell(SCRIPT, main, *arguments)
 
     return call
 
@@ -343,7 +335,7 @@ def test_a_mistake_in_a_simulation_is_one_line_and_loses_nothing(attempt, world,
     assert state(world) == before
 
 
-@pytest.mark.skipif("__import__('torch').cuda.is_available()")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which the message denies")
 def test_a_gpu_where_there_is_none(attempt):
     assert attempt(*QUICK, "device=cuda") == (1, [], ["error: device = 'cuda': no such device here"])
 

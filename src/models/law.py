@@ -1,0 +1,15 @@
+"""What theory knows of a net at initialization, where net and initializer state their laws."""
+
+from typing import Any
+
+from torch import nn
+
+from src.initializers.initializer import Initializer
+
+
+def law_of(net: nn.Module, initializer: object) -> Any | None:
+    """`net.law(initializer)`, such as a law of src/theory; None where the net has no such method, or knows none."""
+    find_law = getattr(net, "law", None)
+    if find_law is None or not isinstance(initializer, Initializer):
+        return None
+    return find_law(initializer)
