@@ -39,6 +39,9 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
     in_sweep = hydra.mode == RunMode.MULTIRUN
     directory = Path(hydra.runtime.output_dir)
     sweep = Path(hydra.sweep.dir).name if in_sweep else os.environ.get(_SWEEP)
+    if (script := config.get("script", hydra.job.config_name)) != hydra.job.config_name:
+        say(ValueError(f"script = {script}: this experiment is one of scripts/{script}.py"))
+        sys.exit(1)  # the whole sweep, whose other jobs are no better
     try:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
         with users_environment():

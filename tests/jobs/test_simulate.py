@@ -437,3 +437,10 @@ def test_ctrl_c_ends_a_multirun_and_the_same_command_finishes_it(attempt, sample
     assert sum(sampled) == 3 * 60
     [table] = drawn
     assert table["simulation"].nunique() == 3
+
+
+def test_an_experiment_of_another_script_is_refused_before_anything_runs(attempt, tmp_path):
+    said = "error: script = simulate: this experiment is one of scripts/simulate.py"
+    status, output, errors = attempt("experiment=hanin_rolnick/figure_1a", "logger=csv", main=lambda: _as_train(train))
+    assert (status, output, errors) == (1, [], [said])
+    assert not list(tmp_path.rglob("summary.json"))
