@@ -51,6 +51,8 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # the epoch's end sees to it; in mid-accumulation gradients would be lost
+        if trainer.should_stop and trainer.fit_loop.epoch_loop.done:
+            return  # a callback ends the run here, and thereby the epoch, which has yet to be validated and logged
         if trainer.global_step == trainer.max_steps:
             self._save(trainer)  # training ends in mid-epoch, and may be asked to go on from there
         if trainer.world_size == 1 or batch_idx % AGREE_EVERY == 0:

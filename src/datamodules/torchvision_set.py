@@ -31,8 +31,9 @@ _DOWNLOAD_ERRORS = (
 class TorchvisionSet(TensorDataModule):
     """A torchvision data set of 10 classes, read from data_dir and downloaded where it is missing.
 
-    data_dir may be read-only once the set is there. Raises ValueError, naming data_dir, where the
-    set is missing and cannot be downloaded, and where its files are truncated or corrupted.
+    data_dir is the environment's DATA_DIR by default, or else `data`; it may be read-only once the set is there.
+    Raises ValueError, naming data_dir, where the set is missing and cannot be downloaded, and where its files are
+    truncated or corrupted.
     """
 
     classes = 10
@@ -42,7 +43,7 @@ class TorchvisionSet(TensorDataModule):
 
     def __init__(
         self,
-        data_dir: str = "data",
+        data_dir: str | None = None,
         *,
         batch_size: int = 64,
         validation: float = 0.1,
@@ -50,7 +51,7 @@ class TorchvisionSet(TensorDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, validation=validation, scaling=scaling, seed=seed)
-        self.data_dir = data_dir
+        self.data_dir = data_dir if data_dir is not None else os.environ.get("DATA_DIR", "data")
 
     def prepare_data(self) -> None:
         """Download the set unless it is there; of several processes, one does."""

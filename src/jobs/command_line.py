@@ -1,4 +1,4 @@
-"""Between the shell and a job: configs become plain data, and a user's mistake becomes one line."""
+"""Between the shell and a job: a user's mistake becomes one line."""
 
 import os
 import re
@@ -9,29 +9,12 @@ from traceback import walk_tb
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from src.runs.config_hash import config_hash
+import src.jobs.composed  # noqa: F401, the resolvers that every config uses
 from src.settings import named_in
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved config as dicts, lists, strings, numbers and None."""
-    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
-
-
-def _hash_of(*, _root_: DictConfig) -> str:
-    job = [str(key) for key in _root_ if key not in ("hydra", "logger")]
-    return config_hash(plain(OmegaConf.masked_copy(_root_, job)))
-
-
-# In configs: ${config_hash:}, for directories that two jobs share only if they are the same job.
-OmegaConf.register_new_resolver("config_hash", _hash_of, replace=True)
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -39,11 +22,10 @@ def run(main: Callable[[], Any]) -> None:
 
     With HYDRA_FULL_ERROR=1 the traceback comes, as from any Hydra application.
     """
-    global _takes_errors
-    if os.environ.get(FULL_ERROR) == "1":
+    if os.environ.get(FULL_ERROR) == "1" and not takes_errors():
         main()
         return
-    _takes_errors = True
+    os.environ[_TAKES_ERRORS] = "1"
     os.environ[FULL_ERROR] = "1"  # Hydra is to hand its errors over rather than print them
     try:
         main()
@@ -57,10 +39,10 @@ def run(main: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        del os.environ[FULL_ERROR]
+        del os.environ[FULL_ERROR], os.environ[_TAKES_ERRORS]
 
 
-_takes_errors = False
+_TAKES_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"  # a variable, so that a launcher's workers know it, too
 
 
 class Said(Exception):
@@ -69,16 +51,16 @@ class Said(Exception):
 
 def takes_errors() -> bool:
     """Whether mistakes are to be said in one line, rather than by a traceback."""
-    return _takes_errors
+    return _TAKES_ERRORS in os.environ
 
 
 @contextmanager
 def users_environment() -> Iterator[None]:
     """For a job, and the processes it starts: the environment as it was before `run`."""
-    if not _takes_errors:
+    if not takes_errors():
         yield
         return
-    del os.environ[FULL_ERROR]
+    os.environ.pop(FULL_ERROR, None)
     try:
         yield
     finally:

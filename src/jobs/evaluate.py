@@ -10,7 +10,7 @@ from src.runs.build import build_classifier, build_datamodule, build_net
 from src.runs.checkpoint import check_fits, load_checkpoint, net_state
 from src.runs.devices import check_accelerator
 from src.runs.directory import RunDirectory
-from src.runs.mistakes import settings_in
+from src.runs.mistakes import accepts, settings_in
 
 
 def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None = None) -> dict[str, float]:
@@ -22,7 +22,7 @@ def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None 
     config: dict[str, Any] = run.config()
     check_accelerator("--accelerator", accelerator)
     checkpoint = load_checkpoint(run.checkpoint, "checkpoint")
-    if data_dir is not None and "data_dir" in config["datamodule"]:
+    if data_dir is not None and accepts(config["datamodule"], "datamodule", "data_dir"):
         config["datamodule"]["data_dir"] = data_dir
     with quiet_lightning(), settings_in(config):
         datamodule = build_datamodule(config)

@@ -1,33 +1,42 @@
 """A Hydra job: which directory and sweep it belongs to, and in which processes it runs."""
 
 import os
-import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
-from src.jobs.command_line import Said, is_users_mistake, plain, say, takes_errors, users_environment
+from src.jobs.command_line import Said, is_users_mistake, say, takes_errors, users_environment
+from src.jobs.composed import check_script, plain
+from src.jobs.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
 from src.jobs.record import Job
 from src.jobs.train import train
+from src.runs.directory import Taken
 from src.runs.outcome import Interrupted
 
 
 def train_hydra_job(config: DictConfig) -> None:
     """Train the job that Hydra has composed, in processes of its own where it needs several."""
-    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    end_with_parent()
+    hydra = HydraConfig.get()
+    in_sweep = hydra.mode == RunMode.MULTIRUN
 
     def work(job: Job) -> None:
-        if in_sweep and _starts_processes(job):
-            _train_in_a_process_tree_of_its_own(job)
+        _check_depth(job.config)
+        trainer = job.config.get("trainer")
+        if in_sweep and starts_processes(trainer):
+            check_launcher(trainer, hydra.launcher)
+            _train_alone(job)
         else:
             train(job)
 
-    run_hydra_job(config, work, after_interrupt="resume with ckpt_path={directory}/checkpoints/last.ckpt")
+    resume = "" if in_sweep else "resume with ckpt_path={directory}/checkpoints/last.ckpt"
+    run_hydra_job(config, work, after_interrupt=resume)
 
 
 def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_interrupt: str = "") -> None:
@@ -38,21 +47,29 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
     directory = Path(hydra.runtime.output_dir)
-    sweep = Path(hydra.sweep.dir).name if in_sweep else os.environ.get(_SWEEP)
-    if (script := config.get("script", hydra.job.config_name)) != hydra.job.config_name:
-        say(ValueError(f"script = {script}: this experiment is one of scripts/{script}.py"))
+    sweep = Path(hydra.sweep.dir).name if in_sweep else os.environ.get(SWEEP)
+    try:
+        check_script(config, hydra.job.config_name)
+    except ValueError as error:
+        say(error)
         sys.exit(1)  # the whole sweep, whose other jobs are no better
     try:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
         with users_environment():
             work(job)
     except Interrupted as interruption:
-        print(f"interrupted: {after_interrupt.format(directory=directory)}", file=sys.stderr)
+        print(f"interrupted{after_interrupt and ': '}{after_interrupt.format(directory=directory)}", file=sys.stderr)
         sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
     except Said:
         raise
+    except Taken as error:
+        say(error)
+        if sweep is None:
+            sys.exit(1)  # in a sweep it is no failure: whoever writes there sees to the job
     except Exception as error:
         if not takes_errors() or not is_users_mistake(error):
+            if in_sweep:
+                traceback.print_exc()  # Hydra would keep it until the last job has ended
             raise
         say(error)
         if in_sweep:
@@ -60,26 +77,16 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
         sys.exit(1)
 
 
-_SWEEP = "HOW_TO_START_TRAINING_SWEEP"
+def _check_depth(config: Mapping[str, Any]) -> None:
+    choices = HydraConfig.get().runtime.choices
+    if config.get("depth") is not None and not (choices.get("family") or choices.get("experiment")):
+        raise ValueError(f"depth = {config['depth']}: is that of a family or an experiment; model.depth is the net's")
 
 
-def _starts_processes(job: Job) -> bool:
-    """Whether Lightning will relaunch this script for other ranks, rather than find them started."""
-    if SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
-        return False
-    trainer = job.config.get("trainer") or {}
-    return trainer.get("strategy", "auto") != "auto" or trainer.get("devices") not in (1, "auto")
-
-
-def _train_in_a_process_tree_of_its_own(job: Job) -> None:
-    """Run this script again for this job alone.
-
-    Lightning starts the other ranks by repeating the command line, and in a multirun that is the whole sweep; what
-    it leaves in the environment makes the next job of this process believe it is one rank of the last.
-    """
-    command = [sys.executable, sys.argv[0], *job.overrides, f"hydra.run.dir='{job.directory}'"]
-    finished = subprocess.run(command, env={**os.environ, _SWEEP: str(job.sweep)}, check=False)
-    if finished.returncode >= 128:
-        raise Interrupted(finished.returncode - 128)
-    if finished.returncode:
+def _train_alone(job: Job) -> None:
+    """For launchers whose workers are not this script."""
+    status = run_alone(HydraConfig.get(), job.overrides, job.directory, str(job.sweep))
+    if status >= 128:
+        raise Interrupted(status - 128)
+    if status:
         raise Said  # by that process

@@ -1,6 +1,6 @@
 """Whatever happens to a run, leave its summary, figure and W&B run behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -12,6 +12,7 @@ import wandb
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
+from src.callbacks.start_of_training import StartOfTraining, sentence
 from src.jobs import report
 from src.ranks import is_rank_zero
 from src.runs.config_hash import config_hash
@@ -99,8 +100,9 @@ class Record:
             self.lengths = report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
             self._draw(self.lengths)
+        recorded = summaries(callbacks_of(self.trainer))
         if wandb.run is not None:
-            self._mirror(status)
+            self._mirror({"status": status, **recorded})
         self.summary = {
             "status": status,
             "reason": reason,
@@ -113,6 +115,7 @@ class Record:
             "config_hash": config_hash(self.job.config),
             "versions": versions(),
             "commit": commit(),
+            **recorded,
         }
         self.run.write_summary(self.summary)
 
@@ -120,9 +123,9 @@ class Record:
         self.run.figure.parent.mkdir(exist_ok=True)
         report.figure(lengths, self.job.name).savefig(self.run.figure, dpi=160)
 
-    def _mirror(self, status: str) -> None:
+    def _mirror(self, summary: Mapping[str, Any]) -> None:
         assert wandb.run is not None
-        wandb.run.summary.update({"status": status})
+        wandb.run.summary.update(dict(summary))
         artifact = wandb.Artifact(f"run-{wandb.run.id}", type="tables")
         for name in TABLES:
             for file in sorted((self.run.path / name).glob("*.parquet")):
@@ -132,11 +135,25 @@ class Record:
             wandb.run.log({"lengths": wandb.Image(str(self.run.figure))})
 
 
+def callbacks_of(trainer: pl.Trainer | None) -> list[pl.Callback]:
+    """A trainer's callbacks, which its class does not declare; none where a run failed before it had one."""
+    return getattr(trainer, "callbacks", [])
+
+
+def summaries(callbacks: Iterable[pl.Callback]) -> dict[str, Any]:
+    """What callbacks that have a method `summary` say of the run: plain data, under keys of their own."""
+    said = (callback.summary() for callback in callbacks if hasattr(callback, "summary"))
+    return {key: value for summary in said for key, value in summary.items()}
+
+
 def reason_to_end(trainer: pl.Trainer) -> str:
     """Why a run that was not cut short is over."""
-    for callback in trainer.early_stopping_callbacks:
+    for callback in callbacks_of(trainer):
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             return f"stopped early: {callback.monitor} had not improved for {callback.patience} epochs"
+        if isinstance(callback, StartOfTraining) and callback.stop and callback.started:
+            [start] = callback.summary().values()
+            return sentence(start, epochs=trainer.current_epoch, steps=trainer.global_step)
     if 0 < trainer.max_steps <= trainer.global_step:
         return f"max_steps = {trainer.max_steps} reached"
     if trainer.should_stop:

@@ -17,6 +17,7 @@ from src.callbacks.divergence import Divergence
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.progress import TrainingProgress
 from src.callbacks.ranks_agree import RanksAgree
+from src.callbacks.start_of_training import sentence
 from src.datamodules.tensor_datamodule import TensorDataModule
 from src.jobs import report
 from src.jobs.loggers import build_loggers, named_nodes, start_loggers
@@ -34,6 +35,8 @@ from src.settings import seed
 def train(job: Job) -> dict[str, Any]:
     """Run a job and return its summary, the last thing written in its directory; {} on ranks above 0.
 
+    A job of a sweep goes on: one that its directory says is finished is left alone, one that was cut off resumes
+    from its checkpoint, one that failed begins anew.
     A run that diverges is a result. One that a signal interrupts leaves a checkpoint and raises `Interrupted`;
     one that fails raises what it failed of. Raises ValueError for a setting that no run could use.
     """
@@ -45,6 +48,12 @@ def _train(job: Job) -> dict[str, Any]:
     config, run = job.config, RunDirectory(job.directory)
     if is_rank_zero():
         run.claim(config)
+    if job.sweep is not None:  # ranks above 0 come to the same answer: rank 0 changes the directory in `begin` alone
+        if run.finished:
+            run.release()
+            return run.summary() or {}
+        if run.resumable and config["ckpt_path"] is None:
+            config = {**config, "ckpt_path": str(run.checkpoint)}
     with Record(job, run) as record, settings_in(config):
         # What can be wrong with the settings shows here, before anything that lies in the directory is touched.
         seed_global_generators(seed("seed", config["seed"]))
@@ -58,7 +67,7 @@ def _train(job: Job) -> dict[str, Any]:
             check_optimizer_fits(resumed, build_optimizer(config)(net.parameters()), config["ckpt_path"])
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
-        load(datamodule, trainer, resumed)
+        load(datamodule, trainer, resumed, shared=job.sweep is not None)
         start_loggers(trainer.loggers, config)
         if is_rank_zero():
             origin = Path(config["ckpt_path"]) if resumed else None
@@ -98,12 +107,18 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
     )
 
 
-def load(datamodule: Any, trainer: pl.Trainer, resumed: dict[str, Any] | None) -> None:
+_loaded: list[TensorDataModule] = []  # the last one of a sweep, which the next job of this process mostly shares
+
+
+def load(datamodule: Any, trainer: pl.Trainer, resumed: dict[str, Any] | None, *, shared: bool = False) -> None:
     """Load this project's sets before the Trainer does, which then finds them loaded."""
     if isinstance(datamodule, TensorDataModule):
         datamodule.trainer = trainer
+        for last in _loaded if shared else []:
+            datamodule.share(last)
         datamodule.prepare_data()
         datamodule.setup("fit")
+        _loaded[:] = [datamodule] if shared else []
         if resumed and (epoch := interrupted_epoch(resumed)):
             datamodule.train_dataloader().check_resumes(epoch)
 
@@ -133,11 +148,23 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def show(record: Record) -> None:
-    """The run's results, for the terminal."""
+    """The run's results, for the terminal; of a job of a sweep in one line."""
     console, summary = Console(), record.summary
+    steps = f"{summary['steps']} steps in {summary['seconds']:.1f} s"
+    if record.job.sweep is not None:
+        accuracy = summary["metrics"].get("test/accuracy")
+        result = summary["status"] + (f", test accuracy {accuracy:.1%}" if accuracy is not None else "")
+        if start := summary.get("start_of_training"):
+            result += f", started in epoch {start['epoch']}" if start["epoch"] else ", never started"
+        console.print(f"{record.job.name}: {result}; {steps}", soft_wrap=True, highlight=False)
+        return
     if summary["metrics"].keys() & {"test/accuracy", "test/loss"}:
         console.print(report.metrics_table(summary["metrics"]))
     if record.lengths:
         console.print(report.lengths_table(record.lengths))
-    console.print(f"{summary['status']}: {summary['reason']}; {summary['steps']} steps in {summary['seconds']:.1f} s")
+    if start := summary.get("start_of_training"):
+        said = sentence(start, epochs=summary["epochs"], steps=summary["steps"])
+        if said != summary["reason"]:  # of a run that stopped there
+            console.print(said, soft_wrap=True, highlight=False)
+    console.print(f"{summary['status']}: {summary['reason']}; {steps}", soft_wrap=True)
     console.print(f"run directory: {report.relative(record.run.path)}", soft_wrap=True)

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from src.initializers.initialize import FillTensor, initialize_
 from src.models.classifier import Classifier
-from src.runs.mistakes import check_keys, settings_of, target_of
+from src.runs.mistakes import accepts, check_keys, settings_of, target_of
 from src.settings import number_from_zero, positive_number, seed
 
 Config = Mapping[str, Any]
@@ -46,11 +46,10 @@ def build_net(config: Config, datamodule: Sized) -> nn.Module:
 
 def construct_net(config: Config, datamodule: Sized) -> nn.Module:
     """The net of `config["model"]`, sized for the data, with the weights that its constructor gives it."""
-    accepted = inspect.signature(target_of(config.get("model"), "model")).parameters
     input_shape = tuple(datamodule.input_shape)
     size = (
         {"input_shape": input_shape}
-        if "input_shape" in accepted
+        if accepts(config.get("model"), "model", "input_shape")
         else {"input_size": int(torch.Size(input_shape).numel())}
     )
     return build(config["model"], "model", classes=datamodule.classes, **size)

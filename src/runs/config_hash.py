@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Where a run writes, what watches and draws it and what it runs on leave its result alone.
-_WITHOUT_GROUPS = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script")
+_WITHOUT_GROUPS = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script", "size")
 _WITHOUT_KEYS = {
     "trainer": ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "default_root_dir"),
     "datamodule": ("data_dir",),

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,12 @@ from src.runs.table import Table
 
 TABLES = ("lengths", "steps")
 FOLDERS = (*TABLES, "checkpoints", "figures")
+LOCK = ".lock"
+FINISHED = ("completed", "diverged")
+
+
+class Taken(ValueError):
+    """Another process is writing a run in the directory."""
 
 
 class RunDirectory:
@@ -71,6 +78,27 @@ class RunDirectory:
     def summary(self) -> dict[str, Any] | None:
         """What the run said when it ended; None while it has not."""
         return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
+
+    @property
+    def state(self) -> str:
+        """How the run ended (its summary's `status`), or, of one that has not: `running`, `killed` or `absent`."""
+        if self._is_taken():
+            return "running"
+        if (summary := self.summary()) is not None:
+            return str(summary["status"])
+        return "killed" if self.config_file.exists() else "absent"
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do: the run completed or diverged, as its summary, written last, says."""
+        summary = self.summary()
+        return summary is not None and summary["status"] in FINISHED
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a signal or a kill cut the run off after its first checkpoint; what failed begins anew."""
+        summary = self.summary()
+        return self.checkpoint.exists() and (summary is None or summary["status"] == "interrupted")
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Take the directory for a run of this config, and leave all that lies there as it is.
@@ -160,20 +188,35 @@ class RunDirectory:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._locked = (self.path / ".lock").open("w")
+            self._locked = (self.path / LOCK).open("w")
         except OSError as error:
             raise ValueError(f"hydra.run.dir = {self.path}: cannot be written to ({error.strerror})") from error
-        try:
-            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _takes(self._locked):
             self.release()
-            raise ValueError(f"hydra.run.dir = {self.path}: another process is writing a run here") from error
+            raise Taken(f"hydra.run.dir = {self.path}: another process is writing a run here")
+
+    def _is_taken(self) -> bool:
+        if self._locked is not None or not (self.path / LOCK).exists():
+            return False
+        with (self.path / LOCK).open() as file:
+            return not _takes(file, fcntl.LOCK_SH, tries=1)
 
     def release(self) -> None:
         """Let another process take the directory."""
         if self._locked is not None:
             self._locked.close()
             self._locked = None
+
+
+def _takes(file: IO[str], kind: int = fcntl.LOCK_EX, *, tries: int = 5) -> bool:
+    """Whether the lock could be had. Who looks at a run's `state` holds it for a moment, which is waited for."""
+    for attempt in range(tries):
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.02 * (attempt + 1 < tries))
+    return False
 
 
 def _replace(path: Path, text: str) -> None:

@@ -56,6 +56,11 @@ def target_of(config: Config | None, group: str) -> Any:
         raise ValueError(f"{group}._target_ = {name!r}: cannot be imported ({_one_line(error)})") from error
 
 
+def accepts(config: Config | None, group: str, key: str) -> bool:
+    """Whether the group's target has a parameter of this name."""
+    return key in inspect.signature(target_of(config, group)).parameters
+
+
 def check_keys(config: Config | None, group: str, given: Config) -> None:
     """Raises ValueError for a key that the group's target has no parameter for, or that is not the user's to set."""
     target = target_of(config, group)

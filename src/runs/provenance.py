@@ -2,17 +2,20 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics", "wandb", "numpy")
 
 
+@cache
 def versions() -> dict[str, str]:
     """Python's version and those of the packages that a result can depend on."""
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 
+@cache  # what runs is what was there when it was imported
 def commit() -> str | None:
     """The commit of this code, with `-dirty` where files differ from it; None outside a git checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]

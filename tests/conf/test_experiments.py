@@ -14,7 +14,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from scripts.simulate import main_and_figure
-from src.jobs.command_line import plain, run
+from src.jobs.command_line import run
+from src.jobs.composed import plain
 from src.runs.build import build_partial
 from src.runs.directory import RunDirectory
 from tests.jobs.test_wandb import logged, records

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from src.jobs.command_line import plain, run
+from src.jobs.command_line import run
+from src.jobs.composed import plain
 
 CONF = Path(__file__).parents[2] / "conf"
 SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch

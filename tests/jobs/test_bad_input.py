@@ -16,7 +16,7 @@ from PIL import Image
 
 from scripts.evaluate import main as evaluate
 from scripts.train import main as train
-from src.jobs.command_line import plain
+from src.jobs.composed import plain
 from src.jobs.record import Job
 from src.jobs.train import train as train_job
 from src.runs.directory import RunDirectory
@@ -310,12 +310,14 @@ def test_a_run_that_failed_at_once_leaves_its_directory_to_any_other(attempt, tm
     assert RunDirectory(tmp_path / "new").summary()["status"] == "completed"
 
 
-def test_a_multirun_says_each_mistake_once_and_runs_the_other_jobs(attempt, tmp_path):
+def test_a_multirun_says_each_mistake_in_a_line_and_at_the_end_and_runs_the_other_jobs(attempt, tmp_path):
     status, _, errors = attempt(train, "-m", *QUICK, "seed=0,-1,1,-2", f"hydra.sweep.dir={tmp_path}/sweep")
     assert status == 1
-    *said, hydras = errors
-    assert said == [f"error: seed = {seed}: {WHOLE} 0" for seed in (-1, -2)]
-    assert hydras.startswith("Error executing job with overrides: [")
+    assert errors[:2] == [f"error: seed = {seed}: {WHOLE} 0" for seed in (-1, -2)]
+    for seed, line in zip((-1, -2), errors[2:4], strict=True):
+        assert line.startswith("failed: ")
+        assert line.endswith(f"seed={seed} (ValueError: seed = {seed}: {WHOLE} 0)")
+    assert errors[4:] == [f"go on: the same command with hydra.sweep.dir={tmp_path}/sweep"]
     summaries = [RunDirectory(path.parent).summary() for path in (tmp_path / "sweep").glob("*/summary.json")]
     assert sorted(s["status"] for s in summaries) == ["completed", "completed", "failed", "failed"]
 

@@ -10,7 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from scripts.diagnose import main
-from src.jobs.command_line import plain, run
+from src.jobs.command_line import run
+from src.jobs.composed import plain
 from src.jobs.diagnose import batch_of, diagnose_config, thresholds_of
 from src.theory.verdict import DEFAULTS
 from tests.jobs.conftest import CONF

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from scripts.simulate import main_and_figure
 from scripts.train import main as train
 from src.ensembles.sample import Ensemble
-from src.jobs.command_line import plain
+from src.jobs.composed import plain
 from src.jobs.record import Job
 from src.jobs.simulate import simulate
 from src.runs.directory import RunDirectory

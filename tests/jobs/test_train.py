@@ -21,7 +21,7 @@ from src.runs.directory import RunDirectory
 def run(tmp_path_factory):
     from hydra import compose, initialize_config_dir
 
-    from src.jobs.command_line import plain
+    from src.jobs.composed import plain
     from tests.jobs.conftest import CONF, SMALL
 
     with initialize_config_dir(str(CONF), version_base="1.3"):

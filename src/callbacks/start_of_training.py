@@ -1,0 +1,153 @@
+"""When training starts: the first epoch, and the first optimizer step, whose test accuracy reaches a threshold."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from src.ranks import gather
+from src.settings import fraction, positive_integer, positive_number
+
+NO_TEST_SET = "start_of_training: the data has no test set, whose accuracy says when training starts"
+
+
+class StartOfTraining(pl.Callback):
+    """Training has started once test accuracy ≥ `threshold`; the epoch is counted from 1, the step in optimizer steps.
+
+    It looks at the end of every epoch, or with every_n_steps = k instead after steps k, 2k, …, until training
+    has started. stop: ends the run there, in mid-epoch too, which is then that epoch's end. `summary` says
+    when training started, or that it has not; a Trainer of one's own finds `epoch`, `step` and `accuracy` here.
+
+    Test accuracy is that of `forward`'s logits (samples, classes) on the batches (inputs, targets, …) of the
+    datamodule's, or else the module's, `test_dataloader`; logits that are not finite are wrong. The run is the
+    same, to the bit, as without this callback, up to where it stops.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), figures 1b and 3: epochs until 20% test accuracy.
+    Raises ValueError for a setting no run could use, and where there is no test set.
+    """
+
+    def __init__(self, *, threshold: float = 0.2, every_n_steps: int | None = None, stop: bool = False) -> None:
+        positive_number("threshold", threshold)
+        self.threshold = fraction("threshold", threshold)
+        self.every_n_steps = None if every_n_steps is None else positive_integer("every_n_steps", every_n_steps)
+        self.stop = stop
+        self.epoch: int | None = None
+        self.step: int | None = None
+        self.accuracy: float | None = None  # when training started; until then, the best so far
+        self._loaders: list[Iterable[Any]] = []
+        self._last_step = 0
+
+    @property
+    def started(self) -> bool:
+        return self.epoch is not None
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's summary.json says of its start."""
+        found = {"epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
+        return {"start_of_training": {"metric": "test/accuracy", **self._settings(), **found}}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**self._settings(), "epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self._settings().items() <= state_dict.items():  # what was found with others does not hold with these
+            self.epoch, self.step, self.accuracy = (state_dict[name] for name in ("epoch", "step", "accuracy"))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with isolate_rng():
+            self._loaders = test_loaders(trainer, pl_module)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last_step = trainer.global_step
+        if self.stop and self.started:
+            trainer.should_stop = True  # killed after the checkpoint, and before it could say so
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        before, self._last_step = self._last_step, trainer.global_step
+        # Batches that only accumulate take no step; optimizers of manual optimization take several.
+        if self.every_n_steps and trainer.global_step // self.every_n_steps > before // self.every_n_steps:
+            self._look(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.every_n_steps is None:
+            self._look(trainer, pl_module)
+
+    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.started:
+            return
+        accuracy = test_accuracy(trainer, pl_module, self._loaders)
+        if accuracy >= self.threshold:
+            self.epoch, self.step, self.accuracy = trainer.current_epoch + 1, trainer.global_step, accuracy
+            trainer.should_stop = trainer.should_stop or self.stop
+        else:
+            self.accuracy = max(accuracy, self.accuracy or 0.0)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"threshold": self.threshold, "every_n_steps": self.every_n_steps}
+
+
+def sentence(start: Mapping[str, Any], *, epochs: int, steps: int) -> str:
+    """What `summary.json` has under `start_of_training`, in words; the run had so many epochs and steps."""
+    if start["accuracy"] is None:
+        return "training did not start: the run ended before test accuracy was first measured"
+    accuracy, threshold = f"test accuracy {start['accuracy']:.2%}", f"{100 * start['threshold']:g}%"
+    if start["epoch"] is None:
+        return f"training did not start: {accuracy} at best, below {threshold}, in {epochs} epochs ({steps} steps)"
+    return f"training started in epoch {start['epoch']} (step {start['step']}): {accuracy} ≥ {threshold}"
+
+
+def test_loaders(trainer: pl.Trainer, module: pl.LightningModule) -> list[Iterable[Any]]:
+    """The test batches of a run that is being fitted. Raises ValueError where it has none."""
+    if not is_overridden("forward", module):
+        raise ValueError(f"start_of_training: {type(module).__name__} has no forward to compute test accuracy with")
+    for source in (getattr(trainer, "datamodule", None), module):
+        if source is None or not is_overridden("test_dataloader", source):
+            continue
+        if isinstance(source, pl.LightningDataModule):
+            source.setup("test")  # fitting alone does not ask for its test set
+        loaders = source.test_dataloader()
+        if not isinstance(loaders, list | tuple):
+            return [loaders]
+        if loaders:
+            return list(loaders)
+    raise ValueError(NO_TEST_SET)
+
+
+def test_accuracy(trainer: pl.Trainer, module: pl.LightningModule, loaders: Iterable[Iterable[Any]]) -> float:
+    """The fraction of test samples whose largest logit is their target's, over all ranks; all of them enter."""
+    counts = torch.zeros(2, dtype=torch.int64, device=module.device)  # correct, all
+    with undisturbed(trainer, module):
+        for batch in (batch for loader in loaders for batch in loader):
+            batch = trainer.precision_plugin.convert_input(batch)
+            inputs, targets, *_ = trainer.strategy.batch_to_device(batch)
+            largest, classes = module(inputs).max(1)
+            counts[0] += ((classes == targets) & largest.isfinite()).sum()
+            counts[1] += len(targets)
+    correct, samples = gather(counts).sum(0).tolist()
+    if not samples:
+        raise ValueError(NO_TEST_SET)
+    return correct / samples
+
+
+@contextmanager
+def undisturbed(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
+    """Evaluate a module within a fit as its test would, and leave all that training goes on with as it was."""
+    modes = [(child, child.training) for child in module.modules()]
+    stage = trainer.state.stage
+    module.eval()
+    trainer.testing = True  # what a user's batch transfer asks for, to augment training batches only
+    # Eager: to compile a net for looking takes seconds, a look milliseconds. Not in inference mode: what a module
+    # keeps of its first call could not be used in training.
+    eager = torch.compiler.set_stance("force_eager")
+    try:
+        with eager, torch.no_grad(), isolate_rng(), trainer.precision_plugin.test_step_context():
+            yield
+    finally:
+        trainer.state.stage = stage
+        for child, training in modes:
+            child.training = training

@@ -1,0 +1,66 @@
+"""What Hydra composes: resolvers that its YAML files use, and the plain data that a job is given."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import setup_globals
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from src.runs.config_hash import config_hash
+from src.settings import one_of
+
+SIZES = ("full", "small")
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as dicts, lists, strings, numbers and None."""
+    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def composed_job(config: DictConfig, config_loader: Any, overrides: Sequence[str], number: int) -> DictConfig:
+    """What a job of the multirun `config` is given, as Hydra's launchers compose it."""
+    setup_globals()
+    job = config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(job):
+        job.hydra.job.id = job.hydra.job.num = number
+    HydraConfig.instance().set_config(job)  # for what is interpolated through it
+    plain(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))  # what is missing shows now
+    return job
+
+
+def check_script(config: Mapping[str, Any], name: str) -> None:
+    """Raises ValueError where an experiment is one of another script than `name`."""
+    if (script := config.get("script", name)) != name:
+        raise ValueError(f"script = {script}: this experiment is one of scripts/{script}.py")
+
+
+def hash_of(config: DictConfig) -> str:
+    """`config_hash` of a composed config, Hydra's own node or not."""
+    job = [str(key) for key in config if key not in ("hydra", "logger")]
+    return config_hash(plain(OmegaConf.masked_copy(config, job)))
+
+
+def _hash_of(*, _root_: DictConfig) -> str:
+    return hash_of(_root_)
+
+
+def _sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:
+    return full if one_of("size", _root_.get("size", "full"), SIZES) == "full" else small
+
+
+def _mnist_or_digits(mnist: Any, digits: Any, *, _root_: DictConfig) -> Any:
+    there = Path(os.environ.get("DATA_DIR", "data"), "MNIST").is_dir()
+    return mnist if there else _sized(mnist, digits, _root_=_root_)
+
+
+# ${config_hash:}, for directories that two jobs share only if they are the same job.
+OmegaConf.register_new_resolver("config_hash", _hash_of, replace=True)
+# ${sized:a,b}: a of an experiment as published, b with size=small.
+OmegaConf.register_new_resolver("sized", _sized, replace=True)
+# ${mnist_or_digits:a,b}: b where a small experiment finds no MNIST in DATA_DIR.
+OmegaConf.register_new_resolver("mnist_or_digits", _mnist_or_digits, replace=True)

@@ -1,0 +1,87 @@
+"""The process tree of one job: whether it needs one of its own, how it is started, and that it dies with its parent."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import filter_overrides
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+SWEEP = "HOW_TO_START_TRAINING_SWEEP"
+PARENT = "HOW_TO_START_TRAINING_PARENT"
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
+# Launchers whose jobs can start processes: ours, and those that start a job's ranks, or the job, by themselves.
+_ABLE = ("processlauncher", "slurm", "ray")
+# Hydra's own settings that belong to the sweep, or that a job is given anew.
+_OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
+
+
+def starts_processes(trainer: Mapping[str, Any] | None) -> bool:
+    """Whether Lightning will relaunch the script for other ranks, as it does where nothing has started them."""
+    if SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
+        return False
+    trainer = trainer or {}
+    return trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) not in (1, "auto")
+
+
+def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any]) -> None:
+    """Raises ValueError where a job needs several processes, and the launcher can't give it a tree of its own.
+
+    Lightning starts the other ranks by repeating the command line, and in a multirun that is the whole sweep; what
+    it leaves in the environment makes the next job of this process believe it is one rank of the last.
+    """
+    name = str(launcher["_target_"]).lower()
+    if starts_processes(trainer) and not any(able in name for able in _ABLE):
+        devices, strategy = (trainer or {}).get("devices"), (trainer or {}).get("strategy")
+        raise ValueError(
+            f"trainer.devices = {devices}: with strategy = {strategy} a job needs a process tree of its own, which "
+            f"{str(launcher['_target_']).rpartition('.')[2]} cannot give it; add hydra/launcher=process"
+        )
+
+
+def command(hydra: Any, overrides: Sequence[str], directory: Path) -> list[str]:
+    """The command line that runs one job of a multirun by itself, in this directory. hydra: the job's Hydra config."""
+    sources = [each.path for each in hydra.runtime.config_sources if each.provider == "command-line"]
+    of_hydra = [each for each in hydra.overrides.hydra if not each.lstrip("+~").startswith(_OF_THE_SWEEP)]
+    return [
+        *(sys.executable, str(_script(hydra.job.name)), "--config-name", str(hydra.job.config_name)),
+        *(word for path in sources for word in ("--config-dir", str(path))),
+        *filter_overrides(overrides),
+        *of_hydra,
+        "hydra.mode=RUN",
+        f"hydra.run.dir='{directory}'",
+    ]
+
+
+def environment(sweep: str, **more: str) -> dict[str, str]:
+    """Of a job's process tree: it knows the sweep that it belongs to, and ends with the process that started it."""
+    return {**os.environ, SWEEP: sweep, PARENT: str(os.getpid()), **more}
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the launcher that started it dies, be it of SIGKILL; on Linux only.
+
+    Else a job whose sweep was killed would go on unseen, and bar the next one from its directory.
+    """
+    parent = os.environ.pop(PARENT, None)  # popped: the ranks that this process starts have another parent
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it died before
+        sys.exit(1)
+
+
+def run_alone(hydra: Any, overrides: Sequence[str], directory: Path, sweep: str) -> int:
+    """Run this job of a multirun in a process tree of its own, and return its exit status."""
+    return subprocess.run(command(hydra, overrides, directory), env=environment(sweep), check=False).returncode
+
+
+def _script(name: str) -> Path:
+    """What was started; in a worker that another launcher started, this project's script of the same name."""
+    started = Path(sys.argv[0])
+    return started if started.stem == name else Path(__file__).parents[2] / "scripts" / f"{name}.py"

@@ -1,0 +1,131 @@
+"""A multirun that survives: what is finished is left alone, what was cut off goes on, what failed begins anew."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from src.jobs import report
+from src.jobs.command_line import Said, one_line
+from src.jobs.composed import check_script, composed_job
+from src.jobs.process_tree import check_launcher
+from src.runs.directory import FINISHED, RunDirectory
+from src.runs.sweep import SweepJob, add_jobs, states
+
+Overrides = Sequence[str]
+SHOWN = 10  # jobs that are named one by one
+STATES = {  # and their colours
+    "completed": "",
+    "diverged": "",
+    "failed": "red",
+    "interrupted": "yellow",
+    "killed": "yellow",
+    "running": "yellow",
+    "absent": "yellow",
+}
+ALWAYS = ("completed", "diverged", "failed")
+
+
+@dataclass
+class Sweep:
+    """The jobs of one command line: planned from their directories, launched, and told of at the end."""
+
+    config: DictConfig
+    launcher: Any
+    config_loader: Any
+
+    @property
+    def directory(self) -> Path:
+        return Path(str(self.config.hydra.sweep.dir))
+
+    def run(self, batches: Sequence[Sequence[Overrides]]) -> list[Sequence[JobReturn]]:
+        """Launch what is not finished. Raises `Said` if any job has failed, after all others have run."""
+        jobs = self._plan([overrides for batch in batches for overrides in batch])
+        there = dict(zip(jobs, states(self.directory, [*jobs.values()]), strict=True))
+        self._announce(list(there.values()))
+        returns: list[Sequence[JobReturn]] = []
+        errors: dict[tuple[str, ...], BaseException] = {}
+        first = 0
+        try:
+            for batch in batches:
+                wanted = [each for each in batch if there.get(tuple(each)) not in (None, *FINISHED)]
+                returns.append(self.launcher.launch(wanted, initial_job_idx=first) if wanted else [])
+                errors |= _errors(wanted, returns[-1])
+                first += len(batch)
+        finally:
+            failed = self._tell(jobs, errors)
+        if failed:
+            raise Said
+        return returns
+
+    def _plan(self, combinations: Sequence[Overrides]) -> dict[tuple[str, ...], SweepJob]:
+        """Each job once, by its overrides, though it may be asked for twice; written in the sweep's list of jobs."""
+        jobs: dict[tuple[str, ...], SweepJob] = {}
+        directories: set[str] = set()
+        for number, overrides in enumerate(combinations):
+            job = self._composed(overrides, number)
+            if job.directory not in directories:
+                jobs[tuple(overrides)] = job
+                directories.add(job.directory)
+        add_jobs(self.directory, jobs.values())
+        return jobs
+
+    def _composed(self, overrides: Overrides, number: int) -> SweepJob:
+        config = composed_job(self.config, self.config_loader, overrides, number)
+        check_script(config, self.config.hydra.job.config_name)
+        check_launcher(config.get("trainer"), self.config.hydra.launcher)
+        return SweepJob(str(config.hydra.sweep.subdir), tuple(filter_overrides(overrides)))
+
+    def _announce(self, there: list[str]) -> None:
+        counts = Counter(there)
+        done = sum(counts[state] for state in FINISHED)
+        if len(there) > counts["absent"]:
+            resumed = counts["interrupted"] + counts["killed"]
+            print(
+                f"sweep {report.relative(self.directory.resolve())}: {len(there)} jobs, {done} finished before, "
+                f"{resumed} to go on with, {counts['failed']} that failed, {counts['absent']} new"
+            )
+
+    def _tell(self, jobs: dict[tuple[str, ...], SweepJob], errors: dict[tuple[str, ...], BaseException]) -> int:
+        """Show what became of the jobs; returns how many have failed."""
+        found = states(self.directory, [*jobs.values()])
+        for index, overrides in enumerate(jobs):
+            if overrides in errors and found[index] in ("absent", "killed"):
+                found[index] = "failed"  # before it could leave a summary, or in a worker that died
+        Console().print(_counts(found, report.relative(self.directory.resolve())))
+        console = Console(stderr=True, highlight=False)
+        failures = [pair for pair, state in zip(jobs.items(), found, strict=True) if state == "failed"]
+        for overrides, job in failures[:SHOWN]:
+            console.print(f"failed: {job.name} ({self._reason(job, errors.get(overrides))})", soft_wrap=True)
+        if len(failures) > SHOWN:
+            console.print(f"… and {len(failures) - SHOWN} more")
+        if {*found} - {*FINISHED}:
+            console.print(f"go on: the same command with hydra.sweep.dir={self.directory}", soft_wrap=True)
+        return len(failures)
+
+    def _reason(self, job: SweepJob, error: BaseException | None) -> str:
+        summary = RunDirectory(self.directory / job.directory).summary()
+        if summary is not None:
+            return str(summary["reason"])
+        return one_line(error) if error is not None else "no reason left"
+
+
+def _errors(jobs: Sequence[Overrides], returns: Sequence[JobReturn]) -> dict[tuple[str, ...], BaseException]:
+    pairs = zip(jobs, returns, strict=True)
+    return {tuple(overrides): each._return_value for overrides, each in pairs if each.status == JobStatus.FAILED}
+
+
+def _counts(found: list[str], directory: Path) -> Table:
+    table = Table("status", "jobs", title=f"Sweep {directory}", title_justify="left")
+    table.columns[1].justify = "right"
+    counts = Counter(found)
+    for state, colour in STATES.items():
+        if counts[state] or state in ALWAYS:
+            table.add_row(state, str(counts[state]), style=colour)
+    return table

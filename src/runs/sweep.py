@@ -1,0 +1,49 @@
+"""The directory of a sweep: a run directory for each of its jobs, and the list of all that it was asked for."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.runs.directory import RunDirectory
+
+NAME = "jobs.json"
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """One job: its directory within the sweep's, and what was overridden to get it."""
+
+    directory: str
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Its overrides, as a name."""
+        return " ".join(self.overrides) or "default"
+
+
+def read_jobs(sweep: Path) -> list[SweepJob]:
+    """All jobs that the sweep was ever asked for, in that order; none where no list was kept."""
+    file = sweep / NAME
+    if not file.exists():
+        return []
+    return [SweepJob(job["directory"], tuple(job["overrides"])) for job in json.loads(file.read_text())["jobs"]]
+
+
+def add_jobs(sweep: Path, jobs: Iterable[SweepJob]) -> None:
+    """Add those that are not on the list yet: a sweep grows when it is started again with other values."""
+    known = {job.directory: job for job in read_jobs(sweep)}
+    for job in jobs:
+        known.setdefault(job.directory, job)
+    text = [{"directory": job.directory, "overrides": list(job.overrides)} for job in known.values()]
+    sweep.mkdir(parents=True, exist_ok=True)
+    beside = sweep / f".{NAME}.{os.getpid()}.partial"
+    beside.write_text(json.dumps({"jobs": text}, indent=2) + "\n")
+    os.replace(beside, sweep / NAME)
+
+
+def states(sweep: Path, jobs: Sequence[SweepJob]) -> list[str]:
+    """Each job's `RunDirectory.state`."""
+    return [RunDirectory(sweep / job.directory).state for job in jobs]
