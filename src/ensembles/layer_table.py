@@ -17,11 +17,12 @@ from src.ensembles.estimate import (
     log_variance,
 )
 from src.ensembles.gaussian_law import sample_gaussian_law
+from src.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
 from src.theory.fully_connected import FullyConnectedLaw
 from src.theory.residual import ResidualLaw
 
 Array = NDArray[np.float64]
-Law = FullyConnectedLaw | ResidualLaw
+Law = FullyConnectedLaw | ResidualLaw | ConvolutionalLaw | ResidualConvolutionalLaw
 BAND = (0.05, 0.95)
 LAW_NETS = 4000  # sampled from the exact law: its quantiles are then exact to about 1% of a net's spread
 
@@ -40,6 +41,8 @@ def layer_table(log_lengths: Array, names: list[str], law: Law | None = None) ->
     if law is None:
         return table
     table = table.join(_predicted(law, float(np.log(np.exp(log_lengths[:, 0]).mean()))))
+    if isinstance(law, ConvolutionalLaw | ResidualConvolutionalLaw):  # whose positions share their weights
+        return table
     if not law.gaussian or (isinstance(law, FullyConnectedLaw) and law.dropout):
         return table
     exact = sample_gaussian_law(
@@ -78,6 +81,6 @@ def _predicted(law: Law, log_input_length: float) -> pd.DataFrame:
             columns[f"log_moment_ratio_{end}_theory"] = np.concatenate([[0.0], values])
     if isinstance(law, FullyConnectedLaw):
         columns["beta"] = np.concatenate([[0.0], np.cumsum(1 / law.widths)])
-    else:
+    elif not isinstance(law, ConvolutionalLaw):
         columns["sum_of_scales"] = np.concatenate([[0.0], np.cumsum(law.scales)])
     return pd.DataFrame(columns)

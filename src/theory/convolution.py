@@ -9,6 +9,7 @@ from scipy.ndimage import uniform_filter1d
 
 from src.settings import one_of, positive_integer
 from src.theory.activation import RELU, Homogeneous
+from src.theory.beta import checked_widths
 from src.theory.mean_length import checked_law, log_mean_length
 
 Array = NDArray[np.float64]
@@ -35,7 +36,7 @@ def log_mean_length_convolutional(
     Raises ValueError for an even kernel, an unknown padding, or an impossible variance.
     """
     kappas, biases = checked_law(kappas, bias_variances)
-    covered = math.prod(_least_share(_odd(kernel_size), size) for size in image)
+    covered = math.prod(_least_share(odd_kernel(kernel_size), size) for size in image)
     share = 1.0 if one_of("padding", padding, PADDINGS) == "circular" else covered
     lower, upper = (
         log_mean_length(kappas * factor, biases, log_input_length=log_input_length, activation=activation)
@@ -61,9 +62,8 @@ def log_mean_length_zero_padded(
     kappas, biases = checked_law(kappas, bias_variances)
     profile, log_scale, lengths = np.asarray(input_profile, dtype=np.float64), 0.0, []
     for kappa, bias in zip(kappas, biases, strict=True):
-        for axis in range(profile.ndim):
-            profile = uniform_filter1d(profile, _odd(kernel_size), axis=axis, mode="constant")
-        log_bias = math.log(bias) if bias > 0 else -math.inf
+        profile = _read(profile, kernel_size, "zeros")
+        log_bias = _log(bias)
         unit = max(log_scale, log_bias)  # in which neither term overflows
         profile = kappa * math.exp(log_scale - unit) * profile + math.exp(log_bias - unit)
         profile, log_scale = activation.second * profile, unit
@@ -74,10 +74,71 @@ def log_mean_length_zero_padded(
     return np.array(lengths)
 
 
-def _odd(kernel_size: int) -> int:
+def log_mean_length_residual_convolutional(
+    scales: ArrayLike,
+    kappas: ArrayLike,
+    bias_variances: ArrayLike = 0.0,
+    *,
+    kernel_size: int,
+    input_profile: ArrayLike,
+    padding: str = "circular",
+    activation: Homogeneous = RELU,
+) -> Array:
+    """log E[M_l] of act_l = act_{l−1} + eta_l φ(W_l ∗ act_{l−1} + b_l), l = 1 … L, each with its kappa; shape (L,).
+
+    At each position p, with e(p) the mean square, as in `log_mean_length_zero_padded`, and m(p) the mean activation
+    (0 for the input) over channels, z(p) = kappa · (1/kernel) Σ_o e(p + o) + v,
+        e ← e + eta² E[φ²] z + 2 eta m E[φ] √z,   m ← m + eta E[φ] √z,
+    right-hand sides old. Exact for linear units, E[φ] = 0; else the limit of many channels. For an input that is
+    as large everywhere and circular padding, `log_mean_length_residual` of single-layer modules.
+    Source: derived. Raises ValueError as `log_mean_length_convolutional`.
+    """
+    kappas, biases = checked_law(kappas, bias_variances)
+    profile, log_scale, lengths = np.asarray(input_profile, dtype=np.float64), 0.0, []
+    skew = np.zeros_like(profile)
+    for eta, kappa, bias in zip(np.asarray(scales, dtype=np.float64), kappas, biases, strict=True):
+        unit = max(log_scale, _log(bias))
+        profile, skew = profile * math.exp(log_scale - unit), skew * math.exp((log_scale - unit) / 2)
+        variance = kappa * _read(profile, kernel_size, padding) + math.exp(_log(bias) - unit)
+        push = eta * activation.mean * np.sqrt(variance)
+        profile = profile + eta**2 * activation.second * variance + 2 * skew * push
+        skew, log_scale, mean = skew + push, unit, profile.mean()
+        if mean > 0:
+            profile, skew, log_scale = profile / mean, skew / math.sqrt(mean), log_scale + math.log(mean)
+        lengths.append(log_scale if mean > 0 else -math.inf)
+    return np.array(lengths)
+
+
+def log_moment_ratio_bound(channels: ArrayLike, kurtosis: ArrayLike = 3.0, *, activation: Homogeneous = RELU) -> Array:
+    """Upper bound of log(E[M_j²] / E[M_j]²), j = 1 … d, of circular padding and zero biases; shape (d,).
+
+    Σ_i log(1 + (p max(3, k4) − 1) / channels_i), p = E[φ⁴]/E[z⁴] / (E[φ²]/E[z²])²; for ReLU, normal and lighter tails
+    5 / channels_i, a fully connected layer with a unit for each channel. Channels are independent given a layer's
+    input, and no mean over positions has a greater E[(·)²] / E[·]² than a single position (Minkowski). Attained where
+    all positions are alike; a varied image stays below, since its positions are not one random number but many.
+    Source: derived.
+    """
+    tails = activation.peakedness * np.maximum(np.asarray(kurtosis, dtype=np.float64), 3.0)
+    return np.cumsum(np.log1p((tails - 1) / checked_widths(channels)))
+
+
+def odd_kernel(kernel_size: int) -> int:
+    """A kernel that leaves images their size. Raises ValueError for an even one, or none."""
     if positive_integer("kernel_size", kernel_size) % 2 == 0:
         raise ValueError(f"kernel_size = {kernel_size}: must be odd for outputs to be as large as inputs")
     return kernel_size
+
+
+def _read(profile: Array, kernel_size: int, padding: str) -> Array:
+    """The mean over what the kernel reads around each position, 0 outside a zero-padded image."""
+    mode = "wrap" if one_of("padding", padding, PADDINGS) == "circular" else "constant"
+    for axis in range(profile.ndim):
+        profile = uniform_filter1d(profile, odd_kernel(kernel_size), axis=axis, mode=mode)
+    return np.maximum(profile, 0.0)  # a running sum can end just below
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
 
 
 def _least_share(kernel_size: int, size: int) -> float:

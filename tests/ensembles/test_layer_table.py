@@ -12,6 +12,7 @@ from src.ensembles.sample import Ensemble
 from src.initializers.orthogonal import Orthogonal
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
+from src.models.convolutional import Convolutional
 from src.models.fully_connected import FullyConnected
 from src.models.residual import Residual
 
@@ -121,3 +122,14 @@ def test_a_table_of_very_few_nets_warns_of_nothing(nets):
     logs = logs[np.isfinite(logs).all(1)][:nets]
     for law in (None, DENSE().law(HE), DENSE().law(TorchDefault())):
         assert len(table_of(logs, law)) == 4
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_convolutional_net_has_its_mean_and_bounds_where_there_are_any(residual):
+    net = Convolutional((1, 4, 4), 2, depth=3, channels=5, residual=residual)
+    logs = np.random.default_rng(0).normal(size=(50, 4))
+    table = layer_table(logs, list("abcd"), net.law(HE))
+    assert "log_mean_theory" in table
+    assert not {"beta", "log_mean_law"} & set(table)
+    assert ("sum_of_scales" in table) == residual
+    assert ("log_moment_ratio_high_theory" in table) != residual

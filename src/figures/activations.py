@@ -1,0 +1,107 @@
+"""One image through a deep net: the activations of chosen layers side by side, a row for each initialization."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike, NDArray
+
+from src.figures.labels import label
+
+Array = NDArray[np.float64]
+SATURATED = 3.0  # root mean squares of the input: what is beyond has a colour of its own
+SIDE = 4  # channels on a side of a panel
+BEYOND, GAP = "tab:orange", "0.6"
+CAPTION = (
+    "Panels: the first {channels} of a layer's channels, on one scale for all; "
+    r"$M_j=\|\mathrm{{act}}_j\|^2/n_j$ over all of them. All rows start from the same seed."
+)
+
+
+def draw_activations(
+    image: ArrayLike,
+    activations: Mapping[str, Sequence[ArrayLike]],
+    log_lengths: Mapping[str, Sequence[float]],
+    layers: Sequence[int],
+    *,
+    title: str = "",
+) -> Figure:
+    """A panel for each initialization and layer: a mosaic of its first channels, with its length written under it.
+
+    image: (channels, height, width). activations: for each initialization, (channels, height, width) of each of
+    `layers`. log_lengths: for each, log M_0 and then log M_j of these. Grey is |activation| from 0 to `SATURATED` root
+    mean squares of the image, one scale for the figure, so that what fades turns black and what explodes turns orange.
+    """
+    rows, columns = len(activations), len(layers) + 1
+    figure = Figure(figsize=(1.35 * columns + 1.3, 1.65 * rows + 0.7), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    image, colors = np.asarray(image, dtype=np.float64), _colors()
+    scale = float(np.sqrt(np.mean(image**2))) or 1.0
+    channels = {_shown(values) for of_row in activations.values() for values in of_row}
+    for axes_of_row, (option, of_row) in zip(grid, activations.items(), strict=True):
+        axes_of_row[0].imshow(_picture(image), cmap="gray", interpolation="nearest")
+        axes_of_row[0].set_ylabel(label(option))
+        for axes, values in zip(axes_of_row[1:], of_row, strict=True):
+            last = _draw_mosaic(axes, mosaic(np.abs(np.asarray(values, dtype=np.float64)) / scale), colors)
+        for axes, layer, length in zip(axes_of_row, (0, *layers), log_lengths[option], strict=True):
+            axes.set_xlabel(f"$M_{{{layer}}}={_power_of_ten(length)}$", fontsize=9)
+            axes.set_xticks([])
+            axes.set_yticks([])
+    for axes, name in zip(grid[0], ("input", *(f"layer {layer}" for layer in layers)), strict=True):
+        axes.set_title(name, fontsize=10)
+    bar = figure.colorbar(last, ax=grid, extend="max", shrink=0.7, aspect=30)
+    bar.set_label("|activation| / root mean square of the input")
+    figure.suptitle(title, fontsize=10)
+    figure.supxlabel(CAPTION.format(channels=max(channels)), fontsize=8, x=0.01, ha="left")
+    return figure
+
+
+def mosaic(activation: Array) -> Array:
+    """The first channels of (channels, height, width), as many as fill a square of at most `SIDE` on a side, row by row
+    with gaps of NaN between them.
+    """
+    _, height, width = activation.shape
+    side, gap = math.isqrt(_shown(activation)), max(1, height // 16)
+    panel = np.full((side * (height + gap) - gap, side * (width + gap) - gap), np.nan)
+    for place, channel in enumerate(activation[: side**2]):
+        top, left = place // side * (height + gap), place % side * (width + gap)
+        panel[top : top + height, left : left + width] = channel
+    return panel
+
+
+def mantissa_and_exponent(log_length: float) -> tuple[float, int]:
+    """e^log_length as m · 10^k with 1 ≤ m < 10 in two digits, for finite logarithms of any size."""
+    exponent = math.floor(log_length / math.log(10))
+    mantissa = round(math.exp(log_length - exponent * math.log(10)), 1)
+    return (1.0, exponent + 1) if mantissa >= 10 else (mantissa, exponent)
+
+
+def _power_of_ten(log_length: float) -> str:
+    if not math.isfinite(log_length):
+        return {-math.inf: "0", math.inf: r"\infty"}.get(log_length, r"\mathrm{NaN}")
+    mantissa, exponent = mantissa_and_exponent(log_length)
+    return f"{math.exp(log_length):.2g}" if -2 <= exponent <= 1 else rf"{mantissa:.1f}\times 10^{{{exponent}}}"
+
+
+def _shown(activation: ArrayLike) -> int:
+    return min(math.isqrt(len(np.asarray(activation))), SIDE) ** 2
+
+
+def _draw_mosaic(axes: Axes, panel: Array, colors: Colormap) -> AxesImage:
+    shown = np.where(np.isposinf(panel), 2 * SATURATED, panel)  # matplotlib would take inf for missing
+    return axes.imshow(shown, cmap=colors, norm=Normalize(0, SATURATED), interpolation="nearest")
+
+
+def _picture(image: Array) -> Array:
+    """As the eye knows it, from its own least to its own greatest value: (height, width, 3), or grey."""
+    picture = image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0)
+    return (picture - picture.min()) / (np.ptp(picture) or 1.0)
+
+
+def _colors() -> Colormap:
+    return colormaps["gray"].with_extremes(over=BEYOND, bad=GAP)
