@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from src.jobs import report
-from src.jobs.command_line import Said, one_line
-from src.jobs.composed import check_script, composed_job
+from src.jobs.command_line import Said, one_line, say
+from src.jobs.composed import check_script, composed_job, plain
+from src.jobs.draw import draw_sweep
 from src.jobs.process_tree import check_launcher
+from src.jobs.workers import launch
 from src.runs.directory import FINISHED, RunDirectory
 from src.runs.sweep import SweepJob, add_jobs, states
 
@@ -55,11 +57,12 @@ class Sweep:
         try:
             for batch in batches:
                 wanted = [each for each in batch if there.get(tuple(each)) not in (None, *FINISHED)]
-                returns.append(self.launcher.launch(wanted, initial_job_idx=first) if wanted else [])
+                returns.append(launch(self.launcher, wanted, first) if wanted else [])
                 errors |= _errors(wanted, returns[-1])
                 first += len(batch)
         finally:
             failed = self._tell(jobs, errors)
+        self._draw()
         if failed:
             raise Said
         return returns
@@ -108,6 +111,16 @@ class Sweep:
         if {*found} - {*FINISHED}:
             console.print(f"go on: the same command with hydra.sweep.dir={self.directory}", soft_wrap=True)
         return len(failures)
+
+    def _draw(self) -> None:
+        """The figure of an experiment; scripts/draw.py draws it at any other time."""
+        config = plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
+        if config["figure"]:
+            name = str(self.config.hydra.runtime.choices.get("experiment") or "figure").rpartition("/")[2]
+            try:
+                draw_sweep(self.directory, config["figure"], name=name, logger=config["logger"])
+            except ValueError as error:  # there is nothing to draw
+                say(error)
 
     def _reason(self, job: SweepJob, error: BaseException | None) -> str:
         summary = RunDirectory(self.directory / job.directory).summary()

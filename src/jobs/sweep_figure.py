@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import wandb
-from pytorch_lightning.loggers import WandbLogger
 
 from src.figures.save import save_figure
-from src.jobs.loggers import build_loggers, start_loggers
+from src.jobs.draw import mirror_figure
 from src.jobs.record import Job
 from src.jobs.simulate import Simulation
 from src.runs.build import build_partial
-from src.runs.directory import RunDirectory
+from src.runs.sweep_table import override_settings
 
 
 def draw_sweep_figure(
@@ -31,7 +29,7 @@ def draw_sweep_figure(
     beside = csv.with_name(f".{csv.name}.partial")
     table.to_csv(beside, index=False)
     os.replace(beside, csv)
-    _mirror(config, directory, name, files[0], table)
+    mirror_figure(config, directory, name, files[0], {"layers": table})
     return [*files, csv]
 
 
@@ -54,17 +52,4 @@ def sweep_table(simulations: Sequence[Simulation]) -> pd.DataFrame:
 
 def _settings(job: Job) -> dict[str, str]:
     """Overrides as columns, but for those that have a column of their own."""
-    settings = dict(override.lstrip("+").split("=", 1) for override in job.overrides if "=" in override)
-    return {key: value for key, value in settings.items() if key not in ("nets", "depth")}
-
-
-def _mirror(config: Mapping[str, Any], directory: Path, name: str, image: Path, table: pd.DataFrame) -> None:
-    job = Job(config, directory, overrides=(name,), sweep=directory.name)
-    loggers = build_loggers(job, RunDirectory(directory))
-    try:
-        start_loggers(loggers, config)
-        if any(isinstance(logger, WandbLogger) for logger in loggers) and wandb.run is not None:
-            wandb.run.log({name: wandb.Image(str(image)), "layers": wandb.Table(dataframe=table)})
-    finally:
-        if wandb.run is not None:
-            wandb.finish()
+    return {key: value for key, value in override_settings(job.overrides).items() if key not in ("nets", "depth")}

@@ -14,6 +14,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from scripts.simulate import main_and_figure
+from scripts.train import main as train
 from src.jobs.command_line import run
 from src.jobs.composed import plain
 from src.runs.build import build_partial
@@ -24,7 +25,17 @@ ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
 RECORD = ("Claim", "Source", "Command", "Takes", "Expected")
+SCRIPTS = {  # each script's function, and what makes its jobs small
+    "simulate": (main_and_figure, ["nets=20", "progress=false"]),
+    "train": (train, ["size=small", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]),
+}
 each_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(autouse=True)
+def without_mnist(monkeypatch, tmp_path):
+    """Small experiments take digits where there is no MNIST."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
 
 
 def option(path: Path) -> str:
@@ -46,20 +57,26 @@ def head(path: Path) -> dict[str, str]:
     return record
 
 
-def swept(path: Path) -> dict[str, list[str]]:
+def script(path: Path) -> str:
+    return yaml.safe_load(path.read_text())["script"]
+
+
+def swept(path: Path, *overrides: str) -> dict[str, list[str]]:
     """The settings that the sweep goes through, each with its values."""
-    params = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
-    return {setting: str(values).split(",") for setting, values in params.items()}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(script(path), [f"experiment={option(path)}", *overrides], return_hydra_config=True)
+    return {setting: str(values).split(",") for setting, values in config.hydra.sweeper.params.items()}
 
 
 def composed(path: Path, *overrides: str) -> dict:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return plain(compose("simulate", [f"experiment={option(path)}", *overrides]))
+        return plain(compose(script(path), [f"experiment={option(path)}", *overrides]))
 
 
 @each_experiment
 def test_an_experiment_is_a_lab_record_whose_command_names_itself(path):
     record = head(path)
+    assert Path(record["Command"].split()[3]).stem == script(path)
     assert tuple(record) == RECORD
     assert all(record.values())
     words = shlex.split(record["Command"])
@@ -69,30 +86,34 @@ def test_an_experiment_is_a_lab_record_whose_command_names_itself(path):
     assert "arXiv:" in record["Source"]
 
 
+@pytest.mark.parametrize("size", ["full", "small"])
 @each_experiment
-def test_every_job_of_an_experiment_composes(path):
-    config = composed(path)
+def test_every_job_of_an_experiment_composes(path, size):
+    sized = [f"size={size}"] if script(path) == "train" else []
+    config = composed(path, *sized)
     assert build_partial(config["figure"], "figure")
-    settings = swept(path)
+    settings = swept(path, *sized)
     shortest, longest = (sorted(map(int, settings["depth"]))[end] for end in (0, -1))
     assert longest == config["depth"]  # what -m takes from the file alone
     for chosen in itertools.product(*(settings | {"depth": [shortest, longest]}).values()):
-        job = composed(path, *(f"{setting}={value}" for setting, value in zip(settings, chosen, strict=True)))
+        typed = [f"{setting}={value}" for setting, value in zip(settings, chosen, strict=True)]
+        job = composed(path, *sized, *typed)
         assert job["depth"] in (job["model"].get("depth"), job["model"].get("modules"))
 
 
 @pytest.fixture
-def simulate(tmp_path, capfd, monkeypatch):
+def start(tmp_path, capfd, monkeypatch):
     """Run an experiment as from the shell, its sweep cut down to these values; returns its directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as a script, which finds conf/ beside itself
 
     def call(path: Path, *overrides: str, **values: list[str]) -> Path:
-        script, *arguments = shlex.split(head(path)["Command"])[3:]
+        name, *arguments = shlex.split(head(path)["Command"])[3:]
+        main, small = SCRIPTS[script(path)]
         node = ",".join(f"{setting}:'{','.join(chosen)}'" for setting, chosen in values.items())
-        typed = [*arguments, "nets=20", "progress=false", *overrides, f"hydra.sweeper.params={{{node}}}"]
-        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *typed])
-        run(main_and_figure)
+        typed = [*arguments, *small, *overrides, f"hydra.sweeper.params={{{node}}}"]
+        monkeypatch.setattr(sys, "argv", [str(ROOT / name), *dict.fromkeys(typed)])
+        run(main)
         output, errors = capfd.readouterr()
         assert errors == ""
         [directory] = (tmp_path / "runs").iterdir()
@@ -104,19 +125,23 @@ def simulate(tmp_path, capfd, monkeypatch):
 
 
 @each_experiment
-def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(path, simulate):
+def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(path, start):
     values = {setting: ["4"] if setting == "depth" else chosen[:1] for setting, chosen in swept(path).items()}
-    directory = simulate(path, **values)
+    directory = start(path, **values)
     assert matplotlib.image.imread(directory / f"{path.stem}.png").std() > 0
     assert (directory / f"{path.stem}.pdf").read_bytes().startswith(b"%PDF")
     table = pd.read_csv(directory / f"{path.stem}.csv")
-    assert table["layer"].tolist() == [0, 1, 2, 3, 4]
+    if script(path) == "simulate":
+        assert table["layer"].tolist() == [0, 1, 2, 3, 4]
+    else:
+        assert table["depth"].tolist() == [4]
     found = records(directory)
     names = [record.run.display_name for record in found if record.WhichOneof("record_type") == "run"]
     assert names[0] == path.stem
     mirrored = logged(found)
-    assert (mirrored[f"{path.stem}._type"], mirrored["layers._type"]) == ("image-file", "table-file")
-    assert (mirrored["layers.nrows"], mirrored["layers.ncols"]) == table.shape
+    rows = "layers" if script(path) == "simulate" else "runs"
+    assert (mirrored[f"{path.stem}._type"], mirrored[f"{rows}._type"]) == ("image-file", "table-file")
+    assert (mirrored[f"{rows}.nrows"], mirrored[f"{rows}.ncols"]) == table.shape
     files = list(directory.glob("wandb/offline-run-*/files/media/*/*"))
     assert sorted(file.suffix for file in files) == [".png", ".json"][::-1]
     [image] = [file for file in files if file.suffix == ".png"]
@@ -125,15 +150,18 @@ def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(
 
 @pytest.mark.slow
 @each_experiment
-def test_an_experiment_runs_small_through_all_that_it_compares(path, simulate):
+def test_an_experiment_runs_small_through_all_that_it_compares(path, start):
     values = swept(path) | {"depth": ["2", "4"]}
-    directory = simulate(path, "logger=csv", **values)
+    directory = start(path, "logger=csv", **values)
     jobs = math.prod(map(len, values.values()))
     found = {file.parent.name: RunDirectory(file.parent).summary() for file in directory.glob("*/summary.json")}
     assert len(found) == jobs
     assert all(summary["config_hash"] == name for name, summary in found.items())
     table = pd.read_csv(directory / f"{path.stem}.csv", dtype=str)
-    assert table["simulation"].nunique() == jobs
     for setting, chosen in values.items():
         assert set(table[setting]) == set(chosen)
-    assert set(table["nets"]) == {"20"}
+    if script(path) == "simulate":
+        assert table["simulation"].nunique() == jobs
+        assert set(table["nets"]) == {"20"}
+    else:
+        assert len(table) == jobs

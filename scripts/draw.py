@@ -1,0 +1,27 @@
+"""Collect the runs of a sweep and draw its figure: python scripts/draw.py FIGURE SWEEP_DIRECTORY."""
+
+import argparse
+from pathlib import Path
+
+from src.jobs.command_line import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "figure", metavar="FIGURE", help="an experiment whose figure it is, such as figure_1b; or start, for any sweep"
+    )
+    parser.add_argument("directory", type=Path, metavar="SWEEP_DIRECTORY")
+    parser.add_argument("--by", metavar="KEY", help="a curve for each value of this setting, such as initializer")
+    parser.add_argument("--x", metavar="KEY", help="depth, beta, log_growth or any other number of the table")
+    parser.add_argument("--wandb", action="store_true", help="to W&B too; offline unless WANDB_MODE=online")
+    arguments = parser.parse_args()
+
+    from src.jobs.draw import draw_sweep, wandb_node  # after parsing, so that --help does not wait for torch
+
+    logger = wandb_node() if arguments.wandb else None
+    draw_sweep(arguments.directory, arguments.figure, by=arguments.by, x=arguments.x, logger=logger)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,216 @@
+"""Sweeps collected and drawn, in progress or partly failed too; what is missing is said, and mistakes in one line."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from scripts.draw import main
+from src.jobs import draw as module
+from src.jobs.draw import draw_sweep, figure_node
+from src.runs.sweep import SweepJob, add_jobs
+from tests.jobs.conftest import CONF
+from tests.jobs.test_wandb import logged, records
+from tests.runs.test_sweep_table import MAXIMUM, config_of, leave_run
+
+SCRIPT = CONF.parent / "scripts" / "draw.py"
+RATES = {"he_normal": 0.01, "lecun_normal": -0.7}
+EXPERIMENTS = {
+    "figure_1b": "script: train\nfigure:\n  _target_: {target}\n  by: initializer\n  relation: growth\n",
+    "figure_3": "figure:\n  _target_: {target}\n  x: [depth, beta]\n  relation: beta\n",
+    "figure_1a": "script: simulate\nfigure:\n  _target_: {target}\n",
+    "broken": "script: train\nfigure:\n  _target_: {target}\n  colour: red\n",
+    "undrawn": "script: train\n",
+}
+FILES = [f"figure_1b.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
+
+
+@pytest.fixture(autouse=True)
+def conf(tmp_path_factory, monkeypatch):
+    """conf/ with experiments of these tests."""
+    conf = tmp_path_factory.mktemp("conf")
+    (conf / "experiment" / "paper").mkdir(parents=True)
+    for name, text in EXPERIMENTS.items():
+        file = conf / "experiment" / "paper" / f"{name}.yaml"
+        file.write_text("# @package _global_\n" + text.format(target=module.TARGET))
+    (conf / "logger").symlink_to(CONF / "logger")
+    monkeypatch.setattr(module, "CONF", conf)
+
+
+@pytest.fixture
+def sweep(tmp_path) -> Path:
+    """Two initializers, three depths, two seeds: all that can become of a job."""
+    sweep, jobs = tmp_path / "sweep", []
+    for initializer, rate in RATES.items():
+        for depth in (3, 6, 9):
+            for seed in (0, 1):
+                overrides = (f"initializer={initializer}", f"depth={depth}", f"seed={seed}")
+                job = SweepJob("_".join(overrides), overrides)
+                jobs.append(job)
+                config = config_of(depth, depth, seed) | {"initializer": {"_target_": initializer}}
+                late = initializer == "lecun_normal" and depth == 9
+                leave_run(
+                    sweep,
+                    job.directory,
+                    config,
+                    overrides=overrides,
+                    status="diverged" if late and seed else "completed",
+                    epoch=None if late else depth + seed + (initializer == "lecun_normal") * 7,
+                    growth=rate,
+                )
+    add_jobs(sweep, jobs)
+    return sweep
+
+
+def cut(sweep: Path, initializer: str, depth: int, seed: int, *, status: str | None) -> None:
+    """Make something else of a job."""
+    overrides = (f"initializer={initializer}", f"depth={depth}", f"seed={seed}")
+    config = config_of(depth, depth, seed) | {"initializer": {"_target_": initializer}}
+    leave_run(sweep, "_".join(overrides), config, overrides=overrides, status=status, records_start=status != "failed")
+
+
+def test_a_finished_sweep_becomes_a_table_a_figure_and_a_relation(sweep, shell):
+    status, output, errors = shell(SCRIPT, main, "figure_1b", str(sweep))
+    assert (status, errors) == (0, [])
+    assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == sorted([*FILES, "jobs.json"])
+    table = pd.read_parquet(sweep / "figure_1b.parquet")
+    pd.testing.assert_frame_equal(
+        table, pd.read_csv(sweep / "figure_1b.csv"), check_dtype=False, check_column_type=False
+    )
+    never = table[~table["started"].astype(bool)]
+    assert len(table) == 12
+    assert never["name"].str.contains("lecun_normal depth=9").tolist() == [True, True]
+    assert never["observed_epoch"].tolist() == [MAXIMUM, MAXIMUM]
+    assert never["status"].tolist() == ["completed", "diverged"]
+    assert not [line for line in output if line.startswith(("missing", "of fewer"))]
+    assert len([line for line in output if "rank correlation" in line and "12 runs, 2 of them never" in line]) == 1
+    assert output[-1] == "figure: " + ", ".join(f"sweep/{name}" for name in FILES)
+
+
+def test_drawing_again_writes_the_same_bytes(sweep, shell):
+    shell(SCRIPT, main, "figure_1b", str(sweep))
+    before = {name: (sweep / name).read_bytes() for name in FILES}
+    shell(SCRIPT, main, "figure_1b", str(sweep))
+    assert {name: (sweep / name).read_bytes() for name in FILES} == before
+
+
+def test_a_sweep_in_progress_is_drawn_and_what_is_missing_is_named(sweep, shell):
+    cut(sweep, "he_normal", 3, 1, status=None)
+    cut(sweep, "he_normal", 6, 0, status="failed")
+    cut(sweep, "he_normal", 9, 0, status="interrupted")
+    add_jobs(sweep, [SweepJob("new", ("initializer=he_normal", "depth=12", "seed=0"))])
+    status, output, errors = shell(SCRIPT, main, "figure_1b", str(sweep))
+    assert (status, errors) == (0, [])
+    assert [line for line in output if line.startswith(("missing", "of fewer"))] == [
+        "missing: initializer=he_normal depth=3 seed=1: killed",
+        "missing: initializer=he_normal depth=6 seed=0: failed",
+        "missing: initializer=he_normal depth=9 seed=0: interrupted",
+        "missing: initializer=he_normal depth=12 seed=0: absent",
+        "of fewer than 2 seeds: he_normal, depth 3: 1",
+        "of fewer than 2 seeds: he_normal, depth 6: 1",
+        "of fewer than 2 seeds: he_normal, depth 9: 1",
+    ]
+    [completed] = [line.split("│")[1:-1] for line in output if "completed" in line]
+    assert [cell.strip() for cell in completed] == ["completed", "8", "7", "1", "0"]
+    assert len(pd.read_csv(sweep / "figure_1b.csv")) == 13
+
+
+def test_of_much_that_is_missing_ten_are_named(sweep, shell):
+    add_jobs(sweep, [SweepJob(f"new{seed}", ("depth=12", f"seed={seed}")) for seed in range(15)])
+    _, output, _ = shell(SCRIPT, main, "figure_1b", str(sweep))
+    missing = [line for line in output if line.startswith("missing")]
+    assert (len(missing), missing[-1]) == (11, "missing: and 5 more")
+
+
+def test_a_sweep_of_another_sweeper_has_no_list_of_jobs(sweep, shell):
+    (sweep / "jobs.json").unlink()
+    cut(sweep, "he_normal", 3, 1, status=None)
+    status, output, _ = shell(SCRIPT, main, "figure_1b", str(sweep))
+    assert status == 0
+    assert "missing: initializer=he_normal_depth=3_seed=1: killed" in output  # by its directory
+    assert len(pd.read_csv(sweep / "figure_1b.csv")) == 12
+
+
+def test_anyones_sweep_is_drawn_by_the_columns_asked_for(sweep, monkeypatch):
+    drawn = {}
+
+    def build(node, group):
+        drawn.update(node)
+        return original(node, group)
+
+    original = module.build_partial
+    monkeypatch.setattr(module, "build_partial", build)
+    files = draw_sweep(sweep, "start", by="initializer", x="log_growth")
+    assert (drawn["by"], drawn["x"]) == ("initializer", "log_growth")
+    assert [file.name for file in files] == [f"start.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
+    files = draw_sweep(sweep, "figure_3", by="initializer")
+    assert (drawn["by"], drawn["x"], drawn["relation"]) == ("initializer", ["depth", "beta"], "beta")
+    files = draw_sweep(sweep, {"_target_": module.TARGET, "x": "beta"}, name="mine")
+    assert files[0].name == "mine.png"
+    assert all(file.stat().st_size for file in files)
+
+
+def test_configurations_that_lie_upon_each_other_are_said_to(sweep, shell):
+    said = "several configurations lie at one point of a curve: another --by or --x tells them apart"
+    assert said in shell(SCRIPT, main, "start", str(sweep))[1]
+    assert said not in shell(SCRIPT, main, "start", str(sweep), "--by", "initializer")[1]
+
+
+def test_wandb_gets_the_table_and_the_figure_when_asked(sweep, shell, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    shell(SCRIPT, main, "figure_1b", str(sweep))
+    assert not (sweep / "wandb").exists()
+    status, _, errors = shell(SCRIPT, main, "figure_1b", str(sweep), "--wandb")
+    assert (status, errors) == (0, [])
+    found = records(sweep)
+    [run] = [record.run for record in found if record.WhichOneof("record_type") == "run"][:1]
+    assert (run.project, run.run_group, run.display_name) == ("how-to-start-training", "sweep", "figure_1b")
+    keys = {key.split(".")[0] for key in logged(found)}
+    assert {"figure_1b", "runs"} <= keys
+    shell(SCRIPT, main, "figure_1b", str(sweep))  # what W&B left there is no run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("figure_9", "sweep"), "figure = figure_9: no such figure of training runs; there are broken, figure_1b"),
+        (("undrawn", "sweep"), "figure = undrawn: no such figure of training runs"),
+        (("figure_1a", "sweep"), "figure = figure_1a: scripts/simulate.py draws it"),
+        (("broken", "sweep"), "figure.colour = 'red': no such setting; there are by, logarithmic, relation"),
+        (("start", "nowhere"), "SWEEP_DIRECTORY = nowhere: no such directory"),
+        (("start", "."), "SWEEP_DIRECTORY = .: holds no runs"),
+        (("start", "without"), "no run says when training started, which callbacks=start_of_training records (1 comp"),
+        (("start", "begun"), "no run has ended yet (1 absent, 1 killed)"),
+        (("start", "sweep", "--by", "colour"), "--by = colour: no column of the sweep's table; there are directory"),
+        (("start", "sweep", "--x", "initializer"), "--x = initializer: no column of numbers of the sweep's table"),
+        (("start", "sweep", "--x", "first_loss"), "--x = first_loss: no column of numbers"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, arguments, said):
+    leave_run(sweep.parent / "without", "a", config_of(), records_start=False)
+    leave_run(sweep.parent / "begun", "a", config_of(), status=None)
+    add_jobs(sweep.parent / "begun", [SweepJob("b", ("seed=1",))])
+    before = sorted(sweep.parent.rglob("*"))
+    status, output, errors = shell(SCRIPT, main, *arguments)
+    assert (status, output) == (1, [])
+    [line] = errors
+    assert line.startswith("error: ") and said in line
+    assert sorted(sweep.parent.rglob("*")) == before
+
+
+def test_the_figure_of_an_experiment_is_its_own():
+    assert figure_node("figure_3") == {"_target_": module.TARGET, "x": ["depth", "beta"], "relation": "beta"}
+
+
+def test_a_reader_never_meets_half_a_file(sweep, monkeypatch):
+    draw_sweep(sweep, "figure_1b")
+    before = {name: (sweep / name).read_bytes() for name in FILES}
+
+    def cut_off(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", cut_off)
+    cut(sweep, "he_normal", 3, 1, status=None)
+    with pytest.raises(KeyboardInterrupt):
+        draw_sweep(sweep, "figure_1b")
+    assert {name: (sweep / name).read_bytes() for name in FILES} == before

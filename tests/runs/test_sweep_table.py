@@ -1,0 +1,246 @@
+"""Sweeps, fabricated from what runs leave: one row for each job, whatever became of it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from src.runs.directory import RunDirectory
+from src.runs.sweep import SweepJob, add_jobs
+from src.runs.sweep_table import override_settings, sweep_table
+
+MAXIMUM = 30
+HOLD = (
+    "import sys, time\n"
+    "from pathlib import Path\n"
+    "from src.runs.directory import RunDirectory\n"
+    "run = RunDirectory(Path(sys.argv[1]))  # a name, or the lock goes with it\n"
+    "run.claim({config!r})\n"
+    "print('held', flush=True)\n"
+    "time.sleep(600)\n"
+)
+
+
+def config_of(depth: int = 4, width: int = 8, seed: int = 0, **model: Any) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "depth": depth,
+        "model": {
+            "_target_": "src.models.fully_connected.FullyConnected", "depth": depth, "width": width, **model
+        },
+        "datamodule": {"_target_": "src.datamodules.random_inputs.RandomInputs", "input_size": 5, "seed": seed},
+        "trainer": {"max_epochs": MAXIMUM},
+    }  # fmt: skip
+
+
+def start(epoch: int | None) -> dict[str, Any]:
+    """What the callback writes."""
+    step = None if epoch is None else 10 * epoch
+    settings = {"metric": "test/accuracy", "threshold": 0.2, "every_n_steps": None}
+    return {"start_of_training": {**settings, "epoch": epoch, "step": step, "accuracy": 0.3 if epoch else 0.1}}
+
+
+def leave_run(
+    sweep: Path,
+    name: str,
+    config: dict[str, Any],
+    *,
+    overrides: tuple[str, ...] = (),
+    status: str | None = "completed",
+    epoch: int | None = None,
+    growth: float | None = None,
+    records_start: bool = True,
+    **steps: Any,
+) -> RunDirectory:
+    """A run directory as a run leaves it; without a status, as one that was killed."""
+    run = RunDirectory(sweep / name)
+    run.begin(config)
+    if growth is not None:
+        rows = {"growth_rate": growth, "layer_variance": 0.5, "relative_layer_variance": 0.25} | steps
+        table = run.table("steps")
+        for step in range(3):  # of which step 0 is initialization
+            table.append(pd.DataFrame({"step": [step], **{key: [value] for key, value in rows.items()}}))
+            rows = {key: None if key == "first_nonfinite_layer" else 99.0 for key in rows}
+    if status is not None:
+        summary = {"status": status, "reason": "why", "metrics": {"test/accuracy": 0.25, "test/loss": 2.0}}
+        run.write_summary(
+            summary
+            | {"steps": 300, "epochs": MAXIMUM, "seconds": 1.5, "overrides": list(overrides), "config_hash": "abc"}
+            | (start(epoch) if records_start else {})
+        )
+    run.release()
+    return run
+
+
+def only_row(sweep: Path) -> "pd.Series[Any]":
+    [row] = [row for _, row in sweep_table(sweep).iterrows()]
+    return row
+
+
+def test_a_run_is_one_row_of_all_that_is_known_of_it(tmp_path):
+    overrides = ("initializer=he_normal", "+model.width=8", "depth=7", "seed=3", "datamodule.labels=[0,1]", "~schedule")
+    leave_run(tmp_path, "a", config_of(seed=3), overrides=overrides, epoch=4, growth=-0.5)
+    row = only_row(tmp_path)
+    expected = {
+        "directory": "a", "name": " ".join(overrides), "status": "completed", "reason": "why",
+        "initializer": "he_normal", "model.width": 8.0, "datamodule.labels": "[0,1]", "seed": 3,
+        "start_epoch": 4, "start_step": 40, "started": True, "observed_epoch": 4, "max_epochs": MAXIMUM,
+        "start_metric": "test/accuracy", "start_threshold": 0.2,
+        "depth": 4, "beta": 0.5, "growth_rate": -0.5, "layer_variance": 0.5, "relative_layer_variance": 0.25,
+        "log_growth": 2.0, "test/accuracy": 0.25, "test/loss": 2.0, "steps": 300, "epochs": MAXIMUM, "seconds": 1.5,
+        "config_hash": "abc",
+    }  # fmt: skip
+    assert {key: row[key] for key in expected} == expected
+    assert set(row.index) == {*expected, "configuration"}
+
+
+@pytest.mark.parametrize(
+    ("status", "epoch", "started", "observed"),
+    [
+        ("completed", 4, True, 4),
+        ("completed", None, False, MAXIMUM),
+        ("diverged", None, False, MAXIMUM),  # it would never have started
+        ("diverged", 2, True, 2),
+        ("interrupted", None, None, None),  # it may start yet
+        ("interrupted", 5, True, 5),
+        ("failed", None, None, None),
+        (None, None, None, None),
+    ],
+)
+def test_what_never_started_is_censored_at_the_maximum_and_what_may_yet_start_is_not(
+    tmp_path, status, epoch, started, observed
+):
+    leave_run(tmp_path, "a", config_of(), status=status, epoch=epoch)
+    row = only_row(tmp_path)
+    assert (None if row["started"] is pd.NA else row["started"]) is started
+    assert (None if row["observed_epoch"] is pd.NA else row["observed_epoch"]) == observed
+    assert row["status"] == (status or "killed")
+
+
+def test_a_run_without_the_callback_is_known_neither_to_have_started_nor_not(tmp_path):
+    leave_run(tmp_path, "a", config_of(), records_start=False)
+    assert only_row(tmp_path)["started"] is pd.NA
+
+
+def test_a_run_that_was_to_end_by_steps_is_censored_at_the_epochs_it_ran(tmp_path):
+    leave_run(tmp_path, "a", config_of() | {"trainer": {"max_epochs": -1, "max_steps": 300}})
+    assert only_row(tmp_path)["observed_epoch"] == MAXIMUM
+
+
+def test_a_running_job_is_told_from_a_killed_one_and_goes_on(tmp_path):
+    config = config_of()
+    leave_run(tmp_path, "killed", config, status=None)
+    leave_run(tmp_path, "running", config, status=None)
+    command = [sys.executable, "-c", HOLD.format(config=config), str(tmp_path / "running")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+            before = sorted(str(path) for path in tmp_path.rglob("*"))
+            statuses = sweep_table(tmp_path).set_index("directory")["status"]
+            assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+            assert holder.poll() is None
+        finally:
+            holder.kill()
+    assert statuses.to_dict() == {"killed": "killed", "running": "running"}
+    assert sweep_table(tmp_path).set_index("directory")["status"]["running"] == "killed"
+
+
+def test_what_the_sweep_asked_for_and_has_not_begun_is_a_row_too(tmp_path):
+    leave_run(tmp_path, "done", config_of(), overrides=("seed=0",), epoch=1)
+    leave_run(tmp_path, "earlier", config_of(seed=5), overrides=("seed=5",), epoch=1)
+    jobs = [SweepJob("to_come", ("depth=9", "seed=1")), SweepJob("done", ("depth=9", "seed=0"))]
+    add_jobs(tmp_path, jobs)
+    table = sweep_table(tmp_path).set_index("directory")
+    assert table["status"].to_dict() == {"to_come": "absent", "done": "completed", "earlier": "completed"}
+    assert table["seed"].to_dict() == {"to_come": 1, "done": 0, "earlier": 5}
+    assert table["depth"].to_dict() == {"to_come": 9, "done": 4, "earlier": 4}  # known by its override alone
+    assert table["name"]["to_come"] == "depth=9 seed=1"
+    assert list(table.columns[:3]) == ["name", "status", "reason"]  # whichever job is first
+
+
+def test_runs_of_one_configuration_differ_in_nothing_but_the_seed(tmp_path):
+    for seed in (0, 1):
+        leave_run(tmp_path, f"four_{seed}", config_of(4, seed=seed))
+    leave_run(tmp_path, "five", config_of(5))
+    table = sweep_table(tmp_path).set_index("directory")["configuration"]
+    assert table["four_0"] == table["four_1"] != table["five"]
+
+
+@pytest.mark.parametrize(
+    ("model", "depth", "beta"),
+    [
+        ({"widths": [30, 10, 30]}, 3, 1 / 6),
+        ({"_target_": "src.models.residual.Residual", "modules": 6}, 6, np.nan),
+        ({"_target_": "moved.away.Net"}, 4, np.nan),  # known by the config's depth
+        ({"width": -1}, 4, np.nan),
+    ],
+)
+def test_depth_and_beta_are_the_nets_and_a_config_that_gives_no_net_breaks_nothing(tmp_path, model, depth, beta):
+    config = config_of(**model)
+    if "modules" in model:
+        del config["model"]["depth"]
+    leave_run(tmp_path, "a", config, epoch=1)
+    state = torch.get_rng_state()
+    row = only_row(tmp_path)
+    assert row["depth"] == depth
+    assert row["beta"] == pytest.approx(beta, nan_ok=True)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_equal_sums_of_reciprocal_widths_are_equal_numbers(tmp_path):
+    leave_run(tmp_path, "a", config_of(widths=[15] * 30))
+    leave_run(tmp_path, "b", config_of(widths=[30, 10] * 15))
+    assert sweep_table(tmp_path)["beta"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("growth", "layer", "expected"), [(0.25, None, 0.25), (np.nan, 3, np.inf), (-np.inf, None, -np.inf)]
+)
+def test_lengths_that_overflow_grow_without_bound(tmp_path, growth, layer, expected):
+    leave_run(tmp_path, "a", config_of(), growth=growth, first_nonfinite_layer=layer)
+    row = only_row(tmp_path)
+    assert (row["growth_rate"], row["log_growth"]) == (expected, 4 * abs(expected))
+
+
+def test_lengths_that_were_not_recorded_leave_gaps(tmp_path):
+    leave_run(tmp_path, "a", config_of())
+    assert only_row(tmp_path)[["growth_rate", "layer_variance", "log_growth"]].isna().all()
+
+
+def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path):
+    leave_run(tmp_path, "good", config_of(), epoch=1)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "config.yaml").write_text("a: [1")
+    (tmp_path / "worse").mkdir()
+    (tmp_path / "worse" / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "worse" / "summary.json").write_text("{")
+    assert sweep_table(tmp_path).set_index("directory")["status"].to_dict() == {
+        "good": "completed",
+        "bad": "damaged",
+        "worse": "damaged",
+    }
+
+
+@pytest.mark.parametrize("name", ["nowhere", ".", "file"])
+def test_a_directory_without_runs_is_said_to_be_one(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"SWEEP_DIRECTORY = .*: (no such directory|holds no runs)"):
+        sweep_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"jobs": [{"directory": "a"}]})])
+def test_a_damaged_list_of_jobs_is_named(tmp_path, text):
+    (tmp_path / "jobs.json").write_text(text)
+    with pytest.raises(ValueError, match=r"SWEEP_DIRECTORY = .*: its jobs.json is damaged"):
+        sweep_table(tmp_path)
+
+
+def test_overrides_become_settings():
+    overrides = ["depth=3", "+a.b=x=y", "++c=", "~d", "e@f=g"]
+    assert override_settings(overrides) == {"depth": "3", "a.b": "x=y", "c": "", "e@f": "g"}
