@@ -1,7 +1,7 @@
 """Record every measured layer's activation length and its variance, at every optimizer step."""
 
 import math
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from src.lengths.activation_length import activation_norms, lengths_of_layers
 from src.lengths.capture import Capture
 from src.lengths.growth_rate import first_nonfinite_layer, growth_rate
 from src.lengths.statistics import Statistics, pool, reading, unpack
@@ -29,6 +30,7 @@ class _Entry(NamedTuple):
     learning_rate: float
     names: tuple[str, ...]
     numbers: Tensor
+    loss: Tensor
 
 
 class ActivationLengths(pl.Callback):
@@ -62,13 +64,15 @@ class ActivationLengths(pl.Callback):
         self._capture: Capture | None = None
         self._entries: list[_Entry] = []
         self._names: tuple[str, ...] = ()
+        self._values: list[int] = []  # per sample, of each layer measured in this pass
+        self._divisors: tuple[list[int], Tensor] | None = None  # the values of the last pass, also on its device
         self._numbers: Tensor | None = None
         self._step = 0
         self._learning_rate = math.nan
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit" and self._capture is None:  # before anything is compiled
-            self._capture = Capture(measured_net(pl_module), self.modules)
+            self._capture = Capture(measured_net(pl_module), self.modules, measure=self._measure)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._entries = []
@@ -79,7 +83,7 @@ class ActivationLengths(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._names, self._numbers = (), None
+        self._names, self._values, self._numbers = (), [], None
         self._step = trainer.global_step
         if self._step % self.every_n_steps == 0:
             self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -96,11 +100,9 @@ class ActivationLengths(pl.Callback):
         if self._numbers is None:
             return
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        loss = self._numbers.new_full((), math.nan) if loss is None else loss.detach() * trainer.accumulate_grad_batches
-        numbers = torch.cat([self._numbers, loss.reshape(1).to(self._numbers)])
-        self._entries.append(
-            _Entry(self._step, trainer.current_epoch, float(self._learning_rate), self._names, numbers)
-        )
+        loss = torch.tensor(math.nan) if loss is None else loss.detach() * trainer.accumulate_grad_batches
+        where = (self._step, trainer.current_epoch, float(self._learning_rate))
+        self._entries.append(_Entry(*where, self._names, self._numbers, loss))
         complete = trainer.global_step > self._step
         if complete and self._step - self._entries[0].step >= (self.flush_every_n_steps - 1) * self.every_n_steps:
             self._flush(trainer)
@@ -122,9 +124,15 @@ class ActivationLengths(pl.Callback):
             self._flush(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._divisors = None  # the next training may be on another device
         if self._capture is not None:
             self._capture.remove()
             self._capture = None
+
+    def _measure(self, activation: Tensor) -> Tensor:
+        norms, values = activation_norms(activation)
+        self._values.append(values)
+        return norms
 
     def _reduce(self) -> None:
         if self._capture is None or not self._capture.active:
@@ -135,14 +143,24 @@ class ActivationLengths(pl.Callback):
                 "no measured layer ran in the training step: was the net compiled and called before training began?"
             )
         self._names = tuple(name for name, _ in readings)
-        self._numbers = reading([lengths for _, lengths in readings])
+        self._numbers = reading(self._lengths([norms for _, norms in readings]))
+
+    def _lengths(self, norms: list[Tensor]) -> list[Tensor] | Tensor:
+        """Of all layers at once, which takes half the time of each by itself, where they see equally many samples."""
+        if len({layer.shape[0] for layer in norms}) > 1:
+            return [layer.double().square().div(values) for layer, values in zip(norms, self._values, strict=True)]
+        if self._divisors is None or self._divisors[0] != self._values:  # to copy them to a GPU waits for it
+            values = torch.tensor(self._values, dtype=torch.float64, device=norms[0].device)
+            self._divisors = self._values, values
+        return lengths_of_layers(norms, self._divisors[1])
 
     def _flush(self, trainer: pl.Trainer) -> None:
         entries, self._entries = self._entries, []
         for names, group in groupby(entries, key=lambda entry: entry.names):
             passes = list(group)
             numbers = torch.stack([entry.numbers for entry in passes])
-            gathered = gather(numbers).cpu().numpy()
+            losses = torch.stack([entry.loss.reshape(1).to(numbers) for entry in passes])
+            gathered = gather(torch.cat([numbers, losses], dim=1)).cpu().numpy()
             if trainer.is_global_zero:
                 rows = _pooled(passes, gathered)
                 tables = self._tables(trainer)
@@ -174,14 +192,18 @@ def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[_S
     """Pool (ranks, passes, numbers) over ranks and over the passes of a step; one entry per step."""
     losses = numbers[..., -1].mean(0)
     by_pass = pool(unpack(numbers[..., :-1]))
-    steps, pooled = [], []
-    for _, group in groupby(range(len(passes)), key=lambda index: passes[index].step):
-        indices = list(group)
-        first = passes[indices[0]]
-        steps.append(_Step(first.step, first.epoch, first.learning_rate, float(losses[indices].mean())))
-        of_step = Statistics(*(values[indices] for values in by_pass))
-        pooled.append(pool(of_step) if len(indices) > 1 else Statistics(*(values[0] for values in of_step)))
-    return steps, Statistics(*(np.stack(values) for values in zip(*pooled, strict=True)))
+    firsts = [index for index, entry in enumerate(passes) if not index or entry.step != passes[index - 1].step]
+    if len(firsts) < len(passes):
+        spans = [slice(*span) for span in pairwise([*firsts, len(passes)])]
+        losses = np.array([losses[span].mean() for span in spans])
+        of_steps = (pool(Statistics(*(values[span] for values in by_pass))) for span in spans)
+        by_pass = Statistics(*(np.stack(values) for values in zip(*of_steps, strict=True)))
+    entries = (passes[index] for index in firsts)
+    steps = [
+        _Step(entry.step, entry.epoch, entry.learning_rate, float(loss))
+        for entry, loss in zip(entries, losses, strict=True)
+    ]
+    return steps, by_pass
 
 
 def _length_rows(names: tuple[str, ...], steps: list[_Step], statistics: Statistics) -> pd.DataFrame:
@@ -199,10 +221,13 @@ def _length_rows(names: tuple[str, ...], steps: list[_Step], statistics: Statist
 
 
 def _step_rows(steps: list[_Step], statistics: Statistics) -> pd.DataFrame:
-    first = pd.Series(first_nonfinite_layer(statistics.mean), dtype="Int64")
-    return pd.DataFrame(steps)[["step", "epoch", "loss", "learning_rate"]].assign(
-        growth_rate=growth_rate(statistics.mean),
-        layer_variance=statistics.layer_variance,
-        relative_layer_variance=statistics.relative_layer_variance,
-        first_nonfinite_layer=first.mask(first < 0),
+    first = first_nonfinite_layer(statistics.mean)
+    return pd.DataFrame(
+        {
+            **{name: [getattr(step, name) for step in steps] for name in ("step", "epoch", "loss", "learning_rate")},
+            "growth_rate": growth_rate(statistics.mean),
+            "layer_variance": statistics.layer_variance,
+            "relative_layer_variance": statistics.relative_layer_variance,
+            "first_nonfinite_layer": pd.arrays.IntegerArray(first, mask=first < 0),
+        }
     )

@@ -1,5 +1,6 @@
 """End a run at once when its training loss is no longer finite."""
 
+import math
 from collections import deque
 from typing import Any
 
@@ -34,6 +35,10 @@ class Divergence(pl.Callback):
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is None:
+            return
+        if trainer.world_size == 1 and not self._lag:
+            if not math.isfinite(loss.item()):
+                raise Diverged(self._step)
             return
         finite = loss.detach().isfinite()
         if trainer.world_size > 1:

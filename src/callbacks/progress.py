@@ -11,10 +11,14 @@ REFRESH_EVERY = 10  # batches: the bar costs nothing that training would notice
 
 
 class TrainingProgress(ProgressBar):
-    """Steps done of all steps, the epoch, and the newest metrics; Lightning's own bar starts anew each epoch."""
+    """Steps done of all steps, the epoch, and the newest metrics; Lightning's own bar starts anew each epoch.
 
-    def __init__(self) -> None:
+    transient: it vanishes at the end, so that a sweep leaves one line per job.
+    """
+
+    def __init__(self, *, transient: bool = False) -> None:
         super().__init__()
+        self.transient = transient
         self._progress: Progress | None = None
         self._task = TaskID(0)
 
@@ -29,6 +33,7 @@ class TrainingProgress(ProgressBar):
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[metrics]}"),
             console=Console(stderr=True),
+            transient=self.transient,
         )
         total = trainer.estimated_stepping_batches
         self._task = self._progress.add_task("", total=total, completed=trainer.global_step, **self._fields(trainer))

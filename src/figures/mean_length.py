@@ -1,9 +1,13 @@
 """Mean activation length against layer: measured at initialization and at the end, and as predicted."""
 
+import textwrap
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
+
+TITLE_WIDTH = 66  # characters
 
 
 def draw_mean_length(
@@ -20,8 +24,11 @@ def draw_mean_length(
     deviation: standard deviation of the length over the initial batch's samples, drawn as a band.
     predicted_log: log E[M_j] at initialization, drawn over the measurement. A dead or exploded layer leaves a gap.
     """
-    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+    lines = textwrap.wrap(title, TITLE_WIDTH)
+    figure = Figure(figsize=(5.0, 3.4))
     axes = figure.subplots()
+    # Fixed margins: to find them from what is drawn takes longer than all else, and every job of a sweep waits for it.
+    figure.subplots_adjust(left=0.13, right=0.97, bottom=0.14, top=0.97 - 0.045 * len(lines))
     initial, final = np.asarray(initial, float), np.asarray(final, float)
     layers = np.arange(len(initial))
     if deviation is not None:
@@ -44,7 +51,7 @@ def draw_mean_length(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title(title, fontsize=9, wrap=True)
+    axes.set_title("\n".join(lines), fontsize=9)
     return figure
 
 

@@ -18,7 +18,7 @@ from src.runs.start_relation import RELATIONS
 from src.settings import one_of
 
 AXES = {
-    "depth": "depth $d$",
+    "depth": "depth $d$ (layers, or residual modules)",
     "beta": r"$\beta=\sum_j 1/n_j$",
     "log_growth": r"depth × |log growth rate|, nats",
 }
@@ -60,7 +60,7 @@ def draw_start_of_training(
     if relation is not None:
         text = textwrap.fill(relation_of(table, relation), int(15 * figure.get_figwidth()))
         figure.supxlabel(text, fontsize=7, x=0.01, ha="left")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")  # a legend on the right knows nothing of it
     return figure
 
 

@@ -1,10 +1,16 @@
 """The activation length of each sample in a batch."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 # Where a float32 norm has neither overflowed nor lost digits to subnormal squares.
 SAFE_NORM = (1e-16, 1e18)
+
+# Up to so many values it takes less time to sum in float64 than to look whether float32 will do: in narrow nets it
+# often will not, because some sample is dead.
+FEW_VALUES = 2**14
 
 
 def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
@@ -15,40 +21,61 @@ def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
     for a device. look=False chooses how to reduce without looking at values, as `vmap` requires.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the length.
     """
+    norms, values = activation_norms(activation, look=look)
+    return norms.double().square().div(values)
+
+
+def activation_norms(activation: Tensor, *, look: bool = True) -> tuple[Tensor, int]:
+    """(norms, n), with norms² / n the lengths; norms: (samples,) in float64, or in float32 where that will do.
+
+    The part of `activation_lengths` that reads the activation: what is left can be done for many layers at once.
+    """
     activation = activation.detach()
     samples = activation.shape[0]
-    values = max(activation.numel() // max(samples, 1), 1)
     if activation.dim() == 1:
         activation = activation.reshape(samples, 1)
+    if torch.compiler.is_compiling() or not look:  # a compiler fuses it all into its one pass
+        return activation.double().square().sum(_axes(activation)).div(_values(activation)).sqrt(), 1
     if torch.is_autocast_enabled(activation.device.type):  # asked first: to enter the context takes microseconds
         with torch.autocast(activation.device.type, enabled=False):
-            return _norm(activation, look).square().div(values)
-    return _norm(activation, look).square().div(values)
+            return _norms(activation), _values(activation)
+    return _norms(activation), _values(activation)
 
 
-def _norm(activation: Tensor, look: bool) -> Tensor:
-    """The Euclidean norm over all axes but the first, in float64."""
-    if torch.compiler.is_compiling() or not look:  # a compiler fuses the conversion into its one pass
-        return activation.double().square().sum(_axes(activation)).sqrt()
+def lengths_of_layers(norms: Sequence[Tensor], values: Tensor) -> Tensor:
+    """Lengths (layers, samples) in float64, from `activation_norms` of layers of equally many samples.
+
+    values: (layers,), each one's n, in float64.
+    """
+    if len({layer.dtype for layer in norms}) > 1:  # torch joins tensors of several types one number at a time
+        norms = [layer.double() for layer in norms]
+    return torch.stack([*norms]).double().square_().div_(values.unsqueeze(1))
+
+
+def _norms(activation: Tensor) -> Tensor:
+    """The Euclidean norm over all axes but the first."""
     if activation.device.type != "cpu":
         # Choosing by value would wait for the device, so take what is always right: float32 for half
         # precision, whose squares it holds, float64 for the rest.
-        wide = torch.float32 if activation.dtype == torch.float16 else torch.float64
-        return torch.linalg.vector_norm(activation, dim=_axes(activation), dtype=wide).double()
-    norm = torch.linalg.vector_norm(activation, dim=_axes(activation), dtype=_at_least_float32(activation))
-    if norm.numel() and not _is_safe(norm):
-        norm = torch.linalg.vector_norm(activation, dim=_axes(activation), dtype=torch.float64)
-    return norm.double()
+        return _norm_in(torch.float32 if activation.dtype == torch.float16 else torch.float64, activation)
+    if activation.numel() <= FEW_VALUES:
+        return _norm_in(torch.float64, activation)
+    norms = _norm_in(torch.promote_types(activation.dtype, torch.float32), activation)
+    return norms if _is_safe(norms) else _norm_in(torch.float64, activation)
+
+
+def _norm_in(dtype: torch.dtype, activation: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(activation, dim=_axes(activation), dtype=dtype)
 
 
 def _axes(activation: Tensor) -> tuple[int, ...]:
     return tuple(range(1, activation.dim()))  # all at once: flattening a channels-last tensor would copy it
 
 
-def _at_least_float32(activation: Tensor) -> torch.dtype:
-    return torch.promote_types(activation.dtype, torch.float32)
+def _values(activation: Tensor) -> int:
+    return max(activation.numel() // max(activation.shape[0], 1), 1)
 
 
-def _is_safe(norm: Tensor) -> bool:
-    low, high = torch.aminmax(norm)
+def _is_safe(norms: Tensor) -> bool:
+    low, high = torch.aminmax(norms)
     return SAFE_NORM[0] < low.item() and high.item() < SAFE_NORM[1]

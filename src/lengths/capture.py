@@ -94,10 +94,8 @@ class Capture:
             self._read(INPUT, (inputs, by_name))
 
     def _read(self, name: str, values: Any) -> None:
-        if self.active:
-            activation = _first_tensor(values)
-            if activation is not None:
-                self._readings.append(Reading(name, self._measure(activation)))
+        if self.active and (activation := _first_tensor(values)) is not None:
+            self._readings.append(Reading(name, self._measure(activation)))
 
 
 def measured_layers(net: nn.Module, patterns: Sequence[str] | None = None) -> list[str]:
@@ -141,12 +139,18 @@ def _plain(name: str) -> str:
 
 def _first_tensor(values: Any) -> Tensor | None:
     """The first floating-point tensor with a sample axis in a (nested) tuple, list or dict."""
+    if isinstance(values, Tensor):  # the common case; to ask a generator takes a microsecond
+        return values if _has_samples(values) else None
     return next(_tensors(values), None)
+
+
+def _has_samples(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dim() > 0
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
     if isinstance(values, Tensor):
-        if values.is_floating_point() and values.dim() > 0:
+        if _has_samples(values):
             yield values
     elif isinstance(values, dict):
         yield from _tensors(list(values.values()))

@@ -5,6 +5,7 @@ of one net (here `layer_variance`, failure mode 2), and over nets (src/ensembles
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,20 +36,19 @@ class Statistics(NamedTuple):
             return np.where(self.counts > 1, self.squares / (self.counts - 1), np.nan)
 
 
-def reading(lengths: list[Tensor]) -> Tensor:
+def reading(lengths: Sequence[Tensor] | Tensor) -> Tensor:
     """One forward pass packed into a vector of 3 (d + 1) + 2 numbers, on its device; see `unpack`.
 
-    lengths: for each layer 0 … d, (samples,) in float64. Packing lets many passes leave the device
-    together. Where layers see different numbers of samples, across-layer variance has no meaning: NaN.
+    lengths: of layers 0 … d, (d + 1, samples) in float64, or (samples,) of each. Packing lets many passes leave the
+    device together. Where layers see different numbers of samples, across-layer variance has no meaning: NaN.
     """
+    if not isinstance(lengths, Tensor):
+        if len({layer.shape[0] for layer in lengths}) > 1:
+            return _reading_of_uneven(lengths)
+        lengths = torch.stack([*lengths])
     # Counts are filled in, not copied from a list: a copy to a GPU would wait for it.
-    if len({layer.shape[0] for layer in lengths}) > 1:
-        counts = torch.cat([layer.new_full((1,), layer.shape[0]) for layer in lengths])
-        by_layer = torch.stack([torch.stack(_mean_and_squares(layer)) for layer in lengths], dim=1)
-        return torch.cat([counts, by_layer.flatten(), counts.new_full((2,), math.nan)])
-    stacked = torch.stack(lengths)
-    counts = stacked.new_full(stacked.shape[:1], stacked.shape[1])
-    return torch.cat([counts, *_mean_and_squares(stacked), _across_layers(stacked[1:])])
+    counts = lengths.new_full(lengths.shape[:1], lengths.shape[1])
+    return torch.cat([counts, *_mean_and_squares(lengths), _across_layers(lengths[1:])])
 
 
 def unpack(readings: Array) -> Statistics:
@@ -73,12 +73,20 @@ def pool(statistics: Statistics) -> Statistics:
     return Statistics(total, pooled, (squares + between).sum(0), *weighted)
 
 
-def layer_variance(lengths: Tensor) -> Tensor:
+def layer_variance(lengths: Tensor, mean: Tensor | None = None) -> Tensor:
     """(1/d) Σ_j M_j² − ((1/d) Σ_j M_j)² over the first axis, the layers 1 … d, of (d, …): failure mode 2.
 
+    mean: over the layers, where it is known already.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the empirical variance.
     """
-    return (lengths - lengths.mean(0)).square().mean(0)  # torch.var is ten times slower along the first axis
+    mean = lengths.mean(0) if mean is None else mean
+    return (lengths - mean).square_().mean(0)  # torch.var is ten times slower along the first axis
+
+
+def _reading_of_uneven(lengths: Sequence[Tensor]) -> Tensor:
+    counts = torch.cat([layer.new_full((1,), layer.shape[0]) for layer in lengths])
+    by_layer = torch.stack([torch.stack(_mean_and_squares(layer)) for layer in lengths], dim=1)
+    return torch.cat([counts, by_layer.flatten(), counts.new_full((2,), math.nan)])
 
 
 def _across_layers(lengths: Tensor) -> Tensor:
@@ -88,12 +96,12 @@ def _across_layers(lengths: Tensor) -> Tensor:
     """
     if len(lengths) == 0:
         return lengths.new_full((2,), math.nan)
-    raw = layer_variance(lengths)
     mean = lengths.mean(0)
-    relative = torch.where(mean == 0, 0.0, raw / mean.square())
-    return torch.stack([raw.mean(), relative.mean()])
+    raw = layer_variance(lengths, mean)
+    relative = (raw / mean.square()).masked_fill_(mean == 0, 0.0)
+    return torch.stack([raw, relative]).mean(1)
 
 
 def _mean_and_squares(lengths: Tensor) -> tuple[Tensor, Tensor]:
     mean = lengths.mean(-1)
-    return mean, (lengths - mean.unsqueeze(-1)).square().sum(-1)  # two passes: exact, and faster than torch.var_mean
+    return mean, (lengths - mean.unsqueeze(-1)).square_().sum(-1)  # two passes: exact, and faster than torch.var_mean

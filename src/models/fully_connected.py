@@ -41,10 +41,12 @@ class FullyConnected(nn.Module):
             dense_layer(fan_in, fan_out, activation, self.dropout) for fan_in, fan_out in pairwise(sizes)
         )
         self.readout = nn.Linear(sizes[-1], classes)
+        self.flatten = nn.Flatten()
+        self.measured_input = "flatten"
         self.measured_layers = [f"hidden.{j}.activation" for j in range(len(self.widths))]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        activation = inputs.flatten(1)
+        activation = self.flatten(inputs)
         for layer in self.hidden:
             activation = layer(activation)
         return self.readout(activation)

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 _COMPACTED = ".compacted.parquet"  # readers of a Parquet data set pass over names that begin with a dot
 
@@ -66,7 +68,8 @@ class Table:
 
     def _write(self, rows: pd.DataFrame, path: Path) -> None:
         beside = self.directory / f".{path.name.lstrip('.')}.partial"
-        rows.to_parquet(beside, index=False)
+        # On one thread: those that to_parquet starts cost busy cores more than such small tables can save.
+        parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False, nthreads=1), beside)
         os.replace(beside, path)
 
 

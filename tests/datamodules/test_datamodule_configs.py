@@ -7,10 +7,15 @@ import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+import src.jobs.composed  # noqa: F401, the resolvers that configs use
+from src.datamodules.digits import Digits
+from src.datamodules.mnist import Mnist
+
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "datamodule").glob("*.yaml"))
+CHOOSES = "mnist_or_digits"  # of two datamodules, each of which has a config of its own
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem != CHOOSES], ids=lambda path: path.stem)
 def test_keys_are_the_arguments_and_values_the_defaults(path):
     config = OmegaConf.load(path)
     arguments = inspect.signature(get_class(config._target_).__init__).parameters
@@ -31,3 +36,17 @@ def test_shape_and_classes_are_known_before_anything_is_loaded(path, tmp_path, m
     assert datamodule.seed == 3
     assert datamodule.classes >= 1 and all(size >= 1 for size in datamodule.input_shape)
     assert len(datamodule.input_shape) in (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "there", "chosen"),
+    [("small", True, (Mnist, 1024)), ("small", False, (Digits, 64)), ("full", False, (Mnist, 1024))],
+)
+def test_only_a_small_experiment_makes_do_with_digits(tmp_path, monkeypatch, size, there, chosen):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    if there:
+        (tmp_path / "MNIST").mkdir()
+    path = CONFIGS[0].with_stem(CHOOSES)
+    root = OmegaConf.create({"seed": 0, "size": size, "datamodule": OmegaConf.load(path)})
+    datamodule = instantiate(root.datamodule)
+    assert (type(datamodule), datamodule.batch_size) == chosen

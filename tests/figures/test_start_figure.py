@@ -83,7 +83,10 @@ def test_every_configuration_is_drawn_with_its_mean_and_what_did_not_start_is_op
         "mean of 3 seeds, ± s.e.",
         "lower bound: some never started",
     ]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("depth $d$", "epochs until 20% test accuracy")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "depth $d$ (layers, or residual modules)",
+        "epochs until 20% test accuracy",
+    )
 
 
 def test_curves_that_never_started_stand_apart_in_the_band_that_says_so():
@@ -111,7 +114,10 @@ def test_panels_share_the_epochs_and_their_ticks_end_at_the_maximum(logarithmic)
         table(**SWEEP), by="initializer", x=["depth", "beta"], logarithmic=logarithmic, title="Both"
     )
     depth, beta = figure.axes
-    assert [axes.get_xlabel() for axes in (depth, beta)] == ["depth $d$", r"$\beta=\sum_j 1/n_j$"]
+    assert [axes.get_xlabel() for axes in (depth, beta)] == [
+        "depth $d$ (layers, or residual modules)",
+        r"$\beta=\sum_j 1/n_j$",
+    ]
     for filled in (True, False):
         there = [(marker, x / 10, y) for marker, x, y in markers(depth, filled=filled)]
         assert sorted(markers(beta, filled=filled)) == sorted(there)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from src.lengths.activation_length import activation_lengths
+from src.lengths.activation_length import FEW_VALUES, activation_lengths, activation_norms, lengths_of_layers
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 SHAPES = {
@@ -18,6 +18,12 @@ SHAPES = {
     "no units": (3, 0),
 }
 HUGE_AND_TINY = [1e30, 1e38, 1e18, 1e-16, 1e-30, 1e-38, 1e-39]  # the last is subnormal
+
+
+@pytest.fixture(params=[0, FEW_VALUES], ids=["float32 if it will do", "float64 at once"], autouse=True)
+def few_values(request, monkeypatch):
+    """What is few enough to sum in float64 without a look: nothing, or all that these tests measure."""
+    monkeypatch.setattr("src.lengths.activation_length.FEW_VALUES", request.param)
 
 
 def slow_lengths(activation):
@@ -92,6 +98,21 @@ def test_many_units_cost_few_digits():
     activation = random((2, 300_000)) + 1
     expected = activation.double().square().mean(1)
     torch.testing.assert_close(activation_lengths(activation), expected, rtol=1e-4, atol=0)
+
+
+def test_layers_together_are_the_layers_one_by_one():
+    layers = [random((6, 33)), random((6, 4, 5)) * 1e30, random((6,)).double(), torch.zeros(6, 2)]
+    norms, values = zip(*map(activation_norms, layers), strict=True)
+    together = lengths_of_layers(norms, torch.tensor(values, dtype=torch.float64))
+    torch.testing.assert_close(together, torch.stack([slow_lengths(layer) for layer in layers]), rtol=1e-6, atol=0)
+    for row, layer in zip(together, layers, strict=True):
+        assert torch.equal(row, activation_lengths(layer))
+
+
+def test_float32_is_taken_where_it_will_do_and_not_elsewhere(few_values, request):
+    wide = "float64" in request.node.name
+    for scale, expected in (1, torch.float64 if wide else torch.float32), (1e30, torch.float64), (0, torch.float64):
+        assert activation_norms(random((4, 50)) * scale)[0].dtype == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -1,0 +1,161 @@
+"""The training benchmark trains what scripts/train.py trains, and times what it says; how long it takes is no test."""
+
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from src.benchmarks import _job_gaps, _training_ways, training
+from src.benchmarks._training_ways import BARE, LENGTHS, LIGHTNING, OURS, OURS_WITH_BAR, WAYS, TimedLoader, Turn
+from src.callbacks.activation_lengths import ActivationLengths
+from src.datamodules.samples import Samples
+from src.jobs.composed import plain
+from src.jobs.record import Job
+from src.jobs.train import build_trainer
+from src.runs.directory import RunDirectory
+
+CONF = Path(__file__).parents[2] / "conf"
+TINY = training.Case(3, 1, rounds=2, turn=Turn(1, 2))
+
+
+@pytest.fixture
+def samples(generator):
+    inputs = torch.randn(2100, 1, 4, 4, generator=generator)
+    return Samples(inputs, torch.randint(10, (2100,), generator=generator))
+
+
+@pytest.fixture
+def net(samples):
+    return training.build_net(TINY, samples)
+
+
+class Batches:
+    """A loader whose epochs are two batches, and who notes what is asked of it."""
+
+    def __init__(self):
+        self.log = []
+
+    def set_epoch(self, epoch):
+        self.log.append(f"epoch {epoch}")
+
+    def __iter__(self):
+        for batch in range(2):
+            self.log.append(f"batch {batch}")
+            yield batch
+
+
+def trained(way, net, samples, turn):
+    """The weights after a turn of a way."""
+    weights = {}
+
+    def keep(net_, *arguments, **settings):
+        seconds = WAYS[way](net_, *arguments, **settings)
+        weights.update(net_.state_dict())
+        return seconds
+
+    keep(net, samples, turn)
+    return weights
+
+
+def test_the_timed_part_begins_with_an_epoch_and_goes_on_through_others():
+    batches = Batches()
+    timed = TimedLoader(batches, Turn(1, 3))
+    assert list(timed) == [0, 0, 1, 0]
+    assert batches.log == ["batch 0", "epoch 1", "batch 0", "batch 1", "epoch 2", "batch 0"]
+
+
+def test_what_is_done_with_a_batch_is_timed_and_the_warm_up_is_not():
+    timed = TimedLoader(Batches(), Turn(1, 2))
+    for index, _ in enumerate(timed):
+        time.sleep(0.2 if index == 0 else 0.02)
+    assert 0.04 < timed.seconds < 0.2  # a sleep is never shorter, and the long one is left out
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_trains_the_net_and_is_timed(way, net, samples):
+    before = {name: weight.clone() for name, weight in net.state_dict().items()}
+    assert _training_ways.step_seconds(way, net, samples, Turn(1, 2)) > 0
+    assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())  # a copy was trained
+    after = trained(way, net, samples, Turn(1, 2))
+    assert not torch.equal(after["readout.weight"], before["readout.weight"])
+
+
+def test_ways_on_the_same_batches_end_at_the_same_weights(net, samples, monkeypatch):
+    one_order = list(islice(_training_ways.training_loader(samples), 1))
+    monkeypatch.setattr(_training_ways, "BareLoader", lambda samples: Repeated([batch[:2] for batch in one_order]))
+    monkeypatch.setattr(_training_ways, "training_loader", lambda samples: Repeated(one_order))
+    ends = [trained(way, training.build_net(TINY, samples), samples, Turn(1, 3)) for way in WAYS]
+    for end in ends[1:]:
+        torch.testing.assert_close(end, ends[0], rtol=0, atol=0)
+
+
+class Repeated(list):
+    def set_epoch(self, epoch):
+        """Each is the same."""
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("bar", [False, True])
+def test_our_trainer_is_the_one_that_a_run_has(lengths, bar, tmp_path):
+    overrides = [f"callbacks={'lengths' if lengths else 'none'}", f"trainer.enable_progress_bar={str(bar).lower()}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = plain(compose("train", ["logger=csv", "trainer.max_epochs=3", *overrides]))
+    run = build_trainer(Job(config, tmp_path), RunDirectory(tmp_path))
+    ours = _training_ways.our_trainer(tmp_path, lengths=lengths, bar=bar, max_epochs=3)
+    assert [type(callback) for callback in ours.callbacks] == [type(callback) for callback in run.callbacks]
+    assert [type(logger) for logger in ours.loggers] == [type(logger) for logger in run.loggers]
+    assert type(ours.profiler) is type(run.profiler)
+    for setting in ("log_every_n_steps", "max_epochs", "max_steps", "precision", "accumulate_grad_batches"):
+        assert getattr(ours, setting) == getattr(run, setting), setting
+    assert any(isinstance(callback, ActivationLengths) for callback in ours.callbacks) == lengths
+
+
+def test_a_net_is_measured(samples):
+    result = training.measure(TINY, samples)
+    assert [row["way"] for row in result["steps"]] == [BARE, LIGHTNING, OURS, OURS_WITH_BAR, LENGTHS]
+    assert all(row["range"][0] <= row["ratio"] <= row["range"][1] for row in result["steps"])
+    assert result["steps"][0]["ratio"] == 1
+    assert all(value > 0 for value in result["epoch_end_milliseconds"].values())
+    assert training.steps_table(result, "tiny").row_count == len(WAYS)
+
+
+def test_summary_compares_turn_by_turn_and_charges_lengths_with_writing():
+    times = np.ones((3, 2, len(WAYS)))  # seconds; the second round ran at half the speed throughout
+    times[..., -1] = 1.2
+    times[1] *= 2
+    rows = {row["way"]: row for row in training.summary(times, 0.1, training.Case(10, 1).goals)}
+    assert rows[OURS]["ratio"] == 1
+    assert rows[LENGTHS]["ratio"] == pytest.approx(1.3)
+    assert rows[LENGTHS]["range"] == pytest.approx([1.25, 1.3])
+    assert (rows[OURS]["met"], rows[LENGTHS]["met"], rows[BARE]["met"]) == (True, True, None)
+    missed = {row["way"]: row["met"] for row in training.summary(times + 0.4 * (np.arange(5) == 2), 0.3, {OURS: 1.3})}
+    assert missed[OURS] is False
+
+
+@pytest.mark.parametrize("size, without, with_lengths", [(10, 1.3, 1.45), (30, 1.1, 1.3), (100, 1.1, 1.3)])
+def test_goals_are_the_projects(size, without, with_lengths):
+    assert training.Case(size, 1).goals == {OURS: without, OURS_WITH_BAR: without, LENGTHS: with_lengths}
+
+
+def test_a_gap_is_the_time_between_two_jobs_in_parts():
+    one = {"built": 0.0, "first step": 1.0, "trained": 5.0, "tested": 5.5, "summary": 7.0}
+    other = {"built": 7.25, "first step": 8.0}
+    gap = _job_gaps._gap(one, other)
+    assert list(gap.values()) == [0.5, 1.5, 0.25, 0.75]
+    assert sum(gap.values()) == other["first step"] - one["trained"]
+    assert training.jobs_table({"csv": [gap, gap]}).row_count == 1
+
+
+@pytest.mark.slow
+def test_gaps_of_a_real_multirun(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))  # digits
+    gaps = _job_gaps.job_gaps("csv", jobs=3)
+    assert len(gaps) == 2
+    assert all(
+        set(gap) == set(_job_gaps.PARTS) and min(gap.values()) > -0.01 for gap in gaps
+    )  # files' clocks are coarse
+    assert all(0 < sum(gap.values()) < 60 for gap in gaps)

@@ -1,0 +1,25 @@
+"""A batch moves to a device as a whole, and not at all where it is there."""
+
+import torch
+from pytorch_lightning.utilities import move_data_to_device
+
+from src.datamodules.batch import Batch
+
+BATCH = Batch(torch.zeros(3, 2), torch.arange(3), 0.75)
+
+
+def test_a_batch_that_is_there_stays_as_it_is():
+    assert BATCH.to(torch.device("cpu")) is BATCH
+
+
+def test_another_device_gets_all_of_it():
+    moved = BATCH.to(torch.device("meta"))
+    assert moved.inputs.device.type == moved.targets.device.type == "meta"
+    assert (moved.inputs.shape, moved.targets.shape, moved.weight) == ((3, 2), (3,), 0.75)
+    half = Batch(BATCH.inputs.to("meta"), BATCH.targets).to(torch.device("meta"))
+    assert half.targets.device.type == "meta"
+
+
+def test_lightning_asks_the_batch_and_does_not_look_into_it():
+    assert move_data_to_device(BATCH, torch.device("cpu")) is BATCH
+    assert isinstance(move_data_to_device(BATCH, torch.device("meta")), Batch)
