@@ -11,11 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.jobs.command_line import Said, is_users_mistake, say, takes_errors, users_environment
+from src.jobs.command_line import Said, is_users_mistake, one_line, say, takes_errors, users_environment
 from src.jobs.composed import check_script, plain
 from src.jobs.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
 from src.jobs.record import Job
 from src.jobs.train import train
+from src.jobs.workers import in_worker, interrupted, worker
 from src.runs.directory import Taken
 from src.runs.outcome import Interrupted
 
@@ -36,7 +37,9 @@ def train_hydra_job(config: DictConfig) -> None:
             train(job)
 
     resume = "" if in_sweep else "resume with ckpt_path={directory}/checkpoints/last.ckpt"
-    run_hydra_job(config, work, after_interrupt=resume)
+    with worker() as wanted:
+        if wanted:
+            run_hydra_job(config, work, after_interrupt=resume)
 
 
 def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_interrupt: str = "") -> None:
@@ -49,7 +52,7 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
     directory = Path(hydra.runtime.output_dir)
     sweep = Path(hydra.sweep.dir).name if in_sweep else os.environ.get(SWEEP)
     try:
-        check_script(config, hydra.job.config_name)
+        check_script(config, str(hydra.job.config_name))
     except ValueError as error:
         say(error)
         sys.exit(1)  # the whole sweep, whose other jobs are no better
@@ -59,7 +62,10 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
             work(job)
     except Interrupted as interruption:
         print(f"interrupted{after_interrupt and ': '}{after_interrupt.format(directory=directory)}", file=sys.stderr)
-        sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
+        if in_sweep and in_worker(hydra.launcher):
+            interrupted(interruption.exit_status - 128)  # its directory says so, too
+        else:
+            sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
     except Said:
         raise
     except Taken as error:
@@ -70,6 +76,8 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
         if not takes_errors() or not is_users_mistake(error):
             if in_sweep:
                 traceback.print_exc()  # Hydra would keep it until the last job has ended
+            if in_sweep and in_worker(hydra.launcher):
+                raise Said(one_line(error)) from error  # an error that does not unpickle would break all workers
             raise
         say(error)
         if in_sweep:

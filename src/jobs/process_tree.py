@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ _OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.swe
 
 def starts_processes(trainer: Mapping[str, Any] | None) -> bool:
     """Whether Lightning will relaunch the script for other ranks, as it does where nothing has started them."""
-    if SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
-        return False
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The `srun` command is available")  # where a sweep is started
+        if SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
+            return False
     trainer = trainer or {}
     return trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) not in (1, "auto")
 
@@ -64,16 +67,21 @@ def environment(sweep: str, **more: str) -> dict[str, str]:
 
 
 def end_with_parent() -> None:
-    """Have the kernel kill this process when the launcher that started it dies, be it of SIGKILL; on Linux only.
+    """In a job's process tree: end when the launcher that started it dies."""
+    parent = os.environ.pop(PARENT, None)  # popped: the ranks that this process starts have another parent
+    if parent is not None:
+        die_with_parent()
+        if os.getppid() != int(parent):  # it died before
+            sys.exit(1)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, be it of SIGKILL; on Linux only.
 
     Else a job whose sweep was killed would go on unseen, and bar the next one from its directory.
     """
-    parent = os.environ.pop(PARENT, None)  # popped: the ranks that this process starts have another parent
-    if parent is None or not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it died before
-        sys.exit(1)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def run_alone(hydra: Any, overrides: Sequence[str], directory: Path, sweep: str) -> int:

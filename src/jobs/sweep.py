@@ -102,7 +102,7 @@ class Sweep:
             if overrides in errors and found[index] in ("absent", "killed"):
                 found[index] = "failed"  # before it could leave a summary, or in a worker that died
         Console().print(_counts(found, report.relative(self.directory.resolve())))
-        console = Console(stderr=True, highlight=False)
+        console = Console(stderr=True, highlight=False, markup=False)  # reasons may hold brackets
         failures = [pair for pair, state in zip(jobs.items(), found, strict=True) if state == "failed"]
         for overrides, job in failures[:SHOWN]:
             console.print(f"failed: {job.name} ({self._reason(job, errors.get(overrides))})", soft_wrap=True)

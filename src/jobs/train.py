@@ -1,6 +1,7 @@
 """Train one net: from a job to a finished run directory."""
 
 import logging
+import os
 import random
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from src.datamodules.tensor_datamodule import TensorDataModule
 from src.jobs import report
 from src.jobs.loggers import build_loggers, named_nodes, start_loggers
 from src.jobs.record import Job, Record
+from src.jobs.workers import in_terminals_worker
 from src.ranks import is_rank_zero
 from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net, build_optimizer
 from src.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
@@ -40,7 +42,7 @@ def train(job: Job) -> dict[str, Any]:
     A run that diverges is a result. One that a signal interrupts leaves a checkpoint and raises `Interrupted`;
     one that fails raises what it failed of. Raises ValueError for a setting that no run could use.
     """
-    with quiet_lightning():
+    with quiet_lightning(), nothing_left_behind():
         return _train(job)
 
 
@@ -92,9 +94,11 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
         Divergence(),
         LastCheckpoint(run.checkpoint),
     ]
-    trainer = config.get("trainer") or {}
+    trainer = dict(config.get("trainer") or {})
+    if in_terminals_worker():
+        trainer["enable_progress_bar"] = False  # the workers' bars would run into each other
     if trainer.get("enable_progress_bar", True):
-        callbacks.append(TrainingProgress())
+        callbacks.append(TrainingProgress(transient=job.sweep is not None))
     return build(
         trainer,
         "trainer",
@@ -131,6 +135,20 @@ def seed_global_generators(seed: int) -> None:
 
 
 @contextmanager
+def nothing_left_behind() -> Iterator[None]:
+    """What a Trainer sets for the whole process (`deterministic`, `benchmark`, variables) is this job's alone."""
+    environment, deterministic = dict(os.environ), torch.are_deterministic_algorithms_enabled()
+    warns, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's remarks on which devices it found (config.yaml says which it uses); its warnings stay."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
@@ -156,7 +174,7 @@ def show(record: Record) -> None:
         result = summary["status"] + (f", test accuracy {accuracy:.1%}" if accuracy is not None else "")
         if start := summary.get("start_of_training"):
             result += f", started in epoch {start['epoch']}" if start["epoch"] else ", never started"
-        console.print(f"{record.job.name}: {result}; {steps}", soft_wrap=True, highlight=False)
+        console.print(f"{record.job.name}: {result}; {steps}", soft_wrap=True, highlight=False, markup=False)
         return
     if summary["metrics"].keys() & {"test/accuracy", "test/loss"}:
         console.print(report.metrics_table(summary["metrics"]))

@@ -113,7 +113,7 @@ class Classifier(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         states = checkpoint["random_states"]
         if len(states) == self.trainer.world_size:
-            self._random_state = states[self.global_rank]
+            self._random_state = states[self.global_rank].clone()  # torch crashes on a row of a larger tensor
         self._losses = list(torch.tensor(checkpoint["epoch_losses"], device=self.device).unbind())
         self._samples = list(checkpoint["epoch_samples"])
 

@@ -14,6 +14,7 @@ import pytest
 
 from src.runs.directory import RunDirectory
 from tests.jobs.conftest import SMALL
+from tests.jobs.same_run import assert_same_run
 from tests.jobs.test_wandb import records
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -45,16 +46,39 @@ def test_two_processes_record_and_learn_what_one_does(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_multirun_of_mixed_device_counts_runs_each_job_once_on_all_of_its_data(tmp_path):
+def test_two_processes_resume_where_they_were_interrupted(tmp_path):
+    overrides = ("trainer=ddp_cpu", "model.dropout=0.1", "trainer.max_epochs=3")
+    at = "+callbacks.signal={_target_:tests.jobs.signalling.SignalAtStep,step:17}"
+    path = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    cut = subprocess.run(
+        [sys.executable, str(SCRIPT), *SMALL, *overrides, at, f"hydra.run.dir={tmp_path / 'cut'}"],
+        capture_output=True, text=True, timeout=240, check=False, env=path,
+    )  # fmt: skip
+    assert cut.returncode == 130, cut.stderr
+    checkpoint = RunDirectory(tmp_path / "cut").checkpoint
+    resumed = run(*overrides, f"hydra.run.dir={tmp_path / 'on'}", f"ckpt_path={checkpoint}")
+    assert resumed.returncode == 0, resumed.stderr
+    whole = run(*overrides, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert whole.returncode == 0, whole.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "on")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_multirun_of_mixed_device_counts_runs_each_job_once_on_all_of_its_data(tmp_path, jobs):
     overrides = ("trainer=ddp_cpu", "trainer.devices=1,2", "trainer.max_epochs=1", "datamodule.validation=0")
-    where = (f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}")
-    finished = run(*overrides, *where, flags=("-m",))
+    launcher = ("hydra/launcher=process", f"hydra.launcher.jobs={jobs}", "logger=wandb")
+    where = (f"hydra.sweep.dir={tmp_path}/sweep", "hydra.sweep.subdir=${hydra.job.num}")
+    finished = run(*overrides, *launcher, *where, flags=("-m",))
     assert finished.returncode == 0, finished.stderr
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["0", "1"]
-    for job in ("0", "1"):
-        assert RunDirectory(tmp_path / job).summary()["status"] == "completed"
-        lengths = pd.read_parquet(tmp_path / job / "lengths")
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == ["0", "1"]
+    for job in (tmp_path / "sweep" / "0", tmp_path / "sweep" / "1"):
+        assert RunDirectory(job).summary()["status"] == "completed"
+        lengths = pd.read_parquet(job / "lengths")
         assert lengths.groupby("layer")["count"].sum().unique().tolist() == [1437]
+        assert len(list(job.glob("wandb/offline-run-*"))) == 1
+        runs = [record.run for record in records(job) if record.WhichOneof("record_type") == "run"]
+        assert {each.run_group for each in runs} == {"sweep"}
 
 
 def test_a_multirun_gives_each_job_a_directory_and_goes_on_past_divergence_and_failure(tmp_path):

@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 
 from scripts.train import main
+from src.jobs.draw import draw_sweep
 from src.runs.directory import RunDirectory
 from src.runs.sweep import read_jobs
+from src.runs.sweep_table import sweep_table
 from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run
 
@@ -188,3 +190,9 @@ def assert_same_sweep(one: Path, other: Path) -> None:
                 pd.testing.assert_frame_equal(*frames, check_exact=True)
         assert (one / name / "figures/lengths.png").read_bytes() == (other / name / "figures/lengths.png").read_bytes()
         assert {**first[name], "seconds": 0} == {**second[name], "seconds": 0}
+    drawn = [draw_sweep(sweep, "start", by="optimizer.lr") for sweep in (one, other)]
+    for first_file, second_file in zip(*drawn, strict=True):
+        if first_file.suffix in (".png", ".pdf"):
+            assert first_file.read_bytes() == second_file.read_bytes(), first_file.name
+    tables = [sweep_table(sweep).drop(columns="seconds") for sweep in (one, other)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)

@@ -116,9 +116,10 @@ def test_a_job_leaves_nothing_global_behind(config, tmp_path):
         signal.getsignal(signal.SIGTERM),
         torch.get_num_threads(),
     )
-    train(Job(config(), tmp_path))
+    train(Job(config("+trainer.deterministic=true"), tmp_path))
     after = dict(os.environ), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), torch.get_num_threads()
     assert before == after
+    assert not torch.are_deterministic_algorithms_enabled()
     assert wandb.run is None
 
 
