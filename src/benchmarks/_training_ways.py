@@ -26,6 +26,7 @@ from src.benchmarks._job_gaps import mnist_directory
 from src.callbacks.activation_lengths import ActivationLengths
 from src.callbacks.divergence import Divergence
 from src.callbacks.last_checkpoint import LastCheckpoint
+from src.callbacks.no_profiler import NoProfiler
 from src.callbacks.progress import TrainingProgress
 from src.callbacks.ranks_agree import RanksAgree
 from src.datamodules.batch_order import BatchOrder
@@ -210,6 +211,7 @@ def our_trainer(
         devices=1,
         callbacks=[*callbacks, *([TrainingProgress()] if bar else [])],
         logger=[MetricsFile(directory)],
+        profiler=NoProfiler(),
         enable_progress_bar=bar,
         default_root_dir=str(directory),
         enable_model_summary=False,

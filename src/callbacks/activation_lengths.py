@@ -66,6 +66,7 @@ class ActivationLengths(pl.Callback):
         self._names: tuple[str, ...] = ()
         self._values: list[int] = []  # per sample, of each layer measured in this pass
         self._divisors: tuple[list[int], Tensor] | None = None  # the values of the last pass, also on its device
+        self._memory = torch.empty(2, 0, 0, dtype=torch.float64)  # to reduce in: (2, layers, samples)
         self._numbers: Tensor | None = None
         self._step = 0
         self._learning_rate = math.nan
@@ -124,7 +125,7 @@ class ActivationLengths(pl.Callback):
             self._flush(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._divisors = None  # the next training may be on another device
+        self._divisors, self._memory = None, self._memory.new_empty(2, 0, 0)  # the next training has its own
         if self._capture is not None:
             self._capture.remove()
             self._capture = None
@@ -143,16 +144,23 @@ class ActivationLengths(pl.Callback):
                 "no measured layer ran in the training step: was the net compiled and called before training began?"
             )
         self._names = tuple(name for name, _ in readings)
-        self._numbers = reading(self._lengths([norms for _, norms in readings]))
+        norms = [norms for _, norms in readings]
+        if len({layer.shape[0] for layer in norms}) == 1:
+            self._numbers = self._read_at_once(norms)
+        else:
+            pairs = zip(norms, self._values, strict=True)
+            self._numbers = reading([layer.double().square().div(values) for layer, values in pairs])
 
-    def _lengths(self, norms: list[Tensor]) -> list[Tensor] | Tensor:
-        """Of all layers at once, which takes half the time of each by itself, where they see equally many samples."""
-        if len({layer.shape[0] for layer in norms}) > 1:
-            return [layer.double().square().div(values) for layer, values in zip(norms, self._values, strict=True)]
+    def _read_at_once(self, norms: list[Tensor]) -> Tensor:
+        """The reading of layers of equally many samples, in a quarter of the time that each by itself takes."""
         if self._divisors is None or self._divisors[0] != self._values:  # to copy them to a GPU waits for it
             values = torch.tensor(self._values, dtype=torch.float64, device=norms[0].device)
             self._divisors = self._values, values
-        return lengths_of_layers(norms, self._divisors[1])
+        shape = (2, len(norms), norms[0].shape[0])
+        if self._memory.shape != shape or self._memory.device != norms[0].device:
+            self._memory = torch.empty(shape, dtype=torch.float64, device=norms[0].device)
+        lengths, work = self._memory
+        return reading(lengths_of_layers(norms, self._divisors[1], out=lengths), work)
 
     def _flush(self, trainer: pl.Trainer) -> None:
         entries, self._entries = self._entries, []

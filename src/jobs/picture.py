@@ -23,10 +23,8 @@ from src.jobs.train import seed_global_generators
 from src.lengths.capture import Capture, Reading
 from src.models.law import law_of
 from src.runs.build import build_datamodule, build_initializer, construct_net
-from src.runs.config_hash import config_hash
 from src.runs.directory import RunDirectory
 from src.runs.mistakes import settings_in
-from src.runs.provenance import commit, versions
 from src.settings import seed, whole_number
 from src.theory.convolutional import ConvolutionalLaw
 
@@ -187,9 +185,5 @@ def _summary(job: Job, seconds: float) -> dict[str, Any]:
         "status": "completed",
         "image": job.config["image"],
         "seconds": round(seconds, 3),
-        "seed": job.config["seed"],
-        "overrides": list(job.overrides),
-        "config_hash": config_hash(job.config),
-        "versions": versions(),
-        "commit": commit(),
+        **job.origin,
     }

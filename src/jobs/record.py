@@ -36,6 +36,17 @@ class Job:
         """Its overrides, as a name."""
         return " ".join(self.overrides) or "default"
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What every summary says of where its numbers come from."""
+        return {
+            "seed": self.config["seed"],
+            "overrides": list(self.overrides),
+            "config_hash": config_hash(self.config),
+            "versions": versions(),
+            "commit": commit(),
+        }
+
 
 @dataclass
 class Record:
@@ -110,11 +121,7 @@ class Record:
             "steps": self.trainer.global_step if self.trainer else 0,
             "epochs": self.trainer.current_epoch if self.trainer else 0,
             "seconds": round(monotonic() - self._began, 3),
-            "seed": self.job.config["seed"],
-            "overrides": list(self.job.overrides),
-            "config_hash": config_hash(self.job.config),
-            "versions": versions(),
-            "commit": commit(),
+            **self.job.origin,
             **recorded,
         }
         self.run.write_summary(self.summary)

@@ -27,11 +27,9 @@ from src.jobs.train import seed_global_generators
 from src.lengths.capture import Capture
 from src.models.law import law_of
 from src.runs.build import build_datamodule, build_initializers, construct_net
-from src.runs.config_hash import config_hash
 from src.runs.directory import RunDirectory
 from src.runs.mistakes import settings_in, settings_of
 from src.runs.outcome import Interrupted
-from src.runs.provenance import commit, versions
 from src.runs.table import Table
 from src.settings import positive_integer, seed, whole_number
 
@@ -206,11 +204,7 @@ def _summary(job: Job, log_lengths: Array, names: list[str], sampler: str, secon
         "dead": float(np.isneginf(log_lengths[:, -1]).mean()),
         "sampler": sampler,
         "seconds": round(seconds, 3),
-        "seed": job.config["seed"],
-        "overrides": list(job.overrides),
-        "config_hash": config_hash(job.config),
-        "versions": versions(),
-        "commit": commit(),
+        **job.origin,
     }
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from src.callbacks.divergence import Divergence
 from src.callbacks.last_checkpoint import LastCheckpoint
+from src.callbacks.no_profiler import NoProfiler
 from src.callbacks.progress import TrainingProgress
 from src.callbacks.ranks_agree import RanksAgree
 from src.callbacks.start_of_training import sentence
@@ -99,9 +100,11 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
         trainer["enable_progress_bar"] = False  # the workers' bars would run into each other
     if trainer.get("enable_progress_bar", True):
         callbacks.append(TrainingProgress(transient=job.sweep is not None))
+    settings = {} if "profiler" in trainer else {"profiler": NoProfiler()}
     return build(
         trainer,
         "trainer",
+        **settings,
         logger=build_loggers(job, run),
         callbacks=callbacks,
         default_root_dir=str(run.path),

@@ -42,14 +42,16 @@ def activation_norms(activation: Tensor, *, look: bool = True) -> tuple[Tensor, 
     return _norms(activation), _values(activation)
 
 
-def lengths_of_layers(norms: Sequence[Tensor], values: Tensor) -> Tensor:
+def lengths_of_layers(norms: Sequence[Tensor], values: Tensor, out: Tensor | None = None) -> Tensor:
     """Lengths (layers, samples) in float64, from `activation_norms` of layers of equally many samples.
 
-    values: (layers,), each one's n, in float64.
+    values: (layers,), each one's n, in float64. out: where to write them, as every allocation costs page faults.
     """
     if len({layer.dtype for layer in norms}) > 1:  # torch joins tensors of several types one number at a time
         norms = [layer.double() for layer in norms]
-    return torch.stack([*norms]).double().square_().div_(values.unsqueeze(1))
+    stacked = torch.stack([*norms])
+    lengths = stacked.double() if out is None else out.copy_(stacked)
+    return lengths.square_().div_(values.unsqueeze(1))
 
 
 def _norms(activation: Tensor) -> Tensor:
@@ -58,8 +60,8 @@ def _norms(activation: Tensor) -> Tensor:
         # Choosing by value would wait for the device, so take what is always right: float32 for half
         # precision, whose squares it holds, float64 for the rest.
         return _norm_in(torch.float32 if activation.dtype == torch.float16 else torch.float64, activation)
-    if activation.numel() <= FEW_VALUES:
-        return _norm_in(torch.float64, activation)
+    if activation.numel() <= FEW_VALUES:  # where three passes take less than vector_norm takes to begin
+        return activation.double().square().sum(_axes(activation)).sqrt_()
     norms = _norm_in(torch.promote_types(activation.dtype, torch.float32), activation)
     return norms if _is_safe(norms) else _norm_in(torch.float64, activation)
 

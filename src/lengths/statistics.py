@@ -36,11 +36,12 @@ class Statistics(NamedTuple):
             return np.where(self.counts > 1, self.squares / (self.counts - 1), np.nan)
 
 
-def reading(lengths: Sequence[Tensor] | Tensor) -> Tensor:
+def reading(lengths: Sequence[Tensor] | Tensor, work: Tensor | None = None) -> Tensor:
     """One forward pass packed into a vector of 3 (d + 1) + 2 numbers, on its device; see `unpack`.
 
     lengths: of layers 0 … d, (d + 1, samples) in float64, or (samples,) of each. Packing lets many passes leave the
-    device together. Where layers see different numbers of samples, across-layer variance has no meaning: NaN.
+    device together. work: as large, to be overwritten; else it is allocated. Where layers see different numbers of
+    samples, across-layer variance has no meaning: NaN.
     """
     if not isinstance(lengths, Tensor):
         if len({layer.shape[0] for layer in lengths}) > 1:
@@ -48,7 +49,8 @@ def reading(lengths: Sequence[Tensor] | Tensor) -> Tensor:
         lengths = torch.stack([*lengths])
     # Counts are filled in, not copied from a list: a copy to a GPU would wait for it.
     counts = lengths.new_full(lengths.shape[:1], lengths.shape[1])
-    return torch.cat([counts, *_mean_and_squares(lengths), _across_layers(lengths[1:])])
+    rest = None if work is None else work[1:]
+    return torch.cat([counts, *_mean_and_squares(lengths, work), _across_layers(lengths[1:], rest)])
 
 
 def unpack(readings: Array) -> Statistics:
@@ -73,14 +75,14 @@ def pool(statistics: Statistics) -> Statistics:
     return Statistics(total, pooled, (squares + between).sum(0), *weighted)
 
 
-def layer_variance(lengths: Tensor, mean: Tensor | None = None) -> Tensor:
+def layer_variance(lengths: Tensor, mean: Tensor | None = None, work: Tensor | None = None) -> Tensor:
     """(1/d) Σ_j M_j² − ((1/d) Σ_j M_j)² over the first axis, the layers 1 … d, of (d, …): failure mode 2.
 
-    mean: over the layers, where it is known already.
+    mean: over the layers, where it is known already. work: as large as lengths, to be overwritten.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the empirical variance.
     """
     mean = lengths.mean(0) if mean is None else mean
-    return (lengths - mean).square_().mean(0)  # torch.var is ten times slower along the first axis
+    return torch.sub(lengths, mean, out=work).square_().mean(0)  # torch.var is ten times slower along the first axis
 
 
 def _reading_of_uneven(lengths: Sequence[Tensor]) -> Tensor:
@@ -89,7 +91,7 @@ def _reading_of_uneven(lengths: Sequence[Tensor]) -> Tensor:
     return torch.cat([counts, by_layer.flatten(), counts.new_full((2,), math.nan)])
 
 
-def _across_layers(lengths: Tensor) -> Tensor:
+def _across_layers(lengths: Tensor, work: Tensor | None) -> Tensor:
     """Mean over samples of the layer variance, raw and relative to the squared layer mean.
 
     A sample that is dead in every layer has a relative variance of 0, lest it hide all the others.
@@ -97,11 +99,12 @@ def _across_layers(lengths: Tensor) -> Tensor:
     if len(lengths) == 0:
         return lengths.new_full((2,), math.nan)
     mean = lengths.mean(0)
-    raw = layer_variance(lengths, mean)
+    raw = layer_variance(lengths, mean, work)
     relative = (raw / mean.square()).masked_fill_(mean == 0, 0.0)
     return torch.stack([raw, relative]).mean(1)
 
 
-def _mean_and_squares(lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_squares(lengths: Tensor, work: Tensor | None = None) -> tuple[Tensor, Tensor]:
     mean = lengths.mean(-1)
-    return mean, (lengths - mean.unsqueeze(-1)).square_().sum(-1)  # two passes: exact, and faster than torch.var_mean
+    squares = torch.sub(lengths, mean.unsqueeze(-1), out=work).square_()
+    return mean, squares.sum(-1)  # two passes: exact, and faster than torch.var_mean
