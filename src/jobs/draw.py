@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ def draw_sweep(
     name: str = "figure",
     by: str | None = None,
     x: str | None = None,
+    without: Sequence[str] = (),
     logger: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Collect the runs of a sweep and draw them, as far as they have come; returns the files written.
 
     figure: the name of an experiment whose figure it is, `start`, or a config's `figure` node, drawn under `name`.
-    by, x: columns of the table to use in place of the figure's own. logger: a config's `logger` node, of which W&B
+    by, x: columns of the table to use in place of the figure's own. without: settings, key=value, whose runs are
+    left out, as the name of the files then says. logger: a config's `logger` node, of which W&B
     gets the table and the figure. Written into `directory`, each at once: name.png, .pdf, .csv, .parquet.
     Raises ValueError for a directory without runs, or without one that says when training started.
     """
@@ -51,6 +53,8 @@ def draw_sweep(
     node |= {key: value for key, value in {"by": by, "x": x}.items() if value is not None}
     draw = build_partial(node, "figure")
     table = sweep_table(directory)
+    for setting in without:
+        table, name = _left_out(table, setting), f"{name}-without-{setting.partition('=')[2]}"
     _check(directory, table, by, x)
     show(table, node)
     files = _save(directory, name, table, draw)
@@ -116,6 +120,16 @@ def mirror_figure(
     finally:
         if wandb.run is not None:
             wandb.finish()
+
+
+def _left_out(table: pd.DataFrame, setting: str) -> pd.DataFrame:
+    key, _, value = setting.partition("=")
+    check_column("--without", key, table)
+    of_setting = table[key].astype(str) == value
+    if not of_setting.any():
+        there = ", ".join(map(str, table[key].unique()))
+        raise ValueError(f"--without = {setting}: no run has this value of {key}; there are {there}")
+    return table[~of_setting]
 
 
 def _check(directory: Path, table: pd.DataFrame, by: str | None, x: str | None) -> None:

@@ -87,6 +87,17 @@ def test_a_finished_sweep_becomes_a_table_a_figure_and_a_relation(sweep, shell):
     assert output[-1] == "figure: " + ", ".join(f"sweep/{name}" for name in FILES)
 
 
+def test_runs_are_left_out_when_asked_beside_the_whole_figure(sweep, shell):
+    shell(SCRIPT, main, "figure_1b", str(sweep))
+    before = {name: (sweep / name).read_bytes() for name in FILES}
+    status, output, _ = shell(SCRIPT, main, "figure_1b", str(sweep), "--without", "initializer=lecun_normal")
+    assert status == 0
+    assert any("6 runs, 0 of them never" in line for line in output)
+    left = pd.read_parquet(sweep / "figure_1b-without-lecun_normal.parquet")
+    assert set(left["initializer"]) == {"he_normal"}
+    assert {name: (sweep / name).read_bytes() for name in FILES} == before
+
+
 def test_drawing_again_writes_the_same_bytes(sweep, shell):
     shell(SCRIPT, main, "figure_1b", str(sweep))
     before = {name: (sweep / name).read_bytes() for name in FILES}
@@ -183,6 +194,8 @@ def test_wandb_gets_the_table_and_the_figure_when_asked(sweep, shell, monkeypatc
         (("start", "begun"), "no run has ended yet (1 absent, 1 killed)"),
         (("start", "sweep", "--by", "colour"), "--by = colour: no column of the sweep's table; there are directory"),
         (("start", "sweep", "--x", "initializer"), "--x = initializer: no column of numbers of the sweep's table"),
+        (("start", "sweep", "--without", "colour=red"), "--without = colour: no column of the sweep's table"),
+        (("start", "sweep", "--without", "depth=4"), "--without = depth=4: no run has this value of depth; there are"),
         (("start", "sweep", "--x", "first_loss"), "--x = first_loss: no column of numbers"),
     ],
 )
