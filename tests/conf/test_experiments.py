@@ -117,7 +117,8 @@ def start(tmp_path, capfd, monkeypatch):
         output, errors = capfd.readouterr()
         assert errors == ""
         [directory] = (tmp_path / "runs").iterdir()
-        written = [f"runs/{directory.name}/{path.stem}.{kind}" for kind in ("png", "pdf", "csv")]
+        kinds = ["png", "pdf", "csv", *["parquet"] * (script(path) == "train")]
+        written = [f"runs/{directory.name}/{path.stem}.{kind}" for kind in kinds]
         assert output.splitlines()[-1] == f"figure: {', '.join(written)}"
         return directory
 
