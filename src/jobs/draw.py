@@ -110,7 +110,8 @@ def mirror_figure(
     config: Mapping[str, Any], directory: Path, name: str, image: Path, tables: Mapping[str, pd.DataFrame]
 ) -> None:
     """Give W&B, where `config["logger"]` has it, the figure and its tables, as a run `name` in the sweep's group."""
-    job = Job(config, directory, overrides=(name,), sweep=directory.resolve().name)
+    directory = directory.resolve()  # W&B's own process may have been started in another one
+    job = Job(config, directory, overrides=(name,), sweep=directory.name)
     loggers = build_loggers(job, RunDirectory(directory))
     try:
         start_loggers(loggers, config)
