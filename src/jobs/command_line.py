@@ -90,7 +90,7 @@ def one_line(error: BaseException) -> str:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     if isinstance(error, OSError) and error.filename:
         return _refused(error)
-    text = _joined(error)
+    text = _joined(error).rpartition("Error raised while resolving interpolation: ")[2]
     return text if named_in(text) or isinstance(error, HydraException) else f"{text} ({FULL_ERROR}=1 shows where)"
 
 

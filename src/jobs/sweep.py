@@ -101,7 +101,8 @@ class Sweep:
         for index, overrides in enumerate(jobs):
             if overrides in errors and found[index] in ("absent", "killed"):
                 found[index] = "failed"  # before it could leave a summary, or in a worker that died
-        Console().print(_counts(found, report.relative(self.directory.resolve())))
+        Console().print(f"sweep {report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
+        Console().print(_counts(found))
         console = Console(stderr=True, highlight=False, markup=False)  # reasons may hold brackets
         failures = [pair for pair, state in zip(jobs.items(), found, strict=True) if state == "failed"]
         for overrides, job in failures[:SHOWN]:
@@ -134,8 +135,8 @@ def _errors(jobs: Sequence[Overrides], returns: Sequence[JobReturn]) -> dict[tup
     return {tuple(overrides): each._return_value for overrides, each in pairs if each.status == JobStatus.FAILED}
 
 
-def _counts(found: list[str], directory: Path) -> Table:
-    table = Table("status", "jobs", title=f"Sweep {directory}", title_justify="left")
+def _counts(found: list[str]) -> Table:
+    table = Table("status", "jobs")
     table.columns[1].justify = "right"
     counts = Counter(found)
     for state, colour in STATES.items():
