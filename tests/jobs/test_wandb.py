@@ -3,8 +3,10 @@
 import json
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
 from src.jobs.record import Job
@@ -16,9 +18,10 @@ BLOCK = 32768
 def records(directory: Path) -> list[wandb_internal_pb2.Record]:
     """Every record of a run's file, once W&B's own process has written the last of them."""
     for _ in range(200):
-        found = written(directory)
-        if any(record.WhichOneof("record_type") == "exit" for record in found):
-            return found
+        with suppress(DecodeError):  # of a record that is being written
+            found = written(directory)
+            if any(record.WhichOneof("record_type") == "exit" for record in found):
+                return found
         time.sleep(0.1)
     raise AssertionError("W&B never wrote how the run ended")
 
