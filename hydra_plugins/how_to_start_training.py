@@ -10,7 +10,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-import src.jobs.composed  # noqa: F401, resolvers: workers that unpickle a plugin have them, too
+from src.jobs.composed import register_resolvers
+
+register_resolvers()  # here, so that workers that unpickle a plugin have them, too
 
 
 class ResumableSweeper(BasicSweeper):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from src.benchmarks._interleaved import SteppedFit, deferred_time
+from src.benchmarks._interleaved import SteppedFit, deferred_time, silent_trainer
 from src.benchmarks._job_gaps import mnist_directory
 from src.callbacks.activation_lengths import ActivationLengths
 from src.callbacks.divergence import Divergence
@@ -125,16 +125,7 @@ class PlainModule(pl.LightningModule):
 def lightning_turn(net: nn.Module, samples: Samples, turn: Turn) -> float:
     """Seconds per step under a Trainer that logs, saves and shows nothing."""
     batches = TimedLoader(BareLoader(samples), turn)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(PlainModule(net), batches)
+    silent_trainer("cpu").fit(PlainModule(net), batches)
     return batches.seconds / turn.steps
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-import src.jobs.composed  # noqa: F401, the resolvers that every config uses
+from src.jobs.composed import register_resolvers
 from src.settings import named_in
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+register_resolvers()
 
 
 def run(main: Callable[[], Any]) -> None:

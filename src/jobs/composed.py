@@ -39,28 +39,29 @@ def check_script(config: Mapping[str, Any], name: str) -> None:
         raise ValueError(f"script = {script}: this experiment is one of scripts/{script}.py")
 
 
-def hash_of(config: DictConfig) -> str:
+def register_resolvers() -> None:
+    """What the YAML files of conf/ may use: whoever composes them, in a worker too, calls this before.
+
+    ${config_hash:}, for directories that two jobs share only if they are the same job. ${sized:a,b}: a of an
+    experiment as published, b with size=small. ${mnist_or_digits:a,b}: b where a small one finds no MNIST in DATA_DIR.
+    """
+    OmegaConf.register_new_resolver("config_hash", config_hash_of, replace=True)
+    OmegaConf.register_new_resolver("sized", sized, replace=True)
+    OmegaConf.register_new_resolver("mnist_or_digits", mnist_or_digits, replace=True)
+
+
+def config_hash_of(*, _root_: DictConfig) -> str:
     """`config_hash` of a composed config, Hydra's own node or not."""
-    job = [str(key) for key in config if key not in ("hydra", "logger")]
-    return config_hash(plain(OmegaConf.masked_copy(config, job)))
+    job = [str(key) for key in _root_ if key not in ("hydra", "logger")]
+    return config_hash(plain(OmegaConf.masked_copy(_root_, job)))
 
 
-def _hash_of(*, _root_: DictConfig) -> str:
-    return hash_of(_root_)
-
-
-def _sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:
+def sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:
+    """The value that `size` chooses. Raises ValueError for a size that is neither."""
     return full if one_of("size", _root_.get("size", "full"), SIZES) == "full" else small
 
 
-def _mnist_or_digits(mnist: Any, digits: Any, *, _root_: DictConfig) -> Any:
+def mnist_or_digits(mnist: Any, digits: Any, *, _root_: DictConfig) -> Any:
+    """The value for digits in a small experiment without MNIST; else MNIST's, which then says that it is missing."""
     there = Path(os.environ.get("DATA_DIR", "data"), "MNIST").is_dir()
-    return mnist if there else _sized(mnist, digits, _root_=_root_)
-
-
-# ${config_hash:}, for directories that two jobs share only if they are the same job.
-OmegaConf.register_new_resolver("config_hash", _hash_of, replace=True)
-# ${sized:a,b}: a of an experiment as published, b with size=small.
-OmegaConf.register_new_resolver("sized", _sized, replace=True)
-# ${mnist_or_digits:a,b}: b where a small experiment finds no MNIST in DATA_DIR.
-OmegaConf.register_new_resolver("mnist_or_digits", _mnist_or_digits, replace=True)
+    return mnist if there else sized(mnist, digits, _root_=_root_)

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 from unittest.mock import patch
@@ -17,11 +18,15 @@ from src.jobs.process_tree import die_with_parent
 from src.runs.outcome import Interrupted
 
 
-class _Told:
-    """What a worker knows of the signals it was sent; its parent is the only one who sends any."""
+@dataclass
+class _Worker:
+    """This process, as one of joblib's workers: the signals that its parent has sent it, and whether it has a job."""
 
-    signals: list[int] = []  # noqa: RUF012, one process is one worker
-    busy = False
+    signals: list[int] = field(default_factory=list)
+    busy: bool = False
+
+
+_this = _Worker()
 
 
 def launch(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
@@ -63,21 +68,21 @@ def worker() -> Iterator[bool]:
         os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the parent alone, which passes it on once
         die_with_parent()
         signal.signal(signal.SIGTERM, _on_signal)
-    _Told.busy = True
+    _this.busy = True
     try:
-        yield not _Told.signals
+        yield not _this.signals
     finally:
-        _Told.busy = False
+        _this.busy = False
 
 
 def interrupted(signum: int) -> None:
     """A worker's job was; it is to begin no other."""
-    _Told.signals.append(signum)
+    _this.signals.append(signum)
 
 
 def _on_signal(signum: int, frame: FrameType | None) -> None:
-    _Told.signals.append(signum)
-    if _Told.busy:  # but not training, where a callback listens
+    _this.signals.append(signum)
+    if _this.busy:  # but not training, where a callback listens
         raise Interrupted(signum)
 
 

@@ -7,9 +7,11 @@ import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-import src.jobs.composed  # noqa: F401, the resolvers that configs use
 from src.datamodules.digits import Digits
 from src.datamodules.mnist import Mnist
+from src.jobs.composed import register_resolvers
+
+register_resolvers()
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "datamodule").glob("*.yaml"))
 CHOOSES = "mnist_or_digits"  # of two datamodules, each of which has a config of its own
