@@ -1,0 +1,81 @@
+"""Over how wide a range of rising learning rates a net stays near its best: the sign of super-convergence."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.schedules.curves import Array, Curves
+from src.schedules.trend import Trend
+
+WIDE = 10.0  # times
+RISEN = 5.0  # times, by which the rate must have risen: a ramp or a cycle
+NEAR = 0.10  # of the fall from a guess's loss to the best
+POINTS = 0.05  # of accuracy
+
+
+@dataclass(frozen=True)
+class WideRates:
+    """The range of rates; the validation at the largest, and the last in the range, by index."""
+
+    low: float
+    high: float
+    largest: int
+    last: int
+
+    @property
+    def times(self) -> float:
+        return self.high / self.low
+
+
+def wide_rates(curves: Curves) -> WideRates | None:
+    """The widest range of rates through which validation stays near its best; None where that is below tenfold.
+
+    Near: at least 90% of the fall of the loss from a guess's to its best, and of accuracy all but 5 points of the
+    best. The rates are gone through without a break, upwards, or in a cycle from its largest rate down to a tenth of
+    it. Rates that never rise by a factor 5 show nothing: where they only fall, or stay, every run ends near its best.
+    Source: Smith 2018 (arXiv:1803.09820), and Smith & Topin 2017 (arXiv:1708.07120): accuracy that stays high over an
+    unusually wide range of large rates in a range test; the thresholds are this project's.
+    """
+    rates = curves.rates
+    if rates is None or len(rates) < 3 or not rates.min() > 0:
+        return None
+    peak = int(rates.argmax())
+    if rates[peak] < RISEN * rates[: peak + 1].min():
+        return None
+    near = _near_the_best(curves)
+    ways = [range(peak + 1)]
+    if near[peak]:  # down to a tenth: past that every run ends near its best
+        ways.append(range(peak, peak + 1 + int((rates[peak:-1] > rates[peak] / WIDE).cumprod().sum())))
+    stretches = [stretch for way in ways for stretch in _stretches(near, way)]
+    found = [_range_of(rates, stretch) for stretch in stretches]
+    widest = max(found, key=lambda each: each.times, default=None)
+    return widest if widest is not None and widest.times >= WIDE else None
+
+
+def rises_throughout(curves: Curves) -> bool:
+    """Whether the rate never falls, and rises by a factor 5 or more: a ramp, which is to end in instability."""
+    rates = curves.rates
+    return rates is not None and bool((np.diff(rates) >= 0).all()) and float(rates[-1]) >= RISEN * float(rates[0])
+
+
+def _near_the_best(curves: Curves) -> NDArray[np.bool_]:
+    loss = Trend(curves.steps, curves.validation).smooth
+    near = loss <= loss.min() + NEAR * max(curves.top - loss.min(), 0.0)
+    if curves.accuracy is not None:
+        accuracy = Trend(curves.steps, curves.accuracy).smooth
+        near &= accuracy >= accuracy.max() - POINTS
+    return near
+
+
+def _range_of(rates: Array, stretch: range) -> WideRates:
+    within = rates[stretch.start : stretch.stop]
+    return WideRates(float(within.min()), float(within.max()), stretch.start + int(within.argmax()), stretch[-1])
+
+
+def _stretches(near: NDArray[np.bool_], way: range) -> list[range]:
+    """The parts of a way, without a break, that are near."""
+    edges = [way.start, *(i for i in way[1:] if near[i] != near[i - 1]), way.stop]
+    parts = [range(first, stop) for first, stop in pairwise(edges)]
+    return [part for part in parts if near[part.start]]

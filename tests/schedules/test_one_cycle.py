@@ -1,0 +1,79 @@
+"""1cycle at every step: against straight lines between whole steps, and against torch's."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from torch.optim.lr_scheduler import OneCycleLR
+
+from src.schedules.one_cycle import OneCycle
+from tests.schedules.tracing import trace
+
+LENGTHS = [*range(6, 40), 63, 100, 101, 999, 1000]
+
+
+def is_one_cycle(rates, start, end, cycle):
+    """Whether rates rise from `start` to 1, fall as long, and then to `end`, on straight lines between whole steps.
+
+    Both legs are to be as long as the cycle says, but for rounding and a step that is left for the end.
+    """
+    last, peak = len(rates) - 1, int(np.argmax(rates))
+    corners = [0, peak, 2 * peak, last]
+    straight = np.interp(np.arange(last + 1), corners, [start, 1, start, end])
+    exact = rates[peak] == 1 and rates[0] == start and rates[last] == end
+    as_long = 2 * peak < last and abs(2 * peak - cycle * last) <= 2
+    return exact and as_long and bool(np.allclose(rates, straight, rtol=0, atol=1e-12))
+
+
+@pytest.mark.parametrize("cycle", [0.5, 0.9, 1.0])
+@pytest.mark.parametrize("steps", LENGTHS)
+def test_one_cycle_is_straight_between_whole_steps(steps, cycle):
+    rates, momenta = trace(partial(OneCycle, total_steps=steps, cycle=cycle), steps)
+    assert is_one_cycle(rates[:, 0], 0.1, 1e-4, cycle)
+    peak = int(np.argmax(rates))
+    straight = np.interp(np.arange(steps), [0, peak, 2 * peak], [0.95, 0.85, 0.95])
+    assert momenta == pytest.approx(straight, abs=1e-12)
+    assert (momenta[0], momenta[peak], momenta[-1]) == (0.95, 0.85, 0.95)
+
+
+def three_phases(optimizer, *, steps, share):
+    """torch's 1cycle, of the same rates."""
+    settings = {"three_phase": True, "anneal_strategy": "linear", "div_factor": 10, "final_div_factor": 1000}
+    return OneCycleLR(optimizer, max_lr=1.0, total_steps=steps, pct_start=share, **settings)
+
+
+def test_torchs_one_cycle_is_ours_where_its_corners_are_whole_steps():
+    ours = trace(partial(OneCycle, total_steps=100, cycle=88 / 99), 100)
+    torchs = trace(partial(three_phases, steps=100, share=0.45), 100)
+    for one, other in zip(ours, torchs, strict=True):
+        assert one == pytest.approx(other, rel=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "share"), [(63, 0.45), (101, 0.45), (100, 0.55), (1000, 0.4505)])
+def test_elsewhere_torchs_one_cycle_misses_a_corner(steps, share):
+    """The reason for a class of our own, and the control of the test above it."""
+    rates, _ = trace(partial(three_phases, steps=steps, share=share), steps)
+    rates[0], rates[-1] = 0.1, 1e-4 if rates[-1] == pytest.approx(1e-4) else rates[-1]  # rounding is no fault
+    assert not is_one_cycle(rates[:, 0], 0.1, 1e-4, 2 * share)
+
+
+def test_torchs_one_cycle_divides_by_zero():
+    with pytest.raises(ZeroDivisionError):
+        trace(partial(three_phases, steps=20, share=0.05), 20)
+
+
+@pytest.mark.parametrize(
+    ("steps", "rates", "momenta"),
+    [
+        (1, [1], [0.85]),
+        (2, [1, 1e-4], [0.85, 0.95]),
+        (3, [0.1, 1, 1e-4], [0.95, 0.85, 0.95]),
+        (4, [0.1, 1, 0.1, 1e-4], [0.95, 0.85, 0.95, 0.95]),
+        (5, [0.1, 1, 0.1, 0.05005, 1e-4], [0.95, 0.85, 0.95, 0.95, 0.95]),
+        (6, [0.1, 0.55, 1, 0.55, 0.1, 1e-4], [0.95, 0.9, 0.85, 0.9, 0.95, 0.95]),
+    ],
+)
+def test_one_cycle_of_a_few_steps(steps, rates, momenta):
+    measured = trace(partial(OneCycle, total_steps=steps), steps)
+    assert measured[0][:, 0] == pytest.approx(rates, rel=1e-12)
+    assert measured[1] == pytest.approx(momenta, rel=1e-12)
