@@ -25,6 +25,7 @@ from src.benchmarks._interleaved import SteppedFit, deferred_time, silent_traine
 from src.benchmarks._job_gaps import mnist_directory
 from src.callbacks.activation_lengths import ActivationLengths
 from src.callbacks.divergence import Divergence
+from src.callbacks.hyperparameters import Hyperparameters
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.no_profiler import NoProfiler
 from src.callbacks.progress import TrainingProgress
@@ -196,7 +197,7 @@ def our_trainer(
 ) -> pl.Trainer:
     """The Trainer that src.jobs.train builds from trainer=cpu, logger=csv and callbacks=lengths or none."""
     callbacks = [*more, *([ActivationLengths(flush_every_n_steps=NEVER)] if lengths else [])]
-    callbacks += [RanksAgree("0" * 12), Divergence(), LastCheckpoint(directory / "last.ckpt")]
+    callbacks += [Hyperparameters(), RanksAgree("0" * 12), Divergence(), LastCheckpoint(directory / "last.ckpt")]
     return pl.Trainer(
         accelerator="cpu",
         devices=1,

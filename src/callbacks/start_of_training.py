@@ -1,14 +1,13 @@
 """When training starts: the first epoch, and the first optimizer step, whose test accuracy reaches a threshold."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from src.callbacks.evaluation import correct, evaluation_loaders, transferred, undisturbed
 from src.ranks import gather
 from src.settings import fraction, positive_integer, positive_number
 
@@ -103,19 +102,10 @@ def sentence(start: Mapping[str, Any], *, epochs: int, steps: int) -> str:
 
 def test_loaders(trainer: pl.Trainer, module: pl.LightningModule) -> list[Iterable[Any]]:
     """The test batches of a run that is being fitted. Raises ValueError where it has none."""
-    if not is_overridden("forward", module):
-        raise ValueError(f"start_of_training: {type(module).__name__} has no forward to compute test accuracy with")
-    for source in (getattr(trainer, "datamodule", None), module):
-        if source is None or not is_overridden("test_dataloader", source):
-            continue
-        if isinstance(source, pl.LightningDataModule):
-            source.setup("test")  # fitting alone does not ask for its test set
-        loaders = source.test_dataloader()
-        if not isinstance(loaders, list | tuple):
-            return [loaders]
-        if loaders:
-            return list(loaders)
-    raise ValueError(NO_TEST_SET)
+    loaders = evaluation_loaders(trainer, module, "test")
+    if not loaders:
+        raise ValueError(NO_TEST_SET)
+    return loaders
 
 
 def test_accuracy(trainer: pl.Trainer, module: pl.LightningModule, loaders: Iterable[Iterable[Any]]) -> float:
@@ -123,31 +113,10 @@ def test_accuracy(trainer: pl.Trainer, module: pl.LightningModule, loaders: Iter
     counts = torch.zeros(2, dtype=torch.int64, device=module.device)  # correct, all
     with undisturbed(trainer, module):
         for batch in (batch for loader in loaders for batch in loader):
-            batch = trainer.precision_plugin.convert_input(batch)
-            inputs, targets, *_ = trainer.strategy.batch_to_device(batch)
-            largest, classes = module(inputs).max(1)
-            counts[0] += ((classes == targets) & largest.isfinite()).sum()
+            inputs, targets, *_ = transferred(trainer, batch)
+            counts[0] += correct(module(inputs), targets)
             counts[1] += len(targets)
-    correct, samples = gather(counts).sum(0).tolist()
+    right, samples = gather(counts).sum(0).tolist()
     if not samples:
         raise ValueError(NO_TEST_SET)
-    return correct / samples
-
-
-@contextmanager
-def undisturbed(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
-    """Evaluate a module within a fit as its test would, and leave all that training goes on with as it was."""
-    modes = [(child, child.training) for child in module.modules()]
-    stage = trainer.state.stage
-    module.eval()
-    trainer.testing = True  # what a user's batch transfer asks for, to augment training batches only
-    # Eager: to compile a net for looking takes seconds, a look milliseconds. Not in inference mode: what a module
-    # keeps of its first call could not be used in training.
-    eager = torch.compiler.set_stance("force_eager")
-    try:
-        with eager, torch.no_grad(), isolate_rng(), trainer.precision_plugin.test_step_context():
-            yield
-    finally:
-        trainer.state.stage = stage
-        for child, training in modes:
-            child.training = training
+    return right / samples

@@ -12,8 +12,10 @@ import wandb
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
+from src.callbacks.range_test import ended_by_range_test
 from src.callbacks.start_of_training import StartOfTraining, sentence
 from src.jobs import report
+from src.jobs.clues import clues_of
 from src.ranks import is_rank_zero
 from src.runs.config_hash import config_hash
 from src.runs.directory import TABLES, RunDirectory
@@ -112,6 +114,8 @@ class Record:
         if self.lengths is not None:
             self._draw(self.lengths)
         recorded = summaries(callbacks_of(self.trainer))
+        if status in ("completed", "diverged"):
+            recorded["clues"] = self._clues(error)
         if wandb.run is not None:
             self._mirror({"status": status, **recorded})
         self.summary = {
@@ -129,6 +133,11 @@ class Record:
     def _draw(self, lengths: report.Lengths) -> None:
         self.run.figure.parent.mkdir(exist_ok=True)
         report.figure(lengths, self.job.name).savefig(self.run.figure, dpi=160)
+
+    def _clues(self, error: BaseException | None) -> dict[str, Any]:
+        classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
+        diverged_at = error.step if isinstance(error, Diverged) else None
+        return clues_of(self.run, self.job.config, classes=classes, diverged_at=diverged_at)
 
     def _mirror(self, summary: Mapping[str, Any]) -> None:
         assert wandb.run is not None
@@ -155,6 +164,8 @@ def summaries(callbacks: Iterable[pl.Callback]) -> dict[str, Any]:
 
 def reason_to_end(trainer: pl.Trainer) -> str:
     """Why a run that was not cut short is over."""
+    if ended_by_range_test(trainer):
+        return "range test done, training not begun (stop = true)"
     for callback in callbacks_of(trainer):
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             return f"stopped early: {callback.monitor} had not improved for {callback.patience} epochs"

@@ -15,23 +15,26 @@ import torch
 from rich.console import Console
 
 from src.callbacks.divergence import Divergence
+from src.callbacks.hyperparameters import Hyperparameters
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.no_profiler import NoProfiler
 from src.callbacks.progress import TrainingProgress
+from src.callbacks.range_test import ended_by_range_test
 from src.callbacks.ranks_agree import RanksAgree
 from src.callbacks.start_of_training import sentence
 from src.datamodules.tensor_datamodule import TensorDataModule
-from src.jobs import report
+from src.jobs import clues, report
 from src.jobs.loggers import build_loggers, named_nodes, start_loggers
 from src.jobs.record import Job, Record
 from src.jobs.workers import in_terminals_worker
 from src.ranks import is_rank_zero
-from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net, build_optimizer
+from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net, try_training
 from src.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from src.runs.config_hash import config_hash
 from src.runs.devices import check_trainer
 from src.runs.directory import RunDirectory
 from src.runs.mistakes import settings_in
+from src.schedules.range_test import advice, in_short
 from src.settings import seed
 
 
@@ -67,7 +70,7 @@ def _train(job: Job) -> dict[str, Any]:
         record.initializer = build_initializer(config["initializer"])
         if resumed:
             check_fits(resumed, net, config["ckpt_path"])
-            check_optimizer_fits(resumed, build_optimizer(config)(net.parameters()), config["ckpt_path"])
+            check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
         load(datamodule, trainer, resumed, shared=job.sweep is not None)
@@ -80,7 +83,8 @@ def _train(job: Job) -> dict[str, Any]:
             net.compile()
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
-        trainer.test(classifier, datamodule=datamodule, verbose=False)
+        if not ended_by_range_test(trainer):
+            trainer.test(classifier, datamodule=datamodule, verbose=False)
     if is_rank_zero():
         show(record)
     return record.summary
@@ -91,6 +95,7 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
     config = job.config
     callbacks = [
         *(build(node, f"callbacks.{name}") for name, node in named_nodes(config, "callbacks")),
+        Hyperparameters(),
         RanksAgree(config_hash(config)),
         Divergence(),
         LastCheckpoint(run.checkpoint),
@@ -177,6 +182,8 @@ def show(record: Record) -> None:
         result = summary["status"] + (f", test accuracy {accuracy:.1%}" if accuracy is not None else "")
         if start := summary.get("start_of_training"):
             result += f", started in epoch {start['epoch']}" if start["epoch"] else ", never started"
+        if test := summary.get("range_test"):
+            result += f", {in_short(test)}"
         console.print(f"{record.job.name}: {result}; {steps}", soft_wrap=True, highlight=False, markup=False)
         return
     if summary["metrics"].keys() & {"test/accuracy", "test/loss"}:
@@ -187,5 +194,8 @@ def show(record: Record) -> None:
         said = sentence(start, epochs=summary["epochs"], steps=summary["steps"])
         if said != summary["reason"]:  # of a run that stopped there
             console.print(said, soft_wrap=True, highlight=False)
+    if test := summary.get("range_test"):
+        console.print(advice(test), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"clues: {clues.sentence(summary['clues'])}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"{summary['status']}: {summary['reason']}; {steps}", soft_wrap=True)
     console.print(f"run directory: {report.relative(record.run.path)}", soft_wrap=True)

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from src.models.run_length import asked_lengths, check_same_length, run_length
 from src.ranks import gather
 
 
@@ -18,7 +19,8 @@ class Classifier(pl.LightningModule):
     """Cross-entropy, an optimizer, perhaps a schedule, and accuracy.
 
     net: (samples, …) → (samples, classes). optimizer: takes parameters, gives an optimizer.
-    schedule: takes the optimizer, gives a torch learning-rate scheduler, stepped every optimizer step.
+    schedule: takes the optimizer, gives a torch learning-rate scheduler, stepped every optimizer step; one that has
+    parameters `total_steps` or `steps_per_epoch` is given the run's.
     A batch is (inputs, targets) or (inputs, targets, weight); the weight makes the mean over ranks of
     their losses the mean over the global batch where their shares differ in size.
     """
@@ -29,7 +31,7 @@ class Classifier(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         *,
         classes: int,
-        schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
+        schedule: Callable[..., Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -50,6 +52,8 @@ class Classifier(pl.LightningModule):
         self._losses: list[Tensor] = []  # of this epoch's batches, weighted
         self._samples: list[float] = []  # the global batch's, over the number of ranks
         self._random_state: Tensor | None = None
+        self._resumed_schedule: dict[str, Any] = {}  # the state of the checkpoint's
+        self._learning_rate: float | None = None  # of the last step
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes here which hook it calls, forty times a step, and Module would ask each time
@@ -82,7 +86,14 @@ class Classifier(pl.LightningModule):
         optimizer = self._optimizer(self.parameters())
         if self._schedule is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
+        asked = asked_lengths(self._schedule)
+        lengths = run_length(self.trainer) if asked else {}
+        schedule = self._schedule(optimizer, **{name: lengths[name] for name in asked})
+        check_same_length(self._resumed_schedule, schedule.state_dict(), type(schedule).__name__)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self._learning_rate = float(optimizer.param_groups[0]["lr"])
 
     def on_train_start(self) -> None:
         if self._random_state is not None:
@@ -100,9 +111,12 @@ class Classifier(pl.LightningModule):
         loss = self.trainer.strategy.reduce(mean, reduce_op="mean")
         self._losses, self._samples = [], []
         self.log("train/loss", loss, logger=False, sync_dist=True)  # it is the same on all ranks
+        row = {"epoch": self.current_epoch, "train/loss": float(loss)}
+        if self._learning_rate is not None:
+            row["learning_rate"] = self._learning_rate
         # Lightning logs after the checkpoint is written: a kill between the two would lose the row.
         for logger in self.loggers:
-            logger.log_metrics({"epoch": self.current_epoch, "train/loss": float(loss)}, step=self.global_step - 1)
+            logger.log_metrics(row, step=self.global_step - 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # For a run resumed in mid-epoch. Every rank enters: the gathering is collective.
@@ -111,6 +125,7 @@ class Classifier(pl.LightningModule):
         checkpoint["epoch_samples"] = list(self._samples)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        [self._resumed_schedule] = checkpoint.get("lr_schedulers") or [{}]
         states = checkpoint["random_states"]
         if len(states) == self.trainer.world_size:
             self._random_state = states[self.global_rank].clone()  # torch crashes on a row of a larger tensor

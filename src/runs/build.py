@@ -9,13 +9,16 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from src.initializers.initialize import FillTensor, initialize_
 from src.models.classifier import Classifier
+from src.models.run_length import asked_lengths
 from src.runs.mistakes import accepts, check_keys, settings_of, target_of
 from src.settings import number_from_zero, positive_number, seed
 
 Config = Mapping[str, Any]
+_STEPS, _MANY_EPOCHS = 1_000, 1_000_000  # in an epoch, and in a run without that limit, on trial
 _OPTIMIZER = {"lr": positive_number, "momentum": number_from_zero, "weight_decay": number_from_zero}
 
 
@@ -73,12 +76,27 @@ def build_initializer(config: Config | None, group: str = "initializer") -> Fill
 
 def build_classifier(config: Config, net: nn.Module, datamodule: Sized) -> Classifier:
     """The LightningModule that trains `net` as `config` says."""
-    optimizer = build_optimizer(config)
-    schedule = build_partial(config["schedule"], "schedule") if config.get("schedule") else None
-    trial = optimizer(net.parameters())  # torch looks at their settings only now
-    if schedule:
-        schedule(trial)
+    try_training(config, net)
+    optimizer, schedule = build_optimizer(config), build_schedule(config)
     return Classifier(net, optimizer, classes=datamodule.classes, schedule=schedule, seed=config["seed"])
+
+
+def try_training(config: Config, net: nn.Module) -> tuple[Optimizer, LRScheduler | None]:
+    """An optimizer and a schedule like those that train `net`: torch looks at their settings only when they are made.
+
+    Data are not loaded yet, so an epoch's length is a guess; of a cycle, what counts is how many epochs there are.
+    """
+    optimizer, schedule = build_optimizer(config)(net.parameters()), build_schedule(config)
+    if schedule is None:
+        return optimizer, None
+    epochs = (config.get("trainer") or {}).get("max_epochs") or -1
+    lengths = {"total_steps": _STEPS * (epochs if epochs > 0 else _MANY_EPOCHS), "steps_per_epoch": _STEPS}
+    return optimizer, schedule(optimizer, **{name: lengths[name] for name in asked_lengths(schedule)})
+
+
+def build_schedule(config: Config) -> Callable[..., LRScheduler] | None:
+    """The schedule of any optimizer; None where the rate is constant."""
+    return build_partial(config["schedule"], "schedule") if config.get("schedule") else None
 
 
 def build_optimizer(config: Config) -> Callable[[Iterable[nn.Parameter]], Optimizer]:

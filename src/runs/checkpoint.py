@@ -1,5 +1,6 @@
 """Read a checkpoint, and tell whether a net can take it."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from src.models.run_length import LENGTHS
 
 PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states"}
 _PREFIX = "net."  # the net's place in the Classifier
@@ -40,18 +44,41 @@ def check_fits(checkpoint: Mapping[str, Any], net: nn.Module, path: str | Path) 
             )
 
 
-def check_optimizer_fits(checkpoint: Mapping[str, Any], optimizer: Optimizer, path: str | Path) -> None:
-    """Raises ValueError where the checkpoint is of another optimizer, or of another setting of it.
+def check_optimizer_fits(
+    checkpoint: Mapping[str, Any], optimizer: Optimizer, schedule: LRScheduler | None, path: str | Path
+) -> None:
+    """Raises ValueError where the checkpoint is of another optimizer or schedule, or of another setting of them.
 
-    Resuming would restore the checkpoint's settings without a word; under a schedule they change by themselves.
+    Resuming would restore the checkpoint's settings without a word. Those that the schedule moves differ by
+    themselves; of the rate it is the initial one that has to be the same.
     """
-    saved, built = (_settings(state) for state in (checkpoint["optimizer_states"][0], optimizer.state_dict()))
-    if saved.keys() != built.keys():
+    check_schedule_fits(checkpoint, schedule)
+    saved, built = (state["param_groups"] for state in (checkpoint["optimizer_states"][0], optimizer.state_dict()))
+    if [group.keys() - {"initial_lr"} for group in saved] != [group.keys() - {"initial_lr"} for group in built]:
         raise ValueError(f"ckpt_path = {path}: is of another optimizer than {type(optimizer).__name__}")
+    for there, here in zip(saved, built, strict=True):
+        _check_same("optimizer", _settings(there, schedule), _settings(here, schedule))
+
+
+def check_schedule_fits(checkpoint: Mapping[str, Any], schedule: LRScheduler | None) -> None:
+    """Raises ValueError as `check_optimizer_fits`, of the schedule alone; how long the run is does not show here."""
+    saved = next(iter(checkpoint.get("lr_schedulers") or [{}]))
+    built = schedule.state_dict() if schedule is not None else {}
+    if saved.keys() != built.keys() or saved.get("schedule") != built.get("schedule"):
+        name = "constant" if schedule is None else type(schedule).__name__
+        there = saved.get("schedule", "another") if saved else "constant"
+        raise ValueError(f"schedule = {name}: the run in ckpt_path has {there}, and goes on with it")
+    if schedule is not None:
+        parameters = inspect.signature(type(schedule)).parameters
+        settings = [name for name in parameters if name in saved and name not in ("last_epoch", *LENGTHS)]
+        _check_same("schedule", *({name: state[name] for name in settings} for state in (saved, built)))
+
+
+def _check_same(group: str, saved: Mapping[str, Any], built: Mapping[str, Any]) -> None:
     for name, value in built.items():
-        if value != saved[name] and not checkpoint.get("lr_schedulers"):
+        if value != saved[name]:
             raise ValueError(
-                f"optimizer.{name} = {value!r}: the run in ckpt_path has {saved[name]!r}, and goes on with it"
+                f"{group}.{name} = {value!r}: the run in ckpt_path has {saved[name]!r}, and goes on with it"
             )
 
 
@@ -72,8 +99,17 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in state["param_groups"][0].items() if name not in ("params", "initial_lr")}
+def _settings(group: Mapping[str, Any], schedule: LRScheduler | None) -> dict[str, Any]:
+    """A parameter group's, by the names that they have in a config, less what the schedule moves."""
+    settings = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
+    if schedule is None:
+        return settings
+    settings["lr"] = group["initial_lr"]
+    if getattr(schedule, "momentum", None) or getattr(schedule, "cycle_momentum", False):  # ours, or torch's
+        settings.pop("momentum", None)
+        if "betas" in settings:
+            settings["betas"] = list(settings["betas"][1:])
+    return settings
 
 
 def _say(shape: tuple[int, ...] | None) -> str:

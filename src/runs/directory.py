@@ -17,7 +17,8 @@ from src.runs.metrics_file import NAME as METRICS
 from src.runs.metrics_file import truncate_metrics
 from src.runs.table import Table
 
-TABLES = ("lengths", "steps")
+BY_STEP = ("lengths", "steps", "hyperparameters")  # their rows are training steps, which a resumed run goes on from
+TABLES = (*BY_STEP, "range_test")
 FOLDERS = (*TABLES, "checkpoints", "figures")
 LOCK = ".lock"
 FINISHED = ("completed", "diverged")
@@ -30,8 +31,9 @@ class Taken(ValueError):
 class RunDirectory:
     """A run's files under `path`.
 
-    config.yaml (the resolved config), metrics.csv, lengths/ and steps/ (Parquet), checkpoints/last.ckpt,
-    figures/lengths.png, and summary.json, whose presence says that the run has ended.
+    config.yaml (the resolved config), metrics.csv, the tables (Parquet) lengths/, steps/, hyperparameters/ and
+    range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, whose presence says that the run has
+    ended.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -60,7 +62,7 @@ class RunDirectory:
         return self.path / "summary.json"
 
     def table(self, name: str) -> Table:
-        """The table `lengths` or `steps`."""
+        """One of `TABLES`."""
         return Table(self.path / name)
 
     def config(self, setting: str = "RUN_DIRECTORY") -> dict[str, Any]:
@@ -138,8 +140,8 @@ class RunDirectory:
                 self.table(name).compact()
 
     def truncate(self, step: int) -> None:
-        """Drop all rows of `step` and later ones."""
-        for name in TABLES:
+        """Drop all rows of the training step `step` and later ones."""
+        for name in BY_STEP:
             if (self.path / name).exists():
                 self.table(name).truncate(step)
         truncate_metrics(self.metrics_file, step)

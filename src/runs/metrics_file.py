@@ -60,9 +60,9 @@ def read_metrics(path: Path) -> dict[int, dict[str, float]]:
 
 
 def newest_metrics(path: Path) -> dict[str, float]:
-    """The last value of each metric."""
+    """The last value of each metric; where it was taken, and at which rate, is no metric."""
     newest = {name: value for _, row in sorted(read_metrics(path).items()) for name, value in row.items()}
-    return {name: value for name, value in newest.items() if name not in ("step", "epoch")}
+    return {name: value for name, value in newest.items() if name not in ("step", "epoch", "learning_rate")}
 
 
 def truncate_metrics(path: Path, step: int) -> None:

@@ -102,11 +102,12 @@ def attempt(world, shell, monkeypatch):
 
 WHOLE = "must be a whole number of at least"
 CHECKPOINT = "{world}/run/checkpoints/last.ckpt"
+STEP_LR = "schedule=torch schedule._target_=torch.optim.lr_scheduler.StepLR"
 
 # What is typed, and how the line goes on after `error: `, in full where every word is ours. {world}: see the fixture.
 MISTAKES = [
     # which settings there are
-    ("datamodule=cifar100", "datamodule = cifar100: no such option; there are cifar10, digits, "),
+    ("datamodule=cifar100", "datamodule = cifar100: no such option; there are cifar10, cifar10_or_digits, digits, "),
     ("data=mnist", "data = mnist: no such key; there are callbacks, ckpt_path, "),
     ("optimizer.rate=1", "optimizer.rate = 1: no such key; there are lr, momentum, nesterov, weight_decay (+optimizer"),
     ("callbacks.lengths.every=2", "callbacks.lengths.every = 2: no such key; there are every_n_steps, "),
@@ -161,11 +162,38 @@ MISTAKES = [
     ("optimizer.momentum=-0.5", "optimizer.momentum = -0.5: must be a number of at least 0"),
     ("optimizer.weight_decay=-1", "optimizer.weight_decay = -1: must be a number of at least 0"),
     ("optimizer=adam optimizer.betas=[0.9,1.5]", "optimizer: Invalid beta parameter at index 1: 1.5"),
+    ("schedule=linear", "schedule = linear: no such option; there are constant, cosine, inverse, one_cycle, step, "),
+    ("schedule=torch", "schedule._target_ = None: must be package.module.name, of a class or function"),
+    (f"{STEP_LR} +schedule.step=3", "schedule.step = 3: no such setting; there are gamma, last_epoch, step_size"),
+    (STEP_LR, "schedule: StepLR.__init__() missing 1 required "),
+    ("schedule=one_cycle schedule.peak=1", "schedule.peak = 1: no such key; there are cycle, end, momentum, start"),
     (
-        "schedule={{_target_:torch.optim.lr_scheduler.StepLR,step:3}}",
-        "schedule.step = 3: no such setting; there are gamma, last_epoch, step_size",
+        "schedule=one_cycle schedule.cycle=1.2",
+        "schedule.cycle = 1.2: must be the cycle's share of the run, above 0 and at most 1",
     ),
-    ("schedule={{_target_:torch.optim.lr_scheduler.StepLR}}", "schedule: StepLR.__init__() missing 1 required "),
+    ("schedule=one_cycle schedule.start=0", "schedule.start = 0: must be a number above 0"),
+    (
+        "schedule=one_cycle schedule.start=2",
+        "schedule.start = 2: must be a share of optimizer.lr, above 0 and at most 1",
+    ),
+    ("schedule=cosine schedule.end=1.1", "schedule.end = 1.1: must be a share of optimizer.lr, above 0 and at most 1"),
+    (
+        "schedule=one_cycle schedule.momentum=[0.85,0.95]",
+        "schedule.momentum = [0.85, 0.95]: must be no lower at the lowest rate, which comes first",
+    ),
+    ("schedule=triangular schedule.momentum=[1.2,0.9]", "schedule.momentum = 1.2: must be a fraction, at least 0 and "),
+    (
+        "schedule=one_cycle optimizer._target_=torch.optim.Adagrad ~optimizer.momentum ~optimizer.nesterov",
+        "schedule.momentum = [0.95, 0.85]: Adagrad has none to cycle; null leaves it out",
+    ),
+    ("schedule=triangular schedule.cycle_epochs=3", "schedule.cycle_epochs = 3: longer than the run, which has 2"),
+    (
+        "schedule=triangular trainer.max_steps=9",  # seen once the data are there: 1.5 epochs
+        "schedule.cycle_epochs = 2: longer than the run, which has 1.5",
+    ),
+    ("schedule=step schedule.every_epochs=0", "schedule.every_epochs = 0: must be a number above 0"),
+    ("schedule=step schedule.factor=2", "schedule.factor = 2: must be a share of optimizer.lr, above 0 and at most 1"),
+    ("schedule=inverse schedule.gamma=-1", "schedule.gamma = -1: must be a number above 0"),
     ("seed=-1", f"seed = -1: {WHOLE} 0"),
     ("seed=1.5", f"seed = 1.5: {WHOLE} 0"),
     ("seed=lucky", f"seed = 'lucky': {WHOLE} 0"),
@@ -181,6 +209,19 @@ MISTAKES = [
     ("+trainer.overfit_batches=3", "trainer.overfit_batches = 3: the batches are drawn anew in each epoch"),
     ("callbacks.lengths.every_n_steps=0", f"callbacks.lengths.every_n_steps = 0: {WHOLE} 1"),
     ("callbacks.lengths.modules=[conv*]", "callbacks.lengths.modules = 'conv*': matches none of hidden, "),
+    ("callbacks=range_test callbacks.range_test.min_lr=10", "callbacks.range_test.min_lr = 10: must be below max_lr"),
+    ("callbacks=range_test callbacks.range_test.max_lr=-1", "callbacks.range_test.max_lr = -1: must be a number ab"),
+    (
+        "callbacks=range_test callbacks.range_test.steps=99",
+        "callbacks.range_test.val_points = 100: must not be more than the 99 steps",
+    ),
+    (
+        "callbacks=range_test callbacks.range_test.ramp=cosine",
+        "callbacks.range_test.ramp = 'cosine': must be one of exponential, linear",
+    ),
+    ("callbacks=range_test callbacks.range_test.val_samples=0", f"callbacks.range_test.val_samples = 0: {WHOLE} 1"),
+    ("callbacks=range_test optimizer.weight_decay=-1e-4", "optimizer.weight_decay = -0.0001: must be a number of at "),
+    ("callbacks=range_test datamodule.validation=0", "datamodule.validation = 0: "),
     # data
     ("datamodule.batch_size=0", f"datamodule.batch_size = 0: {WHOLE} 1"),
     ("datamodule.batch_size=5000", "datamodule.batch_size = 5000: larger than the 1293 training samples"),
@@ -232,6 +273,10 @@ MISTAKES = [
     (f"ckpt_path={CHECKPOINT} model.depth=9", f"ckpt_path = {CHECKPOINT}: is of another architecture ("),
     (f"ckpt_path={CHECKPOINT} optimizer=adam", f"ckpt_path = {CHECKPOINT}: is of another optimizer than Adam"),
     (f"ckpt_path={CHECKPOINT} optimizer.lr=9", "optimizer.lr = 9: the run in ckpt_path has 0.0"),
+    (
+        f"ckpt_path={CHECKPOINT} schedule=one_cycle",
+        "schedule = OneCycle: the run in ckpt_path has constant, and goes on with it",
+    ),
     (f"ckpt_path={CHECKPOINT} trainer.max_epochs=1", "trainer.max_epochs = 1: You restored a checkpoint with current_"),
     (
         "ckpt_path={world}/cut/checkpoints/last.ckpt datamodule.batch_size=128",

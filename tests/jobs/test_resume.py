@@ -39,7 +39,7 @@ def resume(config: dict, directory, origin=None) -> dict:
         (16, ["datamodule.validation=0"]),
         (15, ["trainer.max_steps=30", "trainer.max_epochs=9"]),
         (4, ["trainer.accumulate_grad_batches=2", "callbacks.lengths.flush_every_n_steps=3"]),
-        (7, ["schedule={_target_:torch.optim.lr_scheduler.ExponentialLR,_partial_:true,gamma:0.9}"]),
+        (7, ["schedule=torch", "schedule._target_=torch.optim.lr_scheduler.ExponentialLR", "+schedule.gamma=0.9"]),
         (12, ["optimizer=adamw", "callbacks.lengths.every_n_steps=5"]),
     ],
 )

@@ -1,0 +1,68 @@
+"""Evaluate a module in the middle of a fit, which does not notice."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
+
+
+def evaluation_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: str) -> list[Iterable[Any]]:
+    """The `test` or `val` loaders of a run that is being fitted: the datamodule's, or else the module's; [] for none.
+
+    Raises ValueError for a module without `forward`, whose logits are what is evaluated.
+    """
+    if not is_overridden("forward", module):
+        raise ValueError(f"{type(module).__name__} has no forward to evaluate {part} batches with")
+    for source in (getattr(trainer, "datamodule", None), module):
+        if source is None or not is_overridden(f"{part}_dataloader", source):
+            continue
+        if part == "test" and isinstance(source, pl.LightningDataModule):
+            source.setup("test")  # fitting alone does not ask for its test set
+        if loaders := as_list(getattr(source, f"{part}_dataloader")()):
+            return loaders
+    return []
+
+
+def as_list(loaders: Any) -> list[Iterable[Any]]:
+    """One loader or several, as a list."""
+    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+
+
+def transferred(trainer: pl.Trainer, batch: Any) -> Any:
+    """A batch on the trainer's device and in its precision, through the hooks that a user has for it."""
+    batch = trainer.precision_plugin.convert_input(batch)
+    batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(batch)
+
+
+def correct(logits: Tensor, targets: Tensor) -> Tensor:
+    """How many targets have the largest logit, which has to be finite: of NaNs, argmax names the first."""
+    largest, classes = logits.max(1)
+    return ((classes == targets) & largest.isfinite()).sum()
+
+
+@contextmanager
+def undisturbed(trainer: pl.Trainer, module: pl.LightningModule, stage: str = "testing") -> Iterator[None]:
+    """Evaluate a module within a fit as in a stage of its own, and leave what training goes on with as it was.
+
+    stage: `testing` or `validating`.
+    """
+    modes = [(child, child.training) for child in module.modules()]
+    before = trainer.state.stage
+    module.eval()
+    setattr(trainer, stage, True)  # what a user's batch transfer asks for, to augment training batches only
+    # Eager: to compile a net for looking takes seconds, a look milliseconds. Not in inference mode: what a module
+    # keeps of its first call could not be used in training.
+    eager = torch.compiler.set_stance("force_eager")
+    try:
+        with eager, torch.no_grad(), isolate_rng(), trainer.precision_plugin.test_step_context():
+            yield
+    finally:
+        trainer.state.stage = before
+        for child, training in modes:
+            child.training = training

@@ -1,0 +1,86 @@
+"""Record learning rate, momentum and weight decay at every optimizer step."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+from torch.optim import Optimizer
+
+from src.runs.metrics_file import MetricsFile
+from src.runs.table import Table
+from src.schedules.schedule import momentum_of
+
+NAME = "hyperparameters"
+COLUMNS = ("learning_rate", "momentum", "weight_decay")
+FLUSH_EVERY = 1_000  # steps; a checkpoint flushes too, so that nothing before it can be lost
+
+
+class Hyperparameters(pl.Callback):
+    """Writes `hyperparameters/`, a Parquet data set: step, epoch, learning_rate, momentum, weight_decay.
+
+    A row per optimizer step, of what that step uses; of several parameter groups the first. momentum is SGD's or
+    Adam's beta1, NaN for an optimizer that has none. Loggers get a row whenever a value has changed, at its step;
+    not metrics.csv, which is written as a whole at every row, and whose epochs have the learning rate of their last
+    step. directory: the trainer's `default_root_dir` by default.
+    """
+
+    def __init__(self, directory: str | Path | None = None) -> None:
+        self.directory = Path(directory) if directory is not None else None
+        self._rows: list[tuple[int, int, tuple[float, ...]]] = []
+        self._sent: tuple[float, ...] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._rows, self._sent = [], None
+        if trainer.is_global_zero:
+            self._table(trainer).truncate(trainer.global_step)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        values = _values(optimizer.param_groups[0])
+        self._rows.append((trainer.global_step, trainer.current_epoch, values))
+        if values != self._sent:
+            self._sent = values
+            _send(trainer, values)
+        if len(self._rows) >= FLUSH_EVERY:
+            self._flush(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._flush(trainer)  # a run resumed from this checkpoint will not see these steps again
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._flush(trainer)
+        if trainer.is_global_zero:
+            self._table(trainer).compact()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._flush(trainer)
+
+    def _flush(self, trainer: pl.Trainer) -> None:
+        rows, self._rows = self._rows, []
+        if rows:
+            steps, epochs, values = zip(*rows, strict=True)
+            columns = dict(zip(COLUMNS, zip(*values, strict=True), strict=True))
+            self._table(trainer).append(pd.DataFrame({"step": steps, "epoch": epochs, **columns}))
+
+    def _table(self, trainer: pl.Trainer) -> Table:
+        return Table((self.directory or Path(trainer.default_root_dir)) / NAME)
+
+
+def _values(group: dict[str, Any]) -> tuple[float, ...]:
+    """In the order of `COLUMNS`; `math.nan` itself for what is not there, which is equal to itself in a tuple."""
+    momentum = momentum_of(group)
+    return float(group["lr"]), math.nan if momentum is None else momentum, float(group.get("weight_decay", math.nan))
+
+
+def _send(trainer: pl.Trainer, values: tuple[float, ...]) -> None:
+    row = {name: value for name, value in zip(COLUMNS, values, strict=True) if not math.isnan(value)}
+    for logger in trainer.loggers:
+        if not isinstance(logger, MetricsFile):
+            logger.log_metrics(row, step=trainer.global_step)

@@ -1,0 +1,159 @@
+"""A learning rate range test before training, which then goes on as if there had been none."""
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from src.callbacks.last_checkpoint import SIGNALS
+from src.callbacks.trial_updates import TrialUpdates, on_trial
+from src.callbacks.validation_subset import ValidationSubset
+from src.ranks import gather
+from src.runs.outcome import Interrupted
+from src.runs.table import Table
+from src.schedules.ramp import ramp as ramp_rates
+from src.schedules.range_test import COLUMNS, Suggestion, described, suggest
+from src.settings import positive_integer, whole_number
+
+NAME = "range_test"
+
+
+class RangeTest(pl.Callback):
+    """`steps` updates at rates that rise from min_lr to max_lr, before the first step of training.
+
+    After it, `curves` has a row for each update: step, learning_rate, train_loss (before the update, mean over the
+    global batch), val_loss and val_accuracy (after it; NaN between the `val_points` steps that are validated, which
+    are evenly spaced, the first and the last among them; on `val_samples` of the validation set). It ends early where
+    a loss is not finite. `suggestion` says what follows. Rank 0 writes the curves as the Parquet table `range_test/`
+    in the trainer's `default_root_dir`.
+
+    Then everything is put back (see `on_trial`): the run is the same, to the bit, as without this callback. A run that
+    resumes does not repeat the test. stop: training does not begin. loss: of logits and targets, a mean.
+    For modules with automatic optimization, one optimizer, and logits from `forward`; validation batches are
+    (inputs, targets, …). The module's `on_train_start` has not run yet. Costs a copy of weights and optimizer state.
+    Source: Smith 2018 (arXiv:1803.09820), the LR range test. Raises ValueError for a setting or a module that
+    does not admit it, and where there is no validation data.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_lr: float = 1e-5,
+        max_lr: float = 10.0,
+        steps: int = 200,
+        ramp: str = "exponential",
+        val_points: int = 100,
+        val_samples: int = 1000,
+        stop: bool = False,
+        loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    ) -> None:
+        self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, kind=ramp)
+        if whole_number("val_points", val_points, at_least=2) > steps:
+            raise ValueError(f"val_points = {val_points}: must not be more than the {steps} steps")
+        self._validated = set(np.linspace(0, steps - 1, val_points).round().astype(int).tolist())
+        self.val_samples = positive_integer("val_samples", val_samples)
+        self._settings = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
+        self._settings |= {"val_points": val_points, "val_samples": val_samples}
+        self.stop = stop
+        self.loss = loss
+        self.curves: pd.DataFrame | None = None
+        self.suggestion: Suggestion | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's summary.json says of the test."""
+        if self.curves is None or self.suggestion is None:
+            return {}
+        return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"]}}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.curves = self.suggestion = None  # of an earlier fit; a checkpoint's come later
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.curves is None:
+            return {}
+        curves = {name: torch.tensor(self.curves[name].to_numpy()) for name in COLUMNS}
+        return {"settings": dict(self._settings), "curves": curves}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict.get("settings") == self._settings:  # a test with others says something else
+            self._conclude(pd.DataFrame({name: column.numpy() for name, column in state_dict["curves"].items()}))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.curves is None:
+            _check(trainer, pl_module, self.stop)
+            with signals_noted() as received, on_trial(trainer, pl_module) as trial:
+                validation = ValidationSubset(trainer, pl_module, self.val_samples)
+                self._conclude(pd.DataFrame(self._rows(trial, validation, received), columns=list(COLUMNS)))
+        if trainer.is_global_zero and self.curves is not None:
+            table = Table(Path(trainer.default_root_dir) / NAME)
+            table.truncate(0)
+            table.append(self.curves)
+        trainer.should_stop = trainer.should_stop or self.stop
+
+    def _rows(
+        self, trial: TrialUpdates, validation: ValidationSubset, received: list[int]
+    ) -> Iterator[tuple[int, float, float, float, float]]:
+        for step, rate in enumerate(self._rates.tolist()):
+            loss = trial.update(rate)
+            losses, signals = gather(torch.stack([loss, loss.new_tensor(sum(received[:1]))])).T.cpu()
+            if signals.any():
+                raise Interrupted(int(signals.max()))
+            mean, seen = float(losses.mean()), (math.nan, math.nan)
+            if math.isfinite(mean) and step in self._validated:
+                seen = validation.evaluate(self.loss)
+            yield step, rate, mean, *seen
+            if not math.isfinite(mean) or (step in self._validated and not math.isfinite(seen[0])):
+                return
+
+    def _conclude(self, curves: pd.DataFrame) -> None:
+        self.curves, self.suggestion = curves, suggest(curves)
+
+
+def ended_by_range_test(trainer: pl.Trainer) -> bool:
+    """Whether a range test was all that the trainer was to do."""
+    tests = (callback for callback in getattr(trainer, "callbacks", []) if isinstance(callback, RangeTest))
+    return any(test.stop and test.suggestion is not None for test in tests)
+
+
+def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:
+    name, optimizers = type(module).__name__, len(trainer.optimizers)
+    if not module.automatic_optimization:
+        raise ValueError(f"{NAME}: {name} optimizes manually, and a test can only take the steps that a trainer takes")
+    if optimizers != 1:
+        raise ValueError(f"{NAME}: {name} has {optimizers} optimizers, and a test is of one rate")
+    for setting, least in (("min_epochs", trainer.min_epochs), ("min_steps", trainer.min_steps)):
+        if stop and least:
+            raise ValueError(f"{setting} = {least}: the range test is to stop before training")
+
+
+@contextmanager
+def signals_noted() -> Iterator[list[int]]:
+    """A list of the SIGINTs and SIGTERMs that arrive within; after a second one, KeyboardInterrupt."""
+    received: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {signum: signal.signal(signum, note) for signum in SIGNALS}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

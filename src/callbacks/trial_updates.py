@@ -1,0 +1,149 @@
+"""Updates at rates of one's own, outside the training loop, that training afterwards knows nothing of."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import count, islice
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers.logger import DummyLogger
+from pytorch_lightning.strategies import ParallelStrategy
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+from torch.optim import Optimizer
+
+from src.callbacks.evaluation import transferred
+from src.callbacks.snapshot import as_it_was
+
+
+@contextmanager
+def on_trial(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator["TrialUpdates"]:
+    """Updates on the training batches in their order; in the end, or after an error, none of them has been.
+
+    Put back are the weights, buffers, modes, metrics and other plain attributes of all modules, the optimizer's
+    state, rates and momenta, the scaler of 16-bit training, the loaders' positions and all random streams. Within,
+    no callback's hook is called, nothing is logged, and the trainer's counts stand still.
+    """
+    loaders = _training_loaders(trainer)
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    held = [*module.modules(), *trainer.optimizers, *_with_samplers(loaders), *([scaler] if scaler else [])]
+    callbacks, loggers = vars(trainer)["callbacks"], trainer.loggers  # its class does not declare the first
+    with as_it_was(*held), torch.autograd.set_detect_anomaly(False):  # who looks for divergence is to find it
+        try:
+            vars(trainer)["callbacks"], trainer.loggers = [], [DummyLogger() for _ in loggers]
+            for child in module.modules():
+                if isinstance(child, pl.LightningModule):
+                    vars(child)["log"] = _log_nothing
+            yield TrialUpdates(trainer, module)
+        finally:
+            vars(trainer)["callbacks"], trainer.loggers = callbacks, loggers
+
+
+class TrialUpdates:
+    """Optimizer steps as the trainer takes them: its strategy, precision, clipping and accumulation, batch after batch.
+
+    Momentum is the one that the optimizer was made with, whatever a schedule has set it to.
+    """
+
+    def __init__(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._trainer, self._module = trainer, module
+        self._optimizer: Optimizer = trainer.optimizers[0]
+        groups = self._optimizer.param_groups
+        rates = [float(group.get("initial_lr", group["lr"])) for group in groups]
+        self._ratios = [rate / max(rates) if max(rates) else 1.0 for rate in rates]
+        if trainer.lr_scheduler_configs:
+            for key in ("momentum", "betas"):
+                for group in groups if key in self._optimizer.defaults else []:
+                    group[key] = self._optimizer.defaults[key]
+        self._batches = _batches(trainer)
+
+    def update(self, rate: float) -> Tensor:
+        """One optimizer step at `rate`, which is that of the parameter group with the largest; the others keep their
+        ratios to it. The loss before the step, on this rank's share of the batch; a mean over accumulated ones."""
+        trainer, module = self._trainer, self._module
+        batches = [next(self._batches) for _ in range(trainer.accumulate_grad_batches)]
+        losses: dict[int, Tensor] = {}
+
+        def closure(position: int) -> Tensor:
+            batch, index = batches[position]
+            self._set_rates(rate)  # here, because a module's own optimizer_step may set another one
+            with torch.enable_grad():
+                loss = _loss(trainer.strategy.training_step(*_arguments(module, batch, index)))
+                losses.setdefault(position, loss.detach())  # some optimizers ask for it several times
+                if position == 0:
+                    module.on_before_zero_grad(self._optimizer)
+                    module.optimizer_zero_grad(trainer.current_epoch, index, self._optimizer)
+                trainer.strategy.backward(loss / len(batches), self._optimizer)
+            return loss
+
+        *others, last = range(len(batches))
+        for position in others:
+            with _without_synchronization(trainer):
+                closure(position)
+        optimizer: Any = module.optimizers()
+        module.optimizer_step(trainer.current_epoch, batches[last][1], optimizer, lambda: closure(last))
+        return torch.stack([loss.double() for loss in losses.values()]).mean()
+
+    def _set_rates(self, rate: float) -> None:
+        for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * ratio)
+            else:
+                group["lr"] = rate * ratio
+
+
+def _batches(trainer: pl.Trainer) -> Iterator[tuple[Any, int]]:
+    """Training batches on their device and their places in an epoch, from the current epoch on, without end."""
+    combined = copy.copy(trainer.fit_loop._combined_loader)
+    assert combined is not None
+    limit = trainer.num_training_batches
+    for loader in combined.flattened:
+        if getattr(loader, "_iterator", None) is not None:
+            loader._iterator = None  # workers that persist have begun on the run's own batches
+    for epoch in count(trainer.current_epoch):
+        for part in _with_samplers(combined.flattened):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+        for batch, index, _ in islice(combined, None if limit == float("inf") else int(limit)):
+            yield transferred(trainer, batch), index
+
+
+def _training_loaders(trainer: pl.Trainer) -> list[Any]:
+    combined = trainer.fit_loop._combined_loader
+    assert combined is not None
+    for loader in combined.flattened:
+        if isinstance(loader, Iterator):
+            name = type(loader).__name__
+            raise ValueError(f"{name}: training data that can be gone through once cannot be tried out before")
+    return combined.flattened
+
+
+def _with_samplers(loaders: list[Any]) -> list[Any]:
+    """Loaders, and what knows for them which batch comes next."""
+    parts = []
+    for loader in loaders:
+        batch_sampler = getattr(loader, "batch_sampler", None)
+        parts += [loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)]
+    return [part for part in parts if hasattr(part, "__dict__")]
+
+
+def _arguments(module: pl.LightningModule, batch: Any, index: int) -> tuple[Any, ...]:
+    return (batch, index) if is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2) else (batch,)
+
+
+def _loss(output: Any) -> Tensor:
+    loss = output.get("loss") if isinstance(output, Mapping) else output
+    if not isinstance(loss, Tensor):
+        raise ValueError(f"training_step: returned {output!r}, without a loss to look at")
+    return loss
+
+
+def _without_synchronization(trainer: pl.Trainer) -> AbstractContextManager[None]:
+    strategy = trainer.strategy
+    return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+
+def _log_nothing(*arguments: Any, **settings: Any) -> None:
+    """In place of LightningModule.log."""

@@ -1,0 +1,55 @@
+"""The clues that a run's curves give, read from its directory."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from src.runs.directory import RunDirectory
+from src.runs.metrics_file import read_metrics
+from src.schedules.clues import Clues, read_clues
+from src.schedules.regularization import Regularizers, advise
+
+COLUMNS = ("train/loss", "val/loss", "val/accuracy", "learning_rate")
+
+
+def clues_of(
+    run: RunDirectory, config: Mapping[str, Any], *, classes: int | None = None, diverged_at: int | None = None
+) -> dict[str, Any]:
+    """The clues of a run that has ended, as plain data, and `advice` on what to change.
+
+    Of its epochs; of a run that was but a range test, of that, which gives advice of its own. classes: log of it is
+    what a guess costs. Takes a few milliseconds.
+    """
+    epochs, test = epochs_of(run), run.path / "range_test"
+    if epochs.empty and diverged_at is None and any(test.glob("part-*.parquet")):
+        read = _read(pd.read_parquet(test), "train_loss", "val_loss", "val_accuracy", classes, None)
+        return {**read.as_dict(), "advice": ""}
+    read = _read(epochs, "train/loss", "val/loss", "val/accuracy", classes, diverged_at)
+    return {**read.as_dict(), "advice": advise(read.verdict, Regularizers.of(config), rate=read.rate)}
+
+
+def epochs_of(run: RunDirectory) -> pd.DataFrame:
+    """The rows of the metrics file that hold losses of training or validation; NaN where one is missing."""
+    rows = pd.DataFrame(list(read_metrics(run.metrics_file).values()), columns=["step", *COLUMNS], dtype=float)
+    return rows[rows["train/loss"].notna() | rows["val/loss"].notna()].sort_values("step")
+
+
+def sentence(clues: Mapping[str, Any]) -> str:
+    """What `summary.json` has under `clues`, in words."""
+    return "; ".join(part for part in (clues["text"], clues["advice"]) if part)
+
+
+def _read(
+    rows: pd.DataFrame, training: str, validation: str, accuracy: str, classes: int | None, diverged_at: int | None
+) -> Clues:
+    return read_clues(
+        rows["step"],
+        rows[training],
+        rows[validation],
+        rates=rows["learning_rate"],
+        val_accuracy=rows[accuracy],
+        chance=math.log(classes) if classes and classes > 1 else None,
+        diverged_at=diverged_at,
+    )

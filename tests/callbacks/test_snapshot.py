@@ -1,0 +1,131 @@
+"""What objects hold is put back in place, whatever was done to it."""
+
+import random
+from collections import defaultdict, deque
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from src.callbacks.snapshot import Snapshot, as_it_was
+
+
+def holder() -> SimpleNamespace:
+    losses = [torch.tensor(1.0)]
+    return SimpleNamespace(
+        count=3,
+        name="a",
+        losses=losses,
+        alias=losses,
+        nested={"deep": [{"tensor": torch.arange(4.0)}]},
+        states=defaultdict(dict, {1: {"step": torch.tensor(2.0)}}),
+        seen={1, 2},
+        queue=deque([1], maxlen=3),
+        pair=(1, [torch.ones(2)]),
+        torch_stream=torch.Generator().manual_seed(0),
+        numpy_stream=np.random.default_rng(0),
+        python_stream=random.Random(0),
+    )
+
+
+def disturb(held: SimpleNamespace) -> None:
+    held.count, held.extra = 4, "new"
+    del held.name
+    held.losses.append(torch.tensor(2.0))
+    held.losses[0].add_(1)
+    held.nested["deep"][0]["tensor"].zero_()
+    held.nested["more"] = 1
+    held.states[1]["step"] += 1
+    held.states[2]["step"] = torch.tensor(0.0)
+    held.seen.add(3)
+    held.queue.extend([2, 3, 4])
+    held.pair[1][0].fill_(torch.nan)
+    torch.rand(1, generator=held.torch_stream)
+    held.numpy_stream.random()
+    held.python_stream.random()
+
+
+def drawn(held: SimpleNamespace) -> tuple[float, float, float]:
+    return (
+        float(torch.rand(1, generator=held.torch_stream)), held.numpy_stream.random(), held.python_stream.random()
+    )  # fmt: skip
+
+
+def plain(held: SimpleNamespace) -> str:
+    """All but the streams, as text: exact, and NaN equals NaN."""
+    return repr({name: value for name, value in sorted(vars(held).items()) if not name.endswith("_stream")})
+
+
+def test_everything_is_as_it_was_in_the_same_objects():
+    held, untouched = holder(), holder()
+    losses, tensor = held.losses, held.nested["deep"][0]["tensor"]
+    snapshot = Snapshot(held)
+    disturb(held)
+    assert plain(held) != plain(untouched)
+    snapshot.restore()
+    assert plain(held) == plain(untouched)
+    assert drawn(held) == drawn(untouched)
+    assert held.losses is losses is held.alias
+    assert held.nested["deep"][0]["tensor"] is tensor
+
+
+def test_weights_gradients_buffers_and_an_optimizers_first_state():
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    net[1].weight.grad = torch.ones(2)
+    optimizer = torch.optim.AdamW(net.parameters())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    weight = net[0].weight
+    with as_it_was(*net.modules(), optimizer):
+        net(torch.randn(4, 2)).sum().backward()
+        optimizer.param_groups[0]["lr"] = 1.0
+        optimizer.step()
+        net.eval()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net[0].weight is weight
+    assert net[0].weight.grad is None
+    assert torch.equal(net[1].weight.grad, torch.ones(2))
+    assert optimizer.state == {}
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+    assert net.training and net[1].training
+
+
+def test_global_streams_go_on_also_after_an_error():
+    def draws() -> tuple[float, float, float]:
+        return float(torch.rand(1)), float(np.random.rand()), random.random()
+
+    def seed() -> None:
+        torch.manual_seed(0), np.random.seed(0), random.seed(0)
+
+    seed()
+    expected = draws()
+    seed()
+    with pytest.raises(KeyboardInterrupt), as_it_was():
+        draws()
+        raise KeyboardInterrupt
+    assert draws() == expected
+    assert draws() != expected
+
+
+def test_what_nothing_can_be_written_into_is_left_alone():
+    with torch.inference_mode():
+        inference = torch.ones(2)
+    held = SimpleNamespace(expanded=torch.ones(1).expand(3), inference=inference, sparse=torch.eye(2).to_sparse())
+    with as_it_was(held):
+        held.expanded = None
+    assert torch.equal(held.expanded, torch.ones(3))
+
+
+def test_the_scaler_of_16_bit_training():
+    scaler = torch.amp.GradScaler("cpu")
+    with as_it_was(scaler):
+        weight = nn.Parameter(torch.ones(1))
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        for _ in range(2):
+            scaler.scale(weight.sum() * torch.inf).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        assert scaler.get_scale() < 65536
+    assert scaler.get_scale() == 65536
+    assert scaler.state_dict() == torch.amp.GradScaler("cpu").state_dict()
