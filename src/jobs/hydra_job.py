@@ -28,7 +28,7 @@ def train_hydra_job(config: DictConfig) -> None:
     in_sweep = hydra.mode == RunMode.MULTIRUN
 
     def work(job: Job) -> None:
-        _check_depth(job.config)
+        check_depth(job.config)
         trainer = job.config.get("trainer")
         if in_sweep and starts_processes(trainer):
             check_launcher(trainer, hydra.launcher)
@@ -85,7 +85,8 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
         sys.exit(1)
 
 
-def _check_depth(config: Mapping[str, Any]) -> None:
+def check_depth(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for a `depth` that nothing would be built of."""
     choices = HydraConfig.get().runtime.choices
     if config.get("depth") is not None and not (choices.get("family") or choices.get("experiment")):
         raise ValueError(f"depth = {config['depth']}: is that of a family or an experiment; model.depth is the net's")

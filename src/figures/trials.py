@@ -1,0 +1,78 @@
+"""The alternatives of a search: their range tests beside their runs, a colour for each."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+LABELS = {"epoch": "epoch", "seconds": "training time, seconds"}
+ABOVE = 1.15  # of the loss at the left end, where the axis ends: what diverges leaves it
+
+
+def draw_trials(
+    tests: pd.DataFrame, runs: pd.DataFrame, options: pd.DataFrame, *, what: str, title: str = ""
+) -> Figure:
+    """Validation loss against learning rate in range tests; validation loss and accuracy of the runs.
+
+    Tables of src/jobs/trials.py: `tests` and `runs` have the columns option and seed. Curves: mean over seeds, band ±
+    one standard error. Vertical lines: the largest rate of each option, median over seeds. Runs are drawn against
+    `seconds` where that is a column, else against epochs.
+    """
+    colors = {name: f"C{number}" for number, name in enumerate(options["option"])}
+    figure = Figure(figsize=(10.5 if len(tests) else 7.4, 3.4), layout="constrained")
+    panels = list(figure.subplots(1, 3 if len(tests) else 2))
+    if len(tests):
+        _draw_tests(panels[0], tests, options, colors)
+    x = "seconds" if "seconds" in runs else "epoch"
+    runs = runs.assign(epoch=runs["epoch"] + 1)  # they are counted from 0
+    for axes, metric in zip(panels[-2:], ("val/loss", "val/accuracy"), strict=True):
+        for option, of_option in runs.groupby("option", sort=False):
+            _draw_mean(axes, of_option, x, metric, colors[str(option)])
+        axes.set_xlabel(LABELS[x])
+        axes.set_ylabel(metric.replace("val/", "validation "))
+        axes.set_xlim(left=0)
+    _fit_loss(panels[-2], runs["val/loss"], runs.loc[runs["epoch"] == 1, "val/loss"])
+    panels[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
+    figure.legend(handles=handles, title=what, loc="outside right upper", frameon=False, fontsize=8, title_fontsize=8)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: Mapping[str, str]) -> None:
+    looked = tests.dropna(subset=["val_loss"])
+    for option, of_option in looked.groupby("option", sort=False):
+        _draw_mean(axes, of_option, "learning_rate", "val_loss", colors[str(option)])
+    for _, row in options.dropna(subset=["max_lr"]).iterrows():
+        axes.axvline(row["max_lr"], color=colors[row["option"]], lw=0.8, ls=":")
+    _fit_loss(axes, looked["val_loss"], looked.loc[looked["step"] == looked["step"].min(), "val_loss"])
+    rates = np.sort(looked["learning_rate"].unique())
+    if len(rates) > 2 and rates[-1] > 30 * rates[len(rates) // 2]:  # an exponential ramp
+        axes.set_xscale("log")
+    axes.set_xlabel("learning rate of a range test")
+    axes.set_ylabel("validation loss")
+
+
+def _draw_mean(axes: Axes, rows: pd.DataFrame, x: str, y: str, color: str) -> None:
+    """Over seeds, at those x that all of them reached: the mean of the survivors would flatter."""
+    key = "step" if x == "learning_rate" else "epoch"
+    finite = rows[np.isfinite(rows[y])]
+    by_place = finite.groupby(key).agg(x=(x, "mean"), mean=(y, "mean"), error=(y, "sem"), seeds=(y, "size"))
+    curve = by_place[by_place["seeds"] == rows["seed"].nunique()]
+    axes.plot(curve["x"], curve["mean"], color=color, lw=1.2)
+    error = curve["error"].fillna(0.0)
+    axes.fill_between(curve["x"], curve["mean"] - error, curve["mean"] + error, color=color, alpha=0.2, lw=0)
+
+
+def _fit_loss(axes: Axes, losses: pd.Series, first: pd.Series) -> None:
+    finite, first = losses[np.isfinite(losses)], first[np.isfinite(first)]
+    if len(first) and len(finite):
+        low, high = float(finite.min()), float(first.mean()) * ABOVE
+        axes.set_ylim(low - 0.05 * (high - low), max(high, low + 1e-6))
+    axes.yaxis.set_major_locator(MaxNLocator(6))

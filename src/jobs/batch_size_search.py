@@ -1,0 +1,37 @@
+"""Batch sizes at equal training time, each with the largest rate that its own range tests allow."""
+
+from collections.abc import Sequence
+
+from src.jobs.search import Finding, Search, best_option, in_words
+from src.jobs.trials import Option, Trials
+from src.settings import positive_integer, positive_number
+
+TIMED = {"callbacks": {"training_time": {"_target_": "src.callbacks.training_time.TrainingTime"}}}
+PILOT = 2  # epochs that tell how long one takes
+
+
+def search_batch_size(search: Search, *, values: Sequence[int], seconds: float) -> Finding:
+    """Full runs of each batch size that last `seconds` each, to within half an epoch.
+
+    How many epochs that is a pilot run of each tells; what the runs took stands in the table.
+    Source: Smith 2018 (arXiv:1803.09820), on batch size: compare at equal training time, not at equal epochs.
+    Raises ValueError for a batch size whose epoch takes longer than all the time there is.
+    """
+    positive_number("seconds", seconds)
+    sizes = [positive_integer("values", value) for value in dict.fromkeys(values)]
+    options = [Option(str(size), {"datamodule.batch_size": size}) for size in sizes]
+    for option in options:
+        option.test(search.trials, search.seeds)
+        option.of_runs = {**TIMED, "trainer.max_epochs": _epochs(search.trials, option, seconds)}
+    for seed in search.seeds:  # in turns, as a machine's speed drifts
+        for option in options:
+            option.train(search.trials, [seed])
+    return Finding("batch size", options, chosen := best_option(options), [in_words("batch size", chosen, options)])
+
+
+def _epochs(trials: Trials, option: Option, seconds: float) -> int:
+    pilot = trials.train({**option.changes, **TIMED, "trainer.max_epochs": PILOT})
+    epoch = pilot.summary["training_seconds"] / PILOT
+    if epoch > seconds:
+        raise ValueError(f"seconds = {seconds:g}: less than an epoch of batch size {option.name}, {epoch:.2g} seconds")
+    return round(seconds / epoch)

@@ -1,0 +1,153 @@
+"""Smith's recipe in one go: range tests, weight decay, momentum, one cycle, within a budget, and its baselines."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from src.figures.save import save_figure
+from src.figures.trials import draw_trials
+from src.jobs.draw import mirror_figure
+from src.jobs.momentum_search import momentum_option
+from src.jobs.recipe_report import Followed
+from src.jobs.record import Job
+from src.jobs.search import best_option, best_test, next_run, seeds_of
+from src.jobs.study import study
+from src.jobs.trials import Option, Trials, curves_of, table_of
+from src.runs.build import build_datamodule
+from src.runs.directory import RunDirectory
+from src.schedules.budget import Budget
+from src.schedules.weight_decay import next_weight_decay
+from src.settings import fraction, number_from_zero, positive_integer, positive_number
+
+Config = Mapping[str, Any]
+
+
+def recipe(job: Job, config: DictConfig) -> dict[str, Any]:
+    """Follow the recipe, as far as an earlier call has not; returns the summary.
+
+    A range test to find the rates in question; then linear ones over these, of all weight decays and of one more by
+    bisection, at the momentum that stands beside the largest rate of the first of `momenta`; short runs of each
+    momentum; a last run of one cycle with what was chosen. Validation loss decides. Baselines: fixed rates with the
+    job's own optimizer, for the whole budget and for `times` as long.
+    Source: Smith 2018 (arXiv:1803.09820). `config`: the job's before its interpolations were resolved.
+    Directory: runs/, options.csv, curves.parquet, epochs.parquet, figures/recipe.png and .pdf, report.md, config.yaml
+    and summary.json, written last. A signal leaves what has been trained, to go on from.
+    Raises ValueError for a setting that cannot be used, or a directory that holds something else.
+    """
+    with study(job) as run:
+        if run.finished:
+            return run.summary() or {}
+        began = time.monotonic()
+        done = follow(Trials(config, run.path), job.config)
+        overrides = next_run(job, done.last)
+        text = done.report(overrides)
+        leave(job, run, done, text)
+        summary = {
+            "status": "completed",
+            "overrides_of_last_run": overrides,
+            "results": table_of([done.last, *done.baselines]).to_dict("records"),
+            "text": text,
+            "seconds": round(time.monotonic() - began, 3),  # of the last session
+            **job.origin,
+        }
+        run.write_summary(summary)
+    return summary
+
+
+def follow(trials: Trials, config: Config) -> Followed:
+    """Make all range tests and runs of the recipe."""
+    momenta = [momentum_option(config["optimizer"], momentum) for momentum in config["momenta"]]
+    values = sorted({number_from_zero("weight_decays", value) for value in config["weight_decays"]})
+    if not momenta or len(values) < 2:
+        raise ValueError(f"weight_decays = {values}: must be two or more, and momenta one or more, to choose from")
+    budget, seeds = budget_of(config, tests=len(values) + 1 + len(momenta), runs=len(momenta)), seeds_of(config)
+    bench = Bench(trials, seeds[0], budget.steps_of_test)
+    located = bench.test(Option("", momenta[0].changes))
+    if np.isnan(around := located.max_lr):
+        raise ValueError(f"budget = {config['budget']}: {located.tests[0].suggestion['rule']}")
+    decays = choose_weight_decay(bench, values, momenta[0], around)
+    decay = best_test(decays)
+    for option in momenta:
+        option.changes = {**decay.changes, **option.changes}
+        option.of_runs = {**option.of_runs, "trainer.max_epochs": budget.epochs_of_run}
+        bench.test(option, around).train(trials, seeds[:1])
+    chosen = best_option(momenta)
+    last = Option("the recipe", chosen.changes, of_runs={**chosen.of_runs, "trainer.max_epochs": budget.last_run})
+    last.tests = chosen.tests
+    baselines = fixed_rates(config, last)
+    for option in (last, *baselines):
+        option.train(trials, seeds)
+    return Followed(budget, decays, momenta, last, baselines)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Makes the recipe's range tests, all of the same length and of one seed."""
+
+    trials: Trials
+    seed: int
+    steps: int
+
+    def test(self, option: Option, around: float | None = None) -> Option:
+        """Of the rates that the config names; or a linear one through those `around` a largest rate known roughly."""
+        points = min(self.trials.config.range_tests.range_test.val_points, self.steps)
+        rates = {"ramp": "linear", "min_lr": around / 20, "max_lr": 3 * around} if around else {}
+        return option.test(self.trials, [self.seed], steps=self.steps, val_points=points, **rates)
+
+
+def choose_weight_decay(bench: Bench, values: Sequence[float], momentum: Option, around: float) -> list[Option]:
+    """Range tests of all values, and of one between the best and its better neighbour."""
+    tests: dict[float, Option] = {}
+    for _ in range(len(values) + 1):
+        left = [value for value in values if value not in tests]
+        value = left[0] if left else next_weight_decay({each: option.lowest_loss for each, option in tests.items()})
+        option = Option(f"weight decay {value:g}", {"optimizer.weight_decay": value, **momentum.changes})
+        tests[value] = bench.test(option, around)
+    return [tests[value] for value in sorted(tests)]
+
+
+def fixed_rates(config: Config, last: Option) -> list[Option]:
+    """The baselines: each fixed rate for the budget, and for several times as long."""
+    rates = config["baseline_lrs"] or [config["optimizer"]["lr"], last.tests[0].suggestion["min_lr"]]
+    times = positive_integer("times", config["times"])
+    rates = [float(f"{positive_number('baseline_lrs', rate):.2g}") for rate in rates]
+    return [
+        Option(
+            f"fixed rate {rate:g}, {epochs} epochs",
+            {},
+            of_runs={"schedule": None, "optimizer.lr": rate, "trainer.max_epochs": epochs},
+        )
+        for epochs in dict.fromkeys((config["budget"], config["budget"] * times))
+        for rate in dict.fromkeys(rates)
+    ]
+
+
+def budget_of(config: Config, *, tests: int, runs: int) -> Budget:
+    """The budget of a config whose recipe has so many range tests and short runs."""
+    datamodule = build_datamodule(config)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    steps = -(-len(datamodule.train_dataloader()) // config["trainer"].get("accumulate_grad_batches", 1))
+    shares = (fraction(name, config[name]) for name in ("test_share", "run_share"))
+    return Budget(positive_integer("budget", config["budget"]), steps, tests, runs, *shares)
+
+
+def leave(job: Job, run: RunDirectory, done: Followed, text: str) -> None:
+    """Tables, figure and report; W&B gets figure and table."""
+    every = [*done.decays, *done.momenta, done.last, *done.baselines]
+    table_of(every).to_csv(run.path / "options.csv", index=False)
+    tests, epochs = curves_of(done.decays, "curves"), curves_of([done.last, *done.baselines], "epochs")
+    tests.to_parquet(run.path / "curves.parquet", index=False)
+    epochs.to_parquet(run.path / "epochs.parquet", index=False)
+    (run.path / "report.md").write_text(text)
+    spent = done.budget.epochs - done.budget.last_run
+    of_last = epochs["option"] == done.last.name
+    shown = epochs.assign(epoch=epochs["epoch"] + spent * of_last)  # it begins when the search is over
+    options = table_of([*done.decays, done.last, *done.baselines])
+    figure = draw_trials(tests, shown, options, what="", title=f"The recipe, with {done.budget.epochs} epochs in all")
+    files = save_figure(figure, run.path / "figures" / "recipe")
+    mirror_figure(job.config, run.path, "recipe", files[0], {"options": table_of(every)})

@@ -1,0 +1,22 @@
+"""Recipes as Hydra jobs: what each shows on the terminal."""
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markdown import Markdown
+
+from src.jobs import report
+from src.jobs.hydra_job import check_depth, run_hydra_job
+from src.jobs.recipe import recipe
+from src.jobs.record import Job
+
+
+def recipe_hydra_job(config: DictConfig) -> None:
+    """Follow the recipe that Hydra has composed, and show its report."""
+
+    def work(job: Job) -> None:
+        check_depth(job.config)
+        text, console = recipe(job, config)["text"], Console()
+        console.print(Markdown(text))
+        console.print(f"figure: {report.relative(job.directory / 'figures' / 'recipe.png')}", soft_wrap=True)
+
+    run_hydra_job(config, work, after_interrupt="the same command goes on")

@@ -1,0 +1,132 @@
+"""Search for one hyper-parameter by short runs: from a job to a table, a figure and a choice in its directory."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from src.figures.save import save_figure
+from src.figures.trials import draw_trials
+from src.jobs.draw import mirror_figure
+from src.jobs.record import Job
+from src.jobs.study import study
+from src.jobs.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
+from src.runs.build import build_partial
+from src.runs.directory import RunDirectory
+from src.settings import positive_integer, seed
+
+NEAR = 0.02  # of a loss
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search works with: its runs, their seeds, and the config that they are variations of."""
+
+    trials: Trials
+    seeds: Sequence[int]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a search found: its options, the one chosen, and why, in sentences."""
+
+    what: str
+    options: Sequence[Option]
+    chosen: Option
+    text: Sequence[str]
+
+
+def search(job: Job, config: DictConfig) -> dict[str, Any]:
+    """Make the search of a job, as far as an earlier call has not, and leave what it found; returns the summary.
+
+    `config` is the job's before its interpolations were resolved, as runs differ in what is interpolated.
+    Directory: runs/ (a run directory each), options.csv, curves.parquet, epochs.parquet, figures/search.png and .pdf,
+    config.yaml and summary.json, written last. A signal leaves what has been trained, to go on from.
+    Raises ValueError for a setting that cannot be used, or a directory that holds something else.
+    """
+    with study(job) as run:
+        if run.finished:
+            return run.summary() or {}
+        began = time.monotonic()
+        work = build_partial(job.config["search"], "search")
+        trials, seeds = Trials(config, run.path), seeds_of(job.config)
+        finding = work(Search(trials, seeds, job.config))
+        leave(job, run, finding)
+        summary = {
+            "status": "completed",
+            "chosen": {"option": finding.chosen.name, "overrides": next_run(job, finding.chosen)},
+            "text": list(finding.text),
+            "seconds": round(time.monotonic() - began, 3),  # of the last session
+            **job.origin,
+        }
+        run.write_summary(summary)
+    return summary
+
+
+def seeds_of(config: Mapping[str, Any]) -> range:
+    """`seeds` of them, from `seed` on. Raises ValueError for one that is none."""
+    first, count = seed("seed", config["seed"]), positive_integer("seeds", config["seeds"])
+    return range(first, first + count)
+
+
+def next_run(job: Job, option: Option) -> list[str]:
+    """The overrides with which scripts/train.py trains as the option was trained, on the job's own model and data."""
+    of_the_job = [each for each in job.overrides if each.lstrip("+~").split("=")[0].split(".")[0] in OF_A_RUN]
+    schedule = [] if any(each.startswith("schedule=") for each in of_the_job) else ["schedule=one_cycle"]
+    changes = {**option.changes, **option.of_runs, "optimizer.lr": option.max_lr}
+    return [*of_the_job, *schedule, *(named(key, value) for key, value in changes.items() if key != "callbacks")]
+
+
+def leave(job: Job, run: RunDirectory, finding: Finding) -> None:
+    """Tables and figure; W&B gets the figure and the table of options."""
+    options = table_of(finding.options)
+    tests, runs = (curves_of(finding.options, kind) for kind in ("curves", "epochs"))
+    options.to_csv(run.path / "options.csv", index=False)
+    tests.to_parquet(run.path / "curves.parquet", index=False)
+    runs.to_parquet(run.path / "epochs.parquet", index=False)
+    title = f"{finding.what}: {finding.chosen.name} is chosen"
+    figure = draw_trials(tests, runs, options, what=finding.what, title=title)
+    files = save_figure(figure, run.path / "figures" / "search")
+    mirror_figure(job.config, run.path, "search", files[0], {"options": options})
+
+
+def best_option(options: Sequence[Option]) -> Option:
+    """That of the lowest validation loss at the end of its runs, mean over seeds."""
+    return min(options, key=lambda option: option.final("val/loss")[0])
+
+
+def best_test(options: Sequence[Option]) -> Option:
+    """That whose range tests have the lowest validation loss; of those nearly as low that of the largest rate.
+
+    Nearly: within `NEAR` of it, since short runs cannot tell these apart. Of equal rates the last option.
+    Source: Smith 2018 (arXiv:1803.09820): what allows the largest rate and the lowest validation loss.
+    """
+    lowest = min(option.lowest_loss for option in options)
+    near = [option for option in options if option.lowest_loss <= lowest * (1 + NEAR)]
+    return max(reversed(near), key=lambda option: np.nan_to_num(option.max_lr))
+
+
+def in_words(what: str, chosen: Option, options: Sequence[Option]) -> str:
+    """How an option's validation loss compares with the best of the others, in standard errors of the difference."""
+    text = f"{what} {chosen.name}: validation loss {_loss(chosen)}"
+    others = [option for option in options if option is not chosen]
+    if not others:
+        return f"{text}."
+    second = best_option(others)
+    text += f", against {_loss(second)} of {second.name}"
+    (loss, error), (its_loss, its_error) = chosen.final("val/loss"), second.final("val/loss")
+    if len(chosen.runs) == 1:
+        return f"{text}, a seed each."
+    if not np.isfinite([loss, its_loss]).all():
+        return f"{text}, which diverged."
+    sigmas = abs(its_loss - loss) / np.hypot(error, its_error)
+    return f"{text}: {'' if sigmas > 2 else 'not '}told apart ({sigmas:.1f} standard errors, {len(chosen.runs)} seeds)."
+
+
+def _loss(option: Option) -> str:
+    loss, error = option.final("val/loss")
+    return f"{loss:.4g}" if np.isnan(error) else f"{loss:.4g} ± {error:.2g}"
