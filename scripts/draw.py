@@ -9,7 +9,9 @@ from src.jobs.command_line import run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "figure", metavar="FIGURE", help="an experiment whose figure it is, such as figure_1b; or start, for any sweep"
+        "figure",
+        metavar="FIGURE",
+        help="an experiment whose figure it is, such as figure_1b; or, for any sweep, start or range_test",
     )
     parser.add_argument("directory", type=Path, metavar="SWEEP_DIRECTORY")
     parser.add_argument("--by", metavar="KEY", help="a curve for each value of this setting, such as initializer")

@@ -117,11 +117,17 @@ class Sweep:
         """The figure of an experiment; scripts/draw.py draws it at any other time."""
         config = plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
         if config["figure"]:
-            name = str(self.config.hydra.runtime.choices.get("experiment") or "figure").rpartition("/")[2]
             try:
-                draw_sweep(self.directory, config["figure"], name=name, logger=config["logger"])
+                draw_sweep(self.directory, config["figure"], name=self._name(), logger=config["logger"])
             except ValueError as error:  # there is nothing to draw
                 say(error)
+
+    def _name(self) -> str:
+        """Of its figure: the experiment, or what its script is for; of plain training runs that says nothing."""
+        if experiment := self.config.hydra.runtime.choices.get("experiment"):
+            return str(experiment).rpartition("/")[2]
+        script = str(self.config.hydra.job.config_name)
+        return "figure" if script == "train" else script
 
     def _reason(self, job: SweepJob, error: BaseException | None) -> str:
         summary = RunDirectory(self.directory / job.directory).summary()

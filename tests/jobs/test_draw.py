@@ -1,7 +1,10 @@
 """Sweeps collected and drawn, in progress or partly failed too; what is missing is said, and mistakes in one line."""
 
+import json
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,6 +14,7 @@ from src.jobs.draw import draw_sweep, figure_node
 from src.runs.sweep import SweepJob, add_jobs
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
+from tests.runs.test_sweep_curves import POINTS, leave_test
 from tests.runs.test_sweep_table import MAXIMUM, config_of, leave_run
 
 SCRIPT = CONF.parent / "scripts" / "draw.py"
@@ -21,6 +25,9 @@ EXPERIMENTS = {
     "figure_1a": "script: simulate\nfigure:\n  _target_: {target}\n",
     "broken": "script: train\nfigure:\n  _target_: {target}\n  colour: red\n",
     "undrawn": "script: train\n",
+    "rates": "script: range_test\nfigure:\n  _target_: src.figures.range_test.draw_range_test\n  smooth: 3\n",
+    "steps": "script: train\nfigure:\n  _target_: steps_figure.draw\n",
+    "epochs": "script: train\nfigure:\n  _target_: epochs_figure.draw\n",
 }
 FILES = [f"figure_1b.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
 
@@ -60,6 +67,27 @@ def sweep(tmp_path) -> Path:
                 )
     add_jobs(sweep, jobs)
     return sweep
+
+
+@pytest.fixture
+def figures(tmp_path_factory, monkeypatch) -> None:
+    """Figures of someone's own, that say what they are drawn from."""
+    folder = tmp_path_factory.mktemp("figures")
+    for table in ("steps", "epochs"):
+        text = f"from matplotlib.figure import Figure\nTABLE = '{table}'\n\ndef draw(table): return Figure()\n"
+        (folder / f"{table}_figure.py").write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+
+
+@pytest.fixture
+def tests(tmp_path) -> Path:
+    """Range tests: three weight decays, two seeds."""
+    for decay, turn, floor in ((0.0, 0.4, 0.5), (0.001, 0.2, 0.7), (0.1, 0.1, 1.5)):
+        for seed in (0, 1):
+            leave_test(
+                tmp_path / "tests", seed, decay, turn=turn * 1.5**seed, floor=floor + seed / 10, more=("model=lenet",)
+            )
+    return tmp_path / "tests"
 
 
 def cut(sweep: Path, initializer: str, depth: int, seed: int, *, status: str | None) -> None:
@@ -184,10 +212,25 @@ def test_wandb_gets_the_table_and_the_figure_when_asked(sweep, shell, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("figure_9", "sweep"), "figure = figure_9: no such figure of training runs; there are broken, figure_1b"),
+        (
+            ("figure_9", "sweep"),
+            "figure = figure_9: no such figure of training runs; there are broken, epochs, figure_1b",
+        ),
         (("undrawn", "sweep"), "figure = undrawn: no such figure of training runs"),
         (("figure_1a", "sweep"), "figure = figure_1a: scripts/simulate.py draws it"),
         (("broken", "sweep"), "figure.colour = 'red': no such setting; there are by, logarithmic, relation"),
+        (("steps", "sweep"), "its TABLE = 'steps' is none of runs, range_test, epochs"),
+        (("epochs", "sweep"), "SWEEP_DIRECTORY = sweep: no run has an epoch behind it (11 completed, 1 diverged)"),
+        (
+            ("range_test", "sweep"),
+            "no run has a range test behind it, which callbacks=range_test makes (11 completed",
+        ),
+        (("range_test", "tested", "--by", "colour"), "--by = colour: no column of the sweep's table; there are direc"),
+        (("range_test", "tested", "--x", "depth"), "figure.x = 'depth': no such setting; there are by, smooth, title"),
+        (
+            ("range_test", "tested", "--without", "seed=9"),
+            "--without = seed=9: no run has this value of seed; there ar",
+        ),
         (("start", "nowhere"), "SWEEP_DIRECTORY = nowhere: no such directory"),
         (("start", "."), "SWEEP_DIRECTORY = .: holds no runs"),
         (("start", "without"), "no run says when training started, which callbacks=start_of_training records (1 comp"),
@@ -199,8 +242,9 @@ def test_wandb_gets_the_table_and_the_figure_when_asked(sweep, shell, monkeypatc
         (("start", "sweep", "--x", "first_loss"), "--x = first_loss: no column of numbers"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, arguments, said):
+def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, figures, arguments, said):
     leave_run(sweep.parent / "without", "a", config_of(), records_start=False)
+    leave_test(sweep.parent / "tested")
     leave_run(sweep.parent / "begun", "a", config_of(), status=None)
     add_jobs(sweep.parent / "begun", [SweepJob("b", ("seed=1",))])
     before = sorted(sweep.parent.rglob("*"))
@@ -227,3 +271,117 @@ def test_a_reader_never_meets_half_a_file(sweep, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         draw_sweep(sweep, "figure_1b")
     assert {name: (sweep / name).read_bytes() for name in FILES} == before
+
+
+def answer(tests: Path, name: str = "range_test") -> dict:
+    return json.loads((tests / f"{name}.json").read_text())
+
+
+def test_range_tests_become_curves_a_figure_and_what_to_run_next(tests, shell):
+    status, output, errors = shell(SCRIPT, main, "range_test", str(tests))
+    assert (status, errors) == (0, [])
+    files = [f"range_test.{kind}" for kind in ("png", "pdf", "csv", "parquet", "json")]
+    assert output[-1] == "figure: " + ", ".join(f"tests/{name}" for name in files)
+    assert sorted(path.name for path in tests.iterdir() if path.is_file()) == sorted([*files, "jobs.json"])
+    assert (
+        len(pd.read_parquet(tests / "range_test.parquet")) == len(pd.read_csv(tests / "range_test.csv")) == 6 * POINTS
+    )
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output if line.startswith("│")]
+    assert rows[0] == ["0", "2", "0.49", "0.4–0.6", "0.58", "0.049", "0.16"]
+    assert [row[0] for row in rows] == ["0", "0.001", "0.1"] * 2
+    assert "largest rate: weight_decay 0, max_lr 0.49, best accuracy 51.9%" in output
+    assert "lowest validation loss: weight_decay 0, 0.656" in output
+    next_one = (
+        "uv run python scripts/train.py model=lenet optimizer.weight_decay=0 optimizer.lr=0.49 schedule=one_cycle"
+    )
+    assert output[-2] == f"next: {next_one}"
+    found = answer(tests)
+    assert found["command"] == found["configurations"][0]["command"] == next_one
+    assert found["largest_rate"] == found["lowest_loss"] == {"option": "0", "like": []}
+    assert [each["max_lr"] for each in found["configurations"]] == pytest.approx([0.4899, 0.2449, 0.1225], rel=1e-3)
+    assert len(found["rules"]) == 6
+    assert found["rules"][0] == "optimizer.weight_decay=0 seed=0: the lowest"
+
+
+def test_settings_that_seeds_do_not_tell_apart_are_said_to_be_alike(tests, shell):
+    for seed, turn in ((0, 0.5), (1, 0.55)):
+        leave_test(tests, seed, 0.01, turn=turn, floor=0.55, more=("model=lenet",))
+    output = shell(SCRIPT, main, "range_test", str(tests))[1]
+    [rate] = [
+        line for line in output if line.startswith("largest rate: weight_decay 0.01, max_lr 0.52, best accuracy ")
+    ]
+    assert rate.endswith("% (over seeds its range meets that of 0)")
+    assert answer(tests)["largest_rate"] == {"option": "0.01", "like": ["0"]}
+    alone = tests.parent / "alone"
+    for decay in (0.0, 0.1):
+        leave_test(alone, 0, decay, turn=0.5 + decay)
+    output = shell(SCRIPT, main, "range_test", str(alone))[1]
+    assert [line.endswith("% (one seed tells nothing apart)") for line in output if line.startswith("largest")] == [
+        True
+    ]
+
+
+def test_tests_that_found_nothing_or_went_not_far_enough_stand_out(tests, shell):
+    leave_test(tests, 0, 1.0, turn=np.nan)
+    leave_test(tests, 0, 0.5, turn=3.0, turned=False)
+    leave_test(tests, 2, 0.0, status=None, more=("model=lenet",))
+    output = shell(SCRIPT, main, "range_test", str(tests))[1]
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output]
+    assert ["weight_decay 1", "0 of 1", *["—"] * 5] in cells
+    assert ["weight_decay", "1", "≥ 3"] in [row[:3] for row in cells]  # 0.5, in two lines
+    assert "missing: model=lenet optimizer.weight_decay=0 seed=2: killed" not in output  # its curve is drawn
+    assert [each["command"] for each in answer(tests)["configurations"]].count(None) == 1
+
+
+def test_what_has_not_ended_is_drawn_and_what_has_not_begun_is_missing(tmp_path, shell):
+    leave_test(tmp_path / "tests", status=None)
+    leave_test(tmp_path / "tests", 1, status="failed", rows=False)
+    status, output, _ = shell(SCRIPT, main, "range_test", str(tmp_path / "tests"))
+    assert status == 0
+    assert "no range test has ended yet" in output
+    assert "missing: seed=1: failed" in output
+    assert answer(tmp_path / "tests") == {"configurations": []}
+    assert (tmp_path / "tests" / "range_test.png").stat().st_size
+
+
+def test_curves_put_together_are_still_told_of_one_by_one(tests, shell):
+    output = shell(SCRIPT, main, "range_test", str(tests), "--by", "model")[1]
+    assert len(answer(tests)["configurations"]) == 3
+    assert len([line for line in output if line.startswith("│")]) == 6
+
+
+def test_range_tests_of_an_experiment_have_its_figure_and_no_command_that_would_be_refused(tests, shell, monkeypatch):
+    drawn = {}
+    original = module.build_partial
+    monkeypatch.setattr(module, "build_partial", lambda node, group: (drawn.update(node), original(node, group))[1])
+    leave_test(tests, 0, 0.2, turn=0.9, floor=0.1, more=("experiment=smith/rates", "size=small"))
+    shell(SCRIPT, main, "rates", str(tests), "--without", "model=lenet")
+    assert drawn["smooth"] == 3
+    assert answer(tests, "rates-without-lenet")["command"] == (
+        "optimizer.weight_decay=0.2 optimizer.lr=0.9 schedule=one_cycle"
+    )
+
+
+def test_a_command_is_quoted_for_the_shell_and_leaves_out_what_was_the_tests_own(tmp_path, shell):
+    more = ("model.widths=[30,10]", "callbacks.range_test.steps=50", "optimizer.lr=0.3", "logger=csv", "+a='x y'")
+    leave_test(tmp_path / "tests", more=more)
+    shell(SCRIPT, main, "range_test", str(tmp_path / "tests"))
+    words = shlex.split(answer(tmp_path / "tests")["command"])
+    assert words[4:] == ["model.widths=[30,10]", "+a='x", "y'", "optimizer.lr=1", "schedule=one_cycle"]
+
+
+def test_figures_of_ones_own_are_drawn_from_the_table_that_they_name(tests, figures):
+    for seed in (0, 1):
+        run = leave_test(tests, seed, 0.7, rows=False)
+        (run.path / "metrics.csv").write_text("step,epoch,train/loss\n10,0,1.5\n20,1,1.0\n")
+    files = draw_sweep(tests, "epochs")
+    assert [file.suffix for file in files] == [".png", ".pdf", ".csv", ".parquet"]
+    assert pd.read_csv(files[2])["train/loss"].tolist() == [1.5, 1.0] * 2
+
+
+def test_wandb_gets_the_suggestions_too(tests, shell, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert shell(SCRIPT, main, "range_test", str(tests), "--wandb")[0] == 0
+    mirrored = logged(records(tests))
+    assert {"range_test", "curves", "suggestions"} <= {key.split(".")[0] for key in mirrored}
+    assert mirrored["suggestions.nrows"] == 3

@@ -67,7 +67,8 @@ def test_the_run_mirrors_the_directory(config, tmp_path):
     assert metrics["lengths._type"] == "image-file"
     [artifact] = [r.request.log_artifact.artifact if r.WhichOneof("record_type") == "request" else r.artifact
                   for r in found if r.WhichOneof("record_type") == "artifact"]  # fmt: skip
-    assert {Path(entry.path).parts[0] for entry in artifact.manifest.contents} == {"lengths", "steps", "hyperparameters"}
+    folders = {Path(entry.path).parts[0] for entry in artifact.manifest.contents}
+    assert folders == {"lengths", "steps", "hyperparameters"}
     assert [record.exit.exit_code for record in found if record.WhichOneof("record_type") == "exit"] == [0]
 
 

@@ -1,0 +1,101 @@
+"""What the range tests of a sweep suggest: a row for each configuration, over its seeds."""
+
+import numpy as np
+import pandas as pd
+
+from src.schedules.range_test import spread
+
+
+def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
+    """For each value of the column `by` of a table of `sweep_curves`, in its order, over the tests that have ended:
+
+    tests, how many; usable, how many of them found a rate; turned, in how many validation got worse within the ramp;
+    max_lr, median of the rates found, max_lr_low and max_lr_high, octaves = log2(high / low), NaN where none was;
+    min_lr (for one cycle) and cyclical_min_lr, medians; val_loss, mean over tests of the lowest validation loss,
+    val_loss_low and val_loss_high, its range, val_loss_error, its standard error (NaN for one test), and
+    val_loss_rate, median rate there; likewise val_accuracy of the highest; diverged, how many tests ended by it;
+    overrides, of its first test but for the seed.
+    """
+    ended = curves[curves["rule"].notna()] if "rule" in curves else curves[:0]
+    if ended.empty:
+        return pd.DataFrame(columns=[by, "tests", "max_lr"])
+    tests = pd.DataFrame([_test(rows, by) for _, rows in ended.groupby("directory", sort=False)])
+    found = [{by: option, **_over(each)} for option, each in tests.groupby(by, sort=False, dropna=False)]
+    return pd.DataFrame(found).astype(dict.fromkeys(("tests", "usable", "turned", "diverged"), "int64"))
+
+
+def largest_rate(found: pd.DataFrame) -> int:
+    """The row of the largest max_lr; 0 where no test found one."""
+    return int(np.nan_to_num(found["max_lr"].to_numpy(float), nan=-np.inf).argmax())
+
+
+def lowest_loss(found: pd.DataFrame) -> int:
+    """The row of the lowest validation loss; 0 where none is finite."""
+    return int(np.nan_to_num(found["val_loss"].to_numpy(float), nan=np.inf).argmin())
+
+
+def not_told_apart(found: pd.DataFrame, row: int, name: str) -> list[int]:
+    """The other rows whose range of `name` (max_lr, val_loss) over seeds meets that of `row`; all, where one is alone.
+
+    One test of a configuration has no range, and is told apart from nothing.
+    """
+    low, high, tests = (found[column].to_numpy(float) for column in (f"{name}_low", f"{name}_high", "tests"))
+    others = (other for other in range(len(found)) if other != row)
+    return [
+        other
+        for other in others
+        if min(tests[other], tests[row]) < 2 or (low[other] <= high[row] and low[row] <= high[other])
+    ]
+
+
+def _test(rows: pd.DataFrame, by: str) -> dict[str, object]:
+    first = rows.iloc[0]
+    overrides = [each for each in str(first["name"]).split(" ") if not each.lstrip("+").startswith("seed=")]
+    loss, accuracy = (rows[name].where(np.isfinite(rows[name].astype(float))) for name in ("val_loss", "val_accuracy"))
+    return {
+        by: first[by],
+        **{name: first[name] for name in ("max_lr", "min_lr", "cyclical_min_lr", "turned")},
+        "val_loss": loss.min(),
+        "val_loss_rate": rows["learning_rate"].get(loss.idxmin(), np.nan) if loss.notna().any() else np.nan,
+        "val_accuracy": accuracy.max(),
+        "val_accuracy_rate": rows["learning_rate"].get(accuracy.idxmax(), np.nan) if accuracy.notna().any() else np.nan,
+        "diverged": pd.notna(first.get("diverged_at")),
+        "overrides": " ".join(overrides),
+    }
+
+
+def _over(tests: pd.DataFrame) -> dict[str, object]:
+    return {
+        "tests": len(tests),
+        "usable": int(tests["max_lr"].notna().sum()),
+        "turned": int(tests["turned"].astype(bool).sum()),
+        **_rates(tests),
+        **_best(tests, "val_loss"),
+        **_best(tests, "val_accuracy"),
+        "diverged": int(tests["diverged"].sum()),
+        "overrides": tests["overrides"].iloc[0],
+    }
+
+
+def _rates(tests: pd.DataFrame) -> dict[str, float]:
+    if tests["max_lr"].isna().all():
+        return dict.fromkeys(("max_lr", "max_lr_low", "max_lr_high", "octaves", "min_lr", "cyclical_min_lr"), np.nan)
+    largest, least, cyclical = (spread(tests[name].to_list()) for name in ("max_lr", "min_lr", "cyclical_min_lr"))
+    return {
+        "max_lr": largest.median,
+        "max_lr_low": largest.smallest,
+        "max_lr_high": largest.largest,
+        "octaves": largest.octaves,
+        "min_lr": least.median,
+        "cyclical_min_lr": cyclical.median,
+    }
+
+
+def _best(tests: pd.DataFrame, name: str) -> dict[str, object]:
+    return {
+        name: tests[name].mean(),
+        f"{name}_low": tests[name].min(),
+        f"{name}_high": tests[name].max(),
+        f"{name}_error": tests[name].sem(),
+        f"{name}_rate": tests[f"{name}_rate"].median(),
+    }

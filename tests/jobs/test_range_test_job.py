@@ -1,0 +1,196 @@
+"""scripts/range_test.py: rates with their spread from one command, swept, overlaid, cut off and gone on with."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch.nn.functional import cross_entropy
+
+from scripts.range_test import main
+from src.jobs.composed import plain
+from src.runs.directory import RunDirectory
+from tests.jobs.conftest import CONF, SMALL
+from tests.jobs.test_wandb import records
+
+SCRIPT = CONF.parent / "scripts" / "range_test.py"
+TEST = tuple(f"callbacks.range_test.{key}" for key in ("steps=40", "val_points=20", "val_samples=100"))
+QUICK = (*[each for each in SMALL if "max_epochs" not in each], *TEST)
+FILES = [f"range_test.{kind}" for kind in ("png", "pdf", "csv", "parquet", "json")]
+
+
+@pytest.fixture
+def start(shell, tmp_path):
+    """Start the script in a sweep directory, on a small net: its status, output and errors."""
+
+    def call(*overrides: str, sweep: str = "sweep") -> tuple[int, list[str], list[str]]:
+        return shell(SCRIPT, main, *QUICK, f"hydra.sweep.dir={sweep}", *overrides)
+
+    return call
+
+
+def runs(sweep: Path) -> dict[str, RunDirectory]:
+    """By their overrides, but for those that make tests quick."""
+    found = [RunDirectory(path.parent) for path in sweep.glob("*/summary.json")]
+    typed = [each.replace("=false", "=False") for each in QUICK]  # as Hydra repeats it
+    return {" ".join(each for each in run.summary()["overrides"] if each not in typed): run for run in found}
+
+
+def interrupting_loss(logits: torch.Tensor, targets: torch.Tensor, *, flag: str, looks: int) -> torch.Tensor:
+    """Cross entropy, that sends Ctrl-C at the so-manieth look at validation data while there is a file `flag`."""
+    if Path(flag).exists():
+        Path(flag).write_text(Path(flag).read_text() + ".")
+        if len(Path(flag).read_text()) == looks:
+            os.kill(os.getpid(), signal.SIGINT)
+    return cross_entropy(logits, targets)
+
+
+def test_its_config_is_that_of_training_but_for_the_callback_and_the_figure():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        training = plain(compose("train", ["callbacks=range_test", "callbacks.range_test.stop=true"]))
+        testing = plain(compose("range_test"))
+    assert training.pop("figure") is None
+    assert testing.pop("figure")["_target_"] == "src.figures.range_test.draw_range_test"
+    assert list(testing.items()) == list(training.items())
+
+
+def test_alone_it_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path):
+    status, output, errors = shell(SCRIPT, main, *QUICK)
+    assert (status, errors) == (0, [])
+    [sweep] = (tmp_path / "runs" / "range_tests").iterdir()
+    assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == sorted([*FILES, "jobs.json"])
+    found = runs(sweep)
+    assert sorted(found) == ["seed=0", "seed=1", "seed=2"]
+    rates = [run.summary()["range_test"]["max_lr"] for run in found.values()]
+    assert len(set(rates)) == 3
+    assert {run.summary()["steps"] for run in found.values()} == {0}  # none has trained
+    [answer] = json.loads((sweep / "range_test.json").read_text())["configurations"]
+    assert answer["max_lr"] == pytest.approx(np.median(rates))
+    assert (answer["max_lr_low"], answer["max_lr_high"]) == pytest.approx((min(rates), max(rates)))
+    assert answer["octaves"] == pytest.approx(np.log2(max(rates) / min(rates)))
+    assert answer["min_lr"] == pytest.approx(answer["max_lr"] / 10)
+    told = [line.split(";")[0].split(" completed, ")[1] for line in output if "steps in" in line]
+    assert told == [f"max_lr {found[f'seed={seed}'].summary()['range_test']['max_lr']:.3g}" for seed in range(3)]
+    assert output[-2].startswith("next: uv run python scripts/train.py model.depth=3")
+    assert output[-2].endswith(f"optimizer.lr={answer['max_lr']:.2g} schedule=one_cycle")
+
+
+def test_values_with_commas_are_overlaid_and_no_flag_is_needed(start, tmp_path):
+    status, output, errors = start("optimizer.weight_decay=0,0.01", "datamodule.batch_size=64,128", "seed=0,1")
+    assert (status, errors) == (0, [])
+    table = pd.read_parquet(tmp_path / "sweep" / "range_test.parquet")
+    assert table.groupby(["optimizer.weight_decay", "datamodule.batch_size"])["seed"].nunique().tolist() == [2] * 4
+    assert table["varied"].nunique() == 4
+    answer = json.loads((tmp_path / "sweep" / "range_test.json").read_text())
+    assert [each["option"] for each in answer["configurations"]] == [
+        f"batch_size {size}, weight_decay {decay}" for size in (64, 128) for decay in ("0", "0.01")
+    ]
+    assert any(line.startswith("lowest validation loss: ") for line in output)
+
+
+def test_curves_are_told_apart_by_the_setting_asked_for(start, tmp_path):
+    typed = ("initializer=he_normal,lecun_normal", "seed=0", "figure.by=initializer", "+figure.smooth=5")
+    status, output, errors = start(*typed)
+    assert (status, errors) == (0, [])
+    answer = json.loads((tmp_path / "sweep" / "range_test.json").read_text())
+    assert [each["option"] for each in answer["configurations"]] == ["He normal", "LeCun normal"]
+    assert any(line.startswith("│ He normal") for line in output)
+
+
+def test_started_again_it_tests_only_what_is_new(start, tmp_path):
+    start("seed=0,1")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
+    status, output, _ = start("seed=0,1,2")
+    assert status == 0
+    assert output[0] == "sweep sweep: 3 jobs, 2 finished before, 0 to go on with, 0 that failed, 1 new"
+    after = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
+    assert len(before) == 2
+    assert before.items() <= after.items()
+    [answer] = json.loads((tmp_path / "sweep" / "range_test.json").read_text())["configurations"]
+    assert answer["tests"] == 3
+
+
+def test_ctrl_c_in_a_ramp_ends_the_sweep_and_the_same_command_goes_on(start, tmp_path):
+    flag = tmp_path / "flag"
+    flag.touch()
+    target = f"{interrupting_loss.__module__}.{interrupting_loss.__name__}"
+    loss = f"+callbacks.range_test.loss={{_target_:{target},_partial_:true,flag:{flag},looks:30}}"  # of 20 each
+    status, _, errors = start("seed=0,1,2", loss)
+    assert status == 130
+    assert errors[-1] == "go on: the same command with hydra.sweep.dir=sweep"
+    states = {run.summary()["overrides"][0]: run.summary()["status"] for run in runs(tmp_path / "sweep").values()}
+    assert states == {"seed=0": "completed", "seed=1": "interrupted"}
+    assert not list((tmp_path / "sweep").glob("*.png"))
+    flag.unlink()
+    assert start("seed=0,1,2", loss)[0] == 0
+    start("seed=0,1,2", sweep="whole")
+    one, other = (pd.read_csv(tmp_path / name / "range_test.csv") for name in ("sweep", "whole"))
+    own = ["seed", "step", "learning_rate", "train_loss", "val_loss", "val_accuracy", "max_lr"]
+    pd.testing.assert_frame_equal(one[own], other[own], check_exact=True)
+
+
+def test_a_failing_job_stops_no_other_and_the_rest_is_drawn(start, tmp_path):
+    status, output, errors = start("seed=0,-1,1")
+    assert status == 1
+    assert errors[0] == "error: seed = -1: must be a whole number of at least 0"
+    assert "missing: seed=-1: failed" in output
+    assert all((tmp_path / "sweep" / name).stat().st_size for name in FILES)
+
+
+def test_where_nothing_can_be_tested_there_is_no_figure_and_one_line_a_job(start, tmp_path):
+    status, _, errors = start("datamodule.validation=0", "seed=0,1")
+    assert status == 1
+    assert len(errors) == 2 + 2 + 1 + 1  # each job's, the summary's, how to go on, and that there is nothing to draw
+    assert errors[0] == errors[1]
+    assert errors[0].startswith("error: ")
+    assert "validation" in errors[0]
+    assert errors[-1].startswith("error: SWEEP_DIRECTORY = sweep: no run has ended yet (2 failed)")
+    assert not list((tmp_path / "sweep").glob("range_test.*"))
+
+
+def test_one_run_alone_is_a_run_like_any_other(shell, tmp_path):
+    status, output, errors = shell(SCRIPT, main, *QUICK, "hydra.mode=RUN", "hydra.run.dir=one")
+    assert (status, errors) == (0, [])
+    summary = RunDirectory(tmp_path / "one").summary()
+    assert summary["status"] == "completed"
+    assert any(f"optimizer.lr={summary['range_test']['max_lr']:.3g} schedule=one_cycle" in line for line in output)
+
+
+def test_the_jobs_of_one_command_are_one_group_in_wandb(start, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert start("seed=0,1", "logger=wandb")[0] == 0
+    directories = [run.path for run in runs(tmp_path / "sweep").values()] + [tmp_path / "sweep"]
+    found = [
+        record.run for path in directories for record in records(path) if record.WhichOneof("record_type") == "run"
+    ]
+    assert {run.run_group for run in found} == {"sweep"}
+    assert "range_test" in {run.display_name for run in found}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), ("hydra/launcher=process", "trainer=ddp_cpu")],
+    ids=["joblib", "two processes each"],
+)
+def test_in_other_processes_it_finds_the_same(start, tmp_path, launcher):
+    assert start("seed=0,1")[0] == 0
+    status, output, _ = start("seed=0,1", *launcher, sweep="other")
+    assert status == 0
+    one, other = (pd.read_parquet(tmp_path / name / "range_test.parquet") for name in ("sweep", "other"))
+    assert other["max_lr"].unique().tolist() == pytest.approx(one["max_lr"].unique().tolist(), rel=0.05)
+    early = one["step"] < 20  # beyond, rounding grows to whatever it likes
+    np.testing.assert_allclose(other["val_loss"][early], one["val_loss"][early], rtol=1e-3)
+    assert output[-1].startswith("figure: other/range_test.png")
+
+
+def test_a_sweep_directory_that_cannot_be_written_to_is_called_by_its_setting_without_m_too(start, tmp_path):
+    (tmp_path / "file").touch()
+    status, output, errors = start("seed=0", sweep="file/sweep")
+    assert (status, output) == (1, [])
+    assert errors == ["error: hydra.sweep.dir = file/sweep: cannot be written to (Not a directory)"]

@@ -1,0 +1,203 @@
+"""The curves of sweeps, fabricated from what runs leave: long tables of range tests and of epochs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.runs.directory import RunDirectory
+from src.runs.metrics_file import MetricsFile
+from src.runs.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
+from src.runs.sweep import SweepJob, add_jobs
+from src.runs.sweep_curves import sweep_curves
+from tests.runs.test_sweep_table import config_of
+
+POINTS = 12
+
+
+def curves(turn: float, *, diverges: bool = False, floor: float = 0.5) -> pd.DataFrame:
+    """Of a range test whose validation loss is lowest, `floor`, at the rate `turn`."""
+    rates = np.geomspace(0.01, 10, POINTS)
+    loss = floor + np.abs(np.log(rates / turn)) / 4
+    loss[-1] = np.inf if diverges else loss[-1]
+    seen = np.arange(POINTS) % 2 == 1
+    return pd.DataFrame(
+        {
+            "step": np.arange(POINTS),
+            "learning_rate": rates,
+            "train_loss": loss - 0.1,
+            "val_loss": np.where(seen, loss, np.nan),
+            "val_accuracy": np.where(seen, np.exp(-loss), np.nan),
+        }
+    )
+
+
+def leave_test(
+    sweep: Path,
+    seed: int = 0,
+    decay: float | None = None,
+    *,
+    turn: float = 1.0,
+    status: str | None = "completed",
+    rows: bool = True,
+    turned: bool = True,
+    more: tuple[str, ...] = (),
+    **curve: Any,
+) -> RunDirectory:
+    """A run directory as a range test leaves it; without a status, as one that was killed."""
+    typed = [] if decay is None else [f"optimizer.weight_decay={decay:g}"]
+    overrides = (*more, *typed, f"seed={seed}")
+    run = RunDirectory(sweep / "_".join(overrides).replace("/", "-"))
+    run.begin(config_of(seed=seed) | {"optimizer": {"weight_decay": decay}})
+    found = curves(turn if np.isfinite(turn) else 1.0, **curve)
+    if rows:
+        run.table("range_test").append(found)
+    if status is not None:
+        rates = {"max_lr": turn, "min_lr": turn / 10, "cyclical_min_lr": turn / 3, "ramp": "exponential"}
+        rates |= {"turned": turned}
+        diverged = {"diverged_at": POINTS - 1 if curve.get("diverges") else None, "rule": "the lowest"}
+        said = {"range_test": rates | diverged} if rows and status == "completed" else {}
+        origin = {"overrides": list(overrides), "config_hash": "abc", "seconds": 1.5, "metrics": {}}
+        run.write_summary({"status": status, "reason": "why", "steps": 0, "epochs": 0, **origin, **said})
+    run.release()
+    add_jobs(sweep, [SweepJob(run.path.name, overrides)])
+    return run
+
+
+def test_each_step_of_each_test_is_a_row_beside_its_runs_settings_and_suggestion(tmp_path):
+    for decay in (0.001, 0.1):
+        for seed in (0, 1):
+            leave_test(tmp_path, seed, decay, turn=0.3, more=("logger=csv",), diverges=decay == 0.1)
+    table = sweep_curves(tmp_path, "range_test")
+    assert len(table) == 4 * POINTS
+    assert table.groupby("directory").size().tolist() == [POINTS] * 4
+    one = table[(table["seed"] == 1) & (table["optimizer.weight_decay"] == 0.1)]
+    expected = curves(0.3, diverges=True)
+    pd.testing.assert_frame_equal(one[list(expected)].reset_index(drop=True), expected)
+    facts = {"status": "completed", "logger": "csv", "depth": 4, "varied": "optimizer.weight_decay=0.1"}
+    facts |= {"max_lr": 0.3, "min_lr": 0.03, "ramp": "exponential", "rule": "the lowest", "diverged_at": POINTS - 1}
+    assert {name: one[name].iloc[0] for name in facts} == facts
+    assert table["configuration"].nunique() == 2
+    assert pd.api.types.is_integer_dtype(table["seed"]) and table["step"].dtype == np.int64
+    assert table[table["optimizer.weight_decay"] == 0.001]["diverged_at"].isna().all()
+
+
+def test_a_sweep_over_seeds_alone_varies_in_nothing(tmp_path):
+    for seed in (0, 1):
+        leave_test(tmp_path, seed, more=("optimizer.momentum=0",))
+    assert set(sweep_curves(tmp_path, "range_test")["varied"]) == {""}
+    shutil.rmtree(tmp_path / "optimizer.momentum=0_seed=1")
+    (tmp_path / "jobs.json").unlink()
+    leave_test(tmp_path, 0, 0.1)
+    (tmp_path / "jobs.json").unlink()  # as another sweeper leaves it
+    varied = sweep_curves(tmp_path, "range_test").groupby("directory")["varied"].first().to_dict()
+    assert varied == {
+        "optimizer.momentum=0_seed=0": "optimizer.momentum=0",
+        "optimizer.weight_decay=0.1_seed=0": "optimizer.weight_decay=0.1",
+    }
+
+
+def test_what_became_of_the_others_breaks_nothing(tmp_path):
+    leave_test(tmp_path, 0)
+    leave_test(tmp_path, 1, status="failed", rows=False)
+    leave_test(tmp_path, 2, status=None)  # killed after the test and before it could say so
+    leave_test(tmp_path, 3, status="interrupted", rows=False)
+    add_jobs(tmp_path, [SweepJob("to_come", ("seed=4",))])
+    damaged, worse = leave_test(tmp_path, 5), leave_test(tmp_path, 6)
+    [part] = (damaged.path / "range_test").glob("*.parquet")
+    part.write_bytes(b"PAR1")
+    worse.summary_file.write_text("{")
+    before = sorted(tmp_path.rglob("*"))
+    table = sweep_curves(tmp_path, "range_test")
+    assert sorted(tmp_path.rglob("*")) == before
+    found = table.groupby("directory").agg(status=("status", "first"), max_lr=("max_lr", "first"))
+    assert found["status"].to_dict() == {"seed=0": "completed", "seed=2": "killed", "seed=6": "damaged"}
+    assert found["max_lr"].dropna().to_dict() == {"seed=0": 1.0}
+
+
+def test_where_no_run_has_rows_there_are_none(tmp_path):
+    leave_test(tmp_path, rows=False)
+    assert sweep_curves(tmp_path, "range_test").empty
+    assert sweep_curves(tmp_path, "epochs").empty
+
+
+def test_epochs_are_the_rows_of_metrics_files(tmp_path):
+    for seed in (0, 1):
+        run = leave_test(tmp_path, seed, 0.1 * seed, rows=False)
+        for epoch in range(3):
+            metrics = {"epoch": epoch, "train/loss": 1 / (epoch + 1), "val/loss": seed}
+            MetricsFile(run.path).log_metrics(metrics, step=10 * (epoch + 1))
+        MetricsFile(run.path).log_metrics({"test/accuracy": 0.75}, step=30)
+    (tmp_path / "seed=9").mkdir()
+    (tmp_path / "seed=9" / "config.yaml").write_text("seed: 9\n")
+    (tmp_path / "seed=9" / "metrics.csv").write_text("epoch\n1\n")  # no step
+    table = sweep_curves(tmp_path, "epochs")
+    assert len(table) == 6
+    one = table[table["seed"] == 1]
+    assert one["step"].tolist() == [10, 20, 30]
+    assert one["train/loss"].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+    assert one["test/accuracy"].tolist() == pytest.approx([np.nan, np.nan, 0.75], nan_ok=True)
+    assert one["optimizer.weight_decay"].tolist() == [0.1] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("sweep", "steps", "kind = 'steps': must be one of epochs, range_test"),
+        ("nowhere", "epochs", "SWEEP_DIRECTORY = .*nowhere: no such directory"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, name, kind, message):
+    leave_test(tmp_path / "sweep")
+    with pytest.raises(ValueError, match=message):
+        sweep_curves(tmp_path / name, kind)
+
+
+def test_suggestions_are_of_each_configuration_over_its_seeds(tmp_path):
+    for seed, turn in enumerate((0.25, 0.5, 1.0)):
+        leave_test(tmp_path, seed, 0.001, turn=turn, floor=0.5 + seed / 10, diverges=seed == 2)
+        leave_test(tmp_path, seed, 0.1, turn=2 * turn, floor=1.5)
+    leave_test(tmp_path, 3, 0.1, status=None)  # has not said anything yet
+    found = suggestions(sweep_curves(tmp_path, "range_test"))
+    assert found["varied"].tolist() == ["optimizer.weight_decay=0.001", "optimizer.weight_decay=0.1"]
+    small, large = (row for _, row in found.iterrows())
+    assert small[["tests", "max_lr", "max_lr_low", "max_lr_high"]].tolist() == [3, 0.5, 0.25, 1.0]
+    assert small[["octaves", "usable", "turned", "diverged"]].tolist() == [2.0, 3, 3, 1]
+    assert small["min_lr"] == pytest.approx(0.05)
+    assert small["cyclical_min_lr"] == pytest.approx(0.5 / 3)
+    lowest = [curves(turn, floor=0.5 + seed / 10)["val_loss"].min() for seed, turn in enumerate((0.25, 0.5, 1.0))]
+    assert small["val_loss"] == pytest.approx(np.mean(lowest))
+    assert small["val_loss_error"] == pytest.approx(np.std(lowest, ddof=1) / 3**0.5)
+    assert small["val_accuracy"] == pytest.approx(np.mean(np.exp(np.negative(lowest))))
+    assert small["val_loss_rate"] == small["val_accuracy_rate"] == curves(0.5)["learning_rate"][7]  # 0.51
+    assert small[["val_loss_low", "val_loss_high"]].tolist() == [min(lowest), max(lowest)]
+    assert large["overrides"] == "optimizer.weight_decay=0.1"
+    assert (largest_rate(found), lowest_loss(found)) == (1, 0)
+    assert not_told_apart(found, 1, "max_lr") == [0]
+    assert not_told_apart(found, 0, "val_loss") == []
+    assert suggestions(sweep_curves(tmp_path, "range_test"), by="status")["tests"].tolist() == [6]
+
+
+def test_tests_that_found_no_rate_are_counted_and_left_out(tmp_path):
+    leave_test(tmp_path, 0, 0.001, turn=0.5, turned=False)
+    leave_test(tmp_path, 1, 0.001, turn=np.nan)
+    leave_test(tmp_path, 0, 0.1, turn=np.nan)
+    found = suggestions(sweep_curves(tmp_path, "range_test"))
+    assert found[["tests", "usable"]].to_numpy().tolist() == [[2, 1], [1, 0]]
+    assert (found["max_lr"][0], found["turned"][0]) == (0.5, 1)
+    assert found.loc[1, ["max_lr", "max_lr_low", "octaves", "min_lr"]].isna().all()
+    assert largest_rate(found) == 0
+    assert largest_rate(found[1:]) == 0
+
+
+def test_one_test_has_no_error_and_is_told_apart_from_nothing(tmp_path):
+    leave_test(tmp_path, 0, 0.001, floor=0.5)
+    leave_test(tmp_path, 0, 0.1, floor=0.9, turn=2.0)
+    found = suggestions(sweep_curves(tmp_path, "range_test"))
+    assert found["val_loss_error"].isna().all()
+    assert not_told_apart(found, 0, "val_loss") == not_told_apart(found, 0, "max_lr") == [1]
+    leave_test(tmp_path / "none", status=None)
+    assert suggestions(sweep_curves(tmp_path / "none", "range_test")).empty
