@@ -1,9 +1,11 @@
 """The alternatives of a search: their range tests beside their runs, a colour for each."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,15 +16,22 @@ ABOVE = 1.15  # of the loss at the left end, where the axis ends: what diverges 
 
 
 def draw_trials(
-    tests: pd.DataFrame, runs: pd.DataFrame, options: pd.DataFrame, *, what: str, title: str = ""
+    tests: pd.DataFrame,
+    runs: pd.DataFrame,
+    options: pd.DataFrame,
+    *,
+    what: str = "",
+    title: str = "",
+    budget: float | None = None,
 ) -> Figure:
     """Validation loss against learning rate in range tests; validation loss and accuracy of the runs.
 
     Tables of src/jobs/trials.py: `tests` and `runs` have the columns option and seed. Curves: mean over seeds, band ±
     one standard error. Vertical lines: the largest rate of each option, median over seeds. Runs are drawn against
-    `seconds` where that is a column, else against epochs.
+    `seconds` where that is a column, else against epochs. budget: a line at that epoch. Axes fit what comes after the
+    first fifth of a run.
     """
-    colors = {name: f"C{number}" for number, name in enumerate(options["option"])}
+    colors = _colors(tests, runs, options)
     figure = Figure(figsize=(10.5 if len(tests) else 7.4, 3.4), layout="constrained")
     panels = list(figure.subplots(1, 3 if len(tests) else 2))
     if len(tests):
@@ -35,17 +44,35 @@ def draw_trials(
         axes.set_xlabel(LABELS[x])
         axes.set_ylabel(metric.replace("val/", "validation "))
         axes.set_xlim(left=0)
-    _fit_loss(panels[-2], runs["val/loss"], runs.loc[runs["epoch"] == 1, "val/loss"])
-    panels[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
+        if budget is not None:
+            axes.axvline(budget, color="0.6", lw=0.8, zorder=0)
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+            axes.annotate("budget", (budget, 1), (3, -2), fontsize=7, **place)
+    settled = runs[runs["epoch"] > runs.groupby("option")["epoch"].transform("max") / 5]
+    _fit_loss(panels[-2], settled["val/loss"], settled.groupby(["option", "seed"])["val/loss"].max())
+    panels[-1].set_ylim(bottom=float(settled["val/accuracy"].quantile(0.02)) - 0.02)
+    panels[-1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
+    if len(tests):
+        handles.append(Line2D([], [], color="0.4", lw=0.8, ls=":", label="largest rate, median"))
     figure.legend(handles=handles, title=what, loc="outside right upper", frameon=False, fontsize=8, title_fontsize=8)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
 
 
-def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: Mapping[str, str]) -> None:
+def _colors(tests: pd.DataFrame, runs: pd.DataFrame, options: pd.DataFrame) -> dict[str, Any]:
+    """A colour for each option; where range tests are of other options than runs, they shade into each other."""
+    names = [str(name) for name in options["option"]]
+    tested, run = (set(rows["option"]) if "option" in rows else set() for rows in (tests, runs))
+    apart = [name for name in names if name in tested] if not tested & run else []
+    shades = dict(zip(apart, colormaps["viridis"](np.linspace(0, 0.9, len(apart))), strict=True))
+    others = [name for name in names if name not in shades]
+    return shades | {name: f"C{number}" for number, name in enumerate(others)}
+
+
+def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: Mapping[str, Any]) -> None:
     looked = tests.dropna(subset=["val_loss"])
     for option, of_option in looked.groupby("option", sort=False):
         _draw_mean(axes, of_option, "learning_rate", "val_loss", colors[str(option)])
@@ -59,7 +86,7 @@ def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: 
     axes.set_ylabel("validation loss")
 
 
-def _draw_mean(axes: Axes, rows: pd.DataFrame, x: str, y: str, color: str) -> None:
+def _draw_mean(axes: Axes, rows: pd.DataFrame, x: str, y: str, color: Any) -> None:
     """Over seeds, at those x that all of them reached: the mean of the survivors would flatter."""
     key = "step" if x == "learning_rate" else "epoch"
     finite = rows[np.isfinite(rows[y])]

@@ -140,14 +140,17 @@ def leave(job: Job, run: RunDirectory, done: Followed, text: str) -> None:
     """Tables, figure and report; W&B gets figure and table."""
     every = [*done.decays, *done.momenta, done.last, *done.baselines]
     table_of(every).to_csv(run.path / "options.csv", index=False)
-    tests, epochs = curves_of(done.decays, "curves"), curves_of([done.last, *done.baselines], "epochs")
+    longest = [option for option in done.baselines if option.runs[0].summary["epochs"] > done.budget.epochs]
+    drawn = [done.last, *(longest or done.baselines)]  # a shorter one of the same rate is the beginning of a longer one
+    tests, epochs = curves_of(done.decays, "curves"), curves_of(drawn, "epochs")
     tests.to_parquet(run.path / "curves.parquet", index=False)
     epochs.to_parquet(run.path / "epochs.parquet", index=False)
     (run.path / "report.md").write_text(text)
     spent = done.budget.epochs - done.budget.last_run
     of_last = epochs["option"] == done.last.name
     shown = epochs.assign(epoch=epochs["epoch"] + spent * of_last)  # it begins when the search is over
-    options = table_of([*done.decays, done.last, *done.baselines])
-    figure = draw_trials(tests, shown, options, what="", title=f"The recipe, with {done.budget.epochs} epochs in all")
+    title = f"The recipe, with {done.budget.epochs} epochs in all"
+    options = table_of([*done.decays, *drawn])
+    figure = draw_trials(tests, shown, options, title=title, budget=done.budget.epochs)
     files = save_figure(figure, run.path / "figures" / "recipe")
     mirror_figure(job.config, run.path, "recipe", files[0], {"options": table_of(every)})

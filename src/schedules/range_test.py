@@ -60,7 +60,7 @@ def suggest(curves: pd.DataFrame) -> Suggestion:
     lost = turn(rates, accuracy + np.exp(-np.where(np.isfinite(loss), loss, math.inf)))
     if lost is None:
         return _rates(top, f"neither validation loss nor accuracy had turned by {top:.3g}: raise max_lr", turned=False)
-    best = f"loss {loss.min():.3g}, accuracy {accuracy.max():.1%}"
+    best = f"loss {np.nanmin(loss):.3g}, accuracy {accuracy.max():.1%}"
     said = f"validation was at its best ({best}) below {lost:.3g}, and lost from there on; max_lr is a third of that"
     return _rates(lost / SAFETY, said, turned=True)
 

@@ -44,7 +44,16 @@ def test_it_shows_each_range_test_and_each_run_and_where_the_largest_rates_lie()
     assert loss.lines[0].get_xdata().tolist() == [1, 2, 3]
     assert accuracy.lines[0].get_ydata() == pytest.approx([0, 0.3, 0.6])
     assert {loss.lines[0].get_color()} == {curves[1].get_color()} != {curves[0].get_color()}
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0.1", "0.2"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0.1", "0.2", "largest rate, median"]
+
+
+def test_range_tests_of_other_options_than_the_runs_have_colours_of_their_own():
+    tests = pd.concat([ramps_of("decay 0"), ramps_of("decay 1")])
+    figure = draw_trials(tests, runs_of("the recipe"), options("decay 0", "decay 1", "the recipe"), budget=2)
+    colors = [line.get_color() for line in figure.legends[0].get_lines()[:3]]
+    assert colors[2] == "C0"
+    assert len({tuple(color) for color in colors}) == 3
+    assert [line.get_xdata()[0] for line in figure.axes[1].lines if len(line.get_xdata()) == 2] == [2]
 
 
 def test_what_diverges_ends_the_curve_and_leaves_the_axis_to_the_others():
