@@ -24,6 +24,7 @@ from src.schedules.weight_decay import next_weight_decay
 from src.settings import fraction, number_from_zero, positive_integer, positive_number
 
 Config = Mapping[str, Any]
+BEYOND = 6  # times a rate known roughly: twice as far as where it says that learning is lost
 
 
 def recipe(job: Job, config: DictConfig) -> dict[str, Any]:
@@ -95,7 +96,7 @@ class Bench:
     def test(self, option: Option, around: float | None = None) -> Option:
         """Of the rates that the config names; or a linear one through those `around` a largest rate known roughly."""
         points = min(self.trials.config.range_tests.range_test.val_points, self.steps)
-        rates = {"ramp": "linear", "min_lr": around / 20, "max_lr": 3 * around} if around else {}
+        rates = {"ramp": "linear", "min_lr": around / 10, "max_lr": BEYOND * around} if around else {}
         return option.test(self.trials, [self.seed], steps=self.steps, val_points=points, **rates)
 
 
