@@ -18,6 +18,8 @@ LABELS = {
     "alternating": "alternating 30, 10",
     "decreasing": "30, then 10",
     "increasing": "10, then 30",
+    "one_cycle": "1cycle",
+    "inverse": "inverse decay",
     "residual_constant": r"$\eta_l = 1$",
     "residual_inverse_depth": r"$\eta_l = 1/L$",
     "residual_geometric_0.9": r"$\eta_l = 0.9^l$",

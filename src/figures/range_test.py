@@ -155,15 +155,17 @@ def largest_rates(curves: pd.DataFrame) -> tuple[float, float, float]:
 
 def _limits(name: str, drawn: dict[str, list[list[pd.Series]]]) -> tuple[float, float]:
     """So that what was learned fills the panel: a loss that blows up, even to 1e10, leaves it on top."""
-    if name == "val_accuracy":
-        return -0.02, 1.02
     runs = [run for option in drawn[name] for run in option if len(run)]
+    if name == "val_accuracy":
+        best = max((float(run.max()) for run in runs), default=1.0)
+        return -0.02 * best, 1.05 * best
     losses = [run for option in drawn["val_loss"] for run in option if len(run)]
     if not runs or not losses:
         return 0.0, 1.0
     top = 1.3 * float(np.median([run.iloc[0] for run in losses]))  # of untrained nets, a typical one
     if name != "gap":
-        return 0.0, top
+        low = min(float(run.min()) for run in runs)
+        return max(0.0, low - 0.1 * (top - low)), top
     usual = [gap[(loss <= loss.iloc[0]).cummin()] for gap, loss in zip(runs, losses, strict=True)]  # until it diverges
     low, high = np.quantile(np.concatenate([[0.0], *(gap.to_numpy() for gap in usual)]), [0.01, 0.99])
     margin = 0.2 * max(high - low, 0.05 * top)

@@ -43,11 +43,13 @@ def register_resolvers() -> None:
     """What the YAML files of conf/ may use: whoever composes them, in a worker too, calls this before.
 
     ${config_hash:}, for directories that two jobs share only if they are the same job. ${sized:a,b}: a of an
-    experiment as published, b with size=small. ${mnist_or_digits:a,b}: b where a small one finds no MNIST in DATA_DIR.
+    experiment as published, b with size=small. ${mnist_or_digits:a,b}: b where a small one finds no MNIST in DATA_DIR;
+    ${cifar10_or_digits:a,b} likewise.
     """
     OmegaConf.register_new_resolver("config_hash", config_hash_of, replace=True)
     OmegaConf.register_new_resolver("sized", sized, replace=True)
     OmegaConf.register_new_resolver("mnist_or_digits", mnist_or_digits, replace=True)
+    OmegaConf.register_new_resolver("cifar10_or_digits", cifar10_or_digits, replace=True)
 
 
 def config_hash_of(*, _root_: DictConfig) -> str:
@@ -63,5 +65,13 @@ def sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:
 
 def mnist_or_digits(mnist: Any, digits: Any, *, _root_: DictConfig) -> Any:
     """The value for digits in a small experiment without MNIST; else MNIST's, which then says that it is missing."""
-    there = Path(os.environ.get("DATA_DIR", "data"), "MNIST").is_dir()
-    return mnist if there else sized(mnist, digits, _root_=_root_)
+    return mnist if _in_data_directory("MNIST") else sized(mnist, digits, _root_=_root_)
+
+
+def cifar10_or_digits(cifar10: Any, digits: Any, *, _root_: DictConfig) -> Any:
+    """As `mnist_or_digits`."""
+    return cifar10 if _in_data_directory("cifar-10-batches-py") else sized(cifar10, digits, _root_=_root_)
+
+
+def _in_data_directory(name: str) -> bool:
+    return Path(os.environ.get("DATA_DIR", "data"), name).is_dir()

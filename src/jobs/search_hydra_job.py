@@ -12,7 +12,7 @@ from src.jobs.hydra_job import check_depth, run_hydra_job
 from src.jobs.record import Job
 from src.jobs.search import search
 
-WIDTH = 100  # where no terminal says how wide it is, rich takes 80
+WIDTH = 110  # where no terminal says how wide it is, rich takes 80
 
 
 def search_hydra_job(config: DictConfig) -> None:

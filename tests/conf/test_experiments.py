@@ -13,10 +13,12 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from scripts.range_test import main as range_test
 from scripts.simulate import main_and_figure
 from scripts.train import main as train
 from src.jobs.command_line import run
 from src.jobs.composed import plain
+from src.jobs.draw import table_of
 from src.runs.build import build_partial
 from src.runs.directory import RunDirectory
 from tests.jobs.test_wandb import logged, records
@@ -26,6 +28,14 @@ CONF = ROOT / "conf"
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
 RECORD = ("Claim", "Source", "Command", "Takes", "Expected")
 SCRIPTS = {  # each script's function, and what makes its jobs small
+    "range_test": (
+        range_test,
+        [
+            "size=small",
+            "trainer.enable_progress_bar=false",
+            *(f"callbacks.range_test.{key}" for key in ("steps=20", "val_points=5", "val_samples=50")),
+        ],
+    ),
     "simulate": (main_and_figure, ["nets=20", "progress=false"]),
     "train": (train, ["size=small", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]),
 }
@@ -61,6 +71,21 @@ def script(path: Path) -> str:
     return yaml.safe_load(path.read_text())["script"]
 
 
+def tables(path: Path) -> list[str]:
+    """What W&B gets of the sweep."""
+    if script(path) == "simulate":
+        return ["layers"]
+    return [table_of(composed(path)["figure"]).name, *["suggestions"] * (script(path) == "range_test")]
+
+
+def as_number(value: str) -> float | str:
+    """1e-2 and 0.01 are the same setting."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
 def swept(path: Path, *overrides: str) -> dict[str, list[str]]:
     """The settings that the sweep goes through, each with its values."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -89,16 +114,17 @@ def test_an_experiment_is_a_lab_record_whose_command_names_itself(path):
 @pytest.mark.parametrize("size", ["full", "small"])
 @each_experiment
 def test_every_job_of_an_experiment_composes(path, size):
-    sized = [f"size={size}"] if script(path) == "train" else []
+    sized = [f"size={size}"] if script(path) != "simulate" else []
     config = composed(path, *sized)
     assert build_partial(config["figure"], "figure")
     settings = swept(path, *sized)
-    shortest, longest = (sorted(map(int, settings["depth"]))[end] for end in (0, -1))
-    assert longest == config["depth"]  # what -m takes from the file alone
-    for chosen in itertools.product(*(settings | {"depth": [shortest, longest]}).values()):
+    if "depth" in settings:
+        settings["depth"] = [f(settings["depth"], key=int) for f in (min, max)]
+        assert settings["depth"][-1] == str(config["depth"])  # what -m takes from the file alone
+    for chosen in itertools.product(*settings.values()):
         typed = [f"{setting}={value}" for setting, value in zip(settings, chosen, strict=True)]
         job = composed(path, *sized, *typed)
-        assert job["depth"] in (job["model"].get("depth"), job["model"].get("modules"))
+        assert job["depth"] in (job["model"].get("depth"), job["model"].get("modules"), None)
 
 
 @pytest.fixture
@@ -111,13 +137,15 @@ def start(tmp_path, capfd, monkeypatch):
         name, *arguments = shlex.split(head(path)["Command"])[3:]
         main, small = SCRIPTS[script(path)]
         node = ",".join(f"{setting}:'{','.join(chosen)}'" for setting, chosen in values.items())
-        typed = [*arguments, *small, *overrides, f"hydra.sweeper.params={{{node}}}"]
+        kept = [each for each in small if each.partition("=")[0] not in values]
+        typed = [*arguments, *kept, *overrides, f"hydra.sweeper.params={{{node}}}"]
         monkeypatch.setattr(sys, "argv", [str(ROOT / name), *dict.fromkeys(typed)])
         run(main)
         output, errors = capfd.readouterr()
         assert errors == ""
         [directory] = (tmp_path / "runs").iterdir()
-        kinds = ["png", "pdf", "csv", *["parquet"] * (script(path) == "train")]
+        kinds = ["png", "pdf", "csv", *["parquet"] * (script(path) != "simulate")]
+        kinds += ["json"] * (script(path) == "range_test")
         written = [f"runs/{directory.name}/{path.stem}.{kind}" for kind in kinds]
         assert output.splitlines()[-1] == f"figure: {', '.join(written)}"
         return directory
@@ -135,16 +163,18 @@ def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(
     if script(path) == "simulate":
         assert table["layer"].tolist() == [0, 1, 2, 3, 4]
     else:
-        assert table["depth"].tolist() == [4]
+        assert table["directory"].nunique() == 1
+        assert "depth" not in values or set(table["depth"]) == {4}
     found = records(directory)
     names = [record.run.display_name for record in found if record.WhichOneof("record_type") == "run"]
     assert names[0] == path.stem
     mirrored = logged(found)
-    rows = "layers" if script(path) == "simulate" else "runs"
-    assert (mirrored[f"{path.stem}._type"], mirrored[f"{rows}._type"]) == ("image-file", "table-file")
+    rows, *others = tables(path)
+    assert mirrored[f"{path.stem}._type"] == "image-file"
+    assert {mirrored[f"{name}._type"] for name in (rows, *others)} == {"table-file"}
     assert (mirrored[f"{rows}.nrows"], mirrored[f"{rows}.ncols"]) == table.shape
     files = list(directory.glob("wandb/offline-run-*/files/media/*/*"))
-    assert sorted(file.suffix for file in files) == [".png", ".json"][::-1]
+    assert sorted(file.suffix for file in files) == [*[".json"] * len(tables(path)), ".png"]
     [image] = [file for file in files if file.suffix == ".png"]
     assert image.read_bytes() == (directory / f"{path.stem}.png").read_bytes()
 
@@ -152,7 +182,9 @@ def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(
 @pytest.mark.slow
 @each_experiment
 def test_an_experiment_runs_small_through_all_that_it_compares(path, start):
-    values = swept(path) | {"depth": ["2", "4"]}
+    values = swept(path)
+    values |= {"depth": ["2", "4"]} if "depth" in values else {}
+    values |= {"trainer.max_epochs": ["1", "2"]} if "trainer.max_epochs" in values else {}
     directory = start(path, "logger=csv", **values)
     jobs = math.prod(map(len, values.values()))
     found = {file.parent.name: RunDirectory(file.parent).summary() for file in directory.glob("*/summary.json")}
@@ -160,9 +192,10 @@ def test_an_experiment_runs_small_through_all_that_it_compares(path, start):
     assert all(summary["config_hash"] == name for name, summary in found.items())
     table = pd.read_csv(directory / f"{path.stem}.csv", dtype=str)
     for setting, chosen in values.items():
-        assert set(table[setting]) == set(chosen)
+        assert set(map(as_number, table[setting])) == set(map(as_number, chosen))
     if script(path) == "simulate":
         assert table["simulation"].nunique() == jobs
         assert set(table["nets"]) == {"20"}
     else:
-        assert len(table) == jobs
+        assert table["directory"].nunique() == jobs
+        assert len(table) == jobs or tables(path) != ["runs"]

@@ -7,6 +7,7 @@ import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+from src.datamodules.cifar10 import Cifar10
 from src.datamodules.digits import Digits
 from src.datamodules.mnist import Mnist
 from src.jobs.composed import register_resolvers
@@ -14,10 +15,10 @@ from src.jobs.composed import register_resolvers
 register_resolvers()
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "datamodule").glob("*.yaml"))
-CHOOSES = "mnist_or_digits"  # of two datamodules, each of which has a config of its own
+CHOOSE = ("mnist_or_digits", "cifar10_or_digits")  # of two datamodules, each of which has a config of its own
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem != CHOOSES], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem not in CHOOSE], ids=lambda path: path.stem)
 def test_keys_are_the_arguments_and_values_the_defaults(path):
     config = OmegaConf.load(path)
     arguments = inspect.signature(get_class(config._target_).__init__).parameters
@@ -40,15 +41,18 @@ def test_shape_and_classes_are_known_before_anything_is_loaded(path, tmp_path, m
     assert len(datamodule.input_shape) in (1, 3)
 
 
+@pytest.mark.parametrize("name, folder, set_, batch", [
+    ("mnist_or_digits", "MNIST", Mnist, 1024), ("cifar10_or_digits", "cifar-10-batches-py", Cifar10, 64),
+])  # fmt: skip
 @pytest.mark.parametrize(
-    ("size", "there", "chosen"),
-    [("small", True, (Mnist, 1024)), ("small", False, (Digits, 64)), ("full", False, (Mnist, 1024))],
+    "size, there, digits", [("small", True, False), ("small", False, True), ("full", False, False)]
 )
-def test_only_a_small_experiment_makes_do_with_digits(tmp_path, monkeypatch, size, there, chosen):
+def test_only_a_small_experiment_makes_do_with_digits(
+    tmp_path, monkeypatch, name, folder, set_, batch, size, there, digits
+):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     if there:
-        (tmp_path / "MNIST").mkdir()
-    path = CONFIGS[0].with_stem(CHOOSES)
-    root = OmegaConf.create({"seed": 0, "size": size, "datamodule": OmegaConf.load(path)})
+        (tmp_path / folder).mkdir()
+    root = OmegaConf.create({"seed": 0, "size": size, "datamodule": OmegaConf.load(CONFIGS[0].with_stem(name))})
     datamodule = instantiate(root.datamodule)
-    assert (type(datamodule), datamodule.batch_size) == chosen
+    assert (type(datamodule), datamodule.batch_size) == ((Digits, 64) if digits else (set_, batch))
