@@ -18,7 +18,7 @@ from scripts.simulate import main_and_figure
 from scripts.train import main as train
 from src.jobs.command_line import run
 from src.jobs.composed import plain
-from src.jobs.draw import table_of
+from src.jobs.draw import figure_node, table_of
 from src.runs.build import build_partial
 from src.runs.directory import RunDirectory
 from tests.jobs.test_wandb import logged, records
@@ -109,6 +109,15 @@ def test_an_experiment_is_a_lab_record_whose_command_names_itself(path):
     assert (ROOT / words[3]).is_file()
     assert f"experiment={option(path)}" in words
     assert "arXiv:" in record["Source"]
+
+
+SWEPT = [path for path in EXPERIMENTS if script(path) != "simulate"]
+
+
+@pytest.mark.parametrize("path", SWEPT, ids=lambda path: path.stem)
+def test_the_figure_of_a_sweep_can_be_drawn_again_by_its_name(path):
+    assert figure_node(path.stem) == yaml.safe_load(path.read_text())["figure"]
+    assert build_partial(figure_node(path.stem), "figure")
 
 
 @pytest.mark.parametrize("size", ["full", "small"])

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.draw import main
 from src.jobs import draw as module
-from src.jobs.draw import draw_sweep, figure_node, table_of
+from src.jobs.draw import draw_sweep, figure_node
 from src.runs.sweep import SweepJob, add_jobs
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
@@ -257,11 +257,6 @@ def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, figures, argumen
 
 def test_the_figure_of_an_experiment_is_its_own():
     assert figure_node("figure_3") == {"_target_": module.TARGET, "x": ["depth", "beta"], "relation": "beta"}
-
-
-@pytest.mark.parametrize("name", ["cifar10_weight_decay", "largest_rate", "super_convergence", "start", "range_test"])
-def test_every_figure_can_be_drawn_by_its_name_alone(name):
-    assert table_of(figure_node(name))
 
 
 def test_a_reader_never_meets_half_a_file(sweep, monkeypatch):
