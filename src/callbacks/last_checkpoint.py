@@ -1,17 +1,15 @@
 """Keep one checkpoint, of every epoch's end and of the moment a signal asks the run to stop."""
 
 import signal
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from src.callbacks.noted_signals import NotedSignals
 from src.runs.outcome import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGREE_EVERY = 50  # batches: with several ranks, asking the others at every batch would stall a GPU
 
 
@@ -24,9 +22,8 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._signal = 0
+        self._signals = NotedSignals()
         self._saved_step = -1
-        self._handlers: dict[int, Any] = {}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -42,9 +39,8 @@ class LastCheckpoint(Checkpoint):
             batch["is_last_batch"] = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._signal, self._saved_step = 0, -1
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {signum: signal.signal(signum, self._on_signal) for signum in SIGNALS}
+        self._saved_step = -1
+        self._signals.watch()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -64,26 +60,17 @@ class LastCheckpoint(Checkpoint):
         self._stop_if_asked(trainer, save=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._restore_handlers()
+        self._signals.release()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._restore_handlers()
+        self._signals.release()
 
     def _stop_if_asked(self, trainer: pl.Trainer, *, save: bool) -> None:
-        if trainer.strategy.reduce_boolean_decision(bool(self._signal), all=False):
+        if trainer.strategy.reduce_boolean_decision(bool(self._signals.first), all=False):
             if save:
                 self._save(trainer)
-            raise Interrupted(self._signal or signal.SIGINT)
+            raise Interrupted(self._signals.first or signal.SIGINT)
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)  # collective; written beside and then in place, by rank 0
         self._saved_step = trainer.global_step
-
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if self._signal:
-            raise KeyboardInterrupt
-        self._signal = signum
-
-    def _restore_handlers(self) -> None:
-        while self._handlers:
-            signal.signal(*self._handlers.popitem())

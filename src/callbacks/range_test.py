@@ -1,12 +1,8 @@
 """A learning rate range test before training, which then goes on as if there had been none."""
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -16,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.callbacks.last_checkpoint import SIGNALS
+from src.callbacks.noted_signals import NotedSignals
 from src.callbacks.trial_updates import TrialUpdates, on_trial
 from src.callbacks.validation_subset import ValidationSubset
 from src.ranks import gather
@@ -93,9 +89,9 @@ class RangeTest(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.curves is None:
             _check(trainer, pl_module, self.stop)
-            with signals_noted() as received, on_trial(trainer, pl_module) as trial:
+            with NotedSignals() as signals, on_trial(trainer, pl_module) as trial:
                 validation = ValidationSubset(trainer, pl_module, self.val_samples)
-                self._conclude(pd.DataFrame(self._rows(trial, validation, received), columns=list(COLUMNS)))
+                self._conclude(pd.DataFrame(self._rows(trial, validation, signals), columns=list(COLUMNS)))
         if trainer.is_global_zero and self.curves is not None:
             table = Table(Path(trainer.default_root_dir) / NAME)
             table.truncate(0)
@@ -103,13 +99,13 @@ class RangeTest(pl.Callback):
         trainer.should_stop = trainer.should_stop or self.stop
 
     def _rows(
-        self, trial: TrialUpdates, validation: ValidationSubset, received: list[int]
+        self, trial: TrialUpdates, validation: ValidationSubset, signals: NotedSignals
     ) -> Iterator[tuple[int, float, float, float, float]]:
         for step, rate in enumerate(self._rates.tolist()):
             loss = trial.update(rate)
-            losses, signals = gather(torch.stack([loss, loss.new_tensor(sum(received[:1]))])).T.cpu()
-            if signals.any():
-                raise Interrupted(int(signals.max()))
+            losses, received = gather(torch.stack([loss, loss.new_tensor(signals.first)])).T.cpu()
+            if received.any():
+                raise Interrupted(int(received.max()))
             mean, seen = float(losses.mean()), (math.nan, math.nan)
             if math.isfinite(mean) and step in self._validated:
                 seen = validation.evaluate(self.loss)
@@ -136,24 +132,3 @@ def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:
     for setting, least in (("min_epochs", trainer.min_epochs), ("min_steps", trainer.min_steps)):
         if stop and least:
             raise ValueError(f"{setting} = {least}: the range test is to stop before training")
-
-
-@contextmanager
-def signals_noted() -> Iterator[list[int]]:
-    """A list of the SIGINTs and SIGTERMs that arrive within; after a second one, KeyboardInterrupt."""
-    received: list[int] = []
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {signum: signal.signal(signum, note) for signum in SIGNALS}
-    try:
-        yield received
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
