@@ -6,7 +6,8 @@ Each function returns the value it has checked, or raises a ValueError that begi
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 
 def positive_integer(name: str, value: object) -> int:
@@ -55,6 +56,13 @@ def one_of(name: str, value: object, allowed: Collection[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
     return value
+
+
+def list_of(name: str, value: object) -> list[Any]:
+    """A list that is not empty."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise ValueError(f"{name} = {value!r}: must be a list of at least one")
+    return list(value)
 
 
 def named_in(message: str) -> str | None:

@@ -65,6 +65,7 @@ class RangeTest(pl.Callback):
         self.loss = loss
         self.curves: pd.DataFrame | None = None
         self.suggestion: Suggestion | None = None
+        self._chance: float | None = None  # the loss of a guess
 
     def summary(self) -> dict[str, Any]:
         """What a run's summary.json says of the test."""
@@ -75,6 +76,8 @@ class RangeTest(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             self.curves = self.suggestion = None  # of an earlier fit; a checkpoint's come later
+            classes = getattr(getattr(trainer, "datamodule", None), "classes", 0)
+            self._chance = math.log(classes) if classes > 1 and self.loss is cross_entropy else None
 
     def state_dict(self) -> dict[str, Any]:
         if self.curves is None:
@@ -114,7 +117,7 @@ class RangeTest(pl.Callback):
                 return
 
     def _conclude(self, curves: pd.DataFrame) -> None:
-        self.curves, self.suggestion = curves, suggest(curves)
+        self.curves, self.suggestion = curves, suggest(curves, chance=self._chance)
 
 
 def ended_by_range_test(trainer: pl.Trainer) -> bool:

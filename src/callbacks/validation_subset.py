@@ -12,6 +12,8 @@ from torch import Tensor
 from src.callbacks.evaluation import as_list, correct, evaluation_loaders, transferred, undisturbed
 from src.ranks import gather
 
+NEEDED = "a range test needs validation data, whose loss says which rates are usable"
+
 
 class Validation(NamedTuple):
     """Mean loss and accuracy over samples."""
@@ -59,7 +61,7 @@ class ValidationSubset:
         counts = gather(mine).tolist()
         total, first = sum(counts), sum(counts[: self._trainer.global_rank])
         if not total:
-            raise ValueError(no_validation_data(self._trainer))
+            raise ValueError(NEEDED)
         wanted = min(samples, total)
         chosen = np.arange(wanted) * total // wanted - first
         edges = np.cumsum([0, *sizes])
@@ -73,14 +75,15 @@ def validation_loaders(trainer: pl.Trainer, module: pl.LightningModule) -> list[
     if trainer.val_dataloaders is not None:
         loaders = as_list(trainer.val_dataloaders)  # also those given to `fit`, as the strategy needs them
     if not loaders:
-        raise ValueError(no_validation_data(trainer))
+        check_validates(getattr(trainer, "datamodule", None))
+        raise ValueError(NEEDED)
     return loaders
 
 
-def no_validation_data(trainer: pl.Trainer) -> str:
-    """What there is to say then: of this project's data, by the setting."""
-    setting = "validation = 0: " if getattr(getattr(trainer, "datamodule", None), "validation", None) == 0 else ""
-    return f"{setting}a range test needs validation data, whose loss says which rates are usable"
+def check_validates(datamodule: Any) -> None:
+    """Raises ValueError, by the setting, for data of this project that keep none for validation."""
+    if getattr(datamodule, "validation", None) == 0:
+        raise ValueError(f"validation = 0: {NEEDED}")
 
 
 def _batches(loaders: Iterable[Iterable[Any]]) -> Iterable[Any]:

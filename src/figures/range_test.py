@@ -175,12 +175,12 @@ def _limits(name: str, drawn: dict[str, list[list[pd.Series]]]) -> tuple[float, 
 def _rates(lower: Sequence[Axes], curves: pd.DataFrame) -> None:
     rates = curves["learning_rate"]
     for axes in lower:
-        axes.set_xscale("log" if _exponential(curves) else "linear")
+        axes.set_xscale("log" if exponential(curves) else "linear")
         axes.set_xlim(rates.min(), rates.max())
         axes.set_xlabel("learning rate")
 
 
-def _exponential(curves: pd.DataFrame) -> bool:
+def exponential(curves: pd.DataFrame) -> bool:
     """Whether the rate in the middle of a ramp is nearer to the geometric mean of its ends than to the other one."""
     rates = max((rows["learning_rate"].to_numpy() for _, rows in curves.groupby("directory")), key=len)
     middle = rates[len(rates) // 2]

@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from src.figures.range_test import exponential
+
 LABELS = {"epoch": "epoch", "seconds": "training time, seconds"}
+FEW = 10  # points, which are marked
 ABOVE = 1.15  # of the loss at the left end, where the axis ends: what diverges leaves it
 
 
@@ -49,9 +52,12 @@ def draw_trials(
             place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
             axes.annotate("budget", (budget, 1), (3, -2), fontsize=7, **place)
     settled = runs[runs["epoch"] > runs.groupby("option")["epoch"].transform("max") / 5]
-    _fit_loss(panels[-2], settled["val/loss"], settled.groupby(["option", "seed"])["val/loss"].max())
-    panels[-1].set_ylim(bottom=float(settled["val/accuracy"].quantile(0.02)) - 0.02)
-    panels[-1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    last = runs.groupby(["option", "seed"]).last()
+    ends = last["val/loss"][np.isfinite(last["val/loss"])].max()
+    _fit_loss(panels[-2], settled["val/loss"], pd.Series([np.fmax(settled["val/loss"].quantile(0.98), ends)]))
+    lowest = min(float(settled["val/accuracy"].quantile(0.02)), float(last["val/accuracy"].min()))
+    panels[-1].set_ylim(bottom=lowest - 0.02)
+    panels[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
@@ -63,13 +69,16 @@ def draw_trials(
 
 
 def _colors(tests: pd.DataFrame, runs: pd.DataFrame, options: pd.DataFrame) -> dict[str, Any]:
-    """A colour for each option; where range tests are of other options than runs, they shade into each other."""
+    """A colour for each option; where range tests are of other options than runs, they shade into each other.
+
+    Then black is the first of those that are run.
+    """
     names = [str(name) for name in options["option"]]
     tested, run = (set(rows["option"]) if "option" in rows else set() for rows in (tests, runs))
     apart = [name for name in names if name in tested] if not tested & run else []
     shades = dict(zip(apart, colormaps["viridis"](np.linspace(0, 0.9, len(apart))), strict=True))
     others = [name for name in names if name not in shades]
-    return shades | {name: f"C{number}" for number, name in enumerate(others)}
+    return shades | {name: f"C{number}" if not shades or number else "black" for number, name in enumerate(others)}
 
 
 def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: Mapping[str, Any]) -> None:
@@ -79,9 +88,8 @@ def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: 
     for _, row in options.dropna(subset=["max_lr"]).iterrows():
         axes.axvline(row["max_lr"], color=colors[row["option"]], lw=0.8, ls=":")
     _fit_loss(axes, looked["val_loss"], looked.loc[looked["step"] == looked["step"].min(), "val_loss"])
-    rates = np.sort(looked["learning_rate"].unique())
-    if len(rates) > 2 and rates[-1] > 30 * rates[len(rates) // 2]:  # an exponential ramp
-        axes.set_xscale("log")
+    each = tests.assign(directory=tests["option"] + tests["seed"].astype(str))
+    axes.set_xscale("log" if exponential(each) else "linear")
     axes.set_xlabel("learning rate of a range test")
     axes.set_ylabel("validation loss")
 
@@ -92,7 +100,7 @@ def _draw_mean(axes: Axes, rows: pd.DataFrame, x: str, y: str, color: Any) -> No
     finite = rows[np.isfinite(rows[y])]
     by_place = finite.groupby(key).agg(x=(x, "mean"), mean=(y, "mean"), error=(y, "sem"), seeds=(y, "size"))
     curve = by_place[by_place["seeds"] == rows["seed"].nunique()]
-    axes.plot(curve["x"], curve["mean"], color=color, lw=1.2)
+    axes.plot(curve["x"], curve["mean"], color=color, lw=1.2, marker="o" if len(curve) <= FEW else None, ms=3)
     error = curve["error"].fillna(0.0)
     axes.fill_between(curve["x"], curve["mean"] - error, curve["mean"] + error, color=color, alpha=0.2, lw=0)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from src.jobs.search import Finding, Search, best_option, in_words
+from src.jobs.search import Finding, Search, best_option, in_words, usable
 from src.jobs.trials import Option, Trials
-from src.settings import positive_integer, positive_number
+from src.settings import list_of, positive_integer, positive_number
 
 TIMED = {"callbacks": {"training_time": {"_target_": "src.callbacks.training_time.TrainingTime"}}}
 PILOT = 2  # epochs that tell how long one takes
@@ -18,13 +18,14 @@ def search_batch_size(search: Search, *, values: Sequence[int], seconds: float) 
     Raises ValueError for a batch size whose epoch takes longer than all the time there is.
     """
     positive_number("seconds", seconds)
-    sizes = [positive_integer("values", value) for value in dict.fromkeys(values)]
+    sizes = [positive_integer("values", value) for value in dict.fromkeys(list_of("values", values))]
     options = [Option(str(size), {"datamodule.batch_size": size}) for size in sizes]
     for option in options:
-        option.test(search.trials, search.seeds)
         option.of_runs = {**TIMED, "trainer.max_epochs": _epochs(search.trials, option, seconds)}
+    for option in options:
+        option.test(search.trials, search.seeds)
     for seed in search.seeds:  # in turns, as a machine's speed drifts
-        for option in options:
+        for option in usable(options):
             option.train(search.trials, [seed])
     return Finding("batch size", options, chosen := best_option(options), [in_words("batch size", chosen, options)])
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,15 @@ from src.jobs.draw import mirror_figure
 from src.jobs.momentum_search import momentum_option
 from src.jobs.recipe_report import Followed
 from src.jobs.record import Job
-from src.jobs.search import best_option, best_test, next_run, seeds_of
+from src.jobs.search import balance, best_option, best_test, next_run, seeds_of, usable
 from src.jobs.study import study
 from src.jobs.trials import Option, Trials, curves_of, table_of
+from src.jobs.weight_decay_search import weight_decays
 from src.runs.build import build_datamodule
 from src.runs.directory import RunDirectory
 from src.schedules.budget import Budget
 from src.schedules.weight_decay import next_weight_decay
-from src.settings import fraction, number_from_zero, positive_integer, positive_number
+from src.settings import fraction, list_of, positive_integer, positive_number
 
 Config = Mapping[str, Any]
 BEYOND = 6  # times a rate known roughly: twice as far as where it says that learning is lost
@@ -45,7 +46,7 @@ def recipe(job: Job, config: DictConfig) -> dict[str, Any]:
         began = time.monotonic()
         done = follow(Trials(config, run.path), job.config)
         overrides = next_run(job, done.last)
-        text = done.report(overrides)
+        text = done.report(overrides, balance(done.last, job.config))
         leave(job, run, done, text)
         summary = {
             "status": "completed",
@@ -61,10 +62,10 @@ def recipe(job: Job, config: DictConfig) -> dict[str, Any]:
 
 def follow(trials: Trials, config: Config) -> Followed:
     """Make all range tests and runs of the recipe."""
-    momenta = [momentum_option(config["optimizer"], momentum) for momentum in config["momenta"]]
-    values = sorted({number_from_zero("weight_decays", value) for value in config["weight_decays"]})
-    if not momenta or len(values) < 2:
-        raise ValueError(f"weight_decays = {values}: must be two or more, and momenta one or more, to choose from")
+    momenta = [momentum_option("momenta", momentum, config) for momentum in list_of("momenta", config["momenta"])]
+    values, rates = weight_decays("weight_decays", config["weight_decays"]), fixed_rates(config)
+    if (steps := config["trainer"].get("max_steps", -1)) != -1:
+        raise ValueError(f"trainer.max_steps = {steps}: would cut runs short; the budget is one of epochs")
     budget, seeds = budget_of(config, tests=len(values) + 1 + len(momenta), runs=len(momenta)), seeds_of(config)
     bench = Bench(trials, seeds[0], budget.steps_of_test)
     located = bench.test(Option("", momenta[0].changes))
@@ -75,11 +76,14 @@ def follow(trials: Trials, config: Config) -> Followed:
     for option in momenta:
         option.changes = {**decay.changes, **option.changes}
         option.of_runs = {**option.of_runs, "trainer.max_epochs": budget.epochs_of_run}
-        bench.test(option, around).train(trials, seeds[:1])
+        bench.test(option, around)
+    for option in usable(momenta):
+        option.train(trials, seeds[:1])
     chosen = best_option(momenta)
-    last = Option("the recipe", chosen.changes, of_runs={**chosen.of_runs, "trainer.max_epochs": budget.last_run})
-    last.tests = chosen.tests
-    baselines = fixed_rates(config, last)
+    of_last = {**chosen.of_runs, "trainer.max_epochs": budget.last_run}
+    last = replace(chosen, name="the recipe", of_runs=of_last, runs=[])
+    rates = rates or [config["optimizer"]["lr"], last.max_lr / 3]
+    baselines = at_fixed_rates(rates, (budget.epochs, budget.epochs * config["times"]))
     for option in (last, *baselines):
         option.train(trials, seeds)
     return Followed(budget, decays, momenta, last, baselines)
@@ -111,19 +115,24 @@ def choose_weight_decay(bench: Bench, values: Sequence[float], momentum: Option,
     return [tests[value] for value in sorted(tests)]
 
 
-def fixed_rates(config: Config, last: Option) -> list[Option]:
-    """The baselines: each fixed rate for the budget, and for several times as long."""
-    rates = config["baseline_lrs"] or [config["optimizer"]["lr"], last.tests[0].suggestion["min_lr"]]
-    times = positive_integer("times", config["times"])
-    rates = [float(f"{positive_number('baseline_lrs', rate):.2g}") for rate in rates]
+def fixed_rates(config: Config) -> list[float]:
+    """Those that the config names for the baselines, if it does. Raises ValueError for one that is none."""
+    positive_integer("times", config["times"])
+    named = config["baseline_lrs"]
+    return [] if named is None else [positive_number("baseline_lrs", rate) for rate in list_of("baseline_lrs", named)]
+
+
+def at_fixed_rates(rates: Sequence[float], epochs: Sequence[int]) -> list[Option]:
+    """The baselines: each rate, for each number of epochs."""
+    rounded = dict.fromkeys(float(f"{rate:.2g}") for rate in rates)
     return [
         Option(
-            f"fixed rate {rate:g}, {epochs} epochs",
+            f"fixed rate {rate:g}, {count} epochs",
             {},
-            of_runs={"schedule": None, "optimizer.lr": rate, "trainer.max_epochs": epochs},
+            of_runs={"schedule": None, "optimizer.lr": rate, "trainer.max_epochs": count},
         )
-        for epochs in dict.fromkeys((config["budget"], config["budget"] * times))
-        for rate in dict.fromkeys(rates)
+        for count in dict.fromkeys(epochs)
+        for rate in rounded
     ]
 
 
@@ -132,8 +141,9 @@ def budget_of(config: Config, *, tests: int, runs: int) -> Budget:
     datamodule = build_datamodule(config)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    steps = -(-len(datamodule.train_dataloader()) // config["trainer"].get("accumulate_grad_batches", 1))
-    shares = (fraction(name, config[name]) for name in ("test_share", "run_share"))
+    batches = positive_integer("accumulate_grad_batches", config["trainer"].get("accumulate_grad_batches", 1))
+    steps = -(-len(datamodule.train_dataloader()) // batches)
+    shares = (fraction(name, positive_number(name, config[name])) for name in ("test_share", "run_share"))
     return Budget(positive_integer("budget", config["budget"]), steps, tests, runs, *shares)
 
 

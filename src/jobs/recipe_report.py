@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.jobs.clues import sentence
+from src.jobs.search import plus_minus
 from src.jobs.trials import Option
 from src.schedules.budget import Budget
+
+ENOUGH = 100  # steps of a range test: with fewer, what a large rate destroys may not show yet
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,13 @@ class Followed:
     last: Option
     baselines: Sequence[Option]
 
-    def report(self, overrides: Sequence[str]) -> str:
-        """In Markdown; `overrides` train the last run again."""
+    def report(self, overrides: Sequence[str], balance: Sequence[str]) -> str:
+        """In Markdown; `overrides` train the last run again, `balance` says what is to give way for what was raised."""
         budget, suggestion = self.budget, self.last.tests[0].suggestion
         tests = [f"| {each.name} | {each.max_lr:.3g} | {each.lowest_loss:.4g} |" for each in self.decays]
-        runs = [f"| {each.name} | {each.max_lr:.3g} | {each.final('val/loss')[0]:.4g} |" for each in self.momenta]
+        runs = [f"| {each.name} | {each.max_lr:.2g} | {each.final('val/loss')[0]:.4g} |" for each in self.momenta]
+        few = f" Range tests of fewer than {ENOUGH} steps may allow too much." if budget.steps_of_test < ENOUGH else ""
+        short = f"{budget.epochs_of_run} epoch{'s' * (budget.epochs_of_run > 1)}"
         results = [_row(option, budget.epochs) for option in (self.last, *self.baselines)]
         lines = [
             f"# The recipe, with {budget.epochs} epochs in all",
@@ -40,16 +45,17 @@ class Followed:
             "",
             f"Mean over {len(self.last.runs)} seeds ± standard error. The recipe's last run has {budget.last_run} "
             f"epochs; {budget.tests} range tests of {budget.steps_of_test} steps and {budget.runs} runs of "
-            f"{budget.epochs_of_run} epochs took the others.",
+            f"{short} took the others.{few}",
             "",
-            f"Largest rate {self.last.max_lr:.3g}: {suggestion['rule']}.",
+            f"Rate {self.last.max_lr:.2g}: {suggestion['rule']}.",
             *_clues(self.last),
+            *(line for sentence in balance for line in ("", sentence)),
             "",
             "| range test of | largest rate | lowest validation loss |",
             "|---|---|---|",
             *tests,
             "",
-            f"| momentum, {budget.epochs_of_run} epochs | largest rate | validation loss |",
+            f"| momentum, {short} | rate | validation loss |",
             "|---|---|---|",
             *runs,
             "",
@@ -61,11 +67,12 @@ class Followed:
 def _row(option: Option, budget: int) -> str:
     loss, accuracy, test = (option.final(name) for name in ("val/loss", "val/accuracy", "test/accuracy"))
     epochs = budget if option.tests else option.runs[0].summary["epochs"]
-    return f"| {option.name} | {epochs} | {loss[0]:.4g} ± {loss[1]:.2g} | {_percent(accuracy)} | {_percent(test)} |"
+    return f"| {option.name} | {epochs} | {plus_minus(*loss)} | {_percent(accuracy)} | {_percent(test)} |"
 
 
 def _percent(value: tuple[float, float]) -> str:
-    return f"{100 * value[0]:.2f} ± {100 * value[1]:.2f}%"
+    mean, error = (100 * number for number in value)
+    return f"{mean:.2f}%" if np.isnan(error) else f"{mean:.2f} ± {error:.2f}%"
 
 
 def _verdicts(last: Option, baselines: Sequence[Option]) -> list[str]:
@@ -75,10 +82,9 @@ def _verdicts(last: Option, baselines: Sequence[Option]) -> list[str]:
     for baseline in baselines:
         theirs, error = baseline.final("test/accuracy")
         difference, deviation = 100 * (ours - theirs), 100 * float(np.hypot(our_error, error))
-        told = "" if abs(difference) > 2 * deviation else " (within two standard errors of none)"
-        if np.isnan(deviation):
-            told = " (one seed)"
-        sentences.append(f"- against {baseline.name}: {difference:+.2f} ± {deviation:.2f} points{told}")
+        told = " (within two standard errors of none)" if abs(difference) <= 2 * deviation else ""
+        spread = " points (one seed)" if np.isnan(deviation) else f" ± {deviation:.2f} points{told}"
+        sentences.append(f"- against {baseline.name}: {difference:+.2f}{spread}")
     return sentences
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
+from scipy.stats import t as student
 
 from src.figures.save import save_figure
 from src.figures.trials import draw_trials
@@ -16,6 +17,7 @@ from src.jobs.study import study
 from src.jobs.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
 from src.runs.build import build_partial
 from src.runs.directory import RunDirectory
+from src.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
 from src.settings import positive_integer, seed
 
 NEAR = 0.02  # of a loss
@@ -59,7 +61,7 @@ def search(job: Job, config: DictConfig) -> dict[str, Any]:
         summary = {
             "status": "completed",
             "chosen": {"option": finding.chosen.name, "overrides": next_run(job, finding.chosen)},
-            "text": list(finding.text),
+            "text": [*finding.text, *balance(finding.chosen, job.config)],
             "seconds": round(time.monotonic() - began, 3),  # of the last session
             **job.origin,
         }
@@ -78,7 +80,8 @@ def next_run(job: Job, option: Option) -> list[str]:
     of_the_job = [each for each in job.overrides if each.lstrip("+~").split("=")[0].split(".")[0] in OF_A_RUN]
     schedule = [] if any(each.startswith("schedule=") for each in of_the_job) else ["schedule=one_cycle"]
     changes = {**option.changes, **option.of_runs, "optimizer.lr": option.max_lr}
-    return [*of_the_job, *schedule, *(named(key, value) for key, value in changes.items() if key != "callbacks")]
+    kept = [each for each in of_the_job if each.lstrip("+").partition("=")[0] not in changes]
+    return [*kept, *schedule, *(named(key, value) for key, value in changes.items() if key != "callbacks")]
 
 
 def leave(job: Job, run: RunDirectory, finding: Finding) -> None:
@@ -94,9 +97,17 @@ def leave(job: Job, run: RunDirectory, finding: Finding) -> None:
     mirror_figure(job.config, run.path, "search", files[0], {"options": options})
 
 
+def usable(options: Sequence[Option]) -> list[Option]:
+    """Those whose range tests say a rate. Raises ValueError, saying what they say instead, where none does."""
+    found = [option for option in options if np.isfinite(option.max_lr)]
+    if not found:
+        raise ValueError(f"{options[0].name}: {options[0].tests[0].suggestion['rule']}")
+    return found
+
+
 def best_option(options: Sequence[Option]) -> Option:
     """That of the lowest validation loss at the end of its runs, mean over seeds."""
-    return min(options, key=lambda option: option.final("val/loss")[0])
+    return min((option for option in options if option.runs), key=lambda option: option.final("val/loss")[0])
 
 
 def best_test(options: Sequence[Option]) -> Option:
@@ -113,7 +124,7 @@ def best_test(options: Sequence[Option]) -> Option:
 def in_words(what: str, chosen: Option, options: Sequence[Option]) -> str:
     """How an option's validation loss compares with the best of the others, in standard errors of the difference."""
     text = f"{what} {chosen.name}: validation loss {_loss(chosen)}"
-    others = [option for option in options if option is not chosen]
+    others = [option for option in options if option is not chosen and option.runs]
     if not others:
         return f"{text}."
     second = best_option(others)
@@ -123,10 +134,27 @@ def in_words(what: str, chosen: Option, options: Sequence[Option]) -> str:
         return f"{text}, a seed each."
     if not np.isfinite([loss, its_loss]).all():
         return f"{text}, which diverged."
-    sigmas = abs(its_loss - loss) / np.hypot(error, its_error)
-    return f"{text}: {'' if sigmas > 2 else 'not '}told apart ({sigmas:.1f} standard errors, {len(chosen.runs)} seeds)."
+    sigmas, count = abs(its_loss - loss) / np.hypot(error, its_error), len(chosen.runs)
+    apart = "" if sigmas > student.ppf(0.975, 2 * (count - 1)) else "not "
+    return f"{text}: {apart}told apart ({sigmas:.1f} standard errors, {count} seeds)."
+
+
+def balance(option: Option, config: Mapping[str, Any]) -> list[str]:
+    """What is to give way, for each regularizer that an option raises above the config: a sentence."""
+    before = Regularizers.of(config)
+    decay, batch = before.weight_decay or 0.0, before.batch_size or 0
+    raised = {
+        RATE: option.max_lr > (before.learning_rate or 0.0),
+        DECAY: option.changes.get("optimizer.weight_decay", decay) > decay,
+        BATCH: option.changes.get("datamodule.batch_size", batch) < batch,
+    }
+    return [f"Raised: {what_to_lower(name, before)}." for name, is_raised in raised.items() if is_raised]
+
+
+def plus_minus(value: float, error: float) -> str:
+    """Mean ± standard error; the mean alone where one seed has none."""
+    return f"{value:.4g}" if np.isnan(error) else f"{value:.4g} ± {error:.2g}"
 
 
 def _loss(option: Option) -> str:
-    loss, error = option.final("val/loss")
-    return f"{loss:.4g}" if np.isnan(error) else f"{loss:.4g} ± {error:.2g}"
+    return plus_minus(*option.final("val/loss"))

@@ -16,6 +16,7 @@ from src.jobs.command_line import Said, one_line, say
 from src.jobs.composed import check_script, composed_job, plain
 from src.jobs.draw import draw_sweep
 from src.jobs.process_tree import check_launcher
+from src.jobs.train import check_settings
 from src.jobs.workers import launch
 from src.runs.directory import FINISHED, RunDirectory
 from src.runs.sweep import SweepJob, add_jobs, states
@@ -62,7 +63,8 @@ class Sweep:
                 first += len(batch)
         finally:
             failed = self._tell(jobs, errors)
-        self._draw()
+        if failed < len(jobs):
+            self._draw()
         if failed:
             raise Said
         return returns
@@ -76,14 +78,34 @@ class Sweep:
             if job.directory not in directories:
                 jobs[tuple(overrides)] = job
                 directories.add(job.directory)
+        if mistake := self._mistake_of_all(list(jobs)):
+            say(mistake)
+            raise Said
         add_jobs(self.directory, jobs.values())
         return jobs
 
+    def _job(self, overrides: Overrides, number: int) -> DictConfig:
+        return composed_job(self.config, self.config_loader, overrides, number)
+
     def _composed(self, overrides: Overrides, number: int) -> SweepJob:
-        config = composed_job(self.config, self.config_loader, overrides, number)
+        config = self._job(overrides, number)
         check_script(config, self.config.hydra.job.config_name)
         check_launcher(config.get("trainer"), self.config.hydra.launcher)
         return SweepJob(str(config.hydra.sweep.subdir), tuple(filter_overrides(overrides)))
+
+    def _mistake_of_all(self, combinations: Sequence[Overrides]) -> ValueError | None:
+        """What is wrong with the settings of every job, if that is the same: to be said once, and nothing begun."""
+        first: ValueError | None = None
+        for number, overrides in enumerate(combinations):
+            try:
+                job = self._job(overrides, number)
+                check_settings(plain(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])))
+                return None
+            except ValueError as error:
+                if first is not None and str(error) != str(first):
+                    return None
+                first = error
+        return first
 
     def _announce(self, there: list[str]) -> None:
         counts = Counter(there)

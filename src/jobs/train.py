@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,26 @@ from src.callbacks.hyperparameters import Hyperparameters
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.no_profiler import NoProfiler
 from src.callbacks.progress import TrainingProgress
-from src.callbacks.range_test import ended_by_range_test
+from src.callbacks.range_test import RangeTest, ended_by_range_test
 from src.callbacks.ranks_agree import RanksAgree
 from src.callbacks.start_of_training import sentence
+from src.callbacks.validation_subset import check_validates
 from src.datamodules.tensor_datamodule import TensorDataModule
 from src.jobs import clues, report
 from src.jobs.loggers import build_loggers, named_nodes, start_loggers
 from src.jobs.record import Job, Record
 from src.jobs.workers import in_terminals_worker
 from src.ranks import is_rank_zero
-from src.runs.build import build, build_classifier, build_datamodule, build_initializer, build_net, try_training
+from src.runs.build import (
+    build,
+    build_classifier,
+    build_datamodule,
+    build_initializer,
+    build_net,
+    build_optimizer,
+    build_schedule,
+    try_training,
+)
 from src.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from src.runs.config_hash import config_hash
 from src.runs.devices import check_trainer
@@ -90,11 +100,26 @@ def _train(job: Job) -> dict[str, Any]:
     return record.summary
 
 
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Raises ValueError, as `train` would, for what is wrong with a config without a look at its net or data."""
+    with settings_in(config):
+        seed("seed", config["seed"])
+        datamodule, callbacks = build_datamodule(config), build_callbacks(config)
+        build_optimizer(config), build_schedule(config)
+        if any(isinstance(callback, RangeTest) for callback in callbacks):
+            check_validates(datamodule)
+
+
+def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
+    """Those that the config names."""
+    return [build(node, f"callbacks.{name}") for name, node in named_nodes(config, "callbacks")]
+
+
 def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
     """The Trainer of the config, with the run directory's loggers and callbacks."""
     config = job.config
     callbacks = [
-        *(build(node, f"callbacks.{name}") for name, node in named_nodes(config, "callbacks")),
+        *build_callbacks(config),
         Hyperparameters(),
         RanksAgree(config_hash(config)),
         Divergence(),

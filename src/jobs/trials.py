@@ -72,6 +72,8 @@ class Trials:
 
     def __post_init__(self) -> None:
         trainer = plain(self.config)["trainer"]
+        if "range_test" not in (self.config.range_tests or {}):
+            raise ValueError("range_tests = none: must hold a range_test, as range_tests=range_test has it")
         if starts_processes(trainer):
             raise ValueError(
                 f"trainer.devices = {trainer.get('devices')}: its runs are trained one after the other in one process; "
@@ -117,7 +119,7 @@ class Option:
         return self
 
     def train(self, trials: Trials, seeds: Iterable[int]) -> "Option":
-        """Run it in full, with other seeds than before; its largest rate is that of its range tests, if it has any."""
+        """Run it in full with more seeds; up to the rate of its range tests, if it has any."""
         if self.tests and np.isnan(self.max_lr):
             raise ValueError(f"{self.name}: {self.tests[0].suggestion['rule']}")
         rate = {"optimizer.lr": self.max_lr} if self.tests else {}
@@ -139,7 +141,12 @@ class Option:
     @property
     def lowest_loss(self) -> float:
         """The lowest validation loss of a range test, mean over seeds."""
-        return float(np.mean([_or(test.suggestion["best_val_loss"], np.inf) for test in self.tests]))
+        return self.lowest_losses[0]
+
+    @property
+    def lowest_losses(self) -> tuple[float, float]:
+        """Mean over range tests of the lowest validation loss, and its standard error."""
+        return mean_and_error([_or(test.suggestion["best_val_loss"], np.inf) for test in self.tests])
 
     def final(self, metric: str) -> tuple[float, float]:
         """Mean and standard error over the runs of a metric's last value; an error of NaN for one run."""
@@ -154,7 +161,7 @@ class Option:
                 "max_lr_low": np.fmin.reduce(self.rates),
                 "max_lr_high": np.fmax.reduce(self.rates),
             }
-            row |= {"range_test_val_loss": self.lowest_loss}
+            row["range_test_val_loss"], row["range_test_val_loss s.e."] = self.lowest_losses
         if self.runs:
             row |= {"epochs": self.runs[0].summary["epochs"], "runs": len(self.runs)}
             if times := [run.summary["training_seconds"] for run in self.runs if "training_seconds" in run.summary]:

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from src.jobs.search import Finding, Search, best_option, in_words
+from src.jobs.search import Finding, Search, best_option, in_words, plus_minus, usable
 from src.jobs.trials import Option
 from src.schedules.weight_decay import next_weight_decay
-from src.settings import number_from_zero, positive_integer, whole_number
+from src.settings import list_of, number_from_zero, positive_integer, whole_number
 
 
 def search_weight_decay(search: Search, *, values: Sequence[float], rounds: int, best: int) -> Finding:
@@ -15,31 +13,36 @@ def search_weight_decay(search: Search, *, values: Sequence[float], rounds: int,
 
     What decides between range tests is their lowest validation loss, mean over seeds; each run has the largest rate
     that its own range tests allow; what decides between runs is their last validation loss.
-    Source: Smith 2018 (arXiv:1803.09820), PAPERS' order: 1e-3, 1e-4, 1e-5, 0 for a complex net, 1e-2, 1e-3, 1e-4 for
-    a shallow one, then 3e-4 between 1e-4 and 1e-3.
+    Source: Smith 2018 (arXiv:1803.09820), on weight decay: 1e-3, 1e-4, 1e-5, 0 for a complex net, 1e-2, 1e-3, 1e-4
+    for a shallow one, then 3e-4 between 1e-4 and 1e-3.
     Raises ValueError for fewer than two values, or one below 0.
     """
-    grid = sorted({number_from_zero("values", value) for value in values})
-    if len(grid) < 2:
-        raise ValueError(f"values = {list(values)}: must be at least two weight decays, to look between")
+    grid = weight_decays("values", values)
     whole_number("rounds", rounds), positive_integer("best", best)
     tests = {value: _option(value).test(search.trials, search.seeds) for value in grid}
     for _ in range(rounds):
         value = next_weight_decay({value: option.lowest_loss for value, option in tests.items()})
         tests[value] = _option(value).test(search.trials, search.seeds)
     options = [tests[value] for value in sorted(tests)]
-    usable = [option for option in options if np.isfinite(option.max_lr)] or options
-    leaders = sorted(usable, key=lambda option: option.lowest_loss)[:best]
+    leaders = sorted(usable(options), key=lambda option: option.lowest_loss)[:best]
     for option in sorted(leaders, key=options.index):
         option.train(search.trials, search.seeds)
     chosen = best_option(leaders)
-    largest = max(usable, key=lambda option: option.max_lr)
+    largest = max(usable(options), key=lambda option: option.max_lr)
     text = [
         in_words("weight decay", chosen, leaders),
-        f"Of range tests the lowest validation loss has weight decay {leaders[0].name} ({leaders[0].lowest_loss:.4g}), "
-        f"the largest rate {largest.name} ({largest.max_lr:.3g}).",
+        f"Of range tests the lowest validation loss has weight decay {leaders[0].name} "
+        f"({plus_minus(*leaders[0].lowest_losses)}), the largest rate {largest.name} ({largest.max_lr:.2g}).",
     ]
     return Finding("weight decay", options, chosen, text)
+
+
+def weight_decays(name: str, values: Sequence[float]) -> list[float]:
+    """In order. Raises ValueError for fewer than two, or one below 0."""
+    grid = sorted({number_from_zero(name, value) for value in list_of(name, values)})
+    if len(grid) < 2:
+        raise ValueError(f"{name} = {list(values)}: must be at least two weight decays, to look between")
+    return grid
 
 
 def _option(value: float) -> Option:

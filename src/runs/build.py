@@ -15,11 +15,11 @@ from src.initializers.initialize import FillTensor, initialize_
 from src.models.classifier import Classifier
 from src.models.run_length import asked_lengths
 from src.runs.mistakes import accepts, check_keys, settings_of, target_of
-from src.settings import number_from_zero, positive_number, seed
+from src.settings import fraction, number_from_zero, positive_number, seed
 
 Config = Mapping[str, Any]
 _STEPS, _MANY_EPOCHS = 1_000, 1_000_000  # in an epoch, and in a run without that limit, on trial
-_OPTIMIZER = {"lr": positive_number, "momentum": number_from_zero, "weight_decay": number_from_zero}
+_OPTIMIZER = {"lr": positive_number, "momentum": fraction, "weight_decay": number_from_zero}
 
 
 class Sized(Protocol):

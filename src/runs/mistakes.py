@@ -11,6 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from src.runs.outcome import Diverged, Interrupted
 from src.settings import named_in
 
 Config = Mapping[str, Any]
@@ -22,6 +23,8 @@ def settings_of(group: str, config: Config | None) -> Iterator[None]:
     """Whatever goes wrong within is said of this group: of the key that the error names, if it names one."""
     try:
         yield
+    except (Diverged, Interrupted):  # of a run within: no mistake
+        raise
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         raise ValueError(_said_of(group, config or {}, cause)) from error

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LEAST_STEPS = 20  # of a range test: fewer show no curve
+LEAST_SHARE = 1 / 3  # of the budget, for the last run: what has less does not make up for the search
 
 
 @dataclass(frozen=True)
@@ -10,7 +11,7 @@ class Budget:
     """Epochs of training in all, of `steps_per_epoch` steps; the last run has what range tests and short runs leave.
 
     tests, test_share: their number, and the share of the budget that each has; runs, run_share: likewise.
-    Raises ValueError where too little is left for a last run that is longer than a short one.
+    Raises ValueError where less than `LEAST_SHARE` is left for the last run.
     """
 
     epochs: int
@@ -21,11 +22,11 @@ class Budget:
     run_share: float
 
     def __post_init__(self) -> None:
-        if self.last_run <= self.epochs_of_run:
+        if self.last_run < self.epochs * LEAST_SHARE:
             spent = self.epochs - self.last_run
             raise ValueError(
                 f"budget = {self.epochs}: {self.tests} range tests of {self.steps_of_test} steps and {self.runs} runs "
-                f"of {self.epochs_of_run} epochs take {spent} epochs of it, which leaves too few for the last run; "
+                f"of {self.epochs_of_run} epochs take {spent} epochs, which leaves too few for the last one; "
                 "a larger budget, or fewer weight_decays or momenta"
             )
 

@@ -4,7 +4,7 @@ import math
 
 from torch.optim import Optimizer
 
-from src.schedules.schedule import Schedule, length, share
+from src.schedules.schedule import Schedule, length, share_from_zero
 
 
 class Cosine(Schedule):
@@ -16,7 +16,7 @@ class Cosine(Schedule):
 
     def __init__(self, optimizer: Optimizer, *, total_steps: float, end: float = 1e-4) -> None:
         self.total_steps = length("total_steps", total_steps)
-        self.end = share("end", end)
+        self.end = share_from_zero("end", end)
         super().__init__(optimizer)
 
     def share(self, step: int) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch.optim import Optimizer
 
-from src.schedules.schedule import Corners, Schedule, interpolate, length, momentum_pair, share
+from src.schedules.schedule import Corners, Schedule, interpolate, length, momentum_pair, share, share_from_zero
 
 
 class OneCycle(Schedule):
@@ -33,7 +33,7 @@ class OneCycle(Schedule):
         momentum: Sequence[float] | None = (0.95, 0.85),
     ) -> None:
         self.total_steps = length("total_steps", total_steps)
-        self.start, self.end = share("start", start), share("end", end)
+        self.start, self.end = share("start", start), share_from_zero("end", end)
         self.cycle = _share_of_run(cycle)
         self.momentum = momentum_pair(momentum)
         self._shares = one_cycle(self.total_steps, self.cycle, (self.start, 1.0, self.start), self.end)

@@ -16,7 +16,7 @@ WINDOW = 5  # points of the running median whose extreme is a curve's best: one 
 LEVELS = np.linspace(0.1, 0.9, 5)  # shares of the gain that are lost one after the other
 KEPT = 2 / 3  # of the gain: what keeps as much has not turned
 SAFETY = 3.0  # how far below the rate at which everything is lost training stays
-LEAST_FALL = 0.05  # of the first validation loss: what learns nothing falls by less, from a poor start to log classes
+LEAST_FALL = 0.05  # of the first validation loss, or of a guess's if that is less: what learns nothing falls by less
 ONE_CYCLE, CYCLICAL = 10, 3  # Smith 2018: the smallest rate is 10–20 below the largest, of cyclical rates 3–4
 
 
@@ -26,7 +26,7 @@ class Suggestion:
 
     max_lr: the largest usable one; NaN where the test does not say. min_lr: where a single cycle begins.
     cyclical_min_lr: of rates that go up and down all the time. turned: whether the test went on until validation
-    got worse, without which max_lr is only the largest rate that was tried.
+    got worse, without which max_lr is a lower bound: the same share of the largest rate that was tried.
     """
 
     max_lr: float
@@ -36,9 +36,10 @@ class Suggestion:
     rule: str
 
 
-def suggest(curves: pd.DataFrame) -> Suggestion:
+def suggest(curves: pd.DataFrame, *, chance: float | None = None) -> Suggestion:
     """The rates that a range test admits; curves: a row per update, in columns `COLUMNS`.
 
+    chance: the loss of a guess, log(classes), below which a net has to come, if it is known.
     max_lr = a / `SAFETY`, a the rate at which validation accuracy + exp(−validation loss) is lost (see `turn`). The
     second is the geometric mean of the probabilities given to the right classes: of the same scale as the first, and
     where training goes to pieces the one falls sooner in some nets, the other in others.
@@ -53,13 +54,18 @@ def suggest(curves: pd.DataFrame) -> Suggestion:
     first, top = float(curves["learning_rate"].iloc[0]), float(curves["learning_rate"].iloc[-1])
     if not len(seen) or not math.isfinite(loss[0]):
         return _nothing(f"training diverged at once, at a rate of {first:.3g}: lower min_lr")
-    if loss[0] - loss[np.isfinite(loss)].min() <= LEAST_FALL * abs(loss[0]):
-        return _nothing(f"validation loss never fell from {loss[0]:.3g}: nothing was learned at rates up to {top:.3g}")
+    before = loss[0] if chance is None else min(loss[0], chance)
+    if before - loss[np.isfinite(loss)].min() <= LEAST_FALL * abs(before):
+        of = f"from {loss[0]:.3g}" if before == loss[0] else f"below a guess's {before:.3g}"
+        return _nothing(f"validation loss never fell {of}: nothing was learned at rates up to {top:.3g}")
     if diverged_at(curves) is not None:
         rates, loss, accuracy = np.append(rates, top), np.append(loss, math.inf), np.append(accuracy, 0.0)
     lost = turn(rates, accuracy + np.exp(-np.where(np.isfinite(loss), loss, math.inf)))
     if lost is None:
-        return _rates(top, f"neither validation loss nor accuracy had turned by {top:.3g}: raise max_lr", turned=False)
+        said = (
+            f"neither validation loss nor accuracy had turned by {top:.3g}; max_lr is a third of that: test larger ones"
+        )
+        return _rates(top / SAFETY, said, turned=False)
     best = f"loss {np.nanmin(loss):.3g}, accuracy {accuracy.max():.1%}"
     said = f"validation was at its best ({best}) below {lost:.3g}, and lost from there on; max_lr is a third of that"
     return _rates(lost / SAFETY, said, turned=True)

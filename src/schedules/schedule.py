@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from src.settings import fraction, positive_number
+from src.settings import fraction, number_from_zero, positive_number
 
 Corners = Sequence[tuple[int, float]]
 
@@ -93,6 +93,13 @@ def share(name: str, value: object) -> float:
     if positive_number(name, value) > 1:
         raise ValueError(f"{name} = {value!r}: must be a share of optimizer.lr, above 0 and at most 1")
     return positive_number(name, value)
+
+
+def share_from_zero(name: str, value: object) -> float:
+    """A setting in [0, 1]."""
+    if number_from_zero(name, value) > 1:
+        raise ValueError(f"{name} = {value!r}: must be a share of optimizer.lr, at least 0 and at most 1")
+    return number_from_zero(name, value)
 
 
 def momentum_pair(value: Sequence[float] | None) -> tuple[float, float] | None:

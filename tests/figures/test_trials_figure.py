@@ -51,7 +51,7 @@ def test_range_tests_of_other_options_than_the_runs_have_colours_of_their_own():
     tests = pd.concat([ramps_of("decay 0"), ramps_of("decay 1")])
     figure = draw_trials(tests, runs_of("the recipe"), options("decay 0", "decay 1", "the recipe"), budget=2)
     colors = [line.get_color() for line in figure.legends[0].get_lines()[:3]]
-    assert colors[2] == "C0"
+    assert colors[2] == "black"
     assert len({tuple(color) for color in colors}) == 3
     assert [line.get_xdata()[0] for line in figure.axes[1].lines if len(line.get_xdata()) == 2] == [2]
 

@@ -159,7 +159,7 @@ MISTAKES = [
     ("optimizer.lr=0", "optimizer.lr = 0: must be a number above 0"),
     ("optimizer.lr=-0.1", "optimizer.lr = -0.1: must be a number above 0"),
     ("optimizer.lr=high", "optimizer.lr = 'high': must be a number above 0"),
-    ("optimizer.momentum=-0.5", "optimizer.momentum = -0.5: must be a number of at least 0"),
+    ("optimizer.momentum=-0.5", "optimizer.momentum = -0.5: must be a fraction, at least 0 and below 1"),
     ("optimizer.weight_decay=-1", "optimizer.weight_decay = -1: must be a number of at least 0"),
     ("optimizer=adam optimizer.betas=[0.9,1.5]", "optimizer: Invalid beta parameter at index 1: 1.5"),
     ("schedule=linear", "schedule = linear: no such option; there are constant, cosine, inverse, one_cycle, step, "),
@@ -176,7 +176,7 @@ MISTAKES = [
         "schedule=one_cycle schedule.start=2",
         "schedule.start = 2: must be a share of optimizer.lr, above 0 and at most 1",
     ),
-    ("schedule=cosine schedule.end=1.1", "schedule.end = 1.1: must be a share of optimizer.lr, above 0 and at most 1"),
+    ("schedule=cosine schedule.end=1.1", "schedule.end = 1.1: must be a share of optimizer.lr, at least 0 and"),
     (
         "schedule=one_cycle schedule.momentum=[0.85,0.95]",
         "schedule.momentum = [0.85, 0.95]: must be no lower at the lowest rate, which comes first",

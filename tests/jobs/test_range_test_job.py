@@ -19,7 +19,7 @@ from tests.jobs.conftest import CONF, SMALL
 from tests.jobs.test_wandb import records
 
 SCRIPT = CONF.parent / "scripts" / "range_test.py"
-TEST = tuple(f"callbacks.range_test.{key}" for key in ("steps=40", "val_points=20", "val_samples=100"))
+TEST = tuple(f"callbacks.range_test.{key}" for key in ("steps=40", "val_points=20", "val_samples=100", "min_lr=0.001"))
 QUICK = (*[each for each in SMALL if "max_epochs" not in each], *TEST)
 FILES = [f"range_test.{kind}" for kind in ("png", "pdf", "csv", "parquet", "json")]
 
@@ -142,14 +142,31 @@ def test_a_failing_job_stops_no_other_and_the_rest_is_drawn(start, tmp_path):
     assert all((tmp_path / "sweep" / name).stat().st_size for name in FILES)
 
 
-def test_where_nothing_can_be_tested_there_is_no_figure_and_one_line_a_job(start, tmp_path):
-    status, _, errors = start("datamodule.validation=0", "seed=0,1")
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("datamodule.validation=0", "datamodule.validation = 0: a range test needs validation data"),
+        ("callbacks.range_test.min_lr=20", "callbacks.range_test.min_lr = 20: "),
+        ("callbacks.range_test.steps=10", "callbacks.range_test.val_points = 20: must not be more than the 10 steps"),
+        ("callbacks.range_test.ramp=log", "callbacks.range_test.ramp = 'log': must be one of exponential, linear"),
+        ("optimizer.weight_decay=-1", "optimizer.weight_decay = -1: must be a number of at least 0"),
+        ("optimizer.momentum=1.5", "optimizer.momentum = 1.5: must be a fraction"),
+    ],
+)
+def test_what_is_wrong_with_every_job_is_said_once_and_nothing_begins(start, tmp_path, typed, expected):
+    status, output, errors = start(typed, "seed=0,1")
+    assert (status, output) == (1, [])
+    [line] = errors
+    assert line.startswith(f"error: {expected}")
+    assert not list((tmp_path / "sweep").glob("*"))
+
+
+def test_where_all_jobs_failed_there_is_no_figure(start, tmp_path):
+    status, _, errors = start("datamodule.batch_size=5000", "seed=0,1")  # which only the data tell
     assert status == 1
-    assert len(errors) == 2 + 2 + 1 + 1  # each job's, the summary's, how to go on, and that there is nothing to draw
+    assert len(errors) == 2 + 2 + 1  # each job's, the summary's, and how to go on
     assert errors[0] == errors[1]
-    assert errors[0].startswith("error: ")
-    assert "validation" in errors[0]
-    assert errors[-1].startswith("error: SWEEP_DIRECTORY = sweep: no run has ended yet (2 failed)")
+    assert errors[0].startswith("error: datamodule.batch_size = 5000: ")
     assert not list((tmp_path / "sweep").glob("range_test.*"))
 
 

@@ -96,8 +96,9 @@ def test_curves_that_end_in_what_is_not_finite_say_where(lost, value):
 
 def test_curves_that_have_not_turned_say_so():
     found = suggest(curves(lost=1e6, high=0.1))
-    assert (found.max_lr, found.turned) == (0.1, False)
-    assert found.rule == "neither validation loss nor accuracy had turned by 0.1: raise max_lr"
+    assert (found.max_lr, found.turned) == (pytest.approx(0.1 / SAFETY), False)
+    said = "neither validation loss nor accuracy had turned by 0.1; max_lr is a third of that: test larger ones"
+    assert found.rule == said
     assert suggest(curves(lost=0.05, high=0.2)).turned
 
 
@@ -107,6 +108,14 @@ def test_a_net_that_learned_nothing_gets_no_rate():
     assert found.rule.startswith("validation loss never fell from 2.")
     table = curves()[:1].assign(train_loss=math.nan, val_loss=math.nan, val_accuracy=math.nan)
     assert suggest(table).rule == "training diverged at once, at a rate of 0.0001: lower min_lr"
+
+
+def test_a_fall_to_the_loss_of_a_guess_is_no_learning():
+    start, best = curves()["val_loss"].iloc[0], curves()["val_loss"].min()
+    found = suggest(curves(), chance=best * 1.04)
+    assert math.isnan(found.max_lr)
+    assert found.rule.startswith(f"validation loss never fell below a guess's {best * 1.04:.3g}: nothing was learned")
+    assert suggest(curves(), chance=best * 1.1) == suggest(curves()) == suggest(curves(), chance=2 * start)
 
 
 @pytest.mark.parametrize("seed", range(5))

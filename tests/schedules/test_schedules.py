@@ -152,8 +152,8 @@ NUMBER, SHARE = "must be a number above 0", "must be a share of optimizer.lr, ab
     [
         (partial(OneCycle, **CYCLE, start=0), f"start = 0: {NUMBER}"),
         (partial(OneCycle, **CYCLE, start=1.5), f"start = 1.5: {SHARE}"),
-        (partial(OneCycle, **CYCLE, end=2), f"end = 2: {SHARE}"),
-        (partial(OneCycle, **CYCLE, end=math.nan), f"end = nan: {NUMBER}"),
+        (partial(OneCycle, **CYCLE, end=2), "end = 2: must be a share of optimizer.lr, at least 0 and at most 1"),
+        (partial(OneCycle, **CYCLE, end=math.nan), "end = nan: must be a number of at least 0"),
         (partial(OneCycle, **CYCLE, cycle=1.2), "cycle = 1.2: must be the cycle's share of the run, above 0 and at"),
         (partial(OneCycle, **CYCLE, cycle="long"), "cycle = 'long': must be the cycle's share of the run"),
         (partial(OneCycle, **CYCLE, momentum=[0.85, 0.95]), "momentum = [0.85, 0.95]: must be no lower at the lowest"),
