@@ -30,12 +30,13 @@ class Followed:
         tests = [f"| {each.name} | {each.max_lr:.3g} | {each.lowest_loss:.4g} |" for each in self.decays]
         runs = [f"| {each.name} | {each.max_lr:.2g} | {each.final('val/loss')[0]:.4g} |" for each in self.momenta]
         few = f" Range tests of fewer than {ENOUGH} steps may allow too much." if budget.steps_of_test < ENOUGH else ""
+        seeds = f"{len(self.last.runs)} seed{'s' * (len(self.last.runs) > 1)}"
         short = f"{budget.epochs_of_run} epoch{'s' * (budget.epochs_of_run > 1)}"
         results = [_row(option, budget.epochs) for option in (self.last, *self.baselines)]
         lines = [
             f"# The recipe, with {budget.epochs} epochs in all",
             "",
-            f"Test accuracy {_percent(self.last.final('test/accuracy'))}, {len(self.last.runs)} seeds.",
+            f"Test accuracy {_percent(self.last.final('test/accuracy'))}, {seeds}.",
             "",
             *_verdicts(self.last, self.baselines),
             "",
@@ -43,7 +44,7 @@ class Followed:
             "|---|---|---|---|---|",
             *results,
             "",
-            f"Mean over {len(self.last.runs)} seeds ± standard error. The recipe's last run has {budget.last_run} "
+            f"Mean over {seeds} ± standard error. The recipe's last run has {budget.last_run} "
             f"epochs; {budget.tests} range tests of {budget.steps_of_test} steps and {budget.runs} runs of "
             f"{short} took the others.{few}",
             "",
@@ -59,7 +60,7 @@ class Followed:
             "|---|---|---|",
             *runs,
             "",
-            f"Again: `python scripts/train.py {shlex.join(overrides)}`",
+            f"Again: `uv run python scripts/train.py {shlex.join(overrides)}`",
         ]
         return "\n".join(lines) + "\n"
 

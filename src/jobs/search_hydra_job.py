@@ -27,7 +27,7 @@ def search_hydra_job(config: DictConfig) -> None:
         for sentence in summary["text"]:
             console.print(sentence, soft_wrap=True, highlight=False)
         command = shlex.join(summary["chosen"]["overrides"])
-        console.print(f"next: python scripts/train.py {command}", soft_wrap=True, highlight=False)
+        console.print(f"next: uv run python scripts/train.py {command}", soft_wrap=True, highlight=False)
         console.print(f"figure: {report.relative(job.directory / 'figures' / 'search.png')}", soft_wrap=True)
 
     run_hydra_job(config, work, after_interrupt="the same command goes on")
