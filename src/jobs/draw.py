@@ -102,15 +102,26 @@ def wandb_node() -> dict[str, Any]:
 
 
 def mirror_figure(
-    config: Mapping[str, Any], directory: Path, name: str, image: Path, tables: Mapping[str, pd.DataFrame]
+    config: Mapping[str, Any],
+    directory: Path,
+    name: str,
+    image: Path,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    text: str = "",
 ) -> None:
-    """Give W&B, where `config["logger"]` has it, the figure and its tables, as a run `name` in the sweep's group."""
+    """Give W&B, where `config["logger"]` has it, the figure and its tables, as a run `name` in the sweep's group.
+
+    text: in Markdown, which becomes the run's notes, where W&B renders it.
+    """
     directory = directory.resolve()  # W&B's own process may have been started in another one
     job = Job(config, directory, overrides=(name,), sweep=directory.name)
     loggers = build_loggers(job, RunDirectory(directory))
     try:
         start_loggers(loggers, config)
         if wandb.run is not None:
+            if text:
+                wandb.run.notes = text
             shown = {key: wandb.Table(dataframe=_plain(table)) for key, table in tables.items()}
             wandb.run.log({name: wandb.Image(str(image)), **shown})
     finally:

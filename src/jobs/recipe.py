@@ -164,4 +164,4 @@ def leave(job: Job, run: RunDirectory, done: Followed, text: str) -> None:
     options = table_of([*done.decays, *drawn])
     figure = draw_trials(tests, shown, options, title=title, budget=done.budget.epochs)
     files = save_figure(figure, run.path / "figures" / "recipe")
-    mirror_figure(job.config, run.path, "recipe", files[0], {"options": table_of(every)})
+    mirror_figure(job.config, run.path, "recipe", files[0], {"options": table_of(every)}, text=text)

@@ -94,7 +94,7 @@ def leave(job: Job, run: RunDirectory, finding: Finding) -> None:
     title = f"{finding.what}: {finding.chosen.name} is chosen"
     figure = draw_trials(tests, runs, options, what=finding.what, title=title)
     files = save_figure(figure, run.path / "figures" / "search")
-    mirror_figure(job.config, run.path, "search", files[0], {"options": options})
+    mirror_figure(job.config, run.path, "search", files[0], {"options": options}, text="\n\n".join(finding.text))
 
 
 def usable(options: Sequence[Option]) -> list[Option]:

@@ -129,6 +129,9 @@ def test_wandb_gets_the_figure_and_the_table(attempt, tmp_path):
     assert "search" in {record.run.display_name for record in found if record.WhichOneof("record_type") == "run"}
     mirrored = logged(found)
     assert (mirrored["search._type"], mirrored["options._type"]) == ("image-file", "table-file")
+    notes = [record.run.notes for record in found if record.WhichOneof("record_type") == "run"]
+    text = json.loads((tmp_path / "here" / "summary.json").read_text())["text"]
+    assert any(text[0] in note for note in notes)
 
 
 MISTAKES = [
