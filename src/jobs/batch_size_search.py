@@ -8,6 +8,7 @@ from src.settings import list_of, positive_integer, positive_number
 
 TIMED = {"callbacks": {"training_time": {"_target_": "src.callbacks.training_time.TrainingTime"}}}
 PILOT = 2  # epochs that tell how long one takes
+LEAST = 3  # epochs, as their number is rounded
 
 
 def search_batch_size(search: Search, *, values: Sequence[int], seconds: float) -> Finding:
@@ -15,7 +16,7 @@ def search_batch_size(search: Search, *, values: Sequence[int], seconds: float) 
 
     How many epochs that is a pilot run of each tells; what the runs took stands in the table.
     Source: Smith 2018 (arXiv:1803.09820), on batch size: compare at equal training time, not at equal epochs.
-    Raises ValueError for a batch size whose epoch takes longer than all the time there is.
+    Raises ValueError for a batch size of which too few epochs fit in for their times to be equal.
     """
     positive_number("seconds", seconds)
     sizes = [positive_integer("values", value) for value in dict.fromkeys(list_of("values", values))]
@@ -33,6 +34,8 @@ def search_batch_size(search: Search, *, values: Sequence[int], seconds: float) 
 def _epochs(trials: Trials, option: Option, seconds: float) -> int:
     pilot = trials.train({**option.changes, **TIMED, "trainer.max_epochs": PILOT})
     epoch = pilot.summary["training_seconds"] / PILOT
-    if epoch > seconds:
-        raise ValueError(f"seconds = {seconds:g}: less than an epoch of batch size {option.name}, {epoch:.2g} seconds")
+    if seconds < LEAST * epoch:
+        raise ValueError(
+            f"seconds = {seconds:g}: less than {LEAST} epochs of batch size {option.name}, of {epoch:.2g} seconds each"
+        )
     return round(seconds / epoch)

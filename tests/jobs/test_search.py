@@ -152,7 +152,7 @@ MISTAKES = [
     ("search=momentum schedule=cosine", "schedule.momentum = none: must be there to be chosen"),
     ("search=batch_size search.values=[]", "search.values = []: must be a list of at least one"),
     ("search=batch_size search.seconds=0", "search.seconds = 0: must be a number above 0"),
-    ("search=batch_size search.seconds=1e-3", "search.seconds = 0.001: less than an epoch of batch size 32"),
+    ("search=batch_size search.seconds=1e-3", "search.seconds = 0.001: less than 3 epochs of batch size 32, of "),
     ("depth=3", "depth = 3: is that of a family"),
     ("search=nothing", "search = nothing: no such option; there are batch_size, momentum, weight_decay"),
     ("range_tests.range_test.min_lr=100", "callbacks.range_test.min_lr = 100: "),
