@@ -28,11 +28,8 @@ class Followed:
         """In Markdown; `overrides` train the last run again, `balance` says what is to give way for what was raised."""
         budget, suggestion = self.budget, self.last.tests[0].suggestion
         tests = [f"| {each.name} | {each.max_lr:.3g} | {each.lowest_loss:.4g} |" for each in self.decays]
-        runs = [
-            f"| {each.name} | {each.max_lr:.2g} | {each.final('val/loss')[0]:.4g} |"
-            for each in self.momenta
-            if each.runs
-        ]
+        tried = [each for each in self.momenta if each.runs]
+        runs = [f"| {each.name} | {each.max_lr:.2g} | {each.final('val/loss')[0]:.4g} |" for each in tried]
         few = f" Range tests of fewer than {ENOUGH} steps may allow too much." if budget.steps_of_test < ENOUGH else ""
         seeds = f"{len(self.last.runs)} seed{'s' * (len(self.last.runs) > 1)}"
         short = f"{budget.epochs_of_run} epoch{'s' * (budget.epochs_of_run > 1)}"
