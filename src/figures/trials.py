@@ -90,8 +90,19 @@ def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: 
     _fit_loss(axes, looked["val_loss"], looked.loc[looked["step"] == looked["step"].min(), "val_loss"])
     each = tests.assign(directory=tests["option"] + tests["seed"].astype(str))
     axes.set_xscale("log" if exponential(each) else "linear")
+    axes.set_xlim(_where_something_happens(looked, options["max_lr"].max()))
     axes.set_xlabel("learning rate of a range test")
     axes.set_ylabel("validation loss")
+
+
+def _where_something_happens(looked: pd.DataFrame, max_lr: float) -> tuple[float, float]:
+    """From half the rate at which validation loss has begun to fall to well beyond the largest usable one."""
+    rates = looked["learning_rate"]
+    first = looked.groupby(["option", "seed"])["val_loss"].transform("first")
+    falling = rates[looked["val_loss"] < 0.9 * first]
+    low = max(rates.min(), falling.min() / 2) if len(falling) else rates.min()
+    high = min(rates.max(), 20 * max_lr) if np.isfinite(max_lr) else rates.max()
+    return float(low), float(max(high, low * 1.01))
 
 
 def _draw_mean(axes: Axes, rows: pd.DataFrame, x: str, y: str, color: Any) -> None:

@@ -41,6 +41,7 @@ def test_it_shows_each_range_test_and_each_run_and_where_the_largest_rates_lie()
     assert curves[0].get_ydata() == pytest.approx(np.linspace(2.0, 0.5, 9) + 0.05)
     assert [line.get_xdata()[0] for line in range_tests.lines if len(line.get_xdata()) == 2] == [0.1, 0.2]
     assert range_tests.get_xscale() == "log"
+    assert range_tests.get_xlim() == pytest.approx((RATES[2] / 2, RATES[-1]))  # from where the loss has begun to fall
     assert loss.lines[0].get_xdata().tolist() == [1, 2, 3]
     assert accuracy.lines[0].get_ydata() == pytest.approx([0, 0.3, 0.6])
     assert {loss.lines[0].get_color()} == {curves[1].get_color()} != {curves[0].get_color()}
