@@ -78,7 +78,8 @@ class Sweep:
             if job.directory not in directories:
                 jobs[tuple(overrides)] = job
                 directories.add(job.directory)
-        if mistake := self._mistake_of_all(list(jobs)):
+        wanted = [each for each, job in jobs.items() if not RunDirectory(self.directory / job.directory).finished]
+        if mistake := self._mistake_of_all(wanted):
             say(mistake)
             raise Said
         add_jobs(self.directory, jobs.values())

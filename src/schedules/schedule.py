@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from src.settings import fraction, number_from_zero, positive_number
 Corners = Sequence[tuple[int, float]]
 
 
-class Schedule(LambdaLR):
+class Schedule(LambdaLR, ABC):
     """Step k = 0, 1, … runs at share(k) of each parameter group's own rate, which is its largest.
 
     A schedule of one's own is a class with `share`, perhaps `momentum_at`, and a constructor that notes its
@@ -34,9 +35,9 @@ class Schedule(LambdaLR):
             )
         super().__init__(optimizer, self.share)
 
+    @abstractmethod
     def share(self, step: int) -> float:
         """The rate of a step, over the largest."""
-        raise NotImplementedError
 
     def momentum_at(self, step: int) -> float | None:
         """The momentum of a step; None leaves the optimizer's."""

@@ -161,6 +161,17 @@ def test_what_is_wrong_with_every_job_is_said_once_and_nothing_begins(start, tmp
     assert not list((tmp_path / "sweep").glob("*"))
 
 
+def test_jobs_that_have_finished_are_not_looked_at_for_mistakes(start, tmp_path, monkeypatch):
+    assert start("seed=0")[0] == 0
+
+    def refuse(config):
+        raise ValueError("datamodule.folder = 'gone': no directory")
+
+    monkeypatch.setattr("src.jobs.sweep.check_settings", refuse)
+    assert start("seed=0")[0] == 0
+    assert start("seed=1") == (1, [], ["error: datamodule.folder = 'gone': no directory"])
+
+
 def test_where_all_jobs_failed_there_is_no_figure(start, tmp_path):
     status, _, errors = start("datamodule.batch_size=5000", "seed=0,1")  # which only the data tell
     assert status == 1
