@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.jobs.composed import plain
 from src.jobs.process_tree import starts_processes
 from src.jobs.record import Job
-from src.jobs.train import train
+from src.jobs.train import check_settings, train
 from src.runs.config_hash import config_hash
 from src.runs.directory import RunDirectory
 from src.runs.metrics_file import read_metrics
@@ -64,14 +64,16 @@ class Trial:
 class Trials:
     """Trains one config with changes, each run in `directory`/runs/ under its hash; what has finished is not run again.
 
-    Raises ValueError where runs would need several processes, and whatever a run raises that fails.
+    Raises ValueError for settings that no range test could use, where runs would need several processes, and
+    whatever a run raises that fails.
     """
 
     config: DictConfig
     directory: Path
 
     def __post_init__(self) -> None:
-        trainer = plain(self.config)["trainer"]
+        config = plain(self.config)
+        trainer = config["trainer"]
         if "range_test" not in (self.config.range_tests or {}):
             raise ValueError("range_tests = none: must hold a range_test, as range_tests=range_test has it")
         if starts_processes(trainer):
@@ -79,6 +81,7 @@ class Trials:
                 f"trainer.devices = {trainer.get('devices')}: its runs are trained one after the other in one process; "
                 "search on one device, then train on several"
             )
+        check_settings({**config, "callbacks": config["range_tests"]})  # before anything is trained
 
     def range_test(self, changes: Changes, **settings: Any) -> Trial:
         """A run that ends after the range test of `range_tests`, some of whose settings may be others."""

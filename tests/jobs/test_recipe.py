@@ -118,7 +118,7 @@ MISTAKES = [
     ("baseline_lrs=[]", "baseline_lrs = []: must be a list of at least one"),
     ("test_share=0", "test_share = 0: must be a number above 0"),
     ("test_share=2", "test_share = 2.0: must be a fraction"),
-    ("datamodule.validation=0", ""),
+    ("datamodule.validation=0", "datamodule.validation = 0: a range test needs validation data"),
     ("trainer=ddp_cpu", "trainer.devices = 2: its runs are trained one after the other in one process"),
 ]
 
