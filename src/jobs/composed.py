@@ -1,7 +1,7 @@
 """What Hydra composes: resolvers that its YAML files use, and the plain data that a job is given."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from src.runs.config_hash import config_hash
 from src.settings import one_of
 
 SIZES = ("full", "small")
+FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}  # in DATA_DIR
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -44,12 +45,12 @@ def register_resolvers() -> None:
 
     ${config_hash:}, for directories that two jobs share only if they are the same job. ${sized:a,b}: a of an
     experiment as published, b with size=small. ${mnist_or_digits:a,b}: b where a small one finds no MNIST in DATA_DIR;
-    ${cifar10_or_digits:a,b} likewise.
+    ${fashion_mnist_or_digits:a,b} and ${cifar10_or_digits:a,b} likewise.
     """
     OmegaConf.register_new_resolver("config_hash", config_hash_of, replace=True)
     OmegaConf.register_new_resolver("sized", sized, replace=True)
-    OmegaConf.register_new_resolver("mnist_or_digits", mnist_or_digits, replace=True)
-    OmegaConf.register_new_resolver("cifar10_or_digits", cifar10_or_digits, replace=True)
+    for name, folder in FOLDERS.items():
+        OmegaConf.register_new_resolver(f"{name}_or_digits", _or_digits(folder), replace=True)
 
 
 def config_hash_of(*, _root_: DictConfig) -> str:
@@ -63,14 +64,13 @@ def sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:
     return full if one_of("size", _root_.get("size", "full"), SIZES) == "full" else small
 
 
-def mnist_or_digits(mnist: Any, digits: Any, *, _root_: DictConfig) -> Any:
-    """The value for digits in a small experiment without MNIST; else MNIST's, which then says that it is missing."""
-    return mnist if _in_data_directory("MNIST") else sized(mnist, digits, _root_=_root_)
+def _or_digits(folder: str) -> Callable[..., Any]:
+    """A resolver: the value for digits in a small experiment without `folder`; else the data's own, which says so."""
 
+    def choose(own: Any, digits: Any, *, _root_: DictConfig) -> Any:
+        return own if _in_data_directory(folder) else sized(own, digits, _root_=_root_)
 
-def cifar10_or_digits(cifar10: Any, digits: Any, *, _root_: DictConfig) -> Any:
-    """As `mnist_or_digits`."""
-    return cifar10 if _in_data_directory("cifar-10-batches-py") else sized(cifar10, digits, _root_=_root_)
+    return choose
 
 
 def _in_data_directory(name: str) -> bool:

@@ -9,13 +9,15 @@ from omegaconf import OmegaConf
 
 from src.datamodules.cifar10 import Cifar10
 from src.datamodules.digits import Digits
+from src.datamodules.fashion_mnist import FashionMnist
 from src.datamodules.mnist import Mnist
 from src.jobs.composed import register_resolvers
 
 register_resolvers()
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "datamodule").glob("*.yaml"))
-CHOOSE = ("mnist_or_digits", "cifar10_or_digits")  # of two datamodules, each of which has a config of its own
+# Of two datamodules, each of which has a config of its own.
+CHOOSE = ("mnist_or_digits", "fashion_mnist_or_digits", "cifar10_or_digits")
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem not in CHOOSE], ids=lambda path: path.stem)
@@ -41,18 +43,19 @@ def test_shape_and_classes_are_known_before_anything_is_loaded(path, tmp_path, m
     assert len(datamodule.input_shape) in (1, 3)
 
 
-@pytest.mark.parametrize("name, folder, set_, batch", [
-    ("mnist_or_digits", "MNIST", Mnist, 1024), ("cifar10_or_digits", "cifar-10-batches-py", Cifar10, 64),
+@pytest.mark.parametrize("name, folder, set_, batch, small", [
+    ("mnist_or_digits", "MNIST", Mnist, 1024, 64), ("fashion_mnist_or_digits", "FashionMNIST", FashionMnist, 32, 32),
+    ("cifar10_or_digits", "cifar-10-batches-py", Cifar10, 64, 64),
 ])  # fmt: skip
 @pytest.mark.parametrize(
     "size, there, digits", [("small", True, False), ("small", False, True), ("full", False, False)]
 )
 def test_only_a_small_experiment_makes_do_with_digits(
-    tmp_path, monkeypatch, name, folder, set_, batch, size, there, digits
+    tmp_path, monkeypatch, name, folder, set_, batch, small, size, there, digits
 ):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     if there:
         (tmp_path / folder).mkdir()
     root = OmegaConf.create({"seed": 0, "size": size, "datamodule": OmegaConf.load(CONFIGS[0].with_stem(name))})
     datamodule = instantiate(root.datamodule)
-    assert (type(datamodule), datamodule.batch_size) == ((Digits, 64) if digits else (set_, batch))
+    assert (type(datamodule), datamodule.batch_size) == ((Digits, small) if digits else (set_, batch))

@@ -1,0 +1,103 @@
+"""How fast J² grows with training time in the ordered phase: J² = A t + C."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from src.settings import fraction
+
+SHORTEST = 3.0  # epochs of a window
+SKIP = 0.5  # of the epochs before the edge: J² first rises faster, while the net learns most of what it will
+BEND = 0.5  # |late − early| / A up to which J² is called linear
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The line J² = A t + C, t in epochs, and how well it fits.
+
+    A; error: its standard error; C; start, end: the window, in epochs; points: measurements within.
+    early, late: the slope of the window's first and second half.
+    """
+
+    A: float
+    error: float
+    C: float
+    start: float
+    end: float
+    points: int
+    early: float
+    late: float
+
+    @property
+    def bend(self) -> float:
+        """(late − early) / A: 0 on a line."""
+        return (self.late - self.early) / self.A if self.A else math.inf
+
+    @property
+    def linear(self) -> bool:
+        """Whether the halves of the window agree within `BEND` of the slope."""
+        return abs(self.bend) <= BEND
+
+
+def ordered_window(epochs: ArrayLike, J2: ArrayLike, *, skip: float = SKIP) -> tuple[float, float]:
+    """The window (start, end), in epochs, that a slope is fitted over: the ordered phase without its first part.
+
+    It ends at the last measurement before J² first reaches 1, and starts at the share `skip` of the way there.
+    Raises ValueError where nothing was measured before J² reached 1, and for a share outside [0, 1).
+    """
+    t, J2 = _checked(epochs, J2)
+    reached = np.flatnonzero(J2 >= 1)
+    ordered = t[: reached[0]] if len(reached) else t
+    if not len(ordered):
+        raise ValueError(f"J² = {J2[0]:.3g} at epoch {t[0]:g}: not in the ordered phase, which lies below 1")
+    return float(ordered[0] + fraction("skip", skip) * (ordered[-1] - ordered[0])), float(ordered[-1])
+
+
+def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) -> Slope:
+    """Least squares of J² on t over the measurements with start ≤ t ≤ end.
+
+    The standard error is that of independent residuals, times √((1 + r) / (1 − r)) where neighbouring ones have the
+    correlation r > 0. Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² is linear in time while J < 1.
+    Raises ValueError for a window shorter than 3 epochs, or of fewer than 4 measurements.
+    """
+    t, J2 = _checked(epochs, J2)
+    start, end = window
+    inside = (start <= t) & (t <= end)
+    t, J2 = t[inside], J2[inside]
+    length = float(np.ptp(t)) if len(t) else 0.0
+    if length < SHORTEST - 1e-9:
+        raise ValueError(
+            f"window = {start:g} to {end:g} epochs: J² was measured over {length:g} of them, "
+            f"and a slope needs at least {SHORTEST:g}"
+        )
+    if len(t) < 4:
+        raise ValueError(f"window = {start:g} to {end:g} epochs: holds {len(t)} measurements, a slope needs at least 4")
+    A, C = _line(t, J2)
+    half = (t[0] + t[-1]) / 2
+    early, late = (_line(t[part], J2[part])[0] for part in (t <= half, t >= half))
+    return Slope(A, _error(t, J2 - A * t - C), C, start, end, len(t), early, late)
+
+
+def _line(t: Array, values: Array) -> tuple[float, float]:
+    centred = t - t.mean()
+    slope = float(centred @ values / (centred @ centred)) if len(t) > 1 else math.nan
+    return slope, float(values.mean() - slope * t.mean())
+
+
+def _error(t: Array, residuals: Array) -> float:
+    squares = float(residuals @ residuals)
+    if squares == 0:
+        return 0.0
+    correlation = min(max(float(residuals[1:] @ residuals[:-1]) / squares, 0.0), 0.9)
+    independent = math.sqrt(squares / (len(t) - 2) / float(((t - t.mean()) ** 2).sum()))
+    return independent * math.sqrt((1 + correlation) / (1 - correlation))
+
+
+def _checked(epochs: ArrayLike, J2: ArrayLike) -> tuple[Array, Array]:
+    t, values = np.asarray(epochs, np.float64), np.asarray(J2, np.float64)
+    assert t.shape == values.shape and t.ndim == 1 and (np.diff(t) > 0).all()
+    return t, values
