@@ -85,21 +85,21 @@ class TimedLoader:
 class BareLoader:
     """A random permutation per epoch, and rows gathered by it."""
 
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
+    def __init__(self, samples: Samples, batch: int = BATCH) -> None:
+        self._samples, self._batch = samples, batch
 
     def set_epoch(self, epoch: int) -> None:
         """Each epoch is as random as any."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         inputs, targets = self._samples
-        for rows in torch.randperm(len(targets)).split(BATCH):
+        for rows in torch.randperm(len(targets)).split(self._batch):
             yield inputs.index_select(0, rows), targets.index_select(0, rows)
 
 
-def bare_turn(net: nn.Module, samples: Samples, turn: Turn) -> float:
+def bare_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int = BATCH) -> float:
     """Seconds per step of the loop that everybody writes first."""
-    batches, optimizer = TimedLoader(BareLoader(samples), turn), SGD(net.parameters())
+    batches, optimizer = TimedLoader(BareLoader(samples, batch), turn), SGD(net.parameters())
     for inputs, targets in batches:
         loss = cross_entropy(net(inputs), targets)
         optimizer.zero_grad(set_to_none=True)
@@ -123,9 +123,9 @@ class PlainModule(pl.LightningModule):
         return SGD(self.parameters())
 
 
-def lightning_turn(net: nn.Module, samples: Samples, turn: Turn) -> float:
+def lightning_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int = BATCH) -> float:
     """Seconds per step under a Trainer that logs, saves and shows nothing."""
-    batches = TimedLoader(BareLoader(samples), turn)
+    batches = TimedLoader(BareLoader(samples, batch), turn)
     silent_trainer("cpu").fit(PlainModule(net), batches)
     return batches.seconds / turn.steps
 
@@ -137,12 +137,20 @@ class Screen(StringIO):
         return True
 
 
-def our_turn(net: nn.Module, samples: Samples, turn: Turn, *, lengths: bool = False, bar: bool = False) -> float:
+def our_turn(
+    net: nn.Module,
+    samples: Samples,
+    turn: Turn,
+    *more: pl.Callback,
+    lengths: bool = False,
+    bar: bool = False,
+    batch: int = BATCH,
+) -> float:
     """Seconds per step of what scripts/train.py runs; lengths are measured, and not yet written."""
-    batches = TimedLoader(training_loader(samples), turn)
+    batches = TimedLoader(training_loader(samples, batch), turn)
     classifier = Classifier(net, SGD, classes=10)
     with tempfile.TemporaryDirectory() as directory:
-        trainer = our_trainer(Path(directory), lengths=lengths, bar=bar, max_epochs=1)
+        trainer = our_trainer(Path(directory), *more, lengths=lengths, bar=bar, max_epochs=1)
         with redirect_stderr(Screen()) if bar else nullcontext():
             trainer.fit(classifier, batches, [])
     return batches.seconds / turn.steps
@@ -214,9 +222,9 @@ def our_trainer(
     )
 
 
-def training_loader(samples: Samples) -> TrainingLoader:
+def training_loader(samples: Samples, batch: int = BATCH) -> TrainingLoader:
     """Of one process."""
-    return TrainingLoader(samples, BatchOrder(samples.size, BATCH))
+    return TrainingLoader(samples, BatchOrder(samples.size, batch))
 
 
 WAYS: dict[str, Callable[[nn.Module, Samples, Turn], float]] = {

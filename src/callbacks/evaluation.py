@@ -1,6 +1,6 @@
 """Evaluate a module in the middle of a fit, which does not notice."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
+
+from src.ranks import gather
 
 
 def evaluation_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: str) -> list[Iterable[Any]]:
@@ -26,6 +28,36 @@ def evaluation_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: st
         if loaders := as_list(getattr(source, f"{part}_dataloader")()):
             return loaders
     return []
+
+
+def test_loaders(trainer: pl.Trainer, module: pl.LightningModule, needed: str) -> list[Iterable[Any]]:
+    """The test batches of a run that is being fitted. needed: what a ValueError says where it has none."""
+    loaders = evaluation_loaders(trainer, module, "test")
+    if not loaders:
+        raise ValueError(needed)
+    return loaders
+
+
+def test_means(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    loaders: Iterable[Iterable[Any]],
+    *sums: Callable[[Tensor, Tensor], Tensor],
+) -> list[float]:
+    """Means over the test samples of all ranks, which all enter, of what `sums` of logits and targets add up.
+
+    Raises ValueError where the loaders hold no sample.
+    """
+    totals = torch.zeros(1 + len(sums), dtype=torch.float64, device=module.device)
+    with undisturbed(trainer, module):
+        for batch in (batch for loader in loaders for batch in loader):
+            inputs, targets, *_ = transferred(trainer, batch)
+            logits = module(inputs)
+            totals += torch.stack([totals.new_tensor(len(targets)), *(add(logits, targets) for add in sums)])
+    samples, *of_all = gather(totals).sum(0).tolist()
+    if not samples:
+        raise ValueError("test_dataloader: gave no samples, so that there is no test set to evaluate")
+    return [each / samples for each in of_all]
 
 
 def as_list(loaders: Any) -> list[Iterable[Any]]:

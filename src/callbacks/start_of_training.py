@@ -4,11 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from src.callbacks.evaluation import correct, evaluation_loaders, transferred, undisturbed
-from src.ranks import gather
+from src.callbacks.evaluation import correct, test_loaders, test_means
 from src.settings import fraction, positive_integer, positive_number
 
 NO_TEST_SET = "start_of_training: the data has no test set, whose accuracy says when training starts"
@@ -57,7 +55,7 @@ class StartOfTraining(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         with isolate_rng():
-            self._loaders = test_loaders(trainer, pl_module)
+            self._loaders = test_loaders(trainer, pl_module, NO_TEST_SET)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
@@ -79,7 +77,7 @@ class StartOfTraining(pl.Callback):
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.started:
             return
-        accuracy = test_accuracy(trainer, pl_module, self._loaders)
+        [accuracy] = test_means(trainer, pl_module, self._loaders, correct)
         if accuracy >= self.threshold:
             self.epoch, self.step, self.accuracy = trainer.current_epoch + 1, trainer.global_step, accuracy
             trainer.should_stop = trainer.should_stop or self.stop
@@ -98,25 +96,3 @@ def sentence(start: Mapping[str, Any], *, epochs: int, steps: int) -> str:
     if start["epoch"] is None:
         return f"training did not start: {accuracy} at best, below {threshold}, in {epochs} epochs ({steps} steps)"
     return f"training started in epoch {start['epoch']} (step {start['step']}): {accuracy} ≥ {threshold}"
-
-
-def test_loaders(trainer: pl.Trainer, module: pl.LightningModule) -> list[Iterable[Any]]:
-    """The test batches of a run that is being fitted. Raises ValueError where it has none."""
-    loaders = evaluation_loaders(trainer, module, "test")
-    if not loaders:
-        raise ValueError(NO_TEST_SET)
-    return loaders
-
-
-def test_accuracy(trainer: pl.Trainer, module: pl.LightningModule, loaders: Iterable[Iterable[Any]]) -> float:
-    """The fraction of test samples whose largest logit is their target's, over all ranks; all of them enter."""
-    counts = torch.zeros(2, dtype=torch.int64, device=module.device)  # correct, all
-    with undisturbed(trainer, module):
-        for batch in (batch for loader in loaders for batch in loader):
-            inputs, targets, *_ = transferred(trainer, batch)
-            counts[0] += correct(module(inputs), targets)
-            counts[1] += len(targets)
-    right, samples = gather(counts).sum(0).tolist()
-    if not samples:
-        raise ValueError(NO_TEST_SET)
-    return right / samples

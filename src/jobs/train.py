@@ -18,6 +18,7 @@ from src.callbacks.divergence import Divergence
 from src.callbacks.hyperparameters import Hyperparameters
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.no_profiler import NoProfiler
+from src.callbacks.phase_summary import sentence as phase_sentence
 from src.callbacks.progress import TrainingProgress
 from src.callbacks.range_test import RangeTest, ended_by_range_test
 from src.callbacks.ranks_agree import RanksAgree
@@ -207,6 +208,8 @@ def show(record: Record) -> None:
         result = summary["status"] + (f", test accuracy {accuracy:.1%}" if accuracy is not None else "")
         if start := summary.get("start_of_training"):
             result += f", started in epoch {start['epoch']}" if start["epoch"] else ", never started"
+        if (phase := summary.get("phase")) and phase["J"] is not None:
+            result += f", J {phase['J']:.3f}"
         if test := summary.get("range_test"):
             result += f", {in_short(test)}"
         console.print(f"{record.job.name}: {result}; {steps}", soft_wrap=True, highlight=False, markup=False)
@@ -219,6 +222,8 @@ def show(record: Record) -> None:
         said = sentence(start, epochs=summary["epochs"], steps=summary["steps"])
         if said != summary["reason"]:  # of a run that stopped there
             console.print(said, soft_wrap=True, highlight=False)
+    if phase := summary.get("phase"):
+        console.print(phase_sentence(phase), soft_wrap=True, highlight=False, markup=False)
     if test := summary.get("range_test"):
         console.print(advice(test), soft_wrap=True, highlight=False, markup=False)
     console.print(f"clues: {clues.sentence(summary['clues'])}", soft_wrap=True, highlight=False, markup=False)

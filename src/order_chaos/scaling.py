@@ -34,13 +34,14 @@ class Exponent:
 def fit_exponent(x: ArrayLike, slopes: ArrayLike) -> Exponent:
     """p of slopes ∝ x^p: least squares of log A on log x, the interval by Student's t with points − 2 degrees.
 
-    Raises ValueError for fewer than three different x, or a slope that is not positive.
+    Raises ValueError for fewer than three different x, or one of them or a slope that is not positive.
     """
     x, slopes = np.asarray(x, np.float64), np.asarray(slopes, np.float64)
     if len(np.unique(x)) < 3:
         raise ValueError(f"x = {np.unique(x).tolist()}: an exponent needs at least three different values")
-    if not (slopes > 0).all():
-        raise ValueError(f"slopes = {slopes.min():g}: must be above 0 to have an exponent")
+    for name, values in (("x", x), ("slopes", slopes)):
+        if not (values > 0).all():
+            raise ValueError(f"{name} = {values.min():g}: must be above 0 to have an exponent")
     log_x, log_slopes = np.log(x) - np.log(x).mean(), np.log(slopes)
     squares = float(log_x @ log_x)
     value = float(log_x @ log_slopes) / squares

@@ -17,7 +17,8 @@ from src.runs.metrics_file import NAME as METRICS
 from src.runs.metrics_file import truncate_metrics
 from src.runs.table import Table
 
-BY_STEP = ("lengths", "steps", "hyperparameters")  # their rows are training steps, which a resumed run goes on from
+# Their rows are training steps, which a resumed run goes on from.
+BY_STEP = ("lengths", "steps", "hyperparameters", "phase")
 TABLES = (*BY_STEP, "range_test")
 FOLDERS = (*TABLES, "checkpoints", "figures")
 LOCK = ".lock"
@@ -31,9 +32,9 @@ class Taken(ValueError):
 class RunDirectory:
     """A run's files under `path`.
 
-    config.yaml (the resolved config), metrics.csv, the tables (Parquet) lengths/, steps/, hyperparameters/ and
-    range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, whose presence says that the run has
-    ended.
+    config.yaml (the resolved config), metrics.csv, the tables (Parquet) lengths/, steps/, hyperparameters/, phase/
+    and range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, whose presence says that the run
+    has ended.
     """
 
     def __init__(self, path: Path | str) -> None:

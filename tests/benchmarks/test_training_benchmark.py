@@ -86,8 +86,8 @@ def test_every_way_trains_the_net_and_is_timed(way, net, samples):
 
 def test_ways_on_the_same_batches_end_at_the_same_weights(net, samples, monkeypatch):
     one_order = list(islice(_training_ways.training_loader(samples), 1))
-    monkeypatch.setattr(_training_ways, "BareLoader", lambda samples: Repeated([batch[:2] for batch in one_order]))
-    monkeypatch.setattr(_training_ways, "training_loader", lambda samples: Repeated(one_order))
+    monkeypatch.setattr(_training_ways, "BareLoader", lambda *_: Repeated([batch[:2] for batch in one_order]))
+    monkeypatch.setattr(_training_ways, "training_loader", lambda *_: Repeated(one_order))
     ends = [trained(way, training.build_net(TINY, samples), samples, Turn(1, 3)) for way in WAYS]
     for end in ends[1:]:
         torch.testing.assert_close(end, ends[0], rtol=0, atol=0)

@@ -35,7 +35,8 @@ def config():
 
     def composed(*overrides: str) -> dict:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            small = SMALL[1:] if "model=residual" in overrides else SMALL  # which has no depth
+            chosen = next((each for each in overrides if each.startswith("model=")), "")
+            small = SMALL[{"model=residual": 1, "model=tanh_layer": 2}.get(chosen, 0) :]  # no depth; nor a width
             return plain(compose("train", [*small, *overrides]))
 
     return composed

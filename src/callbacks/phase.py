@@ -1,0 +1,164 @@
+"""Record the phase of every layer in the course of training, and how fast J² grows."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+
+from src.callbacks.activation_lengths import measured_net
+from src.callbacks.moment import epochs_trained, scaling_of
+from src.callbacks.phase_summary import Row, running_slope, summary_of
+from src.callbacks.test_metrics import TestMetrics
+from src.models.activation import activation_named
+from src.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
+from src.order_chaos.slope import SKIP
+from src.runs.metrics_file import MetricsFile
+from src.runs.table import Table
+from src.settings import fraction, positive_integer, whole_number
+
+NAME = "phase"
+SENT = ("J0", "J", "J2", "jacobian", "lyapunov", "slope")
+FLUSH_EVERY = 1_000  # rows; the end of an epoch and a checkpoint flush too
+
+
+class Phase(pl.Callback):
+    """Writes `phase/`, a Parquet data set with a row for each layer but the readout, and each measurement.
+
+    step: optimizer steps done, of whose weights all that follows is said; 0 is initialization. epoch: epochs trained.
+    layer, name, fan_in, fan_out: which one. J0, J, J2: its phase (`src.order_chaos.phase`), of a rectangular or
+    convolutional layer by its fan-in; bias_variance: of its biases, 0 without. jacobian, lyapunov: of the map
+    x ← φ(W x + b) of a square dense layer, NaN for others (`src.order_chaos.asymptotics`). slope, slope_error: of J²
+    per epoch, fitted so far over the window that `src.order_chaos.slope.ordered_window` chooses, NaN where none is
+    long enough yet. scaling: eta / ((1 − alpha) B) at that moment, NaN unless the optimizer is torch's SGD, without
+    dampening.
+
+    Measured at step 0, at the end of every epoch, and with every_n_steps = k after steps k, 2k, … as well. directory:
+    the trainer's `default_root_dir` by default. skip: the share of the ordered phase before the window. iterations,
+    starts: of the map; the first half of the iterations is not counted. activation: φ of layers that no activation
+    module follows in an `nn.Sequential`, by its name in `conf/model`. Of several processes rank 0 measures.
+    The run is the same, to the bit, as without it; one that is resumed has the rows of one that was not interrupted.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437).
+    Raises ValueError for a setting no run could use.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path | None = None,
+        *,
+        every_n_steps: int | None = None,
+        skip: float = SKIP,
+        iterations: int = 50,
+        starts: int = 4,
+        activation: str | None = None,
+    ) -> None:
+        self.directory = Path(directory) if directory is not None else None
+        self.every_n_steps = None if every_n_steps is None else positive_integer("every_n_steps", every_n_steps)
+        self.skip = fraction("skip", skip)
+        self.iterations = whole_number("iterations", iterations, at_least=2)
+        self.starts = positive_integer("starts", starts)
+        self.activation = activation
+        self._activation = None if activation is None else activation_named(activation)
+        self._layers: list[PhasedLayer] = []
+        self._rows: list[Row] = []  # of the whole run, layer by layer within a measurement
+        self._written = 0  # of these
+        self._resumed: dict[str, Any] = {}
+        self._last_step = 0
+        self._tests: TestMetrics | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's summary.json says, of the first square layer or else the first; nothing where there is none."""
+        if not self._rows:
+            return {}
+        square = (index for index, layer in enumerate(self._layers) if layer.square)
+        curve = self._rows[next(square, 0) :: len(self._layers)]
+        lowest = self._tests.lowest if self._tests else None
+        return {NAME: {**summary_of(curve, skip=self.skip, lowest=lowest), **self._settings()}}
+
+    def state_dict(self) -> dict[str, Any]:
+        last = self._rows[len(self._rows) - len(self._layers) :]
+        return {"settings": self._settings(), "step": last[0]["step"] if last else None, "rows": last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resumed = state_dict
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.every_n_steps and trainer.num_training_batches == math.inf:
+            raise ValueError(f"every_n_steps = {self.every_n_steps}: needs training data of a known length, or null")
+        callbacks: list[pl.Callback] = getattr(trainer, "callbacks", [])
+        self._tests = next((each for each in callbacks if isinstance(each, TestMetrics)), None)
+        self._rows, self._written, self._last_step = [], 0, trainer.global_step
+        self._layers = phased_layers(measured_net(pl_module), self._activation)
+        if not trainer.is_global_zero or not self._layers:
+            return
+        table = self._table(trainer)
+        table.truncate(trainer.global_step)
+        if (before := table.read()) is not None:
+            self._rows = [{str(name): value for name, value in row.items()} for row in before.to_dict("records")]
+            self._written = len(self._rows)
+        resumed, self._resumed = self._resumed, {}
+        if resumed.get("step") == trainer.global_step and resumed["settings"] == self._settings():
+            self._rows += resumed["rows"]
+        elif not self._rows or resumed.get("step") == trainer.global_step:  # with other settings
+            self._measure(trainer, starting=True)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.every_n_steps is None:
+            return
+        before, self._last_step = self._last_step, trainer.global_step
+        # Batches that only accumulate take no step; optimizers of manual optimization take several.
+        if trainer.global_step // self.every_n_steps > before // self.every_n_steps:
+            self._measure(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._measure(trainer)
+        self._flush(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._flush(trainer)  # a run resumed from this checkpoint will not see these steps again
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._flush(trainer)
+        if trainer.is_global_zero and self._layers:
+            self._table(trainer).compact()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._flush(trainer)
+
+    def _measure(self, trainer: pl.Trainer, *, starting: bool = False) -> None:
+        if not trainer.is_global_zero or (self._rows and self._rows[-1]["step"] == trainer.global_step):
+            return
+        moment = {"step": trainer.global_step, "epoch": epochs_trained(trainer, starting=starting)}
+        scaling, layers = scaling_of(trainer), len(self._layers)
+        measured = measure_phases(self._layers, iterations=self.iterations, starts=self.starts)
+        for index, (layer, numbers) in enumerate(zip(self._layers, measured, strict=True)):
+            row: Row = {**moment, "layer": index, "name": layer.name, **numbers}
+            slope, error = running_slope([*self._rows[index::layers], row], skip=self.skip)
+            self._rows.append({**row, "slope": slope, "slope_error": error, "scaling": scaling})
+            _send(trainer, self._rows[-1])
+        if len(self._rows) - self._written >= FLUSH_EVERY:
+            self._flush(trainer)
+
+    def _flush(self, trainer: pl.Trainer) -> None:
+        rows, self._written = self._rows[self._written :], len(self._rows)
+        if rows:
+            self._table(trainer).append(pd.DataFrame(rows))
+
+    def _settings(self) -> dict[str, Any]:
+        return {"skip": self.skip, "iterations": self.iterations, "starts": self.starts}
+
+    def _table(self, trainer: pl.Trainer) -> Table:
+        return Table((self.directory or Path(trainer.default_root_dir)) / NAME)
+
+
+def _send(trainer: pl.Trainer, row: Row) -> None:
+    """To all loggers but metrics.csv, whose rows are epochs, as `phase/<layer>/<number>`."""
+    numbers = {f"{NAME}/{row['name']}/{name}": row[name] for name in SENT if math.isfinite(row[name])}
+    for logger in trainer.loggers:
+        if numbers and not isinstance(logger, MetricsFile):
+            logger.log_metrics(numbers, step=row["step"])

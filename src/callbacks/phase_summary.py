@@ -1,0 +1,92 @@
+"""What a run's rows of `phase/` say of one layer: for the table's next row, for summary.json and in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from src.order_chaos.slope import Slope, fit_slope, ordered_window
+
+Row: TypeAlias = dict[str, Any]
+EDGE = 0.02  # of the Lyapunov exponent: twice its standard error over 25 iterations of 4 starts
+
+
+def running_slope(curve: Sequence[Row], *, skip: float) -> tuple[float, float]:
+    """The slope of J² per epoch so far, and its standard error; NaN where no window is long enough."""
+    slope = _fitted(curve, skip)
+    return (slope.A, slope.error) if isinstance(slope, Slope) else (math.nan, math.nan)
+
+
+def summary_of(curve: Sequence[Row], *, skip: float, lowest: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Flat, plain data of a layer's rows, in order, the last of which is the end.
+
+    layer: its name; fan_in, fan_out, and at the end J0, J, J2, jacobian and lyapunov. slope, slope_error, slope_start,
+    slope_end (the window in epochs), slope_bend ((late − early) / A), null where there is none: slope_reason says why.
+    scaling: eta / ((1 − alpha) B), null where it was not one number over the window; constant: slope / scaling.
+    lowest_test_loss, lowest_test_loss_epoch and J_at_lowest_test_loss, by `lowest` of `TestMetrics`, null without it.
+    """
+    end, found = curve[-1], _fitted(curve, skip)
+    slope = found if isinstance(found, Slope) else None
+    scaling = _scaling(curve, slope)
+    at_lowest = next((row["J"] for row in curve if lowest and row["step"] == lowest["step"]), None)
+    return {
+        "layer": end["name"],
+        **{name: end[name] for name in ("fan_in", "fan_out", "J0", "J", "J2", "jacobian", "lyapunov")},
+        "slope": slope.A if slope else None,
+        "slope_error": slope.error if slope else None,
+        "slope_start": slope.start if slope else None,
+        "slope_end": slope.end if slope else None,
+        "slope_bend": slope.bend if slope else None,
+        "slope_reason": found if isinstance(found, str) else None,
+        "scaling": scaling,
+        "constant": slope.A / scaling if slope and scaling else None,
+        "lowest_test_loss_epoch": lowest["epoch"] if lowest else None,
+        "lowest_test_loss": lowest["loss"] if lowest else None,
+        "J_at_lowest_test_loss": at_lowest,
+    }
+
+
+def sentence(phase: Mapping[str, Any]) -> str:
+    """What `summary.json` has under `phase`, in words; numbers that are not finite are None there when read back."""
+    J0, J, lyapunov = (_number(phase[name]) for name in ("J0", "J", "lyapunov"))
+    beyond = J - 1 if math.isnan(lyapunov) else lyapunov
+    side = "at the edge of chaos" if abs(beyond) < EDGE else "ordered" if beyond < 0 else "chaotic"
+    side = "not finite" if math.isnan(beyond) else side
+    said = f"phase of {phase['layer']}: J0 {J0:.3f}, J {J:.3f} ({side})"
+    if not math.isnan(lyapunov):
+        said += f", Lyapunov {lyapunov:+.3f}"
+    return "; ".join(part for part in (said, _slope_in_words(phase), _lowest_in_words(phase)) if part)
+
+
+def _slope_in_words(phase: Mapping[str, Any]) -> str:
+    if phase["slope"] is None:
+        return f"no slope of J² ({phase['slope_reason']})"
+    window = f"epochs {phase['slope_start']:g} to {phase['slope_end']:g}"
+    return f"J² grows by {phase['slope']:.4g} ± {phase['slope_error']:.1g} an epoch ({window})"
+
+
+def _lowest_in_words(phase: Mapping[str, Any]) -> str:
+    if phase["lowest_test_loss"] is None:
+        return ""
+    said = f"lowest test loss {phase['lowest_test_loss']:.4f} in epoch {phase['lowest_test_loss_epoch']}"
+    return said if phase["J_at_lowest_test_loss"] is None else f"{said} at J = {phase['J_at_lowest_test_loss']:.3f}"
+
+
+def _fitted(curve: Sequence[Row], skip: float) -> Slope | str:
+    """The fit over the ordered phase, or why there is none."""
+    finite = [row for row in curve if math.isfinite(row["J2"])]
+    if not finite:
+        return "J² was never finite"
+    epochs, J2 = [row["epoch"] for row in finite], [row["J2"] for row in finite]
+    try:
+        return fit_slope(epochs, J2, window=ordered_window(epochs, J2, skip=skip))
+    except ValueError as reason:
+        return str(reason)
+
+
+def _scaling(curve: Sequence[Row], slope: Slope | None) -> float | None:
+    within = [row["scaling"] for row in curve if slope is None or slope.start <= row["epoch"] <= slope.end]
+    return within[0] if len(set(within)) == 1 and math.isfinite(within[0]) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,67 @@
+"""Test loss and accuracy in the course of a run, and where the loss was lowest."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from src.callbacks.evaluation import correct, test_loaders, test_means
+from src.settings import positive_integer
+
+NAMES = ("test/loss", "test/accuracy")
+NO_TEST_SET = "test_metrics: the data has no test set to evaluate"
+
+
+class TestMetrics(pl.Callback):
+    """`test/loss` and `test/accuracy` after every `every_n_epochs`-th epoch, in that epoch's row of all loggers.
+
+    The loss is the mean cross-entropy of `forward`'s logits (samples, classes), the accuracy that of their largest,
+    on the batches (inputs, targets, …) of the datamodule's, or else the module's, `test_dataloader`. `lowest` says
+    where the loss was lowest so far (epoch, counted in epochs trained, step, loss, accuracy), and `summary` says it
+    of a run; it is for experiments that look at the test set as theirs do, not to choose a run by.
+    The run is the same, to the bit, as without this callback. It costs a pass over the test set.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), who mark the epoch of lowest test loss.
+    Raises ValueError for a setting no run could use, and where there is no test set.
+    """
+
+    __test__ = False  # pytest, which takes the name for a test's
+
+    def __init__(self, *, every_n_epochs: int = 1) -> None:
+        self.every_n_epochs = positive_integer("every_n_epochs", every_n_epochs)
+        self.lowest: dict[str, Any] | None = None
+        self._loaders: list[Iterable[Any]] = []
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's summary.json says of it; nothing before the first look."""
+        return {"lowest_test_loss": dict(self.lowest)} if self.lowest else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": dict(self.lowest) if self.lowest else None}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.lowest = state_dict["lowest"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with isolate_rng():
+            self._loaders = test_loaders(trainer, pl_module, NO_TEST_SET)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every_n_epochs == 0:
+            loss, accuracy = test_means(trainer, pl_module, self._loaders, _summed_loss, correct)
+            self._note(epoch, trainer.global_step, loss, accuracy)
+            row = {"epoch": trainer.current_epoch, **dict(zip(NAMES, (loss, accuracy), strict=True))}
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step=trainer.global_step - 1)
+
+    def _note(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
+        if loss < (self.lowest["loss"] if self.lowest else math.inf):
+            self.lowest = {"epoch": epoch, "step": step, "loss": loss, "accuracy": accuracy}
+
+
+def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(logits.float(), targets, reduction="sum")

@@ -1,0 +1,103 @@
+"""The phases of all layers of a net at a moment, the readout's left out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.initializers.initialize import layers_of, readout_of
+from src.initializers.initializer import Fans
+from src.models.activation import ACTIVATIONS
+from src.order_chaos.asymptotics import Asymptotics, asymptotics
+from src.order_chaos.phase import layer_phase
+
+ELEMENTWISE = (
+    *ACTIVATIONS.values(), nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.ReLU6, nn.Hardtanh, nn.Sigmoid, nn.Softplus,
+    nn.Softsign,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PhasedLayer:
+    """A dense or convolutional layer by name, and the activation that is applied to what it gives, if it is known."""
+
+    name: str
+    module: nn.Module
+    activation: nn.Module | None
+
+    @property
+    def weight(self) -> Tensor:
+        assert isinstance(self.module.weight, Tensor)
+        return self.module.weight
+
+    @property
+    def square(self) -> bool:
+        """Whether it can be iterated on itself: dense, with as many units as inputs."""
+        return self.weight.dim() == 2 and self.weight.shape[0] == self.weight.shape[1]
+
+
+def phased_layers(net: nn.Module, activation: nn.Module | None = None) -> list[PhasedLayer]:
+    """Every dense and convolutional layer but the readout, in the net's order.
+
+    A layer's activation is the module after it where both stand in an `nn.Sequential`, or else `activation`.
+    """
+    readout, following = readout_of(net), _following(net)
+    return [
+        PhasedLayer(name, layer, following.get(layer, activation))
+        for name, layer in layers_of(net).items()
+        if layer is not readout
+    ]
+
+
+def measure_phases(layers: Sequence[PhasedLayer], *, iterations: int, starts: int) -> list[dict[str, Any]]:
+    """Of each layer: fan_in, fan_out, J0, J, J2, bias_variance (0 without biases); of its map jacobian and lyapunov.
+
+    The latter two by `asymptotics`, layers of a kind at once; NaN where a layer is not square, or no activation known.
+    """
+    of_maps = _of_maps(layers, iterations, starts)
+    return [
+        {**_weights(layer), "jacobian": jacobian, "lyapunov": lyapunov}
+        for layer, (jacobian, lyapunov) in zip(layers, of_maps, strict=True)
+    ]
+
+
+def _weights(layer: PhasedLayer) -> dict[str, Any]:
+    fans, phase, bias = Fans.of(layer.weight), layer_phase(layer.weight), layer.module.bias
+    variance = float(bias.detach().double().var(correction=0)) if isinstance(bias, Tensor) else 0.0
+    numbers = {"J0": phase.J0, "J": phase.J, "J2": phase.J2, "bias_variance": variance}
+    return {"fan_in": fans.fan_in, "fan_out": fans.fan_out, **numbers}
+
+
+def _of_maps(layers: Sequence[PhasedLayer], iterations: int, starts: int) -> list[tuple[float, float]]:
+    found = [(math.nan, math.nan)] * len(layers)
+    maps = [(_kind(layer), index) for index, layer in enumerate(layers) if layer.square and layer.activation]
+    for _, group in groupby(sorted(maps), key=lambda pair: pair[0]):
+        indices = [index for _, index in group]
+        numbers = _iterated([layers[index] for index in indices], iterations, starts)
+        for index, jacobian, lyapunov in zip(indices, *(values.tolist() for values in numbers), strict=True):
+            found[index] = jacobian, lyapunov
+    return found
+
+
+def _kind(layer: PhasedLayer) -> str:
+    """What layers must have in common to be iterated at once."""
+    return f"{tuple(layer.weight.shape)} {layer.weight.device} {layer.module.bias is None} {layer.activation}"
+
+
+def _iterated(layers: Sequence[PhasedLayer], iterations: int, starts: int) -> Asymptotics:
+    biases = [layer.module.bias for layer in layers if isinstance(layer.module.bias, Tensor)]
+    weights, activation = torch.stack([layer.weight.detach() for layer in layers]), layers[0].activation
+    assert activation is not None
+    bias = torch.stack(biases).detach() if biases else None
+    return asymptotics(weights, bias, activation=activation, iterations=iterations, starts=starts)
+
+
+def _following(net: nn.Module) -> dict[nn.Module, nn.Module]:
+    """By layer, the activation that comes next in its `nn.Sequential`."""
+    chains = [list(module.children()) for module in net.modules() if isinstance(module, nn.Sequential)]
+    pairs = (pair for chain in chains for pair in pairwise(chain))
+    return {layer: after for layer, after in pairs if isinstance(after, ELEMENTWISE)}

@@ -1,0 +1,64 @@
+"""The benchmark of the phase measures what it says; how long things take is not tested."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from src.benchmarks import phase
+from src.benchmarks._training_ways import BARE, LIGHTNING, Turn
+from src.benchmarks.phase import OFF, PHASE, WAYS
+from src.datamodules.samples import Samples
+from src.jobs.train import quiet_lightning
+from src.models.square_layer import SquareLayer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*smaller than the logging")
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with quiet_lightning():
+        yield
+
+
+@pytest.fixture
+def samples():
+    generator = torch.Generator().manual_seed(0)
+    return Samples(torch.randn(200, 1, 4, 4, generator=generator), torch.randint(10, (200,), generator=generator))
+
+
+def test_a_net_is_measured(samples, monkeypatch):
+    monkeypatch.setattr(phase, "TESTED", 100)
+    result = phase.measure(phase.Case(2, 1, 2, Turn(2, 3), 2), samples)
+    assert result["N"] == 4
+    assert [row["way"] for row in result["steps"]] == [BARE, LIGHTNING, OFF, PHASE]
+    assert all(row["range"][0] <= row["ratio"] <= row["range"][1] for row in result["steps"])
+    assert [row["watcher"] for row in result["ends"]] == ["Phase", "TestMetrics"]
+    assert all(row["share_of_epoch"] > 0 for row in result["ends"])
+    assert phase.results_table(result, "noise").row_count == len(WAYS)
+    json.dumps(result)
+
+
+def test_the_end_of_an_epoch_is_timed_and_nothing_else(samples):
+    class Slow(pl.Callback):
+        def on_train_batch_end(self, *_):
+            time.sleep(0.1)
+
+        def on_train_epoch_end(self, *_):
+            time.sleep(0.02)
+
+    assert 0.02 < phase.end_seconds(SquareLayer((1, 4, 4), 10), samples, Slow, 3) < 0.1
+
+
+def test_shares_are_of_an_epoch_with_callbacks_off_and_ratios_turn_by_turn():
+    steps = np.ones((3, 2, len(WAYS))) * [1.0, 2.0, 3.0, 3.3]
+    steps[1] *= 2  # the second round ran at half the speed throughout
+    ends = np.array([[3.0, 30.0], [6.0, 60.0], [3.0, 30.0]])
+    result = phase.summary(steps, ends, 33)  # two batches
+    assert [row["ratio"] for row in result["steps"]] == pytest.approx([1, 2, 3, 3.3])
+    assert result["epoch_seconds"] == 6
+    assert [row["share_of_epoch"] for row in result["ends"]] == pytest.approx([0.5, 5])
+    assert result["ends"][0]["range"] == pytest.approx([0.5, 0.5])

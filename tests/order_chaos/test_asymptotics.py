@@ -1,0 +1,143 @@
+"""Jacobian and Lyapunov exponent: of maps whose numbers are known, by a slow loop, and against mean-field theory."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from src.models.activation import ACTIVATIONS
+from src.order_chaos.asymptotics import START, asymptotics
+from src.theory.edge_of_chaos import chi
+
+LINEAR = nn.Identity()
+
+
+def gaussian(generator, N, J, J0=0.0, matrices=()):
+    return J0 / N + J / math.sqrt(N) * torch.randn(*matrices, N, N, generator=generator)
+
+
+def numbers(weight, activation, bias=None, *, iterations=60, starts=3):
+    found = asymptotics(weight, bias, activation=activation, iterations=iterations, starts=starts)
+    return found.jacobian.numpy(), found.lyapunov.numpy()
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_of_a_rotation_times_a_number_both_are_exact(generator, scale):
+    rotation = torch.linalg.qr(torch.randn(50, 50, generator=generator)).Q
+    jacobian, lyapunov = numbers(scale * rotation, LINEAR)
+    assert jacobian == pytest.approx(scale**2, rel=1e-5)
+    assert lyapunov == pytest.approx(math.log(scale), abs=1e-6)
+
+
+def test_of_a_linear_map_the_exponent_is_that_of_its_largest_eigenvalue(generator):
+    eigenvalues = torch.linspace(-0.9, 0.9, 20)
+    eigenvalues[-1] = 1.5
+    base = torch.randn(20, 20, generator=generator)
+    weight = base @ torch.diag(eigenvalues) @ torch.linalg.inv(base)
+    assert numbers(weight, LINEAR, iterations=400)[1] == pytest.approx(math.log(1.5), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("biased", [False, True])
+def test_it_agrees_with_a_loop_that_writes_the_jacobian_down(generator, name, biased):
+    N, iterations, starts = 12, 20, 2
+    weight = gaussian(generator, N, 1.4)
+    bias = 0.3 * torch.randn(N, generator=generator) if biased else None
+    activation = ACTIVATIONS[name]()
+    drawn = torch.randn(2 * starts, N, generator=torch.Generator().manual_seed(0)).double()
+    squares, logs = [], []
+
+    def step(state):
+        field = weight.double() @ state
+        return activation(field + bias.double() if biased else field)
+
+    for start in range(starts):
+        state, tangent = START * drawn[start], drawn[starts + start]
+        for iteration in range(iterations):
+            jacobian = torch.autograd.functional.jacobian(step, state)
+            grown = jacobian @ tangent
+            if iteration >= iterations // 2:
+                squares.append(float(jacobian.square().sum()) / N)
+                logs.append(float((grown.norm() / tangent.norm()).log()))
+            state, tangent = step(state), grown
+    found = numbers(weight, activation, bias, iterations=iterations, starts=starts)
+    assert found[0] == pytest.approx(np.mean(squares), rel=1e-4)
+    assert found[1] == pytest.approx(np.mean(logs), abs=1e-4)
+
+
+@pytest.mark.parametrize(("J0", "J"), [(0.0, 0.5), (0.0, 1.5), (0.0, 2.0), (1.5, 1.2), (3.0, 2.0)])
+def test_of_gaussian_weights_both_are_those_of_mean_field_theory(generator, sigmas, J0, J):
+    """χ and ½ log χ, which hold for infinitely many units: 8 matrices of 400 tell them from those of 1.2 J."""
+    found = numbers(gaussian(generator, 400, J, J0, matrices=(8,)), nn.Tanh(), iterations=100, starts=2)
+    predicted, wrong = chi(J0, J), chi(J0, 1.2 * J)
+    assert sigmas(found[0], predicted) < 4
+    assert sigmas(found[0], wrong) > 4  # the control
+    if J0 or J > 1:  # below the edge it is log of the spectral radius, which few units overstate
+        assert sigmas(found[1], np.log(predicted) / 2) < 4
+        assert sigmas(found[1], np.log(wrong) / 2) > 4
+
+
+def test_below_the_edge_perturbations_decay_and_above_it_they_grow(generator):
+    for J, ordered in ((0.5, True), (0.9, True), (1.5, False), (2.0, False)):
+        _, lyapunov = numbers(gaussian(generator, 300, J), nn.Tanh())
+        assert (lyapunov < 0) == ordered
+    assert numbers(gaussian(generator, 300, 0.5), nn.Tanh())[1] == pytest.approx(math.log(0.5), abs=0.05)
+
+
+def test_the_mean_weight_alone_makes_a_state_that_stands_still():
+    """W = J0/N: the mean u = tanh(J0 u), and every other direction is annihilated."""
+    J0, u = 2.0, 0.9575040240772687
+    assert math.tanh(J0 * u) == pytest.approx(u)
+    jacobian, lyapunov = numbers(torch.full((50, 50), J0 / 50), nn.Tanh(), iterations=200)
+    assert lyapunov == pytest.approx(math.log(J0 * (1 - u**2)), abs=1e-4)
+    assert jacobian == pytest.approx((J0 * (1 - u**2)) ** 2 / 50, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "linear"])
+def test_a_homogeneous_map_is_followed_however_far_it_takes_a_state(generator, name):
+    weight = gaussian(generator, 100, 1.4)
+    one = numbers(weight, ACTIVATIONS[name](), iterations=300)
+    far = numbers(8 * weight, ACTIVATIONS[name](), iterations=300)
+    assert far[0] == pytest.approx(64 * one[0], rel=1e-6)
+    assert far[1] == pytest.approx(math.log(8) + one[1], abs=1e-6)
+
+
+def test_of_relu_it_is_half_kappa(generator, sigmas):
+    found = numbers(gaussian(generator, 200, 1.2, matrices=(40,)), nn.ReLU(), iterations=100)
+    assert sigmas(found[0], 1.2**2 / 2) < 4
+    assert sigmas(found[0], 1.26**2 / 2) > 4  # the control
+
+
+def test_what_is_not_finite_says_so(generator):
+    weight = gaussian(generator, 20, 1.0)
+    assert numbers(-torch.ones(20, 20), nn.ReLU())[1] == -np.inf  # every unit dies
+    assert np.isnan(numbers(100 * weight.abs(), nn.GELU(), iterations=200)).all()  # past all bounds
+    weight[3, 4] = math.nan
+    assert np.isnan(numbers(weight, nn.Tanh())).all()
+
+
+def test_many_matrices_at_once_are_as_one_by_one_and_every_time_the_same(generator):
+    weights, biases = gaussian(generator, 30, 1.3, matrices=(2, 3)), torch.randn(2, 3, 30, generator=generator)
+    together = numbers(weights, nn.Tanh(), biases)
+    assert together[0].shape == together[1].shape == (2, 3)
+    torch.manual_seed(5)
+    again = numbers(weights, nn.Tanh(), biases)
+    assert all((one == other).all() for one, other in zip(together, again, strict=True))
+    for index in np.ndindex(2, 3):
+        alone = numbers(weights[index], nn.Tanh(), biases[index])
+        assert alone[0] == pytest.approx(together[0][index], rel=1e-4)
+        assert alone[1] == pytest.approx(together[1][index], abs=1e-4)
+
+
+def test_nothing_else_notices(generator):
+    calls: list[object] = []
+    activation, weight = nn.ReLU(inplace=True), gaussian(generator, 20, 1.0).requires_grad_()
+    activation.register_forward_hook(lambda *_: calls.append(None))
+    before, state = weight.detach().clone(), torch.get_rng_state()
+    numbers(weight, activation)
+    assert not calls
+    assert torch.equal(weight, before)
+    assert weight.grad is None
+    assert torch.equal(torch.get_rng_state(), state)
