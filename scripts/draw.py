@@ -11,7 +11,8 @@ def main() -> None:
     parser.add_argument(
         "figure",
         metavar="FIGURE",
-        help="an experiment whose figure it is, such as figure_1b; or, for any sweep, start or range_test",
+        help="an experiment whose figure it is, such as figure_1b; or, for any sweep, start, range_test, phase or "
+        "phase_trajectory",
     )
     parser.add_argument("directory", type=Path, metavar="SWEEP_DIRECTORY")
     parser.add_argument("--by", metavar="KEY", help="a curve for each value of this setting, such as initializer")

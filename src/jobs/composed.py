@@ -10,7 +10,7 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.runs.config_hash import config_hash
-from src.settings import one_of
+from src.settings import one_of, whole_number
 
 SIZES = ("full", "small")
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}  # in DATA_DIR
@@ -45,10 +45,12 @@ def register_resolvers() -> None:
 
     ${config_hash:}, for directories that two jobs share only if they are the same job. ${sized:a,b}: a of an
     experiment as published, b with size=small. ${mnist_or_digits:a,b}: b where a small one finds no MNIST in DATA_DIR;
-    ${fashion_mnist_or_digits:a,b} and ${cifar10_or_digits:a,b} likewise.
+    ${fashion_mnist_or_digits:a,b} and ${cifar10_or_digits:a,b} likewise. ${at:position,list}: the entry of a list at
+    the key `position`, for sweeps in which several settings change together.
     """
     OmegaConf.register_new_resolver("config_hash", config_hash_of, replace=True)
     OmegaConf.register_new_resolver("sized", sized, replace=True)
+    OmegaConf.register_new_resolver("at", at, replace=True)
     for name, folder in FOLDERS.items():
         OmegaConf.register_new_resolver(f"{name}_or_digits", _or_digits(folder), replace=True)
 
@@ -62,6 +64,14 @@ def config_hash_of(*, _root_: DictConfig) -> str:
 def sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:
     """The value that `size` chooses. Raises ValueError for a size that is neither."""
     return full if one_of("size", _root_.get("size", "full"), SIZES) == "full" else small
+
+
+def at(key: str, values: Any, *, _root_: DictConfig) -> Any:
+    """values[_root_[key]]. Raises ValueError where the list has no such entry."""
+    number = whole_number(key, _root_.get(key))
+    if number >= len(values):
+        raise ValueError(f"{key} = {number}: must be below {len(values)}, the number of values to choose from")
+    return values[number]
 
 
 def _or_digits(folder: str) -> Callable[..., Any]:

@@ -15,7 +15,9 @@ from rich.console import Console
 
 from src.figures.save import save_figure
 from src.jobs import report
+from src.jobs.growth_runs import GrowthRuns
 from src.jobs.loggers import build_loggers, start_loggers
+from src.jobs.phase_runs import PhaseRuns
 from src.jobs.range_tests import RangeTests
 from src.jobs.record import Job
 from src.jobs.started_runs import StartedRuns
@@ -26,9 +28,14 @@ from src.runs.mistakes import target_of
 
 CONF = Path(__file__).parents[2] / "conf"
 TARGET = "src.figures.start_of_training.draw_start_of_training"
-NAMED = {"start": TARGET, "range_test": "src.figures.range_test.draw_range_test"}  # the figures of anyone's own sweep
+NAMED = {  # the figures of anyone's own sweep
+    "start": TARGET,
+    "range_test": "src.figures.range_test.draw_range_test",
+    "phase": "src.figures.phase_slope.draw_phase_slope",
+    "phase_trajectory": "src.figures.phase_trajectory.draw_phase_trajectory",
+}
 SCRIPTS = ("train", "range_test")  # whose sweeps are drawn here
-TABLES = (StartedRuns, RangeTests, SweepTable)
+TABLES = (StartedRuns, RangeTests, PhaseRuns, GrowthRuns, SweepTable)
 
 
 def draw_sweep(
@@ -43,11 +50,11 @@ def draw_sweep(
 ) -> list[Path]:
     """Collect the runs of a sweep and draw them, as far as they have come; returns the files written.
 
-    figure: the name of an experiment whose figure it is, `start` or `range_test`, or a config's `figure` node, drawn
-    under `name`. by, x: columns of the table to use in place of the figure's own. without: settings, key=value, whose
+    figure: the name of an experiment whose figure it is, one of `NAMED`, or a config's `figure` node, drawn under
+    `name`. by, x: columns of the table to use in place of the figure's own. without: settings, key=value, whose
     runs are left out, as the name of the files then says. logger: a config's `logger` node, of which W&B gets
     the tables and the figure. Written into `directory`, each at once: name.png, .pdf, .csv, .parquet, and for range
-    tests .json, what they suggest.
+    tests and phases .json, what they suggest or say.
     Raises ValueError for a directory without runs, or without one that has left what is drawn.
     """
     if isinstance(figure, str):
@@ -83,7 +90,7 @@ def figure_node(name: str) -> dict[str, Any]:
 
 
 def table_of(node: Mapping[str, Any]) -> type[SweepTable]:
-    """What a figure is drawn from, as `TABLE` of its module says: range_test or epochs; a row for each run where none.
+    """What a figure is drawn from, as `TABLE` of its module says; a row for each run where it says nothing.
 
     Raises ValueError for a figure that cannot be imported, or another table.
     """

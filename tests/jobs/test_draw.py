@@ -219,7 +219,7 @@ def test_wandb_gets_the_table_and_the_figure_when_asked(sweep, shell, monkeypatc
         (("undrawn", "sweep"), "figure = undrawn: no such figure of training runs"),
         (("figure_1a", "sweep"), "figure = figure_1a: scripts/simulate.py draws it"),
         (("broken", "sweep"), "figure.colour = 'red': no such setting; there are by, logarithmic, relation"),
-        (("steps", "sweep"), "its TABLE = 'steps' is none of runs, range_test, epochs"),
+        (("steps", "sweep"), "its TABLE = 'steps' is none of runs, range_test, phase, "),
         (("epochs", "sweep"), "SWEEP_DIRECTORY = sweep: no run has an epoch behind it (11 completed, 1 diverged)"),
         (
             ("range_test", "sweep"),

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from src.runs.directory import RunDirectory
 from src.runs.metrics_file import MetricsFile
 from src.runs.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
 from src.runs.sweep import SweepJob, add_jobs
 from src.runs.sweep_curves import sweep_curves
+from tests.runs.made_phases import leave_phases, losses, phases
 from tests.runs.test_sweep_table import config_of
 
 POINTS = 12
@@ -143,10 +145,51 @@ def test_epochs_are_the_rows_of_metrics_files(tmp_path):
     assert one["optimizer.weight_decay"].tolist() == [0.1] * 3
 
 
+def test_phases_are_joined_with_the_tests_of_their_epochs_and_what_the_law_asks_of_a_config(tmp_path):
+    for seed in (0, 1):
+        leave_phases(tmp_path, seed, eta=0.2, alpha=0.5, batch=16, decay=1e-3, epochs=4)
+    table = sweep_curves(tmp_path, "phase")
+    assert len(table) == 2 * 2 * 5  # seeds, layers, measurements
+    one = table[(table["seed"] == 1) & (table["layer"] == 1)].reset_index(drop=True)
+    rows = phases(0.2, 0.5, 16, epochs=4, decay=1e-3)
+    rows = rows[rows["layer"] == 1].reset_index(drop=True)
+    kept = [column for column in rows if column != "name"]
+    pd.testing.assert_frame_equal(one[kept], rows[kept])
+    assert one["layer_name"].tolist() == ["hidden.linear"] * 5
+    assert one["name"][0].startswith("optimizer.lr=0.2 ")
+    loss, accuracy = losses(rows["J2"])
+    np.testing.assert_allclose(one["test/loss"], np.where(rows["step"] > 0, loss, np.nan))  # not 9, of the end
+    np.testing.assert_allclose(one["test/accuracy"], np.where(rows["step"] > 0, accuracy, np.nan))
+    facts = {"eta": 0.2, "alpha": 0.5, "batch": 16, "weight_decay": 1e-3, "lowest_test_loss": 0.4}
+    facts |= {"final_slope": 0.1, "final_slope_end": 4.0, "final_J": 1.0, "final_layer": "hidden.linear"}
+    assert {name: one[name][0] for name in facts} == facts
+
+
+def test_a_batch_is_all_that_goes_into_a_step_and_what_a_config_lacks_is_missing(tmp_path):
+    run = leave_phases(tmp_path, epochs=2, status=None)
+    config = run.config()
+    config["trainer"]["accumulate_grad_batches"] = 4
+    del config["optimizer"]["momentum"]
+    run.config_file.write_text(yaml.safe_dump(config))
+    [row] = sweep_curves(tmp_path, "phase")[["eta", "alpha", "batch"]].drop_duplicates().to_numpy()
+    np.testing.assert_array_equal(row, [0.1, np.nan, 128])
+
+
+def test_phases_without_tests_and_without_summaries_are_there_and_damaged_ones_are_not(tmp_path):
+    leave_phases(tmp_path, 0, epochs=2, tested=False, status=None)
+    leave_phases(tmp_path, 1, rows=False, status="failed")
+    damaged = leave_phases(tmp_path, 2, epochs=2)
+    [part] = (damaged.path / "phase").glob("*.parquet")
+    part.write_bytes(b"PAR1")
+    table = sweep_curves(tmp_path, "phase")
+    assert table["seed"].unique().tolist() == [0]
+    assert table["test/loss"].isna().all()
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("sweep", "steps", "kind = 'steps': must be one of epochs, range_test"),
+        ("sweep", "steps", "kind = 'steps': must be one of epochs, growth, phase, range_test"),
         ("nowhere", "epochs", "SWEEP_DIRECTORY = .*nowhere: no such directory"),
     ],
 )

@@ -1,0 +1,65 @@
+"""What weight decay does to the phase that training ends in: a point for each decay, and what theory expects of it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.order_chaos.guideline import decay_rate, edge_decay, saturation, standard_error
+
+
+def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each `option` and decay λ = weight_decay / 2, by decay; means over runs and their standard errors.
+
+    runs: of `phase_slopes`, with the column option. J, final_loss, lowest_loss, accuracy, each with its _error (NaN
+    for one run); runs; epochs, those of the longest.
+    Raises ValueError where no run says its weight decay.
+    """
+    known = runs[runs["weight_decay"].notna()].rename(columns={"final_accuracy": "accuracy"})
+    if known.empty:
+        raise ValueError("table: no run has an optimizer.weight_decay")
+    known = known.assign(J=np.sqrt(known["final_J2"]), decay=known["weight_decay"] / 2)
+    groups = known.groupby(["option", "decay"], sort=False)
+    names = ["J", "final_loss", "lowest_loss", "accuracy"]
+    sizes = groups.agg(runs=("J", "size"), epochs=("epochs", "max"))
+    found = pd.concat([groups[names].mean(), groups[names].sem().add_suffix("_error"), sizes], axis=1)
+    return found.reset_index().sort_values("decay", kind="stable", ignore_index=True)
+
+
+def edge_decays(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """λ* (`edge_decay`) of each option: mean over its runs without decay that have a slope above 0, and its error.
+
+    error: standard error over runs; of one run, that of its fit.
+    """
+    found = {}
+    for option, each in _growing(runs).groupby("option", sort=False):
+        decays = np.array([edge_decay(row["slope"], **_law(row)) for _, row in each.iterrows()])
+        one = float(decays[0] * each["slope_error"].iloc[0] / each["slope"].iloc[0])
+        error = standard_error(decays.tolist()) if len(decays) > 1 else one
+        found[str(option)] = (float(decays.mean()), error)
+    return found
+
+
+def expected_J(runs: pd.DataFrame, decays: Iterable[float]) -> NDArray[np.float64]:
+    """J after the epochs of the longest run, where J² follows `saturation` from C of the line J² = A t + C.
+
+    A and C are means over the runs without decay: C is what the fast first part of training adds at once. Of runs of
+    one option, one of them without decay.
+    """
+    fitted, epochs = _growing(runs), float(runs["epochs"].max())
+    A, C, law = fitted["slope"].mean(), fitted["intercept"].mean(), _law(fitted.iloc[0])
+    J2 = [saturation(epochs, start=C, A=A, rate=decay_rate(float(decay), **law)) for decay in decays]
+    return np.sqrt(np.array(J2, dtype=np.float64))
+
+
+def _growing(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[(runs["weight_decay"] == 0) & (runs["slope"] > 0)]
+
+
+def _law(row: "pd.Series[Any]") -> dict[str, Any]:
+    """What `src.order_chaos.guideline` asks of a run."""
+    batch = int(row["batch"])
+    samples = round(row["steps_per_epoch"] * batch)
+    return {"eta": float(row["eta"]), "alpha": float(row["alpha"]), "batch": batch, "samples": samples}

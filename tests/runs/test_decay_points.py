@@ -1,0 +1,53 @@
+"""Weight decay and where it lets J settle, in runs made of the law."""
+
+import numpy as np
+import pytest
+
+from src.runs.decay_points import decay_points, edge_decays, expected_J
+from src.runs.phase_slopes import phase_slopes
+from tests.runs.made_phases import CONSTANT, STEPS
+from tests.runs.test_phase_slopes import table
+
+DECAYS = (0.0, 1e-3, 1e-2, 0.03)
+EDGE = CONSTANT / 32 / (4 * STEPS)  # λ* = A (1 − alpha) B / (4 eta S) with S = 32 STEPS
+
+
+def runs(*, noise: float = 0.0, decays: tuple = DECAYS, **common):
+    made = table(*({"decay": decay, **common} for decay in decays), noise=noise, epochs=20, seeds=3)
+    return phase_slopes(made).assign(option="all")
+
+
+@pytest.mark.parametrize("law", [{}, {"alpha": 0.5, "eta": 0.05}, {"eta": 0.05}])
+def test_the_decay_that_settles_at_the_edge_is_the_law_s_and_J_ends_where_it_is_expected(law):
+    found = runs(**law)
+    assert edge_decays(found)["all"] == pytest.approx((EDGE, 0.0), rel=1e-6, abs=1e-12)
+    points = decay_points(found)
+    assert points["decay"].tolist() == [decay / 2 for decay in DECAYS]
+    np.testing.assert_allclose(expected_J(found, points["decay"]), points["J"], rtol=1e-6)
+    assert abs(expected_J(found, 2 * points["decay"]) - points["J"])[1:].min() > 0.05  # λ, not weight_decay
+
+
+def test_points_are_means_over_seeds_with_their_errors():
+    found = runs(noise=0.01)
+    points = decay_points(found)
+    last = found[found["weight_decay"] == DECAYS[-1]]
+    assert points["runs"].tolist() == [3] * 4
+    assert points["lowest_loss"].iloc[-1] == pytest.approx(last["lowest_loss"].mean())
+    assert points["accuracy_error"].iloc[-1] == pytest.approx(last["final_accuracy"].std(ddof=1) / 3**0.5)
+    assert points["epochs"].tolist() == [20] * 4
+    decay, error = edge_decays(found)["all"]
+    assert abs(decay - EDGE) < 4 * error
+    assert abs(1.2 * decay - EDGE) > 4 * error
+
+
+def test_of_one_run_the_error_is_that_of_its_fit():
+    one = runs(noise=0.01).groupby("weight_decay").head(1)
+    decay, error = edge_decays(one)["all"]
+    assert error == pytest.approx(decay * one["slope_error"].iloc[0] / one["slope"].iloc[0])
+    assert error > 0
+
+
+def test_where_nothing_is_known_of_the_decay_nothing_is_said():
+    assert edge_decays(runs(decays=(1e-3, 1e-2))) == {}
+    with pytest.raises(ValueError, match=r"^table: no run has an optimizer\.weight_decay$"):
+        decay_points(runs().assign(weight_decay=np.nan))

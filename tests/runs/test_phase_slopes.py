@@ -1,0 +1,198 @@
+"""Slopes, exponents and constants of sweeps made of the law, and of sweeps that break it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.order_chaos.scaling import scaling_variable
+from src.runs.phase_curves import mean_curves, watched, with_scaling
+from src.runs.phase_slopes import (
+    constant_spread,
+    exponents,
+    law_points,
+    law_variable,
+    phase_slopes,
+    settings_of_law,
+    window_rule,
+)
+from tests.runs.made_phases import CONSTANT, START, STEPS, losses, phases
+
+ETAS = (0.02, 0.04, 0.08, 0.16)
+
+
+def table(*settings: dict, seeds: int = 2, **common) -> pd.DataFrame:
+    """What `sweep_curves` makes of runs of these settings."""
+    runs = []
+    for number, each in enumerate(settings):
+        own = {"eta": 0.1, "alpha": 0.0, "batch": 32, "epochs": 10, "decay": 0.0, "noise": 0.003} | common | each
+        vary = {"vary": own.pop("vary")} if "vary" in own else {}
+        for seed in range(seeds):
+            rows = phases(**own, seed=10 * number + seed).rename(columns={"name": "layer_name"})
+            loss, accuracy = losses(rows["J2"])
+            tested = rows["step"] > 0
+            facts = {"directory": f"{number} {seed}", "configuration": str(number), "seed": seed, "varied": str(each)}
+            facts |= {name: float(own[name]) for name in ("eta", "alpha", "batch")} | vary
+            rows = rows.assign(**facts, weight_decay=own["decay"])
+            runs.append(rows.assign(**{"test/loss": loss.where(tested), "test/accuracy": accuracy.where(tested)}))
+    return pd.concat(runs, ignore_index=True)
+
+
+def test_the_slope_is_that_of_the_law_over_the_window_that_is_stated():
+    [run] = [row for _, row in phase_slopes(table({}, seeds=1, noise=0.0)).iterrows()]
+    A = CONSTANT * scaling_variable(0.1, 0.0, 32)  # 0.125
+    assert run["slope"] == pytest.approx(A)
+    assert run["constant"] == pytest.approx(CONSTANT)
+    assert run["intercept"] == pytest.approx(START)
+    assert (run["start"], run["end"], run["points"]) == (2, 5, 4)  # J² reaches 1 in epoch 6
+    assert run["J2_at_end"] == pytest.approx(START + 5 * A)
+    assert run["edge_epoch"] == pytest.approx(6)
+    assert (run["lowest_epoch"], run["lowest_loss"]) == (6, pytest.approx(0.4))
+    assert (run["steps_per_epoch"], run["epochs"], run["reason"]) == (STEPS, 10, "")
+    assert run["final_J2"] == pytest.approx(START + 10 * A)
+    assert bool(run["linear"])
+
+
+@pytest.mark.parametrize(
+    ("window", "unit", "found", "rule"),
+    [
+        ([1, 4], "epochs", (1, 4), "epochs 1 to 4, as far as"),
+        ([0, 50], "epochs", (0, 5), "epochs 0 to 50, as far as"),  # only the ordered phase
+        ([0.003, 0.0126], "rescaled", (1, 4), "rescaled times 0.003 to 0.0126"),
+        ([0.3, 0.8], "J2", (1, 4), "J² from 0.3 to 0.8"),
+        ("half", "epochs", (2, 5), "the ordered phase"),
+    ],
+)
+def test_a_window_is_in_epochs_rescaled_time_or_J2_and_ends_at_the_edge(window, unit, found, rule):
+    [run] = [row for _, row in phase_slopes(table({}, seeds=1), window=window, window_in=unit).iterrows()]
+    start, end = found
+    assert run["points"] == end - start + 1
+    assert start - 1 < run["start"] <= start
+    assert end <= run["end"] < end + 1
+    assert window_rule(window, unit).startswith(rule)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": "all"}, "window = 'all': must be one of half"),
+        ({"window": [5, 2]}, r"window = \[5, 2\]: must be half, or \[start, end\]"),
+        ({"window": [1, 2, 3]}, r"window = \[1, 2, 3\]: must be half"),
+        ({"window": ["a", "b"]}, "window = "),
+        ({"window": []}, r"window = \[\]: must be a list of at least one"),
+        ({"window": [1, 4], "window_in": "steps"}, "window_in = 'steps': must be one of J2, epochs, rescaled"),
+        ({"layer": 3}, "layer = 3: no run has it; there are 0, 1"),
+    ],
+)
+def test_what_is_no_window_and_no_layer_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        phase_slopes(table({}, seeds=1), **settings)
+
+
+def test_a_table_without_phases_is_named():
+    with pytest.raises(ValueError, match=r"^table: holds no phase of a layer, which callbacks=phase records$"):
+        phase_slopes(pd.DataFrame())
+    with pytest.raises(ValueError, match=r"^table: no run has a scaling variable"):
+        with_scaling(watched(table({}).assign(scaling=np.nan)))
+
+
+def test_the_first_square_layer_is_watched_unless_another_is_asked_for():
+    rows = table({}, seeds=1)
+    assert set(watched(rows)["layer"]) == {1}
+    assert set(watched(rows, 0)["layer"]) == {0}
+    assert set(watched(rows.assign(fan_out=9))["layer"]) == {0}  # none is square
+    assert watched(rows.sample(frac=1, random_state=0))["step"].is_monotonic_increasing
+    twice = pd.concat([rows, rows.tail(1).assign(J2=0.5)])
+    assert watched(twice)["J2"].tolist()[-1] == 0.5
+    broken = rows.assign(J=rows["J"].where(rows["epoch"] < 4, np.nan))
+    assert watched(broken)["epoch"].max() == 3
+
+
+def test_a_rate_that_is_not_constant_has_no_scaling_variable():
+    rows = table({}, seeds=1)
+    rows["scaling"] *= 1 + rows["epoch"]
+    assert watched(rows)["scaling"].isna().all()
+    assert phase_slopes(rows)["constant"].isna().all()
+    assert phase_slopes(rows)["slope"].notna().all()
+
+
+def test_a_run_without_a_slope_says_why():
+    found = phase_slopes(table({"eta": 1.0}, {"epochs": 2}, {"eta": 0.01}, seeds=1))
+    too_fast, too_short, slow = (row for _, row in found.iterrows())
+    assert "a slope needs at least 3" in too_fast["reason"]
+    assert too_fast["edge_epoch"] < 1
+    assert np.isnan(too_fast["slope"]) and not too_fast["linear"]
+    assert "a slope needs at least 3" in too_short["reason"]
+    assert np.isnan(too_short["edge_epoch"])
+    assert slow["reason"] == ""
+
+
+@pytest.mark.parametrize("power", [1.0, 0.8])
+def test_exponents_are_those_of_the_law_and_another_law_is_told_from_it(power):
+    runs = [{"eta": eta, "vary": "eta"} for eta in ETAS]
+    runs += [{"eta": 0.02, "alpha": alpha, "vary": "alpha"} for alpha in (0, 0.5, 0.75, 0.875)]
+    runs += [{"batch": batch, "vary": "batch"} for batch in (32, 64, 128, 256)]
+    slopes = phase_slopes(table(*runs, epochs=30, power=power, noise=0.002))
+    found = exponents(slopes)
+    assert list(found) == ["eta", "alpha", "batch"]
+    for exponent in found.values():
+        assert exponent.low < power < exponent.high
+        assert exponent.high - exponent.low < 0.15
+        assert (exponent.low < 1 < exponent.high) is (power == 1)
+    spread = constant_spread(slopes)
+    assert spread["runs"] == 24
+    assert (spread["relative_sd"] < 0.05) is (power == 1)
+    if power == 1:
+        assert spread["mean"] == pytest.approx(CONSTANT, rel=0.03)
+        assert spread["smallest"] < spread["mean"] < spread["largest"]
+        assert spread["ratio"] == pytest.approx(spread["largest"] / spread["smallest"])
+
+
+def test_points_are_means_over_seeds_and_runs_without_slope_are_not_in_them():
+    slopes = phase_slopes(table(*({"eta": eta} for eta in (*ETAS, 1.0)), seeds=3))
+    points = law_points(slopes, "eta")
+    assert points["x"].tolist() == list(ETAS)
+    assert points["runs"].tolist() == [3] * 4
+    one = slopes[slopes["eta"] == 0.04]["slope"]
+    assert points["slope"][1] == pytest.approx(one.mean())
+    assert points["error"][1] == pytest.approx(one.std(ddof=1) / 3**0.5)
+
+
+def test_without_a_column_that_tells_the_others_stay_where_it_varies_most():
+    runs = [*({"eta": eta} for eta in ETAS), {"batch": 64}, {"alpha": 0.5}, {"eta": 0.02, "batch": 64}, {"batch": 16}]
+    found = settings_of_law(phase_slopes(table(*runs, {}, seeds=1)))
+    assert sorted(found["eta"]["eta"]) == [0.02, 0.04, 0.08, 0.1, 0.16]
+    assert set(found["eta"]["batch"]) == {32}
+    assert sorted(found["batch"]["batch"]) == [16, 32, 64]
+    assert sorted(found["alpha"]["alpha"]) == [0, 0.5]
+    assert settings_of_law(phase_slopes(table({}))) == {}
+
+
+def test_a_curve_that_moves_no_more_has_settled():
+    found = phase_slopes(table({}, {"decay": 0.05}, {"decay": 0.05, "epochs": 2}, seeds=1, epochs=20, noise=0.0))
+    assert found["settled"].tolist() == [False, True, False]
+
+
+def test_weight_decay_is_not_of_the_law():
+    slopes = phase_slopes(table({"eta": 0.05}, {"eta": 0.1}, {"decay": 0.01, "eta": 0.2}))
+    assert set(settings_of_law(slopes)["eta"]["eta"]) == {0.05, 0.1}
+    assert constant_spread(slopes)["runs"] == 4
+    assert constant_spread(slopes[slopes["weight_decay"] > 0]) == {}
+
+
+def test_the_variable_of_each_setting_is_its_factor():
+    assert law_variable("alpha", [0.0, 0.5, 0.9]).tolist() == pytest.approx([1, 2, 10])
+    assert law_variable("batch", [4, 32]).tolist() == [0.25, 1 / 32]
+    assert law_variable("eta", [0.1]).tolist() == [0.1]
+
+
+def test_a_mean_is_of_all_seeds_or_is_not_there():
+    rows = watched(table({}, {"eta": 0.2}, seeds=3))
+    short = rows[~((rows["directory"] == "0 1") & (rows["epoch"] > 4))]
+    means = mean_curves(short, ["J2", "test/loss", "nothing"])
+    assert means.groupby("configuration")["epoch"].max().to_dict() == {"0": 4, "1": 10}
+    one = rows[(rows["configuration"] == "0") & (rows["epoch"] == 3)]
+    [found] = [row for _, row in means[(means["configuration"] == "0") & (means["epoch"] == 3)].iterrows()]
+    assert found["J2"] == pytest.approx(one["J2"].mean())
+    assert found["J2_error"] == pytest.approx(one["J2"].std(ddof=1) / 3**0.5)
+    assert (found["runs"], found["eta"]) == (3, 0.1)
+    assert means["nothing"].isna().all()
