@@ -74,14 +74,15 @@ class Trials:
     def __post_init__(self) -> None:
         config = plain(self.config)
         trainer = config["trainer"]
-        if "range_test" not in (self.config.range_tests or {}):
+        callbacks = config.get("range_tests", config.get("callbacks"))  # what needs only whole runs has no range tests
+        if "range_tests" in config and "range_test" not in (callbacks or {}):
             raise ValueError("range_tests = none: must hold a range_test, as range_tests=range_test has it")
         if starts_processes(trainer):
             raise ValueError(
                 f"trainer.devices = {trainer.get('devices')}: its runs are trained one after the other in one process; "
                 "search on one device, then train on several"
             )
-        check_settings({**config, "callbacks": config["range_tests"]})  # before anything is trained
+        check_settings({**config, "callbacks": callbacks})  # before anything is trained
 
     def range_test(self, changes: Changes, **settings: Any) -> Trial:
         """A run that ends after the range test of `range_tests`, some of whose settings may be others."""
