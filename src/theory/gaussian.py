@@ -1,5 +1,7 @@
 """Means over a Gaussian, by quadrature that is exact where an activation has its kink at zero."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,7 +21,7 @@ def gaussian_nodes(mean: ArrayLike, deviation: ArrayLike) -> tuple[NDArray[np.fl
     if not (deviation >= 0).all():
         raise ValueError(f"deviation = {deviation.min():g}: must be at least 0")
     zero = np.divide(-mean, deviation, out=np.zeros_like(mean), where=deviation > 0).clip(-REACH, REACH)[..., None]
-    unit, unit_weights = np.polynomial.legendre.leggauss(POINTS)
+    unit, unit_weights = _legendre(POINTS)
     unit, unit_weights = (unit + 1) / 2, unit_weights / 2  # of [0, 1]
     squared, jacobian = unit**2, 2 * unit * unit_weights
     below, above = zero + REACH, REACH - zero  # lengths of the two parts
@@ -27,3 +29,9 @@ def gaussian_nodes(mean: ArrayLike, deviation: ArrayLike) -> tuple[NDArray[np.fl
     weights = np.concatenate([below * jacobian, above * jacobian], axis=-1)
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     return mean[..., None] + deviation[..., None] * z, weights * density
+
+
+@cache
+def _legendre(points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of [−1, 1]; they take longer to find than to use."""
+    return np.polynomial.legendre.leggauss(points)

@@ -1,0 +1,124 @@
+"""What the matrices of a phase diagram say together, beside theory: tables and numbers of agreement."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.order_chaos.asymptotic_distance import SEPARATED
+from src.order_chaos.bins import Bins
+from src.order_chaos.transition import mean_and_error, transition
+from src.theory.edge_of_chaos import boundary, chi, distance_without_mean
+from src.theory.edge_of_chaos_relu import relu_rates
+
+Array = NDArray[np.float64]
+
+
+def tanh_diagram(columns: Bins, rows: Bins, distances: Array) -> pd.DataFrame:
+    """A row for each point, in order of 1/J, then J0/J, from distances (matrices, points)."""
+    plane = _plane(columns, rows)
+    plane["distance"], plane["distance_error"] = mean_and_error(distances)
+    return plane.assign(chi_theory=chi(plane["J0"], plane["J"]))
+
+
+def relu_diagram(columns: Bins, rows: Bins, norms: Array, distances: Array) -> pd.DataFrame:
+    """The same of growth rates (matrices, columns), which are exactly the same, or log J apart, in each row."""
+    plane, theory = _plane(columns, rows), relu_rates(columns.centres)
+    (norm, norm_error), (growth, growth_error) = mean_and_error(norms), mean_and_error(distances)
+    log_J = np.log(plane["J"])
+    return plane.assign(
+        growth=np.tile(growth, rows.bins),
+        growth_error=np.tile(growth_error, rows.bins),
+        growth_theory=np.tile(theory.distance, rows.bins),
+        norm_growth=log_J + np.tile(norm, rows.bins),
+        norm_growth_error=np.tile(norm_error, rows.bins),
+        norm_growth_theory=log_J + np.tile(theory.norm, rows.bins),
+    )
+
+
+def tanh_boundary(columns: Bins, rows: Bins, distances: Array) -> pd.DataFrame:
+    """1/J of the edge in each column: in theory, as far as the diagram shows it, and simulated, with its error."""
+    found, error = mean_and_error(_transitions(columns, rows, distances))
+    theory = np.clip(boundary(columns.centres), rows.low, rows.high)
+    return pd.DataFrame(
+        {
+            "J0_over_J": columns.centres,
+            "inverse_J_theory": theory,
+            "inverse_J_simulated": found,
+            "inverse_J_error": error,
+        }
+    )
+
+
+def tanh_agreement(columns: Bins, rows: Bins, distances: Array) -> dict[str, float]:
+    """boundary_deviation: simulated minus theoretical 1/J of the edge, its mean over columns, and the standard error
+    over matrices; boundary_deviation_rms: over columns, of the mean over matrices; judged_alike: the share of points
+    that χ and the distance, averaged over matrices, put in the same phase."""
+    theory = np.clip(boundary(columns.centres), rows.low, rows.high)
+    deviations = _transitions(columns, rows, distances) - theory
+    mean, error = mean_and_error(deviations.mean(1))
+    diagram = tanh_diagram(columns, rows, distances)
+    alike = (diagram["distance"] > SEPARATED) == (diagram["chi_theory"] > 1)
+    return {
+        "boundary_deviation": float(mean),
+        "boundary_deviation_error": float(error),
+        "boundary_deviation_rms": float(np.sqrt((deviations.mean(0) ** 2).mean())),
+        "judged_alike": float(alike.mean()),
+    }
+
+
+def relu_agreement(columns: Bins, distances: Array) -> dict[str, float]:
+    """growth_deviation: of the rate from theory, mean over columns and standard error over matrices; _rms: over
+    columns, of the mean over matrices; judged_alike: the share of columns whose rate has the sign of theory's."""
+    deviations = distances - relu_rates(columns.centres).distance
+    mean, error = mean_and_error(deviations.mean(1))
+    alike = (distances.mean(0) > 0) == (relu_rates(columns.centres).distance > 0)
+    return {
+        "growth_deviation": float(mean),
+        "growth_deviation_error": float(error),
+        "growth_deviation_rms": float(np.sqrt((deviations.mean(0) ** 2).mean())),
+        "judged_alike": float(alike.mean()),
+    }
+
+
+def finite_size_table(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
+    """Distance at J0 = 0 against 1/J, for each N, from distances[N] of shape (matrices, points), and N → ∞."""
+    tables = []
+    for N, of_matrices in distances.items():
+        mean, error = mean_and_error(of_matrices)
+        columns = {"inverse_J": rows.centres, "distance": mean, "distance_error": error}
+        tables.append(pd.DataFrame({"N": N, **columns, "distance_theory": distance_without_mean(1 / rows.centres)}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def finite_size_transitions(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
+    """1/J of the transition at J0 = 0 for each N, its standard error over matrices; in theory it is 1."""
+    found = {N: mean_and_error(transition(rows.edges, values, axis=1)) for N, values in distances.items()}
+    return pd.DataFrame(
+        [{"N": N, "inverse_J": float(mean), "error": float(error)} for N, (mean, error) in found.items()]
+    )
+
+
+def finite_size_agreement(transitions: pd.DataFrame) -> dict[str, Any]:
+    """The transitions, and, of two sizes on, p of 1 − 1/J ∝ N^−p by least squares on logarithms, with the standard
+    error that those of the transitions make."""
+    deviations = 1 - transitions["inverse_J"]
+    said: dict[str, Any] = {"transitions": transitions.to_dict("records")}
+    if len(transitions) >= 2 and (deviations > 0).all():
+        x = np.log(transitions["N"]) - np.log(transitions["N"]).mean()
+        shares = x / (x**2).sum()
+        errors = transitions["error"] / deviations  # of the logarithms
+        said["exponent"] = float(-(shares * np.log(deviations)).sum())
+        said["exponent_error"] = float(np.sqrt(((shares * errors) ** 2).sum(skipna=False)))
+    return said
+
+
+def _transitions(columns: Bins, rows: Bins, distances: Array) -> Array:
+    """1/J of the edge, (matrices, columns)."""
+    return transition(rows.edges, distances.reshape(len(distances), rows.bins, columns.bins), axis=1)
+
+
+def _plane(columns: Bins, rows: Bins) -> pd.DataFrame:
+    inverse_J, ratio = (values.ravel() for values in np.meshgrid(rows.centres, columns.centres, indexing="ij"))
+    return pd.DataFrame({"J0_over_J": ratio, "inverse_J": inverse_J, "J0": ratio / inverse_J, "J": 1 / inverse_J})

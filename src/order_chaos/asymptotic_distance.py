@@ -1,0 +1,65 @@
+"""How far apart two states of a random tanh layer end that began close together: a whole phase diagram at once."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from src.order_chaos.random_layer import APART, RandomLayer
+from src.order_chaos.tiles import by_tiles
+
+SEPARATED = 100 * APART  # from this distance on two states count as chaotic
+MET = APART / 100  # from this on as one: near the edge, rounding in float32 alone keeps states so far apart
+LOOK = 10  # iterations between looks at which have met
+TILE = {"cpu": 128, "cuda": 4096}  # points iterated together: on a CPU few enough for a core's cache
+
+Array = NDArray[np.float64]
+
+
+def asymptotic_distances(
+    layer: RandomLayer, J0: ArrayLike, J: ArrayLike, *, iterations: int, average: int, threads: int | None = None
+) -> Iterator[Array]:
+    """‖x − y‖/√N of x ← tanh(W x) from two close starts, for each (J0, J): blocks of points, in order.
+
+    The mean over the last `average` of so many iterations. W = J0/N + J G/√N of one G, so that an iteration of many
+    points is one matrix product. States within `MET` of each other are taken to stay together: their distance is 0,
+    and they cost no more. threads: on a CPU, each with points of its own; torch's own number by default.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), the coloured phase diagram.
+    """
+    device = layer.G.device
+    J0, J = (torch.tensor(np.ravel(values), dtype=layer.G.dtype, device=device) for values in (J0, J))
+    work = partial(_distances, layer, iterations=iterations, average=average)
+    yield from by_tiles(work, J0, J, size=TILE[device.type], threads=threads)
+
+
+@torch.no_grad()
+def asymptotic_distance_of_one(layer: RandomLayer, J0: float, J: float, *, iterations: int, average: int) -> float:
+    """The same of one point, as it is defined: by a matrix of its own, and to the last iteration."""
+    W, x, distances = layer.weight(J0, J), layer.states, []
+    for iteration in range(iterations):
+        x = torch.tanh(x @ W.T)
+        if iteration >= iterations - average:
+            distances.append((x[0] - x[1]).square().mean().sqrt())
+    return float(torch.stack(distances).double().mean())
+
+
+@torch.no_grad()
+def _distances(layer: RandomLayer, J0: Tensor, J: Tensor, *, iterations: int, average: int) -> Array:
+    """Of a tile of points, whose states are (2, points, N). Iterates only those that have not met."""
+    active, distances = torch.arange(len(J), device=J.device), torch.zeros(len(J), dtype=torch.float64, device=J.device)
+    x = layer.states[:, None].expand(2, len(J), layer.N)
+    for iteration in range(1, iterations + 1):
+        x = layer.map(x, J0[active], J[active], "tanh")
+        last = iteration > iterations - average
+        if last or iteration % LOOK == 0:
+            apart = (x[0] - x[1]).square().mean(-1).sqrt()
+            distances[active] += apart.double() * last / average
+            if not (still := apart > MET).all():
+                distances[active[~still]] = 0
+                active, x = active[still], x[:, still]
+                if not len(active):
+                    break
+    return distances.cpu().numpy()

@@ -1,0 +1,66 @@
+"""One Gaussian matrix that serves as the weights of a whole phase diagram, and two states to follow under each."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import linear
+
+from src.settings import one_of
+
+APART = 1e-4  # root mean square over units of the difference that two states begin with
+ACTIVATIONS = ("relu", "tanh")
+
+
+@dataclass(frozen=True)
+class RandomLayer:
+    """G of independent standard normal entries, (N, N), and two states, (2, N), that are `APART` from each other."""
+
+    G: Tensor
+    states: Tensor
+
+    @property
+    def N(self) -> int:
+        return len(self.G)
+
+    def weight(self, J0: float, J: float) -> Tensor:
+        """W = J0/N + J G/√N."""
+        return J0 / self.N + J * self.G / self.N**0.5
+
+    @cached_property
+    def _matrix(self) -> Tensor:
+        """G with a column of ones, for what each state adds to all units: its mean."""
+        return torch.cat([self.G, torch.ones_like(self.G[:, :1])], 1)
+
+    def map(self, x: Tensor, J0: Tensor, J: Tensor, activation: str) -> Tensor:
+        """φ(W x) of states x (2, points, N), W that of the point's own J0 and J: all in one product with G.
+
+        W x = J0 mean(x) + J G x/√N. By oneDNN in float32 on a CPU, whose product and tanh may be several times as
+        fast as torch's own.
+        """
+        scaled = x * (J[:, None] / self.N**0.5)
+        driven = torch.cat([scaled, (J0 * x.mean(-1))[..., None]], -1).flatten(0, 1)
+        if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+            return _activated(linear(driven.to_mkldnn(), self._matrix), activation).to_dense().view(x.shape)
+        return _activated(driven @ self._matrix.T, activation).view(x.shape)
+
+
+def draw_layer(
+    N: int, *, seed: int, number: int, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> RandomLayer:
+    """Matrix `number` of a seed and its two states: one uniform on [0, 1), as pixels are, the other `APART` from it.
+
+    A state that begins with a mean finds the fixed point with a mean, where there is one. The same on every device.
+    """
+    state = np.random.SeedSequence((seed, number, N)).generate_state(1, np.uint64)[0]  # far apart for neighbours
+    generator = Generator().manual_seed(int(state >> np.uint64(1)))
+    G = torch.randn(N, N, generator=generator)
+    start, difference = torch.rand(N, generator=generator), torch.randn(N, generator=generator)
+    states = torch.stack([start, start + APART * difference / difference.square().mean().sqrt()])
+    return RandomLayer(G.to(device, dtype), states.to(device, dtype))
+
+
+def _activated(x: Tensor, activation: str) -> Tensor:
+    return x.tanh_() if one_of("activation", activation, ACTIVATIONS) == "tanh" else x.relu_()

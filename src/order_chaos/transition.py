@@ -1,0 +1,30 @@
+"""Where a simulated diagram turns from chaos to order."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from src.order_chaos.asymptotic_distance import SEPARATED
+
+Array = NDArray[np.float64]
+
+
+def transition(edges: ArrayLike, distances: ArrayLike, *, axis: int = 0) -> Array:
+    """1/J below which states separate, from distances at the centres of the bins between `edges`, along `axis`.
+
+    As far above the first edge as bins hold a distance above `SEPARATED`: a mean over them, where some matrices
+    separate states out of order. Raises ValueError if the edges are not equally spaced.
+    """
+    edges, distances = np.asarray(edges, np.float64), np.asarray(distances, np.float64)
+    assert len(edges) == distances.shape[axis] + 1
+    widths = np.diff(edges)
+    if not np.allclose(widths, widths[0]):
+        raise ValueError(f"edges = {edges.tolist()}: must be equally spaced")
+    return edges[0] + widths[0] * (distances > SEPARATED).sum(axis)
+
+
+def mean_and_error(samples: ArrayLike) -> tuple[Array, Array]:
+    """Mean over the first axis and its standard error, NaN for a single sample."""
+    samples = np.asarray(samples, np.float64)
+    if len(samples) == 1:
+        return samples[0], np.full(samples.shape[1:], np.nan)
+    return samples.mean(0), samples.std(0, ddof=1) / np.sqrt(len(samples))

@@ -1,0 +1,157 @@
+"""The length map of a wide layer, and the variances at which gradients and lengths both keep their size."""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from src.settings import positive_number
+from src.theory.activation import Activation, Array
+
+POINTS = 40_000
+REACH = 10.0  # standard deviations; beyond them lies a mass of 1e-23
+SEARCHED = (1e-4, 1e4)  # values of q among which the nearest critical point is looked for
+_PER_DECADE = 20
+_TAIL = 1e-6  # share of a mean that the last deviation before REACH may have
+_TOLERANCE = 1e-9  # of rounding: a homogeneous activation has slope 1 and bias variance 0
+
+
+class Moments(NamedTuple):
+    """At x = √q z, z ~ N(0, 1): E[φ(x)²], E[φ′(x)²], and d E[φ(x)²] / dq = E[φ(x) φ′(x) z] / √q."""
+
+    second: float
+    derivative: float
+    slope: float
+
+
+@dataclass(frozen=True)
+class CriticalPoint:
+    """A stable fixed point q of the length map at which chi = 1.
+
+    q: variance of pre-activations. weight_variance: fan_in · Var W. length_multiplier: what one layer makes of the
+    squared length, before its biases restore it. slope: of the length map at q; deviations from q shrink by it per
+    layer. Of a homogeneous activation it is 1: every q is a fixed point.
+    """
+
+    q: float
+    weight_variance: float
+    bias_variance: float
+    length_multiplier: float
+    slope: float
+
+
+def length_multiplier(activation: Activation, q: float, weight_variance: float) -> float:
+    """σ_w² E[φ(√q z)²] / q: by what a layer multiplies squared lengths at pre-activation variance q.
+
+    At infinite width. Equal to `chi` only for homogeneous activations. Source: the mean-field theory of Poole et al.
+    2016 (arXiv:1606.05340).
+    """
+    return weight_variance * moments(activation, q).second / q
+
+
+def chi(activation: Activation, q: float, weight_variance: float) -> float:
+    """σ_w² E[φ′(√q z)²]: by what a layer multiplies squared perturbations and gradients, at infinite width.
+
+    Source: Poole et al. 2016 (arXiv:1606.05340); Schoenholz et al. 2017 (arXiv:1611.01232).
+    """
+    return weight_variance * moments(activation, q).derivative
+
+
+def length_map(activation: Activation, q: float, weight_variance: float, bias_variance: float = 0.0) -> float:
+    """σ_w² E[φ(√q z)²] + σ_b²: the pre-activation variance of the next layer, at infinite width."""
+    return weight_variance * moments(activation, q).second + bias_variance
+
+
+def moments(activation: Activation, q: float) -> Moments:
+    """By the midpoint rule in z: exact to rounding for smooth activations and at a kink at 0.
+
+    At a kink anywhere else (hard tanh, ReLU6), which `gaussian_nodes` would have to know of, to 1e-3. NaN for
+    activations that grow so fast that the mean is made beyond `REACH`.
+    """
+    z, weights = _nodes()
+    with np.errstate(all="ignore"):  # what is not finite shows in the mean
+        phi, derivative = activation.value(math.sqrt(q) * z), activation.derivative(math.sqrt(q) * z)
+        terms = weights * np.stack([phi**2, derivative**2, phi * derivative * z / math.sqrt(q)])
+    means, tails = terms.sum(-1), np.abs(terms[:, np.abs(z) > REACH - 1]).sum(-1)
+    return Moments(*map(float, np.where(tails <= _TAIL * np.abs(terms).sum(-1), means, math.nan)))
+
+
+def critical_point(activation: Activation, q: float, *, name: str = "this activation") -> CriticalPoint:
+    """σ_w² = 1 / E[φ′(√q z)²] and σ_b² = q − σ_w² E[φ(√q z)²]: chi = 1 at a fixed point q of the length map.
+
+    Source: Poole et al. 2016 (arXiv:1606.05340) and Schoenholz et al. 2017 (arXiv:1611.01232) for tanh, which has one
+    at every q > 0; Roberts, Yaida & Hanin 2022 (arXiv:2106.10165), chapter 5, for GELU, which has them from
+    q = (3 + √17)/2 on, and SiLU, from 14.32.
+    Raises ValueError where σ_b² < 0 or the fixed point is not stable, |slope| > 1; it names the nearest q that will do.
+    """
+    point = _candidate(activation, positive_number("q", q))
+    if reason := _fault(point):
+        found = _nearest(activation, q)
+        range_searched = f"from {SEARCHED[0]:g} to {SEARCHED[1]:g}"
+        there = f"the nearest is at q = {found:.3g}" if found else f"nor at any q {range_searched}"
+        raise ValueError(f"q = {q:g}: {name} has no stable critical point there ({reason}); {there}")
+    return point
+
+
+@cache
+def _nodes() -> tuple[Array, Array]:
+    step = 2 * REACH / POINTS  # an even number: a kink at zero lies between two points
+    z = (np.arange(POINTS, dtype=np.float64) + 0.5) * step - REACH
+    return z, step * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def _candidate(activation: Activation, q: float) -> CriticalPoint:
+    """The only variances that can be critical at q, stable or not; NaN where there are none."""
+    mean = moments(activation, q)
+    weight_variance = 1 / mean.derivative if mean.derivative > 0 else math.nan
+    bias_variance = q - weight_variance * mean.second
+    if abs(bias_variance) < _TOLERANCE * q:
+        bias_variance = 0.0
+    multiplier = weight_variance * mean.second / q
+    return CriticalPoint(q, weight_variance, bias_variance, multiplier, weight_variance * mean.slope)
+
+
+def _fault(point: CriticalPoint) -> str | None:
+    if not all(map(math.isfinite, (point.weight_variance, point.bias_variance, point.slope))):
+        return "its squares or those of its derivative have no finite mean above 0"
+    if point.bias_variance < 0:
+        return f"biases would need the variance {point.bias_variance:.3g}"
+    if abs(point.slope) > 1 + _TOLERANCE:
+        return f"lengths would leave it: the length map has the slope {_slope(point.slope)}"
+    return None
+
+
+def _nearest(activation: Activation, q: float) -> float | None:
+    """The q of a stable critical point with the least ratio to `q`, to three digits; None if none in `SEARCHED`."""
+    low, high = map(math.log10, SEARCHED)
+    grid = 10 ** np.linspace(low, high, round((high - low) * _PER_DECADE) + 1)
+    for good in sorted(grid, key=lambda other: _ratio(other, q)):
+        if _is_good(activation, good):
+            step = min(10 ** (1 / _PER_DECADE), _ratio(good, q))
+            return _edge(activation, good, good * step if good < q else good / step)
+    return None
+
+
+def _edge(activation: Activation, good: float, bad: float) -> float:
+    """Where, from a bad q to a good one beside it, the good ones begin; rounded to their side."""
+    on_grid = good
+    for _ in range(20):
+        middle = math.sqrt(good * bad)
+        good, bad = (middle, bad) if _is_good(activation, middle) else (good, middle)
+    unit = 10.0 ** (math.floor(math.log10(good)) - 2)
+    rounded = (math.ceil if good > bad else math.floor)(good / unit) * unit
+    return rounded if _is_good(activation, rounded) else on_grid
+
+
+def _is_good(activation: Activation, q: float) -> bool:
+    return _fault(_candidate(activation, q)) is None
+
+
+def _slope(slope: float) -> str:
+    return text if (text := f"{slope:.4g}") != "1" else f"1 + {slope - 1:.1g}"
+
+
+def _ratio(q: float, other: float) -> float:
+    return max(q / other, other / q)
