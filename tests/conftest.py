@@ -6,13 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from numpy.typing import ArrayLike, NDArray
+from omegaconf import OmegaConf
 
+from src.initializers.initialize import FillTensor
 from src.initializers.initializer import Initializer
 from src.runs.build import build_initializer
 
 INITIALIZERS = sorted((Path(__file__).parents[1] / "conf" / "initializer").glob("*.yaml"))
+
+
+def _initializer_named(name: str) -> FillTensor:
+    node = OmegaConf.load(INITIALIZERS[0].with_stem(name))
+    config = OmegaConf.create({"model": {"activation": "relu"}, "initializer": node})
+    return build_initializer(OmegaConf.to_container(config, resolve=True)["initializer"])
+
+
+@pytest.fixture
+def initializer_named() -> Callable[[str], FillTensor]:
+    """What a file of conf/initializer builds for a ReLU net."""
+    return _initializer_named
 
 
 @pytest.fixture
@@ -20,10 +33,10 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-@pytest.fixture(params=INITIALIZERS, ids=lambda path: path.stem)
+@pytest.fixture(params=[path.stem for path in INITIALIZERS])
 def initializer(request: pytest.FixtureRequest) -> Initializer:
-    """Each initializer that conf/ offers, as its YAML builds it."""
-    built = build_initializer(yaml.safe_load(request.param.read_text()))
+    """Each initializer that conf/ offers, as its YAML builds it for a ReLU net."""
+    built = _initializer_named(request.param)
     if not isinstance(built, Initializer):
         pytest.skip("states no law to hold it to")
     return built

@@ -28,13 +28,14 @@ class Fans(NamedTuple):
 
 
 class Initializer(ABC):
-    """A symmetric weight law. Subclasses state its variance and kurtosis and draw from it.
+    """A weight law. Subclasses state its variance and kurtosis and draw from it.
 
     A callable that fills a tensor serves as an initializer too (`torch.nn.init.kaiming_normal_`,
     say); only a law that states its moments can be compared with theory.
     """
 
     independent = True  # whether the weights of a layer are
+    symmetric = True  # whether W and −W have the same law, as the theory of lengths assumes
 
     @abstractmethod
     def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:

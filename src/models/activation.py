@@ -3,9 +3,8 @@
 from torch import nn
 
 from src.settings import one_of
-from src.theory.activation import LINEAR, RELU, Homogeneous
-
-LEAK = 0.01  # torch's default negative slope
+from src.theory.activation import ACTIVATIONS as IN_THEORY
+from src.theory.activation import Homogeneous
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -17,7 +16,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 # The length of any other depends on the scale of its input.
-HOMOGENEOUS: dict[str, Homogeneous] = {"relu": RELU, "leaky_relu": Homogeneous(LEAK), "linear": LINEAR}
+HOMOGENEOUS = {name: each for name, each in IN_THEORY.items() if isinstance(each, Homogeneous)}
 
 
 def activation_named(name: str) -> nn.Module:

@@ -75,7 +75,9 @@ def tables(path: Path) -> list[str]:
     """What W&B gets of the sweep."""
     if script(path) == "simulate":
         return ["layers"]
-    return [table_of(composed(path)["figure"]).name, *["suggestions"] * (script(path) == "range_test")]
+    table = table_of(composed(path)["figure"])
+    others = {"range_test": ["suggestions"], "phase": ["slopes"]}
+    return [table.name, *others.get(table.kind, [])]
 
 
 def as_number(value: str) -> float | str:
@@ -154,7 +156,7 @@ def start(tmp_path, capfd, monkeypatch):
         assert errors == ""
         [directory] = (tmp_path / "runs").iterdir()
         kinds = ["png", "pdf", "csv", *["parquet"] * (script(path) != "simulate")]
-        kinds += ["json"] * (script(path) == "range_test")
+        kinds += ["json"] * (len(tables(path)) > 1)  # what is said of them
         written = [f"runs/{directory.name}/{path.stem}.{kind}" for kind in kinds]
         assert output.splitlines()[-1] == f"figure: {', '.join(written)}"
         return directory

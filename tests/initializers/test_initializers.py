@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from src.initializers.initialize import initialize_
@@ -14,7 +13,6 @@ from src.initializers.initializer import Fans
 from src.initializers.orthogonal import Orthogonal
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import SHAPES, VarianceScaling
-from src.runs.build import build_initializer
 
 CONF = Path(__file__).parents[2] / "conf" / "initializer"
 TRUNCATED = 0.77374  # the variance left of a standard normal cut at two deviations
@@ -34,11 +32,9 @@ LAWS = {
     "glorot_uniform": (2 * 30 / 90, 9 / 5),
     "orthogonal": (2 * 30 / 60, 3 * 60 / 62),
     "torch_default": (1 / 3, 9 / 5),
+    "critical": (2, 3),  # of a ReLU net
+    "phase": (0.25, 3),
 }
-
-
-def load(name):
-    return build_initializer(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
 
 
 def draws_of(initializer, shape, generator, number=200):
@@ -58,8 +54,8 @@ def biases_of(initializer, layer, generator, number=200):
 
 
 @pytest.mark.parametrize("name, law", LAWS.items())
-def test_the_numbers_of_the_papers(name, law):
-    initializer, fans = load(name), Fans(30, 60)
+def test_the_numbers_of_the_papers(name, law, initializer_named):
+    initializer, fans = initializer_named(name), Fans(30, 60)
     assert initializer.kappa(fans) == pytest.approx(law[0], rel=1e-4)
     assert initializer.kurtosis(fans) == pytest.approx(law[1], rel=1e-3)
     assert initializer.bias_variance(fans) == (pytest.approx(1 / 90) if name == "torch_default" else 0)
@@ -152,11 +148,11 @@ def test_fans_are_torchs(layer):
     assert fans.kernel == layer.weight[0, 0].numel()
 
 
-def test_one_kappa_and_one_bias_variance_per_layer():
+def test_one_kappa_and_one_bias_variance_per_layer(initializer_named):
     layers = [Fans(10, 30), Fans(30, 30)]
-    np.testing.assert_allclose(load("glorot_normal").kappas(layers), [0.5, 1.0])
-    np.testing.assert_allclose(load("orthogonal").kappas(layers), [2 / 3, 2.0])
-    np.testing.assert_allclose(load("torch_default").bias_variances(layers), [1 / 30, 1 / 90])
+    np.testing.assert_allclose(initializer_named("glorot_normal").kappas(layers), [0.5, 1.0])
+    np.testing.assert_allclose(initializer_named("orthogonal").kappas(layers), [2 / 3, 2.0])
+    np.testing.assert_allclose(initializer_named("torch_default").bias_variances(layers), [1 / 30, 1 / 90])
 
 
 @pytest.mark.parametrize(

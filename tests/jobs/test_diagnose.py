@@ -102,7 +102,7 @@ MISTAKES = [
     ("modules=relu", "modules = 'relu': must be a list of name patterns"),
     ("model.depth=0", f"model.depth = 0: {WHOLE} 1"),
     ("model=residual model.modules=0", f"model.modules = 0: {WHOLE} 1"),
-    ("initializer=he", "initializer = he: no such option; there are glorot_normal, "),
+    ("initializer=he", "initializer = he: no such option; there are critical, glorot_normal, "),
     ("optimizer=sgd", "Could not override 'optimizer'. "),
     ("out=nowhere/verdict.json", "nowhere/verdict.json: No such file or directory"),
     (

@@ -185,7 +185,7 @@ MISTAKES = [
     ("datamodule=random_inputs", "model.input_shape = (100,): must be (channels, height, width), as a datamodule of "),
     ("initializers.he_normal.scale=0", "initializers.he_normal.scale = 0: must be a number above 0"),
     ("~initializers", "initializers = none: must name at least one, as +initializer@initializers.NAME=NAME"),
-    ("+initializer@initializers.x=nope", "initializer = nope: no such option; there are glorot_normal, "),
+    ("+initializer@initializers.x=nope", "initializer = nope: no such option; there are critical, glorot_normal, "),
 ]  # fmt: skip
 
 

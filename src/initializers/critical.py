@@ -1,0 +1,41 @@
+"""Critical weights and biases for any activation: what 2/fan-in is to ReLU."""
+
+import math
+from collections.abc import Callable
+
+from torch import Generator, Tensor
+
+from src.initializers.initializer import Fans
+from src.initializers.torch_activation import activation_of, name_of_activation
+from src.initializers.variance_scaling import VarianceScaling
+from src.theory.critical_point import critical_point
+
+
+class Critical(VarianceScaling):
+    """W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²): gradients keep their size, and pre-activations of variance q keep theirs.
+
+    σ_w² = 1/E[φ′(√q z)²], σ_b² = q − σ_w² E[φ(√q z)²] at infinite width: see `critical_point` of
+    src/theory/critical_point.py. Other variances than q come to it by the factor `point.slope` per layer. For ReLU,
+    leaky ReLU and linear units σ_w² is He's (2 for ReLU) and σ_b² is 0, whatever q.
+    activation: the net's own, by its name in this project, by import path (`torch.nn.Mish`, `torch.nn.functional.elu`,
+    a module or function of one's own), or that function or module itself.
+    Raises ValueError for an activation that is not an elementwise function with a derivative, or that has no stable
+    critical point at q; it names the nearest q that has one.
+    """
+
+    def __init__(self, activation: str | Callable[..., object] | None, q: float = 1.0) -> None:
+        self.activation = name_of_activation(activation)
+        self.point = critical_point(activation_of(activation), q, name=self.activation)
+        super().__init__(self.point.weight_variance)
+
+    def bias_variance(self, fans: Fans) -> float:
+        return self.point.bias_variance
+
+    def fill_bias_(self, bias: Tensor, fans: Fans, generator: Generator | None = None) -> None:
+        if self.point.bias_variance:
+            bias.normal_(0.0, math.sqrt(self.point.bias_variance), generator=generator)
+        else:
+            bias.zero_()
+
+    def __repr__(self) -> str:
+        return f"Critical({self.activation}, q={self.point.q:g})"

@@ -1,0 +1,58 @@
+"""The net of the edge of chaos: one square layer without biases, of the pixels or of means of squares of them."""
+
+import pytest
+import torch
+from torch import nn
+
+from src.initializers.initialize import initialize_, readout_of
+from src.initializers.phase import Phase
+from src.models.square_layer import SquareLayer
+
+REFUSED = [
+    ({"width": 27}, r"^width = 27: must be 784, the number of inputs"),
+    ({"width": 0}, r"^width = 0: must be a whole number of at least 1"),
+    ({"window": 0}, r"^window = 0: must be a whole number of at least 1"),
+    ({"window": 3}, r"^window = 3: must divide the sides of images, and inputs are \(1, 28, 28\)"),
+    ({"window": 2, "width": 784}, r"^width = 784: must be 196, the number of inputs"),
+    ({"activation": "swish"}, r"^activation = 'swish': must be one of"),
+]
+
+
+@pytest.mark.parametrize("window, width", [(1, 784), (2, 196), (4, 49), (28, 1)])
+def test_the_layer_is_as_wide_as_its_inputs(window, width):
+    net = SquareLayer((1, 28, 28), 10, window=window)
+    assert net.hidden.linear.weight.shape == (width, width)
+    assert net.hidden.linear.bias is None
+    assert net.readout.bias is not None
+    assert SquareLayer((1, 28, 28), 10, window=window, width=width).width == width
+
+
+def test_the_forward_pass_is_the_formula(generator):
+    net, images = SquareLayer((1, 4, 6), 3, window=2), torch.randn(5, 1, 4, 6, generator=generator)
+    initialize_(net, Phase(0.3, 1.0), generator=generator)
+    means = torch.stack([images[:, 0, i : i + 2, j : j + 2].mean((1, 2)) for i in (0, 2) for j in (0, 2, 4)], 1)
+    expected = torch.tanh(means @ net.hidden.linear.weight.T) @ net.readout.weight.T + net.readout.bias
+    torch.testing.assert_close(net(images), expected)
+    assert not torch.allclose(net(images + 1), expected)
+
+
+def test_inputs_that_are_no_images_are_taken_as_they_are():
+    assert SquareLayer((20,), 3)(torch.ones(2, 20)).shape == (2, 3)
+    with pytest.raises(ValueError, match=r"^window = 2: must divide the sides of images, and inputs are \(20,\)"):
+        SquareLayer((20,), 3, window=2)
+
+
+def test_the_activation_is_the_named_one():
+    assert isinstance(SquareLayer((4,), 2).hidden.activation, nn.Tanh)
+    assert isinstance(SquareLayer((4,), 2, activation="relu").hidden.activation, nn.ReLU)
+
+
+def test_the_last_layer_is_the_readout():
+    net = SquareLayer((4,), 2)
+    assert readout_of(net) is net.readout
+
+
+@pytest.mark.parametrize("settings, message", REFUSED, ids=str)
+def test_a_setting_that_makes_no_net_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SquareLayer((1, 28, 28), 10, **settings)
