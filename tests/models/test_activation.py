@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.models.activation import ACTIVATIONS, HOMOGENEOUS, LEAK, activation_named
+from src.models.activation import ACTIVATIONS, HOMOGENEOUS, activation_named
+from src.theory.activation import LEAK
 
 
 @pytest.mark.parametrize("name", HOMOGENEOUS)
