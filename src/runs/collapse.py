@@ -52,7 +52,7 @@ def spread_in_time(rows: pd.DataFrame, time: str, quantity: str) -> pd.DataFrame
     time is shared.
     """
     seeds = _seeds(rows)
-    grid = _shared_times(rows, time, QUANTITIES)
+    grid = _shared_times(rows, time, quantity)
     if not seeds or not len(grid) or rows["configuration"].nunique() < 2:
         return pd.DataFrame(columns=["time", "spread", "mean"])
     values = _values(rows, time, quantity, grid, seeds)
@@ -61,13 +61,16 @@ def spread_in_time(rows: pd.DataFrame, time: str, quantity: str) -> pd.DataFrame
 
 
 def _spreads(rows: pd.DataFrame, time: str) -> pd.DataFrame:
-    seeds, grid = _seeds(rows), _shared_times(rows, time, QUANTITIES)
-    if not seeds or not len(grid) or rows["configuration"].nunique() < 2:
+    seeds = _seeds(rows)
+    if not seeds or rows["configuration"].nunique() < 2:
         return pd.DataFrame()
-    ordered = _values(rows, time, "J2", grid, seeds).mean(axis=(0, 1)) < 1
     found = []
     for quantity in (*QUANTITIES, GROWTH):
-        values = _values(rows, time, "J2" if quantity == GROWTH else quantity, grid, seeds)
+        measured = "J2" if quantity == GROWTH else quantity
+        if not len(grid := _shared_times(rows, time, measured)):
+            continue
+        values = _values(rows, time, measured, grid, seeds)
+        ordered = _values(rows, time, "J2", grid, seeds).mean(axis=(0, 1)) < 1
         for phase, there in (("ordered", ordered), ("past", ~ordered)):
             if there.sum() > 1 and np.isfinite(values).all():
                 within = values[:, :, there]
@@ -98,14 +101,12 @@ def _seeds(rows: pd.DataFrame) -> list[int]:
     return sorted(set.intersection(*of_each)) if of_each else []
 
 
-def _shared_times(rows: pd.DataFrame, time: str, quantities: Sequence[str] | dict[str, str]) -> Array:
-    """From the latest first test of a curve to the earliest last one; none where these do not overlap.
-
-    From the first measurement after initialization where nothing was tested.
-    """
-    later = rows[rows["epoch"] > 0]
-    tested = later[later["test/loss"].notna()] if "test/loss" in later else later[:0]
-    ends = (tested if len(tested) else later).groupby("directory")[time].agg(["min", "max"])
+def _shared_times(rows: pd.DataFrame, time: str, quantity: str) -> Array:
+    """From the latest first measurement after initialization to the earliest last one; none where these do not overlap."""
+    later = rows[(rows["epoch"] > 0) & rows[quantity].notna()] if quantity in rows else rows[:0]
+    ends = later.groupby("directory")[time].agg(["min", "max"])
+    if len(ends) < rows["directory"].nunique():
+        return np.array([])
     start, end = ends["min"].max(), ends["max"].min()
     return np.linspace(start, end, POINTS) if start < end else np.array([])
 
