@@ -19,7 +19,7 @@ from src.runs.table import Table
 from src.settings import fraction, positive_integer, whole_number
 
 NAME = "phase"
-SENT = ("J0", "J", "J2", "jacobian", "lyapunov", "slope")
+SENT = ("J0", "J", "J2", "jacobian", "lyapunov", "slope", "slope_error", "scaling")
 FLUSH_EVERY = 1_000  # rows; the end of an epoch and a checkpoint flush too
 
 
@@ -31,8 +31,8 @@ class Phase(pl.Callback):
     convolutional layer by its fan-in; bias_variance: of its biases, 0 without. jacobian, lyapunov: of the map
     x ← φ(W x + b) of a square dense layer, NaN for others (`src.order_chaos.asymptotics`). slope, slope_error: of J²
     per epoch, fitted so far over the window that `src.order_chaos.slope.ordered_window` chooses, NaN where none is
-    long enough yet. scaling: eta / ((1 − alpha) B) at that moment, NaN unless the optimizer is torch's SGD, without
-    dampening.
+    long enough yet, and of an activation whose edge of chaos is not at J = 1 (ReLU). scaling: eta / ((1 − alpha) B) at
+    that moment, NaN unless the optimizer is torch's SGD, without dampening.
 
     Measured at step 0, at the end of every epoch, and with every_n_steps = k after steps k, 2k, … as well. directory:
     the trainer's `default_root_dir` by default. skip: the share of the ordered phase before the window. iterations,
@@ -71,10 +71,11 @@ class Phase(pl.Callback):
         """What a run's summary.json says, of the first square layer or else the first; nothing where there is none."""
         if not self._rows:
             return {}
-        square = (index for index, layer in enumerate(self._layers) if layer.square)
-        curve = self._rows[next(square, 0) :: len(self._layers)]
+        chosen = next((index for index, layer in enumerate(self._layers) if layer.square), 0)
+        curve, edge_at_1 = self._rows[chosen :: len(self._layers)], self._layers[chosen].edge_at_1
         lowest = self._tests.lowest if self._tests else None
-        return {NAME: {**summary_of(curve, skip=self.skip, lowest=lowest), **self._settings()}}
+        said = summary_of(curve, skip=self.skip, edge_at_1=edge_at_1, lowest=lowest)
+        return {NAME: {**said, **self._settings()}}
 
     def state_dict(self) -> dict[str, Any]:
         last = self._rows[len(self._rows) - len(self._layers) :]
@@ -138,7 +139,8 @@ class Phase(pl.Callback):
         measured = measure_phases(self._layers, iterations=self.iterations, starts=self.starts)
         for index, (layer, numbers) in enumerate(zip(self._layers, measured, strict=True)):
             row: Row = {**moment, "layer": index, "name": layer.name, **numbers}
-            slope, error = running_slope([*self._rows[index::layers], row], skip=self.skip)
+            curve = [*self._rows[index::layers], row] if layer.edge_at_1 else []
+            slope, error = running_slope(curve, skip=self.skip)
             self._rows.append({**row, "slope": slope, "slope_error": error, "scaling": scaling})
             _send(trainer, self._rows[-1])
         if len(self._rows) - self._written >= FLUSH_EVERY:

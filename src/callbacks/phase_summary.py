@@ -8,6 +8,7 @@ from src.order_chaos.slope import Slope, fit_slope, ordered_window
 
 Row: TypeAlias = dict[str, Any]
 EDGE = 0.02  # of the Lyapunov exponent: twice its standard error over 25 iterations of 4 starts
+ELSEWHERE = "the edge of chaos of this activation is not at J = 1"
 
 
 def running_slope(curve: Sequence[Row], *, skip: float) -> tuple[float, float]:
@@ -16,21 +17,25 @@ def running_slope(curve: Sequence[Row], *, skip: float) -> tuple[float, float]:
     return (slope.A, slope.error) if isinstance(slope, Slope) else (math.nan, math.nan)
 
 
-def summary_of(curve: Sequence[Row], *, skip: float, lowest: Mapping[str, Any] | None) -> dict[str, Any]:
+def summary_of(
+    curve: Sequence[Row], *, skip: float, lowest: Mapping[str, Any] | None, edge_at_1: bool = True
+) -> dict[str, Any]:
     """Flat, plain data of a layer's rows, in order, the last of which is the end.
 
     layer: its name; fan_in, fan_out, and at the end J0, J, J2, jacobian and lyapunov. slope, slope_error, slope_start,
     slope_end (the window in epochs), slope_bend ((late − early) / A), null where there is none: slope_reason says why.
+    edge_at_1: whether J = 1 is the edge of chaos of the layer's activation; there is no slope where it is not.
     scaling: eta / ((1 − alpha) B), null where it was not one number over the window; constant: slope / scaling.
     lowest_test_loss, lowest_test_loss_epoch and J_at_lowest_test_loss, by `lowest` of `TestMetrics`, null without it.
     """
-    end, found = curve[-1], _fitted(curve, skip)
+    end, found = curve[-1], _fitted(curve, skip) if edge_at_1 else ELSEWHERE
     slope = found if isinstance(found, Slope) else None
     scaling = _scaling(curve, slope)
     at_lowest = next((row["J"] for row in curve if lowest and row["step"] == lowest["step"]), None)
     return {
         "layer": end["name"],
         **{name: end[name] for name in ("fan_in", "fan_out", "J0", "J", "J2", "jacobian", "lyapunov")},
+        "edge_at_1": edge_at_1,
         "slope": slope.A if slope else None,
         "slope_error": slope.error if slope else None,
         "slope_start": slope.start if slope else None,
@@ -51,7 +56,7 @@ def sentence(phase: Mapping[str, Any]) -> str:
     beyond = J - 1 if math.isnan(lyapunov) else lyapunov
     side = "at the edge of chaos" if abs(beyond) < EDGE else "ordered" if beyond < 0 else "chaotic"
     side = "not finite" if math.isnan(beyond) else side
-    said = f"phase of {phase['layer']}: J0 {J0:.3f}, J {J:.3f} ({side})"
+    said = f"phase of {phase['layer']}: J0 {J0:.3f}, J {J:.3f}" + (f" ({side})" if phase["edge_at_1"] else "")
     if not math.isnan(lyapunov):
         said += f", Lyapunov {lyapunov:+.3f}"
     return "; ".join(part for part in (said, _slope_in_words(phase), _lowest_in_words(phase)) if part)

@@ -94,7 +94,7 @@ def _why(row: "pd.Series[Any]") -> str:
         return "past the edge from the beginning"
     if np.isfinite(row["edge_epoch"]):
         return "at the edge before a window of 3 epochs"
-    return "too few epochs measured" if "measure" in row["reason"] else str(row["reason"])
+    return "less than 3 epochs measured in the window" if "measure" in row["reason"] else str(row["reason"])
 
 
 def _share_slopes(every: Sequence[Axes]) -> None:

@@ -58,7 +58,8 @@ def draw_sweep(
     Raises ValueError for a directory without runs, or without one that has left what is drawn.
     """
     if isinstance(figure, str):
-        name, node = figure, figure_node(figure)
+        name = figure.rpartition("/")[2]  # zhang/scaling, as the experiment is called, is scaling
+        node = figure_node(name)
     else:
         node = dict(figure)
     node |= {key: value for key, value in {"by": by, "x": x}.items() if value is not None}

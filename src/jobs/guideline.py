@@ -21,7 +21,7 @@ from src.jobs.record import Job
 from src.jobs.study import study
 from src.jobs.trials import OF_A_RUN, Changes, Trials, named
 from src.order_chaos.guideline import Growth
-from src.order_chaos.slope import SHORTEST, Slope, fit_slope, ordered_window
+from src.order_chaos.slope import BEND, SHORTEST, Slope, fit_slope, ordered_window
 from src.runs.directory import RunDirectory
 
 MOST = 300  # epochs that are trained where the config does not say how many
@@ -85,6 +85,12 @@ def growth_of(measured: list[Curve], plan: Plan) -> Growth:
             f"A = {growth.A:.3g} an epoch: J² is not linear, its slope changes by {growth.bend:+.0%} over epochs "
             f"{growth.slopes[0].start:g} to {growth.slopes[0].end:g}; a later window or a longer run (window, measure) "
             "may find it so"
+        )
+    if plan.window is None and abs(growth.bend_at_edge) > BEND:  # who states a window has the error to go by
+        raise PremiseFails(
+            f"A = {growth.A:.3g} an epoch: still changes; going on like this the slope would differ by "
+            f"{growth.bend_at_edge:+.0%} at the edge, epoch {growth.epochs_to_edge[0]:.3g} by this line; a longer run "
+            "(measure) comes nearer to it"
         )
     return growth
 

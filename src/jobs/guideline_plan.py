@@ -54,7 +54,8 @@ def window_of(value: object, measure: int) -> tuple[float, float] | None:
     """[start, end] within the short run, in epochs. Raises ValueError for one that is none, or shorter than 3."""
     if value is None:
         return None
-    ends = [number_from_zero("window", end) for end in list_of("window", value)]
+    values = list_of("window", value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    ends = [number_from_zero("window", end) for end in values]
     if len(ends) != 2 or ends[1] - ends[0] < SHORTEST:
         raise ValueError(f"window = {value}: must be [start, end], at least {SHORTEST:g} epochs apart")
     if ends[1] > measure:

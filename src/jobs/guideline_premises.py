@@ -16,7 +16,6 @@ from src.runs.mistakes import target_of
 from src.settings import positive_integer
 
 Config = Mapping[str, Any]
-EDGE_AT_1 = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Identity)  # odd, of slope 1 at 0 and nowhere more
 
 
 class PremiseFails(Exception):
@@ -101,12 +100,18 @@ def square_layer(net: nn.Module) -> PhasedLayer:
             f"model: no square dense layer before the readout, whose J could be the edge's ({shapes or 'no layer'}); "
             "model=tanh_layer has one"
         )
-    if square.activation is not None and not isinstance(square.activation, EDGE_AT_1):
+    if not square.edge_at_1:
         raise PremiseFails(
             f"{type(square.activation).__name__} after {square.name}: its edge of chaos is not at J = 1, as tanh's is "
             "(of ReLU it is at J² = 2)"
         )
-    if not (J := layer_phase(square.weight).J) < 1:
+    J0, J = layer_phase(square.weight)
+    if abs(J0) >= J:
+        raise PremiseFails(
+            f"J0 = {J0:.3g} of {square.name} at initialization: with a mean that large (J = {J:.3g}) the edge of chaos "
+            "is not at J = 1 (initializer=phase initializer.J0=0)"
+        )
+    if not J < 1:
         raise PremiseFails(
             f"J = {J:.3g} of {square.name} at initialization: already in the chaotic phase, where J² does not follow "
             "the law (initializer=phase initializer.J=0.5)"

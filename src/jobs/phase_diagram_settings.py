@@ -26,6 +26,9 @@ class FiniteSize:
     @classmethod
     def of(cls, config: Mapping[str, Any], average: int) -> "FiniteSize":
         """Raises ValueError as `Settings.of`."""
+        keys = ("N", "matrices", "iterations", "inverse_J")
+        if not isinstance(config, Mapping) or any(key not in config for key in keys):
+            raise ValueError(f"finite_size = {config!r}: must be null, or have {', '.join(keys)}")
         return cls(
             N=tuple(sorted({_units("finite_size.N", N) for N in list_of("finite_size.N", config["N"])})),
             matrices=positive_integer("finite_size.matrices", config["matrices"]),

@@ -1,1 +1,1 @@
-"""Learning rate and momentum over a run, and what short runs say of them."""
+"""Layers between order and chaos: their phase, its diagram, how training moves it, and the weight decay it asks for."""

@@ -89,9 +89,20 @@ class Growth:
         return float(np.fmax(self.fit, self.seeds))
 
     @property
+    def bend_at_edge(self) -> float:
+        """`bend`, gone on with to the epoch where the line reaches J² = 1: times its distance from the window's middle
+        over half the window, at least 1."""
+        edge, _ = self.epochs_to_edge
+        start, end = (
+            float(np.mean(each)) for each in zip(*((slope.start, slope.end) for slope in self.slopes), strict=True)
+        )
+        return self.bend * max((edge - (start + end) / 2) / ((end - start) / 2), 1.0)
+
+    @property
     def error(self) -> float:
-        """√(statistical² + (A · bend / 2)²): a line's halves differ by A · bend, each lies half of that from A."""
-        return math.hypot(self.statistical, self.A * self.bend / 2)
+        """√(statistical² + (A · bend_at_edge / 2)²): by A · bend_at_edge the slope changes up to the edge, if it goes
+        on as it does in the window."""
+        return math.hypot(self.statistical, self.A * self.bend_at_edge / 2)
 
     @property
     def positive(self) -> bool:

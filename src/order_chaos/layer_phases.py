@@ -20,6 +20,8 @@ ELEMENTWISE = (
     nn.Softsign,
 )  # fmt: skip
 
+EDGE_AT_1 = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Identity)  # odd, of slope 1 at 0 and nowhere more
+
 
 @dataclass(frozen=True)
 class PhasedLayer:
@@ -38,6 +40,11 @@ class PhasedLayer:
     def square(self) -> bool:
         """Whether it can be iterated on itself: dense, with as many units as inputs."""
         return self.weight.dim() == 2 and self.weight.shape[0] == self.weight.shape[1]
+
+    @property
+    def edge_at_1(self) -> bool:
+        """Whether J = 1 parts order from chaos, as it does of tanh; of an unknown activation it is taken to."""
+        return self.activation is None or isinstance(self.activation, EDGE_AT_1)
 
 
 def phased_layers(net: nn.Module, activation: nn.Module | None = None) -> list[PhasedLayer]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from src.initializers.initializer import Fans
 
 
-class Phase(NamedTuple):
+class LayerPhase(NamedTuple):
     """J0 = N · mean(W) and J = √N · std(W) of a layer with fan-in N: the coordinates of its phase diagram."""
 
     J0: float
@@ -22,7 +22,7 @@ class Phase(NamedTuple):
 
 
 @torch.no_grad()
-def layer_phase(weight: Tensor) -> Phase:
+def layer_phase(weight: Tensor) -> LayerPhase:
     """The phase of a weight of shape (units out, units in, *kernel); N is its fan-in, the kernel counted.
 
     The standard deviation is that of all entries (ddof 0), in float64.
@@ -31,4 +31,4 @@ def layer_phase(weight: Tensor) -> Phase:
     """
     fan_in = Fans.of(weight).fan_in
     variance, mean = torch.var_mean(weight.double(), correction=0)
-    return Phase(fan_in * float(mean), math.sqrt(fan_in * float(variance)))
+    return LayerPhase(fan_in * float(mean), math.sqrt(fan_in * float(variance)))

@@ -53,10 +53,14 @@ def draw_layer(
     """Matrix `number` of a seed and its two states: one uniform on [0, 1), as pixels are, the other `APART` from it.
 
     A state that begins with a mean finds the fixed point with a mean, where there is one. The same on every device.
+    Raises ValueError for an N whose matrix memory cannot hold.
     """
     state = np.random.SeedSequence((seed, number, N)).generate_state(1, np.uint64)[0]  # far apart for neighbours
     generator = Generator().manual_seed(int(state >> np.uint64(1)))
-    G = torch.randn(N, N, generator=generator)
+    try:
+        G = torch.randn(N, N, generator=generator)
+    except RuntimeError as error:
+        raise ValueError(f"N = {N}: a matrix of {4 * N**2 / 2**30:,.0f} GiB does not fit into memory") from error
     start, difference = torch.rand(N, generator=generator), torch.randn(N, generator=generator)
     states = torch.stack([start, start + APART * difference / difference.square().mean().sqrt()])
     return RandomLayer(G.to(device, dtype), states.to(device, dtype))

@@ -102,7 +102,7 @@ def _seeds(rows: pd.DataFrame) -> list[int]:
 
 
 def _shared_times(rows: pd.DataFrame, time: str, quantity: str) -> Array:
-    """From the latest first measurement after initialization to the earliest last one; none where these do not overlap."""
+    """From the latest first measurement after initialization to the earliest last one; none if these do not overlap."""
     later = rows[(rows["epoch"] > 0) & rows[quantity].notna()] if quantity in rows else rows[:0]
     ends = later.groupby("directory")[time].agg(["min", "max"])
     if len(ends) < rows["directory"].nunique():

@@ -49,6 +49,8 @@ def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, flo
     values = list_of("window", window)
     if len(values) != 2 or not all(isinstance(each, int | float) for each in values) or not values[0] < values[1]:
         raise ValueError(f"window = {values}: must be half, or [start, end] with start below end")
+    if window_in == "epochs" and values[1] - values[0] < SHORTEST:
+        raise ValueError(f"window = {values}: a slope needs at least {SHORTEST:g} epochs")
     return float(values[0]), float(values[1])
 
 

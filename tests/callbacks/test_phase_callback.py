@@ -27,6 +27,7 @@ BATCHES, BATCH, EPOCHS = 5, 8, 6
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.5)
 FAST = {"iterations": 20, "starts": 2}
 KEYS = ["J0", "J", "J2", "jacobian", "lyapunov"]
+SENT = [*KEYS, "slope", "slope_error", "scaling"]
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",  # a test's loader needs none
@@ -264,7 +265,7 @@ def test_loggers_get_what_is_finite_when_it_is_measured(tmp_path):
     assert sorted(sent) == [BATCHES * epoch for epoch in range(EPOCHS + 1)]
     table = rows(tmp_path).set_index(["step", "name"])
     assert sent[0] == {
-        f"phase/{name}/{key}": table.loc[(0, name), key] for name in ("0", "3") for key in KEYS
+        f"phase/{name}/{key}": table.loc[(0, name), key] for name in ("0", "3") for key in SENT
         if math.isfinite(table.loc[(0, name), key])
     }  # fmt: skip
     assert sent[30]["phase/0/slope"] == table.loc[(30, "0"), "slope"]

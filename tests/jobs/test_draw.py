@@ -255,6 +255,10 @@ def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, figures, argumen
     assert sorted(sweep.parent.rglob("*")) == before
 
 
+def test_an_experiment_may_be_called_as_it_is_trained(sweep):
+    assert {file.stem for file in draw_sweep(sweep, "hanin_rolnick/figure_1b")} == {"figure_1b"}
+
+
 def test_the_figure_of_an_experiment_is_its_own():
     assert figure_node("figure_3") == {"_target_": module.TARGET, "x": ["depth", "beta"], "relation": "beta"}
 

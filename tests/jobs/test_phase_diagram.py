@@ -174,6 +174,7 @@ MISTAKES = [
     ("finite_size.N=[1]", f"finite_size.N = 1: {WHOLE} 2"),
     ("finite_size.matrices=0", f"finite_size.matrices = 0: {WHOLE} 1"),
     ("finite_size.inverse_J.low=-0.1", "finite_size.inverse_J.low = -0.1: must be at least 0"),
+    ("finite_size=3", "finite_size = 3: must be null, or have N, matrices, iterations, inverse_J"),
     ("device=mps", "device = 'mps': must be one of cpu, cuda"),
     ("size=large", "size = 'large': must be one of full, small"),
     ("units=10", "units = 10: no such key; there are "),

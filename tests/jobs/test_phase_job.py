@@ -145,6 +145,15 @@ def test_a_net_of_many_layers_has_a_row_for_each(config, tmp_path):
     assert summary["phase"]["fan_in"] == summary["phase"]["fan_out"] == 16
 
 
+def test_relu_is_not_called_ordered_or_chaotic_by_its_J(config, tmp_path, capsys):
+    summary = train(Job(config("callbacks=phase", *QUICK), tmp_path))["phase"]
+    assert not summary["edge_at_1"] and summary["slope"] is None
+    assert phase(tmp_path)["slope"].isna().all()
+    [said] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("phase of ")]
+    assert "ordered" not in said and "chao" not in said.partition(";")[0]
+    assert "the edge of chaos of this activation is not at J = 1" in said
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -107,6 +107,14 @@ def test_errors_of_fit_seeds_and_bend_add_as_stated():
     assert math.isnan(one.seeds) and one.error == one.fit == 0.01
 
 
+def test_a_bend_goes_on_to_the_edge():
+    far = Growth([slope(0.02, bend=-0.2)])  # whose line is at the edge in epoch 40, 32.5 from the window's middle
+    assert far.bend_at_edge == pytest.approx(-0.2 * 32.5 / 2.5)
+    assert far.error == pytest.approx(math.hypot(0.01, 0.02 * 2.6 / 2))
+    near = Growth([slope(0.08, bend=-0.2)])  # at the window's end
+    assert near.bend_at_edge == pytest.approx(-0.2)
+
+
 def test_a_growth_is_positive_beyond_its_errors_and_linear_where_most_seeds_are():
     assert Growth([slope(0.03)]).positive
     assert not Growth([slope(0.015)]).positive

@@ -76,6 +76,7 @@ def test_a_window_is_in_epochs_rescaled_time_or_J2_and_ends_at_the_edge(window, 
     [
         ({"window": "all"}, "window = 'all': must be one of half"),
         ({"window": [5, 2]}, r"window = \[5, 2\]: must be half, or \[start, end\]"),
+        ({"window": [2, 4]}, r"window = \[2, 4\]: a slope needs at least 3 epochs"),
         ({"window": [1, 2, 3]}, r"window = \[1, 2, 3\]: must be half"),
         ({"window": ["a", "b"]}, "window = "),
         ({"window": []}, r"window = \[\]: must be a list of at least one"),
