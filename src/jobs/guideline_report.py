@@ -38,7 +38,7 @@ def _result(found: Found) -> Iterator[str]:
     yield (
         f"A = {growth.A:.3g} ± {growth.error:.1g} an epoch: growth of J² of {found.layer} (N = {found.fan_in}) without "
         f"weight decay, epochs {_windows(found)}, {seeds} seed{'s' * (seeds > 1)} (fit ± {growth.fit:.1g}{between}; "
-        f"the slope changes by {growth.bend:+.0%} over the window; half of what that is at the edge is added in squares)."
+        f"the slope changes by {growth.bend:+.0%} over the window; half of it, gone on with to the edge, is added)."
     )
     ends = [float(curve.rows["J2"].iloc[-1]) for curve in found.measured]
     edges = [curve.edge for curve in found.measured]
