@@ -25,7 +25,6 @@ from src.runs.phase_slopes import (
     phase_slopes,
     settings_of_law,
     window_rule,
-    without_slope,
 )
 
 TABLE = "phase"  # of `src.runs.sweep_curves.sweep_curves`, which the figure is drawn from
@@ -78,9 +77,9 @@ def draw_scaling(
 
 
 def what_is_missing(runs: pd.DataFrame) -> list[str]:
-    """Of the runs without a slope: a line for each reason, with their settings and how many they are."""
+    """Of the runs without a slope above 0: a line for each reason, with their settings and how many they are."""
     reasons: dict[str, Counter[str]] = {}
-    for _, row in without_slope(runs).iterrows():
+    for _, row in _lost(runs).iterrows():
         setting = " ".join(f"{letter} {row[name]:g}" for name, letter in NAMES.items() if np.isfinite(row[name]))
         reasons.setdefault(_why(row), Counter())[setting] += 1
     return [
@@ -89,7 +88,14 @@ def what_is_missing(runs: pd.DataFrame) -> list[str]:
     ]
 
 
+def _lost(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that no exponent can be fitted to."""
+    return runs[~(runs["slope"] > 0)]
+
+
 def _why(row: "pd.Series[Any]") -> str:
+    if np.isfinite(row["slope"]):
+        return "J² did not grow"
     if row["edge_epoch"] == 0:
         return "past the edge from the beginning"
     if np.isfinite(row["edge_epoch"]):
@@ -125,7 +131,7 @@ def _draw_setting(axes: Axes, runs: pd.DataFrame, name: str, exponent: Exponent 
         handles = [Line2D([], [], color="0.5", ls="--", lw=1, label="the law, $p$ = 1")]
         handles.insert(0, Line2D([], [], color=colour, lw=1, label=exponent_in_words(exponent)))
         axes.legend(handles=handles, frameon=False, fontsize=7, loc="upper left", handlelength=1.5)
-    if len(lost := without_slope(runs)[name].unique()):
+    if len(lost := _lost(runs)[name].unique()):
         style: dict[str, Any] = {"marker": "x", "ls": "", "color": "0.4", "ms": 4, "mew": 1, "clip_on": False}
         axes.plot(law_variable(name, lost), [0.02] * len(lost), transform=axes.get_xaxis_transform(), **style)
     axes.set_xlabel(AXES[name])

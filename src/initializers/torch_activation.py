@@ -2,6 +2,7 @@
 
 import copy
 import pkgutil
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -21,9 +22,10 @@ class TorchActivation:
 
     def __init__(self, function: Callable[..., object], name: str) -> None:
         try:
-            built = function() if isinstance(function, type) else function
-            self._function = copy.deepcopy(built).double().eval() if isinstance(built, nn.Module) else built
-            fault = self._fault()
+            with warnings.catch_warnings(action="ignore"):  # torch's, of what is a fault here in one line
+                built = function() if isinstance(function, type) else function
+                self._function = copy.deepcopy(built).double().eval() if isinstance(built, nn.Module) else built
+                fault = self._fault()
         except Exception as error:  # whatever a user's function raises
             fault = " ".join(f"{type(error).__name__}: {error}".split())
         if fault:

@@ -160,7 +160,10 @@ def again(job: Job, found: Found) -> list[str]:
     own = {"model": "tanh_layer", "initializer": "phase", "readout_initializer": "glorot_uniform", "callbacks": "phase"}
     own |= {"datamodule.validation": "0", "datamodule.scaling": "unit"}
     defaults = [f"{key}={value}" for key, value in own.items() if key not in groups]
-    changes = {"optimizer.weight_decay": found.weight_decay, "trainer.max_epochs": math.ceil(3 / found.growth.A)}
+    changes = {
+        "optimizer.weight_decay": found.weight_decay,
+        "trainer.max_epochs": min(math.ceil(3 / found.growth.A), MOST),
+    }
     return [*defaults, *asked, *(named(key, value) for key, value in changes.items())]
 
 

@@ -74,6 +74,8 @@ def test_runs_without_a_slope_are_crosses_and_are_told_of(made):
     assert text.startswith("Means of 3 seeds ± s.e. Intervals of 95%. A fitted over the ordered phase")
     assert text.endswith("Without a slope (crosses): at the edge before a window of 3 epochs: η 1 α 0 B 32 (3).")
     short = phase_slopes(table({"epochs": 2}, {"eta": 0.2, "epochs": 2}, seeds=1))
+    falling = phase_slopes(table({"epochs": 6}, seeds=1)).assign(slope=-0.1)
+    assert what_is_missing(falling) == ["J² did not grow: η 0.1 α 0 B 32 (1)"]
     [missing] = what_is_missing(short)
     assert missing == "less than 3 epochs measured in the window: η 0.1 α 0 B 32 (1), η 0.2 α 0 B 32 (1)"
     rows = table({}, seeds=1)
