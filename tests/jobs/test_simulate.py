@@ -307,7 +307,7 @@ MISTAKES = [
     ("initializer=broken", "initializer = users.nan_: gives lengths that are not numbers"),
     ("initializer=broken sampler=vectorized", "initializer = users.nan_: gives lengths that are not numbers"),
     ("initializer=broken sampler=reference", "initializer = users.nan_: left non-finite weights, where all must be "),
-    ("initializer=nowhere", "initializer = nowhere: no such option; there are broken, glorot_normal, "),
+    ("initializer=nowhere", "initializer = nowhere: no such option; there are broken, critical, glorot_normal, "),
     ("datamodule.input_size=0", f"datamodule.input_size = 0: {WHOLE} 1"),
     ("figure={{_target_:nowhere.draw}}", "figure._target_ = 'nowhere.draw': cannot be imported ("),
     (
