@@ -97,7 +97,9 @@ def _trained(found: Found) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     yield from (_row(trained) for trained in found.all)
     yield ""
-    yield f"Mean over {len(found.plan.seeds)} seeds ± standard error; J over the last quarter of the epochs."
+    seeds = len(found.plan.seeds)
+    of_seeds = f"Mean over {seeds} seeds ± standard error" if seeds > 1 else "One seed"
+    yield f"{of_seeds}; J over the last quarter of the epochs."
     yield ""
     yield from _settled(found)
     yield from _compared(found)
