@@ -36,8 +36,14 @@ class TrainingProgress(ProgressBar):
             transient=self.transient,
         )
         total = trainer.estimated_stepping_batches
-        self._task = self._progress.add_task("", total=total, completed=trainer.global_step, **self._fields(trainer))
+        self._task = self._progress.add_task(
+            "", total=total, completed=trainer.global_step, epoch=_epoch(trainer), metrics=_metrics(trainer)
+        )
         self._progress.start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._progress:
+            self._progress.update(self._task, epoch=_epoch(trainer))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -47,11 +53,11 @@ class TrainingProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._progress:
-            self._progress.update(self._task, completed=trainer.global_step, **self._fields(trainer))
+            self._progress.update(self._task, completed=trainer.global_step, metrics=_metrics(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._progress:
-            self._progress.update(self._task, **self._fields(trainer))
+            self._progress.update(self._task, metrics=_metrics(trainer))
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -63,14 +69,21 @@ class TrainingProgress(ProgressBar):
     def enable(self) -> None:
         """See `disable`."""
 
-    def _fields(self, trainer: pl.Trainer) -> dict[str, Any]:
-        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        epoch = trainer.current_epoch + (not trainer.fit_loop.done)
-        shown = {name: trainer.callback_metrics.get(name) for name in ("train/loss", "val/accuracy")}
-        metrics = "  ".join(f"{name} {float(value):.4g}" for name, value in shown.items() if value is not None)
-        return {"epoch": f"{epoch}{of}", "metrics": metrics}
-
     def _stop(self) -> None:
         if self._progress:
             self._progress.stop()
             self._progress = None
+
+
+def _epoch(trainer: pl.Trainer) -> str:
+    """The one that begins, counted from 1.
+
+    Not asked at its end: whether another follows, `fit_loop.done` tells, but it also writes the loop's progress.
+    """
+    of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+    return f"{trainer.current_epoch + 1}{of}"
+
+
+def _metrics(trainer: pl.Trainer) -> str:
+    shown = {name: trainer.callback_metrics.get(name) for name in ("train/loss", "val/accuracy")}
+    return "  ".join(f"{name} {float(value):.4g}" for name, value in shown.items() if value is not None)
