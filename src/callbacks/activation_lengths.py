@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 
 from src.lengths.activation_length import activation_norms, lengths_of_layers
 from src.lengths.capture import Capture
-from src.lengths.growth_rate import first_nonfinite_layer, growth_rate
 from src.lengths.statistics import Statistics, pool, reading, unpack
 from src.ranks import gather
+from src.runs.length_tables import Step, length_rows, step_rows
 from src.runs.outcome import Diverged, Interrupted
 from src.runs.table import Table
 from src.settings import positive_integer
@@ -172,8 +171,8 @@ class ActivationLengths(pl.Callback):
             if trainer.is_global_zero:
                 rows = _pooled(passes, gathered)
                 tables = self._tables(trainer)
-                tables["lengths"].append(_length_rows(names, *rows))
-                tables["steps"].append(_step_rows(*rows))
+                tables["lengths"].append(length_rows(names, *rows))
+                tables["steps"].append(step_rows(*rows))
 
     def _tables(self, trainer: pl.Trainer) -> dict[str, Table]:
         directory = self.directory or Path(trainer.default_root_dir)
@@ -189,14 +188,7 @@ def measured_net(module: nn.Module) -> nn.Module:
     return module
 
 
-class _Step(NamedTuple):
-    step: int
-    epoch: int
-    learning_rate: float
-    loss: float
-
-
-def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[_Step], Statistics]:
+def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[Step], Statistics]:
     """Pool (ranks, passes, numbers) over ranks and over the passes of a step; one entry per step."""
     losses = numbers[..., -1].mean(0)
     by_pass = pool(unpack(numbers[..., :-1]))
@@ -208,34 +200,7 @@ def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[_S
         by_pass = Statistics(*(np.stack(values) for values in zip(*of_steps, strict=True)))
     entries = (passes[index] for index in firsts)
     steps = [
-        _Step(entry.step, entry.epoch, entry.learning_rate, float(loss))
+        Step(entry.step, entry.epoch, entry.learning_rate, float(loss))
         for entry, loss in zip(entries, losses, strict=True)
     ]
     return steps, by_pass
-
-
-def _length_rows(names: tuple[str, ...], steps: list[_Step], statistics: Statistics) -> pd.DataFrame:
-    layers = len(names)
-    return pd.DataFrame(
-        {
-            "step": np.repeat([step.step for step in steps], layers),
-            "layer": np.tile(np.arange(layers, dtype=np.int32), len(steps)),
-            "name": np.tile(np.array(names, dtype=object), len(steps)),
-            "mean": statistics.mean.ravel(),
-            "variance": statistics.variance.ravel(),
-            "count": statistics.counts.ravel().astype(np.int64),
-        }
-    )
-
-
-def _step_rows(steps: list[_Step], statistics: Statistics) -> pd.DataFrame:
-    first = first_nonfinite_layer(statistics.mean)
-    return pd.DataFrame(
-        {
-            **{name: [getattr(step, name) for step in steps] for name in ("step", "epoch", "loss", "learning_rate")},
-            "growth_rate": growth_rate(statistics.mean),
-            "layer_variance": statistics.layer_variance,
-            "relative_layer_variance": statistics.relative_layer_variance,
-            "first_nonfinite_layer": pd.arrays.IntegerArray(first, mask=first < 0),
-        }
-    )

@@ -1,8 +1,9 @@
 """Record learning rate, momentum and weight decay at every optimizer step."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -15,6 +16,7 @@ from src.schedules.schedule import momentum_of
 NAME = "hyperparameters"
 COLUMNS = ("learning_rate", "momentum", "weight_decay")
 FLUSH_EVERY = 1_000  # steps; a checkpoint flushes too, so that nothing before it can be lost
+Row: TypeAlias = tuple[int, int, tuple[float, ...]]  # step, epoch, and what `values_of` says
 
 
 class Hyperparameters(pl.Callback):
@@ -28,7 +30,7 @@ class Hyperparameters(pl.Callback):
 
     def __init__(self, directory: str | Path | None = None) -> None:
         self.directory = Path(directory) if directory is not None else None
-        self._rows: list[tuple[int, int, tuple[float, ...]]] = []
+        self._rows: list[Row] = []
         self._sent: tuple[float, ...] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -41,11 +43,13 @@ class Hyperparameters(pl.Callback):
     ) -> None:
         if not trainer.is_global_zero:
             return
-        values = _values(optimizer.param_groups[0])
+        values = values_of(optimizer.param_groups[0])
         self._rows.append((trainer.global_step, trainer.current_epoch, values))
         if values != self._sent:
             self._sent = values
-            _send(trainer, values)
+            for logger in trainer.loggers:
+                if not isinstance(logger, MetricsFile):
+                    logger.log_metrics(sent(values), step=trainer.global_step)
         if len(self._rows) >= FLUSH_EVERY:
             self._flush(trainer)
 
@@ -65,22 +69,28 @@ class Hyperparameters(pl.Callback):
     def _flush(self, trainer: pl.Trainer) -> None:
         rows, self._rows = self._rows, []
         if rows:
-            steps, epochs, values = zip(*rows, strict=True)
-            columns = dict(zip(COLUMNS, zip(*values, strict=True), strict=True))
-            self._table(trainer).append(pd.DataFrame({"step": steps, "epoch": epochs, **columns}))
+            self._table(trainer).append(hyperparameter_rows(rows))
 
     def _table(self, trainer: pl.Trainer) -> Table:
         return Table((self.directory or Path(trainer.default_root_dir)) / NAME)
 
 
-def _values(group: dict[str, Any]) -> tuple[float, ...]:
-    """In the order of `COLUMNS`; `math.nan` itself for what is not there, which is equal to itself in a tuple."""
+def values_of(group: dict[str, Any]) -> tuple[float, ...]:
+    """Of an optimizer's parameter group, in the order of `COLUMNS`.
+
+    `math.nan` itself for what the optimizer does not have: in a tuple it is equal to itself.
+    """
     momentum = momentum_of(group)
     return float(group["lr"]), math.nan if momentum is None else momentum, float(group.get("weight_decay", math.nan))
 
 
-def _send(trainer: pl.Trainer, values: tuple[float, ...]) -> None:
-    row = {name: value for name, value in zip(COLUMNS, values, strict=True) if not math.isnan(value)}
-    for logger in trainer.loggers:
-        if not isinstance(logger, MetricsFile):
-            logger.log_metrics(row, step=trainer.global_step)
+def sent(values: Sequence[float]) -> dict[str, float]:
+    """What loggers other than metrics.csv get of the values: those that the optimizer has, by their column."""
+    return {name: value for name, value in zip(COLUMNS, values, strict=True) if not math.isnan(value)}
+
+
+def hyperparameter_rows(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows of `hyperparameters/`, at least one: step, epoch and `COLUMNS`."""
+    steps, epochs, values = zip(*rows, strict=True)
+    columns = dict(zip(COLUMNS, zip(*values, strict=True), strict=True))
+    return pd.DataFrame({"step": steps, "epoch": epochs, **columns})

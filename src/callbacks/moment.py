@@ -1,6 +1,8 @@
 """Where a training stands: how many epochs it has come, and at which scaling variable."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pytorch_lightning as pl
 from torch.optim import SGD
@@ -23,13 +25,20 @@ def epochs_trained(trainer: pl.Trainer, *, starting: bool = False) -> float:
 def scaling_of(trainer: pl.Trainer) -> float:
     """eta / ((1 − alpha) B) of the next step; B is the batch of all ranks, under accumulation that of a whole step.
 
-    NaN where the law says nothing: unless there is one optimizer, torch's SGD without dampening, whose rate is above
-    0 and momentum below 1; and where the loader does not say how large its batches are.
+    NaN where the law says nothing: unless there is one optimizer, torch's SGD (see `sgd_scaling`), and where the
+    loader does not say how large its batches are.
     """
     batch = global_batch(trainer)
     if batch is None or len(trainer.optimizers) != 1 or type(trainer.optimizers[0]) is not SGD:
         return math.nan
-    group = trainer.optimizers[0].param_groups[0]
+    return sgd_scaling(trainer.optimizers[0].param_groups[0], batch)
+
+
+def sgd_scaling(group: Mapping[str, Any], batch: int) -> float:
+    """eta / ((1 − alpha) B) of a parameter group of torch's SGD, whose steps are of `batch` samples.
+
+    NaN where the law says nothing: with dampening, or unless the rate is above 0 and momentum in [0, 1).
+    """
     eta, alpha = float(group["lr"]), float(group["momentum"])
     if group["dampening"] or not 0 < eta < math.inf or not 0 <= alpha < 1:
         return math.nan

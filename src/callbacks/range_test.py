@@ -120,8 +120,8 @@ class RangeTest(pl.Callback):
         self.curves, self.suggestion = curves, suggest(curves, chance=self._chance)
 
 
-def ended_by_range_test(trainer: pl.Trainer) -> bool:
-    """Whether a range test was all that the trainer was to do."""
+def ended_by_range_test(trainer: object) -> bool:
+    """Whether a range test was all that a Trainer, or what stands for one, was to do."""
     tests = (callback for callback in getattr(trainer, "callbacks", []) if isinstance(callback, RangeTest))
     return any(test.stop and test.suggestion is not None for test in tests)
 

@@ -46,6 +46,20 @@ class StartOfTraining(pl.Callback):
         found = {"epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
         return {"start_of_training": {"metric": "test/accuracy", **self._settings(), **found}}
 
+    def is_due(self, before: int, step: int) -> bool:
+        """Whether to look in mid-epoch, after `step` steps, when there were `before` a batch ago."""
+        # Batches that only accumulate take no step; optimizers of manual optimization take several.
+        return self.every_n_steps is not None and step // self.every_n_steps > before // self.every_n_steps
+
+    def note(self, accuracy: float, *, epoch: int, step: int) -> None:
+        """Take a look's test accuracy, measured in that epoch (from 1) after so many steps; nothing once started."""
+        if self.started:
+            return
+        if accuracy >= self.threshold:
+            self.epoch, self.step, self.accuracy = epoch, step, accuracy
+        else:
+            self.accuracy = max(accuracy, self.accuracy or 0.0)
+
     def state_dict(self) -> dict[str, Any]:
         return {**self._settings(), "epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
 
@@ -66,8 +80,7 @@ class StartOfTraining(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._last_step = self._last_step, trainer.global_step
-        # Batches that only accumulate take no step; optimizers of manual optimization take several.
-        if self.every_n_steps and trainer.global_step // self.every_n_steps > before // self.every_n_steps:
+        if self.is_due(before, trainer.global_step):
             self._look(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -78,11 +91,8 @@ class StartOfTraining(pl.Callback):
         if self.started:
             return
         [accuracy] = test_means(trainer, pl_module, self._loaders, correct)
-        if accuracy >= self.threshold:
-            self.epoch, self.step, self.accuracy = trainer.current_epoch + 1, trainer.global_step, accuracy
-            trainer.should_stop = trainer.should_stop or self.stop
-        else:
-            self.accuracy = max(accuracy, self.accuracy or 0.0)
+        self.note(accuracy, epoch=trainer.current_epoch + 1, step=trainer.global_step)
+        trainer.should_stop = trainer.should_stop or (self.stop and self.started)
 
     def _settings(self) -> dict[str, Any]:
         return {"threshold": self.threshold, "every_n_steps": self.every_n_steps}

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -52,16 +53,21 @@ class TestMetrics(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         if epoch % self.every_n_epochs == 0:
-            loss, accuracy = test_means(trainer, pl_module, self._loaders, _summed_loss, correct)
-            self._note(epoch, trainer.global_step, loss, accuracy)
-            row = {"epoch": trainer.current_epoch, **dict(zip(NAMES, (loss, accuracy), strict=True))}
-            for logger in trainer.loggers:
-                logger.log_metrics(row, step=trainer.global_step - 1)
+            loss, accuracy = test_means(trainer, pl_module, self._loaders, summed_loss, correct)
+            self.note(epoch, trainer.global_step, loss, accuracy, loggers=trainer.loggers)
 
-    def _note(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
+    def note(self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[Logger] = ()) -> None:
+        """Take what a look found after so many epochs and steps of training, and send it to the loggers.
+
+        A loss that is NaN is never the lowest.
+        """
+        row = {"epoch": epoch - 1, **dict(zip(NAMES, (loss, accuracy), strict=True))}  # Lightning's name of the epoch
+        for logger in loggers:
+            logger.log_metrics(row, step=step - 1)
         if loss < (self.lowest["loss"] if self.lowest else math.inf):
             self.lowest = {"epoch": epoch, "step": step, "loss": loss, "accuracy": accuracy}
 
 
-def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of logits (samples, classes), summed over the samples, in float32."""
     return cross_entropy(logits.float(), targets, reduction="sum")

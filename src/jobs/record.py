@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, SupportsFloat
 
 import pytorch_lightning as pl
 import wandb
@@ -50,6 +50,35 @@ class Job:
         }
 
 
+class Training(Protocol):
+    """What a record reads of a training: a Trainer, or what trains a run without one.
+
+    `callbacks` and `datamodule` too where it has them, which a Trainer's class does not declare.
+    """
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps done."""
+
+    @property
+    def current_epoch(self) -> int:
+        """Epochs completed."""
+
+    @property
+    def callback_metrics(self) -> Mapping[str, SupportsFloat]:
+        """The newest value of each metric."""
+
+    @property
+    def max_epochs(self) -> int | None:
+        """−1 for no bound."""
+
+    @property
+    def max_steps(self) -> int:
+        """−1 for no bound."""
+
+    should_stop: bool  # whether a callback asked to stop
+
+
 @dataclass
 class Record:
     """A context that ends with summary.json. A run that diverged ends quietly: that is a result.
@@ -62,7 +91,7 @@ class Record:
     run: RunDirectory
     net: nn.Module | None = None
     initializer: object = None
-    trainer: pl.Trainer | None = None
+    trainer: Training | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     lengths: report.Lengths | None = None
     summary: dict[str, Any] = field(default_factory=dict)
@@ -151,8 +180,8 @@ class Record:
             wandb.run.log({"lengths": wandb.Image(str(self.run.figure))})
 
 
-def callbacks_of(trainer: pl.Trainer | None) -> list[pl.Callback]:
-    """A trainer's callbacks, which its class does not declare; none where a run failed before it had one."""
+def callbacks_of(trainer: Training | None) -> list[pl.Callback]:
+    """A training's callbacks; none where a run failed before it had one."""
     return getattr(trainer, "callbacks", [])
 
 
@@ -162,7 +191,7 @@ def summaries(callbacks: Iterable[pl.Callback]) -> dict[str, Any]:
     return {key: value for summary in said for key, value in summary.items()}
 
 
-def reason_to_end(trainer: pl.Trainer) -> str:
+def reason_to_end(trainer: Training) -> str:
     """Why a run that was not cut short is over."""
     if ended_by_range_test(trainer):
         return "range test done, training not begun (stop = true)"

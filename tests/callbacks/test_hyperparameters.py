@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from src.callbacks.hyperparameters import Hyperparameters
+from src.callbacks.hyperparameters import COLUMNS, Hyperparameters, hyperparameter_rows, sent, values_of
 from src.datamodules.batch_order import BatchOrder
 from src.datamodules.loader import TrainingLoader
 from src.datamodules.samples import Samples
@@ -113,6 +113,23 @@ def test_what_an_optimizer_does_not_have_is_not_sent(tmp_path):
     fit(tmp_path, optimizer=partial(torch.optim.Adagrad, lr=0.1), loggers=[logger])
     assert "momentum" not in logger.rows[0]
     assert logger.rows[0]["learning_rate"] == 0.1
+
+
+@pytest.mark.parametrize("optimizer", [SGD, partial(torch.optim.AdamW, lr=0.1), partial(torch.optim.Adagrad, lr=0.1)])
+def test_rows_and_what_is_sent_can_be_made_without_a_trainer(tmp_path, optimizer):
+    used, logger = Used(), Recording()
+    fit(tmp_path, optimizer=optimizer, schedule=partial(OneCycle, momentum=None), callbacks=[used], loggers=[logger])
+    groups = [
+        {"lr": rate, "weight_decay": decay} | ({} if np.isnan(momentum) else {"momentum": momentum})
+        for *_, rate, momentum, decay in used.rows
+    ]
+    values = [values_of(group) for group in groups]
+    moments = [(step, epoch) for step, epoch, *_ in used.rows]
+    rows = hyperparameter_rows([(*moment, each) for moment, each in zip(moments, values, strict=True)])
+    pd.testing.assert_frame_equal(rows, table(tmp_path), check_exact=True)
+    assert {step: sent(each) for (step, _), each in zip(moments, values, strict=True)} == {
+        step: {name: value for name, value in row.items() if name in COLUMNS} for step, row in logger.rows.items()
+    }
 
 
 def test_the_metrics_file_has_the_rate_of_each_epochs_last_step(tmp_path):

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from src.callbacks.moment import sgd_scaling
 from src.callbacks.phase import Phase
 from src.callbacks.phase_summary import sentence
 from src.callbacks.test_metrics import TestMetrics
@@ -167,6 +168,92 @@ def test_where_there_is_no_slope_the_summary_says_why(tmp_path):
     assert said["slope"] is said["constant"] is said["slope_start"] is said["lowest_test_loss"] is None
     assert "a slope needs at least 3" in said["slope_reason"]
     assert "no slope of J² (window = 0 to 2 epochs" in sentence(said)
+
+
+class Driven(pl.Callback):
+    """Another Phase, told of the same run by its methods alone."""
+
+    def __init__(self, phase, tests, directory, logger) -> None:
+        self.phase, self.directory, self.logger = phase, directory, logger
+        self.phase.tests = tests
+        self.before = 0
+
+    def measure(self, trainer):
+        measured = measure_phases(self.phase.layers, iterations=self.phase.iterations, starts=self.phase.starts)
+        scaling = sgd_scaling(trainer.optimizers[0].param_groups[0], BATCH)
+        step = trainer.global_step
+        self.phase.add(measured, step=step, epoch=step / BATCHES, scaling=scaling, loggers=[self.logger])
+
+    def on_train_start(self, trainer, pl_module):
+        self.before = trainer.global_step
+        if self.phase.start(pl_module.net, self.directory, step=trainer.global_step):
+            self.measure(trainer)
+
+    def on_train_batch_end(self, trainer, *_):
+        if self.phase.is_due(self.before, trainer.global_step):
+            self.measure(trainer)
+        self.before = trainer.global_step
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if self.phase.lacks(trainer.global_step):
+            self.measure(trainer)
+        self.phase.flush()
+
+    def on_train_end(self, trainer, pl_module):
+        self.phase.finish()
+
+
+@pytest.mark.parametrize("every", [None, 3, 5])
+def test_driven_without_a_trainer_it_leaves_the_same(tmp_path, every):
+    def both(epochs, state=None, path=None):
+        loggers, tests = [Recording(), Recording()], TestMetrics()
+        phases = [Phase(every_n_steps=every, **FAST) for _ in range(2)]
+        driven = Driven(phases[1], tests, tmp_path / "driven", loggers[1])
+        phases[1].load_state_dict(state or {})
+        _, trainer = fit(
+            tmp_path / "hooked", driven, phases[0], tests, loggers=loggers[:1], max_epochs=epochs, ckpt_path=path,
+            task=Ordered(),
+        )  # fmt: skip
+        pd.testing.assert_frame_equal(rows(tmp_path / "hooked"), rows(tmp_path / "driven"), check_exact=True)
+        assert len(list((tmp_path / "driven" / "phase").iterdir())) == 1
+        assert phases[0].summary() == phases[1].summary()
+        for step, row in loggers[1].rows.items():
+            assert row == {name: value for name, value in loggers[0].rows[step].items() if name.startswith("phase/")}
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        assert str(phases[0].state_dict()) == str(phases[1].state_dict())
+        return phases[1].state_dict()
+
+    state = both(epochs=4)
+    both(epochs=EPOCHS, state=state, path=tmp_path / "last.ckpt")
+    assert rows(tmp_path / "driven")["step"].is_monotonic_increasing
+    assert not rows(tmp_path / "driven").duplicated(["step", "layer"]).any()
+
+
+def test_where_another_process_writes_there_is_nothing_to_measure(tmp_path):
+    phase = Phase(every_n_steps=1, **FAST)
+    assert not phase.start(net(), None, step=0)
+    assert not phase.is_due(0, 1) and not phase.lacks(1)
+    phase.finish()
+    assert phase.summary() == {} and not list(tmp_path.iterdir())
+
+
+def test_nets_that_are_measured_together_have_the_numbers_of_each_alone():
+    torch.manual_seed(0)
+    nets = [
+        nn.Sequential(nn.Linear(6, 6, bias=bias), nn.Tanh(), nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 9), nn.ReLU(),
+                      nn.Linear(9, 9), nn.Tanh(), nn.Linear(9, 3)).double()
+        for bias in (False, True, False, True, True)
+    ]  # fmt: skip
+    with torch.no_grad():
+        for scale, each in zip((0.5, 1.0, 2.0, 4.0, 8.0), nets, strict=True):  # from order to chaos
+            for parameter in each.parameters():
+                parameter.mul_(scale)
+    layers = [phased_layers(each) for each in nets]
+    together = iter(measure_phases([layer for each in layers for layer in each], **FAST))
+    for each in layers:
+        for alone in measure_phases(each, **FAST):
+            assert next(together) == pytest.approx(alone, rel=1e-12, abs=1e-12, nan_ok=True)
+    assert next(together, None) is None
 
 
 class Careless(pl.Callback):

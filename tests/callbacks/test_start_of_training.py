@@ -133,6 +133,19 @@ def test_a_net_that_never_gets_there_is_said_not_to_have_started():
     assert said == f"training did not start: test accuracy {best:.2%} at best, below 99%, in 2 epochs (12 steps)"
 
 
+def test_told_of_its_looks_without_a_trainer_it_finds_the_same():
+    hand, start = ByHand(), StartOfTraining(threshold=THRESHOLD, every_n_steps=3)
+    fit(Task(), hand, start)
+    told = StartOfTraining(threshold=THRESHOLD, every_n_steps=3)
+    for step, accuracy in hand.by_step.items():
+        assert told.is_due(step - 1, step) == (step % 3 == 0)
+        if told.is_due(step - 1, step):
+            told.note(accuracy, epoch=1 + (step - 1) // BATCHES, step=step)
+    assert told.started
+    assert told.state_dict() == start.state_dict()
+    assert not StartOfTraining().is_due(0, 100)  # it looks at the end of epochs
+
+
 class Careless(pl.Callback):
     """Looks at the test set as one would without thinking of the run."""
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from src.callbacks.test_metrics import TestMetrics
+from src.callbacks.test_metrics import TestMetrics, summed_loss
 from src.models.classifier import Classifier
 from src.runs.metrics_file import MetricsFile
 from tests.callbacks.test_hyperparameters import Recording
@@ -81,14 +81,32 @@ def test_it_stands_in_the_row_of_training_loss_and_before_what_the_test_says_in_
 def test_the_lowest_is_kept_where_loss_rises_or_is_no_number():
     metrics, losses = TestMetrics(), [0.9, 0.5, math.nan, 0.5, 0.7]
     for epoch, loss in enumerate(losses, 1):
-        metrics._note(epoch, 10 * epoch, loss, 0.1)
+        metrics.note(epoch, 10 * epoch, loss, 0.1)
     assert metrics.lowest == {"epoch": 2, "step": 20, "loss": 0.5, "accuracy": 0.1}
     resumed = TestMetrics()
     resumed.load_state_dict(metrics.state_dict())
     assert resumed.summary() == metrics.summary()
     only = TestMetrics()
-    only._note(1, 10, math.nan, 0.1)
+    only.note(1, 10, math.nan, 0.1)
     assert only.summary() == {}
+
+
+def test_told_of_its_looks_without_a_trainer_it_sends_and_keeps_the_same():
+    logger, metrics = Recording(), TestMetrics()
+    fit(Task(), metrics, logger=logger)
+    told, again = TestMetrics(), Recording()
+    for epoch in range(1, EPOCHS + 1):
+        row = logger.rows[epoch * BATCHES - 1]
+        told.note(epoch, epoch * BATCHES, row["test/loss"], row["test/accuracy"], loggers=[again])
+    assert told.summary() == metrics.summary()
+    assert again.rows == {step: row for step, row in logger.rows.items() if "test/loss" in row}
+
+
+def test_the_summed_loss_is_that_of_the_samples():
+    logits, targets = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
+    by_hand = -sum(float(row.log_softmax(0)[target]) for row, target in zip(logits, targets, strict=True))
+    assert float(summed_loss(logits, targets)) == pytest.approx(by_hand, rel=1e-6)
+    assert summed_loss(logits.to(torch.bfloat16), targets).dtype == torch.float32
 
 
 class Careless(pl.Callback):

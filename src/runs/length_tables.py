@@ -1,0 +1,56 @@
+"""The rows of a run's tables `lengths/` and `steps/`, from what its steps measured."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from src.lengths.growth_rate import first_nonfinite_layer, growth_rate
+from src.lengths.statistics import Statistics
+
+
+class Step(NamedTuple):
+    """An optimizer step by its number, counted from 0, with its epoch, learning rate and loss before the update."""
+
+    step: int
+    epoch: int
+    learning_rate: float
+    loss: float
+
+
+def length_rows(names: Sequence[str], steps: Sequence[Step], statistics: Statistics) -> pd.DataFrame:
+    """Rows of `lengths/`, step by step and in each layer by layer: of layers 0 … d with `names`.
+
+    step, layer (int32), name, mean and variance (ddof 1) of the length over the samples, count of these.
+    statistics: leading shape (steps,).
+    """
+    layers = len(names)
+    return pd.DataFrame(
+        {
+            "step": np.repeat([step.step for step in steps], layers),
+            "layer": np.tile(np.arange(layers, dtype=np.int32), len(steps)),
+            "name": np.tile(np.array(names, dtype=object), len(steps)),
+            "mean": statistics.mean.ravel(),
+            "variance": statistics.variance.ravel(),
+            "count": statistics.counts.ravel().astype(np.int64),
+        }
+    )
+
+
+def step_rows(steps: Sequence[Step], statistics: Statistics) -> pd.DataFrame:
+    """Rows of `steps/`, one a step.
+
+    step, epoch, loss, learning_rate; growth_rate (failure mode 1), layer_variance and relative_layer_variance (failure
+    mode 2), first_nonfinite_layer (none where all are finite). statistics: leading shape (steps,).
+    """
+    first = first_nonfinite_layer(statistics.mean)
+    return pd.DataFrame(
+        {
+            **{name: [getattr(step, name) for step in steps] for name in ("step", "epoch", "loss", "learning_rate")},
+            "growth_rate": growth_rate(statistics.mean),
+            "layer_variance": statistics.layer_variance,
+            "relative_layer_variance": statistics.relative_layer_variance,
+            "first_nonfinite_layer": pd.arrays.IntegerArray(first, mask=first < 0),
+        }
+    )

@@ -1,0 +1,78 @@
+"""A record needs no Trainer: whatever says how far training came will do."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from src.callbacks.range_test import RangeTest, ended_by_range_test
+from src.callbacks.start_of_training import StartOfTraining
+from src.callbacks.test_metrics import TestMetrics
+from src.jobs.record import Job, Record, reason_to_end
+from src.runs.directory import RunDirectory
+from src.runs.outcome import Diverged
+
+
+@dataclass
+class Trained:
+    """What a Record reads, and nothing else."""
+
+    global_step: int = 22
+    current_epoch: int = 2
+    callback_metrics: dict[str, torch.Tensor] = field(default_factory=lambda: {"test/accuracy": torch.tensor(0.5)})
+    max_epochs: int | None = 2
+    max_steps: int = -1
+    should_stop: bool = False
+    callbacks: list[pl.Callback] = field(default_factory=list)
+
+
+def recorded(config, directory, trained, error=None):
+    run, job = RunDirectory(directory), Job(config(), directory)
+    run.claim(job.config)
+    with Record(job, run, trainer=trained):
+        run.begin(job.config)
+        if error:
+            raise error
+    return run.summary()
+
+
+def test_it_leaves_the_summary_of_a_training_without_a_trainer(config, tmp_path):
+    tests = TestMetrics()
+    tests.note(1, 11, 0.7, 0.4)
+    summary = recorded(config, tmp_path, Trained(callbacks=[tests]))
+    assert (summary["status"], summary["reason"]) == ("completed", "max_epochs = 2 reached")
+    assert (summary["steps"], summary["epochs"]) == (22, 2)
+    assert summary["metrics"] == {"test/accuracy": 0.5}
+    assert summary["lowest_test_loss"] == {"epoch": 1, "step": 11, "loss": 0.7, "accuracy": 0.4}
+
+
+def test_divergence_is_a_result_without_one_too(config, tmp_path):
+    summary = recorded(config, tmp_path, Trained(global_step=6), Diverged(5))
+    assert (summary["status"], summary["steps"]) == ("diverged", 6)
+
+
+def started() -> StartOfTraining:
+    start = StartOfTraining(stop=True)
+    start.note(0.25, epoch=1, step=11)
+    return start
+
+
+@pytest.mark.parametrize(
+    ("trained", "reason"),
+    [
+        (Trained(), "max_epochs = 2 reached"),
+        (Trained(max_epochs=None, max_steps=22), "max_steps = 22 reached"),
+        (Trained(should_stop=True), "a callback asked to stop"),
+        (
+            Trained(callbacks=[started()], should_stop=True),
+            "training started in epoch 1 (step 11): test accuracy 25.00% ≥ 20%",
+        ),
+    ],
+)
+def test_the_reason_to_end_is_found_without_one(trained, reason):
+    assert reason_to_end(trained) == reason
+
+
+def test_a_range_test_that_was_not_run_ended_nothing():
+    assert not ended_by_range_test(Trained(callbacks=[RangeTest(stop=True)]))
