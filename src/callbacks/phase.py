@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from src.callbacks.activation_lengths import measured_net
@@ -17,7 +16,7 @@ from src.callbacks.test_metrics import TestMetrics
 from src.models.activation import activation_named
 from src.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
 from src.order_chaos.slope import SKIP
-from src.runs.metrics_file import MetricsFile
+from src.runs.metrics_file import MetricsFile, TakesMetrics
 from src.runs.table import Table
 from src.settings import fraction, positive_integer, whole_number
 
@@ -153,7 +152,7 @@ class Phase(pl.Callback):
         return self._table is not None and not (self._rows and self._rows[-1]["step"] == step)
 
     def add(
-        self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[Logger] = ()
+        self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[TakesMetrics] = ()
     ) -> None:
         """Take what `measure_phases` says of `layers` after so many steps and epochs, and send it to the loggers."""
         assert self.lacks(step)
@@ -188,7 +187,7 @@ class Phase(pl.Callback):
         return {"skip": self.skip, "iterations": self.iterations, "starts": self.starts}
 
 
-def _send(loggers: Iterable[Logger], row: Row) -> None:
+def _send(loggers: Iterable[TakesMetrics], row: Row) -> None:
     """To all loggers but metrics.csv, whose rows are epochs, as `phase/<layer>/<number>`."""
     numbers = {f"{NAME}/{row['name']}/{name}": row[name] for name in SENT if math.isfinite(row[name])}
     for logger in loggers:

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from src.callbacks.evaluation import correct, test_loaders, test_means
+from src.runs.metrics_file import TakesMetrics
 from src.settings import positive_integer
 
 NAMES = ("test/loss", "test/accuracy")
@@ -56,7 +56,9 @@ class TestMetrics(pl.Callback):
             loss, accuracy = test_means(trainer, pl_module, self._loaders, summed_loss, correct)
             self.note(epoch, trainer.global_step, loss, accuracy, loggers=trainer.loggers)
 
-    def note(self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[Logger] = ()) -> None:
+    def note(
+        self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[TakesMetrics] = ()
+    ) -> None:
         """Take what a look found after so many epochs and steps of training, and send it to the loggers.
 
         A loss that is NaN is never the lowest.

@@ -94,6 +94,11 @@ class EvaluationLoader:
     def __len__(self) -> int:
         return self._chunks
 
+    @property
+    def largest(self) -> int:
+        """Samples of its largest chunk."""
+        return -(-self._size // self._chunks)
+
     def __iter__(self) -> Iterator[Batch]:
         for chunk in range(self._chunks):
             rows = slice(self._edge(chunk), self._edge(chunk + 1))

@@ -148,7 +148,7 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
 _loaded: list[TensorDataModule] = []  # the last one of a sweep, which the next job of this process mostly shares
 
 
-def load(datamodule: Any, trainer: pl.Trainer, resumed: dict[str, Any] | None, *, shared: bool = False) -> None:
+def load(datamodule: Any, trainer: pl.Trainer | None, resumed: dict[str, Any] | None, *, shared: bool = False) -> None:
     """Load this project's sets before the Trainer does, which then finds them loaded."""
     if isinstance(datamodule, TensorDataModule):
         datamodule.trainer = trainer

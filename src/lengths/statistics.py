@@ -39,16 +39,16 @@ class Statistics(NamedTuple):
 def reading(lengths: Sequence[Tensor] | Tensor, work: Tensor | None = None) -> Tensor:
     """One forward pass packed into a vector of 3 (d + 1) + 2 numbers, on its device; see `unpack`.
 
-    lengths: of layers 0 … d, (d + 1, samples) in float64, or (samples,) of each. Packing lets many passes leave the
-    device together. work: as large, to be overwritten; else it is allocated. Where layers see different numbers of
-    samples, across-layer variance has no meaning: NaN.
+    lengths: of layers 0 … d, (d + 1, …, samples) in float64, or (…, samples) of each; free axes, those of many nets,
+    stand after the numbers. Packing lets many passes leave the device together. work: as large, to be overwritten;
+    else it is allocated. Where layers see different numbers of samples, across-layer variance has no meaning: NaN.
     """
     if not isinstance(lengths, Tensor):
-        if len({layer.shape[0] for layer in lengths}) > 1:
+        if len({layer.shape[-1] for layer in lengths}) > 1:
             return _reading_of_uneven(lengths)
         lengths = torch.stack([*lengths])
     # Counts are filled in, not copied from a list: a copy to a GPU would wait for it.
-    counts = lengths.new_full(lengths.shape[:1], lengths.shape[1])
+    counts = lengths.new_full(lengths.shape[:-1], lengths.shape[-1])
     rest = None if work is None else work[1:]
     return torch.cat([counts, *_mean_and_squares(lengths, work), _across_layers(lengths[1:], rest)])
 
@@ -86,9 +86,9 @@ def layer_variance(lengths: Tensor, mean: Tensor | None = None, work: Tensor | N
 
 
 def _reading_of_uneven(lengths: Sequence[Tensor]) -> Tensor:
-    counts = torch.cat([layer.new_full((1,), layer.shape[0]) for layer in lengths])
+    counts = torch.stack([layer.new_full(layer.shape[:-1], layer.shape[-1]) for layer in lengths])
     by_layer = torch.stack([torch.stack(_mean_and_squares(layer)) for layer in lengths], dim=1)
-    return torch.cat([counts, by_layer.flatten(), counts.new_full((2,), math.nan)])
+    return torch.cat([counts, by_layer.flatten(0, 1), counts.new_full((2, *counts.shape[1:]), math.nan)])
 
 
 def _across_layers(lengths: Tensor, work: Tensor | None) -> Tensor:
@@ -97,11 +97,11 @@ def _across_layers(lengths: Tensor, work: Tensor | None) -> Tensor:
     A sample that is dead in every layer has a relative variance of 0, lest it hide all the others.
     """
     if len(lengths) == 0:
-        return lengths.new_full((2,), math.nan)
+        return lengths.new_full((2, *lengths.shape[1:-1]), math.nan)
     mean = lengths.mean(0)
     raw = layer_variance(lengths, mean, work)
     relative = (raw / mean.square()).masked_fill_(mean == 0, 0.0)
-    return torch.stack([raw, relative]).mean(1)
+    return torch.stack([raw, relative]).mean(-1)
 
 
 def _mean_and_squares(lengths: Tensor, work: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -101,8 +101,7 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Makes what draws from the global stream (dropout) a function of (seed, epoch, rank), as the batch order is.
-        path = (self.seed, self.current_epoch, self.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0]))
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, self.global_rank))
 
     def on_train_epoch_end(self) -> None:
         samples = torch.tensor(self._samples, dtype=torch.float64)
@@ -140,3 +139,8 @@ class Classifier(pl.LightningModule):
         accuracy.update(logits, targets)
         self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
         self.log(f"{stage}/accuracy", accuracy, on_step=False, on_epoch=True, batch_size=len(targets))
+
+
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """Of the global stream in an epoch of a run, on one of its ranks."""
+    return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0])

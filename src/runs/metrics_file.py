@@ -3,14 +3,21 @@
 import csv
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 NAME = "metrics.csv"
+
+
+class TakesMetrics(Protocol):
+    """A logger, or what stands for one."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """A row at a step."""
 
 
 class MetricsFile(Logger):
@@ -23,7 +30,6 @@ class MetricsFile(Logger):
     def __init__(self, save_dir: str | Path) -> None:
         super().__init__()
         self._path = Path(save_dir) / NAME
-        self._rows: dict[int, dict[str, float]] | None = None  # read at the first row, when a run has begun here
 
     @property
     def name(self) -> str:
@@ -40,13 +46,17 @@ class MetricsFile(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The run directory's config.yaml has them."""
 
-    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         assert step is not None
-        if self._rows is None:
-            rows = read_metrics(self._path)  # not kept in memory: the directory may change hands before training begins
-        row = rows.setdefault(step, {"step": step})
-        row.update({name: float(value) for name, value in metrics.items()})
+        self.log_rows([(metrics, step)])
+
+    @rank_zero_only
+    def log_rows(self, added: Iterable[tuple[Mapping[str, float], int]]) -> None:
+        """Several at once, each at its step, for as much as one costs."""
+        rows = read_metrics(self._path)  # not kept in memory: the directory may change hands before training begins
+        for metrics, step in added:
+            row = rows.setdefault(step, {"step": step})
+            row.update({name: float(value) for name, value in metrics.items()})
         _write(self._path, rows)
 
 

@@ -1,0 +1,147 @@
+"""From a job to a replica: what `train` builds for a run of its own, for one of a group."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from src.datamodules.loader import EvaluationLoader
+from src.datamodules.samples import Samples
+from src.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
+from src.jobs.loggers import build_loggers
+from src.jobs.record import Job
+from src.jobs.train import build_callbacks, load, seed_global_generators
+from src.models.run_length import asked_lengths, check_same_length
+from src.replicas.checkpoint import restore, start_of
+from src.replicas.log import Log
+from src.replicas.looks import Sets
+from src.replicas.replica import Replica
+from src.runs.build import build_datamodule, build_initializer, build_net, build_optimizer, build_schedule
+from src.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
+from src.runs.devices import check_trainer
+from src.runs.directory import RunDirectory
+from src.runs.metrics_file import MetricsFile
+from src.schedules.schedule import Schedule
+from src.settings import seed
+
+LIGHTNINGS_EPOCHS = 1000  # without max_epochs and max_steps
+
+
+@dataclass
+class Member:
+    """A job of a group whose directory this process holds, and what it resumes from."""
+
+    job: Job
+    run: RunDirectory
+    checkpoint: dict[str, Any] | None = None
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.job.config
+
+    @property
+    def start(self) -> tuple[int, int, int]:
+        """(epoch, batches of it, steps) that are done."""
+        return start_of(self.checkpoint)
+
+
+def resumes_from(run: RunDirectory) -> dict[str, Any] | None:
+    """The checkpoint that a job of a sweep goes on from; None where it begins anew. A broken one is a ValueError."""
+    return load_checkpoint(run.checkpoint) if run.resumable else None
+
+
+def build_replica(member: Member, device: torch.device) -> tuple[Replica, Any]:
+    """The replica and its initializer. Raises ValueError for a setting that no run could use."""
+    config = member.config
+    seed_global_generators(seed("seed", config["seed"]))
+    trainer = config["trainer"]
+    check_trainer(trainer)
+    datamodule = loaded(config)
+    net = build_net(config, datamodule)
+    initializer = build_initializer(config["initializer"])
+    if member.checkpoint:
+        check_fits(member.checkpoint, net, member.run.checkpoint)
+    net.to(device=device, dtype=torch.float64 if trainer.get("precision") == "64-true" else None)
+    order = datamodule.train_dataloader().order
+    optimizer = build_optimizer(config)(net.parameters())
+    max_epochs, max_steps = limits(trainer)
+    schedule = _schedule(config, optimizer, len(order), max_epochs, max_steps)
+    if member.checkpoint:
+        check_optimizer_fits(member.checkpoint, optimizer, schedule, member.run.checkpoint)
+        [saved] = member.checkpoint.get("lr_schedulers") or [{}]
+        check_same_length(saved, schedule.state_dict() if schedule else {}, type(schedule).__name__)
+        if epoch := interrupted_epoch(member.checkpoint):
+            datamodule.train_dataloader().check_resumes(epoch)
+    replica = Replica(
+        net,
+        optimizer,
+        schedule,
+        build_callbacks(config),
+        order,
+        member.run.path,
+        Log(member.run.path, replayed=_has_other_loggers(member)),
+        seed=config["seed"],
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        datamodule=datamodule,
+    )
+    if member.checkpoint:
+        restore(replica, member.checkpoint)
+    return replica, initializer
+
+
+def loaded(config: Mapping[str, Any]) -> TensorDataModule:
+    """The job's datamodule, which shares its sets with the last one that this process has loaded."""
+    datamodule = build_datamodule(config)
+    load(datamodule, None, None, shared=True)
+    return datamodule
+
+
+def load_sets(datamodule: TensorDataModule, device: torch.device, dtype: torch.dtype) -> Sets:
+    """A group's data."""
+    parts = {
+        part: Samples(samples.inputs.to(device, dtype), samples.targets.to(device))
+        for part in ("training", "validation", "test")
+        for samples in [datamodule.samples(part)]
+    }
+    size = max(datamodule.batch_size, EVALUATION_BATCH)
+    validation, test = (
+        EvaluationLoader(parts[part], size) if parts[part].size else None for part in ("validation", "test")
+    )
+    return Sets(parts["training"], validation, test)
+
+
+def device_of(accelerator: str) -> torch.device:
+    """Where Lightning would train on one device."""
+    if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def limits(trainer: Mapping[str, Any]) -> tuple[int, int]:
+    """(max_epochs, max_steps) as Lightning reads them, −1 for no limit."""
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    if epochs is None:
+        epochs = LIGHTNINGS_EPOCHS if steps == -1 else -1
+    return epochs, steps
+
+
+def _schedule(
+    config: Mapping[str, Any], optimizer: torch.optim.Optimizer, length: int, max_epochs: int, max_steps: int
+) -> Schedule | None:
+    schedule = build_schedule(config)
+    if schedule is None:
+        return None
+    ends = [float(end) for end in (length * max_epochs, max_steps) if end > 0]
+    lengths = {"total_steps": min(ends), "steps_per_epoch": float(length)}
+    built = schedule(optimizer, **{name: lengths[name] for name in asked_lengths(schedule)})
+    assert isinstance(built, Schedule)
+    return built
+
+
+def _has_other_loggers(member: Member) -> bool:
+    """Whether it has loggers beside metrics.csv. They are built here, so that a mistake in them shows at once."""
+    return any(not isinstance(logger, MetricsFile) for logger in build_loggers(member.job, member.run))

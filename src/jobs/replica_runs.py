@@ -1,0 +1,141 @@
+"""Train a group of jobs as one program, and leave each one's run directory as its own run would have left it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from src.jobs.command_line import Said, is_users_mistake, say
+from src.jobs.loggers import build_loggers, start_loggers
+from src.jobs.record import Job, Record
+from src.jobs.replica_build import Member, build_replica, device_of, load_sets, resumes_from
+from src.jobs.replica_progress import group_progress
+from src.jobs.train import nothing_left_behind, quiet_lightning, show
+from src.replicas.group import Group
+from src.replicas.replica import Replica
+from src.replicas.updates import is_out_of_memory
+from src.runs.directory import RunDirectory, Taken
+from src.runs.mistakes import settings_in
+
+
+def train_group(jobs: Sequence[Job], *, patience: float = 30.0) -> None:
+    """Train jobs of one `group_key` together. One that is finished, or that another process holds, is left alone.
+
+    Those that resume at different steps train apart. A job that fails leaves its summary, and the others go on; in the
+    end that raises `Said`. After a signal all leave checkpoints, and `Interrupted` is raised.
+    patience: seconds between checkpoints, of which a worker that is killed loses no more than what came after.
+    """
+    with quiet_lightning(), nothing_left_behind(), _claimed(jobs) as members:
+        failed = False
+        for _, standing in groupby(sorted(members, key=lambda member: member.start), key=lambda member: member.start):
+            failed |= _train_together(list(standing), patience)
+    if failed:
+        raise Said
+
+
+@contextmanager
+def _claimed(jobs: Sequence[Job]) -> Iterator[list[Member]]:
+    """The jobs that are this process's to train, whose directories nobody else writes in until it lets go of them."""
+    members = []
+    try:
+        for job in jobs:
+            run = RunDirectory(job.directory)
+            try:
+                run.claim(job.config)
+            except Taken as error:
+                say(error)
+                continue
+            if run.finished:  # by another process, since this one was asked to
+                run.release()
+            else:
+                members.append(Member(job, run, resumes_from(run)))
+        yield members
+    finally:
+        for member in members:
+            member.run.release()
+
+
+def _train_together(members: Sequence[Member], patience: float) -> bool:
+    """Whether one of them has failed."""
+    runs = _Runs(device_of(members[0].config["trainer"].get("accelerator", "auto")))
+    for member in members:
+        runs.add(member)
+    runs.train(patience)
+    return runs.failed
+
+
+@dataclass
+class _Runs:
+    """Replicas and the records of their runs."""
+
+    device: torch.device
+    members: dict[Replica, Member] = field(default_factory=dict)
+    records: dict[Replica, Record] = field(default_factory=dict)
+    failed: bool = False
+
+    def add(self, member: Member) -> None:
+        """Build a replica, and begin its run. One for which that cannot be done has failed, and is left out."""
+        record = Record(member.job, member.run)
+        record.__enter__()
+        try:
+            with settings_in(member.config):
+                replica, record.initializer = build_replica(member, self.device)
+                origin = member.run.checkpoint if member.checkpoint else None
+                member.run.begin(member.config, resume_from=origin, step=replica.global_step)
+        except Exception as error:
+            self._fail(record, error)
+            return
+        record.net, record.trainer = replica.net, replica
+        self.members[replica], self.records[replica] = member, record
+
+    def train(self, patience: float) -> None:
+        """All of them at once, or, where memory does not bear that, first the one half."""
+        waiting = [list(self.records)]
+        while waiting:
+            replicas = waiting.pop(0)
+            if not replicas:
+                continue
+            try:
+                group = self._group(replicas, patience)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(replicas) == 1:
+                    raise
+                half = len(replicas) // 2
+                waiting[:0] = [replicas[:half], replicas[half:]]
+                continue
+            shown = self.members[replicas[0]].config["trainer"].get("enable_progress_bar", True)
+            with group_progress(group, shown=shown):
+                group.train()
+
+    def _group(self, replicas: Sequence[Replica], patience: float) -> Group:
+        first = replicas[0]
+        precision = self.members[first].config["trainer"].get("precision", "32-true")
+        dtype = torch.float64 if precision == "64-true" else torch.float32
+        sets = load_sets(first.datamodule, self.device, dtype)
+        batch = self.members[first].start[1]
+        return Group(replicas, sets, batch=batch, precision=precision, ended=self._ended, patience=patience)
+
+    def _ended(self, replica: Replica, error: BaseException | None) -> None:
+        """Leave a run's summary, figure and W&B run behind."""
+        record, member = self.records.pop(replica), self.members[replica]
+        loggers = build_loggers(member.job, member.run)
+        start_loggers(loggers, member.config)
+        replica.log.replay(loggers)
+        record.collect_metrics()
+        record.__exit__(*_exception(error))
+        if error is None or record.summary.get("status") == "diverged":
+            show(record)
+
+    def _fail(self, record: Record, error: Exception) -> None:
+        record.__exit__(*_exception(error))
+        if not is_users_mistake(error):
+            raise error
+        say(error)
+        self.failed = True
+
+
+def _exception(error: BaseException | None) -> tuple[Any, Any, Any]:
+    return (None, None, None) if error is None else (type(error), error, error.__traceback__)

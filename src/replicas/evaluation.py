@@ -1,0 +1,61 @@
+"""Losses and accuracies of all replicas on a set that they share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from src.callbacks.evaluation import correct
+from src.datamodules.loader import EvaluationLoader
+from src.replicas.stack import Stack
+from src.replicas.vectorized import logits_of
+
+Precision = Callable[[], AbstractContextManager[object]]
+
+
+def metrics(stack: Stack, loader: EvaluationLoader, spans: Sequence[slice], precision: Precision) -> tuple[Tensor, ...]:
+    """Mean loss, and share of samples whose largest logit is the target's, (R,) each: a run's `val/…` or `test/…`.
+
+    Added up as torchmetrics does it: in float32, means of batches weighted by their sizes.
+    """
+    device = stack.parameters.device
+    losses, right = torch.zeros(len(stack), device=device), torch.zeros(len(stack), device=device)
+    samples = 0
+    for logits, targets, span in _logits(stack, loader, spans, precision):
+        count = len(targets)
+        means = torch.stack([cross_entropy(each, targets) for each in logits])
+        losses[span] += means.float() * count
+        right[span] += (logits.argmax(2) == targets).sum(1)
+        samples += count if span.start == 0 else 0
+    return losses / samples, right / samples
+
+
+def looks(stack: Stack, loader: EvaluationLoader, spans: Sequence[slice], precision: Precision) -> tuple[Tensor, ...]:
+    """The same in float64, and wrong where the logit is not finite: what callbacks see of the test set."""
+    device = stack.parameters.device
+    losses, right = torch.zeros(2, len(stack), dtype=torch.float64, device=device)
+    samples = 0
+    for logits, targets, span in _logits(stack, loader, spans, precision):
+        sums = [cross_entropy(each.float(), targets, reduction="sum") for each in logits]
+        losses[span] += torch.stack(sums)
+        right[span] += torch.stack([correct(each, targets) for each in logits])
+        samples += len(targets) if span.start == 0 else 0
+    return losses / samples, right / samples
+
+
+def _logits(
+    stack: Stack, loader: EvaluationLoader, spans: Sequence[slice], precision: Precision
+) -> Iterator[tuple[Tensor, Tensor, slice]]:
+    """Logits (k, samples, classes) and targets of each batch, and whose they are."""
+    training = stack.template.training
+    stack.template.eval()
+    try:
+        with torch.no_grad(), precision():
+            for span in spans:
+                rows = stack.rows(span)
+                for inputs, targets, *_ in loader:
+                    yield logits_of(stack, rows, inputs), targets, span
+    finally:
+        stack.template.train(training)

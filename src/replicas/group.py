@@ -1,0 +1,211 @@
+"""Train the runs of a group together: one program, whose steps and epochs are each run's own."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from time import monotonic
+
+import torch
+
+from src.callbacks.activation_lengths import ActivationLengths
+from src.callbacks.noted_signals import NotedSignals
+from src.callbacks.phase import Phase
+from src.callbacks.start_of_training import StartOfTraining
+from src.callbacks.test_metrics import TestMetrics
+from src.replicas.batches import Batches
+from src.replicas.checkpoint import Moment
+from src.replicas.looks import Looks, Sets
+from src.replicas.optimizer import stacked
+from src.replicas.passes import Passes
+from src.replicas.rates import Rates
+from src.replicas.replica import Replica
+from src.replicas.stack import Stack
+from src.replicas.standing import Standing
+from src.replicas.updates import Updates
+from src.replicas.vectorized import Lengths
+from src.runs.outcome import Interrupted
+
+Ended = Callable[[Replica, BaseException | None], None]
+
+
+class Group:
+    """Replicas that stand after the first `batch` batches of one epoch, and train on from there.
+
+    ended: told of each run that has come to its end, with what ended it, if that is not that there is nothing left to
+    do. patience: seconds between checkpoints, which are taken at ends of epochs and of runs, and after a signal; with
+    them goes to disk what else a run writes. precision: `32-true`, `64-true` or `bf16-mixed`.
+    """
+
+    def __init__(
+        self,
+        replicas: Sequence[Replica],
+        sets: Sets,
+        *,
+        ended: Ended,
+        batch: int = 0,
+        precision: str = "32-true",
+        patience: float = 30.0,
+    ) -> None:
+        self.replicas = list(replicas)
+        self.epoch, self.batch, self.step = replicas[0].current_epoch, batch, replicas[0].global_step
+        stack = Stack([replica.net for replica in replicas])
+        optimizer = stacked(replicas[0].optimizer, stack.parameters, steps=self.step)
+        for row, replica in enumerate(replicas):
+            optimizer.load(replica.optimizer, {name: stack.of(row, each) for name, each in optimizer.states.items()})
+        watching = replicas[0].callback(ActivationLengths)
+        self._every = watching.every_n_steps if watching else 0
+        lengths = Lengths(stack.template, watching.modules) if watching else None
+        batches = Batches(sets.training, [replica.order for replica in replicas])
+        context = _precision(precision, stack.parameters.device)
+        self.updates = Updates(stack, optimizer, batches, context, lengths)
+        self._looks = Looks(self.updates, sets, context)
+        self._passes = Passes()
+        self._kept: Standing | None = None  # of the last epoch's end, where its checkpoints are not written
+        self.progress: Callable[[Group], None] = lambda group: None  # called at the end of every epoch
+        self._ended, self._patience = ended, patience
+        self._written = monotonic()
+        self._rates = Rates(self.replicas, range(self.step, self.step + 1))
+
+    def train(self) -> None:
+        """Until all have ended. Raises what ended those that are left: `Interrupted` after a signal."""
+        try:
+            with NotedSignals() as signals:
+                self._start()
+                while self.replicas:
+                    self._train_epoch(signals)
+        except BaseException as error:
+            try:
+                self._passes.share(self.replicas)
+                for replica in self.replicas:
+                    replica.flush()
+            finally:
+                while self.replicas:
+                    self._ended(self.replicas.pop(), error)
+            raise
+
+    @property
+    def _epochs(self) -> float:
+        """Trained so far, with the share of this one."""
+        return self.epoch + self.batch / len(self.updates.batches)
+
+    def _start(self) -> None:
+        for replica in self.replicas:
+            if phase := replica.callback(Phase):
+                phase.tests = replica.callback(TestMetrics)
+                phase.start(replica.net, replica.directory, step=self.step)
+            start = replica.callback(StartOfTraining)
+            replica.should_stop = bool(start and start.stop and start.started)
+        self._looks.phases(self.replicas, step=self.step, epochs=self._epochs)
+        self._conclude([replica for replica in self.replicas if replica.over])
+
+    def _train_epoch(self, signals: NotedSignals) -> None:
+        length = len(self.updates.batches)
+        self.updates.batches.begin(self.epoch)
+        self._rates = Rates(self.replicas, range(self.step - self.batch, self.step - self.batch + length))
+        while self.replicas and self.batch < length:
+            self._take_step()
+            self._look_between_batches()
+            if self.replicas and self.batch < length:
+                if 0 < self.replicas[0].max_steps <= self.step:
+                    self._save(self.replicas)  # the run ends in mid-epoch, and may be asked to go on from there
+                    break
+                self._stop_if_asked(signals)
+        self._end_epoch(self.replicas)
+        self._stop_if_asked(signals)
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def _take_step(self) -> None:
+        measured = bool(self._every) and self.step % self._every == 0
+        update = self.updates.take(self.batch, self._rates.at(self.step), measured=measured)
+        if measured and self.updates.lengths is not None:
+            self._passes.names = self.updates.lengths.names
+        self._passes.add(self.step, self.updates.batches.size(self.batch), *update)
+        self.batch, self.step = self.batch + 1, self.step + 1
+        self._losses = update.losses
+
+    def _look_between_batches(self) -> None:
+        self._looks.starts(self.replicas, step=self.step, epoch=self.epoch)
+        self._looks.phases(self.replicas, step=self.step, epochs=self._epochs, between=True)
+        # On a GPU, to look at losses would wait for them: there runs that diverge go at the end of the epoch.
+        if self._losses.device.type == "cpu" and not self._losses.isfinite().all():
+            self._let_go_of_diverged()
+        if self.batch < len(self.updates.batches) and any(replica.should_stop for replica in self.replicas):
+            self._end_epoch([replica for replica in self.replicas if replica.should_stop])
+
+    def _end_epoch(self, replicas: Sequence[Replica]) -> None:
+        """Of replicas whose epoch ends here: all of them, or those that stop before the others."""
+        self._let_go_of_diverged()
+        replicas = [replica for replica in replicas if replica in self.replicas]
+        if not replicas:
+            return
+        whole = self.batch == len(self.updates.batches)
+        self._looks.end_epoch(self.replicas, replicas, step=self.step, epoch=self.epoch, epochs=self._epochs)
+        for replica in replicas:
+            replica.current_epoch, replica.losses, replica.samples = self.epoch + 1, [], []
+        over = [replica for replica in replicas if replica.over]
+        if whole or replicas[0].should_stop:
+            self._save(over, ended=True)
+        if whole:
+            self._keep([replica for replica in replicas if replica not in over])
+        self._conclude(over)
+        self.progress(self)
+
+    def _keep(self, replicas: Sequence[Replica]) -> None:
+        """Checkpoints of the end of an epoch: on disk if it is time, else in memory, for those that diverge next."""
+        if monotonic() - self._written >= self._patience:
+            self._save(replicas, ended=True)
+            self._written, self._kept = monotonic(), None
+        elif replicas:
+            self._kept = self._standing(ended=True).copied()
+
+    def _save(self, replicas: Sequence[Replica], *, ended: bool = False) -> None:
+        if not replicas:
+            return
+        self._passes.share(self.replicas)
+        standing = self._standing(ended=ended)
+        for replica in replicas:
+            replica.flush()
+            standing.save(replica)
+
+    def _standing(self, *, ended: bool) -> Standing:
+        length = len(self.updates.batches)
+        moment = Moment(self.epoch, self.batch, length, self.step, self._looks.validations, ended)
+        return Standing.of(self.replicas, moment, self.updates.stack, self.updates.optimizer)
+
+    def _stop_if_asked(self, signals: NotedSignals) -> None:
+        if signals.first and self.replicas:
+            self._save(self.replicas, ended=self.batch == len(self.updates.batches))
+            raise Interrupted(signals.first)
+
+    def _let_go_of_diverged(self) -> None:
+        self._passes.share(self.replicas)
+        diverged = [replica for replica in self.replicas if replica.diverged]
+        for replica in diverged:
+            if self._kept:
+                self._kept.save(replica)
+        self._let_go(diverged)
+
+    def _conclude(self, replicas: Sequence[Replica]) -> None:
+        """Test those that have done all they were to do, and let them go."""
+        if replicas:
+            self._looks.test(self.replicas, replicas)
+            self._let_go(replicas)
+
+    def _let_go(self, replicas: Sequence[Replica]) -> None:
+        if not replicas:
+            return
+        stay = [row for row, replica in enumerate(self.replicas) if replica not in replicas]
+        self.replicas = [self.replicas[row] for row in stay]
+        if stay:
+            self.updates.keep(stay)
+            self._rates.keep(stay)
+        for replica in replicas:
+            replica.flush()
+            if phase := replica.callback(Phase):
+                phase.finish()
+            self._ended(replica, replica.diverged)
+
+
+def _precision(name: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    if name != "bf16-mixed":
+        return nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,0 +1,140 @@
+"""One optimizer step for a whole group, each replica at its own rate, momentum and weight decay."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+OPTIMIZERS = (SGD, Adam, AdamW)  # exactly these, whose arithmetic stands here
+
+
+class Settings(NamedTuple):
+    """Of a step, a column of each for the replicas, (R, 1) in float64: momentum is SGD's, or Adam's beta1."""
+
+    rate: Tensor
+    momentum: Tensor
+    weight_decay: Tensor
+    beta2: Tensor
+
+    def like(self, parameters: Tensor) -> "Settings":
+        """In the parameters' precision: float64 columns would make float64 of all they meet."""
+        return Settings(*(column.to(parameters.dtype) for column in self))
+
+
+class StackedOptimizer(ABC):
+    """What torch's optimizer of the same name does to one net's parameters, to each row of (R, P).
+
+    states: by the names that torch gives them, (R, P) each, zero at first; group: the settings that all replicas
+    share (torch's parameter group of any of them); steps: how many have been
+    taken, by all of them.
+    """
+
+    names: ClassVar[tuple[str, ...]]
+
+    def __init__(self, group: Mapping[str, Any], parameters: Tensor, *, steps: int = 0) -> None:
+        self.group = dict(group)
+        self.steps = steps
+        self.states = {name: torch.zeros_like(parameters) for name in self._names()}
+
+    @abstractmethod
+    def step_(self, parameters: Tensor, gradients: Tensor, settings: Settings) -> None:
+        """Move the parameters, in place; gradients may be overwritten."""
+
+    def _names(self) -> tuple[str, ...]:
+        return self.names
+
+    def keep(self, rows: Tensor) -> None:
+        """Let the other replicas go."""
+        self.states = {name: state.index_select(0, rows) for name, state in self.states.items()}
+
+    def export(self, optimizer: Optimizer, states: Mapping[str, Sequence[Tensor]], steps: int) -> None:
+        """Make a replica's own optimizer hold these states, a tensor for each parameter, after so many steps."""
+        for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+            optimizer.state[parameter] = {**self._more(steps), **{name: parts[index] for name, parts in states.items()}}
+
+    def load(self, optimizer: Optimizer, states: Mapping[str, Sequence[Tensor]]) -> None:
+        """Copy what a replica's own optimizer holds into its part of the states."""
+        for name, parts in states.items():
+            for parameter, part in zip(optimizer.param_groups[0]["params"], parts, strict=True):
+                held = optimizer.state.get(parameter, {}).get(name)
+                if held is not None:
+                    part.copy_(held)
+
+    def _more(self, steps: int) -> dict[str, Any]:
+        return {}
+
+
+class StackedSGD(StackedOptimizer):
+    """v ← alpha v + (1 − dampening) g, v = g in the first step, where g has weight_decay · w added; w ← w − eta v."""
+
+    names = ("momentum_buffer",)
+
+    def step_(self, parameters: Tensor, gradients: Tensor, settings: Settings) -> None:
+        settings = settings.like(parameters)
+        if self.group["maximize"]:
+            gradients.neg_()
+        gradients.addcmul_(parameters, settings.weight_decay)
+        velocity = self.states["momentum_buffer"]
+        if self.steps:
+            velocity.mul_(settings.momentum).add_(gradients, alpha=1 - self.group["dampening"])
+        else:
+            velocity.copy_(gradients)
+        step = gradients.addcmul_(velocity, settings.momentum) if self.group["nesterov"] else velocity
+        parameters.addcmul_(step, settings.rate, value=-1)
+        self.steps += 1
+
+    def export(self, optimizer: Optimizer, states: Mapping[str, Sequence[Tensor]], steps: int) -> None:
+        if optimizer.param_groups[0]["momentum"]:  # without it, torch keeps none
+            super().export(optimizer, states, steps)
+
+
+class StackedAdam(StackedOptimizer):
+    """m ← beta1 m + (1 − beta1) g, v ← beta2 v + (1 − beta2) g², w ← w − eta m̂ / (√v̂ + eps).
+
+    m̂ = m / (1 − beta1^t), v̂ = v / (1 − beta2^t). Weight decay is added to g, or `decoupled`, as in AdamW, first taken
+    off w as eta · weight_decay · w. Source: Kingma & Ba 2015; Loshchilov & Hutter 2019; torch's order of operations.
+    """
+
+    def __init__(self, group: Mapping[str, Any], parameters: Tensor, *, steps: int = 0, decoupled: bool) -> None:
+        self._amsgrad = bool(group["amsgrad"])
+        super().__init__(group, parameters, steps=steps)
+        self._decoupled = decoupled
+
+    def step_(self, parameters: Tensor, gradients: Tensor, settings: Settings) -> None:
+        self.steps += 1
+        rate = (settings.rate / (1 - settings.momentum**self.steps)).to(parameters.dtype)
+        correction = (1 - settings.beta2**self.steps).sqrt().to(parameters.dtype)
+        shrinkage = (1 - settings.rate * settings.weight_decay).to(parameters.dtype)
+        kept, new = (1 - settings.beta2).to(parameters.dtype), (1 - settings.momentum).to(parameters.dtype)
+        settings = settings.like(parameters)
+        if self.group["maximize"]:
+            gradients.neg_()
+        if self._decoupled:
+            parameters.mul_(shrinkage)
+        else:
+            gradients.addcmul_(parameters, settings.weight_decay)
+        mean, square = self.states["exp_avg"], self.states["exp_avg_sq"]
+        mean.lerp_(gradients, new.expand_as(mean))
+        square.mul_(settings.beta2).add_(gradients.square_().mul_(kept))
+        if self._amsgrad:
+            square = torch.maximum(self.states["max_exp_avg_sq"], square, out=self.states["max_exp_avg_sq"])
+        root = torch.sqrt(square, out=gradients).div_(correction).add_(self.group["eps"])
+        parameters.addcmul_(torch.div(mean, root, out=root), rate, value=-1)
+
+    def _names(self) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if self._amsgrad else ()))
+
+    def _more(self, steps: int) -> dict[str, Any]:
+        return {"step": torch.tensor(float(steps))}
+
+
+def stacked(optimizer: Optimizer, parameters: Tensor, *, steps: int = 0) -> StackedOptimizer:
+    """For replicas whose own optimizers are like this one, rates, momenta and weight decays aside."""
+    group = optimizer.param_groups[0]
+    assert type(optimizer) in OPTIMIZERS
+    if isinstance(optimizer, SGD):
+        return StackedSGD(group, parameters, steps=steps)
+    return StackedAdam(group, parameters, steps=steps, decoupled=isinstance(optimizer, AdamW))

@@ -1,0 +1,56 @@
+"""What the passes of an epoch have left on the device: losses, and readings of lengths."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from src.replicas.replica import Replica
+from src.runs.length_tables import Step
+
+
+class _Pass(NamedTuple):
+    step: int
+    samples: int
+    losses: Tensor  # (R,)
+    readings: Tensor | None  # (R, numbers), where lengths were measured
+
+
+class Passes:
+    """Passes of the same replicas, one after the other; `share` brings them off the device, all at once."""
+
+    def __init__(self) -> None:
+        self._passes: list[_Pass] = []
+        self.names: tuple[str, ...] = ()  # of the measured layers
+
+    def add(self, step: int, samples: int, losses: Tensor, readings: Tensor | None) -> None:
+        """The pass before the update `step`, over so many samples of each replica."""
+        self._passes.append(_Pass(step, samples, losses.detach(), readings))
+
+    def share(self, replicas: Sequence[Replica]) -> None:
+        """Give each replica what is its own, up to a pass whose loss is not finite."""
+        passes, self._passes = self._passes, []
+        if not passes:
+            return
+        losses = torch.stack([each.losses for each in passes]).cpu()
+        measured = [index for index, each in enumerate(passes) if each.readings is not None]
+        read = [each.readings for each in passes if each.readings is not None]
+        readings = torch.stack(read).cpu().numpy() if read else None
+        for row, replica in enumerate(replicas):
+            end = _end(losses[:, row])
+            if readings is not None:
+                kept = [index for index in measured if index < end]
+                steps = [_step(replica, passes[index].step, float(losses[index, row])) for index in kept]
+                replica.lengths.add(self.names, steps, readings[: len(kept), row])
+            replica.note(passes[0].step, losses[:end, row], [each.samples for each in passes[:end]])
+
+
+def _step(replica: Replica, step: int, loss: float) -> Step:
+    return Step(step, replica.current_epoch, float(replica.rate(step)), loss)
+
+
+def _end(losses: Tensor) -> int:
+    """How many passes there are up to the first whose loss is not finite, that one among them."""
+    broken = (~losses.isfinite()).nonzero()
+    return int(broken[0]) + 1 if len(broken) else len(losses)

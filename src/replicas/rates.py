@@ -1,0 +1,39 @@
+"""At which learning rate, momentum and weight decay each replica takes its steps."""
+
+from collections.abc import Sequence
+
+import torch
+
+from src.replicas.optimizer import Settings
+from src.replicas.replica import Replica
+
+
+class Rates:
+    """Of an epoch's steps, brought to the device at once: during the epoch nothing waits for it."""
+
+    def __init__(self, replicas: Sequence[Replica], steps: range) -> None:
+        self._scheduled = replicas[0].schedule is not None
+        self._first = steps.start
+        self._settings = _settings(replicas, steps if self._scheduled else steps[:1])
+
+    def at(self, step: int) -> Settings:
+        """Of a step of the epoch, (R, 1) each."""
+        row = step - self._first if self._scheduled else 0
+        return Settings(*(column[row] for column in self._settings))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let the other replicas go."""
+        index = torch.tensor(list(rows), device=self._settings.rate.device)
+        self._settings = Settings(*(column.index_select(1, index) for column in self._settings))
+
+
+def _settings(replicas: Sequence[Replica], steps: range) -> Settings:
+    """(steps, R, 1) each."""
+    groups = [replica.optimizer.param_groups[0] for replica in replicas]
+    device = groups[0]["params"][0].device
+    rates = [[replica.rate(step) for replica in replicas] for step in steps]
+    momenta = [[replica.momentum(step) for replica in replicas] for step in steps]
+    decays = [[float(group["weight_decay"]) for group in groups]] * len(steps)
+    betas = [[float(group["betas"][1]) if "betas" in group else 0.0 for group in groups]] * len(steps)
+    columns = (torch.tensor(each, dtype=torch.float64) for each in (rates, momenta, decays, betas))
+    return Settings(*(column.unsqueeze(2).to(device) for column in columns))

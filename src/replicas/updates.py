@@ -1,0 +1,149 @@
+"""A step of a whole group: one forward and backward pass, one update."""
+
+import copy
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from src.lengths.activation_length import lengths_of_layers
+from src.lengths.statistics import reading
+from src.replicas.batches import Batches
+from src.replicas.evaluation import Precision
+from src.replicas.optimizer import Settings, StackedOptimizer
+from src.replicas.stack import Rows, Stack
+from src.replicas.vectorized import Lengths, losses_of
+
+# Of one activation of all replicas that go together, on a CPU: larger ones leave its caches, and take up to twice as
+# long as a few replicas at a time.
+CACHE = 2**24
+
+
+class Update(NamedTuple):
+    """Of each replica, on the device: its loss, (R,), and the reading of its lengths, (R, numbers), if measured."""
+
+    losses: Tensor
+    readings: Tensor | None
+
+
+class Updates:
+    """Takes the steps of a stack's replicas, a few at a time where all at once are too many.
+
+    When memory runs out, half as many go together from then on, and the step is taken.
+    """
+
+    def __init__(
+        self, stack: Stack, optimizer: StackedOptimizer, batches: Batches, precision: Precision, lengths: Lengths | None
+    ) -> None:
+        self.stack, self.optimizer, self.batches = stack, optimizer, batches
+        self.lengths = lengths
+        self._precision = precision
+        self._together = together(stack, batches)
+        self._values: tuple[list[int], Tensor] | None = None
+        self._divide()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let the other replicas go."""
+        self.stack.keep(rows)
+        self.optimizer.keep(torch.tensor(list(rows), device=self.stack.parameters.device))
+        self.batches.keep(rows)
+        self._divide()
+
+    def spans(self, samples: int) -> list[slice]:
+        """Replicas to evaluate together on so many samples at a time."""
+        of_batch = self.batches.size(0)
+        together = self._together if samples <= of_batch else max(1, self._together * of_batch // samples)
+        return _spans(len(self.stack), max(together, 1))
+
+    def take(self, batch: int, settings: Settings, *, measured: bool) -> Update:
+        """The update of a batch of the epoch."""
+        losses, readings, position = [], [], 0
+        while position < len(self._rows):
+            span, rows = self._rows[position]
+            before = {name: each.clone() for name, each in rows.rest.items()}
+            try:
+                update = self._pass(batch, span, rows, measured)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self._together == 1:
+                    raise
+                for name, each in rows.rest.items():
+                    each.copy_(before[name])
+                self._halve(position)
+                continue
+            losses.append(update.losses)
+            readings += [] if update.readings is None else [update.readings]
+            position += 1
+        if len({span.stop - span.start for span, _ in self._rows}) > 2:  # memory has run out in this step
+            self._divide()
+        self.optimizer.step_(self.stack.parameters, self.stack.gradients, settings)
+        return Update(torch.cat(losses), torch.cat(readings) if readings else None)
+
+    def _pass(self, batch: int, span: slice, rows: Rows, measured: bool) -> Update:
+        """Losses, readings, and the gradients in the stack."""
+        inputs, targets, shared = self.batches.take(batch, span)
+        lengths = self.lengths if measured else None
+        with self._precision():
+            passed = losses_of(self.stack, rows, inputs, targets, shared=shared, lengths=lengths)
+        gradients = torch.autograd.grad(passed.losses.sum(), list(rows.parameters.values()))
+        for of_stack, gradient in zip(rows.gradients, gradients, strict=True):
+            of_stack.copy_(gradient)
+        return Update(passed.losses.detach(), self._read(passed.norms) if passed.norms else None)
+
+    def _read(self, norms: tuple[Tensor, ...]) -> Tensor:
+        assert self.lengths is not None
+        values = self.lengths.values
+        if len({layer.shape for layer in norms}) > 1:
+            pairs = zip(norms, values, strict=True)
+            return reading([layer.double().square().div(of_layer) for layer, of_layer in pairs]).T
+        if self._values is None or self._values[0] != values:  # to copy them to a GPU waits for it
+            self._values = values, torch.tensor(values, dtype=torch.float64, device=norms[0].device)
+        lengths = lengths_of_layers([layer.flatten() for layer in norms], self._values[1])
+        return reading(lengths.unflatten(1, norms[0].shape)).T
+
+    def _divide(self) -> None:
+        self._rows = [(span, self.stack.rows(span)) for span in _spans(len(self.stack), self._together)]
+
+    def _halve(self, position: int) -> None:
+        """Go on from here with half as many at a time; what is done of this step stays done."""
+        self._together = math.ceil(self._together / 2)
+        start = self._rows[position][0].start
+        rest = _spans(len(self.stack) - start, self._together)
+        spans = [slice(start + each.start, start + each.stop) for each in rest]
+        self._rows = self._rows[:position] + [(span, self.stack.rows(span)) for span in spans]
+
+
+def together(stack: Stack, batches: Batches) -> int:
+    """How many replicas to take through a pass at once: all on a GPU, on a CPU as many as its caches bear."""
+    if stack.parameters.device.type != "cpu":
+        return len(stack)
+    largest = largest_activation(stack.template, batches.samples.inputs[:2]) * batches.size(0) / 2
+    return max(1, min(len(stack), int(CACHE // max(largest, 1))))
+
+
+def largest_activation(net: nn.Module, inputs: Tensor) -> int:
+    """Bytes of the largest tensor that a backward pass keeps of these samples, inputs and parameters aside."""
+    net, sizes = copy.deepcopy(net), [0]
+    others = {each.untyped_storage().data_ptr() for each in (inputs, *net.parameters())}
+
+    def note(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage().data_ptr() not in others:
+            sizes.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        net(inputs).sum()
+    return max(sizes)
+
+
+def _spans(replicas: int, size: int) -> list[slice]:
+    """So many at a time, as evenly as possible."""
+    parts = max(1, -(-replicas // size))
+    edges = [replicas * part // parts for part in range(parts + 1)]
+    return [slice(first, last) for first, last in pairwise(edges)]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

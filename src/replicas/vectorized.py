@@ -1,0 +1,152 @@
+"""The forward pass of many replicas at once, and their lengths: any module, through torch.func."""
+
+import copy
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.func import functional_call, vmap
+from torch.nn.functional import cross_entropy
+
+from src.lengths.activation_length import activation_norms
+from src.lengths.capture import Capture
+from src.replicas.stack import Rows, Stack
+
+
+class Passed(NamedTuple):
+    """Of k replicas: losses (k,), and of each measured layer ‖act‖ of every sample, (k, samples)."""
+
+    losses: Tensor
+    norms: tuple[Tensor, ...]
+
+
+class Lengths:
+    """Which layers were measured in the last pass, and the number of values of a sample in each."""
+
+    def __init__(self, net: nn.Module, patterns: Sequence[str] | None) -> None:
+        self.names: tuple[str, ...] = ()
+        self.values: list[int] = []
+        self._capture = Capture(net, patterns, measure=self._measure)
+
+    def start(self) -> None:
+        """Begin a forward pass."""
+        self.values = []
+        self._capture.start()
+
+    def stop(self) -> tuple[Tensor, ...]:
+        """End it: ‖act‖ of every sample, layer by layer."""
+        readings = self._capture.stop()
+        self.names = tuple(reading.name for reading in readings)
+        return tuple(reading.lengths for reading in readings)
+
+    def _measure(self, activation: Tensor) -> Tensor:
+        activation = activation.detach()
+        norms = _Norms.apply(activation)
+        assert isinstance(norms, Tensor)
+        self.values.append(max(activation.numel() // max(activation.shape[0], 1), 1))
+        return norms
+
+
+class _Norms(torch.autograd.Function):
+    """‖act‖ of each sample, which under `vmap` is told of all replicas at once, and so may look at values.
+
+    Here and not after the pass: what a hook has seen may be overwritten by a layer that works in place.
+    """
+
+    @staticmethod
+    def forward(activation: Tensor) -> Tensor:
+        return activation_norms(activation)[0]
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, ...], activation: Tensor) -> tuple[Tensor, int]:
+        stacked = activation.movedim(in_dims[0], 0)
+        norms = _Norms.apply(stacked.flatten(0, 1))
+        assert isinstance(norms, Tensor)
+        return norms.unflatten(0, stacked.shape[:2]), 0
+
+
+def losses_of(
+    stack: Stack, rows: Rows, inputs: Tensor, targets: Tensor, *, shared: bool, lengths: Lengths | None = None
+) -> Passed:
+    """Each replica's mean cross-entropy on its batch, (k, samples, …), or on one that all of them share.
+
+    lengths: measured where given.
+    """
+
+    def forward(state: dict[str, Tensor], scalars: list[Tensor], inputs: Tensor, targets: Tensor) -> Passed:
+        with stack.with_scalars(scalars):
+            if lengths is not None:
+                lengths.start()
+            logits = functional_call(stack.template, state, (inputs,))
+        return Passed(cross_entropy(logits, targets), lengths.stop() if lengths is not None else ())
+
+    batch = None if shared else 0
+    return _vectorized(forward, rows, (batch, batch), inputs, targets)
+
+
+def logits_of(stack: Stack, rows: Rows, inputs: Tensor) -> Tensor:
+    """(k, samples, classes) of inputs that all replicas share."""
+
+    def forward(state: dict[str, Tensor], scalars: list[Tensor], inputs: Tensor) -> Tensor:
+        with stack.with_scalars(scalars):
+            return functional_call(stack.template, state, (inputs,))
+
+    return _vectorized(forward, rows, (None,), inputs)
+
+
+def _vectorized(function: Callable[..., Any], rows: Rows, batch: tuple[int | None, ...], *tensors: Tensor) -> Any:
+    state = rows.parameters | rows.rest
+    if len(next(iter(rows.parameters.values()))) > 1:
+        return vmap(function, in_dims=(0, 0, *batch))(state, rows.scalars, *tensors)
+    # One replica by itself: what `vmap` would ask of it at every operation takes time.
+    alone = [tensor if of is None else tensor[0] for tensor, of in zip(tensors, batch, strict=True)]
+    output = function({name: each[0] for name, each in state.items()}, [each[0] for each in rows.scalars], *alone)
+    if isinstance(output, Tensor):
+        return output.unsqueeze(0)
+    return Passed(output.losses.unsqueeze(0), tuple(norms.unsqueeze(0) for norms in output.norms))
+
+
+def check_vectorized(net: nn.Module, input_shape: Sequence[int]) -> None:
+    """Raises ValueError, naming the operation, for a net whose forward and backward pass cannot be vectorized."""
+    stack = Stack([copy.deepcopy(net), copy.deepcopy(net)])
+    rows = stack.rows(slice(0, 2))
+    parameter = stack.parameters
+    inputs = torch.zeros(2, 2, *input_shape, dtype=parameter.dtype, device=parameter.device)
+    targets = torch.zeros(2, 2, dtype=torch.int64, device=parameter.device)
+    name = f"model = {type(net).__name__}"
+    try:
+        losses = losses_of(stack, rows, inputs, targets, shared=False).losses
+    except RuntimeError as error:
+        advice = "hydra/launcher=basic trains its runs one at a time"
+        raise ValueError(f"{name}: cannot be vectorized over replicas ({_operation(error)}); {advice}") from error
+    gradients = torch.autograd.grad(losses.sum(), list(rows.parameters.values()), allow_unused=True)
+    for (parameter_name, _), gradient in zip(rows.parameters.items(), gradients, strict=True):
+        if gradient is None:
+            raise ValueError(
+                f"{name}: its parameter {parameter_name} has no part in the loss; replicas need all of them"
+            )
+
+
+def draws_random_numbers(net: nn.Module, input_shape: Sequence[int]) -> bool:
+    """Whether its forward pass in training does (dropout): these are each run's own, from the process's stream."""
+    net = copy.deepcopy(net).train()
+    first = next(net.parameters())
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        net(torch.zeros(2, *input_shape, dtype=first.dtype, device=first.device))
+        return not torch.equal(before, torch.get_rng_state())
+
+
+def _operation(error: RuntimeError) -> str:
+    """What torch says of an operation that it cannot vectorize, in one line."""
+    text = " ".join(str(error).split())
+    named = re.search(r"aten::\w+(\.\w+)?|\.item\(\)|\.\w+\(\)", text)
+    sentence = text.split(". ")[0]
+    return sentence if named is None or named[0] in sentence else f"{named[0]}: {sentence}"
