@@ -26,8 +26,9 @@ class Batches:
         self.samples = samples
         self.orders = list(orders)
         self._memory = samples.inputs.new_empty(0, *samples.inputs.shape[1:])
-        self._epoch = -1
-        self._permutations: dict[int, Tensor] = {}  # by seed
+        self._seeds = list(dict.fromkeys(order.seed for order in orders))
+        self._permutations = torch.empty(0)  # (seeds, all samples), of the epoch
+        self._assign()
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -35,30 +36,36 @@ class Batches:
 
     def begin(self, epoch: int) -> None:
         """Go to an epoch; the only moment at which anything is sent to the device."""
-        if epoch != self._epoch:
-            self._permutations = {}
-        self._epoch = epoch
-        device = self.samples.targets.device
-        for order in self.orders:
-            if order.seed not in self._permutations:
-                self._permutations[order.seed] = torch.from_numpy(order.permutation(epoch)).to(device)
+        of_seed = {order.seed: order for order in self.orders}
+        self._seeds = list(of_seed)
+        permutations = [torch.from_numpy(order.permutation(epoch)) for order in of_seed.values()]
+        self._permutations = torch.stack(permutations).to(self.samples.targets.device)
+        self._assign()
+
+    @property
+    def shared(self) -> bool:
+        """Whether all replicas have the same batches."""
+        return len(self._seeds) == 1
 
     def take(self, step: int, replicas: slice) -> Taken:
         """Batch `step` of the epoch, of each of these replicas."""
-        orders = self.orders[replicas]
-        span = orders[0].span(step)
-        seeds = [order.seed for order in orders]
-        shared = len(set(seeds)) == 1
-        rows = [self._permutations[seed][span] for seed in (seeds[:1] if shared else seeds)]
-        index = torch.cat(rows)
+        rows = self._permutations[:, self.orders[0].span(step)] if self.shared else self.index(step, replicas)
+        index = rows.flatten()
         if len(self._memory) < len(index):
             self._memory = self._memory.new_empty(len(index), *self._memory.shape[1:])
         inputs = torch.index_select(self.samples.inputs, 0, index, out=self._memory[: len(index)])
-        targets = self.samples.targets.index_select(0, index)
-        if shared:
-            return Taken(inputs, targets, True)
-        shape = (len(orders), span.stop - span.start)
-        return Taken(inputs.unflatten(0, shape), targets.unflatten(0, shape), False)
+        targets = self.targets(rows)
+        if self.shared:
+            return Taken(inputs, targets.squeeze(0), True)
+        return Taken(inputs.unflatten(0, rows.shape), targets, False)
+
+    def index(self, step: int, replicas: slice) -> Tensor:
+        """Which samples that batch has, (k, samples)."""
+        return self._permutations[:, self.orders[0].span(step)].index_select(0, self._seed_of[replicas])
+
+    def targets(self, index: Tensor) -> Tensor:
+        """Of these samples, in the shape of the index."""
+        return self.samples.targets.index_select(0, index.flatten()).unflatten(0, index.shape)
 
     def size(self, step: int) -> int:
         """Samples in batch `step`."""
@@ -68,3 +75,9 @@ class Batches:
     def keep(self, rows: Sequence[int]) -> None:
         """Let the other replicas go."""
         self.orders = [self.orders[row] for row in rows]
+        self._assign()
+
+    def _assign(self) -> None:
+        """Which permutation is whose."""
+        of = [self._seeds.index(order.seed) for order in self.orders]
+        self._seed_of = torch.tensor(of, device=self.samples.targets.device)

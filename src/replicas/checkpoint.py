@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.replicas.replica import Replica
 from src.runs.checkpoint import interrupted_epoch, net_state
@@ -46,7 +47,7 @@ def checkpoint_of(
             "epoch": moment.epoch,
             "global_step": moment.steps,
             "pytorch-lightning_version": pl.__version__,
-            "state_dict": {f"net.{name}": value for name, value in net.items()},
+            "state_dict": _of_module(replica.net, net),
             "loops": loops(replica, moment),
             "callbacks": callbacks,
             "optimizer_states": [replica.optimizer.state_dict()],
@@ -141,10 +142,21 @@ def _counts(total: int, current: int, names: Sequence[str] = _BATCHES) -> dict[s
     return {"total": dict.fromkeys(names, total), "current": dict.fromkeys(names, current)}
 
 
+def _of_module(net: nn.Module, held: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The state_dict of a module whose net this is, with the net's part from `held`: it tells of modules' versions."""
+    module = nn.Module()
+    module.net = net
+    state = module.state_dict()
+    state.update({f"net.{name}": value for name, value in held.items()})
+    return state
+
+
 def _own(value: Any) -> Any:
     """Plain data with tensors that share no memory: to save a view would save all that it is a view of."""
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, Mapping):
-        return {key: _own(item) for key, item in value.items()}
+        owned: Any = copy(value)  # with what a state_dict has besides its items
+        owned.update({key: _own(item) for key, item in value.items()})
+        return owned
     return type(value)(_own(item) for item in value) if type(value) in (list, tuple) else value

@@ -52,7 +52,7 @@ class Replica:
 
     def __post_init__(self) -> None:
         group = self.optimizer.param_groups[0]
-        self._rate = group["lr"] if self.schedule is None else self.schedule.base_lrs[0]
+        self._rate = group["lr"] if self.schedule is None else float(self.schedule.base_lrs[0])
         self._momentum = momentum_of(group) or 0.0
         self._rows: list[Row] = []
         self._sent: tuple[float, ...] | None = None
@@ -75,7 +75,7 @@ class Replica:
 
     def rate(self, step: int) -> float:
         """The learning rate of an optimizer step."""
-        return self._rate if self.schedule is None else self._rate * self.schedule.share(step)
+        return self._rate if self.schedule is None else float(self._rate * self.schedule.share(step))
 
     def momentum(self, step: int) -> float:
         """SGD's momentum or Adam's beta1 at a step."""

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,9 +14,10 @@ from src.lengths.activation_length import lengths_of_layers
 from src.lengths.statistics import reading
 from src.replicas.batches import Batches
 from src.replicas.evaluation import Precision
+from src.replicas.first_layer import FirstLayer
 from src.replicas.optimizer import Settings, StackedOptimizer
 from src.replicas.stack import Rows, Stack
-from src.replicas.vectorized import Lengths, losses_of
+from src.replicas.vectorized import Lengths, Passed, losses_given, losses_of
 
 # Of one activation of all replicas that go together, on a CPU: larger ones leave its caches, and take up to twice as
 # long as a few replicas at a time.
@@ -43,6 +45,8 @@ class Updates:
         self._precision = precision
         self._together = together(stack, batches)
         self._values: tuple[list[int], Tensor] | None = None
+        self._first = self._first_layer()
+        self._first_is_measured = bool(lengths and self._first and self._first.reads_inputs(stack.template, lengths))
         self._divide()
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -83,14 +87,22 @@ class Updates:
 
     def _pass(self, batch: int, span: slice, rows: Rows, measured: bool) -> Update:
         """Losses, readings, and the gradients in the stack."""
-        inputs, targets, shared = self.batches.take(batch, span)
-        lengths = self.lengths if measured else None
         with self._precision():
-            passed = losses_of(self.stack, rows, inputs, targets, shared=shared, lengths=lengths)
+            passed = self._losses(batch, span, rows, self.lengths if measured else None)
         gradients = torch.autograd.grad(passed.losses.sum(), list(rows.parameters.values()))
         for of_stack, gradient in zip(rows.gradients, gradients, strict=True):
             of_stack.copy_(gradient)
         return Update(passed.losses.detach(), self._read(passed.norms) if passed.norms else None)
+
+    def _losses(self, batch: int, span: slice, rows: Rows, lengths: Lengths | None) -> Passed:
+        if self._first is None or self.batches.shared:
+            inputs, targets, shared = self.batches.take(batch, span)
+            return losses_of(self.stack, rows, inputs, targets, shared=shared, lengths=lengths)
+        index = self.batches.index(batch, span)
+        passed = losses_given(self.stack, rows, self._first, index, self.batches.targets(index), lengths=lengths)
+        if passed.norms and self._first_is_measured:
+            return passed._replace(norms=(self._first.norms(index), *passed.norms[1:]))
+        return passed
 
     def _read(self, norms: tuple[Tensor, ...]) -> Tensor:
         assert self.lengths is not None
@@ -102,6 +114,15 @@ class Updates:
             self._values = values, torch.tensor(values, dtype=torch.float64, device=norms[0].device)
         lengths = lengths_of_layers([layer.flatten() for layer in norms], self._values[1])
         return reading(lengths.unflatten(1, norms[0].shape)).T
+
+    def _first_layer(self) -> FirstLayer | None:
+        """Where the batches of all replicas would leave a CPU's caches."""
+        samples = self.batches.samples
+        bytes_of_batch = samples.inputs[:1].nbytes * self.batches.size(0)
+        large = bytes_of_batch * min(self._together, len(self.stack)) > CACHE
+        if samples.inputs.device.type != "cpu" or self._precision is not nullcontext or not large:
+            return None
+        return FirstLayer.of(self.stack.template, samples)
 
     def _divide(self) -> None:
         self._rows = [(span, self.stack.rows(span)) for span in _spans(len(self.stack), self._together)]

@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from src.lengths.activation_length import activation_norms
 from src.lengths.capture import Capture
+from src.replicas.first_layer import FirstLayer
 from src.replicas.stack import Rows, Stack
+
+State: TypeAlias = dict[str, Tensor]
 
 
 class Passed(NamedTuple):
@@ -80,21 +83,39 @@ def losses_of(
     lengths: measured where given.
     """
 
-    def forward(state: dict[str, Tensor], scalars: list[Tensor], inputs: Tensor, targets: Tensor) -> Passed:
+    def forward(state: State, scalars: list[Tensor], inputs: Tensor, targets: Tensor) -> Passed:
         with stack.with_scalars(scalars):
-            if lengths is not None:
-                lengths.start()
-            logits = functional_call(stack.template, state, (inputs,))
-        return Passed(cross_entropy(logits, targets), lengths.stop() if lengths is not None else ())
+            return _loss(stack, state, inputs, targets, lengths)
 
     batch = None if shared else 0
     return _vectorized(forward, rows, (batch, batch), inputs, targets)
 
 
+def losses_given(
+    stack: Stack, rows: Rows, first: FirstLayer, index: Tensor, targets: Tensor, *, lengths: Lengths | None = None
+) -> Passed:
+    """As `losses_of`, of the batches `index`, (k, samples), whose inputs only `first` sees."""
+    bias = rows.parameters.get(f"{first.name}.bias")
+    outputs = first.outputs(index, rows.parameters[f"{first.name}.weight"], bias)
+
+    def forward(state: State, scalars: list[Tensor], inputs: Tensor, outputs: Tensor, targets: Tensor) -> Passed:
+        with stack.with_scalars(scalars), first.giving(stack.template, outputs):
+            return _loss(stack, state, inputs, targets, lengths)
+
+    return _vectorized(forward, rows, (None, 0, 0), first.dummy(index.shape[1]), outputs, targets)
+
+
+def _loss(stack: Stack, state: State, inputs: Tensor, targets: Tensor, lengths: Lengths | None) -> Passed:
+    if lengths is not None:
+        lengths.start()
+    logits = functional_call(stack.template, state, (inputs,))
+    return Passed(cross_entropy(logits, targets), lengths.stop() if lengths is not None else ())
+
+
 def logits_of(stack: Stack, rows: Rows, inputs: Tensor) -> Tensor:
     """(k, samples, classes) of inputs that all replicas share."""
 
-    def forward(state: dict[str, Tensor], scalars: list[Tensor], inputs: Tensor) -> Tensor:
+    def forward(state: State, scalars: list[Tensor], inputs: Tensor) -> Tensor:
         with stack.with_scalars(scalars):
             return functional_call(stack.template, state, (inputs,))
 
