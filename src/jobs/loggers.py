@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from src.jobs.record import Job
@@ -27,6 +28,14 @@ def start_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
         if isinstance(logger, WandbLogger):
             with settings_of(f"logger.{name}", node):
                 logger.log_hyperparams(dict(config))
+
+
+def check_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
+    """Raises ValueError, as `start_loggers` would, for settings that W&B refuses; no run begins."""
+    for (name, node), logger in zip(named_nodes(config, "logger"), loggers, strict=True):
+        if isinstance(logger, WandbLogger):
+            with settings_of(f"logger.{name}", node):
+                wandb.Settings(mode=logger._wandb_init["mode"], **(logger._wandb_init.get("settings") or {}))
 
 
 def _build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:

@@ -9,7 +9,7 @@ import torch
 from src.datamodules.loader import EvaluationLoader
 from src.datamodules.samples import Samples
 from src.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
-from src.jobs.loggers import build_loggers
+from src.jobs.loggers import build_loggers, check_loggers
 from src.jobs.record import Job
 from src.jobs.train import build_callbacks, load, seed_global_generators
 from src.models.run_length import asked_lengths, check_same_length
@@ -143,5 +143,7 @@ def _schedule(
 
 
 def _has_other_loggers(member: Member) -> bool:
-    """Whether it has loggers beside metrics.csv. They are built here, so that a mistake in them shows at once."""
-    return any(not isinstance(logger, MetricsFile) for logger in build_loggers(member.job, member.run))
+    """Whether it has loggers beside metrics.csv. They begin when the run has ended; a mistake in them shows here."""
+    loggers = build_loggers(member.job, member.run)
+    check_loggers(loggers, member.config)
+    return any(not isinstance(logger, MetricsFile) for logger in loggers)
