@@ -17,7 +17,6 @@ class Rows:
     """Some consecutive replicas' share of a stack: views, the parameters as leaves that gradients can be asked of."""
 
     parameters: dict[str, Tensor]
-    gradients: list[Tensor]  # to be written, in the order of the parameters
     rest: dict[str, Tensor]
     scalars: list[Tensor]
 
@@ -37,6 +36,7 @@ class Stack:
         self.nets = list(nets)
         self.template = copy.deepcopy(self.nets[0])
         self._shapes = {name: each.shape for name, each in _trainable(self.template).items()}
+        self._slots = list(_slots(self.template))
         self._check(nets)
         scalars = varying_scalars(self.nets)
         self.places: list[Place] = list(scalars)
@@ -58,7 +58,6 @@ class Stack:
         leaves = {name: view.requires_grad_() for name, view in self._views(self.parameters[span]).items()}
         return Rows(
             leaves,
-            list(self._views(self.gradients[span]).values()),
             {name: each[span] for name, each in self.rest.items()},
             [each[span] for each in self.scalars],
         )
@@ -87,13 +86,19 @@ class Stack:
         return {name: held[names[id(each)]] for name, each in self.template.state_dict(keep_vars=True).items()}
 
     @contextmanager
-    def with_scalars(self, values: Sequence[Any]) -> Iterator[None]:
-        """Within, the template's modules have these instead of their own."""
-        before = [place_in(self.template, place, value) for place, value in zip(self.places, values, strict=True)]
+    def holding(self, state: Mapping[str, Tensor], scalars: Sequence[Any]) -> Iterator[nn.Module]:
+        """Within, the template holds these instead of its own: what `torch.func.functional_call` does, in a tenth of
+        the time, as where everything stands is known."""
+        own = [(holder, key, holder[key]) for holder, key, _ in self._slots]
+        for holder, key, name in self._slots:
+            holder[key] = state[name]
+        numbers = [place_in(self.template, place, value) for place, value in zip(self.places, scalars, strict=True)]
         try:
-            yield
+            yield self.template
         finally:
-            for place, value in zip(self.places, before, strict=True):
+            for holder, key, tensor in own:
+                holder[key] = tensor
+            for place, value in zip(self.places, numbers, strict=True):
                 place_in(self.template, place, value)
 
     def _views(self, rows: Tensor) -> dict[str, Tensor]:
@@ -123,6 +128,16 @@ class Stack:
 def _state(net: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers, each once, those that no state_dict has among them."""
     return dict(net.named_parameters()) | dict(net.named_buffers())
+
+
+def _slots(net: nn.Module) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Where each tensor of `_state` stands, also where it stands twice: a module's dict, the key, its name."""
+    names = {id(tensor): name for name, tensor in _state(net).items()}
+    for module in net.modules():
+        for holder in (module._parameters, module._buffers):
+            for key, tensor in holder.items():
+                if tensor is not None:
+                    yield holder, key, names[id(tensor)]
 
 
 def _trainable(net: nn.Module) -> dict[str, nn.Parameter]:

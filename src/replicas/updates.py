@@ -90,11 +90,13 @@ class Updates:
         with self._precision():
             passed = self._losses(batch, span, rows, self.lengths if measured else None)
         gradients = torch.autograd.grad(passed.losses.sum(), list(rows.parameters.values()))
-        for of_stack, gradient in zip(rows.gradients, gradients, strict=True):
-            of_stack.copy_(gradient)
+        flat = [gradient.reshape(len(gradient), -1) for gradient in gradients]
+        torch.cat(flat, dim=1, out=self.stack.gradients[span])
         return Update(passed.losses.detach(), self._read(passed.norms) if passed.norms else None)
 
     def _losses(self, batch: int, span: slice, rows: Rows, lengths: Lengths | None) -> Passed:
+        if lengths is not None:
+            lengths.replicas = span.stop - span.start
         if self._first is None or self.batches.shared:
             inputs, targets, shared = self.batches.take(batch, span)
             return losses_of(self.stack, rows, inputs, targets, shared=shared, lengths=lengths)

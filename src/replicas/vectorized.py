@@ -8,13 +8,16 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn.functional import cross_entropy
 
 from src.lengths.activation_length import activation_norms
 from src.lengths.capture import Capture
 from src.replicas.first_layer import FirstLayer
 from src.replicas.stack import Rows, Stack
+
+# Of all replicas together: up to so many, what `_Norms` takes to begin is more than to convert them to float64.
+FEW_VALUES = 2**17
 
 State: TypeAlias = dict[str, Tensor]
 
@@ -30,6 +33,7 @@ class Lengths:
     """Which layers were measured in the last pass, and the number of values of a sample in each."""
 
     def __init__(self, net: nn.Module, patterns: Sequence[str] | None) -> None:
+        self.replicas = 1  # in the passes to come
         self.names: tuple[str, ...] = ()
         self.values: list[int] = []
         self._capture = Capture(net, patterns, measure=self._measure)
@@ -47,10 +51,14 @@ class Lengths:
 
     def _measure(self, activation: Tensor) -> Tensor:
         activation = activation.detach()
-        norms = _Norms.apply(activation)
-        assert isinstance(norms, Tensor)
+        if activation.numel() * self.replicas <= FEW_VALUES:
+            norms, values = activation_norms(activation, look=False)
+            self.values.append(values)
+            return norms
+        norms_of_all = _Norms.apply(activation)
+        assert isinstance(norms_of_all, Tensor)
         self.values.append(max(activation.numel() // max(activation.shape[0], 1), 1))
-        return norms
+        return norms_of_all
 
 
 class _Norms(torch.autograd.Function):
@@ -84,8 +92,8 @@ def losses_of(
     """
 
     def forward(state: State, scalars: list[Tensor], inputs: Tensor, targets: Tensor) -> Passed:
-        with stack.with_scalars(scalars):
-            return _loss(stack, state, inputs, targets, lengths)
+        with stack.holding(state, scalars) as net:
+            return _loss(net, inputs, targets, lengths)
 
     batch = None if shared else 0
     return _vectorized(forward, rows, (batch, batch), inputs, targets)
@@ -99,16 +107,16 @@ def losses_given(
     outputs = first.outputs(index, rows.parameters[f"{first.name}.weight"], bias)
 
     def forward(state: State, scalars: list[Tensor], inputs: Tensor, outputs: Tensor, targets: Tensor) -> Passed:
-        with stack.with_scalars(scalars), first.giving(stack.template, outputs):
-            return _loss(stack, state, inputs, targets, lengths)
+        with stack.holding(state, scalars) as net, first.giving(net, outputs):
+            return _loss(net, inputs, targets, lengths)
 
     return _vectorized(forward, rows, (None, 0, 0), first.dummy(index.shape[1]), outputs, targets)
 
 
-def _loss(stack: Stack, state: State, inputs: Tensor, targets: Tensor, lengths: Lengths | None) -> Passed:
+def _loss(net: nn.Module, inputs: Tensor, targets: Tensor, lengths: Lengths | None) -> Passed:
     if lengths is not None:
         lengths.start()
-    logits = functional_call(stack.template, state, (inputs,))
+    logits = net(inputs)
     return Passed(cross_entropy(logits, targets), lengths.stop() if lengths is not None else ())
 
 
@@ -116,8 +124,8 @@ def logits_of(stack: Stack, rows: Rows, inputs: Tensor) -> Tensor:
     """(k, samples, classes) of inputs that all replicas share."""
 
     def forward(state: State, scalars: list[Tensor], inputs: Tensor) -> Tensor:
-        with stack.with_scalars(scalars):
-            return functional_call(stack.template, state, (inputs,))
+        with stack.holding(state, scalars) as net:
+            return net(inputs)
 
     return _vectorized(forward, rows, (None,), inputs)
 
