@@ -40,3 +40,25 @@ class ProcessLauncher(Launcher):
         from src.jobs.processes import launch
 
         return launch(self.config, self.hydra_context.config_loader, job_overrides, initial_job_idx, jobs=self.jobs)
+
+
+class ReplicasLauncher(Launcher):
+    """Jobs of equal shapes in groups that train as one program each, handed to the launcher `inner`."""
+
+    def __init__(
+        self,
+        inner: str | None = None,
+        settings: Any = None,
+        max_size: int | None = None,
+        checkpoint_seconds: float = 30,
+    ) -> None:
+        """The settings of conf/hydra/launcher/replicas.yaml, which `setup` reads in its config."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from src.jobs.replicas import Replicas
+
+        self.replicas = Replicas.of(config, hydra_context, task_function)
+        self.keep = self.replicas.keep
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        return self.replicas.launch(job_overrides, initial_job_idx)

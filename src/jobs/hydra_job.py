@@ -15,6 +15,8 @@ from src.jobs.command_line import Said, is_users_mistake, one_line, say, takes_e
 from src.jobs.composed import check_script, plain
 from src.jobs.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
 from src.jobs.record import Job
+from src.jobs.replica_runs import train_group
+from src.jobs.replica_units import read_unit
 from src.jobs.train import train
 from src.jobs.workers import in_worker, interrupted, worker
 from src.runs.directory import Taken
@@ -28,6 +30,10 @@ def train_hydra_job(config: DictConfig) -> None:
     in_sweep = hydra.mode == RunMode.MULTIRUN
 
     def work(job: Job) -> None:
+        if job.config.get("replicas"):
+            unit = read_unit(job)
+            train_group(unit.jobs, checkpoint_seconds=unit.checkpoint_seconds)
+            return
         check_depth(job.config)
         trainer = job.config.get("trainer")
         if in_sweep and starts_processes(trainer):
@@ -36,7 +42,7 @@ def train_hydra_job(config: DictConfig) -> None:
         else:
             train(job)
 
-    resume = "" if in_sweep else "resume with ckpt_path={directory}/checkpoints/last.ckpt"
+    resume = "" if in_sweep or config.get("replicas") else "resume with ckpt_path={directory}/checkpoints/last.ckpt"
     with worker() as wanted:
         if wanted:
             run_hydra_job(config, work, after_interrupt=resume)

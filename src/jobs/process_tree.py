@@ -13,6 +13,8 @@ from typing import Any
 from hydra.core.utils import filter_overrides
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
+from src.replicas.grouping import check_replicas
+
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
 PARENT = "HOW_TO_START_TRAINING_PARENT"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
@@ -35,11 +37,15 @@ def starts_processes(trainer: Mapping[str, Any] | None) -> bool:
 def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any]) -> None:
     """Raises ValueError where a job needs several processes, and the launcher can't give it a tree of its own.
 
+    Nor can replicas, which share a device, be trained on several, or with what `check_replicas` names besides.
+
     Lightning starts the other ranks by repeating the command line, and in a multirun that is the whole sweep; what
     it leaves in the environment makes the next job of this process believe it is one rank of the last.
     """
     name = str(launcher["_target_"]).lower()
-    if starts_processes(trainer) and not any(able in name for able in _ABLE):
+    if "replicas" in name:
+        check_replicas({"trainer": trainer})
+    elif starts_processes(trainer) and not any(able in name for able in _ABLE):
         devices, strategy = (trainer or {}).get("devices"), (trainer or {}).get("strategy")
         raise ValueError(
             f"trainer.devices = {devices}: with strategy = {strategy} a job needs a process tree of its own, which "

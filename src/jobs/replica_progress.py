@@ -13,12 +13,13 @@ from src.replicas.group import Group
 @contextmanager
 def group_progress(group: Group, *, shown: bool = True) -> Iterator[None]:
     """Which epoch the group is in and how many of its runs still train; it vanishes at the end."""
-    if not shown or in_terminals_worker():
+    console = Console(stderr=True)
+    if not shown or in_terminals_worker() or not console.is_terminal:
         yield
         return
     runs, epochs = len(group.replicas), max(1, group.replicas[0].max_epochs or 1)
     columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=20), TextColumn("{task.fields[runs]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=epochs, completed=group.epoch, epoch=group.epoch + 1, runs=f"{runs} runs")
 
         def show(group: Group) -> None:

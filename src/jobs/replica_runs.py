@@ -21,17 +21,18 @@ from src.runs.directory import RunDirectory, Taken
 from src.runs.mistakes import settings_in
 
 
-def train_group(jobs: Sequence[Job], *, patience: float = 30.0) -> None:
+def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> None:
     """Train jobs of one `group_key` together. One that is finished, or that another process holds, is left alone.
 
     Those that resume at different steps train apart. A job that fails leaves its summary, and the others go on; in the
     end that raises `Said`. After a signal all leave checkpoints, and `Interrupted` is raised.
-    patience: seconds between checkpoints, of which a worker that is killed loses no more than what came after.
+    checkpoint_seconds: between checkpoints, which are taken at ends of epochs; a worker that is killed loses what came
+    after the last.
     """
     with quiet_lightning(), nothing_left_behind(), _claimed(jobs) as members:
         failed = False
         for _, standing in groupby(sorted(members, key=lambda member: member.start), key=lambda member: member.start):
-            failed |= _train_together(list(standing), patience)
+            failed |= _train_together(list(standing), checkpoint_seconds)
     if failed:
         raise Said
 
@@ -58,12 +59,16 @@ def _claimed(jobs: Sequence[Job]) -> Iterator[list[Member]]:
             member.run.release()
 
 
-def _train_together(members: Sequence[Member], patience: float) -> bool:
+def _train_together(members: Sequence[Member], checkpoint_seconds: float) -> bool:
     """Whether one of them has failed."""
     runs = _Runs(device_of(members[0].config["trainer"].get("accelerator", "auto")))
-    for member in members:
-        runs.add(member)
-    runs.train(patience)
+    try:
+        for member in members:
+            runs.add(member)
+        runs.train(checkpoint_seconds)
+    except BaseException as error:
+        runs.end(error)
+        raise
     return runs.failed
 
 
@@ -91,7 +96,7 @@ class _Runs:
         record.net, record.trainer = replica.net, replica
         self.members[replica], self.records[replica] = member, record
 
-    def train(self, patience: float) -> None:
+    def train(self, checkpoint_seconds: float) -> None:
         """All of them at once, or, where memory does not bear that, first the one half."""
         waiting = [list(self.records)]
         while waiting:
@@ -99,7 +104,7 @@ class _Runs:
             if not replicas:
                 continue
             try:
-                group = self._group(replicas, patience)
+                group = self._group(replicas, checkpoint_seconds)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(replicas) == 1:
                     raise
@@ -110,13 +115,20 @@ class _Runs:
             with group_progress(group, shown=shown):
                 group.train()
 
-    def _group(self, replicas: Sequence[Replica], patience: float) -> Group:
+    def end(self, error: BaseException) -> None:
+        """Leave the summaries of runs that were begun, and that no group has come to train."""
+        for replica in list(self.records):
+            self._ended(replica, error)
+
+    def _group(self, replicas: Sequence[Replica], checkpoint_seconds: float) -> Group:
         first = replicas[0]
         precision = self.members[first].config["trainer"].get("precision", "32-true")
         dtype = torch.float64 if precision == "64-true" else torch.float32
         sets = load_sets(first.datamodule, self.device, dtype)
         batch = self.members[first].start[1]
-        return Group(replicas, sets, batch=batch, precision=precision, ended=self._ended, patience=patience)
+        return Group(
+            replicas, sets, batch=batch, precision=precision, ended=self._ended, checkpoint_seconds=checkpoint_seconds
+        )
 
     def _ended(self, replica: Replica, error: BaseException | None) -> None:
         """Leave a run's summary, figure and W&B run behind."""

@@ -17,7 +17,7 @@ from src.jobs.composed import check_script, composed_job, plain
 from src.jobs.draw import draw_sweep
 from src.jobs.process_tree import check_launcher
 from src.jobs.train import check_settings
-from src.jobs.workers import launch
+from src.jobs.workers import NotStarted, launch
 from src.runs.directory import FINISHED, RunDirectory
 from src.runs.sweep import SweepJob, add_jobs, states
 
@@ -54,15 +54,18 @@ class Sweep:
         self._announce(list(there.values()))
         returns: list[Sequence[JobReturn]] = []
         errors: dict[tuple[str, ...], BaseException] = {}
-        first = 0
+        first, begun = 0, True
         try:
             for batch in batches:
                 wanted = [each for each in batch if there.get(tuple(each)) not in (None, *FINISHED)]
                 returns.append(launch(self.launcher, wanted, first) if wanted else [])
                 errors |= _errors(wanted, returns[-1])
                 first += len(batch)
+        except NotStarted:
+            begun = bool(returns)
+            raise
         finally:
-            failed = self._tell(jobs, errors)
+            failed = self._tell(jobs, errors) if begun else 0
         if failed < len(jobs):
             self._draw()
         if failed:
@@ -92,6 +95,8 @@ class Sweep:
         config = self._job(overrides, number)
         check_script(config, self.config.hydra.job.config_name)
         check_launcher(config.get("trainer"), self.config.hydra.launcher)
+        if keep := getattr(self.launcher, "keep", None):  # one that plans ahead
+            keep(overrides, config)
         return SweepJob(str(config.hydra.sweep.subdir), tuple(filter_overrides(overrides)))
 
     def _mistake_of_all(self, combinations: Sequence[Overrides]) -> ValueError | None:

@@ -18,6 +18,10 @@ from src.jobs.process_tree import die_with_parent
 from src.runs.outcome import Interrupted
 
 
+class NotStarted(ValueError):
+    """A launcher has refused its jobs, for a mistake of the user's, and begun none."""
+
+
 @dataclass
 class _Worker:
     """This process, as one of joblib's workers: the signals that its parent has sent it, and whether it has a job."""

@@ -31,8 +31,8 @@ class Group:
     """Replicas that stand after the first `batch` batches of one epoch, and train on from there.
 
     ended: told of each run that has come to its end, with what ended it, if that is not that there is nothing left to
-    do. patience: seconds between checkpoints, which are taken at ends of epochs and of runs, and after a signal; with
-    them goes to disk what else a run writes. precision: `32-true`, `64-true` or `bf16-mixed`.
+    do. checkpoint_seconds: between checkpoints, which are taken at ends of epochs and of runs, and after a signal;
+    with them goes to disk what else a run writes. precision: `32-true`, `64-true` or `bf16-mixed`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Group:
         ended: Ended,
         batch: int = 0,
         precision: str = "32-true",
-        patience: float = 30.0,
+        checkpoint_seconds: float = 30.0,
     ) -> None:
         self.replicas = list(replicas)
         self.epoch, self.batch, self.step = replicas[0].current_epoch, batch, replicas[0].global_step
@@ -57,11 +57,11 @@ class Group:
         batches = Batches(sets.training, [replica.order for replica in replicas])
         context = _precision(precision, stack.parameters.device)
         self.updates = Updates(stack, optimizer, batches, context, lengths)
-        self._looks = Looks(self.updates, sets, context)
+        self._looks = Looks(self.updates, sets)
         self._passes = Passes()
         self._kept: Standing | None = None  # of the last epoch's end, where its checkpoints are not written
         self.progress: Callable[[Group], None] = lambda group: None  # called at the end of every epoch
-        self._ended, self._patience = ended, patience
+        self._ended, self._checkpoint_seconds = ended, checkpoint_seconds
         self._written = monotonic()
         self._rates = Rates(self.replicas, range(self.step, self.step + 1))
 
@@ -72,6 +72,8 @@ class Group:
                 self._start()
                 while self.replicas:
                     self._train_epoch(signals)
+                if signals.first:  # it came while the last ones were let go
+                    raise Interrupted(signals.first)
         except BaseException as error:
             try:
                 self._passes.share(self.replicas)
@@ -151,7 +153,7 @@ class Group:
 
     def _keep(self, replicas: Sequence[Replica]) -> None:
         """Checkpoints of the end of an epoch: on disk if it is time, else in memory, for those that diverge next."""
-        if monotonic() - self._written >= self._patience:
+        if monotonic() - self._written >= self._checkpoint_seconds:
             self._save(replicas, ended=True)
             self._written, self._kept = monotonic(), None
         elif replicas:
@@ -174,6 +176,8 @@ class Group:
     def _stop_if_asked(self, signals: NotedSignals) -> None:
         if signals.first and self.replicas:
             self._save(self.replicas, ended=self.batch == len(self.updates.batches))
+            for replica in self.replicas:
+                replica.current_epoch = self.epoch  # Lightning counts an epoch once all that is done at its end is done
             raise Interrupted(signals.first)
 
     def _let_go_of_diverged(self) -> None:

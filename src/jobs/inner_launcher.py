@@ -1,0 +1,79 @@
+"""The launcher that groups of replicas are handed to: its own config, and what it says of the machine."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from hydra.errors import MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from src.replicas.memory import SHARE, available_bytes
+from src.settings import positive_integer
+
+BASIC = "basic"  # Hydra's own, one job after the other in this process
+_SETTINGS = "hydra.launcher.settings."
+_OF_A_LAUNCHER = ("hydra/launcher", "hydra.launcher")
+
+
+def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) -> DictConfig:
+    """The multirun's config, had it been started with this launcher. Raises ValueError for what there is not."""
+    hydra = [each for each in config.hydra.overrides.hydra if not each.lstrip("+~").startswith(_OF_A_LAUNCHER)]
+    hydra.append(f"hydra/launcher={inner}")
+    try:
+        launcher = loader.load_configuration(config.hydra.job.config_name, hydra, RunMode.MULTIRUN).hydra.launcher
+    except MissingConfigException as error:
+        there = sorted({*(error.options or ())} - {"replicas"})
+        raise ValueError(
+            f"hydra.launcher.inner = {inner}: no such launcher, or not installed; there are {', '.join(there)}"
+        ) from None
+    copy = config.copy()
+    with open_dict(copy):
+        copy.hydra.launcher = launcher
+        copy.hydra.overrides.hydra = hydra
+        copy.hydra.runtime.choices["hydra/launcher"] = inner
+        _set(copy.hydra.launcher, settings, inner)
+    _check(copy.hydra.launcher, inner)
+    return copy
+
+
+def _set(launcher: DictConfig, settings: object, inner: str) -> None:
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"hydra.launcher.settings = {settings}: must be settings of the inner launcher, as key: value")
+    there = sorted(str(key) for key in launcher if not str(key).startswith("_"))
+    for key, value in settings.items():
+        if key not in there:
+            raise ValueError(f"{_SETTINGS}{key} = {value}: {inner} has {', '.join(there) or 'no settings'}")
+        launcher[key] = value
+
+
+def _check(launcher: Mapping[str, Any], inner: str) -> None:
+    if str(launcher["_target_"]).endswith("ReplicasLauncher"):
+        raise ValueError(f"hydra.launcher.inner = {inner}: must be another launcher; null is this process")
+    for key in ("nodes", "tasks_per_node"):
+        if launcher.get(key, 1) != 1:
+            raise ValueError(f"hydra.launcher.inner = {inner}: has {key} = {launcher[key]}; groups train in one")
+
+
+def workers_of(launcher: Mapping[str, Any]) -> int:
+    """How many of its jobs a launcher runs at a time on this machine; 1 where they run elsewhere."""
+    name = str(launcher["_target_"])
+    if name.endswith("JoblibLauncher"):
+        jobs = launcher["n_jobs"]
+        return max(1, (os.cpu_count() or 1) + 1 + jobs) if jobs < 0 else positive_integer(f"{_SETTINGS}n_jobs", jobs)
+    if name.endswith(("ProcessLauncher", "LocalLauncher")):
+        jobs = launcher.get("jobs")
+        return max(1, torch.cuda.device_count()) if jobs is None else positive_integer(f"{_SETTINGS}jobs", jobs)
+    return 1
+
+
+def memory_limit(launcher: Mapping[str, Any], configs: Sequence[Mapping[str, Any]], workers: int) -> int | None:
+    """Bytes that a group may take, `SHARE` of what its worker has; None where that is known on its machine alone."""
+    accelerator = (configs[0].get("trainer") or {}).get("accelerator", "auto")
+    if str(launcher["_target_"]).endswith(("SlurmLauncher", "RayLauncher")):
+        gigabytes = launcher.get("mem_gb") if accelerator == "cpu" else None
+        return int(SHARE * gigabytes * 2**30) if gigabytes else None
+    available = available_bytes(accelerator)
+    sharing = workers if accelerator == "cpu" else -(-workers // max(1, torch.cuda.device_count()))
+    return int(SHARE * available / sharing) if available is not None else None

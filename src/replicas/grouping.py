@@ -1,0 +1,143 @@
+"""Which jobs of a sweep may train as one program: those whose nets, data and training have equal shapes."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
+from torch.optim import SGD, Adam, AdamW
+
+from src.callbacks.activation_lengths import ActivationLengths
+from src.callbacks.phase import Phase
+from src.callbacks.start_of_training import StartOfTraining
+from src.callbacks.test_metrics import TestMetrics
+from src.datamodules.tensor_datamodule import TensorDataModule
+from src.models.convolutional import Convolutional
+from src.models.residual import Residual
+from src.runs.config_hash import determining
+from src.runs.metrics_file import MetricsFile
+from src.runs.mistakes import target_of
+from src.schedules.schedule import Schedule
+
+Config = Mapping[str, Any]
+
+CALLBACKS = (ActivationLengths, StartOfTraining, TestMetrics, Phase)
+LOGGERS = (MetricsFile, WandbLogger)
+OPTIMIZERS = (SGD, Adam, AdamW)
+SCALED = (Residual, Convolutional)  # nets in which these settings are residual scales, and change no shape
+SCALES = ("scales", "eta", "base", "exponent")
+# What training reads of a config, besides what each replica has of its own: seed and initializers.
+SHARED = ("model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
+OWN = {"datamodule": ("seed",), "optimizer": ("lr", "momentum", "betas", "weight_decay")}
+# Of the trainer, settings of any value (several devices are refused), and those of which only some will do.
+ANY = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "max_epochs", "max_steps", "enable_progress_bar")
+SOME = {
+    "precision": ("32-true", "64-true", "bf16-mixed"),
+    "accumulate_grad_batches": (1,),
+    "gradient_clip_val": (None,),
+}
+
+
+def group_key(config: Config) -> str:
+    """Equal for two plain configs whose jobs may train together, if neither is `alone`; twelve hexadecimal digits.
+
+    They may differ in seed (datamodule.seed, too), in initializer and readout_initializer, in the residual scales,
+    in learning rate, momentum, betas and weight decay; in what the experiment calls its own, such as `depth`, from
+    which nothing but other settings are made; and in what `config_hash` leaves out, but not in the accelerator.
+    """
+    kept = {group: value for group, value in determining(config).items() if group in SHARED}
+    for group, keys in OWN.items():
+        kept[group] = _without(kept.get(group), keys)
+    if _target(config, "model") in SCALED:
+        kept["model"] = _without(kept["model"], SCALES)
+    accelerator = (config.get("trainer") or {}).get("accelerator", "auto")
+    text = json.dumps([accelerator, kept], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def alone(config: Config) -> str | None:
+    """Why a job trains on its own, in words for the plan; None where it may have company."""
+    try:
+        return next(_reasons(config), None)
+    except ValueError as error:  # a mistake, which the job itself says when it is its turn
+        return str(error)
+
+
+def check_replicas(config: Config) -> None:
+    """Raises ValueError for what the user should not have asked to train as replicas.
+
+    That is a trainer of several devices, and clipping the norm of the gradient over all parameters.
+    """
+    trainer = config.get("trainer") or {}
+    devices, nodes, strategy = (trainer.get(key) for key in ("devices", "num_nodes", "strategy"))
+    if devices not in (None, 1, "auto"):
+        raise ValueError(f"trainer.devices = {devices}: {_ONE_DEVICE}")
+    if nodes not in (None, 1):
+        raise ValueError(f"trainer.num_nodes = {nodes}: {_ONE_DEVICE}")
+    if strategy not in (None, "auto"):
+        raise ValueError(f"trainer.strategy = {strategy}: {_ONE_DEVICE}")
+    clipped, by = trainer.get("gradient_clip_val"), trainer.get("gradient_clip_algorithm")
+    if isinstance(clipped, int | float) and clipped > 0 and by in (None, "norm"):
+        raise ValueError(
+            f"trainer.gradient_clip_val = {clipped}: clips a norm over all parameters, which hydra/launcher=replicas "
+            "would take over all replicas; train with another launcher, or with null"
+        )
+
+
+_ONE_DEVICE = (
+    "hydra/launcher=replicas trains many nets on one device; for several devices, "
+    "hydra.launcher.inner=process gives each its own groups"
+)
+
+
+def _reasons(config: Config) -> Iterator[str]:
+    if config.get("ckpt_path"):
+        yield "ckpt_path is set"
+    if config.get("compile"):
+        yield "compile = true"
+    if not _is_class(data := target_of(config.get("datamodule"), "datamodule"), TensorDataModule):
+        yield f"{_named(data)} holds no tensors in memory"
+    for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):
+        for name, node in (config.get(group) or {}).items():
+            if node is not None and (there := target_of(node, f"{group}.{name}")) not in known:
+                yield f"{group}.{name} = {_named(there)}: needs a trainer of its own"
+    if (optimizer := target_of(config.get("optimizer"), "optimizer")) not in OPTIMIZERS:
+        yield f"optimizer {_named(optimizer)}: only {_names(OPTIMIZERS)} train together"
+    if config.get("schedule") and not _is_class(there := target_of(config["schedule"], "schedule"), Schedule):
+        yield f"schedule {_named(there)}: is not one of src/schedules"
+    yield from _trainers_reasons(config)
+
+
+def _trainers_reasons(config: Config) -> Iterator[str]:
+    trainer = config.get("trainer") or {}
+    if (there := target_of(trainer, "trainer")) is not pl.Trainer:
+        yield f"trainer {_named(there)}: is not Lightning's"
+    for key, value in trainer.items():
+        if key not in ANY and value not in SOME.get(key, ()):
+            yield f"trainer.{key} = {value}"
+
+
+def _target(config: Config, group: str) -> Any:
+    """None where there is none that can be imported."""
+    try:
+        return target_of(config.get(group), group)
+    except ValueError:
+        return None
+
+
+def _without(node: Any, keys: tuple[str, ...]) -> Any:
+    return {key: value for key, value in node.items() if key not in keys} if isinstance(node, Mapping) else node
+
+
+def _is_class(target: Any, base: type) -> bool:
+    return isinstance(target, type) and issubclass(target, base)
+
+
+def _named(target: Any) -> str:
+    return getattr(target, "__name__", str(target))
+
+
+def _names(classes: tuple[type, ...]) -> str:
+    return ", ".join(each.__name__ for each in classes)

@@ -1,0 +1,163 @@
+"""The estimate of a replica's memory, against what stacked training steps take from torch's allocator."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional
+from torch.profiler import profile
+
+from src.datamodules.random_inputs import RandomInputs
+from src.models.convolutional import Convolutional
+from src.models.fully_connected import FullyConnected
+from src.models.residual import Residual
+from src.replicas import memory
+from src.replicas.memory import available_bytes, bytes_per_replica, optimizer_states, replica_bytes
+
+NETS = {  # with inputs of shape, and batch sizes at which the activations, and at which the weights take more
+    "fully connected": (lambda: FullyConnected(100, 10, depth=20, width=50), (100,), (2048, 8)),
+    "residual": (lambda: Residual(100, 10, modules=20, width=50, module_widths=[]), (100,), (2048, 8)),
+    "convolutional": (lambda: Convolutional((1, 8, 8), 10, depth=4, channels=8), (1, 8, 8), (512, 8)),
+    "dropout": (lambda: FullyConnected(100, 10, depth=20, width=50, dropout=0.1), (100,), (2048,)),
+}
+OPTIMIZERS = {
+    0: lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    1: lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
+    2: lambda parameters: torch.optim.AdamW(parameters, lr=0.1),
+}
+
+
+def train(nets: list[nn.Module], inputs: Tensor, states: int) -> None:
+    """Two steps on all nets at once, a batch for each, with a copy of all that is trained, as an engine keeps it."""
+    parameters, buffers = stack_module_state(nets)
+    optimizer = OPTIMIZERS[states](parameters.values())
+
+    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], batch: Tensor) -> Tensor:
+        logits = functional_call(nets[0], (parameters, buffers), (batch,))
+        return functional.cross_entropy(logits, torch.zeros(len(batch), dtype=torch.long))
+
+    kept: list[Tensor] = []
+    for _ in range(2):
+        batches = inputs.clone()
+        optimizer.zero_grad()
+        vmap(loss, randomness="different")(parameters, buffers, batches).sum().backward()
+        optimizer.step()
+        kept.clear()
+        kept += [tensor.detach().clone() for tensor in parameters.values()]
+        kept += [value.clone() for state in optimizer.state.values() for value in state.values() if value.dim()]
+
+
+def peak(work) -> int:
+    """The most bytes that are allocated at a time by what `work` does, above those before."""
+    with profile(profile_memory=True) as profiler:
+        work()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "states"),
+    [(name, batch, states) for name, (_, _, batches) in NETS.items() for batch in batches for states in OPTIMIZERS],
+)
+def test_the_estimate_is_what_one_more_replica_takes(name, batch_size, states, monkeypatch):
+    build, shape, _ = NETS[name]
+    monkeypatch.setattr(memory, "EVALUATION_BATCH", 1)
+    peaks = []
+    for replicas in (2, 4):
+        nets, inputs = [build() for _ in range(replicas)], torch.randn(replicas, batch_size, *shape)
+        peaks.append(peak(partial(train, nets, inputs, states)))
+    taken = (peaks[1] - peaks[0]) / 2
+    assert taken <= bytes_per_replica(build(), shape, batch_size, states=states) < 2 * taken
+
+
+def test_evaluation_counts_where_batches_are_small():
+    """A wide net's logits of 1000 test samples, against a batch of 2."""
+    nets = [FullyConnected(10, 10, depth=2, width=400) for _ in range(4)]
+    inputs, peaks = torch.randn(memory.EVALUATION_BATCH, 10), []
+
+    def evaluate(replicas: int) -> None:
+        parameters, _ = stack_module_state(nets[:replicas])
+        with torch.no_grad():
+            vmap(lambda each: functional_call(nets[0], each, (inputs,)))(parameters)
+
+    for replicas in (2, 4):
+        peaks.append(peak(partial(evaluate, replicas)))
+    taken = (peaks[1] - peaks[0]) / 2
+    weights = 4 * sum(parameter.numel() for parameter in nets[0].parameters())
+    estimate = bytes_per_replica(nets[0], (10,), 2, states=0) - 3 * weights  # trained and kept while it evaluates
+    assert 0.99 * (taken - weights) <= estimate < 2 * (taken - weights)
+
+
+CONFIG = {"optimizer": {"_target_": "torch.optim.SGD", "momentum": 0.9}, "trainer": {"precision": "32-true"}}
+
+
+def test_a_configs_replica_is_its_nets():
+    net, datamodule = FullyConnected(20, 10, depth=2, width=30), RandomInputs(input_size=20, batch_size=32)
+    size = replica_bytes(CONFIG, net, datamodule)
+    assert size == bytes_per_replica(net, (20,), 32, states=1)
+    assert size < replica_bytes({**CONFIG, "trainer": {"precision": "64-true"}}, net, datamodule) <= 2 * size
+    assert next(net.parameters()).dtype == torch.float32
+
+
+def test_the_estimate_leaves_the_random_stream_alone():
+    net = FullyConnected(20, 10, depth=2, width=30, dropout=0.5)
+    before = torch.get_rng_state()
+    bytes_per_replica(net, (20,), 32, states=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "states"),
+    [
+        ({"_target_": "torch.optim.SGD", "momentum": 0}, 0),
+        ({"_target_": "torch.optim.SGD"}, 1),  # said too large rather than too small
+        ({"_target_": "torch.optim.SGD", "momentum": 0.9}, 1),
+        ({"_target_": "torch.optim.Adam"}, 2),
+        ({"_target_": "torch.optim.AdamW"}, 2),
+    ],
+)
+def test_the_states_that_an_optimizer_keeps(optimizer, states):
+    assert optimizer_states({"optimizer": optimizer}) == states
+    parameter = nn.Parameter(torch.ones(3))
+    named = {key: value for key, value in optimizer.items() if key != "_target_"}
+    built = getattr(torch.optim, optimizer["_target_"].rpartition(".")[2])([parameter], lr=0.1, **named)
+    parameter.sum().backward()
+    built.step()
+    tensors = [each for each in built.state[parameter].values() if isinstance(each, Tensor) and each.dim()]
+    assert len(tensors) == (states if len(optimizer) > 1 or states == 2 else 0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "available"),
+    [
+        (None, None, 8 * 2**20),  # no control group
+        ("max", "1000", 8 * 2**20),
+        ("2000000", "500000", 1_500_000),
+        (str(2**62), "500000", 8 * 2**20),  # version 1 has a number for none
+    ],
+)
+def test_what_is_available_is_what_the_system_and_the_control_group_leave(
+    tmp_path, monkeypatch, limit, used, available
+):
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    8192 kB\n")
+    monkeypatch.setattr(memory, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUPS", ((str(tmp_path / "limit"), str(tmp_path / "used")),))
+    if limit is not None:
+        (tmp_path / "limit").write_text(limit + "\n")
+        (tmp_path / "used").write_text(used + "\n")
+    assert available_bytes("cpu") == available
+
+
+def test_what_a_gpu_elsewhere_has_is_not_known(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert available_bytes("gpu") is None
+    assert available_bytes("mps") is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (123, 456))
+    assert available_bytes("gpu") == available_bytes("auto") == 123
