@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from src.replicas.stack import Stack
 from src.replicas.vectorized import logits_of
 
 Precision = Callable[[], AbstractContextManager[object]]
+Evaluation: TypeAlias = Callable[[Stack, EvaluationLoader, Sequence[slice], Precision], tuple[Tensor, ...]]
 
 
 def metrics(stack: Stack, loader: EvaluationLoader, spans: Sequence[slice], precision: Precision) -> tuple[Tensor, ...]:

@@ -90,13 +90,15 @@ class Group:
         return self.epoch + self.batch / len(self.updates.batches)
 
     def _start(self) -> None:
+        unmeasured = []
         for replica in self.replicas:
             if phase := replica.callback(Phase):
                 phase.tests = replica.callback(TestMetrics)
-                phase.start(replica.net, replica.directory, step=self.step)
+                if phase.start(replica.net, replica.directory, step=self.step):
+                    unmeasured.append(replica)
             start = replica.callback(StartOfTraining)
             replica.should_stop = bool(start and start.stop and start.started)
-        self._looks.phases(self.replicas, step=self.step, epochs=self._epochs)
+        self._looks.phases(unmeasured, step=self.step, epochs=self._epochs)
         self._conclude([replica for replica in self.replicas if replica.over])
 
     def _train_epoch(self, signals: NotedSignals) -> None:

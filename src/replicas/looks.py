@@ -14,7 +14,7 @@ from src.callbacks.test_metrics import TestMetrics
 from src.datamodules.loader import EvaluationLoader
 from src.datamodules.samples import Samples
 from src.order_chaos.layer_phases import measure_phases
-from src.replicas.evaluation import Precision, looks, metrics
+from src.replicas.evaluation import looks, metrics
 from src.replicas.replica import Replica, mean_loss
 from src.replicas.updates import Updates
 
@@ -34,8 +34,8 @@ class Looks:
     all: the replicas in the order of the stack, of which those that are asked about are some.
     """
 
-    def __init__(self, updates: Updates, sets: Sets, precision: Precision) -> None:
-        self._updates, self._sets, self._precision = updates, sets, precision
+    def __init__(self, updates: Updates, sets: Sets) -> None:
+        self._updates, self._sets = updates, sets
 
     @property
     def validations(self) -> int:
@@ -110,13 +110,12 @@ class Looks:
         loader = self._sets.test
         if loader is None:
             raise ValueError("datamodule: has no test set, whose accuracy callbacks ask for")
-        return looks(self._updates.stack, loader, self._updates.spans(loader.largest), self._precision)
+        return self._updates.evaluate(looks, loader)
 
     def _evaluate(
         self, stage: str, all: Sequence[Replica], of: Sequence[Replica], loader: EvaluationLoader, **at: int
     ) -> None:
-        spans = self._updates.spans(loader.largest)
-        losses, accuracies = (each.tolist() for each in metrics(self._updates.stack, loader, spans, self._precision))
+        losses, accuracies = (each.tolist() for each in self._updates.evaluate(metrics, loader))
         for replica in of:
             row = all.index(replica)
             found = {f"{stage}/loss": losses[row], f"{stage}/accuracy": accuracies[row]}

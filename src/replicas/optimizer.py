@@ -79,7 +79,11 @@ class StackedSGD(StackedOptimizer):
         gradients.addcmul_(parameters, settings.weight_decay)
         velocity = self.states["momentum_buffer"]
         if self.steps:
-            velocity.mul_(settings.momentum).add_(gradients, alpha=1 - self.group["dampening"])
+            velocity.mul_(settings.momentum)
+            if dampening := self.group["dampening"]:  # of momentum alone: without it, torch dampens nothing
+                velocity.addcmul_(gradients, 1 - dampening * settings.momentum.sign())
+            else:
+                velocity.add_(gradients)
         else:
             velocity.copy_(gradients)
         step = gradients.addcmul_(velocity, settings.momentum) if self.group["nesterov"] else velocity

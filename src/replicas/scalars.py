@@ -26,9 +26,13 @@ def varying_scalars(nets: Sequence[nn.Module]) -> dict[Place, list[float]]:
     modules = [dict(net.named_modules()) for net in nets]
     found: dict[Place, list[float]] = {}
     for name, first in modules[0].items():
-        others = [each.get(name) for each in modules]
-        for attribute in _attributes(first):
-            values = [vars(each).get(attribute) if type(each) is type(first) else None for each in others]
+        others = [each[name] for each in modules if type(each.get(name)) is type(first)]
+        if len(others) < len(nets):
+            raise ValueError(
+                f"model: the nets of a group differ in {name or 'their class'}, which is more than a number"
+            )
+        for attribute in dict.fromkeys(attribute for each in others for attribute in _attributes(each)):
+            values = [vars(each).get(attribute) for each in others]
             if not all(_same(value, values[0]) for value in values[1:]):
                 found |= _places(name, attribute, values)
     return found

@@ -95,6 +95,9 @@ class Stack:
         numbers = [place_in(self.template, place, value) for place, value in zip(self.places, scalars, strict=True)]
         try:
             yield self.template
+            for holder, key, name in self._slots:
+                if holder[key] is not state[name]:  # a buffer that the forward pass has replaced
+                    state[name].copy_(holder[key].detach())
         finally:
             for holder, key, tensor in own:
                 holder[key] = tensor

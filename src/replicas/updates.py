@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from src.datamodules.loader import EvaluationLoader
 from src.lengths.activation_length import lengths_of_layers
 from src.lengths.statistics import reading
 from src.replicas.batches import Batches
-from src.replicas.evaluation import Precision
+from src.replicas.evaluation import Evaluation, Precision
 from src.replicas.first_layer import FirstLayer
 from src.replicas.optimizer import Settings, StackedOptimizer
 from src.replicas.stack import Rows, Stack
@@ -56,7 +57,18 @@ class Updates:
         self.batches.keep(rows)
         self._divide()
 
-    def spans(self, samples: int) -> list[slice]:
+    def evaluate(self, measure: Evaluation, loader: EvaluationLoader) -> tuple[Tensor, ...]:
+        """What `measure` finds of all replicas on a set; where memory runs out, of half as many at a time."""
+        while True:
+            try:
+                return measure(self.stack, loader, self._spans_of(loader.largest), self._precision)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self._together == 1:
+                    raise
+            self._together = math.ceil(self._together / 2)
+            self._divide()
+
+    def _spans_of(self, samples: int) -> list[slice]:
         """Replicas to evaluate together on so many samples at a time."""
         of_batch = self.batches.size(0)
         together = self._together if samples <= of_batch else max(1, self._together * of_batch // samples)
@@ -102,7 +114,8 @@ class Updates:
             return losses_of(self.stack, rows, inputs, targets, shared=shared, lengths=lengths)
         index = self.batches.index(batch, span)
         passed = losses_given(self.stack, rows, self._first, index, self.batches.targets(index), lengths=lengths)
-        if passed.norms and self._first_is_measured:
+        if lengths is not None and self._first_is_measured:
+            lengths.values[0] = self.batches.samples.inputs[0].numel()
             return passed._replace(norms=(self._first.norms(index), *passed.norms[1:]))
         return passed
 

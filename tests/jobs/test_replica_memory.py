@@ -1,0 +1,93 @@
+"""A group for which there is too little memory trains fewer at a time, and leaves the same runs."""
+
+import pytest
+import torch
+
+from src.replicas import evaluation, updates
+from src.replicas.stack import Stack
+from src.runs.directory import RunDirectory
+from tests.jobs.replica_jobs import DOUBLE, assert_same_runs, one_by_one, together
+
+
+@pytest.fixture
+def seeds(config):
+    """Configs that differ in the seed."""
+
+    def composed(count: int, *shared: str) -> list[dict]:
+        return [config(*DOUBLE, *shared, f"seed={seed}") for seed in range(count)]
+
+    return composed
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """Let passes of more than so many replicas run out of memory; the returned list holds the sizes of those asked."""
+
+    def limited(most: int, *, after: bool = False) -> list[int]:
+        sizes: list[int] = []
+        losses_of = updates.losses_of
+
+        def limited_losses_of(stack, rows, *args, **settings):
+            count = len(next(iter(rows.parameters.values())))
+            sizes.append(count)
+            passed = losses_of(stack, rows, *args, **settings) if count <= most or after else None
+            if count > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return passed
+
+        monkeypatch.setattr(updates, "losses_of", limited_losses_of)
+        return sizes
+
+    return limited
+
+
+@pytest.mark.parametrize("model", [None, {"_target_": "tests.replicas.nets.Normalized"}], ids=["plain", "normalized"])
+@pytest.mark.parametrize("after", [False, True], ids=["at once", "after the pass"])
+def test_where_memory_runs_out_half_as_many_go_together(seeds, tmp_path, little_memory, model, after):
+    """Also where batch normalization has moved its averages by then: they move once."""
+    settings = seeds(5, "trainer.max_epochs=2")
+    settings = [{**its, "model": model or its["model"]} for its in settings]
+    ones = one_by_one(tmp_path / "one", settings)
+    sizes = little_memory(2, after=after)
+    assert_same_runs(ones, together(tmp_path / "group", settings))
+    assert sizes[:5] == [5, 2, 3, 1, 2]  # 2 of 5 in one of two parts, the other 3 in two
+    assert sizes[5:] == [2, 1, 2] * (len(sizes[5:]) // 3)
+
+
+def test_memory_for_one_replica_is_the_least_there_must_be(seeds, tmp_path, little_memory):
+    little_memory(0)
+    with pytest.raises(torch.OutOfMemoryError):
+        together(tmp_path, seeds(3))
+    assert [RunDirectory(tmp_path / str(index)).state for index in range(3)] == ["failed"] * 3
+
+
+def test_a_group_that_memory_does_not_hold_trains_in_halves(seeds, tmp_path, monkeypatch):
+    settings = seeds(3, "trainer.max_epochs=1")
+    ones = one_by_one(tmp_path / "one", settings)
+    sizes = []
+
+    def small_stack(nets):
+        sizes.append(len(nets))
+        if len(nets) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Stack(nets)
+
+    monkeypatch.setattr("src.replicas.group.Stack", small_stack)
+    assert_same_runs(ones, together(tmp_path / "group", settings))
+    assert sizes == [3, 1, 2]
+
+
+def test_where_an_evaluation_runs_out_of_memory_half_as_many_are_evaluated_together(seeds, tmp_path, monkeypatch):
+    settings = seeds(5, "trainer.max_epochs=2", "callbacks=start_of_training")
+    ones = one_by_one(tmp_path / "one", settings)
+    logits_of, sizes = evaluation.logits_of, []
+
+    def limited_logits_of(stack, rows, inputs):
+        sizes.append(len(next(iter(rows.parameters.values()))))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return logits_of(stack, rows, inputs)
+
+    monkeypatch.setattr(evaluation, "logits_of", limited_logits_of)
+    assert_same_runs(ones, together(tmp_path / "group", settings))
+    assert [size for size in sizes if size > 2] == [3]  # of 5, in two parts: the validation set is larger than a batch

@@ -1,0 +1,113 @@
+"""Nets as users write them, and such as cannot be vectorized."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalized(nn.Module):
+    """Two layers with batch normalization, the first scaled by a number."""
+
+    def __init__(self, input_size: int, classes: int, *, width: int = 12, eta: float = 1.0) -> None:
+        super().__init__()
+        self.eta = eta
+        self.first, self.norm = nn.Linear(input_size, width, bias=False), nn.BatchNorm1d(width)
+        self.activation = nn.ReLU()
+        self.readout = nn.Linear(width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.readout(self.activation(self.norm(self.eta * self.first(inputs.flatten(1)))))
+
+
+class InPlace(nn.Module):
+    """Activations that overwrite what they are given, and an addition that overwrites what was measured."""
+
+    def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(input_size, width), nn.Linear(width, width)
+        self.activation, self.last = (
+            nn.ReLU(inplace=True),
+            nn.GELU(),
+        )  # keeps its input for the backward pass, not its output
+        self.readout = nn.Linear(width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.activation(self.first(inputs.flatten(1)))
+        out = self.last(self.second(hidden))
+        out += hidden
+        return self.readout(out)
+
+
+class Patches(nn.Module):
+    """A layer on each of the two halves of the input, as samples of their own, and one on their sum."""
+
+    def __init__(self, input_size: int, classes: int) -> None:
+        super().__init__()
+        self.first, self.readout = nn.Linear(input_size // 2, 6), nn.Linear(6, classes)
+        self.activation, self.last = nn.ReLU(), nn.ReLU()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        halves = self.activation(self.first(inputs.flatten(1).unflatten(1, (2, -1)).flatten(0, 1)))
+        return self.readout(self.last(halves.unflatten(0, (-1, 2)).sum(1)))
+
+
+class Tied(nn.Module):
+    """One matrix, used twice and named twice; a frozen layer before it; a buffer that no checkpoint has."""
+
+    shift: Tensor
+
+    def __init__(self, size: int = 4) -> None:
+        super().__init__()
+        self.frozen, self.first, self.second = (nn.Linear(size, size) for _ in range(3))
+        self.frozen.requires_grad_(False)
+        self.second.weight = self.first.weight
+        self.scale = nn.Parameter(torch.tensor(1.5))
+        self.register_buffer("shift", torch.randn(size), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.scale * self.second(torch.tanh(self.first(self.frozen(inputs) + self.shift)))
+
+
+class Rescaled(nn.Linear):
+    """Divides by a number that Python has to know."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) / max(1.0, inputs.abs().max().item() + self.weight.abs().max().item())
+
+
+class Branching(nn.Linear):
+    """Goes one way or the other, as its weights say."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) if self.weight.sum() > 0 else -super().forward(inputs)
+
+
+class Choosing(nn.Linear):
+    """Works on as many units as are positive."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = super().forward(inputs)
+        return outputs + outputs[:, self.bias.nonzero().flatten()].sum(1, keepdim=True)
+
+
+class Idle(nn.Linear):
+    """Has a layer that it does not use."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.unused = nn.Linear(2, 2)
+
+
+class Averaging(nn.Linear):
+    """Divides by a running mean of its outputs' squares, a buffer that every pass replaces."""
+
+    mean: Tensor
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.register_buffer("mean", torch.ones(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = super().forward(inputs)
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * outputs.detach().square().mean()
+        return outputs / self.mean.sqrt()

@@ -1,0 +1,118 @@
+"""What many nets compute at once is what each computes, and what cannot be is refused by name."""
+
+import re
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from src.callbacks.activation_lengths import ActivationLengths
+from src.lengths.activation_length import activation_lengths
+from src.lengths.capture import Capture
+from src.models.convolutional import Convolutional
+from src.models.fully_connected import FullyConnected
+from src.models.residual import Residual
+from src.replicas import vectorized
+from src.replicas.stack import Stack
+from src.replicas.vectorized import Lengths, check_vectorized, draws_random_numbers, losses_of
+from tests.replicas import nets
+
+SHAPE = (1, 4, 4)
+NETS = {
+    "fully connected": partial(FullyConnected, 16, 3, depth=2, width=5),
+    "dropout": partial(FullyConnected, 16, 3, depth=2, width=5, dropout=0.5),
+    "residual": partial(Residual, 16, 3, modules=2, width=5),
+    "convolutional": partial(Convolutional, SHAPE, 3, depth=2, channels=2),
+    "in place": partial(nets.InPlace, 16, 3),
+    "patches": partial(nets.Patches, 16, 3),
+    "normalized": partial(nets.Normalized, 16, 3),
+}
+
+
+@pytest.mark.parametrize("few_values", [0, vectorized.FEW_VALUES], ids=["by all replicas", "by each"])
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("shared", [False, True], ids=["own batches", "one batch"])
+@pytest.mark.parametrize("name", NETS.keys() - {"dropout"})
+def test_losses_and_lengths_are_each_nets_own(name, shared, replicas, few_values, monkeypatch):
+    monkeypatch.setattr(vectorized, "FEW_VALUES", few_values)
+    torch.manual_seed(0)
+    of_replicas = [NETS[name]().double() for _ in range(replicas)]
+    inputs = torch.randn(replicas, 6, *SHAPE, dtype=torch.float64)
+    targets = torch.randint(3, (replicas, 6))
+    if shared:
+        inputs, targets = inputs[:1].expand(inputs.shape), targets[:1].expand(targets.shape)
+    stack = Stack(of_replicas)
+    lengths = Lengths(stack.template, None)
+    lengths.replicas = replicas
+    batch = (inputs[0], targets[0]) if shared else (inputs, targets)
+    passed = losses_of(stack, stack.rows(slice(0, replicas)), *batch, shared=shared, lengths=lengths)
+    for row, net in enumerate(of_replicas):
+        capture = Capture(net, None, measure=activation_lengths)
+        capture.start()
+        loss = cross_entropy(net(inputs[row]), targets[row])
+        readings = capture.stop()
+        torch.testing.assert_close(passed.losses[row], loss)
+        assert lengths.names == tuple(reading.name for reading in readings)
+        for norms, values, reading in zip(passed.norms, lengths.values, readings, strict=True):
+            torch.testing.assert_close(norms[row].double().square() / values, reading.lengths, rtol=1e-6, atol=0)
+
+
+def test_some_nets_measure_more_samples_in_one_layer_than_in_another():
+    """So that the test above has uneven layers, and such as are overwritten after they were measured."""
+    stack = Stack([nets.Patches(16, 3), nets.Patches(16, 3)])
+    lengths = Lengths(stack.template, None)
+    batch = torch.randn(2, 6, *SHAPE), torch.zeros(2, 6, dtype=torch.int64)
+    norms = losses_of(stack, stack.rows(slice(0, 2)), *batch, shared=False, lengths=lengths).norms
+    assert [tuple(layer.shape) for layer in norms] == [(2, 12), (2, 12), (2, 6)]
+
+
+def test_only_the_modules_that_patterns_name_are_measured():
+    stack = Stack([NETS["fully connected"]() for _ in range(2)])
+    watching = ActivationLengths(modules=["hidden.1.*"])
+    lengths = Lengths(stack.template, watching.modules)
+    batch = torch.randn(2, 6, *SHAPE), torch.zeros(2, 6, dtype=torch.int64)
+    losses_of(stack, stack.rows(slice(0, 2)), *batch, shared=False, lengths=lengths)
+    assert lengths.names[1:] and all(name.startswith("hidden.1.") for name in lengths.names[1:])
+
+
+@pytest.mark.parametrize("name", NETS.keys() - {"dropout"})
+def test_nets_of_the_project_and_others_can_be_vectorized(name):
+    net = NETS[name]()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    check_vectorized(net, SHAPE)
+    assert not draws_random_numbers(net, SHAPE)
+    assert all(torch.equal(net.state_dict()[key], value) for key, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("net", "operation"),
+    [
+        (nets.Rescaled(4, 3), ".item()"),
+        (nets.Branching(4, 3), "data-dependent control flow"),
+        (nets.Choosing(4, 3), "aten::nonzero"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else value,
+)
+def test_what_cannot_be_vectorized_is_refused_in_one_line_that_names_the_operation(net, operation):
+    with pytest.raises(ValueError) as error:
+        check_vectorized(net, (4,))
+    text = str(error.value)
+    assert text.startswith(f"model = {type(net).__name__}: cannot be vectorized over replicas (")
+    assert operation in text and "\n" not in text
+    assert text.endswith("hydra/launcher=basic trains its runs one at a time")
+
+
+def test_a_parameter_without_a_part_in_the_loss_is_refused_by_name():
+    mistake = "model = Idle: its parameter unused.weight has no part in the loss"
+    with pytest.raises(ValueError, match=re.escape(mistake)):
+        check_vectorized(nets.Idle(4, 3), (4,))
+
+
+def test_dropout_draws_random_numbers_and_the_stream_does_not_notice():
+    net = NETS["dropout"]()
+    before = torch.get_rng_state()
+    assert draws_random_numbers(net, SHAPE)
+    assert draws_random_numbers(net.eval(), SHAPE)  # as in training, whatever it is in
+    assert torch.equal(torch.get_rng_state(), before)
