@@ -1,5 +1,6 @@
 """The activation length of each sample in a batch."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,21 +26,22 @@ def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
     return norms.double().square().div(values)
 
 
-def activation_norms(activation: Tensor, *, look: bool = True) -> tuple[Tensor, int]:
+def activation_norms(activation: Tensor, *, look: bool = True, leading: int = 1) -> tuple[Tensor, int]:
     """(norms, n), with norms² / n the lengths; norms: (samples,) in float64, or in float32 where that will do.
 
     The part of `activation_lengths` that reads the activation: what is left can be done for many layers at once.
+    leading: how many axes come before those of a sample; with 2 norms are (nets, samples).
     """
     activation = activation.detach()
-    samples = activation.shape[0]
-    if activation.dim() == 1:
-        activation = activation.reshape(samples, 1)
+    if activation.dim() == leading:
+        activation = activation.unsqueeze(-1)
     if torch.compiler.is_compiling() or not look:  # a compiler fuses it all into its one pass
-        return activation.double().square().sum(_axes(activation)).div(_values(activation)).sqrt(), 1
+        values = _values(activation, leading)
+        return activation.double().square().sum(_axes(activation, leading)).div(values).sqrt(), 1
     if torch.is_autocast_enabled(activation.device.type):  # asked first: to enter the context takes microseconds
         with torch.autocast(activation.device.type, enabled=False):
-            return _norms(activation), _values(activation)
-    return _norms(activation), _values(activation)
+            return _norms(activation, leading), _values(activation, leading)
+    return _norms(activation, leading), _values(activation, leading)
 
 
 def lengths_of_layers(norms: Sequence[Tensor], values: Tensor, out: Tensor | None = None) -> Tensor:
@@ -54,28 +56,30 @@ def lengths_of_layers(norms: Sequence[Tensor], values: Tensor, out: Tensor | Non
     return lengths.square_().div_(values.unsqueeze(1))
 
 
-def _norms(activation: Tensor) -> Tensor:
-    """The Euclidean norm over all axes but the first."""
+def _norms(activation: Tensor, leading: int) -> Tensor:
+    """The Euclidean norm over all axes but the leading ones."""
     if activation.device.type != "cpu":
         # Choosing by value would wait for the device, so take what is always right: float32 for half
         # precision, whose squares it holds, float64 for the rest.
-        return _norm_in(torch.float32 if activation.dtype == torch.float16 else torch.float64, activation)
+        return _norm_in(torch.float32 if activation.dtype == torch.float16 else torch.float64, activation, leading)
     if activation.numel() <= FEW_VALUES:  # where three passes take less than vector_norm takes to begin
-        return activation.double().square().sum(_axes(activation)).sqrt_()
-    norms = _norm_in(torch.promote_types(activation.dtype, torch.float32), activation)
-    return norms if _is_safe(norms) else _norm_in(torch.float64, activation)
+        return activation.double().square().sum(_axes(activation, leading)).sqrt_()
+    norms = _norm_in(torch.promote_types(activation.dtype, torch.float32), activation, leading)
+    return norms if _is_safe(norms) else _norm_in(torch.float64, activation, leading)
 
 
-def _norm_in(dtype: torch.dtype, activation: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(activation, dim=_axes(activation), dtype=dtype)
+def _norm_in(dtype: torch.dtype, activation: Tensor, leading: int) -> Tensor:
+    if activation.stride(-1) == 1:
+        return torch.linalg.vector_norm(activation, dim=_axes(activation, leading), dtype=dtype)
+    return activation.to(dtype).square().sum(_axes(activation, leading)).sqrt_()  # ten times faster along other axes
 
 
-def _axes(activation: Tensor) -> tuple[int, ...]:
-    return tuple(range(1, activation.dim()))  # all at once: flattening a channels-last tensor would copy it
+def _axes(activation: Tensor, leading: int) -> tuple[int, ...]:
+    return tuple(range(leading, activation.dim()))  # all at once: flattening a channels-last tensor would copy it
 
 
-def _values(activation: Tensor) -> int:
-    return max(activation.numel() // max(activation.shape[0], 1), 1)
+def _values(activation: Tensor, leading: int) -> int:
+    return max(math.prod(activation.shape[leading:]), 1)
 
 
 def _is_safe(norms: Tensor) -> bool:

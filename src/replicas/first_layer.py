@@ -65,7 +65,7 @@ class FirstLayer:
         """(R, B, units out) of the batches `index`, (R, B); weights (R, units out, units in)."""
         outputs = _Gathered.apply(self._inputs, index, weights, biases)
         assert isinstance(outputs, Tensor)
-        return outputs
+        return outputs.transpose(1, 2)
 
     def dummy(self, samples: int) -> Tensor:
         """Something of the shape of a batch of inputs."""
@@ -83,16 +83,18 @@ class FirstLayer:
 
 
 class _Gathered(torch.autograd.Function):
+    """(R, units out, B): unit by unit, as the next layer reads it."""
+
     @staticmethod
     def forward(inputs: Tensor, index: Tensor, weights: Tensor, biases: Tensor | None) -> Tensor:
-        outputs = inputs.new_empty(*index.shape, weights.shape[1])
+        outputs = inputs.new_empty(len(index), weights.shape[1], index.shape[1])
         batch = inputs.new_empty(index.shape[1], inputs.shape[1])
         for row, rows in enumerate(index):
             torch.index_select(inputs, 0, rows, out=batch)
             if biases is None:
-                torch.mm(batch, weights[row].T, out=outputs[row])
+                torch.mm(weights[row], batch.T, out=outputs[row])
             else:
-                torch.addmm(biases[row], batch, weights[row].T, out=outputs[row])
+                torch.addmm(biases[row].unsqueeze(1), weights[row], batch.T, out=outputs[row])
         return outputs
 
     @staticmethod
@@ -107,8 +109,8 @@ class _Gathered(torch.autograd.Function):
         batch = inputs.new_empty(index.shape[1], inputs.shape[1])
         for row, rows in enumerate(index):
             torch.index_select(inputs, 0, rows, out=batch)
-            torch.mm(gradient[row].T, batch, out=of_weights[row])
-        return None, None, of_weights, gradient.sum(1) if ctx.needs_input_grad[3] else None
+            torch.mm(gradient[row], batch, out=of_weights[row])
+        return None, None, of_weights, gradient.sum(2) if ctx.needs_input_grad[3] else None
 
 
 def _is_trained_dense_layer(module: nn.Module) -> TypeGuard[nn.Linear]:

@@ -1,7 +1,7 @@
 """One optimizer step for a whole group, each replica at its own rate, momentum and weight decay."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,24 +12,33 @@ OPTIMIZERS = (SGD, Adam, AdamW)  # exactly these, whose arithmetic stands here
 
 
 class Settings(NamedTuple):
-    """Of a step, a column of each for the replicas, (R, 1) in float64: momentum is SGD's, or Adam's beta1."""
+    """Of a step, a column of each for the replicas, (R, 1) in float64: momentum is SGD's, or Adam's beta1.
+
+    moving, decaying: whether any replica has momentum, or weight decay; what none has takes no time.
+    """
 
     rate: Tensor
     momentum: Tensor
     weight_decay: Tensor
     beta2: Tensor
+    moving: bool = True
+    decaying: bool = True
 
-    def like(self, parameters: Tensor) -> "Settings":
-        """In the parameters' precision: float64 columns would make float64 of all they meet."""
-        return Settings(*(column.to(parameters.dtype) for column in self))
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Settings":
+        """With every column changed."""
+        rate, momentum, weight_decay, beta2 = map(change, self[:4])
+        return Settings(rate, momentum, weight_decay, beta2, self.moving, self.decaying)
+
+
+Part = tuple[slice, slice]  # of the replicas, and of their parameters
+ALL: Part = (slice(None), slice(None))
 
 
 class StackedOptimizer(ABC):
     """What torch's optimizer of the same name does to one net's parameters, to each row of (R, P).
 
     states: by the names that torch gives them, (R, P) each, zero at first; group: the settings that all replicas
-    share (torch's parameter group of any of them); steps: how many have been
-    taken, by all of them.
+    share (torch's parameter group of any of them); steps: how many have been begun, by all of them.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -39,9 +48,20 @@ class StackedOptimizer(ABC):
         self.steps = steps
         self.states = {name: torch.zeros_like(parameters) for name in self._names()}
 
+    def begin(self) -> None:
+        """The next step, of all replicas."""
+        self.steps += 1
+
+    def step_(self, parameters: Tensor, gradients: Tensor, settings: Settings, part: Part = ALL) -> None:
+        """Move a part of the parameters (R, P), in place. gradients, settings: that part's; the former are overwritten.
+
+        Parts that fit into a CPU's caches, one after the other, take less time than all at once.
+        """
+        self._update_(parameters[part], gradients, {name: each[part] for name, each in self.states.items()}, settings)
+
     @abstractmethod
-    def step_(self, parameters: Tensor, gradients: Tensor, settings: Settings) -> None:
-        """Move the parameters, in place; gradients may be overwritten."""
+    def _update_(self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: Settings) -> None:
+        """In place, of tensors of one shape; in the step that has been begun."""
 
     def _names(self) -> tuple[str, ...]:
         return self.names
@@ -72,13 +92,17 @@ class StackedSGD(StackedOptimizer):
 
     names = ("momentum_buffer",)
 
-    def step_(self, parameters: Tensor, gradients: Tensor, settings: Settings) -> None:
-        settings = settings.like(parameters)
+    def _update_(self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: Settings) -> None:
+        settings = settings.each(lambda column: column.to(parameters.dtype))
         if self.group["maximize"]:
             gradients.neg_()
-        gradients.addcmul_(parameters, settings.weight_decay)
-        velocity = self.states["momentum_buffer"]
-        if self.steps:
+        if settings.decaying:
+            gradients.addcmul_(parameters, settings.weight_decay)
+        step = self._moved_(gradients, states["momentum_buffer"], settings) if settings.moving else gradients
+        parameters.addcmul_(step, settings.rate, value=-1)
+
+    def _moved_(self, gradients: Tensor, velocity: Tensor, settings: Settings) -> Tensor:
+        if self.steps > 1:
             velocity.mul_(settings.momentum)
             if dampening := self.group["dampening"]:  # of momentum alone: without it, torch dampens nothing
                 velocity.addcmul_(gradients, 1 - dampening * settings.momentum.sign())
@@ -86,9 +110,7 @@ class StackedSGD(StackedOptimizer):
                 velocity.add_(gradients)
         else:
             velocity.copy_(gradients)
-        step = gradients.addcmul_(velocity, settings.momentum) if self.group["nesterov"] else velocity
-        parameters.addcmul_(step, settings.rate, value=-1)
-        self.steps += 1
+        return gradients.addcmul_(velocity, settings.momentum) if self.group["nesterov"] else velocity
 
     def export(self, optimizer: Optimizer, states: Mapping[str, Sequence[Tensor]], steps: int) -> None:
         if optimizer.param_groups[0]["momentum"]:  # without it, torch keeps none
@@ -107,24 +129,23 @@ class StackedAdam(StackedOptimizer):
         super().__init__(group, parameters, steps=steps)
         self._decoupled = decoupled
 
-    def step_(self, parameters: Tensor, gradients: Tensor, settings: Settings) -> None:
-        self.steps += 1
+    def _update_(self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: Settings) -> None:
         rate = (settings.rate / (1 - settings.momentum**self.steps)).to(parameters.dtype)
         correction = (1 - settings.beta2**self.steps).sqrt().to(parameters.dtype)
         shrinkage = (1 - settings.rate * settings.weight_decay).to(parameters.dtype)
         kept, new = (1 - settings.beta2).to(parameters.dtype), (1 - settings.momentum).to(parameters.dtype)
-        settings = settings.like(parameters)
+        settings = settings.each(lambda column: column.to(parameters.dtype))
         if self.group["maximize"]:
             gradients.neg_()
-        if self._decoupled:
+        if settings.decaying and self._decoupled:
             parameters.mul_(shrinkage)
-        else:
+        elif settings.decaying:
             gradients.addcmul_(parameters, settings.weight_decay)
-        mean, square = self.states["exp_avg"], self.states["exp_avg_sq"]
+        mean, square = states["exp_avg"], states["exp_avg_sq"]
         mean.lerp_(gradients, new.expand_as(mean))
         square.mul_(settings.beta2).add_(gradients.square_().mul_(kept))
         if self._amsgrad:
-            square = torch.maximum(self.states["max_exp_avg_sq"], square, out=self.states["max_exp_avg_sq"])
+            square = torch.maximum(states["max_exp_avg_sq"], square, out=states["max_exp_avg_sq"])
         root = torch.sqrt(square, out=gradients).div_(correction).add_(self.group["eps"])
         parameters.addcmul_(torch.div(mean, root, out=root), rate, value=-1)
 

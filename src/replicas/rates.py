@@ -19,12 +19,12 @@ class Rates:
     def at(self, step: int) -> Settings:
         """Of a step of the epoch, (R, 1) each."""
         row = step - self._first if self._scheduled else 0
-        return Settings(*(column[row] for column in self._settings))
+        return self._settings.each(lambda column: column[row])
 
     def keep(self, rows: Sequence[int]) -> None:
         """Let the other replicas go."""
         index = torch.tensor(list(rows), device=self._settings.rate.device)
-        self._settings = Settings(*(column.index_select(1, index) for column in self._settings))
+        self._settings = self._settings.each(lambda column: column.index_select(1, index))
 
 
 def _settings(replicas: Sequence[Replica], steps: range) -> Settings:
@@ -35,5 +35,6 @@ def _settings(replicas: Sequence[Replica], steps: range) -> Settings:
     momenta = [[replica.momentum(step) for replica in replicas] for step in steps]
     decays = [[float(group["weight_decay"]) for group in groups]] * len(steps)
     betas = [[float(group["betas"][1]) if "betas" in group else 0.0 for group in groups]] * len(steps)
-    columns = (torch.tensor(each, dtype=torch.float64) for each in (rates, momenta, decays, betas))
-    return Settings(*(column.unsqueeze(2).to(device) for column in columns))
+    rate, momentum, decay, beta2 = (torch.tensor(each, dtype=torch.float64) for each in (rates, momenta, decays, betas))
+    settings = Settings(rate, momentum, decay, beta2, moving=bool(momentum.any()), decaying=bool(decay.any()))
+    return settings.each(lambda column: column.unsqueeze(2).to(device))

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -24,10 +25,10 @@ class Rows:
 class Stack:
     """What R nets of one architecture hold.
 
-    parameters: (R, P), a net's trainable parameters as one row, in the order of `named_parameters`; gradients: the
-    same shape. rest: buffers and frozen parameters by name, (R, *shape). scalars: numbers that differ between the
+    parameters: (R, P), a net's trainable parameters as one row, in the order of `named_parameters`; columns: where in
+    it each stands. rest: buffers and frozen parameters by name, (R, *shape). scalars: numbers that differ between the
     modules (the scales of residual modules), (R,) each in float64, which combines with tensors as a number does.
-    template: a net of its own, through which `functional_call` runs with any rows. The nets' own tensors become
+    template: a net of its own, that passes run through with any rows. The nets' own tensors become
     views of the stack, so that each net is at every moment what its replica has come to.
     Raises ValueError for nets that are not of one architecture, or of several types of parameters.
     """
@@ -42,7 +43,8 @@ class Stack:
         self.places: list[Place] = list(scalars)
         first = next(iter(_trainable(self.template).values()))
         self.parameters = torch.stack([_flat(_trainable(net)) for net in nets]).detach()
-        self.gradients = torch.zeros_like(self.parameters)
+        edges = [0, *accumulate(shape.numel() for shape in self._shapes.values())]
+        self.columns = [slice(*pair) for pair in pairwise(edges)]
         names = [name for name in _state(self.template) if name not in self._shapes]
         states = [_state(net) for net in nets]
         self.rest = {name: torch.stack([state[name].detach() for state in states]) for name in names}
@@ -69,7 +71,6 @@ class Stack:
         index = torch.tensor(list(rows), device=self.parameters.device)
         self.nets = [self.nets[row] for row in rows]
         self.parameters = self.parameters.index_select(0, index)
-        self.gradients = self.gradients.index_select(0, index)
         self.rest = {name: each.index_select(0, index) for name, each in self.rest.items()}
         self.scalars = [each.index_select(0, index) for each in self.scalars]
         self._lend()
@@ -105,7 +106,7 @@ class Stack:
                 place_in(self.template, place, value)
 
     def _views(self, rows: Tensor) -> dict[str, Tensor]:
-        parts = rows.detach().split([shape.numel() for shape in self._shapes.values()], dim=1)
+        parts = (rows.detach()[:, columns] for columns in self.columns)
         pairs = zip(self._shapes.items(), parts, strict=True)
         return {name: part.unflatten(1, shape) if shape else part.squeeze(1) for (name, shape), part in pairs}
 

@@ -20,9 +20,13 @@ from src.replicas.optimizer import Settings, StackedOptimizer
 from src.replicas.stack import Rows, Stack
 from src.replicas.vectorized import Lengths, Passed, losses_given, losses_of
 
-# Of one activation of all replicas that go together, on a CPU: larger ones leave its caches, and take up to twice as
-# long as a few replicas at a time.
+# On a CPU. Of one activation of all replicas that go together, in bytes: larger ones leave its caches, and take up to
+# twice as long as a few replicas at a time.
 CACHE = 2**24
+# Of one parameter, in bytes: products with larger ones gain nothing from company, and lose the caches to it.
+WEIGHT = 400_000
+# Elements of an average parameter of those that go together, from which to copy them takes longer than to begin.
+LARGE = 2**16
 
 
 class Update(NamedTuple):
@@ -76,35 +80,44 @@ class Updates:
 
     def take(self, batch: int, settings: Settings, *, measured: bool) -> Update:
         """The update of a batch of the epoch."""
-        losses, readings, position = [], [], 0
-        while position < len(self._rows):
-            span, rows = self._rows[position]
+        self.optimizer.begin()
+        updates: list[Update] = []
+        together = self._together
+        while len(updates) < len(self._rows):
+            span, rows = self._rows[len(updates)]
             before = {name: each.clone() for name, each in rows.rest.items()}
             try:
-                update = self._pass(batch, span, rows, measured)
+                update, gradients = self._pass(batch, span, rows, measured)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self._together == 1:
+                if not is_out_of_memory(error) or span.stop - span.start == 1:
                     raise
                 for name, each in rows.rest.items():
                     each.copy_(before[name])
-                self._halve(position)
+                self._halve(len(updates))
                 continue
-            losses.append(update.losses)
-            readings += [] if update.readings is None else [update.readings]
-            position += 1
-        if len({span.stop - span.start for span, _ in self._rows}) > 2:  # memory has run out in this step
+            self._step(span, gradients, settings)
+            updates.append(update)
+        if self._together < together:
             self._divide()
-        self.optimizer.step_(self.stack.parameters, self.stack.gradients, settings)
-        return Update(torch.cat(losses), torch.cat(readings) if readings else None)
+        readings = [update.readings for update in updates if update.readings is not None]
+        return Update(torch.cat([update.losses for update in updates]), torch.cat(readings) if readings else None)
 
-    def _pass(self, batch: int, span: slice, rows: Rows, measured: bool) -> Update:
-        """Losses, readings, and the gradients in the stack."""
+    def _pass(self, batch: int, span: slice, rows: Rows, measured: bool) -> tuple[Update, list[Tensor]]:
+        """Losses and readings, and each parameter's gradients, (k, elements)."""
         with self._precision():
             passed = self._losses(batch, span, rows, self.lengths if measured else None)
         gradients = torch.autograd.grad(passed.losses.sum(), list(rows.parameters.values()))
-        flat = [gradient.reshape(len(gradient), -1) for gradient in gradients]
-        torch.cat(flat, dim=1, out=self.stack.gradients[span])
-        return Update(passed.losses.detach(), self._read(passed.norms) if passed.norms else None)
+        update = Update(passed.losses.detach(), self._read(passed.norms) if passed.norms else None)
+        return update, [gradient.reshape(len(gradient), -1) for gradient in gradients]
+
+    def _step(self, span: slice, gradients: list[Tensor], settings: Settings) -> None:
+        """Many small parameters as one tensor, for the fewest operations; large ones as they are, to copy nothing."""
+        parameters, settings = self.stack.parameters, settings.each(lambda column: column[span])
+        if self._joined:
+            self.optimizer.step_(parameters, torch.cat(gradients, dim=1), settings, (span, slice(None)))
+            return
+        for columns, gradient in zip(self.stack.columns, gradients, strict=True):
+            self.optimizer.step_(parameters, gradient, settings, (span, columns))
 
     def _losses(self, batch: int, span: slice, rows: Rows, lengths: Lengths | None) -> Passed:
         if lengths is not None:
@@ -140,6 +153,8 @@ class Updates:
         return FirstLayer.of(self.stack.template, samples)
 
     def _divide(self) -> None:
+        elements = self.stack.parameters[: self._together].numel() / len(self.stack.columns)
+        self._joined = elements < LARGE or self.stack.parameters.device.type != "cpu"
         self._rows = [(span, self.stack.rows(span)) for span in _spans(len(self.stack), self._together)]
 
     def _halve(self, position: int) -> None:
@@ -155,6 +170,9 @@ def together(stack: Stack, batches: Batches) -> int:
     """How many replicas to take through a pass at once: all on a GPU, on a CPU as many as its caches bear."""
     if stack.parameters.device.type != "cpu":
         return len(stack)
+    weight = max(columns.stop - columns.start for columns in stack.columns) * stack.parameters.element_size()
+    if weight > WEIGHT:
+        return 1
     largest = largest_activation(stack.template, batches.samples.inputs[:2]) * batches.size(0) / 2
     return max(1, min(len(stack), int(CACHE // max(largest, 1))))
 

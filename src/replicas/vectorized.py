@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -15,6 +16,7 @@ from src.lengths.activation_length import activation_norms
 from src.lengths.capture import Capture
 from src.replicas.first_layer import FirstLayer
 from src.replicas.stack import Rows, Stack
+from src.replicas.unit_by_unit import UnitByUnit
 
 # Of all replicas together: up to so many, what `_Norms` takes to begin is more than to convert them to float64.
 FEW_VALUES = 2**17
@@ -77,10 +79,7 @@ class _Norms(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int, ...], activation: Tensor) -> tuple[Tensor, int]:
-        stacked = activation.movedim(in_dims[0], 0)
-        norms = _Norms.apply(stacked.flatten(0, 1))
-        assert isinstance(norms, Tensor)
-        return norms.unflatten(0, stacked.shape[:2]), 0
+        return activation_norms(activation.movedim(in_dims[0], 0), leading=2)[0], 0
 
 
 def losses_of(
@@ -132,8 +131,10 @@ def logits_of(stack: Stack, rows: Rows, inputs: Tensor) -> Tensor:
 
 def _vectorized(function: Callable[..., Any], rows: Rows, batch: tuple[int | None, ...], *tensors: Tensor) -> Any:
     state = rows.parameters | rows.rest
-    if len(next(iter(rows.parameters.values()))) > 1:
-        return vmap(function, in_dims=(0, 0, *batch))(state, rows.scalars, *tensors)
+    first = next(iter(rows.parameters.values()))
+    if len(first) > 1:
+        with UnitByUnit() if first.device.type == "cpu" else nullcontext():
+            return vmap(function, in_dims=(0, 0, *batch))(state, rows.scalars, *tensors)
     # One replica by itself: what `vmap` would ask of it at every operation takes time.
     alone = [tensor if of is None else tensor[0] for tensor, of in zip(tensors, batch, strict=True)]
     output = function({name: each[0] for name, each in state.items()}, [each[0] for each in rows.scalars], *alone)

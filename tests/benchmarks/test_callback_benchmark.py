@@ -111,5 +111,5 @@ def test_a_benchmark_that_is_not_there_is_said_in_one_line():
     script = Path(callback.__file__).parents[2] / "scripts" / "benchmark.py"
     process = subprocess.run([sys.executable, script, "nothing_here"], capture_output=True, text=True)
     assert process.returncode == 1
-    there = "callback, ensembles, phase, phase_diagram, range_test, training"
+    there = "callback, ensembles, phase, phase_diagram, range_test, replicas, training"
     assert process.stderr.strip() == f"error: benchmark = 'nothing_here': must be one of {there}"

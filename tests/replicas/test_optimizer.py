@@ -73,9 +73,11 @@ def test_rows_move_as_nets_do(kind, settings, dtype, tolerance):
     together = stacked(own[0], parameters)
     for _ in range(6):
         gradients = step_torchs(own)
+        together.begin()
         together.step_(parameters, gradients, settings_of(own))
         torch.testing.assert_close(parameters, flat(own), rtol=tolerance, atol=tolerance)
     one_less = settings_of(own, 1 + 1e-4)
+    together.begin()
     together.step_(parameters, step_torchs(own), one_less)
     assert not torch.allclose(parameters, flat(own), rtol=tolerance, atol=tolerance)  # of another rate: the control
 
@@ -87,6 +89,7 @@ def test_states_go_back_and_forth(kind, settings):
     parameters = flat(own)
     first = stacked(own[0], parameters)
     for _ in range(3):
+        first.begin()
         first.step_(parameters, step_torchs(own), settings_of(own))
     for row, optimizer in enumerate(own):
         copied = kind([each.detach().clone().requires_grad_() for each in held(optimizer)])
@@ -99,5 +102,6 @@ def test_states_go_back_and_forth(kind, settings):
     second.keep(torch.tensor([0, 2]))
     own, parameters = [own[0], own[2]], parameters[[0, 2]]
     for _ in range(3):
+        second.begin()
         second.step_(parameters, step_torchs(own), settings_of(own))
         torch.testing.assert_close(parameters, flat(own), rtol=1e-14, atol=1e-14)

@@ -68,7 +68,7 @@ def test_those_that_stay_take_the_steps_that_they_would_have_taken():
     whole.take(0, RATE, measured=False)
     less.take(0, RATE, measured=False)
     less.keep([1, 4])
-    rate = Settings(*(column[:2] for column in RATE))
+    rate = RATE.each(lambda column: column[:2])
     one, other = whole.take(1, RATE, measured=True), less.take(1, rate, measured=True)
     torch.testing.assert_close(one.losses[[1, 4]], other.losses)
     torch.testing.assert_close(one.readings[[1, 4]], other.readings)

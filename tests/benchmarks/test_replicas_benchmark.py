@@ -1,0 +1,251 @@
+"""The benchmark of replicas trains the same jobs both ways and counts rightly; how long they take is not tested."""
+
+import gc
+import json
+import math
+import signal
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from src.benchmarks import _replicas_cases, _replicas_figure_1b, replicas
+from src.benchmarks._replicas_cases import INITIALIZERS, Case, check_steps, measure, summary
+from src.benchmarks._replicas_figure_1b import Sample, figure_1b, step_operations, sweep, train_in_groups
+from src.benchmarks._replicas_jobs import (
+    ALONE,
+    TOGETHER,
+    WAYS,
+    compose_jobs,
+    data_overrides,
+    nothing_old_collected,
+    timed,
+    train_alone,
+)
+from src.benchmarks._replicas_memory import peak_mebibytes
+from src.jobs.record import Job
+from src.runs.build import build_datamodule
+from src.runs.config_hash import config_hash
+from src.runs.outcome import Interrupted
+
+DIGITS = ["datamodule=digits", "datamodule.validation=0"]
+TINY = Case(3, 256, 10, replicas=2, every=2, rounds=1)
+TINY_FIGURE = [
+    "size=small",
+    "trainer.max_epochs=1",
+    "datamodule.batch_size=512",
+    "hydra.sweeper.params.initializer='he_normal,lecun_normal'",
+    "hydra.sweeper.params.depth='2,3'",
+    "hydra.sweeper.params.seed=0",
+]
+
+
+@pytest.fixture
+def without_mnist(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def stopwatch(monkeypatch):
+    """Jobs last 1 s and 10 ms a step, together a quarter of it; none is trained. Notes the way and number of jobs."""
+    log: list[tuple[str, int, int]] = []
+
+    def fake(train, configs):
+        [way] = [way for way in WAYS if WAYS[way] is train]
+        steps = configs[0]["trainer"]["max_steps"]
+        log.append((way, len(configs), steps))
+        ends = [{"steps": steps, "metrics": {"test/loss": 2.0 + (way == TOGETHER)}} for _ in configs]
+        return len(configs) * (1 + 0.01 * steps) / (4 if way == TOGETHER else 1), ends
+
+    monkeypatch.setattr(_replicas_cases, "timed", fake)
+    return log
+
+
+def test_jobs_one_at_a_time_are_a_sample_in_alternating_order(stopwatch):
+    result = measure(Case(3, 256, 100, replicas=6, every=3, rounds=2), "none", DIGITS)
+    warm_up, rounds = stopwatch[:2], stopwatch[2:]
+    assert warm_up == [(ALONE, 1, 20), (TOGETHER, 6, 20)]
+    assert rounds[:4] == [(ALONE, 2, 100), (TOGETHER, 6, 100), (ALONE, 2, 20), (TOGETHER, 6, 20)]
+    assert rounds[4:] == rounds[3::-1]
+    assert result["jobs"]["seconds"] == pytest.approx({ALONE: 12, TOGETHER: 3})
+    assert result["loss_apart"] == 0.5
+
+
+def test_times_are_of_jobs_and_of_steps_alone(stopwatch):
+    result = measure(Case(10, 64, 100, rounds=3), "lengths", DIGITS)
+    assert result["jobs"]["ratio"] == pytest.approx(4)
+    assert result["step"]["milliseconds"] == pytest.approx({ALONE: 10, TOGETHER: 2.5})
+    assert result["fixed"]["seconds"] == pytest.approx({ALONE: 1, TOGETHER: 0.25})
+    assert (result["goal"], result["met"]) == (2, True)
+
+
+def test_summary_takes_the_median_of_rounds_and_drift_cancels():
+    times = np.array([[[8.0, 3.0], [4.0, 2.0]]] * 3)  # seconds; of a way the long jobs, then the short
+    times[1] *= 2  # this round ran at half the speed throughout
+    times[2, 1] = [5.0, 3.0]
+    result = summary(times, Case(10, 1024, 5, replicas=1))
+    assert result["jobs"]["ratio"] == 2 and result["jobs"]["range"] == [1.6, 2]
+    assert result["step"]["ratio"] == 2.5 and result["step"]["range"] == [2.5, 2.5]
+    assert result["step"]["milliseconds"] == {ALONE: 1250, TOGETHER: 500}
+
+
+def test_a_goal_is_met_or_missed():
+    times = np.array([[[2.0, 1.0], [1.1, 0.6]]])
+    assert summary(times, Case(20, 256, 5))["met"] is False
+    assert summary(times, Case(20, 1024, 5))["met"] is True
+
+
+def test_steps_that_noise_makes_negative_are_no_number():
+    result = summary(np.array([[[2.0, 1.0], [1.0, 1.1]]]), Case(10, 64, 5))
+    assert math.isnan(result["step"]["ratio"]) and result["jobs"]["ratio"] == 2
+    assert replicas._ratio(result["step"]) == "? (?–?)"
+
+
+@pytest.mark.parametrize(
+    "size, batch, goal", [(10, 64, 2), (20, 256, 2), (10, 1024, 1), (20, 1024, 1), (60, 256, 0.95), (100, 1024, 0.95)]
+)
+def test_goals_are_those_of_the_requirement(size, batch, goal):
+    found = [case for case in replicas.cases() if (case.size, case.batch) == (size, batch)]
+    assert found and {case.goal for case in found} == {goal}
+    assert {case.replicas for case in found} == ({30} if size <= 20 else {6})
+
+
+def test_jobs_are_those_of_a_sweep_over_seeds_or_over_initializers_and_seeds():
+    case = Case(10, 256, 300, initializers=INITIALIZERS)
+    long, short = case.configs("lengths", DIGITS, "cpu")
+    assert (str(case), len(long), len(short)) == ("10 x 10, 6 laws × 5 seeds", 30, 30)
+    assert len({config_hash(config) for config in [*long, *short]}) == 60
+    assert [config["seed"] for config in long[:6]] == [0, 1, 2, 3, 4, 0]
+    assert [config["datamodule"]["seed"] for config in long] == [config["seed"] for config in long]
+    assert {config["trainer"]["max_steps"] for config in short} == {60}
+    assert [*long[0]["callbacks"]] == ["lengths"] and [*long[0]["logger"]] == ["csv"]
+    seeds, _ = Case(10, 64, 300).configs("none", DIGITS, "cuda")
+    assert [config["seed"] for config in seeds] == [*range(30)]
+    assert seeds[0]["trainer"]["accelerator"] == "gpu" and seeds[0]["callbacks"] == {}
+
+
+def test_data_are_of_mnists_shape_where_there_is_none(without_mnist):
+    overrides, source = data_overrides()
+    [config] = compose_jobs(overrides, initializers=["he_normal"], seeds=[0])
+    data = build_datamodule(config)
+    assert (data.input_shape, data.train_samples, data.test_samples) == ((784,), 60_000, 10_000)
+    assert (data.validation, source) == (0, "random inputs of MNIST's shape")
+
+
+@pytest.mark.parametrize("callbacks", replicas.CALLBACKS)
+def test_the_same_jobs_are_trained_both_ways(callbacks):
+    result = measure(TINY, callbacks, DIGITS)
+    assert result["loss_apart"] < 1e-4
+    assert all(seconds > 0 for seconds in result["jobs"]["seconds"].values())
+    assert result["jobs"]["range"][0] <= result["jobs"]["ratio"] <= result["jobs"]["range"][1]
+    assert result["peak_mebibytes"] is None
+
+
+def test_a_job_that_takes_other_steps_or_fails_is_no_result():
+    check_steps([{"steps": 3}], 3)
+    with pytest.raises(RuntimeError, match="2 steps, not 3"):
+        check_steps([{"overrides": ["seed=1"], "steps": 2, "reason": "max_epochs = 1 reached"}], 3)
+    with pytest.raises(RuntimeError, match="seed=0: absent"):
+        timed(lambda jobs: None, TINY.configs("none", DIGITS, "cpu")[1][:1])
+
+
+def test_what_a_way_does_is_inside_its_time(capsys):
+    def slow(jobs):
+        time.sleep(0.1)
+        train_alone(jobs)
+
+    seconds, [end] = timed(slow, TINY.configs("none", DIGITS, "cpu")[1][:1])
+    assert seconds > 0.1  # a sleep is never shorter, however busy the machine
+    assert (end["steps"], end["overrides"]) == (2, ["seed=0"])
+    assert capsys.readouterr().out == ""
+
+
+def test_the_garbage_collector_is_left_as_it_was():
+    before = gc.get_freeze_count()
+    with nothing_old_collected():
+        assert gc.get_freeze_count() > before
+    assert gc.get_freeze_count() == 0
+
+
+def test_the_benchmark_prints_tables_and_writes_numbers(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(replicas, "cases", lambda *, quick: [TINY] if quick else [])
+    monkeypatch.setattr(replicas, "data_overrides", lambda: (DIGITS, "digits"))
+    replicas.main(["--quick", "--out", str(tmp_path / "out.json")])
+    printed, written = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())
+    assert printed.count("3 x 3, 2 seeds") == 4
+    assert "seconds of all jobs of a case, digits" in printed and "≥ 2 " in printed
+    assert [row["callbacks"] for row in written["results"]] == ["none", "lengths"]
+    assert written["environment"]["device"] == "CPU"
+
+
+def test_tables_fit_and_memory_is_told():
+    numbers = summary(np.array([[[300.0, 60.0], [100.0, 20.0]]]), Case(100, 1024, 15))
+    row = {"case": "10 x 10, 6 laws × 5 seeds", "batch": 1024, "callbacks": "lengths", "steps": 100, **numbers}
+    row |= {"loss_apart": 1e-7, "peak_mebibytes": {ALONE: 10.2, TOGETHER: 300.4}}
+    console = Console(width=replicas.TABLE_WIDTH)
+    with console.capture() as capture:
+        console.print(replicas.jobs_table([row], "MNIST"), replicas.steps_table([row]))
+    assert "…" not in capture.get()
+    memory, losses = replicas.remarks([row])
+    assert memory.endswith("10 MiB one at a time, 300 MiB together") and "1.0e-07" in losses
+
+
+def test_an_interrupt_ends_the_benchmark_as_the_shell_expects(monkeypatch):
+    def interrupted(*_):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(replicas, "measure", interrupted)
+    with pytest.raises(SystemExit) as end:
+        replicas.main(["--quick"])
+    assert end.value.code == 128 + signal.SIGTERM
+
+
+def test_figure_1b_is_the_experiments_sweep(without_mnist):
+    composed, swept = sweep([*_replicas_figure_1b.EXPERIMENT, "size=full"])
+    assert len(composed) * len(swept) == 400
+    assert {settings["depth"] for settings in swept} == {*range(10, 101, 10)}
+    assert {settings["seed"] for settings in swept} == {*range(5)}
+
+
+def test_jobs_of_figure_1b_train_together_by_shape(monkeypatch, without_mnist, tmp_path):
+    composed, swept = sweep([*_replicas_figure_1b.EXPERIMENT, *TINY_FIGURE])
+    configs = [_replicas_figure_1b.changed(config, settings) for config in composed for settings in swept]
+    groups: list[list[int]] = []
+    monkeypatch.setattr(
+        _replicas_figure_1b, "train_group", lambda jobs: groups.append([job.config["depth"] for job in jobs])
+    )
+    train_in_groups([Job(config, tmp_path / str(index)) for index, config in enumerate(configs)])
+    assert groups == [[2, 2], [3, 3]]
+    assert step_operations(configs[0]) == 6 * 512 * (2 * (64 + 1) + 2 * (2 + 1) + 10 * (2 + 1))
+
+
+def test_figure_1b_is_timed_together_and_extrapolated_one_at_a_time(monkeypatch, without_mnist):
+    monkeypatch.setattr(_replicas_figure_1b, "TURNS", 1)
+    result = figure_1b(TINY_FIGURE)
+    assert (result["jobs"], result["steps"]) == (4, 4 * 3)  # 1437 digits in batches of 512
+    assert result["sample"]["depths"] == [2, 3] and result["sample"]["steps_per_epoch"] == 3
+    assert result["ratio"] == pytest.approx(result["alone_seconds"] / result["seconds"])
+    first, *_ = _replicas_figure_1b.sentences(result)
+    assert first.startswith("4 jobs of figure 1b, 12 steps: together") and "goal" not in first
+
+
+def test_time_one_at_a_time_is_extrapolated_over_depths_and_epochs():
+    depths, steps = np.array([10, 30, 50, 100]), np.array([590, 0, 59, 118])
+    epochs, chosen = np.array([1.0, 3.0]), np.array([10, 50, 100])
+    seconds = 0.5 + 0.1 * chosen[:, None] * (1 + epochs)  # fixed, and an epoch's, both linear in depth
+    result = _replicas_figure_1b.summary(Sample(chosen, epochs, seconds, 59), 2.0, depths, steps)
+    assert result["alone_seconds"] == pytest.approx(4 * 0.5 + 0.1 * (10 * 11 + 30 + 50 * 2 + 100 * 3))
+    assert result["ratio"] == pytest.approx(result["alone_seconds"] / 2)
+    assert result["met"] == {"ratio": True, "seconds": True}
+    told = _replicas_figure_1b.sentences({**result, "device": "cuda", "teraflops": 1.0})
+    assert told[0].count("met") == 2
+
+
+@pytest.mark.slow
+def test_memory_is_what_the_jobs_add():
+    [case] = replicas.cases(quick=True)
+    _, short = case.configs("none", DIGITS, "cpu")
+    peak = peak_mebibytes(ALONE, short[:2], device="cpu", threads=1)
+    if peak is not None:  # where the operating system says it
+        assert 0 <= peak < 500
