@@ -84,6 +84,8 @@ def _train(job: Job) -> dict[str, Any]:
             check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
+        # Lightning would do so after it has restored a checkpoint's weights, and thereby round those in float64.
+        trainer.precision_plugin.convert_module(classifier)
         load(datamodule, trainer, resumed, shared=job.sweep is not None)
         start_loggers(trainer.loggers, config)
         if is_rank_zero():

@@ -128,7 +128,8 @@ class Classifier(pl.LightningModule):
         states = checkpoint["random_states"]
         if len(states) == self.trainer.world_size:
             self._random_state = states[self.global_rank].clone()  # torch crashes on a row of a larger tensor
-        self._losses = list(torch.tensor(checkpoint["epoch_losses"], device=self.device).unbind())
+        losses = torch.tensor(checkpoint["epoch_losses"], dtype=cast(torch.dtype, self.dtype), device=self.device)
+        self._losses = list(losses.unbind())
         self._samples = list(checkpoint["epoch_samples"])
 
     def _evaluate(self, stage: str, batch: Any) -> None:

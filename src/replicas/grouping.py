@@ -103,6 +103,9 @@ def _reasons(config: Config) -> Iterator[str]:
         for name, node in (config.get(group) or {}).items():
             if node is not None and (there := target_of(node, f"{group}.{name}")) not in known:
                 yield f"{group}.{name} = {_named(there)}: needs a trainer of its own"
+    kinds = [node["_target_"] for node in (config.get("callbacks") or {}).values() if node is not None]
+    if len({*kinds}) < len(kinds):
+        yield "several callbacks of one class"
     if (optimizer := target_of(config.get("optimizer"), "optimizer")) not in OPTIMIZERS:
         yield f"optimizer {_named(optimizer)}: only {_names(OPTIMIZERS)} train together"
     if config.get("schedule") and not _is_class(there := target_of(config["schedule"], "schedule"), Schedule):

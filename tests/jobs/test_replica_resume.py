@@ -90,10 +90,8 @@ def test_what_is_interrupted_goes_on_one_way_or_the_other(three, tmp_path, step,
     assert_same_runs(ones, together(tmp_path / "group, group", configs))
     interrupt_each(tmp_path / "one, group", configs, step)
     assert_same_runs(ones, together(tmp_path / "one, group", configs))
-    interrupt_each(tmp_path / "one, one", configs, step)
     interrupt_group(tmp_path / "group, one", configs, step)
-    # Not those that were left alone: Lightning restores weights before it makes them float64, and so rounds them.
-    assert_same_runs(one_by_one(tmp_path / "one, one", configs), one_by_one(tmp_path / "group, one", configs))
+    assert_same_runs(ones, one_by_one(tmp_path / "group, one", configs))
 
 
 @pytest.mark.parametrize("step", [LENGTH, 16])

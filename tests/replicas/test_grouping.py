@@ -100,6 +100,10 @@ def test_a_net_of_ones_own_has_no_residual_scales():
     ("overrides", "why"),
     [
         (("callbacks=range_test",), "callbacks.range_test = RangeTest: needs a trainer of its own"),
+        (
+            ("+callbacks.again={_target_:src.callbacks.activation_lengths.ActivationLengths}",),
+            "several callbacks of one class",
+        ),
         (("+callbacks.mine={_target_:tests.jobs.broken.Broken,seed:1}",), "callbacks.mine = Broken: needs"),
         (("+logger.mine={_target_:pytorch_lightning.loggers.CSVLogger}",), "logger.mine = CSVLogger: needs"),
         (("datamodule._target_=pytorch_lightning.LightningDataModule",), "LightningDataModule holds no tensors"),
