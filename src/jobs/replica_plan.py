@@ -12,6 +12,7 @@ import torch
 from src.replicas.checkpoint import start_of
 from src.replicas.grouping import alone, check_replicas, group_key
 from src.replicas.memory import optimizer_states, replica_bytes
+from src.replicas.updates import outgrows_caches
 from src.replicas.vectorized import check_vectorized, draws_random_numbers
 from src.runs.build import build_datamodule, construct_net
 from src.runs.checkpoint import load_checkpoint
@@ -128,6 +129,9 @@ def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int 
             net = construct_net(config, datamodule)
     except ValueError as error:  # no net can be built, as the jobs will say
         plan.alone += [(job, str(error)) for job in jobs]
+        return
+    if config["trainer"].get("accelerator") == "cpu" and outgrows_caches(net):
+        plan.alone += [(job, "on a CPU, weights of this size gain nothing from company") for job in jobs]
         return
     if draws_random_numbers(net, datamodule.input_shape):
         plan.alone += [(job, "its net draws random numbers (dropout), which are each run's own") for job in jobs]

@@ -23,7 +23,8 @@ from src.replicas.vectorized import Lengths, Passed, losses_given, losses_of
 # On a CPU. Of one activation of all replicas that go together, in bytes: larger ones leave its caches, and take up to
 # twice as long as a few replicas at a time.
 CACHE = 2**24
-# Of one parameter, in bytes: products with larger ones gain nothing from company, and lose the caches to it.
+# Of one parameter, in bytes: products with larger ones gain nothing from company, and lose the caches to it, where a
+# run by itself keeps its weights from one step to the next.
 WEIGHT = 400_000
 # Elements of an average parameter of those that go together, from which to copy them takes longer than to begin.
 LARGE = 2**16
@@ -170,11 +171,17 @@ def together(stack: Stack, batches: Batches) -> int:
     """How many replicas to take through a pass at once: all on a GPU, on a CPU as many as its caches bear."""
     if stack.parameters.device.type != "cpu":
         return len(stack)
-    weight = max(columns.stop - columns.start for columns in stack.columns) * stack.parameters.element_size()
-    if weight > WEIGHT:
+    if outgrows_caches(stack.template):
         return 1
     largest = largest_activation(stack.template, batches.samples.inputs[:2]) * batches.size(0) / 2
     return max(1, min(len(stack), int(CACHE // max(largest, 1))))
+
+
+def outgrows_caches(net: nn.Module) -> bool:
+    """Whether its largest parameter is such that on a CPU replicas gain nothing from each other."""
+    return (
+        max((each.numel() * each.element_size() for each in net.parameters() if each.requires_grad), default=0) > WEIGHT
+    )
 
 
 def largest_activation(net: nn.Module, inputs: Tensor) -> int:
