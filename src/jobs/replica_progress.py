@@ -1,8 +1,5 @@
 """A progress bar for a group of runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -10,21 +7,35 @@ from src.jobs.workers import in_terminals_worker
 from src.replicas.group import Group
 
 
-@contextmanager
-def group_progress(group: Group, *, shown: bool = True) -> Iterator[None]:
-    """Which epoch the group is in and how many of its runs still train; it vanishes at the end."""
-    console = Console(stderr=True)
-    if not shown or in_terminals_worker() or not console.is_terminal:
-        yield
-        return
-    runs, epochs = len(group.replicas), max(1, group.replicas[0].max_epochs or 1)
-    columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=20), TextColumn("{task.fields[runs]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=epochs, completed=group.epoch, epoch=group.epoch + 1, runs=f"{runs} runs")
+class GroupProgress:
+    """Which epoch a group is in and how many of its runs still train; as a context, which leaves nothing on the screen.
 
-        def show(group: Group) -> None:
-            left = f"{len(group.replicas)} of {runs} runs"
-            bar.update(task, completed=group.epoch + 1, epoch=min(group.epoch + 2, epochs), runs=left)
+    shown: whether the runs' settings want one; it is shown on a terminal that this process has to itself.
+    """
 
-        group.progress = show
-        yield
+    def __init__(self, group: Group, *, shown: bool = True) -> None:
+        console = Console(stderr=True)
+        self._shown = shown and console.is_terminal and not in_terminals_worker()
+        self._runs, self._epochs = len(group.replicas), max(1, group.replicas[0].max_epochs or 1)
+        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=20), TextColumn("{task.fields[runs]}"))
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self._task = self._bar.add_task("", total=self._epochs, completed=group.epoch, epoch=group.epoch + 1, runs="")
+        self._group = group
+        group.progress = lambda group: self._show(group, epoch=group.epoch + 1)
+
+    def __enter__(self) -> "GroupProgress":
+        self._show(self._group, epoch=self._group.epoch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def pause(self) -> None:
+        """Take it away, until the end of an epoch: what is printed would run into it."""
+        self._bar.stop()
+
+    def _show(self, group: Group, *, epoch: int) -> None:
+        left = f"{len(group.replicas)} of {self._runs} runs"
+        self._bar.update(self._task, completed=epoch, epoch=min(epoch + 1, self._epochs), runs=left)
+        if self._shown and group.replicas:
+            self._bar.start()

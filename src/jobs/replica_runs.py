@@ -12,12 +12,12 @@ from src.jobs.command_line import Said, is_users_mistake, say
 from src.jobs.loggers import build_loggers, start_loggers
 from src.jobs.record import Job, Record
 from src.jobs.replica_build import Member, build_replica, device_of, load_sets, resumes_from
-from src.jobs.replica_progress import group_progress
+from src.jobs.replica_progress import GroupProgress
 from src.jobs.train import nothing_left_behind, quiet_lightning, show
 from src.replicas.group import Group
 from src.replicas.replica import Replica
 from src.replicas.updates import is_out_of_memory
-from src.runs.directory import RunDirectory, Taken
+from src.runs.directory import FINISHED, RunDirectory, Taken
 from src.runs.mistakes import settings_in
 
 
@@ -79,6 +79,7 @@ class _Runs:
     device: torch.device
     members: dict[Replica, Member] = field(default_factory=dict)
     records: dict[Replica, Record] = field(default_factory=dict)
+    progress: GroupProgress | None = None
     failed: bool = False
 
     def add(self, member: Member) -> None:
@@ -112,7 +113,7 @@ class _Runs:
                 waiting[:0] = [replicas[:half], replicas[half:]]
                 continue
             shown = self.members[replicas[0]].config["trainer"].get("enable_progress_bar", True)
-            with group_progress(group, shown=shown):
+            with GroupProgress(group, shown=shown) as self.progress:
                 group.train()
 
     def end(self, error: BaseException) -> None:
@@ -132,13 +133,15 @@ class _Runs:
 
     def _ended(self, replica: Replica, error: BaseException | None) -> None:
         """Leave a run's summary, figure and W&B run behind."""
-        record, member = self.records.pop(replica), self.members[replica]
+        record, member = self.records.pop(replica), self.members.pop(replica)
         loggers = build_loggers(member.job, member.run)
         start_loggers(loggers, member.config)
         replica.log.replay(loggers)
         record.collect_metrics()
         record.__exit__(*_exception(error))
-        if error is None or record.summary.get("status") == "diverged":
+        if record.summary["status"] in FINISHED:
+            if self.progress:
+                self.progress.pause()
             show(record)
 
     def _fail(self, record: Record, error: Exception) -> None:
