@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from src.replicas.caches import outgrows_caches
 from src.replicas.checkpoint import start_of
 from src.replicas.grouping import alone, check_replicas, group_key
 from src.replicas.memory import optimizer_states, replica_bytes
-from src.replicas.updates import outgrows_caches
 from src.replicas.vectorized import check_vectorized, draws_random_numbers
 from src.runs.build import build_datamodule, construct_net
 from src.runs.checkpoint import load_checkpoint

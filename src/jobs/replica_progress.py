@@ -28,11 +28,12 @@ class GroupProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self.pause()
 
     def pause(self) -> None:
         """Take it away, until the end of an epoch: what is printed would run into it."""
-        self._bar.stop()
+        if self._shown:
+            self._bar.stop()
 
     def _show(self, group: Group, *, epoch: int) -> None:
         left = f"{len(group.replicas)} of {self._runs} runs"

@@ -14,9 +14,9 @@ from src.jobs.record import Job, Record
 from src.jobs.replica_build import Member, build_replica, device_of, load_sets, resumes_from
 from src.jobs.replica_progress import GroupProgress
 from src.jobs.train import nothing_left_behind, quiet_lightning, show
+from src.replicas.caches import is_out_of_memory
 from src.replicas.group import Group
 from src.replicas.replica import Replica
-from src.replicas.updates import is_out_of_memory
 from src.runs.directory import FINISHED, RunDirectory, Taken
 from src.runs.mistakes import settings_in
 

@@ -1,31 +1,24 @@
 """A step of a whole group: one forward and backward pass, one update."""
 
-import copy
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.datamodules.loader import EvaluationLoader
 from src.lengths.activation_length import lengths_of_layers
 from src.lengths.statistics import reading
 from src.replicas.batches import Batches
+from src.replicas.caches import CACHE, is_out_of_memory, spans_of, together
 from src.replicas.evaluation import Evaluation, Precision
 from src.replicas.first_layer import FirstLayer
 from src.replicas.optimizer import Settings, StackedOptimizer
 from src.replicas.stack import Rows, Stack
 from src.replicas.vectorized import Lengths, Passed, losses_given, losses_of
 
-# On a CPU. Of one activation of all replicas that go together, in bytes: larger ones leave its caches, and take up to
-# twice as long as a few replicas at a time.
-CACHE = 2**24
-# Of one parameter, in bytes: products with larger ones gain nothing from company, and lose the caches to it, where a
-# run by itself keeps its weights from one step to the next.
-WEIGHT = 400_000
 # Elements of an average parameter of those that go together, from which to copy them takes longer than to begin.
 LARGE = 2**16
 
@@ -77,7 +70,7 @@ class Updates:
         """Replicas to evaluate together on so many samples at a time."""
         of_batch = self.batches.size(0)
         together = self._together if samples <= of_batch else max(1, self._together * of_batch // samples)
-        return _spans(len(self.stack), max(together, 1))
+        return spans_of(len(self.stack), max(together, 1))
 
     def take(self, batch: int, settings: Settings, *, measured: bool) -> Update:
         """The update of a batch of the epoch."""
@@ -156,55 +149,12 @@ class Updates:
     def _divide(self) -> None:
         elements = self.stack.parameters[: self._together].numel() / len(self.stack.columns)
         self._joined = elements < LARGE or self.stack.parameters.device.type != "cpu"
-        self._rows = [(span, self.stack.rows(span)) for span in _spans(len(self.stack), self._together)]
+        self._rows = [(span, self.stack.rows(span)) for span in spans_of(len(self.stack), self._together)]
 
     def _halve(self, position: int) -> None:
         """Go on from here with half as many at a time; what is done of this step stays done."""
         self._together = math.ceil(self._together / 2)
         start = self._rows[position][0].start
-        rest = _spans(len(self.stack) - start, self._together)
+        rest = spans_of(len(self.stack) - start, self._together)
         spans = [slice(start + each.start, start + each.stop) for each in rest]
         self._rows = self._rows[:position] + [(span, self.stack.rows(span)) for span in spans]
-
-
-def together(stack: Stack, batches: Batches) -> int:
-    """How many replicas to take through a pass at once: all on a GPU, on a CPU as many as its caches bear."""
-    if stack.parameters.device.type != "cpu":
-        return len(stack)
-    if outgrows_caches(stack.template):
-        return 1
-    largest = largest_activation(stack.template, batches.samples.inputs[:2]) * batches.size(0) / 2
-    return max(1, min(len(stack), int(CACHE // max(largest, 1))))
-
-
-def outgrows_caches(net: nn.Module) -> bool:
-    """Whether its largest parameter is such that on a CPU replicas gain nothing from each other."""
-    return (
-        max((each.numel() * each.element_size() for each in net.parameters() if each.requires_grad), default=0) > WEIGHT
-    )
-
-
-def largest_activation(net: nn.Module, inputs: Tensor) -> int:
-    """Bytes of the largest tensor that a backward pass keeps of these samples, inputs and parameters aside."""
-    net, sizes = copy.deepcopy(net), [0]
-    others = {each.untyped_storage().data_ptr() for each in (inputs, *net.parameters())}
-
-    def note(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage().data_ptr() not in others:
-            sizes.append(tensor.numel() * tensor.element_size())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        net(inputs).sum()
-    return max(sizes)
-
-
-def _spans(replicas: int, size: int) -> list[slice]:
-    """So many at a time, as evenly as possible."""
-    parts = max(1, -(-replicas // size))
-    edges = [replicas * part // parts for part in range(parts + 1)]
-    return [slice(first, last) for first, last in pairwise(edges)]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

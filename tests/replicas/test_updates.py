@@ -9,11 +9,12 @@ from torch.optim import SGD
 
 from src.datamodules.batch_order import BatchOrder
 from src.datamodules.samples import Samples
-from src.replicas import updates
+from src.replicas import caches
 from src.replicas.batches import Batches
+from src.replicas.caches import is_out_of_memory, largest_activation, together
 from src.replicas.optimizer import Settings, stacked
 from src.replicas.stack import Stack
-from src.replicas.updates import Update, Updates, is_out_of_memory, largest_activation, together
+from src.replicas.updates import Update, Updates
 from src.replicas.vectorized import Lengths
 from tests.replicas.nets import InPlace, Normalized, Patches
 
@@ -49,7 +50,7 @@ def test_a_few_at_a_time_take_the_steps_of_all(kind, cache, monkeypatch):
     """Also by the way of large batches, whose first layer gathers them one after the other."""
     whole = group_of(kind)
     found = trained(whole)
-    monkeypatch.setattr(updates, "CACHE", cache)
+    monkeypatch.setattr(caches, "CACHE", cache)
     parts = group_of(kind)
     assert together(parts.stack, parts.batches) < 5
     assert_same(whole, found, parts, trained(parts))
