@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
+from src.datamodules.tensor_datamodule import TensorDataModule
+from src.jobs.command_line import one_line
 from src.replicas.caches import outgrows_caches
 from src.replicas.checkpoint import start_of
 from src.replicas.grouping import alone, check_replicas, group_key
 from src.replicas.memory import optimizer_states, replica_bytes
-from src.replicas.vectorized import check_vectorized, draws_random_numbers
+from src.replicas.vectorized import NotVectorized, check_vectorized, draws_random_numbers
 from src.runs.build import build_datamodule, construct_net
 from src.runs.checkpoint import load_checkpoint
 from src.runs.directory import RunDirectory
@@ -130,13 +133,9 @@ def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int 
     except ValueError as error:  # no net can be built, as the jobs will say
         plan.alone += [(job, str(error)) for job in jobs]
         return
-    if config["trainer"].get("accelerator") == "cpu" and outgrows_caches(net):
-        plan.alone += [(job, "on a CPU, weights of this size gain nothing from company") for job in jobs]
+    if (reason := _apart(jobs, config, net, datamodule)) is not None:
+        plan.alone += [(job, reason) for job in jobs]
         return
-    if draws_random_numbers(net, datamodule.input_shape):
-        plan.alone += [(job, "its net draws random numbers (dropout), which are each run's own") for job in jobs]
-        return
-    check_vectorized(net, datamodule.input_shape)
     size = replica_bytes(config, net, datamodule)
     most = min(max_size or len(jobs), len(jobs) if plan.limit is None else plan.limit // size)
     if most < 2:
@@ -144,6 +143,29 @@ def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int 
         plan.alone += [(job, why) for job in jobs]
         return
     yield _Shaped(jobs, start, sum(each.numel() for each in net.parameters()), size, most)
+
+
+def _apart(
+    jobs: Sequence[SweepRun], config: Mapping[str, Any], net: nn.Module, datamodule: TensorDataModule
+) -> str | None:
+    """Why nets of these jobs train apart, found by trying two of them; None where they need not.
+
+    Raises NotVectorized where the user should not have asked.
+    """
+    if config["trainer"].get("accelerator") == "cpu" and outgrows_caches(net):
+        return "on a CPU, weights of this size gain nothing from company"
+    if draws_random_numbers(net, datamodule.input_shape):
+        return "its net draws random numbers (dropout), which are each run's own"
+    scaled = next((job.config for job in jobs if job.config["model"] != config["model"]), config)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            other = construct_net(scaled, datamodule)
+        check_vectorized(net, datamodule.input_shape, other=other)
+    except NotVectorized:
+        raise
+    except Exception as error:  # whatever a module of the user's raises
+        return f"two of its nets together: {one_line(error)}"
+    return None
 
 
 def _divide(plan: Plan, shaped: Sequence[_Shaped], workers: int) -> None:

@@ -4,6 +4,8 @@ To gather thirty batches of a thousand images takes a hundred megabytes, which t
 backward: more time than all that follows in a narrow net. One replica after the other, a batch stays in the cache.
 """
 
+import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeGuard
@@ -38,13 +40,14 @@ class FirstLayer:
     @classmethod
     def of(cls, net: nn.Module, samples: Samples) -> "FirstLayer | None":
         """Where there is one: with what it gives in place of the layer, nothing of the net sees the inputs."""
-        inputs = samples.inputs[:2]
+        inputs, net = samples.inputs[:2], _with_other_weights(net)
+        # NaN passes through whatever reads it, a branch that a weight has not opened yet among them.
+        dummies = torch.zeros_like(inputs), 1 + inputs, torch.full_like(inputs, math.nan)
         with torch.no_grad():
             for name, module in net.named_modules():
                 if _is_trained_dense_layer(module) and module.in_features == inputs[0].numel():
                     given = module(inputs.flatten(1))
-                    replaced = [_run(net, module, given, dummy) for dummy in (torch.zeros_like(inputs), 1 + inputs)]
-                    if all(torch.equal(logits, net(inputs)) for logits in replaced):
+                    if all(torch.equal(_run(net, module, given, dummy), net(inputs)) for dummy in dummies):
                         return cls(name, samples)
         return None
 
@@ -121,6 +124,15 @@ def _is_trained_dense_layer(module: nn.Module) -> TypeGuard[nn.Linear]:
 def _norms(inputs: Tensor) -> Tensor:
     """As a forward pass would measure them, in float64."""
     return torch.cat([activation_norms(part)[0].double() for part in inputs.split(1024)])
+
+
+def _with_other_weights(net: nn.Module) -> nn.Module:
+    """A copy with none of the zeros that an initialization may begin with."""
+    net, generator = copy.deepcopy(net), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0.0, 0.1, generator=generator)
+    return net
 
 
 def _run(net: nn.Module, module: nn.Module, given: Tensor, inputs: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Numbers by which the modules of otherwise equal nets differ, such as the scales of residual modules."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -79,4 +81,8 @@ def _same(value: Any, other: Any) -> bool:
         return value.keys() == other.keys() and all(_same(value[key], other[key]) for key in value)
     if type(value).__eq__ is object.__eq__ and hasattr(value, "__dict__"):
         return _same(vars(value), vars(other))
+    if isinstance(value, weakref.ref):  # to what a module holds itself
+        return True
+    if isinstance(value, np.ndarray):
+        return np.array_equal(value, other)
     return bool(value == other)

@@ -1,12 +1,16 @@
 """The forward pass of many replicas at once, and their lengths: any module, through torch.func."""
 
 import copy
+import pickle
+import random
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.func import vmap
@@ -29,6 +33,10 @@ class Passed(NamedTuple):
 
     losses: Tensor
     norms: tuple[Tensor, ...]
+
+
+class NotVectorized(ValueError):
+    """An operation of a net is not one that torch can do for many nets at once."""
 
 
 class Lengths:
@@ -143,9 +151,13 @@ def _vectorized(function: Callable[..., Any], rows: Rows, batch: tuple[int | Non
     return Passed(output.losses.unsqueeze(0), tuple(norms.unsqueeze(0) for norms in output.norms))
 
 
-def check_vectorized(net: nn.Module, input_shape: Sequence[int]) -> None:
-    """Raises ValueError, naming the operation, for a net whose forward and backward pass cannot be vectorized."""
-    stack = Stack([copy.deepcopy(net), copy.deepcopy(net)])
+def check_vectorized(net: nn.Module, input_shape: Sequence[int], *, other: nn.Module | None = None) -> None:
+    """Raises NotVectorized, naming the operation, for a net whose forward pass cannot be vectorized.
+
+    And ValueError for one that cannot be stacked, or one of whose parameters has no gradient.
+    other: of the same group, with scales of its own; by default the same net.
+    """
+    stack = Stack([copy.deepcopy(net), copy.deepcopy(net if other is None else other)])
     rows = stack.rows(slice(0, 2))
     parameter = stack.parameters
     inputs = torch.zeros(2, 2, *input_shape, dtype=parameter.dtype, device=parameter.device)
@@ -155,7 +167,7 @@ def check_vectorized(net: nn.Module, input_shape: Sequence[int]) -> None:
         losses = losses_of(stack, rows, inputs, targets, shared=False).losses
     except RuntimeError as error:
         advice = "hydra/launcher=basic trains its runs one at a time"
-        raise ValueError(f"{name}: cannot be vectorized over replicas ({_operation(error)}); {advice}") from error
+        raise NotVectorized(f"{name}: cannot be vectorized over replicas ({_operation(error)}); {advice}") from error
     gradients = torch.autograd.grad(losses.sum(), list(rows.parameters.values()), allow_unused=True)
     for (parameter_name, _), gradient in zip(rows.parameters.items(), gradients, strict=True):
         if gradient is None:
@@ -165,13 +177,19 @@ def check_vectorized(net: nn.Module, input_shape: Sequence[int]) -> None:
 
 
 def draws_random_numbers(net: nn.Module, input_shape: Sequence[int]) -> bool:
-    """Whether its forward pass in training does (dropout): these are each run's own, from the process's stream."""
+    """Whether its forward pass in training does (dropout): these are each run's own, from the process's streams."""
     net = copy.deepcopy(net).train()
     first = next(net.parameters())
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
+    with isolate_rng(), torch.no_grad():
+        before = _streams()
         net(torch.zeros(2, *input_shape, dtype=first.dtype, device=first.device))
-        return not torch.equal(before, torch.get_rng_state())
+        return _streams() != before
+
+
+def _streams() -> tuple[bytes, ...]:
+    """Where the process's random streams stand."""
+    torchs = torch.get_rng_state().numpy().tobytes()
+    return torchs, pickle.dumps(random.getstate()), pickle.dumps(np.random.get_state())
 
 
 def _operation(error: RuntimeError) -> str:
