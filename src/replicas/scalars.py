@@ -73,6 +73,8 @@ def _is_number(value: Any) -> bool:
 def _same(value: Any, other: Any) -> bool:
     if type(value) is not type(other):
         return False
+    if isinstance(value, nn.Parameter):  # of the module, by another name (nn.LSTM)
+        return True
     if isinstance(value, Tensor):
         return torch.equal(value, other)
     if isinstance(value, list | tuple):

@@ -164,6 +164,23 @@ def test_a_net_that_cannot_be_vectorized_is_said_in_one_line(sweep, tmp_path, mo
     assert not summaries(tmp_path / "sweep")
 
 
+def test_nets_that_cannot_be_stacked_train_on_their_own(sweep, tmp_path, monkeypatch):
+    (tmp_path / "mine_too.py").write_text(
+        "import torch\n"
+        "class Idle(torch.nn.Linear):\n"
+        "    def __init__(self, input_size, classes, **others):\n"
+        "        super().__init__(input_size, classes)\n"
+        "        self.idle = torch.nn.Parameter(torch.zeros(1))\n"
+        "    def forward(self, inputs):\n"
+        "        return super().forward(inputs.flatten(1))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    status, output, _ = sweep(REPLICAS, "seed=0,1", "model._target_=mine_too.Idle", "callbacks=none")
+    assert status == 0
+    assert "its parameter idle has no part in the loss" in output[0]
+    assert statuses(tmp_path / "sweep") == ["completed"] * 2
+
+
 def test_the_sign_of_a_group_is_the_launchers(shell):
     status, _, errors = shell(SCRIPT, main, *SMALL, "+replicas=true")
     assert (status, errors) == (1, [

@@ -111,3 +111,17 @@ class Averaging(nn.Linear):
         if self.training:
             self.mean = 0.5 * self.mean + 0.5 * outputs.detach().square().mean()
         return outputs / self.mean.sqrt()
+
+
+class Gated(nn.Module):
+    """Two branches that read the inputs, the second behind a gate that training opens."""
+
+    def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(input_size, width), nn.Linear(input_size, width)
+        self.gate = nn.Parameter(torch.zeros(()))
+        self.readout = nn.Linear(width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.flatten(1)
+        return self.readout(torch.relu(self.first(inputs) + self.gate * self.second(inputs)))

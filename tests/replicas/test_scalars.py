@@ -1,5 +1,6 @@
 """Numbers that differ between nets are found where they stand; anything else that differs is refused by name."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -73,3 +74,13 @@ def test_a_number_is_put_in_its_place_and_back():
 def test_modules_of_other_classes_are_refused_by_name():
     with pytest.raises(ValueError, match=r"differ in 1, which is more than a number"):
         varying_scalars([net(), nn.Sequential(nn.Linear(2, 2), nn.Sigmoid())])
+
+
+def test_arrays_and_what_a_module_refers_to_itself_are_compared():
+    nets = [nn.ModuleDict({"memory": nn.LSTM(2, 3)}) for _ in range(2)]  # it holds weak references to its weights
+    for net in nets:
+        net.scale = np.ones(3)
+    assert varying_scalars(nets) == {}
+    nets[1].scale = np.zeros(3)
+    with pytest.raises(ValueError, match=r"scale, which is more than a number"):
+        varying_scalars(nets)

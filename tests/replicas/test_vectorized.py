@@ -1,8 +1,11 @@
 """What many nets compute at once is what each computes, and what cannot be is refused by name."""
 
+import math
+import random
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -116,3 +119,15 @@ def test_dropout_draws_random_numbers_and_the_stream_does_not_notice():
     assert draws_random_numbers(net, SHAPE)
     assert draws_random_numbers(net.eval(), SHAPE)  # as in training, whatever it is in
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["random", "numpy"])
+def test_other_streams_are_watched_too(draw):
+    class Noisy(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs.flatten(1)) + draw()
+
+    net = Noisy(math.prod(SHAPE), 10)
+    state = random.getstate()
+    assert draws_random_numbers(net, SHAPE)
+    assert random.getstate() == state

@@ -1,0 +1,59 @@
+"""The layer that alone reads the inputs is found, and no other is taken for it."""
+
+import pytest
+import torch
+from torch import nn
+
+from src.datamodules.samples import Samples
+from src.models.convolutional import Convolutional
+from src.models.fully_connected import FullyConnected
+from src.models.residual import Residual
+from src.replicas.first_layer import FirstLayer
+from tests.replicas.nets import Gated
+
+SAMPLES = Samples(torch.rand(6, 1, 4, 4), torch.zeros(6, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("net", "name"),
+    [
+        (FullyConnected(16, 10, depth=2, width=3), "hidden.0.linear"),
+        (FullyConnected(16, 10, depth=2, width=16), "hidden.0.linear"),
+        (Residual(16, 10, modules=2, width=5), "embedding"),
+        (Residual(16, 10, modules=2, width=16), None),  # the sum passes the inputs on
+        (Convolutional((1, 4, 4), 10, depth=1, channels=2), None),
+        (Gated(16, 10), None),
+    ],
+)
+def test_the_layer_is_found_where_nothing_else_reads_the_inputs(net, name):
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    found = FirstLayer.of(net, SAMPLES)
+    assert (found.name if found else None) == name
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+def test_a_frozen_layer_is_left_to_the_net():
+    net = FullyConnected(16, 10, depth=2, width=3)
+    net.hidden[0].requires_grad_(False)
+    assert FirstLayer.of(net, SAMPLES) is None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_outputs_and_gradients_are_those_of_the_layers_one_by_one(bias):
+    samples = Samples(SAMPLES.inputs.double(), SAMPLES.targets)
+    layers = [nn.Linear(16, 3, bias=bias).double() for _ in range(2)]
+    found = FirstLayer("layer", samples)
+    index = torch.tensor([[0, 2, 5], [1, 1, 3]])
+    weights = torch.stack([layer.weight.detach() for layer in layers]).requires_grad_()
+    biases = torch.stack([layer.bias.detach() for layer in layers]).requires_grad_() if bias else None
+    outputs = found.outputs(index, weights, biases)
+    scale = torch.rand(outputs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    (outputs * scale).sum().backward()
+    for row, layer in enumerate(layers):
+        alone = layer(samples.inputs[index[row]].flatten(1))
+        torch.testing.assert_close(outputs[row], alone)
+        (alone * scale[row]).sum().backward()
+        torch.testing.assert_close(weights.grad[row], layer.weight.grad)
+        if biases is not None:
+            torch.testing.assert_close(biases.grad[row], layer.bias.grad)
+    torch.testing.assert_close(found.norms(index), samples.inputs.flatten(1).norm(dim=1)[index])
