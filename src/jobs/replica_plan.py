@@ -20,6 +20,7 @@ from src.replicas.vectorized import NotVectorized, check_vectorized, draws_rando
 from src.runs.build import build_datamodule, construct_net
 from src.runs.checkpoint import load_checkpoint
 from src.runs.directory import RunDirectory
+from src.runs.open_files import most_runs
 
 Start = tuple[int, int, int]  # where in its run a job begins: epochs, batches of the next one, optimizer steps
 
@@ -137,7 +138,8 @@ def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int 
         plan.alone += [(job, reason) for job in jobs]
         return
     size = replica_bytes(config, net, datamodule)
-    most = min(max_size or len(jobs), len(jobs) if plan.limit is None else plan.limit // size)
+    limits = [max_size, None if plan.limit is None else plan.limit // size, most_runs()]
+    most = min([len(jobs), *(limit for limit in limits if limit is not None)])
     if most < 2:
         why = "max_size = 1" if max_size == 1 else f"two replicas would take {shown_bytes(2 * size)}"
         plan.alone += [(job, why) for job in jobs]
@@ -159,6 +161,7 @@ def _apart(
     scaled = next((job.config for job in jobs if job.config["model"] != config["model"]), config)
     try:
         with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)  # numbers that a module draws for itself are to differ, too
             other = construct_net(scaled, datamodule)
         check_vectorized(net, datamodule.input_shape, other=other)
     except NotVectorized:

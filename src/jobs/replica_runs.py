@@ -19,6 +19,7 @@ from src.replicas.group import Group
 from src.replicas.replica import Replica
 from src.runs.directory import FINISHED, RunDirectory, Taken
 from src.runs.mistakes import settings_in
+from src.runs.open_files import allow_runs
 
 
 def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> None:
@@ -40,7 +41,8 @@ def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> Non
 @contextmanager
 def _claimed(jobs: Sequence[Job]) -> Iterator[list[Member]]:
     """The jobs that are this process's to train, whose directories nobody else writes in until it lets go of them."""
-    members = []
+    members: list[Member] = []
+    allow_runs(len(jobs))
     try:
         for job in jobs:
             run = RunDirectory(job.directory)

@@ -126,5 +126,7 @@ def _returned(job: SweepRun, of_unit: JobReturn, sweep: Path) -> JobReturn:
     if summary is not None and summary["status"] == "failed":
         returned.status, returned._return_value = JobStatus.FAILED, Said(summary["reason"])
     elif summary is None and of_unit.status == JobStatus.FAILED:
-        returned.status, returned._return_value = JobStatus.FAILED, of_unit._return_value
+        said = of_unit._return_value  # by its group, of which the terminal has the reason
+        cause = said.__cause__ if isinstance(said, Said) and said.__cause__ else said
+        returned.status, returned._return_value = JobStatus.FAILED, cause
     return returned

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.callbacks.evaluation import correct
 from src.datamodules.loader import EvaluationLoader
 from src.replicas.stack import Stack
 from src.replicas.vectorized import logits_of
@@ -27,8 +26,7 @@ def metrics(stack: Stack, loader: EvaluationLoader, spans: Sequence[slice], prec
     samples = 0
     for logits, targets, span in _logits(stack, loader, spans, precision):
         count = len(targets)
-        means = torch.stack([cross_entropy(each, targets) for each in logits])
-        losses[span] += means.float() * count
+        losses[span] += _losses(logits, targets).mean(1).float() * count
         right[span] += (logits.argmax(2) == targets).sum(1)
         samples += count if span.start == 0 else 0
     return losses / samples, right / samples
@@ -40,11 +38,17 @@ def looks(stack: Stack, loader: EvaluationLoader, spans: Sequence[slice], precis
     losses, right = torch.zeros(2, len(stack), dtype=torch.float64, device=device)
     samples = 0
     for logits, targets, span in _logits(stack, loader, spans, precision):
-        sums = [cross_entropy(each.float(), targets, reduction="sum") for each in logits]
+        sums = [cross_entropy(each.float(), targets, reduction="sum") for each in logits]  # rounded as a run's own
         losses[span] += torch.stack(sums)
-        right[span] += torch.stack([correct(each, targets) for each in logits])
+        largest, classes = logits.max(2)
+        right[span] += ((classes == targets) & largest.isfinite()).sum(1)
         samples += len(targets) if span.start == 0 else 0
     return losses / samples, right / samples
+
+
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Of every replica and sample, (k, samples)."""
+    return cross_entropy(logits.flatten(0, 1), targets.repeat(len(logits)), reduction="none").view(logits.shape[:2])
 
 
 def _logits(

@@ -53,6 +53,8 @@ class Group:
             optimizer.load(replica.optimizer, {name: stack.of(row, each) for name, each in optimizer.states.items()})
         watching = replicas[0].callback(ActivationLengths)
         self._every = watching.every_n_steps if watching else 0
+        lookers = (replicas[0].callback(StartOfTraining), replicas[0].callback(Phase))
+        self._looks_between = any(looker is not None and looker.every_n_steps is not None for looker in lookers)
         lengths = Lengths(stack.template, watching.modules) if watching else None
         batches = Batches(sets.training, [replica.order for replica in replicas])
         context = _precision(precision, stack.parameters.device)
@@ -127,12 +129,14 @@ class Group:
         self._losses = update.losses
 
     def _look_between_batches(self) -> None:
-        self._looks.starts(self.replicas, step=self.step, epoch=self.epoch)
-        self._looks.phases(self.replicas, step=self.step, epochs=self._epochs, between=True)
+        if self._looks_between:
+            self._looks.starts(self.replicas, step=self.step, epoch=self.epoch)
+            self._looks.phases(self.replicas, step=self.step, epochs=self._epochs, between=True)
         # On a GPU, to look at losses would wait for them: there runs that diverge go at the end of the epoch.
         if self._losses.device.type == "cpu" and not self._losses.isfinite().all():
             self._let_go_of_diverged()
-        if self.batch < len(self.updates.batches) and any(replica.should_stop for replica in self.replicas):
+        whole = self.batch == len(self.updates.batches)
+        if self._looks_between and not whole and any(replica.should_stop for replica in self.replicas):
             self._end_epoch([replica for replica in self.replicas if replica.should_stop])
 
     def _end_epoch(self, replicas: Sequence[Replica]) -> None:

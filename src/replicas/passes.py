@@ -33,17 +33,19 @@ class Passes:
         passes, self._passes = self._passes, []
         if not passes:
             return
-        losses = torch.stack([each.losses for each in passes]).cpu()
+        losses = torch.stack([each.losses for each in passes]).cpu().T
+        samples = [float(each.samples) for each in passes]
+        finite, of_each = losses.isfinite().all(1).tolist(), losses.tolist()
         measured = [index for index, each in enumerate(passes) if each.readings is not None]
         read = [each.readings for each in passes if each.readings is not None]
         readings = torch.stack(read).cpu().numpy() if read else None
         for row, replica in enumerate(replicas):
-            end = _end(losses[:, row])
+            end = len(passes) if finite[row] else _end(losses[row])
             if readings is not None:
                 kept = [index for index in measured if index < end]
-                steps = [_step(replica, passes[index].step, float(losses[index, row])) for index in kept]
+                steps = [_step(replica, passes[index].step, of_each[row][index]) for index in kept]
                 replica.lengths.add(self.names, steps, readings[: len(kept), row])
-            replica.note(passes[0].step, losses[:end, row], [each.samples for each in passes[:end]])
+            replica.note(passes[0].step, of_each[row][:end], samples[:end])
 
 
 def _step(replica: Replica, step: int, loss: float) -> Step:

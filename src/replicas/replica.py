@@ -1,5 +1,6 @@
 """One run of a group: what it owns, and how far it has come."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,12 +93,12 @@ class Replica:
         group["lr"] = self.rate(step)
         return group
 
-    def note(self, first: int, losses: Tensor, samples: Sequence[int]) -> None:
+    def note(self, first: int, losses: Sequence[float], samples: Sequence[float]) -> None:
         """Passes of this epoch, before the updates from `first` on, up to one whose loss is not finite."""
-        self.losses += losses.tolist()
-        self.samples += [float(each) for each in samples]
+        self.losses += losses
+        self.samples += samples
         self.global_step = first + len(losses)
-        if not losses[-1].isfinite():
+        if not math.isfinite(losses[-1]):
             self.diverged = Diverged(self.global_step - 1)
         self._note_hyperparameters(first)
 

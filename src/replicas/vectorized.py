@@ -171,9 +171,7 @@ def check_vectorized(net: nn.Module, input_shape: Sequence[int], *, other: nn.Mo
     gradients = torch.autograd.grad(losses.sum(), list(rows.parameters.values()), allow_unused=True)
     for (parameter_name, _), gradient in zip(rows.parameters.items(), gradients, strict=True):
         if gradient is None:
-            raise ValueError(
-                f"{name}: its parameter {parameter_name} has no part in the loss; replicas need all of them"
-            )
+            raise ValueError(f"{name}: its parameter {parameter_name} has no part in the loss")
 
 
 def draws_random_numbers(net: nn.Module, input_shape: Sequence[int]) -> bool:

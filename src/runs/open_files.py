@@ -1,0 +1,19 @@
+"""How many run directories a process can hold at a time: each by an open file, of which systems allow a number."""
+
+import resource
+
+OTHERS = 64  # files that a process has open beside those of its runs
+
+
+def allow_runs(number: int) -> None:
+    """Ask the system for as many open files as so many runs need, or as many as it gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number + OTHERS if hard == resource.RLIM_INFINITY else min(number + OTHERS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_runs() -> int | None:
+    """How many the system allows; None where there is no limit."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return None if hard == resource.RLIM_INFINITY else max(hard - OTHERS, 1)
