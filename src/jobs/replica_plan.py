@@ -38,6 +38,11 @@ class SweepRun:
     config: Mapping[str, Any]
     mistake: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Its overrides, as a name."""
+        return " ".join(self.overrides) or "default"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -122,7 +127,7 @@ def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int 
         plan.alone.append(
             (
                 jobs[0],
-                "no other job of its shapes stands where it does" if any(start) else "no other job has its shapes",
+                "no other job has its shapes and stands where it does",
             )
         )
         return

@@ -9,7 +9,7 @@ from rich.table import Table
 from src.jobs.replica_plan import Group, Plan, SweepRun, shown_bytes
 
 WIDTH = 110  # columns, where no terminal says otherwise
-SHOWN = 24  # groups, and jobs on their own, that are named one by one
+SHOWN = 24  # groups that are named one by one
 
 
 def show(plan: Plan, *, inner: str, workers: int) -> None:
@@ -21,31 +21,39 @@ def show(plan: Plan, *, inner: str, workers: int) -> None:
         console.print(_table(plan.groups))
     if len(plan.groups) > SHOWN:
         console.print(f"… and {len(plan.groups) - SHOWN} more groups")
-    for job, reason in plan.alone[:SHOWN]:
-        console.print(f"on its own: {' '.join(job.overrides) or 'default'} ({reason})", soft_wrap=True)
-    if len(plan.alone) > SHOWN:
-        console.print(f"… and {len(plan.alone) - SHOWN} more on their own")
+    for reason, jobs in _by_reason(plan).items():
+        several = f", and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+        console.print(f"on its own: {jobs[0].name}{several} ({reason})", soft_wrap=True)
     console.print(_sums(plan, inner, workers), soft_wrap=True)
+
+
+def _by_reason(plan: Plan) -> dict[str, list[SweepRun]]:
+    found: dict[str, list[SweepRun]] = defaultdict(list)
+    for job, reason in plan.alone:
+        found[reason].append(job)
+    return found
 
 
 def _table(groups: Sequence[Group]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("group", justify="right", no_wrap=True)
     table.add_column("jobs", justify="right", no_wrap=True)
-    table.add_column("net")
+    table.add_column("net", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("all with")
+    common = _varied([job for group in groups for job in group.jobs])
+    fixed = [_fixed(group.jobs, common) for group in groups[:SHOWN]]
+    if any(fixed):
+        table.add_column("all with")
     table.add_column("each its own")
     table.add_column("a replica", justify="right", no_wrap=True)
     table.add_column("together", justify="right", no_wrap=True)
     resumed = any(any(group.start) for group in groups)
     if resumed:
         table.add_column("from step", justify="right", no_wrap=True)
-    common = _varied([job for group in groups for job in group.jobs])
-    for number, group in enumerate(groups[:SHOWN], 1):
+    for number, (group, shared) in enumerate(zip(groups, fixed, strict=False), 1):
         size = len(group.jobs)
         table.add_row(
-            *(str(number), str(size), group.net, f"{group.parameters:,}", _fixed(group.jobs, common)),
+            *(str(number), str(size), group.net, f"{group.parameters:,}", *([shared] if any(fixed) else [])),
             *(_own(group.jobs), shown_bytes(group.bytes), shown_bytes(size * group.bytes)),
             *([str(group.start[-1])] if resumed else []),
         )
