@@ -121,6 +121,7 @@ class Sweep:
             print(
                 f"sweep {report.relative(self.directory.resolve())}: {len(there)} jobs, {done} finished before, "
                 f"{resumed} to go on with, {counts['failed']} that failed, {counts['absent']} new"
+                + (f", {counts['running']} that another process has" if counts["running"] else "")
             )
 
     def _tell(self, jobs: dict[tuple[str, ...], SweepJob], errors: dict[tuple[str, ...], BaseException]) -> int:

@@ -243,6 +243,9 @@ def test_a_job_that_another_process_trains_is_left_to_it(sweep, config, tmp_path
     run.release()
     assert status == 0, errors
     assert any("running" in line and "1" in line for line in output)
+    assert output[0].endswith(
+        "3 jobs, 0 finished before, 0 to go on with, 0 that failed, 2 new, 1 that another process has"
+    )
     assert statuses(tmp_path / "sweep") == ["completed", "completed"]
 
 
