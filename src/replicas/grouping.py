@@ -7,7 +7,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
-from torch.optim import SGD, Adam, AdamW
 
 from src.callbacks.activation_lengths import ActivationLengths
 from src.callbacks.phase import Phase
@@ -16,6 +15,7 @@ from src.callbacks.test_metrics import TestMetrics
 from src.datamodules.tensor_datamodule import TensorDataModule
 from src.models.convolutional import Convolutional
 from src.models.residual import Residual
+from src.replicas.optimizer import OPTIMIZERS
 from src.runs.config_hash import determining
 from src.runs.metrics_file import MetricsFile
 from src.runs.mistakes import target_of
@@ -25,7 +25,6 @@ Config = Mapping[str, Any]
 
 CALLBACKS = (ActivationLengths, StartOfTraining, TestMetrics, Phase)
 LOGGERS = (MetricsFile, WandbLogger)
-OPTIMIZERS = (SGD, Adam, AdamW)
 SCALED = (Residual, Convolutional)  # nets in which these settings are residual scales, and change no shape
 SCALES = ("scales", "eta", "base", "exponent")
 # What training reads of a config, besides what each replica has of its own: seed and initializers.
