@@ -31,15 +31,15 @@ def note(run: RunDirectory, event: str) -> None:
         file.write(json.dumps({"event": event, "pid": os.getpid()}) + "\n")
 
 
-def others(run: RunDirectory) -> set[int]:
+def writers(run: Path) -> set[int]:
     """The living processes that write there."""
     pids: set[int] = set()
-    for event in events(run.path):
+    for event in events(run):
         if event["event"] == "begin":
             pids.add(event["pid"])
         elif event["event"] == "end":
             pids.discard(event["pid"])
-    return {pid for pid in pids - {os.getpid()} if lives(pid)}
+    return {pid for pid in pids if lives(pid)}
 
 
 def lives(pid: int) -> bool:
@@ -54,7 +54,7 @@ def traced_begin(self: RunDirectory, config: Mapping[str, Any], **settings: Any)
     self.claim(config)
     if self.finished:
         note(self, "again")
-    if others(self):
+    if writers(self.path) - {os.getpid()}:
         note(self, "overlap")
     note(self, "begin")
     writing.add(self.path)
