@@ -1,0 +1,98 @@
+"""Within an epoch a group never waits for its device, and sends it nothing.
+
+On torch's `meta` device, which has shapes and no values: whatever would wait for a value raises an error.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from src.callbacks.activation_lengths import ActivationLengths
+from src.callbacks.start_of_training import StartOfTraining
+from src.datamodules.batch_order import BatchOrder
+from src.datamodules.loader import EvaluationLoader
+from src.datamodules.samples import Samples
+from src.replicas.group import Group
+from src.replicas.log import Log
+from src.replicas.looks import Sets
+from src.replicas.replica import Replica
+from src.schedules.one_cycle import OneCycle
+from tests.replicas.nets import InPlace, Normalized, Patches
+
+BATCH = 8
+
+
+class Numbers(TorchFunctionMode):
+    """Counts tensors that are made of Python's numbers."""
+
+    count = 0
+
+    def __torch_function__(self, function, types, arguments=(), named=None):
+        self.count += function is torch.tensor
+        return function(*arguments, **(named or {}))
+
+
+class Crossings(TorchDispatchMode):
+    """Counts operations whose tensors are not all on one device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), named=None):
+        output = operation(*arguments, **(named or {}))
+        tensors = [each for each in tree_leaves((arguments, named, output)) if isinstance(each, Tensor)]
+        self.count += len({tensor.device for tensor in tensors if tensor.dim()}) > 1
+        return output
+
+
+def samples(size: int) -> Samples:
+    return Samples(torch.empty(size, 6, device="meta"), torch.empty(size, dtype=torch.int64, device="meta"))
+
+
+def group(
+    tmp_path: Path, *, batches: int = 5, kind: type[nn.Module] = Normalized, optimizer=SGD, looks: bool = False
+) -> Group:
+    replicas = []
+    for seed in range(3):
+        with torch.device("meta"):
+            net = kind(6, 3)
+        its = optimizer(net.parameters(), lr=0.1)
+        callbacks = [ActivationLengths(), *([StartOfTraining(every_n_steps=1)] if looks else [])]
+        order = BatchOrder(batches * BATCH - 1, BATCH, seed=seed)
+        schedule = OneCycle(its, total_steps=2 * batches)
+        replicas.append(Replica(net, its, schedule, callbacks, order, tmp_path, Log(tmp_path), max_epochs=2))
+    sets = Sets(samples(batches * BATCH - 1), EvaluationLoader(samples(4), 4), None)
+    return Group(replicas, sets, ended=lambda *_: None)
+
+
+def trained(group: Group) -> int:
+    """Steps until a value is first asked for."""
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta tensor"):
+        group.train()
+    return group.step
+
+
+@pytest.mark.parametrize("kind", [Normalized, InPlace, Patches])
+@pytest.mark.parametrize("optimizer", [partial(SGD, momentum=0.9, weight_decay=0.01), AdamW], ids=["sgd", "adamw"])
+def test_nothing_is_asked_of_the_device_before_the_end_of_an_epoch(kind, optimizer, tmp_path):
+    assert trained(group(tmp_path, kind=kind, optimizer=optimizer)) == 5
+
+
+def test_what_looks_after_every_step_waits_for_the_device(tmp_path):
+    assert trained(group(tmp_path, looks=True)) == 1
+
+
+def sent(group: Group) -> int:
+    with Crossings() as crossings, Numbers() as numbers:
+        trained(group)
+    return crossings.count + numbers.count
+
+
+def test_what_is_sent_to_the_device_does_not_grow_with_the_steps_of_an_epoch(tmp_path):
+    assert 0 < sent(group(tmp_path, batches=5)) == sent(group(tmp_path, batches=20))
