@@ -19,6 +19,8 @@ from src.callbacks.start_of_training import StartOfTraining
 from src.datamodules.batch_order import BatchOrder
 from src.datamodules.loader import EvaluationLoader
 from src.datamodules.samples import Samples
+from src.lengths import activation_length
+from src.replicas import vectorized
 from src.replicas.group import Group
 from src.replicas.log import Log
 from src.replicas.looks import Sets
@@ -78,9 +80,15 @@ def trained(group: Group) -> int:
     return group.step
 
 
+@pytest.mark.parametrize("few", [True, False], ids=["small", "large"])
 @pytest.mark.parametrize("kind", [Normalized, InPlace, Patches])
 @pytest.mark.parametrize("optimizer", [partial(SGD, momentum=0.9, weight_decay=0.01), AdamW], ids=["sgd", "adamw"])
-def test_nothing_is_asked_of_the_device_before_the_end_of_an_epoch(kind, optimizer, tmp_path):
+def test_nothing_is_asked_of_the_device_before_the_end_of_an_epoch(kind, optimizer, few, tmp_path, monkeypatch):
+    """Of nets whose activations are small, and of such as are measured for all replicas at once."""
+    if not few:
+        monkeypatch.setattr(vectorized, "FEW_VALUES", 0)
+        monkeypatch.setattr(activation_length, "FEW_VALUES", 0)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)  # which torch knows not of this device
     assert trained(group(tmp_path, kind=kind, optimizer=optimizer)) == 5
 
 
