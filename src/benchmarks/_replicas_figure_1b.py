@@ -8,6 +8,7 @@ import numpy as np
 from hydra import compose
 from omegaconf import DictConfig
 
+from src.benchmarks._arithmetic import arithmetic_limit
 from src.benchmarks._interleaved import Array
 from src.benchmarks._replicas_jobs import TRAINERS, Config, changed, conf, nothing_old_collected, timed, train_alone
 from src.jobs.record import Job
@@ -40,7 +41,8 @@ def figure_1b(overrides: Sequence[str], device: str = "cpu") -> dict[str, Any]:
         seconds, ends = timed(train_in_groups, configs)
     steps = np.array([end["steps"] for end in ends])
     operations = steps @ np.array([step_operations(config) for config in configs])
-    return {"device": device, **summary(sample, seconds, depths, steps), "teraflops": 1e-12 * operations / seconds}
+    rates = {"teraflops": 1e-12 * operations / seconds, "limit": arithmetic_limit(device)}
+    return {"device": device, **summary(sample, seconds, depths, steps), **rates}
 
 
 def sweep(overrides: Sequence[str]) -> tuple[list[DictConfig], list[dict[str, int]]]:
@@ -121,5 +123,6 @@ def sentences(result: dict[str, Any]) -> list[str]:
         f"{goals['seconds']}, one at a time {result['alone_seconds']:.0f} s, {result['ratio']:.2f} times as long"
         f"{goals['ratio']}",
         f"one at a time is extrapolated from jobs of depths {depths} that took {epochs} epochs",
-        f"together: {rate:.0f} steps of a net a second, {result['teraflops']:.3g} TFLOP/s",
+        f"together: {rate:.0f} steps of a net a second, {result['teraflops']:.3g} TFLOP/s; products of large matrices"
+        f" {result['limit']:.3g}, of which that is {result['teraflops'] / result['limit']:.1%}",
     ]

@@ -10,7 +10,8 @@ job is trained (of larger nets every second), and the time multiplied. Every job
   step   of one replica, without what a job has fixed: from the difference to jobs of a fifth of the steps
 
 Ratios are times one at a time over times together, medians of rounds with their ranges; goals are of whole jobs.
---figure-1b times instead all jobs of the full-size figure 1b together, and extrapolates one at a time from a sample.
+--figure-1b times instead all jobs of the full-size figure 1b together, and extrapolates one at a time from a sample;
+their arithmetic is held against what products of large matrices reach on the device.
 """
 
 import argparse

@@ -226,8 +226,10 @@ def test_figure_1b_is_timed_together_and_extrapolated_one_at_a_time(monkeypatch,
     assert (result["jobs"], result["steps"]) == (4, 4 * 3)  # 1437 digits in batches of 512
     assert result["sample"]["depths"] == [2, 3] and result["sample"]["steps_per_epoch"] == 3
     assert result["ratio"] == pytest.approx(result["alone_seconds"] / result["seconds"])
-    first, *_ = _replicas_figure_1b.sentences(result)
+    first, _, last = _replicas_figure_1b.sentences({**result, "teraflops": 0.03, "limit": 0.12})
     assert first.startswith("4 jobs of figure 1b, 12 steps: together") and "goal" not in first
+    assert last.endswith("0.03 TFLOP/s; products of large matrices 0.12, of which that is 25.0%")
+    assert 0 < result["teraflops"] < result["limit"]  # of nets so small
 
 
 def test_time_one_at_a_time_is_extrapolated_over_depths_and_epochs():
@@ -238,7 +240,7 @@ def test_time_one_at_a_time_is_extrapolated_over_depths_and_epochs():
     assert result["alone_seconds"] == pytest.approx(4 * 0.5 + 0.1 * (10 * 11 + 30 + 50 * 2 + 100 * 3))
     assert result["ratio"] == pytest.approx(result["alone_seconds"] / 2)
     assert result["met"] == {"ratio": True, "seconds": True}
-    told = _replicas_figure_1b.sentences({**result, "device": "cuda", "teraflops": 1.0})
+    told = _replicas_figure_1b.sentences({**result, "device": "cuda", "teraflops": 1.0, "limit": 2.0})
     assert told[0].count("met") == 2
 
 
