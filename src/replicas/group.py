@@ -112,6 +112,7 @@ class Group:
             self._look_between_batches()
             if self.replicas and self.batch < length:
                 if 0 < self.replicas[0].max_steps <= self.step:
+                    self._let_go_of_diverged()
                     self._save(self.replicas)  # the run ends in mid-epoch, and may be asked to go on from there
                     break
                 self._stop_if_asked(signals)
@@ -129,11 +130,14 @@ class Group:
         self._losses = update.losses
 
     def _look_between_batches(self) -> None:
-        if self._looks_between:
+        waits = _waits(self._losses.device)
+        if self._looks_between and self._looks.due(self.replicas, step=self.step):
+            if waits:
+                self._let_go_of_diverged()  # a look waits for the device anyway
             self._looks.starts(self.replicas, step=self.step, epoch=self.epoch)
             self._looks.phases(self.replicas, step=self.step, epochs=self._epochs, between=True)
-        # On a GPU, to look at losses would wait for them: there runs that diverge go at the end of the epoch.
-        if self._losses.device.type == "cpu" and not self._losses.isfinite().all():
+        # Where to look at losses would wait for them, runs that diverge go before a look, and as epochs end.
+        if not waits and not self._losses.isfinite().all():
             self._let_go_of_diverged()
         whole = self.batch == len(self.updates.batches)
         if self._looks_between and not whole and any(replica.should_stop for replica in self.replicas):
@@ -181,6 +185,7 @@ class Group:
 
     def _stop_if_asked(self, signals: NotedSignals) -> None:
         if signals.first and self.replicas:
+            self._let_go_of_diverged()
             self._save(self.replicas, ended=self.batch == len(self.updates.batches))
             for replica in self.replicas:
                 replica.current_epoch = self.epoch  # Lightning counts an epoch once all that is done at its end is done
@@ -213,6 +218,11 @@ class Group:
             if phase := replica.callback(Phase):
                 phase.finish()
             self._ended(replica, replica.diverged)
+
+
+def _waits(device: torch.device) -> bool:
+    """Whether to look at a value waits for all that the device has to do before."""
+    return device.type != "cpu"
 
 
 def _precision(name: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:

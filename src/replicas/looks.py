@@ -42,6 +42,11 @@ class Looks:
         """Batches of the validation set."""
         return 0 if self._sets.validation is None else len(self._sets.validation)
 
+    def due(self, all: Sequence[Replica], *, step: int) -> bool:
+        """Whether one of them looks at something after this step, between batches."""
+        lookers = [looker for each in all for looker in (_waiting(each), each.callback(Phase)) if looker]
+        return any(looker.is_due(step - 1, step) for looker in lookers)
+
     def starts(self, all: Sequence[Replica], *, step: int, epoch: int) -> None:
         """Of those that look between batches whether they have started."""
         due = [each for each in all if (start := _waiting(each)) and start.is_due(step - 1, step)]

@@ -107,6 +107,18 @@ def test_an_interrupted_group_leaves_what_its_runs_would_leave(three, tmp_path, 
                      [tmp_path / "group" / str(index) for index in range(3)])  # fmt: skip
 
 
+def test_what_has_diverged_unseen_when_a_signal_comes_has_diverged(three, tmp_path, monkeypatch):
+    """On a device for which one waits, where losses are looked at as epochs end."""
+    monkeypatch.setattr("src.replicas.group._waits", lambda device: True)
+    configs = [*three()[:1], *three("optimizer.lr=1e200")[2:]]
+    ones = one_by_one(tmp_path / "one", configs)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        signalled(patch, 5)
+        together(tmp_path / "group", configs)
+    assert [RunDirectory(tmp_path / "group" / str(index)).state for index in range(2)] == ["interrupted", "diverged"]
+    assert_same_runs(ones, together(tmp_path / "group", configs))
+
+
 def test_members_that_stand_at_different_steps_train_apart(three, tmp_path, monkeypatch):
     configs = three()
     ones = one_by_one(tmp_path / "whole", configs)
