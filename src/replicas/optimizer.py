@@ -72,13 +72,13 @@ class StackedOptimizer(ABC):
 
     def export(self, optimizer: Optimizer, states: Mapping[str, Sequence[Tensor]], steps: int) -> None:
         """Make a replica's own optimizer hold these states, a tensor for each parameter, after so many steps."""
-        for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+        for index, parameter in enumerate(_trained(optimizer)):
             optimizer.state[parameter] = {**self._more(steps), **{name: parts[index] for name, parts in states.items()}}
 
     def load(self, optimizer: Optimizer, states: Mapping[str, Sequence[Tensor]]) -> None:
         """Copy what a replica's own optimizer holds into its part of the states."""
         for name, parts in states.items():
-            for parameter, part in zip(optimizer.param_groups[0]["params"], parts, strict=True):
+            for parameter, part in zip(_trained(optimizer), parts, strict=True):
                 held = optimizer.state.get(parameter, {}).get(name)
                 if held is not None:
                     part.copy_(held)
@@ -124,10 +124,10 @@ class StackedAdam(StackedOptimizer):
     off w as eta · weight_decay · w. Source: Kingma & Ba 2015; Loshchilov & Hutter 2019; torch's order of operations.
     """
 
-    def __init__(self, group: Mapping[str, Any], parameters: Tensor, *, steps: int = 0, decoupled: bool) -> None:
+    def __init__(self, group: Mapping[str, Any], parameters: Tensor, *, steps: int = 0) -> None:
         self._amsgrad = bool(group["amsgrad"])
         super().__init__(group, parameters, steps=steps)
-        self._decoupled = decoupled
+        self._decoupled = bool(group["decoupled_weight_decay"])  # AdamW's, and Adam's on request
 
     def _update_(self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: Settings) -> None:
         rate = (settings.rate / (1 - settings.momentum**self.steps)).to(parameters.dtype)
@@ -162,4 +162,9 @@ def stacked(optimizer: Optimizer, parameters: Tensor, *, steps: int = 0) -> Stac
     assert type(optimizer) in OPTIMIZERS
     if isinstance(optimizer, SGD):
         return StackedSGD(group, parameters, steps=steps)
-    return StackedAdam(group, parameters, steps=steps, decoupled=isinstance(optimizer, AdamW))
+    return StackedAdam(group, parameters, steps=steps)
+
+
+def _trained(optimizer: Optimizer) -> list[Tensor]:
+    """Its parameters, without those that are frozen, of which a stack has no rows."""
+    return [each for each in optimizer.param_groups[0]["params"] if each.requires_grad]

@@ -14,12 +14,14 @@ class Rates:
     def __init__(self, replicas: Sequence[Replica], steps: range) -> None:
         self._scheduled = replicas[0].schedule is not None
         self._first = steps.start
-        self._settings = _settings(replicas, steps if self._scheduled else steps[:1])
+        steps = steps if self._scheduled else steps[:1]
+        self._settings = _settings(replicas, steps)
+        self._moving = [any(replica.momentum(step) for replica in replicas) for step in steps]
 
     def at(self, step: int) -> Settings:
         """Of a step of the epoch, (R, 1) each."""
         row = step - self._first if self._scheduled else 0
-        return self._settings.each(lambda column: column[row])
+        return self._settings.each(lambda column: column[row])._replace(moving=self._moving[row])
 
     def keep(self, rows: Sequence[int]) -> None:
         """Let the other replicas go."""
@@ -36,5 +38,5 @@ def _settings(replicas: Sequence[Replica], steps: range) -> Settings:
     decays = [[float(group["weight_decay"]) for group in groups]] * len(steps)
     betas = [[float(group["betas"][1]) if "betas" in group else 0.0 for group in groups]] * len(steps)
     rate, momentum, decay, beta2 = (torch.tensor(each, dtype=torch.float64) for each in (rates, momenta, decays, betas))
-    settings = Settings(rate, momentum, decay, beta2, moving=bool(momentum.any()), decaying=bool(decay.any()))
+    settings = Settings(rate, momentum, decay, beta2, decaying=bool(decay.any()))
     return settings.each(lambda column: column.unsqueeze(2).to(device))

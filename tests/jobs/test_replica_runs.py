@@ -48,12 +48,14 @@ def statuses(runs: list[Path]) -> list[tuple[str, int]]:
     [
         ((), RATES),
         (("optimizer.nesterov=true", "schedule=one_cycle"), ("seed=0", "seed=0 optimizer.momentum=0.5", "seed=1")),
+        (("schedule=one_cycle", "schedule.momentum=[0.95,0.0]"), SEEDS[:2]),  # torch keeps no velocity where it is 0
         pytest.param(("+optimizer.dampening=0.2", "schedule=step"), RATES, marks=pytest.mark.slow),
         (
             ("+optimizer.maximize=true", "trainer.max_epochs=1"),
             ("seed=0 optimizer.lr=1e-5", "seed=1 optimizer.lr=1e-6"),
         ),
         (("optimizer=adamw", "schedule=one_cycle"), RATES),
+        (("optimizer=adam", "+optimizer.decoupled_weight_decay=true"), RATES),
         (("optimizer=adam", "+optimizer.amsgrad=true"), ("seed=0", "seed=1 optimizer.betas=[0.5,0.9]", "seed=2")),
         pytest.param(("optimizer=adam", "schedule=triangular", "callbacks=none"), RATES, marks=pytest.mark.slow),
         (RESIDUAL, SCALES),
@@ -83,8 +85,9 @@ def test_phases_of_a_group_are_those_of_its_runs(configs, tmp_path):
         [{"_target_": "tests.replicas.nets.Normalized", "width": 9, "eta": eta} for eta in (1.0, 0.3)],
         [{"_target_": "tests.replicas.nets.InPlace"}] * 2,
         [{"_target_": "tests.replicas.nets.Patches"}] * 2,
+        [{"_target_": "tests.replicas.nets.Frozen"}] * 2,
     ],
-    ids=["convolutional", "residual convolutional", "normalized", "in place", "patches"],
+    ids=["convolutional", "residual convolutional", "normalized", "in place", "patches", "frozen"],
 )
 @pytest.mark.parametrize("optimizer", ["sgd", ADAMW])
 def test_any_module_trains_in_a_group(configs, tmp_path, models, optimizer):
@@ -175,6 +178,25 @@ def test_a_replica_leaves_without_touching_the_others(configs, tmp_path, shared,
     ones, others = one_by_one(tmp_path / "one", settings), together(tmp_path / "group", settings)
     assert_same_runs(ones, others)
     assert [status for status, _ in statuses(others)] == ends
+
+
+@pytest.mark.parametrize(
+    ("shared", "each"),
+    [
+        ((), DIVERGING),
+        (("trainer.max_steps=7",), DIVERGING),
+        (("trainer.max_steps=30",), DIVERGING),
+        ((LOOKING, "callbacks.start_of_training.every_n_steps=4"), DIVERGING),
+        (("+callbacks.phase._target_=src.callbacks.phase.Phase", "+callbacks.phase.every_n_steps=4"), DIVERGING),
+    ],
+    ids=lambda settings: " ".join(settings) or "default",
+)  # fmt: skip
+def test_on_a_device_that_one_waits_for_they_leave_later_and_the_same(configs, tmp_path, monkeypatch, shared, each):
+    settings = configs(*DOUBLE, *shared, each=each)
+    ones = one_by_one(tmp_path / "one", settings)
+    monkeypatch.setattr("src.replicas.group._waits", lambda device: True)
+    assert_same_runs(ones, together(tmp_path / "group", settings))
+    assert "diverged" in {status for status, _ in statuses(ones)}
 
 
 def test_a_diverged_run_keeps_the_checkpoint_of_its_last_whole_epoch(configs, tmp_path):

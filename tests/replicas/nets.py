@@ -67,6 +67,19 @@ class Tied(nn.Module):
         return self.scale * self.second(torch.tanh(self.first(self.frozen(inputs) + self.shift)))
 
 
+class Frozen(nn.Module):
+    """A layer that is not trained, between two that are."""
+
+    def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
+        super().__init__()
+        self.first, self.fixed = nn.Linear(input_size, width), nn.Linear(width, width)
+        self.fixed.requires_grad_(False)
+        self.activation, self.readout = nn.ReLU(), nn.Linear(width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.readout(self.activation(self.fixed(self.activation(self.first(inputs.flatten(1))))))
+
+
 class Rescaled(nn.Linear):
     """Divides by a number that Python has to know."""
 

@@ -17,6 +17,7 @@ CASES = [
     (Adam, {}),
     (Adam, {"amsgrad": True, "eps": 1e-3}),
     (Adam, {"maximize": True}),
+    (Adam, {"decoupled_weight_decay": True}),
     (AdamW, {}),
     (AdamW, {"amsgrad": True}),
 ]
