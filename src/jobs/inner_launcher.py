@@ -75,5 +75,6 @@ def memory_limit(launcher: Mapping[str, Any], configs: Sequence[Mapping[str, Any
         gigabytes = launcher.get("mem_gb") if accelerator == "cpu" else None
         return int(SHARE * gigabytes * 2**30) if gigabytes else None
     available = available_bytes(accelerator)
-    sharing = workers if accelerator == "cpu" else -(-workers // max(1, torch.cuda.device_count()))
+    pinned = accelerator != "cpu" and str(launcher["_target_"]).endswith("ProcessLauncher")  # others all take GPU 0
+    sharing = -(-workers // max(1, torch.cuda.device_count())) if pinned else workers
     return int(SHARE * available / sharing) if available is not None else None

@@ -20,11 +20,10 @@ class GroupProgress:
         columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=20), TextColumn("{task.fields[runs]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         self._task = self._bar.add_task("", total=self._epochs, completed=group.epoch, epoch=group.epoch + 1, runs="")
-        self._group = group
         group.progress = lambda group: self._show(group, epoch=group.epoch + 1)
+        self._show(group, epoch=group.epoch)  # and not kept: what holds each other, and GPU memory, outlives its use
 
     def __enter__(self) -> "GroupProgress":
-        self._show(self._group, epoch=self._group.epoch)
         return self
 
     def __exit__(self, *_: object) -> None:

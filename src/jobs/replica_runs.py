@@ -1,5 +1,6 @@
 """Train a group of jobs as one program, and leave each one's run directory as its own run would have left it."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ class _Runs:
             replicas = waiting.pop(0)
             if not replicas:
                 continue
+            gc.collect()  # groups that are over, with their memory: frames and schedules hold them in cycles
             try:
                 group = self._group(replicas, checkpoint_seconds)
             except (RuntimeError, MemoryError) as error:
@@ -117,6 +119,7 @@ class _Runs:
             shown = self.members[replicas[0]].config["trainer"].get("enable_progress_bar", True)
             with GroupProgress(group, shown=shown) as self.progress:
                 group.train()
+            del group  # with its tensors, before the next one takes as much
 
     def end(self, error: BaseException) -> None:
         """Leave the summaries of runs that were begun, and that no group has come to train."""

@@ -58,4 +58,5 @@ def spans_of(replicas: int, size: int) -> list[slice]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch, or Python, was refused memory that fewer replicas would not have needed."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # the last by cuBLAS, cuDNN
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(each in str(error) for each in said)

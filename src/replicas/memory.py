@@ -60,7 +60,10 @@ def available_bytes(accelerator: str) -> int | None:
     """
     cuda = torch.cuda.is_available()
     if accelerator in ("gpu", "cuda") or (accelerator == "auto" and cuda):
-        return torch.cuda.mem_get_info()[0] if cuda else None
+        if not cuda:
+            return None
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # by torch, of groups of this process
+        return torch.cuda.mem_get_info()[0] + kept
     if accelerator not in ("cpu", "auto") or not MEMORY.exists():
         return None
     line = next(line for line in MEMORY.read_text().splitlines() if line.startswith("MemAvailable:"))

@@ -44,4 +44,5 @@ class Standing:
         self.optimizer.export(replica.optimizer, states, self.moment.steps)
         net = self.stack.state_dict(row, self.parameters, self.rest)
         checkpoint = checkpoint_of(replica, self.moment, net, self.callbacks[row])
+        replica.optimizer.state.clear()  # views, which would keep the memory of those that leave
         save(checkpoint, RunDirectory(replica.directory).checkpoint)

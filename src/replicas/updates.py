@@ -67,10 +67,10 @@ class Updates:
             self._divide()
 
     def _spans_of(self, samples: int) -> list[slice]:
-        """Replicas to evaluate together on so many samples at a time."""
-        of_batch = self.batches.size(0)
-        together = self._together if samples <= of_batch else max(1, self._together * of_batch // samples)
-        return spans_of(len(self.stack), max(together, 1))
+        """Replicas to evaluate together on so many samples at a time; on a GPU all, as `replica_bytes` has it."""
+        of_batch, on_cpu = self.batches.size(0), self.stack.parameters.device.type == "cpu"
+        fewer = max(1, self._together * of_batch // samples) if on_cpu and samples > of_batch else self._together
+        return spans_of(len(self.stack), fewer)
 
     def take(self, batch: int, settings: Settings, *, measured: bool) -> Update:
         """The update of a batch of the epoch."""
@@ -97,21 +97,21 @@ class Updates:
         return Update(torch.cat([update.losses for update in updates]), torch.cat(readings) if readings else None)
 
     def _pass(self, batch: int, span: slice, rows: Rows, measured: bool) -> tuple[Update, list[Tensor]]:
-        """Losses and readings, and each parameter's gradients, (k, elements)."""
+        """Losses and readings, and each parameter's gradients, (k, elements).
+
+        Many small ones joined, for the fewest operations; large ones as they are, to copy nothing.
+        """
         with self._precision():
             passed = self._losses(batch, span, rows, self.lengths if measured else None)
         gradients = torch.autograd.grad(passed.losses.sum(), list(rows.parameters.values()))
         update = Update(passed.losses.detach(), self._read(passed.norms) if passed.norms else None)
-        return update, [gradient.reshape(len(gradient), -1) for gradient in gradients]
+        parts = [gradient.reshape(len(gradient), -1) for gradient in gradients]
+        return update, [torch.cat(parts, dim=1)] if self._joined else parts
 
     def _step(self, span: slice, gradients: list[Tensor], settings: Settings) -> None:
-        """Many small parameters as one tensor, for the fewest operations; large ones as they are, to copy nothing."""
-        parameters, settings = self.stack.parameters, settings.each(lambda column: column[span])
-        if self._joined:
-            self.optimizer.step_(parameters, torch.cat(gradients, dim=1), settings, (span, slice(None)))
-            return
-        for columns, gradient in zip(self.stack.columns, gradients, strict=True):
-            self.optimizer.step_(parameters, gradient, settings, (span, columns))
+        settings = settings.each(lambda column: column[span])
+        for columns, gradient in zip([slice(None)] if self._joined else self.stack.columns, gradients, strict=True):
+            self.optimizer.step_(self.stack.parameters, gradient, settings, (span, columns))
 
     def _losses(self, batch: int, span: slice, rows: Rows, lengths: Lengths | None) -> Passed:
         if lengths is not None:

@@ -2,7 +2,7 @@
 
 import resource
 
-OTHERS = 64  # files that a process has open beside those of its runs
+OTHERS = 256  # files that a process has open beside those of its runs; CUDA opens many
 
 
 def allow_runs(number: int) -> None:

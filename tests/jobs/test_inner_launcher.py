@@ -45,6 +45,7 @@ def test_how_many_groups_train_at_a_time_here(monkeypatch, name, overrides, gpus
         ("process", GPU, 8, 8, 1000, 600),  # one to a GPU
         ("process", GPU, 9, 8, 1000, 300),
         ("process", CPU, 2, 8, 1000, 300),
+        ("joblib", GPU, 2, 8, 1000, 300),  # its workers all take the first GPU
         ("basic", GPU, 1, 0, None, None),
         ("slurm_gpu", GPU, 1, 8, 1000, None),  # the GPU is another machine's
         ("slurm_gpu", CPU, 1, 0, 1000, int(0.6 * 16 * 2**30)),

@@ -1,9 +1,13 @@
 """A group for which there is too little memory trains fewer at a time, and leaves the same runs."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
 from src.replicas import evaluation, updates
+from src.replicas.group import Group
 from src.replicas.stack import Stack
 from src.runs.directory import RunDirectory
 from tests.jobs.replica_jobs import DOUBLE, assert_same_runs, one_by_one, together
@@ -61,12 +65,23 @@ def test_memory_for_one_replica_is_the_least_there_must_be(seeds, tmp_path, litt
     assert [RunDirectory(tmp_path / str(index)).state for index in range(3)] == ["failed"] * 3
 
 
+@pytest.fixture
+def no_chance_collections():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_chance_collections")
 def test_a_group_that_memory_does_not_hold_trains_in_halves(seeds, tmp_path, monkeypatch):
     settings = seeds(3, "trainer.max_epochs=1")
     ones = one_by_one(tmp_path / "one", settings)
-    sizes = []
+    sizes, groups = [], []
+    train = Group.train
+    monkeypatch.setattr(Group, "train", lambda self: groups.append(weakref.ref(self)) or train(self))
 
     def small_stack(nets):
+        assert not [group for group in groups if group() is not None]  # with all its tensors
         sizes.append(len(nets))
         if len(nets) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -74,7 +89,7 @@ def test_a_group_that_memory_does_not_hold_trains_in_halves(seeds, tmp_path, mon
 
     monkeypatch.setattr("src.replicas.group.Stack", small_stack)
     assert_same_runs(ones, together(tmp_path / "group", settings))
-    assert sizes == [3, 1, 2]
+    assert sizes == [3, 1, 2] and len(groups) == 2
 
 
 def test_where_an_evaluation_runs_out_of_memory_half_as_many_are_evaluated_together(seeds, tmp_path, monkeypatch):
