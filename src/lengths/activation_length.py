@@ -69,9 +69,9 @@ def _norms(activation: Tensor, leading: int) -> Tensor:
 
 
 def _norm_in(dtype: torch.dtype, activation: Tensor, leading: int) -> Tensor:
-    if activation.stride(-1) == 1:
+    if activation.stride(-1) == 1 or activation.device.type != "cpu":
         return torch.linalg.vector_norm(activation, dim=_axes(activation, leading), dtype=dtype)
-    return activation.to(dtype).square().sum(_axes(activation, leading)).sqrt_()  # ten times faster along other axes
+    return activation.to(dtype).square().sum(_axes(activation, leading)).sqrt_()  # of a CPU, ten times faster
 
 
 def _axes(activation: Tensor, leading: int) -> tuple[int, ...]:

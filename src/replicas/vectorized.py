@@ -5,7 +5,6 @@ import pickle
 import random
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -141,11 +140,13 @@ def _vectorized(function: Callable[..., Any], rows: Rows, batch: tuple[int | Non
     state = rows.parameters | rows.rest
     first = next(iter(rows.parameters.values()))
     if len(first) > 1:
-        with UnitByUnit() if first.device.type == "cpu" else nullcontext():
+        with UnitByUnit():
             return vmap(function, in_dims=(0, 0, *batch))(state, rows.scalars, *tensors)
     # One replica by itself: what `vmap` would ask of it at every operation takes time.
-    alone = [tensor if of is None else tensor[0] for tensor, of in zip(tensors, batch, strict=True)]
-    output = function({name: each[0] for name, each in state.items()}, [each[0] for each in rows.scalars], *alone)
+    # `squeeze` and not `[0]`, whose gradient is copied into zeros.
+    alone = [tensor if of is None else tensor.squeeze(0) for tensor, of in zip(tensors, batch, strict=True)]
+    of_net = {name: each.squeeze(0) for name, each in state.items()}
+    output = function(of_net, [each.squeeze(0) for each in rows.scalars], *alone)
     if isinstance(output, Tensor):
         return output.unsqueeze(0)
     return Passed(output.losses.unsqueeze(0), tuple(norms.unsqueeze(0) for norms in output.norms))
