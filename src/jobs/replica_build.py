@@ -116,8 +116,6 @@ def device_of(accelerator: str) -> torch.device:
     """Where Lightning would train on one device."""
     if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
         return torch.device("cuda", 0)
-    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
-        return torch.device("mps")
     return torch.device("cpu")
 
 

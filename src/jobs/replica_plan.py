@@ -124,12 +124,7 @@ def _start(directory: Path) -> Start:
 def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int | None) -> Iterator[_Shaped]:
     """What jobs of equal shapes take; none of jobs that go on the plan on their own, with the reason."""
     if len(jobs) == 1:
-        plan.alone.append(
-            (
-                jobs[0],
-                "no other job has its shapes and stands where it does",
-            )
-        )
+        plan.alone.append((jobs[0], "no other job has its shapes and stands where it does"))
         return
     config = max(jobs, key=lambda job: optimizer_states(job.config)).config
     try:

@@ -10,7 +10,7 @@ from src.datamodules.batch_order import BatchOrder
 from src.datamodules.samples import Samples
 
 
-class Taken(NamedTuple):
+class Gathered(NamedTuple):
     """Batches of some replicas: inputs (k, samples, …), targets (k, samples); shared: one for all, without the k."""
 
     inputs: Tensor
@@ -47,7 +47,7 @@ class Batches:
         """Whether all replicas have the same batches."""
         return len(self._seeds) == 1
 
-    def take(self, step: int, replicas: slice) -> Taken:
+    def take(self, step: int, replicas: slice) -> Gathered:
         """Batch `step` of the epoch, of each of these replicas."""
         rows = self._permutations[:, self.orders[0].span(step)] if self.shared else self.index(step, replicas)
         index = rows.flatten()
@@ -56,8 +56,8 @@ class Batches:
         inputs = torch.index_select(self.samples.inputs, 0, index, out=self._memory[: len(index)])
         targets = self.targets(rows)
         if self.shared:
-            return Taken(inputs, targets.squeeze(0), True)
-        return Taken(inputs.unflatten(0, rows.shape), targets, False)
+            return Gathered(inputs, targets.squeeze(0), True)
+        return Gathered(inputs.unflatten(0, rows.shape), targets, False)
 
     def index(self, step: int, replicas: slice) -> Tensor:
         """Which samples that batch has, (k, samples)."""

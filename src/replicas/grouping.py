@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import WandbLogger
 
 from src.callbacks.activation_lengths import ActivationLengths
@@ -116,6 +117,9 @@ def _trainers_reasons(config: Config) -> Iterator[str]:
     trainer = config.get("trainer") or {}
     if (there := target_of(trainer, "trainer")) is not pl.Trainer:
         yield f"trainer {_named(there)}: is not Lightning's"
+    accelerator = trainer.get("accelerator", "auto")
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        yield "an Apple GPU has no float64, in which a group keeps its rates"
     for key, value in trainer.items():
         if key not in ANY and value not in SOME.get(key, ()):
             yield f"trainer.{key} = {value}"

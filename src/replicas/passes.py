@@ -26,7 +26,7 @@ class Passes:
 
     def add(self, step: int, samples: int, losses: Tensor, readings: Tensor | None) -> None:
         """The pass before the update `step`, over so many samples of each replica."""
-        self._passes.append(_Pass(step, samples, losses.detach(), readings))
+        self._passes.append(_Pass(step, samples, losses, readings))
 
     def share(self, replicas: Sequence[Replica]) -> None:
         """Give each replica what is its own, up to a pass whose loss is not finite."""

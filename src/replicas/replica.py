@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from src.callbacks.hyperparameters import Row, hyperparameter_rows, sent, values_of
+from src.callbacks.hyperparameters import Row, hyperparameter_rows, sent
 from src.callbacks.phase import Phase
 from src.datamodules.batch_order import BatchOrder
 from src.models.classifier import epoch_seed
@@ -114,10 +114,11 @@ class Replica:
 
     def _note_hyperparameters(self, first: int) -> None:
         """Of the steps from `first` to where it has come: rows, and what loggers are sent when a value changes."""
-        values = values_of(self.set_step(first))
+        decay = float(self.optimizer.param_groups[0]["weight_decay"])
+        values = float(self.rate(first)), self.momentum(first), decay
         for step in range(first, self.global_step):
             if self.schedule is not None:
-                values = values_of(self.set_step(step))
+                values = float(self.rate(step)), self.momentum(step), decay
             self._rows.append((step, self.current_epoch, values))
             if values != self._sent:
                 self._sent = values

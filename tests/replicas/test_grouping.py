@@ -110,6 +110,7 @@ def test_a_net_of_ones_own_has_no_residual_scales():
         (("optimizer._target_=torch.optim.RMSprop",), "optimizer RMSprop: only SGD, Adam, AdamW train together"),
         (("schedule=torch", "schedule._target_=torch.optim.lr_scheduler.StepLR"), "schedule StepLR: is not one of"),
         (("trainer.precision=16-mixed",), "trainer.precision = 16-mixed"),
+        (("trainer.accelerator=mps",), "an Apple GPU has no float64"),
         (("trainer.accumulate_grad_batches=2",), "trainer.accumulate_grad_batches = 2"),
         (("trainer.gradient_clip_val=1", "+trainer.gradient_clip_algorithm=value"), "trainer.gradient_clip_val = 1"),
         (("+trainer.limit_train_batches=3",), "trainer.limit_train_batches = 3"),
