@@ -1,7 +1,6 @@
 """A run's metrics as one CSV file, and a Lightning logger that writes it."""
 
 import csv
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -95,4 +94,5 @@ def _write(path: Path, rows: Mapping[int, Mapping[str, float]]) -> None:
 
 
 def _text(value: float) -> str:
-    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(float(value))
+    """Whole numbers as such, up to where floats have all of them: of more than 64 bits, pandas would read text."""
+    return str(int(value)) if abs(value) < 2**53 and value == int(value) else repr(float(value))
