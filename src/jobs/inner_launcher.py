@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from hydra.errors import MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.replicas.memory import SHARE, available_bytes
 from src.settings import positive_integer
@@ -19,7 +19,11 @@ _OF_A_LAUNCHER = ("hydra/launcher", "hydra.launcher")
 
 def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) -> DictConfig:
     """The multirun's config, had it been started with this launcher. Raises ValueError for what there is not."""
-    hydra = [each for each in config.hydra.overrides.hydra if not each.lstrip("+~").startswith(_OF_A_LAUNCHER)]
+    typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # what they refer to is each job's own
+    assert isinstance(typed, list)
+    hydra = [each for each in map(str, typed) if not each.lstrip("+~").startswith(_OF_A_LAUNCHER)]
+    if not isinstance(inner, str):
+        raise ValueError(f"hydra.launcher.inner = {inner}: must be the name of a launcher")
     hydra.append(f"hydra/launcher={inner}")
     try:
         launcher = loader.load_configuration(config.hydra.job.config_name, hydra, RunMode.MULTIRUN).hydra.launcher

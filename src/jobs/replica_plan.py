@@ -123,17 +123,12 @@ def _start(directory: Path) -> Start:
 
 def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int | None) -> Iterator[_Shaped]:
     """What jobs of equal shapes take; none of jobs that go on the plan on their own, with the reason."""
-    if len(jobs) == 1:
-        plan.alone.append((jobs[0], "no other job has its shapes and stands where it does"))
+    jobs = sorted(jobs, key=lambda job: optimizer_states(job.config))
+    built = _built(jobs, plan) if len(jobs) > 1 else None
+    if built is None or len(jobs) < 2:
+        plan.alone += [(job, "no other job has its shapes and stands where it does") for job in jobs]
         return
-    config = max(jobs, key=lambda job: optimizer_states(job.config)).config
-    try:
-        with torch.random.fork_rng(devices=[]):
-            datamodule = build_datamodule(config)
-            net = construct_net(config, datamodule)
-    except ValueError as error:  # no net can be built, as the jobs will say
-        plan.alone += [(job, str(error)) for job in jobs]
-        return
+    config, (datamodule, net) = jobs[-1].config, built
     if (reason := _apart(jobs, config, net, datamodule)) is not None:
         plan.alone += [(job, reason) for job in jobs]
         return
@@ -145,6 +140,18 @@ def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int 
         plan.alone += [(job, why) for job in jobs]
         return
     yield _Shaped(jobs, start, sum(each.numel() for each in net.parameters()), size, most)
+
+
+def _built(jobs: list[SweepRun], plan: Plan) -> tuple[TensorDataModule, nn.Module] | None:
+    """Data and net of the last job; those of which no net can be built go on the plan, as the jobs will say."""
+    while jobs:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                datamodule = build_datamodule(jobs[-1].config)
+                return datamodule, construct_net(jobs[-1].config, datamodule)
+        except ValueError as error:
+            plan.alone.append((jobs.pop(), str(error)))
+    return None
 
 
 def _apart(

@@ -109,7 +109,8 @@ def _items(planned: Plan, folder: Path, checkpoint_seconds: float) -> list[Overr
         ]
         subdirectory = write_unit(folder, number, jobs, checkpoint_seconds=checkpoint_seconds)
         items.append([*group.jobs[0].launched, OVERRIDE, f"hydra.sweep.subdir={subdirectory}"])
-    return items + [job.launched for job, _ in planned.alone]
+    # Each where the plan has it: a directory that is named by the job's number would be that of the item's.
+    return items + [[*job.launched, f"hydra.sweep.subdir='{job.directory}'"] for job, _ in planned.alone]
 
 
 def _by_directory(planned: Plan, returns: Sequence[JobReturn]) -> dict[str, JobReturn]:

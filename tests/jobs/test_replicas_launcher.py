@@ -116,6 +116,7 @@ def test_groups_have_the_size_that_was_asked_for(sweep):
 
 
 MISTAKES = {
+    ("hydra.launcher.inner=3",): "hydra.launcher.inner = 3: must be the name of a launcher",
     ("trainer=ddp_cpu",): "trainer.devices = 2: hydra/launcher=replicas trains many nets on one device; "
     "for several devices, hydra.launcher.inner=process gives each its own groups",
     ("trainer.gradient_clip_val=1",): "trainer.gradient_clip_val = 1: clips a norm over all parameters, "
@@ -317,6 +318,30 @@ def test_a_config_that_no_net_can_be_built_of_is_left_to_its_jobs(runs, tmp_path
     planned = plan([*runs("model.depth=0", seeds=2), *runs(seeds=2)], tmp_path)
     assert sizes(planned) == [2]
     assert [reason for _, reason in planned.alone] == ["model.depth = 0: must be a whole number of at least 1"] * 2
+
+
+def test_a_job_of_which_no_net_can_be_built_leaves_the_others_their_company(runs, tmp_path):
+    scaled = ("model.scales=constant",)
+    residual = [runs("model=residual", "model.modules=2", *scaled, f"model.eta={eta}", seeds=1) for eta in (1, 0.5, 0)]
+    planned = plan([job for jobs in residual for job in jobs], tmp_path)
+    assert sizes(planned) == [2]
+    assert [reason.partition(":")[0] for _, reason in planned.alone] == ["model.eta = 0"]
+
+
+@pytest.mark.parametrize("name", ["s${seed}-${model.dropout}", "${hydra.job.num}", "x-${config_hash:}"])
+def test_directories_that_are_named_by_their_jobs_are_so(sweep, tmp_path, name):
+    """Also where jobs run on their own, and in another order than they were asked for."""
+    jobs = ("seed=0,1", "model.dropout=0,0.2", "trainer.max_epochs=1")
+    status, _, errors = sweep(REPLICAS, *jobs, f"hydra.sweep.subdir='{name}'")
+    assert (status, errors) == (0, [])
+    found = {job.directory: job.overrides for job in read_jobs(tmp_path / "sweep")}
+    assert len(found) == 4
+    for number, (directory, overrides) in enumerate(found.items()):
+        run = RunDirectory(tmp_path / "sweep" / directory)
+        assert (run.state, run.summary()["overrides"]) == ("completed", list(overrides))
+        config = run.config()
+        named = (f"s{config['seed']}-{config['model']['dropout']}", str(number), f"x-{run.summary()['config_hash']}")
+        assert directory in named
 
 
 def test_a_plan_of_many_groups_is_a_table_of_some(runs, capsys, tmp_path):
