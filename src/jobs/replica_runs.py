@@ -1,6 +1,7 @@
 """Train a group of jobs as one program, and leave each one's run directory as its own run would have left it."""
 
 import gc
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,17 +33,23 @@ def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> Non
     after the last.
     """
     with quiet_lightning(), nothing_left_behind(), _claimed(jobs) as members:
-        failed = False
+        failed = members.refused
         for _, standing in groupby(sorted(members, key=lambda member: member.start), key=lambda member: member.start):
             failed |= _train_together(list(standing), checkpoint_seconds)
     if failed:
         raise Said
 
 
+class _Members(list[Member]):
+    """refused: whether a job has a directory that cannot be its."""
+
+    refused = False
+
+
 @contextmanager
-def _claimed(jobs: Sequence[Job]) -> Iterator[list[Member]]:
+def _claimed(jobs: Sequence[Job]) -> Iterator[_Members]:
     """The jobs that are this process's to train, whose directories nobody else writes in until it lets go of them."""
-    members: list[Member] = []
+    members = _Members()
     allow_runs(len(jobs))
     try:
         for job in jobs:
@@ -51,6 +58,10 @@ def _claimed(jobs: Sequence[Job]) -> Iterator[list[Member]]:
                 run.claim(job.config)
             except Taken as error:
                 say(error)
+                continue
+            except ValueError as error:
+                say(error)
+                members.refused = True
                 continue
             if run.finished:  # by another process, since this one was asked to
                 run.release()
@@ -93,9 +104,11 @@ class _Runs:
             with settings_in(member.config):
                 replica, record.initializer = build_replica(member, self.device)
                 origin = member.run.checkpoint if member.checkpoint else None
-                member.run.begin(member.config, resume_from=origin, step=replica.global_step)
+                config = {**member.config, "ckpt_path": str(origin)} if origin else member.config
+                member.run.begin(config, resume_from=origin, step=replica.global_step)
         except Exception as error:
-            self._fail(record, error)
+            self._report(error)
+            record.__exit__(*_exception(error))
             return
         record.net, record.trainer = replica.net, replica
         self.members[replica], self.records[replica] = member, record
@@ -109,7 +122,8 @@ class _Runs:
                 continue
             gc.collect()  # groups that are over, with their memory: frames and schedules hold them in cycles
             try:
-                group = self._group(replicas, checkpoint_seconds)
+                with settings_in(self.members[replicas[0]].config):
+                    group = self._group(replicas, checkpoint_seconds)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(replicas) == 1:
                     raise
@@ -137,24 +151,32 @@ class _Runs:
         )
 
     def _ended(self, replica: Replica, error: BaseException | None) -> None:
-        """Leave a run's summary, figure and W&B run behind."""
+        """Leave a run's summary, figure and W&B run behind. What keeps it from that is no matter of the others'."""
         record, member = self.records.pop(replica), self.members.pop(replica)
-        loggers = build_loggers(member.job, member.run)
-        start_loggers(loggers, member.config)
-        replica.log.replay(loggers)
-        record.collect_metrics()
-        record.__exit__(*_exception(error))
+        try:
+            loggers = build_loggers(member.job, member.run)
+            start_loggers(loggers, member.config)
+            replica.log.replay(loggers)
+            record.collect_metrics()
+        except Exception as failure:
+            self._report(failure)
+            error = failure
+        try:
+            record.__exit__(*_exception(error))
+        except Exception as failure:  # as where the disk is full
+            self._report(failure)
+            return
         if record.summary["status"] in FINISHED:
             if self.progress:
                 self.progress.pause()
             show(record)
 
-    def _fail(self, record: Record, error: Exception) -> None:
-        record.__exit__(*_exception(error))
-        if not is_users_mistake(error):
-            raise error
-        say(error)
+    def _report(self, error: Exception) -> None:
         self.failed = True
+        if is_users_mistake(error):
+            say(error)
+        else:
+            traceback.print_exception(error)
 
 
 def _exception(error: BaseException | None) -> tuple[Any, Any, Any]:
