@@ -72,7 +72,8 @@ def start_of(checkpoint: Mapping[str, Any] | None) -> tuple[int, int, int]:
     if checkpoint is None:
         return 0, 0, 0
     progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-    if loader := interrupted_epoch(checkpoint):
+    loader = interrupted_epoch(checkpoint)
+    if loader and progress["processed"] <= loader["epoch"]:  # else that epoch is over: a callback asked to stop in it
         return loader["epoch"], loader["batches"], checkpoint["global_step"]
     return progress["processed"], 0, checkpoint["global_step"]
 

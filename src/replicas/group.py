@@ -78,7 +78,7 @@ class Group:
                     raise Interrupted(signals.first)
         except BaseException as error:
             try:
-                self._passes.share(self.replicas)
+                self._let_go_of_diverged()
                 for replica in self.replicas:
                     replica.flush()
             finally:
@@ -101,7 +101,11 @@ class Group:
             start = replica.callback(StartOfTraining)
             replica.should_stop = bool(start and start.stop and start.started)
         self._looks.phases(unmeasured, step=self.step, epochs=self._epochs)
-        self._conclude([replica for replica in self.replicas if replica.over])
+        over = [replica for replica in self.replicas if replica.over]
+        if self.batch:  # max_steps fell in mid-epoch, whose end is still to be done
+            self._end_epoch(over)
+        else:
+            self._conclude(over)
 
     def _train_epoch(self, signals: NotedSignals) -> None:
         length = len(self.updates.batches)

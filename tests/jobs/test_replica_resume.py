@@ -119,6 +119,26 @@ def test_what_has_diverged_unseen_when_a_signal_comes_has_diverged(three, tmp_pa
     assert_same_runs(ones, together(tmp_path / "group", configs))
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("trainer.max_steps=16", *PHASES),
+        ("callbacks=start_of_training", "callbacks.start_of_training.stop=true", "optimizer.lr=0.1",
+         "callbacks.start_of_training.every_n_steps=4"),
+    ],
+    ids=["max_steps", "start"],
+)  # fmt: skip
+@pytest.mark.parametrize("way", [one_by_one, together])
+def test_a_run_that_ended_in_mid_epoch_and_lost_its_summary_ends_the_same_again(three, tmp_path, overrides, way):
+    """As where it was killed between its checkpoint and its summary, which others of its group come before."""
+    configs = three(*overrides)
+    ones = one_by_one(tmp_path / "whole", configs)
+    for run in way(tmp_path / "again", configs):
+        (run / "summary.json").unlink()
+    assert_same_runs(ones, together(tmp_path / "again", configs))
+    assert {checkpoint(run)["global_step"] % LENGTH > 0 for run in ones} == {True}
+
+
 def test_members_that_stand_at_different_steps_train_apart(three, tmp_path, monkeypatch):
     configs = three()
     ones = one_by_one(tmp_path / "whole", configs)
