@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 
+from src.callbacks import start_of_training, test_metrics
+from src.callbacks.start_of_training import StartOfTraining
+from src.callbacks.test_metrics import TestMetrics
 from src.datamodules.loader import EvaluationLoader
 from src.datamodules.samples import Samples
 from src.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
@@ -57,9 +60,10 @@ def build_replica(member: Member, device: torch.device) -> tuple[Replica, Any]:
     seed_global_generators(seed("seed", config["seed"]))
     trainer = config["trainer"]
     check_trainer(trainer)
-    datamodule = loaded(config)
+    datamodule = build_datamodule(config)
     net = build_net(config, datamodule)
     initializer = build_initializer(config["initializer"])
+    load(datamodule, None, None, shared=True)
     if member.checkpoint:
         check_fits(member.checkpoint, net, member.run.checkpoint)
     net.to(device=device, dtype=torch.float64 if trainer.get("precision") == "64-true" else None)
@@ -86,16 +90,10 @@ def build_replica(member: Member, device: torch.device) -> tuple[Replica, Any]:
         max_steps=max_steps,
         datamodule=datamodule,
     )
+    _check_test_set(replica)
     if member.checkpoint:
         restore(replica, member.checkpoint)
     return replica, initializer
-
-
-def loaded(config: Mapping[str, Any]) -> TensorDataModule:
-    """The job's datamodule, which shares its sets with the last one that this process has loaded."""
-    datamodule = build_datamodule(config)
-    load(datamodule, None, None, shared=True)
-    return datamodule
 
 
 def load_sets(datamodule: TensorDataModule, device: torch.device, dtype: torch.dtype) -> Sets:
@@ -138,6 +136,13 @@ def _schedule(
     built = schedule(optimizer, **{name: lengths[name] for name in asked_lengths(schedule)})
     assert isinstance(built, Schedule)
     return built
+
+
+def _check_test_set(replica: Replica) -> None:
+    """Raises ValueError where a callback looks at a test set, and there is none."""
+    for kind, refusal in ((StartOfTraining, start_of_training.NO_TEST_SET), (TestMetrics, test_metrics.NO_TEST_SET)):
+        if replica.callback(kind) and not replica.datamodule.samples("test").size:
+            raise ValueError(refusal)
 
 
 def _has_other_loggers(member: Member) -> bool:

@@ -44,7 +44,7 @@ class Classifier(pl.LightningModule):
                 f"{stage}_{name}": metric
                 for stage in ("val", "test")
                 for name, metric in (
-                    ("loss", MeanMetric()),
+                    ("loss", MeanMetric(nan_strategy="disable")),  # NaN is a result
                     ("accuracy", MulticlassAccuracy(classes, average="micro")),
                 )
             }

@@ -55,7 +55,7 @@ def _logits(
     stack: Stack, loader: EvaluationLoader, spans: Sequence[slice], precision: Precision
 ) -> Iterator[tuple[Tensor, Tensor, slice]]:
     """Logits (k, samples, classes) and targets of each batch, and whose they are."""
-    training = stack.template.training
+    modes = {module: module.training for module in stack.template.modules()}  # a user's may keep one in evaluation
     stack.template.eval()
     try:
         with torch.no_grad(), precision():
@@ -64,4 +64,5 @@ def _logits(
                 for inputs, targets, *_ in loader:
                     yield logits_of(stack, rows, inputs), targets, span
     finally:
-        stack.template.train(training)
+        for module, training in modes.items():
+            module.training = training

@@ -28,6 +28,11 @@ CALLBACKS = (ActivationLengths, StartOfTraining, TestMetrics, Phase)
 LOGGERS = (MetricsFile, WandbLogger)
 SCALED = (Residual, Convolutional)  # nets in which these settings are residual scales, and change no shape
 SCALES = ("scales", "eta", "base", "exponent")
+# Of a datamodule, what a group does not call, as it takes batches from tensors.
+LOADING = (
+    *("train_dataloader", "val_dataloader", "test_dataloader", "samples"),
+    *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"),
+)
 # What training reads of a config, besides what each replica has of its own: seed and initializers.
 SHARED = ("model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
 OWN = {"datamodule": ("seed",), "optimizer": ("lr", "momentum", "betas", "weight_decay")}
@@ -99,6 +104,8 @@ def _reasons(config: Config) -> Iterator[str]:
         yield "compile = true"
     if not _is_class(data := target_of(config.get("datamodule"), "datamodule"), TensorDataModule):
         yield f"{_named(data)} holds no tensors in memory"
+    elif own := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
+        yield f"{_named(data)}.{own[0]}: is its own way to batches"
     for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):
         for name, node in (config.get(group) or {}).items():
             if node is not None and (there := target_of(node, f"{group}.{name}")) not in known:

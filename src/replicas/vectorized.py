@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from src.lengths.activation_length import activation_norms
 from src.lengths.capture import Capture
 from src.replicas.first_layer import FirstLayer
+from src.replicas.scalars import varying_scalars
 from src.replicas.stack import Rows, Stack
 from src.replicas.unit_by_unit import UnitByUnit
 
@@ -155,24 +156,42 @@ def _vectorized(function: Callable[..., Any], rows: Rows, batch: tuple[int | Non
 def check_vectorized(net: nn.Module, input_shape: Sequence[int], *, other: nn.Module | None = None) -> None:
     """Raises NotVectorized, naming the operation, for a net whose forward pass cannot be vectorized.
 
-    And ValueError for one that cannot be stacked, or one of whose parameters has no gradient.
+    And ValueError for one that cannot be stacked, one of whose parameters has no gradient, one that changes anything
+    but its buffers in a pass, and one that gives something else in company than alone.
     other: of the same group, with scales of its own; by default the same net.
     """
-    stack = Stack([copy.deepcopy(net), copy.deepcopy(net if other is None else other)])
+    pair = [net, net if other is None else other]
+    stack, before = Stack([copy.deepcopy(each) for each in pair]), copy.deepcopy(net)
     rows = stack.rows(slice(0, 2))
-    parameter = stack.parameters
-    inputs = torch.zeros(2, 2, *input_shape, dtype=parameter.dtype, device=parameter.device)
-    targets = torch.zeros(2, 2, dtype=torch.int64, device=parameter.device)
+    parameter, generator = stack.parameters, torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 8, *input_shape, generator=generator).to(parameter)
+    targets = torch.zeros(2, 8, dtype=torch.int64, device=parameter.device)
     name = f"model = {type(net).__name__}"
+    alone = torch.stack([_loss_alone(each, inputs[row], targets[row]) for row, each in enumerate(pair)])
+    if changed := varying_scalars([before, net]):
+        place = next(iter(changed))
+        raise ValueError(f"{name}: its forward pass changes {place.attribute}, of which each net would need its own")
     try:
         losses = losses_of(stack, rows, inputs, targets, shared=False).losses
     except RuntimeError as error:
         advice = "hydra/launcher=basic trains its runs one at a time"
         raise NotVectorized(f"{name}: cannot be vectorized over replicas ({_operation(error)}); {advice}") from error
+    if not torch.allclose(losses, alone, rtol=0.01, equal_nan=True):
+        raise ValueError(f"{name}: gives something else in company ({losses.tolist()}) than alone ({alone.tolist()})")
     gradients = torch.autograd.grad(losses.sum(), list(rows.parameters.values()), allow_unused=True)
     for (parameter_name, _), gradient in zip(rows.parameters.items(), gradients, strict=True):
         if gradient is None:
             raise ValueError(f"{name}: its parameter {parameter_name} has no part in the loss")
+
+
+def _loss_alone(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Of the net itself, no copy: hooks may hold on to it. Its buffers are left as they were."""
+    buffers = {name: each.clone() for name, each in net.named_buffers()}
+    with torch.no_grad():
+        loss = cross_entropy(net(inputs), targets)
+        for name, each in buffers.items():
+            net.get_buffer(name).copy_(each)
+    return loss
 
 
 def draws_random_numbers(net: nn.Module, input_shape: Sequence[int]) -> bool:

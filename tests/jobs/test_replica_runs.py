@@ -86,14 +86,39 @@ def test_phases_of_a_group_are_those_of_its_runs(configs, tmp_path):
         [{"_target_": "tests.replicas.nets.InPlace"}] * 2,
         [{"_target_": "tests.replicas.nets.Patches"}] * 2,
         [{"_target_": "tests.replicas.nets.Frozen"}] * 2,
+        pytest.param(
+            [{"_target_": "tests.replicas.nets.Settled"}] * 2,
+            marks=pytest.mark.filterwarnings("ignore:Found 1 module"),  # as Lightning says, "if this is intentional"
+        ),
     ],
-    ids=["convolutional", "residual convolutional", "normalized", "in place", "patches", "frozen"],
+    ids=["convolutional", "residual convolutional", "normalized", "in place", "patches", "frozen", "settled"],
 )
 @pytest.mark.parametrize("optimizer", ["sgd", ADAMW])
 def test_any_module_trains_in_a_group(configs, tmp_path, models, optimizer):
     settings = configs(*DOUBLE, f"optimizer={optimizer}", each=SEEDS[:2])
     settings = [{**its, "model": model} for its, model in zip(settings, models, strict=True)]
     assert_same_runs(one_by_one(tmp_path / "one", settings), together(tmp_path / "group", settings))
+
+
+RANDOM = ("datamodule=random_inputs", "datamodule.input_size=12", "datamodule.samples=704")
+
+
+def test_a_loss_that_is_no_number_on_some_of_a_test_set_is_none(configs, tmp_path):
+    shared = (*DOUBLE, *RANDOM, "datamodule.test_samples=3000", "callbacks=none")
+    settings = [{**its, "model": {"_target_": "tests.replicas.nets.Rooted"}} for its in configs(*shared, each=SEEDS)]
+    ones = one_by_one(tmp_path / "one", settings)
+    assert_same_runs(ones, together(tmp_path / "group", settings))
+    assert [RunDirectory(run).summary()["metrics"]["test/loss"] for run in ones] == [None] * 3
+
+
+def test_data_drawn_from_the_processs_stream_are_those_of_the_runs(configs, tmp_path, monkeypatch):
+    """Of which a net like this one draws before them."""
+    shared = (*DOUBLE, *RANDOM, "datamodule._target_=tests.replicas.datamodules.Drawn")
+    model = {"_target_": "tests.replicas.nets.Normalized"}
+    settings = [{**its, "model": model} for its in configs(*shared, each=SEEDS[:1] * 2)]
+    ones = one_by_one(tmp_path / "one", settings[:1])
+    monkeypatch.setattr("src.jobs.train._loaded", [])  # as in another process
+    assert_same_runs(ones, together(tmp_path / "group", settings)[:1])
 
 
 @pytest.mark.parametrize("shared", [("seed=0",), RESIDUAL, ("callbacks=none", "optimizer=adamw")], ids=" ".join)
@@ -227,6 +252,59 @@ def test_a_job_that_cannot_be_built_leaves_the_others_alone(configs, tmp_path, c
     assert not [each for each in differences(one, last) if "overrides" not in each]
     reasons = [json.loads((run / "summary.json").read_text())["reason"] for run in (tmp_path / "failed" / "0", failed)]
     assert reasons[0] == reasons[1]
+
+
+def test_a_directory_that_is_no_runs_is_its_jobs_own_matter(configs, tmp_path, capsys):
+    settings = configs(*DOUBLE, each=SEEDS)
+    (tmp_path / "group" / "1" / "lengths").mkdir(parents=True)
+    (tmp_path / "group" / "1" / "lengths" / "mine.txt").touch()
+    with pytest.raises(Said):
+        together(tmp_path / "group", settings)
+    [line] = capsys.readouterr().err.splitlines()
+    assert "group/1: holds no run, but lengths" in line
+    assert statuses([tmp_path / "group" / "0", tmp_path / "group" / "2"]) == [("completed", 55)] * 2
+
+
+@pytest.mark.parametrize("error", [ValueError("logger.wandb: no"), OSError("No space left on device")])
+def test_what_keeps_a_run_from_its_logger_leaves_the_others_alone(configs, tmp_path, monkeypatch, capsys, error):
+    def refuse(loggers, config):
+        if config["seed"] == 1:
+            raise error
+
+    monkeypatch.setattr("src.jobs.replica_runs.start_loggers", refuse)
+    with pytest.raises(Said):
+        together(tmp_path, configs(*DOUBLE, each=SEEDS))
+    assert str(error) in capsys.readouterr().err
+    runs = [tmp_path / str(index) for index in range(3)]
+    assert statuses(runs) == [("completed", 55), ("failed", 55), ("completed", 55)]
+
+
+def test_what_keeps_a_run_from_its_summary_leaves_the_others_alone(configs, tmp_path, monkeypatch):
+    write_summary = RunDirectory.write_summary
+
+    def refuse(self, summary):
+        if self.path.name == "1":
+            raise OSError("No space left on device")
+        write_summary(self, summary)
+
+    monkeypatch.setattr(RunDirectory, "write_summary", refuse)
+    with pytest.raises(Said):
+        together(tmp_path, configs(*DOUBLE, each=SEEDS))
+    assert [RunDirectory(tmp_path / str(index)).state for index in range(3)] == ["completed", "killed", "completed"]
+
+
+@pytest.mark.parametrize("callback", ["start_of_training.StartOfTraining", "test_metrics.TestMetrics"])
+def test_a_callback_without_the_test_set_it_looks_at_fails_before_training(configs, tmp_path, capsys, callback):
+    looking = (*RANDOM, "datamodule.test_samples=0", f"+callbacks.looking._target_=src.callbacks.{callback}")
+    with pytest.raises(Said):
+        together(tmp_path, configs(*DOUBLE, *looking, each=SEEDS[:2]))
+    assert capsys.readouterr().err.count("the data has no test set") == 2
+    assert statuses([tmp_path / "0", tmp_path / "1"]) == [("failed", 0)] * 2
+
+
+def test_a_mistake_that_shows_when_a_group_begins_names_its_setting(configs, tmp_path):
+    with pytest.raises(ValueError, match=r"^callbacks\.lengths\.modules = 'nothing'"):
+        together(tmp_path, configs(*DOUBLE, "callbacks.lengths.modules=[nothing]", each=SEEDS[:2]))
 
 
 def test_where_a_group_cannot_be_begun_its_runs_say_that_they_failed(configs, tmp_path, monkeypatch):

@@ -80,6 +80,46 @@ class Frozen(nn.Module):
         return self.readout(self.activation(self.fixed(self.activation(self.first(inputs.flatten(1))))))
 
 
+class Settled(Normalized):
+    """Normalizes by running means in training, too, which its constructor says."""
+
+    def __init__(self, input_size: int, classes: int) -> None:
+        super().__init__(input_size, classes)
+        self.norm.eval()
+
+
+class Rooted(nn.Module):
+    """Not a number on some samples of a test set."""
+
+    def __init__(self, input_size: int, classes: int) -> None:
+        super().__init__()
+        self.activation, self.readout = nn.ReLU(), nn.Linear(input_size, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = self.readout(self.activation(inputs))
+        return outputs if self.training else outputs * (2.7 - inputs[:, :1]).sqrt()
+
+
+class Counting(nn.Linear):
+    """Counts its passes in a number of Python's, by which it divides."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.passes = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.passes += 1
+        return super().forward(inputs) / self.passes
+
+
+class Hooked(nn.Linear):
+    """Has a hook that holds on to the module itself."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.register_forward_hook(lambda module, inputs, outputs: outputs * self.bias.exp().mean())
+
+
 class Rescaled(nn.Linear):
     """Divides by a number that Python has to know."""
 

@@ -107,6 +107,7 @@ def test_a_net_of_ones_own_has_no_residual_scales():
         (("+callbacks.mine={_target_:tests.jobs.broken.Broken,seed:1}",), "callbacks.mine = Broken: needs"),
         (("+logger.mine={_target_:pytorch_lightning.loggers.CSVLogger}",), "logger.mine = CSVLogger: needs"),
         (("datamodule._target_=pytorch_lightning.LightningDataModule",), "LightningDataModule holds no tensors"),
+        (("datamodule._target_=tests.replicas.datamodules.Flipped",), "Flipped.on_after_batch_transfer: is its own"),
         (("optimizer._target_=torch.optim.RMSprop",), "optimizer RMSprop: only SGD, Adam, AdamW train together"),
         (("schedule=torch", "schedule._target_=torch.optim.lr_scheduler.StepLR"), "schedule StepLR: is not one of"),
         (("trainer.precision=16-mixed",), "trainer.precision = 16-mixed"),

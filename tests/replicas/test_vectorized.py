@@ -113,6 +113,15 @@ def test_a_parameter_without_a_part_in_the_loss_is_refused_by_name():
         check_vectorized(nets.Idle(4, 3), (4,))
 
 
+@pytest.mark.parametrize(
+    ("kind", "mistake"),
+    [(nets.Counting, "its forward pass changes passes"), (nets.Hooked, "gives something else in company (")],
+)
+def test_a_net_that_is_another_in_company_is_refused(kind, mistake):
+    with pytest.raises(ValueError, match=re.escape(f"model = {kind.__name__}: {mistake}")):
+        check_vectorized(kind(4, 3), (4,), other=kind(4, 3))
+
+
 def test_dropout_draws_random_numbers_and_the_stream_does_not_notice():
     net = NETS["dropout"]()
     before = torch.get_rng_state()
