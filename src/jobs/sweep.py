@@ -13,7 +13,7 @@ from rich.table import Table
 
 from src.jobs import report
 from src.jobs.command_line import Said, one_line, say
-from src.jobs.composed import check_script, composed_job, plain
+from src.jobs.composed import check_script, composed_job, config_hash_of, plain
 from src.jobs.draw import draw_sweep
 from src.jobs.process_tree import check_launcher
 from src.jobs.train import check_settings
@@ -73,14 +73,22 @@ class Sweep:
         return returns
 
     def _plan(self, combinations: Sequence[Overrides]) -> dict[tuple[str, ...], SweepJob]:
-        """Each job once, by its overrides, though it may be asked for twice; written in the sweep's list of jobs."""
+        """Each job once, by its overrides, though it may be asked for twice; written in the sweep's list of jobs.
+
+        Raises ValueError for a directory that would be that of two jobs.
+        """
         jobs: dict[tuple[str, ...], SweepJob] = {}
-        directories: set[str] = set()
+        first_in: dict[str, int] = {}
         for number, overrides in enumerate(combinations):
             job = self._composed(overrides, number)
-            if job.directory not in directories:
+            first = first_in.setdefault(job.directory, number)
+            if first == number:
                 jobs[tuple(overrides)] = job
-                directories.add(job.directory)
+            elif self._hash(combinations[first], first) != self._hash(overrides, number):
+                raise ValueError(
+                    f"hydra.sweep.subdir = {job.directory}: is the directory of two jobs, "
+                    f"{jobs[tuple(combinations[first])].name} and {job.name}"
+                )
         wanted = [each for each, job in jobs.items() if not RunDirectory(self.directory / job.directory).finished]
         if mistake := self._mistake_of_all(wanted):
             say(mistake)
@@ -90,6 +98,9 @@ class Sweep:
 
     def _job(self, overrides: Overrides, number: int) -> DictConfig:
         return composed_job(self.config, self.config_loader, overrides, number)
+
+    def _hash(self, overrides: Overrides, number: int) -> str:
+        return config_hash_of(_root_=self._job(overrides, number))
 
     def _composed(self, overrides: Overrides, number: int) -> SweepJob:
         config = self._job(overrides, number)

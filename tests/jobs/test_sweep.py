@@ -63,6 +63,15 @@ def test_a_job_asked_for_twice_runs_once(sweep, tmp_path):
     assert len([line for line in output if "steps in" in line]) == len(summaries(tmp_path / "sweep")) == 2
 
 
+def test_a_directory_that_two_jobs_would_share_is_refused(sweep, tmp_path):
+    status, _, errors = sweep("seed=0,1", "hydra.sweep.subdir='depth-${model.depth}'")
+    [line] = errors
+    assert status == 1
+    assert line.startswith("error: hydra.sweep.subdir = depth-3: is the directory of two jobs, ")
+    assert "seed=0 and " in line and line.endswith("seed=1")
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_what_does_not_determine_the_result_makes_no_new_job(sweep):
     assert sweep("seed=0")[0] == 0
     _, output, _ = sweep("seed=0", "trainer.enable_progress_bar=true", "trainer.num_nodes=1")
