@@ -56,17 +56,16 @@ def _claimed(jobs: Sequence[Job]) -> Iterator[_Members]:
             run = RunDirectory(job.directory)
             try:
                 run.claim(job.config)
+                if run.finished:  # by another process, since this one was asked to
+                    run.release()
+                else:
+                    members.append(Member(job, run, resumes_from(run)))
             except Taken as error:
                 say(error)
-                continue
-            except ValueError as error:
+            except ValueError as error:  # it holds no run, or a broken checkpoint
                 say(error)
-                members.refused = True
-                continue
-            if run.finished:  # by another process, since this one was asked to
                 run.release()
-            else:
-                members.append(Member(job, run, resumes_from(run)))
+                members.refused = True
         yield members
     finally:
         for member in members:
