@@ -1,5 +1,6 @@
 """The LightningModule that trains any net of this project, or of a user's, to classify."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -44,7 +45,8 @@ class Classifier(pl.LightningModule):
                 f"{stage}_{name}": metric
                 for stage in ("val", "test")
                 for name, metric in (
-                    ("loss", MeanMetric(nan_strategy="disable")),  # NaN is a result
+                    # NaN is a result, and not to be left out; "disable" would leave out the weights (torchmetrics 1.9).
+                    ("loss", MeanMetric(nan_strategy=math.nan)),
                     ("accuracy", MulticlassAccuracy(classes, average="micro")),
                 )
             }
