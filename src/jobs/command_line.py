@@ -104,7 +104,7 @@ def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
 
 def _refused(error: OSError) -> str:
     """What the file system refused: of Hydra the output directory, as a job says its own errors."""
-    modules = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
     if not any(module.startswith("hydra.") for module in modules):
         return f"{error.filename}: {error.strerror}"
     setting = "hydra.sweep.dir" if any("sweep" in module for module in modules) else "hydra.run.dir"

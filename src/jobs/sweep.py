@@ -173,7 +173,10 @@ class Sweep:
         summary = RunDirectory(self.directory / job.directory).summary()
         if summary is not None:
             return str(summary["reason"])
-        return one_line(error) if error is not None else "no reason left"
+        cause = error.__cause__ or error if isinstance(error, Said) else error
+        if isinstance(cause, Said) and not str(cause):
+            return "as said above"
+        return one_line(cause) if cause is not None else "no reason left"
 
 
 def _errors(jobs: Sequence[Overrides], returns: Sequence[JobReturn]) -> dict[tuple[str, ...], BaseException]:

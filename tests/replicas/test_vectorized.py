@@ -115,12 +115,19 @@ def test_a_parameter_without_a_part_in_the_loss_is_refused_by_name():
 
 @pytest.mark.parametrize(
     ("kind", "mistake"),
-    [(nets.Counting, "its forward pass changes passes"), (nets.Hooked, "gives something else in company (")],
+    [(nets.Counting, "its forward pass changes passes"), (nets.Hooked, "two of its nets give something else together")],
 )
 def test_a_net_that_is_another_in_company_is_refused(kind, mistake):
     torch.manual_seed(0)
     with pytest.raises(ValueError, match=re.escape(f"model = {kind.__name__}: {mistake}")):
         check_vectorized(kind(4, 3), (4,), other=kind(4, 3))
+
+
+@pytest.mark.parametrize("eta", [1.0, 1e8])  # whose activations overflow
+def test_deep_nets_are_themselves_in_company_to_rounding(eta):
+    torch.manual_seed(0)
+    one, other = (Residual(6, 3, modules=50, width=20, scales="constant", eta=eta) for _ in range(2))
+    check_vectorized(one, (6,), other=other)
 
 
 def test_dropout_draws_random_numbers_and_the_stream_does_not_notice():
