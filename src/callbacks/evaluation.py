@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.seed import isolate_rng
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.ranks import gather
 
@@ -79,22 +79,30 @@ def correct(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within, a module evaluates; afterwards each of its parts is in its own mode again, as a user may keep one so."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, training in modes:
+            child.training = training
+
+
+@contextmanager
 def undisturbed(trainer: pl.Trainer, module: pl.LightningModule, stage: str = "testing") -> Iterator[None]:
     """Evaluate a module within a fit as in a stage of its own, and leave what training goes on with as it was.
 
     stage: `testing` or `validating`.
     """
-    modes = [(child, child.training) for child in module.modules()]
     before = trainer.state.stage
-    module.eval()
     setattr(trainer, stage, True)  # what a user's batch transfer asks for, to augment training batches only
     # Eager: to compile a net for looking takes seconds, a look milliseconds. Not in inference mode: what a module
     # keeps of its first call could not be used in training.
     eager = torch.compiler.set_stance("force_eager")
     try:
-        with eager, torch.no_grad(), isolate_rng(), trainer.precision_plugin.test_step_context():
+        with evaluating(module), eager, torch.no_grad(), isolate_rng(), trainer.precision_plugin.test_step_context():
             yield
     finally:
         trainer.state.stage = before
-        for child, training in modes:
-            child.training = training

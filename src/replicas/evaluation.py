@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from src.callbacks.evaluation import evaluating
 from src.datamodules.loader import EvaluationLoader
 from src.replicas.stack import Stack
 from src.replicas.vectorized import logits_of
@@ -55,14 +56,8 @@ def _logits(
     stack: Stack, loader: EvaluationLoader, spans: Sequence[slice], precision: Precision
 ) -> Iterator[tuple[Tensor, Tensor, slice]]:
     """Logits (k, samples, classes) and targets of each batch, and whose they are."""
-    modes = {module: module.training for module in stack.template.modules()}  # a user's may keep one in evaluation
-    stack.template.eval()
-    try:
-        with torch.no_grad(), precision():
-            for span in spans:
-                rows = stack.rows(span)
-                for inputs, targets, *_ in loader:
-                    yield logits_of(stack, rows, inputs), targets, span
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(stack.template), torch.no_grad(), precision():
+        for span in spans:
+            rows = stack.rows(span)
+            for inputs, targets, *_ in loader:
+                yield logits_of(stack, rows, inputs), targets, span
