@@ -21,6 +21,7 @@ from src.runs.build import build_datamodule, construct_net
 from src.runs.checkpoint import load_checkpoint
 from src.runs.directory import RunDirectory
 from src.runs.open_files import most_runs
+from src.streams import global_stream_from
 
 Start = tuple[int, int, int]  # where in its run a job begins: epochs, batches of the next one, optimizer steps
 
@@ -167,8 +168,8 @@ def _apart(
         return "its net draws random numbers (dropout), which are each run's own"
     scaled = next((job.config for job in jobs if job.config["model"] != config["model"]), config)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1)  # numbers that a module draws for itself are to differ, too
+        # Of a seed of its own: numbers that a module draws for itself are to differ, too.
+        with global_stream_from(torch.Generator().manual_seed(1)):
             other = construct_net(scaled, datamodule)
         check_vectorized(net, datamodule.input_shape, other=other)
     except NotVectorized:
