@@ -32,24 +32,20 @@ def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> Non
     checkpoint_seconds: between checkpoints, which are taken at ends of epochs; a worker that is killed loses what came
     after the last.
     """
-    with quiet_lightning(), nothing_left_behind(), _claimed(jobs) as members:
-        failed = members.refused
+    with quiet_lightning(), nothing_left_behind(), _claimed(jobs) as (members, failed):
         for _, standing in groupby(sorted(members, key=lambda member: member.start), key=lambda member: member.start):
             failed |= _train_together(list(standing), checkpoint_seconds)
     if failed:
         raise Said
 
 
-class _Members(list[Member]):
-    """refused: whether a job has a directory that cannot be its."""
-
-    refused = False
-
-
 @contextmanager
-def _claimed(jobs: Sequence[Job]) -> Iterator[_Members]:
-    """The jobs that are this process's to train, whose directories nobody else writes in until it lets go of them."""
-    members = _Members()
+def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[Member], bool]]:
+    """The jobs that are this process's to train, whose directories nobody else writes in until it lets go of them.
+
+    And whether one has failed, as its directory cannot be its.
+    """
+    members, failed = list[Member](), False
     allow_runs(len(jobs))
     try:
         for job in jobs:
@@ -65,8 +61,8 @@ def _claimed(jobs: Sequence[Job]) -> Iterator[_Members]:
             except ValueError as error:  # it holds no run, or a broken checkpoint
                 say(error)
                 run.release()
-                members.refused = True
-        yield members
+                failed = True
+        yield members, failed
     finally:
         for member in members:
             member.run.release()

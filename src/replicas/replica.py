@@ -113,7 +113,10 @@ class Replica:
             phase.flush()
 
     def _note_hyperparameters(self, first: int) -> None:
-        """Of the steps from `first` to where it has come: rows, and what loggers are sent when a value changes."""
+        """Of the steps from `first` to where it has come: rows, and what loggers are sent when a value changes.
+
+        The values are `values_of` its parameter group at each step, which is not brought there for them.
+        """
         decay = float(self.optimizer.param_groups[0]["weight_decay"])
         values = float(self.rate(first)), self.momentum(first), decay
         for step in range(first, self.global_step):
