@@ -1,17 +1,26 @@
 """What statistical tests share: a seeded stream, every initializer of conf/, and a distance in standard errors."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# Before torch is imported: nets this small train fastest on one thread, and tests run beside each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from numpy.typing import ArrayLike, NDArray
 from omegaconf import OmegaConf
 
 from src.initializers.initialize import FillTensor
 from src.initializers.initializer import Initializer
 from src.runs.build import build_initializer
+
+# The same examples in every run; a test that wants more of them says so.
+settings.register_profile("tests", max_examples=30, deadline=None, derandomize=True, database=None)
+settings.load_profile("tests")
 
 INITIALIZERS = sorted((Path(__file__).parents[1] / "conf" / "initializer").glob("*.yaml"))
 

@@ -49,7 +49,7 @@ def _is_allowed(folder: str | None, module: list[str], ground: set[str]) -> bool
     if module[0] == "torch":
         return folder != "theory"
     if module[0] != "src":
-        return module[0] not in ("", "scripts", "tests")  # "": a relative import
+        return module[0] not in ("", "scripts", "tests") or (folder, module[:2]) == ("scripts", ["tests", "campaigns"])
     used = module[1] if len(module) > 1 else None
     if used in ground or used == folder:
         return used is not None
@@ -69,7 +69,7 @@ def test_every_folder_has_its_place():
     assert {folder for folder, _ in files()} - {None} <= set(RANKS)
 
 
-@pytest.mark.parametrize("folder", [*RANKS, None])
+@pytest.mark.parametrize("folder", [*sorted(RANKS), None])
 def test_a_folder_uses_only_what_stands_before_it(folder):
     wrong = {
         str(path.relative_to(ROOT)): modules

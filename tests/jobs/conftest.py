@@ -1,9 +1,8 @@
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 
 from src.jobs.command_line import run
@@ -18,15 +17,6 @@ SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch
     "trainer.enable_progress_bar=false",
     "logger=csv",
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Nets this small train fastest so, and on a busy machine many times faster."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

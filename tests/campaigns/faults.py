@@ -1,0 +1,177 @@
+"""Single faults: every place in a source where one can be put, and a seeded sample, as many from each folder."""
+
+import ast
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+FOLDERS = ("callbacks", "diagnosis", "initializers", "jobs", "lengths",
+           "order_chaos", "replicas", "runs", "schedules", "theory")  # fmt: skip
+OPERATORS = {
+    ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.Pow: "*", ast.FloorDiv: "/", ast.Mod: "+",
+    ast.BitAnd: "|", ast.BitOr: "&",
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
+    ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in", ast.And: "or", ast.Or: "and",
+}  # fmt: skip
+SYMBOLS = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.FloorDiv: "//", ast.Mod: "%",
+    ast.BitAnd: "&", ast.BitOr: "|",
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in", ast.And: "and", ast.Or: "or",
+}  # fmt: skip
+CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "abs": "", "mean": "sum", "sum": "mean"}
+FACTOR = 1.5  # of a real constant: a threshold is held to what it is within a factor that is less than this
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One change of a source file: in `function`, the `nth` time that `line` stands there, `old` at `column` is `new`.
+
+    Not known by its line number, so that the same fault is found again after other lines of its file have changed.
+    """
+
+    file: str
+    function: str
+    line: str
+    nth: int
+    column: int
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.function}: {self.old} -> {self.new} in `{self.line}` (column {self.column})"
+
+    def number(self, source: str) -> int | None:
+        """The line of the source, from 1, that it changes; None where that line is no longer there."""
+        there = [number for number, function, text in _lines(source) if (function, text) == (self.function, self.line)]
+        return there[self.nth] if self.nth < len(there) else None
+
+    def put_into(self, source: str) -> str:
+        """The source with the fault. Raises ValueError where its line is no longer there."""
+        number = self.number(source)
+        if number is None:
+            raise ValueError(f"{self}: no such line any more")
+        lines = source.splitlines(keepends=True)
+        text = lines[number - 1]
+        start = len(text) - len(text.lstrip()) + self.column
+        assert text[start:].startswith(self.old), f"{self}: {text!r}"
+        lines[number - 1] = text[:start] + self.new + text[start + len(self.old) :]
+        return "".join(lines)
+
+
+def all_faults(file: str, source: str) -> list[Fault]:
+    """Every single fault of a source file, in the order of the source.
+
+    Operators and comparisons are exchanged for their nearest other, signs and `not` dropped, integers off by one, real
+    constants times 1.5, truth values and conditions reversed, min and max, any and all, sum and mean exchanged, abs
+    dropped. Not in docstrings, annotations, assertions, messages (f-strings and arguments of raised errors) or imports.
+    """
+    lines, seen, faults = source.encode().splitlines(), Counter(), []  # bytes, as syntax trees count in them
+    where = {}
+    for number, function, text in _lines(source):
+        where[number] = (function, text, seen[function, text])
+        seen[function, text] += 1
+    for line, column, old, new in sorted(set(_changes(ast.parse(source), lines))):
+        function, text, nth = where[line]
+        column = len(lines[line - 1][:column].decode().lstrip())
+        faults.append(Fault(file, function, text, nth, column, old, new))
+    return faults
+
+
+def sample(root: Path, *, each: int, seed: int, folders: Sequence[str] = FOLDERS) -> list[Fault]:
+    """`each` faults of every folder of src/, drawn from all there are, at most one a line."""
+    generator, chosen = random.Random(seed), []
+    for folder in folders:
+        faults = [
+            fault
+            for path in sorted((root / "src" / folder).rglob("*.py"))
+            for fault in all_faults(path.relative_to(root).as_posix(), path.read_text())
+        ]
+        generator.shuffle(faults)
+        one_a_line = {(fault.file, fault.function, fault.line, fault.nth): fault for fault in reversed(faults)}
+        kept = [fault for fault in faults if fault in one_a_line.values()]
+        chosen += sorted(kept[:each], key=lambda fault: (fault.file, fault.function))
+    return chosen
+
+
+def _lines(source: str) -> Iterator[tuple[int, str, str]]:
+    """Each line's number, the function or class around it, and its text without indentation."""
+    function = dict.fromkeys(range(1, source.count("\n") + 2), "")
+
+    def visit(node: ast.AST, name: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            its = name
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                its = f"{name}.{child.name}".lstrip(".")
+                for number in range(child.lineno, (child.end_lineno or child.lineno) + 1):
+                    function[number] = its
+            visit(child, its)
+
+    visit(ast.parse(source), "")
+    for number, text in enumerate(source.splitlines(), 1):
+        yield number, function[number], text.strip()
+
+
+def _changes(tree: ast.AST, lines: list[bytes]) -> Iterator[tuple[int, int, str, str]]:
+    for node in _computing(tree):
+        match node:
+            case ast.BinOp(left, op, right) if type(op) in OPERATORS:
+                yield from _between(left, right, op, lines)
+            case ast.AugAssign(target, op, value) if type(op) in OPERATORS:
+                yield from _between(target, value, op, lines, "=")
+            case ast.BoolOp(op, values):
+                for left, right in pairwise(values):
+                    yield from _between(left, right, op, lines)
+            case ast.Compare(left, ops, comparators):
+                for one, op, other in zip([left, *comparators], ops, comparators, strict=False):
+                    yield from _between(one, other, op, lines)
+            case ast.UnaryOp(ast.USub()):
+                yield node.lineno, node.col_offset, "-", ""
+            case ast.UnaryOp(ast.Not()):
+                yield node.lineno, node.col_offset, "not ", ""
+            case ast.Constant(bool() as value):
+                yield node.lineno, node.col_offset, str(value), str(not value)
+            case ast.Constant(int() | float() as value):
+                text = lines[node.lineno - 1][node.col_offset : node.end_col_offset].decode()
+                changed = repr(value + 1) if isinstance(value, int) else repr(value * FACTOR if value else 0.5)
+                yield node.lineno, node.col_offset, text, changed
+            case ast.If(test) | ast.IfExp(test=test) if not isinstance(test, ast.BoolOp | ast.Compare | ast.UnaryOp):
+                text = lines[test.lineno - 1][test.col_offset : test.end_col_offset].decode()
+                if test.lineno == test.end_lineno:
+                    yield test.lineno, test.col_offset, text, f"(not ({text}))"
+            case ast.Call(ast.Name(id=name)) if name in CALLS and name not in ("mean", "sum"):
+                yield node.lineno, node.col_offset, name, CALLS[name]
+            case ast.Call(ast.Attribute(value, attr=name)) if CALLS.get(name):
+                end = (value.end_lineno, value.end_col_offset)
+                if end[0] and end[1] is not None and lines[end[0] - 1][end[1] :].startswith(f".{name}(".encode()):
+                    yield end[0], end[1], f".{name}", f".{CALLS[name]}"
+
+
+def _computing(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of what is computed."""
+    if isinstance(node, ast.Assert | ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
+        return
+    yield node
+    for name, field in ast.iter_fields(node):
+        if name in ("annotation", "returns", "type_params", "bases"):
+            continue
+        for child in field if isinstance(field, list) else [field]:
+            if isinstance(child, ast.AST):
+                yield from _computing(child)
+
+
+def _between(left: ast.AST, right: ast.AST, op: ast.AST, lines: list[bytes], suffix: str = "") -> Iterator[
+    tuple[int, int, str, str]
+]:  # fmt: skip
+    """The operator between two operands that stand on one line, or at the beginning or end of one."""
+    old, new = SYMBOLS[type(op)] + suffix, OPERATORS[type(op)] + suffix
+    for number in range(left.end_lineno, right.lineno + 1):
+        begin = left.end_col_offset if number == left.end_lineno else 0
+        end = right.col_offset if number == right.lineno else len(lines[number - 1])
+        at = lines[number - 1][begin:end].find(old.encode())
+        if at >= 0:
+            yield number, begin + at, old, new
+            return

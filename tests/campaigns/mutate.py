@@ -1,0 +1,259 @@
+"""How many single faults in the source the default tests find.
+
+Every fault is put into a copy of the tree, and the tests that run its line are run there until one fails: those of
+its own folder first, then the fastest, up to `--seconds` of them. Each starts as a fork of one process that has the
+libraries loaded. Controls, which change nothing, have to pass. mutmut takes `src` for a layout's folder rather than a
+package, and cosmic-ray starts a new interpreter for every fault, 4 s of imports each: hence this small one.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.campaigns.faults import FOLDERS, Fault, sample
+
+ROOT = Path(__file__).parents[2]
+FIXED = Path(__file__).with_name("faults.json")
+LIBRARIES = ("pytorch_lightning", "torchvision", "hydra", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "wandb",
+             "scipy.stats", "scipy.optimize", "sklearn.datasets", "torchmetrics", "rich", "pytest")  # fmt: skip
+START = 60  # seconds a fork may take beyond three times what its tests took without a fault
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Which default tests ran which lines, and how long each took."""
+
+    of_line: Mapping[tuple[str, int], Sequence[str]]
+    seconds: Mapping[str, float]
+
+    def of(self, fault: Fault, source: str, limit: float) -> list[str]:
+        """Those that run the fault's line; of a line that imports run, all that run a line of its file."""
+        number = fault.number(source)
+        found = set(self.of_line.get((fault.file, number or 0), ()))
+        if not found:
+            found = {test for (file, _), tests in self.of_line.items() if file == fault.file for test in tests}
+        own = f"tests/{fault.file.split('/')[1]}/"
+        chosen, total = [], 0.0
+        for test in sorted(found, key=lambda test: (not test.startswith(own), self.seconds.get(test, 0.0), test)):
+            total += self.seconds.get(test, 0.0)
+            if chosen and total > limit:
+                break
+            chosen.append(test)
+        return chosen
+
+    @classmethod
+    def read(cls, coverage_file: Path, report: Path, root: Path) -> "Tests":
+        from coverage import CoverageData
+
+        data = CoverageData(str(coverage_file))
+        data.read()
+        of_line = {}
+        for file in data.measured_files():
+            name = Path(file).relative_to(root).as_posix()
+            for line, contexts in data.contexts_by_lineno(file).items():
+                of_line[name, line] = sorted({context.partition("|")[0] for context in contexts if context})
+        seconds: Counter[str] = Counter()
+        for case in ElementTree.parse(report).iter("testcase"):
+            seconds[_node_id(case)] += float(case.attrib["time"])
+        return cls(of_line, seconds)
+
+
+def _node_id(case: ElementTree.Element) -> str:
+    """pytest's name of a test from its report's: the module is a dotted path."""
+    return f"{case.attrib['classname'].replace('.', '/')}.py::{case.attrib['name']}"
+
+
+def copy_of(root: Path, into: Path) -> Path:
+    """A copy of the files of a working tree that git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=root, capture_output=True, check=True
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (root / name).is_file():
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            (into / name).write_bytes((root / name).read_bytes())
+    return into
+
+
+def measure(root: Path, coverage_file: Path, report: Path) -> None:
+    """Run the default tests of a tree once, noting which lines each runs."""
+    settings = coverage_file.with_suffix(".ini")
+    settings.write_text(f"[run]\nsource = src\ndata_file = {coverage_file}\n")
+    command = [sys.executable, "-m", "pytest", "-q", "--cov=src", f"--cov-config={settings}", "--cov-context=test",
+               "--cov-report=", f"--junitxml={report}", "-o", "junit_family=xunit1"]  # fmt: skip
+    subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True)
+
+
+def run_tests(tests: Sequence[str], root: Path, log: Path) -> int:
+    """Fork, and run tests in a tree until one fails; the process's id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 3
+    try:
+        os.setsid()
+        with log.open("w") as file:
+            os.dup2(file.fileno(), 1), os.dup2(file.fileno(), 2)
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("src", "tests", "scripts")]:
+            del sys.modules[name]
+        os.chdir(root)
+        os.environ["PYTHONPATH"] = str(root)
+        sys.path.insert(0, str(root))
+        import pytest
+
+        chosen = Path(f"{log}.tests")
+        chosen.write_text("\n".join(tests))
+        status = pytest.main(["-x", "-q", "-rf", "-n0", "-p", "no:cacheprovider", "-p", "no:randomly", f"@{chosen}"])
+    finally:
+        sys.stdout.flush()
+        os._exit(int(status))
+
+
+@dataclass
+class Trial:
+    """A fault (None: a control), its tests, and what came of them."""
+
+    fault: Fault | None
+    tests: list[str]
+    log: Path
+    expected: float
+    outcome: str = ""
+    killer: str = ""
+
+    def end(self, status: int | None) -> None:
+        if status is None:
+            self.outcome = "killed (time)"
+        elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+            self.outcome = "survived"
+        else:
+            self.outcome = "killed"
+            failed = [
+                line
+                for line in self.log.read_text(errors="replace").splitlines()
+                if line.startswith(("FAILED", "ERROR"))
+            ]
+            self.killer = failed[0][:200] if failed else f"status {status}"
+
+
+def run_trials(trials: Sequence[Trial], roots: Sequence[Path], record) -> None:
+    """Run them, one in each tree at a time."""
+    waiting, free, running = list(trials), list(roots), {}
+    while waiting or running:
+        while waiting and free:
+            trial, root = waiting.pop(0), free.pop()
+            if trial.fault:
+                file = root / trial.fault.file
+                original = file.read_text()
+                file.write_text(trial.fault.put_into(original))
+            running[run_tests(trial.tests, root, trial.log)] = (
+                trial,
+                root,
+                original if trial.fault else "",
+                time.monotonic(),
+            )
+        for pid, (trial, root, original, start) in list(running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            late = not ended and time.monotonic() - start > START + 3 * trial.expected
+            if not ended and not late:
+                continue
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # and what it has started
+            if late:
+                os.waitpid(pid, 0)
+            trial.end(None if late else status)
+            if trial.fault:
+                (root / trial.fault.file).write_text(original)
+            del running[pid]
+            free.append(root)
+            record(trial)
+        time.sleep(0.1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/verify.py mutate", description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, help="draw new faults; without it, those of tests/campaigns/faults.json")
+    parser.add_argument("--each", type=int, default=13, help="faults of each folder, with --seed (13)")
+    parser.add_argument("--folder", choices=FOLDERS, action="append", help="only those of this folder of src")
+    parser.add_argument("--seconds", type=float, default=60, help="of tests at most for one fault (60)")
+    parser.add_argument("--workers", type=int, default=2, help="faults at a time (2)")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the checkout whose tests are tried (this one)")
+    parser.add_argument("--draw", type=Path, help="write the faults to this file, and stop")
+    parser.add_argument("--measured", type=Path, help="folder for which lines each test runs; measured where empty")
+    parser.add_argument("--out", type=Path, default=Path("mutate.json"), help="what came of each (mutate.json)")
+    options = parser.parse_args(arguments)
+    if options.seed is None:
+        faults = [Fault(**each) for each in json.loads(FIXED.read_text())]
+    else:
+        faults = sample(options.root, each=options.each, seed=options.seed)
+    if options.draw:
+        options.draw.write_text("[\n" + ",\n".join(json.dumps(asdict(fault)) for fault in faults) + "\n]\n")
+        return 0
+    faults = [fault for fault in faults if not options.folder or fault.file.split("/")[1] in options.folder]
+    with tempfile.TemporaryDirectory() as scratch:
+        return score(faults, options, Path(scratch))
+
+
+def score(faults: Sequence[Fault], options: argparse.Namespace, scratch: Path) -> int:
+    """Print and write what came of each fault; 0 if every control passed."""
+    os.environ.update(OMP_NUM_THREADS="1", PYTHONHASHSEED="0", MPLBACKEND="agg")
+    roots = [copy_of(options.root, scratch / str(worker)) for worker in range(options.workers)]
+    measured = options.measured or scratch / "measured"
+    measured.mkdir(parents=True, exist_ok=True)
+    coverage_file, report = measured / "coverage", measured / "report.xml"
+    if not report.exists():
+        measure(roots[0], coverage_file, report)
+        (measured / "root").write_text(str(roots[0]))
+    tests = Tests.read(coverage_file, report, Path((measured / "root").read_text()))
+    for library in LIBRARIES:
+        __import__(library)
+    trials = []
+    for index, fault in enumerate(faults):
+        source = (options.root / fault.file).read_text() if (options.root / fault.file).exists() else ""
+        chosen = tests.of(fault, source, options.seconds) if fault.number(source) else []
+        expected = sum(tests.seconds.get(test, 0.0) for test in chosen)
+        first = index == 0 or faults[index - 1].file.split("/")[1] != fault.file.split("/")[1]
+        if first and chosen:
+            trials.append(Trial(None, chosen, scratch / f"{index}c.log", expected))
+        trials.append(Trial(fault, chosen, scratch / f"{index}.log", expected))
+        if not fault.number(source):
+            trials[-1].outcome = "gone"
+        elif not chosen:
+            trials[-1].outcome = "survived"  # no default test runs its file
+    results: list[dict] = []
+
+    def record(trial: Trial) -> None:
+        what = str(trial.fault or f"control: {len(trial.tests)} tests, first {trial.tests[0]}")
+        print(f"{trial.outcome:13}  {what}", flush=True)
+        results.append({"fault": asdict(trial.fault) if trial.fault else None, "outcome": trial.outcome,
+                        "killer": trial.killer, "tests": len(trial.tests)})  # fmt: skip
+        options.out.write_text(json.dumps(results, indent=1))
+
+    for trial in trials:
+        if trial.outcome:
+            record(trial)
+    run_trials([trial for trial in trials if not trial.outcome], roots, record)
+    print_score(results)
+    return int(any(result["fault"] is None and result["outcome"] != "survived" for result in results))
+
+
+def print_score(results: Sequence[Mapping]) -> None:
+    faults = [result for result in results if result["fault"]]
+    print(f"\n{'folder':14} faults  killed")
+    for folder in (*FOLDERS, "all"):
+        its = [r for r in faults if folder in ("all", r["fault"]["file"].split("/")[1]) and r["outcome"] != "gone"]
+        if its:
+            print(f"{folder:14} {len(its):6}  {sum(r['outcome'].startswith('killed') for r in its):6}")
+    gone = sum(result["outcome"] == "gone" for result in faults)
+    controls = [result["outcome"] == "survived" for result in results if not result["fault"]]
+    print(f"gone with their line: {gone}; controls that passed: {sum(controls)} of {len(controls)}")

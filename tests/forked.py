@@ -1,0 +1,143 @@
+"""Scripts in processes of their own that start in milliseconds: forks of a server that has the libraries imported.
+
+A fresh interpreter takes 4 s to import Lightning. What a script starts itself is a fresh interpreter all the same.
+"""
+
+import atexit
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PRELOADED = ("pytorch_lightning", "torchvision", "torchmetrics", "pandas", "pyarrow.parquet", "matplotlib.pyplot",
+             "wandb", "scipy.stats", "sklearn.datasets", "rich.progress", "hydra.main", "src.jobs.hydra_job",
+             "src.jobs.processes", "src.jobs.sweep", "src.jobs.replicas", "src.figures.lengths")  # fmt: skip
+_context = get_context("forkserver")
+_context.set_forkserver_preload(list(PRELOADED))
+
+
+class Forked:
+    """A started script, used as a `subprocess.Popen` with text streams is."""
+
+    def __init__(self, process: ForkServerProcess, args: list[str], streams: tuple[str, str]) -> None:
+        self._process, self.args, self._streams = process, args, streams
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, signum: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return Path(self._streams[0]).read_text(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        return Path(self._streams[1]).read_text(errors="replace")
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0, self.stdout, self.stderr)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end: all that it printed on stdout and on stderr. Raises TimeoutExpired."""
+        self.wait(timeout)
+        return self.stdout, self.stderr
+
+
+def start(
+    script: Path | str,
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    new_session: bool = False,
+    together: bool = False,
+) -> Forked:
+    """Start `python script arguments`. env: all its variables (as here); together: stderr goes where stdout does."""
+    folder = tempfile.mkdtemp(prefix="forked-")
+    streams = (f"{folder}/stdout", f"{folder}/{'stdout' if together else 'stderr'}")
+    for stream in streams:
+        Path(stream).touch()
+    words = [str(script), *arguments]
+    variables = {**(os.environ if env is None else env)}
+    process = _context.Process(target=_work, args=(words, str(cwd or Path.cwd()), variables, streams, new_session))
+    process.start()
+    return Forked(process, words, streams)
+
+
+def run(script: Path | str, *arguments: str, timeout: float = 240, **settings) -> subprocess.CompletedProcess[str]:
+    """`start` and wait, as `subprocess.run(…, capture_output=True, text=True)` does."""
+    process = start(script, *arguments, **settings)
+    try:
+        output, errors = process.communicate(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def _work(words: list[str], cwd: str, variables: dict[str, str], streams: tuple[str, str], new_session: bool) -> None:
+    if new_session:
+        os.setsid()
+    flags = os.O_WRONLY | os.O_APPEND
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(os.open(stream, flags), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(variables)
+    if "OMP_NUM_THREADS" in variables:
+        import torch
+
+        torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
+    sys.argv = words
+    sys.path[:0] = [str(Path(words[0]).parent), *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
+    status: object = 0
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out
+        sys.stdout.flush(), sys.stderr.flush()
+    sys.exit(status)
+
+
+def wait_until(condition, *processes: Forked | subprocess.Popen, timeout: float = 120) -> None:
+    """Wait until it holds; fails where the processes have all ended before, or it takes too long."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert any(process.poll() is None for process in processes), [process.communicate() for process in processes]
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
