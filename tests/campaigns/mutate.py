@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 FIXED = Path(__file__).with_name("faults.json")
 LIBRARIES = ("pytorch_lightning", "torchvision", "hydra", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "wandb",
              "scipy.stats", "scipy.optimize", "sklearn.datasets", "torchmetrics", "rich", "pytest")  # fmt: skip
+OWN = 120.0  # seconds that a folder's tests are expected to take
 START = 60  # seconds a fork may take beyond three times what its tests took without a fault
 
 
@@ -114,7 +116,19 @@ def run_tests(tests: Sequence[str], root: Path, log: Path) -> int:
 
         chosen = Path(f"{log}.tests")
         chosen.write_text("\n".join(tests))
-        status = pytest.main(["-x", "-q", "-rf", "-n0", "-p", "no:cacheprovider", "-p", "no:randomly", f"@{chosen}"])
+        options = [
+            "-x",
+            "-q",
+            "-rf",
+            "-n0",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+        ]
+        status = pytest.main([*options, f"@{chosen}"])
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(int(status))
@@ -138,12 +152,9 @@ class Trial:
             self.outcome = "survived"
         else:
             self.outcome = "killed"
-            failed = [
-                line
-                for line in self.log.read_text(errors="replace").splitlines()
-                if line.startswith(("FAILED", "ERROR"))
-            ]
-            self.killer = failed[0][:200] if failed else f"status {status}"
+            lines = self.log.read_text(errors="replace").splitlines()
+            failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+            self.killer = failed[0][:200] if failed else " ".join(lines[-3:])
 
 
 def run_trials(trials: Sequence[Trial], roots: Sequence[Path], record) -> None:
@@ -186,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--each", type=int, default=13, help="faults of each folder, with --seed (13)")
     parser.add_argument("--folder", choices=FOLDERS, action="append", help="only those of this folder of src")
     parser.add_argument("--seconds", type=float, default=60, help="of tests at most for one fault (60)")
+    parser.add_argument("--own", action="store_true", help="all default tests of a fault's own folder, and no others")
     parser.add_argument("--workers", type=int, default=2, help="faults at a time (2)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout whose tests are tried (this one)")
     parser.add_argument("--draw", type=Path, help="write the faults to this file, and stop")
@@ -204,24 +216,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return score(faults, options, Path(scratch))
 
 
+def measured_tests(folder: Path, root: Path) -> Tests:
+    """What a folder holds of an earlier measurement; measured in the tree `root` where it holds nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    coverage_file, report = folder / "coverage", folder / "report.xml"
+    if not report.exists():
+        measure(root, coverage_file, report)
+        (folder / "root").write_text(str(root))
+    return Tests.read(coverage_file, report, Path((folder / "root").read_text()))
+
+
 def score(faults: Sequence[Fault], options: argparse.Namespace, scratch: Path) -> int:
     """Print and write what came of each fault; 0 if every control passed."""
     os.environ.update(OMP_NUM_THREADS="1", PYTHONHASHSEED="0", MPLBACKEND="agg")
     roots = [copy_of(options.root, scratch / str(worker)) for worker in range(options.workers)]
-    measured = options.measured or scratch / "measured"
-    measured.mkdir(parents=True, exist_ok=True)
-    coverage_file, report = measured / "coverage", measured / "report.xml"
-    if not report.exists():
-        measure(roots[0], coverage_file, report)
-        (measured / "root").write_text(str(roots[0]))
-    tests = Tests.read(coverage_file, report, Path((measured / "root").read_text()))
+    tests = None if options.own else measured_tests(options.measured or scratch / "measured", roots[0])
     for library in LIBRARIES:
         __import__(library)
     trials = []
     for index, fault in enumerate(faults):
         source = (options.root / fault.file).read_text() if (options.root / fault.file).exists() else ""
-        chosen = tests.of(fault, source, options.seconds) if fault.number(source) else []
-        expected = sum(tests.seconds.get(test, 0.0) for test in chosen)
+        if tests is None:
+            chosen, expected = [f"tests/{fault.file.split('/')[1]}"], OWN
+        else:
+            chosen = tests.of(fault, source, options.seconds) if fault.number(source) else []
+            expected = sum(tests.seconds.get(test, 0.0) for test in chosen)
         first = index == 0 or faults[index - 1].file.split("/")[1] != fault.file.split("/")[1]
         if first and chosen:
             trials.append(Trial(None, chosen, scratch / f"{index}c.log", expected))
