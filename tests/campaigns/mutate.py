@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 FIXED = Path(__file__).with_name("faults.json")
 LIBRARIES = ("pytorch_lightning", "torchvision", "hydra", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "wandb",
              "scipy.stats", "scipy.optimize", "sklearn.datasets", "torchmetrics", "rich", "pytest")  # fmt: skip
-OWN = 100.0  # seconds that a folder's tests are expected to take
+OWN = 280.0  # seconds that a folder's tests are expected to take
 START = 60  # seconds a fork may take beyond three times what its tests took without a fault
 
 
