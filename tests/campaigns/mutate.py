@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 FIXED = Path(__file__).with_name("faults.json")
 LIBRARIES = ("pytorch_lightning", "torchvision", "hydra", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "wandb",
              "scipy.stats", "scipy.optimize", "sklearn.datasets", "torchmetrics", "rich", "pytest")  # fmt: skip
+MANY = 20
 OWN = 280.0  # seconds that a folder's tests are expected to take
 START = 60  # seconds a fork may take beyond three times what its tests took without a fault
 
@@ -78,11 +80,29 @@ def _node_id(case: ElementTree.Element) -> str:
 
 
 def own_tests(fault: Fault, root: Path) -> list[str]:
-    """The test files of a fault's folder, those that name its module first."""
-    module = fault.file.removesuffix(".py").replace("/", ".")
+    """The test files of a fault's folder: those that name its module first, then those that name one that imports it.
+
+    The others follow, but where there are more than `MANY` files: all of tests/jobs take ten minutes.
+    """
+    module = _module(fault.file)
+    importers = [
+        _module(path.relative_to(root).as_posix())
+        for path in (root / "src").rglob("*.py")
+        if re.search(rf"{re.escape(module)}\b|from {module.rpartition('.')[0]} import .*{module.rpartition('.')[2]}",
+                     path.read_text())
+    ]  # fmt: skip
     files = sorted((root / "tests" / fault.file.split("/")[1]).glob("test_*.py"))
-    files.sort(key=lambda file: module not in file.read_text())
-    return [file.relative_to(root).as_posix() for file in files]
+    ranks = {}
+    for file in files:
+        text = file.read_text()
+        ranks[file] = 0 if module in text else 1 if any(importer in text for importer in importers) else 2
+    files.sort(key=ranks.__getitem__)
+    kept = [file for file in files if ranks[file] < 2 or len(files) <= MANY]
+    return [file.relative_to(root).as_posix() for file in kept or files]
+
+
+def _module(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".")
 
 
 def copy_of(root: Path, into: Path) -> Path:
