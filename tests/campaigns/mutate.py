@@ -9,8 +9,8 @@ package, and cosmic-ray starts a new interpreter for every fault, 4 s of imports
 import argparse
 import json
 import os
-import shutil
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,25 +80,25 @@ def _node_id(case: ElementTree.Element) -> str:
 
 
 def own_tests(fault: Fault, root: Path) -> list[str]:
-    """The test files of a fault's folder: those that name its module first, then those that name one that imports it.
+    """The test files of a fault's folder, nearest first: they name its module, or one that imports it, or so on.
 
-    The others follow, but where there are more than `MANY` files: all of tests/jobs take ten minutes.
+    Of more than `MANY` files only the nearest: all of tests/jobs take minutes.
     """
-    module = _module(fault.file)
-    importers = [
-        _module(path.relative_to(root).as_posix())
-        for path in (root / "src").rglob("*.py")
-        if re.search(rf"{re.escape(module)}\b|from {module.rpartition('.')[0]} import .*{module.rpartition('.')[2]}",
-                     path.read_text())
-    ]  # fmt: skip
+    sources = {_module(path.relative_to(root).as_posix()): path.read_text()
+               for folder in ("src", "scripts") for path in (root / folder).rglob("*.py")}  # fmt: skip
     files = sorted((root / "tests" / fault.file.split("/")[1]).glob("test_*.py"))
-    ranks = {}
-    for file in files:
-        text = file.read_text()
-        ranks[file] = 0 if module in text else 1 if any(importer in text for importer in importers) else 2
-    files.sort(key=ranks.__getitem__)
-    kept = [file for file in files if ranks[file] < 2 or len(files) <= MANY]
-    return [file.relative_to(root).as_posix() for file in kept or files]
+    level, seen, nearest = {_module(fault.file)}, set[str](), []
+    while level and not nearest:
+        nearest = [file for file in files if any(_names(file.read_text(), module) for module in level)]
+        seen |= level
+        level = {name for name, text in sources.items() if any(_names(text, module) for module in level)} - seen
+    kept = nearest if nearest and len(files) > MANY else [*nearest, *(file for file in files if file not in nearest)]
+    return [file.relative_to(root).as_posix() for file in kept]
+
+
+def _names(text: str, module: str) -> bool:
+    folder, _, name = module.rpartition(".")
+    return re.search(rf"{re.escape(module)}\b|from {re.escape(folder)} import .*\b{name}\b", text) is not None
 
 
 def _module(file: str) -> str:
