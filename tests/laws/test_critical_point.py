@@ -20,7 +20,7 @@ from src.models.fully_connected import FullyConnected
 from src.theory.activation import ACTIVATIONS
 from src.theory.critical_point import chi, length_map
 
-WIDTH, DEPTH, NETS = 200, 40, 40
+WIDTH, DEPTH, NETS = 200, 40, 30
 SEEN = [0, 4, 9, 19, 39]  # layers held to the law one by one: of all of them some would stray by chance
 WIDE = Fans(WIDTH, WIDTH)
 AT_TEN = (10 - 0.32346) / 1.95582  # the M at which critical GELU layers are at q = 10
