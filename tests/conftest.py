@@ -31,18 +31,18 @@ INITIALIZERS = sorted((Path(__file__).parents[1] / "conf" / "initializer").glob(
 FORMULAS = ("he_normal", "he_truncated_normal", "glorot_uniform", "orthogonal", "torch_default")
 
 
-def _initializer_named(name: str) -> "Initializer":
+def _initializer_named(name: str, activation: str | None = "relu") -> "Initializer":
     from omegaconf import OmegaConf
 
     node = OmegaConf.load(INITIALIZERS[0].with_stem(name))
-    config = OmegaConf.create({"model": {"activation": "relu"}, "initializer": node})
+    config = OmegaConf.create({"model": {"activation": activation}, "initializer": node})
     arguments = OmegaConf.to_container(config, resolve=True)["initializer"]
     return pkgutil.resolve_name(arguments.pop("_target_"))(**arguments)
 
 
 @pytest.fixture
-def initializer_named() -> "Callable[[str], Initializer]":
-    """What a file of conf/initializer builds for a ReLU net."""
+def initializer_named() -> "Callable[..., Initializer]":
+    """What a file of conf/initializer builds for a net of an activation, ReLU."""
     return _initializer_named
 
 
