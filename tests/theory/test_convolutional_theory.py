@@ -78,4 +78,5 @@ def test_residual_layers_of_an_even_image_are_dense_modules(phi):
 @pytest.mark.parametrize("padding", ["circular", "zeros"])
 def test_a_dead_input_stays_dead_until_biases_revive_it(law, padding):
     revived = law(padding=padding, bias_variances=np.array([0.0, 0.3, 0.1]))
+    np.testing.assert_array_equal(revived.log_mean_length(), revived.log_mean_length(0.0))
     assert np.isneginf(revived.log_mean_length(-math.inf)).tolist() == [True, False, False]

@@ -131,3 +131,13 @@ def test_without_biases_a_verdict_does_not_depend_on_the_inputs_length_unless_it
     one, other = law.verdict(), law.verdict(log_input_length=50.0)
     assert (other.total, other.drift) == (pytest.approx(one.total, abs=1e-9), pytest.approx(one.drift, abs=1e-9))
     assert law.verdict(log_input_length=-math.inf).failure_modes == (FM1,)  # and no warning
+
+
+@pytest.mark.parametrize(
+    "law", [torch_default(5, 7), residual([0.5] * 3, bias=0.1)], ids=lambda law: type(law).__name__
+)
+def test_an_input_has_length_one_unless_it_is_given(law):
+    np.testing.assert_array_equal(law.log_mean_length(), law.log_mean_length(0.0))
+    assert law.verdict() == law.verdict(log_input_length=0.0) != law.verdict(log_input_length=0.5)
+    if isinstance(law, FullyConnectedLaw):
+        np.testing.assert_array_equal(law.log_moment_ratio(), law.log_moment_ratio(0.0))
