@@ -108,7 +108,6 @@ def test_a_module_that_drowns_its_input_is_a_fully_connected_net():
 
 @pytest.mark.parametrize("predict", [log_moment_ratio_residual, log_moment_ratio_residual_linear])
 def test_impossible_modules_are_mistakes(predict):
-    with pytest.raises(ValueError, match=r"^kappas = \[0\.0\]: a weight variance must be positive"):
-        predict([1.0], 20, (), 0.0)
-    with pytest.raises(ValueError, match=r"^widths = \[0\.0\]: a width must be positive"):
-        predict([1.0], 20, (0,))
+    for module_widths, kappas, name in ((), 0.0, "kappas"), ((0,), 2.0, "widths"):
+        with pytest.raises(ValueError, match=rf"^{name} = \[0\.0\]: a .* must be positive"):
+            predict([1.0], 20, module_widths, kappas)

@@ -1,16 +1,16 @@
-"""The relative variance of the length, against moments computed in the plain domain and averages over all weights."""
+"""The relative variance of the length, against moments computed in the plain domain and on the sphere."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from src.theory.activation import Homogeneous
 from src.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
-from tests.theory.by_hand import LEAKY, LINEAR, RELU, leaky
+from tests.theory.by_hand import LEAKY, LINEAR, RELU
 
 WIDTHS, KAPPAS, BIASES = [4, 7, 3, 9], [2.0, 0.7, 3.0, 1.1], [0.3, 0.0, 1.2, 0.05]
 MOMENTS = [0.9, 0.5, 0.3, 0.6]
@@ -45,20 +45,6 @@ def test_gaussian_layers_multiply_by_one_plus_five_over_n_or_two():
     assert math.expm1(log_moment_ratio([60] * 60)[-1]) == pytest.approx(120.8, abs=0.1)  # width and depth sixty
 
 
-@pytest.mark.parametrize("x", [[1.0, 2.0, 3.5], [1.0, 0.0, 0.0], [1.0, 1.0]], ids=str)
-@pytest.mark.parametrize("slope", [0.0, 0.3])
-def test_sign_weights_of_kurtosis_one_by_enumeration(x, slope):
-    x, phi = np.array(x), Homogeneous(slope)
-    signs = np.array(list(itertools.product([-1.0, 1.0], repeat=len(x) * 3))).reshape(-1, 3, len(x))
-    lengths = (leaky(signs @ x, slope) ** 2).mean(1)
-    expected = math.log((lengths**2).mean() / lengths.mean() ** 2)
-    share = (x**4).sum() / (x**2).sum() ** 2
-    predicted = log_moment_ratio([3], kurtosis=1, fourth_moments=[share], activation=phi)[0]
-    assert predicted == pytest.approx(expected, rel=1e-12)
-    lower, upper = log_moment_ratio_bounds([3], [len(x)], kurtosis=1, activation=phi)
-    assert lower[0] - 1e-12 <= expected <= upper[0] + 1e-12
-
-
 @given(st.floats(1, 9), st.sampled_from([0.0, 0.4]))
 def test_bounds_are_reached_by_alike_and_by_single_entries(kurtosis, bias):
     fan_ins, law = [5, *WIDTHS[:-1]], (KAPPAS, bias)
@@ -90,45 +76,25 @@ def test_on_a_plateau_that_biases_feed_the_variance_ends():
     assert dead_input[0] == pytest.approx(math.log1p(5 / 50))
 
 
-def uniform_directions(size, rows, nodes=720):
-    """Some coordinates of a uniform direction in the plane or in space, and weights that average over it."""
-    turns = (np.arange(nodes) + 0.5) * 2 * np.pi / nodes
-    if size == 2:
-        return np.stack([np.cos(turns), np.sin(turns)], -1)[:, :rows], np.full(nodes, 1 / nodes)
-    heights, weights = np.polynomial.legendre.leggauss(20)
-    across = np.sqrt(1 - heights**2)[:, None]
-    points = np.stack([across * np.cos(turns), across * np.sin(turns), heights[:, None] + 0 * turns], -1)
-    return points.reshape(-1, 3)[:, :rows], np.repeat(weights, nodes) / (2 * nodes)
-
-
-@pytest.mark.parametrize("fan_in, width", [(2, 2), (3, 3), (3, 2), (2, 3), (3, 1), (1, 3)])
+@pytest.mark.parametrize("fan_in, n", [(2, 2), (9, 2), (3, 1), (1, 3), (4, 7)])
 @pytest.mark.parametrize("phi", [LINEAR, LEAKY, RELU], ids=["linear", "leaky", "relu"])
-def test_orthogonal_layers_by_integration_over_the_sphere(fan_in, width, phi):
-    points, weights = uniform_directions(max(fan_in, width), width)
-    lengths = (leaky(points, phi.negative_slope) ** 2).mean(1)
-    # a kink of φ(u)² between nodes costs the sum over heights some digits
-    expected = math.log(weights @ lengths**2 / (weights @ lengths) ** 2)
-    predicted = log_moment_ratio_orthogonal([width, width], [fan_in, fan_in], activation=phi)
-    assert predicted == pytest.approx([expected, 2 * expected], abs=2e-4)
+def test_orthogonal_layers_by_moments_of_the_sphere(fan_in, n, phi):
+    """Of N coordinates of a uniform direction, u² is Beta(1/2, (N − 1)/2) and a sum of n Beta(n/2, (N − n)/2)."""
+    longer = max(fan_in, n)
+    one, sum_squared = beta(1 / 2, (longer - 1) / 2).moment(2), beta(n / 2, (longer - n) / 2 or 1e-15).moment(2)
+    slopes = np.array([1, phi.negative_slope**2])  # of φ(u)², each with probability 1/2
+    second = n * (slopes**2).mean() * one + (sum_squared - n * one) * slopes.mean() ** 2
+    expected = math.log(second / (n * slopes.mean() / longer) ** 2)
+    predicted = log_moment_ratio_orthogonal([n, n], [fan_in, fan_in], activation=phi)
+    np.testing.assert_allclose(predicted, [expected, 2 * expected], rtol=1e-9, atol=1e-11)
+    if fan_in == n:
+        assert log_moment_ratio_orthogonal([n], [n])[0] == pytest.approx(math.log1p(3 / (n + 2)))
 
 
-def test_a_square_orthogonal_layer_multiplies_by_one_plus_three_over_n_plus_two():
-    np.testing.assert_allclose(log_moment_ratio_orthogonal([8], [8]), math.log1p(3 / 10), rtol=1e-14)
-    thin = log_moment_ratio_orthogonal([8], [10**9])
-    assert thin[0] == pytest.approx(log_moment_ratio([8])[0], rel=1e-7)  # few rows of a large matrix are normal
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (([20, 0],), r"widths = \[20\.0, 0\.0\]: a width must be positive"),
-        (([20], -1.0), r"kappas = \[-1\.0\]: a weight variance must be positive"),
-        (([20], 2.0, -0.1), r"bias_variances = \[-0\.1\]: a variance must not be negative"),
-    ],
-)
-def test_impossible_layers_are_mistakes(arguments, message):
+def test_impossible_layers_are_mistakes():
     for predict in log_moment_ratio, lambda widths, *law: log_moment_ratio_bounds(widths, [20], *law):
-        with pytest.raises(ValueError, match=f"^{message}"):
-            predict(*arguments)
+        for law, name in (([20, 0],), "widths"), (([20], -1.0), "kappas"), (([20], 2.0, -0.1), "bias_variances"):
+            with pytest.raises(ValueError, match=rf"^{name} = \[.*\]: a .* must"):
+                predict(*law)
     with pytest.raises(ValueError, match=r"^kurtosis = 1\.8: weights that are not Gaussian need fourth_moments"):
         log_moment_ratio([20], kurtosis=1.8)
