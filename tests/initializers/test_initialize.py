@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.initializers.initialize import fill_biases_, fill_many_, initialize_, is_thread_safe, readout_of
+from src.initializers.initialize import fill_biases_, fill_many_, initialize_, is_thread_safe, layers_of, readout_of
 from src.initializers.initializer import Fans
+from src.initializers.orthogonal import Orthogonal
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
 from src.models.fully_connected import FullyConnected
@@ -48,22 +49,14 @@ def filled(net, initializer, seed):
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
-@pytest.mark.parametrize("user", USER_CALLABLES.values(), ids=USER_CALLABLES.keys())
-def test_a_users_callable_draws_from_the_generator_and_leaves_the_global_stream(user):
+@pytest.mark.parametrize("filling", [*USER_CALLABLES.values(), HE, Orthogonal(), TorchDefault()], ids=str)
+def test_weights_come_from_the_generator_and_the_global_stream_is_left(filling):
     net, before = net_of(), torch.get_rng_state()
-    first = filled(net, user, 1)
+    first = filled(net, filling, 1)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)  # wherever the global stream stands
-    assert torch.equal(first, filled(net, user, 1))
-    assert not torch.equal(first, filled(net, user, 2))
-
-
-def test_initializers_draw_from_the_generator_and_leave_the_global_stream(initializer):
-    net, before = net_of(), torch.get_rng_state()
-    first = filled(net, initializer, 0)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first, filled(net, initializer, 0))
-    assert not torch.equal(first, filled(net, initializer, 1))
+    assert torch.equal(first, filled(net, filling, 1))
+    assert not torch.equal(first, filled(net, filling, 2))
 
 
 def test_a_callable_without_a_generator_does_not_reseed_the_accelerators(monkeypatch):
@@ -116,6 +109,9 @@ def test_the_readouts_initializer_fills_the_readout_alone(kind, readout):
     for name, module in net.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             assert bool((module.weight == 0.25).all()) == (name == readout), name
+    initialize_(net, HE, readout_initializer=TorchDefault(), generator=seeded(0))
+    biases = [layer.bias.detach() for layer in layers_of(net).values()]
+    assert biases[-1].abs().min() > 0 and not torch.cat(biases[:-1]).any()  # it states its own
 
 
 def test_a_readout_is_the_last_layer_of_what_is_named_so_or_of_the_net():
@@ -126,13 +122,6 @@ def test_a_readout_is_the_last_layer_of_what_is_named_so_or_of_the_net():
     net.readout = None
     assert readout_of(net) is net.auxiliary
     assert readout_of(nn.Sequential(nn.ReLU())) is None
-
-
-def test_the_readouts_initializer_states_its_own_biases():
-    net = net_of()
-    initialize_(net, HE, readout_initializer=TorchDefault(), generator=seeded(0))
-    assert net.readout.bias.detach().abs().min() > 0
-    assert not net.hidden[0].linear.bias.any()
 
 
 def test_what_is_no_layer_keeps_what_its_constructor_gave_it_and_a_layer_may_have_no_biases():

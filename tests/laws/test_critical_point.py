@@ -24,15 +24,8 @@ WIDTH, DEPTH, NETS = 200, 40, 30
 SEEN = [0, 4, 9, 19, 39]  # layers held to the law one by one: of all of them some would stray by chance
 WIDE = Fans(WIDTH, WIDTH)
 AT_TEN = (10 - 0.32346) / 1.95582  # the M at which critical GELU layers are at q = 10
-INITIALIZERS = {
-    "0.9": VarianceScaling(0.9),
-    "1": VarianceScaling(1.0),
-    "1.1": VarianceScaling(1.1),
-    "1.9": VarianceScaling(1.9),
-    "2": VarianceScaling(2.0),
-    "2.1": VarianceScaling(2.1),
-    "critical gelu": Critical("gelu", 10.0),
-}
+INITIALIZERS = {kappa: VarianceScaling(float(kappa)) for kappa in ("0.9", "1", "1.1", "1.9", "2", "2.1")}
+INITIALIZERS["critical gelu"] = Critical("gelu", 10.0)
 CASES = [
     ("tanh", "1", 1.0, ["0.9", "1.1"]),
     ("gelu", "critical gelu", AT_TEN, ["1.9", "2.1"]),

@@ -35,19 +35,15 @@ class Signs(Initializer):
     """Weights ± √(2 / fan_in)."""
 
     def __call__(self, weight, generator=None):
-        self.fill_many_(weight[None], generator)
+        weight.bernoulli_(0.5, generator=generator).mul_(2).sub_(1).mul_(math.sqrt(2 / weight.shape[-1]))
 
-    def fill_many_(self, weights, generator=None):
-        weights.bernoulli_(0.5, generator=generator).mul_(2).sub_(1).mul_(math.sqrt(2 / weights.shape[-1]))
+    fill_many_ = __call__
 
     def variance(self, fans):
         return 2 / fans.fan_in
 
     def kurtosis(self, fans):
         return 1.0
-
-    def __repr__(self):
-        return "Signs()"
 
 
 def sample_by_hand(initializer, sizes, generator, *, nets, slope=0.0):
