@@ -24,11 +24,10 @@ from src.models.fully_connected import FullyConnected
 from src.models.residual import Residual
 from src.theory.activation import LINEAR, Homogeneous
 from src.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
-from src.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
-from tests.laws.sampled import HE, distance, sample, sample_logs
+from src.theory.length_variance_residual import log_moment_ratio_residual
+from tests.laws.sampled import HE, distance, sample_logs
 
 UNIFORM = VarianceScaling(2.0, distribution="uniform")
-SCALES = [1.0, 0.5, 0.8, 0.3]
 
 
 class Signs(Initializer):
@@ -135,15 +134,6 @@ def test_orthogonal_layers_square_tall_and_wide(generator):
     as_if_inputs_counted = log_moment_ratio_orthogonal(sizes[1:], [10, 10, 32])
     assert ratio_sigmas(lengths, as_if_inputs_counted)[2] > 4
     assert (ratio_sigmas(lengths, log_moment_ratio(sizes[1:])) > 4).all()
-
-
-def test_residual_modules_that_end_in_a_linear_layer():
-    build = partial(Residual, 8, 1, modules=4, width=8, module_widths=(8,), scales=SCALES, ending="linear")
-    lengths = sample(build, nets=50_000, size=8)
-    assert (ratio_sigmas(lengths, log_moment_ratio_residual_linear(SCALES, 8, (8,))) < 4).all()
-    to_first_order = log_moment_ratio_residual(SCALES, 8, (8,), ending=LINEAR)
-    assert (ratio_sigmas(lengths, to_first_order)[:2] > 4).all()  # later ones have longer tails
-    assert (ratio_sigmas(lengths, log_moment_ratio_residual_linear(SCALES, 8)) > 4).all()
 
 
 def share_of_the_inputs_mean(scales, width):

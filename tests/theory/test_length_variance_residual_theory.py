@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from src.theory.activation import Homogeneous
-from src.theory.length_variance import log_moment_ratio
 from src.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
 from tests.theory.by_hand import LEAKY, LINEAR, RELU, Z, gaussian_mean, leaky
 
@@ -98,12 +97,6 @@ def test_scales_of_bounded_sum_have_a_bounded_variance_and_others_a_constant_sha
         shares = np.diff(predict([1.0] * 1000, 200, (200,), kappa))
         np.testing.assert_allclose(shares[500:], shares[-1], rtol=1e-6)
         assert shares[-1] > 4e-4
-
-
-def test_a_module_that_drowns_its_input_is_a_fully_connected_net():
-    drowned = log_moment_ratio_residual_linear([1e6] * 3, 20, (30,))
-    layers = log_moment_ratio([30]) + log_moment_ratio([20], activation=LINEAR)
-    np.testing.assert_allclose(drowned, np.arange(1, 4) * layers, rtol=1e-6)
 
 
 @pytest.mark.parametrize("predict", [log_moment_ratio_residual, log_moment_ratio_residual_linear])

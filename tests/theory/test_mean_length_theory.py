@@ -41,18 +41,6 @@ def test_a_module_adds_its_output_and_the_means_of_all_before(scales, layers, lo
     np.testing.assert_allclose(np.exp(predicted), expected, rtol=1e-10)
 
 
-def test_critical_single_layer_modules_follow_the_paper():
-    """M ← M (1 + eta²) + 2 eta m √(M/π), m ← m + eta √(M/π), right-hand sides old."""
-    scales, length, mean, expected = [0.9**layer for layer in range(1, 60)], 1.0, 0.0, []
-    for eta in scales:
-        push = eta * math.sqrt(length / math.pi)
-        length, mean = length * (1 + eta**2) + 2 * mean * push, mean + push
-        expected.append(length)
-    np.testing.assert_allclose(np.exp(log_mean_length_residual(scales, 2.0)), expected, rtol=1e-12)
-    linear = log_mean_length_residual(scales, 2.0, ending=LINEAR)
-    np.testing.assert_allclose(linear, np.cumsum(np.log1p(2 * np.square(scales))), rtol=1e-12)
-
-
 @pytest.mark.parametrize("kappa", [4.0, 0.3])
 def test_no_depth_overflows(kappa):
     layers = np.arange(1, 2501)  # whose last length is beyond float64
