@@ -41,7 +41,8 @@ def relu_rates(ratios: ArrayLike) -> Rates:
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         first, second = _moments(ratios * middle)
-        above = first / np.sqrt(second) > middle
+        with np.errstate(invalid="ignore"):  # 0/0 where both underflow, far above the s that is looked for
+            above = first / np.sqrt(second) > middle
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     a = ratios * (low + high) / 2
     first, second = _moments(a)

@@ -94,3 +94,8 @@ def test_relus_rates_are_those_of_means_over_a_gaussian(ratio):
     norm_rate, distance = relu_rates(ratio)
     np.testing.assert_allclose([norm_rate, np.exp(distance)], [np.log(second) / 2, max(of_mean, of_rest)], atol=1e-5)
     assert np.sign(distance.round(12)) == -np.sign(ratio)  # the edge is at 0
+
+
+def test_relus_rates_are_monotone_as_far_below_zero_as_moments_underflow():
+    rates = relu_rates([-1000.0, -100.0, -30.0, -2.0])
+    assert (np.diff(rates.norm) > 0).all() and (np.diff(rates.distance) < 0).all()
