@@ -39,55 +39,17 @@ def inputs(generator):
     return torch.randn(6, 10, generator=generator)
 
 
-class Functional(nn.Module):
-    """No activation modules: the activations are functions."""
+class Calling(nn.Module):
+    """Modules, and a function that calls them."""
 
-    def __init__(self):
+    def __init__(self, function, **modules):
         super().__init__()
-        self.first, self.norm, self.last = nn.Linear(10, 8), nn.LayerNorm(8), nn.Linear(8, 3)
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
 
-    def forward(self, inputs):
-        return self.last(torch.relu(self.norm(self.first(inputs))))
-
-
-class Attention(nn.Module):
-    """Attention uses the weights of a module inside it, which it never calls."""
-
-    def __init__(self):
-        super().__init__()
-        self.attention, self.last = nn.MultiheadAttention(10, 2), nn.Linear(10, 3)
-
-    def forward(self, inputs):
-        return self.last(self.attention(inputs, inputs, inputs)[0])
-
-
-class Several(nn.Module):
-    """Modules that return more than one tensor, and take their inputs by keyword."""
-
-    def __init__(self):
-        super().__init__()
-        self.body, self.head = Pair(), Named()
-
-    def forward(self, inputs):
-        return self.head(pair=self.body(inputs=inputs))["logits"]
-
-
-class Pair(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(10, 8)
-
-    def forward(self, inputs):
-        return inputs.argmax(1), "a word", [self.linear(input=inputs), inputs]
-
-
-class Named(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(8, 3)
-
-    def forward(self, pair):
-        return {"scale": torch.tensor(2.0), "logits": self.linear(pair[2][0])}
+    def forward(self, *inputs, **by_name):
+        return self.function(self, *inputs, **by_name)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.9])
@@ -123,17 +85,22 @@ def test_activations_in_place_are_read_before_the_next_one_overwrites_them(input
 
 
 def test_without_activation_modules_the_innermost_modules_with_weights_are_read(inputs):
-    net, other = Functional(), Attention()
+    modules = {"first": nn.Linear(10, 8), "norm": nn.LayerNorm(8), "last": nn.Linear(8, 3)}
+    net = Calling(lambda net, x: net.last(net.norm(net.first(x)).relu()), **modules)
     first = net.first(inputs)
     normed = net.norm(first)
     expected = [("input", inputs), ("first", first), ("norm", normed), ("last", net.last(normed.relu()))]
     check(capture_of(net, inputs), expected)
+    modules = {"attention": nn.MultiheadAttention(10, 2), "last": nn.Linear(10, 3)}
+    other = Calling(lambda net, x: net.last(net.attention(x, x, x)[0]), **modules)  # never calls what attention holds
     attended, _ = other.attention(inputs, inputs, inputs)
     check(capture_of(other, inputs), [("input", inputs), ("attention", attended), ("last", other.last(attended))])
 
 
 def test_the_first_floating_point_tensor_with_samples_counts(inputs):
-    net = Several()
+    body = Calling(lambda net, x: (x.argmax(1), "a word", [net.linear(input=x), x]), linear=nn.Linear(10, 8))
+    head = Calling(lambda net, pair: {"scale": torch.tensor(2.0), "y": net.linear(pair[2][0])}, linear=nn.Linear(8, 3))
+    net = Calling(lambda net, inputs: net.head(pair=net.body(x=inputs))["y"], body=body, head=head)
     hidden = net.body.linear(inputs)
     expected = [("input", inputs), ("body", hidden), ("head", net.head.linear(hidden))]
     check(capture_of(net, inputs, patterns=["body", "head"]), expected)
