@@ -29,6 +29,7 @@ REFUSED = [
     ("torch.nn.GLU", r"activation = 'torch.nn.GLU': must be an elementwise function .*\(300,\) inputs .* \(150,\)"),
     ("torch.nn.Linear", "activation = 'torch.nn.Linear': must be an elementwise function .*missing 2 required"),
     (nn.Softmax(0), "activation = 'Softmax': must be an elementwise .*an output depends on other inputs"),
+    (lambda x: x - x.mean(), "activation = '<lambda>': must be an elementwise .*an output depends on other inputs"),
     (nn.functional.dropout, "activation = 'dropout': must be an elementwise .*an output depends on other inputs"),
     (lambda x: 1.0, r"activation = '<lambda>': must be an elementwise .* inputs it makes \(\)"),
     (lambda x: x.detach(), "activation = '<lambda>': must be an elementwise function with a derivative .*not require"),

@@ -60,7 +60,7 @@ def test_one_layer_has_no_variance_across_layers_and_none_has_none_to_compare(le
     one, none = read(lengths[:2]), read(lengths[:1])
     assert one.layer_variance == one.relative_layer_variance == 0
     assert np.isnan([none.layer_variance, none.relative_layer_variance]).all()
-    np.testing.assert_allclose(none.mean, lengths[:1].numpy().mean(1), rtol=1e-12)
+    assert_same(pool(parts_of(lengths[:1], [5, 19])), none)
 
 
 @given(st.sets(st.integers(1, SAMPLES - 1)), st.permutations(range(SAMPLES)), st.floats(0.1, 10))
@@ -83,6 +83,10 @@ def test_free_axes_are_each_by_themselves(lengths):
     assert packed.shape == (3 * (LAYERS + 1) + 2,)
     nets = reading(torch.stack([lengths, 2 * lengths], 1))  # free axes stand after the numbers
     torch.testing.assert_close(nets, torch.stack([packed, reading(2 * lengths)], 1))
+    for layers in [lengths[0]], [lengths[0], lengths[1].repeat(3)]:  # none, and of different sample counts
+        nets = reading([torch.stack([layer, 2 * layer]) for layer in layers])
+        one_by_one = [reading([factor * layer for layer in layers]) for factor in (1, 2)]
+        torch.testing.assert_close(nets, torch.stack(one_by_one, 1), equal_nan=True)
 
 
 def test_one_sample_has_no_variance_and_two_have(lengths):
