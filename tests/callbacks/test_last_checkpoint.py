@@ -5,9 +5,11 @@ import signal
 import threading
 from contextlib import nullcontext
 
+import pandas as pd
 import pytest
 import torch
 
+from src.callbacks.activation_lengths import ActivationLengths
 from src.callbacks.divergence import Divergence
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.noted_signals import SIGNALS, NotedSignals
@@ -78,3 +80,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_after_its_step(tmp_path, loss):
     with pytest.raises(Diverged) if loss != 1e30 else nullcontext() as caught:
         fit(Diverging(), tmp_path, Divergence(), max_epochs=1)
     assert loss == 1e30 or caught.value.step == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*training_step.* returned .*None")
+def test_a_batch_that_a_module_skips_ends_nothing(tmp_path):
+    class Skipping(Resumable):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return None if batch_idx == 2 else loss
+
+    trainer = fit(Skipping(), tmp_path, Divergence(), ActivationLengths(), max_epochs=1)
+    assert trainer.global_step == BATCHES
+    losses = pd.read_parquet(tmp_path / "steps")["loss"]
+    assert losses.isna().tolist() == [step == 2 for step in range(BATCHES)]
