@@ -99,13 +99,12 @@ def test_theory_has_no_law_of_pooling():
     assert law_of(lenet(), HE) is None
 
 
-@pytest.mark.parametrize("pooling", ["max", "mean"])
-def test_nets_are_sampled_side_by_side(pooling, images, sigmas):
-    ensemble = Ensemble(lambda: lenet(channels=[8, 8], widths=[60], pooling=pooling), HE, images)
+def test_nets_are_sampled_side_by_side(images, sigmas):
+    ensemble = Ensemble(lambda: lenet(channels=[8, 8], widths=[60], pooling=["max", "mean"]), HE, images)
     assert ensemble.choose_sampler() == "vectorized"
     fast, slow = (
         np.concatenate(list(ensemble.log_lengths(nets, sampler=sampler)))[:, 1:]
-        for sampler, nets in (("vectorized", 3000), ("reference", 300))
+        for sampler, nets in (("vectorized", 2000), ("reference", 100))
     )
     assert (sigmas(slow, fast.mean(0)) < 4).all()
     assert (sigmas(slow, fast.mean(0) + np.log(1.5)) > 4).all()
