@@ -212,8 +212,10 @@ def test_tests_that_found_no_rate_are_counted_and_left_out(tmp_path):
     leave_test(tmp_path, 0, 0.001, turn=0.5, turned=False)
     leave_test(tmp_path, 1, 0.001, turn=np.nan)
     leave_test(tmp_path, 0, 0.1, turn=np.nan)
-    found = suggestions(sweep_curves(tmp_path, "range_test"))
+    table = sweep_curves(tmp_path, "range_test")
+    found = suggestions(table)
     assert found[["tests", "usable"]].to_numpy().tolist() == [[2, 1], [1, 0]]
+    assert suggestions(table.groupby("directory").head(1))["tests"].tolist() == [2, 1]  # that diverged at once
     assert (found["max_lr"][0], found["turned"][0]) == (0.5, 1)
     assert found.loc[1, ["max_lr", "max_lr_low", "octaves", "min_lr", "val_loss_error"]].isna().all()
     assert largest_rate(found) == largest_rate(found[1:]) == 0
