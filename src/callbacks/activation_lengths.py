@@ -99,7 +99,7 @@ class ActivationLengths(pl.Callback):
         self._reduce()
         if self._numbers is None:
             return
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs  # none where the module skipped the batch
         loss = torch.tensor(math.nan) if loss is None else loss.detach() * trainer.accumulate_grad_batches
         where = (self._step, trainer.current_epoch, float(self._learning_rate))
         self._entries.append(_Entry(*where, self._names, self._numbers, loss))

@@ -31,5 +31,6 @@ def scaler(scaling: str, train_pixels: Tensor) -> Callable[[Tensor], Tensor]:
         return unit
     shape = (-1,) + (1,) * (train_pixels.ndim - 2)
     mean, deviation = (value.reshape(shape) for value in channel_statistics(unit(train_pixels)))
-    deviation[deviation == 0] = 1  # a constant channel becomes 0, not NaN
+    rounding = 4 * torch.finfo(torch.float32).eps * mean.abs()
+    deviation[deviation <= rounding] = 1  # a constant channel becomes 0, not NaN or what rounding makes of it
     return lambda pixels: (unit(pixels) - mean).div_(deviation)

@@ -1,11 +1,13 @@
-"""The scaling variable of a parameter group of torch's SGD, and where the law says nothing."""
+"""The scaling variable of a step, where the law says nothing, and how many samples a step is of."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from src.callbacks.moment import sgd_scaling
+from src.callbacks.moment import epochs_trained, global_batch, scaling_of, sgd_scaling
+from tests.callbacks.tasks import BATCH, Resumable
 
 
 def group(**settings):
@@ -21,9 +23,44 @@ def test_it_is_that_of_rate_momentum_and_batch():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"lr": 0.0}, {"lr": math.inf}, {"lr": math.nan}, {"momentum": 1.0}, {"momentum": math.nan},
+        {"lr": 0.0}, {"lr": math.inf}, {"lr": math.nan}, {"momentum": 1.0}, {"momentum": -0.1}, {"momentum": math.nan},
         {"momentum": 0.9, "dampening": 0.5}, {"dampening": 0.5},
     ],
 )  # fmt: skip
 def test_where_the_law_says_nothing_it_is_nan(settings):
     assert math.isnan(sgd_scaling({**group(), **settings}, 8))
+
+
+def trainer_of(loader, *optimizers, **settings):
+    return SimpleNamespace(train_dataloader=loader, optimizers=optimizers, world_size=3, accumulate_grad_batches=2)
+
+
+@pytest.mark.parametrize(
+    ("loader", "samples"),
+    [
+        (Resumable().train_dataloader(), 2 * BATCH),  # which says the batch of all ranks
+        (SimpleNamespace(batch_size=5), 30),
+        (SimpleNamespace(batch_size=None, batch_sampler=SimpleNamespace(batch_size=4)), 24),
+        (SimpleNamespace(batch_size=1), 6),
+        ([], None),
+        (SimpleNamespace(batch_size=0), None),
+        (SimpleNamespace(batch_size="5"), None),
+    ],
+)
+def test_a_step_is_of_all_ranks_and_accumulated_batches(loader, samples):
+    sgd, adam = (kind([torch.zeros(1)], lr=0.1) for kind in (torch.optim.SGD, torch.optim.Adam))
+    assert global_batch(trainer_of(loader)) == samples
+    expected = math.nan if samples is None else 0.1 / samples
+    assert scaling_of(trainer_of(loader, sgd)) == pytest.approx(expected, nan_ok=True)
+    assert math.isnan(scaling_of(trainer_of(loader, adam))) and math.isnan(scaling_of(trainer_of(loader, sgd, sgd)))
+
+
+@pytest.mark.parametrize(
+    ("batches", "index", "starting", "epochs"),
+    [(5, 4, False, 3.0), (5, 1, False, 2.4), (5, 1, True, 2.4), (5, 4, True, 2.0), (math.inf, 7, False, 3.0),
+     (math.inf, 7, True, 2.0)],
+)  # fmt: skip
+def test_epochs_are_counted_in_batches_where_their_number_is_known(batches, index, starting, epochs):
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_idx=index))
+    trainer = SimpleNamespace(num_training_batches=batches, current_epoch=2, fit_loop=loop)
+    assert epochs_trained(trainer, starting=starting) == pytest.approx(epochs)

@@ -8,54 +8,31 @@ from torch import nn
 
 from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.progress import TrainingProgress
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.loader import TrainingLoader
-from src.datamodules.samples import Samples
 from src.models.classifier import Classifier
 from src.runs.metrics_file import MetricsFile
+from tests.callbacks.tasks import BATCHES, PLAIN_SGD, Resumable, fit, small
 
-BATCHES = 5
-LENGTHS = [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 12}, {"max_epochs": 3, "max_steps": 10}]
+pytestmark = small
+LENGTHS = [{"max_epochs": -1, "max_steps": 14}, {"max_epochs": 3, "max_steps": 12}]
 
 
-def fit(directory, *callbacks, ckpt_path=None, **length):
-    generator = torch.Generator().manual_seed(0)
-    samples = Samples(torch.randn(20, 4, generator=generator), torch.randint(3, (20,), generator=generator))
-    checkpoint = LastCheckpoint(directory / "last.ckpt")
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=MetricsFile(directory), callbacks=[*callbacks, checkpoint], limit_val_batches=0,
-        enable_model_summary=False, enable_progress_bar=bool(callbacks), log_every_n_steps=1, **length,
-    )  # fmt: skip
+def run(directory, *callbacks, **options):
+    directory.mkdir(exist_ok=True)
     torch.manual_seed(0)
-    classifier = Classifier(nn.Linear(4, 3), lambda weights: torch.optim.SGD(weights, lr=0.1), classes=3)
-    trainer.fit(classifier, TrainingLoader(samples, BatchOrder(20, 20 // BATCHES)), [], ckpt_path=ckpt_path)
-
-
-def plain(saved):
-    """What a checkpoint holds, to be compared: its tensors as lists."""
-    if isinstance(saved, dict):
-        return {name: plain(value) for name, value in saved.items()}
-    if isinstance(saved, list | tuple):
-        return [plain(value) for value in saved]
-    return saved.tolist() if isinstance(saved, torch.Tensor) else saved
-
-
-@pytest.mark.parametrize("length", LENGTHS)
-def test_a_run_leaves_the_same_files_with_and_without_it(tmp_path, length):
-    files = []
-    for name, bars in (("plain", []), ("shown", [TrainingProgress()])):
-        (tmp_path / name).mkdir()
-        fit(tmp_path / name, *bars, **length)
-        saved = torch.load(tmp_path / name / "last.ckpt", weights_only=True)
-        files.append(((tmp_path / name / "metrics.csv").read_text(), saved))
-    (metrics, checkpoint), (other_metrics, other_checkpoint) = files
-    assert metrics == other_metrics
-    assert "\n14," in metrics or "\n9," in metrics  # the last epoch's row
-    assert plain(checkpoint) == plain(other_checkpoint)
+    classifier = Classifier(nn.Linear(8, 3), PLAIN_SGD, classes=3)
+    classifier.train_dataloader = Resumable().train_dataloader
+    options |= {
+        "logger": MetricsFile(directory),
+        "limit_val_batches": 0,
+        "enable_checkpointing": True,
+        "enable_progress_bar": bool(callbacks),
+    }
+    fit(classifier, directory, *callbacks, LastCheckpoint(directory / "last.ckpt"), **options)
+    return (directory / "metrics.csv").read_text(), torch.load(directory / "last.ckpt", weights_only=True)
 
 
 class Look(pl.Callback):
-    """Which epoch the bar shows at every batch."""
+    """Which epoch and how many steps the bar shows at every batch."""
 
     def __init__(self, monkeypatch) -> None:
         class Kept(Progress):
@@ -63,27 +40,42 @@ class Look(pl.Callback):
                 self.bar = bar
 
         monkeypatch.setattr("src.callbacks.progress.Progress", Kept)
-        self.shown: list[str] = []
+        self.epochs: list[str] = []
+        self.steps: list[int] = []
 
     def on_train_batch_start(self, *_):
-        self.shown.append(self.bar.tasks[0].fields["epoch"])
+        [task] = self.bar.tasks
+        self.epochs.append(task.fields["epoch"])
+        self.steps.append(task.completed)
+
+    def on_train_epoch_end(self, *_):
+        self.completed = self.bar.tasks[0].completed
 
     def on_train_end(self, *_):
-        self.shown.append(self.bar.tasks[0].fields["epoch"])
+        self.last = self.bar.tasks[0]
+        self.epochs.append(self.last.fields["epoch"])
+        assert self.last.fields["metrics"].startswith("train/loss ")
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_it_shows_the_epoch_that_is_being_trained(tmp_path, monkeypatch, length):
-    look = Look(monkeypatch)
-    fit(tmp_path, TrainingProgress(), look, **length)
-    steps = length.get("max_steps", 3 * BATCHES)
-    of = "/3" if length["max_epochs"] == 3 else ""
-    trained = [f"{step // BATCHES + 1}{of}" for step in range(steps)]
-    assert look.shown == [*trained, trained[-1]]
+def test_it_shows_the_epoch_that_is_being_trained_and_leaves_the_run_as_it_is(tmp_path, monkeypatch, length):
+    metrics, checkpoint = run(tmp_path / "plain", **length)
+    look, steps = Look(monkeypatch), length["max_steps"]
+    other_metrics, other_checkpoint = run(tmp_path / "shown", TrainingProgress(), look, **length)
+    assert metrics == other_metrics and f"\n{steps - 1}," in metrics  # the last epoch's row
+    for name, value in checkpoint["state_dict"].items():
+        assert torch.equal(value, other_checkpoint["state_dict"][name])
+    assert str(checkpoint) == str(other_checkpoint)
+    trained = [f"{step // BATCHES + 1}" + "/3" * (length["max_epochs"] == 3) for step in range(steps)]
+    assert look.epochs == [*trained, trained[-1]]
+    # Refreshed with the first batch of an epoch and at its end.
+    assert look.steps == [0 if step == 0 else step // BATCHES * BATCHES + (step % BATCHES > 0) for step in range(steps)]
+    assert (look.completed, look.last.total) == (steps, steps)
 
 
 def test_resumed_it_goes_on_from_the_epoch_of_the_checkpoint(tmp_path, monkeypatch):
-    fit(tmp_path, max_epochs=1)
+    run(tmp_path, max_epochs=1)
     look = Look(monkeypatch)
-    fit(tmp_path, TrainingProgress(), look, max_epochs=2, ckpt_path=tmp_path / "last.ckpt")
-    assert look.shown == ["2/2"] * (BATCHES + 1)
+    run(tmp_path, TrainingProgress(), look, max_epochs=2, ckpt_path=tmp_path / "last.ckpt")
+    assert look.epochs == ["2/2"] * (BATCHES + 1)
+    assert look.steps[0] == BATCHES

@@ -47,11 +47,10 @@ def shades(datamodule: ImageFolder, part: str) -> list[int]:
     return sorted((datamodule.samples(part).inputs[:, 0, 0, 0] * 255).round().int().tolist())
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_shape_and_classes_are_known_from_the_listing(flat, channels, monkeypatch):
+def test_shape_and_classes_are_known_from_the_listing(flat, monkeypatch):
     monkeypatch.setattr(Image, "open", None)  # nothing is decoded yet
-    datamodule = image_folder(flat, channels=channels)
-    assert datamodule.input_shape == (channels, 4, 4)
+    datamodule = image_folder(flat, channels=1)
+    assert datamodule.input_shape == (1, 4, 4)
     assert (datamodule.classes, datamodule.class_names) == (2, ["cat", "dog"])
 
 

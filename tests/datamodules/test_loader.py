@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src.datamodules.batch_order import BatchOrder
 from src.datamodules.loader import EvaluationLoader, TrainingLoader
@@ -89,17 +91,14 @@ def test_other_batches_cannot_be_continued_but_a_new_epoch_can_begin(changed, me
     assert targets(second) == targets(loader(epoch=1, **changed))
 
 
-@pytest.mark.parametrize("size", [5, 16, 17, 100])
-@pytest.mark.parametrize("batch_size", [1, 3, 8, 1000])
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
-def test_evaluation_sees_every_sample_once_in_equally_many_chunks(size, batch_size, ranks):
+@given(st.integers(1, 5), st.integers(0, 100), st.integers(1, 1000))
+def test_evaluation_sees_every_sample_once_in_equally_many_chunks(ranks, more, batch_size):
+    size = ranks + more
     loaders = [EvaluationLoader(numbered(size), batch_size, ranks=ranks, rank=rank) for rank in range(ranks)]
     chunks = [targets(each) for each in loaders]
     assert {len(each) for each in chunks} == {len(loaders[0])}
-    seen = [target for each in chunks for chunk in each for target in chunk]
-    assert seen == list(range(size))
-    sizes = [len(chunk) for each in chunks for chunk in each]
-    assert min(sizes) >= 1
-    assert max(sizes) <= max(1, batch_size // ranks) + 1
-    for each in chunks:
-        assert max(map(len, each)) - min(map(len, each)) <= 1
+    assert [target for each in chunks for chunk in each for target in chunk] == list(range(size))
+    sizes = [[len(chunk) for chunk in each] for each in chunks]
+    assert [max(each) for each in sizes] == [loader.largest for loader in loaders]
+    assert min(map(min, sizes)) >= 1 and max(map(max, sizes)) <= max(1, batch_size // ranks) + 1
+    assert all(max(each) - min(each) <= 1 for each in sizes)

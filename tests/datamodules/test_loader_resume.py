@@ -70,17 +70,16 @@ EVERY_EPOCH = {"max_epochs": EPOCHS}
 EVERY_STEP = {"max_epochs": -1, "max_steps": EPOCHS * BATCHES - 2}
 
 
-@pytest.mark.parametrize("validation", [0, 0.1], ids=["no validation", "validation"])
 @pytest.mark.parametrize(
-    "hook, step, length",
+    ("hook", "step", "length", "validation"),
     [
-        ("on_train_batch_end", 1, EVERY_EPOCH),
-        ("on_train_batch_end", BATCHES + 2, EVERY_EPOCH),
-        ("on_train_batch_end", BATCHES + 2, EVERY_STEP),
-        ("on_train_batch_end", 2 * BATCHES, EVERY_EPOCH),  # the last batch of an epoch
-        ("on_train_batch_end", 2 * BATCHES, EVERY_STEP),
-        # with max_steps, Lightning 2.6.6 itself skips the epoch after such a checkpoint
-        ("on_train_epoch_end", BATCHES, EVERY_EPOCH),
+        ("on_train_batch_end", 1, EVERY_EPOCH, 0),
+        ("on_train_batch_end", BATCHES + 2, EVERY_EPOCH, 0.1),
+        ("on_train_batch_end", BATCHES + 2, EVERY_STEP, 0),
+        ("on_train_batch_end", 2 * BATCHES, EVERY_EPOCH, 0),  # the last batch of an epoch
+        ("on_train_batch_end", 2 * BATCHES, EVERY_STEP, 0.1),
+        ("on_train_epoch_end", BATCHES, EVERY_EPOCH, 0.1),  # with max_steps, Lightning 2.6.6 skips the next epoch
+        ("on_validation_end", BATCHES, EVERY_STEP, 0.1),
     ],
 )
 def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_one(tmp_path, hook, step, length, validation):
@@ -88,14 +87,6 @@ def test_a_resumed_run_sees_the_batches_of_an_uninterrupted_one(tmp_path, hook, 
     seen, resumed = interrupted(tmp_path / "resume.ckpt", hook, step, length, validation)
     assert len(seen) == len(whole.seen)
     assert all(torch.equal(a, b) for a, b in zip(seen, whole.seen, strict=True))
-    assert torch.equal(resumed.layer.weight, whole.layer.weight)
-
-
-@pytest.mark.parametrize("length", [EVERY_EPOCH, EVERY_STEP], ids=["epochs", "steps"])
-def test_so_does_one_resumed_from_the_end_of_a_validation(tmp_path, length):
-    whole = fit(**length)
-    seen, resumed = interrupted(tmp_path / "resume.ckpt", "on_validation_end", BATCHES, length, 0.1)
-    assert len(seen) == len(whole.seen)
     assert torch.equal(resumed.layer.weight, whole.layer.weight)
 
 

@@ -1,23 +1,24 @@
 """The cuts: disjoint, complete, and of the stated size."""
 
-import pytest
+import math
+from fractions import Fraction
+
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from src.datamodules.split import cut_size, random_cut, stratified_cut
 
-SIZES = [(1437, 0.1, 144), (60_000, 0.1, 6000), (100, 0.07, 7), (10, 0, 0), (10, 0.001, 1)]
 
-
-@pytest.mark.parametrize("size, fraction, expected", SIZES)
-def test_a_cut_has_its_fraction_rounded_up(size, fraction, expected):
-    assert cut_size(size, fraction) == expected
-
-
-@pytest.mark.parametrize("size, fraction, expected", SIZES)
-def test_every_sample_is_kept_or_cut(size, fraction, expected):
-    targets = torch.arange(size) % 3
-    for kept, cut in random_cut(size, fraction), stratified_cut(targets, fraction):
-        assert len(cut) == expected
+@given(st.integers(1, 3000), st.floats(0, 0.99))
+@example(60_000, 0.1)
+@example(100, 0.07)  # whose product is 7.000000000000001
+@example(10, 0.001)
+def test_every_sample_is_kept_or_cut_and_of_the_cut_there_is_the_fraction_rounded_up(size, fraction):
+    expected = math.ceil(Fraction(str(fraction)) * size)
+    assert cut_size(size, fraction) == expected or expected - fraction * size > 1 - 1e-8
+    for kept, cut in random_cut(size, fraction), stratified_cut(torch.arange(size) % 3, fraction):
+        assert len(cut) == cut_size(size, fraction)
         assert torch.cat([kept, cut]).sort().values.equal(torch.arange(size))
 
 

@@ -11,6 +11,7 @@ from src.datamodules.digits import Digits
 from src.datamodules.loader import EvaluationLoader
 from src.datamodules.random_inputs import RandomInputs
 from src.datamodules.samples import Samples
+from src.datamodules.scaling import scaler
 from src.datamodules.tensor_datamodule import TensorDataModule
 
 # Lightning 2.6.6 asks torch 2.15 in a way that torch will drop
@@ -183,3 +184,10 @@ def test_a_mistake_is_named_in_one_line(mistake, message):
         mistake()
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_a_channel_that_is_constant_up_to_rounding_stays_small():
+    nearly = torch.full((50, 1, 4), 0.1)
+    nearly[::2] = torch.nextafter(nearly[0, 0, 0], torch.tensor(1.0))
+    assert scaler("standardize", nearly)(nearly).abs().max() < 1e-6
+    assert scaler("standardize", nearly * torch.linspace(1, 2, 4))(nearly).abs().max() > 0.1

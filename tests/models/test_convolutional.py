@@ -7,33 +7,14 @@ from torch import nn
 from torch.nn.functional import conv2d, pad
 
 from src.ensembles.sample import Ensemble
-from src.initializers.initialize import initialize_
 from src.initializers.initializer import Fans
 from src.initializers.variance_scaling import VarianceScaling
 from src.models.convolutional import Convolutional
 from src.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
 
 HE = VarianceScaling(2.0)
-REFUSED = [
-    ({"input_shape": (100,)}, r"^input_shape = \(100,\): must be \(channels, height, width\)"),
-    ({"depth": 0}, "^depth = 0: must be a whole number of at least 1"),
-    ({"depth": None}, "^depth = None: must be a whole number of at least 1"),
-    ({"channels": 0}, "^channels = 0: must be a whole number of at least 1"),
-    ({"channels": [4, 0, 4]}, "^channels = 0: must be a whole number of at least 1"),
-    ({"channels": [4, 4]}, r"^channels = \[4, 4\]: must be a number or a list of 3, one per layer"),
-    ({"channels": "4"}, "^channels = '4': must be a whole number of at least 1"),
-    ({"channels": [4, 4, 4], "residual": True}, r"^channels = \[4, 4, 4\]: must be one number"),
-    ({"kernel_size": 2}, "^kernel_size = 2: must be odd"),
-    ({"kernel_size": 0}, "^kernel_size = 0: must be a whole number of at least 1"),
-    ({"kernel_size": 11}, "^kernel_size = 11: must be at most 9, .* around images of 5 × 4 pixels"),
-    ({"padding": "same"}, "^padding = 'same': must be one of circular, zeros"),
-    ({"activation": "swish"}, "^activation = 'swish': must be one of gelu"),
-    ({"dropout": 1.0}, r"^dropout = 1\.0: must be a fraction, at least 0 and below 1"),
-    ({"residual": True, "scales": [1.0]}, r"^scales = \[1\.0\]: must be .* or a list of 3"),
-    ({"residual": True, "base": 0.0}, r"^base = 0\.0: must be a number above 0"),
-]
 KINDS = [{"padding": padding, "residual": residual} for padding in ("circular", "zeros") for residual in (False, True)]
-each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
+each_kind = pytest.mark.parametrize("kind", KINDS[::3], ids=str)  # each padding, and each way of adding up
 
 
 def convolutional(**settings):
@@ -45,15 +26,14 @@ def images(generator):
     return torch.randn(7, 3, 5, 4, generator=generator)
 
 
-@pytest.mark.parametrize("settings, message", REFUSED, ids=str)
-def test_a_setting_that_makes_no_net_is_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        convolutional(**settings)
-
-
-@pytest.mark.parametrize("padding, mode", [("circular", "circular"), ("zeros", "constant")])
-@pytest.mark.parametrize("kernel_size", [1, 3, 5])
-@pytest.mark.parametrize("activation, phi", [("relu", torch.relu), ("tanh", torch.tanh)])
+@pytest.mark.parametrize(
+    ("padding", "mode", "kernel_size", "activation", "phi"),
+    [
+        ("circular", "circular", 1, "relu", torch.relu),
+        ("circular", "circular", 5, "tanh", torch.tanh),
+        ("zeros", "constant", 3, "relu", torch.relu),
+    ],
+)
 def test_the_forward_pass_is_the_formula(padding, mode, kernel_size, activation, phi, images):
     net = convolutional(channels=[6, 4, 8], kernel_size=kernel_size, padding=padding, activation=activation)
     act = images
@@ -89,37 +69,13 @@ def test_activations_or_modules_are_measured_and_layer_0_is_what_they_are_given(
         assert net.get_submodule(net.measured_input) is net.embedding
 
 
-def test_dropout_follows_each_activation(images):
-    net = convolutional(dropout=0.5)
-    assert [name for name, _ in net.hidden[0].named_children()] == ["convolution", "activation", "dropout"]
-    assert not torch.equal(net.train()(images), net(images))
-    torch.testing.assert_close(net.eval()(images), net(images), rtol=0, atol=0)
-
-
-@each_kind
-def test_every_layer_is_drawn_and_the_readout_by_its_own_initializer(kind, generator):
-    net = convolutional(**kind)
-    initialize_(net, lambda weight: weight.fill_(2.0), readout_initializer=nn.init.zeros_, generator=generator)
-    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-    assert len(convolutions) == 3 + kind["residual"]
-    assert all((layer.weight == 2).all() and (layer.bias == 0).all() for layer in convolutions)
-    assert (net.readout.weight == 0).all()
-
-
-@each_kind
-def test_a_net_is_compiled_whole(kind, images):
-    net = convolutional(**kind)
-    compiled = torch.compile(net, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(images), net(images))
-
-
 @each_kind
 def test_nets_are_sampled_side_by_side(kind, images, sigmas):
     ensemble = Ensemble(lambda: convolutional(**kind), HE, images)
     assert ensemble.choose_sampler() == "vectorized"
     fast, slow = (
         np.concatenate(list(ensemble.log_lengths(nets, sampler=sampler)))[:, 1:]
-        for sampler, nets in (("vectorized", 7000), ("reference", 700))
+        for sampler, nets in (("vectorized", 2000), ("reference", 100))
     )
     assert (sigmas(slow, fast.mean(0)) < 4).all()
     assert (sigmas(slow, fast.mean(0) + np.log(1.5)) > 4).all()

@@ -8,23 +8,6 @@ from src.initializers.variance_scaling import VarianceScaling
 from src.models.activation import ACTIVATIONS
 from src.models.fully_connected import FullyConnected
 
-REFUSED = [
-    ({"depth": 0, "width": 5}, "^depth = 0: must be a whole number of at least 1"),
-    ({"depth": 2, "width": -1}, "^width = -1: must be a whole number of at least 1"),
-    ({"depth": 2}, "^width = None: must be a whole number of at least 1"),
-    ({"width": 2}, "^depth = None: must be a whole number of at least 1"),
-    ({"depth": 2.0, "width": 5}, r"^depth = 2\.0: must be a whole number of at least 1"),
-    ({"depth": True, "width": 5}, "^depth = True: must be a whole number"),
-    ({"widths": []}, r"^widths = \[\]: must be a list with at least one width"),
-    ({"widths": [3, 0]}, "^widths = 0: must be a whole number of at least 1"),
-    ({"widths": 5}, "^widths = 5: must be a list"),
-    ({"widths": "55"}, "^widths = '55': must be a list"),
-    ({"widths": [], "depth": 2, "width": 5}, r"^widths = \[\]: must be a list"),
-    ({"depth": 1, "width": 5, "dropout": 1.0}, r"^dropout = 1\.0: must be a fraction, at least 0 and below 1"),
-    ({"depth": 1, "width": 5, "dropout": -0.1}, r"^dropout = -0\.1: must be a fraction"),
-    ({"depth": 1, "width": 5, "activation": "swish"}, "^activation = 'swish': must be one of gelu, leaky_relu, linear"),
-]
-
 
 def sizes_of(net):
     return [(module.in_features, module.out_features) for module in net.modules() if isinstance(module, nn.Linear)]
@@ -42,21 +25,6 @@ def test_widths_win_over_depth_and_width():
     assert sizes_of(net) == [(7, 6), (6, 4), (4, 3)]
 
 
-@pytest.mark.parametrize("settings, message", REFUSED, ids=str)
-def test_a_setting_that_makes_no_net_is_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        FullyConnected(7, 3, **settings)
-
-
-@pytest.mark.parametrize("shape", [(2, 48), (2, 3, 4, 4), (1, 1, 48), (0, 48)], ids=str)
-def test_inputs_of_any_shape_are_flattened(shape):
-    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    net = FullyConnected(48, 10, depth=2, width=5)
-    logits = net(inputs)
-    assert logits.shape == (shape[0], 10)
-    torch.testing.assert_close(logits, net(inputs.flatten(1)))
-
-
 def test_the_forward_pass_is_the_formula(generator):
     net, inputs = FullyConnected(6, 3, widths=[5, 4], activation="tanh"), torch.randn(2, 6, generator=generator)
     (w1, b1), (w2, b2) = ((layer.linear.weight, layer.linear.bias) for layer in net.hidden)
@@ -70,13 +38,6 @@ def test_every_hidden_layers_activation_is_measured(dropout):
     modules = [net.get_submodule(name) for name in net.measured_layers]
     assert len(modules) == 4
     assert all(isinstance(module, nn.GELU) for module in modules)
-
-
-def test_dropout_follows_each_activation_and_spares_the_logits():
-    net = FullyConnected(6, 3, depth=2, width=5, dropout=0.25)
-    assert [type(module) for module in net.hidden[1]] == [nn.Linear, nn.ReLU, nn.Dropout]
-    assert [module.p for module in net.modules() if isinstance(module, nn.Dropout)] == [0.25, 0.25]
-    assert not any(isinstance(module, nn.Dropout) for module in FullyConnected(6, 3, depth=2, width=5).modules())
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from torch import nn
 from torch.nn.functional import conv2d, linear
 
 from src.ensembles.sample import Ensemble
-from src.initializers.initialize import initialize_
 from src.initializers.variance_scaling import VarianceScaling
 from src.lengths.capture import Capture
 from src.models.law import law_of
@@ -19,25 +17,7 @@ from src.models.lenet import LeNet
 HE = VarianceScaling(2.0)
 CONF = Path(__file__).parents[2] / "conf"
 SIZED = {"channels": [6, 4], "widths": [7], "kernel_size": 3}
-REFUSED = [
-    ({"input_shape": (100,)}, r"^input_shape = \(100,\): must be \(channels, height, width\)"),
-    ({"channels": []}, r"^channels = \[\]: must be a list of at least one, a number for each layer"),
-    ({"channels": 6}, "^channels = 6: must be a list of at least one"),
-    ({"channels": [6, 0]}, "^channels = 0: must be a whole number of at least 1"),
-    ({"widths": "7"}, "^widths = '7': must be a list, a number for each layer"),
-    ({"widths": [7, -1]}, "^widths = -1: must be a whole number of at least 1"),
-    ({"kernel_size": 0}, "^kernel_size = 0: must be a whole number of at least 1"),
-    ({"kernel_size": 17}, "^kernel_size = 17: larger than what is left of images of 16 × 13, a side of 16; padd.* = 8"),
-    ({"kernel_size": 7}, "^kernel_size = 7: larger than what is left of images of 16 × 13, a side of 5; padding = 3"),
-    ({"padding": -1}, "^padding = -1: must be a whole number of at least 0"),
-    ({"window": 1}, "^window = 1: must be a whole number of at least 2"),
-    ({"window": 4}, "^window = 4: larger than what is left"),
-    ({"pooling": "median"}, "^pooling = 'median': must be one of max, mean"),
-    ({"pooling": ["max"]}, r"^pooling = \['max'\]: must be a name or a list of 2, one per convolution"),
-    ({"activation": "swish"}, "^activation = 'swish': must be one of gelu"),
-    ({"dropout": 1.0}, r"^dropout = 1\.0: must be a fraction, at least 0 and below 1"),
-]
-GEOMETRIES = [(3, 0, 2), (3, 0, 3), (2, 0, 2), (5, 2, 3), (4, 1, 2), (5, 3, 4)]
+GEOMETRIES = [(3, 0, 2), (3, 0, 3), (5, 2, 3), (4, 1, 2), (5, 3, 4)]
 
 
 def lenet(**settings):
@@ -68,16 +48,10 @@ def _starts(size, window):
     return [0, *(start for start in range(2, size, 2) if start - 2 + window < size)]
 
 
-@pytest.mark.parametrize("settings, message", REFUSED, ids=str)
-def test_a_setting_that_makes_no_net_is_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        lenet(**settings)
-
-
-@pytest.mark.parametrize("pooling", ["max", "mean", ["max", "mean"]], ids=str)
+@pytest.mark.parametrize("pooling", ["max", ["max", "mean"]], ids=str)
 @pytest.mark.parametrize("kernel_size, padding, window", GEOMETRIES)
-@pytest.mark.parametrize("activation, phi", [("relu", torch.relu), ("tanh", torch.tanh)])
-def test_the_forward_pass_is_the_formula(pooling, kernel_size, padding, window, activation, phi, images):
+def test_the_forward_pass_is_the_formula(pooling, kernel_size, padding, window, images):
+    activation, phi = ("relu", torch.relu) if pooling == "max" else ("tanh", torch.tanh)
     net = lenet(pooling=pooling, kernel_size=kernel_size, padding=padding, window=window, activation=activation)
     act = images
     pools = [pooling] * 2 if isinstance(pooling, str) else pooling
@@ -121,49 +95,16 @@ def test_lengths_are_measured_at_the_activations_and_layer_0_is_the_image(images
     torch.testing.assert_close(readings[0].lengths, images.double().pow(2).mean((1, 2, 3)))
 
 
-def test_dropout_follows_each_pooling_and_each_dense_activation(images):
-    net = lenet(dropout=0.5)
-    assert [name for name, _ in net.convolutions[0].named_children()] == [
-        "convolution",
-        "activation",
-        "pooling",
-        "dropout",
-    ]
-    assert [name for name, _ in net.dense[0].named_children()] == ["linear", "activation", "dropout"]
-    assert not torch.equal(net.train()(images), net(images))
-    torch.testing.assert_close(net.eval()(images), net(images), rtol=0, atol=0)
+def test_theory_has_no_law_of_pooling():
+    assert law_of(lenet(), HE) is None
 
 
-def test_every_layer_is_drawn_and_the_readout_by_its_own_initializer(generator):
-    net = lenet()
-    initialize_(net, lambda weight: weight.fill_(2.0), readout_initializer=nn.init.zeros_, generator=generator)
-    *layers, readout = (module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear))
-    assert len(layers) == 3
-    assert readout is net.readout
-    assert all((layer.weight == 2).all() and (layer.bias == 0).all() for layer in layers)
-    assert (net.readout.weight == 0).all()
-
-
-@pytest.mark.parametrize("net", [lenet(), lenet(pooling="mean", widths=[])], ids=["dense", "none"])
-def test_every_initializer_draws_it_and_theory_has_no_law_of_pooling(net, initializer, generator):
-    initialize_(net, initializer, generator=generator)
-    assert all(parameter.isfinite().all() for parameter in net.parameters())
-    assert law_of(net, initializer) is None
-
-
-def test_a_net_is_compiled_whole(images):
-    net = lenet()
-    compiled = torch.compile(net, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(images), net(images))
-
-
-@pytest.mark.parametrize("pooling", ["max", "mean"])
-def test_nets_are_sampled_side_by_side(pooling, images, sigmas):
-    ensemble = Ensemble(lambda: lenet(channels=[8, 8], widths=[60], pooling=pooling), HE, images)
+def test_nets_are_sampled_side_by_side(images, sigmas):
+    ensemble = Ensemble(lambda: lenet(channels=[8, 8], widths=[60], pooling=["max", "mean"]), HE, images)
     assert ensemble.choose_sampler() == "vectorized"
     fast, slow = (
         np.concatenate(list(ensemble.log_lengths(nets, sampler=sampler)))[:, 1:]
-        for sampler, nets in (("vectorized", 7000), ("reference", 700))
+        for sampler, nets in (("vectorized", 2000), ("reference", 100))
     )
     assert (sigmas(slow, fast.mean(0)) < 4).all()
     assert (sigmas(slow, fast.mean(0) + np.log(1.5)) > 4).all()

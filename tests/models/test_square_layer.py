@@ -2,20 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
 
-from src.initializers.initialize import initialize_, readout_of
+from src.initializers.initialize import initialize_
 from src.initializers.phase import Phase
 from src.models.square_layer import SquareLayer
-
-REFUSED = [
-    ({"width": 27}, r"^width = 27: must be 784, the number of inputs"),
-    ({"width": 0}, r"^width = 0: must be a whole number of at least 1"),
-    ({"window": 0}, r"^window = 0: must be a whole number of at least 1"),
-    ({"window": 3}, r"^window = 3: must divide the sides of images, and inputs are \(1, 28, 28\)"),
-    ({"window": 2, "width": 784}, r"^width = 784: must be 196, the number of inputs"),
-    ({"activation": "swish"}, r"^activation = 'swish': must be one of"),
-]
 
 
 @pytest.mark.parametrize("window, width", [(1, 784), (2, 196), (4, 49), (28, 1)])
@@ -40,19 +30,3 @@ def test_inputs_that_are_no_images_are_taken_as_they_are():
     assert SquareLayer((20,), 3)(torch.ones(2, 20)).shape == (2, 3)
     with pytest.raises(ValueError, match=r"^window = 2: must divide the sides of images, and inputs are \(20,\)"):
         SquareLayer((20,), 3, window=2)
-
-
-def test_the_activation_is_the_named_one():
-    assert isinstance(SquareLayer((4,), 2).hidden.activation, nn.Tanh)
-    assert isinstance(SquareLayer((4,), 2, activation="relu").hidden.activation, nn.ReLU)
-
-
-def test_the_last_layer_is_the_readout():
-    net = SquareLayer((4,), 2)
-    assert readout_of(net) is net.readout
-
-
-@pytest.mark.parametrize("settings, message", REFUSED, ids=str)
-def test_a_setting_that_makes_no_net_is_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        SquareLayer((1, 28, 28), 10, **settings)

@@ -3,43 +3,74 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import sem, variation
 
-from src.runs.collapse import collapse, scaling_group, spread_in_time
+from src.runs.collapse import POINTS, collapse, scaling_group, spread_in_time
 from src.runs.phase_curves import watched
 from tests.runs.test_phase_slopes import table
 
 NOISE = 0.002
 # As long in rescaled time; the first two have one scaling variable.
 RUNS = ({"epochs": 16}, {"eta": 0.05, "batch": 16, "epochs": 16}, {"eta": 0.05, "epochs": 32})
+KEY = ["runs", "time", "quantity", "phase"]
 
 
-def spreads(*runs: dict, seeds: int = 4, noise: float = NOISE, **common) -> "pd.Series[float]":
-    found = collapse(watched(table(*(runs or RUNS), seeds=seeds, noise=noise, **common)))
-    return found.set_index(["runs", "time", "quantity", "phase"])
+def spreads(*runs: dict, seeds: int = 2, noise: float = NOISE, **common) -> pd.DataFrame:
+    return collapse(watched(table(*(runs or RUNS), seeds=seeds, noise=noise, **common))).set_index(KEY)
+
+
+def proportional(factors: np.ndarray, scalings) -> pd.DataFrame:
+    """Straight curves c · (0.2 + t / 10), c of shape (configuration, seed), whose relative spread is that of c."""
+    curves = [
+        pd.DataFrame({"directory": f"{number} {seed}", "configuration": str(number), "seed": seed,
+                      "epoch": np.arange(13.0), "J2": c * (0.2 + np.arange(13) / 10), "scaling": scaling})
+        for number, scaling in enumerate(scalings) for seed, c in enumerate(factors[number])
+    ]  # fmt: skip
+    rows = pd.concat(curves, ignore_index=True)
+    return rows.assign(rescaled=rows["epoch"] * rows["scaling"])
+
+
+def test_spread_error_and_noise_are_scipys_of_curves_that_differ_by_factors():
+    factors = np.random.default_rng(0).uniform(0.9, 1.1, (5, 3))
+    found = collapse(proportional(factors, (0.1, 0.1, 0.2, 0.2 * (1 + 1e-12), 0.2))).set_index(KEY)
+    of_seeds = variation(factors, axis=0, ddof=1)
+    expected = {"spread": of_seeds.mean(), "error": sem(of_seeds)}
+    expected |= {"noise": np.sqrt((variation(factors, axis=1, ddof=1) ** 2).mean()), "curves": 5, "seeds": 3}
+    for key in [("all", "epoch", name, phase) for name in ("J2", "growth") for phase in ("ordered", "past")]:
+        assert found.loc[key, list(expected)].to_dict() == pytest.approx(expected)
+    groups = [variation(factors[group], axis=0, ddof=1) for group in (slice(2), slice(2, None))]
+    s = np.array([group.mean() for group in groups])
+    errors = s * [sem(group) for group in groups]  # of s² / 2, and of their mean's root they add up in squares
+    noises = [np.sqrt((variation(factors[group], axis=1, ddof=1) ** 2).mean()) for group in (slice(2), slice(2, None))]
+    expected = {"spread": np.sqrt((s**2).mean()), "error": np.hypot(*errors) / 2 / np.sqrt((s**2).mean())}
+    expected |= {"noise": np.sqrt(np.square(noises).mean()), "curves": 5, "seeds": 3}
+    assert found.loc[("equal", "epoch", "J2", "past"), list(expected)].to_dict() == pytest.approx(expected)
+    one = collapse(proportional(factors[:, :1], [0.1] * 5)).set_index(KEY).loc[("all", "epoch", "J2", "ordered")]
+    assert one["spread"] == pytest.approx(of_seeds[0]) and np.isnan(one["error"]) and np.isnan(one["noise"])
 
 
 def test_curves_of_the_law_differ_at_equal_epochs_and_in_rescaled_time_by_their_noise_alone():
     found = spreads()["spread"]
+    growth = variation([1, 1, 0.5], ddof=1)
     for phase in ("ordered", "past"):
         assert found[("all", "epoch", "J2", phase)] > 0.15
         assert found[("all", "rescaled", "J2", phase)] < 2 * NOISE
         assert found[("equal", "epoch", "J2", phase)] < 2 * NOISE
-        assert found[("all", "epoch", "growth", phase)] == pytest.approx(
-            np.std([1, 1, 0.5], ddof=1) / (2.5 / 3), abs=0.01
-        )
+        assert found[("all", "epoch", "growth", phase)] == pytest.approx(growth, abs=0.01)
         assert found[("all", "rescaled", "growth", phase)] < 0.02
 
 
 def test_a_law_that_breaks_past_the_edge_is_seen_there_and_nowhere_else():
     broken = [run | {"past": past} for run, past in zip(RUNS, (1.0, 0.5, 1.5), strict=True)]
-    found, noise = spreads(*broken)["spread"], spreads(*broken)["noise"]
-    assert found[("all", "rescaled", "J2", "ordered")] < 3 * noise[("all", "rescaled", "J2", "ordered")]
+    found = spreads(*broken)["spread"]
+    assert found[("all", "rescaled", "J2", "ordered")] < 3 * NOISE
     assert found[("all", "rescaled", "J2", "past")] > 0.1
     assert found[("all", "rescaled", "growth", "past")] == pytest.approx(0.5, abs=0.05)  # sd of 0.5, 1, 1.5
     assert found[("equal", "epoch", "J2", "ordered")] < 3 * NOISE
     assert found[("equal", "epoch", "J2", "past")] > 0.1
     in_time = spread_in_time(watched(table(*broken, seeds=2, noise=0.0)), "rescaled", "J2")
     edge = in_time["time"][in_time["mean"] >= 1].min()
+    assert len(in_time) == POINTS
     assert in_time["spread"][in_time["time"] < 0.9 * edge].max() < 1e-9
     assert in_time["spread"].iloc[-1] == in_time["spread"].max() > 0.1
 
@@ -50,44 +81,27 @@ def test_another_power_of_the_scaling_variable_does_not_collapse_even_in_the_ord
     assert found[("equal", "epoch", "J2", "ordered")] < 2 * NOISE
 
 
-def test_the_spread_is_the_mean_over_seeds_of_what_one_seed_shows():
-    rows = watched(table(*RUNS, seeds=3, noise=0.01))
-    every = collapse(rows).set_index(["runs", "time", "quantity", "phase"])
-    key = ("all", "rescaled", "J2", "past")
-    alone = [collapse(rows[rows["seed"] == seed]).set_index(every.index.names).loc[key] for seed in range(3)]
-    # Each seed by itself is split in phases by its own mean curve, so the same up to a point in time.
-    one = np.array([found["spread"] for found in alone])
-    assert every.loc[key, "spread"] == pytest.approx(one.mean(), rel=0.05)
-    assert every.loc[key, "error"] == pytest.approx(one.std(ddof=1) / 3**0.5, rel=0.3)
-    assert [found[["seeds", "curves"]].tolist() for found in alone] == [[1, 3]] * 3
-    assert all(np.isnan(found["error"]) and np.isnan(found["noise"]) for found in alone)
-
-
 def test_only_times_that_all_curves_have_and_seeds_that_all_configurations_have_count():
     rows = watched(table({"epochs": 10}, {"eta": 0.05, "epochs": 14}, seeds=3))
-    fewer = rows[~((rows["configuration"] == "1") & (rows["seed"] == 2))]
-    found = collapse(fewer)
+    found = collapse(rows[~((rows["configuration"] == "1") & (rows["seed"] == 2))])
     assert set(found["seeds"]) == {2}
-    epochs = found[(found["time"] == "epoch") & (found["quantity"] == "J2")]
-    assert (epochs["start"].min(), epochs["end"].max()) == (1, 10)
-    rescaled = found[(found["time"] == "rescaled") & (found["quantity"] == "J2")]
-    assert rescaled["start"].min() == pytest.approx(0.1 / 32)  # the first test of the faster
-    assert rescaled["end"].max() == pytest.approx(14 * 0.05 / 32)
+    found = found[found["quantity"] == "J2"]
+    ends = found.groupby("time").agg({"start": "min", "end": "max"})
+    # Rescaled: from the first test of the faster to the end of the slower.
+    assert ends.to_numpy() == pytest.approx(np.array([[1, 10], [0.1 / 32, 14 * 0.05 / 32]]))
     assert "equal" not in set(found["runs"])
 
 
 @pytest.mark.parametrize("runs", [({},), ({"epochs": 2}, {"eta": 0.005, "epochs": 2})])
 def test_where_there_is_nothing_to_compare_in_rescaled_time_there_is_no_row(runs):
-    found = collapse(watched(table(*runs)))
-    assert not (found["time"] == "rescaled").any()
-    assert {"spread", "phase", "quantity"} <= set(found)
+    rows = watched(table(*runs))
+    assert not (collapse(rows)["time"] == "rescaled").any()
+    assert spread_in_time(rows, "rescaled", "J2").empty
 
 
 def test_scaling_variables_that_differ_by_rounding_are_one():
-    rows = watched(table({"eta": 0.1}, {"eta": 0.1 * (1 + 1e-12)}, {"eta": 0.11}))
-    groups = scaling_group(rows)
-    assert groups.nunique() == 2
-    assert groups[rows["configuration"] == "0"].iloc[0] == groups[rows["configuration"] == "1"].iloc[0]
+    scalings = pd.Series([0.2, 0.1, 0.1 * (1 + 5e-7), 0.1 * (1 + 2e-6), 0.1])
+    assert scaling_group(pd.DataFrame({"scaling": scalings})).tolist() == [0.2, 0.1, 0.1, 0.1 * (1 + 2e-6), 0.1]
 
 
 def test_what_was_not_tested_is_compared_by_J2_alone():

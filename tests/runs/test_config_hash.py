@@ -1,4 +1,10 @@
+"""Equal configs have one hash, whatever the order of their keys, and nothing but the result changes it."""
+
+import random
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src.runs.config_hash import config_hash
 
@@ -6,42 +12,42 @@ CONFIG = {
     "seed": 0,
     "model": {"depth": 3},
     "datamodule": {"batch_size": 8, "data_dir": "here"},
-    "trainer": {"max_epochs": 2, "devices": 1, "accelerator": "cpu", "strategy": "auto", "enable_progress_bar": True},
+    "trainer": {"max_epochs": 2, "devices": 1, "accelerator": "cpu", "strategy": "auto"},
     "logger": {"csv": {}},
-    "ckpt_path": None,
 }
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
+CONFIGS = st.dictionaries(st.sampled_from("abcd"), LEAVES | st.dictionaries(st.sampled_from("ab"), LEAVES))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"logger": {}},
-        {"ckpt_path": "somewhere"},
-        {"datamodule": {"batch_size": 8, "data_dir": "there"}},
-        {
-            "trainer": {
-                "max_epochs": 2,
-                "devices": 4,
-                "accelerator": "gpu",
-                "strategy": "ddp",
-                "enable_progress_bar": False,
-            }
-        },
-        dict(reversed(CONFIG.items())),
-    ],
-)
-def test_what_leaves_the_result_alone_leaves_the_hash_alone(change):
-    assert config_hash({**CONFIG, **change}) == config_hash(CONFIG)
+def reordered(value, shuffle):
+    if not isinstance(value, dict):
+        return value
+    items = [(key, reordered(each, shuffle)) for key, each in value.items()]
+    shuffle(items)
+    return dict(items)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"model": {"depth": 4}},
-        {"datamodule": {"batch_size": 9, "data_dir": "here"}},
-        {"trainer": {**CONFIG["trainer"], "max_epochs": 3}},
-    ],
-)
-def test_what_determines_the_result_changes_the_hash(change):
-    assert config_hash({**CONFIG, **change}) != config_hash(CONFIG)
+@given(CONFIGS, st.sampled_from("abe"), LEAVES)
+def test_the_order_of_keys_has_no_say_and_what_is_added_has(config, key, value):
+    assert config_hash(reordered(config, random.Random(0).shuffle)) == config_hash(config)
+    more = {"model": {**config, key: value}}
+    same = key in config and config[key] == value and type(config[key]) is type(value)
+    assert (config_hash(more) == config_hash({"model": config})) == same
+
+
+WATCHING = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script", "size")
+
+
+@pytest.mark.parametrize("key", ["accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar",
+                                 "default_root_dir", "data_dir", "max_epochs", "batch_size", "new"])  # fmt: skip
+def test_the_hash_is_that_of_what_determines_the_result(key):
+    alike = key not in ("max_epochs", "batch_size", "new")
+    group = "datamodule" if key in CONFIG["datamodule"] else "trainer"
+    assert (config_hash({**CONFIG, group: {**CONFIG[group], key: 64}}) == config_hash(CONFIG)) == alike
+    assert config_hash({**CONFIG, "model": {**CONFIG["model"], key: 64}}) != config_hash(CONFIG)  # in no other group
+    assert config_hash({**CONFIG, **dict.fromkeys(WATCHING, key)}) == config_hash(CONFIG)
+    assert config_hash({**CONFIG, key: 0}) != config_hash(CONFIG)
+
+
+def test_a_hash_is_twelve_digits_that_stay_what_they_are():
+    assert config_hash({"seed": 0, "model": {"depth": 3}}) == "9dcb04da0b6d"

@@ -1,7 +1,9 @@
 """Weight decay and where it lets J settle, in runs made of the law."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import sem
 
 from src.runs.decay_points import decay_points, edge_decays, expected_J
 from src.runs.phase_slopes import phase_slopes
@@ -29,13 +31,15 @@ def test_the_decay_that_settles_at_the_edge_is_the_law_s_and_J_ends_where_it_is_
 
 def test_points_are_means_over_seeds_with_their_errors():
     found = runs(noise=0.01)
-    points = decay_points(found)
-    last = found[found["weight_decay"] == DECAYS[-1]]
-    assert points["runs"].tolist() == [3] * 4
-    assert points["lowest_loss"].iloc[-1] == pytest.approx(last["lowest_loss"].mean())
-    assert points["accuracy_error"].iloc[-1] == pytest.approx(last["final_accuracy"].std(ddof=1) / 3**0.5)
-    assert points["epochs"].tolist() == [20] * 4
+    points, last = decay_points(found), found[found["weight_decay"] == DECAYS[-1]]
+    assert (points["runs"].tolist(), points["epochs"].tolist()) == ([3] * 4, [20] * 4)
+    ends = {"lowest_loss": last["lowest_loss"], "accuracy": last["final_accuracy"], "J": np.sqrt(last["final_J2"])}
+    for name, values in ends.items():
+        of_last = points.loc[3, [name, f"{name}_error"]].tolist()
+        assert of_last == pytest.approx([np.mean(values), sem(values)])
     decay, error = edge_decays(found)["all"]
+    decays = found[found["weight_decay"] == 0]["slope"] / (CONSTANT / 32 / EDGE) * 10
+    assert (decay, error) == pytest.approx((decays.mean(), sem(decays)))
     assert abs(decay - EDGE) < 4 * error
     assert abs(1.2 * decay - EDGE) > 4 * error
 
@@ -45,6 +49,8 @@ def test_of_one_run_the_error_is_that_of_its_fit():
     decay, error = edge_decays(one)["all"]
     assert error == pytest.approx(decay * one["slope_error"].iloc[0] / one["slope"].iloc[0])
     assert error > 0
+    two = one.assign(option="b", slope=2 * one["slope"])
+    assert list(edge_decays(pd.concat([two, one]))) == ["b", "all"]  # as they come
 
 
 def test_where_nothing_is_known_of_the_decay_nothing_is_said():

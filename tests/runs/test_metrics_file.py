@@ -1,33 +1,49 @@
-import math
+"""metrics.csv: a row for each step, read back as the numbers that were written."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from src.runs.metrics_file import MetricsFile, newest_metrics, read_metrics, truncate_metrics
 
-
-def test_rows_of_one_step_are_one_row_and_a_new_logger_goes_on(tmp_path):
-    MetricsFile(tmp_path).log_metrics({"val/loss": 1.5}, step=4)
-    again = MetricsFile(tmp_path)
-    again.log_metrics({"epoch": 0, "train/loss": 1 / 3}, step=4)
-    again.log_metrics({"train/loss": math.nan}, step=9)
-    rows = read_metrics(tmp_path / "metrics.csv")
-    assert rows[4] == {"step": 4, "val/loss": 1.5, "epoch": 0.0, "train/loss": 1 / 3}
-    assert math.isnan(rows[9]["train/loss"])
-    assert newest_metrics(tmp_path / "metrics.csv")["val/loss"] == 1.5
+ROWS = st.lists(
+    st.tuples(st.integers(0, 20), st.dictionaries(st.sampled_from("abc"), st.floats(width=64), min_size=1)), max_size=8
+)
 
 
-def test_truncating_drops_the_step_and_later_ones(tmp_path):
+def known(row):
+    """As text: exact, and NaN is NaN."""
+    return {name: repr(value + 0.0) for name, value in sorted(row.items())}
+
+
+@given(ROWS, st.integers(0, 21))
+@example([(0, {"a": 1.1e32, "b": 2.0**53, "c": -(2.0**53)}), (3, {"a": 0.5, "b": 2.0**53 - 1})], 3)
+def test_rows_are_read_back_as_the_numbers_they_were_however_often_it_is_opened(logged, step):
+    expected: dict[int, dict[str, float]] = {}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "metrics.csv"
+        for at, metrics in logged:
+            MetricsFile(folder).log_metrics(metrics, step=at)
+            expected.setdefault(at, {"step": at}).update(metrics)
+        read = read_metrics(path)
+        assert {at: known(row) for at, row in read.items()} == {at: known(row) for at, row in expected.items()}
+        assert list(read) == sorted(read)
+        if read:  # pandas reads numbers, too, to which a whole number of more than 64 bits is text
+            table = pd.read_csv(path).set_index("step")
+            for at, row in expected.items():
+                for name in row.keys() - {"step"}:
+                    assert table.loc[at, name] == pytest.approx(row[name], rel=1e-12, nan_ok=True)
+        truncate_metrics(path, step)
+        assert list(read_metrics(path)) == [at for at in sorted(expected) if at < step]
+
+
+def test_the_newest_of_each_metric_is_told_from_where_it_was_taken(tmp_path):
     logger = MetricsFile(tmp_path)
-    for step in (3, 7, 11):
-        logger.log_metrics({"train/loss": float(step)}, step=step)
-    truncate_metrics(tmp_path / "metrics.csv", 7)
-    assert list(read_metrics(tmp_path / "metrics.csv")) == [3]
-
-
-@pytest.mark.parametrize("value", [1.1e32, -1e300, 3.0, 2.0**53, 0.1, math.inf])
-def test_values_are_read_back_as_the_numbers_they_were(tmp_path, value):
-    """By pandas, too, to which a whole number of more than 64 bits is text."""
-    for step, loss in enumerate((value, 0.5)):
-        MetricsFile(tmp_path).log_metrics({"train/loss": loss}, step=step)
-    assert pd.read_csv(tmp_path / "metrics.csv")["train/loss"].tolist() == [value, 0.5]
+    logger.log_rows([({"epoch": 1, "learning_rate": 0.1, "train/loss": 2.0}, 9), ({"train/loss": 3.0, "val": 1.0}, 4)])
+    assert newest_metrics(tmp_path / "metrics.csv") == {"train/loss": 2.0, "val": 1.0}
+    assert newest_metrics(tmp_path / "none.csv") == {}
+    assert (logger.save_dir, logger.name, logger.version) == (str(tmp_path), "", "")

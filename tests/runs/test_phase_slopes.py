@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import linregress, sem, variation
+from scipy.stats import t as student
 
 from src.order_chaos.scaling import scaling_variable
 from src.runs.phase_curves import mean_curves, watched, with_scaling
@@ -14,6 +16,7 @@ from src.runs.phase_slopes import (
     phase_slopes,
     settings_of_law,
     window_rule,
+    without_slope,
 )
 from tests.runs.made_phases import CONSTANT, START, STEPS, losses, phases
 
@@ -38,18 +41,26 @@ def table(*settings: dict, seeds: int = 2, **common) -> pd.DataFrame:
 
 
 def test_the_slope_is_that_of_the_law_over_the_window_that_is_stated():
-    [run] = [row for _, row in phase_slopes(table({}, seeds=1, noise=0.0)).iterrows()]
+    [run] = phase_slopes(table({}, seeds=1, noise=0.0)).to_dict("records")
     A = CONSTANT * scaling_variable(0.1, 0.0, 32)  # 0.125
-    assert run["slope"] == pytest.approx(A)
-    assert run["constant"] == pytest.approx(CONSTANT)
-    assert run["intercept"] == pytest.approx(START)
-    assert (run["start"], run["end"], run["points"]) == (2, 5, 4)  # J² reaches 1 in epoch 6
-    assert run["J2_at_end"] == pytest.approx(START + 5 * A)
-    assert run["edge_epoch"] == pytest.approx(6)
-    assert (run["lowest_epoch"], run["lowest_loss"]) == (6, pytest.approx(0.4))
-    assert (run["steps_per_epoch"], run["epochs"], run["reason"]) == (STEPS, 10, "")
-    assert run["final_J2"] == pytest.approx(START + 10 * A)
-    assert bool(run["linear"])
+    expected = {"slope": A, "constant": CONSTANT, "intercept": START, "start": 2, "end": 5, "points": 4}  # 1 in epoch 6
+    expected |= {"J2_at_end": START + 5 * A, "edge_epoch": 6, "lowest_epoch": 6, "lowest_loss": 0.4, "lowest_J": 1}
+    expected |= {"steps_per_epoch": STEPS, "epochs": 10, "final_J2": START + 10 * A, "linear": True, "reason": ""}
+    final = losses(START + 10 * A)
+    expected |= {"final_loss": final[0], "final_accuracy": final[1], "scaling": 0.1 / 32, "settled": False}
+    assert {name: run[name] for name in expected} == pytest.approx(expected)
+
+
+def test_slope_and_error_of_noisy_curves_are_those_of_the_regression():
+    found = phase_slopes(table({}, seeds=8, noise=0.01, epochs=5), window=[0, 5])
+    rows = watched(table({}, seeds=8, noise=0.01, epochs=5))
+    fits = [linregress(run["epoch"], run["J2"]) for _, run in rows.groupby("directory", sort=False)]
+    assert found["slope"].tolist() == pytest.approx([fit.slope for fit in fits])
+    independent = found["slope_error"] <= 1.0001 * np.array([fit.stderr for fit in fits])  # residuals that alternate
+    assert independent.sum() >= 4
+    assert found["slope_error"][independent].tolist() == pytest.approx(
+        [fit.stderr for fit, kept in zip(fits, independent, strict=True) if kept]
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,11 +70,12 @@ def test_the_slope_is_that_of_the_law_over_the_window_that_is_stated():
         ([0, 50], "epochs", (0, 5), "epochs 0 to 50, as far as"),  # only the ordered phase
         ([0.003, 0.0126], "rescaled", (1, 4), "rescaled times 0.003 to 0.0126"),
         ([0.3, 0.8], "J2", (1, 4), "J² from 0.3 to 0.8"),
-        ("half", "epochs", (2, 5), "the ordered phase"),
+        ([0.375, 0.75], "J2", (1, 4), "J² from 0.375 to 0.75"),  # the very J² of two measurements
+        ("half", "epochs", (2, 5), "the ordered phase (J² < 1) without its first 50%"),
     ],
 )
 def test_a_window_is_in_epochs_rescaled_time_or_J2_and_ends_at_the_edge(window, unit, found, rule):
-    [run] = [row for _, row in phase_slopes(table({}, seeds=1), window=window, window_in=unit).iterrows()]
+    [run] = phase_slopes(table({}, seeds=1, noise=0.0), window=window, window_in=unit).to_dict("records")
     start, end = found
     assert run["points"] == end - start + 1
     assert start - 1 < run["start"] <= start
@@ -76,7 +88,8 @@ def test_a_window_is_in_epochs_rescaled_time_or_J2_and_ends_at_the_edge(window, 
     [
         ({"window": "all"}, "window = 'all': must be one of half"),
         ({"window": [5, 2]}, r"window = \[5, 2\]: must be half, or \[start, end\]"),
-        ({"window": [2, 4]}, r"window = \[2, 4\]: a slope needs at least 3 epochs"),
+        ({"window": [3, 3], "window_in": "J2"}, r"window = \[3, 3\]: must be half"),
+        ({"window": [2, 4.9]}, r"window = \[2, 4.9\]: a slope needs at least 3 epochs"),
         ({"window": [1, 2, 3]}, r"window = \[1, 2, 3\]: must be half"),
         ({"window": ["a", "b"]}, "window = "),
         ({"window": []}, r"window = \[\]: must be a list of at least one"),
@@ -96,35 +109,35 @@ def test_a_table_without_phases_is_named():
         with_scaling(watched(table({}).assign(scaling=np.nan)))
 
 
-def test_the_first_square_layer_is_watched_unless_another_is_asked_for():
+def test_the_first_square_layer_is_watched_in_order_unless_another_is_asked_for():
     rows = table({}, seeds=1)
     assert set(watched(rows)["layer"]) == {1}
     assert set(watched(rows, 0)["layer"]) == {0}
     assert set(watched(rows.assign(fan_out=9))["layer"]) == {0}  # none is square
     assert watched(rows.sample(frac=1, random_state=0))["step"].is_monotonic_increasing
-    twice = pd.concat([rows, rows.tail(1).assign(J2=0.5)])
-    assert watched(twice)["J2"].tolist()[-1] == 0.5
-    broken = rows.assign(J=rows["J"].where(rows["epoch"] < 4, np.nan))
-    assert watched(broken)["epoch"].max() == 3
+    assert watched(pd.concat([rows, rows.tail(1).assign(J2=0.5)]))["J2"].tolist()[-1] == 0.5  # the later says
+    broken = watched(rows.assign(J=rows["J"].where(rows["epoch"] < 4)))
+    assert broken["epoch"].max() == 3
+    assert broken["rescaled"].tolist() == pytest.approx([epoch * 0.1 / 32 for epoch in range(4)])
 
 
 def test_a_rate_that_is_not_constant_has_no_scaling_variable():
     rows = table({}, seeds=1)
-    rows["scaling"] *= 1 + rows["epoch"]
-    assert watched(rows)["scaling"].isna().all()
-    assert phase_slopes(rows)["constant"].isna().all()
-    assert phase_slopes(rows)["slope"].notna().all()
+    found = phase_slopes(rows.assign(scaling=rows["scaling"] * (1 + rows["epoch"])))
+    assert found[["scaling", "constant"]].isna().all(axis=None) and found["slope"].notna().all()
 
 
 def test_a_run_without_a_slope_says_why():
-    found = phase_slopes(table({"eta": 1.0}, {"epochs": 2}, {"eta": 0.01}, seeds=1))
-    too_fast, too_short, slow = (row for _, row in found.iterrows())
-    assert "a slope needs at least 3" in too_fast["reason"]
-    assert too_fast["edge_epoch"] < 1
-    assert np.isnan(too_fast["slope"]) and not too_fast["linear"]
-    assert "a slope needs at least 3" in too_short["reason"]
-    assert np.isnan(too_short["edge_epoch"])
-    assert slow["reason"] == ""
+    rows = table({"eta": 1.0}, {"epochs": 2}, {"eta": 0.01}, seeds=1)
+    begun = rows[(rows["directory"] == "2 0") & (rows["epoch"] == 0)].assign(directory="begun")
+    found = phase_slopes(pd.concat([rows, begun]))
+    assert ["a slope needs at least 3" in reason for reason in found["reason"]] == [True, True, False, True]
+    assert found["edge_epoch"].lt(1).tolist() == [True, False, False, False]
+    assert found["linear"].tolist() == [False, False, True, False]
+    assert found["points"].tolist()[:2] == [0, 0]
+    assert len(without_slope(found)) == 3
+    assert found["steps_per_epoch"].isna().tolist() == [False, False, False, True]
+    assert np.isnan(found["lowest_loss"].iloc[3])  # it was never tested
 
 
 @pytest.mark.parametrize("power", [1.0, 0.8])
@@ -135,27 +148,35 @@ def test_exponents_are_those_of_the_law_and_another_law_is_told_from_it(power):
     slopes = phase_slopes(table(*runs, epochs=30, power=power, noise=0.002))
     found = exponents(slopes)
     assert list(found) == ["eta", "alpha", "batch"]
-    for exponent in found.values():
+    for name, exponent in found.items():
+        points = law_points(slopes[slopes["vary"] == name], name)
+        fit = linregress(np.log(points["x"]), np.log(points["slope"]))
+        assert exponent.value == pytest.approx(fit.slope)
+        assert exponent.high - exponent.value == pytest.approx(fit.stderr * student.ppf(0.975, 2))
         assert exponent.low < power < exponent.high
-        assert exponent.high - exponent.low < 0.15
         assert (exponent.low < 1 < exponent.high) is (power == 1)
-    spread = constant_spread(slopes)
+    spread, constants = constant_spread(slopes), slopes["constant"]
     assert spread["runs"] == 24
-    assert (spread["relative_sd"] < 0.05) is (power == 1)
-    if power == 1:
-        assert spread["mean"] == pytest.approx(CONSTANT, rel=0.03)
-        assert spread["smallest"] < spread["mean"] < spread["largest"]
-        assert spread["ratio"] == pytest.approx(spread["largest"] / spread["smallest"])
+    assert spread["relative_sd"] == pytest.approx(variation(constants, ddof=1))
+    assert spread["sd"] == pytest.approx(constants.to_numpy().std(ddof=1))
+    assert (spread["smallest"], spread["largest"]) == (constants.min(), constants.max())
+    assert spread["ratio"] == pytest.approx(constants.max() / constants.min())
+    assert (spread["relative_sd"] < 0.05) is (abs(spread["mean"] / CONSTANT - 1) < 0.03) is (power == 1)
+    assert np.isnan(constant_spread(slopes.assign(constant=-constants))["ratio"])
+    assert exponents(slopes[slopes["eta"].isin(ETAS[:2])])["eta"] is None  # two points have none
 
 
 def test_points_are_means_over_seeds_and_runs_without_slope_are_not_in_them():
     slopes = phase_slopes(table(*({"eta": eta} for eta in (*ETAS, 1.0)), seeds=3))
+    slopes.loc[slopes["directory"] == "1 0", "linear"] = False
     points = law_points(slopes, "eta")
     assert points["x"].tolist() == list(ETAS)
-    assert points["runs"].tolist() == [3] * 4
-    one = slopes[slopes["eta"] == 0.04]["slope"]
-    assert points["slope"][1] == pytest.approx(one.mean())
-    assert points["error"][1] == pytest.approx(one.std(ddof=1) / 3**0.5)
+    assert (points["runs"].tolist(), points["bent"].tolist()) == ([3] * 4, [0, 1, 0, 0])
+    of_each = [slopes[slopes["eta"] == eta]["slope"] for eta in ETAS]
+    assert points["slope"].tolist() == pytest.approx([of_one.mean() for of_one in of_each])
+    assert points["error"].tolist() == pytest.approx([sem(of_one) for of_one in of_each])
+    batches = law_points(slopes.assign(batch=[32, 64, 16] * 5), "batch")
+    assert batches["x"].tolist() == [1 / 64, 1 / 32, 1 / 16]
 
 
 def test_without_a_column_that_tells_the_others_stay_where_it_varies_most():
@@ -177,6 +198,7 @@ def test_weight_decay_is_not_of_the_law():
     slopes = phase_slopes(table({"eta": 0.05}, {"eta": 0.1}, {"decay": 0.01, "eta": 0.2}))
     assert set(settings_of_law(slopes)["eta"]["eta"]) == {0.05, 0.1}
     assert constant_spread(slopes)["runs"] == 4
+    assert constant_spread(slopes.assign(weight_decay=np.nan))["runs"] == 6  # of an optimizer without
     assert constant_spread(slopes[slopes["weight_decay"] > 0]) == {}
 
 
@@ -191,9 +213,8 @@ def test_a_mean_is_of_all_seeds_or_is_not_there():
     short = rows[~((rows["directory"] == "0 1") & (rows["epoch"] > 4))]
     means = mean_curves(short, ["J2", "test/loss", "nothing"])
     assert means.groupby("configuration")["epoch"].max().to_dict() == {"0": 4, "1": 10}
-    one = rows[(rows["configuration"] == "0") & (rows["epoch"] == 3)]
-    [found] = [row for _, row in means[(means["configuration"] == "0") & (means["epoch"] == 3)].iterrows()]
-    assert found["J2"] == pytest.approx(one["J2"].mean())
-    assert found["J2_error"] == pytest.approx(one["J2"].std(ddof=1) / 3**0.5)
+    one = rows[(rows["configuration"] == "0") & (rows["epoch"] == 3)]["J2"]
+    [found] = means[(means["configuration"] == "0") & (means["epoch"] == 3)].to_dict("records")
+    assert (found["J2"], found["J2_error"]) == pytest.approx((one.mean(), sem(one)))
     assert (found["runs"], found["eta"]) == (3, 0.1)
     assert means["nothing"].isna().all()

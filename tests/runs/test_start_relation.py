@@ -1,11 +1,14 @@
-"""What start epochs go with: the statistics by hand and by others' code, the laws they are to tell apart, coverage."""
+"""What start epochs go with: the statistics against scipy's, the laws they are to tell apart, and coverage."""
 
 from itertools import product
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import somersd, spearmanr
 
 from src.runs import start_relation as module
 from src.runs.start_relation import (
@@ -23,49 +26,28 @@ MAXIMUM = 30
 FAMILIES = ([30, 10], [15], [20], [40])  # in turn
 
 
-def starts_of(epochs: list[float], started: list[bool], cells: list[int] | None = None) -> StartEpochs:
-    cells = list(range(len(epochs))) if cells is None else cells
-    return StartEpochs(np.array(epochs, float), np.array(started), np.array(cells))
+def starts_of(epochs, started=True, cells=None) -> StartEpochs:
+    cells = range(len(epochs)) if cells is None else cells
+    return StartEpochs(np.array(epochs, float), np.array(started) & np.ones(len(epochs), bool), np.array(cells))
 
 
-def sweep(generator: np.random.Generator, law: str, *, seeds: int = 3, spread: float = 0.25) -> pd.DataFrame:
+def sweep(seed: int, law: str, *, seeds: int = 3, spread: float = 0.25) -> pd.DataFrame:
     """Start epochs exp(law) times noise, censored at the maximum: of families of widths, or of growth rates."""
-    rows = []
+    rows, generator = [], np.random.default_rng(seed)
     for (number, widths), depth in product(enumerate(FAMILIES), range(4, 60, 6)):
-        sum_of_reciprocals = round(beta([widths[j % len(widths)] for j in range(depth)]), 9)
-        rate = (-0.6, -0.2, 0.0, 0.6)[number]
+        reciprocals = round(beta([widths[j % len(widths)] for j in range(depth)]), 9)
         for _ in range(seeds):
-            growth = depth * abs(rate + 0.01 * generator.standard_normal())
-            slowness = {"beta": sum_of_reciprocals, "depth": depth / 18, "growth": growth / 7, "neither": 1.5}[law]
+            growth = depth * abs((-0.6, -0.2, 0.0, 0.6)[number] + 0.01 * generator.standard_normal())
+            slowness = {"beta": reciprocals, "depth": depth / 18, "growth": growth / 7, "neither": 1.5}[law]
             epoch = np.ceil(2 * np.exp(slowness + spread * generator.standard_normal()))
-            rows.append(
-                {
-                    "configuration": f"{number} {depth}",
-                    "depth": depth,
-                    "beta": sum_of_reciprocals,
-                    "log_growth": growth,
-                    "started": epoch <= MAXIMUM,
-                    "observed_epoch": min(epoch, MAXIMUM),
-                }
-            )
+            row = {"configuration": f"{number} {depth}", "depth": depth, "beta": reciprocals, "log_growth": growth}
+            rows.append(row | {"started": epoch <= MAXIMUM, "observed_epoch": min(epoch, MAXIMUM)})
     return pd.DataFrame(rows).astype({"started": "boolean"})
 
 
 def differences(table: pd.DataFrame) -> tuple[Estimate, Estimate]:
-    concordance = Concordance(StartEpochs.of(table))
-    return (
-        concordance.difference(table["beta"], table["depth"]),
-        concordance.where_they_differ(table["beta"], table["depth"]),
-    )
-
-
-def test_the_rank_correlation_is_spearmans():
-    random = np.random.default_rng(0)
-    epochs, scores = random.integers(1, 6, 40), random.integers(0, 5, 40)
-    starts = starts_of([*epochs], [True] * 40)
-    assert rank_correlation(starts, scores).value == pytest.approx(spearmanr(scores, epochs).statistic)
-    endless = np.where(scores == 4, np.inf, scores)  # of a net whose lengths overflow
-    assert rank_correlation(starts, endless).value == rank_correlation(starts, scores).value
+    concordance, scores = Concordance(StartEpochs.of(table)), (table["beta"], table["depth"])
+    return concordance.difference(*scores), concordance.where_they_differ(*scores)
 
 
 def obvious_concordance(epochs, started, cells, scores) -> float:
@@ -75,81 +57,105 @@ def obvious_concordance(epochs, started, cells, scores) -> float:
         if cells[i] != cells[j] and started[i] and later:
             total += 1
             agree += 1.0 if scores[i] < scores[j] else 0.5 if scores[i] == scores[j] else 0.0
-    return agree / total
+    return agree / total if total else np.nan
 
 
-def test_the_concordance_counts_pairs_one_by_one():
-    random = np.random.default_rng(0)
-    drawn, scores, cells = random.integers(1, 9, 60), random.integers(0, 6, 60), random.integers(0, 20, 60)
-    cells = pd.factorize(cells)[0]
-    epochs, started = np.minimum(drawn, 5), drawn <= 5
-    expected = obvious_concordance(epochs, started, cells, scores)
-    assert Concordance(starts_of(epochs, started, cells)).of(scores).value == pytest.approx(expected)
+@patch.object(module, "RESAMPLES", 20)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 4), st.integers(0, 9)), min_size=2, max_size=12))
+def test_the_concordance_counts_pairs_one_by_one_and_without_censoring_is_somers_d(runs):
+    drawn, scores, cells = map(np.array, zip(*runs, strict=True))
+    epochs, started, cells = np.minimum(drawn, 4), drawn <= 4, pd.factorize(cells)[0]
+    found = Concordance(starts_of(epochs, started, cells)).of(scores).value
+    assert found == pytest.approx(obvious_concordance(epochs, started, cells, scores), nan_ok=True)
+    if len(set(drawn)) > 1 and len(set(scores)) > 1:
+        found = Concordance(starts_of(drawn)).of(scores).value
+        assert found == pytest.approx((somersd(drawn, scores).statistic + 1) / 2)
+
+
+def test_intervals_are_those_of_a_bootstrap_over_configurations(monkeypatch):
+    """Resampled row by row: quantiles of the concordance; of the correlation's artanh, 1.96 deviations without bias."""
+    monkeypatch.setattr(module, "RESAMPLES", 200)
+    random, cells = np.random.default_rng(0), np.repeat(np.arange(12), 2)
+    scores = np.repeat(random.integers(0, 9, 12), 2)
+    epochs = scores + random.integers(0, 9, 24)
+    starts, correlations, shares = starts_of(epochs, epochs < 13, cells), [], []
+    for counts in starts.resampled_cells()[1:]:
+        drawn = np.concatenate([np.flatnonzero(cells == cell) for cell in np.repeat(np.arange(12), counts)])
+        correlations.append(np.arctanh(spearmanr(scores[drawn], epochs[drawn]).statistic))
+        shares.append(obvious_concordance(epochs[drawn], epochs[drawn] < 13, cells[drawn], scores[drawn]))
+    value = spearmanr(scores, epochs).statistic
+    center, reach = np.arctanh(value) + (np.arctanh(value) - np.mean(correlations)), 1.96 * np.std(correlations)
+    found = rank_correlation(starts, scores)
+    expected = (value, np.tanh(center - reach), np.tanh(center + reach))
+    assert (found.value, found.low, found.high) == pytest.approx(expected)
+    found = Concordance(starts).of(scores)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+    assert str(Estimate(0.5, 0.25, 1.0)) == "0.50 [0.25, 1.00]"
+
+
+def test_cells_are_drawn_with_replacement_as_often_as_there_are():
+    drawn = starts_of([1] * 40, cells=np.repeat(np.arange(10), 4)).resampled_cells(seed=1)
+    assert drawn.shape == (module.RESAMPLES + 1, 10)
+    assert (drawn[0] == 1).all() and (drawn.sum(1) == 10).all()
+    deviations = drawn[1:].mean(0) - 1  # of counts of variance 0.9
+    assert np.abs(deviations).max() < 4 * (0.9 / module.RESAMPLES) ** 0.5
+    assert not np.array_equal(drawn, starts_of([1] * 10).resampled_cells(seed=2))
+
+
+def test_a_perfect_order_of_nets_whose_lengths_overflow_too_has_an_interval():
+    found = rank_correlation(starts_of([1, 2, 3, 4]), [1, 2, 3, np.inf])
+    assert found.value == pytest.approx(1) and found.high == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
     ("epochs", "started", "scores", "value"),
     [
-        ([1, 2, 3], [True] * 3, [1, 2, 3], 1.0),
-        ([1, 2, 3], [True] * 3, [3, 2, 1], 0.0),
-        ([1, 2, 3], [True] * 3, [7, 7, 7], 0.5),
         ([1, 9, 9], [True, False, False], [1, 3, 2], 1.0),  # of two that never started, nobody knows which is later
         ([9, 9], [True, False], [1, 2], 1.0),  # in the last epoch is before never
-        ([9, 9, 9], [False] * 3, [1, 2, 3], np.nan),
+        ([9, 9, 9], False, [1, 2, 3], np.nan),
     ],
 )
-def test_the_concordance_by_hand(epochs, started, scores, value):
-    concordance = Concordance(starts_of(epochs, started))
-    assert concordance.of(scores).value == pytest.approx(value, nan_ok=True)
+def test_the_order_is_known_where_the_earlier_one_started(epochs, started, scores, value):
+    assert Concordance(starts_of(epochs, started)).of(scores).value == pytest.approx(value, nan_ok=True)
 
 
 def test_the_share_of_pairs_that_two_scores_order_differently():
-    concordance = Concordance(starts_of([1, 2, 3], [True] * 3))
+    concordance = Concordance(starts_of([1, 2, 3]))
     assert concordance.share_that_differs([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
     assert concordance.share_that_differs([1, 2, 3], [1, 2, 2]) == pytest.approx(1 / 3)  # a tie is no order
     assert concordance.where_they_differ([1, 2, 3], [1, 3, 2]).value == 1
     assert concordance.where_they_differ([1, 3, 2], [1, 2, 3]).value == 0
     assert concordance.where_they_differ([1, 2, 3], [10, 20, 30]).value == pytest.approx(np.nan, nan_ok=True)
-
-
-def test_nets_of_one_configuration_are_not_compared():
-    starts = starts_of([1, 5, 3, 9], [True] * 4, [0, 0, 1, 1])
-    assert Concordance(starts).of([0, 0, 1, 1]).value == 0.75  # 5 before 3 is wrong; 1 before 3 and 9, 5 before 9
+    assert Concordance(starts_of([9, 9], False)).share_that_differs([1, 2], [2, 1]) == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_beta_explains_what_beta_made_and_depth_what_depth_made(seed):
-    random = np.random.default_rng(seed)
-    better, right = differences(sweep(random, "beta"))
-    assert better.low > 0
-    assert right.low > 0.5
-    better, right = differences(sweep(random, "depth"))
-    assert better.high < 0
-    assert right.high < 0.5
+    better, right = differences(sweep(seed, "beta"))
+    assert better.low > 0 and right.low > 0.5
+    better, right = differences(sweep(seed, "depth"))
+    assert better.high < 0 and right.high < 0.5
 
 
-def test_where_neither_explains_anything_no_interval_says_so():
-    excluded = 0
-    for seed in range(40):
-        better, _ = differences(sweep(np.random.default_rng(seed), "neither"))
-        excluded += not better.low <= 0 <= better.high
-    assert excluded <= 6  # 2 expected of 40; 7 or more has probability 0.4%
+def test_where_neither_explains_anything_no_interval_says_so(monkeypatch):
+    monkeypatch.setattr(module, "RESAMPLES", 300)
+    found = [differences(sweep(seed, "neither"))[0] for seed in range(40)]
+    assert sum(not better.low <= 0 <= better.high for better in found) <= 6  # 2 expected; 7 or more: 0.4%
 
 
 def test_growth_explains_what_growth_made_and_nothing_else():
-    table = sweep(np.random.default_rng(0), "growth")
+    table, none = sweep(0, "growth"), sweep(0, "neither")
     assert not table["started"].all()
     starts = StartEpochs.of(table)
     assert rank_correlation(starts, table["log_growth"]).low > 0.8
     assert Concordance(starts).of(table["log_growth"]).low > 0.8
-    none = sweep(np.random.default_rng(0), "neither")
     correlation = rank_correlation(StartEpochs.of(none), none["log_growth"])
     assert correlation.low < 0 < correlation.high
 
 
 def test_censoring_a_net_that_never_starts_later_changes_nothing():
     """It is known of it only that others started before; a rank correlation or a mean would take it at its word."""
-    table = sweep(np.random.default_rng(0), "beta")
+    table = sweep(0, "beta")
     concordance = Concordance(StartEpochs.of(table)).of(table["beta"])
     table["observed_epoch"] = table["observed_epoch"].where(table["started"], 10 * MAXIMUM)
     assert Concordance(StartEpochs.of(table)).of(table["beta"]) == concordance
@@ -185,44 +191,36 @@ def cells_of(generator: np.random.Generator, count: int, *, noise: float) -> tup
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(estimate, noise, monkeypatch):
     monkeypatch.setattr(module, "RESAMPLES", 300)
-    held = coverage(estimate, lambda generator, count: cells_of(generator, count, noise=noise), times=100)
+    draws = {"times": 100, "draw": lambda generator, count: cells_of(generator, count, noise=noise)}
+    held = coverage(estimate, **draws)
+    as_if_alone = coverage(lambda starts, *of: estimate(starts_of(starts.epochs, starts.started), *of), **draws)
     assert held > 0.86  # 95% less four standard errors of 100 trials
-    as_if_alone = coverage(
-        lambda starts, beta, depth: estimate(_each_run_alone(starts), beta, depth),
-        lambda generator, count: cells_of(generator, count, noise=noise),
-        times=100,
-    )
     assert noise < 0.5 or as_if_alone < held  # seeds of one net are no nets of their own
 
 
-def _each_run_alone(starts: StartEpochs) -> StartEpochs:
-    return StartEpochs(starts.epochs, starts.started, np.arange(len(starts.epochs)))
-
-
-def test_the_same_table_gives_the_same_sentence_which_says_what_it_stands_on():
-    table = sweep(np.random.default_rng(0), "beta")
-    never = int((~table["started"]).sum())
-    for relation in RELATIONS.values():
-        assert relation(table) == relation(table)
-        assert f"{len(table)} runs, {never} of them never started; 95% over 40 configurations" in relation(table)
+def test_the_sentence_says_what_it_stands_on_and_leaves_out_what_nobody_knows_yet():
+    table = sweep(0, "beta")
+    concordance, never = Concordance(StartEpochs.of(table)), int((~table["started"]).sum())
+    more = pd.concat([table, table.assign(started=pd.NA, observed_epoch=pd.NA), table.assign(beta=np.nan)])
+    for relation, known in ((RELATIONS["growth"], "growth"), (RELATIONS["beta"], "beta")):
+        assert relation(table).endswith(
+            f"({len(table)} runs, {never} of them never started; 95% over 40 configurations)"
+        )
+        assert (relation(more) == relation(table)) == (known == "beta")  # the last third has its growth
     difference, right = differences(table)
-    assert f"difference {difference}" in beta_relation(table)
-    assert f"beta is right in {right}" in beta_relation(table)
+    share = concordance.share_that_differs(table["beta"], table["depth"])
+    assert beta_relation(table).startswith(
+        f"concordance of start epochs with beta {concordance.of(table['beta'])}, with depth "
+        f"{concordance.of(table['depth'])}, difference {difference}; of the {share:.0%} of pairs that the two order "
+        f"differently, beta is right in {right} ("
+    )
     assert "the two order all pairs alike" in beta_relation(table[table["configuration"].str.startswith("1 ")])
 
 
-def test_runs_that_nothing_is_known_of_yet_are_left_out():
-    table = sweep(np.random.default_rng(0), "growth")
-    more = pd.concat([table, table.assign(started=pd.NA, observed_epoch=pd.NA), table.assign(log_growth=np.nan)])
-    assert growth_relation(more) == growth_relation(table)
-
-
-def test_too_few_configurations_are_no_relation():
-    table = sweep(np.random.default_rng(0), "growth")
+def test_what_is_no_relation_is_said_to_be_none():
+    table = sweep(0, "growth")
     with pytest.raises(ValueError, match="log_growth known of fewer than three configurations"):
         growth_relation(table[:6])
-
-
-def test_a_relation_of_nets_that_all_never_started_is_undefined():
-    table = sweep(np.random.default_rng(0), "growth").assign(started=False, observed_epoch=MAXIMUM)
-    assert "rank correlation undefined, concordance undefined" in growth_relation(table)
+    assert "rank correlation" in growth_relation(table[:9])
+    never = table.assign(started=False, observed_epoch=MAXIMUM)
+    assert "rank correlation undefined, concordance undefined" in growth_relation(never)

@@ -1,6 +1,5 @@
 """The curves of sweeps, fabricated from what runs leave: long tables of range tests and of epochs."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import sem
 
 from src.runs.directory import RunDirectory
 from src.runs.metrics_file import MetricsFile
@@ -75,7 +75,6 @@ def test_each_step_of_each_test_is_a_row_beside_its_runs_settings_and_suggestion
             leave_test(tmp_path, seed, decay, turn=0.3, more=("logger=csv",), diverges=decay == 0.1)
     table = sweep_curves(tmp_path, "range_test")
     assert len(table) == 4 * POINTS
-    assert table.groupby("directory").size().tolist() == [POINTS] * 4
     one = table[(table["seed"] == 1) & (table["optimizer.weight_decay"] == 0.1)]
     expected = curves(0.3, diverges=True)
     pd.testing.assert_frame_equal(one[list(expected)].reset_index(drop=True), expected)
@@ -87,26 +86,21 @@ def test_each_step_of_each_test_is_a_row_beside_its_runs_settings_and_suggestion
     assert table[table["optimizer.weight_decay"] == 0.001]["diverged_at"].isna().all()
 
 
-def test_a_sweep_over_seeds_alone_varies_in_nothing(tmp_path):
-    for seed in (0, 1):
-        leave_test(tmp_path, seed, more=("optimizer.momentum=0",))
+def test_what_varies_is_what_not_all_runs_have_but_for_the_seed(tmp_path):
+    leave_test(tmp_path, 0, more=("optimizer.momentum=0",))
+    assert set(sweep_curves(tmp_path, "range_test")["varied"]) == {"optimizer.momentum=0"}  # of one run, all of it
+    leave_test(tmp_path, 1, more=("optimizer.momentum=0",))
     assert set(sweep_curves(tmp_path, "range_test")["varied"]) == {""}
-    shutil.rmtree(tmp_path / "optimizer.momentum=0_seed=1")
-    (tmp_path / "jobs.json").unlink()
     leave_test(tmp_path, 0, 0.1)
     (tmp_path / "jobs.json").unlink()  # as another sweeper leaves it
-    varied = sweep_curves(tmp_path, "range_test").groupby("directory")["varied"].first().to_dict()
-    assert varied == {
-        "optimizer.momentum=0_seed=0": "optimizer.momentum=0",
-        "optimizer.weight_decay=0.1_seed=0": "optimizer.weight_decay=0.1",
-    }
+    varied = sweep_curves(tmp_path, "range_test")["varied"].unique()
+    assert varied.tolist() == ["optimizer.momentum=0", "optimizer.weight_decay=0.1"]
 
 
 def test_what_became_of_the_others_breaks_nothing(tmp_path):
     leave_test(tmp_path, 0)
     leave_test(tmp_path, 1, status="failed", rows=False)
     leave_test(tmp_path, 2, status=None)  # killed after the test and before it could say so
-    leave_test(tmp_path, 3, status="interrupted", rows=False)
     add_jobs(tmp_path, [SweepJob("to_come", ("seed=4",))])
     damaged, worse = leave_test(tmp_path, 5), leave_test(tmp_path, 6)
     [part] = (damaged.path / "range_test").glob("*.parquet")
@@ -118,12 +112,7 @@ def test_what_became_of_the_others_breaks_nothing(tmp_path):
     found = table.groupby("directory").agg(status=("status", "first"), max_lr=("max_lr", "first"))
     assert found["status"].to_dict() == {"seed=0": "completed", "seed=2": "killed", "seed=6": "damaged"}
     assert found["max_lr"].dropna().to_dict() == {"seed=0": 1.0}
-
-
-def test_where_no_run_has_rows_there_are_none(tmp_path):
-    leave_test(tmp_path, rows=False)
-    assert sweep_curves(tmp_path, "range_test").empty
-    assert sweep_curves(tmp_path, "epochs").empty
+    assert sweep_curves(tmp_path, "epochs").empty and sweep_curves(tmp_path, "growth").empty
 
 
 def test_epochs_are_the_rows_of_metrics_files(tmp_path):
@@ -133,9 +122,8 @@ def test_epochs_are_the_rows_of_metrics_files(tmp_path):
             metrics = {"epoch": epoch, "train/loss": 1 / (epoch + 1), "val/loss": seed}
             MetricsFile(run.path).log_metrics(metrics, step=10 * (epoch + 1))
         MetricsFile(run.path).log_metrics({"test/accuracy": 0.75}, step=30)
-    (tmp_path / "seed=9").mkdir()
-    (tmp_path / "seed=9" / "config.yaml").write_text("seed: 9\n")
-    (tmp_path / "seed=9" / "metrics.csv").write_text("epoch\n1\n")  # no step
+    broken = leave_test(tmp_path, 9, rows=False)
+    broken.metrics_file.write_text("epoch\n1\n")  # no step
     table = sweep_curves(tmp_path, "epochs")
     assert len(table) == 6
     one = table[table["seed"] == 1]
@@ -157,46 +145,38 @@ def test_phases_are_joined_with_the_tests_of_their_epochs_and_what_the_law_asks_
     pd.testing.assert_frame_equal(one[kept], rows[kept])
     assert one["layer_name"].tolist() == ["hidden.linear"] * 5
     assert one["name"][0].startswith("optimizer.lr=0.2 ")
-    loss, accuracy = losses(rows["J2"])
-    np.testing.assert_allclose(one["test/loss"], np.where(rows["step"] > 0, loss, np.nan))  # not 9, of the end
-    np.testing.assert_allclose(one["test/accuracy"], np.where(rows["step"] > 0, accuracy, np.nan))
+    expected = [np.where(rows["step"] > 0, of_epoch, np.nan) for of_epoch in losses(rows["J2"])]  # not 9, of the end
+    np.testing.assert_allclose(one[["test/loss", "test/accuracy"]].T, expected)
     facts = {"eta": 0.2, "alpha": 0.5, "batch": 16, "weight_decay": 1e-3, "lowest_test_loss": 0.4}
     facts |= {"final_slope": 0.1, "final_slope_end": 4.0, "final_J": 1.0, "final_layer": "hidden.linear"}
     assert {name: one[name][0] for name in facts} == facts
 
 
+def test_growth_is_of_the_steps_that_both_tables_have_with_the_lengths_around_each_layer(tmp_path):
+    run, deeper = leave_phases(tmp_path, 0, epochs=2), leave_phases(tmp_path, 1, epochs=2)
+    for layers, sweep_run in ((3, run), (4, deeper)):  # in the latter, more activations than layers were measured
+        lengths = pd.DataFrame({"step": np.repeat([0, 50, 100], layers), "layer": np.tile(range(layers), 3)})
+        sweep_run.table("lengths").append(lengths.assign(name="x", mean=lengths["step"] + lengths["layer"] / 10))
+    table = sweep_curves(tmp_path, "growth")
+    assert set(table["seed"]) == {0}
+    assert table[["step", "layer"]].to_numpy().tolist() == [[0, 0], [0, 1], [100, 0], [100, 1]]
+    assert table["length_before"].tolist() == pytest.approx([0, 0.1, 100, 100.1])
+    assert table["length"].tolist() == pytest.approx([0.1, 0.2, 100.1, 100.2])
+    last = phases(0.1, 0.0, 32, epochs=2)["J2"].iloc[-1]
+    assert table["final_accuracy"].tolist() == pytest.approx([losses(last)[1]] * 4)
+
+
 def test_a_batch_is_all_that_goes_into_a_step_and_what_a_config_lacks_is_missing(tmp_path):
-    run = leave_phases(tmp_path, epochs=2, status=None)
+    run = leave_phases(tmp_path, epochs=2, status=None, tested=False)
     config = run.config()
     config["trainer"]["accumulate_grad_batches"] = 4
     del config["optimizer"]["momentum"]
     run.config_file.write_text(yaml.safe_dump(config))
-    [row] = sweep_curves(tmp_path, "phase")[["eta", "alpha", "batch"]].drop_duplicates().to_numpy()
-    np.testing.assert_array_equal(row, [0.1, np.nan, 128])
-
-
-def test_phases_without_tests_and_without_summaries_are_there_and_damaged_ones_are_not(tmp_path):
-    leave_phases(tmp_path, 0, epochs=2, tested=False, status=None)
-    leave_phases(tmp_path, 1, rows=False, status="failed")
-    damaged = leave_phases(tmp_path, 2, epochs=2)
-    [part] = (damaged.path / "phase").glob("*.parquet")
-    part.write_bytes(b"PAR1")
     table = sweep_curves(tmp_path, "phase")
-    assert table["seed"].unique().tolist() == [0]
+    np.testing.assert_array_equal(table[["eta", "alpha", "batch"]].iloc[0], [0.1, np.nan, 128])
     assert table["test/loss"].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "message"),
-    [
-        ("sweep", "steps", "kind = 'steps': must be one of epochs, growth, phase, range_test"),
-        ("nowhere", "epochs", "SWEEP_DIRECTORY = .*nowhere: no such directory"),
-    ],
-)
-def test_what_cannot_be_read_is_named(tmp_path, name, kind, message):
-    leave_test(tmp_path / "sweep")
-    with pytest.raises(ValueError, match=message):
-        sweep_curves(tmp_path / name, kind)
+    with pytest.raises(ValueError, match="kind = 'steps': must be one of epochs, growth, phase, range_test"):
+        sweep_curves(tmp_path, "steps")
 
 
 def test_suggestions_are_of_each_configuration_over_its_seeds(tmp_path):
@@ -209,14 +189,12 @@ def test_suggestions_are_of_each_configuration_over_its_seeds(tmp_path):
     small, large = (row for _, row in found.iterrows())
     assert small[["tests", "max_lr", "max_lr_low", "max_lr_high"]].tolist() == [3, 0.5, 0.25, 1.0]
     assert small[["octaves", "usable", "turned", "diverged"]].tolist() == [2.0, 3, 3, 1]
-    assert small["min_lr"] == pytest.approx(0.05)
-    assert small["cyclical_min_lr"] == pytest.approx(0.5 / 3)
+    assert small[["min_lr", "cyclical_min_lr"]].tolist() == pytest.approx([0.05, 0.5 / 3])
     lowest = [curves(turn, floor=0.5 + seed / 10)["val_loss"].min() for seed, turn in enumerate((0.25, 0.5, 1.0))]
-    assert small["val_loss"] == pytest.approx(np.mean(lowest))
-    assert small["val_loss_error"] == pytest.approx(np.std(lowest, ddof=1) / 3**0.5)
-    assert small["val_accuracy"] == pytest.approx(np.mean(np.exp(np.negative(lowest))))
-    assert small["val_loss_rate"] == small["val_accuracy_rate"] == curves(0.5)["learning_rate"][7]  # 0.51
-    assert small[["val_loss_low", "val_loss_high"]].tolist() == [min(lowest), max(lowest)]
+    for name, best in (("val_loss", np.array(lowest)), ("val_accuracy", np.exp(np.negative(lowest)))):
+        of_best = small[[name, f"{name}_error", f"{name}_low", f"{name}_high"]].tolist()
+        assert of_best == pytest.approx([best.mean(), sem(best), best.min(), best.max()])
+        assert small[f"{name}_rate"] == curves(0.5)["learning_rate"][7]  # 0.51
     assert large["overrides"] == "optimizer.weight_decay=0.1"
     assert (largest_rate(found), lowest_loss(found)) == (1, 0)
     assert not_told_apart(found, 1, "max_lr") == [0]
@@ -224,23 +202,22 @@ def test_suggestions_are_of_each_configuration_over_its_seeds(tmp_path):
     assert suggestions(sweep_curves(tmp_path, "range_test"), by="status")["tests"].tolist() == [6]
 
 
+def test_ranges_that_meet_are_not_told_apart_nor_is_one_test_from_anything():
+    found = pd.DataFrame({"max_lr_low": [1, 3, 4], "max_lr_high": [3, 4, 5], "tests": [2, 2, 2]})
+    assert [not_told_apart(found, row, "max_lr") for row in range(3)] == [[1], [0, 2], [1]]
+    assert not_told_apart(found.assign(tests=[1, 2, 2]), 2, "max_lr") == [0, 1]
+
+
 def test_tests_that_found_no_rate_are_counted_and_left_out(tmp_path):
     leave_test(tmp_path, 0, 0.001, turn=0.5, turned=False)
     leave_test(tmp_path, 1, 0.001, turn=np.nan)
     leave_test(tmp_path, 0, 0.1, turn=np.nan)
-    found = suggestions(sweep_curves(tmp_path, "range_test"))
+    table = sweep_curves(tmp_path, "range_test")
+    found = suggestions(table)
     assert found[["tests", "usable"]].to_numpy().tolist() == [[2, 1], [1, 0]]
+    assert suggestions(table.groupby("directory").head(1))["tests"].tolist() == [2, 1]  # that diverged at once
     assert (found["max_lr"][0], found["turned"][0]) == (0.5, 1)
-    assert found.loc[1, ["max_lr", "max_lr_low", "octaves", "min_lr"]].isna().all()
-    assert largest_rate(found) == 0
-    assert largest_rate(found[1:]) == 0
-
-
-def test_one_test_has_no_error_and_is_told_apart_from_nothing(tmp_path):
-    leave_test(tmp_path, 0, 0.001, floor=0.5)
-    leave_test(tmp_path, 0, 0.1, floor=0.9, turn=2.0)
-    found = suggestions(sweep_curves(tmp_path, "range_test"))
-    assert found["val_loss_error"].isna().all()
-    assert not_told_apart(found, 0, "val_loss") == not_told_apart(found, 0, "max_lr") == [1]
+    assert found.loc[1, ["max_lr", "max_lr_low", "octaves", "min_lr", "val_loss_error"]].isna().all()
+    assert largest_rate(found) == largest_rate(found[1:]) == 0
     leave_test(tmp_path / "none", status=None)
     assert suggestions(sweep_curves(tmp_path / "none", "range_test")).empty

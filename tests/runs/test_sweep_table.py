@@ -1,8 +1,6 @@
 """Sweeps, fabricated from what runs leave: one row for each job, whatever became of it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,6 @@ from src.runs.sweep import SweepJob, add_jobs
 from src.runs.sweep_table import override_settings, sweep_table
 
 MAXIMUM = 30
-HOLD = (
-    "import sys, time\n"
-    "from pathlib import Path\n"
-    "from src.runs.directory import RunDirectory\n"
-    "run = RunDirectory(Path(sys.argv[1]))  # a name, or the lock goes with it\n"
-    "run.claim({config!r})\n"
-    "print('held', flush=True)\n"
-    "time.sleep(600)\n"
-)
 
 
 def config_of(depth: int = 4, width: int = 8, seed: int = 0, **model: Any) -> dict[str, Any]:
@@ -98,6 +87,7 @@ def test_a_run_is_one_row_of_all_that_is_known_of_it(tmp_path):
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
     assert set(row.index) == {*expected, "configuration"}
+    assert override_settings(["+a.b=x=y", "++c=", "~d", "e@f=g"]) == {"a.b": "x=y", "c": "", "e@f": "g"}
 
 
 @pytest.mark.parametrize(
@@ -111,44 +101,32 @@ def test_a_run_is_one_row_of_all_that_is_known_of_it(tmp_path):
         ("interrupted", 5, True, 5),
         ("failed", None, None, None),
         (None, None, None, None),
+        ("no callback", None, None, None),
     ],
 )
 def test_what_never_started_is_censored_at_the_maximum_and_what_may_yet_start_is_not(
     tmp_path, status, epoch, started, observed
 ):
-    leave_run(tmp_path, "a", config_of(), status=status, epoch=epoch)
-    row = only_row(tmp_path)
-    assert (None if row["started"] is pd.NA else row["started"]) is started
-    assert (None if row["observed_epoch"] is pd.NA else row["observed_epoch"]) == observed
-    assert row["status"] == (status or "killed")
+    records = status != "no callback"
+    status = status if records else "completed"
+    for trainer in ({"max_epochs": MAXIMUM}, {"max_epochs": -1}, {}):  # that ends by steps, at the epochs it ran
+        config = config_of() | {"trainer": trainer}
+        leave_run(tmp_path, f"{trainer}", config, status=status, epoch=epoch, records_start=records)
+    for _, row in sweep_table(tmp_path).iterrows():
+        assert (None if row["started"] is pd.NA else row["started"]) is started
+        assert (None if row["observed_epoch"] is pd.NA else row["observed_epoch"]) == observed
+        assert row["status"] == (status or "killed")
 
 
-def test_a_run_without_the_callback_is_known_neither_to_have_started_nor_not(tmp_path):
-    leave_run(tmp_path, "a", config_of(), records_start=False)
-    assert only_row(tmp_path)["started"] is pd.NA
-
-
-def test_a_run_that_was_to_end_by_steps_is_censored_at_the_epochs_it_ran(tmp_path):
-    leave_run(tmp_path, "a", config_of() | {"trainer": {"max_epochs": -1, "max_steps": 300}})
-    assert only_row(tmp_path)["observed_epoch"] == MAXIMUM
-
-
-def test_a_running_job_is_told_from_a_killed_one_and_goes_on(tmp_path):
-    config = config_of()
-    leave_run(tmp_path, "killed", config, status=None)
-    leave_run(tmp_path, "running", config, status=None)
-    command = [sys.executable, "-c", HOLD.format(config=config), str(tmp_path / "running")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-            before = sorted(str(path) for path in tmp_path.rglob("*"))
-            statuses = sweep_table(tmp_path).set_index("directory")["status"]
-            assert sorted(str(path) for path in tmp_path.rglob("*")) == before
-            assert holder.poll() is None
-        finally:
-            holder.kill()
-    assert statuses.to_dict() == {"killed": "killed", "running": "running"}
-    assert sweep_table(tmp_path).set_index("directory")["status"]["running"] == "killed"
+def test_a_running_job_is_told_from_a_killed_one_and_looking_at_it_leaves_nothing(tmp_path):
+    leave_run(tmp_path, "killed", config_of(), status=None)
+    running = leave_run(tmp_path, "running", config_of(), status=None)
+    running.claim(config_of())
+    before = sorted(tmp_path.rglob("*"))
+    assert sweep_table(tmp_path)["status"].tolist() == ["killed", "running"]
+    assert sorted(tmp_path.rglob("*")) == before
+    running.release()  # as the kernel does when the process dies
+    assert sweep_table(tmp_path)["status"].tolist() == ["killed", "killed"]
 
 
 def test_what_the_sweep_asked_for_and_has_not_begun_is_a_row_too(tmp_path):
@@ -162,14 +140,16 @@ def test_what_the_sweep_asked_for_and_has_not_begun_is_a_row_too(tmp_path):
     assert table["depth"].to_dict() == {"to_come": 9, "done": 4, "earlier": 4}  # known by its override alone
     assert table["name"]["to_come"] == "depth=9 seed=1"
     assert list(table.columns[:3]) == ["name", "status", "reason"]  # whichever job is first
+    assert table["max_epochs"].dtype == "Int64" and table["started"].dtype == "boolean"
+    add_jobs(tmp_path / "none", jobs)
+    assert sweep_table(tmp_path / "none")["started"].isna().all()
 
 
 def test_runs_of_one_configuration_differ_in_nothing_but_the_seed(tmp_path):
-    for seed in (0, 1):
-        leave_run(tmp_path, f"four_{seed}", config_of(4, seed=seed))
-    leave_run(tmp_path, "five", config_of(5))
-    table = sweep_table(tmp_path).set_index("directory")["configuration"]
-    assert table["four_0"] == table["four_1"] != table["five"]
+    for depth, seed in ((4, 0), (4, 1), (5, 0)):
+        leave_run(tmp_path, f"{depth} {seed}", config_of(depth, seed=seed))
+    first, second, other = sweep_table(tmp_path)["configuration"]
+    assert first == second != other
 
 
 @pytest.mark.parametrize(
@@ -179,16 +159,18 @@ def test_runs_of_one_configuration_differ_in_nothing_but_the_seed(tmp_path):
         ({"_target_": "src.models.residual.Residual", "modules": 6}, 6, np.nan),
         ({"_target_": "moved.away.Net"}, 4, np.nan),  # known by the config's depth
         ({"width": -1}, 4, np.nan),
+        ({"width": -1, "of": "four"}, None, np.nan),
     ],
 )
 def test_depth_and_beta_are_the_nets_and_a_config_that_gives_no_net_breaks_nothing(tmp_path, model, depth, beta):
     config = config_of(**model)
     if "modules" in model:
         del config["model"]["depth"]
+    config["depth"] = model.get("of", 4)
     leave_run(tmp_path, "a", config, epoch=1)
     state = torch.get_rng_state()
     row = only_row(tmp_path)
-    assert row["depth"] == depth
+    assert (None if pd.isna(row["depth"]) else row["depth"]) == depth
     assert row["beta"] == pytest.approx(beta, nan_ok=True)
     assert torch.equal(state, torch.get_rng_state())
 
@@ -196,40 +178,34 @@ def test_depth_and_beta_are_the_nets_and_a_config_that_gives_no_net_breaks_nothi
 def test_equal_sums_of_reciprocal_widths_are_equal_numbers(tmp_path):
     leave_run(tmp_path, "a", config_of(widths=[15] * 30))
     leave_run(tmp_path, "b", config_of(widths=[30, 10] * 15))
-    assert sweep_table(tmp_path)["beta"].nunique() == 1
+    assert sweep_table(tmp_path)["beta"].tolist() == [2.0, 2.0]
 
 
 @pytest.mark.parametrize(
-    ("growth", "layer", "expected"), [(0.25, None, 0.25), (np.nan, 3, np.inf), (-np.inf, None, -np.inf)]
+    ("growth", "layer", "expected"),
+    [(0.25, None, 0.25), (np.nan, 3, np.inf), (-np.inf, None, -np.inf), (None, None, np.nan)],
 )
-def test_lengths_that_overflow_grow_without_bound(tmp_path, growth, layer, expected):
+def test_lengths_that_overflow_grow_without_bound_and_those_not_recorded_leave_gaps(tmp_path, growth, layer, expected):
     leave_run(tmp_path, "a", config_of(), growth=growth, first_nonfinite_layer=layer)
     row = only_row(tmp_path)
-    assert (row["growth_rate"], row["log_growth"]) == (expected, 4 * abs(expected))
-
-
-def test_lengths_that_were_not_recorded_leave_gaps(tmp_path):
-    leave_run(tmp_path, "a", config_of())
-    assert only_row(tmp_path)[["growth_rate", "layer_variance", "log_growth"]].isna().all()
+    assert row[["growth_rate", "log_growth"]].tolist() == pytest.approx([expected, 4 * abs(expected)], nan_ok=True)
+    assert np.isnan(row["layer_variance"]) == (growth is None)
 
 
 def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path):
     leave_run(tmp_path, "good", config_of(), epoch=1)
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "config.yaml").write_text("a: [1")
-    (tmp_path / "worse").mkdir()
-    (tmp_path / "worse" / "config.yaml").write_text("seed: 0\n")
-    (tmp_path / "worse" / "summary.json").write_text("{")
-    assert sweep_table(tmp_path).set_index("directory")["status"].to_dict() == {
-        "good": "completed",
-        "bad": "damaged",
-        "worse": "damaged",
-    }
+    for name, config, summary in (("bad", "a: [1", None), ("worse", "seed: 0\n", "{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(config)
+        if summary:
+            (tmp_path / name / "summary.json").write_text(summary)
+    table = sweep_table(tmp_path).set_index("directory")
+    assert table["status"].to_dict() == {"bad": "damaged", "good": "completed", "worse": "damaged"}
+    assert "is damaged" in table["reason"]["bad"]
 
 
-@pytest.mark.parametrize("name", ["nowhere", ".", "file"])
+@pytest.mark.parametrize("name", ["nowhere", "."])
 def test_a_directory_without_runs_is_said_to_be_one(tmp_path, name):
-    (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"SWEEP_DIRECTORY = .*: (no such directory|holds no runs)"):
         sweep_table(tmp_path / name)
 
@@ -239,8 +215,3 @@ def test_a_damaged_list_of_jobs_is_named(tmp_path, text):
     (tmp_path / "jobs.json").write_text(text)
     with pytest.raises(ValueError, match=r"SWEEP_DIRECTORY = .*: its jobs.json is damaged"):
         sweep_table(tmp_path)
-
-
-def test_overrides_become_settings():
-    overrides = ["depth=3", "+a.b=x=y", "++c=", "~d", "e@f=g"]
-    assert override_settings(overrides) == {"depth": "3", "a.b": "x=y", "c": "", "e@f": "g"}

@@ -1,0 +1,95 @@
+"""A run that ends at its epochs' ends, in their middle or by a signal goes on from there; one that diverges ends."""
+
+import os
+import signal
+import threading
+from contextlib import nullcontext
+
+import pandas as pd
+import pytest
+import torch
+
+from src.callbacks.activation_lengths import ActivationLengths
+from src.callbacks.divergence import Divergence
+from src.callbacks.last_checkpoint import LastCheckpoint
+from src.callbacks.noted_signals import SIGNALS, NotedSignals
+from src.runs.outcome import Diverged, Interrupted
+from tests.callbacks.tasks import BATCHES, At, Resumable, fit, small, weights
+
+pytestmark = [small, pytest.mark.filterwarnings("ignore:.*resuming from a checkpoint that ended before the epoch")]
+
+
+def steps_in(path) -> int:
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+@pytest.mark.parametrize(
+    ("length", "signalled", "accumulate", "saved"),
+    [
+        ({"max_epochs": 2}, None, 1, 2 * BATCHES),
+        ({"max_epochs": -1, "max_steps": 9}, None, 1, 9),
+        ({"max_epochs": 3}, 8, 1, 8),
+        ({"max_epochs": 3}, BATCHES, 1, BATCHES),  # at an epoch's end
+        ({"max_epochs": 3}, 2, 4, 2),  # of four micro-batches and two
+    ],
+)
+def test_what_goes_on_from_it_is_as_if_it_had_not_ended(tmp_path, length, signalled, accumulate, saved):
+    path, whole, first, second = tmp_path / "last.ckpt", Resumable(), Resumable(), Resumable()
+    handlers = [signal.getsignal(signum) for signum in SIGNALS]
+    options = {"accumulate_grad_batches": accumulate, "enable_checkpointing": True}
+    full = {"max_epochs": 3} if length["max_epochs"] > 0 else {"max_epochs": -1, "max_steps": 20}
+    fit(whole, tmp_path, LastCheckpoint(tmp_path / "whole.ckpt"), **full, **options)
+    ask = At(signalled, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    if signalled:
+        with pytest.raises(Interrupted) as caught:
+            fit(first, tmp_path, ask, LastCheckpoint(path), **length, **options)
+        assert caught.value.exit_status == 128 + signal.SIGTERM
+    else:
+        fit(first, tmp_path, LastCheckpoint(path), **length, **options)
+    assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
+    assert steps_in(path) == saved
+    fit(second, tmp_path, LastCheckpoint(path), ckpt_path=path, **full, **options)
+    assert torch.equal(weights(second), weights(whole))
+    assert steps_in(path) == steps_in(tmp_path / "whole.ckpt")
+
+
+def test_a_second_signal_ends_at_once_and_other_threads_note_none():
+    handlers = [signal.getsignal(signum) for signum in SIGNALS]
+    with NotedSignals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.first == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        signals.watch()
+        assert signals.first == 0
+        signals._handlers = dict(zip(SIGNALS, handlers, strict=True))
+    assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
+    elsewhere = NotedSignals()
+    thread = threading.Thread(target=elsewhere.watch)
+    thread.start(), thread.join()
+    assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
+
+
+@pytest.mark.parametrize("loss", [torch.nan, torch.inf, 1e30])
+def test_a_loss_that_is_not_finite_ends_the_run_after_its_step(tmp_path, loss):
+    class Diverging(Resumable):
+        def training_step(self, batch, batch_idx):
+            loss_at_4 = loss if self.trainer.global_step == 4 else 1.0
+            return {"loss": super().training_step(batch, batch_idx) * 0 + loss_at_4}
+
+    with pytest.raises(Diverged) if loss != 1e30 else nullcontext() as caught:
+        fit(Diverging(), tmp_path, Divergence(), max_epochs=1)
+    assert loss == 1e30 or caught.value.step == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*training_step.* returned .*None")
+def test_a_batch_that_a_module_skips_ends_nothing(tmp_path):
+    class Skipping(Resumable):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return None if batch_idx == 2 else loss
+
+    trainer = fit(Skipping(), tmp_path, Divergence(), ActivationLengths(), max_epochs=1)
+    assert trainer.global_step == BATCHES
+    losses = pd.read_parquet(tmp_path / "steps")["loss"]
+    assert losses.isna().tolist() == [step == 2 for step in range(BATCHES)]

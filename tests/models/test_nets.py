@@ -1,0 +1,141 @@
+"""What all nets promise: which settings they refuse, where dropout is, and that whatever they are given is drawn."""
+
+import pytest
+import torch
+from torch import nn
+
+from src.initializers.initialize import initialize_, readout_of
+from src.lengths.capture import measured_layers
+from src.models.convolutional import Convolutional
+from src.models.fully_connected import FullyConnected
+from src.models.lenet import LeNet
+from src.models.residual import Residual
+from src.models.square_layer import SquareLayer
+
+NETS = {
+    FullyConnected: {"input_size": 12, "depth": 2, "width": 5},
+    Residual: {"input_size": 12, "modules": 3, "width": 5},
+    SquareLayer: {"input_shape": (1, 4, 4)},
+    Convolutional: {"input_shape": (3, 5, 4), "depth": 3, "channels": 6},
+    LeNet: {"input_shape": (2, 16, 13), "channels": [6, 4], "widths": [7], "kernel_size": 3},
+}
+AN_IMAGE = r"input_shape = \(100,\): must be \(channels, height, width\)"
+LEFT = "of images of 16 × 13, a side of"
+REFUSED = {
+    FullyConnected: [
+        ({"depth": 0}, "depth = 0: must be a whole number of at least 1"),
+        ({"depth": None}, "depth = None: must be a whole number of at least 1"),
+        ({"width": -1}, "width = -1: must be a whole number of at least 1"),
+        ({"widths": []}, r"widths = \[\]: must be a list with at least one width"),
+        ({"widths": [3, 0]}, "widths = 0: must be a whole number of at least 1"),
+        ({"widths": 5}, "widths = 5: must be a list"),
+        ({"widths": "55"}, "widths = '55': must be a list"),
+    ],
+    Residual: [
+        ({"modules": 0}, "modules = 0: must be a whole number of at least 1"),
+        ({"width": 0}, "width = 0: must be a whole number of at least 1"),
+        ({"module_widths": [4, 0]}, "module_widths = 0: must be a whole number of at least 1"),
+        ({"module_widths": 5}, "module_widths = 5: must be a list"),
+        ({"scales": [1.0, 0.5]}, r"scales = \[1\.0, 0\.5\]: must be .* or a list of 3, one per module"),
+        ({"base": 0.0}, r"base = 0\.0: must be a number above 0"),
+        ({"ending": "tanh"}, "ending = 'tanh': must be one of linear, relu"),
+        ({"activation": "swish", "ending": "linear"}, "activation = 'swish': must be one of gelu"),
+    ],
+    SquareLayer: [
+        ({"width": 15}, r"width = 15: must be 16, the number of inputs"),
+        ({"width": 0}, r"width = 0: must be a whole number of at least 1"),
+        ({"window": 0}, r"window = 0: must be a whole number of at least 1"),
+        ({"window": 3}, r"window = 3: must divide the sides of images, and inputs are \(1, 4, 4\)"),
+        ({"window": 2, "width": 16}, r"width = 16: must be 4, the number of inputs"),
+    ],
+    Convolutional: [
+        ({"input_shape": (100,)}, AN_IMAGE),
+        ({"depth": 0}, "depth = 0: must be a whole number of at least 1"),
+        ({"channels": [4, 0, 4]}, "channels = 0: must be a whole number of at least 1"),
+        ({"channels": [4, 4]}, r"channels = \[4, 4\]: must be a number or a list of 3, one per layer"),
+        ({"channels": "4"}, "channels = '4': must be a whole number of at least 1"),
+        ({"channels": [4, 4, 4], "residual": True}, r"channels = \[4, 4, 4\]: must be one number"),
+        ({"kernel_size": 2}, "kernel_size = 2: must be odd"),
+        ({"kernel_size": 11}, "kernel_size = 11: must be at most 9, .* around images of 5 × 4 pixels"),
+        ({"padding": "same"}, "padding = 'same': must be one of circular, zeros"),
+        ({"residual": True, "scales": [1.0]}, r"scales = \[1\.0\]: must be .* or a list of 3"),
+        ({"residual": True, "base": 0.0}, r"base = 0\.0: must be a number above 0"),
+    ],
+    LeNet: [
+        ({"input_shape": (100,)}, AN_IMAGE),
+        ({"channels": []}, r"channels = \[\]: must be a list of at least one, a number for each layer"),
+        ({"channels": [6, 0]}, "channels = 0: must be a whole number of at least 1"),
+        ({"widths": "7"}, "widths = '7': must be a list, a number for each layer"),
+        ({"kernel_size": 0}, "kernel_size = 0: must be a whole number of at least 1"),
+        ({"kernel_size": 17}, f"kernel_size = 17: larger than what is left {LEFT} 16; padding = 8"),
+        ({"kernel_size": 7}, f"kernel_size = 7: larger than what is left {LEFT} 5; padding = 3"),
+        ({"padding": -1}, "padding = -1: must be a whole number of at least 0"),
+        ({"window": 1}, "window = 1: must be a whole number of at least 2"),
+        ({"window": 4}, "window = 4: larger than what is left"),
+        ({"pooling": "median"}, "pooling = 'median': must be one of max, mean"),
+        ({"pooling": ["max"]}, r"pooling = \['max'\]: must be a name or a list of 2, one per convolution"),
+    ],
+}
+each_net = pytest.mark.parametrize("kind", NETS, ids=lambda kind: kind.__name__)
+
+
+def made(kind, **settings):
+    return kind(classes=3, **{**NETS[kind], **settings})
+
+
+def inputs_of(kind, count=4):
+    shape = NETS[kind].get("input_shape", (3, 2, 2))  # inputs of any shape are flattened
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [(kind, *case) for kind, cases in REFUSED.items() for case in cases],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_a_setting_that_makes_no_net_is_named(kind, settings, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        made(kind, **settings)
+
+
+@each_net
+def test_its_activation_is_the_named_one_and_no_other_name_is_one(kind):
+    with pytest.raises(ValueError, match=r"^activation = 'swish': must be one of gelu"):
+        made(kind, activation="swish")
+    assert any(isinstance(module, nn.SiLU) for module in made(kind, activation="silu").modules())
+
+
+@each_net
+def test_the_initializers_draw_every_layer_and_the_readout_apart_and_the_graph_is_whole(kind):
+    net, inputs = made(kind), inputs_of(kind)
+    initialize_(net, lambda weight: weight.fill_(0.1), readout_initializer=nn.init.zeros_, generator=torch.Generator())
+    assert readout_of(net) is net.readout
+    drawn = [parameter for parameter in net.parameters() if parameter.dim() > 1]
+    assert all((weight == (0 if weight is net.readout.weight else 0.1)).all() for weight in drawn)
+    assert all((parameter == 0).all() for parameter in net.parameters() if parameter.dim() == 1)
+    logits = torch.compile(net, backend="eager", fullgraph=True)(inputs)
+    assert logits.shape == (4, 3) and torch.equal(logits, net(inputs))
+    assert net(inputs[:0]).shape == (0, 3)
+    assert [net.get_submodule(name) for name in measured_layers(net)]  # by names that are there
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "layers"),
+    [
+        (FullyConnected, {}, 2),
+        (Residual, {}, 3),
+        (Convolutional, {}, 3),
+        (Convolutional, {"residual": True}, 3),
+        (LeNet, {}, 3),
+    ],
+)
+def test_dropout_is_of_every_layer_but_the_readout_and_of_training_alone(kind, settings, layers):
+    net, inputs = made(kind, dropout=0.25, **settings), inputs_of(kind)
+    drops = [module.p for module in net.modules() if isinstance(module, nn.Dropout)]
+    assert drops == [0.25] * layers
+    assert not torch.equal(net.train()(inputs), net(inputs))
+    torch.testing.assert_close(net.eval()(inputs), net(inputs), rtol=0, atol=0)
+    assert not any(isinstance(module, nn.Dropout) for module in made(kind).modules())
+    for dropout in (1.0, -0.1):
+        with pytest.raises(ValueError, match=f"^dropout = {dropout}: must be a fraction, at least 0 and below 1"):
+            made(kind, dropout=dropout)

@@ -1,0 +1,122 @@
+"""From a plain config to objects, and whose mistake it is where none can be made."""
+
+import pytest
+import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from src.datamodules.random_inputs import RandomInputs
+from src.initializers.variance_scaling import VarianceScaling
+from src.runs.build import build, build_classifier, build_initializer, build_net, build_optimizer
+from src.runs.mistakes import settings_in, settings_of
+from src.runs.outcome import Diverged, Interrupted
+from src.runs.provenance import PACKAGES, commit, versions
+
+HE = {"_target_": "src.initializers.variance_scaling.VarianceScaling", "scale": 2.0}
+ZEROS = {"_target_": "torch.nn.init.zeros_"}
+CONFIG = {
+    "seed": 3,
+    "model": {"_target_": "src.models.fully_connected.FullyConnected", "depth": 2, "width": 5},
+    "initializer": HE,
+    "readout_initializer": ZEROS,
+    "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
+    "schedule": {"_target_": "src.schedules.one_cycle.OneCycle", "momentum": None},
+    "trainer": {"max_epochs": 2},
+}
+DATA = RandomInputs(7, 3)
+
+
+def test_a_net_is_of_its_data_and_its_weights_of_the_seed_alone():
+    torch.manual_seed(1)
+    net = build_net(CONFIG, DATA)
+    torch.manual_seed(2)
+    again, other = build_net(CONFIG, DATA), build_net({**CONFIG, "seed": 4}, DATA)
+    first = [each.hidden[0].linear.weight for each in (net, again, other)]
+    assert first[0].shape == (5, 7) and net.readout.weight.shape == (3, 5)
+    assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
+    assert (net.readout.weight == 0).all()
+    image = {"model": {"_target_": "src.models.square_layer.SquareLayer"}}
+    assert build_net({**CONFIG, **image}, DATA).hidden.linear.weight.shape == (7, 7)  # that asks for the shape
+    assert (build_net({**CONFIG, "readout_initializer": None}, DATA).readout.weight != 0).any()
+
+
+def test_an_initializer_is_an_object_of_a_class_or_any_function_of_a_tensor():
+    assert isinstance(build_initializer(HE), VarianceScaling)
+    filled = build_initializer({"_target_": "torch.nn.init.constant_", "val": 2.0})(torch.zeros(2))
+    assert (filled == 2).all()
+
+
+def test_a_classifier_steps_the_config_s_optimizer_by_its_schedule():
+    classifier = build_classifier(CONFIG, build_net(CONFIG, DATA), DATA)
+    assert classifier.seed == 3
+    optimizer = classifier._optimizer(classifier.parameters())
+    assert (type(optimizer), optimizer.param_groups[0]["lr"]) == (torch.optim.SGD, 0.1)
+    assert build_classifier({**CONFIG, "schedule": None}, build_net(CONFIG, DATA), DATA)._schedule is None
+
+
+@pytest.mark.parametrize(
+    ("group", "changed", "message"),
+    [
+        ("optimizer", {"lr": 0}, "optimizer.lr = 0: must be a number above 0"),
+        ("optimizer", {"momentum": 1.0}, "optimizer.momentum = 1.0: must be a fraction"),
+        ("optimizer", {"weight_decay": -1}, "optimizer.weight_decay = -1: must be a number of at least 0"),
+        ("optimizer", {"rate": 1}, "optimizer.rate = 1: no such setting; there are dampening, "),
+        ("optimizer", {"params": 1}, "optimizer.params = 1: no such setting"),
+        ("optimizer", {"nesterov": True}, "optimizer: Nesterov momentum requires"),
+        ("optimizer", {"_target_": "torch.optim.None"}, r"optimizer._target_ = 'torch.optim.None': cannot be imported"),
+        ("optimizer", {"_target_": None}, "optimizer._target_ = None: must be package.module.name"),
+        ("schedule", {"cycle": 2.0}, "schedule.cycle = 2.0: must be the cycle's share of the run"),
+        ("schedule", {"momentum": [0.9, 0.8], "of": 1}, "schedule.of = 1: no such setting"),
+        ("model", {"depth": 0}, "model.depth = 0: must be a whole number of at least 1"),
+        ("model", {"input_size": 3}, "model.input_size = 3: no such setting; there are activation, depth, "),
+        ("initializer", {"scale": "two"}, "initializer"),
+    ],
+)
+def test_a_mistake_is_named_by_its_group_and_key(group, changed, message):
+    config = {**CONFIG, group: {**CONFIG[group], **changed}}
+    with pytest.raises(ValueError, match=f"^{message}"):
+        build_classifier(config, build_net(config, DATA), DATA)
+
+
+def test_whatever_goes_wrong_is_said_of_its_group_but_the_end_of_a_run_is_no_mistake():
+    for error, message in (
+        (ValueError("lr = 3: too large"), "group.lr = 3: too large"),
+        (ValueError("other.lr = 3: too large"), "other.lr = 3: too large"),
+        (TypeError("no good\n  key 'lr' of 3"), "group.lr = 3: no good key 'lr' of 3"),
+        (TypeError("lr of 34 or 1.3"), "group: lr of 34 or 1.3"),
+        (KeyError("x"), "group: KeyError: 'x'"),
+    ):
+        with pytest.raises(ValueError) as caught, settings_of("group", {"lr": 3}):
+            raise error
+        assert str(caught.value) == message
+    for end in (Diverged(3), Interrupted(2)):
+        with pytest.raises(type(end)), settings_of("group", {}):
+            raise end
+    assert (Diverged(3).step, Interrupted(15).exit_status) == (3, 143)
+
+
+def test_a_key_that_is_in_one_place_gets_the_group_before_it():
+    config = {"a": {"depth": 1, "b": {"width": 2, "size": 3}}, "c": {"depth": 2}, "size": 4, "trainer": {"devices": 3}}
+    for error, message in (
+        (ValueError("width = 2: bad"), "a.b.width = 2: bad"),
+        (ValueError("depth = 2: bad"), "depth = 2: bad"),  # of which there are two
+        (ValueError("size = 4: bad"), "size = 4: bad"),  # the one at the root
+        (ValueError("bad"), "bad"),
+        (MisconfigurationException("bad devices 3"), "trainer.devices = 3: bad devices 3"),
+    ):
+        with pytest.raises(ValueError) as caught, settings_in(config):
+            raise error
+        assert str(caught.value) == message
+
+
+def test_what_takes_any_setting_or_none_is_asked():
+    assert build({"_target_": "builtins.dict", "a": 1}, "group") == {"a": 1}
+    with pytest.raises(ValueError, match=r"^group.a = 1: no such setting; there are none"):
+        build({"_target_": "src.runs.provenance.commit", "a": 1}, "group")
+    adam = build_optimizer({"optimizer": {"_target_": "torch.optim.Adam"}})
+    assert adam.__name__ == "torch.optim.Adam"
+
+
+def test_a_run_says_with_what_it_was_made():
+    assert versions().keys() == {"python", *PACKAGES}
+    assert versions()["torch"] == torch.__version__.partition("+")[0] or versions()["torch"] == torch.__version__
+    assert commit() is None or len(commit().removesuffix("-dirty")) == 40

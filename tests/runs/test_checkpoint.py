@@ -1,0 +1,97 @@
+"""A checkpoint is read whole or named, and fits the net, optimizer and schedule that it is of, and no other."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW
+
+from src.models.classifier import Classifier
+from src.runs.checkpoint import (
+    PARTS,
+    check_fits,
+    check_optimizer_fits,
+    interrupted_epoch,
+    load_checkpoint,
+)
+from src.schedules.one_cycle import OneCycle
+
+
+def net(width=4):
+    return nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Linear(width, 2))
+
+
+def scheduled(*, make=SGD, cycle=None, **settings):
+    """An optimizer and its schedule, which has moved the rate."""
+    optimizer = make(net().parameters(), **{"lr": 0.1, **settings})
+    if cycle is None:
+        return optimizer, None
+    schedule = OneCycle(optimizer, **{"total_steps": 10, **cycle})
+    optimizer.step(), schedule.step()
+    return optimizer, schedule
+
+
+def test_what_is_saved_is_what_is_loaded_and_what_is_no_whole_checkpoint_is_named(tmp_path):
+    saved = dict.fromkeys(PARTS, torch.arange(3.0))
+    torch.save(saved, tmp_path / "whole.ckpt")
+    loaded = load_checkpoint(tmp_path / "whole.ckpt")
+    assert loaded.keys() == saved.keys() and all(torch.equal(value, torch.arange(3.0)) for value in loaded.values())
+    (tmp_path / "half.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:500])
+    torch.save(dict.fromkeys(PARTS - {"loops"}, 0), tmp_path / "foreign.ckpt")
+    torch.save([1], tmp_path / "list.ckpt")
+    for name, message in (("no", "there is no such file"), ("half", "is not a whole checkpoint"),
+                          ("foreign", "is not a checkpoint of a run, which holds global_step, loops"),
+                          ("list", "is not a checkpoint of a run")):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"^from = .*{name}\.ckpt: {message}"):
+            load_checkpoint(tmp_path / f"{name}.ckpt", "from")
+
+
+@pytest.mark.parametrize(
+    ("built", "message"),
+    [
+        (net(), None),
+        (net(5), r"\(0\.weight: 4×3 in the checkpoint, 5×3 in this config's net\)"),
+        (nn.Flatten(), r"\(0\.weight: 4×3 in the checkpoint, absent in"),
+        (nn.BatchNorm1d(4), r"\(weight: absent in the checkpoint, 4 in"),
+        (net()[:2], r"\(2\.weight: 2×4 in the checkpoint, absent in"),
+    ],
+)
+def test_it_fits_a_net_of_the_same_architecture_alone(built, message):
+    saved = {"state_dict": Classifier(net(), SGD, classes=2).state_dict()}
+    with pytest.raises(ValueError, match=f"^ckpt_path = a.ckpt: .*{message}") if message else nullcontext():
+        check_fits(saved, built, "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("built", "saved", "message"),
+    [
+        ({}, {}, None),
+        ({"cycle": {}}, {"cycle": {}}, None),  # of the rate and momentum that it moves
+        ({"cycle": {}, "momentum": 0.9}, {"cycle": {}, "momentum": 0.8}, None),
+        ({"cycle": {}, "make": AdamW}, {"cycle": {}, "make": AdamW}, None),
+        ({"lr": 0.2}, {}, r"optimizer.lr = 0.2: the run in ckpt_path has 0.1, and goes on with it"),
+        ({"momentum": 0.5}, {}, "optimizer.momentum = 0.5: "),
+        ({"make": AdamW}, {}, "ckpt_path = a.ckpt: is of another optimizer than AdamW"),
+        ({"cycle": {}, "lr": 0.2}, {"cycle": {}}, "optimizer.lr = 0.2: the run in ckpt_path has 0.1"),
+        ({"cycle": {"momentum": None}, "momentum": 0.9}, {"cycle": {"momentum": None}}, "optimizer.momentum = 0.9: "),
+        ({"cycle": {}, "make": AdamW, "betas": (0.8, 0.9)}, {"cycle": {}, "make": AdamW}, r"optimizer.betas = \[0.9\]"),
+        ({"cycle": {"cycle": 0.5}}, {"cycle": {}}, "schedule.cycle = 0.5: the run in ckpt_path has 0.9, and goes on"),
+        ({"cycle": {}}, {}, "schedule = OneCycle: the run in ckpt_path has constant, and goes on with it"),
+        ({}, {"cycle": {}}, "schedule = constant: the run in ckpt_path has OneCycle"),
+        ({"cycle": {"total_steps": 20}}, {"cycle": {}}, None),  # its length shows elsewhere
+    ],
+)
+def test_an_optimizer_and_its_schedule_go_on_with_the_settings_they_had_alone(built, saved, message):
+    old, old_schedule = scheduled(**saved)
+    checkpoint = {"optimizer_states": [old.state_dict()]}
+    if old_schedule:
+        checkpoint["lr_schedulers"] = [old_schedule.state_dict()]
+    with pytest.raises(ValueError, match=f"^{message}") if message else nullcontext():
+        check_optimizer_fits(checkpoint, *scheduled(**built), "a.ckpt")
+
+
+@pytest.mark.parametrize(("last", "loader"), [(True, [{"batches": 3}]), (False, [{"batches": 3}]), (False, [])])
+def test_a_checkpoint_in_mid_epoch_says_where_the_loader_stood(last, loader):
+    loops = {"state_dict": {"combined_loader": loader}, "epoch_loop.batch_progress": {"is_last_batch": last}}
+    assert interrupted_epoch({"loops": {"fit_loop": loops}}) == (None if last or not loader else {"batches": 3})

@@ -1,0 +1,44 @@
+"""A trainer's settings are those that this machine and a run of some length admit."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from src.runs.devices import check_trainer
+
+WHOLE = "must be a whole number of at least 1"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings", "message"),
+    [
+        (0, {"max_epochs": 3}, None),
+        (0, {"max_epochs": -1, "max_steps": 10, "devices": 2, "gradient_clip_val": 0}, None),
+        (0, {"max_epochs": 3, "max_steps": -1}, None),
+        (0, {"max_epochs": 0}, f"trainer.max_epochs = 0: {WHOLE}"),
+        (0, {"max_epochs": 1, "max_steps": -2}, f"trainer.max_steps = -2: {WHOLE}"),
+        (0, {"max_epochs": -1}, "trainer.max_epochs = -1: needs a trainer.max_steps"),
+        (0, {"max_epochs": -1, "max_steps": -1}, "trainer.max_epochs = -1: needs a trainer.max_steps"),
+        (0, {"num_nodes": 0}, f"trainer.num_nodes = 0: {WHOLE}"),
+        (0, {"accumulate_grad_batches": 0}, f"trainer.accumulate_grad_batches = 0: {WHOLE}"),
+        (0, {"gradient_clip_val": -0.1}, "trainer.gradient_clip_val = -0.1: must be a number of at least 0"),
+        (0, {"devices": 0}, f"trainer.devices = 0: {WHOLE}"),
+        (0, {"accelerator": "tpu"}, "trainer.accelerator = 'tpu': must be one of auto, cpu, cuda, gpu, mps"),
+        (0, {"accelerator": "cuda"}, "trainer.accelerator = 'cuda': this machine has no GPU; cpu does without"),
+        (0, {"accelerator": "mps"}, "trainer.accelerator = 'mps': this machine has none; cpu does without"),
+        (1, {"accelerator": "cpu", "devices": 5}, None),
+        *((2, {"accelerator": "gpu", "devices": devices}, None) for devices in ("auto", -1, "-1", 2, [0, 1])),
+        (2, {"devices": 3}, "trainer.devices = 3: this machine has 2 GPUs"),
+        (1, {"accelerator": "cuda", "devices": 2}, "trainer.devices = 2: this machine has 1 GPU$"),
+        (2, {"devices": [0, 2]}, r"trainer.devices = \[0, 2\]: this machine has GPUs 0 to 1"),
+        (2, {"devices": [-1]}, "trainer.devices = -1: must be a whole number of at least 0"),
+        (2, {"devices": []}, r"trainer.devices = \[\]: " + WHOLE),
+    ],
+)
+def test_what_no_run_could_use_is_named(monkeypatch, gpus, settings, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"^{message}") if message else nullcontext():
+        check_trainer(settings)
