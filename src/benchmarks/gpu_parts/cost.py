@@ -70,7 +70,7 @@ def ratio(setting: Setting, device: str, period: int, seconds: float) -> dict[st
     rounds = 1 if period < PERIOD else 6
     result = measure(setting.case, OURS, **how, rounds=rounds, period=period, seconds=seconds)
     least, greatest = result["ratio_range"]
-    words = f"ratio {result['ratio']:.3f} ({least:.3f}–{greatest:.3f}), {result['rounds']} round{'s' * (result['rounds'] > 1)}"
+    words = f"ratio {result['ratio']:.3f} ({least:.3f}–{greatest:.3f}), rounds: {result['rounds']}"
     words += f", step {result['plain_milliseconds']:.2f} ms"
     if (goal := setting.case.goal) is not None:
         words += f"; goal {goal:g} {'met' if result['ratio'] <= goal else 'missed'}"

@@ -107,7 +107,14 @@ def extrapolated(share: Share, seconds: float) -> dict[str, Any]:
         )
     told = {"jobs": jobs, "epochs": epochs, "share": measured, "depths": sorted(share.together), "met": met}
     assumption = f"every job takes {epochs} epochs; cost linear in epochs, and in depth between those measured"
-    return {**told, "seconds": together, "alone_seconds": alone, "assumption": assumption, FINDING: words}
+    return {
+        **told,
+        "seconds": together,
+        "alone_seconds": alone,
+        "ratio_of_times": alone / together,
+        "assumption": assumption,
+        FINDING: words,
+    }
 
 
 def line(seconds: Sequence[float]) -> tuple[float, float]:
