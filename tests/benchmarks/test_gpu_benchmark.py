@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+import warnings
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,16 +12,18 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from src.benchmarks import callback, gpu
-from src.benchmarks._nets import dense
+from src.benchmarks._interleaved import silent_trainer
+from src.benchmarks._nets import build_twins, dense
 from src.benchmarks.gpu_parts import child, cost, ddp, ddp_rank, ensembles, figure_1b, phase_diagram, process
 from src.benchmarks.gpu_parts.parts import FINDING, PARTS, Measurement, Part, share
 from src.benchmarks.gpu_parts.process import run_part
-from src.benchmarks.gpu_parts.recorded import Lengths, Tolerance, deviations, record, verdict
+from src.benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, record, verdict
 from src.benchmarks.gpu_parts.report import results_table
 from src.datamodules.random_inputs import RandomInputs
 from tests import forked
@@ -206,6 +209,15 @@ def test_every_part_lists_what_it_measures_without_touching_a_device(device, tin
         assert measured and measured == [*dict.fromkeys(measured)]
 
 
+def test_the_page_lists_the_parts_in_their_order_with_their_weights():
+    page = (ROOT / "docs" / "gpus.md").read_text()
+    rows = [f"| `{part.name}` | {part.weight} |" for part in PARTS]
+    assert [line for line in page.splitlines() if line.startswith("| `")] == [
+        line for row in rows for line in page.splitlines() if line.startswith(row)
+    ]
+    assert len(rows) == page.count("\n| `")
+
+
 def tables(mean: float = 1.0, variance: float = 0.5, loss: float = 2.0, names: tuple[str, ...] = ("input", "a")):
     rows = {"step": 0, "layer": range(len(names)), "name": names, "count": 8, "mean": mean, "variance": variance}
     return Lengths(pd.DataFrame(rows), pd.DataFrame({"loss": [loss]}))
@@ -249,6 +261,21 @@ def test_the_cost_names_its_settings_and_goals():
     assert first == "10 x 500, eager" and "ResNet-18, compiled, bf16" in others
     result = cost.ratio(cost.Setting(dense(2, 8, 2, 1e9, batch=8), "bf16-mixed"), "cpu", 2, 0.0)
     assert (result["rounds"], result["precision"]) == (1, "bf16-mixed") and result[FINDING].endswith("goal 1e+09 met")
+
+
+def test_synchronizations_are_counted_in_steps_that_are_warm():
+    class Waits(pl.Callback):
+        def on_before_backward(self, *args):
+            for _ in range(2):
+                warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+
+    case, counter = dense(1, 4, 1, batch=4), cost.WaitCounter("cpu")
+    (net, _), batch = build_twins(case, "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the steps before
+        trainer = silent_trainer("cpu", callbacks=[Waits(), counter], limit_val_batches=0)
+        trainer.fit(callback.classifier(net, case, False), Batches([batch] * 2 * cost.COUNTED), [])
+    assert counter.waits == 2
 
 
 @pytest.mark.parametrize(

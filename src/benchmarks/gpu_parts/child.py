@@ -5,6 +5,7 @@ A line of JSON each: the names of all of them first, then for each that it has b
 
 import gc
 import json
+import logging
 import sys
 import time
 import traceback
@@ -27,6 +28,8 @@ def main(order: dict[str, Any]) -> None:
             file.flush()
 
         module = import_module(order["module"])
+        for name in ("pytorch_lightning", "lightning_fabric"):  # which devices it found, and tips
+            logging.getLogger(name).setLevel(logging.WARNING)
         make(module.measurements(order["device"], tiny=order["tiny"]), deadline, write)
 
 

@@ -66,7 +66,7 @@ def ratio(setting: Setting, device: str, period: int, seconds: float) -> dict[st
     """Of watched steps to unwatched ones; see `callback.summary`."""
     if setting.compiled:
         torch.compiler.reset()
-    how = {"device": device, "compiled": setting.compiled, "precision": setting.precision}
+    how: dict[str, Any] = {"device": device, "compiled": setting.compiled, "precision": setting.precision}
     rounds = 1 if period < PERIOD else 6
     result = measure(setting.case, OURS, **how, rounds=rounds, period=period, seconds=seconds)
     least, greatest = result["ratio_range"]
@@ -81,18 +81,16 @@ def waits_and_memory(case: Case, device: str, seconds: float) -> dict[str, Any]:
     """Synchronizing ops of a step, and the peak of memory of a training, without the callback and with it."""
     with tempfile.TemporaryDirectory() as directory:
         watchers = {"without": pl.Callback(), "with": ActivationLengths(directory, flush_every_n_steps=NEVER)}
-        told = {name: _watched(case, device, callback) for name, callback in watchers.items()}
-    words = "only a GPU tells"
-    if device == "cuda":
-        (waits, peak), (watched_waits, watched_peak) = told.values()
-        words = (
-            f"{watched_waits:g} waits a step, {waits:g} without; memory +{watched_peak - peak:.1f} of {peak:.0f} MiB"
-        )
-    return {"net": case.name, "waits_and_mebibytes": told, FINDING: words}
+        found = {name: _waits_and_mebibytes(case, device, callback) for name, callback in watchers.items()}
+    if device == "cpu":
+        return {"net": case.name, FINDING: "only a GPU tells"}
+    (waits, peak), (watched_waits, watched_peak) = found.values()
+    words = f"{watched_waits:g} waits a step, {waits:g} without; memory +{watched_peak - peak:.1f} of {peak:.0f} MiB"
+    return {"net": case.name, "waits_and_mebibytes": found, FINDING: words}
 
 
-def _watched(case: Case, device: str, callback: pl.Callback) -> list[float | None]:
-    """Waits a step, and MiB at the peak; None on a CPU."""
+def _waits_and_mebibytes(case: Case, device: str, callback: pl.Callback) -> tuple[float, float]:
+    """Of a training with this callback; 0 on a CPU."""
     (net, _), batch = build_twins(case, device)
     counter = WaitCounter(device)
     gc.collect()  # an earlier training, which cycles keep
@@ -100,7 +98,7 @@ def _watched(case: Case, device: str, callback: pl.Callback) -> list[float | Non
         torch.cuda.reset_peak_memory_stats()
     trainer = silent_trainer(device, callbacks=[callback, counter], limit_val_batches=0)
     trainer.fit(classifier(net, case, False), Batches([batch] * 2 * COUNTED), [])
-    return [counter.waits, torch.cuda.max_memory_allocated() / 2**20] if device == "cuda" else [None, None]
+    return counter.waits, torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0.0
 
 
 class WaitCounter(pl.Callback):
@@ -123,7 +121,7 @@ class WaitCounter(pl.Callback):
         if index == 2 * COUNTED - 1:
             self._mode("default")
             self._catcher.__exit__(None, None, None)
-            self.waits = sum("synchroniz" in str(warning.message) for warning in self._caught) / COUNTED
+            self.waits = sum("called a synchronizing" in str(warning.message) for warning in self._caught) / COUNTED
 
     def _mode(self, mode: str) -> None:
         if self._device == "cuda":

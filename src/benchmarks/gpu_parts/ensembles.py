@@ -60,7 +60,12 @@ def law_and_memory(job: Job, device: str, seconds: float) -> dict[str, Any]:
     exact = sample_gaussian_law(law, LAW_NETS, generator=np.random.default_rng(0))[:, -1]
     apart, control = sigmas(ratios, exact), sigmas(others, exact)
     estimate = estimated_bytes(net, device) / 2**20
-    told = {"nets": len(ratios), "seconds_per_net": taken / len(ratios), "sigmas": apart, "control_sigmas": control}
+    told: dict[str, Any] = {
+        "nets": len(ratios),
+        "seconds_per_net": taken / len(ratios),
+        "sigmas": apart,
+        "control_sigmas": control,
+    }
     told |= {"agree": apart < 4, "control_seen": control > 4, "peak_mebibytes": peak, "estimated_mebibytes": estimate}
     words = f"{len(ratios)} nets, {taken / len(ratios):.3g} s each; {apart:.1f} σ from the law, control {control:.0f} σ"
     return {**told, FINDING: f"{words}; {f'{peak:,.0f} MiB, ' if peak else ''}estimated {estimate:,.0f} MiB"}

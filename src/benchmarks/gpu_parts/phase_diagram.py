@@ -22,8 +22,8 @@ from src.order_chaos.asymptotic_distance import TILE, asymptotic_distance_of_one
 from src.order_chaos.random_layer import RandomLayer, draw_layer
 
 POINTS = ((0.0, 0.5), (0.5, 0.7), (0.0, 1.6), (0.5, 2.0), (0.0, 3.0))  # (J0, J): two ordered, three chaotic
-TOLERANCE = 0.05
-CONTROL = 1.3  # times J
+TOLERANCE = 0.08  # two chaotic orbits of 1,000 units are a few percent apart
+CONTROL = 1.5  # times J
 
 
 def measurements(device: str, *, tiny: bool) -> list[Measurement]:
