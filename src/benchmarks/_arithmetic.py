@@ -8,10 +8,10 @@ SIZES = {"cpu": 2048, "cuda": 8192}
 TURNS = 5
 
 
-def arithmetic_limit(device: str) -> float:
-    """TFLOP/s of products of two large square float32 matrices, 2 n³ operations each; the fastest of a few."""
-    size = SIZES[device]
-    matrix = torch.full((size, size), 1 / size, device=device)
+def arithmetic_limit(device: str, *, size: int | None = None, dtype: torch.dtype = torch.float32) -> float:
+    """TFLOP/s of products of two large square matrices, 2 n³ operations each; the fastest of a few."""
+    size = size or SIZES[device]
+    matrix = torch.full((size, size), 1 / size, device=device, dtype=dtype)
     return 2e-12 * size**3 / min(_seconds(matrix) for _ in range(TURNS))
 
 

@@ -27,12 +27,14 @@ class SteppedFit:
     do in these steps is inside, and the handing over between two trainings is not.
     """
 
-    def __init__(self, module: pl.LightningModule, batch: tuple[Tensor, ...], callback: pl.Callback) -> None:
+    def __init__(
+        self, module: pl.LightningModule, batch: tuple[Tensor, ...], callback: pl.Callback, **trainer: Any
+    ) -> None:
         self._batch = batch
         self._device = batch[0].device
         self._turns: SimpleQueue[int] = SimpleQueue()
         self._seconds: SimpleQueue[float | BaseException] = SimpleQueue()
-        self._thread = threading.Thread(target=self._fit, args=(module, callback), daemon=True)
+        self._thread = threading.Thread(target=self._fit, args=(module, callback, trainer), daemon=True)
         self._thread.start()
 
     def take(self, steps: int = 1) -> float:
@@ -65,9 +67,10 @@ class SteppedFit:
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
 
-    def _fit(self, module: pl.LightningModule, callback: pl.Callback) -> None:
+    def _fit(self, module: pl.LightningModule, callback: pl.Callback, settings: dict[str, Any]) -> None:
         try:
-            silent_trainer(self._device.type, callbacks=callback, limit_val_batches=0).fit(module, self, [])
+            trainer = silent_trainer(self._device.type, callbacks=callback, limit_val_batches=0, **settings)
+            trainer.fit(module, self, [])
         except BaseException as error:
             self._seconds.put(error)
 

@@ -18,7 +18,9 @@ which slows both twins. The first method, a callback that does nothing, shows wh
 
 import argparse
 import json
+import math
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,13 +88,24 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def measure(
-    case: Case, method: str, *, device: str = "cpu", compiled: bool = False, rounds: int = ROUNDS, period: int = PERIOD
+    case: Case,
+    method: str,
+    *,
+    device: str = "cpu",
+    compiled: bool = False,
+    precision: str = "32-true",
+    rounds: int = ROUNDS,
+    period: int = PERIOD,
+    seconds: float = math.inf,
 ) -> dict[str, Any]:
-    """Time one method on one net; see `summary`."""
-    way = METHODS[method]
-    times = np.stack([_round(case, way, device, compiled) for _ in range(rounds)])
+    """Time one method on one net; see `summary`. Fewer rounds, at least one, where so many take more seconds."""
+    way, times, began = METHODS[method], list[Array](), time.monotonic()
+    for number in range(1, rounds + 1):
+        times.append(_round(case, way, device, compiled, precision))
+        if (time.monotonic() - began) * (number + 1) / number > seconds:
+            break
     deferred = _deferred(case, way, device, period) if way.defers else 0.0
-    return {"net": case.name, "method": method, "layers": count_layers(case)} | summary(times, deferred)
+    return {"net": case.name, "method": method, "layers": count_layers(case)} | summary(np.stack(times), deferred)
 
 
 def summary(times: Array, deferred: float) -> dict[str, Any]:
@@ -139,13 +152,13 @@ def results_table(case: Case, rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _round(case: Case, method: Method, device: str, compiled: bool) -> Array:
+def _round(case: Case, method: Method, device: str, compiled: bool, precision: str) -> Array:
     """Seconds per step (pairs, 2) of new twins."""
     twins, batch = build_twins(case, device)
     plain_module, watched_module = (classifier(net, case, compiled) for net in twins)
     with tempfile.TemporaryDirectory() as directory:
-        plain = SteppedFit(plain_module, batch, pl.Callback())
-        watched = SteppedFit(watched_module, batch, method.callback(Path(directory), NEVER))
+        plain = SteppedFit(plain_module, batch, pl.Callback(), precision=precision)
+        watched = SteppedFit(watched_module, batch, method.callback(Path(directory), NEVER), precision=precision)
         turn = 10 if device == "cuda" or compiled else 1
         times = paired_times(plain, watched, case.pairs, turn=turn, warm_up=min(case.pairs, 2))
         plain.finish()

@@ -1,0 +1,364 @@
+"""The GPU's benchmark keeps to its time, loses nothing that it has found and compares as it says, seen on a CPU."""
+
+import json
+import math
+import os
+import time
+import warnings
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from src.benchmarks import callback, gpu
+from src.benchmarks._interleaved import silent_trainer
+from src.benchmarks._nets import build_twins, dense
+from src.benchmarks.gpu_parts import child, cost, ddp, ddp_rank, ensembles, figure_1b, phase_diagram, process
+from src.benchmarks.gpu_parts.parts import FINDING, PARTS, Measurement, Part, share
+from src.benchmarks.gpu_parts.process import run_part
+from src.benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, record, verdict
+from src.benchmarks.gpu_parts.report import results_table
+from src.datamodules.random_inputs import RandomInputs
+from tests import forked
+
+ROOT = Path(__file__).parents[2]
+TOLERANCE = Tolerance(1e-3, 1e-2)
+FAKE = """
+import os, signal, subprocess, sys, time
+from src.benchmarks.gpu_parts.parts import Measurement
+
+def measurements(device, *, tiny):
+    return [Measurement("found", lambda seconds: {"finding": f"{device} {tiny}", "value": float("nan")}),
+            Measurement("bad", lambda seconds: 1 / 0), Measurement("last", last), Measurement("never", last)]
+
+def last(seconds):
+    MEET
+"""
+SLEEP = "time.sleep(600)"
+
+
+@pytest.fixture
+def part(tmp_path, monkeypatch):
+    """Makes a part whose third measurement does this, in a module of its own."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+
+    def make(name: str, what_it_meets: str) -> Part:
+        (tmp_path / f"{name}.py").write_text(FAKE.replace("MEET", what_it_meets))
+        return Part(name, name, 1.0, f"what does {name} do?")
+
+    return make
+
+
+def is_running(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0, 1)), min_size=1, max_size=8), st.floats(1, 1000))
+def test_shares_add_up_to_what_there_is_and_what_one_leaves_passes_on(parts, seconds):
+    left, weights = seconds, [weight for weight, _ in parts]  # and how much of its share each uses
+    for index, (_, used) in enumerate(parts):
+        of_this = share(left, weights[index:])
+        assert 0 <= of_this <= left * (1 + 1e-12) and of_this >= seconds * weights[index] / sum(weights) * (1 - 1e-9)
+        left -= used * of_this
+    assert share(left, weights[-1:]) == pytest.approx(left) and share(-1.0, weights) == 0
+
+
+def test_a_measurement_that_fails_says_why_and_the_others_follow():
+    def fail(seconds):
+        raise RuntimeError("CUDA out of\n memory")
+
+    lines, asked = [], []
+    later = Measurement("later", lambda seconds: asked.append(seconds) or {FINDING: "well"}, 3.0)
+    child.make([Measurement("fails", fail, 1.0), later], time.monotonic() + 100, lines.append)
+    assert lines[0] == {"names": ["fails", "later"]}
+    assert [line.get("state") for line in lines[1:]] == ["running", "failed", "running", "done"]
+    assert lines[2]["reason"] == "RuntimeError: CUDA out of memory" and lines[4][FINDING] == "well"
+    assert asked == [pytest.approx(100, rel=0.1)]  # three quarters, and what the first has left
+
+
+def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_has_started(part, tmp_path, monkeypatch):
+    started, late = tmp_path / "pid", [0.0]
+    monkeypatch.setattr(process, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: late[0]))
+
+    def changed(record):  # the limit has passed when the third measurement hangs
+        if [end["state"] for end in record["results"]][2:3] == ["running"] and not late[0]:
+            assert [end["state"] for end in record["results"]] == ["done", "failed", "running", "not begun"]
+            while not (started.exists() and started.read_text()):
+                time.sleep(0.01)
+            late[0] = 7.0
+
+    hangs = part("hangs", f"open({str(started)!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid)); {SLEEP}")
+    result = run_part(hangs, device="cpu", tiny=True, seconds=5.0, changed=changed)
+    assert (result["state"], result["reason"], result["seconds"]) == ("out of time", "killed after 5 s", 7.0)
+    assert [end["state"] for end in result["results"]] == ["done", "failed", "out of time", "not begun"]
+    assert result["results"][0][FINDING] == "cpu True" and "ZeroDivisionError" in result["results"][1]["reason"]
+    assert "ZeroDivisionError" in result["output"]
+    assert not is_running(int(started.read_text()))
+
+
+@pytest.mark.parametrize(
+    "meets, reason",
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "its process was killed (SIGKILL), as the kernel does where memory"),
+        ("os.abort()", "its process died of SIGABRT"),
+        ("print('bad luck', flush=True); os._exit(3)", "its process ended with status 3: bad luck"),
+    ],
+)
+def test_a_part_that_dies_costs_itself_alone_and_its_reason_is_recorded(part, meets, reason):
+    result = run_part(part("dies", meets), device="cpu", tiny=True, seconds=120.0, changed=lambda record: None)
+    assert result["state"] == "failed" and result["reason"].startswith(reason)
+    assert [end["state"] for end in result["results"]] == ["done", "failed", "failed", "not begun"]
+
+
+def test_what_was_found_before_a_kill_of_the_whole_is_a_valid_file_and_no_process_stays(part, tmp_path):
+    first, second = part("ends", "return {}"), part("waits", SLEEP)
+    (tmp_path / "whole.py").write_text(
+        "from src.benchmarks import gpu; from src.benchmarks.gpu_parts.parts import Part\n"
+        f"gpu.PARTS = {[first, second]!r}\ngpu.main(['--device', 'cpu', '--tiny', '--minutes', '5'])\n"
+    )
+    whole = forked.start(tmp_path / "whole.py", cwd=tmp_path)
+    out = tmp_path / "gpu.json"
+
+    def waits() -> bool:
+        states = [end["state"] for end in json.loads(out.read_text())["parts"]["waits"].get("results", [])]
+        return states[2:3] == ["running"]
+
+    forked.wait_until(lambda: out.exists() and waits(), whole)
+    assert children_of("waits")
+    whole.kill()
+    whole.wait()
+    written = json.loads(out.read_text())
+    ended = written["parts"]["ends"]
+    assert (ended["state"], ended["results"][3]["state"]) == ("done", "done")
+    assert ended["results"][0]["value"] is None  # JSON knows no NaN
+    assert written["parts"]["waits"]["state"] == "running" and written["command"]["minutes"] == 5
+    deadline = time.monotonic() + 60
+    while children_of("waits"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def children_of(module: str) -> list[Path]:
+    """The processes that measure a part."""
+
+    def runs_it(process: Path) -> bool:
+        try:
+            return f'"module": "{module}"'.encode() in (process / "cmdline").read_bytes()
+        except OSError:  # it has ended
+            return False
+
+    return [process for process in Path("/proc").glob("[0-9]*") if runs_it(process)]
+
+
+def test_without_a_gpu_one_line_says_what_to_type(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"^device = cuda: torch .* finds no GPU here; .* --device cpu --tiny$"):
+        gpu.main(["--out", str(tmp_path / "gpu.json")])
+    assert not (tmp_path / "gpu.json").exists()
+    with pytest.raises(ValueError, match="minutes = 0"):
+        gpu.main(["--device", "cpu", "--minutes", "0"])
+
+
+def test_parts_are_chosen_and_those_without_time_are_not_begun(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu, "run_part", lambda part, **_: pytest.fail("no time"))
+    out = tmp_path / "gpu.json"
+    gpu.main(["--device", "cpu", "--minutes", "0.01", "--parts", "ddp", "machine", "--out", str(out)])
+    written = json.loads(out.read_text())
+    assert [*written["parts"]] == ["machine", "ddp"]  # in the order of their value
+    assert {part["reason"] for part in written["parts"].values()} == {"no time left"}
+    assert capsys.readouterr().out.count("not begun: no time left") == 2
+
+
+def test_the_table_fits_80_columns_and_says_how_each_ended():
+    results = [
+        {
+            "what": "20 x 20, 6 laws × 5 seeds, batch 64, lengths",
+            "state": "done",
+            "seconds": 1234.5,
+            FINDING: "x " * 90,
+        },
+        {"what": "never", "state": "not begun"},
+        {"what": "fails", "state": "failed", "reason": "RuntimeError: [CUDA] out of memory", "seconds": 0.1},
+    ]
+    record = {"state": "out of time", "reason": "killed after 9 s", "seconds": 9.0, "results": results}
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(results_table(list(PARTS[:2]), {PARTS[0].name: record, PARTS[1].name: {"state": "not begun"}}))
+    printed = capture.get()
+    assert max(map(len, printed.splitlines())) <= 80 and "…" not in printed
+    told = " ".join(printed.split())
+    assert "1234.5" in told and "out of time: killed after 9 s" in told and "[CUDA] out of" in told
+    assert printed.count("x") >= 90
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("tiny", [True, False])
+def test_every_part_lists_what_it_measures_without_touching_a_device(device, tiny):
+    names = [part.name for part in PARTS]
+    assert names == [*dict.fromkeys(names)]
+    for part in PARTS:
+        measured = [each.name for each in import_module(part.module).measurements(device, tiny=tiny)]
+        assert measured and measured == [*dict.fromkeys(measured)]
+
+
+def test_the_page_lists_the_parts_in_their_order_with_their_weights():
+    page = (ROOT / "docs" / "gpus.md").read_text()
+    rows = [f"| `{part.name}` | {part.weight} |" for part in PARTS]
+    assert [line for line in page.splitlines() if line.startswith("| `")] == [
+        line for row in rows for line in page.splitlines() if line.startswith(row)
+    ]
+    assert len(rows) == page.count("\n| `")
+
+
+def tables(mean: float = 1.0, variance: float = 0.5, loss: float = 2.0, names: tuple[str, ...] = ("input", "a")):
+    rows = {"step": 0, "layer": range(len(names)), "name": names, "count": 8, "mean": mean, "variance": variance}
+    return Lengths(pd.DataFrame(rows), pd.DataFrame({"loss": [loss]}))
+
+
+def test_records_agree_within_the_tolerance_and_the_control_has_to_be_seen():
+    one, far = tables(), {"mean": 3e-3, "variance": 0.0, "loss": 0.0}
+    assert deviations(one, tables(1.01, 0.49, 2.2)) == pytest.approx({"mean": 0.01, "variance": 0.02, "loss": 0.1})
+    for mean, variance, agree in ((0.9e-3, 0.9e-2, True), (1.1e-3, 0, False), (0, 1.1e-2, False)):
+        found = verdict(deviations(one, tables(1 + mean, 0.5 * (1 - variance))), far, TOLERANCE)
+        assert (found["agree"], found["control_seen"]) == (agree, True)
+        assert ("DIFFER" in found[FINDING]) == (not agree)
+    blind = verdict(deviations(one, one), far | {"mean": 0.9e-3}, TOLERANCE)
+    assert blind["agree"] and not blind["control_seen"] and "NOT SEEN" in blind[FINDING]
+    assert deviations(one, tables(math.nan))["mean"] == math.inf  # and so they do not agree
+    with pytest.raises(ValueError, match="not of the same layers"):
+        deviations(one, tables(names=("input", "b")))
+
+
+def test_the_control_moves_the_length_of_the_input_by_three_tolerances():
+    case = dense(2, 8, 1, batch=12)
+    one, longer = (record(case, "cpu", scale=scale) for scale in (1.0, TOLERANCE.control_scale))
+    of_input = one.lengths["layer"] == 0
+    ratio = longer.lengths["mean"][of_input] / one.lengths["mean"][of_input]
+    np.testing.assert_allclose(ratio, 1 + 3 * TOLERANCE.mean, rtol=1e-6)
+    assert sorted(one.lengths["step"].unique()) == [0, 1, 2] and set(one.lengths["count"]) == {4}
+    assert deviations(one, longer)["mean"] >= 3 * TOLERANCE.mean * (1 - 1e-3)
+
+
+def test_the_cost_takes_as_many_rounds_as_there_is_time_for(monkeypatch):
+    monkeypatch.setattr(callback, "_round", lambda *_: time.sleep(0.02) or np.ones((2, 2)))
+    rounds = {
+        seconds: callback.measure(dense(1, 4, 2, batch=4), "nothing", rounds=3, seconds=seconds)["rounds"]
+        for seconds in (0.0, math.inf)
+    }
+    assert rounds == {0.0: 1, math.inf: 3}
+
+
+def test_the_cost_names_its_settings_and_goals():
+    [first, *others] = [each.name for each in cost.measurements("cuda", tiny=False)]
+    assert first == "10 x 500, eager" and "ResNet-18, compiled, bf16" in others
+    result = cost.ratio(cost.Setting(dense(2, 8, 2, 1e9, batch=8), "bf16-mixed"), "cpu", 2, 0.0)
+    assert (result["rounds"], result["precision"]) == (1, "bf16-mixed") and result[FINDING].endswith("goal 1e+09 met")
+
+
+def test_synchronizations_are_counted_in_steps_that_are_warm():
+    class Waits(pl.Callback):
+        def on_before_backward(self, *args):
+            for _ in range(2):
+                warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+
+    case, counter = dense(1, 4, 1, batch=4), cost.WaitCounter("cpu")
+    (net, _), batch = build_twins(case, "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the steps before
+        trainer = silent_trainer("cpu", callbacks=[Waits(), counter], limit_val_batches=0)
+        trainer.fit(callback.classifier(net, case, False), Batches([batch] * 2 * cost.COUNTED), [])
+    assert counter.waits == 2
+
+
+@pytest.mark.parametrize(
+    "output, told",
+    [
+        ("[rank1]: raise X\nncclInvalidUsage: bad\nDuplicate GPU detected : rank 1 and rank 0\nend", "Duplicate GPU"),
+        ('File "nccl.py", NCCL error\n[rank0]: NCCL error: unhandled\nlast', "[rank0]: NCCL error"),
+        ("RuntimeError: no\n\n", "RuntimeError: no"),
+        ("", "it said nothing"),
+    ],
+)
+def test_what_refused_two_ranks_is_told_by_its_most_telling_line(output, told):
+    assert ddp.telling_line(output).startswith(told)
+
+
+def test_the_control_of_two_processes_has_what_the_first_of_them_would_see():
+    settings = {"samples": 12, "test_samples": 0, "batch_size": 6, "validation": 0.0}
+    whole, half = (data(4, 10, **settings).train_dataloader() for data in (RandomInputs, ddp_rank.RankZeroOfTwo))
+    for one, other in zip(whole, half, strict=True):
+        assert len(one[0]) == 6 and (one[0][:3] == other[0]).all()
+
+
+def test_nets_are_drawn_without_a_gap_in_twice_as_many_as_long_as_there_is_time():
+    asked = []
+
+    def draw(first, nets):
+        asked.append((first, nets))
+        return np.arange(first, nets, dtype=float)
+
+    found, _ = ensembles.within(draw, math.inf, largest=20)
+    assert asked == [(0, 4), (4, 8), (8, 16), (16, 20)] and (found == np.arange(20)).all()
+    assert len(ensembles.within(draw, 0.0)[0]) == 4
+
+
+def test_a_net_of_width_10000_takes_the_memory_that_is_estimated():
+    net = ensembles.built_on("meta", ensembles.WIDE)
+    assert {parameter.device.type for parameter in net.parameters()} == {"meta"}
+    weights = 10 * (10_000**2 + 10_000) + 10 * 10_000 + 10  # and biases; one net at a time, a layer of which is drawn
+    assert ensembles.estimated_bytes(net, "cuda") == 4 * (weights + 10_000**2)
+
+
+def test_distances_are_compared_relatively_but_for_states_that_have_met():
+    assert phase_diagram.relative(np.array([0.0, 0.51]), np.array([1e-9, 0.5])) == pytest.approx(0.02)
+    assert phase_diagram.relative(np.array([0.3, 0.5]), np.array([0.0, 0.5])) == pytest.approx(0.3)
+    assert phase_diagram.estimated_bytes(10_000, 4096) == pytest.approx(2.1e9, rel=0.02)
+
+
+def test_figure_1b_is_extrapolated_exactly_where_cost_is_linear():
+    def seconds(depth, replicas):
+        return [3.0 * depth + epochs * (0.5 + 0.2 * depth) * replicas for epochs in figure_1b.EPOCHS]
+
+    measured = {depth: seconds(depth, 1) for depth in (100, 10)}
+    assert figure_1b.line(measured[10]) == pytest.approx((30, 2.5))
+    depths = np.arange(10, 101, 10)
+    expected = sum(3.0 * depth + 100 * (0.5 + 0.2 * depth) for depth in depths)
+    assert figure_1b.whole(measured, depths, 100) == pytest.approx(expected)
+
+
+def test_figure_1b_states_its_share_and_wants_two_depths(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    share = figure_1b.Share("cpu", False, together={100: [2.0, 3.0]}, alone={100: [0.2, 0.3]})
+    with pytest.raises(ValueError, match="two are needed"):
+        figure_1b.extrapolated(share, 1.0)
+    share.together[10], share.alone[10] = [2.0, 3.0], [0.2, 0.3]
+    result = figure_1b.extrapolated(share, 1.0)
+    assert (result["jobs"], result["epochs"], result["share"]) == (400, 100, 2 * 40 * 3 / (400 * 100))
+    assert result["seconds"] == pytest.approx(10 * (1 + 100)) and result["ratio_of_times"] == pytest.approx(4)
+    assert result["alone_seconds"] == pytest.approx(400 * (0.1 + 10))
+
+
+@pytest.mark.slow
+def test_the_whole_runs_tiny_on_a_cpu_and_everything_agrees(tmp_path):
+    out = tmp_path / "gpu.json"
+    finished = forked.run(
+        ROOT / "scripts" / "benchmark.py", "gpu", "--device", "cpu", "--tiny", "--minutes", "90", "--out", str(out),
+        timeout=3000,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    written = json.loads(out.read_text())
+    assert [*written["parts"]] == [part.name for part in PARTS]
+    results = [result for part in written["parts"].values() for result in part["results"]]
+    assert {part["state"] for part in written["parts"].values()} == {"done"}, finished.stdout
+    assert {result["state"] for result in results} == {"done"}, finished.stdout
+    compared = [result for result in results if "agree" in result]
+    assert len(compared) == 6 and all(result["agree"] and result["control_seen"] for result in compared)
+    assert max(map(len, finished.stdout.splitlines()[:-1])) <= 80
