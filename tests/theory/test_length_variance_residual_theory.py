@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 from src.theory.activation import LINEAR, RELU, Homogeneous
 from src.theory.length_variance import log_moment_ratio
@@ -31,7 +32,7 @@ def moments_by_quadrature(eta, length, width, module_widths, kappas, slope):
 
 def gaussian_mean(function):
     z = np.linspace(-12, 12, 240_001)
-    return np.trapezoid(function(z) * np.exp(-(z**2) / 2), z) / math.sqrt(2 * math.pi)
+    return trapezoid(function(z) * np.exp(-(z**2) / 2), z) / math.sqrt(2 * math.pi)
 
 
 def covariance_by_finite_differences(scales, width, module_widths, kappas, phi, hidden):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 from src.theory.activation import LINEAR, RELU, Homogeneous
 from src.theory.mean_length import log_mean_length, log_mean_length_residual
@@ -34,7 +35,7 @@ def critical_residual_lengths(scales, length=1.0):
 def gaussian_mean(function):
     """E[function(z)] of a standard normal z, by the trapezoidal rule with a node at the kink."""
     z = np.linspace(-12, 12, 240_001)
-    return np.trapezoid(function(z) * np.exp(-(z**2) / 2), z) / math.sqrt(2 * math.pi)
+    return trapezoid(function(z) * np.exp(-(z**2) / 2), z) / math.sqrt(2 * math.pi)
 
 
 @pytest.mark.parametrize(
