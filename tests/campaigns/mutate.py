@@ -9,6 +9,7 @@ package, and cosmic-ray starts a new interpreter for every fault, 4 s of imports
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,9 +83,9 @@ def copy_of(root: Path, into: Path) -> Path:
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=root, capture_output=True, check=True
     )
     for name in filter(None, listed.stdout.decode().split("\0")):
-        if (root / name).is_file():
+        if os.path.lexists(root / name):
             (into / name).parent.mkdir(parents=True, exist_ok=True)
-            (into / name).write_bytes((root / name).read_bytes())
+            shutil.copyfile(root / name, into / name, follow_symlinks=False)  # conf/readout_initializer is a link
     return into
 
 
