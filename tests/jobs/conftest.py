@@ -1,12 +1,18 @@
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from matplotlib.figure import Figure
 
 from src.jobs.command_line import run
 from src.jobs.composed import plain
+from src.jobs.record import Job
+from src.jobs.train import train
 
 CONF = Path(__file__).parents[2] / "conf"
 SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch
@@ -19,17 +25,42 @@ SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch
 )
 
 
+@cache
+def _composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return plain(compose("train", list(overrides)))
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """The train config of these overrides on a small net, as plain data."""
+    chosen = next((override for override in overrides if override.startswith("model=")), "")
+    small = SMALL[{"model=residual": 1, "model=tanh_layer": 2}.get(chosen, 0) :]  # no depth; nor a width
+    return deepcopy(_composed(*small, *overrides))
+
+
 @pytest.fixture
-def config():
-    """Compose the train config from overrides on a small net, as plain data."""
-
-    def composed(*overrides: str) -> dict:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            chosen = next((each for each in overrides if each.startswith("model=")), "")
-            small = SMALL[{"model=residual": 1, "model=tanh_layer": 2}.get(chosen, 0) :]  # no depth; nor a width
-            return plain(compose("train", [*small, *overrides]))
-
+def config() -> Callable[..., dict[str, Any]]:
     return composed
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The directory of a finished run of these overrides, trained once for all tests, which read it and no more."""
+
+    @cache
+    def directory(*overrides: str) -> Path:
+        path = tmp_path_factory.mktemp("trained") / "run"
+        train(Job(composed(*overrides), path))
+        return path
+
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def without_run_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's figure takes longer to draw than these nets to train: only tests marked `figure` have it drawn."""
+    if "figure" not in request.keywords:
+        monkeypatch.setattr("src.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
 
 
 @pytest.fixture
