@@ -28,6 +28,13 @@ def initialize_(
     embeddings) keep what their constructor gave them. The readout is `net.readout` (its last layer,
     if it is several modules), or the last layer where the net has no such module.
     Raises ValueError if the initializer leaves a weight that is not finite.
+
+    Example:
+        >>> from src.initializers.variance_scaling import VarianceScaling
+        >>> net = nn.Sequential(nn.Linear(1000, 500), nn.ReLU(), nn.Linear(500, 10))
+        >>> initialize_(net, VarianceScaling(2.0), generator=torch.Generator().manual_seed(0))
+        >>> round(1000 * net[0].weight.var().item(), 2)  # He's: kappa = 2
+        2.0
     """
     readout = readout_of(net)
     for name, layer in layers_of(net).items():

@@ -21,6 +21,10 @@ def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
     Reads the activation once in the common case, copies nothing of its size there, and never waits
     for a device. look=False chooses how to reduce without looking at values, as `vmap` requires.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the length.
+
+    Example:
+        >>> activation_lengths(torch.tensor([[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
+        tensor([1., 0.], dtype=torch.float64)
     """
     norms, values = activation_norms(activation, look=look)
     return norms.double().square().div(values)

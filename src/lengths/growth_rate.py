@@ -9,6 +9,10 @@ def growth_rate(mean_lengths: ArrayLike) -> NDArray[np.float64]:
 
     In nats per layer: log(kappa / 2) is expected of a ReLU net, 0 of one that keeps its lengths.
     −inf where a layer is dead (length 0), NaN where a length is not finite, or without a layer to compare.
+
+    Example:
+        >>> round(float(growth_rate([1.0, 0.5, 0.25])), 3)
+        -0.693
     """
     lengths = np.asarray(mean_lengths, dtype=np.float64)
     if lengths.shape[-1] < 2:

@@ -9,6 +9,10 @@ def beta(widths: ArrayLike) -> float:
 
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 5 and corollary 1.
     Raises ValueError if a width is not positive.
+
+    Example:
+        >>> beta([10, 20, 20])
+        0.2
     """
     return float((1 / checked_widths(widths)).sum())
 

@@ -85,6 +85,12 @@ def critical_point(activation: Activation, q: float, *, name: str = "this activa
     at every q > 0; Roberts, Yaida & Hanin 2022 (arXiv:2106.10165), chapter 5, for GELU, which has them from
     q = (3 + √17)/2 on, and SiLU, from 14.32.
     Raises ValueError where σ_b² < 0 or the fixed point is not stable, |slope| > 1; it names the nearest q that will do.
+
+    Example:
+        >>> from src.theory.activation import ACTIVATIONS
+        >>> point = critical_point(ACTIVATIONS["gelu"], q=10.0)
+        >>> round(point.weight_variance, 3), round(point.bias_variance, 3)
+        (1.956, 0.323)
     """
     point = _candidate(activation, positive_number("q", q))
     if reason := _fault(point):

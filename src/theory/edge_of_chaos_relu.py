@@ -28,7 +28,7 @@ def relu_rates(ratios: ArrayLike) -> Rates:
     pre-activations of law a + z, a = s J0/J, in units of J times that root mean square, and settles where
     s = m1(a) / √m2(a), with m1 = E ReLU(a + z) = φ(a) + a Φ(a) and m2 = E ReLU² = (1 + a²) Φ(a) + a φ(a). Per
     iteration its norm grows by ½ log m2 and a distance by ½ log P(a + z > 0) = ½ log Φ(a), relative to the norm
-    therefore by ½ log(Φ/m2); a difference in s decays faster, by log |d(m1/√m2)/ds|.
+    therefore by ½ log(Φ/m2); a difference in s by log |d(m1/√m2)/ds|, which is less unless J0/J is far below 0.
     The edge of chaos is J0 = 0, whatever J: Φ > m2 for a < 0 (chaos: the mean takes from the norm what distances
     keep), Φ < m2 for a > 0 (order); at J0 = 0 both are 1/2 and a distance decays more slowly than exponentially.
     Exact for infinitely many units. Source: derived here after Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), whose
@@ -41,7 +41,8 @@ def relu_rates(ratios: ArrayLike) -> Rates:
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         first, second = _moments(ratios * middle)
-        above = first / np.sqrt(second) > middle
+        with np.errstate(invalid="ignore"):  # 0/0 where both underflow, far above the s that is looked for
+            above = first / np.sqrt(second) > middle
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     a = ratios * (low + high) / 2
     first, second = _moments(a)

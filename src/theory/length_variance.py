@@ -36,8 +36,13 @@ def log_moment_ratio(
     (src/lengths/fourth_moment.py), or bounded (`log_moment_ratio_bounds`). Another homogeneous φ has
     3 c + (kurtosis − 3) c f − 1, c = E[φ⁴] / E[φ²]², in place of 5 + 2 (kurtosis − 3) f. Biases of variance v
     enter through z = W x + b: E[z² | x] = kappa M + v, and fourth cumulants add.
-    Source: derived from Hanin & Rolnick 2018 (arXiv:1803.01719), proof of theorem 5; kurtosis: PAPERS section 1.
+    Source: derived from Hanin & Rolnick 2018 (arXiv:1803.01719), proof of theorem 5; kurtosis: the fourth cumulants of
+    independent W_i x_i add, so that E[(Σ_i W_i x_i)⁴] = (3 + (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) (Var W)² ‖x‖⁴.
     Raises ValueError for a width or kappa that is not positive, or non-Gaussian weights without fourth moments.
+
+    Example:
+        >>> np.exp(log_moment_ratio([50] * 50)[[0, -1]]).round(2)  # 1 + 5/n, and about exp(5 beta)
+        array([  1.1 , 117.39])
     """
     widths = checked_widths(widths)
     kappas, biases = checked_law(np.broadcast_to(kappas, widths.shape), bias_variances)

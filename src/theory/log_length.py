@@ -28,7 +28,8 @@ def log_length(widths: ArrayLike, kappas: ArrayLike = 2.0) -> LogLength:
     M_j / M_{j−1} = (kappa_j / n_j) χ²_K with K ~ Binomial(n_j, 1/2), independent from layer to layer; K = 0 is a
     dead net. Given K > 0, log χ²_K has mean ψ(K/2) + log 2 and variance ψ'(K/2). For wide layers the variance
     is near 5/n and the mean near log(kappa/2) − 5/(2n): a typical net is shorter than the mean of all.
-    Source: PAPERS section 1, after Hanin & Rolnick 2018 (arXiv:1803.01719), section 4.
+    Source: derived, as given its input a layer's pre-activations are independent normals, half of which a ReLU keeps;
+    after Hanin & Rolnick 2018 (arXiv:1803.01719), section 4.
     Raises ValueError if a width or a kappa is not positive.
     """
     widths = checked_widths(widths)

@@ -23,6 +23,10 @@ def log_mean_length(
     E[φ(z)²] / E[z²] for another homogeneous activation φ. In the log domain, so finite at any depth.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 5 and its proof.
     Raises ValueError if a kappa is not positive or a bias variance is negative.
+
+    Example:
+        >>> log_mean_length([2.0, 1.0, 1.0]).round(3)  # He's variance, then half of it twice
+        array([ 0.   , -0.693, -1.386])
     """
     kappas, biases = checked_law(kappas, bias_variances)
     lengths = np.empty_like(kappas)

@@ -9,6 +9,7 @@ package, and cosmic-ray starts a new interpreter for every fault, 4 s of imports
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 FIXED = Path(__file__).with_name("faults.json")
 LIBRARIES = ("pytorch_lightning", "torchvision", "hydra", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "wandb",
              "scipy.stats", "scipy.optimize", "sklearn.datasets", "torchmetrics", "rich", "pytest")  # fmt: skip
+MANY = 20
 OWN = 280.0  # seconds that a folder's tests are expected to take
 START = 60  # seconds a fork may take beyond three times what its tests took without a fault
 
@@ -78,11 +80,29 @@ def _node_id(case: ElementTree.Element) -> str:
 
 
 def own_tests(fault: Fault, root: Path) -> list[str]:
-    """The test files of a fault's folder, those that name its module first."""
-    module = fault.file.removesuffix(".py").replace("/", ".")
+    """The test files of a fault's folder, nearest first: they name its module, or one that imports it, or so on.
+
+    Of more than `MANY` files only the nearest: all of tests/jobs take minutes.
+    """
+    sources = {_module(path.relative_to(root).as_posix()): path.read_text()
+               for folder in ("src", "scripts") for path in (root / folder).rglob("*.py")}  # fmt: skip
     files = sorted((root / "tests" / fault.file.split("/")[1]).glob("test_*.py"))
-    files.sort(key=lambda file: module not in file.read_text())
-    return [file.relative_to(root).as_posix() for file in files]
+    level, seen, nearest = {_module(fault.file)}, set[str](), []
+    while level and not nearest:
+        nearest = [file for file in files if any(_names(file.read_text(), module) for module in level)]
+        seen |= level
+        level = {name for name, text in sources.items() if any(_names(text, module) for module in level)} - seen
+    kept = nearest if nearest and len(files) > MANY else [*nearest, *(file for file in files if file not in nearest)]
+    return [file.relative_to(root).as_posix() for file in kept]
+
+
+def _names(text: str, module: str) -> bool:
+    folder, _, name = module.rpartition(".")
+    return re.search(rf"{re.escape(module)}\b|from {re.escape(folder)} import .*\b{name}\b", text) is not None
+
+
+def _module(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".")
 
 
 def copy_of(root: Path, into: Path) -> Path:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.initializers.initialize import initialize_, readout_of
+from src.initializers.initialize import fill_biases_, fill_many_, initialize_, is_thread_safe, layers_of, readout_of
+from src.initializers.initializer import Fans
+from src.initializers.orthogonal import Orthogonal
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
 from src.models.fully_connected import FullyConnected
@@ -36,8 +38,8 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def net_of(kind="named readout"):
-    if kind == "named readout":
+def net_of(kind="readout"):
+    if kind == "readout":
         return FullyConnected(6, 3, depth=2, width=5)
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
 
@@ -47,22 +49,14 @@ def filled(net, initializer, seed):
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
-@pytest.mark.parametrize("user", USER_CALLABLES.values(), ids=USER_CALLABLES.keys())
-def test_a_users_callable_draws_from_the_generator_and_leaves_the_global_stream(user):
+@pytest.mark.parametrize("filling", [*USER_CALLABLES.values(), HE, Orthogonal(), TorchDefault()], ids=str)
+def test_weights_come_from_the_generator_and_the_global_stream_is_left(filling):
     net, before = net_of(), torch.get_rng_state()
-    first = filled(net, user, 1)
+    first = filled(net, filling, 1)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)  # wherever the global stream stands
-    assert torch.equal(first, filled(net, user, 1))
-    assert not torch.equal(first, filled(net, user, 2))
-
-
-def test_initializers_draw_from_the_generator_and_leave_the_global_stream(initializer):
-    net, before = net_of(), torch.get_rng_state()
-    first = filled(net, initializer, 0)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first, filled(net, initializer, 0))
-    assert not torch.equal(first, filled(net, initializer, 1))
+    assert torch.equal(first, filled(net, filling, 1))
+    assert not torch.equal(first, filled(net, filling, 2))
 
 
 def test_a_callable_without_a_generator_does_not_reseed_the_accelerators(monkeypatch):
@@ -74,73 +68,69 @@ def test_a_callable_without_a_generator_does_not_reseed_the_accelerators(monkeyp
     filled(net, without_generator, 0)
 
 
-def test_two_layers_do_not_get_the_same_weights():
-    net = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5))
-    initialize_(net, without_generator, generator=seeded(0))
-    assert not torch.equal(net[0].weight, net[1].weight)
-
-
 def test_a_users_callable_gets_weights_and_biases_are_zero():
     net = net_of()
     initialize_(net, lambda weight: weight.fill_(7.0), generator=seeded(0))
     for name, parameter in net.named_parameters():
         assert (parameter == (0 if name.endswith("bias") else 7)).all(), name
+    initialize_(net, without_generator, generator=seeded(0))
+    assert not torch.equal(net.hidden[1].linear.weight[:, :3], net.readout.weight.T)  # a stream, not a seed a layer
 
 
-@pytest.mark.parametrize("kind, readout", [("named readout", "readout"), ("last layer", "4")])
-def test_the_readouts_initializer_fills_the_readout_alone(kind, readout):
-    net = net_of(kind)
+def test_many_layers_at_once_are_the_layers_one_by_one():
+    one_by_one, at_once, generator = torch.empty(3, 4, 5), torch.empty(3, 4, 5), seeded(0)
+    for weight in one_by_one:
+        initialize_(layer := nn.Linear(5, 4), without_generator, generator=generator)
+        weight.copy_(layer.weight.detach())
+    fill_many_(at_once, without_generator, seeded(0))
+    assert torch.equal(one_by_one, at_once)
+    fill_many_(at_once, HE, seeded(0))
+    expected = torch.empty(3, 4, 5)
+    HE.fill_many_(expected, seeded(0))
+    assert torch.equal(expected, at_once)
+    biases = torch.ones(3, 4)
+    fill_biases_(biases, Fans(5, 4), TorchDefault(), seeded(0))
+    assert 0 < biases.abs().max() <= 5**-0.5
+    fill_biases_(biases, Fans(5, 4), without_generator, seeded(0))
+    assert not biases.any()
+
+
+def test_what_draws_from_its_generator_alone_is_thread_safe():
+    safe = {name: is_thread_safe(user) for name, user in USER_CALLABLES.items()}
+    unsafe = {"without a generator", "a lambda"}
+    assert safe == {name: name not in unsafe for name in USER_CALLABLES}
+    assert is_thread_safe(HE)
+
+
+@pytest.mark.parametrize("readout", ["readout", "4"])
+def test_the_readouts_initializer_fills_the_readout_alone(readout):
+    net = net_of(readout)
     initialize_(net, HE, readout_initializer=lambda weight: weight.fill_(0.25), generator=seeded(0))
     for name, module in net.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             assert bool((module.weight == 0.25).all()) == (name == readout), name
+    initialize_(net, HE, readout_initializer=TorchDefault(), generator=seeded(0))
+    biases = [layer.bias.detach() for layer in layers_of(net).values()]
+    assert biases[-1].abs().min() > 0 and not torch.cat(biases[:-1]).any()  # it states its own
 
 
-def test_a_readout_that_is_not_the_last_layer_is_found_by_its_name():
-    net = nn.Sequential()
-    net.add_module("readout", nn.Linear(2, 2))
-    net.add_module("auxiliary", nn.Linear(2, 2))
-    assert readout_of(net) is net.readout
-    assert readout_of(nn.Sequential(nn.ReLU())) is None
-
-
-def test_a_readout_of_several_modules_is_its_last_layer():
+def test_a_readout_is_the_last_layer_of_what_is_named_so_or_of_the_net():
     net = nn.Module()
     net.readout = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Linear(2, 2), nn.Identity())
     net.auxiliary = nn.Linear(2, 2)
     assert readout_of(net) is net.readout[2]
+    net.readout = None
+    assert readout_of(net) is net.auxiliary
+    assert readout_of(nn.Sequential(nn.ReLU())) is None
 
 
-def test_the_readouts_initializer_states_its_own_biases():
-    net = net_of()
-    initialize_(net, HE, readout_initializer=TorchDefault(), generator=seeded(0))
-    assert net.readout.bias.detach().abs().min() > 0
-    assert not net.hidden[0].linear.bias.any()
-
-
-def test_without_one_the_readout_is_drawn_like_the_rest():
-    net = FullyConnected(6, 50, depth=1, width=400)
-    initialize_(net, HE, generator=seeded(0))
-    assert net.readout.weight.square().mean().item() == pytest.approx(2 / 400, rel=0.05)  # 20,000 weights: ± 0.01
-
-
-def test_normalization_keeps_what_its_constructor_gave_it():
-    net = net_of("last layer")
+def test_what_is_no_layer_keeps_what_its_constructor_gave_it_and_a_layer_may_have_no_biases():
+    net, layer = net_of("4"), nn.Linear(4, 4, bias=False)
     initialize_(net, lambda weight: weight.fill_(7.0), generator=seeded(0))
-    assert (net[1].weight == 1).all()
-    assert (net[1].bias == 0).all()
-
-
-def test_a_layer_without_biases_is_filled():
-    layer = nn.Linear(4, 4, bias=False)
+    assert (net[1].weight == 1).all() and (net[1].bias == 0).all()
     initialize_(layer, TorchDefault(), generator=seeded(0))
     assert 0 < layer.weight.abs().max() <= 0.5
-
-
-def test_nothing_is_recorded_for_the_backward_pass():
-    net = net_of()
-    initialize_(net, HE, generator=seeded(0))
-    assert all(parameter.requires_grad and parameter.grad_fn is None for parameter in net.parameters())
+    assert all(p.requires_grad and p.grad_fn is None for p in (*net.parameters(), *layer.parameters()))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

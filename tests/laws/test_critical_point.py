@@ -4,8 +4,6 @@ Gradient lengths are those of the readout's gradient with respect to each activa
 ratios of neighbouring layers, which are nearly independent, averaged over the layers of each net.
 """
 
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
@@ -20,31 +18,19 @@ from src.models.fully_connected import FullyConnected
 from src.theory.activation import ACTIVATIONS
 from src.theory.critical_point import chi, length_map
 
-WIDTH, DEPTH, NETS = 200, 40, 40
+WIDTH, DEPTH, NETS = 200, 40, 30
 SEEN = [0, 4, 9, 19, 39]  # layers held to the law one by one: of all of them some would stray by chance
 WIDE = Fans(WIDTH, WIDTH)
 AT_TEN = (10 - 0.32346) / 1.95582  # the M at which critical GELU layers are at q = 10
-INITIALIZERS = {
-    "0.9": VarianceScaling(0.9),
-    "1": VarianceScaling(1.0),
-    "1.1": VarianceScaling(1.1),
-    "1.9": VarianceScaling(1.9),
-    "2": VarianceScaling(2.0),
-    "2.1": VarianceScaling(2.1),
-    "critical tanh": Critical("tanh", 1.0),
-    "critical gelu": Critical("gelu", 10.0),
-    "critical relu": Critical("relu", 3.0),
-}
+INITIALIZERS = {kappa: VarianceScaling(float(kappa)) for kappa in ("0.9", "1", "1.1", "1.9", "2", "2.1")}
+INITIALIZERS["critical gelu"] = Critical("gelu", 10.0)
 CASES = [
     ("tanh", "1", 1.0, ["0.9", "1.1"]),
-    ("tanh", "critical tanh", 0.39, ["0.9", "1"]),
     ("gelu", "critical gelu", AT_TEN, ["1.9", "2.1"]),
     ("gelu", "2", 1.0, ["1.1", "critical gelu"]),
-    ("relu", "critical relu", 1.0, ["1.9", "2.1"]),
 ]
 
 
-@cache
 def measured(activation, initializer, length):
     """M_0 … M_d and the gradients' G_0 … G_d of one input of this length to each of NETS nets; each (nets, d + 1)."""
     generator = torch.Generator().manual_seed(0)
@@ -62,7 +48,6 @@ def measured(activation, initializer, length):
     return np.array(lengths), np.array(gradients)
 
 
-@cache
 def predicted(activation, initializer, length):
     """E[M_0] … E[M_d], and chi_1 … chi_d, in the wide limit."""
     phi, lengths, factors = ACTIVATIONS[activation], [length], []
@@ -93,34 +78,3 @@ def test_lengths_follow_the_length_map_and_gradients_chi(activation, initializer
         law, factors = predicted(activation, other, length)
         assert sigmas(growth(lengths), growth(law)) > 4
         assert sigmas(backward(gradients).mean(1), factors.mean()) > 4
-
-
-def test_tanh_at_one_keeps_gradients_and_loses_its_length_as_one_over_twice_the_depth():
-    half = slice(DEPTH // 2, None)
-    layers = np.arange(1, DEPTH + 1)[half]
-    deviations, rates = {}, {}
-    for variance in "1", "0.9", "1.1":
-        lengths, gradients = measured("tanh", variance, 1.0)
-        deviations[variance] = np.abs(2 * layers * lengths.mean(0)[1:][half] - 1).max()
-        rates[variance] = np.log(backward(gradients).mean(0))[half].mean()
-    assert deviations["1"] < 0.2  # 1/(2l) is reached as log(l)/l
-    assert -0.06 < rates["1"] < 0  # chi = 1 − 1/l: gradients fall as a power of the depth, not exponentially
-    assert rates["0.9"] < -0.08
-    assert min(deviations["0.9"], deviations["1.1"]) > 0.4
-
-
-def test_critical_gelu_keeps_lengths_and_gradients_and_he_does_not(sigmas):
-    lengths, gradients = measured("gelu", "critical gelu", AT_TEN)
-    assert (sigmas(lengths[:, 1:], AT_TEN) < 4)[SEEN].all()
-    assert sigmas(backward(gradients).mean(1), 1.0) < 4
-    lengths, gradients = measured("gelu", "2", 1.0)
-    assert sigmas(lengths[:, -1], 1.0) > 4
-    assert sigmas(backward(gradients).mean(1), 1.0) > 4
-
-
-def test_of_relu_the_two_numbers_are_one_and_of_tanh_they_are_not(sigmas):
-    lengths, gradients = measured("relu", "critical relu", 1.0)
-    assert (sigmas(lengths[:, 1:], 1.0) < 4)[SEEN].all()
-    assert sigmas(backward(gradients).mean(1), 1.0) < 4
-    lengths, gradients = measured("tanh", "1", 1.0)
-    assert sigmas(lengths[:, 1] - backward(gradients)[:, 0], 0.0) > 4  # 0.39 and 0.46 where q = 1

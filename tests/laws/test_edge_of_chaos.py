@@ -19,24 +19,15 @@ def simulated(N: int, matrices: int, J0, J, **settings) -> np.ndarray:
     return np.array([np.concatenate(list(asymptotic_distances(layer, J0, J, **settings))) for layer in layers])
 
 
-@pytest.mark.parametrize("ratio", [-0.5, 0.0, 0.5, 1.2, 1.5])
+@pytest.mark.parametrize("ratio", [-0.5, 1.5])
 def test_states_separate_below_the_edge_and_meet_above(ratio):
     J = 1 / (float(boundary(ratio)) * np.array([0.4, 1.3]))
-    below, above = simulated(400, 5, ratio * J, J, iterations=300, average=50).T
+    below, above = simulated(400, 3, ratio * J, J, iterations=300, average=50).T
     assert (below > SEPARATED).all()
     assert (above < SEPARATED).all()
 
 
-def test_a_mean_orders_what_would_be_chaotic_without_it():
-    J = np.array([2.0, 2.0])  # the edge at J0/J = 1.5 is J = 3.6
-    with_mean, without = simulated(400, 5, np.array([3.0, 0.0]), J, iterations=300, average=50).T
-    assert (with_mean < SEPARATED).all()
-    assert (without > SEPARATED).all()
-
-
-@pytest.mark.parametrize(
-    "J0, J, early, late", [(0.0, 2.0, 10, 20), (-1.0, 3.0, 8, 14), (6.0, 5.0, 5, 8), (1.5, 1.2, 8, 12)]
-)
+@pytest.mark.parametrize("J0, J, early, late", [(0.0, 2.0, 10, 20), (6.0, 5.0, 5, 8), (1.5, 1.2, 8, 12)])
 def test_squared_distances_grow_by_chi_per_iteration(J0, J, early, late, sigmas):
     layers = [draw_layer(500, seed=0, number=number, dtype=torch.float64) for number in range(30)]
     first, last = (
@@ -56,21 +47,19 @@ def test_without_a_mean_chaotic_states_become_independent(sigmas):
 
 
 def test_the_transition_comes_nearer_to_one_with_size():
-    rows, sizes = Bins(0.4, 1.1, 28), {40: 20, 400: 6}
+    rows, sizes = Bins(0.4, 1.1, 28), {40: 20, 250: 6}
     J = 1 / rows.centres
-    found = {
-        N: transition(rows.edges, simulated(N, matrices, 0 * J, J, iterations=400, average=50), axis=1)
+    places = [
+        transition(rows.edges, simulated(N, matrices, 0 * J, J, iterations=300, average=50), axis=1)
         for N, matrices in sizes.items()
-    }
-    means, errors = (
-        [function(found[N]) for N in sizes] for function in (np.mean, lambda x: x.std(ddof=1) / len(x) ** 0.5)
-    )
+    ]
+    means, errors = ([f(place) for place in places] for f in (np.mean, lambda x: x.std(ddof=1) / len(x) ** 0.5))
     assert means[0] + 4 * np.hypot(*errors) < means[1] < 1
 
 
 def test_relus_rates_are_those_of_theory(sigmas):
     ratios = np.array([-1.0, -0.5, 0.5, 1.5])
-    growth = [relu_growth(draw_layer(1500, seed=0, number=n), ratios, iterations=150, average=100) for n in range(6)]
+    growth = [relu_growth(draw_layer(1000, seed=0, number=n), ratios, iterations=100, average=60) for n in range(6)]
     theory = relu_rates(ratios)
     for measured, predicted in zip(zip(*growth, strict=True), theory, strict=True):
         assert (sigmas(np.array(measured), predicted) < 4).all()

@@ -5,36 +5,38 @@ error is a jackknife over 50 batches of nets: leave one batch out, see by how mu
 """
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
+from src.ensembles.estimate import log_moment_ratio_by_ratios
+from src.ensembles.gaussian_law import sample_gaussian_law
 from src.initializers.initializer import Fans, Initializer
 from src.initializers.orthogonal import Orthogonal
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
 from src.lengths.activation_length import activation_lengths
 from src.lengths.fourth_moment import fourth_moments, mean_fourth_moment
-from src.theory.activation import LINEAR, RELU, Homogeneous
+from src.models.fully_connected import FullyConnected
+from src.models.residual import Residual
+from src.theory.activation import LINEAR, Homogeneous
 from src.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
-from src.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
+from src.theory.length_variance_residual import log_moment_ratio_residual
+from tests.laws.sampled import HE, distance, sample_logs
 
-HE = VarianceScaling(2.0)
 UNIFORM = VarianceScaling(2.0, distribution="uniform")
-TRUNCATED = VarianceScaling(2.0, distribution="truncated_normal")
-SCALES = [1.0, 0.5, 0.8, 0.3]
 
 
 class Signs(Initializer):
     """Weights ± √(2 / fan_in)."""
 
     def __call__(self, weight, generator=None):
-        self.fill_many_(weight[None], generator)
+        weight.bernoulli_(0.5, generator=generator).mul_(2).sub_(1).mul_(math.sqrt(2 / weight.shape[-1]))
 
-    def fill_many_(self, weights, generator=None):
-        weights.bernoulli_(0.5, generator=generator).mul_(2).sub_(1).mul_(math.sqrt(2 / weights.shape[-1]))
+    fill_many_ = __call__
 
     def variance(self, fans):
         return 2 / fans.fan_in
@@ -42,11 +44,8 @@ class Signs(Initializer):
     def kurtosis(self, fans):
         return 1.0
 
-    def __repr__(self):
-        return "Signs()"
 
-
-def sample(initializer, sizes, generator, *, nets, slope=0.0):
+def sample_by_hand(initializer, sizes, generator, *, nets, slope=0.0):
     """M_1 … M_d, (nets, d), and E[Σ x⁴] / E[‖x‖⁴] of each layer's input, (d,); all nets have one input of M_0 = 1."""
     x = torch.randn(sizes[0], generator=generator)
     x = (x / x.square().mean().sqrt()).expand(nets, -1)
@@ -59,22 +58,6 @@ def sample(initializer, sizes, generator, *, nets, slope=0.0):
         x = torch.nn.functional.leaky_relu(torch.bmm(weights, x[:, :, None])[:, :, 0] + biases, slope)
         lengths.append(activation_lengths(x))
     return torch.stack(lengths, 1).numpy(), np.array(moments)
-
-
-def sample_residual(scales, width, module_widths, generator, *, nets, ending):
-    """M_1 … M_L, (nets, L); each net of He's weights has an input of its own, uniform on the sphere of M_0 = 1."""
-    x = torch.randn(nets, width, 1, generator=generator)
-    x, lengths = x / x.square().mean(1, keepdim=True).sqrt(), []
-    for eta in scales:
-        update = x
-        for layer, n in enumerate([*module_widths, width]):
-            weights = torch.empty(nets, n, update.shape[1])
-            HE.fill_many_(weights, generator)
-            update = torch.bmm(weights, update)
-            update = update.relu() if ending == RELU or layer < len(module_widths) else update
-        x = x + eta * update
-        lengths.append(activation_lengths(x))
-    return torch.stack(lengths, 1).numpy()
 
 
 def log_ratio_and_error(lengths, batches=50):
@@ -91,24 +74,35 @@ def ratio_sigmas(lengths, predicted):
     return np.abs(estimate - predicted) / error
 
 
-def test_gaussian_relu_layers_multiply_by_one_plus_five_over_n(generator):
-    lengths, _ = sample(HE, [20] * 4, generator, nets=20_000)
-    assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3)) < 4).all()
-    assert (ratio_sigmas(lengths, np.cumsum([math.log1p(4 / 20)] * 3)) > 4).all()
-    assert (ratio_sigmas(lengths, np.cumsum([math.log1p(6 / 20)] * 3)) > 4).all()
+@pytest.mark.parametrize("widths", [[30, 10] * 15, [30] * 10 + [20] * 10 + [10] * 10], ids=["alternating", "falling"])
+def test_gaussian_relu_layers_multiply_by_one_plus_five_over_n(widths):
+    build = partial(FullyConnected, 30, 2, widths=widths)
+    estimate = log_moment_ratio_by_ratios(sample_logs(build, nets=4000, size=30))
+    assert (distance(estimate, log_moment_ratio(widths)) < 4).all()
+    for wrong in 4, 6:
+        assert distance(estimate, np.cumsum(np.log1p(wrong / np.array(widths))))[-1] > 4
+
+
+def test_it_does_not_grow_with_the_depth_of_residual_nets():
+    build = partial(Residual, 30, 2, modules=30, width=30, scales="geometric", base=0.5)
+    logs = sample_logs(build, nets=4000, size=30)
+    estimate, error = log_ratio_and_error(np.exp(logs[:, 1:]))
+    (exact, _) = build().law(HE).log_moment_ratio()
+    assert estimate[-1] - estimate[9] < 0.01 < 20 * log_moment_ratio([30])[0] - 4 * error[-1]
+    assert abs(estimate[-1] / exact[-1] - 1) < 0.15  # theory is to first order in 1 / width
 
 
 @pytest.mark.parametrize("slope, activation", [(0.3, Homogeneous(0.3)), (1.0, LINEAR)], ids=["leaky_relu", "linear"])
 def test_another_homogeneous_activation_has_its_own_peakedness(slope, activation, generator):
-    lengths, _ = sample(HE, [20] * 4, generator, nets=20_000, slope=slope)
+    lengths, _ = sample_by_hand(HE, [20] * 4, generator, nets=20_000, slope=slope)
     assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3, activation=activation)) < 4).all()
     assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3)) > 4).all()
 
 
-@pytest.mark.parametrize("initializer", [UNIFORM, TRUNCATED, Signs()], ids=str)
-def test_a_kurtosis_multiplies_the_fourth_moments_of_each_input(initializer, generator):
+@pytest.mark.parametrize("initializer, nets", [(UNIFORM, 200_000), (Signs(), 50_000)], ids=str)
+def test_a_kurtosis_multiplies_the_fourth_moments_of_each_input(initializer, nets, generator):
     widths, kurtosis = [8] * 3, initializer.kurtosis(Fans(8, 8))
-    lengths, moments = sample(initializer, [8] * 4, generator, nets=200_000)
+    lengths, moments = sample_by_hand(initializer, [8] * 4, generator, nets=nets)
     predicted = log_moment_ratio(widths, kurtosis=kurtosis, fourth_moments=moments)
     assert (ratio_sigmas(lengths, predicted) < 4).all()
     assert (ratio_sigmas(lengths, log_moment_ratio(widths)) > 4).all()
@@ -121,7 +115,7 @@ def test_a_kurtosis_multiplies_the_fourth_moments_of_each_input(initializer, gen
 
 def test_biases_and_their_kurtosis_enter_where_the_plateau_begins(generator):
     initializer, fans = TorchDefault(), [Fans(8, 8)] * 3
-    lengths, moments = sample(initializer, [8] * 4, generator, nets=50_000)
+    lengths, moments = sample_by_hand(initializer, [8] * 4, generator, nets=50_000)
     law = [8] * 3, initializer.kappas(fans), initializer.bias_variances(fans)
     right = log_moment_ratio(*law, kurtosis=1.8, bias_kurtosis=1.8, fourth_moments=moments)
     normal_biases = log_moment_ratio(*law, kurtosis=1.8, fourth_moments=moments)
@@ -133,7 +127,7 @@ def test_biases_and_their_kurtosis_enter_where_the_plateau_begins(generator):
 
 def test_orthogonal_layers_square_tall_and_wide(generator):
     sizes = [10, 10, 16, 8]
-    lengths, _ = sample(Orthogonal(), sizes, generator, nets=20_000)
+    lengths, _ = sample_by_hand(Orthogonal(), sizes, generator, nets=20_000)
     assert (ratio_sigmas(lengths, log_moment_ratio_orthogonal(sizes[1:], sizes[:-1])) < 4).all()
     as_if_square = log_moment_ratio_orthogonal(sizes[1:], sizes[1:])
     assert ratio_sigmas(lengths, as_if_square)[2] > 4  # a tall layer is as a square one of its outputs
@@ -142,19 +136,10 @@ def test_orthogonal_layers_square_tall_and_wide(generator):
     assert (ratio_sigmas(lengths, log_moment_ratio(sizes[1:])) > 4).all()
 
 
-@pytest.mark.parametrize("module_widths", [(), (8,)], ids=["single layer", "one hidden layer"])
-def test_residual_modules_that_end_in_a_linear_layer(module_widths, generator):
-    lengths = sample_residual(SCALES, 8, module_widths, generator, nets=100_000, ending=LINEAR)
-    assert (ratio_sigmas(lengths, log_moment_ratio_residual_linear(SCALES, 8, module_widths)) < 4).all()
-    to_first_order = log_moment_ratio_residual(SCALES, 8, module_widths, ending=LINEAR)
-    assert (ratio_sigmas(lengths, to_first_order)[:2] > 4).all()  # later ones have longer tails
-    if module_widths:
-        as_if_not_hidden = log_moment_ratio_residual_linear(SCALES, 8, kappas=2.0)
-        assert (ratio_sigmas(lengths, as_if_not_hidden) > 4).all()
-
-
 def share_of_the_inputs_mean(scales, width):
-    """Var log M_l from the mean of an input alone, which has variance 1/n: from the recursion in PAPERS.md."""
+    """Var log M_l from the mean of an input alone, which has variance 1/n: by the mean-length recursion of
+    critical single-layer ReLU modules, M ← M (1 + eta²) + 2 eta m √(M/π), m ← m + eta √(M/π).
+    """
 
     def lengths(mean):
         length = 1.0
@@ -168,11 +153,12 @@ def share_of_the_inputs_mean(scales, width):
 
 
 @pytest.mark.parametrize("module_widths", [(), (100,)], ids=["single layer", "one hidden layer"])
-def test_wide_residual_modules_that_end_in_relu(module_widths, generator):
-    # To first order in 1/width: in 10,000 nets of width 100 the second is not seen.
+def test_wide_residual_modules_that_end_in_relu(module_widths):
+    # To first order in 1/width: in 10,000 nets of width 100 the second is not seen. By the chain that needs no weights.
     scales, width = [0.5] * 4, 100
-    parts = [sample_residual(scales, width, module_widths, generator, nets=2000, ending=RELU) for _ in range(5)]
-    lengths, right = np.concatenate(parts), log_moment_ratio_residual(scales, width, module_widths)
+    law = Residual(width, 1, modules=4, width=width, module_widths=module_widths, scales=scales).law(HE)
+    lengths = np.exp(sample_gaussian_law(law, 10_000, generator=np.random.default_rng(0))[:, 1:])
+    right = log_moment_ratio_residual(scales, width, module_widths)
     assert (ratio_sigmas(lengths, right) < 4).all()
     assert (ratio_sigmas(lengths, right - share_of_the_inputs_mean(scales, width)) > 4).all()
     as_if_each_met_a_fresh_input = np.cumsum([log_moment_ratio_residual([eta], width, module_widths) for eta in scales])

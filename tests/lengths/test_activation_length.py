@@ -1,133 +1,115 @@
-"""The length of each sample, against float64 arithmetic done the slow way."""
+"""The length of each sample, against float64 arithmetic, whatever its shape, type, scale and neighbours."""
+
+import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src.lengths.activation_length import FEW_VALUES, activation_lengths, activation_norms, lengths_of_layers
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
-SHAPES = {
-    "dense": (7, 33),
-    "scalar": (7,),
-    "sequence": (3, 11, 16),
-    "convolution": (5, 4, 6, 3),
-    "volume": (2, 3, 4, 5, 6),
-    "one unit": (4, 1),
-    "one sample": (1, 20),
-    "empty batch": (0, 12),
-    "no units": (3, 0),
-}
-HUGE_AND_TINY = [1e30, 1e38, 1e18, 1e-16, 1e-30, 1e-38, 1e-39]  # the last is subnormal
+SHAPES = [(7, 33), (7,), (3, 11, 16), (5, 4, 6, 3), (4, 1), (1, 20), (0, 12), (3, 0)]
+HUGE_AND_TINY = [1.0, 1e30, 1e38, 1e18, 1e-16, 1e-30, 1e-38, 1e-39]  # the last is subnormal
+EXACT = {"rtol": 1e-6, "atol": 0}
 
 
-@pytest.fixture(params=[0, FEW_VALUES], ids=["float32 if it will do", "float64 at once"], autouse=True)
+def exact_lengths(activation):
+    units = math.prod(activation.shape[1:])
+    return activation.detach().double().reshape(-1, units).square().sum(1) / units if units else torch.zeros(3).double()
+
+
+def random(shape, dtype=torch.float32, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@pytest.fixture(params=[0, FEW_VALUES], ids=["float32 if it will do", "float64 at once"])
 def few_values(request, monkeypatch):
     """What is few enough to sum in float64 without a look: nothing, or all that these tests measure."""
     monkeypatch.setattr("src.lengths.activation_length.FEW_VALUES", request.param)
 
 
-def slow_lengths(activation):
-    samples = [sample.double().flatten().tolist() for sample in activation]
-    means = [sum(value * value for value in values) / max(len(values), 1) for values in samples]
-    return torch.tensor(means, dtype=torch.float64)
-
-
-def random(shape, dtype=torch.float32):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-
-
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_lengths_are_mean_squares(shape, dtype, device):
-    activation = random(shape, dtype=dtype)
-    lengths = activation_lengths(activation.to(device)).cpu()
-    torch.testing.assert_close(lengths, slow_lengths(activation), rtol=1e-6, atol=0)  # float64, of shape (samples,)
-
-
-def test_the_comparison_tells_a_length_from_a_norm_or_a_variance():
-    activation = random((7, 33))
-    expected = slow_lengths(activation)
-    for wrong in activation.norm(dim=1), activation.square().sum(1), activation.var(1), activation.var(1, correction=0):
-        assert not torch.allclose(wrong.double(), expected, rtol=1e-3)
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_channels_last_is_only_another_layout(device):
-    activation = random((6, 5, 4, 3)).to(device)
-    lengths = activation_lengths(activation.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(lengths, activation_lengths(activation), rtol=1e-6, atol=0)
-    torch.testing.assert_close(activation_lengths(activation[:, ::2, 1:]).cpu(), slow_lengths(activation[:, ::2, 1:]))
+def test_lengths_are_mean_squares(dtype, device, few_values):
+    for shape in SHAPES:
+        activation = random(shape, dtype=dtype)
+        lengths = activation_lengths(activation.to(device)).cpu()
+        torch.testing.assert_close(lengths, exact_lengths(activation), **EXACT)  # float64, of shape (samples,)
+        torch.testing.assert_close(activation_lengths(activation.to(device), look=False).cpu(), lengths, **EXACT)
+    images = random((6, 5, 4, 3), dtype=dtype).to(device)
+    for other in images.to(memory_format=torch.channels_last), images[:, ::2, 1:]:  # other layouts
+        torch.testing.assert_close(activation_lengths(other), exact_lengths(other), **EXACT)
+    assert activation_lengths(torch.tensor([[3.0, 1.0]])).item() == pytest.approx(5)  # no norm, and no variance
+    large = torch.tensor([[65_504.0, -65_504.0], [6e-8, 0.0]], dtype=torch.float16).to(dtype)
+    torch.testing.assert_close(activation_lengths(large.to(device)).cpu(), exact_lengths(large), **EXACT)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("scale", HUGE_AND_TINY)
-def test_squares_outside_float32_are_no_trouble(scale, dtype, device):
-    activation = (random((4, 50)).clamp(-2, 2).double() * scale).to(dtype)
-    lengths = activation_lengths(activation.to(device)).cpu()
-    torch.testing.assert_close(lengths, slow_lengths(activation), rtol=1e-6, atol=0)
-    assert (lengths > 0).all()
-    assert lengths.isfinite().all()
+def test_squares_outside_float32_are_no_trouble(dtype, device, few_values):
+    for scale in HUGE_AND_TINY:
+        activation = (random((4, 50)).clamp(-2, 2).double() * scale).to(dtype)
+        lengths = activation_lengths(activation.to(device)).cpu()
+        torch.testing.assert_close(lengths, exact_lengths(activation), **EXACT)
+        assert ((lengths > 0) & lengths.isfinite()).all()
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_half_precision_squares_beyond_its_range(device):
-    activation = torch.tensor([[65_504.0, -65_504.0], [6e-8, 0.0]], dtype=torch.float16)
-    lengths = activation_lengths(activation.to(device)).cpu()
-    torch.testing.assert_close(lengths, slow_lengths(activation), rtol=1e-6, atol=0)
-
-
-def test_small_and_huge_samples_in_one_batch():
-    activation = random((5, 40)) * torch.tensor([1e-40, 1e-20, 0.0, 1.0, 1e35])[:, None]
-    lengths = activation_lengths(activation)
-    torch.testing.assert_close(lengths, slow_lengths(activation), rtol=1e-6, atol=0)
-    assert lengths[2] == 0
-
-
-@pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_what_is_not_finite_shows_in_its_own_sample_only(value):
-    activation = random((3, 8))
-    activation[1, 4] = value
-    lengths = activation_lengths(activation)
-    assert not lengths[1].isfinite()
-    torch.testing.assert_close(lengths[[0, 2]], slow_lengths(activation[[0, 2]]), rtol=1e-6, atol=0)
+@given(st.lists(st.sampled_from([0.0, 1e-20, 1e-3, 1.0, 1e15, math.inf, math.nan]), min_size=1, max_size=6), st.data())
+def test_a_sample_has_its_length_whatever_its_neighbours_and_its_scale(scales, data):
+    activation = random((len(scales), 40)) * torch.tensor(scales)[:, None]
+    activation[torch.tensor(scales) == 0] = 0
+    lengths, order = activation_lengths(activation), data.draw(st.permutations(range(len(scales))))
+    torch.testing.assert_close(lengths, exact_lengths(activation), **EXACT, equal_nan=True)
+    torch.testing.assert_close(activation_lengths(activation[order]), lengths[order], **EXACT, equal_nan=True)
+    split = torch.cat([activation_lengths(part) for part in activation.split(2)])
+    torch.testing.assert_close(split, lengths, **EXACT, equal_nan=True)
+    torch.testing.assert_close(activation_lengths(8 * activation), 64 * lengths, **EXACT, equal_nan=True)
 
 
 def test_many_units_cost_few_digits():
     activation = random((2, 300_000)) + 1
-    expected = activation.double().square().mean(1)
-    torch.testing.assert_close(activation_lengths(activation), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(activation_lengths(activation), exact_lengths(activation), rtol=1e-4, atol=0)
 
 
-def test_layers_together_are_the_layers_one_by_one():
+def test_layers_together_are_the_layers_one_by_one(few_values):
     layers = [random((6, 33)), random((6, 4, 5)) * 1e30, random((6,)).double(), torch.zeros(6, 2)]
     norms, values = zip(*map(activation_norms, layers), strict=True)
-    together = lengths_of_layers(norms, torch.tensor(values, dtype=torch.float64))
-    torch.testing.assert_close(together, torch.stack([slow_lengths(layer) for layer in layers]), rtol=1e-6, atol=0)
-    for row, layer in zip(together, layers, strict=True):
-        assert torch.equal(row, activation_lengths(layer))
+    values = torch.tensor(values, dtype=torch.float64)
+    together, out = lengths_of_layers(norms, values), torch.empty(4, 6, dtype=torch.float64)
+    torch.testing.assert_close(together, torch.stack([exact_lengths(layer) for layer in layers]), **EXACT)
+    assert torch.equal(lengths_of_layers(norms, values, out), together) and torch.equal(out, together)
 
 
-def test_float32_is_taken_where_it_will_do_and_not_elsewhere(few_values, request):
-    wide = "float64" in request.node.name
-    for scale, expected in (1, torch.float64 if wide else torch.float32), (1e30, torch.float64), (0, torch.float64):
-        assert activation_norms(random((4, 50)) * scale)[0].dtype == expected
+@pytest.mark.parametrize("look", [True, False])
+def test_two_leading_axes_are_nets_and_samples(look, few_values):
+    for shape in (3, 5), (3, 5, 4), (3, 5, 4, 2):
+        norms, values = activation_norms(random(shape), look=look, leading=2)
+        nets = torch.stack([exact_lengths(net) for net in random(shape)])
+        torch.testing.assert_close(norms.double().square() / values, nets, **EXACT)
+
+
+@pytest.mark.parametrize(
+    "scale, dtype",
+    [(1, torch.float32), (1.1e-16, torch.float32), (0.9e-16, torch.float64), (0.9e18, torch.float32),
+     (1.1e18, torch.float64), (0, torch.float64)],
+)  # fmt: skip
+def test_float32_is_taken_where_it_will_do_and_not_elsewhere(scale, dtype):
+    many = torch.zeros(1, FEW_VALUES + 1)
+    many[0, 0] = scale
+    assert activation_norms(many)[0].dtype == dtype
+    assert activation_norms(many[:, :FEW_VALUES])[0].dtype == torch.float64  # so few are summed without a look
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_autocast_does_not_reach_inside(dtype):
-    activation = random((4, 100), dtype=dtype)
+def test_autocast_does_not_reach_inside_and_the_graph_is_left_alone(dtype, few_values):
+    activation = random((4, 100), dtype=dtype).requires_grad_()
+    before = activation.detach().clone()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         lengths = activation_lengths(activation)
-    torch.testing.assert_close(lengths, slow_lengths(activation), rtol=1e-6, atol=0)
-
-
-def test_lengths_are_no_part_of_the_graph_and_change_nothing():
-    activation = random((3, 8)).requires_grad_()
-    before = activation.detach().clone()
-    assert not activation_lengths(activation).requires_grad
-    assert torch.equal(activation, before)
+    torch.testing.assert_close(lengths, exact_lengths(activation), **EXACT)
+    assert not lengths.requires_grad and torch.equal(activation, before)
 
 
 @pytest.mark.slow
@@ -137,4 +119,4 @@ def test_compiled_lengths_are_the_eager_ones(shape):
     compiled = torch.compile(activation_lengths, fullgraph=True)
     for scale in (1.0, 1e30, 1e38, 1e-30, 0.0):
         activation = (random(shape).clamp(-2, 2).double() * scale).float()
-        torch.testing.assert_close(compiled(activation), activation_lengths(activation), rtol=1e-6, atol=0)
+        torch.testing.assert_close(compiled(activation), activation_lengths(activation), **EXACT)

@@ -1,23 +1,26 @@
-"""The relative variance of the length, against moments computed in the plain domain and averages over all weights."""
+"""The relative variance of the length, against moments computed in the plain domain and on the sphere."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import beta
 
-from src.theory.activation import LINEAR, RELU, Homogeneous
+from src.theory.activation import Homogeneous
 from src.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
+from tests.theory.by_hand import LEAKY, LINEAR, RELU
 
-LEAKY = Homogeneous(0.3)
 WIDTHS, KAPPAS, BIASES = [4, 7, 3, 9], [2.0, 0.7, 3.0, 1.1], [0.3, 0.0, 1.2, 0.05]
 MOMENTS = [0.9, 0.5, 0.3, 0.6]
+SLOPES = st.sampled_from([0.0, 0.3, 1.0])
 
 
-def ratios_by_recursion(length, kurtosis, bias_kurtosis, phi):
+def ratios_by_recursion(length, kurtosis, bias_kurtosis, phi, biases):
     """E[M²] / E[M]² from E[M] and E[M²], and the moments of each pre-activation z given by them."""
     mean, square, ratios = length, length**2, []
-    for n, kappa, bias, moment in zip(WIDTHS, KAPPAS, BIASES, MOMENTS, strict=True):
+    for n, kappa, bias, moment in zip(WIDTHS, KAPPAS, biases, MOMENTS, strict=True):
         z2 = kappa * mean + bias  # E[z²]
         z22 = kappa**2 * square + 2 * kappa * bias * mean + bias**2  # E[E[z² | x]²]
         z4 = 3 * z22 + (kurtosis - 3) * kappa**2 * moment * square + (bias_kurtosis - 3) * bias**2
@@ -26,135 +29,72 @@ def ratios_by_recursion(length, kurtosis, bias_kurtosis, phi):
     return ratios
 
 
-def exact_ratio_of_sign_weights(x, units, activation):
-    """E[M²] / E[M]² of one layer of weights ±1, over all of them."""
-    signs = np.array(list(itertools.product([-1.0, 1.0], repeat=len(x) * units))).reshape(-1, units, len(x))
-    lengths = (activation(signs @ x) ** 2).mean(1)
-    return (lengths**2).mean() / lengths.mean() ** 2
-
-
-@pytest.mark.parametrize("activation", [RELU, LINEAR, LEAKY], ids=["relu", "linear", "leaky_relu"])
-@pytest.mark.parametrize("kurtosis, bias_kurtosis", [(3, 3), (1.8, 1.8), (1, 6), (9, 2)])
-def test_moments_follow_the_recursion_in_the_plain_domain(kurtosis, bias_kurtosis, activation):
-    expected = ratios_by_recursion(2.5, kurtosis, bias_kurtosis, activation)
+@given(st.floats(1, 9), st.floats(1, 9), st.floats(-2, 2), SLOPES, st.sampled_from([BIASES, [0.0] * 4]))
+def test_moments_follow_the_recursion_in_the_plain_domain(kurtosis, bias_kurtosis, log_input, slope, biases):
+    phi = Homogeneous(slope)
+    expected = ratios_by_recursion(math.exp(log_input), kurtosis, bias_kurtosis, phi, biases)
     settings = {"kurtosis": kurtosis, "bias_kurtosis": bias_kurtosis, "fourth_moments": MOMENTS}
-    predicted = log_moment_ratio(
-        WIDTHS, KAPPAS, BIASES, **settings, log_input_length=math.log(2.5), activation=activation
-    )
+    predicted = log_moment_ratio(WIDTHS, KAPPAS, biases, **settings, log_input_length=log_input, activation=phi)
     np.testing.assert_allclose(np.exp(predicted), expected, rtol=1e-12)
-    without_biases = log_moment_ratio(WIDTHS, KAPPAS, **settings, activation=activation)
-    assert not np.isclose(np.exp(without_biases[-1]), expected[-1], rtol=0.01)
 
 
-def test_gaussian_relu_layers_multiply_by_one_plus_five_over_n():
-    expected = np.cumprod([1 + 5 / n for n in WIDTHS])
-    np.testing.assert_allclose(np.exp(log_moment_ratio(WIDTHS)), expected, rtol=1e-14)
-    np.testing.assert_allclose(log_moment_ratio(WIDTHS, KAPPAS, log_input_length=9.0), np.log(expected), rtol=1e-14)
+def test_gaussian_layers_multiply_by_one_plus_five_over_n_or_two():
+    np.testing.assert_allclose(np.exp(log_moment_ratio(WIDTHS)), np.cumprod([1 + 5 / n for n in WIDTHS]), rtol=1e-14)
     linear = log_moment_ratio(WIDTHS, activation=LINEAR)
     np.testing.assert_allclose(np.exp(linear), np.cumprod([1 + 2 / n for n in WIDTHS]), rtol=1e-14)
+    assert math.expm1(log_moment_ratio([60] * 60)[-1]) == pytest.approx(120.8, abs=0.1)  # width and depth sixty
 
 
-def test_the_relative_variance_at_width_and_depth_sixty():
-    assert math.expm1(log_moment_ratio([60] * 60)[-1]) == pytest.approx((1 + 5 / 60) ** 60 - 1, rel=1e-12)
-    assert math.expm1(log_moment_ratio([60] * 60)[-1]) == pytest.approx(120.8, abs=0.1)
-
-
-@pytest.mark.parametrize("activation, slope", [(RELU, 0.0), (LINEAR, 1.0), (LEAKY, 0.3)])
-@pytest.mark.parametrize("x", [[1.0, 2.0, 3.5], [1.0, 0.0, 0.0], [1.0, 1.0]], ids=str)
-def test_sign_weights_of_kurtosis_one_by_enumeration(x, activation, slope):
-    x = np.array(x)
-    expected = exact_ratio_of_sign_weights(x, 3, lambda z: np.where(z > 0, z, slope * z))
-    share = (x**4).sum() / (x**2).sum() ** 2
-    predicted = log_moment_ratio([3], kurtosis=1, fourth_moments=[share], activation=activation)[0]
-    assert math.exp(predicted) == pytest.approx(expected, rel=1e-12)
-    lower, upper = log_moment_ratio_bounds([3], [len(x)], kurtosis=1, activation=activation)
-    assert lower[0] - 1e-12 <= math.log(expected) <= upper[0] + 1e-12
-    assert math.log(expected) < log_moment_ratio([3], activation=activation)[0] - 0.01
-
-
-@pytest.mark.parametrize("kurtosis", [1.0, 1.8, 2.366, 6.0])
-@pytest.mark.parametrize("bias", [0.0, 0.4])
+@given(st.floats(1, 9), st.sampled_from([0.0, 0.4]))
 def test_bounds_are_reached_by_alike_and_by_single_entries(kurtosis, bias):
     fan_ins, law = [5, *WIDTHS[:-1]], (KAPPAS, bias)
     settings = {"kurtosis": kurtosis, "bias_kurtosis": 2.0, "log_input_length": 1.5, "activation": LEAKY}
-    lower, upper = log_moment_ratio_bounds(WIDTHS, fan_ins, *law, **settings)
+    bounds = log_moment_ratio_bounds(WIDTHS, fan_ins, *law, **settings)
     alike = log_moment_ratio(WIDTHS, *law, fourth_moments=1 / np.array(fan_ins), **settings)
     single = log_moment_ratio(WIDTHS, *law, fourth_moments=np.ones(4), **settings)
-    np.testing.assert_allclose([lower, upper], np.sort([alike, single], axis=0), rtol=1e-13)
-    assert (lower < upper).all()
-    between = log_moment_ratio(WIDTHS, *law, fourth_moments=MOMENTS, **settings)
-    assert ((lower < between) & (between < upper)).all()
+    np.testing.assert_allclose(bounds, np.sort([alike, single], axis=0), rtol=1e-13)
 
 
 def test_bounds_of_gaussian_weights_are_one():
     lower, upper = log_moment_ratio_bounds(WIDTHS, [5, *WIDTHS[:-1]], KAPPAS, BIASES)
     np.testing.assert_array_equal(lower, upper)
-    np.testing.assert_array_equal(lower, log_moment_ratio(WIDTHS, KAPPAS, BIASES))
+    np.testing.assert_array_equal(lower, log_moment_ratio(WIDTHS, KAPPAS, BIASES, log_input_length=0.0))
 
 
 @pytest.mark.parametrize("kappa", [4.0, 0.3])
 @pytest.mark.parametrize("log_input_length", [0.0, -3000.0, 3000.0])
 def test_no_depth_overflows(kappa, log_input_length):
-    widths = [200] * 2000
-    predicted = log_moment_ratio(widths, kappa, log_input_length=log_input_length)
+    predicted = log_moment_ratio([200] * 2000, kappa, log_input_length=log_input_length)
     np.testing.assert_allclose(predicted, np.arange(1, 2001) * math.log1p(5 / 200), rtol=1e-10)
-    assert np.isfinite(log_moment_ratio(widths, kappa, 0.5, log_input_length=log_input_length)).all()
+    assert np.isfinite(log_moment_ratio([200] * 2000, kappa, 0.5, log_input_length=log_input_length)).all()
 
 
 def test_on_a_plateau_that_biases_feed_the_variance_ends():
     ratios = log_moment_ratio([50] * 200, 1 / 3, 1 / 150)
     assert ratios[-1] - ratios[50] == pytest.approx(0, abs=1e-12)
-    assert ratios[-1] < 0.2 < log_moment_ratio([50] * 200, 1 / 3)[-1]
     dead_input = log_moment_ratio([50], 1 / 3, 1 / 150, log_input_length=-math.inf)
     assert dead_input[0] == pytest.approx(math.log1p(5 / 50))
 
 
-def uniform_directions(size, rows, nodes=720):
-    """Some coordinates of a uniform direction in the plane or in space, and weights that average over it."""
-    turns = (np.arange(nodes) + 0.5) * 2 * np.pi / nodes
-    if size == 2:
-        return np.stack([np.cos(turns), np.sin(turns)], -1)[:, :rows], np.full(nodes, 1 / nodes)
-    heights, weights = np.polynomial.legendre.leggauss(20)
-    across = np.sqrt(1 - heights**2)[:, None]
-    points = np.stack([across * np.cos(turns), across * np.sin(turns), heights[:, None] + 0 * turns], -1)
-    return points.reshape(-1, 3)[:, :rows], np.repeat(weights, nodes) / (2 * nodes)
+@pytest.mark.parametrize("fan_in, n", [(2, 2), (9, 2), (3, 1), (1, 3), (4, 7)])
+@pytest.mark.parametrize("phi", [LINEAR, LEAKY, RELU], ids=["linear", "leaky", "relu"])
+def test_orthogonal_layers_by_moments_of_the_sphere(fan_in, n, phi):
+    """Of N coordinates of a uniform direction, u² is Beta(1/2, (N − 1)/2) and a sum of n Beta(n/2, (N − n)/2)."""
+    longer = max(fan_in, n)
+    one, sum_squared = beta(1 / 2, (longer - 1) / 2).moment(2), beta(n / 2, (longer - n) / 2 or 1e-15).moment(2)
+    slopes = np.array([1, phi.negative_slope**2])  # of φ(u)², each with probability 1/2
+    second = n * (slopes**2).mean() * one + (sum_squared - n * one) * slopes.mean() ** 2
+    expected = math.log(second / (n * slopes.mean() / longer) ** 2)
+    predicted = log_moment_ratio_orthogonal([n, n], [fan_in, fan_in], activation=phi)
+    np.testing.assert_allclose(predicted, [expected, 2 * expected], rtol=1e-9, atol=1e-11)
+    if fan_in == n:
+        assert log_moment_ratio_orthogonal([n], [n])[0] == pytest.approx(math.log1p(3 / (n + 2)))
 
 
-@pytest.mark.parametrize("fan_in, width", [(2, 2), (3, 3), (3, 2), (2, 3), (3, 1), (1, 3)])
-@pytest.mark.parametrize("activation, slope", [(LINEAR, 1.0), (LEAKY, 0.3), (RELU, 0.0)])
-def test_orthogonal_layers_by_integration_over_the_sphere(fan_in, width, activation, slope):
-    points, weights = uniform_directions(max(fan_in, width), width)
-    lengths = (np.where(points > 0, points, slope * points) ** 2).mean(1)
-    # a kink of φ(u)² between nodes costs the sum over heights some digits
-    expected = weights @ lengths**2 / (weights @ lengths) ** 2
-    predicted = log_moment_ratio_orthogonal([width], [fan_in], activation=activation)[0]
-    assert predicted == pytest.approx(math.log(expected), abs=1e-4)
-
-
-def test_a_square_orthogonal_layer_multiplies_by_one_plus_three_over_n_plus_two():
-    predicted = log_moment_ratio_orthogonal([8, 8, 8], [8, 8, 8])
-    np.testing.assert_allclose(np.exp(predicted), np.cumprod([1 + 3 / 10] * 3), rtol=1e-14)
-    isometry = log_moment_ratio_orthogonal([8, 12], [8, 8], activation=LINEAR)
-    np.testing.assert_allclose(isometry, 0, atol=1e-15)
-    thin = log_moment_ratio_orthogonal([8], [10**9])
-    assert thin[0] == pytest.approx(log_moment_ratio([8])[0], rel=1e-7)  # few rows of a large matrix are normal
-
-
-def test_weights_that_are_not_gaussian_need_fourth_moments():
+def test_impossible_layers_are_mistakes():
+    for predict in log_moment_ratio, lambda widths, *law: log_moment_ratio_bounds(widths, [20], *law):
+        for law, name in (([20, 0],), "widths"), (([20], -1.0), "kappas"), (([20], 2.0, -0.1), "bias_variances"):
+            with pytest.raises(ValueError, match=rf"^{name} = \[.*\]: a .* must"):
+                predict(*law)
     with pytest.raises(ValueError, match=r"^kurtosis = 1\.8: weights that are not Gaussian need fourth_moments"):
         log_moment_ratio([20], kurtosis=1.8)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (([20, 0],), r"^widths = \[20\.0, 0\.0\]: a width must be positive"),
-        (([20], -1.0), r"^kappas = \[-1\.0\]: a weight variance must be positive"),
-        (([20], 2.0, -0.1), r"^bias_variances = \[-0\.1\]: a variance must not be negative"),
-    ],
-)
-def test_impossible_layers_are_mistakes(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        log_moment_ratio(*arguments)
-    with pytest.raises(ValueError, match=message):
-        log_moment_ratio_bounds(arguments[0], [20], *arguments[1:])

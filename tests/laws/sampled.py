@@ -1,0 +1,32 @@
+"""Nets at initialization, many of them: what laws are held to."""
+
+import numpy as np
+import torch
+
+from src.ensembles.sample import Ensemble
+from src.initializers.variance_scaling import VarianceScaling
+
+HE = VarianceScaling(2.0)
+
+
+def on_the_sphere(*shape):
+    """Inputs of M_0 = 1."""
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return inputs / inputs.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (len(shape) - 1))
+
+
+def sample_logs(build, initializer=HE, *, nets, size=60, inputs=None):
+    """log M_0 … log M_d, (nets, d + 1); each net has an input of its own, or the k-th of `inputs`."""
+    inputs = on_the_sphere(nets, size) if inputs is None else inputs
+    return np.concatenate(list(Ensemble(build, initializer, inputs).log_lengths(nets)))
+
+
+def sample(build, initializer=HE, **settings):
+    """M_1 / M_0 … M_d / M_0, (nets, d)."""
+    logs = sample_logs(build, initializer, **settings)
+    return np.exp(logs[:, 1:] - logs[:, :1])
+
+
+def distance(estimate, predicted, layers=slice(1, None)):
+    """How far layers are from what is predicted of them, in standard errors."""
+    return np.abs(estimate.value[layers] - predicted) / estimate.error[layers]
