@@ -46,7 +46,7 @@ def draw_largest_rate(
         style = {**_marker(number), "learned": learned, "aside": (number - (len(options) - 1) / 2) * APART}
         spread = [curve["max_lr"] - curve["max_lr_low"], curve["max_lr_high"] - curve["max_lr"]]
         _draw(rates, curve["x"], curve["max_lr"], np.clip(spread, 0, None), **style)  # the median of one is rounded
-        _draw(accuracies, curve["x"], curve["val_accuracy"], [curve["val_accuracy_error"]] * 2, **style)
+        _draw(accuracies, curve["x"], curve["val_accuracy"], curve["val_accuracy_error"].to_numpy(), **style)
         _draw_without(rates, curve["x"][curve["max_lr"].isna()], **style)
     _decorate(rates, accuracies, points, x, threshold)
     handles = _legend(points, options, threshold, named=by is not None or len(options) > 1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import trapezoid
 
 from src.models.activation import ACTIVATIONS, HOMOGENEOUS, activation_named
 from src.theory.activation import LEAK
@@ -13,8 +14,8 @@ def test_theory_has_the_moments_of_the_module_that_is_built(name):
     z = np.linspace(-12, 12, 240_001)  # the trapezoidal rule, with a node at the kink
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     phi = activation_named(name)(torch.from_numpy(z)).numpy()
-    assert HOMOGENEOUS[name].second == pytest.approx(np.trapezoid(phi**2 * density, z), rel=1e-7)
-    assert HOMOGENEOUS[name].mean == pytest.approx(np.trapezoid(phi * density, z), abs=1e-7)
+    assert HOMOGENEOUS[name].second == pytest.approx(trapezoid(phi**2 * density, z), rel=1e-7)
+    assert HOMOGENEOUS[name].mean == pytest.approx(trapezoid(phi * density, z), abs=1e-7)
 
 
 def test_the_leak_is_torchs():

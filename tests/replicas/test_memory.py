@@ -51,7 +51,7 @@ def train(nets: list[nn.Module], inputs: Tensor, states: int) -> None:
 
 def peak(work) -> int:
     """The most bytes that are allocated at a time by what `work` does, above those before."""
-    with profile(profile_memory=True) as profiler:
+    with profile(profile_memory=True, acc_events=True) as profiler:
         work()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     now = most = 0

@@ -1,0 +1,155 @@
+"""Whether the project runs with the lowest versions of its dependencies that it admits, and with the newest.
+
+Each Python gets an environment of its own, in a copy of the tree without pyproject's constraints: those are the
+versions that CI runs with, and whoever installs the project has its bounds alone. There the README's first command
+runs, and the default tests of the folders that lean on libraries most. One environment at a time, since torch's CUDA
+build takes 6 GB; each is deleted before the next. Without `--versions`: the lowest on the oldest Python, the newest on
+the others. uv has to find the Pythons (pyenv shows it those that PYENV_VERSION lists, a colon between them).
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.campaigns.mutate import copy_of
+
+ROOT = Path(__file__).parents[2]
+RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
+SHOWN = ("torch", "pytorch-lightning", "hydra-core", "numpy", "pandas")
+FOLDERS = ("tests/theory", "tests/lengths", "tests/callbacks")
+RUN = ("environment", "first command", *FOLDERS)
+
+
+def pythons(root: Path = ROOT) -> list[str]:
+    """The versions of Python that the classifiers name, oldest first."""
+    classifiers = tomllib.loads((root / "pyproject.toml").read_text())["project"]["classifiers"]
+    minors = [re.fullmatch(r"Programming Language :: Python :: 3\.(\d+)", text) for text in classifiers]
+    return [f"3.{minor}" for minor in sorted(int(match[1]) for match in minors if match)]
+
+
+def without_constraints(pyproject: str) -> str:
+    """pyproject.toml with its dependencies' bounds alone."""
+    return re.sub(r"^constraint-dependencies = \[\n.*?^\]\n", "", pyproject, flags=re.DOTALL | re.MULTILINE)
+
+
+def first_command(root: Path = ROOT) -> str:
+    command = re.search(r"^uv run .*", (root / "README.md").read_text(), re.MULTILINE)
+    assert command is not None
+    return command[0]
+
+
+@dataclass
+class Trial:
+    """An environment, and what came of what ran there."""
+
+    python: str
+    versions: str
+    installed: Sequence[str] = ("",) * len(SHOWN)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def row(self) -> list[str]:
+        return [self.python, self.versions, *self.installed, *(self.outcomes.get(name, "not run") for name in RUN)]
+
+
+class Environment:
+    """A copy of the tree and the environment that uv makes for it, both in a scratch folder."""
+
+    def __init__(self, root: Path, scratch: Path, trial: Trial, *, seconds: float) -> None:
+        self.tree, self.scratch, self.trial, self.seconds = copy_of(root, scratch / "tree"), scratch, trial, seconds
+        pyproject = self.tree / "pyproject.toml"
+        pyproject.write_text(without_constraints(pyproject.read_text()))
+        own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS")  # of the process that runs this
+        self.variables = {name: value for name, value in os.environ.items() if name not in own} | {
+            "UV_PYTHON": trial.python,
+            "UV_RESOLUTION": RESOLUTIONS[trial.versions],
+            "UV_PROJECT_ENVIRONMENT": str(scratch / "environment"),
+            "MPLBACKEND": "agg",
+        }
+
+    def run(self, name: str, command: str) -> str | None:
+        """What a command printed; None where it failed or took too long, which the trial then tells."""
+        start, log = time.monotonic(), self.scratch / "log"
+        with log.open("w") as file:
+            process = subprocess.Popen(command, shell=True, cwd=self.tree, env=self.variables, stdout=file,
+                                       stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+            try:
+                ended = f"exit status {process.wait(self.seconds)}"
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+                process.wait()
+                ended = "out of time"
+        passed, printed = process.returncode == 0, log.read_text(errors="replace")
+        self.trial.outcomes[name] = f"{'passed' if passed else 'failed'}, {time.monotonic() - start:.0f} s"
+        if passed:
+            return printed
+        self.trial.failures.append("\n    ".join([f"{command}: {ended}", *printed.splitlines()[-20:]]))
+        return None
+
+    def run_tests(self, folder: str) -> None:
+        report = self.scratch / f"{Path(folder).name}.xml"
+        self.run(folder, f"uv run pytest -q --color=no --junitxml={shlex.quote(str(report))} {folder}")
+        if report.exists():
+            _, seconds = self.trial.outcomes[folder].split(", ")
+            self.trial.outcomes[folder] = f"{counts(report)}, {seconds}"
+
+
+def counts(report: Path) -> str:
+    """How many tests passed, failed and were skipped, of pytest's report."""
+    suite = ElementTree.parse(report).find("testsuite")
+    assert suite is not None
+    tests, skipped, failures, errors = (int(suite.attrib[name]) for name in ("tests", "skipped", "failures", "errors"))
+    failed = failures + errors
+    return f"{tests - failed - skipped} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+
+
+def run_trial(trial: Trial, root: Path, *, directory: Path | None, seconds: float) -> None:
+    """Make the environment, run everything there, and delete it."""
+    found = subprocess.run(["uv", "python", "find", trial.python], capture_output=True, text=True)
+    if found.returncode:
+        trial.failures.append(f"uv finds no Python {trial.python} here")
+        return
+    with tempfile.TemporaryDirectory(prefix="bounds-", dir=directory) as scratch:
+        environment = Environment(root, Path(scratch), trial, seconds=seconds)
+        if environment.run("environment", "uv sync") is None:
+            return
+        code = f"import json; from importlib.metadata import version; print(json.dumps([*map(version, {SHOWN})]))"
+        printed = environment.run("versions", f"uv run python -c {shlex.quote(code)}")
+        if printed:
+            trial.installed = json.loads(printed.splitlines()[-1])
+        environment.run("first command", first_command(root))
+        for folder in FOLDERS:
+            environment.run_tests(folder)
+
+
+def table(trials: Sequence[Trial]) -> str:
+    header = ["Python", "versions", *SHOWN, *RUN]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *(t.row() for t in trials)])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/verify.py bounds", description=__doc__.splitlines()[0])
+    known = pythons()
+    parser.add_argument("--python", nargs="+", metavar="3.X", default=known, help=f"Pythons to try ({' '.join(known)})")
+    parser.add_argument("--versions", choices=RESOLUTIONS, help="of the dependencies, the same on each Python")
+    parser.add_argument("--minutes", type=float, default=30, help="at most for each thing that runs (30)")
+    parser.add_argument("--directory", type=Path, help="for the environments; best on the disk of uv's cache")
+    options = parser.parse_args(arguments)
+    trials = [Trial(python, options.versions or ("lowest" if python == known[0] else "newest"))
+              for python in options.python]  # fmt: skip
+    for trial in trials:
+        run_trial(trial, ROOT, directory=options.directory, seconds=60 * options.minutes)
+        print(table([trial]), *trial.failures, sep="\n", flush=True)
+    print(f"\n{table(trials)}")
+    return int(any(trial.failures for trial in trials))
