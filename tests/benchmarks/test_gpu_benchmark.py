@@ -347,6 +347,7 @@ def test_figure_1b_states_its_share_and_wants_two_depths(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)  # 93 s of processor time: 8 minutes at load 15
 def test_the_whole_runs_tiny_on_a_cpu_and_everything_agrees(tmp_path):
     out = tmp_path / "gpu.json"
     finished = forked.run(
