@@ -119,6 +119,9 @@ def test_a_growth_is_positive_beyond_its_errors_and_linear_where_most_seeds_are(
     assert Growth([slope(0.03)]).positive
     assert not Growth([slope(0.015)]).positive
     assert not Growth([slope(-0.1)]).positive
+    assert not Growth([slope(0.1), slope(0.1), slope(0.1), slope(0.0)]).positive  # of one seed J² stays as it is
+    opposite = Growth([slope(0.1), slope(0.2), slope(-0.3)])  # whose sum is rounding
+    assert (opposite.positive, opposite.bend) == (False, math.inf)
     assert Growth([slope(0.1), slope(0.1), slope(0.1, bend=0.9)]).linear
     assert not Growth([slope(0.1), slope(0.1, bend=-0.9), slope(0.1, bend=0.9)]).linear
 

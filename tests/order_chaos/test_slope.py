@@ -1,9 +1,16 @@
 """The slope of J² per epoch: its window, its value, and that its standard error is one."""
 
+import math
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from src.callbacks.phase_summary import sentence, summary_of
+from src.figures.scaling import what_is_missing
 from src.order_chaos.slope import fit_slope, ordered_window
+from src.runs.decay_points import edge_decays
+from src.runs.phase_slopes import constant_spread, law_points, phase_slopes
 
 EPOCHS = np.arange(13.0)
 
@@ -65,7 +72,33 @@ def test_a_curve_bends():
     assert slope.early > slope.A > slope.late
     assert slope.bend < -0.5
     assert not slope.linear
-    assert not fit_slope(EPOCHS, np.full(13, 0.3), window=(0, 12)).linear  # A = 0: nothing grows
+
+
+def test_what_stays_the_same_does_not_grow_whatever_rounding_makes_of_it():
+    random = np.random.default_rng(0)
+    for value in np.linspace(0.05, 0.95, 181):
+        for jitter in (0.0, np.spacing(value)):
+            J2 = value + jitter * random.integers(-1, 2, size=13)
+            slope = fit_slope(EPOCHS, J2, window=(0, 12))
+            assert (slope.A, slope.error, slope.bend) == (0, 0, math.inf)
+            assert not slope.grows and not slope.linear
+        growing = fit_slope(EPOCHS, value * (1 + 1e-12 * EPOCHS), window=(0, 12))  # the control
+        assert growing.grows and growing.linear and growing.A == pytest.approx(1e-12 * value, rel=1e-2)
+        assert not fit_slope(EPOCHS, value * (1 - 1e-12 * EPOCHS), window=(0, 12)).grows
+
+
+def test_every_report_of_a_net_whose_weights_stay_says_that_nothing_grows():
+    phase = {"name": "hidden", "layer": 0, "fan_in": 4, "fan_out": 4, "J0": 0.0, "J": 0.3**0.5, "J2": 0.3}
+    phase |= {"jacobian": 0.3, "lyapunov": -0.6, "scaling": 0.01}
+    rows = [{**phase, "epoch": epoch, "step": int(10 * epoch)} for epoch in EPOCHS]
+    said = summary_of(rows, skip=0.5, lowest=None)
+    assert (said["slope"], said["slope_error"], said["constant"]) == (0, 0, 0)
+    assert "J² does not grow (epochs 6 to 12)" in sentence(said)
+    facts = {"directory": "run", "option": "all", "weight_decay": 0.0, "eta": 0.1, "alpha": 0.0, "batch": 10}
+    slopes = phase_slopes(pd.DataFrame(rows).assign(**facts))
+    assert law_points(slopes, "eta").empty and edge_decays(slopes) == {}
+    assert what_is_missing(slopes)[0].startswith("J² did not grow: ")
+    assert math.isnan(constant_spread(slopes)["relative_sd"])
 
 
 @pytest.mark.parametrize("count", [0, 3])
