@@ -124,6 +124,17 @@ def test_the_log_layer_variance_is_the_plain_formulas():
         assert math.isclose(error[layers], plain.std(ddof=1) / 50**0.5)
 
 
+def test_lengths_that_differ_by_rounding_alone_have_no_layer_variance():
+    random = np.random.default_rng(0)
+    same = np.repeat(random.uniform(-300, 300, size=(200, 1)), 100, axis=1)
+    assert np.isnan(log_layer_variance(same).value).all()
+    assert np.isnan(
+        log_layer_variance(np.nextafter(same, np.where(random.random(same.shape) < 0.5, -1e3, 1e3))).value
+    ).all()
+    differ = same + 1e-3 * np.arange(100)  # the control
+    np.testing.assert_allclose(log_layer_variance(differ).value[2], np.log(0.25e-6), rtol=1e-3)
+
+
 def test_a_log_mean_is_the_plain_formulas():
     logs = lognormal(np.random.default_rng(0), 50)
     relative = np.exp(logs - logs[:, :1])
