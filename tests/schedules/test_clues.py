@@ -117,6 +117,13 @@ def test_a_ramp_that_stays_near_its_best_over_tenfold_rates_is_a_candidate(ends)
     assert control.verdict == {"well": PLATEAU, "unstable": INSTABILITY}[ends]
 
 
+def test_rounding_does_not_make_a_fall_of_rates_that_stay():
+    wide, jump = np.minimum(np.geomspace(1e-3, 10, 30), 1.0), np.where(X > 0.85, 8.0, 1.0)
+    for less, verdict in ((np.spacing(1.0), CANDIDATE), (0.1, INSTABILITY)):
+        rates = wide - less * (np.arange(30) % 2) * (wide == 1)
+        assert read_clues(STEPS, FALLING * jump, FALLING * jump, rates=rates, chance=CHANCE).verdict == verdict
+
+
 def test_a_cycle_is_a_candidate_if_it_is_near_its_best_at_its_largest_rate():
     rates = np.interp(X, [0, 0.45, 0.9, 1], [0.01, 0.1, 0.009, 1e-5])
     assert read_clues(STEPS, FALLING, FALLING, rates=rates, chance=CHANCE).verdict == CANDIDATE
