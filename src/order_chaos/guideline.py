@@ -114,7 +114,7 @@ class Growth:
     @property
     def positive(self) -> bool:
         """Whether J² grows, and A is above 0 by more than `SIGMAS` of its statistical errors."""
-        return self.grows and self.A > SIGMAS * self.statistical
+        return self.grows and SIGMAS * self.statistical < self.A
 
     @property
     def linear(self) -> bool:

@@ -71,7 +71,8 @@ def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) 
 
     The standard error is that of independent residuals, times √((1 + r) / (1 − r)) where neighbouring ones have the
     correlation r > 0; estimated from few residuals, r is too low, and of ten with r = 0.5 the error 1.7 times too
-    small. A slope or residuals no larger than the rounding of the sums they come from are 0. Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² is linear in time while J < 1.
+    small. A slope or residuals no larger than the rounding of the sums they come from are 0.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² is linear in time while J < 1.
     Raises ValueError for a window shorter than 3 epochs, or of fewer than 4 measurements.
     """
     t, J2 = _checked(epochs, J2)

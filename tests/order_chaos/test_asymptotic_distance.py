@@ -9,7 +9,6 @@ from src.order_chaos.asymptotic_distance import SEPARATED, asymptotic_distance_o
 from src.order_chaos.bins import Bins
 from src.order_chaos.random_layer import APART, RandomLayer, draw_layer
 from src.order_chaos.relu_growth import relu_growth, relu_growth_of_one
-from src.order_chaos.transition import mean_and_error, transition
 
 J = np.array([0.3, 0.9, 1.3, 2.0, 8.0, 1.3, 8.0, 8.0])
 J0 = J * np.array([0.0, 0.5, 0.0, -1.0, 0.5, 2.0, 1.2, 2.0])  # order without and with a mean, and chaos
@@ -93,18 +92,3 @@ def test_relus_growth_is_that_of_a_matrix_of_its_own_and_of_any_J(ratio):
 def test_relus_growth_is_nan_where_all_units_died():
     layer = RandomLayer(-torch.ones(5, 5), torch.tensor([[1.0] * 5, [1.0 + 2 * APART] + [1.0] * 4]))
     assert np.isnan(relu_growth(layer, [0.0], iterations=3, average=1).distance).all()
-
-
-def test_a_transition_is_as_high_as_bins_separate():
-    distances = np.array([[1, 1.0], [1, 0], [1, 1], [0, 0]])
-    np.testing.assert_allclose(transition([0, 0.5, 1, 1.5, 2], distances), [1.5, 1.0])
-    np.testing.assert_allclose(transition([0, 1, 2], distances, axis=1), [2, 1, 2, 0])
-    with pytest.raises(ValueError, match="must be equally spaced"):
-        transition([0, 1, 3], distances, axis=1)
-
-
-def test_a_single_matrix_has_no_error():
-    mean, error = mean_and_error([[1.0, 2.0]])
-    assert mean.tolist() == [1, 2]
-    assert np.isnan(error).all()
-    assert mean_and_error([1.0, 3.0])[1] == pytest.approx(1.0)
