@@ -89,6 +89,10 @@ def test_columns_of_the_law_are_the_same_estimates_of_other_nets():
         assert (np.abs(table[column] - table[f"{column}_law"]) < 4 * error).all()
     assert (table["low_law"] < table["median"]).all()
     assert (table["median"] < table["high_law"]).all()
+    logs = logs_of(DENSE, HE)
+    living = np.where(np.isfinite(logs), logs - logs[:, :1], np.nan)[:, 1]
+    low, high = np.nanquantile(living, [0.05, 0.95])
+    assert table_of(logs)[["low", "high"]].to_numpy()[1] == pytest.approx([low, high])
 
 
 def test_theory_speaks_of_lengths_relative_to_the_inputs():
@@ -99,29 +103,16 @@ def test_theory_speaks_of_lengths_relative_to_the_inputs():
 
 
 @pytest.mark.parametrize("law", [None, DENSE().law(HE), DENSE().law(UNIFORM), DENSE().law(TorchDefault())])
-@pytest.mark.parametrize("dead_from", [1, 2, 3])
-def test_a_table_of_nets_that_all_die_warns_of_nothing(dead_from, law):
+def test_a_table_of_very_few_nets_or_of_nets_that_all_die_warns_of_nothing(law):
     logs = logs_of(DENSE, HE)
     logs = logs[np.isfinite(logs).all(1)]
-    logs[:, dead_from:] = -np.inf
-    table = table_of(logs, law)
-    assert list(table["dead"]) == [0] * dead_from + [1] * (4 - dead_from)
-    assert np.isnan(table["median"][dead_from:]).all()
-    assert np.isfinite(table["median"][:dead_from]).all()
-
-
-def test_a_table_of_nets_that_are_too_narrow_to_live_warns_of_nothing():
-    build = partial(FullyConnected, 1, 2, widths=[1] * 40)
-    logs = np.concatenate(list(Ensemble(build, HE, torch.ones(1, 1)).log_lengths(100)))
-    assert table_of(logs, build().law(HE))["dead"].iloc[-1] == 1
-
-
-@pytest.mark.parametrize("nets", [1, 2])
-def test_a_table_of_very_few_nets_warns_of_nothing(nets):
-    logs = logs_of(DENSE, HE)
-    logs = logs[np.isfinite(logs).all(1)][:nets]
-    for law in (None, DENSE().law(HE), DENSE().law(TorchDefault())):
-        assert len(table_of(logs, law)) == 4
+    for nets in 1, 2:
+        assert len(table_of(logs[:nets], law)) == 4
+    for dead_from in 3, 2, 1:
+        logs[:, dead_from:] = -np.inf
+        table = table_of(logs, law)
+        assert list(table["dead"]) == [0] * dead_from + [1] * (4 - dead_from)
+        assert list(np.isnan(table["median"])) == [False] * dead_from + [True] * (4 - dead_from)
 
 
 @pytest.mark.parametrize("residual", [False, True])
