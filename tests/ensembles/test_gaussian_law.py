@@ -18,19 +18,10 @@ from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
 from src.models.fully_connected import FullyConnected
 from src.models.residual import Residual
+from tests.ensembles.biased import Biased
 
 NETS = 20_000
 FOUR_SIGMA = 6.3e-5  # two-sided, of a normal
-
-
-class Biased(VarianceScaling):
-    """Normal biases beside normal weights."""
-
-    def bias_variance(self, fans):
-        return 1 / fans.fan_in
-
-    def fill_bias_(self, bias, fans, generator=None):
-        bias.normal_(0.0, self.bias_variance(fans) ** 0.5, generator=generator)
 
 
 DENSE = partial(FullyConnected, 6, 1, widths=[5, 8, 4, 6])

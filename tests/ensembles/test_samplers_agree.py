@@ -6,6 +6,7 @@ that is off by 10% is found, for every initializer and architecture below; betwe
 the reference gives, one that is off by 50%.
 """
 
+import copy
 import math
 from functools import partial
 
@@ -15,15 +16,14 @@ import torch
 from torch import nn
 
 from src.ensembles.sample import Ensemble
-from src.initializers.initializer import Initializer
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
 from src.models.fully_connected import FullyConnected
 from src.models.residual import Residual
+from tests.ensembles.biased import Biased
 
 FAST, SLOW = 8_000, 300
 HE = VarianceScaling(2.0)
-UNIFORM = VarianceScaling(2.0, distribution="uniform")
 DENSE = partial(FullyConnected, 4, 2, widths=[8, 6, 7])
 ADDING = partial(Residual, 4, 2, modules=3, width=6, scales=[1.0, 0.5, 0.8])
 BUILDS = {
@@ -35,25 +35,12 @@ BUILDS = {
 }
 
 
-class Stretched(Initializer):
-    """Another initializer's weights, times the root of a factor."""
-
-    def __init__(self, initializer, factor):
-        self.initializer, self.factor = initializer, factor
-        self.fill_bias_, self.bias_variance = initializer.fill_bias_, initializer.bias_variance
-
-    def __call__(self, weight, generator=None):
-        self.fill_many_(weight[None], generator)
-
-    def fill_many_(self, weights, generator=None):
-        self.initializer.fill_many_(weights, generator)
-        weights.mul_(math.sqrt(self.factor))
-
-    def variance(self, fans):
-        return self.factor * self.initializer.variance(fans)
-
-    def kurtosis(self, fans):
-        return self.initializer.kurtosis(fans)
+def stretched(initializer, factor=1.1):
+    """Draws as the initializer does, weights times the root of a factor."""
+    other = copy.copy(initializer)
+    fill = other.fill_many_
+    other.fill_many_ = lambda weights, generator=None: (fill(weights, generator), weights.mul_(math.sqrt(factor)))
+    return other
 
 
 def sample(sampler, build, initializer=HE, *, nets=None, shape=(4,), samples=1):
@@ -89,7 +76,7 @@ def they_agree(build, initializer, *, wrong=None, nets=FAST, samples=1):
     layerwise = sample("layerwise", build, initializer, nets=nets, samples=samples)
     assert distance(layerwise, sample("vectorized", build, initializer, nets=nets, samples=samples)) < 4
     assert distance(layerwise, sample("reference", build, initializer, samples=samples)) < 4
-    wrong = wrong or Stretched(initializer, 1.1)
+    wrong = wrong or stretched(initializer)
     assert distance(layerwise, sample("vectorized", build, wrong, samples=samples)) > 4
     return layerwise
 
@@ -104,8 +91,10 @@ PAIRS += [("residual, one hidden layer", "torch_default"), ("residual, one hidde
 def test_three_samplers_have_one_law(initializer_named, build, name):
     initializer = initializer_named(name)
     layerwise = they_agree(BUILDS[build], initializer)
-    few = sample("vectorized", BUILDS[build], Stretched(initializer, 1.5), nets=SLOW)
+    few = sample("vectorized", BUILDS[build], stretched(initializer, 1.5), nets=SLOW)
     assert distance(layerwise, few) > 4  # also the reference's few nets would show it
+    if (build, name) == PAIRS[0]:  # nor is another kurtosis taken for this one
+        assert distance(layerwise, sample("vectorized", BUILDS[build], initializer_named("he_uniform"))) > 4
 
 
 @pytest.mark.slow
@@ -134,28 +123,14 @@ def torch_normal(weight):
 
 def test_any_callable_is_an_initializer():
     # Net by net rather than at once: fewer of them.
-    they_agree(DENSE, torch_normal, nets=3000, wrong=Stretched(VarianceScaling(1.0), 1.2))
-    of_torch = they_agree(DENSE, nn.init.kaiming_normal_, nets=3000, wrong=Stretched(HE, 1.12))
+    they_agree(DENSE, torch_normal, nets=3000, wrong=VarianceScaling(1.2))
+    of_torch = they_agree(DENSE, nn.init.kaiming_normal_, nets=3000, wrong=VarianceScaling(2.24))
     assert distance(of_torch, sample("vectorized", DENSE)) < 4  # its gain √2 is He's
-
-
-def test_another_kurtosis_is_found():
-    assert distance(sample("layerwise", DENSE), sample("vectorized", DENSE, UNIFORM)) > 4
-
-
-class WideBiases(VarianceScaling):
-    """Biases of variance 9: larger than a unit of 1."""
-
-    def bias_variance(self, fans):
-        return 9.0
-
-    def fill_bias_(self, bias, fans, generator=None):
-        bias.normal_(0.0, 3.0, generator=generator)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_they_agree_for_biases_larger_than_the_activations(activation):
-    they_agree(partial(DENSE, activation=activation), WideBiases(2.0), wrong=HE)
+    they_agree(partial(DENSE, activation=activation), Biased(2.0, variance=9.0), wrong=HE)
 
 
 @pytest.mark.parametrize("build", [DENSE, ADDING], ids=["fully connected", "residual"])
@@ -197,7 +172,7 @@ def test_a_net_of_ones_own_with_batch_normalization():
     settings = {"shape": (2, 6), "samples": 4}
     vectorized = sample("vectorized", Normalized, **settings)
     assert distance(vectorized, sample_seeded_reference(Normalized, **settings)) < 4
-    assert distance(vectorized, sample("vectorized", Normalized, Stretched(HE, 1.1), **settings)) > 4
+    assert distance(vectorized, sample("vectorized", Normalized, stretched(HE), **settings)) > 4
     assert Ensemble(Normalized, HE, torch.randn(8, 2, 6), samples=4).choose_sampler() == "vectorized"
 
 

@@ -105,19 +105,6 @@ def test_what_is_not_finite_says_so(generator):
     assert np.isnan(numbers(weight, nn.Tanh())).all()
 
 
-def test_many_matrices_at_once_are_as_one_by_one_and_every_time_the_same(generator):
-    weights, biases = gaussian(generator, 30, 1.3, matrices=(2, 3)), torch.randn(2, 3, 30, generator=generator)
-    together = numbers(weights, nn.Tanh(), biases)
-    assert together[0].shape == together[1].shape == (2, 3)
-    torch.manual_seed(5)
-    again = numbers(weights, nn.Tanh(), biases)
-    assert all((one == other).all() for one, other in zip(together, again, strict=True))
-    for index in np.ndindex(2, 3):
-        alone = numbers(weights[index], nn.Tanh(), biases[index])
-        assert alone[0] == pytest.approx(together[0][index], rel=1e-4)
-        assert alone[1] == pytest.approx(together[1][index], abs=1e-4)
-
-
 def test_nothing_else_notices(generator):
     calls: list[object] = []
     activation, weight = nn.ReLU(inplace=True), gaussian(generator, 20, 1.0).requires_grad_()

@@ -33,38 +33,32 @@ def verdict(train, val=None, **settings):
 
 
 def confusion(*cases, each, points=(8, 200), noise=(0.003, 0.05)):
-    """Verdicts on `each` curves of the cases: length and noise at random, both uniform in their logarithm."""
-    found = {}
+    """The share of misread curves of the cases: length and noise at random, both uniform in their logarithm."""
+    wrong = {}
     for case in cases:
-        random = np.random.default_rng((0, list(CASES).index(case)))
-        drawn = [np.exp(random.uniform(*np.log([points, noise]).T)) for _ in range(each)]
-        made = [curve(case, random, points=round(length), noise=deviation) for length, deviation in drawn]
-        read = [read_clues(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance) for c in made]
-        found[case] = [clues.verdict for clues in read]
-    return found, {case: float(np.mean([said != case for said in verdicts])) for case, verdicts in found.items()}
+        random, said = np.random.default_rng((0, list(CASES).index(case))), []
+        for _ in range(each):
+            length, deviation = np.exp(random.uniform(*np.log([points, noise]).T))
+            c = curve(case, random, points=round(length), noise=deviation)
+            said.append(read_clues(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance).verdict)
+        wrong[case] = float(np.mean([verdict != case for verdict in said]))
+    return wrong
 
 
 def test_one_in_a_hundred_curves_is_misread():
-    _, wrong = confusion(*CASES, each=250)
+    wrong = confusion(*CASES, each=250)
     assert np.mean(list(wrong.values())) < 0.015  # 0.7% of 3,000; its standard error over these 1,500 is 0.2%
     assert max(wrong.values()) < 0.04
-    _, hidden = confusion(UNDERFITTING, OVERFITTING, PLATEAU, each=40, noise=(2.0, 3.0))  # as large as the curve
+    hidden = confusion(UNDERFITTING, OVERFITTING, PLATEAU, each=40, noise=(2.0, 3.0))  # as large as the curve
     assert np.mean(list(hidden.values())) > 0.4
-
-
-def test_curves_of_few_noisy_points_are_misread_more_often_and_seldom_by_a_false_alarm():
-    found, wrong = confusion(UNDERFITTING, PLATEAU, each=100, points=(8, 15), noise=(0.05, 0.1))
-    assert wrong[UNDERFITTING] > 0.2  # a fall of a fifth is no more than its noise
-    assert wrong[PLATEAU] < 0.15
-    assert found[UNDERFITTING].count(PLATEAU) > 0.9 * sum(said != UNDERFITTING for said in found[UNDERFITTING])
 
 
 def test_without_the_account_of_noise_plateaus_would_be_misread(monkeypatch):
     settings = {"each": 100, "points": (8, 60), "noise": (0.05, 0.2)}
-    assert confusion(PLATEAU, **settings)[1][PLATEAU] < 0.15
+    assert confusion(PLATEAU, **settings)[PLATEAU] < 0.15
     monkeypatch.setattr(trend, "SIGMAS", 0.0)
     monkeypatch.setattr(trend.Trend, "_luck", 0.0)
-    assert confusion(PLATEAU, **settings)[1][PLATEAU] > 0.3
+    assert confusion(PLATEAU, **settings)[PLATEAU] > 0.3
 
 
 def test_a_rise_is_of_more_than_a_tenth_of_the_loss_and_a_twentieth_of_a_guesss():

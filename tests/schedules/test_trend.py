@@ -32,15 +32,6 @@ def test_noise_is_the_deviation_of_single_values_by_hand():
     assert even_count.noise == pytest.approx(MAD * 0.5 / math.sqrt(1.5) * (1 + 3 / 4))
 
 
-def test_of_normal_noise_it_is_the_deviation():
-    random, n, curves = np.random.default_rng(0), 600, 60
-    found = np.array([trend(0.3 * random.normal(size=n) + np.linspace(5, 0, n)).noise for _ in range(curves)])
-    error = found.std(ddof=1) / math.sqrt(curves)
-    expected = 0.3 * (1 + 3 / (n * 2 / 3))
-    assert abs(found.mean() - expected) < 4 * error
-    assert abs(found.mean() - 1.05 * expected) > 4 * error  # the control
-
-
 @given(st.integers(0, 2**32), st.integers(4, 90))
 def test_a_fall_is_theil_and_sens(seed, n):
     random = np.random.default_rng(seed)
