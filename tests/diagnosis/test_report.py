@@ -10,6 +10,7 @@ from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
 from src.models.fully_connected import FullyConnected
 from src.models.residual import Residual
+from tests.frozen import unfrozen
 
 HE = VarianceScaling(2.0)
 
@@ -60,3 +61,7 @@ def test_of_healthy_nets_there_is_nothing_to_change(inputs):
     untold = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh())
     said = words(diagnose(untold, inputs))
     assert "Theory decides" not in said and "forward ┃ backward" in said
+
+
+def test_what_is_handed_around_cannot_be_changed():
+    assert unfrozen("diagnosis") == []

@@ -10,6 +10,7 @@ from src.jobs.phase_diagram_tables import finite_size_agreement, relu_agreement
 from src.order_chaos.asymptotic_distance import SEPARATED
 from src.order_chaos.bins import Bins
 from src.order_chaos.transition import below_edge, mean_and_error, transition
+from tests.frozen import unfrozen
 
 
 def test_an_axis_is_of_equal_bins_and_of_the_points_at_their_centres():
@@ -73,3 +74,7 @@ def test_a_column_at_relus_edge_has_no_wrong_side(bins):
         rates[:, bins // 2] = at_edge
         assert relu_agreement(columns, rates)["judged_alike"] == 1
     assert relu_agreement(columns, -rates)["judged_alike"] == pytest.approx(1 / bins)
+
+
+def test_what_is_handed_around_cannot_be_changed():
+    assert unfrozen("order_chaos") == []

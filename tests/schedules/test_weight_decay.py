@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from src.schedules.budget import LEAST_STEPS, Budget
 from src.schedules.weight_decay import next_weight_decay
+from tests.frozen import unfrozen
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,7 @@ def test_a_third_is_left_for_the_last_run():
     assert budget(tests=1, runs=1, test_share=0.1, run_share=0.56).last_run == 10
     with pytest.raises(ValueError, match="budget = 30: 1 range tests of 300 steps and 1 runs of 18 epochs take 21"):
         budget(tests=1, runs=1, test_share=0.1, run_share=0.6)
+
+
+def test_what_is_handed_around_cannot_be_changed():
+    assert unfrozen("schedules") == []
