@@ -66,6 +66,8 @@ def _slope_in_words(phase: Mapping[str, Any]) -> str:
     if phase["slope"] is None:
         return f"no slope of J² ({phase['slope_reason']})"
     window = f"epochs {phase['slope_start']:g} to {phase['slope_end']:g}"
+    if phase["slope"] == 0:  # what rounding alone could have made, `fit_slope` gives as 0
+        return f"J² does not grow ({window})"
     return f"J² grows by {phase['slope']:.4g} ± {phase['slope_error']:.1g} an epoch ({window})"
 
 

@@ -48,8 +48,9 @@ class Rates(NamedTuple):
 def rates(ratios: Array) -> Rates:
     """log E[M_j / M_{j−1}] from a sample of nets, (nets, d), NaN where a net is dead.
 
-    The logarithm of a mean of N ratios is low by variance / (2 N mean²), which is put back.
-    Source: PAPERS section 1, "Estimating them"; the delta method.
+    The logarithm of a mean of N ratios is low by variance / (2 N mean²) up to O(1/N²), by the delta method, which is
+    put back. Given its input a layer of a fully connected net multiplies lengths by a ratio that does not depend on it
+    (Hanin & Rolnick 2018, arXiv:1803.01719), so that log E[M_j] is the sum of these.
     """
     alive = ~np.isnan(ratios)
     nets = alive.sum(0)

@@ -102,15 +102,17 @@ def log_layer_variance(log_lengths: ArrayLike) -> Estimate:
 
     Of one net ((1/j) Σ_i M_i² − ((1/j) Σ_i M_i)²) / ((1/j) Σ_i M_i)², the across-layer variance of failure mode 2
     freed of the lengths' scale; its logarithm, because over nets it is heavy-tailed. NaN for fewer than two layers,
-    and without the nets that are dead from the first layer on.
+    and without the nets that are dead from the first layer on, or whose lengths differ by no more than rounding.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
     """
     logs = np.asarray(log_lengths, dtype=np.float64)[:, 1:]
     sums = np.logaddexp.accumulate(logs, axis=1)
     squares = np.logaddexp.accumulate(2 * logs, axis=1)
     layers = np.arange(1, logs.shape[1] + 1)
-    # (1/j) Σ M² / ((1/j) Σ M)² − 1, at least 0 by Jensen and up to rounding
-    relative = np.log(np.expm1(np.maximum(squares - 2 * sums + np.log(layers), 0.0)))
+    # log of (1/j) Σ M² / ((1/j) Σ M)², at least 0 by Jensen and up to rounding
+    excess = squares - 2 * sums + np.log(layers)
+    rounding = 4 * layers * np.finfo(np.float64).eps * (1 + np.abs(sums))
+    relative = np.log(np.expm1(np.where(excess > rounding, excess, 0.0)))
     relative[:, 0] = np.nan
     relative = _finite(relative)
     error = np.sqrt(_variance(relative, ddof=1) / _count(relative))

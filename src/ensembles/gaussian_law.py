@@ -24,8 +24,8 @@ def sample_gaussian_law(
     Fully connected, O(1) random numbers per layer: M_j = (s²/n_j) (χ²_K + a² χ²_{n_j − K}) with K ~ Binomial(n_j, 1/2),
     a the negative slope. Residual, O(width): each unit gains eta φ(s g), g normal; inputs are uniform on a sphere.
     K = 0 is a dead layer of a ReLU net: −inf from there on, if no bias revives it.
-    Source: derived, as given its input a layer's pre-activations are independent normals, half of which a ReLU keeps;
-    a ReLU net's M_j / M_{j−1} is then (kappa/n_j) χ²_K, after Hanin & Rolnick 2018 (arXiv:1803.01719), section 4.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 4: given a layer's input, its pre-activations are
+    independent normal of variance s² = kappa_j M_{j−1} + v_j, and K is how many of them are above 0.
     Raises ValueError for a law that is not Gaussian, or with dropout.
     """
     if not law.gaussian:

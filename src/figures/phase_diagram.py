@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from src.order_chaos.asymptotic_distance import SEPARATED
+from src.order_chaos.transition import below_edge
 
 Array = NDArray[np.float64]
 
@@ -52,7 +53,7 @@ def draw_finite_size(distances: pd.DataFrame, transitions: pd.DataFrame) -> Figu
     left.set_xlabel(r"$1/J$")
     left.set_ylabel(r"asymptotic distance  $\|x-y\|/\sqrt{N}$")
     left.legend(frameon=False, fontsize=8)
-    below = 1 - transitions["inverse_J"]
+    below = below_edge(transitions["inverse_J"])
     for number, (N, deviation, error) in enumerate(zip(transitions["N"], below, transitions["error"], strict=True)):
         right.errorbar(N, deviation, yerr=_bars(error), fmt="o", ms=4, color=f"C{number}")
     if len(transitions) > 1 and (below > 0).all():

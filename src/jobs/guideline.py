@@ -77,8 +77,8 @@ def growth_of(measured: list[Curve], plan: Plan) -> Growth:
     growth = Growth([slope_of(curve, plan) for curve in measured])
     if not growth.positive:
         raise PremiseFails(
-            f"A = {growth.A:.3g} ± {growth.statistical:.2g} an epoch: not above 0 within its error, so that J² "
-            "does not grow toward the edge"
+            f"A = {growth.A:.3g} ± {growth.statistical:.2g} an epoch: not above 0 within its error and with every "
+            "seed, so that J² does not grow toward the edge"
         )
     if not growth.linear:
         raise PremiseFails(

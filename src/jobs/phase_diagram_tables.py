@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from src.order_chaos.asymptotic_distance import SEPARATED
 from src.order_chaos.bins import Bins
-from src.order_chaos.transition import mean_and_error, transition
+from src.order_chaos.transition import ROUNDING, below_edge, mean_and_error, transition
 from src.theory.edge_of_chaos import boundary, chi, distance_without_mean
 from src.theory.edge_of_chaos_relu import relu_rates
 
@@ -70,10 +70,12 @@ def tanh_agreement(columns: Bins, rows: Bins, distances: Array) -> dict[str, flo
 
 def relu_agreement(columns: Bins, distances: Array) -> dict[str, float]:
     """growth_deviation: of the rate from theory, mean over columns and standard error over matrices; _rms: over
-    columns, of the mean over matrices; judged_alike: the share of columns whose rate has the sign of theory's."""
-    deviations = distances - relu_rates(columns.centres).distance
+    columns, of the mean over matrices; judged_alike: the share of columns whose rate has the sign of theory's, or which
+    in theory lie at the edge."""
+    theory = relu_rates(columns.centres).distance
+    deviations = distances - theory
     mean, error = mean_and_error(deviations.mean(1))
-    alike = (distances.mean(0) > 0) == (relu_rates(columns.centres).distance > 0)
+    alike = ((distances.mean(0) > 0) == (theory > 0)) | (np.abs(theory) < ROUNDING)
     return {
         "growth_deviation": float(mean),
         "growth_deviation_error": float(error),
@@ -103,7 +105,7 @@ def finite_size_transitions(rows: Bins, distances: dict[int, Array]) -> pd.DataF
 def finite_size_agreement(transitions: pd.DataFrame) -> dict[str, Any]:
     """The transitions, and, of two sizes on, p of 1 − 1/J ∝ N^−p by least squares on logarithms, with the standard
     error that those of the transitions make."""
-    deviations = 1 - transitions["inverse_J"]
+    deviations = below_edge(transitions["inverse_J"])
     said: dict[str, Any] = {"transitions": transitions.to_dict("records")}
     if len(transitions) >= 2 and (deviations > 0).all():
         x = np.log(transitions["N"]) - np.log(transitions["N"]).mean()

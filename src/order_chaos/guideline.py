@@ -58,7 +58,8 @@ class Growth:
     """A, the growth of J² per epoch without weight decay, from the slopes of one run for each seed.
 
     fit: the standard error that the fits state, of the mean over seeds. seeds: the standard error over seeds, NaN of
-    one. bend: (late − early) / A, mean over seeds. C: where the mean line starts, at epoch 0.
+    one. bend: (late − early) / A, mean over seeds, infinite unless J² `grows`. C: where the mean line
+    starts, at epoch 0.
     """
 
     slopes: Sequence[Slope]
@@ -81,7 +82,8 @@ class Growth:
 
     @property
     def bend(self) -> float:
-        return float(np.mean([slope.late - slope.early for slope in self.slopes])) / self.A if self.A else math.inf
+        change = float(np.mean([slope.late - slope.early for slope in self.slopes]))
+        return change / self.A if self.grows else math.inf
 
     @property
     def statistical(self) -> float:
@@ -105,9 +107,14 @@ class Growth:
         return math.hypot(self.statistical, self.A * self.bend_at_edge / 2)
 
     @property
+    def grows(self) -> bool:
+        """Whether `Slope.grows` holds of every seed."""
+        return all(slope.grows for slope in self.slopes)
+
+    @property
     def positive(self) -> bool:
-        """Whether A is above 0 by more than `SIGMAS` of its statistical errors."""
-        return self.A - SIGMAS * self.statistical > 0
+        """Whether J² grows, and A is above 0 by more than `SIGMAS` of its statistical errors."""
+        return self.grows and SIGMAS * self.statistical < self.A
 
     @property
     def linear(self) -> bool:

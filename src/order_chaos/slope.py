@@ -21,7 +21,7 @@ class Slope:
     """The line J² = A t + C, t in epochs, and how well it fits.
 
     A; error: its standard error; C; start, end: the window, in epochs; points: measurements within.
-    early, late: the slope of the window's first and second half.
+    early, late: the slope of the window's first and second half. What rounding alone could have made is 0.
     """
 
     A: float
@@ -34,8 +34,13 @@ class Slope:
     late: float
 
     @property
+    def grows(self) -> bool:
+        """Whether J² grows at all: A > 0, beyond rounding."""
+        return self.A > 0
+
+    @property
     def bend(self) -> float:
-        """(late − early) / A: 0 on a line."""
+        """(late − early) / A: 0 on a line, infinite where A is 0."""
         return (self.late - self.early) / self.A if self.A else math.inf
 
     @property
@@ -66,7 +71,8 @@ def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) 
 
     The standard error is that of independent residuals, times √((1 + r) / (1 − r)) where neighbouring ones have the
     correlation r > 0; estimated from few residuals, r is too low, and of ten with r = 0.5 the error 1.7 times too
-    small. Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² is linear in time while J < 1.
+    small. A slope or residuals no larger than the rounding of the sums they come from are 0.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² is linear in time while J < 1.
     Raises ValueError for a window shorter than 3 epochs, or of fewer than 4 measurements.
     """
     t, J2 = _checked(epochs, J2)
@@ -84,22 +90,32 @@ def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) 
     A, C = _line(t, J2)
     half = (t[0] + t[-1]) / 2
     early, late = (_line(t[part], J2[part])[0] for part in (t <= half, t >= half))
-    return Slope(A, _error(t, J2 - A * t - C), C, start, end, len(t), early, late)
+    return Slope(A, _error(t, J2, J2 - A * t - C), C, start, end, len(t), early, late)
 
 
 def _line(t: Array, values: Array) -> tuple[float, float]:
+    """Slope and intercept; the slope is 0 where the rounding of its sum could have made it, as of constant values."""
     centred = t - t.mean()
-    slope = float(centred @ values / (centred @ centred)) if len(t) > 1 else math.nan
+    if len(t) < 2:
+        return math.nan, math.nan
+    products, squares = float(centred @ values), float(centred @ centred)
+    rounding = _rounding(len(t)) * float(np.abs(centred) @ np.abs(values))
+    slope = 0.0 if abs(products) <= rounding else products / squares
     return slope, float(values.mean() - slope * t.mean())
 
 
-def _error(t: Array, residuals: Array) -> float:
+def _error(t: Array, J2: Array, residuals: Array) -> float:
     squares = float(residuals @ residuals)
-    if squares == 0:
+    if squares <= _rounding(len(t)) ** 2 * float(J2 @ J2):
         return 0.0
     correlation = min(max(float(residuals[1:] @ residuals[:-1]) / squares, 0.0), 0.9)
     independent = math.sqrt(squares / (len(t) - 2) / float(((t - t.mean()) ** 2).sum()))
     return independent * math.sqrt((1 + correlation) / (1 - correlation))
+
+
+def _rounding(terms: int) -> float:
+    """How large the rounding of a sum of products can be, relative to the sum of their absolute values."""
+    return (terms + 2) * float(np.finfo(np.float64).eps)
 
 
 def _checked(epochs: ArrayLike, J2: ArrayLike) -> tuple[Array, Array]:

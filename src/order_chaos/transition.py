@@ -5,6 +5,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from src.order_chaos.asymptotic_distance import SEPARATED
 
+ROUNDING = 1e-12  # of 1/J, a mean over matrices of a sum of bins
+
 Array = NDArray[np.float64]
 
 
@@ -20,6 +22,12 @@ def transition(edges: ArrayLike, distances: ArrayLike, *, axis: int = 0) -> Arra
     if not np.allclose(widths, widths[0]):
         raise ValueError(f"edges = {edges.tolist()}: must be equally spaced")
     return edges[0] + widths[0] * (distances > SEPARATED).sum(axis)
+
+
+def below_edge(inverse_J: ArrayLike) -> Array:
+    """1 − 1/J: how far transitions lie below the edge of infinitely many units; 0 where rounding alone parts them."""
+    below = 1 - np.asarray(inverse_J, np.float64)
+    return np.where(np.abs(below) > ROUNDING, below, 0.0)
 
 
 def mean_and_error(samples: ArrayLike) -> tuple[Array, Array]:

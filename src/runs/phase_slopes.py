@@ -118,14 +118,15 @@ def exponents(slopes: pd.DataFrame) -> dict[str, Exponent | None]:
 def constant_spread(slopes: pd.DataFrame) -> dict[str, Any]:
     """A (1 − alpha) B / eta over all runs without weight decay that have a slope.
 
-    runs, mean, sd (NaN for one run), relative_sd, smallest, largest, ratio of these two. Empty where there is none.
+    runs, mean, sd (NaN for one run), relative_sd, smallest, largest, ratio of these two. Empty where there is none; the
+    relative ones NaN where J² did not grow.
     """
     constants = undecayed(slopes)["constant"].dropna()
     if constants.empty:
         return {}
     mean, sd = float(constants.mean()), float(constants.std())
     low, high = float(constants.min()), float(constants.max())
-    shape = {"mean": mean, "sd": sd, "relative_sd": sd / mean, "smallest": low, "largest": high}
+    shape = {"mean": mean, "sd": sd, "relative_sd": sd / mean if mean > 0 else np.nan, "smallest": low, "largest": high}
     return {"runs": len(constants), **shape, "ratio": high / low if low > 0 else np.nan}
 
 

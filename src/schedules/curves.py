@@ -82,9 +82,10 @@ def _means(steps: Array, train: Array, points: NDArray[np.intp]) -> Array:
     there = np.isfinite(train)
     if not len(points) or not there.any():
         return np.full(len(points), np.nan)
-    starts = [0, *(points[:-1] + 1)]
-    between = [train[first : last + 1] for first, last in zip(starts, points, strict=True)]
-    means = np.array([part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan for part in between])
+    starts, until = np.array([0, *(points[:-1] + 1)]), points[-1] + 1
+    sums = np.add.reduceat(np.where(there, train, 0.0)[:until], starts)
+    counts = np.add.reduceat(there[:until].astype(np.float64), starts)
+    means = np.divide(sums, counts, out=np.full(len(points), np.nan), where=counts > 0)
     known = np.isfinite(means)
     if known.all():
         return means

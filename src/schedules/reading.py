@@ -27,17 +27,17 @@ class Reading:
     def training(self) -> Trend:
         return Trend(self.curves.steps, relative(self.curves.training, self.curves.top, floor=FLOOR))
 
-    @property
+    @cached_property
     def falls(self) -> bool:
         """Whether validation loss still falls at the end, so fast that as long again brings it to its lowest."""
         return self.validation.falls(MATTERS) and self.validation.rise() <= self.validation.fall()
 
-    @property
+    @cached_property
     def rises(self) -> bool:
         """Whether validation loss is higher at the end than it has been, and not on its way back."""
         return not self.falls and self.validation.rises(MATTERS)
 
-    @property
+    @cached_property
     def both_rise(self) -> bool:
         """Whether training loss, too, is higher at the end than it has been, or no better than a guess's."""
         return self.rises and (self.training.rises(MATTERS) or self.training.at_end() > self._learned)

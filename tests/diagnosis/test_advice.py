@@ -1,6 +1,7 @@
 """Advice that is followed makes a failing net healthy."""
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from src.diagnosis.advice import advise_fully_connected
+from src.diagnosis.advice import advise_fully_connected, advise_residual, advise_widths
 from src.diagnosis.change import Change
 from src.diagnosis.diagnose import diagnose
+from src.diagnosis.trial import step
 from src.initializers.initialize import initialize_
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
@@ -21,19 +23,21 @@ from src.theory.verdict import FM1, FM2, Thresholds
 HE = VarianceScaling(2.0)
 
 
-def initialized(net, initializer, generator):
-    initialize_(net, initializer, generator=generator)
+def initialized(net, initializer):
+    initialize_(net, initializer, generator=torch.Generator().manual_seed(0))
     return net
 
 
+@pytest.fixture
+def measured(inputs):
+    return diagnose(FullyConnected(64, 10, depth=40, width=60), inputs, initializer=HE, nets=2).measurement
+
+
 @pytest.mark.parametrize(
-    "initializer",
-    [TorchDefault(), VarianceScaling(2.0, distribution="truncated_normal"), VarianceScaling(4.0)],
-    ids=["default", "truncated", "twice He's"],
+    ("initializer", "told"), [(TorchDefault(), True), (TorchDefault(), False), (VarianceScaling(4.0), False)]
 )
-@pytest.mark.parametrize("told", [True, False], ids=["law known", "law unknown"])
-def test_scaled_weights_cure_failure_mode_1(initializer, told, generator, inputs):
-    net = initialized(FullyConnected(64, 10, depth=60, width=60), initializer, generator)
+def test_scaled_weights_cure_failure_mode_1(initializer, told, inputs):
+    net = initialized(FullyConnected(64, 10, depth=60, width=60), initializer)
     diagnosis = diagnose(net, inputs, initializer=initializer if told else None)
     assert diagnosis.verdict.failure_modes == (FM1,)
     [advice] = diagnosis.advice
@@ -43,59 +47,86 @@ def test_scaled_weights_cure_failure_mode_1(initializer, told, generator, inputs
     assert not diagnose(net, inputs, seed=1).healthy  # the control
 
 
-def test_only_the_layers_that_are_off_are_to_be_changed(inputs):
-    net = FullyConnected(64, 10, depth=40, width=60)
-    law = dataclasses.replace(net.law(HE), kappas=np.array([2.0] * 20 + [0.5] * 20))
-    [advice] = advise_fully_connected(law, diagnose(net, inputs, initializer=HE).measurement, Thresholds(), 0.0)
-    assert advice.change.factors == {f"hidden.{layer}.linear": pytest.approx(2) for layer in range(20, 40)}
-    assert "hidden.20.linear … hidden.39.linear (20 layers) by 2 (kappa 0.5 → 2)" in advice.action
-    assert advice.overrides == ()
+@pytest.mark.parametrize(("off", "changed"), [(1.01, True), (0.99, False)])
+def test_only_the_layers_that_are_off_are_to_be_changed(measured, off, changed):
+    """Off: by more than their part of the threshold, 9.2 nats of 40 layers."""
+    kappas = np.array([2.0] * 15 + [2 * math.exp(off * 9.2 / 40)] * 5 + [0.5] * 20)
+    law = dataclasses.replace(FullyConnected(64, 10, depth=40, width=60).law(HE), kappas=kappas)
+    [advice] = advise_fully_connected(law, measured, Thresholds(), 0.0)
+    expected = {f"hidden.{layer}.linear": pytest.approx(2) for layer in range(20, 40)}
+    if changed:
+        expected |= {f"hidden.{layer}.linear": pytest.approx(math.exp(-off * 9.2 / 80)) for layer in range(15, 20)}
+    assert advice.change.factors == expected
+    assert ("hidden.20.linear … hidden.39.linear (20 layers) by 2 (kappa 0.5 → 2)" in advice.action) != changed
+    assert advice.overrides == () and not advice.change.zero_biases
 
 
-@pytest.mark.parametrize("widths", [[10] * 100, [200] * 20 + [5] * 20, [2, 2]])
-def test_wider_layers_cure_failure_mode_2(widths, inputs):
+@pytest.mark.parametrize(
+    ("widths", "least", "share"), [([10] * 100, 100, "10 of beta 10"), ([200] * 20 + [5] * 20, 23, "4 of beta 4.1")]
+)
+def test_wider_layers_cure_failure_mode_2_and_no_wider_than_needed(widths, least, share, inputs):
     diagnosis = diagnose(FullyConnected(64, 10, widths=widths), inputs, initializer=HE)
     assert diagnosis.verdict.failure_modes == (FM2,)
     [advice] = diagnosis.advice
-    assert np.sum(1 / np.array(advice.widths)) <= 1 + 1e-9
-    assert all(new == old for new, old in zip(advice.widths, widths, strict=True) if old == 200)
+    assert advice.widths == tuple(max(width, least) for width in widths)
+    assert f"{sum(width < least for width in widths)} of {len(widths)} hidden layers, now " in advice.action
+    assert advice.action.endswith(f" wide, to {least} (they make {share})")
     cured = diagnose(FullyConnected(64, 10, widths=list(advice.widths)), inputs, initializer=HE)
-    assert cured.healthy
-    assert cured.measured.healthy
+    assert cured.healthy and cured.measured.healthy
+    even = ("model.widths=null", f"model.depth={len(widths)}", f"model.width={least}")
+    uneven = (f"model.widths=[{','.join(map(str, advice.widths))}]",)
+    assert advice.overrides == (even if len(set(widths)) == 1 else uneven)
 
 
-def test_widths_are_advised_where_theory_is_silent_too(inputs):
-    net = FullyConnected(64, 10, widths=[100] * 5 + [5] * 40, activation="relu")
-    diagnosis = diagnose(initialized(net, HE, torch.Generator().manual_seed(0)), inputs)
-    assert FM2 in diagnosis.verdict.failure_modes
-    [advice] = diagnosis.advice
+def test_nets_that_die_are_widened_until_few_do(inputs):
+    [advice] = diagnose(FullyConnected(64, 10, widths=[2, 2]), inputs, initializer=HE).advice
+    widths = advice.widths[0]
+    assert advice.widths == (widths, widths)
+    assert diagnose(FullyConnected(64, 10, widths=[widths] * 2), inputs, initializer=HE).healthy
+    assert not diagnose(FullyConnected(64, 10, widths=[widths - 1] * 2), inputs, initializer=HE).healthy
+
+
+def test_widths_are_advised_where_theory_is_silent_too(inputs, measured):
+    net = initialized(FullyConnected(64, 10, widths=[100] * 5 + [5] * 40, activation="relu"), HE)
+    [advice] = diagnose(net, inputs).advice
     first = re.match(r"Widen hidden\.(\d+)\.activation … hidden\.44\.activation \(\d\d layers\) about", advice.action)
     assert first and int(first[1]) >= 5
+    spread = np.where(np.arange(40) < 4, 1.0, 0.2 / 36)  # cut at a level of 0.2 they make 1
+    advice = advise_widths(dataclasses.replace(measured, spread=spread), Thresholds())
+    assert "(4 layers) about 5 times (each now varies over nets as if it had 1 to 1 units)" in advice.action
+    assert advice.effect == "spread 4.2 → 1, as 1/n; log M_d varies over nets by ±2.2 nats"
+    few = advise_widths(dataclasses.replace(measured, spread=spread), Thresholds(beta=0.5))
+    assert "spread 4.2 → 0.5" in few.effect
+    silent = advise_widths(dataclasses.replace(measured, spread=np.full(40, 1 / 40)), Thresholds())
+    assert (
+        silent.action.startswith("Widen the layers that are silent") and silent.effect == "a spread of 1 is no failure"
+    )
 
 
 def test_both_failure_modes_get_advice_that_builds_on_each_other(inputs):
     diagnosis = diagnose(FullyConnected(64, 10, depth=100, width=10), inputs, initializer=TorchDefault())
     assert diagnosis.verdict.failure_modes == (FM1, FM2)
     scale, width = diagnosis.advice
-    assert "still FM2" in scale.effect
-    assert width.effect.endswith("healthy")
+    assert "still FM2" in scale.effect and width.effect.endswith("healthy")
     assert scale.overrides == ("initializer=he_normal",)
 
 
-def test_smaller_scales_cure_a_residual_net(inputs):
-    def net(scales):
-        return Residual(64, 10, modules=40, width=64, scales=scales)
-
-    diagnosis = diagnose(net("constant"), inputs, initializer=HE)
-    assert diagnosis.advice[0].overrides == ("model.scales=inverse_depth",)
-    assert diagnose(net("inverse_depth"), inputs, initializer=HE).healthy
-
-
-def test_a_residual_net_of_unknown_law_is_cured_by_what_was_tried(inputs):
+def test_smaller_scales_cure_a_residual_net_then_critical_weights_then_width(inputs):
     net = Residual(64, 10, modules=30, width=64, scales="constant")
-    [advice] = diagnose(net, inputs).advice
-    advice.change.apply_(net)
+    diagnosis = diagnose(net, inputs, initializer=HE)
+    [advice] = diagnosis.advice
+    assert "eta = 1/30: their sum is then 1, not 30" in advice.action
+    assert advice.effect.endswith("healthy; E[M_L] = ×1.38 of M_0")
+    assert advice.overrides == ("model.scales=inverse_depth",)
+    [tried] = diagnose(net, inputs).advice  # of unknown law
+    tried.change.apply_(net)
     assert diagnose(net, inputs, seed=1).healthy
+    law = Residual(64, 10, modules=3, width=2, module_widths=[2], scales="constant").law(VarianceScaling(1e6))
+    scales, weights, width = advise_residual(law, Thresholds(beta=0.02), 0.0)
+    assert "still FM1" in scales.effect and "kappa 2, not 1e+06" in weights.action and "still FM2" in weights.effect
+    times = int(re.search(r"by a factor (\d+)$", width.action)[1])
+    assert width.overrides == (f"model.width={2 * times}", f"model.module_widths=[{2 * times}]")
+    assert "healthy" in width.effect and math.log2(times).is_integer()
 
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
@@ -120,20 +151,33 @@ class Tripled(nn.Module):
 
 
 def test_where_no_scale_helps_the_advice_says_so(inputs):
-    diagnosis = diagnose(nn.Sequential(*(Tripled() for _ in range(12))), inputs, modules=["?", "??"])
+    diagnosis = diagnose(nn.Sequential(*(Tripled() for _ in range(12))), inputs, nets=3, modules=["?", "??"])
     assert diagnosis.verdict.failure_modes == (FM1,)
     [advice] = diagnosis.advice
-    assert "no scale of the weights alone" in advice.action
-    assert advice.effect.endswith("still FM1")
+    assert "no scale of the weights alone" in advice.action and advice.effect.endswith("still FM1")
 
 
 def test_a_convolutional_net_is_cured_by_what_was_tried():
     layers = ((nn.Conv2d(3 if not j else 16, 16, 3, padding=1), nn.ReLU(inplace=True)) for j in range(20))
     net = nn.Sequential(*(module for layer in layers for module in layer))
     images = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    [advice] = diagnose(net, images, nets=5).advice
+    [advice] = diagnose(net, images, nets=4).advice
     advice.change.apply_(net)
-    assert diagnose(net, images, nets=5, seed=1).healthy
+    assert diagnose(net, images, nets=4, seed=1).healthy
+
+
+def test_a_step_takes_half_the_rate_from_what_feeds_each_layer_after_the_onset(measured):
+    feeds = (*measured.feeds[:31], *(("a", "b"),) * 10)
+    late = dataclasses.replace(measured, feeds=feeds)
+    late.forward.log[:], late.backward.log[:] = np.where(np.arange(40) < 30, 0.0, 1.2), 0.0
+    verdict = late.verdict(Thresholds())
+    assert (verdict.failure_modes, verdict.starts) == ((FM1,), 30)
+    assert step(late, verdict) == Change({"a": pytest.approx(math.exp(-0.3)), "b": pytest.approx(math.exp(-0.3))})
+    for back, zero_biases in ((-1.2, True), (1.2, False)):
+        late.forward.log[:], late.backward.log[:] = -0.01, back
+        change = step(late, late.verdict(Thresholds()))
+        assert change.factors["hidden.3.linear"] == pytest.approx(math.exp(-back / 2))
+        assert change.zero_biases == zero_biases
 
 
 def test_changes_add_up():

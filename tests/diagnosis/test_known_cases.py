@@ -1,5 +1,6 @@
-"""Nets whose fate is known, over several seeds: by theory, and by measurement alone."""
+"""Nets whose fate is known: by theory, and by measurement alone."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -26,24 +27,20 @@ def residual(modules, scales):
 
 
 # Over seeds 0 … 19 the measurement alone erred in none of these with 5 or 10 nets.
-CASES = [
-    ("PyTorch's default", dense(20, 100), TorchDefault(), (FM1,)),
-    ("PyTorch's default, deep", dense(100, 100), TorchDefault(), (FM1,)),
-    ("narrow", dense(100, 10), HE, (FM2,)),
-    ("width = depth = 10", dense(10, 10), HE, ()),
-    ("width = depth = 30", dense(30, 30), HE, ()),
-    ("width = depth = 100", dense(100, 100), HE, ()),
-    ("truncated", dense(60, 60), TRUNCATED, (FM1,)),
-    ("twice He's", dense(50, 50), VarianceScaling(4.0), (FM1,)),
-    ("eta = 1", residual(30, "constant"), HE, (FM1,)),
-    ("0.9^l", residual(10, "geometric"), HE, ()),
-    ("0.9^l, deep", residual(50, "geometric"), HE, ()),
-    ("1/L", residual(50, "inverse_depth"), HE, ()),
-]
+CASES = {
+    "PyTorch's default": (dense(20, 100), TorchDefault(), (FM1,)),
+    "narrow": (dense(100, 10), HE, (FM2,)),
+    "width = depth": (dense(30, 30), HE, ()),
+    "truncated": (dense(60, 60), TRUNCATED, (FM1,)),
+    "twice He's": (dense(50, 50), VarianceScaling(4.0), (FM1,)),
+    "eta = 1": (residual(30, "constant"), HE, (FM1,)),
+    "0.9^l": (residual(50, "geometric"), HE, ()),
+    "1/L": (residual(50, "inverse_depth"), HE, ()),
+}
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("net", "initializer", "modes"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.parametrize(("net", "initializer", "modes"), CASES.values(), ids=CASES)
 def test_a_net_whose_fate_is_known(net, initializer, modes, seed, inputs):
     diagnosis = diagnose(net, inputs, initializer=initializer, seed=seed)
     assert diagnosis.predicted.failure_modes == modes
@@ -53,23 +50,22 @@ def test_a_net_whose_fate_is_known(net, initializer, modes, seed, inputs):
 
 
 def test_few_nets_tell_a_narrow_net_from_a_shrinking_one(inputs):
-    for seed in range(5):
+    for seed in range(2):
         assert diagnose(dense(100, 10), inputs, initializer=HE, nets=3, seed=seed).measured.failure_modes == (FM2,)
         shrinking = VarianceScaling(1.4)  # the control: −0.36 nats a layer
         modes = diagnose(dense(100, 10), inputs, initializer=shrinking, nets=3, seed=seed).measured.failure_modes
         assert modes == (FM1, FM2)
 
 
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("initializer", "depth", "width", "modes"),
     [(HE, 50, 50, ()), (HE, 100, 10, (FM2,)), (TRUNCATED, 60, 60, (FM1,)), (TorchDefault(), 20, 100, (FM1,))],
     ids=["He", "narrow", "truncated", "default"],
 )
-def test_weights_alone_tell_the_law_they_were_drawn_from(initializer, depth, width, modes, seed, inputs):
+def test_weights_alone_tell_the_law_they_were_drawn_from(initializer, depth, width, modes, inputs):
     net = dense(depth, width)
-    initialize_(net, initializer, generator=torch.Generator().manual_seed(seed))
-    diagnosis = diagnose(net, inputs, seed=seed)
+    initialize_(net, initializer, generator=torch.Generator().manual_seed(1))
+    diagnosis = diagnose(net, inputs, seed=1)
     assert diagnosis.predicted is None
     assert diagnosis.verdict.failure_modes == modes
 
@@ -82,54 +78,34 @@ def test_the_default_meets_its_plateau_and_is_seen_on_the_way_back(inputs):
     assert diagnosis.measured.backward == pytest.approx(-1.792, abs=0.05)
 
 
-def test_a_large_factor_that_settles_is_healthy(inputs):
-    diagnosis = diagnose(residual(100, "geometric"), inputs, initializer=HE, thresholds=Thresholds(drift=5))
-    assert diagnosis.healthy
-    assert diagnosis.verdict.settles
-    assert diagnosis.verdict.total > 8
-
-
 def test_thresholds_decide(inputs):
     strict = diagnose(dense(20, 20), inputs, initializer=HE, thresholds=Thresholds(beta=0.5))
     assert strict.verdict.failure_modes == (FM2,)
-    lax = diagnose(dense(20, 100), inputs, initializer=TorchDefault(), thresholds=Thresholds(drift=50))
-    assert lax.healthy
-
-
-@pytest.mark.parametrize("activation", ["tanh", "gelu"])
-def test_where_theory_has_no_closed_form_the_measurement_decides(activation, inputs):
-    diagnosis = diagnose(dense(60, 60, activation=activation), inputs, initializer=VarianceScaling(0.3))
-    assert diagnosis.predicted is None
-    assert diagnosis.verdict.failure_modes == (FM1,)
-
-
-def plain_and_batch_normalized(depth):
-    layers = ((nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(inplace=True)) for _ in range(depth))
-    return nn.Sequential(*(module for layer in layers for module in layer))
+    assert diagnose(dense(20, 100), inputs, initializer=TorchDefault(), thresholds=Thresholds(drift=50)).healthy
+    settling = diagnose(residual(100, "geometric"), inputs, initializer=HE, thresholds=Thresholds(drift=5))
+    assert settling.healthy and settling.verdict.settles and settling.verdict.total > 8
 
 
 @pytest.mark.parametrize(("depth", "healthy"), [(30, True), (80, False)])
 def test_batch_normalization_makes_gradients_grow_and_is_allowed_more_of_it(depth, healthy, inputs):
-    diagnosis = diagnose(plain_and_batch_normalized(depth), inputs)
+    layers = [(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(inplace=True)) for _ in range(depth)]
+    diagnosis = diagnose(nn.Sequential(*(module for layer in layers for module in layer)), inputs, nets=4)
     assert diagnosis.healthy == healthy
     assert diagnosis.measured.backward == pytest.approx(0.43, abs=0.05)
-    assert diagnosis.measured.drift > Thresholds().drift or healthy
+    assert diagnosis.measured.drift > Thresholds().drift
+    if not healthy:
+        [advice] = diagnosis.advice
+        assert advice.action.startswith("Add skip connections, or take fewer layers: batch normalization")
+        limit, each = diagnosis.verdict.thresholds.drift, diagnosis.measured.backward
+        assert advice.effect.startswith(f"{int(limit / each)} layers, at {each:.2f} nats each, would stay within")
 
 
 def test_a_dead_net_is_unhealthy(inputs):
     net = nn.Sequential(nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 2))
     nn.init.constant_(net[2].bias, -1e3)
     diagnosis = diagnose(net, inputs)
-    assert FM2 in diagnosis.verdict.failure_modes
-    assert diagnosis.verdict.dead == 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_resnet18_is_healthy(seed, images):
-    diagnosis = diagnose(resnet18(weights=None), images, seed=seed)
-    assert diagnosis.healthy
-    assert diagnosis.measurement.depth == 17
+    assert FM2 in diagnosis.verdict.failure_modes and diagnosis.verdict.dead == 1
+    assert np.isnan(diagnosis.measurement.log_deviation)
 
 
 def test_a_transformer_encoder_layer_is_healthy():
@@ -140,7 +116,9 @@ def test_a_transformer_encoder_layer_is_healthy():
 
 
 @pytest.mark.slow
-def test_vgg16_is_healthy_though_its_fan_out_law_loses_length_where_channels_double(images):
+def test_resnet18_is_healthy_and_so_is_vgg16_though_its_fan_out_law_loses_length_where_channels_double(images):
+    diagnosis = diagnose(resnet18(weights=None), images, seed=1)
+    assert diagnosis.healthy and diagnosis.measurement.depth == 17
     diagnosis = diagnose(vgg16(weights=None), images, nets=3)
     assert diagnosis.healthy
     assert diagnosis.measurement.forward.log[0] < -2  # 3 → 64 channels: kappa = 2 · 3/64

@@ -1,11 +1,13 @@
-"""Rates, errors and spreads from few nets, against samples whose law is known."""
+"""Rates, errors and spreads from few nets, by hand and against samples whose law is known."""
 
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from src.diagnosis.rates import rates, ratios_backward, ratios_forward, spread, spread_limit
+from src.diagnosis.rates import rates, ratios_backward, ratios_forward, relative_variance, spread, spread_limit
 
 
 @pytest.fixture
@@ -14,10 +16,27 @@ def random():
 
 
 def chain(random, *, nets, depth, width, samples=1):
-    """Lengths (nets, d + 1, samples) of critical Gaussian ReLU nets, by the explicit law of PAPERS section 1."""
+    """Lengths (nets, d + 1, samples) of critical Gaussian ReLU nets: given its input a layer of n units has K active
+    ones, K ~ Binomial(n, 1/2), and M_j / M_{j−1} = 2/n χ²_K (Hanin & Rolnick 2018, arXiv:1803.01719)."""
     active = random.binomial(width, 0.5, (nets, depth, samples))
     ratios = 2 / width * np.where(active > 0, random.chisquare(np.maximum(active, 1)), 0.0)
     return np.concatenate([np.ones((nets, 1, samples)), np.cumprod(ratios, axis=1)], axis=1)
+
+
+def test_rates_are_logs_of_means_less_their_bias_by_hand():
+    ratios = np.array([[1.0, 2.0, np.nan], [2.0, 5.0, 3.0], [6.0, np.nan, np.nan]])
+    found = rates(ratios)
+    variance = np.array([np.var([1, 2, 6], ddof=1) / 9, np.var([2, 5], ddof=1) / 3.5**2])
+    np.testing.assert_allclose(found.variance[:2], variance)
+    np.testing.assert_allclose(found.log[:2], np.log([3, 3.5]) + variance / (2 * np.array([3, 2])))
+    assert found.nets.tolist() == [3, 2, 1] and found.known.tolist() == [True, True, False]
+    assert math.isnan(found.log[2]) and math.isnan(found.variance[2])
+    np.testing.assert_array_equal(found.judged, found.log[:2])
+    assert found.drift_error == pytest.approx(2 * math.sqrt(variance[1] / 2))  # 2 layers, the later 1 of them
+    four = rates(np.array([[1.0, 2, 3, 4], [2.0, 5, 5, 2]]))
+    assert four.drift_error == pytest.approx(4 / 2 * math.sqrt((four.variance[2:] / 2).sum()))
+    none = rates(np.full((3, 2), np.nan))
+    assert np.isnan(none.judged).all() and none.drift_error == 0
 
 
 def test_ten_narrow_nets_show_no_drift_where_their_mean_lengths_seem_to_shrink(random):
@@ -34,38 +53,42 @@ def test_ten_narrow_nets_show_no_drift_where_their_mean_lengths_seem_to_shrink(r
     assert np.mean(naive) < -5  # the control: from means of M_d these nets shrink
 
 
-def test_the_log_of_a_mean_is_corrected_for_its_bias(random):
-    samples = random.chisquare(4, (20_000, 10, 1)) / 4  # of mean 1 and relative variance 1/2
-    corrected = np.array([rates(ten).log[0] for ten in samples])
-    plain = np.log(samples.mean(1))[:, 0]
-    assert abs(corrected.mean()) < 0.003
-    assert plain.mean() == pytest.approx(-0.025, abs=0.004)
-
-
-def test_dead_nets_are_left_out_and_too_few_living_ones_are_unknown():
+def test_dead_nets_are_left_out_and_what_has_exploded_has_no_finite_rate():
     lengths = np.array([[1.0, 2.0, 4.0, 0.0], [1.0, 2.0, 0.0, 0.0], [1.0, 2.0, 4.0, 4.0]])
-    forward = rates(ratios_forward(lengths))
-    np.testing.assert_array_equal(forward.nets, [3, 2, 1])
-    np.testing.assert_allclose(forward.judged, [math.log(2), math.log(2)])
-    assert math.isnan(forward.log[2])
-    assert np.isnan(rates(np.full((3, 2), np.nan)).judged).all()
+    np.testing.assert_array_equal(rates(ratios_forward(lengths)).nets, [3, 2, 1])
+    np.testing.assert_allclose(rates(ratios_forward(lengths)).judged, [math.log(2), math.log(2)])
+    exploded = rates(ratios_forward(np.array([[1.0, np.inf, np.inf]] * 3)))
+    assert exploded.known.all() and not np.isfinite(exploded.log).any()
+    np.testing.assert_allclose(ratios_backward(np.array([[8.0, 4.0, 1.0]])), [[2.0, 4.0]])  # from later to earlier
 
 
-def test_what_has_exploded_has_no_finite_rate():
-    lengths = np.array([[1.0, np.inf, np.inf]] * 3)
-    forward = rates(ratios_forward(lengths))
-    assert forward.known.all()
-    assert not np.isfinite(forward.log).any()
-
-
-def test_backward_ratios_go_from_the_later_layer_to_the_earlier():
-    np.testing.assert_allclose(ratios_backward(np.array([[8.0, 4.0, 1.0]])), [[2.0, 4.0]])
+def test_a_relative_variance_is_pooled_over_inputs_by_hand():
+    ratios = np.array([[1.0, 2.0, np.nan], [3.0, 2.5, 7.0], [2.0, np.nan, np.nan]])
+    variances, means, nets = np.array([1, 0.125]), np.array([2, 2.25]), np.array([3, 2])
+    assert relative_variance(ratios) == pytest.approx(variances.sum() / (means**2 - variances / nets).sum())
+    assert relative_variance(np.ones((4, 2))) == relative_variance(np.zeros((4, 2))) == 0
+    assert relative_variance(np.full((4, 2), np.nan)) == 0
+    assert relative_variance(np.array([[0.0], [1.0]])) == math.inf  # of too few the squared mean is not told from 0
 
 
 def test_the_spread_is_beta_up_to_a_square_of_reciprocal_widths(random):
     lengths = chain(random, nets=20_000, depth=5, width=20)
     measured = spread(list(lengths.transpose(1, 0, 2)))
     np.testing.assert_allclose(measured, math.log1p(5 / 20) / 5, rtol=0.05)
+    fewer = spread([lengths[:, 0].repeat(3, axis=1), lengths[:, 1]])  # layers that see other numbers of samples
+    np.testing.assert_allclose(fewer, measured[:1])
+
+
+@given(st.integers(0, 2**32), st.floats(-3, 3))
+def test_a_spread_does_not_depend_on_scale_nor_on_the_order_of_nets_and_samples(seed, log_scale):
+    random = np.random.default_rng(seed)
+    lengths = list(chain(random, nets=6, depth=2, width=20, samples=3).transpose(1, 0, 2))
+    nets, samples, factors = random.permutation(6), random.permutation(3), np.exp(log_scale * np.arange(3))
+    other = [factor * layer[nets][:, samples] for layer, factor in zip(lengths, factors, strict=True)]
+    np.testing.assert_allclose(spread(other), spread(lengths))
+    np.testing.assert_allclose(
+        rates(np.array([[1.0, 3.0], [2, 4]])[::-1]).log, rates(np.array([[1.0, 3.0], [2, 4]])).log
+    )
 
 
 def test_ratios_that_make_up_for_each_other_do_not_add_up(random):
@@ -73,4 +96,17 @@ def test_ratios_that_make_up_for_each_other_do_not_add_up(random):
     layers = list(noise.transpose(1, 0, 2))
     assert spread(layers).sum() == pytest.approx(spread_limit(layers))
     assert spread(layers).sum() < 1
-    assert spread_limit(list(chain(random, nets=10, depth=100, width=10).transpose(1, 0, 2))[:60]) > 3
+    independent = list(chain(random, nets=10, depth=100, width=10).transpose(1, 0, 2))[:60]
+    assert 0.5 < spread(independent).sum() < spread_limit(independent)
+
+
+@pytest.mark.parametrize(("nets", "quantile"), [(3, 0.0506356), (10, 2.7003895)])
+def test_the_limit_of_a_spread_is_the_975_per_mille_bound_of_a_variance(random, nets, quantile):
+    """s² (N − 1) / χ²_{N−1}(0.025), the quantiles from a table, of the layer in which it is greatest."""
+    narrow, wide = np.exp(random.normal(0, 0.1, (nets, 2))), np.exp(random.normal(0, 0.8, (nets, 2)))
+    start = np.exp(random.normal(0, 0.3, (nets, 2)))
+    variance = np.log(wide / start).var(0, ddof=1).mean()
+    for layers in ([start, wide, narrow], [start, narrow, wide]):
+        assert spread_limit(layers) == pytest.approx(variance * (nets - 1) / quantile / 5)
+    one_lives = [np.ones((2, 1)), np.array([[1.0], [0.0]])]
+    assert spread_limit(one_lives) == spread_limit([start, wide[:, :1]]) == math.inf  # which say nothing

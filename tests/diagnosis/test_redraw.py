@@ -1,5 +1,7 @@
 """Redrawing a module from its own weights keeps their distribution and nothing else."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -14,13 +16,16 @@ def redrawn(net, generator):
     return before, dict(net.named_parameters())
 
 
+def ordered(tensor):
+    return tensor.detach().flatten().sort().values
+
+
 def test_every_parameter_keeps_its_entries_and_loses_their_order(generator):
-    net = nn.TransformerEncoderLayer(16, 2)
-    before, after = redrawn(net, generator)
+    before, after = redrawn(nn.TransformerEncoderLayer(16, 2), generator)
     assert "self_attn.in_proj_weight" in before
     for name, values in before.items():
         there, now = (tensor.abs() if values.dim() > 1 else tensor for tensor in (values, after[name]))
-        assert torch.equal(there.flatten().sort().values, now.flatten().sort().values)
+        assert torch.equal(ordered(there), ordered(now))
         assert torch.equal(values, after[name]) == (values.unique().numel() == 1), name  # constants: norms, zero biases
 
 
@@ -32,40 +37,49 @@ def test_orthogonal_weights_stay_orthogonal_of_the_same_gain(generator):
     for name in (name for name in before if "weight" in name):
         assert orthogonal_gain(after[name]) == pytest.approx(1.7, rel=1e-5)
         assert (before[name] - after[name]).abs().max() > 0.1
-        assert not torch.equal(before[name].flatten().sort().values, after[name].flatten().sort().values)
+        assert not torch.equal(ordered(before[name]), ordered(after[name]))
 
 
-def test_independent_weights_do_not_count_as_orthogonal(generator):
-    assert orthogonal_gain(torch.randn(50, 50, generator=generator)) is None
-    assert orthogonal_gain(torch.randn(2, 100_000, generator=generator)) is None
-    assert orthogonal_gain(torch.randn(1, 50, generator=generator)) is None
-    assert orthogonal_gain(torch.zeros(5, 5)) is None
-    assert orthogonal_gain(torch.ones(5)) is None
+def test_weights_are_orthogonal_to_a_ten_thousandth_and_independent_ones_are_not(generator):
+    square = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64)).Q
+    for share, orthogonal in ((0.95e-4, True), (1.05e-4, False)):
+        slanted = torch.linalg.cholesky(torch.eye(8, dtype=torch.float64) + share * torch.eye(8).flip(0)) @ square
+        assert (orthogonal_gain(3 * slanted) is not None) == orthogonal
+    for shape in ((50, 50), (2, 100_000), (1, 50)):
+        assert orthogonal_gain(torch.randn(shape, generator=generator)) is None
+    assert orthogonal_gain(torch.zeros(5, 5)) is orthogonal_gain(torch.ones(5)) is None
+    assert orthogonal_gain(torch.eye(2)) == 1
 
 
-def test_of_large_weights_whole_rows_and_columns_change_places_and_signs(generator):
-    weight = torch.randn(1024, 1 + LARGE // 1024, generator=generator)
+@pytest.mark.parametrize("more", [0, 1])
+def test_of_large_weights_whole_rows_and_columns_change_places_and_signs(generator, more):
+    weight = torch.randn(1024, LARGE // 1024 + more, generator=generator)
+    assert LARGE == 2**20
     before = weight.clone()
     permute_(weight, generator)
-    assert torch.equal(before.abs().flatten().sort().values, weight.abs().flatten().sort().values)
+    assert torch.equal(ordered(before.abs()), ordered(weight.abs()))
     for axis in (0, 1):
         lengths = [tensor.double().square().sum(axis).sort().values for tensor in (before, weight)]
-        torch.testing.assert_close(*lengths)
+        assert torch.allclose(*lengths) == bool(more)
     assert not torch.equal(before.abs().sum(0), weight.abs().sum(0))
     assert (before.sign() * weight.sign()).mean().abs() < 0.01
 
 
-def test_weights_of_mean_zero_get_signs_and_others_keep_theirs(generator):
-    centred, positive = torch.randn(50, 50, generator=generator), torch.rand(50, 50, generator=generator)
-    mean = float(centred.mean())
-    means = []
-    for _ in range(200):
-        for parameter in (centred, positive):
-            permute_(parameter, generator)
-        means.append(float(centred.mean()))
-    assert (positive >= 0).all()
-    assert abs(sum(means) / 200) < 4 / 50 / 200**0.5  # no longer the one they began with
-    assert len({round(abs(value), 9) for value in [mean, *means]}) > 100
+@pytest.mark.parametrize(("errors", "signed"), [(3.95, True), (4.05, False)])
+def test_weights_whose_mean_is_0_within_four_errors_get_signs_and_others_keep_theirs(generator, errors, signed):
+    entries = torch.randn(50, 50, generator=generator, dtype=torch.float64)
+    entries = (entries - entries.mean()) / entries.std(correction=0)
+    share = errors / 50  # mean / √(mean square)
+    weight = entries + share / math.sqrt(1 - share**2)
+    before, means = weight.clone(), []
+    for _ in range(100):
+        permute_(weight, generator)
+        means.append(float(weight.mean()))
+    assert torch.equal(ordered(before), ordered(weight)) != signed
+    assert (len({round(mean, 9) for mean in means}) > 50) == signed
+    bias = torch.arange(60.0)
+    permute_(bias, generator)
+    assert torch.equal(ordered(bias), torch.arange(60.0)) and not torch.equal(bias, torch.arange(60.0))
 
 
 def test_the_generator_alone_decides():
@@ -73,8 +87,7 @@ def test_the_generator_alone_decides():
     first, second, third = weights.clone(), weights.clone(), weights.clone()
     for tensor, seed in ((first, 0), (second, 0), (third, 1)):
         permute_(tensor, torch.Generator().manual_seed(seed))
-    assert torch.equal(first, second)
-    assert not torch.equal(first, third)
+    assert torch.equal(first, second) and not torch.equal(first, third)
 
 
 def test_how_far_the_weights_there_are_may_be_from_their_law(generator):
@@ -86,3 +99,5 @@ def test_how_far_the_weights_there_are_may_be_from_their_law(generator):
     normal, orthogonal, zero = second_moment_variances(net).values()
     assert normal == pytest.approx(float(squares.var()), rel=0.4)
     assert (orthogonal, zero) == (0, 0)
+    net[0].weight.data = torch.tensor([1.0, 1.0, 2.0, 2.0]).reshape(2, 2)
+    assert second_moment_variances(net)["0"] == pytest.approx(2.25 / 2.5**2 / 4)

@@ -1,25 +1,29 @@
 """What a diagnosis says in words."""
 
+import dataclasses
+
 from torch import nn
 
 from src.diagnosis.diagnose import diagnose
-from src.diagnosis.report import WIDTH
+from src.diagnosis.report import WIDTH, as_text
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
 from src.models.fully_connected import FullyConnected
 from src.models.residual import Residual
+from tests.frozen import unfrozen
 
 HE = VarianceScaling(2.0)
 
 
-def words(net, inputs, **settings):
-    text = str(diagnose(net, inputs, **settings))
+def words(diagnosis):
+    text = as_text(diagnosis)
     assert all(len(line) <= WIDTH for line in text.splitlines())
     return " ".join(text.split())
 
 
 def test_of_the_default_initialization(inputs):
-    said = words(FullyConnected(64, 10, depth=20, width=100), inputs, initializer=TorchDefault())
+    diagnosis = diagnose(FullyConnected(64, 10, depth=20, width=100), inputs, initializer=TorchDefault())
+    said = words(diagnosis)
     for phrase in (
         "UNHEALTHY: FM1",
         "squared gradients, going back, shrink by ×0.167 per layer (−1.79 nats/layer), from layer 1 on",
@@ -30,39 +34,34 @@ def test_of_the_default_initialization(inputs):
         "Theory decides, and the measurement agrees.",
     ):
         assert phrase in said
+    other = dataclasses.replace(diagnosis, measured=dataclasses.replace(diagnosis.measured, failure_modes=("FM2",)))
+    assert "The measurement finds FM2, theory FM1: theory decides; more nets would tell (nets=…)." in words(other)
 
 
-def test_of_a_narrow_net(inputs):
-    said = words(FullyConnected(64, 10, depth=100, width=10), inputs, initializer=HE)
+def test_of_a_narrow_net_by_some_of_its_layers(inputs):
+    diagnosis = diagnose(FullyConnected(64, 10, depth=100, width=10), inputs, initializer=HE)
+    said = words(diagnosis)
     for phrase in (
         "UNHEALTHY: FM2",
         "FM1 no: lengths",
-        "beta 10 (threshold",
-        "9.3% of nets are dead",
-        "10 wide, to 100",
+        "beta 10 (threshold 3): one net's log-length strays from another's by ±7.1 nats, lengths by ×1.18e+03",
+        "9.3% of nets are dead (threshold",
+        "Widen 100 of 100 hidden layers, now 10 wide, to 100 (they make 10 of beta 10)",
     ):
         assert phrase in said
+    assert said.count("activation ") == 23 and "hidden.99.activation" in said
 
 
-def test_of_what_settles(inputs):
-    said = words(Residual(64, 10, modules=100, width=64, scales="geometric", base=0.95), inputs, initializer=HE)
-    assert "HEALTHY" in said
-    assert "in all and settle" in said
+def test_of_healthy_nets_there_is_nothing_to_change(inputs):
+    said = words(diagnose(FullyConnected(64, 10, depth=10, width=100), inputs, initializer=HE))
+    assert "UNHEALTHY" not in said and "What to change" not in said and "settle" not in said
+    settling = Residual(64, 10, modules=100, width=64, scales="geometric", base=0.95)
+    said = words(diagnose(settling, inputs, initializer=HE))
+    assert "UNHEALTHY" not in said and "in all and settle" in said
+    untold = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh())
+    said = words(diagnose(untold, inputs))
+    assert "Theory decides" not in said and "forward ┃ backward" in said
 
 
-def test_of_a_healthy_net_there_is_nothing_to_change(inputs):
-    said = words(FullyConnected(64, 10, depth=10, width=100), inputs, initializer=HE)
-    assert "UNHEALTHY" not in said
-    assert "What to change" not in said
-
-
-def test_of_a_net_without_theory_there_is_no_theory_column(inputs):
-    said = words(nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh()), inputs)
-    assert "Theory decides" not in said
-    assert "forward ┃ backward" in said
-
-
-def test_a_deep_net_is_shown_by_some_of_its_layers(inputs):
-    text = str(diagnose(FullyConnected(64, 10, depth=200, width=30), inputs, initializer=HE, nets=2))
-    assert text.count("activation ") == 23
-    assert "hidden.199.activation" in text
+def test_what_is_handed_around_cannot_be_changed():
+    assert unfrozen("diagnosis") == []

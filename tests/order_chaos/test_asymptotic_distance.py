@@ -9,7 +9,6 @@ from src.order_chaos.asymptotic_distance import SEPARATED, asymptotic_distance_o
 from src.order_chaos.bins import Bins
 from src.order_chaos.random_layer import APART, RandomLayer, draw_layer
 from src.order_chaos.relu_growth import relu_growth, relu_growth_of_one
-from src.order_chaos.transition import mean_and_error, transition
 
 J = np.array([0.3, 0.9, 1.3, 2.0, 8.0, 1.3, 8.0, 8.0])
 J0 = J * np.array([0.0, 0.5, 0.0, -1.0, 0.5, 2.0, 1.2, 2.0])  # order without and with a mean, and chaos
@@ -22,7 +21,7 @@ def distances(layer: RandomLayer, J0, J, **settings) -> np.ndarray:
 
 @pytest.fixture
 def plane():
-    inverse_J, ratio = np.meshgrid(Bins(0, 2, 20).centres, Bins(-1, 2, 30).centres, indexing="ij")
+    inverse_J, ratio = np.meshgrid(Bins(0, 2, 12).centres, Bins(-1, 2, 18).centres, indexing="ij")
     return ratio / inverse_J, 1 / inverse_J
 
 
@@ -38,7 +37,7 @@ def test_one_matrix_for_all_gives_what_a_matrix_for_each_does(dtype, tolerance):
 
 
 def test_letting_go_of_states_that_have_met_changes_nothing(plane, monkeypatch):
-    layer, settings = draw_layer(150, seed=0, number=0), {"iterations": 300, "average": 50}
+    layer, settings = draw_layer(100, seed=0, number=0), {"iterations": 200, "average": 50}
     quick = distances(layer, *plane, **settings)
     monkeypatch.setattr(asymptotic_distance, "MET", -1.0)
     whole = distances(layer, *plane, **settings)
@@ -58,14 +57,14 @@ def test_points_do_not_depend_on_their_threads(plane):
 
 def test_the_rest_is_not_begun_when_nobody_wants_it(plane, monkeypatch):
     begun, of_tile = [], asymptotic_distance._distances
-    monkeypatch.setattr(asymptotic_distance, "TILE", {"cpu": 10})
+    monkeypatch.setattr(asymptotic_distance, "TILE", {"cpu": 4})
     monkeypatch.setattr(
         asymptotic_distance, "_distances", lambda *tile, **settings: begun.append(1) or of_tile(*tile, **settings)
     )
     blocks = asymptotic_distances(draw_layer(50, seed=0, number=0), *plane, iterations=300, average=5, threads=1)
     next(blocks)
     blocks.close()
-    assert len(begun) < 30 < plane[0].size / 10
+    assert len(begun) < 30 < plane[0].size / 4
 
 
 def test_a_layer_is_a_function_of_seed_number_and_size():
@@ -80,7 +79,7 @@ def test_a_layer_is_a_function_of_seed_number_and_size():
     assert float(W.std()) * 1000**0.5 == pytest.approx(1.5, rel=4 / 1000 / 2**0.5)
 
 
-@pytest.mark.parametrize("ratio", [-0.7, 0.0, 0.6, 2.0])
+@pytest.mark.parametrize("ratio", [0.0, 0.6, 2.0])
 def test_relus_growth_is_that_of_a_matrix_of_its_own_and_of_any_J(ratio):
     layer = draw_layer(60, seed=0, number=0, dtype=torch.float64)
     growth = relu_growth(layer, [ratio, -ratio], iterations=15, average=10)
@@ -93,18 +92,3 @@ def test_relus_growth_is_that_of_a_matrix_of_its_own_and_of_any_J(ratio):
 def test_relus_growth_is_nan_where_all_units_died():
     layer = RandomLayer(-torch.ones(5, 5), torch.tensor([[1.0] * 5, [1.0 + 2 * APART] + [1.0] * 4]))
     assert np.isnan(relu_growth(layer, [0.0], iterations=3, average=1).distance).all()
-
-
-def test_a_transition_is_as_high_as_bins_separate():
-    distances = np.array([[1, 1.0], [1, 0], [1, 1], [0, 0]])
-    np.testing.assert_allclose(transition([0, 0.5, 1, 1.5, 2], distances), [1.5, 1.0])
-    np.testing.assert_allclose(transition([0, 1, 2], distances, axis=1), [2, 1, 2, 0])
-    with pytest.raises(ValueError, match="must be equally spaced"):
-        transition([0, 1, 3], distances, axis=1)
-
-
-def test_a_single_matrix_has_no_error():
-    mean, error = mean_and_error([[1.0, 2.0]])
-    assert mean.tolist() == [1, 2]
-    assert np.isnan(error).all()
-    assert mean_and_error([1.0, 3.0])[1] == pytest.approx(1.0)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from src.models.activation import ACTIVATIONS
-from src.order_chaos.asymptotics import START, asymptotics
+from src.order_chaos.asymptotics import asymptotics
 from src.theory.edge_of_chaos import chi
 
 LINEAR = nn.Identity()
@@ -23,26 +23,24 @@ def numbers(weight, activation, bias=None, *, iterations=60, starts=3):
     return found.jacobian.numpy(), found.lyapunov.numpy()
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
-def test_of_a_rotation_times_a_number_both_are_exact(generator, scale):
+def test_of_a_linear_map_both_are_exact(generator):
     rotation = torch.linalg.qr(torch.randn(50, 50, generator=generator)).Q
-    jacobian, lyapunov = numbers(scale * rotation, LINEAR)
-    assert jacobian == pytest.approx(scale**2, rel=1e-5)
-    assert lyapunov == pytest.approx(math.log(scale), abs=1e-6)
-
-
-def test_of_a_linear_map_the_exponent_is_that_of_its_largest_eigenvalue(generator):
+    for scale in 0.5, 3.0:
+        for iterations in 2, 3, 60:
+            jacobian, lyapunov = numbers(scale * rotation, LINEAR, iterations=iterations)
+            assert jacobian == pytest.approx(scale**2, rel=1e-5)
+            assert lyapunov == pytest.approx(math.log(scale), abs=1e-6)
     eigenvalues = torch.linspace(-0.9, 0.9, 20)
-    eigenvalues[-1] = 1.5
+    eigenvalues[-1] = 1.5  # the largest is the exponent's
     base = torch.randn(20, 20, generator=generator)
     weight = base @ torch.diag(eigenvalues) @ torch.linalg.inv(base)
     assert numbers(weight, LINEAR, iterations=400)[1] == pytest.approx(math.log(1.5), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
-@pytest.mark.parametrize("biased", [False, True])
-def test_it_agrees_with_a_loop_that_writes_the_jacobian_down(generator, name, biased):
-    N, iterations, starts = 12, 20, 2
+@pytest.mark.parametrize("iterations", [20, 21])
+@pytest.mark.parametrize(("name", "biased"), [("tanh", False), ("relu", True), ("relu", False), ("gelu", True)])
+def test_it_agrees_with_a_loop_that_writes_the_jacobian_down(generator, name, biased, iterations):
+    N, starts = 12, 2
     weight = gaussian(generator, N, 1.4)
     bias = 0.3 * torch.randn(N, generator=generator) if biased else None
     activation = ACTIVATIONS[name]()
@@ -54,11 +52,11 @@ def test_it_agrees_with_a_loop_that_writes_the_jacobian_down(generator, name, bi
         return activation(field + bias.double() if biased else field)
 
     for start in range(starts):
-        state, tangent = START * drawn[start], drawn[starts + start]
+        state, tangent = 0.1 * drawn[start], drawn[starts + start]
         for iteration in range(iterations):
             jacobian = torch.autograd.functional.jacobian(step, state)
             grown = jacobian @ tangent
-            if iteration >= iterations // 2:
+            if iteration >= iterations / 2:
                 squares.append(float(jacobian.square().sum()) / N)
                 logs.append(float((grown.norm() / tangent.norm()).log()))
             state, tangent = step(state), grown
@@ -67,7 +65,7 @@ def test_it_agrees_with_a_loop_that_writes_the_jacobian_down(generator, name, bi
     assert found[1] == pytest.approx(np.mean(logs), abs=1e-4)
 
 
-@pytest.mark.parametrize(("J0", "J"), [(0.0, 0.5), (0.0, 1.5), (0.0, 2.0), (1.5, 1.2), (3.0, 2.0)])
+@pytest.mark.parametrize(("J0", "J"), [(0.0, 0.5), (0.0, 1.5), (1.5, 1.2)])
 def test_of_gaussian_weights_both_are_those_of_mean_field_theory(generator, sigmas, J0, J):
     """χ and ½ log χ, which hold for infinitely many units: 8 matrices of 400 tell them from those of 1.2 J."""
     found = numbers(gaussian(generator, 400, J, J0, matrices=(8,)), nn.Tanh(), iterations=100, starts=2)
@@ -77,13 +75,8 @@ def test_of_gaussian_weights_both_are_those_of_mean_field_theory(generator, sigm
     if J0 or J > 1:  # below the edge it is log of the spectral radius, which few units overstate
         assert sigmas(found[1], np.log(predicted) / 2) < 4
         assert sigmas(found[1], np.log(wrong) / 2) > 4
-
-
-def test_below_the_edge_perturbations_decay_and_above_it_they_grow(generator):
-    for J, ordered in ((0.5, True), (0.9, True), (1.5, False), (2.0, False)):
-        _, lyapunov = numbers(gaussian(generator, 300, J), nn.Tanh())
-        assert (lyapunov < 0) == ordered
-    assert numbers(gaussian(generator, 300, 0.5), nn.Tanh())[1] == pytest.approx(math.log(0.5), abs=0.05)
+    else:
+        assert (found[1] < 0).all()
 
 
 def test_the_mean_weight_alone_makes_a_state_that_stands_still():
@@ -95,19 +88,13 @@ def test_the_mean_weight_alone_makes_a_state_that_stands_still():
     assert jacobian == pytest.approx((J0 * (1 - u**2)) ** 2 / 50, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "linear"])
+@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
 def test_a_homogeneous_map_is_followed_however_far_it_takes_a_state(generator, name):
     weight = gaussian(generator, 100, 1.4)
     one = numbers(weight, ACTIVATIONS[name](), iterations=300)
     far = numbers(8 * weight, ACTIVATIONS[name](), iterations=300)
     assert far[0] == pytest.approx(64 * one[0], rel=1e-6)
     assert far[1] == pytest.approx(math.log(8) + one[1], abs=1e-6)
-
-
-def test_of_relu_it_is_half_kappa(generator, sigmas):
-    found = numbers(gaussian(generator, 200, 1.2, matrices=(40,)), nn.ReLU(), iterations=100)
-    assert sigmas(found[0], 1.2**2 / 2) < 4
-    assert sigmas(found[0], 1.26**2 / 2) > 4  # the control
 
 
 def test_what_is_not_finite_says_so(generator):
@@ -118,26 +105,11 @@ def test_what_is_not_finite_says_so(generator):
     assert np.isnan(numbers(weight, nn.Tanh())).all()
 
 
-def test_many_matrices_at_once_are_as_one_by_one_and_every_time_the_same(generator):
-    weights, biases = gaussian(generator, 30, 1.3, matrices=(2, 3)), torch.randn(2, 3, 30, generator=generator)
-    together = numbers(weights, nn.Tanh(), biases)
-    assert together[0].shape == together[1].shape == (2, 3)
-    torch.manual_seed(5)
-    again = numbers(weights, nn.Tanh(), biases)
-    assert all((one == other).all() for one, other in zip(together, again, strict=True))
-    for index in np.ndindex(2, 3):
-        alone = numbers(weights[index], nn.Tanh(), biases[index])
-        assert alone[0] == pytest.approx(together[0][index], rel=1e-4)
-        assert alone[1] == pytest.approx(together[1][index], abs=1e-4)
-
-
 def test_nothing_else_notices(generator):
     calls: list[object] = []
     activation, weight = nn.ReLU(inplace=True), gaussian(generator, 20, 1.0).requires_grad_()
     activation.register_forward_hook(lambda *_: calls.append(None))
     before, state = weight.detach().clone(), torch.get_rng_state()
     numbers(weight, activation)
-    assert not calls
-    assert torch.equal(weight, before)
-    assert weight.grad is None
-    assert torch.equal(torch.get_rng_state(), state)
+    assert not calls and weight.grad is None
+    assert torch.equal(weight, before) and torch.equal(torch.get_rng_state(), state)

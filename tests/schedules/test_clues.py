@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src.schedules import trend
 from src.schedules.clues import (
@@ -17,7 +19,7 @@ from src.schedules.clues import (
     UNDERFITTING,
     VERDICTS,
     read_clues,
-)
+)  # fmt: skip
 from src.schedules.regularization import MORE, Regularizers, advise, what_to_lower
 from tests.schedules.made_curves import CASES, CHANCE, curve
 
@@ -26,199 +28,194 @@ X = np.arange(1, 31) / 30
 FALLING = 0.2 + 2 * np.exp(-X / 0.1)
 
 
-def confusion(*, each: int, points: tuple[int, int] = (8, 200), noise: tuple[float, float] = (0.003, 0.05)):
-    """Verdicts on `each` curves of every case: length and noise at random, both uniform in their logarithm."""
-    found = {}
-    for number, case in enumerate(CASES):
-        random = np.random.default_rng((0, number))
-        drawn = [np.exp(random.uniform(*np.log([points, noise]).T)) for _ in range(each)]
-        made = [curve(case, random, points=round(length), noise=deviation) for length, deviation in drawn]
-        read = [read_clues(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance) for c in made]
-        found[case] = [clues.verdict for clues in read]
-    return found
+def verdict(train, val=None, **settings):
+    return read_clues(STEPS[: len(train)], train, train if val is None else val, **settings).verdict
 
 
-def errors(found) -> dict[str, float]:
-    return {case: float(np.mean([verdict != case for verdict in verdicts])) for case, verdicts in found.items()}
+def confusion(*cases, each, points=(8, 200), noise=(0.003, 0.05)):
+    """The share of misread curves of the cases: length and noise at random, both uniform in their logarithm."""
+    wrong = {}
+    for case in cases:
+        random, said = np.random.default_rng((0, list(CASES).index(case))), []
+        for _ in range(each):
+            length, deviation = np.exp(random.uniform(*np.log([points, noise]).T))
+            c = curve(case, random, points=round(length), noise=deviation)
+            said.append(read_clues(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance).verdict)
+        wrong[case] = float(np.mean([verdict != case for verdict in said]))
+    return wrong
 
 
 def test_one_in_a_hundred_curves_is_misread():
-    wrong = errors(confusion(each=250))
+    wrong = confusion(*CASES, each=250)
     assert np.mean(list(wrong.values())) < 0.015  # 0.7% of 3,000; its standard error over these 1,500 is 0.2%
     assert max(wrong.values()) < 0.04
-
-
-def test_curves_of_few_noisy_points_are_misread_more_often_and_seldom_by_a_false_alarm():
-    found = confusion(each=100, points=(8, 15), noise=(0.05, 0.1))
-    wrong = errors(found)
-    assert wrong[UNDERFITTING] > 0.2  # a fall of a fifth is no more than its noise
-    assert wrong[PLATEAU] < 0.15
-    assert found[UNDERFITTING].count(PLATEAU) > 0.9 * sum(verdict != UNDERFITTING for verdict in found[UNDERFITTING])
+    hidden = confusion(UNDERFITTING, OVERFITTING, PLATEAU, each=40, noise=(2.0, 3.0))  # as large as the curve
+    assert np.mean(list(hidden.values())) > 0.4
 
 
 def test_without_the_account_of_noise_plateaus_would_be_misread(monkeypatch):
     settings = {"each": 100, "points": (8, 60), "noise": (0.05, 0.2)}
-    assert errors(confusion(**settings))[PLATEAU] < 0.15
+    assert confusion(PLATEAU, **settings)[PLATEAU] < 0.15
     monkeypatch.setattr(trend, "SIGMAS", 0.0)
     monkeypatch.setattr(trend.Trend, "_luck", 0.0)
-    assert errors(confusion(**settings))[PLATEAU] > 0.3
+    assert confusion(PLATEAU, **settings)[PLATEAU] > 0.3
 
 
-def test_noise_as_large_as_the_curve_hides_it():
-    wrong = errors(confusion(each=40, noise=(2.0, 3.0)))
-    assert np.mean([wrong[case] for case in (UNDERFITTING, OVERFITTING, PLATEAU)]) > 0.4
+def test_a_rise_is_of_more_than_a_tenth_of_the_loss_and_a_twentieth_of_a_guesss():
+    for level in (0.01, 1.0, 1.5):  # near 0 the floor is what counts
+        for change, said in ((0.098, PLATEAU), (0.102, OVERFITTING)):
+            rise = np.expm1(change) * (level + 0.05 * CHANCE)
+            val = np.where(X <= 0.8, level, level + rise)
+            assert verdict(np.full(30, 0.5 * level), val, chance=CHANCE) == said
+            falls = {PLATEAU: PLATEAU, OVERFITTING: UNDERFITTING}[said]
+            line = np.log(level + 0.05 * CHANCE) + change * np.clip((X[-1] - X) / (X[-1] - X[-10]), 0, 1)
+            assert verdict(np.exp(line) - 0.05 * CHANCE, chance=CHANCE) == falls
 
 
-def test_overfitting_is_from_the_lowest_validation_loss_on_and_at_its_rate():
-    rise = np.maximum(X - 0.5, 0)
-    rates = np.linspace(0.1, 0.01, 30)
+@pytest.mark.parametrize(("share", "said"), [(0.945, PLATEAU), (0.955, NOT_LEARNING)])
+def test_who_learns_comes_a_twentieth_below_a_guess(share, said):
+    flat = np.full(30, share * CHANCE)
+    assert verdict(flat, chance=CHANCE) == said
+    assert verdict(np.append(CHANCE, flat[1:])) == said  # where the first loss has to stand for a guess's
+    lost = np.where(X < 0.3, 1.5, share * CHANCE * 1.0001)
+    assert verdict(lost, chance=CHANCE) in (INSTABILITY, OVERFITTING)
+    learned = np.where(X < 0.3, 0.5, 1.9)  # training falls by heart
+    assert verdict(np.linspace(1, 0.1, 30), learned, chance=CHANCE) == OVERFITTING
+
+
+def test_what_falls_back_to_a_guess_or_never_learned_but_by_heart():
+    val = np.where(X < 0.3, 1.5, CHANCE)
+    train = np.append(50.0, val[1:])
+    assert verdict(train, val, chance=CHANCE) == INSTABILITY
+    assert verdict(CHANCE * np.exp(-3 * X), CHANCE * (1 + X), chance=CHANCE) == OVERFITTING
+
+
+def test_overfitting_is_from_the_lowest_validation_loss_on_and_an_instability_if_trainings_rises_too():
+    rates, rise = np.linspace(0.1, 0.01, 30), np.maximum(X - 0.5, 0)
     clues = read_clues(STEPS, FALLING * (1 - 0.8 * X), FALLING * (1 + 2 * rise), rates=rates)
-    assert clues.verdict == OVERFITTING
-    assert abs(clues.from_step - 0.5 * STEPS[-1]) <= 40
+    assert (clues.verdict, abs(clues.from_step - 0.5 * STEPS[-1]) <= 40) == (OVERFITTING, True)
     assert clues.rate == rates[STEPS.tolist().index(clues.from_step)]
     assert "training loss went from" in clues.text
-
-
-def test_the_same_rise_with_the_training_losss_is_an_instability():
-    rates = np.geomspace(0.01, 0.1, 30)
     jump = np.where(X > 0.7, 8.0, 1.0)
     clues = read_clues(STEPS, FALLING * jump, FALLING * jump, rates=rates)
-    assert (clues.verdict, clues.from_step) == (INSTABILITY, STEPS[20])
-    assert clues.rate == rates[20]
-    only_validation = read_clues(STEPS, FALLING, FALLING * jump, rates=rates)
-    assert only_validation.verdict == OVERFITTING
+    assert (clues.verdict, clues.from_step, clues.rate) == (INSTABILITY, STEPS[20], rates[20])
+    assert verdict(FALLING, FALLING * jump, rates=rates) == OVERFITTING
 
 
 def test_what_rises_in_mid_cycle_and_falls_again_is_no_overfitting():
-    hump = 1 + 3 * np.exp(-(((X - 0.5) / 0.1) ** 2))
-    rates = np.interp(X, [0, 0.45, 0.9, 1], [0.01, 0.1, 0.01, 1e-5])
-    recovered = read_clues(STEPS, FALLING * hump, FALLING * hump, rates=rates)
-    assert recovered.verdict == PLATEAU
-    cut_off = X < 0.6  # in mid-cycle, the same curve has risen
-    assert read_clues(STEPS[cut_off], (FALLING * hump)[cut_off], (FALLING * hump)[cut_off]).verdict == INSTABILITY
+    humped, rates = FALLING * (1 + 3 * np.exp(-(((X - 0.5) / 0.1) ** 2))), np.interp(X, [0, 0.45, 1], [0.01, 0.1, 1e-5])
+    assert verdict(humped, rates=rates) == PLATEAU
+    assert verdict(humped[X < 0.6]) == INSTABILITY  # cut off in mid-cycle, the same curve has risen
 
 
-def test_a_fall_under_a_falling_rate_is_said_to_be_that():
+def test_a_fall_under_a_rate_that_is_halved_is_said_to_be_that():
     falling = 2 - X
-    rates = np.linspace(0.1, 0.001, 30)
-    said = [read_clues(STEPS, falling, falling, rates=each).text for each in (rates, None)]
-    assert ["rate fell" in text for text in said] == [True, False]
+    for end, said in ((0.49, True), (0.51, False), (0.5, False)):  # over the last third
+        rates = np.interp(X, [X[20], 1], [0.1, 0.1 * end])
+        assert ("rate fell" in read_clues(STEPS, falling, falling, rates=rates).text) == said
+    assert "rate fell" not in read_clues(STEPS, falling, falling).text
 
 
 @pytest.mark.parametrize("ends", ["well", "unstable"])
 def test_a_ramp_that_stays_near_its_best_over_tenfold_rates_is_a_candidate(ends):
-    jump = np.where((X > 0.85) & (ends == "unstable"), 8.0, 1.0)
-    wide, narrow = np.geomspace(1e-3, 10, 30), np.geomspace(0.1, 0.4, 30)
-    clues = read_clues(STEPS, FALLING * jump, FALLING * jump, rates=wide, chance=CHANCE)
-    assert clues.verdict == CANDIDATE
-    assert clues.numbers["high_rate"] >= 10 * clues.numbers["low_rate"]
-    assert ("unstable above" in clues.text) == (ends == "unstable")
-    control = read_clues(STEPS, FALLING * jump, FALLING * jump, rates=narrow, chance=CHANCE)
-    assert control.verdict == {"well": PLATEAU, "unstable": INSTABILITY}[ends]
+    losses = FALLING * np.where((X > 0.85) & (ends == "unstable"), 8.0, 1.0)
+    near = np.flatnonzero(FALLING - FALLING.min() <= 0.1 * (CHANCE - FALLING.min()))[0]
+    last = 24 if ends == "unstable" else 29
+    control = {"well": PLATEAU, "unstable": INSTABILITY}[ends]
+    for times, said in ((10.2, CANDIDATE), (9.8, control)):
+        rates = np.geomspace(1, times, last - near + 1)[0] * times ** ((np.arange(30) - near) / (last - near))
+        clues = read_clues(STEPS, losses, losses, rates=rates, chance=CHANCE)
+        assert clues.verdict == said
+        if said == CANDIDATE:
+            assert clues.numbers["high_rate"] == pytest.approx(10.2 * clues.numbers["low_rate"])
+            assert ("unstable above" in clues.text) == (ends == "unstable")
+        for lost, there in ((0.049, said), (0.051, control)):  # of accuracy, 5 points
+            accuracy = np.where(np.arange(30) < near + 2, 0.97 - lost, 0.97)
+            assert verdict(losses, rates=rates, val_accuracy=accuracy, chance=CHANCE) == there
 
 
-def test_a_cycle_is_a_candidate_if_it_is_near_its_best_at_its_largest_rate():
+def test_rates_that_rise_fivefold_are_a_ramp_and_a_cycle_has_to_be_near_its_best_at_the_largest():
     rates = np.interp(X, [0, 0.45, 0.9, 1], [0.01, 0.1, 0.009, 1e-5])
-    assert read_clues(STEPS, FALLING, FALLING, rates=rates, chance=CHANCE).verdict == CANDIDATE
+    assert verdict(FALLING, rates=rates, chance=CHANCE) == CANDIDATE
     hump = 1 + 3 * np.exp(-(((X - 0.45) / 0.15) ** 2))
-    assert read_clues(STEPS, FALLING * hump, FALLING * hump, rates=rates, chance=CHANCE).verdict == PLATEAU
-    falling_only = np.geomspace(0.1, 1e-4, 30)
-    assert read_clues(STEPS, FALLING, FALLING, rates=falling_only, chance=CHANCE).verdict == PLATEAU
+    assert verdict(FALLING * hump, rates=rates, chance=CHANCE) == PLATEAU
+    assert verdict(FALLING, rates=np.geomspace(0.1, 1e-4, 30), chance=CHANCE) == PLATEAU
+    for risen, said in ((5.05, CANDIDATE), (4.95, PLATEAU)):
+        rates = np.concatenate([np.geomspace(0.1 / risen, 0.1, 12), np.geomspace(0.1, 1e-3, 19)[1:]])
+        assert verdict(FALLING, rates=rates, chance=CHANCE) == said
 
 
-def test_accuracy_that_falls_is_not_near_the_best():
-    rates = np.geomspace(1e-3, 10, 30)
-    accuracy = np.where(X > 0.3, 0.8, 0.97)
-    clues = read_clues(STEPS, FALLING, FALLING, rates=rates, val_accuracy=accuracy, chance=CHANCE)
-    assert clues.verdict == PLATEAU
+def test_rounding_does_not_make_a_fall_of_rates_that_stay():
+    wide, jump = np.minimum(np.geomspace(1e-3, 10, 30), 1.0), np.where(X > 0.85, 8.0, 1.0)
+    for less, said in ((np.spacing(1.0), CANDIDATE), (0.1, INSTABILITY)):
+        rates = wide - less * (np.arange(30) % 2) * (wide == 1)
+        assert verdict(FALLING * jump, rates=rates, chance=CHANCE) == said
 
 
-@pytest.mark.parametrize("at", [0, 3, 15, 29])
+@pytest.mark.parametrize("at", [0, 1, 3, 15, 29])
 @pytest.mark.parametrize("loss", [np.inf, np.nan])
 def test_a_loss_that_is_not_finite_is_an_instability_from_its_step(at, loss):
     train, val = FALLING.copy(), FALLING.copy()
     train[at:] = val[at:] = loss
     clues = read_clues(STEPS, train, val, rates=np.full(30, 0.1))
-    assert (clues.verdict, clues.from_step) == (INSTABILITY, STEPS[at])
-    assert clues.rate == (0.1 if at else None)
+    assert (clues.verdict, clues.from_step, clues.rate) == (INSTABILITY, STEPS[at], 0.1 if at else None)
     assert f"step {STEPS[at]} is not finite" in clues.text
 
 
-def test_divergence_between_two_rows_is_told():
-    clues = read_clues(STEPS[:10], FALLING[:10], FALLING[:10], diverged_at=205)
-    assert (clues.verdict, clues.from_step) == (INSTABILITY, 205)
+def test_divergence_between_two_rows_is_told_and_the_earlier_one_counts():
+    for told, said in ((205, 205), (105, 105), (3, 3)):
+        assert read_clues(STEPS[:10], FALLING[:10], FALLING[:10], diverged_at=told).from_step == said
+    train = np.where(np.arange(10) == 4, np.inf, FALLING[:10])
+    assert read_clues(STEPS[:10], train, FALLING[:10], diverged_at=150).from_step == STEPS[4]
     assert read_clues([], [], [], diverged_at=3).from_step == 3
 
 
-def test_a_net_that_stays_at_a_guess_does_not_learn():
-    flat = np.full(30, CHANCE)
-    assert read_clues(STEPS, flat, flat, chance=CHANCE).verdict == NOT_LEARNING
-    assert read_clues(STEPS, flat, flat).verdict == NOT_LEARNING
-    assert read_clues(STEPS, 0.5 * flat, 0.5 * flat, chance=CHANCE).verdict == PLATEAU
+@pytest.mark.parametrize("points, said", [(0, NO_VALIDATION), (1, TOO_SHORT), (5, TOO_SHORT), (6, PLATEAU)])
+def test_too_few_validations_tell_nothing(points, said):
+    assert verdict(np.full(points, 0.1), chance=CHANCE) == said
+    assert verdict(FALLING, np.where(np.arange(30) >= 30 - points, 0.1, np.nan), chance=CHANCE) == said
 
 
-def test_labels_learned_by_heart_are_overfitting_though_validation_never_learned():
-    clues = read_clues(STEPS, CHANCE * np.exp(-3 * X), CHANCE * (1 + X), chance=CHANCE)
-    assert clues.verdict == OVERFITTING
+def test_training_loss_is_not_needed_and_is_the_mean_since_the_validation_before():
+    nothing, rising = np.full(30, np.nan), FALLING * (1 + 2 * np.maximum(X - 0.5, 0))
+    assert verdict(nothing, FALLING) == PLATEAU
+    clues = read_clues(STEPS, nothing, rising)
+    assert clues.verdict == OVERFITTING and "was not measured" in clues.text
+    rare = np.where(np.arange(30) % 3 == 2, FALLING, np.nan)
+    train = np.where(np.arange(30) % 3 == 2, np.nan, np.tile([1.0, 2.0, 9.0], 10))
+    clues = read_clues(STEPS, train, rare)
+    assert clues.numbers["end_train_loss"] == 1.5
+    assert clues.numbers["end_val_loss"] == np.median(FALLING[[26, 29]])
+    assert clues.numbers["best_val_loss"] == FALLING[29]
 
 
-def test_what_falls_back_to_a_guess_is_an_instability():
-    val = np.where(X < 0.3, 1.5, CHANCE)
-    train = np.where(X < 0.3, 1.5, CHANCE)
-    train[0] = 50.0
-    assert read_clues(STEPS, train, val, chance=CHANCE).verdict == INSTABILITY
-
-
-@pytest.mark.parametrize("points, verdict", [(0, NO_VALIDATION), (1, TOO_SHORT), (5, TOO_SHORT), (6, PLATEAU)])
-def test_too_few_validations_tell_nothing(points, verdict):
-    assert read_clues(STEPS[:points], [0.1] * points, [0.1] * points, chance=CHANCE).verdict == verdict
-    rows = read_clues(STEPS, FALLING, np.where(np.arange(30) >= 30 - points, 0.1, np.nan), chance=CHANCE)
-    assert rows.verdict == verdict  # what was trained before is no validation
-
-
-def test_rows_between_validations_are_averaged_into_the_next():
-    steps, random = np.arange(300), np.random.default_rng(0)
-    train = 0.2 + 2 * np.exp(-steps / 30) + 0.05 * random.normal(size=300)
-    val = np.where(steps % 10 == 9, 0.3 + 2 * np.exp(-steps / 30), np.nan)
-    clues = read_clues(steps, train, val, rates=np.full(300, 0.1))
-    assert clues.verdict == PLATEAU
-    assert clues.numbers["end_train_loss"] == pytest.approx(0.2, abs=0.02)
-
-
-def test_training_loss_is_not_needed():
-    assert read_clues(STEPS, np.full(30, np.nan), FALLING).verdict == PLATEAU
-    rising = FALLING * (1 + 2 * np.maximum(X - 0.5, 0))
-    clues = read_clues(STEPS, np.full(30, np.nan), rising)
-    assert clues.verdict == OVERFITTING
-    assert "was not measured" in clues.text
-
-
-def test_clues_are_plain_data():
-    data = read_clues(STEPS, FALLING, FALLING, rates=np.full(30, 0.1), chance=CHANCE).as_dict()
-    assert json.loads(json.dumps(data)) == data
-    assert data["text"].startswith(data["verdict"])
-
-
-def test_rows_of_unequal_length_are_a_mistake():
-    with pytest.raises(ValueError, match=r"^steps = 30 of them: must be as many as losses, 29 and 30"):
-        read_clues(STEPS, FALLING[1:], FALLING)
-
-
-def test_steps_that_do_not_rise_are_a_mistake():
-    with pytest.raises(ValueError, match=r"^steps: must rise from row to row"):
-        read_clues([0, 1, 1], [1.0] * 3, [1.0] * 3)
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_whatever_the_losses_are_there_is_a_verdict(seed):
+@given(st.integers(0, 2**32), st.integers(0, 30))
+def test_whatever_the_losses_are_there_is_a_verdict_of_plain_data(seed, rows):
     random = np.random.default_rng(seed)
-    rows = int(random.integers(0, 30))
     some = [0.0, 1e-30, 0.1, 1.0, 2.0, 1e30, -1.0, np.nan, np.inf]
     values = random.choice(some, size=(4, rows), p=[0.1, 0.1, 0.2, 0.25, 0.2, 0.02, 0.02, 0.1, 0.01])
     steps = np.cumsum(random.integers(1, 100, size=rows))
     clues = read_clues(steps, values[0], values[1], rates=values[2], val_accuracy=values[3])
-    assert clues.verdict in VERDICTS
+    assert clues.verdict in VERDICTS and clues.text.startswith(clues.verdict)
     assert (clues.from_step is None) == (clues.verdict in (UNDERFITTING, NOT_LEARNING, TOO_SHORT, NO_VALIDATION))
+    assert str(json.loads(json.dumps(clues.as_dict()))) == str(clues.as_dict())  # NaN is not itself
+
+
+@given(st.floats(1e-3, 1e3), st.sampled_from(list(CASES)))
+def test_a_verdict_is_of_losses_in_any_unit(scale, case):
+    c = curve(case, np.random.default_rng(1), points=40, noise=0.02)
+    one, other = (
+        read_clues(c.steps, k * c.train_loss, k * c.val_loss, rates=k * c.rates if c.rates is not None else None,
+                   chance=k * c.chance if c.chance else None) for k in (1, scale)
+    )  # fmt: skip
+    assert (one.verdict, one.from_step) == (other.verdict, other.from_step)
+
+
+def test_rows_that_are_no_curve_are_a_mistake():
+    with pytest.raises(ValueError, match=r"^steps = 30 of them: must be as many as losses, 29 and 30"):
+        read_clues(STEPS, FALLING[1:], FALLING)
+    with pytest.raises(ValueError, match=r"^steps: must rise from row to row"):
+        read_clues([0, 1, 1], [1.0] * 3, [1.0] * 3)
 
 
 def test_what_is_raised_does_not_give_way_nor_what_is_zero():
@@ -234,8 +231,15 @@ def test_what_is_raised_does_not_give_way_nor_what_is_zero():
 
 
 def test_advice_is_for_verdicts_that_tell_something():
-    assert {verdict for verdict in VERDICTS if not advise(verdict)} == {TOO_SHORT, NO_VALIDATION}
+    assert {said for said in VERDICTS if not advise(said)} == {TOO_SHORT, NO_VALIDATION}
     assert "below 0.12" in advise(INSTABILITY, rate=0.12)
-    settings = Regularizers.of({"optimizer": {"lr": 0.1, "weight_decay": 1e-4}, "model": {"dropout": 0.0}})
+    config = {
+        "optimizer": {"lr": 0.1, "weight_decay": 1e-4},
+        "model": {"dropout": 0.0},
+        "datamodule": {"batch_size": 8},
+    }
+    settings = Regularizers.of(config)
+    assert settings == Regularizers(0.1, 8, 1e-4, 0.0)
     assert advise(UNDERFITTING, settings).endswith("regularize less: less weight decay, then larger batches")
-    assert advise(OVERFITTING, settings).startswith("regularize more: a larger learning rate")
+    more = "a larger learning rate, then more weight decay, then more dropout, then smaller batches"
+    assert advise(OVERFITTING, settings).startswith(f"regularize more: {more}")

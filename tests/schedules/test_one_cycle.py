@@ -4,12 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.optim.lr_scheduler import OneCycleLR
 
 from src.schedules.one_cycle import OneCycle
-from tests.schedules.tracing import trace
-
-LENGTHS = [*range(6, 40), 63, 100, 101, 999, 1000]
+from tests.schedules.tracing import optimizer_of, trace
 
 
 def is_one_cycle(rates, start, end, cycle):
@@ -18,22 +18,21 @@ def is_one_cycle(rates, start, end, cycle):
     Both legs are to be as long as the cycle says, but for rounding and a step that is left for the end.
     """
     last, peak = len(rates) - 1, int(np.argmax(rates))
-    corners = [0, peak, 2 * peak, last]
-    straight = np.interp(np.arange(last + 1), corners, [start, 1, start, end])
+    straight = np.interp(np.arange(last + 1), [0, peak, 2 * peak, last], [start, 1, start, end])
     exact = rates[peak] == 1 and rates[0] == start and rates[last] == end
     as_long = 2 * peak < last and abs(2 * peak - cycle * last) <= 2
     return exact and as_long and bool(np.allclose(rates, straight, rtol=0, atol=1e-12))
 
 
-@pytest.mark.parametrize("cycle", [0.5, 0.9, 1.0])
-@pytest.mark.parametrize("steps", LENGTHS)
+@given(steps=st.integers(6, 1000), cycle=st.floats(0.5, 1))
 def test_one_cycle_is_straight_between_whole_steps(steps, cycle):
-    rates, momenta = trace(partial(OneCycle, total_steps=steps, cycle=cycle), steps)
-    assert is_one_cycle(rates[:, 0], 0.1, 1e-4, cycle)
-    peak = int(np.argmax(rates))
-    straight = np.interp(np.arange(steps), [0, peak, 2 * peak], [0.95, 0.85, 0.95])
-    assert momenta == pytest.approx(straight, abs=1e-12)
+    schedule = OneCycle(optimizer_of(), total_steps=steps, cycle=cycle)
+    rates = np.array([schedule.share(step) for step in range(steps)])
+    assert is_one_cycle(rates, 0.1, 1e-4, cycle)
+    momenta, peak = [schedule.momentum_at(step) for step in range(steps)], int(np.argmax(rates))
+    assert momenta == pytest.approx(np.interp(np.arange(steps), [0, peak, 2 * peak], [0.95, 0.85, 0.95]), abs=1e-12)
     assert (momenta[0], momenta[peak], momenta[-1]) == (0.95, 0.85, 0.95)
+    assert (schedule.share(steps), schedule.momentum_at(5 * steps)) == (1e-4, 0.95)
 
 
 def three_phases(optimizer, *, steps, share):
@@ -42,22 +41,15 @@ def three_phases(optimizer, *, steps, share):
     return OneCycleLR(optimizer, max_lr=1.0, total_steps=steps, pct_start=share, **settings)
 
 
-def test_torchs_one_cycle_is_ours_where_its_corners_are_whole_steps():
+def test_torchs_one_cycle_is_ours_where_its_corners_are_whole_steps_and_only_there():
     ours = trace(partial(OneCycle, total_steps=100, cycle=88 / 99), 100)
     torchs = trace(partial(three_phases, steps=100, share=0.45), 100)
     for one, other in zip(ours, torchs, strict=True):
         assert one == pytest.approx(other, rel=1e-12)
-
-
-@pytest.mark.parametrize(("steps", "share"), [(63, 0.45), (101, 0.45), (100, 0.55), (1000, 0.4505)])
-def test_elsewhere_torchs_one_cycle_misses_a_corner(steps, share):
-    """The reason for a class of our own, and the control of the test above it."""
-    rates, _ = trace(partial(three_phases, steps=steps, share=share), steps)
-    rates[0], rates[-1] = 0.1, 1e-4 if rates[-1] == pytest.approx(1e-4) else rates[-1]  # rounding is no fault
-    assert not is_one_cycle(rates[:, 0], 0.1, 1e-4, 2 * share)
-
-
-def test_torchs_one_cycle_divides_by_zero():
+    for steps, share in (63, 0.45), (101, 0.45), (100, 0.55):  # the reason for a class of our own
+        rates, _ = trace(partial(three_phases, steps=steps, share=share), steps)
+        rates[0], rates[-1] = 0.1, 1e-4 if rates[-1] == pytest.approx(1e-4) else rates[-1]  # rounding is no fault
+        assert not is_one_cycle(rates[:, 0], 0.1, 1e-4, 2 * share)
     with pytest.raises(ZeroDivisionError):
         trace(partial(three_phases, steps=20, share=0.05), 20)
 

@@ -7,6 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
 from src.schedules.cosine import Cosine
@@ -17,7 +19,6 @@ from src.schedules.step import Step
 from src.schedules.triangular import Triangular
 from tests.schedules.tracing import optimizer_of, trace
 
-LENGTHS = [*range(1, 40), 63, 100, 101, 999, 1000]
 SCHEDULES = {
     "one_cycle": partial(OneCycle, total_steps=40),
     "triangular": partial(Triangular, total_steps=40, steps_per_epoch=5, cycle_epochs=2.5),
@@ -28,60 +29,54 @@ SCHEDULES = {
 EVERY_SCHEDULE = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 
 
-@pytest.mark.parametrize("cycle_steps", [1, 2, 3, 7, 10, 50])
-@pytest.mark.parametrize("cycles", [1, 2.6])
-def test_triangular_is_straight_between_whole_steps(cycle_steps, cycles):
-    steps = math.ceil(cycles * cycle_steps)
-    cyclical = partial(Triangular, total_steps=steps, steps_per_epoch=cycle_steps, cycle_epochs=1)
-    rates, momenta = trace(cyclical, steps)
-    leg = max(1, round(cycle_steps / 2))
-    corners = leg * np.arange(steps + 2)
-    high = np.arange(steps + 2) % 2
-    assert rates[:, 0] == pytest.approx(np.interp(np.arange(steps), corners, np.where(high, 1, 0.1)), abs=1e-12)
-    assert momenta == pytest.approx(np.interp(np.arange(steps), corners, np.where(high, 0.85, 0.95)), abs=1e-12)
-    assert set(rates[leg :: 2 * leg, 0]) <= {1.0}
-    assert set(rates[:: 2 * leg, 0]) == {0.1}
-    assert set(momenta[:: 2 * leg]) == {0.95}
+@given(cycle_steps=st.integers(1, 60), cycles=st.floats(1, 4), epochs=st.sampled_from([1, 0.5, 2]))
+def test_triangular_is_straight_between_whole_steps(cycle_steps, cycles, epochs):
+    steps, leg = math.ceil(cycles * cycle_steps), max(1, round(cycle_steps / 2))
+    of_epoch = math.ceil(cycle_steps / epochs)
+    if of_epoch * epochs != cycle_steps:
+        of_epoch, epochs = cycle_steps, 1
+    schedule = Triangular(optimizer_of(), total_steps=steps, steps_per_epoch=of_epoch, cycle_epochs=epochs)
+    corners, high = leg * np.arange(steps + 2), np.arange(steps + 2) % 2
+    for of_step, low, top in ((schedule.share, 0.1, 1.0), (schedule.momentum_at, 0.95, 0.85)):
+        values = np.array([of_step(step) for step in range(steps)])
+        assert values == pytest.approx(np.interp(np.arange(steps), corners, np.where(high, top, low)), abs=1e-12)
+        assert set(values[leg :: 2 * leg]) <= {top}
+        assert set(values[:: 2 * leg]) == {low}
 
 
-@pytest.mark.parametrize("steps", LENGTHS)
-def test_cosine_is_torchs(steps):
+@pytest.mark.parametrize("steps", [1, 2, 3, 40, 101])
+def test_cosine_and_step_are_torchs(steps):
     rates, momenta = trace(partial(Cosine, total_steps=steps, end=0.01), steps)
     torchs, _ = trace(partial(CosineAnnealingLR, T_max=max(1, steps - 1), eta_min=0.01), steps)
     assert rates == pytest.approx(torchs, rel=1e-9)  # torch's is a recursion
     assert (rates[0, 0], rates[-1, 0]) == (1, 0.01 if steps > 1 else 1)
     assert set(momenta) == {0.9}
-
-
-@pytest.mark.parametrize("epochs", [1, 3, 0.5])
-def test_step_is_torchs(epochs):
-    rates, _ = trace(partial(Step, steps_per_epoch=8, every_epochs=epochs, factor=0.5), 100)
-    torchs, _ = trace(partial(StepLR, step_size=int(8 * epochs), gamma=0.5), 100)
-    assert rates == pytest.approx(torchs, rel=1e-12)
+    for epochs in 1, 3, 0.5:
+        rates, _ = trace(partial(Step, steps_per_epoch=8, every_epochs=epochs, factor=0.5), steps)
+        torchs, _ = trace(partial(StepLR, step_size=int(8 * epochs), gamma=0.5), steps)
+        assert rates == pytest.approx(torchs, rel=1e-12)
 
 
 def test_inverse_is_caffes():
-    rates, _ = trace(partial(Inverse, gamma=1e-2, power=0.75), 100)
-    assert rates[:, 0] == pytest.approx([(1 + 0.01 * step) ** -0.75 for step in range(100)], rel=1e-12)
+    share = Inverse(optimizer_of(), gamma=1e-2, power=0.75).share
+    assert [share(0), share(100), share(1500)] == pytest.approx([1, 2**-0.75, 2**-3])
+    assert Inverse(optimizer_of()).share(10_000) == pytest.approx(2**-0.75)  # as its LeNet
 
 
 @EVERY_SCHEDULE
-def test_each_parameter_group_keeps_its_own_rate(schedule):
-    one, _ = trace(schedule, 40)
-    several, _ = trace(schedule, 40, optimizer_of(rates=(3.0, 0.2, 1e-5), momentum=0.9))
-    assert several == pytest.approx(one * [3.0, 0.2, 1e-5], rel=1e-12)
-    assert several.max(0) == pytest.approx([3.0, 0.2, 1e-5])  # optimizer.lr is the largest
-
-
-@EVERY_SCHEDULE
-def test_adams_beta1_goes_as_sgds_momentum(schedule):
-    rates, momenta = trace(schedule, 40)
-    for kind in (torch.optim.Adam, torch.optim.AdamW):
-        optimizer = optimizer_of(kind)
-        adams_rates, betas = trace(schedule, 40, optimizer)
-        assert (adams_rates == rates).all()
-        assert (betas == momenta).all()
-        assert optimizer.param_groups[0]["betas"][1] == 0.999
+def test_an_optimizer_runs_each_step_at_its_share_of_each_groups_rate(schedule):
+    expected = schedule(optimizer_of())
+    shares = np.array([expected.share(step) for step in range(50)])
+    momenta = [expected.momentum_at(step) or 0.9 for step in range(50)]
+    assert shares.max() == 1  # optimizer.lr is the largest
+    assert ((shares > 0) & (shares <= 1)).all()  # also past the end
+    assert min(momenta) >= 0.85 and max(momenta) <= 0.95
+    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        optimizer = optimizer_of(kind, rates=(3.0, 0.2, 1e-5))
+        traced = trace(schedule, 50, optimizer)
+        assert traced[0] == pytest.approx(np.outer(shares, [3.0, 0.2, 1e-5]), rel=1e-12)
+        assert traced[1][1:] == pytest.approx(momenta[1:], rel=1e-12)
+        assert optimizer.param_groups[-1].get("betas", (0, 0.999))[1] == 0.999
 
 
 @pytest.mark.parametrize("name", ["one_cycle", "triangular"])
@@ -90,13 +85,15 @@ def test_momentum_is_the_optimizers_where_none_is_asked_for(name):
     assert set(momenta) == {0.7}
     rates, _ = trace(partial(SCHEDULES[name], momentum=None), 40, optimizer_of(torch.optim.Adagrad))
     assert rates.max() == 1
+    with pytest.raises(ValueError, match=r"momentum = \[0.95, 0.85\]: Adagrad has none to cycle; null leaves it out"):
+        SCHEDULES[name](optimizer_of(torch.optim.Adagrad))
 
 
 @EVERY_SCHEDULE
-@pytest.mark.parametrize("stop", [0, 1, 17, 39])
+@pytest.mark.parametrize("stop", [0, 17, 39])
 def test_a_resumed_schedule_goes_on(schedule, stop):
     """From state that torch loads with weights_only."""
-    whole, optimizer = trace(schedule, 40), optimizer_of(momentum=0.9)
+    whole, optimizer = trace(schedule, 40), optimizer_of()
     scheduler = schedule(optimizer)
     for _ in range(stop):
         optimizer.step()
@@ -113,16 +110,8 @@ def test_a_resumed_schedule_goes_on(schedule, stop):
         assert scheduler.get_last_lr() == [group["lr"] for group in optimizer.param_groups]
         return scheduler
 
-    rest = trace(resume, 40 - stop)
-    for one, other in zip(whole, rest, strict=True):
+    for one, other in zip(whole, trace(resume, 40 - stop), strict=True):
         assert (one[stop:] == other).all()
-
-
-@EVERY_SCHEDULE
-def test_past_the_end_the_rate_stays_in_its_range(schedule):
-    rates, momenta = trace(schedule, 100)
-    assert ((rates > 0) & (rates <= 1)).all()
-    assert ((momenta >= 0.85) & (momenta <= 0.95)).all()
 
 
 class Warmup(Schedule):
@@ -141,43 +130,54 @@ def test_a_schedule_of_ones_own_is_a_class_with_a_share():
     assert rates[:, 0] == pytest.approx(np.interp(np.arange(20), [0, 5], [0.1, 1]))
     state = Warmup(optimizer_of(), total_steps=20).state_dict()
     assert state == {"schedule": "Warmup", "last_epoch": 0, "total_steps": 20, "start": 0.1, "momentum": None}
+    state = SCHEDULES["one_cycle"](optimizer_of()).state_dict()
+    assert state == {
+        "schedule": "OneCycle", "last_epoch": 0, "total_steps": 40, "start": 0.1, "cycle": 0.9, "end": 1e-4,
+        "momentum": [0.95, 0.85],
+    }  # fmt: skip
 
 
 CYCLE, EPOCHS = {"total_steps": 40}, {"total_steps": 40, "steps_per_epoch": 5}
 NUMBER, SHARE = "must be a number above 0", "must be a share of optimizer.lr, above 0 and at most 1"
+MISTAKES = [
+    (partial(OneCycle, **CYCLE, start=0), f"start = 0: {NUMBER}"),
+    (partial(OneCycle, **CYCLE, start=1.01), f"start = 1.01: {SHARE}"),
+    (partial(OneCycle, **CYCLE, end=1.01), "end = 1.01: must be a share of optimizer.lr, at least 0 and at most 1"),
+    (partial(OneCycle, **CYCLE, end=math.nan), "end = nan: must be a number of at least 0"),
+    (partial(OneCycle, **CYCLE, cycle=1.01), "cycle = 1.01: must be the cycle's share of the run, above 0 and at"),
+    (partial(OneCycle, **CYCLE, cycle="long"), "cycle = 'long': must be the cycle's share of the run"),
+    (partial(OneCycle, **CYCLE, momentum=[0.85, 0.95]), "momentum = [0.85, 0.95]: must be no lower at the lowest"),
+    (partial(OneCycle, **CYCLE, momentum=[1, 0.9]), "momentum = 1: must be a fraction, at least 0 and below 1"),
+    (partial(OneCycle, **CYCLE, momentum=[0.9]), "momentum = [0.9]: must be two numbers"),
+    (partial(OneCycle, **CYCLE, momentum="09"), "momentum = '09': must be two numbers"),
+    (partial(OneCycle, **CYCLE, momentum=0.9), "momentum = 0.9: must be two numbers"),
+    (partial(OneCycle, total_steps=math.inf), "total_steps = inf: must be known here; set trainer.max_epochs, "),
+    (partial(OneCycle, total_steps=0), "total_steps = 0: must be known here"),
+    (partial(Cosine, total_steps=math.inf), "total_steps = inf: must be known here"),
+    (partial(Triangular, **EPOCHS, cycle_epochs=8.1), "cycle_epochs = 8.1: longer than the run, which has 8"),
+    (partial(Triangular, **EPOCHS, cycle_epochs=0), f"cycle_epochs = 0: {NUMBER}"),
+    (partial(Triangular, total_steps=9, steps_per_epoch=math.inf), "steps_per_epoch = inf: must be known here"),
+    (partial(Step, steps_per_epoch=5, every_epochs=0, factor=0.1), f"every_epochs = 0: {NUMBER}"),
+    (partial(Step, steps_per_epoch=5, every_epochs=1, factor=2), f"factor = 2: {SHARE}"),
+    (partial(Inverse, gamma=-1), f"gamma = -1: {NUMBER}"),
+    (partial(Inverse, power=-1), "power = -1: must be a number of at least 0"),
+]
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (partial(OneCycle, **CYCLE, start=0), f"start = 0: {NUMBER}"),
-        (partial(OneCycle, **CYCLE, start=1.5), f"start = 1.5: {SHARE}"),
-        (partial(OneCycle, **CYCLE, end=2), "end = 2: must be a share of optimizer.lr, at least 0 and at most 1"),
-        (partial(OneCycle, **CYCLE, end=math.nan), "end = nan: must be a number of at least 0"),
-        (partial(OneCycle, **CYCLE, cycle=1.2), "cycle = 1.2: must be the cycle's share of the run, above 0 and at"),
-        (partial(OneCycle, **CYCLE, cycle="long"), "cycle = 'long': must be the cycle's share of the run"),
-        (partial(OneCycle, **CYCLE, momentum=[0.85, 0.95]), "momentum = [0.85, 0.95]: must be no lower at the lowest"),
-        (partial(OneCycle, **CYCLE, momentum=[1, 0.9]), "momentum = 1: must be a fraction, at least 0 and below 1"),
-        (partial(OneCycle, **CYCLE, momentum=[0.9]), "momentum = [0.9]: must be two numbers"),
-        (partial(OneCycle, **CYCLE, momentum=0.9), "momentum = 0.9: must be two numbers"),
-        (partial(OneCycle, total_steps=math.inf), "total_steps = inf: must be known here; set trainer.max_epochs, "),
-        (partial(OneCycle, total_steps=-1), "total_steps = -1: must be known here"),
-        (partial(Cosine, total_steps=math.inf), "total_steps = inf: must be known here"),
-        (partial(Triangular, **EPOCHS, cycle_epochs=9), "cycle_epochs = 9: longer than the run, which has 8"),
-        (partial(Triangular, **EPOCHS, cycle_epochs=0), f"cycle_epochs = 0: {NUMBER}"),
-        (partial(Triangular, total_steps=9, steps_per_epoch=math.inf), "steps_per_epoch = inf: must be known here"),
-        (partial(Step, steps_per_epoch=5, every_epochs=0, factor=0.1), f"every_epochs = 0: {NUMBER}"),
-        (partial(Step, steps_per_epoch=5, every_epochs=1, factor=2), f"factor = 2: {SHARE}"),
-        (partial(Inverse, gamma=-1), f"gamma = -1: {NUMBER}"),
-        (partial(Inverse, power=-1), "power = -1: must be a number of at least 0"),
-    ],
-)
+@pytest.mark.parametrize(("build", "message"), MISTAKES)
 def test_a_setting_no_run_could_use_is_a_mistake(build, message):
     with pytest.raises(ValueError) as raised:
-        build(optimizer_of(momentum=0.9))
+        build(optimizer_of())
     assert str(raised.value).startswith(message)
 
 
-def test_an_optimizer_without_momentum_has_none_to_cycle():
-    with pytest.raises(ValueError, match=r"momentum = \[0.95, 0.85\]: Adagrad has none to cycle; null leaves it out"):
-        OneCycle(optimizer_of(torch.optim.Adagrad), **CYCLE)
+def test_settings_at_their_bounds_are_none():
+    one = OneCycle(optimizer_of(), total_steps=40, start=1, end=0, cycle=1, momentum=[0.9, 0.9])
+    assert (one.share(0), one.share(39), one.momentum_at(7)) == (1, 0, pytest.approx(0.9))
+    assert OneCycle(optimizer_of(), total_steps=9, end=1).share(8) == 1
+    Triangular(optimizer_of(), **EPOCHS, cycle_epochs=8)
+    assert (
+        Inverse(optimizer_of(), power=0).share(9)
+        == Step(optimizer_of(), steps_per_epoch=1, every_epochs=1, factor=1).share(9)
+        == 1
+    )

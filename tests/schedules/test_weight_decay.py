@@ -1,15 +1,14 @@
-"""Which weight decay is tried next."""
+"""Which weight decay is tried next, and how a budget is shared out."""
 
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from src.schedules.budget import LEAST_STEPS, Budget
 from src.schedules.weight_decay import next_weight_decay
-
-
-def parabola(best: float):
-    """A loss that is lowest at this weight decay; of 0 that of 1e-7."""
-    return lambda value: (math.log10(value or 1e-7) - math.log10(best)) ** 2
+from tests.frozen import unfrozen
 
 
 @pytest.mark.parametrize(
@@ -28,19 +27,47 @@ def test_it_lies_between_the_best_and_its_better_neighbour(losses, expected):
     assert next_weight_decay(losses) == expected
 
 
-@pytest.mark.parametrize("best", [2e-6, 1e-5, 3.7e-4, 8e-4])
+@given(st.floats(2e-6, 9e-4))
 def test_bisection_closes_in_on_the_best(best):
-    loss, losses = parabola(best), {value: parabola(best)(value) for value in (1e-3, 1e-4, 1e-5, 0.0)}
-    before = min(losses.values())
-    for _ in range(6):
+    def loss(value):  # of 0 that of 1e-7
+        return abs(math.log10((value or 1e-7) / best))
+
+    losses = {value: loss(value) for value in (1e-3, 1e-4, 1e-5, 0.0)}
+    for _ in range(7):
         value = next_weight_decay(losses)
         assert value not in losses
         losses[value] = loss(value)
-    found = min(losses, key=lambda value: losses[value])
-    assert abs(math.log10(found / best)) < 0.15
-    assert abs(math.log10(found / best)) < math.sqrt(before) or before < 1e-6
+    assert min(losses.values()) < 0.15
 
 
 def test_one_weight_decay_has_no_between():
     with pytest.raises(ValueError, match=r"values = \[0.001\]: must be at least two"):
         next_weight_decay({1e-3: 0.1})
+
+
+def budget(epochs=30, steps_per_epoch=100, tests=6, runs=2, test_share=0.05, run_share=0.08) -> Budget:
+    return Budget(epochs, steps_per_epoch, tests, runs, test_share, run_share)
+
+
+@given(st.integers(20, 200), st.integers(20, 1000))
+def test_all_parts_of_a_budget_are_no_more_than_it_and_less_than_an_epoch_below(epochs, steps):
+    shared = budget(epochs, steps)
+    spent = 6 * shared.steps_of_test / steps + 2 * shared.epochs_of_run + shared.last_run
+    assert epochs - 1 < spent <= epochs
+    assert shared.steps_of_test == max(LEAST_STEPS, int(0.05 * epochs * steps))
+
+
+def test_the_shares_are_those_asked_for_and_a_range_test_has_20_steps():
+    shared = budget()
+    assert (shared.steps_of_test, shared.epochs_of_run, shared.last_run) == (150, 2, 17)
+    assert (budget(epochs=40, steps_per_epoch=7).steps_of_test, budget(run_share=1e-3).epochs_of_run) == (20, 1)
+
+
+def test_a_third_is_left_for_the_last_run():
+    assert budget(tests=1, runs=1, test_share=0.1, run_share=0.56).last_run == 10
+    with pytest.raises(ValueError, match="budget = 30: 1 range tests of 300 steps and 1 runs of 18 epochs take 21"):
+        budget(tests=1, runs=1, test_share=0.1, run_share=0.6)
+
+
+def test_what_is_handed_around_cannot_be_changed():
+    assert unfrozen("schedules") == []

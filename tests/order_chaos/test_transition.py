@@ -1,0 +1,80 @@
+"""Where a simulated diagram turns, and that rounding puts no transition beside the edge that lies on it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.jobs.phase_diagram_tables import finite_size_agreement, relu_agreement
+from src.order_chaos.asymptotic_distance import SEPARATED
+from src.order_chaos.bins import Bins
+from src.order_chaos.transition import below_edge, mean_and_error, transition
+from tests.frozen import unfrozen
+
+
+def test_an_axis_is_of_equal_bins_and_of_the_points_at_their_centres():
+    axis = Bins.of("x", {"low": -1, "high": 2, "bins": 6}, at_least=-1)
+    np.testing.assert_allclose(axis.edges, [-1, -0.5, 0, 0.5, 1, 1.5, 2])
+    np.testing.assert_allclose(axis.centres, [-0.75, -0.25, 0.25, 0.75, 1.25, 1.75])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"low": 0, "high": 1}, "must have low, high and bins"),
+        (3, "x = 3: must have low, high and bins"),
+        ({"low": -0.1, "high": 1, "bins": 2}, r"x\.low = -0.1: must be at least 0"),
+        ({"low": 1, "high": 1, "bins": 2}, r"x\.high = 1: must be above x\.low = 1"),
+        ({"low": True, "high": 1, "bins": 2}, r"x\.low = True: must be a number"),
+        ({"low": 0, "high": np.inf, "bins": 2}, r"x\.high = inf: must be a number"),
+        ({"low": 0, "high": 1, "bins": 0}, r"x\.bins = 0"),
+    ],
+)
+def test_what_is_no_axis_is_named(config, message):
+    with pytest.raises(ValueError, match=message):
+        Bins.of("x", config, at_least=0)
+
+
+def test_a_transition_is_as_high_as_bins_separate():
+    distances = np.array([[1, 1.0], [1.01 * SEPARATED, 0.99 * SEPARATED], [1, 1], [0, 0]])
+    assert pytest.approx(1e-2) == SEPARATED  # a hundred times the distance that states begin with
+    np.testing.assert_allclose(transition([0.5, 1, 1.5, 2, 2.5], distances), [2.0, 1.5])
+    np.testing.assert_allclose(transition([0, 1, 2], distances, axis=1), [2, 1, 2, 0])
+    with pytest.raises(ValueError, match="must be equally spaced"):
+        transition([0, 1, 3], distances, axis=1)
+
+
+def test_the_error_is_that_of_a_mean_over_matrices_and_none_of_a_single_one():
+    mean, error = mean_and_error([[1.0, 2.0]])
+    assert mean.tolist() == [1, 2] and np.isnan(error).all()
+    assert mean_and_error([1.0, 3.0]) == (2, pytest.approx(1.0))
+
+
+@given(low=st.floats(0, 0.9), edge=st.integers(1, 60), above=st.integers(1, 60))
+def test_a_transition_at_the_edge_is_not_beside_it_by_rounding(low, edge, above):
+    bins = edge + above
+    edges = np.linspace(low, low + (1 - low) * bins / edge, bins + 1)
+    separated = np.tile(np.arange(bins) < edge, (3, 1))
+    assert below_edge(transition(edges, separated, axis=1).mean()) == 0
+    assert below_edge([0.9, 1.2, 1 - 1e-9]) == pytest.approx([0.1, -0.2, 1e-9])
+
+
+def test_transitions_at_the_edge_have_no_exponent():
+    sizes = pd.DataFrame({"N": [100, 400], "inverse_J": [0.9, 1 - 2**-52], "error": 0.01})
+    assert "exponent" not in finite_size_agreement(sizes)
+    assert "exponent" in finite_size_agreement(sizes.assign(inverse_J=[0.9, 0.99]))
+
+
+@pytest.mark.parametrize("bins", [3, 61])
+def test_a_column_at_relus_edge_has_no_wrong_side(bins):
+    columns = Bins(-1, 1, bins)  # the middle one at J0 = 0, give or take rounding
+    rates = -columns.centres[None] * np.ones((2, 1))
+    for at_edge in (-1e-3, 0.0, 1e-3):
+        rates[:, bins // 2] = at_edge
+        assert relu_agreement(columns, rates)["judged_alike"] == 1
+    assert relu_agreement(columns, -rates)["judged_alike"] == pytest.approx(1 / bins)
+
+
+def test_what_is_handed_around_cannot_be_changed():
+    assert unfrozen("order_chaos") == []
