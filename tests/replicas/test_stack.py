@@ -94,7 +94,7 @@ def test_buffers_that_a_pass_moves_or_replaces_are_those_of_each_replica(kind):
         for name, buffer in net.named_buffers():
             torch.testing.assert_close(state[name], buffer)
             torch.testing.assert_close(nets[row].get_buffer(name), buffer)
-    name = [*stack.rest][0]
+    name = next(iter(stack.rest))
     assert not torch.allclose(stack.rest[name][0], stack.rest[name][1])
 
 
