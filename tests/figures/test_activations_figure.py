@@ -7,7 +7,6 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from src.figures.activations import BEYOND, SATURATED, draw_activations, mantissa_and_exponent, mosaic
-from src.figures.save import save_figure
 
 LAYERS = [1, 4]
 
@@ -93,21 +92,3 @@ def test_a_mosaic_shows_the_first_channels_that_fill_a_square(channels, side):
 )
 def test_a_length_is_read_off_its_logarithm(value, expected):
     assert mantissa_and_exponent(math.log(value)) == expected
-
-
-def test_a_grey_or_a_dark_image_is_drawn_too(panels):
-    _, activations, log_lengths = panels
-    for image in (np.ones((1, 8, 6)), np.zeros((3, 8, 6)), np.ones((2, 8, 6))):
-        grid, _ = grid_of(draw_activations(image, activations, log_lengths, LAYERS))
-        assert np.isfinite(drawn(grid[0, 0])).all()
-
-
-def test_a_figure_leaves_its_arrays_alone_and_is_the_same_bytes_each_time(panels, tmp_path):
-    image, activations, _ = panels
-    before = [image.copy(), *(values.copy() for of_row in activations.values() for values in of_row)]
-    files = [save_figure(draw_activations(*panels, LAYERS), tmp_path / time) for time in ("first", "second")]
-    after = [image, *(values for of_row in activations.values() for values in of_row)]
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_array_equal(one, other)
-    for first, second in zip(*files, strict=True):
-        assert first.read_bytes() == second.read_bytes()
