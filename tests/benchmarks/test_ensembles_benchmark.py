@@ -79,15 +79,6 @@ def test_summary_compares_slice_with_slice():
     assert ours["seconds_for_1000_nets"] == 1500
 
 
-def test_goals_are_those_of_the_requirement():
-    for law in ("normal", "uniform"):
-        aims = ensembles.goals(Job(100, 100, law))
-        assert (str(aims[OURS]), str(aims[REFERENCE])) == ("× floor ≤ 1", "× ours ≥ 5")
-    assert str(ensembles.goals(Job(16, 16, "normal"))[REFERENCE]) == "× ours ≥ 30"
-    assert OURS not in ensembles.goals(Job(100, 100, "orthogonal"))
-    assert ensembles.goals(Job(100, 100, "normal"), "cuda") == {}
-
-
 @pytest.mark.slow
 def test_memory_is_what_sampling_adds():
     mebibytes = peak_mebibytes(SMALL, 100)

@@ -3,12 +3,10 @@
 import gc
 import json
 import math
-import signal
 import time
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from src.benchmarks import _replicas_cases, _replicas_figure_1b, replicas
 from src.benchmarks._replicas_cases import INITIALIZERS, Case, check_steps, measure, summary
@@ -17,17 +15,13 @@ from src.benchmarks._replicas_jobs import (
     ALONE,
     TOGETHER,
     WAYS,
-    compose_jobs,
-    data_overrides,
     nothing_old_collected,
     timed,
     train_alone,
 )
 from src.benchmarks._replicas_memory import peak_mebibytes
 from src.jobs.record import Job
-from src.runs.build import build_datamodule
 from src.runs.config_hash import config_hash
-from src.runs.outcome import Interrupted
 
 DIGITS = ["datamodule=digits", "datamodule.validation=0"]
 TINY = Case(3, 256, 10, replicas=2, every=2, rounds=1)
@@ -93,15 +87,6 @@ def test_a_goal_is_met_or_missed_and_steps_that_noise_makes_negative_are_no_numb
     assert replicas._ratio(result["step"]) == "? (?–?)"
 
 
-@pytest.mark.parametrize(
-    "size, batch, goal", [(10, 64, 2), (20, 256, 2), (10, 1024, 1), (20, 1024, 1), (60, 256, 0.95), (100, 1024, 0.95)]
-)
-def test_goals_are_those_of_the_requirement(size, batch, goal):
-    found = [case for case in replicas.cases() if (case.size, case.batch) == (size, batch)]
-    assert found and {case.goal for case in found} == {goal}
-    assert {case.replicas for case in found} == ({30} if size <= 20 else {6})
-
-
 def test_jobs_are_those_of_a_sweep_over_seeds_or_over_initializers_and_seeds():
     case = Case(10, 256, 300, replicas=4, initializers=INITIALIZERS[:2])
     long, short = case.configs("lengths", DIGITS, "cuda")
@@ -112,14 +97,6 @@ def test_jobs_are_those_of_a_sweep_over_seeds_or_over_initializers_and_seeds():
     assert {config["trainer"]["max_steps"] for config in short} == {60}
     assert [*long[0]["callbacks"]] == ["lengths"] and [*long[0]["logger"]] == ["csv"]
     assert long[0]["trainer"]["accelerator"] == "gpu"
-
-
-def test_data_are_of_mnists_shape_where_there_is_none(without_mnist):
-    overrides, source = data_overrides()
-    [config] = compose_jobs(overrides, initializers=["he_normal"], seeds=[0])
-    data = build_datamodule(config)
-    assert (data.input_shape, data.train_samples, data.test_samples) == ((784,), 60_000, 10_000)
-    assert (data.validation, source) == (0, "random inputs of MNIST's shape")
 
 
 def test_the_same_jobs_are_trained_both_ways():
@@ -162,28 +139,6 @@ def test_the_benchmark_prints_tables_and_writes_numbers(monkeypatch, tmp_path, c
     assert "seconds of all jobs of a case, digits" in printed and "≥ 2 " in printed
     assert [row["callbacks"] for row in written["results"]] == ["none", "lengths"]
     assert written["environment"]["device"] == "CPU"
-
-
-def test_tables_fit_and_memory_is_told():
-    numbers = summary(np.array([[[300.0, 60.0], [100.0, 20.0]]]), Case(100, 1024, 15))
-    row = {"case": "10 x 10, 6 laws × 5 seeds", "batch": 1024, "callbacks": "lengths", "steps": 100, **numbers}
-    row |= {"loss_apart": 1e-7, "peak_mebibytes": {ALONE: 10.2, TOGETHER: 300.4}}
-    console = Console(width=replicas.TABLE_WIDTH)
-    with console.capture() as capture:
-        console.print(replicas.jobs_table([row], "MNIST"), replicas.steps_table([row]))
-    assert "…" not in capture.get()
-    memory, losses = replicas.remarks([row])
-    assert memory.endswith("10 MiB one at a time, 300 MiB together") and "1.0e-07" in losses
-
-
-def test_an_interrupt_ends_the_benchmark_as_the_shell_expects(monkeypatch):
-    def interrupted(*_):
-        raise Interrupted(signal.SIGTERM)
-
-    monkeypatch.setattr(replicas, "measure", interrupted)
-    with pytest.raises(SystemExit) as end:
-        replicas.main(["--quick"])
-    assert end.value.code == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow

@@ -113,11 +113,6 @@ def test_summary_compares_turn_by_turn_and_charges_lengths_with_writing():
     assert missed[OURS] is False
 
 
-@pytest.mark.parametrize("size, without, with_lengths", [(10, 1.3, 1.45), (30, 1.1, 1.3), (100, 1.1, 1.3)])
-def test_goals_are_the_projects(size, without, with_lengths):
-    assert training.Case(size, 1).goals == {OURS: without, OURS_WITH_BAR: without, LENGTHS: with_lengths}
-
-
 def test_a_gap_is_the_time_between_two_jobs_in_parts():
     one = {"built": 0.0, "first step": 1.0, "trained": 5.0, "tested": 5.5, "summary": 7.0}
     other = {"built": 7.25, "first step": 8.0}

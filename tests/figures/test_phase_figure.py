@@ -47,18 +47,6 @@ def test_runs_without_a_slope_or_with_a_bent_one_are_counted():
     assert "no slope" in texts(figure)[1]
 
 
-def test_the_window_and_the_layer_are_those_that_are_asked_for_and_points_are_marked_where_they_are_few():
-    figure = draw_phase_slope(table({}, seeds=1), window=[1, 4])
-    [fit] = solid(figure.axes[0], "black")
-    assert fit[:, 0].tolist() == [1, 4]
-    assert "fitted over epochs 1 to 4, as far as J² < 1." in figure.get_supxlabel()
-    for epochs, marker in ((10, "o"), (60, "None")):
-        [axes] = draw_phase_slope(table({"eta": 0.01}, epochs=epochs, seeds=1), layer=0).axes
-        [line] = [line for line in axes.lines if line.get_color() == CYCLE[0] and len(line.get_xdata()) > 2]
-        assert set(line.get_ydata()) == {7.0}
-        assert line.get_marker() == marker
-
-
 def test_a_trajectory_has_theory_behind_it_and_stars_at_the_lowest_losses(made):
     figure = draw_phase_trajectory(made, by="eta")
     plane, lyapunov, loss, accuracy = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]

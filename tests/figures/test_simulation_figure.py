@@ -2,22 +2,10 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from src.figures.mean_length_depth import draw_mean_length_against_depth
 from src.figures.simulation import MARKERS, draw_simulation
 from tests.figures.made import ensembles, layers, texts
-
-
-def test_the_band_is_that_of_the_quantiles_and_the_legend_tells_what_is_there():
-    table = layers()
-    [axes] = draw_simulation(table, nets=1234).axes
-    band = axes.collections[0].get_paths()[0].vertices
-    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((table["low"].min(), table["high"].max()))
-    measured = {"5–95% of 1,234 nets", "median", "mean ± s.e."}
-    for theory, law in ((True, True), (True, False), (False, False)):
-        said = {*measured, *(["exact law"] if law else []), *(["theory, mean"] if theory else [])}
-        assert set(texts(draw_simulation(layers(theory=theory, law=law), nets=1234))) == said
 
 
 def test_a_deep_net_has_fewer_points_and_its_dead_nets_are_counted():

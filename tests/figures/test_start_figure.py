@@ -44,18 +44,6 @@ def test_curves_that_never_started_stand_apart_in_the_band_that_says_so():
     assert all_started.get_ylim()[1] < MAXIMUM
 
 
-@pytest.mark.parametrize("logarithmic", [True, False])
-def test_panels_share_the_epochs_and_their_ticks_end_at_the_maximum(logarithmic):
-    figure = draw_start_of_training(starts(), by="initializer", x=["depth", "beta"], logarithmic=logarithmic)
-    depth, beta = figure.axes
-    assert beta.get_xlabel() == r"$\beta=\sum_j 1/n_j$"
-    for filled in (True, False):
-        assert markers(beta, filled=filled) == [(marker, x / 10, y) for marker, x, y in markers(depth, filled=filled)]
-    assert depth.get_ylim() == beta.get_ylim()
-    assert depth.get_yscale() == ("log" if logarithmic else "linear")
-    assert max(depth.get_yticks()) <= MAXIMUM
-
-
 def test_means_and_standard_errors_are_over_the_seeds_there_are():
     runs = starts()
     runs.loc[0, ["started", "observed_epoch"]] = pd.NA  # he_normal, depth 30: still running

@@ -57,11 +57,3 @@ def test_when_the_others_are_as_low_as_the_best_of_the_shortest_is_said():
     assert said_of(one_cycle_2=[[20, 4]], inverse_2=[], inverse_6=[]) == (
         "1cycle ends 2 epochs with a validation error of 4.00%."
     )
-
-
-def test_a_sweep_of_which_nothing_is_tested_yet_is_drawn():
-    running = errors(one_cycle_2=[[20], [30]], inverse_2=[], inverse_6=[[20, 10]])
-    assert "test/accuracy" not in running
-    figure = draw_super_convergence(running)
-    assert figure.get_supxlabel().startswith("Means of 1–2 seeds")
-    assert not figure.axes[1].texts

@@ -43,11 +43,3 @@ def test_what_diverges_ends_the_curve_and_leaves_the_axis_to_the_others():
 def test_a_mean_of_survivors_is_not_drawn():
     runs = pd.concat([trained("a", seeds=1, epochs=5), trained("a", seeds=1, epochs=2).assign(seed=1)])
     assert draw_trials(NO_TESTS, runs, options("a")).axes[0].lines[0].get_xdata().tolist() == [1, 2]
-
-
-def test_runs_that_were_timed_are_drawn_against_time():
-    axes = draw_trials(
-        NO_TESTS, trained("a").assign(seconds=lambda rows: 2.5 * (rows["epoch"] + 1)), options("a")
-    ).axes[0]
-    assert axes.lines[0].get_xdata().tolist() == [2.5, 5.0, 7.5]
-    assert axes.get_xlabel() == "training time, seconds"

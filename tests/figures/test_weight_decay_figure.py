@@ -6,7 +6,7 @@ import pytest
 
 from src.figures.colours import CYCLE
 from src.figures.weight_decay import draw_weight_decay
-from src.runs.decay_points import decay_points, edge_decays
+from src.runs.decay_points import edge_decays
 from src.runs.phase_slopes import phase_slopes
 from tests.figures.made import beneath, texts
 from tests.runs.test_phase_slopes import table
@@ -30,19 +30,6 @@ def made():
 @pytest.fixture(scope="module")
 def figure(made):
     return draw_weight_decay(made)
-
-
-def test_final_J_loss_and_accuracy_are_drawn_against_half_of_weight_decay(made, figure):
-    J, loss, accuracy = figure.axes
-    expected = decay_points(phase_slopes(made).assign(option=""))
-    for axes, name, face in ((J, "J", CYCLE[0]), (loss, "final_loss", CYCLE[0]), (loss, "lowest_loss", "white"),
-                             (accuracy, "accuracy", CYCLE[0])):  # fmt: skip
-        drawn = points(axes, face)
-        np.testing.assert_allclose(drawn[:, 1], expected[name])
-        np.testing.assert_allclose(drawn[1:, 0], expected["decay"][1:])
-        assert 0 < drawn[0, 0] < expected["decay"][1] / 2  # zero
-        assert axes.get_xticklabels()[0].get_text() == "0"
-        assert axes.get_xticks()[0] == drawn[0, 0]
 
 
 def test_the_law_s_decay_is_a_band_and_J_of_the_law_goes_through_the_points(made, figure):
