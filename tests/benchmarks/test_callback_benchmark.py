@@ -82,13 +82,6 @@ def test_what_goes_wrong_in_a_training_is_raised():
     training.finish()
 
 
-def test_the_twins_are_equal_and_apart():
-    (one, other), _ = build_twins(TINY, "cpu")
-    for weight, its_twin in zip(one.parameters(), other.parameters(), strict=True):
-        assert (weight == its_twin).all()
-        assert weight.data_ptr() != its_twin.data_ptr()
-
-
 def test_summary_charges_what_was_put_off():
     times = np.array([[[1.0, 1.1], [2.0, 2.2]], [[1.0, 1.3], [1.0, 1.3]]])  # two rounds of two pairs
     result = callback.summary(times, 0.1)

@@ -44,18 +44,6 @@ def test_each_panel_is_a_mosaic_on_the_scale_of_the_input(panels):
     assert "root mean square of the input" in bar.get_ylabel()
 
 
-def test_rows_columns_and_lengths_are_named(panels):
-    figure = draw_activations(*panels, LAYERS, title="Test image 0")
-    grid, _ = grid_of(figure)
-    assert [axes.get_ylabel() for axes in grid[:, 0]] == ["He normal", "mine"]
-    assert [axes.get_title() for axes in grid[0]] == ["input", "layer 1", "layer 4"]
-    under = [[axes.get_xlabel() for axes in row] for row in grid]
-    assert under[0] == ["$M_{0}=1$", "$M_{1}=0.61$", r"$M_{4}=2.4\times 10^{17}$"]
-    assert under[1] == ["$M_{0}=1$", "$M_{1}=0$", r"$M_{4}=3.7\times 10^{-348}$"]
-    assert figure.get_suptitle() == "Test image 0"
-    assert "first 9 of" in figure.get_supxlabel()
-
-
 def test_what_explodes_has_a_colour_of_its_own_also_where_it_overflows(panels):
     image, activations, log_lengths = panels
     activations["mine"][0][0, 0, 0] = math.inf

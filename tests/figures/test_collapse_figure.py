@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from src.figures.collapse import draw_collapse, spread_in_words
-from src.figures.colours import CYCLE
 from src.runs.collapse import collapse, spread_in_time
 from src.runs.phase_curves import watched
-from tests.figures.made import beneath, texts
+from tests.figures.made import beneath
 from tests.runs.test_phase_slopes import table
 
 
@@ -20,25 +18,6 @@ def made():
 @pytest.fixture(scope="module")
 def figure(made):
     return draw_collapse(made)
-
-
-def test_curves_of_one_scaling_variable_have_one_colour_and_the_legend_has_each_under_its_own(figure):
-    for axes in figure.axes[:3] + figure.axes[4:7]:
-        drawn = [line for line in axes.lines if len(line.get_xdata()) > 2]
-        assert sorted(to_hex(line.get_color()) for line in drawn) == sorted([CYCLE[0], CYCLE[1], CYCLE[1]])
-        assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 3
-    said = texts(figure)
-    assert r"$\eta/((1-\alpha)B)$ = 0.00313" in said
-    assert r"$\eta$ 0.05, $\alpha$ 0, $B$ 16" in said
-    assert len([each for each in said if each.startswith(r"$\eta$ ")]) == 3
-
-
-def test_the_edge_is_marked_on_every_curve(figure):
-    circles = [line.get_xydata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
-    assert sorted(epoch for epoch, _ in circles) == pytest.approx([6, 6, 12], abs=0.2)
-    assert [J2 for _, J2 in circles] == pytest.approx([1, 1, 1])
-    rescaled = [line.get_xdata()[0] for line in figure.axes[5].lines if line.get_marker() == "o"]
-    assert rescaled == pytest.approx([6 * 0.1 / 32] * 3, rel=0.03)
 
 
 def test_the_spread_is_drawn_and_said_and_the_chaotic_part_is_shaded(made, figure):

@@ -3,7 +3,7 @@
 import pytest
 
 from src.figures.largest_rate import BAND, draw_largest_rate
-from tests.figures.made import LARGEST, NO_RATE, largest_rates, markers, texts
+from tests.figures.made import largest_rates, markers, texts
 
 
 def test_each_configuration_is_a_median_over_seeds_and_what_learned_nothing_is_open():
@@ -30,11 +30,3 @@ def test_bars_reach_from_the_smallest_to_the_largest():
     axes = draw_largest_rate(largest_rates(mine={5: [(0.2, 0.8), (0.1, 0.9), (0.4, 0.7)]})).axes[0]
     [bars] = [container[2][-1] for container in axes.containers]
     assert bars.get_segments()[0][:, 1] == pytest.approx([0.1, 0.4])
-
-
-def test_where_every_test_found_a_rate_there_is_no_band():
-    figure = draw_largest_rate(largest_rates(he_normal=LARGEST["he_normal"]))
-    assert not figure.axes[0].texts
-    assert texts(figure) == ["median of 3 seeds, range"]
-    nothing = draw_largest_rate(largest_rates(lecun_normal={5: [NO_RATE]}))
-    assert markers(nothing.axes[0], filled=False) == [("o", 5, BAND / 3)]

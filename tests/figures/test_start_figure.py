@@ -55,9 +55,3 @@ def test_means_and_standard_errors_are_over_the_seeds_there_are():
     assert "mean of 2–3 seeds, ± s.e." in texts(draw_start_of_training(runs, by="initializer"))
     grown = start_points(starts(), by=None, x="log_growth").set_index("configuration")
     assert grown["x"]["he_normal 30"] == pytest.approx(6.01)  # in which seeds differ: their median
-
-
-def test_the_relation_stands_beneath():
-    assert "rank correlation" in draw_start_of_training(starts(), relation="growth").get_supxlabel()
-    few = starts(he_normal=STARTS["he_normal"])[:3]
-    assert "no relation yet" in draw_start_of_training(few, relation="growth").get_supxlabel()
