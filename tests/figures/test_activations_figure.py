@@ -7,7 +7,6 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from src.figures.activations import BEYOND, SATURATED, draw_activations, mantissa_and_exponent, mosaic
-from src.figures.save import save_figure
 
 LAYERS = [1, 4]
 
@@ -43,18 +42,6 @@ def test_each_panel_is_a_mosaic_on_the_scale_of_the_input(panels):
         assert (picture.shape, picture.min(), picture.max()) == ((8, 6, 3), 0, 1)
         np.testing.assert_allclose(picture, (image.transpose(1, 2, 0) - image.min()) / np.ptp(image))
     assert "root mean square of the input" in bar.get_ylabel()
-
-
-def test_rows_columns_and_lengths_are_named(panels):
-    figure = draw_activations(*panels, LAYERS, title="Test image 0")
-    grid, _ = grid_of(figure)
-    assert [axes.get_ylabel() for axes in grid[:, 0]] == ["He normal", "mine"]
-    assert [axes.get_title() for axes in grid[0]] == ["input", "layer 1", "layer 4"]
-    under = [[axes.get_xlabel() for axes in row] for row in grid]
-    assert under[0] == ["$M_{0}=1$", "$M_{1}=0.61$", r"$M_{4}=2.4\times 10^{17}$"]
-    assert under[1] == ["$M_{0}=1$", "$M_{1}=0$", r"$M_{4}=3.7\times 10^{-348}$"]
-    assert figure.get_suptitle() == "Test image 0"
-    assert "first 9 of" in figure.get_supxlabel()
 
 
 def test_what_explodes_has_a_colour_of_its_own_also_where_it_overflows(panels):
@@ -93,21 +80,3 @@ def test_a_mosaic_shows_the_first_channels_that_fill_a_square(channels, side):
 )
 def test_a_length_is_read_off_its_logarithm(value, expected):
     assert mantissa_and_exponent(math.log(value)) == expected
-
-
-def test_a_grey_or_a_dark_image_is_drawn_too(panels):
-    _, activations, log_lengths = panels
-    for image in (np.ones((1, 8, 6)), np.zeros((3, 8, 6)), np.ones((2, 8, 6))):
-        grid, _ = grid_of(draw_activations(image, activations, log_lengths, LAYERS))
-        assert np.isfinite(drawn(grid[0, 0])).all()
-
-
-def test_a_figure_leaves_its_arrays_alone_and_is_the_same_bytes_each_time(panels, tmp_path):
-    image, activations, _ = panels
-    before = [image.copy(), *(values.copy() for of_row in activations.values() for values in of_row)]
-    files = [save_figure(draw_activations(*panels, LAYERS), tmp_path / time) for time in ("first", "second")]
-    after = [image, *(values for of_row in activations.values() for values in of_row)]
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_array_equal(one, other)
-    for first, second in zip(*files, strict=True):
-        assert first.read_bytes() == second.read_bytes()

@@ -25,8 +25,7 @@ def nets() -> list[Normalized]:
 
 @pytest.fixture
 def loader() -> EvaluationLoader:
-    samples = Samples(torch.randn(23, 6), torch.randint(3, (23,)))
-    return EvaluationLoader(samples, 10)
+    return EvaluationLoader(Samples(torch.randn(23, 6), torch.randint(3, (23,))), 10)
 
 
 @pytest.mark.parametrize("evaluate", [metrics, looks])
@@ -42,6 +41,7 @@ def test_each_replica_is_evaluated_as_by_itself(nets, loader, evaluate, spans):
         assert float(losses[row]) == pytest.approx(float(cross_entropy(logits, targets)), rel=1e-5)
         assert float(accuracies[row]) == pytest.approx(float((logits.argmax(1) == targets).float().mean()))
     assert len({round(float(loss), 5) for loss in losses}) == 4
+    assert losses.dtype == (torch.float64 if evaluate is looks else torch.float32)  # as callbacks, as torchmetrics
     assert stack.template.training
 
 

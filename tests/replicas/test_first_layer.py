@@ -9,7 +9,7 @@ from src.models.convolutional import Convolutional
 from src.models.fully_connected import FullyConnected
 from src.models.residual import Residual
 from src.replicas.first_layer import FirstLayer
-from tests.replicas.nets import Gated
+from tests.replicas.nets import Gated, Hooked
 
 SAMPLES = Samples(torch.rand(6, 1, 4, 4), torch.zeros(6, dtype=torch.int64))
 
@@ -32,10 +32,11 @@ def test_the_layer_is_found_where_nothing_else_reads_the_inputs(net, name):
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
-def test_a_frozen_layer_is_left_to_the_net():
-    net = FullyConnected(16, 10, depth=2, width=3)
-    net.hidden[0].requires_grad_(False)
-    assert FirstLayer.of(net, SAMPLES) is None
+def test_a_frozen_layer_is_left_to_the_net_and_so_is_one_that_is_not_torchs_own():
+    frozen, other = FullyConnected(16, 10, depth=2, width=3), FullyConnected(16, 10, depth=2, width=3)
+    frozen.hidden[0].requires_grad_(False)
+    other.hidden[0].linear = Hooked(16, 3)
+    assert FirstLayer.of(frozen, SAMPLES) is FirstLayer.of(other, SAMPLES) is None
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -50,9 +51,9 @@ def test_outputs_and_gradients_are_those_of_the_layers_one_by_one(bias):
     scale = torch.rand(outputs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     (outputs * scale).sum().backward()
     for row, layer in enumerate(layers):
-        alone = layer(samples.inputs[index[row]].flatten(1))
-        torch.testing.assert_close(outputs[row], alone)
-        (alone * scale[row]).sum().backward()
+        own = layer(samples.inputs[index[row]].flatten(1))
+        torch.testing.assert_close(outputs[row], own)
+        (own * scale[row]).sum().backward()
         torch.testing.assert_close(weights.grad[row], layer.weight.grad)
         if biases is not None:
             torch.testing.assert_close(biases.grad[row], layer.bias.grad)

@@ -80,9 +80,14 @@ def trained(group: Group) -> int:
     return group.step
 
 
-@pytest.mark.parametrize("few", [True, False], ids=["small", "large"])
-@pytest.mark.parametrize("kind", [Normalized, InPlace, Patches])
-@pytest.mark.parametrize("optimizer", [partial(SGD, momentum=0.9, weight_decay=0.01), AdamW], ids=["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("kind", "optimizer", "few"),
+    [
+        (Normalized, partial(SGD, momentum=0.9, weight_decay=0.01), True),
+        (InPlace, AdamW, False),
+        (Patches, AdamW, False),
+    ],
+)
 def test_nothing_is_asked_of_the_device_before_the_end_of_an_epoch(kind, optimizer, few, tmp_path, monkeypatch):
     """Of nets whose activations are small, and of such as are measured for all replicas at once."""
     if not few:
@@ -103,4 +108,4 @@ def sent(group: Group) -> int:
 
 
 def test_what_is_sent_to_the_device_does_not_grow_with_the_steps_of_an_epoch(tmp_path):
-    assert 0 < sent(group(tmp_path, batches=5)) == sent(group(tmp_path, batches=20))
+    assert 0 < sent(group(tmp_path, batches=5)) == sent(group(tmp_path, batches=10))

@@ -10,39 +10,36 @@ from src.replicas.stack import Stack
 from src.replicas.vectorized import logits_of, losses_of
 from tests.replicas.nets import Averaging, Normalized, Tied
 
+ALL = slice(0, 3)
 
-def tied(replicas: int = 3) -> list[Tied]:
+
+@pytest.fixture
+def nets() -> list[Tied]:
     torch.manual_seed(0)
-    return [Tied() for _ in range(replicas)]
+    return [Tied() for _ in range(3)]
 
 
-def test_a_stack_has_every_trainable_parameter_once_and_the_rest_by_name():
-    stack = Stack(nets := tied())
-    assert [name for name, _ in nets[0].named_parameters() if not name.startswith("frozen")] == list(
-        stack.rows(slice(0, 3)).parameters
-    )
-    assert stack.parameters.shape == (3, 16 + 4 + 4 + 1)
-    assert {name: each.shape for name, each in stack.rest.items()} == {
-        "frozen.weight": (3, 4, 4),
-        "frozen.bias": (3, 4),
-        "shift": (3, 4),
-    }
+def same(net: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
 
 
-def test_what_moves_in_the_stack_moves_in_its_nets():
-    nets = tied()
-    before = [copy.deepcopy(net) for net in nets]
+def test_a_stack_has_every_trainable_parameter_once_and_the_rest_by_name(nets):
     stack = Stack(nets)
-    for net, its in zip(nets, before, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), its.parameters(), strict=True))
+    named = [name for name, _ in nets[0].named_parameters() if not name.startswith("frozen")]
+    assert named == list(stack.rows(ALL).parameters)
+    assert stack.parameters.shape == (3, 16 + 4 + 4 + 1)
+    shapes = {"frozen.weight": (3, 4, 4), "frozen.bias": (3, 4), "shift": (3, 4)}
+    assert {name: each.shape for name, each in stack.rest.items()} == shapes
+
+
+def test_what_moves_in_the_stack_moves_in_its_nets_and_in_their_state_dicts(nets):
+    before = copy.deepcopy(nets)
+    stack = Stack(nets)
+    assert all(map(same, nets, before))
     stack.parameters[1] += 1
     assert torch.equal(nets[1].second.weight, before[1].first.weight + 1)
     assert torch.equal(nets[1].frozen.weight, before[1].frozen.weight)
-    assert torch.equal(nets[0].first.weight, before[0].first.weight)
-
-
-def test_the_state_of_a_net_is_its_state_dict():
-    stack = Stack(nets := tied())
+    assert same(nets[0], before[0])
     for row, net in enumerate(nets):
         state = stack.state_dict(row, stack.parameters, stack.rest)
         assert list(state) == list(net.state_dict())
@@ -51,13 +48,13 @@ def test_the_state_of_a_net_is_its_state_dict():
     assert torch.equal(other["second.weight"], nets[0].first.weight + 1)
 
 
-def test_those_that_stay_move_on_and_those_that_go_stay_as_they_are():
-    stack = Stack(nets := tied())
+def test_those_that_stay_move_on_and_those_that_go_stay_as_they_are(nets):
+    stack = Stack(nets)
     gone, stays = copy.deepcopy(nets[1]), nets[2]
     stack.keep([0, 2])
     stack.parameters += 1
     assert len(stack) == 2 and stack.nets == [nets[0], nets[2]]
-    assert all(torch.equal(a, b) for a, b in zip(nets[1].parameters(), gone.parameters(), strict=True))
+    assert same(nets[1], gone)
     assert torch.equal(stays.scale, torch.tensor(2.5))
     inputs = torch.randn(5, 4)
     assert torch.allclose(logits_of(stack, stack.rows(slice(0, 2)), inputs)[1], stays(inputs))
@@ -65,10 +62,10 @@ def test_those_that_stay_move_on_and_those_that_go_stay_as_they_are():
     assert torch.equal(alone, stays(inputs))
 
 
-def test_gradients_are_those_of_each_net():
-    stack = Stack(nets := tied())
+def test_gradients_are_those_of_each_net(nets):
+    stack = Stack(nets)
     inputs, targets = torch.randn(3, 6, 4), torch.randint(4, (3, 6))
-    rows = stack.rows(slice(0, 3))
+    rows = stack.rows(ALL)
     losses = losses_of(stack, rows, inputs, targets, shared=False).losses
     found = dict(zip(rows.parameters, torch.autograd.grad(losses.sum(), list(rows.parameters.values())), strict=True))
     for row, net in enumerate(nets):
@@ -81,30 +78,31 @@ def test_gradients_are_those_of_each_net():
                 torch.testing.assert_close(found[name][row], parameter.grad)
 
 
-def test_batch_normalization_moves_the_averages_of_each_replica():
+@pytest.mark.parametrize("kind", [Normalized, Averaging])
+def test_buffers_that_a_pass_moves_or_replaces_are_those_of_each_replica(kind):
     torch.manual_seed(0)
-    nets = [Normalized(6, 3, eta=1.0 + row) for row in range(3)]
-    own = [copy.deepcopy(net) for net in nets]
-    stack = Stack(nets)
-    for _ in range(3):
-        inputs = torch.randn(3, 8, 6)
-        losses_of(stack, stack.rows(slice(0, 3)), inputs, torch.zeros(3, 8, dtype=torch.int64), shared=False)
-        for net, batch in zip(own, inputs, strict=True):
+    nets = [kind(6, 3) for _ in range(3)]
+    own, stack = copy.deepcopy(nets), Stack(nets)
+    for replicas in (ALL, slice(0, 1), slice(1, 3)):
+        inputs = torch.randn(3, 8, 6)[replicas]
+        targets = torch.zeros(len(inputs), 8, dtype=torch.int64)
+        losses_of(stack, stack.rows(replicas), inputs, targets, shared=False)
+        for net, batch in zip(own[replicas], inputs, strict=True):
             net(batch)
     for row, net in enumerate(own):
-        found = stack.state_dict(row, stack.parameters, stack.rest)
-        assert found["norm.num_batches_tracked"] == 3
-        torch.testing.assert_close(found["norm.running_var"], net.norm.running_var)
-        torch.testing.assert_close(nets[row].norm.running_mean, net.norm.running_mean)
-    assert not torch.allclose(own[0].norm.running_var, own[1].norm.running_var)
+        state = stack.state_dict(row, stack.parameters, stack.rest)
+        for name, buffer in net.named_buffers():
+            torch.testing.assert_close(state[name], buffer)
+            torch.testing.assert_close(nets[row].get_buffer(name), buffer)
+    name = next(iter(stack.rest))
+    assert not torch.allclose(stack.rest[name][0], stack.rest[name][1])
 
 
 def test_each_replica_has_its_own_number_and_the_template_keeps_its():
     torch.manual_seed(0)
     nets = [Normalized(6, 3, eta=eta).eval() for eta in (1.0, 0.5, 2.0)]
-    stack = Stack([nets[0].eval(), *nets[1:]])
-    inputs = torch.randn(4, 6)
-    logits = logits_of(stack, stack.rows(slice(0, 3)), inputs)
+    stack, inputs = Stack(nets), torch.randn(4, 6)
+    logits = logits_of(stack, stack.rows(ALL), inputs)
     assert logits.dtype == torch.float32  # although the numbers are float64
     for row, net in enumerate(nets):
         torch.testing.assert_close(logits[row], net(inputs))
@@ -123,20 +121,3 @@ def test_each_replica_has_its_own_number_and_the_template_keeps_its():
 def test_what_cannot_be_stacked_is_refused(net, mistake):
     with pytest.raises(ValueError, match=mistake):
         Stack([net, copy.deepcopy(net)])
-
-
-def test_a_buffer_that_a_pass_replaces_is_replaced_in_each_replica():
-    torch.manual_seed(0)
-    nets = [Averaging(6, 3) for _ in range(2)]
-    own = [copy.deepcopy(net) for net in nets]
-    stack = Stack(nets)
-    for replicas in (slice(0, 2), slice(0, 1), slice(1, 2)):
-        inputs = torch.randn(2, 8, 6)[replicas]
-        targets = torch.zeros(len(inputs), 8, dtype=torch.int64)
-        losses_of(stack, stack.rows(replicas), inputs, targets, shared=False)
-        for net, batch in zip(own[replicas], inputs, strict=True):
-            net(batch)
-    for row, net in enumerate(own):
-        assert net.mean != 1
-        torch.testing.assert_close(stack.rest["mean"][row], net.mean)
-        torch.testing.assert_close(nets[row].mean, net.mean)

@@ -1,21 +1,24 @@
 """A step of a group: how many go together, and that it makes no difference."""
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD
 
 from src.datamodules.batch_order import BatchOrder
 from src.datamodules.samples import Samples
-from src.replicas import caches
+from src.replicas import caches, updates
 from src.replicas.batches import Batches
-from src.replicas.caches import is_out_of_memory, largest_activation, together
+from src.replicas.caches import is_out_of_memory, largest_activation, spans_of, together
 from src.replicas.optimizer import Settings, stacked
 from src.replicas.stack import Stack
 from src.replicas.updates import Update, Updates
-from src.replicas.vectorized import Lengths
+from src.replicas.vectorized import Lengths, losses_of
 from tests.replicas.nets import InPlace, Normalized, Patches
 
 SAMPLES = Samples(torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).double(), torch.arange(40) % 3)
@@ -45,23 +48,67 @@ def assert_same(group: Updates, its: list[Update], other: Updates, others: list[
 
 
 @pytest.mark.parametrize("kind", [Normalized, InPlace, Patches])
-@pytest.mark.parametrize("cache", [1, 1600])
-def test_a_few_at_a_time_take_the_steps_of_all(kind, cache, monkeypatch):
-    """Also by the way of large batches, whose first layer gathers them one after the other."""
+def test_a_few_at_a_time_take_the_steps_of_all(kind, monkeypatch):
+    """Also by the way of large batches, whose first layer gathers them one after the other, and part by part."""
     whole = group_of(kind)
     found = trained(whole)
-    monkeypatch.setattr(caches, "CACHE", cache)
-    parts = group_of(kind)
-    assert together(parts.stack, parts.batches) < 5
-    assert_same(whole, found, parts, trained(parts))
+    for cache, large in ((1600, updates.LARGE), (1, 1)):
+        monkeypatch.setattr(caches, "CACHE", cache)
+        monkeypatch.setattr(updates, "CACHE", cache)
+        monkeypatch.setattr(updates, "LARGE", large)
+        parts = group_of(kind)
+        assert together(parts.stack, parts.batches) < 5
+        assert_same(whole, found, parts, trained(parts))
+    parts.batches.begin(1)
+    with pytest.raises(AssertionError):  # of other batches: the control
+        assert_same(whole, found, parts, trained(parts))
 
 
-def test_a_step_of_another_batch_would_be_noticed():
-    whole, other = group_of(), group_of()
+@pytest.mark.parametrize("after", [False, True], ids=["at once", "after the pass"])
+def test_where_memory_runs_out_half_as_many_go_together_from_then_on(after, monkeypatch):
+    """Also where batch normalization has moved its averages by then: they move once."""
+    whole, less, sizes = group_of(), group_of(), []
     found = trained(whole)
-    other.batches.begin(1)
-    with pytest.raises(AssertionError):
-        assert_same(whole, found, other, trained(other))
+
+    def limited(stack, rows, *args, **settings):
+        sizes.append(len(next(iter(rows.parameters.values()))))
+        passed = losses_of(stack, rows, *args, **settings) if sizes[-1] <= 2 or after else None
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return passed
+
+    monkeypatch.setattr(updates, "losses_of", limited)
+    assert_same(whole, found, less, trained(less))
+    assert sizes == [5, 2, 3, 1, 2, *[1, 2, 2] * 3]  # 2 of 5 in one of two parts, the other 3 in two
+    sizes.clear()
+
+    def measure(stack, loader, spans, precision):
+        sizes.append([span.stop - span.start for span in spans])
+        if max(sizes[-1]) > 1:
+            raise MemoryError
+        return (torch.ones(1),)
+
+    samples = SimpleNamespace(largest=16)  # twice a batch, so that half as many fit
+    assert less.evaluate(measure, samples) and sizes == [[1] * 5]
+    less._together = 5
+    assert less.evaluate(measure, samples) and sizes[1:] == [[1, 2, 2], [1] * 5]
+
+
+def test_what_is_no_lack_of_memory_or_one_replicas_own_is_raised(monkeypatch):
+    for error in (RuntimeError("shapes cannot be multiplied"), torch.OutOfMemoryError("CUDA out of memory")):
+        group, calls = group_of(), []
+
+        def fail(*args, error=error, calls=calls, **settings):
+            calls.append(1)
+            raise error
+
+        monkeypatch.setattr(updates, "losses_of", fail)
+        with pytest.raises(type(error)):
+            group.take(0, RATE, measured=False)
+        assert len(calls) == (3 if isinstance(error, torch.OutOfMemoryError) else 1)  # of 5, of 2, of 1
+        calls.clear()
+        with pytest.raises(type(error)):
+            group_of().evaluate(fail, SimpleNamespace(largest=8))
 
 
 def test_those_that_stay_take_the_steps_that_they_would_have_taken():
@@ -87,24 +134,40 @@ def test_a_loss_that_is_not_finite_is_its_replicas_alone():
     torch.testing.assert_close(whole.stack.parameters[stay], broken.stack.parameters[stay])
 
 
-def test_the_largest_activation_is_what_a_backward_pass_keeps():
+def test_how_many_go_together_is_what_a_cpus_caches_bear(monkeypatch):
     net = nn.Sequential(nn.Linear(4, 50), nn.ReLU(), nn.Linear(50, 3))
     assert largest_activation(net, torch.zeros(2, 4)) == 2 * 50 * 4
     assert largest_activation(nn.Linear(4, 3), torch.zeros(2, 4)) == 0
+    group = group_of()
+    of_batch = largest_activation(group.stack.template, SAMPLES.inputs[:8])
+    for cache, size in ((1, 1), (2 * of_batch - 1, 1), (2 * of_batch, 2), (5 * of_batch, 5), (9 * of_batch, 5)):
+        monkeypatch.setattr(caches, "CACHE", cache)
+        assert together(group.stack, group.batches) == size
+    largest = max(each.nbytes for each in group.stack.template.parameters())
+    for weight, size in ((largest, 5), (largest - 1, 1)):
+        monkeypatch.setattr(caches, "WEIGHT", weight)
+        assert together(group.stack, group.batches) == size
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_parts_are_as_few_and_as_even_as_they_can_be(replicas, size):
+    spans = spans_of(replicas, size)
+    sizes = [span.stop - span.start for span in spans]
+    assert [row for span in spans for row in range(replicas)[span]] == [*range(replicas)]
+    assert max(sizes) <= size and len(spans) == -(-replicas // size) and max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    "error",
     [
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (MemoryError(), True),
-        (RuntimeError("CUDA error: out of memory"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("memory"), False),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
     ],
 )
-def test_what_says_that_memory_ran_out(error, told):
-    assert is_out_of_memory(error) is told
+def test_what_says_that_memory_ran_out(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(ValueError("memory"))

@@ -19,7 +19,7 @@ from src.models.fully_connected import FullyConnected
 from src.models.residual import Residual
 from src.replicas import vectorized
 from src.replicas.stack import Stack
-from src.replicas.vectorized import Lengths, check_vectorized, draws_random_numbers, losses_of
+from src.replicas.vectorized import Lengths, NotVectorized, check_vectorized, draws_random_numbers, losses_of
 from tests.replicas import nets
 
 SHAPE = (1, 4, 4)
@@ -34,10 +34,14 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("few_values", [0, vectorized.FEW_VALUES], ids=["by all replicas", "by each"])
-@pytest.mark.parametrize("replicas", [1, 3])
-@pytest.mark.parametrize("shared", [False, True], ids=["own batches", "one batch"])
-@pytest.mark.parametrize("name", sorted(NETS.keys() - {"dropout"}))
+VECTORIZED = sorted(NETS.keys() - {"dropout"})
+
+
+@pytest.mark.parametrize(
+    ("replicas", "shared", "few_values"),  # of one, with a way of its own; measured each or all at once
+    [(1, False, vectorized.FEW_VALUES), (3, False, 0), (3, True, vectorized.FEW_VALUES)],
+)
+@pytest.mark.parametrize("name", VECTORIZED)
 def test_losses_and_lengths_are_each_nets_own(name, shared, replicas, few_values, monkeypatch):
     monkeypatch.setattr(vectorized, "FEW_VALUES", few_values)
     torch.manual_seed(0)
@@ -80,7 +84,7 @@ def test_only_the_modules_that_patterns_name_are_measured():
     assert lengths.names[1:] and all(name.startswith("hidden.1.") for name in lengths.names[1:])
 
 
-@pytest.mark.parametrize("name", sorted(NETS.keys() - {"dropout"}))
+@pytest.mark.parametrize("name", VECTORIZED)
 def test_nets_of_the_project_and_others_can_be_vectorized(name):
     net = NETS[name]()
     before = {key: value.clone() for key, value in net.state_dict().items()}
@@ -90,19 +94,14 @@ def test_nets_of_the_project_and_others_can_be_vectorized(name):
 
 
 @pytest.mark.parametrize(
-    ("net", "operation"),
-    [
-        (nets.Rescaled(4, 3), ".item()"),
-        (nets.Branching(4, 3), "data-dependent control flow"),
-        (nets.Choosing(4, 3), "aten::nonzero"),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else value,
+    ("kind", "operation"),
+    [(nets.Rescaled, ".item()"), (nets.Branching, "data-dependent control flow"), (nets.Choosing, "aten::nonzero")],
 )
-def test_what_cannot_be_vectorized_is_refused_in_one_line_that_names_the_operation(net, operation):
-    with pytest.raises(ValueError) as error:
-        check_vectorized(net, (4,))
+def test_what_cannot_be_vectorized_is_refused_in_one_line_that_names_the_operation(kind, operation):
+    with pytest.raises(NotVectorized) as error:
+        check_vectorized(kind(4, 3), (4,))
     text = str(error.value)
-    assert text.startswith(f"model = {type(net).__name__}: cannot be vectorized over replicas (")
+    assert text.startswith(f"model = {kind.__name__}: cannot be vectorized over replicas (")
     assert operation in text and "\n" not in text
     assert text.endswith("hydra/launcher=basic trains its runs one at a time")
 

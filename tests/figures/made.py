@@ -1,0 +1,218 @@
+"""Tables such as sweeps and studies leave, made up, for every figure; and what is read off a drawn one."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from src.theory.activation import ACTIVATIONS
+from src.theory.critical_point import length_map
+
+MAXIMUM = 30  # epochs of the runs that never start
+RATES = np.geomspace(1e-3, 10, 41)
+
+
+def layers(depth: int = 5, *, shift: float = 0.0, theory: bool = True, law: bool = True) -> pd.DataFrame:
+    """A layer table of an ensemble, in which no number is there twice."""
+    j = np.arange(depth + 1)
+    table = pd.DataFrame({"layer": j, "dead": 0.0})
+    measured = ["log_mean", "log_moment_ratio", "log_layer_variance"]
+    for number, name in enumerate([*measured, *(f"{name}_error" for name in measured), "low", "median", "high"]):
+        table[name] = shift + 0.01 * number + 0.1 * j
+        if law:
+            table[f"{name}_law"] = shift + 0.005 + 0.01 * number + 0.1 * j
+    if theory:
+        table["log_mean_theory"] = shift + 0.5 + 0.1 * j
+        table["log_moment_ratio_high_theory"] = shift + 0.6 + 0.1 * j
+    return table.assign(beta=j / 20 if theory else np.nan)
+
+
+def ensembles(by: str, *options: str, **columns: bool) -> pd.DataFrame:
+    """A sweep of ensembles over depths, deepest first, and the options."""
+    tables = [
+        layers(depth, shift=number, **columns).assign(depth=depth, nets=1000, **{by: option})
+        for number, option in enumerate(options)
+        for depth in (8, 4, 2)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def ramps(*, kind: str = "exponential", blow: float = np.inf, seeds: int = 3, **turns: float) -> pd.DataFrame:
+    """Range tests for each weight decay (the name, less its first letter), whose loss turns up at its rate."""
+    rates = RATES if kind == "exponential" else np.linspace(0.1, 4, len(RATES))
+    steps, tests = np.arange(len(rates)), []
+    for name, turn in (turns or {"w0": 0.5, "w1": 0.1}).items():
+        for seed in range(seeds):
+            own = turn * 2 ** (0.5 * (seed - 1))
+            loss = np.where(rates <= own, 2.4 - 2 * rates / own, 0.4 + 10 * np.log(rates / own))
+            end = int(np.argmax(rates > 4 * own)) or len(rates) - 1
+            loss[end] = blow
+            seen = (steps % 4 == 0) | (steps == end)
+            test = {"directory": f"{name}{seed}", "seed": seed, "optimizer.weight_decay": float(name[1:]),
+                    "initializer": "he_normal", "varied": f"optimizer.weight_decay={name[1:]}" if turns else "",
+                    "step": steps, "learning_rate": rates, "train_loss": loss - 0.1 * seed,
+                    "val_loss": np.where(seen, loss, np.nan), "max_lr": own,
+                    "val_accuracy": np.where(seen, np.clip(1 - loss / 2.4, 0, 1), np.nan)}  # fmt: skip
+            tests.append(pd.DataFrame(test)[: end + 1])
+    table = pd.concat(tests, ignore_index=True)
+    return table.assign(varied="optimizer.weight_decay=" + table["optimizer.weight_decay"].map("{:g}".format))
+
+
+NO_RATE = (np.nan, 0.1)  # a range test that found none, and its accuracy
+LARGEST = {
+    "he_normal": {10: [(0.2, 0.8), (0.1, 0.9), (0.4, 0.7)], 5: [(0.5, 0.9)] * 3, 20: [(0.05, 0.5)] * 3},
+    "lecun_normal": {5: [(0.4, 0.6)] * 3, 10: [(0.3, 0.15)] * 3, 20: [NO_RATE] * 3},
+    "mine": {5: [(0.3, 0.6), (0.3, 0.6), NO_RATE]},
+}
+
+
+def largest_rates(**tests: dict[int, list[tuple[float, float]]]) -> pd.DataFrame:
+    """Of each initializer and depth, max_lr and the highest accuracy of its seeds."""
+    rows = [
+        {"directory": f"{option}{depth}{seed}", "name": f"{option} {depth} {seed}", "seed": seed, "step": step,
+         "initializer": option, "varied": f"initializer={option} depth={depth}", "configuration": f"{option}{depth}",
+         "depth": depth, "learning_rate": 10.0**step, "val_loss": 1.0 - 0.1 * step, "max_lr": rate,
+         "val_accuracy": accuracy * (1 + step) / 2, "min_lr": rate / 10, "cyclical_min_lr": rate / 3,
+         "turned": not np.isnan(rate), "rule": "because"}
+        for option, depths in (tests or LARGEST).items()
+        for depth, found in depths.items()
+        for seed, (rate, accuracy) in enumerate(found)
+        for step in (0, 1)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+STARTS = {
+    "he_normal": {30: [4, 6, 5], 10: [2, 2, 2], 20: [3, 4, 8]},
+    "lecun_normal": {10: [3, 5, 4], 20: [20, 28, None], 30: [None, None, None]},
+    "users_own": {10: [7, 7, 9], 30: [None, None, None]},
+}
+
+
+def starts(**cells: dict[int, list[int | None]]) -> pd.DataFrame:
+    """Of each option and depth, the start epochs of its seeds; None for one that never started."""
+    rows = [
+        {"initializer": option, "depth": depth, "beta": depth / 10, "configuration": f"{option} {depth}",
+         "started": epoch is not None, "observed_epoch": epoch or MAXIMUM, "max_epochs": MAXIMUM,
+         "log_growth": depth / 5 + seed / 100, "start_metric": "test/accuracy", "start_threshold": 0.2}
+        for option, depths in (cells or STARTS).items()
+        for depth, epochs in depths.items()
+        for seed, epoch in enumerate(epochs)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"started": "boolean", "observed_epoch": "Int64", "max_epochs": "Int64"})
+
+
+ERRORS = {
+    "one_cycle_2": [[20, 4], [30, 5], [25, 3]],
+    "inverse_2": [[20, 12], [18, 10], [22, 11]],
+    "inverse_6": [[20, 12, 9, 5, 3.5, 3], [18, 10, 7, 5, 4, 3], [22, 11, 8, 5, 3, 3]],
+}
+
+
+def errors(**changes: list[list[float]]) -> pd.DataFrame:
+    """Of each `schedule_epochs` the validation errors of each seed, in percent; tests are half a percent worse."""
+    rows = []
+    for name, seeds in (ERRORS | changes).items():
+        schedule, _, budget = name.rpartition("_")
+        for seed, curve in enumerate(seeds):
+            facts = {"directory": f"{name} {seed}", "configuration": name, "seed": seed, "schedule": schedule}
+            facts |= {"optimizer.lr": 0.1, "trainer.max_epochs": int(budget)}
+            rows += [facts | {"epoch": at, "val/accuracy": 1 - error / 100} for at, error in enumerate(curve)]
+            if len(curve) == int(budget):  # else it is running, or has diverged
+                rows.append(facts | {"epoch": len(curve), "test/accuracy": 1 - (curve[-1] + 0.5) / 100})
+    return pd.DataFrame(rows)
+
+
+def growing(activation="relu", initializer="he_normal", seed=0, *, J2=2.0, bias_variance=0.0, noise=0.0):
+    """Rows of a run whose lengths follow the length map, at later steps by e^(step/100) per layer more."""
+    rows, random = [], np.random.default_rng(seed)
+    for step in (0, 20, 40):
+        length = 1.0
+        for layer in range(4):
+            after = length_map(ACTIVATIONS[activation], J2 * length + bias_variance, 1.0)
+            after *= np.exp(step / 100 + noise * random.normal())
+            rows.append({"activation": activation, "initializer": initializer, "seed": seed, "layer": layer,
+                         "step": step, "J2": J2, "bias_variance": bias_variance, "length_before": length,
+                         "length": after, "final_accuracy": 0.9})  # fmt: skip
+            length = after
+    name = f"{activation} {initializer}"
+    return pd.DataFrame(rows).assign(directory=f"{name} {seed}", configuration=name)
+
+
+def growths(**settings: float) -> pd.DataFrame:
+    return pd.concat(
+        growing(activation, initializer, seed, J2=J2, **settings)
+        for activation in ("relu", "tanh")
+        for initializer, J2 in (("he_normal", 2.0), ("lecun_normal", 1.0))
+        for seed in (0, 1, 2)
+    )
+
+
+def texts(figure: Figure) -> list[str]:
+    """What its legends say."""
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
+
+
+def beneath(figure: Figure) -> str:
+    return figure.get_supxlabel().replace("\n", " ")
+
+
+def markers(axes: Axes, *, filled: bool) -> list[tuple[Any, float, float]]:
+    """Marker, x and y of each point, without the ends of error bars."""
+    found = []
+    for line in axes.lines:
+        full = to_rgba(line.get_markerfacecolor()) == to_rgba(line.get_color())
+        marker = line.get_marker()
+        if line.get_linestyle() == "None" and isinstance(marker, str) and marker not in ("_", "|") and full is filled:
+            found += [(marker, float(x), float(y)) for x, y in zip(*line.get_data(), strict=True)]
+    return sorted(point for point in found if not np.isnan(point[2]))
+
+
+def solid(axes: Axes, colour: str, *, thin: bool = False) -> list[np.ndarray]:
+    """Of solid lines in this colour the points; the vertical and horizontal marks are none."""
+    found = [line for line in axes.lines if line.get_color() == colour and line.get_linestyle() == "-"]
+    return [line.get_xydata() for line in found if (line.get_linewidth() < 1) is thin]
+
+
+def courses(option: str, J2: float, seeds: int = 2) -> pd.DataFrame:
+    """What a trial of the weight-decay guideline records of one option: J² grows by `J2` an epoch."""
+    epochs = np.arange(5.0)
+    tested = np.where(epochs > 0, epochs, np.nan)
+    runs = [
+        pd.DataFrame({"option": option, "seed": seed, "epoch": epochs, "J2": J2 * epochs + seed,
+                      "test/loss": 1 / tested, "test/accuracy": 0.1 * tested})
+        for seed in range(seeds)
+    ]  # fmt: skip
+    return pd.concat(runs, ignore_index=True)
+
+
+DECAYED = pd.concat([courses("0 λ*", 0.3), courses("λ*", 0.1)], ignore_index=True)
+PREDICTED = pd.DataFrame({"option": ["0 λ*"] * 2 + ["λ*"] * 2, "epoch": [0.0, 4.0] * 2, "J2": [0.2, 1.2, 0.2, 0.9]})
+WEIGHT_DECAYS = pd.DataFrame({"option": ["0 λ*", "λ*"], "weight_decay": [0.0, 3e-3]})
+
+
+def searched(*options: str, losses: Any = None) -> pd.DataFrame:
+    """Range tests of a search, of two seeds each."""
+    losses, steps = np.linspace(2.0, 0.5, 9) if losses is None else losses, np.arange(9)
+    tests = [
+        pd.DataFrame({"option": option, "seed": seed, "step": steps, "learning_rate": np.geomspace(1e-4, 1.0, 9),
+                      "val_loss": losses + 0.1 * seed})
+        for option in options
+        for seed in (0, 1)
+    ]  # fmt: skip
+    return pd.concat(tests, ignore_index=True)
+
+
+def trained(option: str, seeds: int = 2, epochs: int = 3) -> pd.DataFrame:
+    """The runs of an option of a search."""
+    epoch = np.arange(epochs)
+    columns = {"option": option, "epoch": epoch, "val/loss": 1.0 / (epoch + 1), "val/accuracy": 0.3 * epoch}
+    return pd.concat([pd.DataFrame(columns).assign(seed=seed) for seed in range(seeds)], ignore_index=True)
+
+
+def options(*names: str) -> pd.DataFrame:
+    return pd.DataFrame({"option": names, "max_lr": np.linspace(0.1, 0.2, len(names))})

@@ -1,0 +1,310 @@
+"""What holds of every figure: it draws, says what its axes are, shows the given numbers, and leaves its table alone."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_rgba
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from src.figures.activations import draw_activations
+from src.figures.collapse import draw_collapse
+from src.figures.colours import CYCLE, colours
+from src.figures.guideline import draw_guideline
+from src.figures.labels import LABELS
+from src.figures.largest_rate import draw_largest_rate
+from src.figures.length_variance import draw_length_variance
+from src.figures.mean_length import draw_mean_length
+from src.figures.mean_length_depth import draw_mean_length_against_depth
+from src.figures.phase_diagram import draw_finite_size, draw_phase_diagram
+from src.figures.phase_slope import draw_phase_slope, seeds_in_words
+from src.figures.phase_trajectory import draw_phase_trajectory
+from src.figures.range_test import draw_range_test
+from src.figures.save import save_figure
+from src.figures.scaling import draw_scaling
+from src.figures.simulation import draw_simulation
+from src.figures.start_of_training import draw_start_of_training
+from src.figures.super_convergence import draw_super_convergence
+from src.figures.trials import draw_trials
+from src.figures.two_papers import draw_two_papers
+from src.figures.weight_decay import draw_weight_decay
+from src.jobs import phase_diagram_tables as diagrams
+from src.order_chaos.bins import Bins
+from src.runs.phase_slopes import phase_slopes
+from tests.conftest import INITIALIZERS
+from tests.figures import made
+from tests.runs.test_phase_slopes import table
+
+ETAS = table({"eta": 0.05}, {"eta": 0.1}, seeds=2, noise=0.002).assign(vary="eta")
+FOUR = table(*({"eta": eta, "vary": "eta"} for eta in (0.02, 0.04, 0.08)), seeds=2, epochs=20)
+DECAYS = table(*({"decay": decay} for decay in (0.0, 1e-3, 1e-2)), epochs=20, seeds=2)
+COLUMNS, ROWS = Bins(-1.0, 2.0, 6), Bins(0.0, 2.0, 4)
+DISTANCES, GROWTHS = np.arange(24.0) + np.array([[0.0], [1.0]]), np.linspace(0.2, -0.7, 6) + np.array([[0.0], [0.1]])
+DIAGRAM = {
+    "diagram_tanh": diagrams.tanh_diagram(COLUMNS, ROWS, DISTANCES),
+    "boundary": diagrams.tanh_boundary(COLUMNS, ROWS, DISTANCES),
+    "diagram_relu": diagrams.relu_diagram(COLUMNS, ROWS, GROWTHS, GROWTHS),
+}
+SIZES = {N: np.tile(np.where(ROWS.centres < edge, 0.5, 0.0), (2, 1)) for N, edge in ((50, 0.7), (200, 1.2))}
+KINDS = ("constant_20", "alternating")
+LAYERS, RAMPS, STARTS, ERRORS = made.layers(), made.ramps(), made.starts(), made.errors()
+BY_FAMILY = made.ensembles("family", *KINDS)
+RANDOM = np.random.default_rng(0).standard_normal((12, 8, 6))
+
+FIGURES: dict[str, tuple[Callable[..., Figure], list[Any], dict[str, Any]]] = {
+    "activations": (draw_activations, [RANDOM[:3], {"mine": [RANDOM[3:]]}, {"mine": [0.0, -0.5]}, [1]], {}),
+    "collapse": (draw_collapse, [ETAS], {}),
+    "finite_size": (
+        draw_finite_size,
+        [diagrams.finite_size_table(ROWS, SIZES), diagrams.finite_size_transitions(ROWS, SIZES)],
+        {"title": None},
+    ),
+    "guideline": (draw_guideline, [made.DECAYED, made.PREDICTED, made.WEIGHT_DECAYS], {}),
+    "largest_rate": (draw_largest_rate, [made.largest_rates()], {"by": "initializer"}),
+    "length_variance": (draw_length_variance, [BY_FAMILY], {}),
+    "mean_length": (draw_mean_length, [[1, 2, 0.5], [1, 3, 4], [0, 0.1, 0.2]], {"last_step": 7, "deviation": [1] * 3}),
+    "mean_length_depth": (draw_mean_length_against_depth, [BY_FAMILY], {"by": "family"}),
+    "phase_diagram": (draw_phase_diagram, [DIAGRAM], {"N": 100, "matrices": 2, "title": None}),
+    "phase_slope": (draw_phase_slope, [ETAS], {"by": "eta"}),
+    "phase_trajectory": (draw_phase_trajectory, [ETAS], {"by": "eta"}),
+    "range_test": (draw_range_test, [RAMPS], {}),
+    "scaling": (draw_scaling, [FOUR], {}),
+    "simulation": (draw_simulation, [LAYERS], {"nets": 1234}),
+    "start_of_training": (draw_start_of_training, [STARTS], {"by": "initializer"}),
+    "super_convergence": (draw_super_convergence, [ERRORS], {}),
+    "trials": (draw_trials, [made.searched("0.1"), made.trained("0.1"), made.options("0.1")], {"what": "weight decay"}),
+    "two_papers": (draw_two_papers, [made.growths(noise=0.3)], {}),
+    "weight_decay": (draw_weight_decay, [DECAYS], {}),
+}  # fmt: skip
+
+
+def draw(name: str, **changed: Any) -> Figure:
+    function, tables, settings = FIGURES[name]
+    settings = {"title": "A title", **settings, **changed}
+    return function(*tables, **{key: value for key, value in settings.items() if value is not None})
+
+
+@pytest.fixture(scope="module", params=FIGURES)
+def drawn(request) -> tuple[str, Figure]:
+    """Every figure once; a table that it changed would be noticed here."""
+    _, tables, _ = FIGURES[request.param]
+    flat = [each for table in tables for each in (table.values() if isinstance(table, dict) else [table])]
+    before = [each.copy() for each in flat if isinstance(each, pd.DataFrame)]
+    figure = draw(request.param)
+    for one, other in zip(before, [each for each in flat if isinstance(each, pd.DataFrame)], strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    return request.param, figure
+
+
+def spans(axes: Axes, place: str) -> range | None:
+    grid = axes.get_subplotspec()
+    return getattr(grid, place) if grid and axes.get_label() != "<colorbar>" else None
+
+
+def test_it_renders_with_its_title_and_a_label_on_every_axis(drawn):
+    name, figure = drawn
+    figure.draw_without_rendering()  # warnings are errors
+    titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    assert FIGURES[name][2].get("title", "") is None or "A title" in titles
+    for axes in figure.axes:
+        if axes.get_label() == "<colorbar>":
+            assert axes.get_ylabel()
+        for axis in ("x", "y") if axes.axison and axes.get_label() != "<colorbar>" else ():
+            place = "colspan" if axis == "x" else "rowspan"  # the label may stand below the column, or left of the row
+            beside = [each for each in figure.axes if getattr(axes.get_subplotspec(), place) == spans(each, place)]
+            named = any(getattr(each, f"get_{axis}label")() for each in beside)
+            words = [tick.get_text() for tick in getattr(axes, f"get_{axis}ticklabels")()]
+            assert named or not any(words) or any(re.search("[a-z]{3}", word) for word in words), (name, axis)
+
+
+def points(axes: Axes) -> list[np.ndarray]:
+    """(x, y) of every line, and (x, y, error) of every container of error bars."""
+    found = [np.asarray(line.get_xydata(), float) for line in axes.lines]
+    for container in axes.containers:
+        if isinstance(container, ErrorbarContainer) and container[0] is not None and len(container[0].get_xdata()):
+            ends = np.array([segment[:, 1] for segment in container[2][-1].get_segments()])
+            found.append(np.column_stack([container[0].get_xydata(), (ends[:, 1] - ends[:, 0]) / 2]))
+    return found
+
+
+def at_ends(kind: str, *columns: str) -> pd.DataFrame:
+    rows = BY_FAMILY[(BY_FAMILY["layer"] == BY_FAMILY["depth"]) & (BY_FAMILY["family"] == kind)]
+    return rows.sort_values("depth")[list(columns)]
+
+
+def mean_of(rows: pd.DataFrame, x: str, y: str) -> np.ndarray:
+    return rows.groupby(x)[y].mean().reset_index().to_numpy(float)
+
+
+OF_ETA = ETAS[(ETAS["layer"] == 1) & (ETAS["eta"] == 0.05)]
+GUIDED = made.DECAYED[made.DECAYED["option"] == "λ*"]
+ON_PLANE = OF_ETA.assign(x=OF_ETA["J0"] / OF_ETA["J"], y=1 / OF_ETA["J"]).groupby("epoch")
+OF_DECAY = RAMPS[RAMPS["optimizer.weight_decay"] == 0]
+SHOWN: dict[str, list[tuple[int, Callable[[], Any]]]] = {  # axes, and points that have to be there
+    "collapse": [(0, lambda: mean_of(OF_ETA, "epoch", "J2")),
+                 (4, lambda: mean_of(OF_ETA.assign(t=OF_ETA["epoch"] * OF_ETA["scaling"]), "t", "J2"))],
+    "finite_size": [(1, lambda: [[50, 1 - diagrams.finite_size_transitions(ROWS, SIZES)["inverse_J"][0]]])],
+    "guideline": [(0, lambda: mean_of(GUIDED, "epoch", "J2")),
+                  (1, lambda: mean_of(GUIDED.dropna(), "epoch", "test/loss")),
+                  (2, lambda: mean_of(GUIDED.dropna(), "epoch", "test/accuracy"))],
+    "largest_rate": [(0, lambda: [(5, 0.5), (10, 0.2), (20, 0.05)]), (1, lambda: [(5, 0.9), (10, 0.8), (20, 0.5)])],
+    "length_variance": [
+        (0, lambda: at_ends(KINDS[0], "depth", "log_moment_ratio", "log_moment_ratio_error")),
+        (1, lambda: at_ends(KINDS[0], "beta", "log_moment_ratio", "log_moment_ratio_error")),
+        (2, lambda: at_ends(KINDS[1], "depth", "log_layer_variance", "log_layer_variance_error")),
+        (3, lambda: at_ends(KINDS[1], "beta", "log_layer_variance", "log_layer_variance_error")),
+        (0, lambda: at_ends(KINDS[1], "depth", "log_moment_ratio_high_theory")),
+        (3, lambda: at_ends(KINDS[1], "beta", "log_layer_variance_law")),
+    ],
+    "mean_length": [(0, lambda: [(0, 0), (1, np.log(2)), (2, np.log(0.5))]), (0, lambda: [(0, 0), (1, 0.1), (2, 0.2)]),
+                    (0, lambda: [(0, 0), (1, np.log(3)), (2, np.log(4))])],
+    "mean_length_depth": [(0, lambda: at_ends(KINDS[1], "depth", "log_mean", "log_mean_error")),
+                          (0, lambda: at_ends(KINDS[0], "depth", "log_mean_theory"))],
+    "phase_diagram": [(0, lambda: DIAGRAM["boundary"][["J0_over_J", "inverse_J_theory"]])],
+    "phase_slope": [(0, lambda: mean_of(OF_ETA, "epoch", "J2"))],
+    "phase_trajectory": [(0, lambda: ON_PLANE[["x", "y"]].mean()),
+                         (1, lambda: ON_PLANE[["J", "lyapunov"]].mean()),
+                         (2, lambda: ON_PLANE[["J", "test/loss"]].mean()[1:])],
+    "range_test": [(0, lambda: mean_of(OF_DECAY[OF_DECAY["step"] < 26], "learning_rate", "train_loss"))],
+    "scaling": [(0, lambda: mean_of(phase_slopes(FOUR), "eta", "slope"))],
+    "simulation": [(0, lambda: LAYERS[["layer", "log_mean", "log_mean_error"]]),
+                   *((0, lambda name=name: LAYERS[["layer", name]])
+                     for name in ("median", "log_mean_theory", "low_law", "median_law", "high_law"))],
+    "start_of_training": [(0, lambda: [(10, 2), (20, 5), (30, 5)])],
+    "super_convergence": [(0, lambda: [(1, 25), (2, 4)])],
+    "trials": [(0, lambda: mean_of(made.searched("0.1"), "learning_rate", "val_loss")),
+               (1, lambda: [(1, 1), (2, 1 / 2), (3, 1 / 3)]), (2, lambda: [(1, 0), (2, 0.3), (3, 0.6)])],
+    "weight_decay": [(1, lambda: mean_of(phase_slopes(DECAYS).assign(decay=lambda rows: rows["weight_decay"] / 2),
+                                         "decay", "final_loss")[1:])],
+}  # fmt: skip
+
+
+def holds(found: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether these points are among those of one curve."""
+    if found.shape[1] < wanted.shape[1] or len(found) < len(wanted):
+        return False
+    apart = np.abs(found[:, None, : wanted.shape[1]] - wanted) / (np.abs(wanted) + 1e-9)
+    return bool((apart.max(2) < 1e-6).any(0).all())
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_given_numbers_are_on_its_axes(name):
+    figure = draw(name)
+    for number, wanted in SHOWN[name]:
+        every = points(figure.axes[number])
+        expected = np.asarray(wanted(), float)
+        assert any(holds(found, expected) for found in every), (number, expected, every)
+        assert not any(holds(found, expected * 1.001 + 1e-3) for found in every)
+
+
+def test_colours_of_a_diagram_are_means_over_matrices_at_their_places():
+    tanh, relu = draw("phase_diagram").axes[:2]
+    for axes, expected in ((tanh, DISTANCES.mean(0).reshape(4, 6)), (relu, np.tile(GROWTHS.mean(0), (4, 1)))):
+        [mesh] = [part for part in axes.collections if isinstance(part, QuadMesh)]
+        np.testing.assert_allclose(mesh.get_array(), expected)
+        np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [-1, 2, 0, 2])
+    assert mesh.norm.vmin == -mesh.norm.vmax
+
+
+BEGUN = table({"epochs": 1}, seeds=1).assign(vary="eta")
+ONE_OF_EACH = {
+    "collapse": BEGUN, "phase_slope": BEGUN, "phase_trajectory": BEGUN, "scaling": BEGUN, "weight_decay": BEGUN,
+    "range_test": RAMPS[RAMPS["directory"] == "w01"], "super_convergence": ERRORS[ERRORS["epoch"] < 1],
+    "largest_rate": made.largest_rates(mine={5: [made.NO_RATE]}), "two_papers": made.growing(),
+    "start_of_training": made.starts(mine={5: [None]}),
+    "mean_length_depth": made.ensembles("family", "mine", theory=False),
+    "length_variance": made.ensembles("family", "mine", theory=False, law=False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_sweep_that_has_only_begun_is_drawn(name):
+    function, _, settings = FIGURES[name]
+    function(ONE_OF_EACH[name], **{key: value for key, value in settings.items() if key != "by" or value == "family"})
+
+
+PHASES, SWEPT = (
+    ("collapse", "phase_slope", "phase_trajectory", "scaling", "weight_decay"),
+    "no column of the sweep's table",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "settings", "message"),
+    [
+        *((name, lambda _: pd.DataFrame(), {}, "table: holds no phase of a layer") for name in PHASES),
+        *((name, None, {"layer": 5}, "layer = 5: no run has it; there are 0, 1") for name in PHASES),
+        *((name, None, {"by": "colour"}, f"by = colour: {SWEPT}; there are ")
+          for name in ("phase_slope", "phase_trajectory", "weight_decay", "largest_rate", "range_test",
+                       "start_of_training", "super_convergence")),
+        ("two_papers", None, {"by": "colour"}, "by = colour: "),
+        ("two_papers", lambda rows: rows[:0], {}, "table: holds no layers"),
+        ("two_papers", lambda rows: rows.assign(activation=None), {}, "table: holds no layers of a known activation"),
+        ("scaling", lambda rows: rows.assign(scaling=np.nan), {}, "table: no run has a scaling variable"),
+        ("collapse", lambda rows: rows.assign(scaling=np.nan), {}, "table: no run has a scaling variable"),
+        ("scaling", lambda rows: rows[rows["eta"] < 0.03].drop(columns="vary"), {}, "table: none of eta, alpha and"),
+        ("scaling", None, {"window": "first"}, "window = 'first': must be one of half"),
+        ("weight_decay", lambda rows: rows.assign(weight_decay=np.nan), {}, "table: no run has an optimizer"),
+        ("largest_rate", None, {"x": "initializer"}, "x = initializer: no column of numbers of the sweep's table; the"),
+        ("largest_rate", None, {"threshold": 20}, "threshold = 20: must be a fraction"),
+        ("largest_rate", lambda rows: rows.assign(rule=None), {}, "x = depth: no range test has ended yet"),
+        ("range_test", None, {"smooth": 0}, "smooth = 0: must be a whole number of at least 1"),
+        ("range_test", lambda rows: rows[:0], {}, "table = 0 rows: holds no range test"),
+        ("start_of_training", None, {"x": "nothing"}, "x = nothing: no column of numbers"),
+        ("start_of_training", lambda rows: rows.assign(depth=np.nan), {}, "x = depth: known of no run"),
+        ("start_of_training", None, {"relation": "depth"}, "relation = 'depth': must be one of beta, growth"),
+        ("super_convergence", lambda rows: rows.drop(columns="val/accuracy"), {}, "table: holds no validation"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_named(name, change, settings, message):
+    function, [made_table], kept = FIGURES[name]
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        function(change(made_table) if change else made_table, **{**kept, **settings})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_same_table_gives_the_same_curves_colours_and_words(name):
+    one, other = draw(name), draw(name)
+    assert (made.texts(one), made.beneath(one)) == (made.texts(other), made.beneath(other))
+    for axes, same in zip(one.axes, other.axes, strict=True):
+        for line, its in zip(axes.lines, same.lines, strict=True):
+            np.testing.assert_array_equal(line.get_xydata(), its.get_xydata())
+            assert to_rgba(line.get_color()) == to_rgba(its.get_color())
+
+
+def test_files_of_a_figure_are_the_same_bytes_each_time(tmp_path):
+    files = [save_figure(draw("simulation"), tmp_path / time / "figure") for time in ("first", "second")]
+    assert [file.name for file in files[0]] == ["figure.png", "figure.pdf"]
+    for first, second in zip(*files, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_many_numbers_are_shades_in_their_order_and_few_names_are_colours():
+    assert list(colours(["b", "a"]).values()) == list(CYCLE[:2])
+    assert list(colours(["0.1", "0.2", "3", "4"]).values()) == list(CYCLE[:4])
+    shades = colours(["10", "9", "1", "0.5", "100"])
+    assert list(shades) == ["10", "9", "1", "0.5", "100"]
+    greens = [shades[option][1] for option in ("0.5", "1", "9", "10", "100")]
+    assert greens == sorted(greens)  # viridis gets lighter
+    names = colours([f"n{number}" for number in range(10)])
+    assert list(names.values()) == list(CYCLE)
+    assert len({tuple(colour) for colour in colours([f"n{number}" for number in range(12)]).values()}) == 12
+
+
+def test_every_initializer_and_family_of_conf_has_a_label():
+    chosen = [*INITIALIZERS, *(INITIALIZERS[0].parents[1] / "family").glob("*.yaml")]
+    assert {path.stem for path in chosen} <= LABELS.keys()
+
+
+def test_seeds_are_counted_by_configuration():
+    three = table({"eta": 0.05}, {"eta": 0.1}, seeds=3)
+    assert seeds_in_words(three) == "Means of 3 seeds ± s.e."
+    assert seeds_in_words(three[three["directory"] != "0 1"]) == "Means of 2–3 seeds ± s.e."
+    assert seeds_in_words(three[three["seed"] == 0]) == "One run each."
