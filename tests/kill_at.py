@@ -11,14 +11,13 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 if __name__ == "__main__":
     sys.path.insert(0, os.environ["KILL_ROOT"])
 
-from tests.forked import Forked, start
+from tests.forked import ROOT, Forked, start
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 VERBS = {"open": "open", "os.rename": "rename", "os.mkdir": "mkdir", "os.remove": "remove", "os.rmdir": "rmdir",
@@ -33,32 +32,37 @@ class Step(NamedTuple):
     nth: int = 1
 
 
-def start_killed(
-    folder: Path, *arguments: str, at: Step | None = None, when: str = "before", log: Path | None = None
-) -> Forked:
-    """Start scripts/train.py, to be killed before or after a step within the folder; log: a file for all steps."""
+class Killed(NamedTuple):
+    """Where a process is to kill itself: before the step, or once it is done."""
+
+    step: Step
+    after: bool = False
+
+
+def start_killed(folder: Path, *arguments: str, at: Killed | None = None, log: Path | None = None) -> Forked:
+    """Start scripts/train.py. The first process that comes to the step within the folder is killed there.
+
+    log: a file for all steps and who takes them, of this process and those that it starts.
+    """
     script = folder.parent / f"{folder.name}-script" / "train.py"
     if not script.exists():
-        script.parent.mkdir()
+        script.parent.mkdir(parents=True)
         script.write_text(Path(__file__).read_text())
-    root = str(Path(__file__).parents[1])
-    variables = {"KILL_ROOT": root, "KILL_WITHIN": str(folder.resolve()), "KILL_WHEN": when, "KILL_LOG": str(log or "")}
-    variables |= {"KILL_AT": f"{at.nth} {at.name}"} if at else {}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root, **variables}
+    done = script.with_name(f"killed-{len(list(script.parent.iterdir()))}")
+    killed = {"KILL_AT": f"{at.step.nth} {at.step.name}", "KILL_AFTER": "1" * at.after} if at else {}
+    killed |= {"KILL_ROOT": str(ROOT), "KILL_WITHIN": str(folder.resolve()), "KILL_LOG": str(log or ""),
+               "KILL_DONE": str(done)}  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **killed}
     return start(script, *arguments, env=environment, new_session=True)
 
 
-def steps(folder: Path, *arguments: str) -> list[Step]:
-    """Those of a script that nobody kills, in their order; of processes side by side, as they came."""
-    log = folder.parent / f"{folder.name}.steps"
-    process = start_killed(folder, *arguments, log=log)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, output + errors
-    numbered = (line.split(" ", 1) for line in log.read_text().splitlines())
-    return [Step(name, int(nth)) for nth, name in numbered]
+def read_steps(log: Path) -> list[tuple[int, Step]]:
+    """The steps of a log, in their order, and the process ids that took them."""
+    lines = (line.split(" ", 2) for line in log.read_text().splitlines())
+    return [(int(pid), Step(name, int(nth))) for pid, nth, name in lines]
 
 
-def _install(folder: str, when: str, log: str, at: Step | None) -> None:
+def _install(folder: str, log: str, at: Killed | None) -> None:
     """Have this process kill itself at the step, and write its steps in the log."""
     counts: Counter[str] = Counter()
     busy = False
@@ -76,11 +80,13 @@ def _install(folder: str, when: str, log: str, at: Step | None) -> None:
             counts[name] += 1
             if log:
                 with open(log, "a") as file:
-                    file.write(f"{counts[name]} {name}\n")
-            if at == (name, counts[name]):
-                if when == "after":
-                    _do(event, arguments)
-                os.kill(os.getpid(), signal.SIGKILL)
+                    file.write(f"{os.getpid()} {counts[name]} {name}\n")
+            if at and at.step == (name, counts[name]):
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(os.environ["KILL_DONE"], os.O_CREAT | os.O_EXCL))
+                    if at.after:
+                        _do(event, arguments)
+                    os.kill(os.getpid(), signal.SIGKILL)
         finally:
             busy = False
 
@@ -95,7 +101,7 @@ def _written(event: str, arguments: tuple) -> str | None:
     folder = {"os.rename": 3, "os.mkdir": 2, "os.remove": 1, "os.rmdir": 1}.get(event)
     if isinstance(path, int):
         return os.readlink(f"/proc/self/fd/{path}")
-    within = arguments[folder] if folder is not None and folder < len(arguments) else -1
+    within = arguments[folder] if folder is not None else -1
     return os.path.join(os.readlink(f"/proc/self/fd/{within}") if within >= 0 else os.getcwd(), os.fsdecode(path))
 
 
@@ -106,8 +112,8 @@ def _do(event: str, arguments: tuple) -> None:
             os.open(arguments[0], arguments[2], 0o666)
         elif event == "os.rename":
             os.rename(*arguments[:2])
-        elif event in ("os.mkdir", "os.remove", "os.rmdir"):
-            getattr(os, VERBS[event].replace("remove", "unlink"))(_written(event, arguments))
+        elif event != "fcntl.flock":
+            {"os.mkdir": os.mkdir, "os.remove": os.remove, "os.rmdir": os.rmdir}[event](_written(event, arguments))
 
 
 if __name__ == "__main__":
@@ -118,7 +124,8 @@ if __name__ == "__main__":
     from src.jobs.command_line import run
 
     nth, _, name = os.environ.get("KILL_AT", "0 ").partition(" ")
-    _install(os.environ["KILL_WITHIN"], os.environ["KILL_WHEN"], os.environ["KILL_LOG"], Step(name, int(nth)))
+    at = Killed(Step(name, int(nth)), bool(os.environ.get("KILL_AFTER")))
+    _install(os.environ["KILL_WITHIN"], os.environ["KILL_LOG"], at)
     report.figure = lambda *_: Figure(figsize=(0.1, 0.1))  # a run's figure takes longer to draw than it to train
     os.environ["HYDRA_MAIN_MODULE"] = "__main__"
     run(main)

@@ -13,7 +13,7 @@ from src.runs.outcome import Interrupted
 from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.signalling import SignalAtStep
-from tests.kill_at import Step, start_killed
+from tests.kill_at import Killed, Step, start_killed
 
 
 def interrupted(config: dict, directory, step: int, name: str = "SIGINT") -> None:
@@ -70,7 +70,7 @@ def test_a_run_killed_at_named_steps_goes_on_as_if_nothing_had_happened(config, 
         ("rename run/steps/part-000000000008.parquet", 1, "killed", ["000", "008"]),
         ("rename run/checkpoints/last.ckpt", 2, "killed", ["000", "008", "011", "019"]),
     ):
-        killed = start_killed(tmp_path / "sweep", *command, at=Step(name, nth))
+        killed = start_killed(tmp_path / "sweep", *command, at=Killed(Step(name, nth)))
         assert killed.wait(timeout=120) == -9, killed.stderr
         assert (run.state, sorted(file.stem[-3:] for file in run.path.glob("lengths/part-*"))) == (state, files)
     assert torch.load(run.checkpoint, weights_only=True)["global_step"] == 11
