@@ -73,8 +73,8 @@ def launch(machine: Machine, wanted: list, gpus: int, jobs: int | None) -> list:
         return OmegaConf.create({"trainer": trainer, "hydra": hydra})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
         patch.delenv("OMP_NUM_THREADS", raising=False)
+        patch.setattr(processes.torch.cuda, "device_count", lambda: gpus)
         patch.setattr(processes, "POLL", 0)
         patch.setattr(processes, "composed_job", composed)
         patch.setattr(processes.subprocess, "Popen", machine.start)
@@ -116,13 +116,14 @@ def test_each_job_has_the_gpus_it_asked_for_and_none_has_more_than_its_share(wan
 
 def test_more_jobs_than_gpus_share_them_evenly_and_all_have_their_part_of_the_cores(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 9)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b")  # those that are named, if any
     machine = Machine([0])
-    launch(machine, [1] * 5, gpus=2, jobs=4)
+    launch(machine, [1] * 5, gpus=8, jobs=4)
     first = machine.at_a_time[3]
-    assert [process.gpus for process in first] == [["0"], ["1"], ["0"], ["1"]]
+    assert [process.gpus for process in first] == [["GPU-a"], ["GPU-b"], ["GPU-a"], ["GPU-b"]]
     assert [process.env["OMP_NUM_THREADS"] for process in first] == ["2"] * 4
     machine = Machine([0])
-    launch(machine, [1, 1], gpus=2, jobs=1)
+    launch(machine, [1, 1], gpus=8, jobs=1)
     assert max(map(len, machine.at_a_time)) == 1 and "OMP_NUM_THREADS" not in machine.begun[0].env
 
 

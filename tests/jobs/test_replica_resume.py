@@ -66,27 +66,30 @@ def states(root: Path, count: int = 3) -> list[str]:
     ("step", "overrides", "signum"),
     [
         (5, (), signal.SIGTERM),
-        (2 * LENGTH, ("optimizer=adamw",), signal.SIGINT),
+        (LENGTH, ("optimizer=adamw",), signal.SIGINT),
         (16, PHASES, signal.SIGINT),
         pytest.param(3 * LENGTH - 1, WATCHED, signal.SIGINT, marks=pytest.mark.slow),
         pytest.param(16, (*WATCHED, "optimizer=adamw", "trainer.max_steps=20"), signal.SIGINT, marks=pytest.mark.slow),
     ],
     ids=["first epoch", "end of an epoch", "phases", "watched", "max_steps"],
 )
-def test_what_is_interrupted_goes_on_one_way_or_the_other(alone, three, tmp_path, step, overrides, signum):
+def test_an_interrupted_group_leaves_what_its_runs_would_leave_and_goes_on(
+    alone, three, tmp_path, step, overrides, signum
+):
+    """From checkpoints as of its runs, so that these go on from a group's, and a group from theirs."""
     configs = three(*overrides)[:2]
     runs = [tmp_path / "group" / str(index) for index in range(2)]
     interrupt_group(tmp_path / "group", configs, step, signum)
     interrupt_each(tmp_path / "one", configs, step, signum)
     assert_same_runs([tmp_path / "one" / str(index) for index in range(2)], runs)
-    assert states(tmp_path / "group", 2) == ["interrupted"] * 2
     for run in runs:
-        assert RunDirectory(run).summary()["steps"] == checkpoint(run)["global_step"] == step
+        summary = RunDirectory(run).summary()
+        assert (summary["status"], summary["steps"]) == ("interrupted", step)
+        assert checkpoint(run)["global_step"] == step
         assert pd.read_parquet(run / "hyperparameters")["step"].max() == step - 1
-    shutil.copytree(tmp_path / "group", tmp_path / "copy")
+    shutil.move(runs[1], tmp_path / "elsewhere")
+    shutil.copytree(tmp_path / "one" / "1", runs[1])
     assert_same_runs(alone(configs), together(tmp_path / "group", configs))
-    assert_same_runs(alone(configs), together(tmp_path / "one", configs))
-    assert_same_runs(alone(configs), one_by_one(tmp_path / "copy", configs))
 
 
 def test_what_has_diverged_unseen_when_a_signal_comes_has_diverged(alone, three, tmp_path, monkeypatch):
@@ -185,19 +188,6 @@ def test_a_second_signal_ends_a_group_at_once(three, tmp_path, monkeypatch):
         together(tmp_path, three(), checkpoint_seconds=0)
     assert states(tmp_path) == ["interrupted"] * 3
     assert [checkpoint(tmp_path / str(index))["global_step"] for index in range(3)] == [LENGTH] * 3
-
-
-@pytest.mark.parametrize("setting", ["trainer.max_epochs", "trainer.max_steps"])
-def test_a_finished_run_of_a_group_goes_on_where_more_is_asked_for(alone, three, tmp_path, setting):
-    short, long = {"trainer.max_epochs": (1, 3), "trainer.max_steps": (15, 30)}[setting]
-    configs, longer = three(f"{setting}={short}")[:2], three(f"{setting}={long}")[:2]
-
-    def going_on(name: str, runs: list[Path]) -> list[Path]:
-        paths = [str(RunDirectory(run).checkpoint) for run in runs]
-        return one_by_one(tmp_path / name, [c | {"ckpt_path": p} for c, p in zip(longer, paths, strict=True)])
-
-    ends = going_on("from one", alone(configs)), going_on("from group", together(tmp_path / "group", configs))
-    assert_same_runs(*ends)
 
 
 def test_a_signal_after_the_last_step_is_not_lost(three, tmp_path):

@@ -26,7 +26,7 @@ def test_starting_it_again_runs_only_what_is_new_and_what_determines_the_result(
     assert sweep("seed=0,1", "optimizer.lr=1e-2,1e30")[0] == 0
     assert statuses(tmp_path / "sweep") == ["completed"] * 2 + ["diverged"] * 2
     before = untouched(tmp_path / "sweep")
-    beside = ("trainer.enable_progress_bar=true", "trainer.num_nodes=1")  # determine no result
+    beside = ("trainer.num_nodes=1",)  # determines no result
     status, output, errors = sweep("seed=0,1,2", "optimizer.lr=0.01,1e30,0.010", *beside)  # one of them twice
     assert (status, errors) == (0, [])
     assert output[0] == "sweep sweep: 9 jobs, 6 finished before, 0 to go on with, 0 that failed, 3 new"
@@ -50,7 +50,9 @@ def test_a_failed_job_stops_no_other_is_told_of_and_begins_anew(sweep, tmp_path,
     assert statuses(tmp_path / "sweep") == ["completed"] + ["failed"] * 3
     assert any("failed" in line and "3" in line for line in output)
     told = [line for line in errors if line.startswith("failed: ")]
-    assert "model.depth=0 seed=0" in told[0] and "model.depth = 0: must be a whole number" in told[0]
+    assert (
+        "model.depth=0 " in told[0] and " seed=0 " in told[0] and "model.depth = 0: must be a whole number" in told[0]
+    )
     assert told[2].endswith("(Unpicklable: no luck in this net)")
     assert sum("Traceback" in line for line in errors) == 1  # where it happened is wanted, but of a setting's mistake
     before = untouched(tmp_path / "sweep")
