@@ -156,9 +156,10 @@ def main(arguments: Sequence[str]) -> int:
             steps = left_alone(root / launcher, *GRID, *LAUNCHERS[launcher])
             seeds = [f"{options.seed} {launcher} {number}" for number in range(options.sweeps)]
             kills += [partial(kill_sweep, root / launcher, steps, root, launcher, seed) for seed in seeds]
-        outcomes = list(pool.map(lambda kill: kill(), kills))
-    for outcome in outcomes:
-        print(f"{'WRONG' if outcome.wrong else 'same':5}  {outcome.what:8}  {outcome.where}  {outcome.wrong}".rstrip())
-    failed = sum(bool(outcome.wrong) for outcome in outcomes)
+        failed = 0
+        for outcome in pool.map(lambda kill: kill(), kills):
+            line = f"{'WRONG' if outcome.wrong else 'same':5}  {outcome.what:8}  {outcome.where}  {outcome.wrong}"
+            print(line.rstrip(), flush=True)
+            failed += bool(outcome.wrong)
     print(f"{len(chosen)} of {total} places in a run, {len(kills) - len(chosen)} sweeps: {failed} not the same again")
     return int(failed > 0)
