@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -129,7 +130,9 @@ def _work(words: list[str], cwd: str, variables: dict[str, str], streams: tuple[
         traceback.print_exc()
         status = 1
     finally:
-        atexit._run_exitfuncs()  # multiprocessing leaves them out
+        # In an interpreter's order, which multiprocessing has not: it would first wait for joblib's idle workers.
+        threading._shutdown()
+        atexit._run_exitfuncs()
         sys.stdout.flush(), sys.stderr.flush()
     sys.exit(status)
 

@@ -1,5 +1,6 @@
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -54,6 +55,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return directory
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Path]]:
+    """The directories of runs of these configs, each trained by itself once for all tests, which read it."""
+    runs: dict[str, Path] = {}
+
+    def directories(configs: Sequence[dict[str, Any]]) -> list[Path]:
+        for config in configs:
+            if (key := json.dumps(config, sort_keys=True)) not in runs:
+                path = tmp_path_factory.mktemp("alone") / "run"
+                train(Job(config, path, sweep="a-sweep"))
+                runs[key] = path
+        return [runs[json.dumps(config, sort_keys=True)] for config in configs]
+
+    return directories
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,6 @@
 """Jobs trained one by one and as a group, and how far what they left is apart."""
 
-import json
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from src.jobs.replica_runs import train_group
 from src.jobs.train import train
 from src.runs.directory import FINISHED, TABLES, RunDirectory
 
-DOUBLE = ("trainer.precision=64-true", "trainer.max_epochs=5")  # 55 steps
+DOUBLE = ("trainer.precision=64-true", "trainer.max_epochs=3")  # 33 steps
 EXACT = 1e-9
 SINGLE = 3e-7  # what a metric that was added up in float32 is uncertain by, whatever the net's precision
 
@@ -46,86 +44,73 @@ def assert_same_runs(ones: Sequence[Path], others: Sequence[Path], tolerance: fl
 def differences(one: Path, other: Path, tolerance: float = EXACT) -> list[str]:
     """What is further apart than the tolerance; metrics, than float32 lets them be known."""
     return [
-        f"{where}: {apart:.1e}"
-        for where, apart in deviations(one, other)
-        if apart > (max(tolerance, SINGLE) if "metrics" in where else tolerance)
+        f"{name}: {apart:.1e}"
+        for name, apart in deviations(one, other).items()
+        if apart > (max(tolerance, SINGLE) if "metrics" in name else tolerance)
     ]
 
 
-def deviations(one: Path, other: Path) -> Iterator[tuple[str, float]]:
+def deviations(one: Path, other: Path) -> dict[str, float]:
     """Relative deviations of all that two run directories hold; infinite where it is no matter of rounding.
 
-    That is: which files there are, all of summary.json but `seconds`, the types and values of every table and of
-    metrics.csv, and the checkpoint, the order of its keys included. Tensors are compared to their largest element.
+    That is: which files there are, all of summary.json but `seconds` and what the run is called, the types and values
+    of every table and of metrics.csv, and the checkpoint, the order of its keys included.
     """
-    yield from _tree("files", _files(one), _files(other))
-    yield from _tree("summary", _summary(one), _summary(other))
-    for name in TABLES:
-        if (one / name).exists():
-            yield from _table(name, *(pd.read_parquet(run / name) for run in (one, other)))
-    if (one / "metrics.csv").exists():
-        yield from _table("metrics.csv", *(pd.read_csv(run / "metrics.csv", dtype=float) for run in (one, other)))
-    if RunDirectory(one).checkpoint.exists():
-        yield from _tree("checkpoint", *(checkpoint(run) for run in (one, other)))
+    first, second = (dict(contents(run)) for run in (one, other))
+    found = {name: _apart(first[name], second[name]) for name in first.keys() & second.keys()}
+    return found | {"names and their order": 0.0 if list(first) == list(second) else np.inf}
 
 
 def checkpoint(run: Path) -> dict[str, Any]:
     return torch.load(RunDirectory(run).checkpoint, weights_only=True)
 
 
-def _files(run: Path) -> list[str]:
-    """A table is joined in one file when its run has come to its end; until then its parts are no matter."""
-    parts = _summary(run)["status"] not in FINISHED
-    files = (file.parent if parts and file.suffix == ".parquet" else file for file in run.rglob("*") if file.is_file())
-    return sorted({str(file.relative_to(run)) for file in files})
-
-
-def _summary(run: Path) -> dict[str, Any]:
-    summary = json.loads((run / "summary.json").read_text())
-    assert summary.pop("seconds") > 0
-    return summary
-
-
-def _tree(where: str, one: Any, other: Any) -> Iterator[tuple[str, float]]:
-    if type(one) is not type(other):
-        yield f"{where}: {type(one)} {type(other)}", np.inf
-    elif isinstance(one, dict):
-        if list(one) != list(other):
-            yield f"{where}: {list(one)} {list(other)}", np.inf
-        for key in one.keys() & other.keys():
-            yield from _tree(f"{where}.{key}", one[key], other[key])
-    elif isinstance(one, list | tuple):
-        for index, (each, its) in enumerate(zip_longest(one, other)):
-            yield from _tree(f"{where}[{index}]", each, its)
-    elif isinstance(one, torch.Tensor) and one.is_floating_point():
-        scale = float(one.abs().max()) if one.numel() else 0.0
-        yield from _array(where, one.numpy(), other.numpy(), scale)
-    elif isinstance(one, float):
-        yield from _array(where, np.array(one), np.array(other), abs(one))
-    elif not (torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other):
-        yield f"{where}: {one!r} {other!r}", np.inf
-
-
-def _table(where: str, one: pd.DataFrame, other: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    if list(one.dtypes.items()) != list(other.dtypes.items()) or len(one) != len(other):
-        yield f"{where}: {one.dtypes.to_dict()} {len(one)} {other.dtypes.to_dict()} {len(other)}", np.inf
-        return
-    for name in one:
-        if pd.api.types.is_float_dtype(one[name]):
-            values, its = (table[name].to_numpy(float) for table in (one, other))
+def contents(run: Path) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Each number, array or word, and what its rounding is relative to."""
+    summary = RunDirectory(run).summary()
+    assert summary is not None and summary.pop("seconds") > 0
+    summary.pop("overrides")
+    # A table is joined in one file when its run has come to its end; until then its parts are no matter.
+    joined = summary["status"] in FINISHED
+    files = (file if joined or file.suffix != ".parquet" else file.parent for file in run.rglob("*") if file.is_file())
+    yield "files", (sorted({str(file.relative_to(run)) for file in files}), None)
+    yield from _leaves("summary", summary)
+    tables = {name: pd.read_parquet(run / name) for name in TABLES if (run / name).exists()}
+    if (run / "metrics.csv").exists():
+        tables["metrics.csv"] = pd.read_csv(run / "metrics.csv", dtype=float)
+    for table, rows in tables.items():
+        for name in rows:
+            values = rows[name].to_numpy()
             # A variance is uncertain by what rounding does to the squares, however small it is.
             with np.errstate(over="ignore"):
-                scale = np.abs(values) + (1e-6 * one["mean"].to_numpy() ** 2 if name == "variance" else 0)
-            yield from _array(f"{where}.{name}", values, its, scale)
-        elif not one[name].equals(other[name]):
-            yield f"{where}.{name}", np.inf
+                more = 1e-6 * rows["mean"].to_numpy() ** 2 if name == "variance" else 0
+            yield f"{table}.{name}", (values, np.abs(values) + more if values.dtype.kind == "f" else None)
+    if RunDirectory(run).checkpoint.exists():
+        yield from _leaves("checkpoint", checkpoint(run))
 
 
-def _array(where: str, one: Any, other: Any, scale: Any) -> Iterator[tuple[str, float]]:
-    same = (one == other) | (np.isnan(one) & np.isnan(other)) if one.shape == other.shape else None
-    if same is None or one.dtype != other.dtype:
-        yield f"{where}: {one.dtype} {one.shape} {other.dtype} {other.shape}", np.inf
-    elif not same.all():
-        with np.errstate(divide="ignore", invalid="ignore"):
-            apart = np.where(same, 0, np.abs(one - other) / scale)
-        yield where, float(np.where(np.isnan(apart), np.inf, apart).max())
+def _leaves(name: str, tree: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Tensors are compared to their largest element."""
+    if isinstance(tree, dict | list | tuple) and tree:
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _leaves(f"{name}.{key}", value)
+    elif isinstance(tree, torch.Tensor):
+        yield name, (tree.numpy(), tree.abs().max().numpy() if tree.is_floating_point() and tree.numel() else None)
+    else:
+        yield name, (np.array(tree), abs(tree)) if isinstance(tree, float) else (tree, None)
+
+
+def _apart(one: tuple[Any, Any], other: tuple[Any, Any]) -> float:
+    (values, scale), (others, _) = one, other
+    if type(values) is not type(others):
+        return np.inf
+    if not isinstance(values, np.ndarray):
+        return 0.0 if values == others else np.inf
+    if values.dtype != others.dtype or values.shape != others.shape:
+        return np.inf
+    same = (values == others) | (pd.isna(values) & pd.isna(others))
+    if scale is None or same.all():
+        return 0.0 if same.all() else np.inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.where(same, 0, np.abs(values - others) / scale)
+    return float(np.where(np.isnan(apart), np.inf, apart).max())

@@ -27,7 +27,6 @@ def sbatch(file: str) -> None:
     options = {key: shlex.split(value)[0] for key, value in (line[10:].split("=", 1) for line in lines if "=" in line)}
     nodes, per_node = int(options["nodes"]), int(options["ntasks-per-node"])
     job = os.getpid()
-    (STATE / f"{job}.options").write_text("\n".join(lines))
     last = int(options["array"].partition("%")[0].rpartition("-")[2]) if "array" in options else 0
     for index in range(last + 1):
         variables = {
@@ -72,8 +71,6 @@ def srun(*arguments: str) -> None:
             tasks.append(subprocess.Popen(command, env=variables, stdout=stdout, stderr=stderr))
     (STATE / f"{os.environ['SLURM_JOB_ID']}.pids").write_text(" ".join(str(task.pid) for task in tasks))
     statuses = [task.wait() for task in tasks]
-    with (STATE / f"{os.environ['SLURM_JOB_ID']}.exits").open("a") as file:
-        file.write(f"{statuses}\n")
     sys.exit(max(abs(status) for status in statuses))
 
 

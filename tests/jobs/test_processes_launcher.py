@@ -1,86 +1,144 @@
 """The process launcher: jobs side by side, each with GPUs of its own, and all of them end with it."""
 
-import itertools
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from collections import Counter
 
 import pytest
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
+from hydra.core.utils import JobStatus
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
 
 from src.jobs import processes
 from src.jobs.process_tree import command
-from src.jobs.processes import _gpus_wanted, _Job, _Pool
 from src.runs.directory import RunDirectory
-from tests.jobs.conftest import SMALL
+from tests.forked import wait_until
+from tests.jobs.sweeps import start, wait_for
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
-NOTES_ITS_GPUS = """
-import json, os, sys, time
-began = time.monotonic()
-time.sleep(0.3)
-note = [began, time.monotonic(), os.environ.get("CUDA_VISIBLE_DEVICES", "")]
-open(sys.argv[1], "w").write(json.dumps(note))
-"""
+DEVICES = st.sampled_from([0, 1, 2, 3, "auto", -1, "-1", [2, 3], "cpu"])
 
 
-@pytest.fixture
-def ran(tmp_path, monkeypatch):
-    """Run a job for each number of GPUs on a machine with so many: (began, ended, its GPUs) of each."""
+class Process:
+    """What the launcher starts: a process of a machine, which ends when it is its turn."""
 
-    def call(wanted: list[int], gpus: int, jobs: int) -> list[tuple[float, float, list[str]]]:
-        monkeypatch.setattr(processes, "_visible_gpus", lambda: [str(gpu) for gpu in range(gpus)])
-        files = [tmp_path / str(number) for number in range(len(wanted))]
-        lines = [[sys.executable, "-c", NOTES_ITS_GPUS, str(file)] for file in files]
-        all_jobs = [_Job(line, "sweep", count, JobReturn()) for line, count in zip(lines, wanted, strict=True)]
-        _Pool(jobs).run(all_jobs)
-        assert all(job.returned.status == JobStatus.COMPLETED for job in all_jobs)
-        notes = [json.loads(file.read_text()) for file in files]
-        return [(began, ended, [gpu for gpu in named.split(",") if gpu]) for began, ended, named in notes]
+    def __init__(self, machine: "Machine", line: list[str], env: dict[str, str]) -> None:
+        self.machine, self.line, self.env, self.pid = machine, line, env, len(machine.begun)
+        self.gpus = [gpu for gpu in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+        self.sent: list[int] = []
+        self.returncode: int | None = None
 
-    return call
+    def poll(self) -> int | None:
+        self.machine.look(self)
+        return self.returncode
 
 
-def overlaps(one: tuple[float, float, list[str]], other: tuple[float, float, list[str]]) -> bool:
-    return max(one[0], other[0]) < min(one[1], other[1])
+class Machine:
+    """Processes that end one at a look, in any order, once the launcher has had its signals and passed them on."""
+
+    def __init__(self, order: list[int], signals: tuple[int, ...] = (), status: int = 0) -> None:
+        self.order, self.signals, self.status, self.fired = order, [*signals], status, 0
+        self.running: list[Process] = []
+        self.begun: list[Process] = []
+        self.at_a_time: list[list[Process]] = []
+
+    def start(self, line: list[str], *, env: dict[str, str], **_: object) -> Process:
+        self.running.append(Process(self, line, env))
+        self.begun.append(self.running[-1])
+        self.at_a_time.append([*self.running])
+        return self.running[-1]
+
+    def look(self, process: Process) -> None:
+        if process.returncode is not None or any(len(other.sent) < self.fired for other in self.running):
+            return
+        if self.signals:
+            self.fired += 1
+            signal.raise_signal(self.signals.pop(0))
+        elif process is self.running[self.order[len(self.begun) % len(self.order)] % len(self.running)]:
+            self.running.remove(process)
+            process.returncode = self.status
+
+    def send(self, pid: int, signum: int) -> None:
+        self.begun[pid].sent.append(signum)
 
 
-def test_no_gpu_has_two_jobs_at_a_time_and_each_has_what_it_asked_for(ran):
-    wanted = [1, 2, 1, 3, 1]
-    notes = ran(wanted, gpus=3, jobs=3)
-    assert [len(gpus) for _, _, gpus in notes] == wanted
-    for one, other in itertools.combinations(notes, 2):
-        assert not (overlaps(one, other) and set(one[2]) & set(other[2]))
-    assert any(overlaps(one, other) for one, other in itertools.combinations(notes, 2))
+def launch(machine: Machine, wanted: list, gpus: int, jobs: int | None) -> list:
+    """What the launcher returns for jobs of so many devices each, on a machine with so many GPUs."""
+
+    def composed(config: DictConfig, loader: object, overrides: list[str], number: int) -> DictConfig:
+        devices = wanted[number]
+        trainer = {"accelerator": "cpu" if devices == "cpu" else "gpu", "devices": 1 if devices == "cpu" else devices}
+        hydra = {"sweep": {"dir": "a/sweep", "subdir": str(number)}, "overrides": {"task": [], "hydra": []},
+                 "job": {"name": "train", "config_name": "train"}, "runtime": {"config_sources": []}}  # fmt: skip
+        return OmegaConf.create({"trainer": trainer, "hydra": hydra})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        patch.setattr(processes.torch.cuda, "device_count", lambda: gpus)
+        patch.setattr(processes, "POLL", 0)
+        patch.setattr(processes, "composed_job", composed)
+        patch.setattr(processes.subprocess, "Popen", machine.start)
+        patch.setattr(processes.os, "killpg", machine.send)
+        return processes.launch(OmegaConf.create(), None, [[] for _ in wanted], 0, jobs=jobs)
 
 
-def test_more_jobs_than_gpus_share_them_evenly(ran):
-    notes = ran([1, 1, 1, 1], gpus=2, jobs=4)
-    assert sorted(gpus[0] for _, _, gpus in notes) == ["0", "0", "1", "1"]
-    assert all(overlaps(one, other) for one, other in itertools.combinations(notes, 2))
+def asked(devices: object, gpus: int) -> int:
+    """How many GPUs a job is pinned to: none of a list, of which it names them itself."""
+    if isinstance(devices, list) or devices == "cpu":
+        return 0
+    return gpus if devices in (-1, "-1") else min(1 if devices == "auto" else int(devices), gpus)
 
 
-def test_without_gpus_jobs_are_pinned_to_none(ran):
-    assert [gpus for _, _, gpus in ran([1, 0], gpus=0, jobs=2)] == [[], []]
-
-
-@pytest.mark.parametrize(
-    ("trainer", "wanted"),
-    [
-        ({"accelerator": "cpu", "devices": 2}, 0),
-        ({"accelerator": "gpu", "devices": 2}, 2),
-        ({"accelerator": "gpu", "devices": "auto"}, 1),
-        ({"accelerator": "gpu", "devices": -1}, sys.maxsize),
-        ({"accelerator": "gpu", "devices": [2, 3]}, 0),  # it names them itself
-    ],
+@given(
+    wanted=st.lists(DEVICES, min_size=1, max_size=8),
+    gpus=st.integers(0, 4),
+    jobs=st.integers(1, 5) | st.none(),
+    order=st.lists(st.integers(0, 7), min_size=1, max_size=8),
 )
-def test_how_many_gpus_a_job_wants(trainer, wanted):
-    assert _gpus_wanted(OmegaConf.create({"trainer": trainer})) == wanted
+def test_each_job_has_the_gpus_it_asked_for_and_none_has_more_than_its_share(wanted, gpus, jobs, order):
+    machine = Machine(order)
+    returned = launch(machine, wanted, gpus, jobs)
+    assert [job.status for job in returned] == [JobStatus.COMPLETED] * len(wanted)
+    assert [int(process.line[-1].rpartition("/")[2].strip("'")) for process in machine.begun] == list(
+        range(len(wanted))
+    )
+    assert [len(process.gpus) for process in machine.begun] == [asked(devices, gpus) for devices in wanted]
+    limit = max(1, gpus) if jobs is None else jobs
+    for running in machine.at_a_time:
+        assert len(running) <= limit
+        used = Counter(gpu for process in running for gpu in process.gpus)
+        assert max(used.values(), default=0) <= -(-limit // max(1, gpus))
+        *others, newest = running  # which takes the least used ones
+        used = Counter(gpu for process in others for gpu in process.gpus)
+        spare = [used[str(gpu)] for gpu in range(gpus) if str(gpu) not in newest.gpus]
+        assert all(used[gpu] <= load for gpu in newest.gpus for load in spare)
+
+
+def test_more_jobs_than_gpus_share_them_evenly_and_all_have_their_part_of_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 9)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b")  # those that are named, if any
+    machine = Machine([0])
+    launch(machine, [1] * 5, gpus=8, jobs=4)
+    first = machine.at_a_time[3]
+    assert [process.gpus for process in first] == [["GPU-a"], ["GPU-b"], ["GPU-a"], ["GPU-b"]]
+    assert [process.env["OMP_NUM_THREADS"] for process in first] == ["2"] * 4
+    machine = Machine([0])
+    launch(machine, [1, 1], gpus=8, jobs=1)
+    assert max(map(len, machine.at_a_time)) == 1 and "OMP_NUM_THREADS" not in machine.begun[0].env
+
+
+def test_a_jobs_status_is_that_of_its_process():
+    [failed] = launch(Machine([0], status=3), [0], gpus=0, jobs=1)
+    assert (failed.status, str(failed._return_value)) == (JobStatus.FAILED, "its process ended with status 3")
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT,)])
+def test_signals_are_passed_on_to_the_jobs_no_other_begins_and_the_first_is_the_status(signals):
+    machine = Machine([0], signals)
+    with pytest.raises(SystemExit) as end:
+        launch(machine, [0] * 4, gpus=0, jobs=2)
+    assert end.value.code == 128 + signals[0]
+    assert [process.sent for process in machine.begun] == [[*signals]] * 2
 
 
 def test_a_jobs_command_line_is_the_job_alone(tmp_path):
@@ -98,28 +156,13 @@ def test_a_jobs_command_line_is_the_job_alone(tmp_path):
     ]  # fmt: skip
 
 
-def running(sweep: Path) -> list[Path]:
-    return [path.parent.parent for path in sweep.glob("*/checkpoints/last.ckpt")]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
-def test_jobs_end_with_their_launcher_and_leave_checkpoints(tmp_path, signum):
-    line = [sys.executable, str(SCRIPT), "-m", *SMALL, "seed=0,1", "trainer.max_epochs=100000"]
-    line += ["hydra/launcher=process", "hydra.launcher.jobs=2", f"hydra.sweep.dir={tmp_path}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
-    while len(running(tmp_path)) < 2:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signum)
-    process.communicate(timeout=60)
-    runs = [RunDirectory(path) for path in running(tmp_path)]
-    assert process.returncode == (130 if signum == signal.SIGINT else -signal.SIGKILL)
-    for run in runs:
-        while run.state == "running":  # the kernel takes a moment
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert run.state == ("interrupted" if signum == signal.SIGINT else "killed")
-        assert run.resumable
+def test_jobs_end_with_their_launcher_when_it_is_killed(tmp_path):
+    launcher = ("hydra/launcher=process", "hydra.launcher.jobs=2")
+    process = start(tmp_path, *launcher, "seed=0,1", "trainer.max_epochs=100000")
+    wait_until(lambda: len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 2, process)
+    process.kill()
+    process.wait(timeout=60)
+    runs = [RunDirectory(file.parents[1]) for file in tmp_path.glob("*/checkpoints/last.ckpt")]
+    wait_for(lambda: [run.state for run in runs] == ["killed"] * 2)  # the kernel takes a moment
+    assert all(run.resumable for run in runs)

@@ -1,5 +1,7 @@
 """A record needs no Trainer: whatever says how far training came will do."""
 
+import signal
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +13,7 @@ from src.callbacks.start_of_training import StartOfTraining
 from src.callbacks.test_metrics import TestMetrics
 from src.jobs.record import Job, Record, reason_to_end
 from src.runs.directory import RunDirectory
-from src.runs.outcome import Diverged
+from src.runs.outcome import Diverged, Interrupted
 
 
 @dataclass
@@ -47,9 +49,22 @@ def test_it_leaves_the_summary_of_a_training_without_a_trainer(config, tmp_path)
     assert summary["lowest_test_loss"] == {"epoch": 1, "step": 11, "loss": 0.7, "accuracy": 0.4}
 
 
-def test_divergence_is_a_result_without_one_too(config, tmp_path):
-    summary = recorded(config, tmp_path, Trained(global_step=6), Diverged(5))
-    assert (summary["status"], summary["steps"]) == ("diverged", 6)
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (Diverged(5), "diverged", "the training loss at step 5 is not finite"),
+        (Interrupted(signal.SIGTERM), "interrupted", "SIGTERM"),
+        (KeyboardInterrupt(), "interrupted", "stopped at once; the checkpoint is the last epoch's"),
+        (RuntimeError("no\nluck"), "failed", "RuntimeError: no luck"),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+def test_how_a_run_ended_is_what_ended_it(config, tmp_path, error, status, reason):
+    with nullcontext() if status == "diverged" else pytest.raises(type(error)):
+        recorded(config, tmp_path, Trained(global_step=6), error)
+    summary = RunDirectory(tmp_path).summary()
+    assert (summary["status"], summary["steps"]) == (status, 6)
+    assert reason in summary["reason"]
 
 
 def started() -> StartOfTraining:
@@ -61,8 +76,8 @@ def started() -> StartOfTraining:
 @pytest.mark.parametrize(
     ("trained", "reason"),
     [
-        (Trained(), "max_epochs = 2 reached"),
         (Trained(max_epochs=None, max_steps=22), "max_steps = 22 reached"),
+        (Trained(max_steps=23), "max_epochs = 2 reached"),  # which the last batch of an epoch may be short of
         (Trained(should_stop=True), "a callback asked to stop"),
         (
             Trained(callbacks=[started()], should_stop=True),

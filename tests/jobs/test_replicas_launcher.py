@@ -1,36 +1,38 @@
 """The replicas launcher: the plan it prints, what it hands on to other launchers, what it returns, what it refuses."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import HydraContext
 
 from scripts.simulate import main as simulate
 from scripts.train import main
 from src.jobs import hydra_job
+from src.jobs.process_tree import check_launcher
 from src.jobs.record import Job
 from src.jobs.replica_plan import Plan, SweepRun, plan, shown_bytes
 from src.jobs.replica_report import show
-from src.jobs.replica_units import PREFIX, read_unit, units_folder, write_unit
+from src.jobs.replica_units import PREFIX
+from src.jobs.replicas import Replicas
 from src.jobs.train import train
 from src.runs.directory import RunDirectory
 from src.runs.outcome import Interrupted
 from src.runs.sweep import read_jobs
 from src.runs.sweep_table import sweep_table
-from tests.jobs.conftest import SMALL
+from tests.jobs.conftest import CONF, SMALL
 from tests.jobs.signalling import SignalAtStep
-from tests.jobs.test_sweep import SCRIPT, summaries, untouched
+from tests.jobs.sweeps import SCRIPT, left_over, statuses, summaries, untouched
 from tests.jobs.test_sweep import sweep as sweep  # the fixture
 
 REPLICAS = "hydra/launcher=replicas"
 
 
-def statuses(directory: Path) -> list[str]:
-    return sorted(summary["status"] for summary in summaries(directory).values())
-
-
-def test_the_plan_is_said_and_every_job_leaves_its_own_directory(sweep, tmp_path):
+def test_the_plan_is_said_and_every_job_leaves_its_own_directory(sweep, tmp_path, monkeypatch):
+    """The sweeper and the launcher share what they compose: 42 ms a job, which hundreds would wait for twice."""
+    monkeypatch.delattr("src.jobs.replicas.composed_job")
     status, output, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,0.01", "model.depth=2,3")
     assert (status, errors) == (0, [])
     assert [" ".join(line.split()) for line in output[:3]] == [
@@ -42,166 +44,125 @@ def test_the_plan_is_said_and_every_job_leaves_its_own_directory(sweep, tmp_path
     sums = r"replicas: 8 jobs in 2 groups, at most 3.21 MB of [\d.]+ [GT]B, 0 on their own; by basic"
     assert re.fullmatch(sums, output[3])
     assert statuses(tmp_path / "sweep") == ["completed"] * 8
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {*summaries(tmp_path / "sweep"), "jobs.json"}
+    assert left_over(tmp_path / "sweep") == []
     for job in read_jobs(tmp_path / "sweep"):
         run = RunDirectory(tmp_path / "sweep" / job.directory)
         assert run.summary()["overrides"] == list(job.overrides)
         assert run.summary()["config_hash"] == job.directory
         assert f"model.depth={run.config()['model']['depth']}" in job.overrides
         assert "replicas" not in run.config()
-    assert sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,0.01", "model.depth=2,3")[1][0].startswith(
-        "sweep sweep: 8 jobs, 8 finished before"
-    )
 
 
-@pytest.mark.parametrize("launchers", [("basic", "replicas"), ("replicas", "basic")])
-def test_a_sweep_half_done_one_way_goes_on_the_other(sweep, tmp_path, launchers):
-    first, second = launchers
-    assert sweep(f"hydra/launcher={first}", "seed=0,1")[0] == 0
-    before = untouched(tmp_path / "sweep")
-    status, output, _ = sweep(f"hydra/launcher={second}", "seed=0,1,2,3")
-    assert status == 0
-    assert output[0] == "sweep sweep: 4 jobs, 2 finished before, 0 to go on with, 0 that failed, 2 new"
-    assert statuses(tmp_path / "sweep") == ["completed"] * 4
-    assert before.items() <= untouched(tmp_path / "sweep").items()
-    assert sorted(sweep_table(tmp_path / "sweep")["seed"]) == [0, 1, 2, 3]
+def test_a_sweep_half_done_one_way_goes_on_the_other(sweep, tmp_path):
+    for launcher, seeds, said in (
+        ("basic", "0,1", ""),
+        ("replicas", "0,1,2,3", "sweep sweep: 4 jobs, 2 finished before, 0 to go on with, 0 that failed, 2 new"),
+        ("basic", "0,1,2,3,4", "sweep sweep: 5 jobs, 4 finished before, 0 to go on with, 0 that failed, 1 new"),
+    ):
+        before = untouched(tmp_path / "sweep") if said else {}
+        status, output, _ = sweep(f"hydra/launcher={launcher}", f"seed={seeds}")
+        assert status == 0 and said in (*output, "")
+        assert before.items() <= untouched(tmp_path / "sweep").items()
+    assert sorted(sweep_table(tmp_path / "sweep")["seed"]) == [0, 1, 2, 3, 4]
 
 
 def test_what_cannot_be_grouped_runs_on_its_own_and_the_plan_says_why(sweep, tmp_path):
-    quick = ("callbacks.range_test.steps=20", "callbacks.range_test.val_points=3")
-    status, output, errors = sweep(REPLICAS, "seed=0,1", "callbacks=range_test", *quick)
+    quick = ("callbacks=range_test", "callbacks.range_test.steps=20", "callbacks.range_test.val_points=3")
+    for overrides, why in (
+        (quick, "(callbacks.range_test = RangeTest: needs a trainer of its own)"),
+        (("model.dropout=0.1",), "which are each run's own"),
+    ):
+        status, output, errors = sweep(REPLICAS, "seed=0,1", *overrides)
+        assert (status, errors) == (0, [])
+        assert output[0].startswith("on its own: ") and why in output[0] and ", and 1 more" in output[0]
+        assert output[1] == "replicas: 0 jobs in 0 groups, 2 on their own; by basic"
+    assert statuses(tmp_path / "sweep") == ["completed"] * 4
+
+
+def test_a_mixed_sweep_trains_groups_of_the_size_that_was_asked_for_and_single_jobs(sweep, tmp_path):
+    """Also by Hydra's own sweeper."""
+    jobs = ("seed=0,1,2,3,4", "model.dropout=0,0.1", "hydra.launcher.max_size=3")
+    status, output, errors = sweep(REPLICAS, *jobs, "hydra/sweeper=basic")
     assert (status, errors) == (0, [])
-    assert output[0].startswith("on its own: ") and output[0].endswith(
-        "seed=0 callbacks=range_test callbacks.range_test.steps=20 callbacks.range_test.val_points=3, and 1 more "
-        "(callbacks.range_test = RangeTest: needs a trainer of its own)"
-    )
-    assert output[1] == "replicas: 0 jobs in 0 groups, 2 on their own; by basic"
-    assert all("range_test" in summary for summary in summaries(tmp_path / "sweep").values())
-
-
-def test_a_net_that_draws_random_numbers_trains_on_its_own(sweep):
-    status, output, errors = sweep(REPLICAS, "seed=0,1", "model.dropout=0.1")
-    assert (status, errors) == (0, [])
-    assert "which are each run's own" in output[0]
-    assert output[1] == "replicas: 0 jobs in 0 groups, 2 on their own; by basic"
-
-
-def test_a_mixed_sweep_trains_groups_and_single_jobs(sweep, tmp_path):
-    status, output, errors = sweep(REPLICAS, "optimizer=sgd,adam", "seed=0,1", "model.depth=2,2")
-    assert (status, errors) == (0, [])
-    assert "4 jobs in 2 groups" in output[3]
-    status, output, errors = sweep(REPLICAS, "seed=7,8,9", "++trainer.limit_train_batches=1.0,3", "model.depth=2")
-    assert status == 0
-    assert "(trainer.limit_train_batches = 1.0)" in output[0]
+    assert [line.split()[:2] for line in output[1:3]] == [["1", "2"], ["2", "3"]]
+    assert output[3].startswith("on its own") and output[4].startswith("replicas: 5 jobs in 2 groups")
+    assert "5 on their own" in output[4]
     assert statuses(tmp_path / "sweep") == ["completed"] * 10
 
 
-def test_the_sweeper_and_the_launcher_share_what_they_compose(sweep, monkeypatch):
-    """42 ms a job, which hundreds of them would wait for twice."""
-    monkeypatch.delattr("src.jobs.replicas.composed_job")
-    assert sweep(REPLICAS, "seed=0,1")[0] == 0
-
-
-def test_hydras_own_sweeper_will_do(sweep, tmp_path):
-    status, output, _ = sweep(REPLICAS, "hydra/sweeper=basic", "seed=0,1", "trainer.max_epochs=1")
-    assert status == 0
-    assert output[2].startswith("replicas: 2 jobs in 1 group,")
-    assert statuses(tmp_path / "sweep") == ["completed"] * 2
-
-
-def test_groups_have_the_size_that_was_asked_for(sweep):
-    _, output, _ = sweep(REPLICAS, "seed=0,1,2,3,4", "hydra.launcher.max_size=3")
-    assert [line.split()[:2] for line in output[1:3]] == [["1", "2"], ["2", "3"]]
-    assert output[3].startswith("replicas: 5 jobs in 2 groups")
-
-
 MISTAKES = {
-    ("hydra.launcher.inner=3",): "hydra.launcher.inner = 3: must be the name of a launcher",
-    ("trainer=ddp_cpu",): "trainer.devices = 2: hydra/launcher=replicas trains many nets on one device; "
-    "for several devices, hydra.launcher.inner=process gives each its own groups",
-    ("trainer.gradient_clip_val=1",): "trainer.gradient_clip_val = 1: clips a norm over all parameters, "
-    "which hydra/launcher=replicas would take over all replicas; train with another launcher, or with null",
-    ("hydra.launcher.inner=nothing",): "hydra.launcher.inner = nothing: no such launcher, or not installed; "
+    ("inner=3",): "hydra.launcher.inner = 3: must be the name of a launcher",
+    ("inner=nothing",): "hydra.launcher.inner = nothing: no such launcher, or not installed; "
     "there are basic, joblib, process, slurm_ddp, slurm_gpu, submitit_local, submitit_slurm",
-    ("hydra.launcher.inner=ray",): "hydra.launcher.inner = ray: no such launcher, or not installed; there are",
-    ("hydra.launcher.inner=replicas",): "hydra.launcher.inner = replicas: must be another launcher; null is this",
-    ("hydra.launcher.inner=slurm_ddp",): "hydra.launcher.inner = slurm_ddp: has nodes = 2; groups train in one",
-    ("hydra.launcher.inner=process", "+hydra.launcher.settings.job=2"): "hydra.launcher.settings.job = 2: "
-    "process has jobs",
-    ("+hydra.launcher.settings.jobs=2",): "hydra.launcher.settings.jobs = 2: basic has no settings",
-    ("hydra.launcher.inner=process", "+hydra.launcher.settings.jobs=0"): "hydra.launcher.settings.jobs = 0: must be",
-    ("hydra.launcher.inner=joblib", "+hydra.launcher.settings.n_jobs=0"): "hydra.launcher.settings.n_jobs = 0: must",
-    ("hydra.launcher.max_size=0",): "hydra.launcher.max_size = 0: must be a whole number of at least 1",
-    ("hydra.launcher.max_size=many",): "hydra.launcher.max_size = 'many': must be a whole number",
-    ("hydra.launcher.maximum=3",): "hydra.launcher.maximum = 3: no such key; there are checkpoint_seconds, "
-    "inner, max_size, settings",
-    ("hydra.launcher.checkpoint_seconds=-1",): "hydra.launcher.checkpoint_seconds = -1: must be a number of at least 0",
-    ("hydra.launcher.settings=2",): "hydra.launcher.settings = 2: must be",
+    ("inner=replicas",): "hydra.launcher.inner = replicas: must be another launcher; null is this",
+    ("inner=slurm_ddp",): "hydra.launcher.inner = slurm_ddp: has nodes = 2; groups train in one",
+    ("inner=process", "settings.job=2"): "hydra.launcher.settings.job = 2: process has jobs",
+    ("settings.jobs=2",): "hydra.launcher.settings.jobs = 2: basic has no settings",
+    ("inner=process", "settings.jobs=0"): "hydra.launcher.settings.jobs = 0: must be",
+    ("inner=joblib", "settings.n_jobs=0"): "hydra.launcher.settings.n_jobs = 0: must",
+    ("max_size=0",): "hydra.launcher.max_size = 0: must be a whole number of at least 1",
+    ("max_size=many",): "hydra.launcher.max_size = 'many': must be a whole number",
+    ("checkpoint_seconds=-1",): "hydra.launcher.checkpoint_seconds = -1: must be a number of at least 0",
+    ("settings=2",): "hydra.launcher.settings = 2: must be",
 }
 
 
+@pytest.fixture
+def context() -> Iterator[HydraContext]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=None)
+
+
 @pytest.mark.parametrize("overrides", MISTAKES, ids=" ".join)
-def test_a_mistake_is_said_in_one_line_and_nothing_is_started(sweep, tmp_path, overrides):
-    status, output, errors = sweep(REPLICAS, "seed=0,1", *overrides)
-    assert (status, output) == (1, [])
-    assert [line.startswith(f"error: {MISTAKES[overrides]}") for line in errors] == [True], errors
-    assert not summaries(tmp_path / "sweep") and not list(tmp_path.glob(f"sweep/{PREFIX}*"))
+def test_a_mistake_of_the_launchers_names_its_setting(context, overrides):
+    settings = [f"{'+' * ('settings.' in override)}hydra.launcher.{override}" for override in overrides]
+    config = compose("train", [REPLICAS, "hydra.job.name=train", *settings], return_hydra_config=True)
+    with pytest.raises(ValueError, match=f"^{re.escape(MISTAKES[overrides])}"):
+        Replicas.of(config, context, main)
 
 
-def test_a_net_that_cannot_be_vectorized_is_said_in_one_line(sweep, tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(
+def test_a_mistake_is_said_in_one_line_and_nothing_is_started(sweep, tmp_path, monkeypatch):
+    (tmp_path / "my_nets.py").write_text(
         "import torch\n"
-        "class Looks(torch.nn.Module):\n"
-        "    def __init__(self, input_size, classes, **others):\n"
-        "        super().__init__()\n"
-        "        self.layer = torch.nn.Linear(input_size, classes)\n"
-        "    def forward(self, inputs):\n"
-        "        out = self.layer(inputs.flatten(1))\n"
-        "        return out if out.sum().item() > 0 else 2 * out\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    status, output, errors = sweep(REPLICAS, "seed=0,1", "model._target_=mine.Looks")
-    assert (status, len(output), len(errors)) == (1, 0, 1)
-    assert errors[0].startswith("error: model = Looks: ") and ".item()" in errors[0]
-    assert not summaries(tmp_path / "sweep")
-
-
-def test_nets_that_cannot_be_stacked_train_on_their_own(sweep, tmp_path, monkeypatch):
-    (tmp_path / "mine_too.py").write_text(
-        "import torch\n"
-        "class Idle(torch.nn.Linear):\n"
+        "class Looking(torch.nn.Linear):\n"
         "    def __init__(self, input_size, classes, **others):\n"
         "        super().__init__(input_size, classes)\n"
-        "        self.idle = torch.nn.Parameter(torch.zeros(1))\n"
         "    def forward(self, inputs):\n"
-        "        return super().forward(inputs.flatten(1))\n"
+        "        return super().forward(inputs.flatten(1)) * inputs.sum().item()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    status, output, _ = sweep(REPLICAS, "seed=0,1", "model._target_=mine_too.Idle", "callbacks=none")
-    assert status == 0
-    assert "its parameter idle has no part in the loss" in output[0]
-    assert statuses(tmp_path / "sweep") == ["completed"] * 2
+    for setting, said in (
+        ("hydra.launcher.maximum=3", "hydra.launcher.maximum = 3: no such key; there are checkpoint_seconds, inner, "),
+        ("model._target_=my_nets.Looking", "model = Looking: cannot be vectorized over replicas"),
+    ):
+        status, output, [error] = sweep(REPLICAS, "seed=0,1", setting)
+        assert (status, output) == (1, [])
+        assert error.startswith(f"error: {said}")
+        assert not summaries(tmp_path / "sweep") and not list(tmp_path.glob(f"sweep/{PREFIX}*"))
 
 
-def test_the_sign_of_a_group_is_the_launchers(shell):
+def test_what_one_device_and_one_norm_cannot_give_is_refused():
+    launcher = {"_target_": "hydra_plugins.how_to_start_training.ReplicasLauncher"}
+    with pytest.raises(ValueError, match=r"trainer.devices = 2: hydra/launcher=replicas trains many nets on one"):
+        check_launcher({"devices": 2, "strategy": "ddp"}, launcher)
+    with pytest.raises(ValueError, match=r"trainer.gradient_clip_val = 1: clips a norm over all parameters"):
+        check_launcher({"gradient_clip_val": 1}, launcher)
+
+
+def test_the_sign_of_a_group_is_the_launchers_and_only_training_has_replicas(shell):
     status, _, errors = shell(SCRIPT, main, *SMALL, "+replicas=true")
-    assert (status, errors) == (1, [
-        "error: replicas = True: is not for you to set; hydra/launcher=replicas does"
-    ])  # fmt: skip
-
-
-def test_only_training_has_replicas(shell):
-    status, _, errors = shell(
-        SCRIPT.with_name("simulate.py"), simulate, "-m", REPLICAS, "model.depth=2,3", "hydra.sweep.dir=sweep"
+    assert (status, errors) == (1, ["error: replicas = True: is not for you to set; hydra/launcher=replicas does"])
+    words = ("-m", REPLICAS, "model.depth=2,3", "hydra.sweep.dir=sweep")
+    status, _, [error] = shell(SCRIPT.with_name("simulate.py"), simulate, *words)
+    assert (status, error) == (
+        1,
+        "error: hydra.launcher = replicas: trains nets together, and scripts/simulate.py trains none",
     )
-    assert (status, errors) == (1, [
-        "error: hydra.launcher = replicas: trains nets together, and scripts/simulate.py trains none"
-    ])  # fmt: skip
 
 
 def test_a_job_that_fails_stops_no_other_and_what_was_said_is_returned(sweep, tmp_path):
     """In a group of the same shapes one rate is a mistake."""
-    status, _output, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,-1")
+    status, _, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,-1")
     assert status == 1
     assert statuses(tmp_path / "sweep") == ["completed", "completed", "failed", "failed"]
     failed = [line for line in errors if line.startswith("failed: ")]
@@ -209,58 +170,24 @@ def test_a_job_that_fails_stops_no_other_and_what_was_said_is_returned(sweep, tm
     assert "Traceback" not in "".join(errors)
 
 
-def test_a_group_that_ends_before_its_jobs_could_say_anything_is_their_failure(sweep, tmp_path, monkeypatch):
-    def fails(jobs: Sequence[Job], **_: float) -> None:
-        train(jobs[0])
-        raise RuntimeError("no luck")
+@pytest.mark.parametrize("end", [RuntimeError("no luck"), Interrupted(15)], ids=["failed", "interrupted"])
+def test_a_group_that_ends_before_its_jobs_could_say_anything(sweep, tmp_path, monkeypatch, end):
+    """By an error, their failure; by a signal, the sweep's end, which says how to go on."""
 
-    monkeypatch.setattr(hydra_job, "train_group", fails)
-    status, _output, errors = sweep(REPLICAS, "seed=0,1,2")
-    assert status == 1
-    assert statuses(tmp_path / "sweep") == ["completed"]
+    def ends(jobs: Sequence[Job], *, checkpoint_seconds: float) -> None:
+        assert checkpoint_seconds == 7.5
+        train(jobs[0])
+        raise end
+
+    monkeypatch.setattr(hydra_job, "train_group", ends)
+    status, _, errors = sweep(REPLICAS, "seed=0,1", "model.depth=2,3", "hydra.launcher.checkpoint_seconds=7.5")
+    assert status == (128 + 15 if isinstance(end, Interrupted) else 1)
+    if isinstance(end, Interrupted):
+        assert errors == ["interrupted", "go on: the same command with hydra.sweep.dir=sweep"]
     failed = [line for line in errors if line.startswith("failed: ")]
-    assert len(failed) == 2 and all("no luck" in line for line in failed)
-
-
-def test_an_interrupted_group_ends_the_sweep_which_says_how_to_go_on(sweep, tmp_path, monkeypatch):
-    def interrupted(jobs: Sequence[Job], **_: float) -> None:
-        train(jobs[0])
-        raise Interrupted(15)
-
-    monkeypatch.setattr(hydra_job, "train_group", interrupted)
-    status, _output, errors = sweep(REPLICAS, "seed=0,1", "model.depth=2,3")
-    assert status == 128 + 15
-    assert errors == ["interrupted", "go on: the same command with hydra.sweep.dir=sweep"]
-    assert statuses(tmp_path / "sweep") == ["completed"]
+    assert len(failed) == (0 if isinstance(end, Interrupted) else 2) and all("no luck" in line for line in failed)
+    assert {*statuses(tmp_path / "sweep")} == {"completed"}
     assert not list(tmp_path.glob(f"sweep/{PREFIX}*"))
-
-
-def test_a_job_that_another_process_trains_is_left_to_it(sweep, config, tmp_path):
-    assert sweep("seed=0")[0] == 0
-    [name] = summaries(tmp_path / "sweep")
-    run = RunDirectory(tmp_path / "sweep" / name)
-    run.begin(run.config())
-    status, output, errors = sweep(REPLICAS, "seed=0,1,2")
-    run.release()
-    assert status == 0, errors
-    assert any("running" in line and "1" in line for line in output)
-    assert output[0].endswith(
-        "3 jobs, 0 finished before, 0 to go on with, 0 that failed, 2 new, 1 that another process has"
-    )
-    assert statuses(tmp_path / "sweep") == ["completed", "completed"]
-
-
-def test_a_unit_is_read_as_it_was_written(tmp_path, config):
-    with units_folder(tmp_path / "sweep") as folder, units_folder(tmp_path / "sweep") as other:
-        assert folder != other
-        job = {"directory": "abc", "overrides": ["seed=1", "name='a b'"], "config": config("seed=1")}
-        subdirectory = write_unit(folder, 3, [job], checkpoint_seconds=7.5)
-        unit = read_unit(Job({"replicas": True}, tmp_path / "sweep" / subdirectory, sweep="sweep"))
-        assert unit.checkpoint_seconds == 7.5
-        [read] = unit.jobs
-        assert read == Job(config("seed=1"), tmp_path / "sweep" / "abc", ("seed=1", "name='a b'"), "sweep")
-        assert not list((tmp_path / "sweep").glob("*/config.yaml"))
-    assert list((tmp_path / "sweep").iterdir()) == []
 
 
 @pytest.fixture
@@ -318,30 +245,24 @@ def test_a_config_that_no_net_can_be_built_of_is_left_to_its_jobs(runs, tmp_path
     planned = plan([*runs("model.depth=0", seeds=2), *runs(seeds=2)], tmp_path)
     assert sizes(planned) == [2]
     assert [reason for _, reason in planned.alone] == ["model.depth = 0: must be a whole number of at least 1"] * 2
-
-
-def test_a_job_of_which_no_net_can_be_built_leaves_the_others_their_company(runs, tmp_path):
-    scaled = ("model.scales=constant",)
-    residual = [runs("model=residual", "model.modules=2", *scaled, f"model.eta={eta}", seeds=1) for eta in (1, 0.5, 0)]
-    planned = plan([job for jobs in residual for job in jobs], tmp_path)
-    assert sizes(planned) == [2]
+    scaled = ("model=residual", "model.modules=2", "model.scales=constant")
+    planned = plan([job for eta in (1, 0.5, 0) for job in runs(*scaled, f"model.eta={eta}", seeds=1)], tmp_path)
+    assert sizes(planned) == [2]  # of one kind, too
     assert [reason.partition(":")[0] for _, reason in planned.alone] == ["model.eta = 0"]
 
 
-@pytest.mark.parametrize("name", ["s${seed}-${model.dropout}", "${hydra.job.num}", "x-${config_hash:}"])
-def test_directories_that_are_named_by_their_jobs_are_so(sweep, tmp_path, name):
+def test_directories_that_are_named_by_their_jobs_are_so(sweep, tmp_path):
     """Also where jobs run on their own, and in another order than they were asked for."""
-    jobs = ("seed=0,1", "model.dropout=0,0.2", "trainer.max_epochs=1")
-    status, _, errors = sweep(REPLICAS, *jobs, f"hydra.sweep.subdir='{name}'")
+    name = "${seed}-${model.dropout}-${hydra.job.num}-${config_hash:}"
+    status, _, errors = sweep(REPLICAS, "seed=0,1", "model.dropout=0,0.2", f"hydra.sweep.subdir='{name}'")
     assert (status, errors) == (0, [])
-    found = {job.directory: job.overrides for job in read_jobs(tmp_path / "sweep")}
-    assert len(found) == 4
-    for number, (directory, overrides) in enumerate(found.items()):
-        run = RunDirectory(tmp_path / "sweep" / directory)
-        assert (run.state, run.summary()["overrides"]) == ("completed", list(overrides))
-        config = run.config()
-        named = (f"s{config['seed']}-{config['model']['dropout']}", str(number), f"x-{run.summary()['config_hash']}")
-        assert directory in named
+    jobs = read_jobs(tmp_path / "sweep")
+    assert len(jobs) == 4
+    for number, job in enumerate(jobs):
+        run = RunDirectory(tmp_path / "sweep" / job.directory)
+        config, summary = run.config(), run.summary()
+        assert (summary["status"], summary["overrides"]) == ("completed", list(job.overrides))
+        assert job.directory == f"{config['seed']}-{config['model']['dropout']}-{number}-{summary['config_hash']}"
 
 
 def test_a_plan_of_many_groups_is_a_table_of_some(runs, capsys, tmp_path):
@@ -354,6 +275,6 @@ def test_a_plan_of_many_groups_is_a_table_of_some(runs, capsys, tmp_path):
     assert max(map(len, lines)) <= 110
 
 
-@pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (999, "999 B"), (1_234_000, "1.23 MB"), (999_700, "1 MB")])
-def test_bytes_are_three_digits_and_a_unit(size, shown):
-    assert shown_bytes(size) == shown
+def test_bytes_are_three_digits_and_a_unit():
+    shown = {0: "0 B", 999: "999 B", 1_234_000: "1.23 MB", 999_400: "999 kB", 999_700: "1 MB"}
+    assert {size: shown_bytes(size) for size in shown} == shown

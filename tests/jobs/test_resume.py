@@ -1,28 +1,26 @@
 """A run that was cut off and resumed is the run that was left alone, to the bit."""
 
-import subprocess
-import sys
+import shutil
 
 import pandas as pd
 import pytest
-import yaml
+import torch
 
 from src.jobs.record import Job
 from src.jobs.train import train
 from src.runs.directory import RunDirectory
 from src.runs.outcome import Interrupted
+from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.signalling import SignalAtStep
-
-STOP = "tests.jobs.signalling.SignalAtStep"
+from tests.kill_at import Killed, Step, start_killed
 
 
 def interrupted(config: dict, directory, step: int, name: str = "SIGINT") -> None:
     """Run until a signal arrives at `step`; the signalling callback is no part of the run's identity."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr("src.jobs.train.Divergence", lambda: SignalAtStep(step, name))
-        with pytest.raises(Interrupted):
-            train(Job(config, directory))
+        train(Job(config, directory))
     assert RunDirectory(directory).summary()["status"] == "interrupted"
 
 
@@ -31,78 +29,70 @@ def resume(config: dict, directory, origin=None) -> dict:
     return train(Job({**config, "ckpt_path": str(checkpoint)}, directory))
 
 
+EXPONENTIAL = ("schedule=torch", "schedule._target_=torch.optim.lr_scheduler.ExponentialLR", "+schedule.gamma=0.9")
+
+
 @pytest.mark.parametrize(
     ("step", "overrides"),
-    [
-        (5, ["model.dropout=0.2"]),  # in the first epoch, with layers that draw
-        (22, []),  # at the end of the second
-        (16, ["datamodule.validation=0"]),
-        (15, ["trainer.max_steps=30", "trainer.max_epochs=9"]),
-        (4, ["trainer.accumulate_grad_batches=2", "callbacks.lengths.flush_every_n_steps=3"]),
-        (7, ["schedule=torch", "schedule._target_=torch.optim.lr_scheduler.ExponentialLR", "+schedule.gamma=0.9"]),
-        (12, ["optimizer=adamw", "callbacks.lengths.every_n_steps=5"]),
+    [  # in an epoch, with layers that draw; between two looks; where steps are counted; at an epoch's end
+        (4, ("model.dropout=0.2", "trainer.accumulate_grad_batches=2", "callbacks.lengths.flush_every_n_steps=3")),
+        (12, ("optimizer=adamw", "callbacks.lengths.every_n_steps=5", "datamodule.validation=0")),
+        (15, ("trainer.max_steps=30",)),
+        (22, EXPONENTIAL),
     ],
 )
-def test_an_interrupted_run_resumes_as_if_nothing_had_happened(config, tmp_path, step, overrides):
-    settings = config("model.activation=relu", *overrides)
-    train(Job(settings, tmp_path / "whole"))
-    interrupted(settings, tmp_path / "cut", step)
-    assert pd.read_parquet(tmp_path / "cut/steps")["step"].max() < step + 1
-    assert resume(settings, tmp_path / "cut")["status"] == "completed"
-    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+def test_an_interrupted_run_resumes_as_if_nothing_had_happened(config, trained, tmp_path, step, overrides):
+    interrupted(config(*overrides), tmp_path / "cut", step, "SIGTERM" if step == 22 else "SIGINT")
+    assert pd.read_parquet(tmp_path / "cut/steps")["step"].max() <= step
+    assert resume(config(*overrides), tmp_path / "elsewhere", origin=tmp_path / "cut")["status"] == "completed"
+    assert_same_run(trained(*overrides), tmp_path / "elsewhere")  # its rows came along
+    assert RunDirectory(tmp_path / "cut").state == "interrupted"
+    resume(config(*overrides), tmp_path / "cut")
+    assert_same_run(trained(*overrides), tmp_path / "cut")
 
 
-def test_resuming_from_a_later_state_than_was_recorded_would_be_noticed(config, tmp_path):
-    """The control of the tests above: a run of another seed is not the same run."""
-    train(Job(config(), tmp_path / "one"))
-    train(Job(config("seed=1"), tmp_path / "other"))
+def test_the_same_seed_gives_the_same_run_and_another_would_be_noticed(config, trained, tmp_path):
+    train(Job(config(), tmp_path))
+    assert_same_run(trained(), tmp_path)
     with pytest.raises(AssertionError):
-        assert_same_run(tmp_path / "one", tmp_path / "other")
+        assert_same_run(trained("seed=1"), tmp_path)
 
 
-def test_the_same_seed_gives_the_same_run(config, tmp_path):
-    for name in ("one", "other"):
-        train(Job(config("model.dropout=0.1"), tmp_path / name))
-    assert_same_run(tmp_path / "one", tmp_path / "other")
+FLUSHING = ("callbacks.lengths.flush_every_n_steps=8", "trainer.max_epochs=2")
 
 
-def test_a_killed_run_resumes_as_if_nothing_had_happened(config, tmp_path):
-    settings = config("callbacks.lengths.flush_every_n_steps=4")
-    train(Job(settings, tmp_path / "whole"))
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    script = f"""
-import pathlib, torch, yaml
-torch.set_num_threads(1)  # as here: results are bit-identical for the same number of threads
-import src.jobs.train as module
-from tests.jobs.signalling import SignalAtStep
-module.Divergence = lambda: SignalAtStep(17, "SIGKILL")
-config = yaml.safe_load(pathlib.Path({str(tmp_path / "config.yaml")!r}).read_text())
-module.train(module.Job(config, pathlib.Path({str(tmp_path / "killed")!r})))
-"""
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert killed.returncode == -9, killed.stderr.decode()
-    assert RunDirectory(tmp_path / "killed").summary() is None
-    rows = pd.read_parquet(tmp_path / "killed/lengths")
-    assert rows["step"].max() == 14  # 11 steps at the epoch's checkpoint, then one flush of 4, not yet the next
-    assert resume(settings, tmp_path / "killed")["status"] == "completed"
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+def test_a_run_killed_at_named_steps_goes_on_as_if_nothing_had_happened(config, trained, tmp_path):
+    """Killed before it has a lock, between two tables of a flush, and between the tables and their checkpoint."""
+    command = ("-m", *SMALL, *FLUSHING, f"hydra.sweep.dir={tmp_path}/sweep", "hydra.sweep.subdir=run")
+    run = RunDirectory(tmp_path / "sweep" / "run")
+    for name, nth, state, files in (
+        ("lock run/.lock", 1, "absent", []),
+        ("rename run/steps/part-000000000008.parquet", 1, "killed", ["000", "008"]),
+        ("rename run/checkpoints/last.ckpt", 2, "killed", ["000", "008", "011", "019"]),
+    ):
+        killed = start_killed(tmp_path / "sweep", *command, at=Killed(Step(name, nth)))
+        assert killed.wait(timeout=120) == -9, killed.stderr
+        assert (run.state, sorted(file.stem[-3:] for file in run.path.glob("lengths/part-*"))) == (state, files)
+    assert torch.load(run.checkpoint, weights_only=True)["global_step"] == 11
+    shutil.copytree(run.path, tmp_path / "off")
+    assert start_killed(tmp_path / "sweep", *command).wait(timeout=120) == 0
+    assert_same_run(trained(*FLUSHING), run.path)
+    move_a_weight(RunDirectory(tmp_path / "off"))
+    train(Job(config(*FLUSHING), tmp_path / "off", sweep="a-sweep"))
+    with pytest.raises(AssertionError):
+        assert_same_run(trained(*FLUSHING), tmp_path / "off")
 
 
-def test_a_run_resumed_in_another_directory_takes_its_rows_along(config, tmp_path):
-    train(Job(config(), tmp_path / "whole"))
-    interrupted(config(), tmp_path / "cut", 14)
-    resume(config(), tmp_path / "elsewhere", origin=tmp_path / "cut")
-    assert_same_run(tmp_path / "whole", tmp_path / "elsewhere")
-    assert RunDirectory(tmp_path / "cut").summary()["status"] == "interrupted"
+def move_a_weight(run: RunDirectory) -> None:
+    """By a millionth, in its checkpoint."""
+    checkpoint = torch.load(run.checkpoint, weights_only=True)
+    next(iter(checkpoint["state_dict"].values())).mul_(1 + 1e-6)
+    torch.save(checkpoint, run.checkpoint)
 
 
-@pytest.mark.parametrize(
-    ("short", "long"),
-    [("trainer.max_epochs=2", "trainer.max_epochs=5"), ("trainer.max_steps=15", "trainer.max_steps=30")],
-)
-def test_a_finished_run_goes_on_where_more_is_asked_for(config, tmp_path, short, long):
-    train(Job(config(long), tmp_path / "long"))
-    train(Job(config(short), tmp_path / "short"))
-    resume(config(long), tmp_path / "longer", origin=tmp_path / "short")
-    one, other = (pd.read_parquet(tmp_path / name / "lengths") for name in ("long", "longer"))
+@pytest.mark.parametrize("setting", ["trainer.max_epochs", "trainer.max_steps"])
+def test_a_finished_run_goes_on_where_more_is_asked_for(config, trained, tmp_path, setting):
+    short, long = {"trainer.max_epochs": (2, 3), "trainer.max_steps": (15, 30)}[setting]
+    resume(config(f"{setting}={long}"), tmp_path, origin=trained(f"{setting}={short}"))
+    one, other = (pd.read_parquet(run / "lengths") for run in (trained(f"{setting}={long}"), tmp_path))
     pd.testing.assert_frame_equal(one, other, check_exact=True)

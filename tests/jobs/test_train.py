@@ -1,6 +1,5 @@
 """What a run leaves behind, and that it leaves nothing else."""
 
-import json
 import os
 import signal
 
@@ -17,37 +16,25 @@ from src.jobs.train import train
 from src.runs.directory import RunDirectory
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    from hydra import compose, initialize_config_dir
-
-    from src.jobs.composed import plain
-    from tests.jobs.conftest import CONF, SMALL
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(compose("train", list(SMALL)))
-    directory = tmp_path_factory.mktemp("run")
-    train(Job(config, directory, overrides=("model.depth=3",)))
-    return RunDirectory(directory)
+@pytest.fixture
+def run(trained):
+    return RunDirectory(trained())
 
 
 def test_the_summary_says_how_the_run_ended_and_what_made_it(run):
     summary = run.summary()
-    assert summary["status"] == "completed"
-    assert summary["reason"] == "max_epochs = 3 reached"
+    assert (summary["status"], summary["reason"]) == ("completed", "max_epochs = 3 reached")
     assert (summary["steps"], summary["epochs"], summary["seed"]) == (33, 3, 0)
-    assert summary["overrides"] == ["model.depth=3"]
     assert summary["metrics"].keys() == {"train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy"}
     assert summary["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert len(summary["config_hash"]) == 12
-    assert summary["seconds"] > 0
+    assert len(summary["config_hash"]) == 12 and summary["seconds"] > 0
     assert len(summary["commit"].removesuffix("-dirty")) == 40
+    assert torch.load(run.checkpoint, weights_only=True)["global_step"] == 33  # plain data
 
 
 def test_lengths_hold_every_layer_of_every_step(run):
     rows = pd.read_parquet(run.path / "lengths")
     assert list(rows.columns) == ["step", "layer", "name", "mean", "variance", "count"]
-    assert len(rows) == 33 * 4
     assert rows["step"].tolist() == np.repeat(range(33), 4).tolist()
     assert rows["name"][:4].tolist() == ["input", *(f"hidden.{j}.activation" for j in range(3))]
     assert (rows["count"] == np.where(rows["step"] % 11 == 10, 1293 - 10 * 128, 128)).all()
@@ -56,15 +43,12 @@ def test_lengths_hold_every_layer_of_every_step(run):
 
 def test_steps_hold_the_two_failure_modes(run):
     steps = pd.read_parquet(run.path / "steps")
-    assert list(steps.columns) == [
-        "step", "epoch", "loss", "learning_rate",
-        "growth_rate", "layer_variance", "relative_layer_variance", "first_nonfinite_layer",
-    ]  # fmt: skip
+    assert [*steps.columns[2:]] == ["loss", "learning_rate", "growth_rate", "layer_variance",
+                                    "relative_layer_variance", "first_nonfinite_layer"]  # fmt: skip
     assert steps["epoch"].tolist() == np.repeat(range(3), 11).tolist()
     assert steps["first_nonfinite_layer"].isna().all()
-    means = pd.read_parquet(run.path / "lengths").pivot(index="step", columns="layer", values="mean")
-    slopes = np.polyfit(range(4), np.log(means.to_numpy()).T, 1)[0]
-    np.testing.assert_allclose(steps["growth_rate"], slopes, rtol=1e-9)
+    means = pd.read_parquet(run.path / "lengths").pivot(index="step", columns="layer", values="mean").to_numpy()
+    np.testing.assert_allclose(steps["growth_rate"], np.polyfit(range(4), np.log(means).T, 1)[0], rtol=1e-9)
 
 
 def test_metrics_have_a_row_per_epoch_and_one_for_the_test(run):
@@ -77,87 +61,77 @@ def test_metrics_have_a_row_per_epoch_and_one_for_the_test(run):
     np.testing.assert_allclose(metrics["train/loss"][:3], by_hand, rtol=1e-6)
 
 
-def test_the_checkpoint_holds_plain_data_and_the_figure_is_a_picture(run):
-    assert torch.load(run.checkpoint, weights_only=True)["global_step"] == 33
-    assert min(imread(run.figure).shape[:2]) > 300
+@pytest.mark.figure
+def test_the_figure_is_a_picture_and_evaluating_the_run_again_gives_what_it_said(config, tmp_path):
+    metrics = train(Job(config("trainer.max_epochs=1"), tmp_path))["metrics"]
+    assert min(imread(RunDirectory(tmp_path).figure).shape[:2]) > 300
+    assert evaluate(tmp_path) == {name: metrics[name] for name in ("test/loss", "test/accuracy")}
 
 
-def test_evaluating_the_run_again_gives_what_it_said(run):
-    metrics = run.summary()["metrics"]
-    assert evaluate(run.path) == {name: metrics[name] for name in ("test/loss", "test/accuracy")}
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_run_that_diverges_is_a_result(config, tmp_path, optimizer):
-    summary = train(Job(config(f"optimizer={optimizer}", "optimizer.lr=1e30"), tmp_path))
-    steps = pd.read_parquet(tmp_path / "steps")
+def test_a_run_that_diverges_is_a_result(trained):
+    run = RunDirectory(trained("optimizer.lr=1e30"))
+    summary, steps = run.summary(), pd.read_parquet(run.path / "steps")
     assert summary["status"] == "diverged"
     assert summary["reason"] == f"the training loss at step {steps['step'].max()} is not finite"
-    assert steps["loss"][:-1].map(np.isfinite).all()
-    assert not np.isfinite(steps["loss"].iloc[-1])
+    assert np.isfinite(steps["loss"]).tolist() == [True] * (len(steps) - 1) + [False]
     assert summary["steps"] == len(steps) < 11
     assert "test/loss" not in summary["metrics"]
-    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "diverged"
 
 
-def test_early_stopping_completes_a_run_and_is_given_as_the_reason(config, tmp_path):
-    stopping = (
-        "+callbacks.stop={_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val/loss,mode:max,patience:1}"
-    )
-    summary = train(Job(config(stopping), tmp_path))
+def test_early_stopping_completes_a_run_and_is_given_as_the_reason(trained):
+    stopping = "{_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val/loss,mode:max,patience:1}"
+    summary = RunDirectory(trained(f"+callbacks.stop={stopping}")).summary()
     assert (summary["status"], summary["epochs"]) == ("completed", 2)
     assert summary["reason"] == "stopped early: val/loss had not improved for 1 epochs"
 
 
 def test_a_job_leaves_nothing_global_behind(config, tmp_path):
-    before = (
-        dict(os.environ),
-        signal.getsignal(signal.SIGINT),
-        signal.getsignal(signal.SIGTERM),
-        torch.get_num_threads(),
-    )
-    train(Job(config("+trainer.deterministic=true"), tmp_path))
-    after = dict(os.environ), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), torch.get_num_threads()
-    assert before == after
-    assert not torch.are_deterministic_algorithms_enabled()
+    def everything():
+        handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
+        return dict(os.environ), handlers, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+
+    before = everything()
+    train(Job(config("+trainer.deterministic=true", "trainer.max_steps=1"), tmp_path))
+    assert before == everything()
     assert wandb.run is None
 
 
-def test_without_the_callback_nothing_is_recorded_and_training_is_the_same(config, run, tmp_path):
-    summary = train(Job(config("callbacks=none"), tmp_path))
-    assert summary["metrics"] == run.summary()["metrics"]
-    assert not (tmp_path / "lengths").exists()
+def test_without_the_callback_nothing_is_recorded_and_training_is_the_same(trained, run):
+    other = RunDirectory(trained("callbacks=none"))
+    assert other.summary()["metrics"] == run.summary()["metrics"]
+    assert not (other.path / "lengths").exists()
 
 
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["model=residual", "model.modules=3", "model.scales=power", "model.ending=linear"],
-        ["model=residual", "model.modules=2", "model.scales=[1,0.5]", "model.module_widths=[8]", "model.width=64"],
-        ["model.widths=[30,10]", "model.activation=gelu", "model.dropout=0.1", "initializer=orthogonal"],
-        ["initializer=torch_default", "readout_initializer=glorot_uniform", "optimizer=adam"],
-        ["datamodule=random_inputs", "datamodule.samples=256", "datamodule.validation=0"],
-        ["model=residual", "model.modules=3", "initializer=he_normal_x2", "trainer.precision=bf16-mixed"],
+        (  # shortcuts, and mixed precision
+            "model=residual", "model.modules=3", "model.scales=power", "model.ending=linear",
+            "initializer=he_normal_x2", "trainer.precision=bf16-mixed",
+        ),
+        (  # everything else that draws, and no validation
+            "model.widths=[30,10]", "model.activation=gelu", "model.dropout=0.1", "initializer=orthogonal",
+            "readout_initializer=glorot_uniform", "optimizer=adam", "datamodule=random_inputs",
+            "datamodule.samples=256", "datamodule.validation=0",
+        ),
     ],
-)
-def test_combinations_of_groups_train(config, tmp_path, overrides):
-    summary = train(Job(config("trainer.max_epochs=1", *overrides), tmp_path))
-    assert summary["status"] == "completed"
+    ids=["residual", "plain"],
+)  # fmt: skip
+def test_combinations_of_groups_train(trained, overrides):
+    assert RunDirectory(trained("trainer.max_epochs=1", *overrides)).state == "completed"
 
 
 @pytest.mark.slow
 def test_a_compiled_job_is_measured_also_after_one_that_was_not(config, tmp_path):
     for callbacks in ("none", "lengths"):
-        summary = train(
-            Job(config("compile=true", f"callbacks={callbacks}", "trainer.max_epochs=1"), tmp_path / callbacks)
-        )
-        assert summary["status"] == "completed"
+        settings = config("compile=true", f"callbacks={callbacks}", "trainer.max_epochs=1")
+        assert train(Job(settings, tmp_path / callbacks))["status"] == "completed"
     assert len(pd.read_parquet(tmp_path / "lengths/lengths")) == 11 * 4
 
 
 def test_a_users_initializer_plugs_in_by_its_target_alone(config, tmp_path):
-    settings = {**config("trainer.max_epochs=1"), "initializer": {"_target_": "torch.nn.init.kaiming_normal_"}}
-    assert train(Job(settings, tmp_path / "one"))["status"] == "completed"
-    train(Job(settings, tmp_path / "other"))
+    settings = {**config("trainer.max_steps=2"), "initializer": {"_target_": "torch.nn.init.kaiming_normal_"}}
+    for name in ("one", "other"):
+        assert train(Job(settings, tmp_path / name))["status"] == "completed"
     one, other = (pd.read_parquet(tmp_path / name / "lengths") for name in ("one", "other"))
     pd.testing.assert_frame_equal(one, other, check_exact=True)

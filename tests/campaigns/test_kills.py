@@ -1,0 +1,30 @@
+"""A seeded tenth of the campaign `kills`, and that it notices what is lost."""
+
+import pytest
+
+from tests.campaigns import kills
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_is_killed_ends_as_what_is_left_alone(capsys):
+    status = kills.main(["--seed", "1", "--steps", "6", "--sweeps", "1"])
+    assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_that_resumes_from_elsewhere_would_be_noticed(monkeypatch, capsys):
+    """Its checkpoint is gone when the command is started again, and its rows stay."""
+    finish = kills.finish
+
+    def lossy(folder, *overrides, log=None):
+        for file in folder.glob("run/lengths/part-000000000000.parquet"):
+            file.unlink()
+        finish(folder, *overrides, log=log)
+
+    monkeypatch.setattr(kills, "finish", lossy)
+    monkeypatch.setattr(
+        kills, "places", lambda steps: [kills.Killed(kills.Step("rename run/checkpoints/last.ckpt", 2))]
+    )
+    assert kills.main(["--sweeps", "0"]) == 1
+    assert "WRONG  run" in capsys.readouterr().out
