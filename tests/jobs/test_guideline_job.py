@@ -1,7 +1,6 @@
 """scripts/weight_decay.py: what it measures, trains and leaves, that it goes on, and where it gives no number."""
 
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def test_faster_settings_reach_the_same_edge_in_fewer_epochs(measured):
     assert [(row[0], row[1], row[2]) for row in rows] == [("| × 2", "0.08", "64"), ("| × 3", "0.12", "—")]
     for row, speed in zip(rows, (2, 3), strict=True):
         assert float(row[3].split()[0]) == pytest.approx(found["epochs_to_edge"] / speed, rel=0.01)
-    assert found["epochs_to_edge"] == pytest.approx((1 - found["C"]) / found["A"])
+    assert found["epochs_to_edge"] == pytest.approx((1 - found["C"]) / found["A"], rel=1e-4)
 
 
 def test_it_trains_with_what_it_found_and_compares(followed):
@@ -131,7 +130,7 @@ def test_finished_it_is_shown_and_cut_off_it_goes_on_where_it_was(followed, shel
     start("weight_decay", here, *TRAINED, "logger=wandb")
     again = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/summary.json")}
     assert {path for path in again if again[path] != there.get(path)} <= {killed}
-    assert summary(here)["text"].partition("Again:")[0] == before["text"].partition("Again:")[0]
+    assert summary(here)["text"].replace(" logger=wandb", "") == before["text"]
     mirrored = logged(records(here))
     assert (mirrored["weight_decay._type"], mirrored["options._type"]) == ("image-file", "table-file")
 
