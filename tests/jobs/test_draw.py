@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from scripts.draw import main
 from src.jobs import draw as module
+from src.jobs.command_line import one_line
 from src.jobs.draw import draw_sweep, figure_node
 from src.runs.sweep import SweepJob, add_jobs
 from tests.jobs.conftest import CONF
@@ -32,8 +34,8 @@ EXPERIMENTS = {
 FILES = [f"figure_1b.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
 
 
-@pytest.fixture(autouse=True)
-def conf(tmp_path_factory, monkeypatch):
+@pytest.fixture(scope="module")
+def experiments(tmp_path_factory) -> Path:
     """conf/ with experiments of these tests."""
     conf = tmp_path_factory.mktemp("conf")
     (conf / "experiment" / "paper").mkdir(parents=True)
@@ -41,13 +43,18 @@ def conf(tmp_path_factory, monkeypatch):
         file = conf / "experiment" / "paper" / f"{name}.yaml"
         file.write_text("# @package _global_\n" + text.format(target=module.TARGET))
     (conf / "logger").symlink_to(CONF / "logger")
-    monkeypatch.setattr(module, "CONF", conf)
+    return conf
 
 
-@pytest.fixture
-def sweep(tmp_path) -> Path:
+@pytest.fixture(autouse=True)
+def conf(experiments, monkeypatch) -> None:
+    monkeypatch.setattr(module, "CONF", experiments)
+
+
+@pytest.fixture(scope="module")
+def whole_sweep(tmp_path_factory) -> Path:
     """Two initializers, three depths, two seeds: all that can become of a job."""
-    sweep, jobs = tmp_path / "sweep", []
+    sweep, jobs = tmp_path_factory.mktemp("whole") / "sweep", []
     for initializer, rate in RATES.items():
         for depth in (3, 6, 9):
             for seed in (0, 1):
@@ -67,6 +74,11 @@ def sweep(tmp_path) -> Path:
                 )
     add_jobs(sweep, jobs)
     return sweep
+
+
+@pytest.fixture
+def sweep(whole_sweep, tmp_path) -> Path:
+    return shutil.copytree(whole_sweep, tmp_path / "sweep")
 
 
 @pytest.fixture
@@ -115,21 +127,16 @@ def test_a_finished_sweep_becomes_a_table_a_figure_and_a_relation(sweep, shell):
     assert output[-1] == "figure: " + ", ".join(f"sweep/{name}" for name in FILES)
 
 
-def test_runs_are_left_out_when_asked_beside_the_whole_figure(sweep, shell):
+def test_drawn_again_it_writes_the_same_bytes_and_beside_them_what_is_left_without_some_runs(sweep, shell):
     shell(SCRIPT, main, "figure_1b", str(sweep))
     before = {name: (sweep / name).read_bytes() for name in FILES}
+    draw_sweep(sweep, "figure_1b")
+    assert {name: (sweep / name).read_bytes() for name in FILES} == before
     status, output, _ = shell(SCRIPT, main, "figure_1b", str(sweep), "--without", "initializer=lecun_normal")
     assert status == 0
     assert any("6 runs, 0 of them never" in line for line in output)
     left = pd.read_parquet(sweep / "figure_1b-without-lecun_normal.parquet")
     assert set(left["initializer"]) == {"he_normal"}
-    assert {name: (sweep / name).read_bytes() for name in FILES} == before
-
-
-def test_drawing_again_writes_the_same_bytes(sweep, shell):
-    shell(SCRIPT, main, "figure_1b", str(sweep))
-    before = {name: (sweep / name).read_bytes() for name in FILES}
-    shell(SCRIPT, main, "figure_1b", str(sweep))
     assert {name: (sweep / name).read_bytes() for name in FILES} == before
 
 
@@ -197,8 +204,6 @@ def test_configurations_that_lie_upon_each_other_are_said_to(sweep, shell):
 
 def test_wandb_gets_the_table_and_the_figure_when_asked(sweep, shell, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    shell(SCRIPT, main, "figure_1b", str(sweep))
-    assert not (sweep / "wandb").exists()
     status, _, errors = shell(SCRIPT, main, "figure_1b", str(sweep), "--wandb")
     assert (status, errors) == (0, [])
     found = records(sweep)
@@ -209,50 +214,46 @@ def test_wandb_gets_the_table_and_the_figure_when_asked(sweep, shell, monkeypatc
     shell(SCRIPT, main, "figure_1b", str(sweep))  # what W&B left there is no run
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (
-            ("figure_9", "sweep"),
-            "figure = figure_9: no such figure of training runs; there are broken, epochs, figure_1b",
-        ),
-        (("undrawn", "sweep"), "figure = undrawn: no such figure of training runs"),
-        (("figure_1a", "sweep"), "figure = figure_1a: scripts/simulate.py draws it"),
-        (("broken", "sweep"), "figure.colour = 'red': no such setting; there are by, logarithmic, relation"),
-        (("steps", "sweep"), "its TABLE = 'steps' is none of runs, range_test, phase, "),
-        (("epochs", "sweep"), "SWEEP_DIRECTORY = sweep: no run has an epoch behind it (11 completed, 1 diverged)"),
-        (
-            ("range_test", "sweep"),
-            "no run has a range test behind it, which callbacks=range_test makes (11 completed",
-        ),
-        (("range_test", "tested", "--by", "colour"), "--by = colour: no column of the sweep's table; there are direc"),
-        (("range_test", "tested", "--x", "depth"), "figure.x = 'depth': no such setting; there are by, smooth, title"),
-        (
-            ("range_test", "tested", "--without", "seed=9"),
-            "--without = seed=9: no run has this value of seed; there ar",
-        ),
-        (("start", "nowhere"), "SWEEP_DIRECTORY = nowhere: no such directory"),
-        (("start", "."), "SWEEP_DIRECTORY = .: holds no runs"),
-        (("start", "without"), "no run says when training started, which callbacks=start_of_training records (1 comp"),
-        (("start", "begun"), "no run has ended yet (1 absent, 1 killed)"),
-        (("start", "sweep", "--by", "colour"), "--by = colour: no column of the sweep's table; there are directory"),
-        (("start", "sweep", "--x", "initializer"), "--x = initializer: no column of numbers of the sweep's table"),
-        (("start", "sweep", "--without", "colour=red"), "--without = colour: no column of the sweep's table"),
-        (("start", "sweep", "--without", "depth=4"), "--without = depth=4: no run has this value of depth; there are"),
-        (("start", "sweep", "--x", "first_loss"), "--x = first_loss: no column of numbers"),
-    ],
-)
-def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, figures, arguments, said):
-    leave_run(sweep.parent / "without", "a", config_of(), records_start=False)
-    leave_test(sweep.parent / "tested")
-    leave_run(sweep.parent / "begun", "a", config_of(), status=None)
-    add_jobs(sweep.parent / "begun", [SweepJob("b", ("seed=1",))])
-    before = sorted(sweep.parent.rglob("*"))
-    status, output, errors = shell(SCRIPT, main, *arguments)
+MISTAKES = """
+figure_9 sweep -> figure = figure_9: no such figure of training runs; there are broken, epochs, figure_1b
+undrawn sweep -> figure = undrawn: no such figure of training runs
+figure_1a sweep -> figure = figure_1a: scripts/simulate.py draws it
+broken sweep -> figure.colour = 'red': no such setting; there are by, logarithmic, relation
+steps sweep -> its TABLE = 'steps' is none of runs, range_test, phase,
+epochs sweep -> SWEEP_DIRECTORY = sweep: no run has an epoch behind it (11 completed, 1 diverged)
+range_test sweep -> no run has a range test behind it, which callbacks=range_test makes (11 completed
+range_test tested by=colour -> --by = colour: no column of the sweep's table; there are direc
+range_test tested x=depth -> figure.x = 'depth': no such setting; there are by, smooth, title
+range_test tested without=seed=9 -> --without = seed=9: no run has this value of seed; there ar
+start nowhere -> SWEEP_DIRECTORY = nowhere: no such directory
+start . -> SWEEP_DIRECTORY = .: holds no runs
+start without -> no run says when training started, which callbacks=start_of_training records (1 comp
+start begun -> no run has ended yet (1 absent, 1 killed)
+start sweep by=colour -> --by = colour: no column of the sweep's table; there are directory
+start sweep x=initializer -> --x = initializer: no column of numbers of the sweep's table
+start sweep without=colour=red -> --without = colour: no column of the sweep's table
+start sweep without=depth=4 -> --without = depth=4: no run has this value of depth; there are
+start sweep x=first_loss -> --x = first_loss: no column of numbers
+"""
+
+
+def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, figures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    leave_run(tmp_path / "without", "a", config_of(), records_start=False)
+    leave_test(tmp_path / "tested")
+    leave_run(tmp_path / "begun", "a", config_of(), status=None)
+    add_jobs(tmp_path / "begun", [SweepJob("b", ("seed=1",))])
+    before = sorted(tmp_path.rglob("*"))
+    for line in MISTAKES.strip().splitlines():
+        (figure, directory, *words), said = line.split(" -> ")[0].split(), line.split(" -> ")[1]
+        options = {key: [value] if key == "without" else value for key, _, value in (w.partition("=") for w in words)}
+        with pytest.raises(ValueError) as raised:
+            draw_sweep(Path(directory), figure, **options)
+        assert said in one_line(raised.value)
+    status, output, [error] = shell(SCRIPT, main, "start", "sweep", "--without", "depth=4", "--by", "seed")
     assert (status, output) == (1, [])
-    [line] = errors
-    assert line.startswith("error: ") and said in line
-    assert sorted(sweep.parent.rglob("*")) == before
+    assert error.startswith("error: --without = depth=4: no run has this value of depth; there are")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_experiment_may_be_called_as_it_is_trained(sweep):
