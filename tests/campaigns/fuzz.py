@@ -8,15 +8,16 @@ another run lies, with 6 GB at most; one that is still at work after `--seconds`
 import argparse
 import hashlib
 import os
-import random
 import re
 import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,7 +36,8 @@ SCRIPTS = CONF.parent / "scripts"
 LIMITED = Path(__file__).with_name("limited.py")
 TINY = {
     **QUICK,
-    "train": (*QUICK["train"][:-2], "trainer.enable_progress_bar=false", "logger=csv", "trainer.max_epochs=1"),
+    "train": (*QUICK["train"], "trainer.max_epochs=1"),
+    "range_test": (*QUICK["range_test"], "hydra.mode=RUN"),
     "search": (*QUICK["search"], "search.values=[1e-2,1e-4]", "search.rounds=0", "search.best=1", "seeds=1",
                "trainer.max_epochs=1"),
     "weight_decay": ("datamodule.batch_size=512", "measure=3", "window=[0,3]", "seeds=1", "logger=csv"),
@@ -119,7 +121,28 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in SKIPPED)
 
 
-def draw_case(script: str, random_: random.Random) -> Case:
+class Draw:
+    """Random choices that stay what they are when other things to choose from come or go."""
+
+    def __init__(self, seed: str) -> None:
+        self.seed, self.count = seed, 0
+
+    def number(self, of: object = "") -> float:
+        """In [0, 1), of this draw and what it is of."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed} {self.count} {of}".encode()).digest()[:8]) / 2**64
+
+    def random(self) -> float:
+        self.count += 1
+        return self.number()
+
+    def choice(self, options: Sequence[Any]) -> Any:
+        self.count += 1
+        return min(
+            enumerate(options), key=lambda option: self.number((option[1], options[: option[0]].count(option[1])))
+        )[1]
+
+
+def draw_case(script: str, random_: Draw) -> Case:
     """One wrong setting, or two."""
     if script in TYPED:
         return draw_arguments(script, random_)
@@ -149,7 +172,7 @@ def draw_case(script: str, random_: random.Random) -> Case:
     return Case(script, (*words, *chosen, *where, *odd), tuple(odd))
 
 
-def draw_arguments(script: str, random_: random.Random) -> Case:
+def draw_arguments(script: str, random_: Draw) -> Case:
     """Of evaluate.py and draw.py, whose settings are arguments."""
     places = ("other", "nowhere", ".", "", "other/config.yaml", "/dev/null", "runs")
     values = ("", "foo", "5", "-1", "null", "seed", "seed=0", "=", "a=b", "[1]", "nan")
@@ -241,12 +264,9 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def draw_cases(scripts: Sequence[str], *, seed: int, count: int) -> list[Case]:
-    """`count` different ones, the scripts in turns."""
+    """`count` of them, the scripts in turns."""
     register_resolvers()
-    random_, cases = random.Random(seed), dict[Case, None]()
-    while len(cases) < count:
-        cases[draw_case(scripts[len(cases) % len(scripts)], random_)] = None
-    return list(cases)
+    return [draw_case(scripts[n % len(scripts)], Draw(f"{seed} {n // len(scripts)}")) for n in range(count)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -256,13 +276,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=2000, help="cases in all (2000)")
     parser.add_argument("--script", choices=sorted(every), action="append", help="only those of this script")
     parser.add_argument("--seconds", type=float, default=60, help="until a job at work is interrupted (60)")
+    parser.add_argument("--minutes", type=float, default=600, help="after which no case is begun (600)")
     parser.add_argument("--workers", type=int, default=2, help="cases at a time (2)")
     options_ = parser.parse_args(arguments)
     cases = draw_cases(options_.script or sorted(every), seed=options_.seed, count=options_.count)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch, ThreadPoolExecutor(options_.workers) as pool:
-        other = start("train", Path(scratch) / "other", "trainer.max_epochs=1")
-        verdicts = []
-        for verdict in pool.map(lambda case: try_case(case, other, options_.seconds), cases):
+        with redirect_stdout(None):
+            other = start("train", Path(scratch) / "other", "trainer.max_epochs=1")
+        end, verdicts = time.monotonic() + 60 * options_.minutes, []
+
+        def attempt(case: Case) -> Verdict | None:
+            return try_case(case, other, options_.seconds) if time.monotonic() < end else None
+
+        for verdict in filter(None, pool.map(attempt, cases)):
             verdicts.append(verdict)
             if not verdict.good and not verdict.known:
                 last = [line for line in verdict.output.splitlines() if line.strip()][-2:]

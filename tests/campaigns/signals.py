@@ -184,11 +184,10 @@ def left_alone(kind: Kind, directory: Path, limit: float) -> float:
 
 def draw_cases(kinds: Sequence[str], *, seed: int, count: int) -> list[Case]:
     """Kinds and signals in turns, each at a moment of its own."""
-    random_ = random.Random(seed)
     signals = list(SIGNALS)
     return [
-        Case(kinds[number % len(kinds)], signals[number // len(kinds) % len(signals)], random_.random())
-        for number in range(count)
+        Case(kinds[n % len(kinds)], signals[n // len(kinds) % len(signals)], random.Random(f"{seed} {n}").random())
+        for n in range(count)
     ]
 
 
@@ -198,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=200, help="of disturbed jobs (200)")
     parser.add_argument("--kind", choices=sorted(KINDS), action="append", help="only this kind of job")
     parser.add_argument("--seconds", type=float, default=240, help="that a job may take before it hangs (240)")
+    parser.add_argument("--minutes", type=float, default=600, help="after which none is begun (600)")
     parser.add_argument("--workers", type=int, default=2, help="jobs at a time (2)")
     options = parser.parse_args(arguments)
     kinds = options.kind or list(KINDS)
@@ -209,7 +209,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         left_alone(KINDS[kinds[0]], Path(scratch) / "warm", options.seconds)  # the server's imports are not its time
         times = {name: left_alone(KINDS[name], whole, options.seconds) for name, whole in wholes.items()}
         cases = draw_cases(kinds, seed=options.seed, count=options.count)
-        for verdict in pool.map(lambda c: disturb(c, wholes[c.kind], times[c.kind], options.seconds), cases):
+        end = time.monotonic() + 60 * options.minutes
+
+        def attempt(case: Case) -> Verdict | None:
+            arguments = (wholes[case.kind], times[case.kind], options.seconds)
+            return disturb(case, *arguments) if time.monotonic() < end else None
+
+        for verdict in filter(None, pool.map(attempt, cases)):
             verdicts.append(verdict)
             if not verdict.good and not verdict.known:
                 last = [line for line in verdict.output.splitlines() if line.strip()][-3:]
