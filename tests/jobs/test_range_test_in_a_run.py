@@ -42,13 +42,14 @@ def test_the_run_is_the_same_to_the_bit(trained, overrides):
 
 
 def test_a_run_that_resumes_has_tested_and_goes_on_as_if_nothing_had_happened(config, trained, tmp_path, monkeypatch):
+    whole = trained(TEST)
     interrupted(config(TEST), tmp_path, 14)
     curves = pd.read_parquet(tmp_path / "range_test")
     monkeypatch.setattr(f"{CLASS}._rows", lambda *_: pytest.fail("tested a second time"))
     resume(config(TEST), tmp_path)
-    assert_same_run(trained(TEST), tmp_path)
+    assert_same_run(whole, tmp_path)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "range_test"), curves, check_exact=True)
-    one, other = (RunDirectory(run).summary()["range_test"] for run in (trained(TEST), tmp_path))
+    one, other = (RunDirectory(run).summary()["range_test"] for run in (whole, tmp_path))
     assert one == other
 
 
