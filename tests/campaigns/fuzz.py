@@ -52,7 +52,12 @@ OTHER = ("hydra.run.dir=other", "hydra.run.dir=''", "hydra.run.dir=other/config.
          "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo")  # fmt: skip
 
 # What is known to go wrong: a pattern of the command line, and the verdict; issue 18 mends these.
-KNOWN: tuple[tuple[str, str, str], ...] = ((r"--nosuch", "no one line", "argparse shows its usage and ends with 2"),)
+KNOWN: tuple[tuple[str, str, str], ...] = (
+    (r"--nosuch", "no one line", "argparse shows its usage and ends with 2"),
+    (r"callbacks\.\w+\.modules=", "traceback", "name patterns that are no list are not refused"),
+    (rf"\b({'|'.join(GROUPS)})=\S*\[", "traceback", "a list in place of a group's settings is not refused"),
+    (rf"\b({'|'.join(GROUPS)})=-?\d", "names nothing", "Hydra does not name the group that a number is no option of"),
+)
 
 
 @dataclass(frozen=True)

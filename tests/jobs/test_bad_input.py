@@ -81,9 +81,9 @@ model=residual model.scales=[0.5,0.5] -> model.scales = [0.5, 0.5]: must be cons
 model.activation=swish -> model.activation = 'swish': must be one of gelu, leaky_relu, linear, relu, silu, tanh
 model.dropout=1 -> model.dropout = 1: must be a fraction, at least 0 and below 1
 initializer.distribution=cauchy -> initializer.distribution = 'cauchy': must be one of normal,
-initializer={_target_:users.nan_,_partial_:true} -> initializer = users.nan_: left non-finite weights, where all must be
-readout_initializer={_target_:users.infinite_,_partial_:true} -> readout_initializer = users.infinite_: left non-finite
-initializer={_target_:users.constant_} -> initializer: constant_() missing 1 required
+initializer={_target_:odd_users.nan_,_partial_:true} -> initializer = odd_users.nan_: left non-finite
+readout_initializer={_target_:odd_users.infinite_,_partial_:true} -> readout_initializer = odd_users.infinite_:
+initializer={_target_:odd_users.constant_} -> initializer: constant_() missing 1 required
 optimizer.lr=high -> optimizer.lr = 'high': must be a number above 0
 optimizer.momentum=-0.5 -> optimizer.momentum = -0.5: must be a fraction, at least 0 and below 1
 optimizer.weight_decay=-1 -> optimizer.weight_decay = -1: must be a number of at least 0
@@ -145,14 +145,14 @@ samples=0 -> samples = 0: must be a whole number of at least 1
 seed=-1 -> seed = -1: must be a whole number of at least 0
 sampler=wrong -> sampler = 'wrong': must be one of auto, layerwise, reference, vectorized
 sampler=layerwise model.dropout=0.5 -> sampler = layerwise: knows no FullyConnected, or not with dropout
-model={_target_:users.Bottleneck} sampler=layerwise -> sampler = layerwise: knows no Bottleneck, or
-model={_target_:users.Looking} sampler=vectorized -> sampler = 'vectorized': torch cannot vectorize this net; reference
-model={_target_:users.Nothing} -> model: Nothing: has neither activation modules nor modules with weights
-model={_target_:users.Bottleneck,more:1} -> model = users.Bottleneck: fails on samples = 1 of shape (100,) (Runt
+model={_target_:odd_users.Bottleneck} sampler=layerwise -> sampler = layerwise: knows no Bottleneck, or
+model={_target_:odd_users.Looking} sampler=vectorized -> sampler = 'vectorized': torch cannot vectorize
+model={_target_:odd_users.Nothing} -> model: Nothing: has neither activation modules nor modules with weights
+model={_target_:odd_users.Bottleneck,more:1} -> model = odd_users.Bottleneck: fails on samples = 1 of shape (100,) (Runt
 device=cuda:99 -> device = 'cuda:99': no such device here
 device=meta -> device = 'meta': nets are sampled on cpu or cuda
-initializer={_target_:users.nan_} -> initializer = users.nan_: gives lengths that are not numbers
-initializer={_target_:users.nan_} sampler=reference -> initializer = users.nan_: left non-finite weights, where all must
+initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: gives lengths that are not numbers
+initializer={_target_:odd_users.nan_} sampler=reference -> initializer = odd_users.nan_: left non-finite weights
 hydra.run.dir={world}/simulation seed=1 -> hydra.run.dir = {world}/simulation: already holds a run of another
 """,
     "search": """
@@ -245,7 +245,7 @@ datamodule=random_inputs -> model.input_shape = (100,): must be (channels, heigh
 initializers.he_normal.scale=0 -> initializers.he_normal.scale = 0: must be a number above 0
 initializers=null -> initializers = none: must name at least one, as +initializer@initializers.NAME=NAME
 model=fully_connected -> layers = 1: hidden.0.activation is of shape (100,), where a picture needs
-model={_target_:users.Picture} -> model = users.Picture: fails on an image
+model={_target_:odd_users.Picture} -> model = odd_users.Picture: fails on an image
 """,
     "diagnose": """
 nets=1 -> nets = 1: must be a whole number of at least 2
@@ -258,7 +258,7 @@ thresholds.dead=2 -> thresholds.dead = 2: must be a fraction, at least 0 and bel
 thresholds=2 -> thresholds = 2: must be set one by one, as thresholds.drift=
 modules=[conv*] -> modules = 'conv*': matches none of hidden,
 modules=relu -> modules = 'relu': must be a list of name patterns
-model={_target_:users.Nothing} -> Nothing: has neither activation modules nor modules with weights to measure
+model={_target_:odd_users.Nothing} -> Nothing: has neither activation modules nor modules with weights to measure
 out=nowhere/verdict.json -> nowhere/verdict.json: No such file or directory
 """,
 }
@@ -312,7 +312,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, trained) -> Path:
     start("simulate", world / "simulation")
     break_checkpoints(world)
     break_data(world)
-    (world / "users.py").write_text(USERS)
+    (world / "odd_users.py").write_text(USERS)
     (world / "file").write_text("no directory")
     (world / "mine" / "figures").mkdir(parents=True)
     (world / "mine" / "figures" / "paper.pdf").write_text("years of work")
