@@ -1,10 +1,11 @@
 """Every experiment of conf/ says what it claims, composes, and runs small from its command to its figure."""
 
-import itertools
 import math
 import re
 import shlex
 import sys
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import matplotlib.image
@@ -12,6 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
 
 from scripts.range_test import main as range_test
 from scripts.simulate import main_and_figure
@@ -48,6 +51,10 @@ def without_mnist(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
 
 
+def read(path: Path) -> dict:
+    return yaml.safe_load(path.read_text())
+
+
 def option(path: Path) -> str:
     return path.relative_to(CONF / "experiment").with_suffix("").as_posix()
 
@@ -67,17 +74,21 @@ def head(path: Path) -> dict[str, str]:
     return record
 
 
-def script(path: Path) -> str:
-    return yaml.safe_load(path.read_text())["script"]
+def kind(path: Path) -> str:
+    """Of the table that the figure is drawn from."""
+    return "layers" if read(path)["script"] == "simulate" else table_of(read(path)["figure"]).kind
 
 
 def tables(path: Path) -> list[str]:
     """What W&B gets of the sweep."""
-    if script(path) == "simulate":
+    if read(path)["script"] == "simulate":
         return ["layers"]
-    table = table_of(composed(path)["figure"])
-    others = {"range_test": ["suggestions"], "phase": ["slopes"]}
-    return [table.name, *others.get(table.kind, [])]
+    table = table_of(read(path)["figure"])
+    return [table.name, *{"range_test": ["suggestions"], "phase": ["slopes"]}.get(table.kind, [])]
+
+
+# One of each kind of job and table, whose figure and tables W&B gets too; the others run among the slow tests.
+KINDS = {(read(path)["script"], kind(path)): path for path in reversed(EXPERIMENTS)}
 
 
 def as_number(value: str) -> float | str:
@@ -88,54 +99,69 @@ def as_number(value: str) -> float | str:
         return value
 
 
-def swept(path: Path, *overrides: str) -> dict[str, list[str]]:
-    """The settings that the sweep goes through, each with its values."""
+@cache
+def composed(path: Path, *overrides: str) -> DictConfig:
+    """Its config, Hydra's own node included, before anything in it is resolved."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(script(path), [f"experiment={option(path)}", *overrides], return_hydra_config=True)
-    return {setting: str(values).split(",") for setting, values in config.hydra.sweeper.params.items()}
+        return compose(read(path)["script"], [f"experiment={option(path)}", *overrides], return_hydra_config=True)
 
 
-def composed(path: Path, *overrides: str) -> dict:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return plain(compose(script(path), [f"experiment={option(path)}", *overrides]))
+def with_values(config: DictConfig, **values: str) -> DictConfig:
+    changed = deepcopy(config)
+    for setting, value in values.items():
+        OmegaConf.update(changed, setting, yaml.safe_load(value))
+    return changed
+
+
+def job(config: DictConfig) -> dict:
+    return plain(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+
+
+def swept(path: Path, *, size: str) -> dict[str, list[str]]:
+    """The settings that the sweep goes through, each with its values; of numbers the first and the last."""
+    config = composed(path) if read(path)["script"] == "simulate" else with_values(composed(path), size=size)
+    values = {setting: str(values).split(",") for setting, values in config.hydra.sweeper.params.items()}
+    numbers = {setting: isinstance(as_number(chosen[0]), float) for setting, chosen in values.items()}
+    return {
+        setting: list(dict.fromkeys([chosen[0], chosen[-1]])) if numbers[setting] else chosen
+        for setting, chosen in values.items()
+    }
 
 
 @each_experiment
 def test_an_experiment_is_a_lab_record_whose_command_names_itself(path):
     record = head(path)
-    assert Path(record["Command"].split()[3]).stem == script(path)
     assert tuple(record) == RECORD
     assert all(record.values())
     words = shlex.split(record["Command"])
     assert words[:3] == ["uv", "run", "python"]
     assert (ROOT / words[3]).is_file()
+    assert Path(words[3]).stem == read(path)["script"]
     assert f"experiment={option(path)}" in words
     assert "arXiv:" in record["Source"]
+    if read(path)["script"] != "simulate":  # drawn again by its name
+        assert figure_node(path.stem) == read(path)["figure"]
+    assert build_partial(job(composed(path))["figure"], "figure")
 
 
-SWEPT = [path for path in EXPERIMENTS if script(path) != "simulate"]
-
-
-@pytest.mark.parametrize("path", SWEPT, ids=lambda path: path.stem)
-def test_the_figure_of_a_sweep_can_be_drawn_again_by_its_name(path):
-    assert figure_node(path.stem) == yaml.safe_load(path.read_text())["figure"]
-    assert build_partial(figure_node(path.stem), "figure")
-
-
-@pytest.mark.parametrize("size", ["full", "small"])
 @each_experiment
-def test_every_job_of_an_experiment_composes(path, size):
-    sized = [f"size={size}"] if script(path) != "simulate" else []
-    config = composed(path, *sized)
-    assert build_partial(config["figure"], "figure")
-    settings = swept(path, *sized)
+def test_every_shape_of_job_of_an_experiment_composes(path):
+    """A value at a time around the first job: options composed, numbers, which change no shape, put in."""
+    base, settings = composed(path), swept(path, size="full")
     if "depth" in settings:
-        settings["depth"] = [f(settings["depth"], key=int) for f in (min, max)]
-        assert settings["depth"][-1] == str(config["depth"])  # what -m takes from the file alone
-    for chosen in itertools.product(*settings.values()):
-        typed = [f"{setting}={value}" for setting, value in zip(settings, chosen, strict=True)]
-        job = composed(path, *sized, *typed)
-        assert job["depth"] in (job["model"].get("depth"), job["model"].get("modules"), None)
+        assert settings["depth"][-1] == str(base["depth"])  # what -m takes from the file alone
+    numbers = {setting for setting, values in settings.items() if isinstance(as_number(values[0]), float)}
+    first = [f"{setting}={values[0]}" for setting, values in settings.items() if setting not in numbers]
+    cells = [composed(path, *first)]
+    for setting in settings.keys() - numbers:
+        others = [each for each in first if not each.startswith(f"{setting}=")]
+        cells += [composed(path, *others, f"{setting}={value}") for value in settings[setting][1:]]
+    for at in (0, -1):
+        cells += [with_values(cell, **{name: settings[name][at] for name in numbers}) for cell in tuple(cells[:1])]
+    if read(path)["script"] != "simulate":
+        cells.append(with_values(cells[0], size="small"))
+    for cell in map(job, cells):
+        assert cell["depth"] in (cell["model"].get("depth"), cell["model"].get("modules"), None)
 
 
 @pytest.fixture
@@ -143,10 +169,13 @@ def start(tmp_path, capfd, monkeypatch):
     """Run an experiment as from the shell, its sweep cut down to these values; returns its directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as a script, which finds conf/ beside itself
+    monkeypatch.setattr(
+        "src.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1))
+    )  # of a job; the sweep's is real
 
     def call(path: Path, *overrides: str, **values: list[str]) -> Path:
         name, *arguments = shlex.split(head(path)["Command"])[3:]
-        main, small = SCRIPTS[script(path)]
+        main, small = SCRIPTS[read(path)["script"]]
         node = ",".join(f"{setting}:'{','.join(chosen)}'" for setting, chosen in values.items())
         kept = [each for each in small if each.partition("=")[0] not in values]
         typed = [*arguments, *kept, *overrides, f"hydra.sweeper.params={{{node}}}"]
@@ -155,23 +184,24 @@ def start(tmp_path, capfd, monkeypatch):
         output, errors = capfd.readouterr()
         assert errors == ""
         [directory] = (tmp_path / "runs").iterdir()
-        kinds = ["png", "pdf", "csv", *["parquet"] * (script(path) != "simulate")]
+        kinds = ["png", "pdf", "csv", *["parquet"] * (read(path)["script"] != "simulate")]
         kinds += ["json"] * (len(tables(path)) > 1)  # what is said of them
         written = [f"runs/{directory.name}/{path.stem}.{kind}" for kind in kinds]
         assert output.splitlines()[-1] == f"figure: {', '.join(written)}"
+        assert matplotlib.image.imread(directory / f"{path.stem}.png").std() > 0
+        assert (directory / f"{path.stem}.pdf").read_bytes().startswith(b"%PDF")
         return directory
 
     return call
 
 
-@each_experiment
+@pytest.mark.parametrize("path", KINDS.values(), ids=["-".join(kind) for kind in KINDS])
 def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(path, start):
-    values = {setting: ["4"] if setting == "depth" else chosen[:1] for setting, chosen in swept(path).items()}
+    values = {setting: chosen[:1] for setting, chosen in swept(path, size="small").items()}
+    values |= {"depth": ["4"]} if "depth" in values else {}
     directory = start(path, **values)
-    assert matplotlib.image.imread(directory / f"{path.stem}.png").std() > 0
-    assert (directory / f"{path.stem}.pdf").read_bytes().startswith(b"%PDF")
     table = pd.read_csv(directory / f"{path.stem}.csv")
-    if script(path) == "simulate":
+    if read(path)["script"] == "simulate":
         assert table["layer"].tolist() == [0, 1, 2, 3, 4]
     else:
         assert table["directory"].nunique() == 1
@@ -193,9 +223,11 @@ def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(
 @pytest.mark.slow
 @each_experiment
 def test_an_experiment_runs_small_through_all_that_it_compares(path, start):
-    values = swept(path)
+    values = swept(path, size="small")
     values |= {"depth": ["2", "4"]} if "depth" in values else {}
-    values |= {"trainer.max_epochs": ["1", "2"]} if "trainer.max_epochs" in values else {}
+    values |= {"trainer.max_epochs": ["1"]} if "trainer.max_epochs" in values else {}
+    if math.prod(map(len, values.values())) > 16:
+        values["seed"] = ["0"]
     directory = start(path, "logger=csv", **values)
     jobs = math.prod(map(len, values.values()))
     found = {file.parent.name: RunDirectory(file.parent).summary() for file in directory.glob("*/summary.json")}
@@ -204,7 +236,7 @@ def test_an_experiment_runs_small_through_all_that_it_compares(path, start):
     table = pd.read_csv(directory / f"{path.stem}.csv", dtype=str)
     for setting, chosen in values.items():
         assert set(map(as_number, table[setting])) == set(map(as_number, chosen))
-    if script(path) == "simulate":
+    if read(path)["script"] == "simulate":
         assert table["simulation"].nunique() == jobs
         assert set(table["nets"]) == {"20"}
     else:

@@ -2,56 +2,55 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from scripts.diagnose import main
-from src.jobs.command_line import run
+from src.diagnosis.diagnose import Diagnosis
 from src.jobs.composed import plain
 from src.jobs.diagnose import batch_of, diagnose_config, thresholds_of
 from src.theory.verdict import DEFAULTS
+from tests import forked
+from tests.jobs.composing import composed_of
 from tests.jobs.conftest import CONF
 
 SCRIPT = CONF.parent / "scripts" / "diagnose.py"
 
 
 @pytest.fixture
-def attempt(tmp_path, capfd, monkeypatch):
+def attempt(shell):
     """Call the script as the shell would, in an empty directory: exit status, and lines on stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as a script, which finds conf/ beside itself
-
-    def call(*arguments: str) -> tuple[int, list[str], list[str]]:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-        with pytest.raises(SystemExit) as end:
-            run(main)
-        output, errors = capfd.readouterr()
-        return end.value.code, output.splitlines(), errors.splitlines()
-
-    return call
+    return lambda *arguments: shell(SCRIPT, main, *arguments)
 
 
+TORCHS = "initializer=torch_default initializer._target_=torch.nn.init"
 CASES = [
-    ("", 0),
-    ("model.depth=20 initializer=torch_default", 3),
-    ("model.depth=100 model.width=10", 3),
-    ("model.depth=100 model.width=100 nets=3", 0),
-    ("model.depth=60 model.width=60 initializer=he_truncated_normal", 3),
-    ("model=residual model.modules=30 model.scales=constant", 3),
-    ("model=residual model.modules=30", 0),
-    ("model.depth=20 initializer=torch_default thresholds.drift=50", 0),
-    ("datamodule=random_inputs readout_initializer=glorot_normal samples=100 seed=3", 0),
-    ("model.activation=tanh modules=[hidden.*.linear]", 0),
-    ("initializer=torch_default initializer._target_=torch.nn.init.kaiming_normal_ model.depth=40", 0),
-    ("initializer=torch_default initializer._target_=torch.nn.init.xavier_normal_ model.depth=40", 3),
+    ("", True),
+    ("model.depth=20 initializer=torch_default", False),
+    ("model.depth=100 model.width=10", False),
+    ("model.depth=100 model.width=100 nets=3", True),
+    ("model.depth=60 model.width=60 initializer=he_truncated_normal", False),
+    ("model=residual model.modules=30 model.scales=constant", False),
+    ("model=residual model.modules=30", True),
+    ("model.depth=20 initializer=torch_default thresholds.drift=50", True),
+    ("datamodule=random_inputs readout_initializer=glorot_normal samples=100 seed=3", True),
+    ("model.activation=tanh modules=[hidden.*.linear]", True),
+    (f"{TORCHS}.kaiming_normal_ model.depth=40", True),
+    (f"{TORCHS}.xavier_normal_ model.depth=40", False),
 ]
 
 
-@pytest.mark.parametrize(("typed", "status"), CASES, ids=[typed for typed, _ in CASES])
+def diagnosis_of(typed: str) -> Diagnosis:
+    return diagnose_config(plain(composed_of("diagnose", *typed.split())))
+
+
+@pytest.mark.parametrize(("typed", "healthy"), CASES, ids=[typed for typed, _ in CASES])
+def test_a_net_is_healthy_or_not(typed, healthy):
+    assert diagnosis_of(typed).healthy is healthy
+
+
+@pytest.mark.parametrize(("typed", "status"), [("nets=5", 0), ("model.depth=20 initializer=torch_default", 3)])
 def test_the_exit_status_is_the_verdict_and_nothing_is_left_behind(attempt, tmp_path, typed, status):
     ended, output, errors = attempt(*typed.split())
     assert (ended, errors) == (status, [])
@@ -87,48 +86,6 @@ def test_the_numbers_are_written_where_they_are_wanted(attempt, tmp_path):
     assert written["advice"][0]["overrides"] == ["initializer=he_normal"]
 
 
-WHOLE = "must be a whole number of at least"
-MISTAKES = [
-    ("nets=1", f"nets = 1: {WHOLE} 2"),
-    ("nets=many", f"nets = 'many': {WHOLE} 2"),
-    ("samples=0", f"samples = 0: {WHOLE} 1"),
-    ("samples=5000", "samples = 5000: larger than the 1293 training samples"),
-    ("seed=-1", f"seed = -1: {WHOLE} 0"),
-    ("thresholds.drift=-1", "thresholds.drift = -1: must be a number above 0"),
-    ("thresholds.dead=2", "thresholds.dead = 2: must be a fraction, at least 0 and below 1"),
-    ("+thresholds.spread=2", "thresholds.spread = 2: no such setting; there are beta, dead, drift, normalized"),
-    ("thresholds=2", "thresholds = 2: must be set one by one, as thresholds.drift="),
-    ("modules=[conv*]", "modules = 'conv*': matches none of hidden, "),
-    ("modules=relu", "modules = 'relu': must be a list of name patterns"),
-    ("model.depth=0", f"model.depth = 0: {WHOLE} 1"),
-    ("model=residual model.modules=0", f"model.modules = 0: {WHOLE} 1"),
-    ("initializer=he", "initializer = he: no such option; there are critical, glorot_normal, "),
-    ("optimizer=sgd", "Could not override 'optimizer'. "),
-    ("out=nowhere/verdict.json", "nowhere/verdict.json: No such file or directory"),
-    (
-        "model._target_=tests.jobs.test_diagnose.Flat",
-        "Flat: has neither activation modules nor modules with weights to measure",
-    ),
-]
-
-
-class Flat(torch.nn.Module):
-    """Nothing to measure."""
-
-    def __init__(self, input_size, classes, **settings):
-        super().__init__()
-        self.flat = torch.nn.Flatten()
-
-
-@pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=[typed for typed, _ in MISTAKES])
-def test_a_mistake_is_one_line(attempt, tmp_path, typed, expected):
-    status, output, errors = attempt(*typed.split())
-    assert (status, output) == (1, [])
-    [line] = errors
-    assert line.startswith(f"error: {expected}")
-    assert list(tmp_path.iterdir()) == []
-
-
 class OtherDataModule:
     """Of a user: batches of inputs and targets."""
 
@@ -147,9 +104,7 @@ def test_a_batch_comes_from_any_datamodule():
 
 
 def test_thresholds_that_are_not_set_are_the_defaults():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(compose("diagnose"))
-    assert thresholds_of(config["thresholds"]) == DEFAULTS
+    assert thresholds_of(plain(composed_of("diagnose"))["thresholds"]) == DEFAULTS
     assert thresholds_of({"drift": None, "beta": 7}).beta == 7
 
 
@@ -165,25 +120,17 @@ def test_thresholds_that_are_not_set_are_the_defaults():
     ids=" ".join,
 )
 def test_the_advice_typed_in_makes_the_net_healthy(typed):
-    def diagnosis(*overrides):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return diagnose_config(plain(compose("diagnose", list(overrides))))
-
-    sick = diagnosis(*typed)
+    sick = diagnosis_of(" ".join(typed))
     assert not sick.healthy
     kept = {override.split("=")[0]: override for override in typed}
     kept |= {override.split("=")[0]: override for advice in sick.advice for override in advice.overrides}
-    cured = diagnosis(*kept.values())
+    cured = diagnosis_of(" ".join(kept.values()))
     assert cured.healthy
     assert cured.measured.healthy
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("typed", "status"), [("nets=3", 0), ("model.depth=90 model.width=9", 3), ("nets=1", 1)])
-def test_so_it_is_in_a_shell(tmp_path, typed, status):
+def test_so_it_is_in_a_process(tmp_path):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
-    command = [sys.executable, str(SCRIPT), *typed.split()]
-    ended = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True, check=False, timeout=120)
-    assert ended.returncode == status
-    assert ended.stderr == ("" if status != 1 else f"error: nets = 1: {WHOLE} 2\n")
+    ended = forked.run(SCRIPT, "model.depth=90", "model.width=9", cwd=tmp_path, env=kept)
+    assert (ended.returncode, ended.stderr) == (3, "")
     assert list(tmp_path.iterdir()) == []

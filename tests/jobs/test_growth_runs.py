@@ -10,19 +10,23 @@ from src.jobs.record import Job
 from src.jobs.train import train
 from src.runs.build import build_datamodule, build_net
 from src.runs.sweep_curves import sweep_curves
+from tests.jobs.composing import without_run_figures
+from tests.jobs.conftest import composed
 
 SETTINGS = ("callbacks=phase_and_lengths", "callbacks.phase.iterations=2", "trainer.max_epochs=1")
 FIGURE = {"_target_": "src.figures.two_papers.draw_two_papers", "by": "initializer"}
 
 
-@pytest.fixture
-def sweep(config, tmp_path):
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
     """Two seeds of a tanh net with biases, and its config; phases after steps 0, 4, 8 and 12, lengths up to 10."""
+    directory = tmp_path_factory.mktemp("growth") / "sweep"
     settings = ("model.activation=tanh", "initializer=torch_default", "callbacks.phase.every_n_steps=4")
-    configs = [config(*SETTINGS, *settings, "callbacks.lengths.every_n_steps=2", f"seed={seed}") for seed in (0, 1)]
-    for seed, each in enumerate(configs):
-        train(Job(each, tmp_path / "sweep" / str(seed), overrides=["initializer=torch_default", f"seed={seed}"]))
-    return tmp_path / "sweep", configs[0]
+    configs = [composed(*SETTINGS, *settings, "callbacks.lengths.every_n_steps=2", f"seed={seed}") for seed in (0, 1)]
+    with without_run_figures():
+        for seed, config in enumerate(configs):
+            train(Job(config, directory / str(seed), overrides=("initializer=torch_default", f"seed={seed}")))
+    return directory, configs[0]
 
 
 def test_each_layer_has_its_phase_and_the_lengths_before_and_after_it_at_that_step(sweep):

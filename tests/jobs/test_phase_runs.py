@@ -1,6 +1,7 @@
 """Sweeps of phases collected and drawn: their slopes and exponents in words and as JSON, and what is missing."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,24 @@ def answer(sweep: Path, name: str) -> dict[str, Any]:
     return json.loads((sweep / f"{name}.json").read_text())
 
 
-@pytest.fixture
-def sweep(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def whole_sweep(tmp_path_factory) -> Path:
     """Four rates, the last too fast for a slope, two seeds."""
+    sweep = tmp_path_factory.mktemp("whole") / "sweep"
     for eta in (0.02, 0.04, 0.08, 1.0):
         for seed in (0, 1):
-            leave_phases(tmp_path / "sweep", seed, eta=eta, epochs=12, noise=0.002, past=0.5)
-    return tmp_path / "sweep"
+            leave_phases(sweep, seed, eta=eta, epochs=12, noise=0.002, past=0.5)
+    return sweep
 
 
-def test_anyone_s_sweep_becomes_a_figure_a_table_of_slopes_and_what_the_law_says(sweep, shell):
-    status, output, errors = shell(SCRIPT, main, "phase", str(sweep), "--by", "eta")
+@pytest.fixture
+def sweep(whole_sweep, tmp_path) -> Path:
+    return shutil.copytree(whole_sweep, tmp_path / "sweep")
+
+
+def test_anyone_s_sweep_becomes_a_figure_a_table_of_slopes_and_what_the_law_says(sweep, shell, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    status, output, errors = shell(SCRIPT, main, "phase", str(sweep), "--by", "eta", "--wandb")
     assert (status, errors) == (0, [])
     files = [f"phase.{kind}" for kind in ("png", "pdf", "csv", "parquet", "json")]
     assert output[-1] == "figure: " + ", ".join(f"sweep/{name}" for name in files)
@@ -70,6 +78,9 @@ def test_anyone_s_sweep_becomes_a_figure_a_table_of_slopes_and_what_the_law_says
     assert found["window"].startswith("the ordered phase (J² < 1) without its first 50%")
     assert "collapse" not in found
     assert found["edge_decay"] == {}
+    mirrored = logged(records(sweep))
+    assert {"phase", "phases", "slopes"} <= {key.split(".")[0] for key in mirrored}
+    assert mirrored["slopes.nrows"] == 4
 
 
 def test_the_window_of_a_figure_is_that_of_its_words(sweep, capsys):
@@ -135,11 +146,3 @@ def test_runs_without_phases_are_missing_and_a_sweep_without_any_is_named(sweep,
     [line] = errors
     assert "no run has a layer's phase behind it, which callbacks=phase records (1 completed)" in line
     assert figure_node("phase_trajectory") == {"_target_": "src.figures.phase_trajectory.draw_phase_trajectory"}
-
-
-def test_wandb_gets_the_slopes_too(sweep, shell, monkeypatch):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    assert shell(SCRIPT, main, "phase", str(sweep), "--wandb")[0] == 0
-    mirrored = logged(records(sweep))
-    assert {"phase", "phases", "slopes"} <= {key.split(".")[0] for key in mirrored}
-    assert mirrored["slopes.nrows"] == 4

@@ -1,8 +1,6 @@
 """A range test in a run of this project: the run is the same with it, alone or on two processes, and resumes."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +11,10 @@ from src.jobs.record import Job
 from src.jobs.train import train
 from src.runs.directory import RunDirectory
 from src.runs.outcome import Interrupted
+from tests import forked
 from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run
-from tests.jobs.signalling import SignalAtStep
+from tests.jobs.test_resume import interrupted, resume
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 CLASS = "src.callbacks.range_test.RangeTest"
@@ -36,60 +35,44 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("overrides", VARIANTS)
-def test_the_run_is_the_same_to_the_bit(config, tmp_path, overrides):
-    train(Job(config(*overrides), tmp_path / "alone"))
-    summary = train(Job(config(TEST, *overrides), tmp_path / "tested"))
-    assert_same_run(tmp_path / "alone", tmp_path / "tested")
-    assert summary["range_test"]["steps"] == len(pd.read_parquet(tmp_path / "tested" / "range_test")) > 5
+def test_the_run_is_the_same_to_the_bit(trained, overrides):
+    tested = trained(TEST, *overrides)
+    assert_same_run(trained(*overrides), tested)
+    assert RunDirectory(tested).summary()["range_test"]["steps"] == len(pd.read_parquet(tested / "range_test")) > 5
 
 
-def test_a_run_that_resumes_has_tested_and_goes_on_as_if_nothing_had_happened(config, tmp_path, monkeypatch):
-    settings = config(TEST)
-    train(Job(settings, tmp_path / "whole"))
-    with monkeypatch.context() as patch:
-        patch.setattr("src.jobs.train.Divergence", lambda: SignalAtStep(14))
-        with pytest.raises(Interrupted):
-            train(Job(settings, tmp_path / "cut"))
-    curves = pd.read_parquet(tmp_path / "cut" / "range_test")
-    with monkeypatch.context() as patch:
-        patch.setattr(f"{CLASS}._rows", lambda *_: pytest.fail("tested a second time"))
-        train(Job({**settings, "ckpt_path": str(RunDirectory(tmp_path / "cut").checkpoint)}, tmp_path / "cut"))
-    assert_same_run(tmp_path / "whole", tmp_path / "cut")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "cut" / "range_test"), curves, check_exact=True)
-    one, other = (RunDirectory(tmp_path / name).summary()["range_test"] for name in ("whole", "cut"))
+def test_a_run_that_resumes_has_tested_and_goes_on_as_if_nothing_had_happened(config, trained, tmp_path, monkeypatch):
+    whole = trained(TEST)
+    interrupted(config(TEST), tmp_path, 14)
+    curves = pd.read_parquet(tmp_path / "range_test")
+    monkeypatch.setattr(f"{CLASS}._rows", lambda *_: pytest.fail("tested a second time"))
+    resume(config(TEST), tmp_path)
+    assert_same_run(whole, tmp_path)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "range_test"), curves, check_exact=True)
+    one, other = (RunDirectory(run).summary()["range_test"] for run in (whole, tmp_path))
     assert one == other
 
 
-def test_a_run_that_gets_a_test_on_resuming_goes_on_at_the_right_step(config, tmp_path, monkeypatch):
-    train(Job(config(), tmp_path / "whole"))
-    with monkeypatch.context() as patch:
-        patch.setattr("src.jobs.train.Divergence", lambda: SignalAtStep(14))  # in mid-epoch
-        with pytest.raises(Interrupted):
-            train(Job(config(), tmp_path / "cut"))
-    checkpoint = str(RunDirectory(tmp_path / "cut").checkpoint)
-    train(Job({**config(TEST), "ckpt_path": checkpoint}, tmp_path / "on"))
-    assert_same_run(tmp_path / "whole", tmp_path / "on")
-    before = pd.read_parquet(tmp_path / "whole" / "steps")
+def test_a_run_that_gets_a_test_on_resuming_goes_on_at_the_right_step(config, trained, tmp_path):
+    interrupted(config(), tmp_path / "cut", 14)  # in mid-epoch
+    resume(config(TEST), tmp_path / "on", origin=tmp_path / "cut")
+    assert_same_run(trained(), tmp_path / "on")
+    before = pd.read_parquet(trained() / "steps")
     tested = pd.read_parquet(tmp_path / "on" / "range_test")
     assert tested["train_loss"][0] == pytest.approx(before["loss"][14], rel=1e-6)  # the batch that comes next
 
 
-def test_alone_it_neither_trains_nor_tests(config, tmp_path):
+def test_alone_it_neither_trains_nor_tests_and_says_what_to_type(config, tmp_path, capsys):
     summary = train(Job(config(small(stop="true")), tmp_path))
     assert (summary["status"], summary["steps"], summary["metrics"]) == ("completed", 0, {})
     assert summary["reason"] == "range test done, training not begun (stop = true)"
-    assert summary["range_test"]["rule"]
-
-
-def test_the_suggestion_is_said_with_what_to_type(config, tmp_path, capsys):
-    summary = train(Job(config(small(stop="true")), tmp_path))
     said = " ".join(capsys.readouterr().out.split())
     test = summary["range_test"]
     assert f"range test: {test['rule']}" in said
     assert f"optimizer.lr={test['max_lr']:.3g} schedule=one_cycle" in said
 
 
-def test_an_interrupted_test_leaves_an_interrupted_run_that_begins_anew(config, tmp_path, monkeypatch):
+def test_an_interrupted_test_leaves_an_interrupted_run_that_begins_anew(config, trained, tmp_path, monkeypatch):
     from src.callbacks.trial_updates import TrialUpdates
 
     update = TrialUpdates.update
@@ -106,27 +89,12 @@ def test_an_interrupted_test_leaves_an_interrupted_run_that_begins_anew(config, 
     assert (summary["status"], summary["reason"], summary["steps"]) == ("interrupted", "SIGINT received", 0)
     assert "range_test" not in summary
     assert not (tmp_path / "cut" / "range_test").exists()
-    train(Job(config(TEST), tmp_path / "whole"))
     train(Job(config(TEST), tmp_path / "cut"))
-    assert_same_run(tmp_path / "whole", tmp_path / "cut")
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ([TEST, "datamodule.validation=0"], r"^datamodule.validation = 0: a range test needs validation data"),
-        ([small(val_points=31)], r"^callbacks.range_test.val_points = 31: must not be more than the 30 steps"),
-        ([small(max_lr="1e-4")], r"^callbacks.range_test.min_lr = 0.0001: must be below max_lr, 0.0001"),
-    ],
-)
-def test_mistakes_are_said_of_the_setting(config, tmp_path, overrides, message):
-    with pytest.raises(ValueError, match=message):
-        train(Job(config(*overrides), tmp_path))
+    assert_same_run(trained(TEST), tmp_path / "cut")
 
 
 def run(*overrides: str) -> None:
-    command = [sys.executable, str(SCRIPT), *SMALL, *overrides]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    finished = forked.run(SCRIPT, *SMALL, *overrides)
     assert finished.returncode == 0, finished.stderr
 
 

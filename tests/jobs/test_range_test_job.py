@@ -15,12 +15,12 @@ from torch.nn.functional import cross_entropy
 from scripts.range_test import main
 from src.jobs.composed import plain
 from src.runs.directory import RunDirectory
-from tests.jobs.conftest import CONF, SMALL
+from tests.jobs.composing import QUICK
+from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import records
 
 SCRIPT = CONF.parent / "scripts" / "range_test.py"
-TEST = tuple(f"callbacks.range_test.{key}" for key in ("steps=40", "val_points=20", "val_samples=100", "min_lr=0.001"))
-QUICK = (*[each for each in SMALL if "max_epochs" not in each], *TEST)
+SMALLEST = QUICK["range_test"]
 FILES = [f"range_test.{kind}" for kind in ("png", "pdf", "csv", "parquet", "json")]
 
 
@@ -29,7 +29,7 @@ def start(shell, tmp_path):
     """Start the script in a sweep directory, on a small net: its status, output and errors."""
 
     def call(*overrides: str, sweep: str = "sweep") -> tuple[int, list[str], list[str]]:
-        return shell(SCRIPT, main, *QUICK, f"hydra.sweep.dir={sweep}", *overrides)
+        return shell(SCRIPT, main, *SMALLEST, f"hydra.sweep.dir={sweep}", *overrides)
 
     return call
 
@@ -37,7 +37,7 @@ def start(shell, tmp_path):
 def runs(sweep: Path) -> dict[str, RunDirectory]:
     """By their overrides, but for those that make tests quick."""
     found = [RunDirectory(path.parent) for path in sweep.glob("*/summary.json")]
-    typed = [each.replace("=false", "=False") for each in QUICK]  # as Hydra repeats it
+    typed = [each.replace("=false", "=False") for each in SMALLEST]  # as Hydra repeats it
     return {" ".join(each for each in run.summary()["overrides"] if each not in typed): run for run in found}
 
 
@@ -60,7 +60,7 @@ def test_its_config_is_that_of_training_but_for_the_callback_and_the_figure():
 
 
 def test_alone_it_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path):
-    status, output, errors = shell(SCRIPT, main, *QUICK)
+    status, output, errors = shell(SCRIPT, main, *SMALLEST)
     assert (status, errors) == (0, [])
     [sweep] = (tmp_path / "runs" / "range_tests").iterdir()
     assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == sorted([*FILES, "jobs.json"])
@@ -81,7 +81,8 @@ def test_alone_it_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path)
 
 
 def test_values_with_commas_are_overlaid_and_no_flag_is_needed(start, tmp_path):
-    status, output, errors = start("optimizer.weight_decay=0,0.01", "datamodule.batch_size=64,128", "seed=0,1")
+    words = ("optimizer.weight_decay=0,0.01", "datamodule.batch_size=64,128", "seed=0,1")
+    status, output, errors = start(*words, "callbacks.range_test.steps=20")
     assert (status, errors) == (0, [])
     table = pd.read_parquet(tmp_path / "sweep" / "range_test.parquet")
     assert table.groupby(["optimizer.weight_decay", "datamodule.batch_size"])["seed"].nunique().tolist() == [2] * 4
@@ -95,16 +96,18 @@ def test_values_with_commas_are_overlaid_and_no_flag_is_needed(start, tmp_path):
 
 def test_curves_are_told_apart_by_the_setting_asked_for(start, tmp_path):
     typed = ("initializer=he_normal,lecun_normal", "seed=0", "figure.by=initializer", "+figure.smooth=5")
-    status, output, errors = start(*typed)
-    assert (status, errors) == (0, [])
+    assert start(*typed, "callbacks.range_test.steps=20")[0] == 0
     answer = json.loads((tmp_path / "sweep" / "range_test.json").read_text())
     assert [each["option"] for each in answer["configurations"]] == ["He normal", "LeCun normal"]
-    assert any(line.startswith("│ He normal") for line in output)
 
 
-def test_started_again_it_tests_only_what_is_new(start, tmp_path):
+def test_started_again_it_tests_only_what_is_new(start, tmp_path, monkeypatch):
     start("seed=0,1")
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
+    with monkeypatch.context() as patch:  # jobs that have finished are not looked at for mistakes
+        patch.setattr("src.jobs.sweep.check_settings", lambda config: fail("datamodule.folder = 'gone': no directory"))
+        assert start("seed=0,1")[0] == 0
+        assert start("seed=2") == (1, [], ["error: datamodule.folder = 'gone': no directory"])
     status, output, _ = start("seed=0,1,2")
     assert status == 0
     assert output[0] == "sweep sweep: 3 jobs, 2 finished before, 0 to go on with, 0 that failed, 1 new"
@@ -113,6 +116,10 @@ def test_started_again_it_tests_only_what_is_new(start, tmp_path):
     assert before.items() <= after.items()
     [answer] = json.loads((tmp_path / "sweep" / "range_test.json").read_text())["configurations"]
     assert answer["tests"] == 3
+
+
+def fail(said: str) -> None:
+    raise ValueError(said)
 
 
 def test_ctrl_c_in_a_ramp_ends_the_sweep_and_the_same_command_goes_on(start, tmp_path):
@@ -142,47 +149,23 @@ def test_a_failing_job_stops_no_other_and_the_rest_is_drawn(start, tmp_path):
     assert all((tmp_path / "sweep" / name).stat().st_size for name in FILES)
 
 
-@pytest.mark.parametrize(
-    ("typed", "expected"),
-    [
-        ("datamodule.validation=0", "datamodule.validation = 0: a range test needs validation data"),
-        ("callbacks.range_test.min_lr=20", "callbacks.range_test.min_lr = 20: "),
-        ("callbacks.range_test.steps=10", "callbacks.range_test.val_points = 20: must not be more than the 10 steps"),
-        ("callbacks.range_test.ramp=log", "callbacks.range_test.ramp = 'log': must be one of exponential, linear"),
-        ("optimizer.weight_decay=-1", "optimizer.weight_decay = -1: must be a number of at least 0"),
-        ("optimizer.momentum=1.5", "optimizer.momentum = 1.5: must be a fraction"),
-    ],
-)
-def test_what_is_wrong_with_every_job_is_said_once_and_nothing_begins(start, tmp_path, typed, expected):
-    status, output, errors = start(typed, "seed=0,1")
-    assert (status, output) == (1, [])
-    [line] = errors
-    assert line.startswith(f"error: {expected}")
+def test_what_is_wrong_with_every_job_is_said_once_and_nothing_begins_unless_only_data_tell(start, tmp_path):
+    said = "error: optimizer.momentum = 1.5: must be a fraction, at least 0 and below 1"
+    assert start("optimizer.momentum=1.5", "seed=0,1") == (1, [], [said])
     assert not list((tmp_path / "sweep").glob("*"))
-
-
-def test_jobs_that_have_finished_are_not_looked_at_for_mistakes(start, tmp_path, monkeypatch):
-    assert start("seed=0")[0] == 0
-
-    def refuse(config):
-        raise ValueError("datamodule.folder = 'gone': no directory")
-
-    monkeypatch.setattr("src.jobs.sweep.check_settings", refuse)
-    assert start("seed=0")[0] == 0
-    assert start("seed=1") == (1, [], ["error: datamodule.folder = 'gone': no directory"])
-
-
-def test_where_all_jobs_failed_there_is_no_figure(start, tmp_path):
-    status, _, errors = start("datamodule.batch_size=5000", "seed=0,1")  # which only the data tell
+    status, _, errors = start("datamodule.batch_size=5000", "seed=0,1")
     assert status == 1
     assert len(errors) == 2 + 2 + 1  # each job's, the summary's, and how to go on
     assert errors[0] == errors[1]
     assert errors[0].startswith("error: datamodule.batch_size = 5000: ")
     assert not list((tmp_path / "sweep").glob("range_test.*"))
+    (tmp_path / "file").touch()
+    said = "error: hydra.sweep.dir = file/sweep: cannot be written to (Not a directory)"
+    assert start("seed=0", sweep="file/sweep") == (1, [], [said])
 
 
 def test_one_run_alone_is_a_run_like_any_other(shell, tmp_path):
-    status, output, errors = shell(SCRIPT, main, *QUICK, "hydra.mode=RUN", "hydra.run.dir=one")
+    status, output, errors = shell(SCRIPT, main, *SMALLEST, "hydra.mode=RUN", "hydra.run.dir=one")
     assert (status, errors) == (0, [])
     summary = RunDirectory(tmp_path / "one").summary()
     assert summary["status"] == "completed"
@@ -215,10 +198,3 @@ def test_in_other_processes_it_finds_the_same(start, tmp_path, launcher):
     early = one["step"] < 20  # beyond, rounding grows to whatever it likes
     np.testing.assert_allclose(other["val_loss"][early], one["val_loss"][early], rtol=1e-3)
     assert output[-1].startswith("figure: other/range_test.png")
-
-
-def test_a_sweep_directory_that_cannot_be_written_to_is_called_by_its_setting_without_m_too(start, tmp_path):
-    (tmp_path / "file").touch()
-    status, output, errors = start("seed=0", sweep="file/sweep")
-    assert (status, output) == (1, [])
-    assert errors == ["error: hydra.sweep.dir = file/sweep: cannot be written to (Not a directory)"]
