@@ -49,7 +49,7 @@ def filled(net, initializer, seed):
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
-@pytest.mark.parametrize("filling", [*USER_CALLABLES.values(), HE, Orthogonal(), TorchDefault()], ids=str)
+@pytest.mark.parametrize("filling", [*USER_CALLABLES.values(), HE, Orthogonal(), TorchDefault()])
 def test_weights_come_from_the_generator_and_the_global_stream_is_left(filling):
     net, before = net_of(), torch.get_rng_state()
     first = filled(net, filling, 1)

@@ -99,7 +99,7 @@ def test_another_homogeneous_activation_has_its_own_peakedness(slope, activation
     assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3)) > 4).all()
 
 
-@pytest.mark.parametrize("initializer, nets", [(UNIFORM, 200_000), (Signs(), 50_000)], ids=str)
+@pytest.mark.parametrize("initializer, nets", [(UNIFORM, 200_000), (Signs(), 50_000)], ids=["uniform", "signs"])
 def test_a_kurtosis_multiplies_the_fourth_moments_of_each_input(initializer, nets, generator):
     widths, kurtosis = [8] * 3, initializer.kurtosis(Fans(8, 8))
     lengths, moments = sample_by_hand(initializer, [8] * 4, generator, nets=nets)

@@ -45,7 +45,6 @@ def test_numbers_are_found_where_they_stand(first, second, found):
     [("a", "b"), (True, False), (torch.ones(2), torch.zeros(2)), (np.ones(2), np.zeros(2)), ([1.0], [1.0, 2.0]),
      ([1.0, "a"], [2.0, "a"]), ((1.0,), (2.0,)), ({"a": 1.0}, {"a": 2.0}), ({"a": 1}, {"b": 1}), (1.0, NOTHING),
      (NOTHING, 1.0), ((1.0,), (1.0, 2.0)), (nn.Identity(), nn.Identity)],
-    ids=str,
 )  # fmt: skip
 def test_what_is_more_than_a_number_is_refused_by_name(first, second):
     with pytest.raises(ValueError, match=r"model: the nets of a group differ in 0(\.it)?, which is more than a number"):
