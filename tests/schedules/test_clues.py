@@ -36,7 +36,7 @@ def confusion(*cases, each, points=(8, 200), noise=(0.003, 0.05)):
     """The share of misread curves of the cases: length and noise at random, both uniform in their logarithm."""
     wrong = {}
     for case in cases:
-        random, said = np.random.default_rng((0, list(CASES).index(case))), []
+        random, said = np.random.default_rng((0, CASES.index(case))), []
         for _ in range(each):
             length, deviation = np.exp(random.uniform(*np.log([points, noise]).T))
             c = curve(case, random, points=round(length), noise=deviation)
@@ -201,7 +201,7 @@ def test_whatever_the_losses_are_there_is_a_verdict_of_plain_data(seed, rows):
     assert str(json.loads(json.dumps(clues.as_dict()))) == str(clues.as_dict())  # NaN is not itself
 
 
-@given(st.floats(1e-3, 1e3), st.sampled_from(list(CASES)))
+@given(st.floats(1e-3, 1e3), st.sampled_from(CASES))
 def test_a_verdict_is_of_losses_in_any_unit(scale, case):
     c = curve(case, np.random.default_rng(1), points=40, noise=0.02)
     one, other = (
