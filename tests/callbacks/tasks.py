@@ -54,7 +54,7 @@ class Plain(pl.LightningModule):
         return cross_entropy(self(batch[0]), batch[1])
 
     def validation_step(self, batch, batch_idx):
-        self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
+        self.log("val_loss", cross_entropy(self(batch[0]), batch[1]), batch_size=len(batch[1]))
 
     def configure_optimizers(self):
         return self.optimizer(self.parameters())
