@@ -71,11 +71,3 @@ def test_it_shows_the_epoch_that_is_being_trained_and_leaves_the_run_as_it_is(tm
     # Refreshed with the first batch of an epoch and at its end.
     assert look.steps == [0 if step == 0 else step // BATCHES * BATCHES + (step % BATCHES > 0) for step in range(steps)]
     assert (look.completed, look.last.total) == (steps, steps)
-
-
-def test_resumed_it_goes_on_from_the_epoch_of_the_checkpoint(tmp_path, monkeypatch):
-    run(tmp_path, max_epochs=1)
-    look = Look(monkeypatch)
-    run(tmp_path, TrainingProgress(), look, max_epochs=2, ckpt_path=tmp_path / "last.ckpt")
-    assert look.epochs == ["2/2"] * (BATCHES + 1)
-    assert look.steps[0] == BATCHES
