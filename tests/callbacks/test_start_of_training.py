@@ -2,16 +2,14 @@
 
 import copy
 
-import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from src.callbacks.activation_lengths import ActivationLengths
 from src.callbacks.evaluation import correct
 from src.callbacks.start_of_training import StartOfTraining, sentence
-from tests.callbacks.tasks import BATCH, BATCHES, VALIDATION, Careless, Evaluated, Plain, fit, samples, small, weights
+from tests.callbacks.tasks import BATCH, BATCHES, VALIDATION, Evaluated, Plain, fit, samples, small, weights
 
 EPOCHS = 4
 THRESHOLD = 0.6  # of three classes: the first steps stay below it
@@ -84,20 +82,6 @@ def test_a_net_that_never_gets_there_is_said_not_to_have_started():
     assert sentence({**said, "threshold": 0.2, "epoch": 1, "step": 6}, epochs=2, steps=12) == (
         "training started in epoch 1 (step 6): test accuracy 34.50% ≥ 20%"
     )
-
-
-@pytest.mark.parametrize("every", [None, 5, "carelessly"])
-def test_the_run_is_the_same_to_the_bit_as_without_it(tmp_path, every):
-    careless = every == "carelessly"  # the control
-    alone, watched = Evaluated(), Evaluated()
-    callback = Careless() if careless else StartOfTraining(threshold=0.999, every_n_steps=every)
-    fit(alone, tmp_path, ActivationLengths(tmp_path / "alone"))
-    fit(watched, tmp_path, ActivationLengths(tmp_path / "watched"), callback)
-    assert careless or sum(stage == "test" for stage, *_ in watched.calls) >= 9  # it did look
-    assert torch.equal(weights(alone), weights(watched)) is not careless
-    for table in ("lengths", "steps"):
-        one, other = (pd.read_parquet(tmp_path / name / table) for name in ("alone", "watched"))
-        assert one.equals(other) is not careless
 
 
 def test_the_module_is_evaluated_as_in_a_test_and_given_back_as_it_was(tmp_path):

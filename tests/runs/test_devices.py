@@ -21,7 +21,6 @@ WHOLE = "must be a whole number of at least 1"
         (0, {"max_epochs": -1}, "trainer.max_epochs = -1: needs a trainer.max_steps"),
         (0, {"max_epochs": -1, "max_steps": -1}, "trainer.max_epochs = -1: needs a trainer.max_steps"),
         (0, {"num_nodes": 0}, f"trainer.num_nodes = 0: {WHOLE}"),
-        (0, {"accumulate_grad_batches": 0}, f"trainer.accumulate_grad_batches = 0: {WHOLE}"),
         (0, {"gradient_clip_val": -0.1}, "trainer.gradient_clip_val = -0.1: must be a number of at least 0"),
         (0, {"devices": 0}, f"trainer.devices = 0: {WHOLE}"),
         (0, {"accelerator": "tpu"}, "trainer.accelerator = 'tpu': must be one of auto, cpu, cuda, gpu, mps"),
