@@ -9,14 +9,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from src.callbacks.phase import Phase
 from src.callbacks.phase_summary import running_slope, summary_of
 from src.callbacks.test_metrics import TestMetrics
 from src.order_chaos.layer_phases import measure_phases, phased_layers
 from tests.callbacks import tasks
-from tests.callbacks.tasks import BATCH, BATCHES, SGD, At, Plain, Recording, Resumable, fit, samples, small, weights
+from tests.callbacks.tasks import BATCH, BATCHES, SGD, At, Recording, Resumable, fit, samples, small, weights
 
 EPOCHS = 5
 FAST = {"iterations": 20, "starts": 2}
@@ -153,6 +153,14 @@ def test_a_run_that_ends_in_mid_epoch_has_a_row_of_its_end_and_one_that_fails_th
     assert rows(tmp_path)["step"].unique().tolist() == [0, 4, 6, 8]
 
 
+@pytest.mark.filterwarnings("ignore:.*has no length")
+def test_measured_by_steps_data_must_have_a_length(tmp_path):
+    task = Task()
+    task.train_dataloader = lambda: iter([])
+    with pytest.raises(ValueError, match=r"^every_n_steps = 2: needs training data of a known length"):
+        run(tmp_path, Phase(every_n_steps=2), task=task)
+
+
 def test_without_a_square_layer_the_summary_is_of_the_first(tmp_path):
     phase = Phase(activation="relu", **FAST)
     adam = torch.optim.AdamW  # of which the law says nothing
@@ -161,28 +169,3 @@ def test_without_a_square_layer_the_summary_is_of_the_first(tmp_path):
     assert (said["layer"], said["fan_in"], said["fan_out"], said["edge_at_1"]) == ("0", 8, 9, False)
     assert math.isnan(said["lyapunov"]) and said["scaling"] is None
     assert rows(tmp_path)[["slope", "scaling"]].isna().all(axis=None)  # ReLU's edge is not at J = 1
-
-
-def test_under_bfloat16_it_is_measured_alike(tmp_path):
-    for precision in ("32-true", "bf16-mixed"):
-        run(tmp_path / precision, Phase(**FAST), max_epochs=1, precision=precision)
-    plain, other = (rows(tmp_path / precision)["J"].to_numpy() for precision in ("32-true", "bf16-mixed"))
-    assert other == pytest.approx(plain, rel=1e-2)
-
-
-def test_data_of_unknown_length_are_measured_at_the_end_of_epochs_and_not_in_between(tmp_path):
-    class Endless(IterableDataset):
-        def __iter__(self):
-            yield from samples(BATCHES * BATCH, seed=1)
-
-    class Streaming(Plain):
-        def train_dataloader(self):
-            return DataLoader(Endless(), BATCH)
-
-    run(tmp_path, Phase(**FAST), task=Streaming(net()), max_epochs=2)
-    assert rows(tmp_path)["epoch"].tolist() == [0, 0, 1, 1, 2, 2]
-    with pytest.raises(ValueError, match=r"^every_n_steps = 2: needs training data of a known length"):
-        run(tmp_path, Phase(every_n_steps=2), task=Streaming(net()), max_epochs=2)
-    for setting in ({"every_n_steps": 0}, {"skip": 1.0}, {"iterations": 1}, {"starts": 0}, {"activation": "step"}):
-        with pytest.raises(ValueError, match=f"^{next(iter(setting))} = "):
-            Phase(**setting)

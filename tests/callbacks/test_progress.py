@@ -15,7 +15,7 @@ pytestmark = small
 class Logging(Resumable):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
-        self.log("train/loss", loss, on_epoch=True)
+        self.log("train/loss", loss, on_epoch=True, batch_size=len(batch[1]))
         return loss
 
 

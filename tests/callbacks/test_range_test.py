@@ -132,22 +132,11 @@ def test_a_module_that_admits_no_test_is_refused(tmp_path, attributes, options, 
         fit(task, tmp_path, RangeTest(**TEST, stop=bool(options)), limit_val_batches=0, **options)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"min_lr": 1.0, "max_lr": 1.0}, r"^min_lr = 1.0: must be below max_lr"),
-        ({"min_lr": 0}, r"^min_lr = 0: "),
-        ({"max_lr": math.inf}, r"^max_lr = inf: "),
-        ({"steps": 1}, r"^steps = 1: "),
-        ({"steps": 20, "val_points": 21}, r"^val_points = 21: must not be more than the 20 steps"),
-        ({"val_points": 1}, r"^val_points = 1: "),
-        ({"val_samples": 0}, r"^val_samples = 0: "),
-        ({"ramp": "log"}, r"^ramp = 'log': must be one of exponential, linear"),
-    ],
-)
-def test_settings_no_test_could_use_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        RangeTest(**settings)
+def test_settings_no_test_could_use_are_named():
+    for setting in ({"min_lr": 1.0}, {"max_lr": math.inf}, {"steps": 1}, {"val_points": 21}, {"val_points": 1},
+                    {"val_samples": 0}, {"ramp": "log"}):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{next(iter(setting))} = "):
+            RangeTest(**{**TEST, **setting})
 
 
 @pytest.mark.parametrize("scheduled", [False, True])

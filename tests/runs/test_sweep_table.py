@@ -173,18 +173,6 @@ def test_lengths_that_overflow_grow_without_bound_and_those_not_recorded_leave_g
     assert np.isnan(row["layer_variance"]) == (growth is None)
 
 
-def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path):
-    leave_run(tmp_path, "good", config_of(), epoch=1)
-    for name, config, summary in (("bad", "a: [1", None), ("worse", "seed: 0\n", "{")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.yaml").write_text(config)
-        if summary:
-            (tmp_path / name / "summary.json").write_text(summary)
-    table = sweep_table(tmp_path).set_index("directory")
-    assert table["status"].to_dict() == {"bad": "damaged", "good": "completed", "worse": "damaged"}
-    assert "is damaged" in table["reason"]["bad"]
-
-
 def test_a_directory_without_runs_and_a_damaged_list_of_jobs_are_said_to_be_such(tmp_path):
     for text in (None, "{", "[]", json.dumps({"jobs": [{"directory": "a"}]})):
         if text:
