@@ -7,7 +7,7 @@ from scipy.stats import linregress, sem, variation
 from scipy.stats import t as student
 
 from src.order_chaos.scaling import scaling_variable
-from src.runs.phase_curves import mean_curves, watched
+from src.runs.phase_curves import mean_curves, watched, with_scaling
 from src.runs.phase_slopes import (
     constant_spread,
     exponents,
@@ -100,6 +100,8 @@ def test_what_is_no_window_and_no_layer_is_named(settings, message):
         phase_slopes(table({}, seeds=1), **settings)
     with pytest.raises(ValueError, match=r"^table: holds no phase of a layer, which callbacks=phase records$"):
         phase_slopes(pd.DataFrame())
+    with pytest.raises(ValueError, match=r"^table: no run has a scaling variable"):
+        with_scaling(watched(table({}).assign(scaling=np.nan)))
 
 
 def test_the_first_square_layer_is_watched_in_order_unless_another_is_asked_for():
