@@ -36,7 +36,7 @@ SIGNALS = {
 # What is known to go wrong: kind, signals and verdict as they begin, and why; issue 18 mends these.
 KNOWN: tuple[tuple[str, str, str, str], ...] = (
     ("", "SIGINT twice", "traceback", "the second comes while the interpreter clears up after the first"),
-    ("sweep", "SIGINT twice", "status 1", "the second is taken for a failure of the job"),
+    ("", "SIGINT twice", "status 1", "the second is taken for a failure of the job"),
 )
 
 
