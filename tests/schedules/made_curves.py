@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,22 +48,15 @@ class Shape:
         gap = self.random.uniform(0.0, 0.9)
         return validation * (1 - gap * np.minimum(self.x, until) ** self.random.uniform(0.3, 1.0))
 
-    def hump(self) -> Array:
-        """What large rates in the middle of a cycle add, in nats; gone before the last third."""
-        return self.random.choice([0.0, 0.5]) * np.exp(-(((self.x - 0.4) / 0.08) ** 2))
-
-
-def floored(losses: Array) -> Array:
-    """In nats, as the reading has them."""
-    return np.log(losses + 0.05 * CHANCE)
-
 
 def fall_of_last_third(losses: Array) -> float:
-    return float(floored(losses)[-max(4, len(losses) // 3)] - floored(losses)[-1])
+    nats = np.log(losses + 0.05 * CHANCE)
+    return float(nats[-max(4, len(losses) // 3)] - nats[-1])
 
 
 def rise_to_end(losses: Array) -> float:
-    return float(floored(losses)[-max(2, len(losses) // 6)] - floored(losses).min())
+    nats = np.log(losses + 0.05 * CHANCE)
+    return float(nats[-max(2, len(losses) // 6)] - nats.min())
 
 
 def underfitting(shape: Shape) -> Made | None:
@@ -71,7 +65,9 @@ def underfitting(shape: Shape) -> Made | None:
 
 
 def plateau(shape: Shape) -> Made | None:
-    validation, hump = shape.decay(shape.log_uniform(0.005, 0.2)), np.exp(shape.hump())
+    """Some with a hump that large rates in the middle of a cycle add, gone before the last third."""
+    validation = shape.decay(shape.log_uniform(0.005, 0.2))
+    hump = np.exp(shape.random.choice([0.0, 0.5]) * np.exp(-(((shape.x - 0.4) / 0.08) ** 2)))
     made = Made(shape.training(validation) * hump, validation * hump)
     return made if fall_of_last_third(validation) < 0.05 else None
 
@@ -120,19 +116,8 @@ CASES: dict[str, Callable[[Shape], Made | None]] = {  # None: of these parameter
 }
 
 
-@dataclass
-class Curve:
-    """What `read_clues` is given."""
-
-    steps: Array
-    train_loss: Array
-    val_loss: Array
-    rates: Array | None
-    chance: float | None
-
-
-def curve(case: str, random: np.random.Generator, *, points: int, noise: float) -> Curve:
-    """A curve of the case, with multiplicative noise of this deviation in nats on every loss."""
+def curve(case: str, random: np.random.Generator, *, points: int, noise: float) -> dict[str, Any]:
+    """What `read_clues` is given, with multiplicative noise of this deviation in nats on every loss."""
     made = None
     while made is None:
         made = CASES[case](Shape(random, points))
@@ -140,4 +125,5 @@ def curve(case: str, random: np.random.Generator, *, points: int, noise: float) 
     if made.finite is not None:
         train[made.finite :] = np.inf
     known = CHANCE if case in (NOT_LEARNING, CANDIDATE) or random.random() < 0.5 else None
-    return Curve(random.integers(1, 500) * np.arange(1, points + 1) - 1.0, train, val, made.rates, known)
+    steps = random.integers(1, 500) * np.arange(1, points + 1) - 1.0
+    return {"steps": steps, "train_loss": train, "val_loss": val, "rates": made.rates, "chance": known}
