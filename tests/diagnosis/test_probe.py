@@ -61,26 +61,3 @@ def test_units_are_silent_where_they_are_zero_on_every_sample():
     images[:, 1] = -1
     images[:, 2, :2] = -1
     assert probe(relu, images).silent == [0.0, pytest.approx(1 / 3)]
-
-
-def test_gradients_reach_the_embedding_of_tokens():
-    net = nn.Sequential(nn.Embedding(5, 6), nn.Linear(6, 4), nn.ReLU())
-    net[0].weight.requires_grad_(True)
-    with Probe(net) as of:
-        readings = of.read([torch.tensor([[0, 1], [2, 4]])], {}, torch.Generator())
-    assert all(gradient is not None for gradient in readings.gradients)
-
-
-def test_where_nothing_flows_back_there_is_no_gradient():
-    class Cut(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
-
-        def forward(self, inputs, cut):
-            hidden = self.first(inputs)
-            return self.second(hidden.detach() if cut else hidden)
-
-    whole, cut = (probe(Cut(), torch.ones(2, 4), cut=cut) for cut in (False, True))
-    assert [gradient is None for gradient in whole.gradients] == [False, False, False]
-    assert [gradient is None for gradient in cut.gradients] == [True, True, True]

@@ -14,10 +14,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 from src.schedules.cosine import Cosine
 from src.schedules.inverse import Inverse
 from src.schedules.one_cycle import OneCycle
-from src.schedules.schedule import Schedule, interpolate
+from src.schedules.schedule import Schedule, interpolate, momentum_of
 from src.schedules.step import Step
 from src.schedules.triangular import Triangular
-from tests.schedules.tracing import optimizer_of, trace
 
 SCHEDULES = {
     "one_cycle": partial(OneCycle, total_steps=40),
@@ -27,6 +26,49 @@ SCHEDULES = {
     "inverse": Inverse,
 }
 EVERY_SCHEDULE = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+
+
+def optimizer_of(kind=torch.optim.SGD, *, rates=(1.0,), **settings):
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
+    return kind(groups, **({"momentum": 0.9} if kind is torch.optim.SGD else {}) | settings)
+
+
+def trace(schedule, steps, optimizer=None):
+    """What each step uses: rates (steps, groups) and momenta (steps,), read off the optimizer before it."""
+    optimizer = optimizer or optimizer_of()
+    scheduler, rates, momenta = schedule(optimizer), [], []
+    for _ in range(steps):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        momenta.append(momentum_of(optimizer.param_groups[0]))
+        optimizer.step()
+        scheduler.step()
+    return np.array(rates), np.array(momenta, dtype=float)
+
+
+@given(steps=st.integers(6, 1000), cycle=st.floats(0.5, 1))
+def test_one_cycle_is_straight_between_whole_steps(steps, cycle):
+    """Both legs are as long as the cycle says, but for rounding and a step that is left for the end."""
+    schedule, last = OneCycle(optimizer_of(), total_steps=steps, cycle=cycle), steps - 1
+    for of_step, low, top, end in ((schedule.share, 0.1, 1, 1e-4), (schedule.momentum_at, 0.95, 0.85, 0.95)):
+        values = np.array([of_step(step) for step in range(steps)])
+        peak = int(np.argmax(np.abs(values - low)))
+        assert 2 * peak < last and abs(2 * peak - cycle * last) <= 2
+        assert (values[0], values[peak], values[last]) == (low, top, end)
+        straight = np.interp(np.arange(steps), [0, peak, 2 * peak, last], [low, top, low, end])
+        assert values == pytest.approx(straight, abs=1e-12)
+        assert of_step(steps) == of_step(5 * steps) == end
+
+
+def test_one_cycle_of_a_few_steps():
+    for rates, momenta in (
+        ([1], [0.85]),
+        ([1, 1e-4], [0.85, 0.95]),
+        ([0.1, 1, 1e-4], [0.95, 0.85, 0.95]),
+        ([0.1, 1, 0.1, 0.05005, 1e-4], [0.95, 0.85, 0.95, 0.95, 0.95]),
+    ):
+        measured = trace(partial(OneCycle, total_steps=len(rates)), len(rates))
+        assert measured[0][:, 0] == pytest.approx(rates, rel=1e-12)
+        assert measured[1] == pytest.approx(momenta, rel=1e-12)
 
 
 @given(cycle_steps=st.integers(1, 60), cycles=st.floats(1, 4), epochs=st.sampled_from([1, 0.5, 2]))

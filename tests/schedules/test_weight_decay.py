@@ -48,13 +48,10 @@ def test_all_parts_of_a_budget_are_no_more_than_it_and_less_than_an_epoch_below(
     assert shared.steps_of_test == max(LEAST_STEPS, int(0.05 * epochs * steps))
 
 
-def test_the_shares_are_those_asked_for_and_a_range_test_has_20_steps():
+def test_the_shares_are_those_asked_for_a_range_test_has_20_steps_and_a_third_is_left_for_the_last_run():
     shared = budget()
     assert (shared.steps_of_test, shared.epochs_of_run, shared.last_run) == (150, 2, 17)
     assert (budget(epochs=40, steps_per_epoch=7).steps_of_test, budget(run_share=1e-3).epochs_of_run) == (20, 1)
-
-
-def test_a_third_is_left_for_the_last_run():
     assert budget(tests=1, runs=1, test_share=0.1, run_share=0.56).last_run == 10
     with pytest.raises(ValueError, match="budget = 30: 1 range tests of 300 steps and 1 runs of 18 epochs take 21"):
         budget(tests=1, runs=1, test_share=0.1, run_share=0.6)
