@@ -9,17 +9,11 @@ from src.diagnosis.probe import Probe
 from src.lengths.activation_length import activation_lengths
 
 
-def probe(net, *inputs, patterns=None, **named):
-    for parameter in net.parameters():
-        parameter.requires_grad_(isinstance(net, nn.Embedding))
-    with Probe(net, patterns) as of:
-        readings = of.read(inputs, named, torch.Generator().manual_seed(0))
+def probe(net, inputs, patterns=None):
+    with Probe(net.requires_grad_(False), patterns) as of:
+        readings = of.read([inputs], {}, torch.Generator().manual_seed(0))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
     return readings
-
-
-def squared(gradient):
-    return gradient.double().flatten(1).square().sum(1)
 
 
 def test_gradients_are_those_of_a_random_cotangent_also_where_a_relu_works_in_place(generator):
@@ -29,20 +23,17 @@ def test_gradients_are_those_of_a_random_cotangent_also_where_a_relu_works_in_pl
     inputs = torch.randn(5, 10, generator=generator)
     readings = probe(net, inputs, patterns=["0", "1", "3"])
     activations = [inputs.clone().requires_grad_()]
-    activations.append(net[0](activations[0]))
-    activations.append(activations[1].relu())
-    activations.append(net[2](activations[2]).relu())
-    outputs = net[4](activations[3])
-    gradients = torch.autograd.grad(
-        outputs, activations, torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
-    )
+    for step in (net[0], torch.relu, net[2:4], net[4]):
+        activations.append(step(activations[-1]))
+    *activations, outputs = activations
+    cotangent = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
+    gradients = torch.autograd.grad(outputs, activations, cotangent)
     assert readings.names == ["input", "0", "1", "3"]
     assert readings.feeds == [(), ("0",), (), ("2",)]
-    for activation, gradient, length, measured in zip(
-        activations, gradients, readings.lengths, readings.gradients, strict=True
-    ):
-        torch.testing.assert_close(length, activation_lengths(activation))
-        torch.testing.assert_close(measured, squared(gradient), rtol=1e-5, atol=0)
+    for number, (activation, gradient) in enumerate(zip(activations, gradients, strict=True)):
+        squares = gradient.double().flatten(1).square().sum(1)
+        torch.testing.assert_close(readings.lengths[number], activation_lengths(activation))
+        torch.testing.assert_close(readings.gradients[number], squares, rtol=1e-5, atol=0)
 
 
 def test_relus_that_resnet_calls_twice_are_layers_with_gradients_of_their_own(generator):

@@ -31,7 +31,6 @@ CASES = {
     "linear": (partial(DENSE, activation="linear"), VarianceScaling(1.0)),
     "fan average": (DENSE, VarianceScaling(1.0, "fan_average")),
     "relu, biases": (DENSE, BIASED),
-    "residual": (ADDING, HE),
     "residual, one hidden layer, linear ending": (partial(ADDING, module_widths=[7], ending="linear"), HE),
     "residual, leaky, two hidden layers": (partial(ADDING, module_widths=[7, 3], activation="leaky_relu"), HE),
     "residual, biases": (partial(ADDING, module_widths=[7]), BIASED),

@@ -41,8 +41,7 @@ def ensembles(by: str, *options: str, **columns: bool) -> pd.DataFrame:
 
 
 def ramps(*, blow: float = np.inf, **turns: float) -> pd.DataFrame:
-    """Range tests of three seeds for each weight decay (the name, less its first letter), whose loss turns up at its
-    rate."""
+    """Range tests of three seeds for each weight decay (w0 is 0), whose loss turns up at its rate."""
     steps, tests = np.arange(len(RATES)), []
     for name, turn in (turns or {"w0": 0.5, "w1": 0.1}).items():
         for seed in range(3):
