@@ -39,9 +39,9 @@ def cluster(tmp_path) -> dict[str, str]:
 @pytest.mark.parametrize("launcher", [JOBLIB, SUBMITIT], ids=["joblib", "submitit"])
 def test_every_job_runs_once_fails_alone_and_is_left_alone_when_finished(tmp_path, launcher):
     """By a mistake, an error that does not unpickle, and, where each has a process, by a kill."""
-    failing = ("seed=0,1",) if launcher is JOBLIB else ("seed=0,1,2", DEADLY)
-    jobs = (*launcher, "model.depth=2", "trainer.max_epochs=1", "logger=wandb", BROKEN, *failing)
-    first = sweep(tmp_path / "a-sweep", *jobs, "trainer.enable_progress_bar=true")
+    seeds, deadly = ("seed=0,1", ()) if launcher is JOBLIB else ("seed=0,1,2", (DEADLY,))
+    jobs = (*launcher, "trainer.max_epochs=1", "logger=wandb", BROKEN, *deadly)
+    first = sweep(tmp_path / "a-sweep", *jobs, "model.depth=2", seeds, "trainer.enable_progress_bar=true")
     assert first.returncode == 1, first.stderr
     assert statuses(tmp_path / "a-sweep") == ["completed", "failed"]
     assert "(Unpicklable: no luck in this net)" in first.stderr
@@ -54,10 +54,10 @@ def test_every_job_runs_once_fails_alone_and_is_left_alone_when_finished(tmp_pat
     assert {run.run_group for run in runs} == {"a-sweep"}
     assert len({run.display_name for run in runs}) == 2
     before = untouched(tmp_path / "a-sweep")
-    again = sweep(tmp_path / "a-sweep", *launcher, "model.depth=2,0", "trainer.max_epochs=1", BROKEN, "seed=0")
+    again = sweep(tmp_path / "a-sweep", *jobs, "model.depth=2,0", "seed=0")
     assert again.returncode == 1
     assert "2 jobs, 1 finished before, 0 to go on with, 0 that failed, 1 new" in again.stdout
-    assert again.stderr.count("model.depth = 0: must be a whole number") >= 2
+    assert "model.depth = 0: must be a whole number" in again.stderr
     assert "Traceback" not in again.stderr
     assert before.items() <= untouched(tmp_path / "a-sweep").items()
 
