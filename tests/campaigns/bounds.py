@@ -14,6 +14,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import tomllib
@@ -87,9 +88,11 @@ class Environment:
             try:
                 ended = f"exit status {process.wait(self.seconds)}"
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # and what it has started
-                process.wait()
                 ended = "out of time"
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+                    process.wait()
         passed, printed = process.returncode == 0, log.read_text(errors="replace")
         self.trial.outcomes[name] = f"{'passed' if passed else 'failed'}, {time.monotonic() - start:.0f} s"
         if passed:
@@ -148,8 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     trials = [Trial(python, options.versions or ("lowest" if python == known[0] else "newest"))
               for python in options.python]  # fmt: skip
-    for trial in trials:
-        run_trial(trial, ROOT, directory=options.directory, seconds=60 * options.minutes)
-        print(table([trial]), *trial.failures, sep="\n", flush=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # 6 GB are deleted all the same
+    try:
+        for trial in trials:
+            run_trial(trial, ROOT, directory=options.directory, seconds=60 * options.minutes)
+            print(table([trial]), *trial.failures, sep="\n", flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"\n{table(trials)}")
     return int(any(trial.failures for trial in trials))
