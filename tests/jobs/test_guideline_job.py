@@ -154,7 +154,6 @@ def test_faster_runs_check_when_the_edge_is_reached(tmp_path):
 
 
 UNTRAINED = [
-    ("optimizer=adamw", "optimizer = torch.optim.AdamW: the guideline is that of torch.optim.SGD"),
     ("optimizer.weight_decay=1e-4", "optimizer.weight_decay = 0.0001: A is to be the growth of J² without decay"),
     ("+optimizer.dampening=0.5 optimizer.nesterov=false", "optimizer.dampening = 0.5: with it eta / (1 − alpha)"),
     ("schedule=one_cycle", "schedule = src.schedules.one_cycle.OneCycle: the slope of J² follows eta"),
