@@ -224,6 +224,7 @@ def test_figure_1b_states_its_share_and_wants_two_depths(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)  # two of the ranks are processes: minutes at load 30
 def test_all_parts_run_tiny_on_a_cpu_and_everything_agrees():
     """In this process, as starting one for each part would take longer than the parts."""
     deadline, records = time.monotonic() + 3600, {}
