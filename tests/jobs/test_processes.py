@@ -45,7 +45,7 @@ def test_two_processes_record_and_learn_what_one_does(trained, tmp_path):
 @pytest.mark.slow
 def test_two_processes_resume_where_they_were_interrupted(tmp_path):
     overrides = ("trainer=ddp_cpu", "model.dropout=0.1", "trainer.max_epochs=2")
-    at = "+callbacks.signal={_target_:tests.jobs.signalling.SignalAtStep,step:15}"
+    at = "+callbacks.signal={_target_:tests.jobs.signalling.SignalAtStep,step:5}"
     cut = run(*overrides, at, f"hydra.run.dir={tmp_path / 'cut'}")
     assert cut.returncode == 130, cut.stderr
     checkpoint = RunDirectory(tmp_path / "cut").checkpoint

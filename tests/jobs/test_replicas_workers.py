@@ -39,18 +39,24 @@ def test_every_launcher_trains_groups_and_single_jobs(tmp_path, launcher):
 
 
 @pytest.mark.slow
-def test_a_signal_ends_groups_with_checkpoints_that_the_same_command_goes_on_from(tmp_path):
-    process = start(tmp_path, *PROCESS, *LONG)
-    wait_until(lambda: len(list(tmp_path.glob("*/steps/*.parquet"))) >= 6, process)
-    os.killpg(process.pid, signal.SIGINT)
+@pytest.mark.parametrize(
+    ("launcher", "signum"), [((REPLICAS,), signal.SIGTERM), (PROCESS, signal.SIGINT)], ids=["basic", "process"]
+)
+def test_a_signal_ends_groups_with_checkpoints_that_the_same_command_goes_on_from(tmp_path, launcher, signum):
+    jobs = (*launcher, *LONG, "hydra.launcher.checkpoint_seconds=0.2")
+    process = start(tmp_path, *jobs)
+    begun = 6 if launcher is PROCESS else 3
+    wait_until(lambda: len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == begun, process)
+    (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGINT, errors
+    assert process.returncode == 128 + signum, errors
     assert "Traceback" not in errors and "resume with" not in errors
     assert errors.splitlines()[-1] == f"go on: the same command with hydra.sweep.dir={tmp_path}"
     assert "interrupted" in statuses(tmp_path) and {*statuses(tmp_path)} <= {"interrupted", "completed"}
     assert left_over(tmp_path) == []
-    again = sweep(tmp_path, *PROCESS, *LONG)
-    assert again.returncode == 0 and "from step" in again.stdout, again.stderr
+    again = sweep(tmp_path, *jobs)
+    assert again.returncode == 0, again.stderr
+    assert "from step" in again.stdout
     assert_whole(tmp_path)
 
 
