@@ -75,8 +75,11 @@ class Trials:
         config = plain(self.config)
         trainer = config["trainer"]
         callbacks = config.get("range_tests", config.get("callbacks"))  # what needs only whole runs has no range tests
-        if "range_tests" in config and "range_test" not in (callbacks or {}):
-            raise ValueError("range_tests = none: must hold a range_test, as range_tests=range_test has it")
+        if "range_tests" in config and not (isinstance(callbacks, Mapping) and "range_test" in callbacks):
+            named = ", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks
+            raise ValueError(
+                f"range_tests = {named or 'none'}: must hold a range_test, as range_tests=range_test has it"
+            )
         if starts_processes(trainer):
             raise ValueError(
                 f"trainer.devices = {trainer.get('devices')}: its runs are trained one after the other in one process; "

@@ -54,7 +54,7 @@ class Plain(pl.LightningModule):
         return cross_entropy(self(batch[0]), batch[1])
 
     def validation_step(self, batch, batch_idx):
-        self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
+        self.log("val_loss", cross_entropy(self(batch[0]), batch[1]), batch_size=len(batch[1]))
 
     def configure_optimizers(self):
         return self.optimizer(self.parameters())
@@ -76,20 +76,20 @@ class Resumable(Plain):
         return TrainingLoader(data, BatchOrder(BATCHES * BATCH, BATCH))
 
 
+def drawing_mlp(*norm: nn.Module) -> nn.Sequential:
+    """With batch norm's averages and with dropout."""
+    torch.manual_seed(0)
+    first = [nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3)]
+    return nn.Sequential(*first, nn.Linear(16, 16), *norm, nn.ReLU(), nn.Linear(16, 3))
+
+
 class Evaluated(Plain):
     """With a test set; dropout and shuffled loaders draw from the global stream, batch norm keeps averages."""
 
     val_dataloader, validation_step = pl.LightningModule.val_dataloader, pl.LightningModule.validation_step
 
     def __init__(self, optimizer=PLAIN_SGD) -> None:
-        torch.manual_seed(0)
-        super().__init__(
-            nn.Sequential(
-                nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 16),
-                nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3),
-            ),
-            optimizer,
-        )  # fmt: skip
+        super().__init__(drawing_mlp(nn.BatchNorm1d(16)), optimizer)
         self.calls: list[tuple] = []
 
     def forward(self, inputs):
@@ -108,14 +108,7 @@ class Busy(Plain):
     """Much in it draws, counts, keeps averages or logs."""
 
     def __init__(self, optimizer=SGD, *, scheduled: bool = False) -> None:
-        torch.manual_seed(0)
-        super().__init__(
-            nn.Sequential(
-                nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 16), nn.ReLU(),
-                nn.Linear(16, 3),
-            ),
-            optimizer,
-        )  # fmt: skip
+        super().__init__(drawing_mlp(), optimizer)
         self.scheduled = scheduled
         self.accuracy = MulticlassAccuracy(3)
         self.losses: list[torch.Tensor] = []

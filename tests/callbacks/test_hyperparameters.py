@@ -94,12 +94,3 @@ def test_rows_are_flushed_with_a_checkpoint_and_in_errors_and_replaced_on_resumi
     with pytest.raises(KeyError):
         run(tmp_path, At(8, {}.__getitem__))
     assert table(tmp_path)["step"].tolist() == list(range(8))
-
-
-def test_long_runs_are_flushed_in_parts_and_joined_in_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("src.callbacks.hyperparameters.FLUSH_EVERY", 4)
-    there = []
-    run(tmp_path, At(10, lambda _: there.extend(table(tmp_path)["step"])))
-    assert there == list(range(8))
-    assert table(tmp_path)["step"].tolist() == list(range(STEPS))
-    assert len(list((tmp_path / "hyperparameters").glob("*.parquet"))) == 1

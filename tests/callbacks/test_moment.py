@@ -31,7 +31,7 @@ def test_where_the_law_says_nothing_it_is_nan(settings):
     assert math.isnan(sgd_scaling({**group(), **settings}, 8))
 
 
-def trainer_of(loader, *optimizers, **settings):
+def trainer_of(loader, *optimizers):
     return SimpleNamespace(train_dataloader=loader, optimizers=optimizers, world_size=3, accumulate_grad_batches=2)
 
 
@@ -44,7 +44,6 @@ def trainer_of(loader, *optimizers, **settings):
         (SimpleNamespace(batch_size=1), 6),
         ([], None),
         (SimpleNamespace(batch_size=0), None),
-        (SimpleNamespace(batch_size="5"), None),
     ],
 )
 def test_a_step_is_of_all_ranks_and_accumulated_batches(loader, samples):

@@ -4,31 +4,19 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from rich.progress import Progress
-from torch import nn
 
-from src.callbacks.last_checkpoint import LastCheckpoint
 from src.callbacks.progress import TrainingProgress
-from src.models.classifier import Classifier
 from src.runs.metrics_file import MetricsFile
-from tests.callbacks.tasks import BATCHES, PLAIN_SGD, Resumable, fit, small
+from tests.callbacks.tasks import BATCHES, Resumable, fit, small, weights
 
 pytestmark = small
-LENGTHS = [{"max_epochs": -1, "max_steps": 14}, {"max_epochs": 3, "max_steps": 12}]
 
 
-def run(directory, *callbacks, **options):
-    directory.mkdir(exist_ok=True)
-    torch.manual_seed(0)
-    classifier = Classifier(nn.Linear(8, 3), PLAIN_SGD, classes=3)
-    classifier.train_dataloader = Resumable().train_dataloader
-    options |= {
-        "logger": MetricsFile(directory),
-        "limit_val_batches": 0,
-        "enable_checkpointing": True,
-        "enable_progress_bar": bool(callbacks),
-    }
-    fit(classifier, directory, *callbacks, LastCheckpoint(directory / "last.ckpt"), **options)
-    return (directory / "metrics.csv").read_text(), torch.load(directory / "last.ckpt", weights_only=True)
+class Logging(Resumable):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("train/loss", loss, on_epoch=True, batch_size=len(batch[1]))
+        return loss
 
 
 class Look(pl.Callback):
@@ -40,42 +28,26 @@ class Look(pl.Callback):
                 self.bar = bar
 
         monkeypatch.setattr("src.callbacks.progress.Progress", Kept)
-        self.epochs: list[str] = []
-        self.steps: list[int] = []
+        self.shown: list[tuple[str, int]] = []
 
     def on_train_batch_start(self, *_):
         [task] = self.bar.tasks
-        self.epochs.append(task.fields["epoch"])
-        self.steps.append(task.completed)
-
-    def on_train_epoch_end(self, *_):
-        self.completed = self.bar.tasks[0].completed
+        self.shown.append((task.fields["epoch"], task.completed))
 
     def on_train_end(self, *_):
-        self.last = self.bar.tasks[0]
-        self.epochs.append(self.last.fields["epoch"])
-        assert self.last.fields["metrics"].startswith("train/loss ")
+        self.on_train_batch_start()
+        assert self.bar.tasks[0].fields["metrics"].startswith("train/loss ")
 
 
-@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("length", [{"max_epochs": -1, "max_steps": 14}, {"max_epochs": 3, "max_steps": 12}])
 def test_it_shows_the_epoch_that_is_being_trained_and_leaves_the_run_as_it_is(tmp_path, monkeypatch, length):
-    metrics, checkpoint = run(tmp_path / "plain", **length)
-    look, steps = Look(monkeypatch), length["max_steps"]
-    other_metrics, other_checkpoint = run(tmp_path / "shown", TrainingProgress(), look, **length)
-    assert metrics == other_metrics and f"\n{steps - 1}," in metrics  # the last epoch's row
-    for name, value in checkpoint["state_dict"].items():
-        assert torch.equal(value, other_checkpoint["state_dict"][name])
-    assert str(checkpoint) == str(other_checkpoint)
-    trained = [f"{step // BATCHES + 1}" + "/3" * (length["max_epochs"] == 3) for step in range(steps)]
-    assert look.epochs == [*trained, trained[-1]]
+    alone, watched, look, logger = Logging(), Logging(), Look(monkeypatch), MetricsFile(tmp_path)
+    fit(alone, tmp_path, **length)
+    fit(watched, tmp_path, TrainingProgress(), look, **length, logger=logger, enable_progress_bar=True)
+    assert torch.equal(weights(alone), weights(watched))
+    steps = length["max_steps"]
+    epochs = [f"{step // BATCHES + 1}" + "/3" * (length["max_epochs"] == 3) for step in range(steps)]
     # Refreshed with the first batch of an epoch and at its end.
-    assert look.steps == [0 if step == 0 else step // BATCHES * BATCHES + (step % BATCHES > 0) for step in range(steps)]
-    assert (look.completed, look.last.total) == (steps, steps)
-
-
-def test_resumed_it_goes_on_from_the_epoch_of_the_checkpoint(tmp_path, monkeypatch):
-    run(tmp_path, max_epochs=1)
-    look = Look(monkeypatch)
-    run(tmp_path, TrainingProgress(), look, max_epochs=2, ckpt_path=tmp_path / "last.ckpt")
-    assert look.epochs == ["2/2"] * (BATCHES + 1)
-    assert look.steps[0] == BATCHES
+    done = [0 if step == 0 else step // BATCHES * BATCHES + (step % BATCHES > 0) for step in range(steps)]
+    assert look.shown == list(zip([*epochs, epochs[-1]], [*done, steps], strict=True))
+    assert look.bar.tasks[0].total == steps

@@ -6,19 +6,15 @@ import torch
 from src.callbacks import ranks_agree
 from src.callbacks.ranks_agree import RanksAgree
 
-MODULE = SimpleNamespace(device=torch.device("cpu"))
 
+def test_processes_that_are_not_all_there_or_have_different_configs_are_refused(monkeypatch):
+    def start(processes):
+        module = SimpleNamespace(device=torch.device("cpu"))
+        RanksAgree("0123456789ab").on_fit_start(SimpleNamespace(world_size=processes), module)
 
-def test_one_process_agrees_with_itself():
-    RanksAgree("0123456789ab").on_fit_start(SimpleNamespace(world_size=1), MODULE)
-
-
-def test_a_process_that_is_alone_where_two_are_counted_on_is_refused():
+    start(1)
     with pytest.raises(RuntimeError, match="1 processes are there, and the trainer counts on 2"):
-        RanksAgree("0123456789ab").on_fit_start(SimpleNamespace(world_size=2), MODULE)
-
-
-def test_different_configs_are_refused(monkeypatch):
+        start(2)
     monkeypatch.setattr(ranks_agree, "gather", lambda number: torch.stack([number, number + 1]))
     with pytest.raises(RuntimeError, match="different configs: 0123456789ab, 0123456789ac"):
-        RanksAgree("0123456789ab").on_fit_start(SimpleNamespace(world_size=1), MODULE)
+        start(1)

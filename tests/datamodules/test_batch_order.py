@@ -1,7 +1,6 @@
 """The order of the batches: a pure function of (seed, epoch, step), shared out among ranks."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -58,15 +57,3 @@ def gradient(inputs: torch.Tensor, order: BatchOrder, step: int) -> torch.Tensor
 def mean_over_ranks(inputs: torch.Tensor, orders: list[BatchOrder], step: int, *, weights: bool) -> torch.Tensor:
     gradients = [(order.weight(step) if weights else 1) * gradient(inputs, order, step) for order in orders]
     return torch.stack(gradients).mean(dim=0)
-
-
-@pytest.mark.parametrize(
-    "size, batch_size, ranks, message",
-    [
-        (1293, 5000, 1, "^batch_size = 5000: larger than the 1293 training samples$"),
-        (1293, 2, 4, "^batch_size = 2: smaller than the number of ranks, 4$"),
-    ],
-)
-def test_a_batch_that_does_not_fit_is_an_error(size, batch_size, ranks, message):
-    with pytest.raises(ValueError, match=message):
-        BatchOrder(size, batch_size, ranks=ranks)

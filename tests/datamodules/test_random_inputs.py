@@ -1,21 +1,16 @@
 """Random inputs lie on the sphere and depend on their own seed alone."""
 
-import pytest
 import torch
 
 from src.datamodules.random_inputs import RandomInputs
 
 
-def test_every_input_has_length_one_and_no_direction_is_preferred():
-    inputs = RandomInputs(50, samples=4000, validation=0).samples("training").inputs
+def test_inputs_are_uniform_on_the_sphere_and_labels_over_the_classes():
+    inputs, targets = RandomInputs(50, classes=4, samples=4000, validation=0).samples("training")
     lengths = inputs.double().square().mean(dim=1)
     assert (lengths - 1).abs().max() < 1e-6
     # each coordinate has mean 0 and variance 1: 50 means, the largest within 4.5 standard errors
     assert inputs.mean(dim=0).abs().max() < 4.5 / 4000**0.5
-
-
-def test_labels_are_uniform():
-    targets = RandomInputs(classes=4, samples=4000, validation=0).samples("training").targets
     deviations = torch.bincount(targets, minlength=4) - 1000
     assert deviations.abs().max() < 4 * (4000 * 3 / 16) ** 0.5
 
@@ -26,15 +21,4 @@ def test_the_sets_depend_on_the_data_seed_and_not_on_the_seed_of_the_order():
         assert torch.equal(first.samples(part).inputs, reordered.samples(part).inputs)
         assert not torch.equal(first.samples(part).inputs, other.samples(part).inputs)
     assert first.input_shape == (20,)
-
-
-def test_test_inputs_are_no_training_inputs():
-    datamodule = RandomInputs(3, samples=100, test_samples=100, validation=0)
-    training, test = (datamodule.samples(part).inputs for part in ("training", "test"))
-    assert torch.cdist(training, test).min() > 1e-4
-
-
-@pytest.mark.parametrize("setting", ["input_size", "classes", "samples"])
-def test_a_size_of_zero_is_a_mistake(setting):
-    with pytest.raises(ValueError, match=f"^{setting} = 0: must be"):
-        RandomInputs(**{setting: 0})
+    assert torch.cdist(first.samples("training").inputs, first.samples("test").inputs).min() > 1e-4

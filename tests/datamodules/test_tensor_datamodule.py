@@ -3,16 +3,16 @@
 from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.demos.boring_classes import BoringModel
 
 from src.datamodules.digits import Digits
-from src.datamodules.loader import EvaluationLoader
 from src.datamodules.random_inputs import RandomInputs
 from src.datamodules.samples import Samples
 from src.datamodules.scaling import scaler
 from src.datamodules.tensor_datamodule import TensorDataModule
+from tests.callbacks.tasks import fit
+from tests.datamodules.test_image_folder import one_line
 
 # Lightning 2.6.6 asks torch 2.15 in a way that torch will drop
 pytestmark = pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")
@@ -41,10 +41,6 @@ def attach(datamodule: TensorDataModule, *, ranks: int, rank: int, device: str =
     datamodule.trainer = SimpleNamespace(world_size=ranks, global_rank=rank, strategy=strategy)
 
 
-def rows(samples: Samples) -> set[bytes]:
-    return {row.numpy().tobytes() for row in samples.inputs}
-
-
 def test_the_default_digits_are_1293_144_and_360_labelled_images():
     digits = Digits()
     assert [digits.samples(part).size for part in PARTS] == [1293, 144, 360]
@@ -52,17 +48,10 @@ def test_the_default_digits_are_1293_144_and_360_labelled_images():
         inputs, targets = digits.samples(part)
         assert inputs.shape[1:] == digits.input_shape and inputs.dtype == torch.float32
         assert targets.unique().tolist() == list(range(digits.classes))
-
-
-def test_no_image_is_in_two_parts():
-    parts = [rows(Digits(scaling="unit").samples(part)) for part in PARTS]
-    assert len(set.union(*parts)) == sum(map(len, parts))
-
-
-def test_the_training_loader_sees_training_samples_only():
-    digits = Digits(batch_size=60)
-    inputs = torch.cat([batch.inputs for batch in digits.train_dataloader()])
-    assert rows(Samples(inputs, inputs)) == rows(digits.samples("training"))
+    unit = [Digits(scaling="unit").samples(part).inputs for part in PARTS]
+    assert all(inputs.min() == 0 and inputs.max() == 1 for inputs in unit)
+    images = [{row.numpy().tobytes() for row in inputs} for inputs in unit]
+    assert len(set.union(*images)) == sum(map(len, images))  # none is in two parts
 
 
 @pytest.mark.parametrize("validation", [0, 0.3])
@@ -88,12 +77,6 @@ def test_standardize_uses_the_statistics_of_the_training_part_alone(validation):
         torch.testing.assert_close(standard.samples(part).inputs[:, :2], expected)
         assert standard.samples(part).inputs[:, 2].abs().max() < 1e-5
     assert standard.samples("test").inputs[:, :2].mean(axes).abs().max() > 1e-4  # not its own mean
-
-
-def test_unit_leaves_pixels_in_the_unit_interval():
-    for datamodule in Digits(scaling="unit"), Coloured(scaling="unit"):
-        inputs = datamodule.samples("training").inputs
-        assert inputs.min() == 0 and 0.98 < inputs.max() <= 1
 
 
 def test_setup_loads_once_and_the_tensors_move_to_the_device_of_the_trainer(monkeypatch):
@@ -126,64 +109,37 @@ def test_ranks_share_the_evaluation_sets():
     assert torch.equal(torch.cat(blocks), digits.samples("test").targets)
 
 
-def test_without_validation_a_trainer_fits_and_says_nothing():
+def test_without_validation_a_trainer_fits_and_says_nothing(tmp_path):
     model = BoringModel()
     model.training_step = lambda batch: model.layer(batch.inputs).mean()
     datamodule = RandomInputs(32, validation=0, samples=128)
     assert datamodule.val_dataloader() == []
-    fast_fit(model, datamodule)
+    fit(model, tmp_path, data=datamodule, log_every_n_steps=50)
+    with pytest.raises(ValueError, match=r"^overfit_batches = 1: the batches are drawn anew"):
+        fit(model, tmp_path, data=datamodule, overfit_batches=1)
 
 
-def fast_fit(model: pl.LightningModule, datamodule: TensorDataModule, **settings: int) -> None:
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings,
-    )
-    trainer.fit(model, datamodule=datamodule)
-
-
-def more_ranks_than_test_samples() -> EvaluationLoader | list[EvaluationLoader]:
-    datamodule = RandomInputs(test_samples=2)
+def on_three_ranks(datamodule: TensorDataModule) -> TensorDataModule:
     attach(datamodule, ranks=3, rank=0)
-    return datamodule.test_dataloader()
-
-
-def more_ranks_than_a_batch() -> None:
-    digits = Digits(batch_size=2)
-    attach(digits, ranks=3, rank=0)
-    digits.setup()
+    return datamodule
 
 
 @pytest.mark.parametrize(
     "mistake, message",
     [
-        (lambda: Digits(batch_size=0), "batch_size = 0: must be"),
         (lambda: Digits(batch_size=64.0), "batch_size = 64.0: must be"),
         (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: larger than the 1293 train"),
-        (more_ranks_than_a_batch, "batch_size = 2: smaller than the number of ranks, 3"),
-        (more_ranks_than_test_samples, "ranks = 3: more than the 2 test samples"),
-        (lambda: Digits(validation=1), "validation = 1: must be"),
+        (lambda: on_three_ranks(Digits(batch_size=2)).setup(), "batch_size = 2: smaller than the number of ranks, 3"),
+        (lambda: on_three_ranks(RandomInputs(test_samples=2)).test_dataloader(), "ranks = 3: more than the 2 test"),
+        (lambda: RandomInputs(samples=0), "samples = 0: must be"),
         (lambda: Digits(validation=-0.1), "validation = -0.1: must be"),
         (lambda: Digits(validation=0.99999).setup(), "validation = 0.99999: leaves none of 1437"),
         (lambda: Digits(scaling="whiten"), "scaling = 'whiten': must be one of standardize, unit"),
         (lambda: Digits(seed=-1), "seed = -1: must be"),
-        (
-            lambda: fast_fit(BoringModel(), Digits(), overfit_batches=1),
-            "overfit_batches = 1: the batches are drawn anew",
-        ),
     ],
 )
 def test_a_mistake_is_named_in_one_line(mistake, message):
-    with pytest.raises(ValueError) as caught:
-        mistake()
-    assert str(caught.value).startswith(message)
-    assert "\n" not in str(caught.value)
+    assert one_line(mistake).startswith(message)
 
 
 def test_a_channel_that_is_constant_up_to_rounding_stays_small():

@@ -1,12 +1,12 @@
 """torchvision's sets: read where they are, downloaded once where they are not, and never half."""
 
-import functools
 import gzip
 import hashlib
 import os
 import pickle
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torchvision
 from src.datamodules.cifar10 import Cifar10
 from src.datamodules.fashion_mnist import FashionMnist
 from src.datamodules.mnist import Mnist
+from tests.datamodules.test_image_folder import one_line
 
 SIZES = {"train": 30, "t10k": 12}
 DATA_DIR = Path(os.environ.get("DATA_DIR", "data"))
@@ -50,51 +51,38 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A served directory from which torchvision downloads the tiny MNIST, with checksums."""
+    """A directory from which torchvision downloads the tiny MNIST, with checksums."""
     folder = tmp_path / "server"
     folder.mkdir()
-    handler = functools.partial(Quiet, directory=str(folder))
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-    address = f"http://127.0.0.1:{http.server_port}/"
     resources = []
     for name, content in idx_files().items():
         archive = gzip.compress(content)
         (folder / f"{name}.gz").write_bytes(archive)
         resources.append((f"{name}.gz", hashlib.md5(archive).hexdigest()))
     monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield folder
-    http.shutdown()
-    http.server_close()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files and does not say so."""
-
-    def log_message(self, *_: object) -> None:
-        pass
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as http:
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"http://127.0.0.1:{http.server_port}/"])
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield folder
+        http.shutdown()
 
 
 def mnist(data_dir: Path) -> Mnist:
     return Mnist(str(data_dir), batch_size=8, validation=0)
 
 
-def test_images_and_labels_are_those_of_the_files(data_dir):
+def test_images_and_labels_are_those_of_the_files_and_nothing_is_locked_or_written(data_dir, monkeypatch):
+    monkeypatch.setattr(filelock.FileLock, "acquire", None)
+    before = sorted(data_dir.rglob("*"))
     datamodule = Mnist(str(data_dir), batch_size=8, validation=0, scaling="unit")
+    datamodule.prepare_data()
     inputs, targets = datamodule.samples("test")
     raw = np.frombuffer(idx_files()["t10k-images-idx3-ubyte"][16:], np.uint8)
     assert np.array_equal(inputs.numpy().ravel(), raw / np.float32(255))
     assert targets.tolist() == [i % 10 for i in range(12)]
     assert datamodule.samples("training").size == 30
-
-
-def test_a_set_that_is_there_needs_no_lock_and_no_download(data_dir, monkeypatch):
-    monkeypatch.setattr(filelock.FileLock, "acquire", None)
-    before = sorted(data_dir.rglob("*"))
-    mnist(data_dir).prepare_data()
-    mnist(data_dir).setup()
     assert sorted(data_dir.rglob("*")) == before
 
 
@@ -109,32 +97,22 @@ def test_a_missing_set_is_downloaded_quietly_and_nothing_else_is_left(server, tm
 def test_two_that_start_at_once_download_once(server, tmp_path, monkeypatch):
     downloads = []
     original = torchvision.datasets.MNIST.download
-    monkeypatch.setattr(
-        torchvision.datasets.MNIST,
-        "download",
-        lambda self: (downloads.append(self), original(self)),
-    )
+    noted = lambda self: (downloads.append(self), original(self))  # noqa: E731
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", noted)
     both = [threading.Thread(target=mnist(tmp_path / "new").prepare_data) for _ in range(2)]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
+    for act in (threading.Thread.start, threading.Thread.join):
+        for thread in both:
+            act(thread)
     assert len(downloads) == 1
     assert mnist(tmp_path / "new").samples("training").size == 30
 
 
-def unreachable(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["file:///nowhere/"])
-
-
-def corrupted(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("corrupted", [False, True])
+def test_a_failed_download_says_where_the_set_was_looked_for(server, tmp_path, monkeypatch, corrupted):
     for archive in server.iterdir():
         archive.write_bytes(archive.read_bytes()[:-9])
-
-
-@pytest.mark.parametrize("fault", [unreachable, corrupted])
-def test_a_failed_download_says_where_the_set_was_looked_for(server, tmp_path, monkeypatch, fault):
-    fault(server, monkeypatch)
+    if not corrupted:
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["file:///nowhere/"])
     message = one_line(mnist(tmp_path / "new").prepare_data)
     assert message.startswith(f"data_dir = '{tmp_path}/new': no MNIST in {tmp_path}/new/MNIST/raw")
     assert "cannot be downloaded" in message and Mnist.files[0] in message
@@ -148,21 +126,15 @@ def test_a_directory_that_cannot_be_made_and_a_set_that_nobody_prepared_are_erro
     assert "prepare_data() downloads it" in one_line(mnist(tmp_path).setup)
 
 
-def truncated(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        (Mnist.files[0], truncated),
-        (Mnist.files[1], lambda content: content[:6]),
+        (Mnist.files[0], lambda content: content[: len(content) // 2]),
         (Mnist.files[2], lambda content: b""),
         (Mnist.files[3], lambda content: b"\xff" * len(content)),
         (Mnist.files[0], lambda content: content + content),
-        (Mnist.files[3], gzip.compress),
     ],
-    ids=["half", "header", "empty", "overwritten", "twice", "packed"],
+    ids=["half", "empty", "overwritten", "twice"],
 )
 def test_a_damaged_file_is_an_error_that_names_the_set(data_dir, name, damage):
     path = data_dir / "MNIST" / "raw" / name
@@ -209,27 +181,13 @@ def test_cifar10_keeps_its_channels_apart(cifar):
     assert inputs[1, 0, 0, 0] == 1 and inputs.sum() == 5
 
 
-def test_a_damaged_cifar10_is_an_error_that_names_the_set(cifar):
-    path = cifar / "cifar-10-batches-py" / "data_batch_3"
-    path.write_bytes(truncated(path.read_bytes()))
-    message = one_line(Cifar10(str(cifar), batch_size=2).setup)
-    assert message.startswith(f"data_dir = '{cifar}': the training files in {cifar}/cifar-10-")
-
-
-def one_line(call) -> str:
-    with pytest.raises(ValueError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 @pytest.mark.slow  # 4 s
 @pytest.mark.parametrize(
     "datamodule, labels",
     [(Mnist, [5, 0, 4, 1, 9]), (FashionMnist, None)],  # the official order of MNIST's labels
 )
 def test_the_real_sets_have_60000_and_10000_images(datamodule, labels):
-    made = datamodule(str(DATA_DIR), validation=0, scaling="unit")
+    made = datamodule(str(DATA_DIR), validation=0)
     if not (DATA_DIR / made.folder).is_dir():
         pytest.skip(f"{made.folder} is not in DATA_DIR")
     training, test = made.samples("training"), made.samples("test")

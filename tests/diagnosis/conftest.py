@@ -8,11 +8,6 @@ def inputs() -> torch.Tensor:
     return torch.randn(32, 64, generator=torch.Generator().manual_seed(100))
 
 
-@pytest.fixture
-def images() -> torch.Tensor:
-    return torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(100))
-
-
 @pytest.fixture(autouse=True)
 def seeded():
     """For the constructors of torch's modules, which draw from the global stream."""

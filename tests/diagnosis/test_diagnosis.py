@@ -25,12 +25,8 @@ class Everything(nn.Module):
         )
         self.net[0].bias.requires_grad_(False)
         self.net[1].eval()
-        self.calls = 0
-        self.net[0].register_forward_hook(self.count)
+        self.net[0].register_forward_hook(lambda *call: None)
         self.net(torch.randn(4, 64)).sum().backward()
-
-    def count(self, *call):
-        self.calls += 1
 
     def forward(self, inputs, *, broken=False):
         random.random(), np.random.rand()
@@ -48,8 +44,7 @@ def state(net):
         {name: (p.requires_grad, p.dtype, p._version) for name, p in net.named_parameters()},
         {name: (module.training, len(module._forward_hooks), len(module._forward_pre_hooks)) for name, module in
          net.named_modules()},
-        net.calls,
-        torch.get_rng_state(),
+        torch.get_rng_state().tolist(),
         random.getstate(),
         tuple(map(str, np.random.get_state())),
     )  # fmt: skip
@@ -67,27 +62,17 @@ def test_the_module_and_the_random_streams_are_left_as_they_were(initializer, br
     else:
         diagnose(net, batch, initializer=initializer)
     torch.testing.assert_close(state(net)[:2], before[:2], rtol=0, atol=0, equal_nan=True)
-    assert state(net)[2:5] == before[2:5]
-    assert torch.equal(state(net)[5], before[5])
-    assert state(net)[6:] == before[6:]
+    assert state(net)[2:] == before[2:]
     assert torch.equal(batch["inputs"], inputs)
     assert not batch["inputs"].requires_grad
 
 
 def test_the_same_call_says_the_same_and_another_seed_another(inputs):
     net = Everything()
-    first, again, other = (str(diagnose(net, inputs, seed=seed)) for seed in (0, 0, 1))
+    calls = (inputs, 0), ({"inputs": inputs}, 0), ([inputs], 1)
+    first, again, other = (str(diagnose(net, batch, seed=seed)) for batch, seed in calls)
     assert first == again
     assert first != other
-
-
-def test_compiled_under_no_grad_and_with_a_batch_of_any_kind_the_same_is_measured(inputs):
-    net = FullyConnected(64, 3, depth=3, width=20)
-    plain = diagnose(net, inputs)
-    np.testing.assert_array_equal(plain.measurement.lengths, diagnose(torch.compile(net), inputs).measurement.lengths)
-    with torch.no_grad():
-        assert diagnose(net, inputs).measurement.backward.known.all()
-    assert {str(diagnose(net, batch)) for batch in ((inputs,), [inputs], {"inputs": inputs})} == {str(plain)}
 
 
 def test_the_first_net_is_the_module_as_it_is(inputs):
@@ -141,33 +126,21 @@ def test_tokens_masks_and_nested_outputs():
     assert diagnosis.measurement.backward.known.any()
 
 
+NET, ONES = FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64)
+
+
 @pytest.mark.parametrize(
     ("net", "batch", "settings", "said"),
     [
-        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64), {"nets": 1},
-         "nets = 1: must be a whole number of at least 2"),
-        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64), {"nets": 2.0},
-         "nets = 2.0: must be a whole number of at least 2"),
-        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64), {"seed": -1},
-         "seed = -1: must be a whole number of at least 0"),
-        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64), {"modules": ["conv*"]},
-         "modules = 'conv*': matches none of hidden, "),
-        (nn.Sequential(nn.Flatten()), torch.ones(4, 64), {}, "Sequential: has neither activation modules nor "),
-        (FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 63), {},
-         "batch = shape (4, 63): the module fails on it (RuntimeError: "),
-        (FullyConnected(64, 3, depth=1, width=2), (torch.ones(4, 64), torch.ones(4)), {},
-         "batch = shape (4, 64), (4,): the module fails on it (TypeError: "),
-        (nn.Sequential(nn.Linear(64, 3), nn.BatchNorm1d(3)), torch.ones(1, 64), {},
-         "batch = shape (1, 64): the module fails on it (ValueError: Expected more than 1 value per channel"),
-        (FullyConnected(64, 3, depth=1, width=2), torch.ones(0, 64), {}, "batch = shape (0, 64): holds no sample"),
-        (FullyConnected(64, 3, depth=1, width=2), torch.full((2, 64), float("nan")), {},
-         "batch = shape (2, 64): holds values that are not finite"),
-        (FullyConnected(64, 3, depth=1, width=2), "data", {}, "batch = str: must be a tensor, or a tuple or dict of "),
-        (nn.Sequential(nn.Linear(64, 3), nn.ReLU(), nn.Threshold(0.0, 0.0), type("Arg", (nn.Module,), {
-            "forward": lambda self, inputs: inputs.argmax(1)})()), torch.ones(4, 64), {},
-         "net = Sequential: its output holds no floating-point tensor"),
+        (NET, ONES, {"nets": 1}, "nets = 1: must be a whole number of at least 2"),
+        (NET, ONES, {"modules": ["conv*"]}, "modules = 'conv*': matches none of hidden, "),
+        (nn.Sequential(nn.Flatten()), ONES, {}, "Sequential: has neither activation modules nor "),
+        (NET, (ONES, ONES[0]), {}, "batch = shape (4, 64), (64,): the module fails on it (TypeError: "),
+        (NET, ONES[:0], {}, "batch = shape (0, 64): holds no sample"),
+        (NET, ONES / 0, {}, "batch = shape (4, 64): holds values that are not finite"),
+        (NET, "data", {}, "batch = str: must be a tensor, or a tuple or dict of "),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line(net, batch, settings, said):
     with pytest.raises(ValueError) as error:
         diagnose(net, batch, **settings)

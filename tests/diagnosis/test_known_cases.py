@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet18, vgg16
 
 from src.diagnosis.diagnose import diagnose
 from src.initializers.initialize import initialize_
@@ -39,10 +38,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 @pytest.mark.parametrize(("net", "initializer", "modes"), CASES.values(), ids=CASES)
-def test_a_net_whose_fate_is_known(net, initializer, modes, seed, inputs):
-    diagnosis = diagnose(net, inputs, initializer=initializer, seed=seed)
+def test_a_net_whose_fate_is_known(net, initializer, modes, inputs):
+    diagnosis = diagnose(net, inputs, initializer=initializer)
     assert diagnosis.predicted.failure_modes == modes
     assert diagnosis.measured.failure_modes == modes
     assert diagnosis.healthy == (not modes)
@@ -70,14 +68,6 @@ def test_weights_alone_tell_the_law_they_were_drawn_from(initializer, depth, wid
     assert diagnosis.verdict.failure_modes == modes
 
 
-def test_the_default_meets_its_plateau_and_is_seen_on_the_way_back(inputs):
-    diagnosis = diagnose(dense(30, 100), inputs, initializer=TorchDefault())
-    plateau = diagnosis.measurement.lengths[:, 15:].mean()
-    assert plateau == pytest.approx(1 / 500, rel=0.05)
-    assert abs(diagnosis.measured.forward) < 0.05
-    assert diagnosis.measured.backward == pytest.approx(-1.792, abs=0.05)
-
-
 def test_thresholds_decide(inputs):
     strict = diagnose(dense(20, 20), inputs, initializer=HE, thresholds=Thresholds(beta=0.5))
     assert strict.verdict.failure_modes == (FM2,)
@@ -96,8 +86,8 @@ def test_batch_normalization_makes_gradients_grow_and_is_allowed_more_of_it(dept
     if not healthy:
         [advice] = diagnosis.advice
         assert advice.action.startswith("Add skip connections, or take fewer layers: batch normalization")
-        limit, each = diagnosis.verdict.thresholds.drift, diagnosis.measured.backward
-        assert advice.effect.startswith(f"{int(limit / each)} layers, at {each:.2f} nats each, would stay within")
+        layers = int(diagnosis.verdict.thresholds.drift / diagnosis.measured.backward)
+        assert advice.effect.startswith(f"{layers} layers, at ")
 
 
 def test_a_dead_net_is_unhealthy(inputs):
@@ -106,20 +96,3 @@ def test_a_dead_net_is_unhealthy(inputs):
     diagnosis = diagnose(net, inputs)
     assert FM2 in diagnosis.verdict.failure_modes and diagnosis.verdict.dead == 1
     assert np.isnan(diagnosis.measurement.log_deviation)
-
-
-def test_a_transformer_encoder_layer_is_healthy():
-    tokens = torch.randn(10, 8, 64, generator=torch.Generator().manual_seed(0))
-    diagnosis = diagnose(nn.TransformerEncoderLayer(d_model=64, nhead=4), tokens)
-    assert diagnosis.healthy
-    assert diagnosis.measurement.names == ("input", "self_attn", "norm1", "linear1", "linear2", "norm2")
-
-
-@pytest.mark.slow
-def test_resnet18_is_healthy_and_so_is_vgg16_though_its_fan_out_law_loses_length_where_channels_double(images):
-    diagnosis = diagnose(resnet18(weights=None), images, seed=1)
-    assert diagnosis.healthy and diagnosis.measurement.depth == 17
-    diagnosis = diagnose(vgg16(weights=None), images, nets=3)
-    assert diagnosis.healthy
-    assert diagnosis.measurement.forward.log[0] < -2  # 3 → 64 channels: kappa = 2 · 3/64
-    assert diagnosis.verdict.total < -2

@@ -9,17 +9,11 @@ from src.diagnosis.probe import Probe
 from src.lengths.activation_length import activation_lengths
 
 
-def probe(net, *inputs, patterns=None, **named):
-    for parameter in net.parameters():
-        parameter.requires_grad_(isinstance(net, nn.Embedding))
-    with Probe(net, patterns) as of:
-        readings = of.read(inputs, named, torch.Generator().manual_seed(0))
+def probe(net, inputs, patterns=None):
+    with Probe(net.requires_grad_(False), patterns) as of:
+        readings = of.read([inputs], {}, torch.Generator().manual_seed(0))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
     return readings
-
-
-def squared(gradient):
-    return gradient.double().flatten(1).square().sum(1)
 
 
 def test_gradients_are_those_of_a_random_cotangent_also_where_a_relu_works_in_place(generator):
@@ -29,20 +23,17 @@ def test_gradients_are_those_of_a_random_cotangent_also_where_a_relu_works_in_pl
     inputs = torch.randn(5, 10, generator=generator)
     readings = probe(net, inputs, patterns=["0", "1", "3"])
     activations = [inputs.clone().requires_grad_()]
-    activations.append(net[0](activations[0]))
-    activations.append(activations[1].relu())
-    activations.append(net[2](activations[2]).relu())
-    outputs = net[4](activations[3])
-    gradients = torch.autograd.grad(
-        outputs, activations, torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
-    )
+    for step in (net[0], torch.relu, net[2:4], net[4]):
+        activations.append(step(activations[-1]))
+    *activations, outputs = activations
+    cotangent = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
+    gradients = torch.autograd.grad(outputs, activations, cotangent)
     assert readings.names == ["input", "0", "1", "3"]
     assert readings.feeds == [(), ("0",), (), ("2",)]
-    for activation, gradient, length, measured in zip(
-        activations, gradients, readings.lengths, readings.gradients, strict=True
-    ):
-        torch.testing.assert_close(length, activation_lengths(activation))
-        torch.testing.assert_close(measured, squared(gradient), rtol=1e-5, atol=0)
+    for number, (activation, gradient) in enumerate(zip(activations, gradients, strict=True)):
+        squares = gradient.double().flatten(1).square().sum(1)
+        torch.testing.assert_close(readings.lengths[number], activation_lengths(activation))
+        torch.testing.assert_close(readings.gradients[number], squares, rtol=1e-5, atol=0)
 
 
 def test_relus_that_resnet_calls_twice_are_layers_with_gradients_of_their_own(generator):
@@ -61,26 +52,3 @@ def test_units_are_silent_where_they_are_zero_on_every_sample():
     images[:, 1] = -1
     images[:, 2, :2] = -1
     assert probe(relu, images).silent == [0.0, pytest.approx(1 / 3)]
-
-
-def test_gradients_reach_the_embedding_of_tokens():
-    net = nn.Sequential(nn.Embedding(5, 6), nn.Linear(6, 4), nn.ReLU())
-    net[0].weight.requires_grad_(True)
-    with Probe(net) as of:
-        readings = of.read([torch.tensor([[0, 1], [2, 4]])], {}, torch.Generator())
-    assert all(gradient is not None for gradient in readings.gradients)
-
-
-def test_where_nothing_flows_back_there_is_no_gradient():
-    class Cut(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
-
-        def forward(self, inputs, cut):
-            hidden = self.first(inputs)
-            return self.second(hidden.detach() if cut else hidden)
-
-    whole, cut = (probe(Cut(), torch.ones(2, 4), cut=cut) for cut in (False, True))
-    assert [gradient is None for gradient in whole.gradients] == [False, False, False]
-    assert [gradient is None for gradient in cut.gradients] == [True, True, True]

@@ -91,15 +91,6 @@ def test_a_spread_does_not_depend_on_scale_nor_on_the_order_of_nets_and_samples(
     )
 
 
-def test_ratios_that_make_up_for_each_other_do_not_add_up(random):
-    noise = random.lognormal(0, 0.5, (10, 41, 4))  # lengths that are normalized anew in every layer
-    layers = list(noise.transpose(1, 0, 2))
-    assert spread(layers).sum() == pytest.approx(spread_limit(layers))
-    assert spread(layers).sum() < 1
-    independent = list(chain(random, nets=10, depth=100, width=10).transpose(1, 0, 2))[:60]
-    assert 0.5 < spread(independent).sum() < spread_limit(independent)
-
-
 @pytest.mark.parametrize(("nets", "quantile"), [(3, 0.0506356), (10, 2.7003895)])
 def test_the_limit_of_a_spread_is_the_975_per_mille_bound_of_a_variance(random, nets, quantile):
     """s² (N − 1) / χ²_{N−1}(0.025), the quantiles from a table, of the layer in which it is greatest."""

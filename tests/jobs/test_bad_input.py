@@ -165,6 +165,8 @@ seeds=0 -> seeds = 0: must be a whole number of at least 1
 datamodule.validation=0 -> datamodule.validation = 0: a range test needs validation data
 trainer=ddp_cpu -> trainer.devices = 2: its runs are trained one after the other in one process
 range_tests=none -> range_tests = none: must hold a range_test
+range_tests=0.5 -> range_tests = 0.5: must hold a range_test
+range_tests=[range_test] -> range_tests = ['range_test']: must hold a range_test
 range_tests.range_test.min_lr=100 -> callbacks.range_test.min_lr = 100:
 search=momentum search.constant=[] -> search.constant = []: must be a list of at least one
 search=momentum search.constant=[1.0] -> search.constant = 1.0: must be a fraction

@@ -7,17 +7,16 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.loader import TrainingLoader
-from src.datamodules.samples import Samples
 from src.models.classifier import Classifier
+from tests.callbacks.tasks import Resumable, fit, small
 
 HOOK = "_current_fx_name"
+pytestmark = small
 
 
 @pytest.fixture
 def classifier():
-    return Classifier(nn.Linear(4, 3), partial(torch.optim.SGD, lr=0.1), classes=3)
+    return Classifier(nn.Linear(8, 3), partial(torch.optim.SGD, lr=0.1), classes=3)
 
 
 def test_weights_modules_and_buffers_are_registered_as_in_any_module(classifier):
@@ -29,24 +28,10 @@ def test_weights_modules_and_buffers_are_registered_as_in_any_module(classifier)
     assert classifier.state_dict()["count"] == 1
 
 
-def test_the_shortcut_is_for_a_name_that_lightning_uses(classifier):
-    assert hasattr(pl.LightningModule(), HOOK)  # or it saves nothing
-    setattr(classifier, HOOK, "training_step")
-    assert vars(classifier)[HOOK] == getattr(classifier, HOOK) == "training_step"
-
-
-def test_lightning_still_notes_in_which_hook_it_is(classifier):
+def test_lightning_still_notes_in_which_hook_it_is(classifier, tmp_path):
     hooks = []
-    classifier.on_before_zero_grad = lambda optimizer: hooks.append(getattr(classifier, HOOK))
-    samples = Samples(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64))
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
-    trainer.fit(classifier, TrainingLoader(samples, BatchOrder(2, 2)), [])
+    assert hasattr(pl.LightningModule(), HOOK)  # or the shortcut saves nothing
+    classifier.on_before_zero_grad = lambda optimizer: hooks.append(vars(classifier)[HOOK])
+    classifier.train_dataloader = Resumable().train_dataloader
+    fit(classifier, tmp_path, max_steps=1, limit_val_batches=0)
     assert hooks == ["on_before_zero_grad"]

@@ -1,20 +1,14 @@
-"""How LeNet and the shallow CIFAR-10 net are built, what they compute, and which settings they refuse."""
+"""What LeNet and the shallow CIFAR-10 net compute, and that those of conf/ are the paper's."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from torch.nn.functional import conv2d, linear
 
-from src.ensembles.sample import Ensemble
-from src.initializers.variance_scaling import VarianceScaling
-from src.lengths.capture import Capture
-from src.models.law import law_of
 from src.models.lenet import LeNet
 
-HE = VarianceScaling(2.0)
 CONF = Path(__file__).parents[2] / "conf"
 SIZED = {"channels": [6, 4], "widths": [7], "kernel_size": 3}
 GEOMETRIES = [(3, 0, 2), (3, 0, 3), (5, 2, 3), (4, 1, 2), (5, 3, 4)]
@@ -22,10 +16,6 @@ GEOMETRIES = [(3, 0, 2), (3, 0, 3), (5, 2, 3), (4, 1, 2), (5, 3, 4)]
 
 def lenet(**settings):
     return LeNet(**{"input_shape": (2, 16, 13), "classes": 3, **SIZED, **settings})
-
-
-def of_conf(name, **settings):
-    return yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text()) | settings
 
 
 @pytest.fixture
@@ -53,6 +43,9 @@ def _starts(size, window):
 def test_the_forward_pass_is_the_formula(pooling, kernel_size, padding, window, images):
     activation, phi = ("relu", torch.relu) if pooling == "max" else ("tanh", torch.tanh)
     net = lenet(pooling=pooling, kernel_size=kernel_size, padding=padding, window=window, activation=activation)
+    assert [net.get_submodule(name) for name in net.measured_layers] == [
+        layer.activation for layer in [*net.convolutions, *net.dense]
+    ]
     act = images
     pools = [pooling] * 2 if isinstance(pooling, str) else pooling
     for layer, pool in zip(net.convolutions, pools, strict=True):
@@ -66,7 +59,7 @@ def test_the_nets_of_conf_are_those_of_the_paper():
     nets = {"lenet": (1, 28, 28), "shallow_convolutional": (3, 32, 32)}
     weights = {}
     for name, shape in nets.items():
-        settings = of_conf(name)
+        settings = yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text())
         del settings["_target_"]
         net = LeNet(shape, 10, **settings)
         assert net(torch.zeros(2, *shape)).shape == (2, 10)
@@ -75,36 +68,3 @@ def test_the_nets_of_conf_are_those_of_the_paper():
         "lenet": [(20, 1, 5, 5), (50, 20, 5, 5), (500, 800), (10, 500)],
         "shallow_convolutional": [(32, 3, 5, 5), (32, 32, 5, 5), (64, 32, 5, 5), (10, 1024)],
     }
-
-
-def test_without_dense_layers_the_readout_sees_the_last_pooling(images):
-    net = lenet(widths=[], kernel_size=3)
-    assert net.readout.in_features == 4 * 3 * 2
-    assert net(images).shape == (5, 3)
-
-
-def test_lengths_are_measured_at_the_activations_and_layer_0_is_the_image(images):
-    net = lenet(dropout=0.5)
-    measured = [net.get_submodule(name) for name in net.measured_layers]
-    assert measured == [layer.activation for layer in [*net.convolutions, *net.dense]]
-    capture = Capture(net)
-    capture.start()
-    net.train()(images)
-    readings = capture.stop()
-    assert [reading.name for reading in readings] == ["input", *net.measured_layers]
-    torch.testing.assert_close(readings[0].lengths, images.double().pow(2).mean((1, 2, 3)))
-
-
-def test_theory_has_no_law_of_pooling():
-    assert law_of(lenet(), HE) is None
-
-
-def test_nets_are_sampled_side_by_side(images, sigmas):
-    ensemble = Ensemble(lambda: lenet(channels=[8, 8], widths=[60], pooling=["max", "mean"]), HE, images)
-    assert ensemble.choose_sampler() == "vectorized"
-    fast, slow = (
-        np.concatenate(list(ensemble.log_lengths(nets, sampler=sampler)))[:, 1:]
-        for sampler, nets in (("vectorized", 2000), ("reference", 100))
-    )
-    assert (sigmas(slow, fast.mean(0)) < 4).all()
-    assert (sigmas(slow, fast.mean(0) + np.log(1.5)) > 4).all()

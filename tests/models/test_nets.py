@@ -1,13 +1,17 @@
 """What all nets promise: which settings they refuse, where dropout is, and that whatever they are given is drawn."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from src.ensembles.sample import Ensemble
 from src.initializers.initialize import initialize_, readout_of
+from src.initializers.variance_scaling import VarianceScaling
 from src.lengths.capture import measured_layers
 from src.models.convolutional import Convolutional
 from src.models.fully_connected import FullyConnected
+from src.models.law import law_of
 from src.models.lenet import LeNet
 from src.models.residual import Residual
 from src.models.square_layer import SquareLayer
@@ -19,23 +23,19 @@ NETS = {
     Convolutional: {"input_shape": (3, 5, 4), "depth": 3, "channels": 6},
     LeNet: {"input_shape": (2, 16, 13), "channels": [6, 4], "widths": [7], "kernel_size": 3},
 }
+HE = VarianceScaling(2.0)
 AN_IMAGE = r"input_shape = \(100,\): must be \(channels, height, width\)"
 LEFT = "of images of 16 × 13, a side of"
 REFUSED = {
     FullyConnected: [
-        ({"depth": 0}, "depth = 0: must be a whole number of at least 1"),
         ({"depth": None}, "depth = None: must be a whole number of at least 1"),
-        ({"width": -1}, "width = -1: must be a whole number of at least 1"),
         ({"widths": []}, r"widths = \[\]: must be a list with at least one width"),
         ({"widths": [3, 0]}, "widths = 0: must be a whole number of at least 1"),
-        ({"widths": 5}, "widths = 5: must be a list"),
         ({"widths": "55"}, "widths = '55': must be a list"),
     ],
     Residual: [
         ({"modules": 0}, "modules = 0: must be a whole number of at least 1"),
-        ({"width": 0}, "width = 0: must be a whole number of at least 1"),
         ({"module_widths": [4, 0]}, "module_widths = 0: must be a whole number of at least 1"),
-        ({"module_widths": 5}, "module_widths = 5: must be a list"),
         ({"scales": [1.0, 0.5]}, r"scales = \[1\.0, 0\.5\]: must be .* or a list of 3, one per module"),
         ({"base": 0.0}, r"base = 0\.0: must be a number above 0"),
         ({"ending": "tanh"}, "ending = 'tanh': must be one of linear, relu"),
@@ -43,22 +43,17 @@ REFUSED = {
     ],
     SquareLayer: [
         ({"width": 15}, r"width = 15: must be 16, the number of inputs"),
-        ({"width": 0}, r"width = 0: must be a whole number of at least 1"),
         ({"window": 0}, r"window = 0: must be a whole number of at least 1"),
         ({"window": 3}, r"window = 3: must divide the sides of images, and inputs are \(1, 4, 4\)"),
-        ({"window": 2, "width": 16}, r"width = 16: must be 4, the number of inputs"),
     ],
     Convolutional: [
         ({"input_shape": (100,)}, AN_IMAGE),
-        ({"depth": 0}, "depth = 0: must be a whole number of at least 1"),
         ({"channels": [4, 0, 4]}, "channels = 0: must be a whole number of at least 1"),
         ({"channels": [4, 4]}, r"channels = \[4, 4\]: must be a number or a list of 3, one per layer"),
-        ({"channels": "4"}, "channels = '4': must be a whole number of at least 1"),
         ({"channels": [4, 4, 4], "residual": True}, r"channels = \[4, 4, 4\]: must be one number"),
         ({"kernel_size": 2}, "kernel_size = 2: must be odd"),
         ({"kernel_size": 11}, "kernel_size = 11: must be at most 9, .* around images of 5 × 4 pixels"),
         ({"padding": "same"}, "padding = 'same': must be one of circular, zeros"),
-        ({"residual": True, "scales": [1.0]}, r"scales = \[1\.0\]: must be .* or a list of 3"),
         ({"residual": True, "base": 0.0}, r"base = 0\.0: must be a number above 0"),
     ],
     LeNet: [
@@ -66,13 +61,11 @@ REFUSED = {
         ({"channels": []}, r"channels = \[\]: must be a list of at least one, a number for each layer"),
         ({"channels": [6, 0]}, "channels = 0: must be a whole number of at least 1"),
         ({"widths": "7"}, "widths = '7': must be a list, a number for each layer"),
-        ({"kernel_size": 0}, "kernel_size = 0: must be a whole number of at least 1"),
         ({"kernel_size": 17}, f"kernel_size = 17: larger than what is left {LEFT} 16; padding = 8"),
         ({"kernel_size": 7}, f"kernel_size = 7: larger than what is left {LEFT} 5; padding = 3"),
         ({"padding": -1}, "padding = -1: must be a whole number of at least 0"),
         ({"window": 1}, "window = 1: must be a whole number of at least 2"),
         ({"window": 4}, "window = 4: larger than what is left"),
-        ({"pooling": "median"}, "pooling = 'median': must be one of max, mean"),
         ({"pooling": ["max"]}, r"pooling = \['max'\]: must be a name or a list of 2, one per convolution"),
     ],
 }
@@ -115,19 +108,33 @@ def test_the_initializers_draw_every_layer_and_the_readout_apart_and_the_graph_i
     assert all((parameter == 0).all() for parameter in net.parameters() if parameter.dim() == 1)
     logits = torch.compile(net, backend="eager", fullgraph=True)(inputs)
     assert logits.shape == (4, 3) and torch.equal(logits, net(inputs))
+    assert kind is not LeNet or law_of(net, HE) is None  # theory has none of pooling
     assert net(inputs[:0]).shape == (0, 3)
     assert [net.get_submodule(name) for name in measured_layers(net)]  # by names that are there
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "layers"),
+    ("kind", "settings"),
     [
-        (FullyConnected, {}, 2),
-        (Residual, {}, 3),
-        (Convolutional, {}, 3),
-        (Convolutional, {"residual": True}, 3),
-        (LeNet, {}, 3),
+        (Convolutional, {"padding": "circular"}),
+        (Convolutional, {"padding": "zeros", "residual": True}),
+        (LeNet, {"channels": [8, 8], "widths": [60], "pooling": ["max", "mean"]}),
     ],
+)
+def test_nets_are_sampled_side_by_side(kind, settings, sigmas):
+    ensemble = Ensemble(lambda: made(kind, **settings), HE, inputs_of(kind))
+    assert ensemble.choose_sampler() == "vectorized"
+    fast, slow = (
+        np.concatenate(list(ensemble.log_lengths(nets, sampler=sampler)))[:, 1:]
+        for sampler, nets in (("vectorized", 2000), ("reference", 100))
+    )
+    assert (sigmas(slow, fast.mean(0)) < 4).all()
+    assert (sigmas(slow, fast.mean(0) + np.log(1.5)) > 4).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "layers"),
+    [(FullyConnected, {}, 2), (Residual, {}, 3), (Convolutional, {"residual": True}, 3), (LeNet, {}, 3)],
 )
 def test_dropout_is_of_every_layer_but_the_readout_and_of_training_alone(kind, settings, layers):
     net, inputs = made(kind, dropout=0.25, **settings), inputs_of(kind)

@@ -25,6 +25,8 @@ def test_the_input_is_embedded_only_where_sizes_differ(generator):
 @pytest.mark.parametrize("module_widths", [(), (4,), (7, 2)], ids=str)
 def test_modules_lead_through_their_widths_and_back(module_widths):
     net = residual(module_widths=module_widths)
+    assert [net.get_submodule(name) for name in net.measured_layers] == list(net.residual_modules)
+    assert net.get_submodule(net.measured_input) is net.embedding
     sizes = list(pairwise([5, *module_widths, 5]))
     for module in net.residual_modules:
         linears = [layer.linear for layer in module.layers]
@@ -42,12 +44,6 @@ def test_the_forward_pass_is_the_formula(generator, activation, phi, ending):
         update = last(phi(first(act)))
         act = act + eta * (phi(update) if ending == "relu" else update)
     torch.testing.assert_close(net(inputs), net.readout(act))
-
-
-def test_each_modules_output_is_measured_and_the_embedding_is_layer_0():
-    net = residual(modules=4)
-    assert [net.get_submodule(name) for name in net.measured_layers] == list(net.residual_modules)
-    assert net.get_submodule(net.measured_input) is net.embedding
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_widths_alternate_or_share_the_depth_in_their_order(depth, widths):
 
 
 @pytest.mark.parametrize("family", [alternating, in_blocks])
-@pytest.mark.parametrize("depth, widths", [(0, [10]), (2.5, [10]), (4, [10, 0]), (4, []), (4, "10"), (4, 10)])
+@pytest.mark.parametrize("depth, widths", [(0, [10]), (4, [10, 0]), (4, []), (4, "10")])
 def test_a_count_that_is_not_positive_and_no_widths_are_named(family, depth, widths):
     with pytest.raises(ValueError, match=r"^(depth|widths) = "):
         family(depth, widths)

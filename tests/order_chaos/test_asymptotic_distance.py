@@ -48,25 +48,6 @@ def test_letting_go_of_states_that_have_met_changes_nothing(plane, monkeypatch):
     assert ((distances(layer, *plane, **settings) > SEPARATED) != (whole > SEPARATED)).any()
 
 
-def test_points_do_not_depend_on_their_threads(plane):
-    layer, threads = draw_layer(50, seed=0, number=0), torch.get_num_threads()
-    one, three = (distances(layer, *plane, **FEW, threads=number) for number in (1, 3))
-    np.testing.assert_array_equal(one, three)
-    assert torch.get_num_threads() == threads
-
-
-def test_the_rest_is_not_begun_when_nobody_wants_it(plane, monkeypatch):
-    begun, of_tile = [], asymptotic_distance._distances
-    monkeypatch.setattr(asymptotic_distance, "TILE", {"cpu": 4})
-    monkeypatch.setattr(
-        asymptotic_distance, "_distances", lambda *tile, **settings: begun.append(1) or of_tile(*tile, **settings)
-    )
-    blocks = asymptotic_distances(draw_layer(50, seed=0, number=0), *plane, iterations=300, average=5, threads=1)
-    next(blocks)
-    blocks.close()
-    assert len(begun) < 30 < plane[0].size / 4
-
-
 def test_a_layer_is_a_function_of_seed_number_and_size():
     layer, same = (draw_layer(40, seed=1, number=2) for _ in range(2))
     assert torch.equal(layer.G, same.G)

@@ -79,37 +79,9 @@ def test_of_gaussian_weights_both_are_those_of_mean_field_theory(generator, sigm
         assert (found[1] < 0).all()
 
 
-def test_the_mean_weight_alone_makes_a_state_that_stands_still():
-    """W = J0/N: the mean u = tanh(J0 u), and every other direction is annihilated."""
-    J0, u = 2.0, 0.9575040240772687
-    assert math.tanh(J0 * u) == pytest.approx(u)
-    jacobian, lyapunov = numbers(torch.full((50, 50), J0 / 50), nn.Tanh(), iterations=200)
-    assert lyapunov == pytest.approx(math.log(J0 * (1 - u**2)), abs=1e-4)
-    assert jacobian == pytest.approx((J0 * (1 - u**2)) ** 2 / 50, rel=1e-4)
-
-
-@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
-def test_a_homogeneous_map_is_followed_however_far_it_takes_a_state(generator, name):
-    weight = gaussian(generator, 100, 1.4)
-    one = numbers(weight, ACTIVATIONS[name](), iterations=300)
-    far = numbers(8 * weight, ACTIVATIONS[name](), iterations=300)
-    assert far[0] == pytest.approx(64 * one[0], rel=1e-6)
-    assert far[1] == pytest.approx(math.log(8) + one[1], abs=1e-6)
-
-
 def test_what_is_not_finite_says_so(generator):
     weight = gaussian(generator, 20, 1.0)
     assert numbers(-torch.ones(20, 20), nn.ReLU())[1] == -np.inf  # every unit dies
     assert np.isnan(numbers(100 * weight.abs(), nn.GELU(), iterations=200)).all()  # past all bounds
     weight[3, 4] = math.nan
     assert np.isnan(numbers(weight, nn.Tanh())).all()
-
-
-def test_nothing_else_notices(generator):
-    calls: list[object] = []
-    activation, weight = nn.ReLU(inplace=True), gaussian(generator, 20, 1.0).requires_grad_()
-    activation.register_forward_hook(lambda *_: calls.append(None))
-    before, state = weight.detach().clone(), torch.get_rng_state()
-    numbers(weight, activation)
-    assert not calls and weight.grad is None
-    assert torch.equal(weight, before) and torch.equal(torch.get_rng_state(), state)

@@ -18,20 +18,10 @@ def test_the_formula_by_hand():
     assert edge_decay(0.125, **PAPER) == pytest.approx(0.125 * 32 / (4 * 0.1 * 60_000))
     assert edge_decay(0.125, **{**PAPER, "alpha": 0.9}) == pytest.approx(edge_decay(0.125, **PAPER) / 10)
     assert decay_rate(edge_decay(0.125, **PAPER), **PAPER) == pytest.approx(0.125)  # it takes A at J² = 1
-
-
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [({"alpha": 1.0}, "alpha = 1.0"), ({"batch": 0}, "batch = 0"), ({"samples": 0}, "samples = 0")],
-)
-def test_what_no_descent_has_is_refused(changed, named):
-    for function in edge_decay, decay_rate:
-        with pytest.raises(ValueError, match=named):
-            function(0.1, **{**PAPER, **changed})
-    with pytest.raises(ValueError, match=r"A = -0\.1"):
-        edge_decay(-0.1, **PAPER)
-    with pytest.raises(ValueError, match=r"decay = -1"):
-        decay_rate(-1, **PAPER)
+    for changed, named in (({"alpha": 1.0}, "alpha = 1.0"), ({"batch": 0}, "batch = 0")):
+        for function in edge_decay, decay_rate:
+            with pytest.raises(ValueError, match=named):
+                function(0.1, **{**PAPER, **changed})
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.03, 0.2])

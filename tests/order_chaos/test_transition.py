@@ -17,23 +17,14 @@ def test_an_axis_is_of_equal_bins_and_of_the_points_at_their_centres():
     axis = Bins.of("x", {"low": -1, "high": 2, "bins": 6}, at_least=-1)
     np.testing.assert_allclose(axis.edges, [-1, -0.5, 0, 0.5, 1, 1.5, 2])
     np.testing.assert_allclose(axis.centres, [-0.75, -0.25, 0.25, 0.75, 1.25, 1.75])
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"low": 0, "high": 1}, "must have low, high and bins"),
-        (3, "x = 3: must have low, high and bins"),
-        ({"low": -0.1, "high": 1, "bins": 2}, r"x\.low = -0.1: must be at least 0"),
-        ({"low": 1, "high": 1, "bins": 2}, r"x\.high = 1: must be above x\.low = 1"),
-        ({"low": True, "high": 1, "bins": 2}, r"x\.low = True: must be a number"),
-        ({"low": 0, "high": np.inf, "bins": 2}, r"x\.high = inf: must be a number"),
-        ({"low": 0, "high": 1, "bins": 0}, r"x\.bins = 0"),
-    ],
-)
-def test_what_is_no_axis_is_named(config, message):
-    with pytest.raises(ValueError, match=message):
-        Bins.of("x", config, at_least=0)
+    for low, high, bins, message in (
+        (-1.1, 2, 6, r"x\.low = -1.1: must be at least -1"),
+        (1, 1, 6, r"x\.high = 1: must be above x\.low = 1"),
+        (0, np.inf, 6, r"x\.high = inf: must be a number"),
+        (0, 1, 0, r"x\.bins = 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Bins.of("x", {"low": low, "high": high, "bins": bins}, at_least=-1)
 
 
 def test_a_transition_is_as_high_as_bins_separate():

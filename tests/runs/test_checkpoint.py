@@ -8,13 +8,7 @@ from torch import nn
 from torch.optim import SGD, AdamW
 
 from src.models.classifier import Classifier
-from src.runs.checkpoint import (
-    PARTS,
-    check_fits,
-    check_optimizer_fits,
-    interrupted_epoch,
-    load_checkpoint,
-)
+from src.runs.checkpoint import PARTS, check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from src.schedules.one_cycle import OneCycle
 
 
@@ -52,7 +46,6 @@ def test_what_is_saved_is_what_is_loaded_and_what_is_no_whole_checkpoint_is_name
     [
         (net(), None),
         (net(5), r"\(0\.weight: 4×3 in the checkpoint, 5×3 in this config's net\)"),
-        (nn.Flatten(), r"\(0\.weight: 4×3 in the checkpoint, absent in"),
         (nn.BatchNorm1d(4), r"\(weight: absent in the checkpoint, 4 in"),
         (net()[:2], r"\(2\.weight: 2×4 in the checkpoint, absent in"),
     ],
@@ -71,14 +64,11 @@ def test_it_fits_a_net_of_the_same_architecture_alone(built, message):
         ({"cycle": {}, "momentum": 0.9}, {"cycle": {}, "momentum": 0.8}, None),
         ({"cycle": {}, "make": AdamW}, {"cycle": {}, "make": AdamW}, None),
         ({"lr": 0.2}, {}, r"optimizer.lr = 0.2: the run in ckpt_path has 0.1, and goes on with it"),
-        ({"momentum": 0.5}, {}, "optimizer.momentum = 0.5: "),
         ({"make": AdamW}, {}, "ckpt_path = a.ckpt: is of another optimizer than AdamW"),
-        ({"cycle": {}, "lr": 0.2}, {"cycle": {}}, "optimizer.lr = 0.2: the run in ckpt_path has 0.1"),
         ({"cycle": {"momentum": None}, "momentum": 0.9}, {"cycle": {"momentum": None}}, "optimizer.momentum = 0.9: "),
         ({"cycle": {}, "make": AdamW, "betas": (0.8, 0.9)}, {"cycle": {}, "make": AdamW}, r"optimizer.betas = \[0.9\]"),
         ({"cycle": {"cycle": 0.5}}, {"cycle": {}}, "schedule.cycle = 0.5: the run in ckpt_path has 0.9, and goes on"),
         ({"cycle": {}}, {}, "schedule = OneCycle: the run in ckpt_path has constant, and goes on with it"),
-        ({}, {"cycle": {}}, "schedule = constant: the run in ckpt_path has OneCycle"),
         ({"cycle": {"total_steps": 20}}, {"cycle": {}}, None),  # its length shows elsewhere
     ],
 )

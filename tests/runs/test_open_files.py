@@ -25,9 +25,3 @@ def test_the_soft_limit_is_raised_as_far_as_runs_need_and_the_hard_one_allows(mo
     allow_runs(runs)
     assert limits == [soft, hard]
     assert most_runs() == most
-
-
-def test_a_limit_that_is_none_stays_none(monkeypatch):
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
-    monkeypatch.setattr(resource, "setrlimit", None)
-    allow_runs(10**9)

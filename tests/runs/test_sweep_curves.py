@@ -10,7 +10,6 @@ import yaml
 from scipy.stats import sem
 
 from src.runs.directory import RunDirectory
-from src.runs.metrics_file import MetricsFile
 from src.runs.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
 from src.runs.sweep import SweepJob, add_jobs
 from src.runs.sweep_curves import sweep_curves
@@ -115,29 +114,16 @@ def test_what_became_of_the_others_breaks_nothing(tmp_path):
     assert sweep_curves(tmp_path, "epochs").empty and sweep_curves(tmp_path, "growth").empty
 
 
-def test_epochs_are_the_rows_of_metrics_files(tmp_path):
-    for seed in (0, 1):
-        run = leave_test(tmp_path, seed, 0.1 * seed, rows=False)
-        for epoch in range(3):
-            metrics = {"epoch": epoch, "train/loss": 1 / (epoch + 1), "val/loss": seed}
-            MetricsFile(run.path).log_metrics(metrics, step=10 * (epoch + 1))
-        MetricsFile(run.path).log_metrics({"test/accuracy": 0.75}, step=30)
-    broken = leave_test(tmp_path, 9, rows=False)
-    broken.metrics_file.write_text("epoch\n1\n")  # no step
-    table = sweep_curves(tmp_path, "epochs")
-    assert len(table) == 6
-    one = table[table["seed"] == 1]
-    assert one["step"].tolist() == [10, 20, 30]
-    assert one["train/loss"].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
-    assert one["test/accuracy"].tolist() == pytest.approx([np.nan, np.nan, 0.75], nan_ok=True)
-    assert one["optimizer.weight_decay"].tolist() == [0.1] * 3
-
-
 def test_phases_are_joined_with_the_tests_of_their_epochs_and_what_the_law_asks_of_a_config(tmp_path):
     for seed in (0, 1):
         leave_phases(tmp_path, seed, eta=0.2, alpha=0.5, batch=16, decay=1e-3, epochs=4)
     table = sweep_curves(tmp_path, "phase")
     assert len(table) == 2 * 2 * 5  # seeds, layers, measurements
+    broken = leave_test(tmp_path, 9, rows=False)
+    broken.metrics_file.write_text("epoch\n1\n")  # no step
+    epochs = sweep_curves(tmp_path, "epochs")
+    assert epochs[epochs["seed"] == 1]["step"].tolist() == [99, 199, 299, 399, 400]
+    assert (len(epochs), epochs["test/loss"].iloc[-1], epochs["optimizer.lr"].iloc[-1]) == (10, 9.0, 0.2)
     one = table[(table["seed"] == 1) & (table["layer"] == 1)].reset_index(drop=True)
     rows = phases(0.2, 0.5, 16, epochs=4, decay=1e-3)
     rows = rows[rows["layer"] == 1].reset_index(drop=True)

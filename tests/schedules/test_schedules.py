@@ -14,10 +14,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 from src.schedules.cosine import Cosine
 from src.schedules.inverse import Inverse
 from src.schedules.one_cycle import OneCycle
-from src.schedules.schedule import Schedule, interpolate
+from src.schedules.schedule import Schedule, interpolate, momentum_of
 from src.schedules.step import Step
 from src.schedules.triangular import Triangular
-from tests.schedules.tracing import optimizer_of, trace
 
 SCHEDULES = {
     "one_cycle": partial(OneCycle, total_steps=40),
@@ -27,6 +26,49 @@ SCHEDULES = {
     "inverse": Inverse,
 }
 EVERY_SCHEDULE = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+
+
+def optimizer_of(kind=torch.optim.SGD, *, rates=(1.0,), **settings):
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
+    return kind(groups, **({"momentum": 0.9} if kind is torch.optim.SGD else {}) | settings)
+
+
+def trace(schedule, steps, optimizer=None):
+    """What each step uses: rates (steps, groups) and momenta (steps,), read off the optimizer before it."""
+    optimizer = optimizer or optimizer_of()
+    scheduler, rates, momenta = schedule(optimizer), [], []
+    for _ in range(steps):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        momenta.append(momentum_of(optimizer.param_groups[0]))
+        optimizer.step()
+        scheduler.step()
+    return np.array(rates), np.array(momenta, dtype=float)
+
+
+@given(steps=st.integers(6, 1000), cycle=st.floats(0.5, 1))
+def test_one_cycle_is_straight_between_whole_steps(steps, cycle):
+    """Both legs are as long as the cycle says, but for rounding and a step that is left for the end."""
+    schedule, last = OneCycle(optimizer_of(), total_steps=steps, cycle=cycle), steps - 1
+    for of_step, low, top, end in ((schedule.share, 0.1, 1, 1e-4), (schedule.momentum_at, 0.95, 0.85, 0.95)):
+        values = np.array([of_step(step) for step in range(steps)])
+        peak = int(np.argmax(np.abs(values - low)))
+        assert 2 * peak < last and abs(2 * peak - cycle * last) <= 2
+        assert (values[0], values[peak], values[last]) == (low, top, end)
+        straight = np.interp(np.arange(steps), [0, peak, 2 * peak, last], [low, top, low, end])
+        assert values == pytest.approx(straight, abs=1e-12)
+        assert of_step(steps) == of_step(5 * steps) == end
+
+
+def test_one_cycle_of_a_few_steps():
+    for rates, momenta in (
+        ([1], [0.85]),
+        ([1, 1e-4], [0.85, 0.95]),
+        ([0.1, 1, 1e-4], [0.95, 0.85, 0.95]),
+        ([0.1, 1, 0.1, 0.05005, 1e-4], [0.95, 0.85, 0.95, 0.95, 0.95]),
+    ):
+        measured = trace(partial(OneCycle, total_steps=len(rates)), len(rates))
+        assert measured[0][:, 0] == pytest.approx(rates, rel=1e-12)
+        assert measured[1] == pytest.approx(momenta, rel=1e-12)
 
 
 @given(cycle_steps=st.integers(1, 60), cycles=st.floats(1, 4), epochs=st.sampled_from([1, 0.5, 2]))
@@ -44,7 +86,7 @@ def test_triangular_is_straight_between_whole_steps(cycle_steps, cycles, epochs)
         assert set(values[:: 2 * leg]) == {low}
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 40, 101])
+@pytest.mark.parametrize("steps", [1, 2, 101])
 def test_cosine_and_step_are_torchs(steps):
     rates, momenta = trace(partial(Cosine, total_steps=steps, end=0.01), steps)
     torchs, _ = trace(partial(CosineAnnealingLR, T_max=max(1, steps - 1), eta_min=0.01), steps)
@@ -83,8 +125,6 @@ def test_an_optimizer_runs_each_step_at_its_share_of_each_groups_rate(schedule):
 def test_momentum_is_the_optimizers_where_none_is_asked_for(name):
     _, momenta = trace(partial(SCHEDULES[name], momentum=None), 40, optimizer_of(momentum=0.7))
     assert set(momenta) == {0.7}
-    rates, _ = trace(partial(SCHEDULES[name], momentum=None), 40, optimizer_of(torch.optim.Adagrad))
-    assert rates.max() == 1
     with pytest.raises(ValueError, match=r"momentum = \[0.95, 0.85\]: Adagrad has none to cycle; null leaves it out"):
         SCHEDULES[name](optimizer_of(torch.optim.Adagrad))
 
@@ -92,7 +132,6 @@ def test_momentum_is_the_optimizers_where_none_is_asked_for(name):
 @EVERY_SCHEDULE
 @pytest.mark.parametrize("stop", [0, 17, 39])
 def test_a_resumed_schedule_goes_on(schedule, stop):
-    """From state that torch loads with weights_only."""
     whole, optimizer = trace(schedule, 40), optimizer_of()
     scheduler = schedule(optimizer)
     for _ in range(stop):
@@ -125,42 +164,25 @@ class Warmup(Schedule):
         return interpolate([(0, self.start), (self.total_steps // 4, 1.0)], step)
 
 
-def test_a_schedule_of_ones_own_is_a_class_with_a_share():
+def test_a_schedule_of_ones_own_is_a_class_with_a_share_and_its_state_names_its_settings():
     rates, _ = trace(partial(Warmup, total_steps=20), 20)
     assert rates[:, 0] == pytest.approx(np.interp(np.arange(20), [0, 5], [0.1, 1]))
     state = Warmup(optimizer_of(), total_steps=20).state_dict()
     assert state == {"schedule": "Warmup", "last_epoch": 0, "total_steps": 20, "start": 0.1, "momentum": None}
-    state = SCHEDULES["one_cycle"](optimizer_of()).state_dict()
-    assert state == {
-        "schedule": "OneCycle", "last_epoch": 0, "total_steps": 40, "start": 0.1, "cycle": 0.9, "end": 1e-4,
-        "momentum": [0.95, 0.85],
-    }  # fmt: skip
 
 
-CYCLE, EPOCHS = {"total_steps": 40}, {"total_steps": 40, "steps_per_epoch": 5}
-NUMBER, SHARE = "must be a number above 0", "must be a share of optimizer.lr, above 0 and at most 1"
-MISTAKES = [
-    (partial(OneCycle, **CYCLE, start=0), f"start = 0: {NUMBER}"),
-    (partial(OneCycle, **CYCLE, start=1.01), f"start = 1.01: {SHARE}"),
-    (partial(OneCycle, **CYCLE, end=1.01), "end = 1.01: must be a share of optimizer.lr, at least 0 and at most 1"),
-    (partial(OneCycle, **CYCLE, end=math.nan), "end = nan: must be a number of at least 0"),
-    (partial(OneCycle, **CYCLE, cycle=1.01), "cycle = 1.01: must be the cycle's share of the run, above 0 and at"),
-    (partial(OneCycle, **CYCLE, cycle="long"), "cycle = 'long': must be the cycle's share of the run"),
-    (partial(OneCycle, **CYCLE, momentum=[0.85, 0.95]), "momentum = [0.85, 0.95]: must be no lower at the lowest"),
-    (partial(OneCycle, **CYCLE, momentum=[1, 0.9]), "momentum = 1: must be a fraction, at least 0 and below 1"),
-    (partial(OneCycle, **CYCLE, momentum=[0.9]), "momentum = [0.9]: must be two numbers"),
-    (partial(OneCycle, **CYCLE, momentum="09"), "momentum = '09': must be two numbers"),
-    (partial(OneCycle, **CYCLE, momentum=0.9), "momentum = 0.9: must be two numbers"),
+MISTAKES = [  # one of each kind
+    (partial(OneCycle, total_steps=40, start=0), "start = 0: must be a number above 0"),
+    (partial(OneCycle, total_steps=40, start=1.01), "start = 1.01: must be a share of optimizer.lr, above 0 and at"),
+    (partial(OneCycle, total_steps=40, end=1.01), "end = 1.01: must be a share of optimizer.lr, at least 0"),
+    (partial(OneCycle, total_steps=40, end=math.nan), "end = nan: must be a number of at least 0"),
+    (partial(OneCycle, total_steps=40, cycle=1.01), "cycle = 1.01: must be the cycle's share of the run, above 0"),
+    (partial(OneCycle, total_steps=40, momentum=[0.85, 0.95]), "momentum = [0.85, 0.95]: must be no lower at"),
+    (partial(OneCycle, total_steps=40, momentum=[1, 0.9]), "momentum = 1: must be a fraction, at least 0 and below 1"),
+    (partial(OneCycle, total_steps=40, momentum="09"), "momentum = '09': must be two numbers"),
     (partial(OneCycle, total_steps=math.inf), "total_steps = inf: must be known here; set trainer.max_epochs, "),
-    (partial(OneCycle, total_steps=0), "total_steps = 0: must be known here"),
-    (partial(Cosine, total_steps=math.inf), "total_steps = inf: must be known here"),
-    (partial(Triangular, **EPOCHS, cycle_epochs=8.1), "cycle_epochs = 8.1: longer than the run, which has 8"),
-    (partial(Triangular, **EPOCHS, cycle_epochs=0), f"cycle_epochs = 0: {NUMBER}"),
-    (partial(Triangular, total_steps=9, steps_per_epoch=math.inf), "steps_per_epoch = inf: must be known here"),
-    (partial(Step, steps_per_epoch=5, every_epochs=0, factor=0.1), f"every_epochs = 0: {NUMBER}"),
-    (partial(Step, steps_per_epoch=5, every_epochs=1, factor=2), f"factor = 2: {SHARE}"),
-    (partial(Inverse, gamma=-1), f"gamma = -1: {NUMBER}"),
-    (partial(Inverse, power=-1), "power = -1: must be a number of at least 0"),
+    (partial(Triangular, total_steps=40, steps_per_epoch=5, cycle_epochs=8.1), "cycle_epochs = 8.1: longer than"),
+    (partial(Step, steps_per_epoch=5, every_epochs=1, factor=2), "factor = 2: must be a share of optimizer.lr"),
 ]
 
 
@@ -174,10 +196,6 @@ def test_a_setting_no_run_could_use_is_a_mistake(build, message):
 def test_settings_at_their_bounds_are_none():
     one = OneCycle(optimizer_of(), total_steps=40, start=1, end=0, cycle=1, momentum=[0.9, 0.9])
     assert (one.share(0), one.share(39), one.momentum_at(7)) == (1, 0, pytest.approx(0.9))
-    assert OneCycle(optimizer_of(), total_steps=9, end=1).share(8) == 1
-    Triangular(optimizer_of(), **EPOCHS, cycle_epochs=8)
-    assert (
-        Inverse(optimizer_of(), power=0).share(9)
-        == Step(optimizer_of(), steps_per_epoch=1, every_epochs=1, factor=1).share(9)
-        == 1
-    )
+    Triangular(optimizer_of(), total_steps=40, steps_per_epoch=5, cycle_epochs=8)
+    assert Inverse(optimizer_of(), power=0).share(9) == 1
+    assert Step(optimizer_of(), steps_per_epoch=1, every_epochs=1, factor=1).share(9) == 1
