@@ -8,7 +8,6 @@ import torch
 
 from src.benchmarks import _drawing, _jax, ensembles
 from src.benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
-from src.benchmarks._memory import peak_mebibytes
 from src.benchmarks._turns import Turns, Way, sigmas, take_turns
 from src.benchmarks.ensembles import Goal, Patience
 
@@ -77,12 +76,6 @@ def test_summary_compares_slice_with_slice():
     assert floor["over_ours"] == [2, 2, 2] and floor["met"] is None and floor["sigmas_from_ours"] is None
     assert reference["over_ours"] == [6, 6, 6] and reference["met"] is True and reference["sigmas_from_ours"] == 0
     assert ours["seconds_for_1000_nets"] == 1500
-
-
-@pytest.mark.slow
-def test_memory_is_what_sampling_adds():
-    mebibytes = peak_mebibytes(SMALL, 100)
-    assert mebibytes is None or 0 < mebibytes < 500  # the process itself, torch imported, is near 400
 
 
 def test_the_command_prints_tables_and_writes_its_numbers_also_without_jax(monkeypatch, tmp_path, capsys):

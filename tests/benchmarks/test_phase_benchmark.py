@@ -1,11 +1,9 @@
 """The benchmark of the phase measures what it says; how long things take is not tested."""
 
 import json
-import time
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from src.benchmarks import phase
@@ -13,7 +11,6 @@ from src.benchmarks._training_ways import BARE, LIGHTNING, Turn
 from src.benchmarks.phase import OFF, PHASE, WAYS
 from src.datamodules.samples import Samples
 from src.jobs.train import quiet_lightning
-from src.models.square_layer import SquareLayer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*smaller than the logging")
 
@@ -33,17 +30,6 @@ def test_a_net_is_measured(samples, monkeypatch):
     assert all(row["share_of_epoch"] > 0 for row in result["ends"])
     assert phase.results_table(result, "noise").row_count == len(WAYS)
     json.dumps(result)
-
-
-def test_the_end_of_an_epoch_is_timed_and_nothing_else(samples):
-    class Slow(pl.Callback):
-        def on_train_batch_end(self, *_):
-            time.sleep(0.5)
-
-        def on_train_epoch_end(self, *_):
-            time.sleep(0.02)
-
-    assert 0.02 < phase.end_seconds(SquareLayer((1, 4, 4), 10), samples, Slow, 1) < 0.5
 
 
 def test_shares_are_of_an_epoch_with_callbacks_off_and_ratios_turn_by_turn():

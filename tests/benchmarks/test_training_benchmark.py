@@ -3,23 +3,15 @@
 import copy
 import time
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from src.benchmarks import _job_gaps, _training_ways, training
 from src.benchmarks._training_ways import BARE, LENGTHS, LIGHTNING, OURS, OURS_WITH_BAR, WAYS, TimedLoader, Turn
-from src.callbacks.activation_lengths import ActivationLengths
 from src.datamodules.samples import Samples
-from src.jobs.composed import plain
-from src.jobs.record import Job
-from src.jobs.train import build_trainer
-from src.runs.directory import RunDirectory
 
-CONF = Path(__file__).parents[2] / "conf"
 TINY = training.Case(3, 1, rounds=2, turn=Turn(1, 2))
 
 
@@ -75,21 +67,6 @@ def test_every_way_trains_a_copy_is_timed_and_ends_at_the_same_weights_on_the_sa
         torch.testing.assert_close(end, ends[0], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("lengths", "bar"), [(False, True), (True, False)])
-def test_our_trainer_is_the_one_that_a_run_has(lengths, bar, tmp_path):
-    overrides = [f"callbacks={'lengths' if lengths else 'none'}", f"trainer.enable_progress_bar={str(bar).lower()}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(compose("train", ["logger=csv", "trainer.max_epochs=3", *overrides]))
-    run = build_trainer(Job(config, tmp_path), RunDirectory(tmp_path))
-    ours = _training_ways.our_trainer(tmp_path, lengths=lengths, bar=bar, max_epochs=3)
-    for kinds in ("callbacks", "loggers"):
-        assert [*map(type, getattr(ours, kinds))] == [*map(type, getattr(run, kinds))]
-    assert type(ours.profiler) is type(run.profiler)
-    for setting in ("log_every_n_steps", "max_epochs", "max_steps", "precision", "accumulate_grad_batches"):
-        assert getattr(ours, setting) == getattr(run, setting), setting
-    assert any(isinstance(callback, ActivationLengths) for callback in ours.callbacks) == lengths
-
-
 @pytest.mark.slow
 def test_a_net_is_measured(samples):
     result = training.measure(TINY, samples)
@@ -127,7 +104,5 @@ def test_gaps_of_a_real_multirun(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))  # digits
     gaps = _job_gaps.job_gaps("csv", jobs=3)
     assert len(gaps) == 2
-    assert all(
-        set(gap) == set(_job_gaps.PARTS) and min(gap.values()) > -0.01 for gap in gaps
-    )  # files' clocks are coarse
-    assert all(0 < sum(gap.values()) < 60 for gap in gaps)
+    assert all(set(gap) == set(_job_gaps.PARTS) for gap in gaps)
+    assert min(value for gap in gaps for value in gap.values()) > -0.01  # files' clocks are coarse

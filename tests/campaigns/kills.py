@@ -21,7 +21,7 @@ from tests.jobs.sweeps import assert_same_sweep, summaries, untouched
 from tests.kill_at import Killed, Step, read_steps, start_killed
 
 RUN = ("hydra.sweep.subdir=run", "trainer.max_epochs=2", "callbacks.lengths.flush_every_n_steps=8", "model.dropout=0.1")
-GRID = ("seed=0,1", "optimizer.lr=0.01,1e30", "trainer.max_epochs=20", "callbacks=start_of_training")
+GRID = ("seed=0,1", "optimizer.lr=0.01,1e200", "trainer.max_epochs=20", "callbacks=start_of_training")
 LAUNCHERS = {
     "basic": ("hydra/launcher=basic",),
     "process": ("hydra/launcher=process", "hydra.launcher.jobs=2"),
@@ -140,10 +140,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sweeps", type=int, default=5, help="by each launcher")
     parser.add_argument("--launchers", nargs="*", choices=LAUNCHERS, default=[*LAUNCHERS])
     parser.add_argument("--at-a-time", type=int, default=2)
+    parser.add_argument(
+        "--root", type=Path, help="for the runs; on another file system than TMPDIR, where files go first"
+    )
     options = parser.parse_args(arguments)
     generator = random.Random(options.seed)
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(dir=options.root, ignore_cleanup_errors=True) as folder,
         ThreadPoolExecutor(options.at_a_time) as pool,
     ):
         root = Path(folder)

@@ -74,7 +74,6 @@ def test_it_measures_the_slope_and_says_the_weight_decay(measured):
     assert found["lambda"] == pytest.approx(np.mean(slopes) * (1 - 0.9) * 128 / (4 * 0.04 * 1437))
     assert found["weight_decay"] == pytest.approx(2 * found["lambda"], rel=1e-2)
     assert found["weight_decay_error"] == pytest.approx(2 * found["lambda"] * found["error"] / found["A"])
-    assert found["training"] == [] and not (measured / "figures").exists()
     assert (measured / "report.md").read_text() == found["text"]
 
 
@@ -123,7 +122,6 @@ def test_finished_it_is_shown_and_cut_off_it_goes_on_where_it_was(followed, shel
     status, output, errors = shell(SCRIPT, main, *QUICK["weight_decay"], *TRAINED, "hydra.run.dir=here")
     assert (status, errors, output[-1]) == (0, [], "figure: here/figures/weight_decay.png")
     before = summary(here)
-    assert f"2 λ* = {before['weight_decay']:.3g}" in "".join(output)
     killed, *_ = there
     (here / "summary.json").unlink()
     shutil.rmtree(killed.parent)
@@ -136,10 +134,9 @@ def test_finished_it_is_shown_and_cut_off_it_goes_on_where_it_was(followed, shel
 
 
 def test_a_decay_with_which_training_diverges_is_a_result(measure):
-    here = measure("train=true", "epochs=3", "factors=[1e6]", "speed=null", "correct=false")
-    text, rows = (summary(here)[key] for key in ("text", "training"))
-    assert [(row["option"], row["diverged"]) for row in rows] == [("λ*", 0), ("1e+06 λ*", 1)]
-    assert "(1 diverged)" in text and "With λ* J came to" in text
+    found = summary(measure("train=true", "epochs=3", "factors=[1e6]", "speed=null", "correct=false"))
+    assert [(row["option"], row["diverged"]) for row in found["training"]] == [("λ*", 0), ("1e+06 λ*", 1)]
+    assert "(1 diverged)" in found["text"] and "With λ* J came to" in found["text"]
 
 
 @pytest.mark.slow  # 10 seconds
@@ -149,10 +146,6 @@ def test_faster_runs_check_when_the_edge_is_reached(tmp_path):
     here = start("weight_decay", tmp_path, *small_steps, *settings)
     found = summary(here)
     assert [(row["option"], row["speed"]) for row in found["faster"]] == [("2 eta", 2), ("B / 2", 2)]
-    runs = [run for run in configs(here).values() if run["optimizer"]["weight_decay"] == 0]
-    ways = {(run["optimizer"]["lr"], run["datamodule"]["batch_size"]): run["trainer"]["max_epochs"] for run in runs}
-    assert ways.keys() == {(0.02, 64), (0.04, 64), (0.02, 32)}
-    assert min(ways.values()) >= found["epochs_to_edge"]
     [edge] = found["measured_epochs_to_edge"]
     assert edge == pytest.approx(found["epochs_to_edge"], rel=0.1)
     for row in found["faster"]:
@@ -160,18 +153,13 @@ def test_faster_runs_check_when_the_edge_is_reached(tmp_path):
         assert f"epoch {row['edge epoch']:.4g}, predicted {found['epochs_to_edge'] / 2:.3g}" in found["text"]
 
 
-FULLY = "model=fully_connected model.widths=[32,16] model.depth=null model.width=null"
 UNTRAINED = [
-    ("optimizer=adamw", "optimizer = torch.optim.AdamW: the guideline is that of torch.optim.SGD"),
-    ("optimizer=adam", "optimizer = torch.optim.Adam: the guideline is that of torch.optim.SGD"),
     ("optimizer.weight_decay=1e-4", "optimizer.weight_decay = 0.0001: A is to be the growth of J² without decay"),
     ("+optimizer.dampening=0.5 optimizer.nesterov=false", "optimizer.dampening = 0.5: with it eta / (1 − alpha)"),
-    ("+optimizer.maximize=true", "optimizer.maximize = True: with it eta / (1 − alpha)"),
     ("schedule=one_cycle", "schedule = src.schedules.one_cycle.OneCycle: the slope of J² follows eta"),
     ("initializer.J=1.5", "J = 1.49 of hidden.linear at initialization: already in the chaotic phase"),
     ("initializer.J0=3", "J0 = 2.96 of hidden.linear at initialization: with a mean that large"),
     ("model.activation=relu", "ReLU after hidden.linear: its edge of chaos is not at J = 1"),
-    (FULLY, "model: no square dense layer before the readout, whose J could be"),
     ("model=convolutional model.depth=2 model.channels=4", "model: no square dense layer before the readout"),
 ]
 

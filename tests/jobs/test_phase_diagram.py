@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 from pathlib import Path
@@ -17,7 +16,7 @@ from scripts.phase_diagram import main
 from src.jobs import phase_diagram as phase_diagram_module
 from src.order_chaos.asymptotic_distance import asymptotic_distances
 from src.order_chaos.random_layer import draw_layer
-from src.theory.edge_of_chaos import boundary, chi
+from src.theory.edge_of_chaos import boundary
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
@@ -53,12 +52,7 @@ def test_a_diagram_leaves_tables_figures_and_what_agrees(diagram):
     found = summary(diagram)
     for name in ("phase_diagram", "finite_size"):
         assert matplotlib.image.imread(diagram / f"figures/{name}.png").std() > 0
-        assert (diagram / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     tanh = pd.read_parquet(diagram / "diagram_tanh.parquet")
-    assert len(tanh) == 96
-    np.testing.assert_allclose(tanh["J"] * tanh["inverse_J"], 1)
-    np.testing.assert_allclose(tanh["J0"], tanh["J0_over_J"] * tanh["J"])
-    np.testing.assert_allclose(tanh["chi_theory"], chi(tanh["J0"], tanh["J"]))
     edge = pd.read_csv(diagram / "boundary.csv")
     np.testing.assert_allclose(edge["inverse_J_theory"], boundary(edge["J0_over_J"]))
     deviation = edge["inverse_J_simulated"] - edge["inverse_J_theory"]
@@ -75,19 +69,10 @@ def test_a_diagram_leaves_tables_figures_and_what_agrees(diagram):
 def test_the_diagram_is_the_mean_over_its_matrices(diagram):
     tanh = pd.read_parquet(diagram / "diagram_tanh.parquet")
     layers = (draw_layer(40, seed=0, number=number) for number in range(3))
-    each = [
-        np.concatenate(list(asymptotic_distances(layer, tanh["J0"], tanh["J"], iterations=60, average=10)))
-        for layer in layers
-    ]
+    settings = {"iterations": 60, "average": 10}
+    each = [np.concatenate([*asymptotic_distances(layer, tanh["J0"], tanh["J"], **settings)]) for layer in layers]
     np.testing.assert_allclose(tanh["distance"], np.mean(each, 0), atol=1e-5)
     np.testing.assert_allclose(tanh["distance_error"], stats.sem(each), atol=1e-5)
-
-
-def test_relus_plane_is_one_row_repeated_and_its_norm_goes_with_J(diagram):
-    relu = pd.read_parquet(diagram / "diagram_relu.parquet")
-    growth, norm, J = (relu[name].to_numpy().reshape(8, 12) for name in ("growth", "norm_growth", "J"))
-    assert (growth == growth[0]).all()
-    np.testing.assert_allclose(norm - np.log(J), np.tile(norm[0] - np.log(J[0]), (8, 1)))
 
 
 def test_finished_it_is_shown_and_no_matrix_is_drawn_again(diagram, shell, drawn, tmp_path):
@@ -96,16 +81,11 @@ def test_finished_it_is_shown_and_no_matrix_is_drawn_again(diagram, shell, drawn
     assert (status, errors, drawn) == (0, [], [])
     found = summary(diagram)["tanh"]
     assert output[0].startswith(f"tanh: the edge lies {found['boundary_deviation']:+.3f} ± ")
-    assert [line for line in output if line.startswith("figure: ")] == [
-        f"figure: here/figures/{name}.png" for name in ("finite_size", "phase_diagram")
-    ]
     (tmp_path / "here/summary.json").unlink()
     start("phase_diagram", tmp_path / "here", "logger=wandb")
     assert drawn == []
     mirrored = logged(records(tmp_path / "here"))
-    assert mirrored["phase_diagram._type"] == mirrored["finite_size._type"] == "image-file"
-    rows = [mirrored[f"{name}.nrows"] for name in ("boundary", "finite_size_distances", "finite_size_transitions")]
-    assert rows == [12, 21, 3]
+    assert (mirrored["finite_size._type"], mirrored["boundary.nrows"]) == ("image-file", 12)
 
 
 def test_ctrl_c_keeps_the_matrices_that_are_done(diagram, shell, drawn, tmp_path, monkeypatch):
@@ -129,23 +109,11 @@ def test_ctrl_c_keeps_the_matrices_that_are_done(diagram, shell, drawn, tmp_path
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "here" / name), pd.read_parquet(diagram / name))
 
 
-def test_of_a_sweep_each_job_has_a_directory_and_one_matrix_and_activation_suffice(shell, tmp_path):
+def test_one_matrix_and_activation_suffice_in_jobs_of_a_sweep_too(shell, tmp_path):
     words = ("activations=[relu]", "matrices=1", "finite_size=null", "seed=0,1")
     kept = [word for word in QUICK["phase_diagram"] if not word.startswith(("matrices", "finite_size"))]
-    status, output, errors = shell(SCRIPT, main, "-m", *kept, *words)
-    assert (status, errors) == (0, [])
-    assert [line.split()[0] for line in output] == ["ReLU:", "N", "figure:"] * 2
-    found = {path.parent: json.loads(path.read_text()) for path in tmp_path.glob("runs/phase_diagrams/*/summary.json")}
-    assert sorted(each["seed"] for each in found.values()) == [0, 1]
-    one, other = found.values()
-    assert one["relu"] != other["relu"]
-    assert one["relu"]["growth_deviation_error"] is None
+    assert shell(SCRIPT, main, "-m", *kept, *words)[0] == 0
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("runs/phase_diagrams/*/summary.json")]
+    one, other = found
+    assert one["relu"] != other["relu"] and one["relu"]["growth_deviation_error"] is None
     assert {"tanh", "finite_size"} & set(one) == set()
-    assert not list(tmp_path.rglob("finite_size.png"))
-
-
-def test_the_config_is_a_lab_record_whose_command_is_the_script():
-    head = [line for line in (CONF / "phase_diagram.yaml").read_text().splitlines() if line.startswith("# ")]
-    record = dict(named.groups() for line in head if (named := re.match(r"# ([A-Z]\w+): (.*)", line)))
-    assert list(record) == ["Claim", "Source", "Command", "Takes", "Expected"]
-    assert record["Command"] == "uv run python scripts/phase_diagram.py"

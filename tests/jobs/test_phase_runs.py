@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from scripts.draw import main
-from src.jobs.draw import draw_sweep, figure_node, table_of
-from src.jobs.phase_runs import PhaseRuns
+from src.jobs.draw import draw_sweep, figure_node
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
 from tests.runs.made_phases import CONSTANT, leave_phases
@@ -19,7 +18,6 @@ from tests.runs.test_decay_points import EDGE
 SCRIPT = CONF.parent / "scripts" / "draw.py"
 FIGURES = {
     "phase_slope": "draw_phase_slope",
-    "phase_trajectory": "draw_phase_trajectory",
     "scaling": "draw_scaling",
     "collapse": "draw_collapse",
     "weight_decay": "draw_weight_decay",
@@ -62,11 +60,8 @@ def test_anyone_s_sweep_becomes_a_figure_a_table_of_slopes_and_what_the_law_says
     second = found["configurations"][1]
     assert [float(slopes[1][at]) for at in (2, 5)] == pytest.approx([second["slope"], second["constant"]], rel=1e-3)
     assert slopes[3][2:] == ["—"] * 4
-    assert [row[0] for row in ends] == [row[0] for row in slopes]
-    assert [float(each) for each in ends[3][1:5]] == pytest.approx(
-        [found["configurations"][3][name] for name in ("edge_epoch", "lowest_loss", "lowest_epoch", "lowest_J")],
-        rel=1e-2,
-    )
+    end = [found["configurations"][3][name] for name in ("edge_epoch", "lowest_loss", "lowest_epoch", "lowest_J")]
+    assert [float(each) for each in ends[3][1:5]] == pytest.approx(end, rel=1e-2)
     exponent = found["exponents"]["eta"]
     assert exponent["low"] < 1 < exponent["high"]
     said = f"p = {exponent['value']:.3f} [{exponent['low']:.3f}, {exponent['high']:.3f}], 3 values"
@@ -74,22 +69,10 @@ def test_anyone_s_sweep_becomes_a_figure_a_table_of_slopes_and_what_the_law_says
     assert [line for line in output if line.startswith(f"A (1 − α) B / η: {found['constant']['mean']:.4g} per epoch")]
     assert found["constant"]["mean"] == pytest.approx(CONSTANT, rel=0.05)
     assert "no slope: at the edge before a window of 3 epochs: η 1 α 0 B 32 (2)" in output
-    assert [each["option"] for each in found["no_slope"]] == ["η 1", "η 1"]
     assert found["window"].startswith("the ordered phase (J² < 1) without its first 50%")
-    assert "collapse" not in found
-    assert found["edge_decay"] == {}
     mirrored = logged(records(sweep))
     assert {"phase", "phases", "slopes"} <= {key.split(".")[0] for key in mirrored}
     assert mirrored["slopes.nrows"] == 4
-
-
-def test_the_window_of_a_figure_is_that_of_its_words(sweep, capsys):
-    draw_sweep(sweep, node("phase_slope", window=[1, 4]), name="early")
-    assert "fitted over epochs 1 to 4" in " ".join(capsys.readouterr().out.split())
-    first = answer(sweep, "early")["configurations"][0]
-    assert (first["start"], first["end"]) == (1, 4)
-    with pytest.raises(ValueError, match=r"^window = 'late': must be one of half"):
-        draw_sweep(sweep, node("phase_slope", window="late"))
 
 
 def test_a_figure_of_collapse_says_its_spread(sweep, capsys):
@@ -100,9 +83,7 @@ def test_a_figure_of_collapse_says_its_spread(sweep, capsys):
     assert "spread of J²: in the ordered phase " in out
     assert "spread of growth of J²: in the ordered phase " in out
     found = pd.DataFrame(answer(sweep, "collapse")["collapse"])
-    assert set(found["runs"]) == {"all", "equal"}
-    assert {"J2", "test/loss", "test/accuracy", "growth"} == set(found["quantity"])
-    assert found["error"].notna().all()
+    assert {"J2", "test/loss", "test/accuracy", "growth"} == set(found["quantity"]) and found["error"].notna().all()
 
 
 def test_a_sweep_of_weight_decays_says_which_settles_at_the_edge(tmp_path, capsys):
@@ -118,22 +99,11 @@ def test_a_sweep_of_weight_decays_says_which_settles_at_the_edge(tmp_path, capsy
     assert f"λ* = {edge['lambda']:.3g} ± " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_drawn_from_what_has_come_so_far(tmp_path, name):
+def test_a_figure_is_drawn_from_what_has_come_so_far(tmp_path):
     leave_phases(tmp_path / "sweep", 0, epochs=5, status=None, more=("vary=eta",))
     leave_phases(tmp_path / "sweep", 1, rows=False, status="failed", more=("vary=eta",))
-    files = draw_sweep(tmp_path / "sweep", node(name, title="So far"), name=name)
-    assert [file.suffix for file in files] == [".png", ".pdf", ".csv", ".parquet", ".json"]
-    assert answer(tmp_path / "sweep", name)["configurations"][0]["runs"] == 1
-    assert table_of(node(name)) is PhaseRuns
-
-
-def test_settings_that_are_not_of_the_law_have_their_own_names(tmp_path, capsys):
-    for eta, more in ((0.05, "model=a"), (0.1, "model=a"), (0.1, "model=b")):
-        leave_phases(tmp_path / "nets", eta=eta, epochs=4, more=(more,))
-    draw_sweep(tmp_path / "nets", node("phase_slope"))
-    options = [each["option"] for each in answer(tmp_path / "nets", "figure")["configurations"]]
-    assert options == ["a, lr 0.05", "a, lr 0.1", "b, lr 0.1"]
+    draw_sweep(tmp_path / "sweep", node("scaling", title="So far"), name="scaling")
+    assert answer(tmp_path / "sweep", "scaling")["configurations"][0]["runs"] == 1
 
 
 def test_runs_without_phases_are_missing_and_a_sweep_without_any_is_named(sweep, shell):
@@ -143,6 +113,5 @@ def test_runs_without_phases_are_missing_and_a_sweep_without_any_is_named(sweep,
     leave_phases(sweep.parent / "none", rows=False)
     status, _, errors = shell(SCRIPT, main, "phase", str(sweep.parent / "none"))
     assert status == 1
-    [line] = errors
-    assert "no run has a layer's phase behind it, which callbacks=phase records (1 completed)" in line
+    assert "no run has a layer's phase behind it, which callbacks=phase records (1 completed)" in errors[0]
     assert figure_node("phase_trajectory") == {"_target_": "src.figures.phase_trajectory.draw_phase_trajectory"}

@@ -22,11 +22,12 @@ DEVICES = st.sampled_from([0, 1, 2, 3, "auto", -1, "-1", [2, 3], "cpu"])
 class Process:
     """What the launcher starts: a process of a machine, which ends when it is its turn."""
 
+    returncode: int | None = None
+
     def __init__(self, machine: "Machine", line: list[str], env: dict[str, str]) -> None:
         self.machine, self.line, self.env, self.pid = machine, line, env, len(machine.begun)
         self.gpus = [gpu for gpu in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
         self.sent: list[int] = []
-        self.returncode: int | None = None
 
     def poll(self) -> int | None:
         self.machine.look(self)
@@ -38,24 +39,22 @@ class Machine:
 
     def __init__(self, order: list[int], signals: tuple[int, ...] = (), status: int = 0) -> None:
         self.order, self.signals, self.status, self.fired = order, [*signals], status, 0
-        self.running: list[Process] = []
         self.begun: list[Process] = []
-        self.at_a_time: list[list[Process]] = []
+        self.at_a_time: list[list[Process]] = [[]]
 
     def start(self, line: list[str], *, env: dict[str, str], **_: object) -> Process:
-        self.running.append(Process(self, line, env))
-        self.begun.append(self.running[-1])
-        self.at_a_time.append([*self.running])
-        return self.running[-1]
+        self.begun.append(Process(self, line, env))
+        self.at_a_time.append([process for process in self.begun if process.returncode is None])
+        return self.begun[-1]
 
     def look(self, process: Process) -> None:
-        if process.returncode is not None or any(len(other.sent) < self.fired for other in self.running):
+        running = [each for each in self.begun if each.returncode is None]
+        if process not in running or any(len(each.sent) < self.fired for each in running):
             return
         if self.signals:
             self.fired += 1
             signal.raise_signal(self.signals.pop(0))
-        elif process is self.running[self.order[len(self.begun) % len(self.order)] % len(self.running)]:
-            self.running.remove(process)
+        elif process is running[self.order[len(self.begun) % len(self.order)] % len(running)]:
             process.returncode = self.status
 
     def send(self, pid: int, signum: int) -> None:
@@ -99,12 +98,11 @@ def test_each_job_has_the_gpus_it_asked_for_and_none_has_more_than_its_share(wan
     machine = Machine(order)
     returned = launch(machine, wanted, gpus, jobs)
     assert [job.status for job in returned] == [JobStatus.COMPLETED] * len(wanted)
-    assert [int(process.line[-1].rpartition("/")[2].strip("'")) for process in machine.begun] == list(
-        range(len(wanted))
-    )
+    numbers = [process.line[-1].rstrip("'").rpartition("/")[2] for process in machine.begun]
+    assert [*map(int, numbers)] == list(range(len(wanted)))
     assert [len(process.gpus) for process in machine.begun] == [asked(devices, gpus) for devices in wanted]
     limit = max(1, gpus) if jobs is None else jobs
-    for running in machine.at_a_time:
+    for running in machine.at_a_time[1:]:
         assert len(running) <= limit
         used = Counter(gpu for process in running for gpu in process.gpus)
         assert max(used.values(), default=0) <= -(-limit // max(1, gpus))
@@ -119,7 +117,7 @@ def test_more_jobs_than_gpus_share_them_evenly_and_all_have_their_part_of_the_co
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b")  # those that are named, if any
     machine = Machine([0])
     launch(machine, [1] * 5, gpus=8, jobs=4)
-    first = machine.at_a_time[3]
+    first = machine.at_a_time[4]
     assert [process.gpus for process in first] == [["GPU-a"], ["GPU-b"], ["GPU-a"], ["GPU-b"]]
     assert [process.env["OMP_NUM_THREADS"] for process in first] == ["2"] * 4
     machine = Machine([0])
@@ -132,28 +130,23 @@ def test_a_jobs_status_is_that_of_its_process():
     assert (failed.status, str(failed._return_value)) == (JobStatus.FAILED, "its process ended with status 3")
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT,)])
-def test_signals_are_passed_on_to_the_jobs_no_other_begins_and_the_first_is_the_status(signals):
-    machine = Machine([0], signals)
-    with pytest.raises(SystemExit) as end:
-        launch(machine, [0] * 4, gpus=0, jobs=2)
-    assert end.value.code == 128 + signals[0]
-    assert [process.sent for process in machine.begun] == [[*signals]] * 2
+def test_signals_are_passed_on_to_the_jobs_no_other_begins_and_the_first_is_the_status():
+    for signals in ((signal.SIGTERM, signal.SIGINT), (signal.SIGINT,)):
+        machine = Machine([0], signals)
+        with pytest.raises(SystemExit) as end:
+            launch(machine, [0] * 4, gpus=0, jobs=2)
+        assert end.value.code == 128 + signals[0]
+        assert [process.sent for process in machine.begun] == [[*signals]] * 2
 
 
 def test_a_jobs_command_line_is_the_job_alone(tmp_path):
-    hydra = OmegaConf.create(
-        {
-            "job": {"name": "train", "config_name": "train"},
-            "runtime": {"config_sources": [{"path": "mine", "provider": "command-line"}]},
-            "overrides": {"hydra": ["hydra/launcher=process", "hydra.sweep.dir=x", "hydra.searchpath=[pkg://conf]"]},
-        }
-    )
+    sources = {"config_sources": [{"path": "mine", "provider": "command-line"}]}
+    own = ["hydra/launcher=process", "hydra.sweep.dir=x", "hydra.searchpath=[pkg://conf]"]
+    job = {"name": "train", "config_name": "train"}
+    hydra = OmegaConf.create({"job": job, "runtime": sources, "overrides": {"hydra": own}})
+    words = "--config-name train --config-dir mine seed=1 hydra.searchpath=[pkg://conf] hydra.mode=RUN"
     line = command(hydra, ["seed=1", "hydra.mode=MULTIRUN"], tmp_path)
-    assert line[2:] == [
-        "--config-name", "train", "--config-dir", "mine", "seed=1",
-        "hydra.searchpath=[pkg://conf]", "hydra.mode=RUN", f"hydra.run.dir='{tmp_path}'",
-    ]  # fmt: skip
+    assert line[2:] == [*words.split(), f"hydra.run.dir='{tmp_path}'"]
 
 
 @pytest.mark.slow

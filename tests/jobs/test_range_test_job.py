@@ -9,19 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch.nn.functional import cross_entropy
 
 from scripts.range_test import main
-from src.jobs.composed import plain
 from src.runs.directory import RunDirectory
 from tests.jobs.composing import QUICK
 from tests.jobs.conftest import CONF
-from tests.jobs.test_wandb import records
 
 SCRIPT = CONF.parent / "scripts" / "range_test.py"
 SMALLEST = QUICK["range_test"]
-FILES = [f"range_test.{kind}" for kind in ("png", "pdf", "csv", "parquet", "json")]
 
 
 @pytest.fixture
@@ -50,20 +46,10 @@ def interrupting_loss(logits: torch.Tensor, targets: torch.Tensor, *, flag: str,
     return cross_entropy(logits, targets)
 
 
-def test_its_config_is_that_of_training_but_for_the_callback_and_the_figure():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        training = plain(compose("train", ["callbacks=range_test", "callbacks.range_test.stop=true"]))
-        testing = plain(compose("range_test"))
-    assert training.pop("figure") is None
-    assert testing.pop("figure")["_target_"] == "src.figures.range_test.draw_range_test"
-    assert list(testing.items()) == list(training.items())
-
-
 def test_alone_it_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path):
     status, output, errors = shell(SCRIPT, main, *SMALLEST)
     assert (status, errors) == (0, [])
     [sweep] = (tmp_path / "runs" / "range_tests").iterdir()
-    assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == sorted([*FILES, "jobs.json"])
     found = runs(sweep)
     assert sorted(found) == ["seed=0", "seed=1", "seed=2"]
     rates = [run.summary()["range_test"]["max_lr"] for run in found.values()]
@@ -74,31 +60,19 @@ def test_alone_it_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path)
     assert (answer["max_lr_low"], answer["max_lr_high"]) == pytest.approx((min(rates), max(rates)))
     assert answer["octaves"] == pytest.approx(np.log2(max(rates) / min(rates)))
     assert answer["min_lr"] == pytest.approx(answer["max_lr"] / 10)
-    told = [line.split(";")[0].split(" completed, ")[1] for line in output if "steps in" in line]
-    assert told == [f"max_lr {found[f'seed={seed}'].summary()['range_test']['max_lr']:.3g}" for seed in range(3)]
     assert output[-2].startswith("next: uv run python scripts/train.py model.depth=3")
     assert output[-2].endswith(f"optimizer.lr={answer['max_lr']:.2g} schedule=one_cycle")
 
 
 def test_values_with_commas_are_overlaid_and_no_flag_is_needed(start, tmp_path):
     words = ("optimizer.weight_decay=0,0.01", "datamodule.batch_size=64,128", "seed=0,1")
-    status, output, errors = start(*words, "callbacks.range_test.steps=20")
+    status, output, errors = start(*words, "callbacks.range_test.steps=20", "+figure.smooth=5")
     assert (status, errors) == (0, [])
-    table = pd.read_parquet(tmp_path / "sweep" / "range_test.parquet")
-    assert table.groupby(["optimizer.weight_decay", "datamodule.batch_size"])["seed"].nunique().tolist() == [2] * 4
-    assert table["varied"].nunique() == 4
     answer = json.loads((tmp_path / "sweep" / "range_test.json").read_text())
-    assert [each["option"] for each in answer["configurations"]] == [
-        f"batch_size {size}, weight_decay {decay}" for size in (64, 128) for decay in ("0", "0.01")
+    assert [(each["option"], each["tests"]) for each in answer["configurations"]] == [
+        (f"batch_size {size}, weight_decay {decay}", 2) for size in (64, 128) for decay in ("0", "0.01")
     ]
     assert any(line.startswith("lowest validation loss: ") for line in output)
-
-
-def test_curves_are_told_apart_by_the_setting_asked_for(start, tmp_path):
-    typed = ("initializer=he_normal,lecun_normal", "seed=0", "figure.by=initializer", "+figure.smooth=5")
-    assert start(*typed, "callbacks.range_test.steps=20")[0] == 0
-    answer = json.loads((tmp_path / "sweep" / "range_test.json").read_text())
-    assert [each["option"] for each in answer["configurations"]] == ["He normal", "LeCun normal"]
 
 
 def test_started_again_it_tests_only_what_is_new(start, tmp_path, monkeypatch):
@@ -108,11 +82,8 @@ def test_started_again_it_tests_only_what_is_new(start, tmp_path, monkeypatch):
         patch.setattr("src.jobs.sweep.check_settings", lambda config: fail("datamodule.folder = 'gone': no directory"))
         assert start("seed=0,1")[0] == 0
         assert start("seed=2") == (1, [], ["error: datamodule.folder = 'gone': no directory"])
-    status, output, _ = start("seed=0,1,2")
-    assert status == 0
-    assert output[0] == "sweep sweep: 3 jobs, 2 finished before, 0 to go on with, 0 that failed, 1 new"
+    assert start("seed=0,1,2")[1][0] == "sweep sweep: 3 jobs, 2 finished before, 0 to go on with, 0 that failed, 1 new"
     after = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
-    assert len(before) == 2
     assert before.items() <= after.items()
     [answer] = json.loads((tmp_path / "sweep" / "range_test.json").read_text())["configurations"]
     assert answer["tests"] == 3
@@ -143,10 +114,9 @@ def test_ctrl_c_in_a_ramp_ends_the_sweep_and_the_same_command_goes_on(start, tmp
 
 def test_a_failing_job_stops_no_other_and_the_rest_is_drawn(start, tmp_path):
     status, output, errors = start("seed=0,-1,1")
-    assert status == 1
-    assert errors[0] == "error: seed = -1: must be a whole number of at least 0"
+    assert (status, errors[0]) == (1, "error: seed = -1: must be a whole number of at least 0")
     assert "missing: seed=-1: failed" in output
-    assert all((tmp_path / "sweep" / name).stat().st_size for name in FILES)
+    assert all((tmp_path / "sweep" / f"range_test.{kind}").stat().st_size for kind in ("png", "pdf", "csv", "json"))
 
 
 def test_what_is_wrong_with_every_job_is_said_once_and_nothing_begins_unless_only_data_tell(start, tmp_path):
@@ -154,42 +124,14 @@ def test_what_is_wrong_with_every_job_is_said_once_and_nothing_begins_unless_onl
     assert start("optimizer.momentum=1.5", "seed=0,1") == (1, [], [said])
     assert not list((tmp_path / "sweep").glob("*"))
     status, _, errors = start("datamodule.batch_size=5000", "seed=0,1")
-    assert status == 1
-    assert len(errors) == 2 + 2 + 1  # each job's, the summary's, and how to go on
+    assert (status, len(errors)) == (1, 2 + 2 + 1)  # each job's, the summary's, and how to go on
     assert errors[0] == errors[1]
-    assert errors[0].startswith("error: datamodule.batch_size = 5000: ")
     assert not list((tmp_path / "sweep").glob("range_test.*"))
-    (tmp_path / "file").touch()
-    said = "error: hydra.sweep.dir = file/sweep: cannot be written to (Not a directory)"
-    assert start("seed=0", sweep="file/sweep") == (1, [], [said])
-
-
-def test_one_run_alone_is_a_run_like_any_other(shell, tmp_path):
-    status, output, errors = shell(SCRIPT, main, *SMALLEST, "hydra.mode=RUN", "hydra.run.dir=one")
-    assert (status, errors) == (0, [])
-    summary = RunDirectory(tmp_path / "one").summary()
-    assert summary["status"] == "completed"
-    assert any(f"optimizer.lr={summary['range_test']['max_lr']:.3g} schedule=one_cycle" in line for line in output)
-
-
-def test_the_jobs_of_one_command_are_one_group_in_wandb(start, tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    assert start("seed=0,1", "logger=wandb")[0] == 0
-    directories = [run.path for run in runs(tmp_path / "sweep").values()] + [tmp_path / "sweep"]
-    found = [
-        record.run for path in directories for record in records(path) if record.WhichOneof("record_type") == "run"
-    ]
-    assert {run.run_group for run in found} == {"sweep"}
-    assert "range_test" in {run.display_name for run in found}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher",
-    [("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), ("hydra/launcher=process", "trainer=ddp_cpu")],
-    ids=["joblib", "two processes each"],
-)
-def test_in_other_processes_it_finds_the_same(start, tmp_path, launcher):
+def test_in_processes_of_two_it_finds_the_same(start, tmp_path):
+    launcher = ("hydra/launcher=process", "trainer=ddp_cpu")
     assert start("seed=0,1")[0] == 0
     status, output, _ = start("seed=0,1", *launcher, sweep="other")
     assert status == 0

@@ -72,32 +72,22 @@ def test_the_report_says_what_the_tables_say(followed):
     summary = json.loads((followed / "summary.json").read_text())
     assert summary["text"] == report
     ours, *baselines = summary["results"]
-    assert f"Test accuracy {100 * ours['test/accuracy']:.2f} ± {100 * ours['test/accuracy s.e.']:.2f}%" in report
     for baseline in baselines:
         difference = 100 * (ours["test/accuracy"] - baseline["test/accuracy"])
         deviation = 100 * np.hypot(ours["test/accuracy s.e."], baseline["test/accuracy s.e."])
         told = " (within two standard errors of none)" if abs(difference) <= 2 * deviation else ""
         assert f"- against {baseline['option']}: {difference:+.2f} ± {deviation:.2f} points{told}\n" in report
-    assert report.count("fixed rate") == 2 * 4  # a verdict and a row each
-    assert "Range tests of fewer than 100 steps may allow too much." in report
-    assert "Clues of the last run, seed 0: " in report
     assert matplotlib.image.imread(followed / "figures" / "recipe.png").std() > 0
 
 
-def test_a_recipe_that_was_followed_is_shown_again_and_not_repeated(followed, shell, tmp_path):
-    shutil.copytree(followed, tmp_path / "here")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "here").rglob("*.*") if path.name != ".lock"}
+def test_followed_it_is_shown_again_and_cut_off_at_its_end_it_trains_nothing_again(followed, shell, tmp_path):
+    here = tmp_path / "here"
+    shutil.copytree(followed, here)
+    before = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/summary.json")}
     status, output, errors = shell(CONF.parent / "scripts/recipe.py", main, *QUICK["recipe"], "hydra.run.dir=here")
-    assert (status, errors) == (0, [])
-    assert output[-1] == "figure: here/figures/recipe.png"
+    assert (status, errors, output[-1]) == (0, [], "figure: here/figures/recipe.png")
+    (here / "summary.json").unlink()
+    start("recipe", here, "logger=wandb")
     assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-def test_cut_off_at_its_end_it_trains_nothing_again_and_wandb_gets_its_figure(followed, tmp_path):
-    shutil.copytree(followed, tmp_path / "here")
-    (tmp_path / "here" / "summary.json").unlink()
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "here").glob("runs/*/summary.json")}
-    start("recipe", tmp_path / "here", "logger=wandb")
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    mirrored = logged(records(tmp_path / "here"))
+    mirrored = logged(records(here))
     assert (mirrored["recipe._type"], mirrored["options._type"]) == ("image-file", "table-file")

@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 import wandb
 
-from src.runs.outcome import Interrupted
 from tests.jobs.replica_jobs import DOUBLE, one_by_one, together
-from tests.jobs.test_replica_resume import signalled
 from tests.jobs.test_wandb import config_of, of_kind, records, tables_of, values
 
 OWN_OF_A_PROCESS = ("_timestamp", "_runtime", "_wandb", "lengths.")  # and of a figure's file
@@ -17,22 +15,20 @@ OWN_OF_A_PROCESS = ("_timestamp", "_runtime", "_wandb", "lengths.")  # and of a 
 def left(run: Path) -> dict[str, Any]:
     """What W&B was told, but for when, and for the hash of a figure's file."""
     found = records(run)
-    rows = [values(row.item) for row in of_kind(found, "history")]
-    summaries = [*(run.summary for run in of_kind(found, "run")), *of_kind(found, "summary")]
-    first = of_kind(found, "run")[0]
+    first, rows = of_kind(found, "run")[0], [values(row.item) for row in of_kind(found, "history")]
+    summaries = [*of_kind(found, "run"), *of_kind(found, "summary")]
+    summary = values(item for each in summaries for item in getattr(each, "summary", each).update)
+    kept = [
+        {name: value for name, value in told.items() if not name.startswith(OWN_OF_A_PROCESS)}
+        for told in (config_of(found), summary, *rows)
+    ]
     return {
         "name": (first.project, first.run_group, first.display_name),
-        "config": without_own(config_of(found)),
-        "rows": [without_own(row) for row in rows],
+        "told": kept,
         "figures": sum("lengths._type" in row for row in rows),
-        "summary": without_own(values(item for summary in summaries for item in summary.update)),
         "tables": tables_of(found),
         "exit": [end.exit_code for end in of_kind(found, "exit")],
     }
-
-
-def without_own(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if not name.startswith(OWN_OF_A_PROCESS)}
 
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:
@@ -58,16 +54,6 @@ def test_runs_of_a_group_leave_the_wandb_runs_that_they_would_leave(config, tmp_
     for one, other in zip(ones, others, strict=True):
         assert_same(left(one), left(other))
     assert left(others[0])["name"] == ("how-to-start-training", "a-sweep", "run=0")
-    assert len(left(others[0])["rows"]) > 3
+    assert len(left(others[0])["told"]) > 5
     with pytest.raises(AssertionError):
         assert_same(left(ones[0]), left(others[1]))
-
-
-def test_one_attempt_is_one_wandb_run(config, tmp_path):
-    configs = [config(*DOUBLE, "trainer.max_epochs=2", "logger=wandb")]
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        signalled(patch, 14)
-        together(tmp_path, configs)
-    assert left(tmp_path / "0")["exit"] == [130]
-    together(tmp_path, configs)
-    assert len(list((tmp_path / "0").glob("wandb/offline-run-*"))) == 2

@@ -1,14 +1,11 @@
 """When training starts, through the job: what summary.json says, and that nothing that befalls a run changes it."""
 
-import json
 import shutil
 
 import pandas as pd
 import pytest
 import torch
 
-from src.jobs.record import Job
-from src.jobs.train import train
 from src.runs.directory import RunDirectory
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.test_processes import run
@@ -26,9 +23,6 @@ def start_of(directory) -> dict:
 
 def test_the_summary_says_when_training_started(trained):
     start = start_of(trained(WATCH))
-    assert {name: start[name] for name in ("metric", "threshold", "every_n_steps")} == {
-        "metric": "test/accuracy", "threshold": 0.2, "every_n_steps": None,
-    }  # fmt: skip
     assert (start["epoch"], start["step"]) == (1, 11)
     one_epoch = RunDirectory(trained("trainer.max_epochs=1")).summary()["metrics"]
     assert start["accuracy"] == pytest.approx(one_epoch["test/accuracy"], rel=1e-6)
@@ -52,32 +46,8 @@ def test_stopped_there_the_run_is_the_beginning_of_the_one_that_goes_on(trained,
     pd.testing.assert_frame_equal(rows, all_rows[all_rows["step"] < start["step"]], check_exact=True)
 
 
-def test_a_run_that_never_gets_there_says_so(config, tmp_path):
-    summary = train(Job(config(WATCH, STOP, "initializer=torch_default", "model.depth=30"), tmp_path))
-    start = summary["start_of_training"]
-    assert (start["epoch"], start["step"]) == (None, None)
-    assert 0 < start["accuracy"] < 0.2
-    assert (summary["reason"], summary["steps"]) == ("max_epochs = 3 reached", 33)
-
-
-def test_a_run_that_diverges_has_not_started(config, tmp_path):
-    summary = train(Job(config(WATCH, "callbacks.start_of_training.every_n_steps=1", "optimizer.lr=1e30"), tmp_path))
-    assert summary["status"] == "diverged"
-    assert summary["start_of_training"]["epoch"] is None
-    assert summary["start_of_training"]["accuracy"] < 0.2
-    summary = train(Job(config(WATCH, "optimizer.lr=1e30"), tmp_path / "before the first look"))
-    assert summary["start_of_training"]["accuracy"] is None
-
-
 def test_watched_and_not_it_is_the_same_run(trained):
     assert_same_run(trained("model.dropout=0.2"), trained("model.dropout=0.2", WATCH, EVERY, LATE))
-
-
-@pytest.mark.slow
-def test_watched_and_not_it_is_the_same_compiled_run(config, tmp_path):
-    train(Job(config("compile=true"), tmp_path / "alone"))
-    train(Job(config("compile=true", WATCH, EVERY, LATE), tmp_path / "watched"))
-    assert_same_run(tmp_path / "alone", tmp_path / "watched")
 
 
 def assert_started_alike(whole, other):
@@ -90,8 +60,8 @@ def assert_started_alike(whole, other):
 
 @pytest.mark.parametrize(
     ("step", "more"),
-    [(11, []), (18, [STOP]), (4, [EVERY]), (20, [EVERY]), (18, [EVERY, STOP]), (20, [EVERY, STOP])],
-    ids=str,  # before and after the first epoch; 20: where it starts, and where it is also to stop
+    [(11, []), (4, [EVERY]), (20, [EVERY, STOP])],
+    ids=str,  # after an epoch, in mid-epoch, and where it starts and is to stop
 )
 def test_interrupted_and_resumed_it_starts_as_if_left_alone(config, trained, tmp_path, step, more):
     settings = config(WATCH, LATE, *more)
@@ -100,19 +70,12 @@ def test_interrupted_and_resumed_it_starts_as_if_left_alone(config, trained, tmp
     assert_started_alike(trained(WATCH, LATE, *more), tmp_path)
 
 
-@pytest.mark.parametrize("every", [[], [EVERY]], ids=["by epochs", "by steps"])
-def test_killed_after_the_start_and_before_it_could_say_so_a_run_trains_no_more(config, trained, tmp_path, every):
-    whole, killed = trained(WATCH, LATE, STOP, *every), tmp_path / "killed"
+def test_killed_after_the_start_and_before_it_could_say_so_a_run_trains_no_more(config, trained, tmp_path):
+    whole, killed = trained(WATCH, LATE, STOP, EVERY), tmp_path / "killed"
     shutil.copytree(whole, killed)
     (killed / "summary.json").unlink()  # the last thing that a run writes
-    resume(config(WATCH, LATE, STOP, *every), killed)
+    resume(config(WATCH, LATE, STOP, EVERY), killed)
     assert_started_alike(whole, killed)
-
-
-def test_a_run_goes_on_from_where_it_was_stopped(config, trained, tmp_path):
-    resume(config(WATCH), tmp_path, origin=trained(WATCH, STOP))
-    assert_same_run(trained(WATCH), tmp_path)
-    assert start_of(tmp_path) == start_of(trained(WATCH))
 
 
 def test_a_run_stopped_in_mid_epoch_has_ended_that_epoch_and_goes_on_with_the_next(config, trained, tmp_path):
@@ -122,19 +85,13 @@ def test_a_run_stopped_in_mid_epoch_has_ended_that_epoch_and_goes_on_with_the_ne
     assert longer["start_of_training"] == start_of(stopped)
 
 
-def test_data_without_a_test_set_are_refused(config, tmp_path):
-    settings = config(WATCH, "datamodule=random_inputs", "datamodule.test_samples=0")
-    with pytest.raises(ValueError, match="the data has no test set"):
-        train(Job(settings, tmp_path))
-
-
 @pytest.mark.slow
 def test_two_processes_find_the_start_that_one_does(tmp_path):
     overrides = (WATCH, LATE, STOP, EVERY, "datamodule.batch_size=127")  # the test set's 360 are shared out too
     for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
         finished = run(*overrides, f"trainer={trainer}", f"hydra.run.dir={tmp_path / name}")
         assert finished.returncode == 0, finished.stderr
-    one, two = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two"))
+    one, two = (RunDirectory(tmp_path / name).summary() for name in ("one", "two"))
     assert one["start_of_training"] == two["start_of_training"]
     assert one["reason"] == two["reason"]
     assert one["steps"] == two["steps"] == one["start_of_training"]["step"]

@@ -24,10 +24,8 @@ class InPlace(nn.Module):
     def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(input_size, width), nn.Linear(width, width)
-        self.activation, self.last = (
-            nn.ReLU(inplace=True),
-            nn.GELU(),
-        )  # keeps its input for the backward pass, not its output
+        self.activation = nn.ReLU(inplace=True)
+        self.last = nn.GELU()  # keeps its input for the backward pass, not its output
         self.readout = nn.Linear(width, classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -67,17 +65,12 @@ class Tied(nn.Module):
         return self.scale * self.second(torch.tanh(self.first(self.frozen(inputs) + self.shift)))
 
 
-class Frozen(nn.Module):
+class Frozen(InPlace):
     """A layer that is not trained, between two that are."""
 
-    def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
-        super().__init__()
-        self.first, self.fixed = nn.Linear(input_size, width), nn.Linear(width, width)
-        self.fixed.requires_grad_(False)
-        self.activation, self.readout = nn.ReLU(), nn.Linear(width, classes)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.readout(self.activation(self.fixed(self.activation(self.first(inputs.flatten(1))))))
+    def __init__(self, input_size: int, classes: int) -> None:
+        super().__init__(input_size, classes)
+        self.second.requires_grad_(False)
 
 
 class Settled(Normalized):
@@ -86,18 +79,6 @@ class Settled(Normalized):
     def __init__(self, input_size: int, classes: int) -> None:
         super().__init__(input_size, classes)
         self.norm.eval()
-
-
-class Rooted(nn.Module):
-    """Not a number on some samples of a test set."""
-
-    def __init__(self, input_size: int, classes: int) -> None:
-        super().__init__()
-        self.activation, self.readout = nn.ReLU(), nn.Linear(input_size, classes)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs = self.readout(self.activation(inputs))
-        return outputs if self.training else outputs * (2.7 - inputs[:, :1]).sqrt()
 
 
 class Counting(nn.Linear):

@@ -13,6 +13,9 @@ from src.replicas.evaluation import looks, metrics
 from src.replicas.stack import Stack
 from tests.replicas.nets import Normalized
 
+SAMPLES = Samples(torch.randn(23, 6, generator=torch.Generator().manual_seed(0)), torch.arange(23) % 3)
+LOADER = EvaluationLoader(SAMPLES, 10)
+
 
 @pytest.fixture
 def nets() -> list[Normalized]:
@@ -23,32 +26,28 @@ def nets() -> list[Normalized]:
     return made
 
 
-@pytest.fixture
-def loader() -> EvaluationLoader:
-    return EvaluationLoader(Samples(torch.randn(23, 6), torch.randint(3, (23,))), 10)
-
-
 @pytest.mark.parametrize("evaluate", [metrics, looks])
-@pytest.mark.parametrize("spans", [[slice(0, 4)], [slice(0, 1), slice(1, 4)]], ids=["at once", "in parts"])
-def test_each_replica_is_evaluated_as_by_itself(nets, loader, evaluate, spans):
+def test_each_replica_is_evaluated_as_by_itself(nets, evaluate):
+    """At once or in parts; each with numbers of its own; also after others have gone."""
     stack = Stack(nets)
-    losses, accuracies = evaluate(stack, loader, spans, nullcontext)
-    for row, net in enumerate(nets):
-        own = copy.deepcopy(net).eval()
-        with torch.no_grad():
-            logits = torch.cat([own(inputs) for inputs, *_ in loader])
-        targets = torch.cat([targets for _, targets, *_ in loader])
-        assert float(losses[row]) == pytest.approx(float(cross_entropy(logits, targets)), rel=1e-5)
-        assert float(accuracies[row]) == pytest.approx(float((logits.argmax(1) == targets).float().mean()))
-    assert len({round(float(loss), 5) for loss in losses}) == 4
-    assert losses.dtype == (torch.float64 if evaluate is looks else torch.float32)  # as callbacks, as torchmetrics
-    assert stack.template.training
+    for spans, stay in (([slice(0, 4)], [0, 1, 2, 3]), ([slice(0, 1), slice(1, 4)], [2, 3]), ([slice(0, 2)], [1])):
+        losses, accuracies = evaluate(stack, LOADER, spans, nullcontext)
+        for row, net in enumerate(stack.nets):
+            with torch.no_grad():
+                logits = copy.deepcopy(net).eval()(SAMPLES.inputs)
+            assert float(losses[row]) == pytest.approx(float(cross_entropy(logits, SAMPLES.targets)), rel=1e-5)
+            right = logits.argmax(1) == SAMPLES.targets
+            assert float(accuracies[row]) == pytest.approx(float(right.float().mean()))
+        assert len({round(float(loss), 5) for loss in losses}) == len(stack)
+        assert losses.dtype == (torch.float64 if evaluate is looks else torch.float32)  # as callbacks, as torchmetrics
+        stack.keep(stay)
+    assert stack.template.training and stack.template.eta == 1.0
 
 
-def test_logits_that_are_not_finite_are_wrong_and_no_other_replicas_matter(nets, loader):
-    healthy = looks(Stack(copy.deepcopy(nets)), loader, [slice(0, 4)], nullcontext)
+def test_logits_that_are_not_finite_are_wrong_and_no_other_replicas_matter(nets):
+    healthy = looks(Stack(copy.deepcopy(nets)), LOADER, [slice(0, 4)], nullcontext)
     nets[1].readout.bias.data[:] = torch.nan
-    losses, accuracies = looks(Stack(nets), loader, [slice(0, 4)], nullcontext)
+    losses, accuracies = looks(Stack(nets), LOADER, [slice(0, 4)], nullcontext)
     assert losses[1].isnan() and accuracies[1] == 0
     others = [0, 2, 3]
     torch.testing.assert_close(losses[others], healthy[0][others])

@@ -13,53 +13,32 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from matplotlib.figure import Figure
 
-from src.jobs.composed import plain
 from src.replicas.group import Group, _precision
 from src.replicas.replica import Replica, mean_loss
 from src.runs.directory import RunDirectory
 from src.runs.outcome import Interrupted
+from tests.jobs.conftest import composed
+from tests.jobs.conftest import without_run_figures as without_run_figures  # the fixture
 from tests.jobs.replica_jobs import assert_same_runs, checkpoint, differences, one_by_one, together
 
-CONF = Path(__file__).parents[2] / "conf"
-SMALL = ("model.depth=2", "model.width=8", "datamodule.batch_size=512", "trainer.max_epochs=3", "logger=csv",
-         "trainer.enable_progress_bar=false", "trainer.precision=64-true")  # fmt: skip
+SMALL = ("model.depth=2", "model.width=8", "datamodule.batch_size=512", "trainer.precision=64-true")
 CALLBACKS = {
     "lengths": {"_target_": "src.callbacks.activation_lengths.ActivationLengths", "every_n_steps": 2},
     "tests": {"_target_": "src.callbacks.test_metrics.TestMetrics", "every_n_epochs": 2},
     "phase": {"_target_": "src.callbacks.phase.Phase", "iterations": 4, "starts": 2},
     "start": {"_target_": "src.callbacks.start_of_training.StartOfTraining", "threshold": 0.12},
 }
-SEEDS = [{}, {"seed": 1, "optimizer.lr": 0.1, "optimizer.weight_decay": 0.01}]
+SEEDS = ("seed=0", "seed=1 optimizer.lr=0.1 optimizer.weight_decay=0.01")
 # Weights that grow by 1e27 a step, whose loss overflows in the second epoch; and such as overflow at once.
-LATE = {"optimizer.weight_decay": 1e29, "optimizer.momentum": 0, "optimizer.lr": 0.01}
-AT_ONCE = {"optimizer.lr": 1e200}
+LATE = "optimizer.weight_decay=1e29 optimizer.momentum=0 optimizer.lr=0.01"
+AT_ONCE = "optimizer.lr=1e200"
 
 
-@cache
-def composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return plain(compose("train", [*SMALL, *overrides]))
-
-
-def configs(*overrides: str, each: list[dict[str, Any]] = SEEDS, **callbacks: dict[str, Any]) -> list[dict[str, Any]]:
+def configs(*overrides: str, each: tuple[str, ...] = SEEDS, **callbacks: dict[str, Any]) -> list[dict[str, Any]]:
     """Of jobs that have overrides and callbacks in common, each with some settings of its own."""
-    found = []
-    for own in each:
-        config = copy.deepcopy(composed(overrides)) | {"callbacks": copy.deepcopy(callbacks)}
-        for name, value in own.items():
-            group, _, key = name.rpartition(".")
-            (config[group] if group else config)[key] = value
-        config["datamodule"]["seed"] = config["seed"]
-        found.append(config)
-    return found
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    monkeypatch.setattr("src.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
+    settings = [composed(*SMALL, *overrides, *own.split()) for own in each]
+    return [config | {"callbacks": copy.deepcopy(callbacks)} for config in settings]
 
 
 def statuses(runs: list[Path]) -> list[str]:
@@ -71,17 +50,18 @@ STOPPING = {"start": {**BETWEEN["start"], "stop": True}, "lengths": CALLBACKS["l
 CASES = {
     # starts in its first epoch, in which the test metrics are not due
     "at ends of epochs": configs(
-        "schedule=one_cycle", **CALLBACKS | {"start": {**CALLBACKS["start"], "threshold": 0.03}}
+        *("schedule=one_cycle", "schedule.momentum=[0.95,0.5]"),
+        **CALLBACKS | {"start": {**CALLBACKS["start"], "threshold": 0.03}},
     ),
     "between batches, up to a step in mid-epoch": configs(
-        "trainer.max_steps=8", "datamodule.validation=0", each=[{}, LATE, AT_ONCE, SEEDS[1]], **BETWEEN
+        "trainer.max_steps=8", "datamodule.validation=0", each=("seed=0", LATE, AT_ONCE, SEEDS[1]), **BETWEEN
     ),
     "stopping where it has started": configs(
-        "optimizer=adam", "optimizer.lr=0.01", each=[{}, {"seed": 1, "optimizer.lr": 1e-5}], **STOPPING
+        *("optimizer=adam", "optimizer.lr=0.01"), each=("seed=0", "seed=1 optimizer.lr=1e-5"), **STOPPING
     ),
     "unwatched": configs(
         *("optimizer=adamw", "schedule=step", "schedule.every_epochs=1", "datamodule.validation=0"),
-        each=[{}, {"seed": 1, "optimizer.betas": [0.5, 0.9]}, AT_ONCE],
+        each=("seed=0", "seed=1 optimizer.betas=[0.5,0.9]", AT_ONCE),
     ),
 }
 ENDS, BETWEEN_BATCHES, STOPPED, UNWATCHED = CASES
@@ -153,7 +133,7 @@ def test_checkpoints_of_ends_of_epochs_are_written_when_it_is_time(seconds, step
         save(group, replicas, **settings)
 
     monkeypatch.setattr(Group, "_save", note)
-    _, diverged = together(tmp_path, configs(each=[{}, LATE]), checkpoint_seconds=seconds)
+    _, diverged = together(tmp_path, configs(each=("seed=0", LATE)), checkpoint_seconds=seconds)
     assert written == steps
     assert checkpoint(diverged)["global_step"] == 3
 

@@ -78,26 +78,24 @@ def test_a_net_of_ones_own_has_no_residual_scales():
     assert re.fullmatch("[0-9a-f]{12}", group_key(one))
 
 
-LENGTHS = {"_target_": "src.callbacks.activation_lengths.ActivationLengths"}
 MINE = {"_target_": "tests.jobs.broken.Broken", "seed": 1}
+AGAIN = {"_target_": "src.callbacks.activation_lengths.ActivationLengths"}
 
 
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
         ({"callbacks__mine": MINE}, "callbacks.mine = Broken: needs a trainer of its own"),
-        ({"callbacks__again": LENGTHS}, "several callbacks of one class"),
+        ({"callbacks__again": AGAIN}, "several callbacks of one class"),
         ({"logger__mine": {"_target_": "pytorch_lightning.loggers.CSVLogger"}}, "logger.mine = CSVLogger: needs"),
         ({"datamodule___target_": "pytorch_lightning.LightningDataModule"}, "LightningDataModule holds no tensors"),
         ({"datamodule___target_": "tests.replicas.datamodules.Flipped"}, "Flipped.on_after_batch_transfer: is its own"),
         ({"optimizer___target_": "torch.optim.RMSprop"}, "optimizer RMSprop: only SGD, Adam, AdamW train together"),
         ({"optimizer___target_": "torch.optim.Nothing"}, "optimizer._target_ = 'torch.optim.Nothing': cannot be"),
         ({"schedule": {"_target_": "torch.optim.lr_scheduler.StepLR"}}, "schedule StepLR: is not one of"),
+        ({"trainer__limit_train_batches": 3}, "trainer.limit_train_batches = 3"),
         ({"trainer__precision": "16-mixed"}, "trainer.precision = 16-mixed"),
         ({"trainer__accelerator": "mps"}, "an Apple GPU has no float64"),
-        ({"trainer__accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches = 2"),
-        ({"trainer__gradient_clip_val": 1}, "trainer.gradient_clip_val = 1"),
-        ({"trainer__limit_train_batches": 3}, "trainer.limit_train_batches = 3"),
         ({"trainer___target_": "tests.jobs.broken.Broken"}, "trainer Broken: is not Lightning's"),
         ({"compile": True}, "compile = true"),
         ({"ckpt_path": "some/last.ckpt"}, "ckpt_path is set"),
@@ -107,37 +105,29 @@ def test_what_trains_on_its_own_says_why(settings, why):
     assert alone(changed(**settings)).startswith(why)
 
 
-def test_an_accelerator_that_is_chosen_on_an_apple_machine_has_no_float64(monkeypatch):
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    assert alone(changed(trainer__accelerator="auto")).startswith("an Apple GPU")
-    assert alone(changed(trainer__accelerator="cpu")) is None
-
-
-def test_what_a_group_does_itself_is_no_reason_to_train_on_its_own():
+def test_what_a_group_does_itself_is_no_reason_to_train_on_its_own(monkeypatch):
     for kind in ("SGD", "Adam", "AdamW"):
         assert alone(changed(optimizer___target_=f"torch.optim.{kind}")) is None
     for precision in ("32-true", "64-true", "bf16-mixed"):
         assert alone(changed(trainer__precision=precision, trainer__accelerator="gpu", callbacks__none=None)) is None
     assert alone(changed(datamodule___target_="src.datamodules.cifar10.Cifar10", callbacks=None, logger=None)) is None
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert alone(changed(trainer__accelerator="auto")).startswith("an Apple GPU")
+    assert alone(changed(trainer__accelerator="cpu")) is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "mistake"),
-    [
+def test_what_cannot_be_had_with_replicas_is_refused_and_one_device_and_clipping_by_value_are_not():
+    by = "trainer__gradient_clip_algorithm"
+    for settings, mistake in (
         ({"trainer__devices": 2}, "trainer.devices = 2: "),
         ({"trainer__devices": -1}, "trainer.devices = -1: "),
         ({"trainer__strategy": "ddp"}, "trainer.strategy = ddp: "),
         ({"trainer__num_nodes": 2}, "trainer.num_nodes = 2: "),
         ({"trainer__gradient_clip_val": 0.5}, "trainer.gradient_clip_val = 0.5: clips a norm"),
-        ({"trainer__gradient_clip_val": 1, "trainer__gradient_clip_algorithm": "norm"}, "trainer.gradient_clip_val = "),
-    ],
-)
-def test_what_cannot_be_had_with_replicas_is_refused(settings, mistake):
-    with pytest.raises(ValueError, match=f"^{re.escape(mistake)}"):
-        check_replicas(changed(**settings))
-
-
-def test_one_device_and_clipping_by_value_are_not_refused():
-    value = {"trainer__gradient_clip_val": 1, "trainer__gradient_clip_algorithm": "value"}
-    for settings in ({}, {"trainer__devices": "auto"}, {"trainer__gradient_clip_val": 0}, value, {"trainer": None}):
+        ({"trainer__gradient_clip_val": 1, by: "norm"}, "trainer.gradient_clip_val = "),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(mistake)}"):
+            check_replicas(changed(**settings))
+    by_value = {"trainer__gradient_clip_val": 1, by: "value"}
+    for settings in ({}, {"trainer__devices": "auto"}, {"trainer__gradient_clip_val": 0}, by_value, {"trainer": None}):
         check_replicas(changed(**settings))

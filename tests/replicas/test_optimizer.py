@@ -2,9 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from src.datamodules.batch_order import BatchOrder
+from src.replicas.log import Log
 from src.replicas.optimizer import Settings, stacked
+from src.replicas.rates import Rates
+from src.replicas.replica import Replica
 
 SHAPES = ((3, 2), (4,))
 SIZES = [6, 4]
@@ -38,10 +43,9 @@ def held(optimizer: Optimizer) -> list[torch.Tensor]:
 
 def settings_of(optimizers: list[Optimizer], factor: float = 1.0) -> Settings:
     groups = [each.param_groups[0] for each in optimizers]
-    rows = [[factor * group["lr"] for group in groups],
-            [group["momentum"] if "momentum" in group else group["betas"][0] for group in groups],
-            [group["weight_decay"] for group in groups],
-            [group.get("betas", (0, 0))[1] for group in groups]]  # fmt: skip
+    betas = [group.get("betas", (group.get("momentum"), 0)) for group in groups]
+    rows = ([factor * group["lr"] for group in groups], [first for first, _ in betas],
+            [group["weight_decay"] for group in groups], [second for _, second in betas])  # fmt: skip
     return Settings(*(torch.tensor(row, dtype=torch.float64).unsqueeze(1) for row in rows))
 
 
@@ -91,10 +95,8 @@ def test_rows_move_as_nets_do_and_their_states_are_each_others(kind, settings):
         assert same is (factor == 1)  # a rate that is a billionth off would be noticed
 
 
-@pytest.mark.parametrize(("kind", "settings"), [(SGD, {"nesterov": True}), (AdamW, {"amsgrad": True})], ids=str)
-def test_in_single_precision_and_part_by_part_they_move_as_nets_do(kind, settings):
-    """Also where no replica has momentum or weight decay, and is told so."""
-    own = optimizers(kind, settings, torch.float32)
+def test_part_by_part_they_move_as_nets_do_also_in_single_precision():
+    own = optimizers(AdamW, {"amsgrad": True}, torch.float32)
     parameters = flat(own)
     together = stacked(own[0], parameters)
     for _ in range(4):
@@ -107,13 +109,19 @@ def test_in_single_precision_and_part_by_part_they_move_as_nets_do(kind, setting
         torch.testing.assert_close(parameters, flat(own), rtol=1e-6, atol=1e-6)
 
 
-def test_what_no_replica_has_is_left_out():
-    plain = [SGD([torch.ones(2, dtype=torch.float64, requires_grad=True)], lr=0.1) for _ in range(2)]
-    parameters = flat(plain)
-    together = stacked(plain[0], parameters)
-    settings = settings_of(plain)._replace(moving=False, decaying=False)
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.0), (0.0, 0.1)])
+def test_what_no_replica_has_is_left_out(momentum, decay, tmp_path):
+    replicas = []
+    for own in ({}, {"momentum": momentum, "weight_decay": decay}):  # of which one has it
+        net = nn.Linear(2, 2, dtype=torch.float64)
+        its = SGD(net.parameters(), lr=0.1, **own)
+        replicas.append(Replica(net, its, None, [], BatchOrder(4, 2), tmp_path, Log(tmp_path)))
+    settings, nets = Rates(replicas, range(2)).at(1), [replica.optimizer for replica in replicas]
+    assert (settings.moving, settings.decaying) == (momentum > 0, decay > 0)
+    parameters = flat(nets)
+    together = stacked(nets[0], parameters)
     for _ in range(2):
         together.begin()
-        together.step_(parameters, step_torchs(plain), settings)
-        torch.testing.assert_close(parameters, flat(plain), **CLOSE)
-    assert not together.states["momentum_buffer"].any()
+        together.step_(parameters, step_torchs(nets), settings)
+        torch.testing.assert_close(parameters, flat(nets), **CLOSE)
+    assert bool(together.states["momentum_buffer"].any()) == settings.moving
