@@ -157,7 +157,7 @@ SHOWN: dict[str, list[tuple[int, Callable[[], Any]]]] = {  # axes, and points th
     "phase_slope": [(0, lambda: mean_of(OF_ETA, "epoch", "J2"))],
     "phase_trajectory": [(0, lambda: ON_PLANE[["x", "y"]].mean()),
                          (1, lambda: ON_PLANE[["J", "lyapunov"]].mean()),
-                         (2, lambda: ON_PLANE[["J", "test/loss"]].mean()[1:])],
+                         (2, lambda: ON_PLANE[["J", "test/loss"]].mean().iloc[1:])],
     "simulation": [(0, lambda: LAYERS[["layer", "log_mean", "log_mean_error"]]),
                    *((0, lambda name=name: LAYERS[["layer", name]])
                      for name in ("median", "log_mean_theory", "low_law", "median_law", "high_law"))],
