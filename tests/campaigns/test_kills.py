@@ -8,7 +8,7 @@ from tests.campaigns import kills
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_is_killed_ends_as_what_is_left_alone(capsys):
-    status = kills.main(["--seed", "1", "--steps", "6", "--sweeps", "1"])
+    status = kills.main(["--seed", "1", "--steps", "6", "--sweeps", "1", "--launchers", "process", "replicas"])
     assert status == 0, capsys.readouterr().out
 
 
