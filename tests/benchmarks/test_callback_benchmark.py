@@ -1,16 +1,16 @@
 """The benchmark of the callback measures what it says; how long things take is not tested."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 
+from scripts.benchmark import main
 from src.benchmarks import callback
 from src.benchmarks._interleaved import SteppedFit, deferred_time, median_of_rounds, paired_times
 from src.benchmarks._nets import build_twins, dense
-from tests import forked
+from src.jobs.command_line import run
 
 TINY = dense(3, 8, 4, batch=16)
 
@@ -76,7 +76,9 @@ def test_summary_charges_what_was_put_off():
     assert median_of_rounds([3, 1, 2]) == (2, 1, 3)
 
 
-def test_a_benchmark_that_is_not_there_is_said_in_one_line():
-    process = forked.run(Path(callback.__file__).parents[2] / "scripts" / "benchmark.py", "nothing_here")
-    assert process.returncode == 1
-    assert process.stderr.strip().startswith("error: benchmark = 'nothing_here': must be one of callback, ensembles, ")
+def test_a_benchmark_that_is_not_there_is_said_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "nothing_here"])
+    with pytest.raises(SystemExit, match="1"):
+        run(main)
+    [error] = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: benchmark = 'nothing_here': must be one of callback, ensembles, ")
