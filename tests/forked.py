@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -105,6 +106,9 @@ def run(script: Path | str, *arguments: str, timeout: float = 240, **settings) -
 
 
 def _work(words: list[str], cwd: str, variables: dict[str, str], streams: tuple[str, str], new_session: bool) -> None:
+    # What the server has imported made temporary folders, W&B's for media among them. They are the server's to remove:
+    # the first script to end would take them from those that come after it.
+    weakref.finalize._registry.clear()
     if new_session:
         os.setsid()
     flags = os.O_WRONLY | os.O_APPEND
