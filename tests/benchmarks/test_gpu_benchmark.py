@@ -90,7 +90,10 @@ def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_has_started(tmp_p
     assert (result["state"], result["reason"], result["seconds"]) == ("out of time", "killed after 5 s", 7.0)
     assert [end["state"] for end in result["results"]] == ["done", "failed", "out of time", "not begun"]
     assert result["results"][0][FINDING] == "cpu True" and "ZeroDivisionError" in result["results"][1]["reason"]
-    assert not is_running(int(started.read_text()))
+    deadline = time.monotonic() + 60  # the kernel takes a moment to end what it was told to kill
+    while is_running(int(started.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_without_a_gpu_one_line_says_what_to_type(monkeypatch):
