@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 import traceback
-import weakref
 from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -106,9 +105,8 @@ def run(script: Path | str, *arguments: str, timeout: float = 240, **settings) -
 
 
 def _work(words: list[str], cwd: str, variables: dict[str, str], streams: tuple[str, str], new_session: bool) -> None:
-    # What the server has imported made temporary folders, W&B's for media among them. They are the server's to remove:
-    # the first script to end would take them from those that come after it.
-    weakref.finalize._registry.clear()
+    # The server's temporary folders, W&B's for media among them, are not for the first script that ends to remove.
+    atexit._clear()
     if new_session:
         os.setsid()
     flags = os.O_WRONLY | os.O_APPEND
