@@ -51,6 +51,7 @@ def test_the_first_command_trains_digits_to_95_percent_and_prints_its_table(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_command_runs_in_the_order_of_the_page(tmp_path):
     for command in COMMANDS[1:]:
         if "experiment=" in command or "draw.py figure" in command:
