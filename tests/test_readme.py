@@ -22,13 +22,15 @@ COMMANDS = [
     for line in block.splitlines()
     if kind == "bash" and line.startswith(PREFIX) and "benchmark" not in line
 ]
-ENVIRONMENT = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": f".{os.pathsep}{ROOT}"}
+PATHS = f".{os.pathsep}{ROOT}"
+THREADS = str(os.cpu_count())  # as many as a user has
+ENVIRONMENT = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": PATHS, "OMP_NUM_THREADS": THREADS}
 
 
 def run(command: str, directory: Path) -> str:
     """What a script prints, as a fork: with no shell but for quotes and $PWD."""
     script, *arguments = shlex.split(command.replace("$PWD", str(directory)))
-    finished = forked.run(script, *arguments, cwd=directory, env=ENVIRONMENT, timeout=280)
+    finished = forked.run(script, *arguments, cwd=directory, env=ENVIRONMENT, timeout=600)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
