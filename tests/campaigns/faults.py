@@ -10,17 +10,12 @@ from pathlib import Path
 
 FOLDERS = ("callbacks", "diagnosis", "initializers", "jobs", "lengths",
            "order_chaos", "replicas", "runs", "schedules", "theory")  # fmt: skip
-OPERATORS = {
-    ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.Pow: "*", ast.FloorDiv: "/", ast.Mod: "+",
-    ast.BitAnd: "|", ast.BitOr: "&",
-    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
-    ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in", ast.And: "or", ast.Or: "and",
-}  # fmt: skip
-SYMBOLS = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.FloorDiv: "//", ast.Mod: "%",
-    ast.BitAnd: "&", ast.BitOr: "|",
-    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
-    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in", ast.And: "and", ast.Or: "or",
+OPERATORS = {  # as it is written, and what it becomes
+    ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"), ast.Pow: ("**", "*"),
+    ast.FloorDiv: ("//", "/"), ast.Mod: ("%", "+"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),
+    ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"), ast.Eq: ("==", "!="),
+    ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"), ast.IsNot: ("is not", "is"), ast.In: ("in", "not in"),
+    ast.NotIn: ("not in", "in"), ast.And: ("and", "or"), ast.Or: ("or", "and"),
 }  # fmt: skip
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "abs": "", "mean": "sum", "sum": "mean"}
 FACTOR = 1.5  # of a real constant: a threshold is held to what it is within a factor that is less than this
@@ -167,7 +162,7 @@ def _between(left: ast.AST, right: ast.AST, op: ast.AST, lines: list[bytes], suf
     tuple[int, int, str, str]
 ]:  # fmt: skip
     """The operator between two operands that stand on one line, or at the beginning or end of one."""
-    old, new = SYMBOLS[type(op)] + suffix, OPERATORS[type(op)] + suffix
+    old, new = (symbol + suffix for symbol in OPERATORS[type(op)])
     for number in range(left.end_lineno, right.lineno + 1):
         begin = left.end_col_offset if number == left.end_lineno else 0
         end = right.col_offset if number == right.lineno else len(lines[number - 1])

@@ -97,7 +97,11 @@ def test_a_missing_set_is_downloaded_quietly_and_nothing_else_is_left(server, tm
 def test_two_that_start_at_once_download_once(server, tmp_path, monkeypatch):
     downloads = []
     original = torchvision.datasets.MNIST.download
-    noted = lambda self: (downloads.append(self), original(self))  # noqa: E731
+
+    def noted(self):
+        downloads.append(self)
+        original(self)
+
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", noted)
     both = [threading.Thread(target=mnist(tmp_path / "new").prepare_data) for _ in range(2)]
     for act in (threading.Thread.start, threading.Thread.join):
