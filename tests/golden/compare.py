@@ -1,0 +1,228 @@
+"""Whether this checkout computes what another commit does, to the bit: python tests/golden/compare.py BASE.
+
+Both run the same commands at tiny size on this machine, each in an environment of its own, and every table, metric,
+weight, array and summary they leave is compared. Nothing is compared with a number written down earlier: those differ
+between processors. Left out: times, versions, commits and identity hashes, and a class's place (`_target_`), which may
+move. Exit status 0: the same; 1: what differs is printed.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+ROOT = Path(__file__).parents[2]
+NET = ("model.depth=3", "model.width=8", "datamodule.batch_size=256")
+CSV = ("logger=csv",)
+TRAIN = (*NET, *CSV, "trainer.max_epochs=2", "trainer.enable_progress_bar=false")
+SWEEP = ("-m", *TRAIN, "seed=0,1", "optimizer.lr=0.01,0.1", "hydra.sweep.dir=out")
+QUICK_TEST = ("range_tests.range_test.steps=40",)
+TINY = ("datamodule.batch_size=512", "model.depth=3", *CSV)
+COMMANDS: dict[str, tuple[str, ...]] = {  # by name: the script, and what is typed after it
+    "train": ("train", *TRAIN, "callbacks=start_of_training", "model.dropout=0.1", "hydra.run.dir=out"),
+    "train_residual": ("train", "model=residual", "model.modules=3", "optimizer=adamw", "schedule=one_cycle",
+                       *TRAIN[2:], "hydra.run.dir=out"),
+    "train_convolutional": ("train", "model=convolutional", "model.depth=2", "model.channels=4", *TRAIN[2:],
+                            "hydra.run.dir=out"),
+    "train_phase": ("train", "model=tanh_layer", "initializer=phase", "callbacks=phase_and_lengths", *TRAIN[3:],
+                    "datamodule.validation=0", "callbacks.phase.iterations=10", "hydra.run.dir=out"),
+    "sweep_basic": ("train", *SWEEP),
+    "sweep_process": ("train", *SWEEP, "hydra/launcher=process"),
+    "sweep_replicas": ("train", *SWEEP, "hydra/launcher=replicas"),
+    "simulate": ("simulate", *CSV, "nets=50", "model.depth=5", "hydra.run.dir=out", "progress=false"),
+    "simulate_residual": ("simulate", *CSV, "model=residual", "model.modules=5", "nets=50", "hydra.run.dir=out",
+                          "progress=false"),
+    "range_test": ("range_test", *NET, *CSV, "callbacks.range_test.steps=40", "hydra.sweep.dir=out"),
+    "search": ("search", *TINY, "search=weight_decay", "search.values=[1e-2,1e-4]", "search.rounds=0",
+               "search.best=1", "seeds=1", "trainer.max_epochs=1", *QUICK_TEST, "hydra.run.dir=out"),
+    "recipe": ("recipe", *TINY, "budget=8", "baseline_lrs=[0.01]", "times=1", "seeds=1", *QUICK_TEST,
+               "hydra.run.dir=out"),
+    "diagnose": ("diagnose", "nets=5", "model.depth=6", "out=out/diagnosis.json"),
+    "diagnose_default": ("diagnose", "nets=5", "model.depth=30", "initializer=torch_default",
+                         "out=out/diagnosis.json"),
+    "phase_diagram": ("phase_diagram", *CSV, "N=60", "matrices=2", "iterations=60", "average=20", "J0_over_J.bins=8",
+                      "inverse_J.bins=6", "finite_size.N=[30,60]", "finite_size.matrices=2",
+                      "finite_size.iterations=100", "finite_size.inverse_J.bins=8", "hydra.run.dir=out"),
+    "weight_decay": ("weight_decay", *CSV, "datamodule.batch_size=512", "measure=3", "window=[0,3]", "seeds=1",
+                     "train=true", "epochs=2", "factors=[0,1]", "speed=null", "hydra.run.dir=out"),
+}  # fmt: skip
+STATUSES = {"diagnose_default": 3}  # not 0, where that is the command's answer
+# What a change may alter on purpose, as (regular expression of "command/file:key", largest relative difference): the
+# statistics that a library has taken over, while they are being taken over.
+ALLOWED: tuple[tuple[str, float], ...] = ()
+LEFT_OUT = re.compile(
+    r"(^|[._/])(seconds|versions|commit|config_hash|time|start|ended|began)($|[._/])|training_time|pytorch-lightning_version|_seconds"
+)
+HASH = re.compile(r"^[0-9a-f]{12}$")
+
+
+@contextmanager
+def worktree(commit: str, folder: Path) -> Iterator[Path]:
+    """A checkout of a commit, with the environment that it asks for."""
+    git = ["git", "-C", str(ROOT), "worktree"]
+    subprocess.run([*git, "add", "--quiet", "--detach", str(folder), commit], check=True)
+    try:
+        if (ROOT / "uv.lock").exists():  # the same versions, as far as its bounds admit them
+            shutil.copy(ROOT / "uv.lock", folder)
+        environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+        subprocess.run(["uv", "sync", "--quiet"], cwd=folder, env=environment, check=True)
+        yield folder
+    finally:
+        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
+
+
+def run(root: Path, name: str, folder: Path) -> None:
+    """Run one command by the environment of the tree `root`, in `folder`; its output lies there in log.txt."""
+    folder.mkdir(parents=True)
+    (folder / "out").mkdir()
+    script, *words = COMMANDS[name]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "MPLBACKEND": "agg"}
+    environment.pop("PYTHONPATH", None)
+    with (folder / "log.txt").open("w") as log:
+        command = [str(root / ".venv" / "bin" / "python"), str(root / "scripts" / f"{script}.py"), *words]
+        status = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log).returncode
+    if status != STATUSES.get(name, 0):
+        tail = "\n".join((folder / "log.txt").read_text().splitlines()[-15:])
+        raise SystemExit(f"{' '.join(command)}\nended with status {status}:\n{tail}")
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """What a command left, by a name that is the same in both trees: a hash gives way to what it is a hash of."""
+    names = {path: _name(path) for path in folder.rglob("*") if path.is_dir()}
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            parts = [names[parent] for parent in reversed(path.relative_to(folder).parents[:-1])
+                     for parent in [folder / parent]]  # fmt: skip
+            found["/".join([*parts, _without_part(path.name)])] = path
+    return found
+
+
+def _name(folder: Path) -> str:
+    """A folder's name; of a run that is named by its hash, the config that is hashed."""
+    config = folder / "config.yaml"
+    if not HASH.match(folder.name) or not config.exists():
+        return folder.name
+    values = flat(without_places(yaml.safe_load(config.read_text())))
+    return "{" + ", ".join(f"{key}={values[key]}" for key in sorted(values)) + "}"
+
+
+def _without_part(name: str) -> str:
+    return re.sub(r"[0-9a-f]{12,}", "HASH", name)
+
+
+def without_places(config: Any) -> Any:
+    """A config whose `_target_`s name a class without its module."""
+    if isinstance(config, Mapping):
+        return {key: str(value).rpartition(".")[2] if key == "_target_" else without_places(value)
+                for key, value in config.items()}  # fmt: skip
+    return [without_places(value) for value in config] if isinstance(config, list | tuple) else config
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """All leaves of nested data, by dotted key."""
+    if isinstance(value, Mapping) and value:
+        return {name: leaf for key, item in value.items() for name, leaf in flat(item, f"{prefix}.{key}").items()}
+    if isinstance(value, list | tuple) and value:
+        return {name: leaf for key, item in enumerate(value) for name, leaf in flat(item, f"{prefix}.{key}").items()}
+    return {prefix.lstrip("."): value}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a file holds, by key: of a table its columns, of a checkpoint its tensors; of an image that it is there."""
+    match path.suffix:
+        case ".parquet":
+            return {str(name): column.to_numpy() for name, column in pd.read_parquet(path).items()}
+        case ".csv":
+            return {str(name): column.to_numpy() for name, column in pd.read_csv(path).items()}
+        case ".json":
+            return flat(without_places(json.loads(path.read_text())))
+        case ".yaml":
+            return flat(without_places(yaml.safe_load(path.read_text())))
+        case ".ckpt" | ".pt":
+            return flat(torch.load(path, weights_only=True, map_location="cpu"))
+        case ".npz":
+            return dict(np.load(path))
+        case ".npy":
+            return {"": np.load(path)}
+    return {}
+
+
+def differences(base: Path, head: Path) -> Iterator[tuple[str, str]]:
+    """(file and key, what differs) of two folders that the same command left."""
+    ours, theirs = files(head), files(base)
+    for name in sorted(ours.keys() ^ theirs.keys()):
+        yield name, f"only in {'HEAD' if name in ours else 'BASE'}"
+    for name in sorted(ours.keys() & theirs.keys()):
+        ours_read, theirs_read = read(ours[name]), read(theirs[name])
+        for key in sorted(ours_read.keys() | theirs_read.keys()):
+            if LEFT_OUT.search(key):
+                continue
+            if key not in ours_read or key not in theirs_read:
+                yield f"{name}:{key}", f"only in {'HEAD' if key in ours_read else 'BASE'}"
+            elif different := difference(theirs_read[key], ours_read[key]):
+                yield f"{name}:{key}", different
+
+
+def difference(base: Any, head: Any) -> str:
+    """How two values differ; empty where they are the same to the bit, the places of no-numbers too."""
+    one, other = np.asarray(base), np.asarray(head)
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return f"{one.dtype}{one.shape} is {other.dtype}{other.shape}"
+    if one.dtype.kind in "fc":
+        if np.array_equal(one, other, equal_nan=True):
+            return ""
+        with np.errstate(all="ignore"):
+            relative = np.nanmax(np.abs(one - other) / np.maximum(np.abs(one), np.abs(other)))
+        return f"relative {relative:.3g}"
+    if np.array_equal(one, other):
+        return ""
+    return f"{base!r} is {head!r}" if one.ndim == 0 else f"{int((one != other).sum())} of {one.size} entries"
+
+
+def allowed(where: str, what: str) -> bool:
+    relative = float(what.split()[1]) if what.startswith("relative ") else float("inf")
+    return any(re.search(pattern, where) and relative <= largest for pattern, largest in ALLOWED)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base", metavar="BASE", help="the commit to compare with")
+    parser.add_argument("--only", metavar="COMMAND", action="append", choices=COMMANDS, help="one of the commands")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all results here")
+    options = parser.parse_args(arguments)
+    names = options.only or list(COMMANDS)
+    with tempfile.TemporaryDirectory() as scratch:
+        results = (options.keep or Path(scratch) / "results").resolve()
+        with worktree(options.base, Path(scratch) / "base") as base, ThreadPoolExecutor(2) as pool:
+            trees = {"base": base, "head": ROOT}
+            list(pool.map(lambda each: run(trees[each[1]], each[0], results / each[1] / each[0]),
+                          [(name, tree) for name in names for tree in trees]))  # fmt: skip
+        wrong = 0
+        for name in names:
+            read_files = files(results / "head" / name / "out")
+            found = [(f"{name}/{where}", what) for where, what in differences(
+                results / "base" / name / "out", results / "head" / name / "out")]  # fmt: skip
+            for where, what in found:
+                print(f"{'allowed' if allowed(where, what) else 'DIFFERS'}  {where}  {what}")
+            wrong += sum(not allowed(*each) for each in found)
+            print(f"{name}: {len(read_files)} files, {len(found) or 'no'} differences", flush=True)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
