@@ -10,6 +10,8 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.runs.config_hash import config_hash
+from src.runs.moved_targets import current_targets
+from src.runs.run_name import run_name
 from src.settings import one_of, whole_number
 
 SIZES = ("full", "small")
@@ -20,7 +22,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """The resolved config as dicts, lists, strings, numbers and None."""
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    return current_targets({str(key): value for key, value in resolved.items()})
 
 
 def composed_job(config: DictConfig, config_loader: Any, overrides: Sequence[str], number: int) -> DictConfig:
@@ -43,7 +45,8 @@ def check_script(config: Mapping[str, Any], name: str) -> None:
 def register_resolvers() -> None:
     """What the YAML files of conf/ may use: whoever composes them, in a worker too, calls this before.
 
-    ${config_hash:}, for directories that two jobs share only if they are the same job. ${sized:a,b}: a of an
+    ${config_hash:}, for directories that two jobs share only if they are the same job; ${config_hash:folder}, the name
+    that an earlier version gave the job's directory in this folder, if it did. ${sized:a,b}: a of an
     experiment as published, b with size=small. ${mnist_or_digits:a,b}: b where a small one finds no MNIST in DATA_DIR;
     ${fashion_mnist_or_digits:a,b} and ${cifar10_or_digits:a,b} likewise. ${at:position,list}: the entry of a list at
     the key `position`, for sweeps in which several settings change together.
@@ -55,10 +58,10 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver(f"{name}_or_digits", _or_digits(folder), replace=True)
 
 
-def config_hash_of(*, _root_: DictConfig) -> str:
-    """`config_hash` of a composed config, Hydra's own node or not."""
-    job = [str(key) for key in _root_ if key not in ("hydra", "logger")]
-    return config_hash(plain(OmegaConf.masked_copy(_root_, job)))
+def config_hash_of(folder: str | None = None, *, _root_: DictConfig) -> str:
+    """`config_hash` of a composed config, Hydra's own node or not; or its `run_name` in a folder."""
+    job = plain(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key not in ("hydra", "logger")]))
+    return config_hash(job) if folder is None else run_name(job, Path(folder))
 
 
 def sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:

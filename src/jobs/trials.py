@@ -13,9 +13,9 @@ from src.jobs.composed import plain
 from src.jobs.process_tree import starts_processes
 from src.jobs.record import Job
 from src.jobs.train import check_settings, train
-from src.runs.config_hash import config_hash
 from src.runs.directory import RunDirectory
 from src.runs.metrics_file import read_metrics
+from src.runs.run_name import run_name
 
 # What scripts/train.py is configured by; the rest of a search's config is the search's own.
 OF_A_RUN = (
@@ -102,7 +102,8 @@ class Trials:
         for key, value in changes.items():
             OmegaConf.update(config, key, value, merge=False, force_add=True)
         job = plain(config)
-        directory = self.directory / "runs" / config_hash(job)
+        runs = self.directory / "runs"
+        directory = runs / run_name(job, runs)
         overrides = tuple(named(key, value) for key, value in told.items())
         summary = train(Job(job, directory, overrides, sweep=self.directory.name))
         return Trial(RunDirectory(directory), summary)

@@ -5,6 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from src.runs.canonical import canonical, without_added
+
+SCHEME = 2  # 1 was of the config as it was written: 1 and 1.0, or a class that had moved, made two runs of one
 # Where a run writes, what watches and draws it and what it runs on leave its result alone.
 _WITHOUT_GROUPS = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script", "size")
 _WITHOUT_KEYS = {
@@ -14,8 +17,8 @@ _WITHOUT_KEYS = {
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of a resolved, plain config."""
-    text = json.dumps(determining(config), sort_keys=True)
+    """Twelve hexadecimal digits of the SHA-256 of a resolved, plain config, of what determines the result in it."""
+    text = json.dumps([SCHEME, without_added(canonical(determining(config)), "")], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -26,3 +29,18 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(kept.get(group), Mapping):
             kept[group] = {key: value for key, value in kept[group].items() if key not in keys}
     return kept
+
+
+def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What tells two configs apart, each as `key: value there, value here`."""
+    one, other = (_leaves(canonical(determining(config))) for config in (there, here))
+    values = {key: [json.dumps(each[key]) if key in each else "not set" for each in (one, other)]
+              for key in [*other, *(key for key in one if key not in other)]}  # fmt: skip
+    return [f"{key}: {before} there, {now} here" for key, (before, now) in values.items() if before != now]
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {prefix + key: value}
+    return leaves

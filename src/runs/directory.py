@@ -12,9 +12,10 @@ from typing import IO, Any
 
 import yaml
 
-from src.runs.config_hash import config_hash
+from src.runs.config_hash import config_hash, differing_settings
 from src.runs.metrics_file import NAME as METRICS
 from src.runs.metrics_file import truncate_metrics
+from src.runs.moved_targets import current_targets
 from src.runs.table import Table
 
 # Their rows are training steps, which a resumed run goes on from.
@@ -23,6 +24,8 @@ TABLES = (*BY_STEP, "range_test")
 FOLDERS = (*TABLES, "checkpoints", "figures")
 LOCK = ".lock"
 FINISHED = ("completed", "diverged")
+SHOWN = 5  # settings that are named one by one
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it: ten times as fast
 
 
 class Taken(ValueError):
@@ -71,12 +74,12 @@ class RunDirectory:
         if not self.config_file.is_file():
             raise ValueError(f"{setting} = {self.path}: holds no run (no {self.config_file.name})")
         try:
-            config = yaml.safe_load(self.config_file.read_text())
+            config = yaml.load(self.config_file.read_text(), _LOADER)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is damaged ({error})") from error
         if not isinstance(config, dict):
             raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is not a run's")
-        return config
+        return current_targets(config)
 
     def summary(self) -> dict[str, Any] | None:
         """What the run said when it ended; None while it has not."""
@@ -161,10 +164,12 @@ class RunDirectory:
         return not cut_off or self.checkpoint.exists()
 
     def _check_free(self, config: Mapping[str, Any]) -> None:
-        name, wanted = f"hydra.run.dir = {self.path}", config_hash(config)
-        if self.holds_results and (there := config_hash(self.config("hydra.run.dir"))) != wanted:
+        name = f"hydra.run.dir = {self.path}"
+        if self.holds_results and config_hash(there := self.config("hydra.run.dir")) != config_hash(config):
+            settings = differing_settings(there, config)
+            more = f"; {len(settings) - SHOWN} more" if len(settings) > SHOWN else ""
             raise ValueError(
-                f"{name}: already holds a run of another config ({there}, this one is {wanted}); "
+                f"{name}: already holds a run of another config ({'; '.join(settings[:SHOWN])}{more}); "
                 "choose another directory"
             )
         foreign = [found for found in (*FOLDERS, METRICS) if (self.path / found).exists()]

@@ -1,0 +1,185 @@
+"""Which spellings of a config are one run, which are two, and that runs of earlier versions are found again."""
+
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.runs.canonical import ADDED, canonical
+from src.runs.config_hash import config_hash, differing_settings
+from src.runs.directory import RunDirectory
+from src.runs.moved_targets import MOVED, current_name, current_targets, first_name
+from src.runs.run_name import run_name
+
+SGD, TRAINER = "torch.optim.SGD", "pytorch_lightning.Trainer"
+NET = "src.models.fully_connected.FullyConnected"
+ADAM, STEP = "torch.optim.AdamW", "torch.optim.lr_scheduler.StepLR"
+
+
+class Annotated:
+    """As a user's class may be annotated: by names that only a type checker knows, too."""
+
+    def __init__(self, share: "float | Missing", count: "int", either: "int | float", plain, rates: "dict[str, float]"):  # noqa: F821
+        pass
+
+
+class Child(Annotated):
+    def __init__(self, *arguments, extra: float = 0, **named):
+        super().__init__(*arguments, **named)
+
+
+CHILD = f"{__name__}.Child"
+
+
+def one_run(key, one, other, target):
+    """Whether two values of a parameter make one run."""
+    return len({config_hash({"group": {"_target_": target, key: value}}) for value in (one, other)}) == 1
+
+
+@pytest.mark.parametrize(
+    "target, key, one, other, same",
+    [
+        (SGD, "lr", 1, 1.0, True),
+        (SGD, "lr", 1, 2.0, False),
+        (SGD, "momentum", 0, 0.0, True),
+        (SGD, "lr", 1, True, False),
+        (SGD, "momentum", False, 0.0, False),
+        (SGD, "lr", 1, "1", False),
+        (SGD, "nosuch", 1, 1.0, False),
+        (SGD, "lr", 2**53 + 1, float(2**53 + 1), False),  # that float is another number
+        (ADAM, "betas", [0, 0.999], [0.0, 0.999], True),
+        (ADAM, "betas", [0, 0.999], [0.999, 0.0], False),
+        (STEP, "step_size", 100, 100.0, True),  # annotated by text
+        (STEP, "step_size", 100, 100.5, False),
+        (NET, "depth", 100, 100.0, True),
+        (NET, "dropout", 0, 0.0, True),
+        (NET, "widths", [8, 9], [8.0, 9], True),
+        (NET, "widths", [8, 9], [9, 8], False),
+        ("src.models.residual.Residual", "scales", [1, 2], [1.0, 2.0], True),
+        ("src.datamodules.mnist.Mnist", "validation", 0, 0.0, True),  # its parent's parameter
+        (TRAINER, "max_epochs", 5, 5.0, True),
+        (TRAINER, "gradient_clip_val", 1, 1.0, True),
+        (TRAINER, "limit_train_batches", 1, 1.0, False),
+        (TRAINER, "limit_val_batches", 1, 1.0, False),
+        (TRAINER, "overfit_batches", 1, 1.0, False),
+        (TRAINER, "val_check_interval", 1, 1.0, False),
+        (CHILD, "share", 1, 1.0, True),
+        (CHILD, "count", 1, 1.0, True),
+        (CHILD, "either", 1, 1.0, False),
+        (CHILD, "plain", 1, 1.0, False),
+        (CHILD, "extra", 1, 1.0, True),
+        (CHILD, "rates", {"a": 1}, {"a": 1.0}, True),
+        ("nosuch.Class", "lr", 1, 1.0, False),
+    ],
+)
+def test_numbers_are_one_where_the_annotation_says_so(target, key, one, other, same):
+    assert one_run(key, one, other, target) == one_run(key, other, one, target) == same
+
+
+@given(st.integers() | st.floats(allow_nan=False) | st.booleans())
+def test_a_canonical_value_is_equal_and_stays_as_it_is(value):
+    config = {"optimizer": {"_target_": SGD, "lr": value}, "net": {"_target_": NET, "depth": value}}
+    made = canonical(config)
+    assert (made["optimizer"]["lr"], made["net"]["depth"]) == (value, value) and canonical(made) == made
+    assert (
+        isinstance(made["optimizer"]["lr"], bool) == isinstance(made["net"]["depth"], bool) == isinstance(value, bool)
+    )
+
+
+def test_a_later_key_at_the_value_that_means_as_before_makes_no_other_run(monkeypatch):
+    monkeypatch.setitem(ADDED, SGD, {"lookahead": 1.0})
+    monkeypatch.setitem(ADDED, "", {"criterion": None})
+    before = {"seed": 0, "optimizer": {"_target_": SGD, "lr": 0.1}}
+
+    def later(criterion, lookahead):
+        return {**before, "criterion": criterion, "optimizer": {**before["optimizer"], "lookahead": lookahead}}
+
+    assert config_hash(later(None, 1.0)) == config_hash(before)
+    assert len({config_hash(each) for each in (before, later("mse", 1.0), later(None, 2.0), later(None, True))}) == 4
+    elsewhere = {**before, "model": {"_target_": NET, "lookahead": 1.0}, "x": {"criterion": None}}
+    assert config_hash(elsewhere) != config_hash(before)
+
+
+def test_what_tells_two_configs_apart_is_named_with_both_values():
+    one = {"trainer": {"_target_": TRAINER, "max_epochs": 1, "devices": 2}, "optimizer": {"_target_": SGD, "lr": 1}}
+    two = {
+        "trainer": {"_target_": TRAINER, "max_epochs": 2},
+        "optimizer": {"_target_": SGD, "lr": 1.0, "momentum": 0.9},
+    }
+    assert differing_settings(one, two) == [
+        "trainer.max_epochs: 1 there, 2 here", "optimizer.momentum: not set there, 0.9 here"
+    ]  # fmt: skip
+    assert differing_settings(one, one) == []
+
+
+@pytest.fixture
+def moved(monkeypatch):
+    monkeypatch.setitem(MOVED, "old_home.Sgd", SGD)
+    monkeypatch.setitem(MOVED, "torch.optim.Adam", SGD)  # a name that still is somebody's
+    yield
+    current_name.cache_clear(), first_name.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def no_names_are_remembered():
+    current_name.cache_clear(), first_name.cache_clear()
+
+
+def test_a_class_that_has_moved_is_found_by_its_old_name_which_is_said_once(moved, capsys):
+    old = {"optimizer": {"_target_": "old_home.Sgd", "lr": 1}, "callbacks": [{"_target_": "old_home.Sgd"}, 3]}
+    new = current_targets(old)
+    assert new == {"optimizer": {"_target_": SGD, "lr": 1}, "callbacks": [{"_target_": SGD}, 3]}
+    assert capsys.readouterr().err == f"note: old_home.Sgd is {SGD} now; the old name still works\n"
+    kept = {"optimizer": {"_target_": "torch.optim.Adam"}}
+    assert current_targets(kept) == kept and not capsys.readouterr().err
+
+
+def test_a_move_changes_no_hash(monkeypatch):
+    config = {"optimizer": {"_target_": SGD, "lr": 1}}
+    before = config_hash({"optimizer": {"_target_": "old_home.Sgd", "lr": 1.0}})
+    assert config_hash(config) != before
+    first_name.cache_clear()
+    monkeypatch.setitem(MOVED, "old_home.Sgd", SGD)
+    assert config_hash(config) == before
+    first_name.cache_clear()
+
+
+def leave(folder, name, config, status=None):
+    (folder / name).mkdir(parents=True)
+    (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
+    if status:
+        (folder / name / "summary.json").write_text(json.dumps({"status": status, "steps": 1}))
+
+
+def test_a_directory_of_an_earlier_version_keeps_its_name_and_of_two_the_finished_one_counts(tmp_path, capsys):
+    config, spelled = ({"seed": 0, "optimizer": {"_target_": SGD, "lr": lr}} for lr in (1.0, 1))
+    name, old, other = config_hash(config), "0123456789ab", "ba9876543210"
+    assert run_name(config, tmp_path / "none") == name
+    leave(tmp_path / "one", old, spelled)
+    leave(tmp_path / "one", other, {**config, "seed": 1}, "completed")
+    assert run_name(config, tmp_path / "one") == old
+    assert not capsys.readouterr().err
+    leave(tmp_path / "two", old, spelled, "interrupted")
+    leave(tmp_path / "two", name, config, "completed")
+    leave(tmp_path / "two", "mine", config, "completed")  # not a hash, so not a name that is given
+    assert [run_name(config, tmp_path / "two") for _ in range(2)] == [name, name]
+    assert capsys.readouterr().err == f"note: {tmp_path / 'two'}: {old} and {name} hold the same run; {name} counts\n"
+    leave(tmp_path / "both", old, spelled, "completed")
+    leave(tmp_path / "both", name, config, "interrupted")
+    assert run_name(config, tmp_path / "both") == old
+
+
+def test_a_directory_of_another_config_is_refused_by_its_settings(tmp_path):
+    one = {"seed": 0, "trainer": {"_target_": TRAINER, "max_epochs": 1}}
+    run = RunDirectory(tmp_path)
+    run.begin(one)
+    run.checkpoint.parent.mkdir()
+    run.checkpoint.touch()
+    run.release()
+    with pytest.raises(ValueError, match=r"another config \(trainer.max_epochs: 1 there, 2 here\); choose"):
+        RunDirectory(tmp_path).claim({"seed": 0, "trainer": {"_target_": TRAINER, "max_epochs": 2}})
+    many = {"seed": 0, "trainer": {"_target_": TRAINER, "max_epochs": 1}} | {f"k{index}": index for index in range(7)}
+    with pytest.raises(ValueError, match=r"k4: not set there, 4 here; 2 more\)"):
+        RunDirectory(tmp_path).claim(many)
