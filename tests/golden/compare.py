@@ -30,7 +30,7 @@ NET = ("model.depth=3", "model.width=8", "datamodule.batch_size=256")
 CSV = ("logger=csv",)
 TRAIN = (*NET, *CSV, "trainer.max_epochs=2", "trainer.enable_progress_bar=false")
 SWEEP = ("-m", *TRAIN, "seed=0,1", "optimizer.lr=0.01,0.1", "hydra.sweep.dir=out")
-QUICK_TEST = ("range_tests.range_test.steps=40",)
+QUICK_TEST = ("range_tests.range_test.steps=40", "range_tests.range_test.val_points=20")
 TINY = ("datamodule.batch_size=512", "model.depth=3", *CSV)
 COMMANDS: dict[str, tuple[str, ...]] = {  # by name: the script, and what is typed after it
     "train": ("train", *TRAIN, "callbacks=start_of_training", "model.dropout=0.1", "hydra.run.dir=out"),
@@ -46,11 +46,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {  # by name: the script, and what is typ
     "simulate": ("simulate", *CSV, "nets=50", "model.depth=5", "hydra.run.dir=out", "progress=false"),
     "simulate_residual": ("simulate", *CSV, "model=residual", "model.modules=5", "nets=50", "hydra.run.dir=out",
                           "progress=false"),
-    "range_test": ("range_test", *NET, *CSV, "callbacks.range_test.steps=40", "hydra.sweep.dir=out"),
+    "range_test": ("range_test", *NET, *CSV, "callbacks.range_test.steps=40", "callbacks.range_test.val_points=20",
+        "hydra.sweep.dir=out"),
     "search": ("search", *TINY, "search=weight_decay", "search.values=[1e-2,1e-4]", "search.rounds=0",
                "search.best=1", "seeds=1", "trainer.max_epochs=1", *QUICK_TEST, "hydra.run.dir=out"),
-    "recipe": ("recipe", *TINY, "budget=8", "baseline_lrs=[0.01]", "times=1", "seeds=1", *QUICK_TEST,
-               "hydra.run.dir=out"),
+    "recipe": ("recipe", *TINY, "datamodule.batch_size=128", "budget=24", "weight_decays=[1e-2,1e-4]", "times=2",
+               "baseline_lrs=[0.01]", "seeds=1", *QUICK_TEST, "hydra.run.dir=out"),
     "diagnose": ("diagnose", "nets=5", "model.depth=6", "out=out/diagnosis.json"),
     "diagnose_default": ("diagnose", "nets=5", "model.depth=30", "initializer=torch_default",
                          "out=out/diagnosis.json"),
@@ -58,15 +59,17 @@ COMMANDS: dict[str, tuple[str, ...]] = {  # by name: the script, and what is typ
                       "inverse_J.bins=6", "finite_size.N=[30,60]", "finite_size.matrices=2",
                       "finite_size.iterations=100", "finite_size.inverse_J.bins=8", "hydra.run.dir=out"),
     "weight_decay": ("weight_decay", *CSV, "datamodule.batch_size=512", "measure=3", "window=[0,3]", "seeds=1",
-                     "train=true", "epochs=2", "factors=[0,1]", "speed=null", "hydra.run.dir=out"),
+                     "train=true", "epochs=3", "factors=[0,1]", "speed=null", "hydra.run.dir=out"),
 }  # fmt: skip
 STATUSES = {"diagnose_default": 3}  # not 0, where that is the command's answer
 # What a change may alter on purpose, as (regular expression of "command/file:key", largest relative difference): the
 # statistics that a library has taken over, while they are being taken over.
 ALLOWED: tuple[tuple[str, float], ...] = ()
+# Keys of times, versions and identity: a hash is of a config that is compared itself.
 LEFT_OUT = re.compile(
-    r"(^|[._/])(seconds|versions|commit|config_hash|time|start|ended|began)($|[._/])|training_time|pytorch-lightning_version|_seconds"
+    r"(^|\.)(seconds|\w+_seconds|versions|commit|config_hash|configuration|pytorch-lightning_version)($|\.)"
 )
+_HASHED = "HASH"
 HASH = re.compile(r"^[0-9a-f]{12}$")
 
 
@@ -122,7 +125,7 @@ def _name(folder: Path) -> str:
 
 
 def _without_part(name: str) -> str:
-    return re.sub(r"[0-9a-f]{12,}", "HASH", name)
+    return re.sub(r"[0-9a-f]{12,}", _HASHED, name)
 
 
 def without_places(config: Any) -> Any:
@@ -180,18 +183,28 @@ def differences(base: Path, head: Path) -> Iterator[tuple[str, str]]:
 
 def difference(base: Any, head: Any) -> str:
     """How two values differ; empty where they are the same to the bit, the places of no-numbers too."""
-    one, other = np.asarray(base), np.asarray(head)
+    one, other = (without_hashes(np.asarray(value)) for value in (base, head))
     if one.dtype != other.dtype or one.shape != other.shape:
         return f"{one.dtype}{one.shape} is {other.dtype}{other.shape}"
     if one.dtype.kind in "fc":
         if np.array_equal(one, other, equal_nan=True):
             return ""
+        if (np.isnan(one) != np.isnan(other)).any():
+            return "no number in other places"
         with np.errstate(all="ignore"):
             relative = np.nanmax(np.abs(one - other) / np.maximum(np.abs(one), np.abs(other)))
         return f"relative {relative:.3g}"
     if np.array_equal(one, other):
         return ""
     return f"{base!r} is {head!r}" if one.ndim == 0 else f"{int((one != other).sum())} of {one.size} entries"
+
+
+def without_hashes(values: np.ndarray) -> np.ndarray:
+    """Values of which all texts that are a run's hash are one text: the name of its directory."""
+    if values.dtype.kind not in "OUT":
+        return values
+    hidden = [_HASHED if isinstance(value, str) and HASH.match(value) else value for value in values.ravel().tolist()]
+    return np.array(hidden, dtype=object).reshape(values.shape)
 
 
 def allowed(where: str, what: str) -> bool:
