@@ -1,4 +1,5 @@
-"""What Hydra finds by scanning: this project's sweeper and launcher, of which src/jobs does the work."""
+"""What Hydra finds by scanning: this project's sweeper and launchers. Hydra imports this file in every application of
+the environment, so it imports Hydra alone; what does the work is imported when a plugin is set up."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +11,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from src.jobs.composed import register_resolvers
-
-register_resolvers()  # here, so that workers that unpickle a plugin have them, too
-
 
 class ResumableSweeper(BasicSweeper):
     """Hydra's own grid, of which only those jobs are launched that their directories do not say are finished."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from src.jobs.sweep import Sweep
+        from start_training.jobs.sweep import Sweep
 
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
@@ -34,12 +31,13 @@ class ProcessLauncher(Launcher):
         self.jobs = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.config = hydra_context, config
+        from start_training.jobs.processes import launch
+
+        self.hydra_context, self.config, self._launch = hydra_context, config, launch
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from src.jobs.processes import launch
-
-        return launch(self.config, self.hydra_context.config_loader, job_overrides, initial_job_idx, jobs=self.jobs)
+        loader = self.hydra_context.config_loader
+        return self._launch(self.config, loader, job_overrides, initial_job_idx, jobs=self.jobs)
 
 
 class ReplicasLauncher(Launcher):
@@ -55,7 +53,7 @@ class ReplicasLauncher(Launcher):
         """The settings of conf/hydra/launcher/replicas.yaml, which `setup` reads in its config."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from src.jobs.replicas import Replicas
+        from start_training.jobs.replicas import Replicas
 
         self.replicas = Replicas.of(config, hydra_context, task_function)
         self.keep = self.replicas.keep

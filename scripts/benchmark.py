@@ -4,13 +4,13 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-import src.benchmarks
-from src.jobs.command_line import run
-from src.settings import one_of
+import start_training.benchmarks
+from start_training.jobs.command_line import run
+from start_training.settings import one_of
 
 
 def main() -> None:
-    folder = Path(src.benchmarks.__path__[0])
+    folder = Path(start_training.benchmarks.__path__[0])
     names = sorted(file.stem for file in folder.glob("[!_]*.py"))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", metavar="NAME", help=", ".join(names))
@@ -18,9 +18,9 @@ def main() -> None:
     arguments = parser.parse_args()
     name = one_of("benchmark", arguments.name, names)
 
-    from src.jobs.train import quiet_lightning  # after parsing, so that --help does not wait for torch
+    from start_training.jobs.train import quiet_lightning  # after parsing, so that --help does not wait for torch
 
-    benchmark = import_module(f"src.benchmarks.{name}")
+    benchmark = import_module(f"start_training.benchmarks.{name}")
     with quiet_lightning():
         benchmark.main(arguments.options)
 

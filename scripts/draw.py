@@ -1,32 +1,6 @@
 """Collect the runs of a sweep and draw its figure: python scripts/draw.py FIGURE SWEEP_DIRECTORY."""
 
-import argparse
-from pathlib import Path
-
-from src.jobs.command_line import run
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "figure",
-        metavar="FIGURE",
-        help="an experiment whose figure it is, such as figure_1b; or, for any sweep, start, range_test, phase or "
-        "phase_trajectory",
-    )
-    parser.add_argument("directory", type=Path, metavar="SWEEP_DIRECTORY")
-    parser.add_argument("--by", metavar="KEY", help="a curve for each value of this setting, such as initializer")
-    parser.add_argument("--x", metavar="KEY", help="depth, beta, log_growth or any other number of the table")
-    parser.add_argument("--without", metavar="KEY=VALUE", action="append", default=[], help="leave these runs out")
-    parser.add_argument("--wandb", action="store_true", help="to W&B too; offline unless WANDB_MODE=online")
-    arguments = parser.parse_args()
-
-    from src.jobs.draw import draw_sweep, wandb_node  # after parsing, so that --help does not wait for torch
-
-    logger = wandb_node() if arguments.wandb else None
-    options = {"by": arguments.by, "x": arguments.x, "without": arguments.without}
-    draw_sweep(arguments.directory, arguments.figure, **options, logger=logger)
-
+from start_training.cli.commands import main
 
 if __name__ == "__main__":
-    run(main)
+    main("draw")

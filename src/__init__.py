@@ -1,0 +1,64 @@
+"""Will this network start training, and with which initialization, architecture and hyper-parameters?
+
+What is listed here is the public interface; all else may move. Nothing is imported before it is used, so that
+`import start_training` takes milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from start_training.callbacks.activation_lengths import ActivationLengths
+    from start_training.callbacks.phase import Phase
+    from start_training.callbacks.range_test import RangeTest
+    from start_training.callbacks.start_of_training import StartOfTraining
+    from start_training.callbacks.test_metrics import TestMetrics
+    from start_training.diagnosis.diagnose import diagnose
+    from start_training.initializers.critical import Critical
+    from start_training.initializers.initialize import initialize_
+    from start_training.initializers.orthogonal import Orthogonal
+    from start_training.initializers.torch_default import TorchDefault
+    from start_training.initializers.variance_scaling import VarianceScaling
+    from start_training.jobs.composed import register_resolvers
+
+_HOMES = {  # the module of each public name
+    "ActivationLengths": "callbacks.activation_lengths",
+    "Phase": "callbacks.phase",
+    "RangeTest": "callbacks.range_test",
+    "StartOfTraining": "callbacks.start_of_training",
+    "TestMetrics": "callbacks.test_metrics",
+    "diagnose": "diagnosis.diagnose",
+    "Critical": "initializers.critical",
+    "initialize_": "initializers.initialize",
+    "Orthogonal": "initializers.orthogonal",
+    "TorchDefault": "initializers.torch_default",
+    "VarianceScaling": "initializers.variance_scaling",
+    "register_resolvers": "jobs.composed",
+}
+
+__all__ = [
+    "ActivationLengths",
+    "Critical",
+    "Orthogonal",
+    "Phase",
+    "RangeTest",
+    "StartOfTraining",
+    "TestMetrics",
+    "TorchDefault",
+    "VarianceScaling",
+    "diagnose",
+    "initialize_",
+    "register_resolvers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

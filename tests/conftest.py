@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from torch import Generator
 
-    from src.initializers.initializer import Initializer
+    from start_training.initializers.initializer import Initializer
 
 # The same examples in every run; a test that wants more of them says so.
 settings.register_profile("tests", max_examples=30, deadline=None, derandomize=True, database=None)

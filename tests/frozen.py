@@ -8,7 +8,8 @@ from importlib import import_module
 
 def unfrozen(folder: str) -> list[str]:
     """Their names, sorted."""
-    names = [f"src.{folder}.{module.name}" for module in pkgutil.iter_modules(import_module(f"src.{folder}").__path__)]
+    package = import_module(f"start_training.{folder}")
+    names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
     classes = [each for name in names for _, each in inspect.getmembers(import_module(name), inspect.isclass)]
     own = {each for each in classes if is_dataclass(each) and each.__module__ in names}
     return sorted(each.__name__ for each in own if not each.__dataclass_params__.frozen)

@@ -2,7 +2,7 @@
 
 Python raises an audit event before it opens, renames, makes, removes or locks a file. A step is the n-th time that a
 process does the same to the same file: ("rename run/config.yaml", 1). What C++ writes (Parquet's parts) shows when it
-is renamed. As a script, `train.py` in place of scripts/train.py, so that launchers start their jobs by it, too.
+is renamed. Processes that the script starts have the hook from a sitecustomize module, which Python imports first.
 """
 
 import contextlib
@@ -12,12 +12,12 @@ import signal
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-if __name__ == "__main__":
-    sys.path.insert(0, os.environ["KILL_ROOT"])
+if TYPE_CHECKING:
+    from tests.forked import Forked
 
-from tests.forked import ROOT, Forked, start
+ROOT = Path(__file__).parents[1]
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 VERBS = {"open": "open", "os.rename": "rename", "os.mkdir": "mkdir", "os.remove": "remove", "os.rmdir": "rmdir",
@@ -39,21 +39,23 @@ class Killed(NamedTuple):
     after: bool = False
 
 
-def start_killed(folder: Path, *arguments: str, at: Killed | None = None, log: Path | None = None) -> Forked:
+def start_killed(folder: Path, *arguments: str, at: Killed | None = None, log: Path | None = None) -> "Forked":
     """Start scripts/train.py. The first process that comes to the step within the folder is killed there.
 
     log: a file for all steps and who takes them, of this process and those that it starts.
     """
-    script = folder.parent / f"{folder.name}-script" / "train.py"
-    if not script.exists():
-        script.parent.mkdir(parents=True)
-        script.write_text(Path(__file__).read_text())
-    done = script.with_name(f"killed-{len(list(script.parent.iterdir()))}")
+    from tests.forked import start  # here: a process that has but the hook starts none
+
+    hooks = folder.parent / f"{folder.name}-hooks"
+    if not hooks.exists():
+        hooks.mkdir(parents=True)
+        (hooks / "sitecustomize.py").write_text("from tests.kill_at import install\ninstall()\n")
+    done = hooks / f"killed-{len(list(hooks.iterdir()))}"
     killed = {"KILL_AT": f"{at.step.nth} {at.step.name}", "KILL_AFTER": "1" * at.after} if at else {}
-    killed |= {"KILL_ROOT": str(ROOT), "KILL_WITHIN": str(folder.resolve()), "KILL_LOG": str(log or ""),
-               "KILL_DONE": str(done)}  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **killed}
-    return start(script, *arguments, env=environment, new_session=True)
+    killed |= {"KILL_WITHIN": str(folder.resolve()), "KILL_LOG": str(log or ""), "KILL_DONE": str(done)}
+    path = os.pathsep.join([str(hooks), str(ROOT)])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **killed}
+    return start(Path(__file__), *arguments, env=environment, new_session=True)
 
 
 def read_steps(log: Path) -> list[tuple[int, Step]]:
@@ -62,8 +64,11 @@ def read_steps(log: Path) -> list[tuple[int, Step]]:
     return [(int(pid), Step(name, int(nth))) for pid, nth, name in lines]
 
 
-def _install(folder: str, log: str, at: Killed | None) -> None:
-    """Have this process kill itself at the step, and write its steps in the log."""
+def install() -> None:
+    """Have this process kill itself at the step that its environment names, and write its steps in the log."""
+    nth, _, step = os.environ.get("KILL_AT", "0 ").partition(" ")
+    at = Killed(Step(step, int(nth)), bool(os.environ.get("KILL_AFTER")))
+    folder, log = os.environ["KILL_WITHIN"], os.environ["KILL_LOG"]
     counts: Counter[str] = Counter()
     busy = False
 
@@ -81,7 +86,7 @@ def _install(folder: str, log: str, at: Killed | None) -> None:
             if log:
                 with open(log, "a") as file:
                     file.write(f"{os.getpid()} {counts[name]} {name}\n")
-            if at and at.step == (name, counts[name]):
+            if at.step == (name, counts[name]):
                 with contextlib.suppress(FileExistsError):
                     os.close(os.open(os.environ["KILL_DONE"], os.O_CREAT | os.O_EXCL))
                     if at.after:
@@ -119,13 +124,9 @@ def _do(event: str, arguments: tuple) -> None:
 if __name__ == "__main__":
     from matplotlib.figure import Figure
 
-    from scripts.train import main
-    from src.jobs import report
-    from src.jobs.command_line import run
+    from start_training.cli.commands import main
+    from start_training.jobs import report
 
-    nth, _, name = os.environ.get("KILL_AT", "0 ").partition(" ")
-    at = Killed(Step(name, int(nth)), bool(os.environ.get("KILL_AFTER")))
-    _install(os.environ["KILL_WITHIN"], os.environ["KILL_LOG"], at)
+    install()
     report.figure = lambda *_: Figure(figsize=(0.1, 0.1))  # a run's figure takes longer to draw than it to train
-    os.environ["HYDRA_MAIN_MODULE"] = "__main__"
-    run(main)
+    main("train")

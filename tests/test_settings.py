@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.settings import (
+from start_training.settings import (
     fraction,
     list_of,
     named_in,

@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
-from src.ensembles.layerwise import CHUNK_WEIGHTS
-from src.initializers.variance_scaling import CUT
+from start_training.ensembles.layerwise import CHUNK_WEIGHTS
+from start_training.initializers.variance_scaling import CUT
 
 Fill = Callable[[Tensor, Generator], object]
 

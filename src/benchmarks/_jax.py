@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from src.benchmarks._job import Job
-from src.benchmarks._turns import Array, Way, faster
-from src.initializers.variance_scaling import CUT
+from start_training.benchmarks._job import Job
+from start_training.benchmarks._turns import Array, Way, faster
+from start_training.initializers.variance_scaling import CUT
 
 CHUNKS = (16, 128, 1024)  # nets compiled to run at once: the warm-up decides
 CHUNK_ORTHOGONAL = 4  # each net takes a third of a second

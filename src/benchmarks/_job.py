@@ -7,15 +7,15 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from src.benchmarks._drawing import FILLS, draw_weights
-from src.benchmarks._turns import Array, Way
-from src.ensembles import layerwise, vectorized
-from src.ensembles.gaussian_law import sample_gaussian_law
-from src.ensembles.sample import Ensemble
-from src.initializers.initializer import Initializer
-from src.initializers.orthogonal import Orthogonal
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
+from start_training.benchmarks._drawing import FILLS, draw_weights
+from start_training.benchmarks._turns import Array, Way
+from start_training.ensembles import layerwise, vectorized
+from start_training.ensembles.gaussian_law import sample_gaussian_law
+from start_training.ensembles.sample import Ensemble
+from start_training.initializers.initializer import Initializer
+from start_training.initializers.orthogonal import Orthogonal
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
 
 OURS = "layerwise"
 FLOOR = "draw, 1 thread"

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from src.settings import one_of, positive_integer
+from start_training.settings import one_of, positive_integer
 
 
 def chosen_device(options: argparse.Namespace) -> str:

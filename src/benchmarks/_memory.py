@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from src.benchmarks._job import Job
-from src.ensembles.sample import Ensemble
+from start_training.benchmarks._job import Job
+from start_training.ensembles.sample import Ensemble
 
 STATUS = Path("/proc/self/status")
 

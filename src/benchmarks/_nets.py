@@ -9,9 +9,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from src.initializers.initialize import initialize_
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
 
 
 @dataclass(frozen=True)

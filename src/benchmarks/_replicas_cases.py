@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.benchmarks._interleaved import Array, median_of_rounds
-from src.benchmarks._replicas_jobs import (
+from start_training.benchmarks._interleaved import Array, median_of_rounds
+from start_training.benchmarks._replicas_jobs import (
     ALONE,
     TOGETHER,
     TRAINERS,
@@ -18,7 +18,7 @@ from src.benchmarks._replicas_jobs import (
     nothing_old_collected,
     timed,
 )
-from src.benchmarks._replicas_memory import peak_mebibytes
+from start_training.benchmarks._replicas_memory import peak_mebibytes
 
 INITIALIZERS = ("he_normal", "he_uniform", "he_truncated_normal", "lecun_normal", "glorot_normal", "torch_default")
 SHORT = 5  # times shorter are the jobs that tell what is fixed

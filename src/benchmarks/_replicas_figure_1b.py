@@ -8,13 +8,21 @@ import numpy as np
 from hydra import compose
 from omegaconf import DictConfig
 
-from src.benchmarks._arithmetic import arithmetic_limit
-from src.benchmarks._interleaved import Array
-from src.benchmarks._replicas_jobs import TRAINERS, Config, changed, conf, nothing_old_collected, timed, train_alone
-from src.jobs.record import Job
-from src.jobs.replica_runs import train_group
-from src.replicas.grouping import group_key
-from src.runs.build import build_datamodule, construct_net
+from start_training.benchmarks._arithmetic import arithmetic_limit
+from start_training.benchmarks._interleaved import Array
+from start_training.benchmarks._replicas_jobs import (
+    TRAINERS,
+    Config,
+    changed,
+    conf,
+    nothing_old_collected,
+    timed,
+    train_alone,
+)
+from start_training.jobs.record import Job
+from start_training.jobs.replica_runs import train_group
+from start_training.replicas.grouping import group_key
+from start_training.runs.build import build_datamodule, construct_net
 
 EXPERIMENT = ("experiment=hanin_rolnick/figure_1b", "logger=csv", "trainer.enable_progress_bar=false")
 SAMPLED_EPOCHS = (1, 3)

@@ -12,12 +12,12 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from src.benchmarks._job_gaps import mnist_directory
-from src.jobs.composed import plain
-from src.jobs.record import Job
-from src.jobs.replica_runs import train_group
-from src.jobs.train import train
-from src.runs.directory import RunDirectory
+from start_training.benchmarks._job_gaps import mnist_directory
+from start_training.jobs.composed import plain
+from start_training.jobs.record import Job
+from start_training.jobs.replica_runs import train_group
+from start_training.jobs.train import train
+from start_training.runs.directory import RunDirectory
 
 Config = dict[str, Any]
 Train = Callable[[Sequence[Job]], object]

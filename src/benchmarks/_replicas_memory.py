@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from src.benchmarks._memory import STATUS, _mebibytes
-from src.benchmarks._replicas_jobs import ALONE, WAYS, Config, timed
+from start_training.benchmarks._memory import STATUS, _mebibytes
+from start_training.benchmarks._replicas_jobs import ALONE, WAYS, Config, timed
 
 FORGET_PEAK = Path("/proc/self/clear_refs"), "5"  # VmHWM begins anew from VmRSS
 

@@ -21,21 +21,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from src.benchmarks._interleaved import SteppedFit, deferred_time, silent_trainer
-from src.benchmarks._job_gaps import mnist_directory
-from src.callbacks.activation_lengths import ActivationLengths
-from src.callbacks.divergence import Divergence
-from src.callbacks.hyperparameters import Hyperparameters
-from src.callbacks.last_checkpoint import LastCheckpoint
-from src.callbacks.no_profiler import NoProfiler
-from src.callbacks.progress import TrainingProgress
-from src.callbacks.ranks_agree import RanksAgree
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.loader import TrainingLoader
-from src.datamodules.mnist import Mnist
-from src.datamodules.samples import Samples
-from src.models.classifier import Classifier
-from src.runs.metrics_file import MetricsFile
+from start_training.benchmarks._interleaved import SteppedFit, deferred_time, silent_trainer
+from start_training.benchmarks._job_gaps import mnist_directory
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.divergence import Divergence
+from start_training.callbacks.hyperparameters import Hyperparameters
+from start_training.callbacks.last_checkpoint import LastCheckpoint
+from start_training.callbacks.no_profiler import NoProfiler
+from start_training.callbacks.progress import TrainingProgress
+from start_training.callbacks.ranks_agree import RanksAgree
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.loader import TrainingLoader
+from start_training.datamodules.mnist import Mnist
+from start_training.datamodules.samples import Samples
+from start_training.models.classifier import Classifier
+from start_training.runs.metrics_file import MetricsFile
 
 BATCH = 1024
 NEVER = 10**9
@@ -203,7 +203,7 @@ def training_samples() -> tuple[Samples, str]:
 def our_trainer(
     directory: Path, *more: pl.Callback, lengths: bool = False, bar: bool = False, **settings: Any
 ) -> pl.Trainer:
-    """The Trainer that src.jobs.train builds from trainer=cpu, logger=csv and callbacks=lengths or none."""
+    """The Trainer that start_training.jobs.train builds from trainer=cpu, logger=csv and callbacks=lengths or none."""
     callbacks = [*more, *([ActivationLengths(flush_every_n_steps=NEVER)] if lengths else [])]
     callbacks += [Hyperparameters(), RanksAgree("0" * 12), Divergence(), LastCheckpoint(directory / "last.ckpt")]
     return pl.Trainer(

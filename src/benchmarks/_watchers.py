@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import wandb
 from torch import Tensor, nn
 
-from src.callbacks.activation_lengths import measured_net
-from src.lengths.capture import measured_layers
+from start_training.callbacks.activation_lengths import measured_net
+from start_training.lengths.capture import measured_layers
 
 
 class ReadEachLayer(pl.Callback):

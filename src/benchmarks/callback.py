@@ -35,13 +35,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from src.benchmarks._interleaved import Array, SteppedFit, deferred_time, median_of_rounds, paired_times
-from src.benchmarks._machine import chosen_device, environment
-from src.benchmarks._nets import Case, build_twins, cases
-from src.benchmarks._watchers import ReadEachLayer, WatchWithWandb
-from src.callbacks.activation_lengths import ActivationLengths
-from src.lengths.capture import Capture
-from src.models.classifier import Classifier
+from start_training.benchmarks._interleaved import Array, SteppedFit, deferred_time, median_of_rounds, paired_times
+from start_training.benchmarks._machine import chosen_device, environment
+from start_training.benchmarks._nets import Case, build_twins, cases
+from start_training.benchmarks._watchers import ReadEachLayer, WatchWithWandb
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.lengths.capture import Capture
+from start_training.models.classifier import Classifier
 
 ROUNDS = 6
 PERIOD = 100  # steps after which to do what was put off, the default of ActivationLengths

@@ -24,12 +24,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from src.benchmarks import _jax
-from src.benchmarks._interleaved import median_of_rounds
-from src.benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
-from src.benchmarks._machine import chosen_device, environment
-from src.benchmarks._memory import peak_mebibytes
-from src.benchmarks._turns import Turns, Way, sigmas, take_turns
+from start_training.benchmarks import _jax
+from start_training.benchmarks._interleaved import median_of_rounds
+from start_training.benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
+from start_training.benchmarks._machine import chosen_device, environment
+from start_training.benchmarks._memory import peak_mebibytes
+from start_training.benchmarks._turns import Turns, Way, sigmas, take_turns
 
 NETS = 1000
 MEMORY_GOAL = 1024  # MiB

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from src.benchmarks.gpu_parts.parts import PARTS, Part, share
-from src.benchmarks.gpu_parts.process import run_part
-from src.benchmarks.gpu_parts.report import WIDTH, results_table, write_whole
-from src.runs.provenance import commit, versions
-from src.settings import one_of, positive_number
+from start_training.benchmarks.gpu_parts.parts import PARTS, Part, share
+from start_training.benchmarks.gpu_parts.process import run_part
+from start_training.benchmarks.gpu_parts.report import WIDTH, results_table, write_whole
+from start_training.runs.provenance import commit, versions
+from start_training.settings import one_of, positive_number
 
 LEAST = 1.0  # seconds in which no part could begin
 TRY = "to try the command on a CPU, type --device cpu --tiny"

@@ -34,9 +34,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from src.benchmarks._interleaved import Array, median_of_rounds
-from src.benchmarks._machine import chosen_device, environment
-from src.benchmarks._training_ways import (
+from start_training.benchmarks._interleaved import Array, median_of_rounds
+from start_training.benchmarks._machine import chosen_device, environment
+from start_training.benchmarks._training_ways import (
     BARE,
     LIGHTNING,
     SGD,
@@ -48,14 +48,14 @@ from src.benchmarks._training_ways import (
     training_loader,
     training_samples,
 )
-from src.callbacks.phase import Phase
-from src.callbacks.test_metrics import TestMetrics
-from src.datamodules.loader import EvaluationLoader
-from src.datamodules.samples import Samples
-from src.initializers.initialize import initialize_
-from src.initializers.phase import Phase as PhaseLaw
-from src.models.classifier import Classifier
-from src.models.square_layer import SquareLayer
+from start_training.callbacks.phase import Phase
+from start_training.callbacks.test_metrics import TestMetrics
+from start_training.datamodules.loader import EvaluationLoader
+from start_training.datamodules.samples import Samples
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.phase import Phase as PhaseLaw
+from start_training.models.classifier import Classifier
+from start_training.models.square_layer import SquareLayer
 
 BATCH = 32
 TESTED = 10_000  # images of the test set

@@ -27,12 +27,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from src.benchmarks._interleaved import median_of_rounds
-from src.benchmarks._machine import chosen_device, environment
-from src.order_chaos.asymptotic_distance import asymptotic_distance_of_one, asymptotic_distances
-from src.order_chaos.bins import Bins
-from src.order_chaos.random_layer import RandomLayer, draw_layer
-from src.settings import positive_integer
+from start_training.benchmarks._interleaved import median_of_rounds
+from start_training.benchmarks._machine import chosen_device, environment
+from start_training.order_chaos.asymptotic_distance import asymptotic_distance_of_one, asymptotic_distances
+from start_training.order_chaos.bins import Bins
+from start_training.order_chaos.random_layer import RandomLayer, draw_layer
+from start_training.settings import positive_integer
 
 Array = NDArray[np.float64]
 OURS, ROWS, COLUMNS = "one matrix for all", "own matrix, rows", "own matrix, columns"

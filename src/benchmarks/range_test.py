@@ -30,19 +30,19 @@ from rich.console import Console
 from rich.table import Table
 from torch.optim import SGD, AdamW
 
-from src.benchmarks._job_gaps import mnist_directory
-from src.benchmarks._machine import chosen_device, environment
-from src.callbacks.range_test import RangeTest
-from src.datamodules.digits import Digits
-from src.datamodules.mnist import Mnist
-from src.datamodules.tensor_datamodule import TensorDataModule
-from src.initializers.initialize import initialize_
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.classifier import Classifier
-from src.models.fully_connected import FullyConnected
-from src.schedules.one_cycle import OneCycle
-from src.schedules.range_test import spread
-from src.settings import positive_integer
+from start_training.benchmarks._job_gaps import mnist_directory
+from start_training.benchmarks._machine import chosen_device, environment
+from start_training.callbacks.range_test import RangeTest
+from start_training.datamodules.digits import Digits
+from start_training.datamodules.mnist import Mnist
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.classifier import Classifier
+from start_training.models.fully_connected import FullyConnected
+from start_training.schedules.one_cycle import OneCycle
+from start_training.schedules.range_test import spread
+from start_training.settings import positive_integer
 
 OURS, LIGHTNING = "RangeTest", "Lightning's lr_find"
 ONE_CYCLE, FIXED = "1cycle", "fixed rate"

@@ -26,12 +26,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from src.benchmarks._machine import chosen_device, environment
-from src.benchmarks._replicas_cases import INITIALIZERS, Case, measure
-from src.benchmarks._replicas_figure_1b import figure_1b, sentences
-from src.benchmarks._replicas_jobs import ALONE, TOGETHER, data_overrides
-from src.runs.directory import finite
-from src.runs.outcome import Interrupted
+from start_training.benchmarks._machine import chosen_device, environment
+from start_training.benchmarks._replicas_cases import INITIALIZERS, Case, measure
+from start_training.benchmarks._replicas_figure_1b import figure_1b, sentences
+from start_training.benchmarks._replicas_jobs import ALONE, TOGETHER, data_overrides
+from start_training.runs.directory import finite
+from start_training.runs.outcome import Interrupted
 
 CALLBACKS = ("none", "lengths")
 QUICK_FIGURE = ("size=small", "trainer.max_epochs=1", "hydra.sweeper.params.seed='0,1'")

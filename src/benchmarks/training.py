@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from src.benchmarks._interleaved import Array, median_of_rounds
-from src.benchmarks._job_gaps import LOGGERS, PARTS, job_gaps
-from src.benchmarks._machine import chosen_device, environment
-from src.benchmarks._training_ways import (
+from start_training.benchmarks._interleaved import Array, median_of_rounds
+from start_training.benchmarks._job_gaps import LOGGERS, PARTS, job_gaps
+from start_training.benchmarks._machine import chosen_device, environment
+from start_training.benchmarks._training_ways import (
     BARE,
     LENGTHS,
     OURS,
@@ -43,10 +43,10 @@ from src.benchmarks._training_ways import (
     step_seconds,
     training_samples,
 )
-from src.datamodules.samples import Samples
-from src.initializers.initialize import initialize_
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
+from start_training.datamodules.samples import Samples
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
 
 JOB_GOAL = 0.3  # seconds between jobs
 TABLE_WIDTH = 110  # where no terminal says how wide it is, rich takes 80

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from src.lengths.activation_length import activation_norms, lengths_of_layers
-from src.lengths.capture import Capture
-from src.lengths.statistics import Statistics, pool, reading, unpack
-from src.ranks import gather
-from src.runs.length_tables import Step, length_rows, step_rows
-from src.runs.outcome import Diverged, Interrupted
-from src.runs.table import Table
-from src.settings import positive_integer
+from start_training.lengths.activation_length import activation_norms, lengths_of_layers
+from start_training.lengths.capture import Capture
+from start_training.lengths.statistics import Statistics, pool, reading, unpack
+from start_training.ranks import gather
+from start_training.runs.length_tables import Step, length_rows, step_rows
+from start_training.runs.outcome import Diverged, Interrupted
+from start_training.runs.table import Table
+from start_training.settings import positive_integer
 
 
 class _Entry(NamedTuple):
@@ -44,7 +44,7 @@ class ActivationLengths(pl.Callback):
     which training starts, and later ones, are replaced. every_n_steps: measure every n-th step only.
     flush_every_n_steps: rows reach the disk no later than after so many measured steps; this is also the
     only transfer from the device, and the only collective. modules: name patterns of the modules to
-    measure; what is measured without them, and of which nets: see `src.lengths.capture.Capture`.
+    measure; what is measured without them, and of which nets: see `start_training.lengths.capture.Capture`.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719).
     """
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from src.runs.outcome import Diverged
+from start_training.runs.outcome import Diverged
 
 # How many steps a GPU may run ahead before its loss is looked at: reading the newest would stall it.
 # Fixed, so that all ranks look at the same step and stop together.

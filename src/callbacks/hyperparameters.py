@@ -9,9 +9,9 @@ import pandas as pd
 import pytorch_lightning as pl
 from torch.optim import Optimizer
 
-from src.runs.metrics_file import MetricsFile
-from src.runs.table import Table
-from src.schedules.schedule import momentum_of
+from start_training.runs.metrics_file import MetricsFile
+from start_training.runs.table import Table
+from start_training.schedules.schedule import momentum_of
 
 NAME = "hyperparameters"
 COLUMNS = ("learning_rate", "momentum", "weight_decay")

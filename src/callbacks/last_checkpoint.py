@@ -7,8 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from src.callbacks.noted_signals import NotedSignals
-from src.runs.outcome import Interrupted
+from start_training.callbacks.noted_signals import NotedSignals
+from start_training.runs.outcome import Interrupted
 
 AGREE_EVERY = 50  # batches: with several ranks, asking the others at every batch would stall a GPU
 

@@ -9,16 +9,16 @@ import pandas as pd
 import pytorch_lightning as pl
 from torch import nn
 
-from src.callbacks.activation_lengths import measured_net
-from src.callbacks.moment import epochs_trained, scaling_of
-from src.callbacks.phase_summary import Row, running_slope, summary_of
-from src.callbacks.test_metrics import TestMetrics
-from src.models.activation import activation_named
-from src.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
-from src.order_chaos.slope import SKIP
-from src.runs.metrics_file import MetricsFile, TakesMetrics
-from src.runs.table import Table
-from src.settings import fraction, positive_integer, whole_number
+from start_training.callbacks.activation_lengths import measured_net
+from start_training.callbacks.moment import epochs_trained, scaling_of
+from start_training.callbacks.phase_summary import Row, running_slope, summary_of
+from start_training.callbacks.test_metrics import TestMetrics
+from start_training.models.activation import activation_named
+from start_training.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
+from start_training.order_chaos.slope import SKIP
+from start_training.runs.metrics_file import MetricsFile, TakesMetrics
+from start_training.runs.table import Table
+from start_training.settings import fraction, positive_integer, whole_number
 
 NAME = "phase"
 SENT = ("J0", "J", "J2", "jacobian", "lyapunov", "slope", "slope_error", "scaling")
@@ -29,10 +29,10 @@ class Phase(pl.Callback):
     """Writes `phase/`, a Parquet data set with a row for each layer but the readout, and each measurement.
 
     step: optimizer steps done, of whose weights all that follows is said; 0 is initialization. epoch: epochs trained.
-    layer, name, fan_in, fan_out: which one. J0, J, J2: its phase (`src.order_chaos.phase`), of a rectangular or
+    layer, name, fan_in, fan_out: which one. J0, J, J2: its phase (`order_chaos.phase`), of a rectangular or
     convolutional layer by its fan-in; bias_variance: of its biases, 0 without. jacobian, lyapunov: of the map
-    x ← φ(W x + b) of a square dense layer, NaN for others (`src.order_chaos.asymptotics`). slope, slope_error: of J²
-    per epoch, fitted so far over the window that `src.order_chaos.slope.ordered_window` chooses, NaN where none is
+    x ← φ(W x + b) of a square dense layer, NaN for others (`order_chaos.asymptotics`). slope, slope_error: of J²
+    per epoch, fitted so far over the window that `order_chaos.slope.ordered_window` chooses, NaN where none is
     long enough yet, and of an activation whose edge of chaos is not at J = 1 (ReLU). scaling: eta / ((1 − alpha) B) at
     that moment, NaN unless the optimizer is torch's SGD, without dampening.
 

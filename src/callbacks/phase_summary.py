@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from src.order_chaos.slope import Slope, fit_slope, ordered_window
+from start_training.order_chaos.slope import Slope, fit_slope, ordered_window
 
 Row: TypeAlias = dict[str, Any]
 EDGE = 0.02  # of the Lyapunov exponent: twice its standard error over 25 iterations of 4 starts

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.callbacks.noted_signals import NotedSignals
-from src.callbacks.trial_updates import TrialUpdates, on_trial
-from src.callbacks.validation_subset import ValidationSubset
-from src.ranks import gather
-from src.runs.outcome import Interrupted
-from src.runs.table import Table
-from src.schedules.ramp import ramp as ramp_rates
-from src.schedules.range_test import COLUMNS, Suggestion, described, suggest
-from src.settings import positive_integer, whole_number
+from start_training.callbacks.noted_signals import NotedSignals
+from start_training.callbacks.trial_updates import TrialUpdates, on_trial
+from start_training.callbacks.validation_subset import ValidationSubset
+from start_training.ranks import gather
+from start_training.runs.outcome import Interrupted
+from start_training.runs.table import Table
+from start_training.schedules.ramp import ramp as ramp_rates
+from start_training.schedules.range_test import COLUMNS, Suggestion, described, suggest
+from start_training.settings import positive_integer, whole_number
 
 NAME = "range_test"
 

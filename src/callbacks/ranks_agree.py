@@ -3,7 +3,7 @@
 import pytorch_lightning as pl
 import torch
 
-from src.ranks import gather
+from start_training.ranks import gather
 
 
 class RanksAgree(pl.Callback):

@@ -6,8 +6,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from src.callbacks.evaluation import correct, test_loaders, test_means
-from src.settings import fraction, positive_integer, positive_number
+from start_training.callbacks.evaluation import correct, test_loaders, test_means
+from start_training.settings import fraction, positive_integer, positive_number
 
 NO_TEST_SET = "start_of_training: the data has no test set, whose accuracy says when training starts"
 

@@ -9,9 +9,9 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.callbacks.evaluation import correct, test_loaders, test_means
-from src.runs.metrics_file import TakesMetrics
-from src.settings import positive_integer
+from start_training.callbacks.evaluation import correct, test_loaders, test_means
+from start_training.runs.metrics_file import TakesMetrics
+from start_training.settings import positive_integer
 
 NAMES = ("test/loss", "test/accuracy")
 NO_TEST_SET = "test_metrics: the data has no test set to evaluate"

@@ -14,8 +14,8 @@ from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 from torch.optim import Optimizer
 
-from src.callbacks.evaluation import transferred
-from src.callbacks.snapshot import as_it_was
+from start_training.callbacks.evaluation import transferred
+from start_training.callbacks.snapshot import as_it_was
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from src.callbacks.evaluation import as_list, correct, evaluation_loaders, transferred, undisturbed
-from src.ranks import gather
+from start_training.callbacks.evaluation import as_list, correct, evaluation_loaders, transferred, undisturbed
+from start_training.ranks import gather
 
 NEEDED = "a range test needs validation data, whose loss says which rates are usable"
 

@@ -2,7 +2,7 @@
 
 import torchvision
 
-from src.datamodules.torchvision_set import TorchvisionSet
+from start_training.datamodules.torchvision_set import TorchvisionSet
 
 
 class Cifar10(TorchvisionSet):

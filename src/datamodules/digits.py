@@ -2,9 +2,9 @@
 
 import torch
 
-from src.datamodules.samples import Samples
-from src.datamodules.split import stratified_cut
-from src.datamodules.tensor_datamodule import TensorDataModule
+from start_training.datamodules.samples import Samples
+from start_training.datamodules.split import stratified_cut
+from start_training.datamodules.tensor_datamodule import TensorDataModule
 
 
 class Digits(TensorDataModule):

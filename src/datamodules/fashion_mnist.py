@@ -2,7 +2,7 @@
 
 import torchvision
 
-from src.datamodules.mnist import Mnist
+from start_training.datamodules.mnist import Mnist
 
 
 class FashionMnist(Mnist):

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.datamodules.samples import Samples
-from src.datamodules.split import stratified_cut
-from src.datamodules.tensor_datamodule import TensorDataModule
-from src.settings import fraction, positive_integer
+from start_training.datamodules.samples import Samples
+from start_training.datamodules.split import stratified_cut
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.settings import fraction, positive_integer
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 MODES = {1: "L", 3: "RGB"}

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import torch
 
-from src.datamodules.batch import Batch
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.samples import Samples
+from start_training.datamodules.batch import Batch
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.samples import Samples
 
 
 class TrainingLoader:

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from src.datamodules.samples import Samples
-from src.datamodules.tensor_datamodule import TensorDataModule
-from src.settings import positive_integer, whole_number
+from start_training.datamodules.samples import Samples
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.settings import positive_integer, whole_number
 
 
 class RandomInputs(TensorDataModule):

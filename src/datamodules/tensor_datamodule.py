@@ -6,12 +6,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.loader import EvaluationLoader, TrainingLoader
-from src.datamodules.samples import Samples
-from src.datamodules.scaling import SCALINGS, scaler
-from src.datamodules.split import random_cut
-from src.settings import fraction, one_of, positive_integer, whole_number
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.loader import EvaluationLoader, TrainingLoader
+from start_training.datamodules.samples import Samples
+from start_training.datamodules.scaling import SCALINGS, scaler
+from start_training.datamodules.split import random_cut
+from start_training.settings import fraction, one_of, positive_integer, whole_number
 
 EVALUATION_BATCH = 1000
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import torch
 from filelock import FileLock
 
-from src.datamodules.samples import Samples
-from src.datamodules.tensor_datamodule import TensorDataModule
+from start_training.datamodules.samples import Samples
+from start_training.datamodules.tensor_datamodule import TensorDataModule
 
 # what urllib, the archive readers and torchvision's checksums raise when a download fails
 _DOWNLOAD_ERRORS = (

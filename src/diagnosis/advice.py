@@ -8,11 +8,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from src.diagnosis.change import Change
-from src.diagnosis.measurement import Measurement
-from src.theory.fully_connected import FullyConnectedLaw
-from src.theory.residual import ResidualLaw
-from src.theory.verdict import FM1, FM2, Thresholds, Verdict
+from start_training.diagnosis.change import Change
+from start_training.diagnosis.measurement import Measurement
+from start_training.theory.fully_connected import FullyConnectedLaw
+from start_training.theory.residual import ResidualLaw
+from start_training.theory.verdict import FM1, FM2, Thresholds, Verdict
 
 Array = NDArray[np.float64]
 Law = TypeVar("Law", FullyConnectedLaw, ResidualLaw)

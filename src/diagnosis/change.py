@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from src.initializers.initialize import layers_of
+from start_training.initializers.initialize import layers_of
 
 
 @dataclass(frozen=True)

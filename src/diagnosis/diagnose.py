@@ -6,17 +6,17 @@ from typing import Any
 
 from torch import nn
 
-from src.diagnosis.advice import Advice, advise_fully_connected, advise_residual, advise_widths
-from src.diagnosis.measurement import Measurement
-from src.diagnosis.nets import Nets, batch_shape
-from src.diagnosis.prediction import Prediction, predict
-from src.diagnosis.trial import advise_scales
-from src.initializers.initialize import FillTensor
-from src.settings import seed as checked_seed
-from src.settings import whole_number
-from src.theory.fully_connected import FullyConnectedLaw
-from src.theory.residual import ResidualLaw
-from src.theory.verdict import DEFAULTS, FM1, FM2, Thresholds, Verdict
+from start_training.diagnosis.advice import Advice, advise_fully_connected, advise_residual, advise_widths
+from start_training.diagnosis.measurement import Measurement
+from start_training.diagnosis.nets import Nets, batch_shape
+from start_training.diagnosis.prediction import Prediction, predict
+from start_training.diagnosis.trial import advise_scales
+from start_training.initializers.initialize import FillTensor
+from start_training.settings import seed as checked_seed
+from start_training.settings import whole_number
+from start_training.theory.fully_connected import FullyConnectedLaw
+from start_training.theory.residual import ResidualLaw
+from start_training.theory.verdict import DEFAULTS, FM1, FM2, Thresholds, Verdict
 
 NETS = 10
 
@@ -53,7 +53,7 @@ class Diagnosis:
         return self.verdict.failure_modes == self.measured.failure_modes
 
     def __str__(self) -> str:
-        from src.diagnosis.report import as_text  # which imports this file
+        from start_training.diagnosis.report import as_text  # which imports this file
 
         return as_text(self)
 

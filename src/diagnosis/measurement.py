@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from src.diagnosis.probe import Readings
-from src.diagnosis.rates import Rates, rates, ratios_backward, ratios_forward, spread
-from src.theory.verdict import FM1, Thresholds, Verdict, judge
+from start_training.diagnosis.probe import Readings
+from start_training.diagnosis.rates import Rates, rates, ratios_backward, ratios_forward, spread
+from start_training.theory.verdict import FM1, Thresholds, Verdict, judge
 
 Array = NDArray[np.float64]
 

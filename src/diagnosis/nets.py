@@ -11,11 +11,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from src.diagnosis.change import Change
-from src.diagnosis.measurement import Measurement
-from src.diagnosis.probe import Probe, Readings, map_tensors
-from src.diagnosis.redraw import Redraw, second_moment_variances
-from src.initializers.initialize import FillTensor, initialize_
+from start_training.diagnosis.change import Change
+from start_training.diagnosis.measurement import Measurement
+from start_training.diagnosis.probe import Probe, Readings, map_tensors
+from start_training.diagnosis.redraw import Redraw, second_moment_variances
+from start_training.initializers.initialize import FillTensor, initialize_
 
 LARGE = 2**25  # weights up to which float64 costs seconds; ResNet-50 has 2^24.6
 

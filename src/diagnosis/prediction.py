@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from src.diagnosis.measurement import Measurement
-from src.models.law import law_of
-from src.theory.verdict import Thresholds, Verdict
+from start_training.diagnosis.measurement import Measurement
+from start_training.models.law import law_of
+from start_training.theory.verdict import Thresholds, Verdict
 
 
 class Prediction(NamedTuple):

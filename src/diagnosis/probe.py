@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from src.initializers.initialize import LAYERS
-from src.lengths.activation_length import activation_lengths
-from src.lengths.capture import Capture
-from src.lengths.gradient_length import gradient_lengths
+from start_training.initializers.initialize import LAYERS
+from start_training.lengths.activation_length import activation_lengths
+from start_training.lengths.capture import Capture
+from start_training.lengths.gradient_length import gradient_lengths
 
 
 class Readings(NamedTuple):

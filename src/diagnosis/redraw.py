@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from src.initializers.initialize import layers_of
+from start_training.initializers.initialize import layers_of
 
 LARGE = 2**20  # entries from which on whole rows and columns change places, a hundred times faster
 ROWS = 64  # that a matrix must have orthogonal to count as orthogonal

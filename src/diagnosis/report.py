@@ -9,10 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from src.diagnosis.advice import factor
-from src.diagnosis.diagnose import Diagnosis
-from src.tables import shown_layers
-from src.theory.verdict import FM1, FM2, Verdict
+from start_training.diagnosis.advice import factor
+from start_training.diagnosis.diagnose import Diagnosis
+from start_training.tables import shown_layers
+from start_training.theory.verdict import FM1, FM2, Verdict
 
 WIDTH = 110
 LEGEND = (

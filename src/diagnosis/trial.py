@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from src.diagnosis.advice import Advice, layer_names, predicted
-from src.diagnosis.change import Change
-from src.diagnosis.measurement import Measurement
-from src.diagnosis.nets import Nets
-from src.theory.verdict import FM1, Thresholds, Verdict
+from start_training.diagnosis.advice import Advice, layer_names, predicted
+from start_training.diagnosis.change import Change
+from start_training.diagnosis.measurement import Measurement
+from start_training.diagnosis.nets import Nets
+from start_training.theory.verdict import FM1, Thresholds, Verdict
 
 TRIES = 6
 MARGIN = 0.5  # of the threshold: what a trial is content with, lest other draws of the cured net lie beyond it

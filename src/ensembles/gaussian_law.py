@@ -9,9 +9,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from src.theory.activation import Homogeneous
-from src.theory.fully_connected import FullyConnectedLaw
-from src.theory.residual import ResidualLaw
+from start_training.theory.activation import Homogeneous
+from start_training.theory.fully_connected import FullyConnectedLaw
+from start_training.theory.residual import ResidualLaw
 
 Array = NDArray[np.float64]
 

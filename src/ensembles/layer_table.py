@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.ensembles.estimate import (
+from start_training.ensembles.estimate import (
     Estimate,
     dead_share,
     log_layer_variance,
@@ -16,10 +16,10 @@ from src.ensembles.estimate import (
     log_moment_ratio_by_ratios,
     log_variance,
 )
-from src.ensembles.gaussian_law import sample_gaussian_law
-from src.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
-from src.theory.fully_connected import FullyConnectedLaw
-from src.theory.residual import ResidualLaw
+from start_training.ensembles.gaussian_law import sample_gaussian_law
+from start_training.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
+from start_training.theory.fully_connected import FullyConnectedLaw
+from start_training.theory.residual import ResidualLaw
 
 Array = NDArray[np.float64]
 Law = FullyConnectedLaw | ResidualLaw | ConvolutionalLaw | ResidualConvolutionalLaw

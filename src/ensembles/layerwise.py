@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from src.ensembles.scaled import Scaled, to_numpy
-from src.initializers.initialize import FillTensor, fill_biases_, fill_many_, layers_of, readout_of
-from src.initializers.initializer import Fans, Initializer
-from src.models.activation import HOMOGENEOUS
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual, ResidualModule
+from start_training.ensembles.scaled import Scaled, to_numpy
+from start_training.initializers.initialize import FillTensor, fill_biases_, fill_many_, layers_of, readout_of
+from start_training.initializers.initializer import Fans, Initializer
+from start_training.models.activation import HOMOGENEOUS
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual, ResidualModule
 
 # A chunk's weights of one layer stay in a core's cache: 512 KiB. On a GPU, enough to fill it.
 CHUNK_WEIGHTS = {"cpu": 2**17, "cuda": 2**26}

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from src.initializers.initialize import FillTensor, initialize_
-from src.lengths.capture import Capture
-from src.streams import global_stream_from
+from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.lengths.capture import Capture
+from start_training.streams import global_stream_from
 
 
 @torch.no_grad()

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from src.ensembles import layerwise, vectorized
-from src.ensembles.reference import sample_reference
-from src.initializers.initialize import FillTensor, is_thread_safe, name_of
-from src.settings import one_of, whole_number
-from src.streams import global_stream_from
+from start_training.ensembles import layerwise, vectorized
+from start_training.ensembles.reference import sample_reference
+from start_training.initializers.initialize import FillTensor, is_thread_safe, name_of
+from start_training.settings import one_of, whole_number
+from start_training.streams import global_stream_from
 
 SAMPLERS = ("layerwise", "vectorized", "reference")
 Array = NDArray[np.float64]

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, vmap
 
-from src.ensembles.scaled import to_numpy
-from src.initializers.initialize import FillTensor, fill_biases_, fill_many_, layers_of, readout_of
-from src.initializers.initializer import Fans
-from src.lengths.activation_length import activation_lengths
-from src.lengths.capture import Capture
-from src.streams import global_stream_from
+from start_training.ensembles.scaled import to_numpy
+from start_training.initializers.initialize import FillTensor, fill_biases_, fill_many_, layers_of, readout_of
+from start_training.initializers.initializer import Fans
+from start_training.lengths.activation_length import activation_lengths
+from start_training.lengths.capture import Capture
+from start_training.streams import global_stream_from
 
 CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # all parameters of a chunk: 16 MiB, 1 GiB
 LARGEST_CHUNK = 128  # nets: chunks are sampled whole, so a smaller one wastes less at the end

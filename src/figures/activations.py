@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
-from src.figures.labels import label
+from start_training.figures.labels import label
 
 Array = NDArray[np.float64]
 SATURATED = 3.0  # root mean squares of the input: what is beyond has a colour of its own

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from src.figures.labels import label
-from src.figures.mean_length_depth import MARKERS
+from start_training.figures.labels import label
+from start_training.figures.mean_length_depth import MARKERS
 
 CAPTION = (
     "Over nets: logarithm of the ratio of moments, from second moments of layer ratios (residual nets: of lengths), "

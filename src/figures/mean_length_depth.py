@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, StrMethodFormatter
 
-from src.figures.labels import label
+from start_training.figures.labels import label
 
 MARKERS = "osD^vP*X<>"
 CAPTION = "Means over nets: from layer ratios, or of lengths where biases or skips make ratios depend on each other."

@@ -12,12 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from src.figures.labels import label
-from src.schedules.range_test import spread
-from src.settings import positive_integer
+from start_training.figures.labels import label
+from start_training.schedules.range_test import spread
+from start_training.settings import positive_integer
 
 Array = NDArray[np.float64]
-TABLE = "range_test"  # of `src.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "range_test"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
 PANELS = {
     "train_loss": "training loss",
     "val_loss": "validation loss",

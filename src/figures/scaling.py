@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, StrMethodFormatter
 
-from src.figures.colours import CYCLE
-from src.figures.phase_slope import seeds_in_words
-from src.order_chaos.scaling import CONFIDENCE, Exponent
-from src.runs.phase_curves import watched, with_scaling
-from src.runs.phase_slopes import (
+from start_training.figures.colours import CYCLE
+from start_training.figures.phase_slope import seeds_in_words
+from start_training.order_chaos.scaling import CONFIDENCE, Exponent
+from start_training.runs.phase_curves import watched, with_scaling
+from start_training.runs.phase_slopes import (
     Window,
     constant_spread,
     exponents,
@@ -27,7 +27,7 @@ from src.runs.phase_slopes import (
     window_rule,
 )
 
-TABLE = "phase"  # of `src.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "phase"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
 AXES = {"eta": r"learning rate $\eta$", "alpha": r"$1/(1-\alpha)$, momentum $\alpha$", "batch": "1/batch size"}
 NAMES = {"eta": "η", "alpha": "α", "batch": "B"}
 MARKERS = {"eta": "o", "alpha": "s", "batch": "D"}

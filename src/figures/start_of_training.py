@@ -12,10 +12,10 @@ from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from src.figures.labels import label
-from src.figures.mean_length_depth import MARKERS
-from src.runs.start_relation import RELATIONS
-from src.settings import one_of
+from start_training.figures.labels import label
+from start_training.figures.mean_length_depth import MARKERS
+from start_training.runs.start_relation import RELATIONS
+from start_training.settings import one_of
 
 AXES = {
     "depth": "depth $d$ (layers, or residual modules)",
@@ -36,7 +36,7 @@ def draw_start_of_training(
     logarithmic: bool = False,
     title: str = "",
 ) -> Figure:
-    """Start epoch against `x`, a panel for each, from the table of `src.runs.sweep_table`; a curve for each `by`.
+    """Start epoch against `x`, a panel for each, from the table of `runs.sweep_table`; a curve for each `by`.
 
     Points: mean over seeds of one configuration ± one standard error. Filled where all seeds started. Open, with an
     arrow: some did not and count with the maximum, a lower bound. In the band on top: none did. relation: `growth` or

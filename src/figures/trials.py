@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from src.figures.range_test import exponential
+from start_training.figures.range_test import exponential
 
 LABELS = {"epoch": "epoch", "seconds": "training time, seconds"}
 FEW = 10  # points, which are marked

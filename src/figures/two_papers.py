@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from src.figures.colours import colours
-from src.figures.labels import label
-from src.figures.start_of_training import check_column
-from src.theory.activation import ACTIVATIONS
-from src.theory.gaussian import gaussian_nodes
+from start_training.figures.colours import colours
+from start_training.figures.labels import label
+from start_training.figures.start_of_training import check_column
+from start_training.theory.activation import ACTIVATIONS
+from start_training.theory.gaussian import gaussian_nodes
 
-TABLE = "growth"  # of `src.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "growth"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
 RATES = ["log_chi", "log_growth"]
 MEANING = (
     "Means over the later half of the layers; lengths are those of a training batch. χ = J² E[φ′(√q z)²], "

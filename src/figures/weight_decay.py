@@ -11,15 +11,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from src.figures.colours import colours
-from src.figures.mean_length_depth import MARKERS
-from src.figures.phase_slope import seeds_in_words
-from src.figures.range_test import option_of
-from src.order_chaos.guideline import LAST, STILL
-from src.runs.decay_points import decay_points, edge_decays, expected_J
-from src.runs.phase_slopes import Window, phase_slopes, window_rule
+from start_training.figures.colours import colours
+from start_training.figures.mean_length_depth import MARKERS
+from start_training.figures.phase_slope import seeds_in_words
+from start_training.figures.range_test import option_of
+from start_training.order_chaos.guideline import LAST, STILL
+from start_training.runs.decay_points import decay_points, edge_decays, expected_J
+from start_training.runs.phase_slopes import Window, phase_slopes, window_rule
 
-TABLE = "phase"  # of `src.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "phase"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
 APART = 1.8  # decades' share that zero is set apart by, in steps between the smallest decays
 DECAY = r"$\lambda$ = weight_decay / 2"
 
@@ -39,7 +39,7 @@ def draw_weight_decay(
     A (1 − alpha) B / (4 eta S), mean ± standard error over the runs without decay, whose A is fitted over the window;
     dotted: J of `expected_J`, from that A, after as many epochs. Dashed: J = 1.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), weight decays from 0 to 1e-3; λ*:
-    `src.order_chaos.guideline`.
+    `start_training.order_chaos.guideline`.
     Raises ValueError for a column or layer that the table does not have, a table without phases, or one in which no
     weight decay is known.
     """

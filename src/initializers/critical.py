@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from torch import Generator, Tensor
 
-from src.initializers.initializer import Fans
-from src.initializers.torch_activation import activation_of, name_of_activation
-from src.initializers.variance_scaling import VarianceScaling
-from src.theory.critical_point import critical_point
+from start_training.initializers.initializer import Fans
+from start_training.initializers.torch_activation import activation_of, name_of_activation
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.theory.critical_point import critical_point
 
 
 class Critical(VarianceScaling):

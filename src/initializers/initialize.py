@@ -7,8 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import Generator, Tensor, nn
 
-from src.initializers.initializer import Fans, Initializer
-from src.streams import global_stream_from
+from start_training.initializers.initializer import Fans, Initializer
+from start_training.streams import global_stream_from
 
 FillTensor: TypeAlias = Initializer | Callable[..., object]
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -30,7 +30,7 @@ def initialize_(
     Raises ValueError if the initializer leaves a weight that is not finite.
 
     Example:
-        >>> from src.initializers.variance_scaling import VarianceScaling
+        >>> from start_training.initializers.variance_scaling import VarianceScaling
         >>> net = nn.Sequential(nn.Linear(1000, 500), nn.ReLU(), nn.Linear(500, 10))
         >>> initialize_(net, VarianceScaling(2.0), generator=torch.Generator().manual_seed(0))
         >>> round(1000 * net[0].weight.var().item(), 2)  # He's: kappa = 2

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from src.initializers.initializer import Fans, Initializer
-from src.settings import positive_number
+from start_training.initializers.initializer import Fans, Initializer
+from start_training.settings import positive_number
 
 
 class Orthogonal(Initializer):

@@ -4,9 +4,9 @@ import math
 
 from torch import Generator, Tensor
 
-from src.initializers.initializer import Fans
-from src.initializers.variance_scaling import VarianceScaling
-from src.settings import positive_number
+from start_training.initializers.initializer import Fans
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.settings import positive_number
 
 
 class Phase(VarianceScaling):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from src.theory.activation import ACTIVATIONS, Activation, Array
+from start_training.theory.activation import ACTIVATIONS, Activation, Array
 
 _PROBE = torch.linspace(-3, 3, 300, dtype=torch.float64)
 

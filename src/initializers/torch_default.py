@@ -4,8 +4,8 @@ import math
 
 from torch import Generator, Tensor
 
-from src.initializers.initializer import Fans
-from src.initializers.variance_scaling import VarianceScaling
+from start_training.initializers.initializer import Fans
+from start_training.initializers.variance_scaling import VarianceScaling
 
 
 class TorchDefault(VarianceScaling):

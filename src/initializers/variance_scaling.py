@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from torch import Generator, Tensor
 
-from src.initializers.initializer import Fans, Initializer
-from src.settings import one_of, positive_number
+from start_training.initializers.initializer import Fans, Initializer
+from start_training.settings import one_of, positive_number
 
 
 class _Shape(NamedTuple):

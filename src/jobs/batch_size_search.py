@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from src.jobs.search import Finding, Search, best_option, in_words, usable
-from src.jobs.trials import Option, Trials
-from src.settings import list_of, positive_integer, positive_number
+from start_training.jobs.search import Finding, Search, best_option, in_words, usable
+from start_training.jobs.trials import Option, Trials
+from start_training.settings import list_of, positive_integer, positive_number
 
-TIMED = {"callbacks": {"training_time": {"_target_": "src.callbacks.training_time.TrainingTime"}}}
+TIMED = {"callbacks": {"training_time": {"_target_": "start_training.callbacks.training_time.TrainingTime"}}}
 PILOT = 2  # epochs that tell how long one takes
 LEAST = 3  # epochs, as their number is rounded
 

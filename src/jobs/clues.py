@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from src.runs.directory import RunDirectory
-from src.runs.metrics_file import read_metrics
-from src.schedules.clues import Clues, read_clues
-from src.schedules.regularization import Regularizers, advise
+from start_training.runs.directory import RunDirectory
+from start_training.runs.metrics_file import read_metrics
+from start_training.schedules.clues import Clues, read_clues
+from start_training.schedules.regularization import Regularizers, advise
 
 COLUMNS = ("train/loss", "val/loss", "val/accuracy", "learning_rate")
 

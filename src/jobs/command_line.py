@@ -5,14 +5,15 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from src.jobs.composed import register_resolvers
-from src.settings import named_in
+from start_training.jobs.composed import register_resolvers
+from start_training.settings import named_in
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 register_resolvers()
@@ -66,6 +67,13 @@ def users_environment() -> Iterator[None]:
         yield
     finally:
         os.environ[FULL_ERROR] = "1"
+
+
+def typed(command: str) -> str:
+    """How a command is typed where this one was: `start-training train`, or `uv run python scripts/train.py`."""
+    started = Path(sys.argv[0]).name
+    installed = started in ("start-training", "__main__.py")
+    return f"start-training {command}" if installed else f"uv run python scripts/{command}.py"
 
 
 def is_users_mistake(error: BaseException) -> bool:

@@ -9,10 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.runs.config_hash import config_hash
-from src.runs.moved_targets import current_targets
-from src.runs.run_name import run_name
-from src.settings import one_of, whole_number
+from start_training.runs.config_hash import config_hash
+from start_training.runs.moved_targets import current_targets
+from start_training.settings import one_of, whole_number
 
 SIZES = ("full", "small")
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}  # in DATA_DIR
@@ -39,7 +38,7 @@ def composed_job(config: DictConfig, config_loader: Any, overrides: Sequence[str
 def check_script(config: Mapping[str, Any], name: str) -> None:
     """Raises ValueError where an experiment is one of another script than `name`."""
     if (script := config.get("script", name)) != name:
-        raise ValueError(f"script = {script}: this experiment is one of scripts/{script}.py")
+        raise ValueError(f"script = {script}: this experiment is one of the command {script}")
 
 
 def register_resolvers() -> None:
@@ -61,7 +60,11 @@ def register_resolvers() -> None:
 def config_hash_of(folder: str | None = None, *, _root_: DictConfig) -> str:
     """`config_hash` of a composed config, Hydra's own node or not; or its `run_name` in a folder."""
     job = plain(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key not in ("hydra", "logger")]))
-    return config_hash(job) if folder is None else run_name(job, Path(folder))
+    if folder is None:
+        return config_hash(job)
+    from start_training.runs.run_name import run_name  # here, so that --help does not wait for pandas
+
+    return run_name(job, Path(folder))
 
 
 def sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:

@@ -12,16 +12,16 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
-from src.datamodules.tensor_datamodule import TensorDataModule
-from src.diagnosis.diagnose import Diagnosis, diagnose
-from src.diagnosis.report import WIDTH, render
-from src.jobs.hydra_job import run_hydra_job
-from src.jobs.record import Job
-from src.runs.build import build_datamodule, build_initializers, build_net
-from src.runs.directory import finite
-from src.runs.mistakes import settings_in
-from src.settings import positive_integer, seed, whole_number
-from src.theory.verdict import DEFAULTS, Thresholds
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.diagnosis.diagnose import Diagnosis, diagnose
+from start_training.diagnosis.report import WIDTH, render
+from start_training.jobs.hydra_job import run_hydra_job
+from start_training.jobs.record import Job
+from start_training.runs.build import build_datamodule, build_initializers, build_net
+from start_training.runs.directory import finite
+from start_training.runs.mistakes import settings_in
+from start_training.settings import positive_integer, seed, whole_number
+from start_training.theory.verdict import DEFAULTS, Thresholds
 
 UNHEALTHY = 3
 

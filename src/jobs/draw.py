@@ -13,26 +13,26 @@ import yaml
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from src.figures.save import save_figure
-from src.jobs import report
-from src.jobs.growth_runs import GrowthRuns
-from src.jobs.loggers import build_loggers, start_loggers
-from src.jobs.phase_runs import PhaseRuns
-from src.jobs.range_tests import RangeTests
-from src.jobs.record import Job
-from src.jobs.started_runs import StartedRuns
-from src.jobs.sweep_tables import SweepTable
-from src.runs.build import build_partial
-from src.runs.directory import RunDirectory, finite
-from src.runs.mistakes import target_of
+from start_training.figures.save import save_figure
+from start_training.jobs import report
+from start_training.jobs.growth_runs import GrowthRuns
+from start_training.jobs.loggers import build_loggers, start_loggers
+from start_training.jobs.phase_runs import PhaseRuns
+from start_training.jobs.range_tests import RangeTests
+from start_training.jobs.record import Job
+from start_training.jobs.started_runs import StartedRuns
+from start_training.jobs.sweep_tables import SweepTable
+from start_training.runs.build import build_partial
+from start_training.runs.directory import RunDirectory, finite
+from start_training.runs.mistakes import target_of
 
 CONF = Path(__file__).parents[2] / "conf"
-TARGET = "src.figures.start_of_training.draw_start_of_training"
+TARGET = "start_training.figures.start_of_training.draw_start_of_training"
 NAMED = {  # the figures of anyone's own sweep
     "start": TARGET,
-    "range_test": "src.figures.range_test.draw_range_test",
-    "phase": "src.figures.phase_slope.draw_phase_slope",
-    "phase_trajectory": "src.figures.phase_trajectory.draw_phase_trajectory",
+    "range_test": "start_training.figures.range_test.draw_range_test",
+    "phase": "start_training.figures.phase_slope.draw_phase_slope",
+    "phase_trajectory": "start_training.figures.phase_trajectory.draw_phase_trajectory",
 }
 SCRIPTS = ("train", "range_test")  # whose sweeps are drawn here
 TABLES = (StartedRuns, RangeTests, PhaseRuns, GrowthRuns, SweepTable)
@@ -84,7 +84,7 @@ def figure_node(name: str) -> dict[str, Any]:
     if name in drawn:
         return dict(experiments[name]["figure"])
     if (script := experiments.get(name, {}).get("script", "train")) not in SCRIPTS:
-        raise ValueError(f"figure = {name}: scripts/{script}.py draws it, at the end of its sweep")
+        raise ValueError(f"figure = {name}: the command {script} draws it, at the end of its sweep")
     raise ValueError(
         f"figure = {name}: no such figure of training runs; there are {', '.join(sorted([*drawn, *NAMED]))}"
     )

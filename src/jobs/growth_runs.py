@@ -7,13 +7,13 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from src.figures.labels import label
-from src.figures.two_papers import RATES, mean_rates
-from src.jobs.sweep_tables import SweepTable
+from start_training.figures.labels import label
+from start_training.figures.two_papers import RATES, mean_rates
+from start_training.jobs.sweep_tables import SweepTable
 
 
 class GrowthRuns(SweepTable):
-    """What `src.figures.two_papers` draws: a row for each layer and each step with a phase and lengths."""
+    """What `start_training.figures.two_papers` draws: a row for each layer and each step with a phase and lengths."""
 
     kind = "growth"
     name = "growth"

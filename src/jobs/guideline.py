@@ -9,20 +9,20 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from src.figures.guideline import draw_guideline
-from src.figures.save import save_figure
-from src.jobs.draw import mirror_figure
-from src.jobs.guideline_found import Found
-from src.jobs.guideline_plan import Plan
-from src.jobs.guideline_premises import PremiseFails, check_premises
-from src.jobs.guideline_report import report_of
-from src.jobs.guideline_runs import Curve, Trained
-from src.jobs.record import Job
-from src.jobs.study import study
-from src.jobs.trials import OF_A_RUN, Changes, Trials, named
-from src.order_chaos.guideline import Growth
-from src.order_chaos.slope import BEND, SHORTEST, Slope, fit_slope, ordered_window
-from src.runs.directory import RunDirectory
+from start_training.figures.guideline import draw_guideline
+from start_training.figures.save import save_figure
+from start_training.jobs.draw import mirror_figure
+from start_training.jobs.guideline_found import Found
+from start_training.jobs.guideline_plan import Plan
+from start_training.jobs.guideline_premises import PremiseFails, check_premises
+from start_training.jobs.guideline_report import report_of
+from start_training.jobs.guideline_runs import Curve, Trained
+from start_training.jobs.record import Job
+from start_training.jobs.study import study
+from start_training.jobs.trials import OF_A_RUN, Changes, Trials, named
+from start_training.order_chaos.guideline import Growth
+from start_training.order_chaos.slope import BEND, SHORTEST, Slope, fit_slope, ordered_window
+from start_training.runs.directory import RunDirectory
 
 MOST = 300  # epochs that are trained where the config does not say how many
 NAMES = {0.0: "no decay", 1.0: "λ*"}  # of factors

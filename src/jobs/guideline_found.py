@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from src.jobs.guideline_plan import Plan
-from src.jobs.guideline_premises import Descent
-from src.jobs.guideline_runs import Curve, Trained
-from src.order_chaos.guideline import Growth
+from start_training.jobs.guideline_plan import Plan
+from start_training.jobs.guideline_premises import Descent
+from start_training.jobs.guideline_runs import Curve, Trained
+from start_training.order_chaos.guideline import Growth
 
 
 @dataclass

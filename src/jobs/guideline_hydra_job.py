@@ -4,10 +4,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markdown import Markdown
 
-from src.jobs import report
-from src.jobs.guideline import guideline
-from src.jobs.hydra_job import check_depth, run_hydra_job
-from src.jobs.record import Job
+from start_training.jobs import report
+from start_training.jobs.guideline import guideline
+from start_training.jobs.hydra_job import check_depth, run_hydra_job
+from start_training.jobs.record import Job
 
 DOES_NOT_APPLY = 3
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.jobs.loggers import named_nodes
-from src.jobs.search import seeds_of
-from src.order_chaos.slope import SHORTEST
-from src.settings import fraction, list_of, number_from_zero, whole_number
+from start_training.jobs.loggers import named_nodes
+from start_training.jobs.search import seeds_of
+from start_training.order_chaos.slope import SHORTEST
+from start_training.settings import fraction, list_of, number_from_zero, whole_number
 
 Config = Mapping[str, Any]
-PHASE = "src.callbacks.phase.Phase"
+PHASE = "start_training.callbacks.phase.Phase"
 
 
 @dataclass(frozen=True)

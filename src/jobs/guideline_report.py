@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from src.jobs.guideline_found import Found
-from src.jobs.guideline_runs import ACCURACY, LOSS, Trained
-from src.jobs.search import plus_minus
-from src.order_chaos.slope import SHORTEST
+from start_training.jobs.command_line import typed
+from start_training.jobs.guideline_found import Found
+from start_training.jobs.guideline_runs import ACCURACY, LOSS, Trained
+from start_training.jobs.search import plus_minus
+from start_training.order_chaos.slope import SHORTEST
 
 ABOUT = 0.05  # of A
 FAR = 0.1  # of J from 1 where the report calls that off the edge
@@ -20,7 +21,7 @@ def report_of(found: Found, overrides: Sequence[str]) -> str:
     lines = [*_result(found), *_faster(found)]
     if found.trained:
         lines += _trained(found)
-    lines += ["", f"Next: `uv run python scripts/train.py {shlex.join(overrides)}`"]
+    lines += ["", f"Next: `{typed('train')} {shlex.join(overrides)}`"]
     return "\n".join(lines) + "\n"
 
 

@@ -11,16 +11,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.jobs.command_line import Said, is_users_mistake, one_line, say, takes_errors, users_environment
-from src.jobs.composed import check_script, plain
-from src.jobs.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
-from src.jobs.record import Job
-from src.jobs.replica_runs import train_group
-from src.jobs.replica_units import read_unit
-from src.jobs.train import train
-from src.jobs.workers import in_worker, interrupted, worker
-from src.runs.directory import Taken
-from src.runs.outcome import Interrupted
+from start_training.jobs.command_line import Said, is_users_mistake, one_line, say, takes_errors, users_environment
+from start_training.jobs.composed import check_script, plain
+from start_training.jobs.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
+from start_training.jobs.record import Job
+from start_training.jobs.replica_runs import train_group
+from start_training.jobs.replica_units import read_unit
+from start_training.jobs.train import train
+from start_training.jobs.workers import in_worker, interrupted, worker
+from start_training.runs.directory import Taken
+from start_training.runs.outcome import Interrupted
 
 
 def train_hydra_job(config: DictConfig) -> None:

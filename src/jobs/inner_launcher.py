@@ -9,8 +9,8 @@ from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.replicas.memory import SHARE, available_bytes
-from src.settings import positive_integer
+from start_training.replicas.memory import SHARE, available_bytes
+from start_training.settings import positive_integer
 
 BASIC = "basic"  # Hydra's own, one job after the other in this process
 _SETTINGS = "hydra.launcher.settings."

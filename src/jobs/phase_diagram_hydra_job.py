@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from src.jobs import report
-from src.jobs.hydra_job import run_hydra_job
-from src.jobs.phase_diagram import PhaseDiagram, phase_diagram
-from src.jobs.record import Job
+from start_training.jobs import report
+from start_training.jobs.hydra_job import run_hydra_job
+from start_training.jobs.phase_diagram import PhaseDiagram, phase_diagram
+from start_training.jobs.record import Job
 
 
 def phase_diagram_hydra_job(config: DictConfig) -> None:

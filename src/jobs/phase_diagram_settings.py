@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src.jobs.composed import SIZES
-from src.order_chaos.bins import Bins
-from src.order_chaos.random_layer import ACTIVATIONS
-from src.runs.devices import check_accelerator
-from src.settings import list_of, one_of, positive_integer, whole_number
-from src.settings import seed as checked_seed
+from start_training.jobs.composed import SIZES
+from start_training.order_chaos.bins import Bins
+from start_training.order_chaos.random_layer import ACTIVATIONS
+from start_training.runs.devices import check_accelerator
+from start_training.settings import list_of, one_of, positive_integer, whole_number
+from start_training.settings import seed as checked_seed
 
 DEVICES = ("cpu", "cuda")
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.order_chaos.asymptotic_distance import SEPARATED
-from src.order_chaos.bins import Bins
-from src.order_chaos.transition import ROUNDING, below_edge, mean_and_error, transition
-from src.theory.edge_of_chaos import boundary, chi, distance_without_mean
-from src.theory.edge_of_chaos_relu import relu_rates
+from start_training.order_chaos.asymptotic_distance import SEPARATED
+from start_training.order_chaos.bins import Bins
+from start_training.order_chaos.transition import ROUNDING, below_edge, mean_and_error, transition
+from start_training.theory.edge_of_chaos import boundary, chi, distance_without_mean
+from start_training.theory.edge_of_chaos_relu import relu_rates
 
 Array = NDArray[np.float64]
 

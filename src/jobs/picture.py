@@ -14,19 +14,19 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor, nn
 
-from src.figures.activations import draw_activations
-from src.figures.save import save_figure
-from src.initializers.initialize import FillTensor, initialize_
-from src.jobs.loggers import build_loggers, start_loggers
-from src.jobs.record import Job
-from src.jobs.train import seed_global_generators
-from src.lengths.capture import Capture, Reading
-from src.models.law import law_of
-from src.runs.build import build_datamodule, build_initializer, construct_net
-from src.runs.directory import RunDirectory
-from src.runs.mistakes import settings_in
-from src.settings import seed, whole_number
-from src.theory.convolutional import ConvolutionalLaw
+from start_training.figures.activations import draw_activations
+from start_training.figures.save import save_figure
+from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.jobs.loggers import build_loggers, start_loggers
+from start_training.jobs.record import Job
+from start_training.jobs.train import seed_global_generators
+from start_training.lengths.capture import Capture, Reading
+from start_training.models.law import law_of
+from start_training.runs.build import build_datamodule, build_initializer, construct_net
+from start_training.runs.directory import RunDirectory
+from start_training.runs.mistakes import settings_in
+from start_training.settings import seed, whole_number
+from start_training.theory.convolutional import ConvolutionalLaw
 
 CHOSEN = 5  # layers, where the config chooses none
 SAFE = (1e-30, 1e30)  # where float32 has all its digits

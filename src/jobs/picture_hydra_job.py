@@ -8,13 +8,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from src.figures.activations import mantissa_and_exponent
-from src.figures.labels import label
-from src.jobs import report
-from src.jobs.hydra_job import run_hydra_job
-from src.jobs.picture import Picture, picture
-from src.jobs.record import Job
-from src.tables import shown_layers
+from start_training.figures.activations import mantissa_and_exponent
+from start_training.figures.labels import label
+from start_training.jobs import report
+from start_training.jobs.hydra_job import run_hydra_job
+from start_training.jobs.picture import Picture, picture
+from start_training.jobs.record import Job
+from start_training.tables import shown_layers
 
 
 def picture_hydra_job(config: DictConfig) -> None:

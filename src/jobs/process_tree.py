@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.utils import filter_overrides
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
-from src.replicas.grouping import check_replicas
+from start_training.replicas.grouping import check_replicas
 
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
 PARENT = "HOW_TO_START_TRAINING_PARENT"
@@ -43,6 +43,11 @@ def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any
     it leaves in the environment makes the next job of this process believe it is one rank of the last.
     """
     name = str(launcher["_target_"]).lower()
+    if sys.platform == "win32" and not any(known in name for known in ("basiclauncher", "replicas")):
+        raise ValueError(
+            f"hydra.launcher = {name.rpartition('.')[2]}: starts processes in groups, which Windows has not; "
+            "use hydra/launcher=basic"
+        )
     if "replicas" in name:
         check_replicas({"trainer": trainer})
     elif starts_processes(trainer) and not any(able in name for able in _ABLE):
@@ -58,7 +63,8 @@ def command(hydra: Any, overrides: Sequence[str], directory: Path) -> list[str]:
     sources = [each.path for each in hydra.runtime.config_sources if each.provider == "command-line"]
     of_hydra = [each for each in hydra.overrides.hydra if not each.lstrip("+~").startswith(_OF_THE_SWEEP)]
     return [
-        *(sys.executable, str(_script(hydra.job.name)), "--config-name", str(hydra.job.config_name)),
+        *(sys.executable, "-m", "start_training.cli", str(hydra.job.name)),
+        *("--config-name", str(hydra.job.config_name)),
         *(word for path in sources for word in ("--config-dir", str(path))),
         *filter_overrides(overrides),
         *of_hydra,
@@ -93,9 +99,3 @@ def die_with_parent() -> None:
 def run_alone(hydra: Any, overrides: Sequence[str], directory: Path, sweep: str) -> int:
     """Run this job of a multirun in a process tree of its own, and return its exit status."""
     return subprocess.run(command(hydra, overrides, directory), env=environment(sweep), check=False).returncode
-
-
-def _script(name: str) -> Path:
-    """What was started; in a worker that another launcher started, this project's script of the same name."""
-    started = Path(sys.argv[0])
-    return started if started.stem == name else Path(__file__).parents[2] / "scripts" / f"{name}.py"

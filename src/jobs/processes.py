@@ -17,10 +17,10 @@ import torch
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from src.jobs.command_line import Said
-from src.jobs.composed import composed_job
-from src.jobs.process_tree import command, environment
-from src.settings import positive_integer
+from start_training.jobs.command_line import Said
+from start_training.jobs.composed import composed_job
+from start_training.jobs.process_tree import command, environment
+from start_training.settings import positive_integer
 
 POLL = 0.05  # seconds
 

@@ -10,18 +10,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from src.figures.range_test import option_of, setting_of
-from src.jobs.sweep_tables import SweepTable, short_names, tell
-from src.runs.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
+from start_training.figures.range_test import option_of, setting_of
+from start_training.jobs.command_line import typed
+from start_training.jobs.sweep_tables import SweepTable, short_names, tell
+from start_training.runs.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
 
-TRAIN = "uv run python scripts/train.py"
 NAMED = 4  # settings that are named one by one
 # What a range test is told that a training run is not.
 _OF_THE_TEST = ("seed", "callbacks", "experiment", "size", "figure", "script", "logger", "schedule", "ckpt_path")
 
 
 class RangeTests(SweepTable):
-    """What `src.figures.range_test` draws, and what of it is a suggestion."""
+    """What `start_training.figures.range_test` draws, and what of it is a suggestion."""
 
     kind = "range_test"
     holds = "a range test behind it, which callbacks=range_test makes"
@@ -84,11 +84,11 @@ def next_command(row: Mapping[Any, Any]) -> str | None:
     """
     if pd.isna(row["max_lr"]):
         return None
-    typed = str(row["overrides"]).split(" ")
-    groups = {each: re.split("[./=]", each.lstrip("+~"))[0] for each in typed if each}
+    overrides = str(row["overrides"]).split(" ")
+    groups = {each: re.split("[./=]", each.lstrip("+~"))[0] for each in overrides if each}
     kept = [each for each, group in groups.items() if group not in _OF_THE_TEST and "optimizer.lr=" not in each]
     words = shlex.join([*kept, f"optimizer.lr={row['max_lr']:.2g}", "schedule=one_cycle"])
-    return words if "experiment" in groups.values() else f"{TRAIN} {words}"
+    return words if "experiment" in groups.values() else f"{typed('train')} {words}"
 
 
 def _words(found: pd.DataFrame, setting: str) -> list[str]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.jobs.clues import sentence
-from src.jobs.search import plus_minus
-from src.jobs.trials import Option
-from src.schedules.budget import Budget
+from start_training.jobs.clues import sentence
+from start_training.jobs.command_line import typed
+from start_training.jobs.search import plus_minus
+from start_training.jobs.trials import Option
+from start_training.schedules.budget import Budget
 
 ENOUGH = 100  # steps of a range test: with fewer, what a large rate destroys may not show yet
 
@@ -61,7 +62,7 @@ class Followed:
             "|---|---|---|",
             *runs,
             "",
-            f"Again: `uv run python scripts/train.py {shlex.join(overrides)}`",
+            f"Again: `{typed('train')} {shlex.join(overrides)}`",
         ]
         return "\n".join(lines) + "\n"
 

@@ -12,16 +12,16 @@ import wandb
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
-from src.callbacks.range_test import ended_by_range_test
-from src.callbacks.start_of_training import StartOfTraining, sentence
-from src.jobs import report
-from src.jobs.clues import clues_of
-from src.ranks import is_rank_zero
-from src.runs.config_hash import config_hash
-from src.runs.directory import TABLES, RunDirectory
-from src.runs.metrics_file import newest_metrics
-from src.runs.outcome import Diverged, Interrupted
-from src.runs.provenance import commit, versions
+from start_training.callbacks.range_test import ended_by_range_test
+from start_training.callbacks.start_of_training import StartOfTraining, sentence
+from start_training.jobs import report
+from start_training.jobs.clues import clues_of
+from start_training.ranks import is_rank_zero
+from start_training.runs.config_hash import config_hash
+from start_training.runs.directory import TABLES, RunDirectory
+from start_training.runs.metrics_file import newest_metrics
+from start_training.runs.outcome import Diverged, Interrupted
+from start_training.runs.provenance import commit, versions
 
 
 @dataclass

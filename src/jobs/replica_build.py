@@ -6,27 +6,27 @@ from typing import Any
 
 import torch
 
-from src.callbacks import start_of_training, test_metrics
-from src.callbacks.start_of_training import StartOfTraining
-from src.callbacks.test_metrics import TestMetrics
-from src.datamodules.loader import EvaluationLoader
-from src.datamodules.samples import Samples
-from src.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
-from src.jobs.loggers import build_loggers, check_loggers
-from src.jobs.record import Job
-from src.jobs.train import build_callbacks, load, seed_global_generators
-from src.models.run_length import asked_lengths, check_same_length
-from src.replicas.checkpoint import restore, start_of
-from src.replicas.log import Log
-from src.replicas.looks import Sets
-from src.replicas.replica import Replica
-from src.runs.build import build_datamodule, build_initializer, build_net, build_optimizer, build_schedule
-from src.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
-from src.runs.devices import check_trainer
-from src.runs.directory import RunDirectory
-from src.runs.metrics_file import MetricsFile
-from src.schedules.schedule import Schedule
-from src.settings import seed
+from start_training.callbacks import start_of_training, test_metrics
+from start_training.callbacks.start_of_training import StartOfTraining
+from start_training.callbacks.test_metrics import TestMetrics
+from start_training.datamodules.loader import EvaluationLoader
+from start_training.datamodules.samples import Samples
+from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
+from start_training.jobs.loggers import build_loggers, check_loggers
+from start_training.jobs.record import Job
+from start_training.jobs.train import build_callbacks, load, seed_global_generators
+from start_training.models.run_length import asked_lengths, check_same_length
+from start_training.replicas.checkpoint import restore, start_of
+from start_training.replicas.log import Log
+from start_training.replicas.looks import Sets
+from start_training.replicas.replica import Replica
+from start_training.runs.build import build_datamodule, build_initializer, build_net, build_optimizer, build_schedule
+from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
+from start_training.runs.devices import check_trainer
+from start_training.runs.directory import RunDirectory
+from start_training.runs.metrics_file import MetricsFile
+from start_training.schedules.schedule import Schedule
+from start_training.settings import seed
 
 LIGHTNINGS_EPOCHS = 1000  # without max_epochs and max_steps
 

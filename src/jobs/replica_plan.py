@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from src.datamodules.tensor_datamodule import TensorDataModule
-from src.jobs.command_line import one_line
-from src.replicas.caches import outgrows_caches
-from src.replicas.checkpoint import start_of
-from src.replicas.grouping import alone, check_replicas, group_key
-from src.replicas.memory import optimizer_states, replica_bytes
-from src.replicas.vectorized import NotVectorized, check_vectorized, draws_random_numbers
-from src.runs.build import build_datamodule, construct_net
-from src.runs.checkpoint import load_checkpoint
-from src.runs.directory import RunDirectory
-from src.runs.open_files import most_runs
-from src.streams import global_stream_from
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.jobs.command_line import one_line
+from start_training.replicas.caches import outgrows_caches
+from start_training.replicas.checkpoint import start_of
+from start_training.replicas.grouping import alone, check_replicas, group_key
+from start_training.replicas.memory import optimizer_states, replica_bytes
+from start_training.replicas.vectorized import NotVectorized, check_vectorized, draws_random_numbers
+from start_training.runs.build import build_datamodule, construct_net
+from start_training.runs.checkpoint import load_checkpoint
+from start_training.runs.directory import RunDirectory
+from start_training.runs.open_files import most_runs
+from start_training.streams import global_stream_from
 
 Start = tuple[int, int, int]  # where in its run a job begins: epochs, batches of the next one, optimizer steps
 

@@ -3,8 +3,8 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from src.jobs.workers import in_terminals_worker
-from src.replicas.group import Group
+from start_training.jobs.workers import in_terminals_worker
+from start_training.replicas.group import Group
 
 
 class GroupProgress:

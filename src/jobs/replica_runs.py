@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from src.jobs.command_line import Said, is_users_mistake, say
-from src.jobs.loggers import build_loggers, start_loggers
-from src.jobs.record import Job, Record
-from src.jobs.replica_build import Member, build_replica, device_of, load_sets, resumes_from
-from src.jobs.replica_progress import GroupProgress
-from src.jobs.train import nothing_left_behind, quiet_lightning, show
-from src.replicas.caches import is_out_of_memory
-from src.replicas.group import Group
-from src.replicas.replica import Replica
-from src.runs.directory import FINISHED, RunDirectory, Taken
-from src.runs.mistakes import settings_in
-from src.runs.open_files import allow_runs
+from start_training.jobs.command_line import Said, is_users_mistake, say
+from start_training.jobs.loggers import build_loggers, start_loggers
+from start_training.jobs.record import Job, Record
+from start_training.jobs.replica_build import Member, build_replica, device_of, load_sets, resumes_from
+from start_training.jobs.replica_progress import GroupProgress
+from start_training.jobs.train import nothing_left_behind, quiet_lightning, show
+from start_training.replicas.caches import is_out_of_memory
+from start_training.replicas.group import Group
+from start_training.replicas.replica import Replica
+from start_training.runs.directory import FINISHED, RunDirectory, Taken
+from start_training.runs.mistakes import settings_in
+from start_training.runs.open_files import allow_runs
 
 
 def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> None:

@@ -11,17 +11,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from src.jobs.command_line import Said
-from src.jobs.composed import composed_job, plain
-from src.jobs.hydra_job import check_depth
-from src.jobs.inner_launcher import BASIC, memory_limit, with_inner, workers_of
-from src.jobs.replica_plan import Plan, SweepRun, plan
-from src.jobs.replica_report import show
-from src.jobs.replica_units import OVERRIDE, units_folder, write_unit
-from src.jobs.workers import NotStarted
-from src.jobs.workers import launch as launch_items
-from src.runs.directory import RunDirectory
-from src.settings import number_from_zero, positive_integer
+from start_training.jobs.command_line import Said
+from start_training.jobs.composed import composed_job, plain
+from start_training.jobs.hydra_job import check_depth
+from start_training.jobs.inner_launcher import BASIC, memory_limit, with_inner, workers_of
+from start_training.jobs.replica_plan import Plan, SweepRun, plan
+from start_training.jobs.replica_report import show
+from start_training.jobs.replica_units import OVERRIDE, units_folder, write_unit
+from start_training.jobs.workers import NotStarted
+from start_training.jobs.workers import launch as launch_items
+from start_training.runs.directory import RunDirectory
+from start_training.settings import number_from_zero, positive_integer
 
 Overrides = Sequence[str]
 
@@ -45,7 +45,7 @@ class Replicas:
         Raises ValueError for a setting that cannot be used.
         """
         if (script := config.hydra.job.name) != "train":
-            raise ValueError(f"hydra.launcher = replicas: trains nets together, and scripts/{script}.py trains none")
+            raise ValueError(f"hydra.launcher = replicas: trains nets together, and the command {script} trains none")
         asked = config.hydra.launcher
         max_size = None if asked.max_size is None else positive_integer("hydra.launcher.max_size", asked.max_size)
         seconds = number_from_zero("hydra.launcher.checkpoint_seconds", asked.checkpoint_seconds)

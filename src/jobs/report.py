@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torch import nn
 
-from src.figures.mean_length import draw_mean_length
-from src.models.law import law_of
-from src.runs.directory import RunDirectory
-from src.tables import shown_layers
+from start_training.figures.mean_length import draw_mean_length
+from start_training.models.law import law_of
+from start_training.runs.directory import RunDirectory
+from start_training.tables import shown_layers
 
 Array = NDArray[np.float64]
 

@@ -9,16 +9,16 @@ import numpy as np
 from omegaconf import DictConfig
 from scipy.stats import t as student
 
-from src.figures.save import save_figure
-from src.figures.trials import draw_trials
-from src.jobs.draw import mirror_figure
-from src.jobs.record import Job
-from src.jobs.study import study
-from src.jobs.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
-from src.runs.build import build_partial
-from src.runs.directory import RunDirectory
-from src.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
-from src.settings import positive_integer, seed
+from start_training.figures.save import save_figure
+from start_training.figures.trials import draw_trials
+from start_training.jobs.draw import mirror_figure
+from start_training.jobs.record import Job
+from start_training.jobs.study import study
+from start_training.jobs.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
+from start_training.runs.build import build_partial
+from start_training.runs.directory import RunDirectory
+from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
+from start_training.settings import positive_integer, seed
 
 NEAR = 0.02  # of a loss
 

@@ -7,10 +7,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from src.jobs import report
-from src.jobs.hydra_job import check_depth, run_hydra_job
-from src.jobs.record import Job
-from src.jobs.search import search
+from start_training.jobs import report
+from start_training.jobs.command_line import typed
+from start_training.jobs.hydra_job import check_depth, run_hydra_job
+from start_training.jobs.record import Job
+from start_training.jobs.search import search
 
 WIDTH = 110  # where no terminal says how wide it is, rich takes 80
 
@@ -27,7 +28,7 @@ def search_hydra_job(config: DictConfig) -> None:
         for sentence in summary["text"]:
             console.print(sentence, soft_wrap=True, highlight=False)
         command = shlex.join(summary["chosen"]["overrides"])
-        console.print(f"next: uv run python scripts/train.py {command}", soft_wrap=True, highlight=False)
+        console.print(f"next: {typed('train')} {command}", soft_wrap=True, highlight=False)
         console.print(f"figure: {report.relative(job.directory / 'figures' / 'search.png')}", soft_wrap=True)
 
     run_hydra_job(config, work, after_interrupt="the same command goes on")

@@ -17,21 +17,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from src.ensembles.layer_table import Law, layer_table
-from src.ensembles.sample import Ensemble
-from src.figures.save import save_figure
-from src.figures.simulation import draw_simulation
-from src.jobs.loggers import build_loggers, start_loggers
-from src.jobs.record import Job
-from src.jobs.train import seed_global_generators
-from src.lengths.capture import Capture
-from src.models.law import law_of
-from src.runs.build import build_datamodule, build_initializers, construct_net
-from src.runs.directory import RunDirectory
-from src.runs.mistakes import settings_in, settings_of
-from src.runs.outcome import Interrupted
-from src.runs.table import Table
-from src.settings import positive_integer, seed, whole_number
+from start_training.ensembles.layer_table import Law, layer_table
+from start_training.ensembles.sample import Ensemble
+from start_training.figures.save import save_figure
+from start_training.figures.simulation import draw_simulation
+from start_training.jobs.loggers import build_loggers, start_loggers
+from start_training.jobs.record import Job
+from start_training.jobs.train import seed_global_generators
+from start_training.lengths.capture import Capture
+from start_training.models.law import law_of
+from start_training.runs.build import build_datamodule, build_initializers, construct_net
+from start_training.runs.directory import RunDirectory
+from start_training.runs.mistakes import settings_in, settings_of
+from start_training.runs.outcome import Interrupted
+from start_training.runs.table import Table
+from start_training.settings import positive_integer, seed, whole_number
 
 FLUSH_EVERY = 1.0  # seconds: what a kill can cost
 Array = NDArray[np.float64]

@@ -9,12 +9,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from src.jobs import report
-from src.jobs.hydra_job import run_hydra_job
-from src.jobs.record import Job
-from src.jobs.simulate import Simulation, simulate
-from src.jobs.sweep_figure import draw_sweep_figure
-from src.runs.build import build_partial
+from start_training.jobs import report
+from start_training.jobs.hydra_job import run_hydra_job
+from start_training.jobs.record import Job
+from start_training.jobs.simulate import Simulation, simulate
+from start_training.jobs.sweep_figure import draw_sweep_figure
+from start_training.runs.build import build_partial
 
 
 @dataclass

@@ -8,12 +8,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from src.figures.start_of_training import relation_of, start_points
-from src.jobs.sweep_tables import SweepTable, tell
+from start_training.figures.start_of_training import relation_of, start_points
+from start_training.jobs.sweep_tables import SweepTable, tell
 
 
 class StartedRuns(SweepTable):
-    """What `src.figures.start_of_training` draws."""
+    """What `start_training.figures.start_of_training` draws."""
 
     kind = name = "runs"
     all_counts = True

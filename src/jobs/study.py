@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import wandb
 
-from src.jobs.record import Job
-from src.runs.directory import RunDirectory
-from src.runs.mistakes import settings_in
-from src.runs.outcome import Interrupted
+from start_training.jobs.record import Job
+from start_training.runs.directory import RunDirectory
+from start_training.runs.mistakes import settings_in
+from start_training.runs.outcome import Interrupted
 
 
 @contextmanager

@@ -11,15 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from src.jobs import report
-from src.jobs.command_line import Said, one_line, say
-from src.jobs.composed import check_script, composed_job, config_hash_of, plain
-from src.jobs.draw import draw_sweep
-from src.jobs.process_tree import check_launcher
-from src.jobs.train import check_settings
-from src.jobs.workers import NotStarted, launch
-from src.runs.directory import FINISHED, RunDirectory
-from src.runs.sweep import SweepJob, add_jobs, states
+from start_training.jobs import report
+from start_training.jobs.command_line import Said, one_line, say
+from start_training.jobs.composed import check_script, composed_job, config_hash_of, plain
+from start_training.jobs.draw import draw_sweep
+from start_training.jobs.process_tree import check_launcher
+from start_training.jobs.train import check_settings
+from start_training.jobs.workers import NotStarted, launch
+from start_training.runs.directory import FINISHED, RunDirectory
+from start_training.runs.sweep import SweepJob, add_jobs, states
 
 Overrides = Sequence[str]
 SHOWN = 10  # jobs that are named one by one

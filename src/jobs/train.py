@@ -14,23 +14,23 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from src.callbacks.divergence import Divergence
-from src.callbacks.hyperparameters import Hyperparameters
-from src.callbacks.last_checkpoint import LastCheckpoint
-from src.callbacks.no_profiler import NoProfiler
-from src.callbacks.phase_summary import sentence as phase_sentence
-from src.callbacks.progress import TrainingProgress
-from src.callbacks.range_test import RangeTest, ended_by_range_test
-from src.callbacks.ranks_agree import RanksAgree
-from src.callbacks.start_of_training import sentence
-from src.callbacks.validation_subset import check_validates
-from src.datamodules.tensor_datamodule import TensorDataModule
-from src.jobs import clues, report
-from src.jobs.loggers import build_loggers, named_nodes, start_loggers
-from src.jobs.record import Job, Record
-from src.jobs.workers import in_terminals_worker
-from src.ranks import is_rank_zero
-from src.runs.build import (
+from start_training.callbacks.divergence import Divergence
+from start_training.callbacks.hyperparameters import Hyperparameters
+from start_training.callbacks.last_checkpoint import LastCheckpoint
+from start_training.callbacks.no_profiler import NoProfiler
+from start_training.callbacks.phase_summary import sentence as phase_sentence
+from start_training.callbacks.progress import TrainingProgress
+from start_training.callbacks.range_test import RangeTest, ended_by_range_test
+from start_training.callbacks.ranks_agree import RanksAgree
+from start_training.callbacks.start_of_training import sentence
+from start_training.callbacks.validation_subset import check_validates
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.jobs import clues, report
+from start_training.jobs.loggers import build_loggers, named_nodes, start_loggers
+from start_training.jobs.record import Job, Record
+from start_training.jobs.workers import in_terminals_worker
+from start_training.ranks import is_rank_zero
+from start_training.runs.build import (
     build,
     build_classifier,
     build_datamodule,
@@ -40,13 +40,13 @@ from src.runs.build import (
     build_schedule,
     try_training,
 )
-from src.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
-from src.runs.config_hash import config_hash
-from src.runs.devices import check_trainer
-from src.runs.directory import RunDirectory
-from src.runs.mistakes import settings_in
-from src.schedules.range_test import advice, in_short
-from src.settings import seed
+from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
+from start_training.runs.config_hash import config_hash
+from start_training.runs.devices import check_trainer
+from start_training.runs.directory import RunDirectory
+from start_training.runs.mistakes import settings_in
+from start_training.schedules.range_test import advice, in_short
+from start_training.settings import seed
 
 
 def train(job: Job) -> dict[str, Any]:

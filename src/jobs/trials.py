@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from src.jobs.composed import plain
-from src.jobs.process_tree import starts_processes
-from src.jobs.record import Job
-from src.jobs.train import check_settings, train
-from src.runs.directory import RunDirectory
-from src.runs.metrics_file import read_metrics
-from src.runs.run_name import run_name
+from start_training.jobs.composed import plain
+from start_training.jobs.process_tree import starts_processes
+from start_training.jobs.record import Job
+from start_training.jobs.train import check_settings, train
+from start_training.runs.directory import RunDirectory
+from start_training.runs.metrics_file import read_metrics
+from start_training.runs.run_name import run_name
 
 # What scripts/train.py is configured by; the rest of a search's config is the search's own.
 OF_A_RUN = (

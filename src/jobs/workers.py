@@ -13,9 +13,9 @@ from unittest.mock import patch
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from src.jobs.command_line import Said
-from src.jobs.process_tree import die_with_parent
-from src.runs.outcome import Interrupted
+from start_training.jobs.command_line import Said
+from start_training.jobs.process_tree import die_with_parent
+from start_training.runs.outcome import Interrupted
 
 
 class NotStarted(ValueError):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.nn.modules import activation as torch_activations
 
-from src.lengths.activation_length import activation_lengths
+from start_training.lengths.activation_length import activation_lengths
 
 INPUT = "input"
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from src.lengths.activation_length import activation_lengths
+from start_training.lengths.activation_length import activation_lengths
 
 
 def gradient_lengths(gradient: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from src.settings import one_of
-from src.theory.activation import ACTIVATIONS as IN_THEORY
-from src.theory.activation import Homogeneous
+from start_training.settings import one_of
+from start_training.theory.activation import ACTIVATIONS as IN_THEORY
+from start_training.theory.activation import Homogeneous
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

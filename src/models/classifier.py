@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from src.models.run_length import asked_lengths, check_same_length, run_length
-from src.ranks import gather
+from start_training.models.run_length import asked_lengths, check_same_length, run_length
+from start_training.ranks import gather
 
 
 class Classifier(pl.LightningModule):

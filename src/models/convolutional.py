@@ -6,12 +6,12 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor, nn
 
-from src.initializers.initializer import Fans, Initializer
-from src.models.activation import HOMOGENEOUS, activation_named
-from src.models.residual_scales import residual_scales
-from src.settings import fraction, one_of, positive_integer
-from src.theory.convolution import PADDINGS, odd_kernel
-from src.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
+from start_training.initializers.initializer import Fans, Initializer
+from start_training.models.activation import HOMOGENEOUS, activation_named
+from start_training.models.residual_scales import residual_scales
+from start_training.settings import fraction, one_of, positive_integer
+from start_training.theory.convolution import PADDINGS, odd_kernel
+from start_training.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
 
 
 class ResidualConvolution(nn.Module):

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor, nn
 
-from src.initializers.initializer import Fans, Initializer
-from src.models.activation import HOMOGENEOUS, activation_named
-from src.settings import fraction, positive_integer
-from src.theory.fully_connected import FullyConnectedLaw
+from start_training.initializers.initializer import Fans, Initializer
+from start_training.models.activation import HOMOGENEOUS, activation_named
+from start_training.settings import fraction, positive_integer
+from start_training.theory.fully_connected import FullyConnectedLaw
 
 
 class FullyConnected(nn.Module):

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from src.initializers.initializer import Initializer
+from start_training.initializers.initializer import Initializer
 
 
 def law_of(net: nn.Module, initializer: object) -> Any | None:

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from src.models.activation import activation_named
-from src.models.fully_connected import dense_layer
-from src.settings import fraction, one_of, positive_integer, whole_number
+from start_training.models.activation import activation_named
+from start_training.models.fully_connected import dense_layer
+from start_training.settings import fraction, one_of, positive_integer, whole_number
 
 POOLINGS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}
 STRIDE = 2  # of every pooling

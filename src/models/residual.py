@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from src.initializers.initializer import Initializer
-from src.models.activation import ACTIVATIONS, HOMOGENEOUS
-from src.models.fully_connected import dense_fans, dense_layer
-from src.models.residual_scales import residual_scales
-from src.settings import fraction, one_of, positive_integer
-from src.theory.activation import LINEAR
-from src.theory.residual import ResidualLaw
+from start_training.initializers.initializer import Initializer
+from start_training.models.activation import ACTIVATIONS, HOMOGENEOUS
+from start_training.models.fully_connected import dense_fans, dense_layer
+from start_training.models.residual_scales import residual_scales
+from start_training.settings import fraction, one_of, positive_integer
+from start_training.theory.activation import LINEAR
+from start_training.theory.residual import ResidualLaw
 
 
 class ResidualModule(nn.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from src.settings import one_of, positive_integer, positive_number
+from start_training.settings import one_of, positive_integer, positive_number
 
 SCHEDULES = ("constant", "inverse_depth", "geometric", "power")
 

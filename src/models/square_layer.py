@@ -5,8 +5,8 @@ from math import prod
 
 from torch import Tensor, nn
 
-from src.models.activation import activation_named
-from src.settings import positive_integer
+from start_training.models.activation import activation_named
+from start_training.settings import positive_integer
 
 
 class SquareLayer(nn.Module):

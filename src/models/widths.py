@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from src.settings import positive_integer
+from start_training.settings import positive_integer
 
 
 def alternating(depth: int, widths: Sequence[int]) -> list[int]:

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from src.order_chaos.random_layer import APART, RandomLayer
-from src.order_chaos.tiles import by_tiles
+from start_training.order_chaos.random_layer import APART, RandomLayer
+from start_training.order_chaos.tiles import by_tiles
 
 SEPARATED = 100 * APART  # from this distance on two states count as chaotic
 MET = APART / 100  # from this on as one: near the edge, rounding in float32 alone keeps states so far apart

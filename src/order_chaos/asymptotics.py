@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import hardshrink
 
-from src.models.activation import ACTIVATIONS, HOMOGENEOUS
+from start_training.models.activation import ACTIVATIONS, HOMOGENEOUS
 
 START = 0.1  # deviation of a start: at the edge it takes q iterations ∝ 1 / q to fall from 1, and here q* is near 0
 TINY = 1e-30  # float32 computes slowly with numbers below 1e-38

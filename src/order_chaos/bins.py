@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.settings import positive_integer
+from start_training.settings import positive_integer
 
 Array = NDArray[np.float64]
 

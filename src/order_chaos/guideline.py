@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from src.order_chaos.scaling import scaling_variable
-from src.order_chaos.slope import SHORTEST, Slope, fit_slope
-from src.settings import number_from_zero, positive_integer, positive_number
+from start_training.order_chaos.scaling import scaling_variable
+from start_training.order_chaos.slope import SHORTEST, Slope, fit_slope
+from start_training.settings import number_from_zero, positive_integer, positive_number
 
 LAST = 0.25  # share of a run over which it is asked where J² settled
 STILL = 0.02  # of J²: a larger change over that share is one

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.initializers.initialize import layers_of, readout_of
-from src.initializers.initializer import Fans
-from src.models.activation import ACTIVATIONS
-from src.order_chaos.asymptotics import Asymptotics, asymptotics
-from src.order_chaos.phase import layer_phase
+from start_training.initializers.initialize import layers_of, readout_of
+from start_training.initializers.initializer import Fans
+from start_training.models.activation import ACTIVATIONS
+from start_training.order_chaos.asymptotics import Asymptotics, asymptotics
+from start_training.order_chaos.phase import layer_phase
 
 ELEMENTWISE = (
     *ACTIVATIONS.values(), nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.ReLU6, nn.Hardtanh, nn.Sigmoid, nn.Softplus,

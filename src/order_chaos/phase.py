@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from src.initializers.initializer import Fans
+from start_training.initializers.initializer import Fans
 
 
 class LayerPhase(NamedTuple):

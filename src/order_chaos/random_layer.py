@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import linear
 
-from src.settings import one_of
+from start_training.settings import one_of
 
 APART = 1e-4  # root mean square over units of the difference that two states begin with
 ACTIVATIONS = ("relu", "tanh")

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from src.order_chaos.random_layer import APART, RandomLayer
-from src.order_chaos.tiles import by_tiles
+from start_training.order_chaos.random_layer import APART, RandomLayer
+from start_training.order_chaos.tiles import by_tiles
 
 TILE = {"cpu": 32, "cuda": 4096}  # points iterated together
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from src.settings import fraction, positive_integer, positive_number
+from start_training.settings import fraction, positive_integer, positive_number
 
 CONFIDENCE = 0.95
 

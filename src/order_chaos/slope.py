@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from src.settings import fraction
+from start_training.settings import fraction
 
 SHORTEST = 3.0  # epochs of a window
 ROUNDING = 1e-9  # epochs: they may be fractions

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from src.order_chaos.asymptotic_distance import SEPARATED
+from start_training.order_chaos.asymptotic_distance import SEPARATED
 
 ROUNDING = 1e-12  # of 1/J, a mean over matrices of a sum of bins
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.samples import Samples
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.samples import Samples
 
 
 class Gathered(NamedTuple):

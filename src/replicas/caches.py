@@ -6,8 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from src.replicas.batches import Batches
-from src.replicas.stack import Stack
+from start_training.replicas.batches import Batches
+from start_training.replicas.stack import Stack
 
 # On a CPU. Of one activation of all replicas that go together, in bytes: larger ones leave its caches, and take up to
 # twice as long as a few replicas at a time.

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from src.replicas.replica import Replica
-from src.runs.checkpoint import interrupted_epoch, net_state
+from start_training.replicas.replica import Replica
+from start_training.runs.checkpoint import interrupted_epoch, net_state
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.callbacks.evaluation import evaluating
-from src.datamodules.loader import EvaluationLoader
-from src.replicas.stack import Stack
-from src.replicas.vectorized import logits_of
+from start_training.callbacks.evaluation import evaluating
+from start_training.datamodules.loader import EvaluationLoader
+from start_training.replicas.stack import Stack
+from start_training.replicas.vectorized import logits_of
 
 Precision = Callable[[], AbstractContextManager[object]]
 Evaluation: TypeAlias = Callable[[Stack, EvaluationLoader, Sequence[slice], Precision], tuple[Tensor, ...]]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from src.datamodules.samples import Samples
-from src.lengths.activation_length import activation_norms
+from start_training.datamodules.samples import Samples
+from start_training.lengths.activation_length import activation_norms
 
 
 class Measuring(Protocol):

@@ -6,23 +6,23 @@ from time import monotonic
 
 import torch
 
-from src.callbacks.activation_lengths import ActivationLengths
-from src.callbacks.noted_signals import NotedSignals
-from src.callbacks.phase import Phase
-from src.callbacks.start_of_training import StartOfTraining
-from src.callbacks.test_metrics import TestMetrics
-from src.replicas.batches import Batches
-from src.replicas.checkpoint import Moment
-from src.replicas.looks import Looks, Sets
-from src.replicas.optimizer import stacked
-from src.replicas.passes import Passes
-from src.replicas.rates import Rates
-from src.replicas.replica import Replica
-from src.replicas.stack import Stack
-from src.replicas.standing import Standing
-from src.replicas.updates import Updates
-from src.replicas.vectorized import Lengths
-from src.runs.outcome import Interrupted
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.noted_signals import NotedSignals
+from start_training.callbacks.phase import Phase
+from start_training.callbacks.start_of_training import StartOfTraining
+from start_training.callbacks.test_metrics import TestMetrics
+from start_training.replicas.batches import Batches
+from start_training.replicas.checkpoint import Moment
+from start_training.replicas.looks import Looks, Sets
+from start_training.replicas.optimizer import stacked
+from start_training.replicas.passes import Passes
+from start_training.replicas.rates import Rates
+from start_training.replicas.replica import Replica
+from start_training.replicas.stack import Stack
+from start_training.replicas.standing import Standing
+from start_training.replicas.updates import Updates
+from start_training.replicas.vectorized import Lengths
+from start_training.runs.outcome import Interrupted
 
 Ended = Callable[[Replica, BaseException | None], None]
 

@@ -9,18 +9,18 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
 
-from src.callbacks.activation_lengths import ActivationLengths
-from src.callbacks.phase import Phase
-from src.callbacks.start_of_training import StartOfTraining
-from src.callbacks.test_metrics import TestMetrics
-from src.datamodules.tensor_datamodule import TensorDataModule
-from src.models.convolutional import Convolutional
-from src.models.residual import Residual
-from src.replicas.optimizer import OPTIMIZERS
-from src.runs.config_hash import determining
-from src.runs.metrics_file import MetricsFile
-from src.runs.mistakes import target_of
-from src.schedules.schedule import Schedule
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.phase import Phase
+from start_training.callbacks.start_of_training import StartOfTraining
+from start_training.callbacks.test_metrics import TestMetrics
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.models.convolutional import Convolutional
+from start_training.models.residual import Residual
+from start_training.replicas.optimizer import OPTIMIZERS
+from start_training.runs.config_hash import determining
+from start_training.runs.metrics_file import MetricsFile
+from start_training.runs.mistakes import target_of
+from start_training.schedules.schedule import Schedule
 
 Config = Mapping[str, Any]
 

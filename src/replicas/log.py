@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
 
-from src.runs.metrics_file import MetricsFile
+from start_training.runs.metrics_file import MetricsFile
 
 
 class Rows:

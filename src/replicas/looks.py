@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.optim import SGD
 
-from src.callbacks.moment import sgd_scaling
-from src.callbacks.phase import Phase
-from src.callbacks.start_of_training import StartOfTraining
-from src.callbacks.test_metrics import TestMetrics
-from src.datamodules.loader import EvaluationLoader
-from src.datamodules.samples import Samples
-from src.order_chaos.layer_phases import measure_phases
-from src.replicas.evaluation import looks, metrics
-from src.replicas.replica import Replica, mean_loss
-from src.replicas.updates import Updates
+from start_training.callbacks.moment import sgd_scaling
+from start_training.callbacks.phase import Phase
+from start_training.callbacks.start_of_training import StartOfTraining
+from start_training.callbacks.test_metrics import TestMetrics
+from start_training.datamodules.loader import EvaluationLoader
+from start_training.datamodules.samples import Samples
+from start_training.order_chaos.layer_phases import measure_phases
+from start_training.replicas.evaluation import looks, metrics
+from start_training.replicas.replica import Replica, mean_loss
+from start_training.replicas.updates import Updates
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _waiting(replica: Replica) -> StartOfTraining | None:
 
 
 def _scaling(replica: Replica, step: int) -> float:
-    """Of the step to come; see `src.callbacks.moment`."""
+    """Of the step to come; see `start_training.callbacks.moment`."""
     if type(replica.optimizer) is not SGD:
         return math.nan
     return sgd_scaling(replica.set_step(step), replica.order.batch_size)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
+from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
 
 SHARE = 0.6  # of what is free: the rest is for the data, torch's own buffers, and what this estimate leaves out
 STATES = {"SGD": 1, "Adam": 2, "AdamW": 2}  # tensors that an optimizer keeps of each parameter

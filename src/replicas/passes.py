@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from src.replicas.replica import Replica
-from src.runs.length_tables import Step
+from start_training.replicas.replica import Replica
+from start_training.runs.length_tables import Step
 
 
 class _Pass(NamedTuple):

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.lengths.statistics import unpack
-from src.runs.length_tables import Step, length_rows, step_rows
-from src.runs.table import Table
+from start_training.lengths.statistics import unpack
+from start_training.runs.length_tables import Step, length_rows, step_rows
+from start_training.runs.table import Table
 
 
 class PendingLengths:
@@ -19,7 +19,7 @@ class PendingLengths:
         self._numbers: list[NDArray[np.float64]] = []
 
     def add(self, names: tuple[str, ...], steps: list[Step], numbers: NDArray[np.float64]) -> None:
-        """Steps, and the readings (steps, 3 (d + 1) + 2) of `src.lengths.statistics`."""
+        """Steps, and the readings (steps, 3 (d + 1) + 2) of `start_training.lengths.statistics`."""
         self._names = names
         self._steps += steps
         self._numbers.append(numbers)

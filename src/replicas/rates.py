@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from src.replicas.optimizer import Settings
-from src.replicas.replica import Replica
+from start_training.replicas.optimizer import Settings
+from start_training.replicas.replica import Replica
 
 
 class Rates:

@@ -11,15 +11,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from src.callbacks.hyperparameters import Row, hyperparameter_rows, sent
-from src.callbacks.phase import Phase
-from src.datamodules.batch_order import BatchOrder
-from src.models.classifier import epoch_seed
-from src.replicas.log import Log
-from src.replicas.pending_lengths import PendingLengths
-from src.runs.outcome import Diverged
-from src.runs.table import Table
-from src.schedules.schedule import Schedule, momentum_of, set_momentum
+from start_training.callbacks.hyperparameters import Row, hyperparameter_rows, sent
+from start_training.callbacks.phase import Phase
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.models.classifier import epoch_seed
+from start_training.replicas.log import Log
+from start_training.replicas.pending_lengths import PendingLengths
+from start_training.runs.outcome import Diverged
+from start_training.runs.table import Table
+from start_training.schedules.schedule import Schedule, momentum_of, set_momentum
 
 AnyCallback = TypeVar("AnyCallback", bound=pl.Callback)
 

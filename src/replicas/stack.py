@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.replicas.scalars import Place, place_in, varying_scalars
+from start_training.replicas.scalars import Place, place_in, varying_scalars
 
 
 @dataclass(frozen=True)

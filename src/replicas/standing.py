@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from src.replicas.checkpoint import Moment, callback_states, checkpoint_of, save
-from src.replicas.optimizer import StackedOptimizer
-from src.replicas.replica import Replica
-from src.replicas.stack import Stack
-from src.runs.directory import RunDirectory
+from start_training.replicas.checkpoint import Moment, callback_states, checkpoint_of, save
+from start_training.replicas.optimizer import StackedOptimizer
+from start_training.replicas.replica import Replica
+from start_training.replicas.stack import Stack
+from start_training.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True)

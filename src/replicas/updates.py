@@ -8,16 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from src.datamodules.loader import EvaluationLoader
-from src.lengths.activation_length import lengths_of_layers
-from src.lengths.statistics import reading
-from src.replicas.batches import Batches
-from src.replicas.caches import CACHE, is_out_of_memory, spans_of, together
-from src.replicas.evaluation import Evaluation, Precision
-from src.replicas.first_layer import FirstLayer
-from src.replicas.optimizer import Settings, StackedOptimizer
-from src.replicas.stack import Rows, Stack
-from src.replicas.vectorized import Lengths, Passed, losses_given, losses_of
+from start_training.datamodules.loader import EvaluationLoader
+from start_training.lengths.activation_length import lengths_of_layers
+from start_training.lengths.statistics import reading
+from start_training.replicas.batches import Batches
+from start_training.replicas.caches import CACHE, is_out_of_memory, spans_of, together
+from start_training.replicas.evaluation import Evaluation, Precision
+from start_training.replicas.first_layer import FirstLayer
+from start_training.replicas.optimizer import Settings, StackedOptimizer
+from start_training.replicas.stack import Rows, Stack
+from start_training.replicas.vectorized import Lengths, Passed, losses_given, losses_of
 
 # Elements of an average parameter of those that go together, from which to copy them takes longer than to begin.
 LARGE = 2**16

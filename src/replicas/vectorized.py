@@ -15,12 +15,12 @@ from torch.autograd.function import FunctionCtx
 from torch.func import vmap
 from torch.nn.functional import cross_entropy
 
-from src.lengths.activation_length import activation_norms
-from src.lengths.capture import Capture
-from src.replicas.first_layer import FirstLayer
-from src.replicas.scalars import varying_scalars
-from src.replicas.stack import Rows, Stack
-from src.replicas.unit_by_unit import UnitByUnit
+from start_training.lengths.activation_length import activation_norms
+from start_training.lengths.capture import Capture
+from start_training.replicas.first_layer import FirstLayer
+from start_training.replicas.scalars import varying_scalars
+from start_training.replicas.stack import Rows, Stack
+from start_training.replicas.unit_by_unit import UnitByUnit
 
 # Of all replicas together: up to so many, what `_Norms` takes to begin is more than to convert them to float64.
 FEW_VALUES = 2**17

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.lengths.capture import measured_layers
-from src.runs.build import build_datamodule, construct_net
-from src.theory.beta import beta
+from start_training.lengths.capture import measured_layers
+from start_training.runs.build import build_datamodule, construct_net
+from start_training.theory.beta import beta
 
 
 def depth_and_beta(config: Mapping[str, Any]) -> tuple[int | None, float]:

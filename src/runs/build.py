@@ -11,11 +11,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.initializers.initialize import FillTensor, initialize_
-from src.models.classifier import Classifier
-from src.models.run_length import asked_lengths
-from src.runs.mistakes import accepts, check_keys, settings_of, target_of
-from src.settings import fraction, number_from_zero, positive_number, seed
+from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.models.classifier import Classifier
+from start_training.models.run_length import asked_lengths
+from start_training.runs.mistakes import accepts, check_keys, settings_of, target_of
+from start_training.settings import fraction, number_from_zero, positive_number, seed
 
 Config = Mapping[str, Any]
 _STEPS, _MANY_EPOCHS = 1_000, 1_000_000  # in an epoch, and in a run without that limit, on trial

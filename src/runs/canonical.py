@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from hydra.utils import get_object
 
-from src.runs.moved_targets import first_name
+from start_training.runs.moved_targets import first_name
 
 # Keys that configs have had only since a later version, with the value that means what was done before: at that value
 # they are left out. By the first name of the class whose parameter it is; "" for keys at the top of a config.
@@ -90,9 +90,9 @@ def _annotations(target: str) -> dict[str, Any]:
         named = get_object(target)
     except Exception:  # whatever importing a user's module raises: building from the name says it
         return {}
-    made_by = [each.__init__ for each in reversed(inspect.getmro(named))] if inspect.isclass(named) else [named]
+    made_by = [vars(each).get("__init__") for each in reversed(named.__mro__)] if inspect.isclass(named) else [named]
     annotations: dict[str, Any] = {}
-    for function in made_by:
+    for function in filter(None, made_by):
         annotations |= _of_function(inspect.unwrap(function))
     return annotations | dict.fromkeys(_FLOATS & annotations.keys(), float)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.models.run_length import LENGTHS
+from start_training.models.run_length import LENGTHS
 
 PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states"}
 _PREFIX = "net."  # the net's place in the Classifier

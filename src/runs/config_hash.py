@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from src.runs.canonical import canonical, without_added
+from start_training.runs.canonical import canonical, without_added
 
 SCHEME = 2  # 1 was of the config as it was written: 1 and 1.0, or a class that had moved, made two runs of one
 # Where a run writes, what watches and draws it and what it runs on leave its result alone.

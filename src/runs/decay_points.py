@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.order_chaos.guideline import decay_rate, edge_decay, saturation, standard_error
+from start_training.order_chaos.guideline import decay_rate, edge_decay, saturation, standard_error
 
 
 def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def _growing(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _law(row: "pd.Series[Any]") -> dict[str, Any]:
-    """What `src.order_chaos.guideline` asks of a run."""
+    """What `start_training.order_chaos.guideline` asks of a run."""
     batch = int(row["batch"])
     samples = round(row["steps_per_epoch"] * batch)
     return {"eta": float(row["eta"]), "alpha": float(row["alpha"]), "batch": batch, "samples": samples}

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from src.settings import number_from_zero, one_of, positive_integer, whole_number
+from start_training.settings import number_from_zero, one_of, positive_integer, whole_number
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 

@@ -1,6 +1,5 @@
 """The directory of one run: what lies where, who may write there, and the summary written last."""
 
-import fcntl
 import json
 import math
 import os
@@ -12,11 +11,12 @@ from typing import IO, Any
 
 import yaml
 
-from src.runs.config_hash import config_hash, differing_settings
-from src.runs.metrics_file import NAME as METRICS
-from src.runs.metrics_file import truncate_metrics
-from src.runs.moved_targets import current_targets
-from src.runs.table import Table
+from start_training.runs.config_hash import config_hash, differing_settings
+from start_training.runs.lock import takes
+from start_training.runs.metrics_file import NAME as METRICS
+from start_training.runs.metrics_file import truncate_metrics
+from start_training.runs.moved_targets import current_targets
+from start_training.runs.table import Table
 
 # Their rows are training steps, which a resumed run goes on from.
 BY_STEP = ("lengths", "steps", "hyperparameters", "phase")
@@ -199,7 +199,12 @@ class RunDirectory:
             self._locked = (self.path / LOCK).open("w")
         except OSError as error:
             raise ValueError(f"hydra.run.dir = {self.path}: cannot be written to ({error.strerror})") from error
-        if not _takes(self._locked):
+        try:
+            taken = not self._takes(self._locked)
+        except ValueError:
+            self.release()
+            raise
+        if taken:
             self.release()
             raise Taken(f"hydra.run.dir = {self.path}: another process is writing a run here")
 
@@ -207,24 +212,27 @@ class RunDirectory:
         if self._locked is not None or not (self.path / LOCK).exists():
             return False
         with (self.path / LOCK).open() as file:
-            return not _takes(file, fcntl.LOCK_SH, tries=1)
+            return not self._takes(file, shared=True, tries=1)
+
+    def _takes(self, file: IO[str], *, shared: bool = False, tries: int = 5) -> bool:
+        """Whether the lock could be had. Who looks at a run's `state` holds it for a moment, which is waited for."""
+        try:
+            for _ in range(tries - 1):
+                if takes(file, shared=shared):
+                    return True
+                time.sleep(0.02)
+            return takes(file, shared=shared)
+        except OSError as error:
+            raise ValueError(
+                f"hydra.run.dir = {self.path}: its file system refuses locks ({error.strerror}), which keep two "
+                "processes from writing one run; choose a directory on another file system"
+            ) from error
 
     def release(self) -> None:
         """Let another process take the directory."""
         if self._locked is not None:
             self._locked.close()
             self._locked = None
-
-
-def _takes(file: IO[str], kind: int = fcntl.LOCK_EX, *, tries: int = 5) -> bool:
-    """Whether the lock could be had. Who looks at a run's `state` holds it for a moment, which is waited for."""
-    for attempt in range(tries):
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            time.sleep(0.02 * (attempt + 1 < tries))
-    return False
 
 
 def _replace(path: Path, text: str) -> None:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.lengths.growth_rate import first_nonfinite_layer, growth_rate
-from src.lengths.statistics import Statistics
+from start_training.lengths.growth_rate import first_nonfinite_layer, growth_rate
+from start_training.lengths.statistics import Statistics
 
 
 class Step(NamedTuple):

@@ -11,8 +11,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from src.runs.outcome import Diverged, Interrupted
-from src.settings import named_in
+from start_training.runs.outcome import Diverged, Interrupted
+from start_training.settings import named_in
 
 Config = Mapping[str, Any]
 logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # it would say on stderr what it raises anyway

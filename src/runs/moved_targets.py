@@ -3,12 +3,38 @@
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
 
+# What YAML files named while the package was called src; all of it is in start_training under the same name.
+_OF_SRC = {
+    "callbacks": "activation_lengths.ActivationLengths phase.Phase range_test.RangeTest "
+    "start_of_training.StartOfTraining test_metrics.TestMetrics",
+    "datamodules": "cifar10.Cifar10 digits.Digits fashion_mnist.FashionMnist image_folder.ImageFolder mnist.Mnist "
+    "random_inputs.RandomInputs",
+    "figures": "collapse.draw_collapse largest_rate.draw_largest_rate length_variance.draw_length_variance "
+    "mean_length_depth.draw_mean_length_against_depth phase_slope.draw_phase_slope "
+    "phase_trajectory.draw_phase_trajectory range_test.draw_range_test scaling.draw_scaling "
+    "start_of_training.draw_start_of_training super_convergence.draw_super_convergence two_papers.draw_two_papers "
+    "weight_decay.draw_weight_decay",
+    "initializers": "critical.Critical orthogonal.Orthogonal phase.Phase torch_default.TorchDefault "
+    "variance_scaling.VarianceScaling",
+    "jobs": "batch_size_search.search_batch_size momentum_search.search_momentum "
+    "weight_decay_search.search_weight_decay",
+    "models": "convolutional.Convolutional fully_connected.FullyConnected lenet.LeNet residual.Residual "
+    "square_layer.SquareLayer widths.alternating widths.in_blocks",
+    "runs": "metrics_file.MetricsFile",
+    "schedules": "cosine.Cosine inverse.Inverse one_cycle.OneCycle step.Step triangular.Triangular",
+}
 # First name: present name. An identity is of the first name, so that a move changes no run's hash.
-MOVED: dict[str, str] = {}
+MOVED: dict[str, str] = {
+    f"src.{folder}.{name}": f"start_training.{folder}.{name}"
+    for folder, names in _OF_SRC.items()
+    for name in names.split()
+}
 
 
 def current_targets(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +56,7 @@ def _current(value: Any, key: str = "") -> Any:
 @cache
 def current_name(name: str) -> str:
     """The present name of something that may have moved."""
-    if name not in MOVED or _is_importable(name):
+    if name not in MOVED or _is_somebody_elses(name):
         return name
     print(f"note: {name} is {MOVED[name]} now; the old name still works", file=sys.stderr)
     return MOVED[name]
@@ -38,11 +64,17 @@ def current_name(name: str) -> str:
 
 @cache
 def first_name(name: str) -> str:
-    """The name that a class or function had when configs first named it."""
+    """The name that a class or function had when configs first named it; one of the user's is not taken for ours."""
+    if name in MOVED and current_name(name) == name:
+        return f"another {name}"
     return next((first for first, present in MOVED.items() if present == name), name)
 
 
-def _is_importable(name: str) -> bool:
+def _is_somebody_elses(name: str) -> bool:
+    package = find_spec(name.partition(".")[0])
+    here = str(Path(__file__).parents[1])  # this package's folder src/, which can be imported as `src` from its parent
+    if package is None or here in [str(Path(path).resolve()) for path in package.submodule_search_locations or ()]:
+        return False
     try:
         get_object(name)
     except Exception:  # whatever importing a user's module raises: building from the name says it

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.order_chaos.guideline import Settled, crossing
-from src.order_chaos.scaling import Exponent, fit_exponent
-from src.order_chaos.slope import SHORTEST, SKIP, fit_slope, ordered_window
-from src.runs.phase_curves import lowest_and_last, watched
-from src.settings import list_of, one_of
+from start_training.order_chaos.guideline import Settled, crossing
+from start_training.order_chaos.scaling import Exponent, fit_exponent
+from start_training.order_chaos.slope import SHORTEST, SKIP, fit_slope, ordered_window
+from start_training.runs.phase_curves import lowest_and_last, watched
+from start_training.settings import list_of, one_of
 
 LAW = ("eta", "alpha", "batch")  # what A ∝ eta / ((1 − alpha) B) is about
 UNITS = ("epochs", "rescaled", "J2")

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from src.runs.config_hash import config_hash
-from src.runs.directory import RunDirectory
+from start_training.runs.config_hash import config_hash
+from start_training.runs.directory import RunDirectory
 
 _HASH = re.compile(r"[0-9a-f]{12}")
 
@@ -20,7 +20,8 @@ def run_name(config: Mapping[str, Any], folder: Path) -> str:
     several such directories a finished one counts, which is said once.
     """
     name = config_hash(config)
-    if not (earlier := _earlier_names(folder.resolve()).get(name)):
+    earlier = [file.parent.name for file in sorted(folder.glob("*/config.yaml")) if _is_earlier(file, name)]
+    if not earlier:
         return name
     names = [*earlier, *([name] if RunDirectory(folder / name).config_file.exists() else [])]
     chosen = next((each for each in names if RunDirectory(folder / each).finished), names[0])
@@ -29,18 +30,18 @@ def run_name(config: Mapping[str, Any], folder: Path) -> str:
     return chosen
 
 
-@cache  # no other directories with names of earlier versions are added later
-def _earlier_names(folder: Path) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for file in sorted(folder.glob("*/config.yaml")):
-        if _HASH.fullmatch(file.parent.name):
-            try:
-                name = config_hash(RunDirectory(file.parent).config())
-            except ValueError:  # damaged: whoever reads the run says so
-                continue
-            if name != file.parent.name:
-                found.setdefault(name, []).append(file.parent.name)
-    return found
+def _is_earlier(file: Path, name: str) -> bool:
+    """Whether a directory's config is that of the run `name`, though another hash is the directory's name."""
+    directory = file.parent.name
+    return directory != name and bool(_HASH.fullmatch(directory)) and _hash_of(file, file.stat().st_mtime_ns) == name
+
+
+@cache
+def _hash_of(file: Path, modified: int) -> str | None:
+    try:
+        return config_hash(RunDirectory(file.parent).config())
+    except ValueError:  # damaged: whoever reads the run says so
+        return None
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.runs.directory import RunDirectory
+from start_training.runs.directory import RunDirectory
 
 NAME = "jobs.json"
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.runs.directory import RunDirectory
-from src.runs.metrics_file import NAME as METRICS
-from src.runs.metrics_file import read_metrics
-from src.runs.sweep import read_jobs
-from src.runs.sweep_table import override_settings, sweep_table
-from src.settings import one_of
+from start_training.runs.directory import RunDirectory
+from start_training.runs.metrics_file import NAME as METRICS
+from start_training.runs.metrics_file import read_metrics
+from start_training.runs.sweep import read_jobs
+from start_training.runs.sweep_table import override_settings, sweep_table
+from start_training.settings import one_of
 
 RANGE_TEST, PHASE = "range_test", "phase"  # tables in a run directory, and what the summary calls their results
 GROWTH, LENGTHS = "growth", "lengths"

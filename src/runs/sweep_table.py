@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.runs.architecture import depth_and_beta
-from src.runs.config_hash import config_hash
-from src.runs.directory import FINISHED, RunDirectory
-from src.runs.sweep import NAME as JOBS
-from src.runs.sweep import read_jobs
+from start_training.runs.architecture import depth_and_beta
+from start_training.runs.config_hash import config_hash
+from start_training.runs.directory import FINISHED, RunDirectory
+from start_training.runs.sweep import NAME as JOBS
+from start_training.runs.sweep import read_jobs
 
 _WHOLE = ("seed", "start_epoch", "start_step", "observed_epoch", "max_epochs", "depth", "steps", "epochs")
 

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from src.schedules.curves import Curves
-from src.schedules.reading import Reading
-from src.schedules.wide_rates import WideRates, rises_throughout, wide_rates
+from start_training.schedules.curves import Curves
+from start_training.schedules.reading import Reading
+from start_training.schedules.wide_rates import WideRates, rises_throughout, wide_rates
 
 UNDERFITTING = "underfitting"
 OVERFITTING = "overfitting"

@@ -4,7 +4,7 @@ import math
 
 from torch.optim import Optimizer
 
-from src.schedules.schedule import Schedule, length, share_from_zero
+from start_training.schedules.schedule import Schedule, length, share_from_zero
 
 
 class Cosine(Schedule):

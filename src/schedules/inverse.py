@@ -2,8 +2,8 @@
 
 from torch.optim import Optimizer
 
-from src.schedules.schedule import Schedule
-from src.settings import number_from_zero, positive_number
+from start_training.schedules.schedule import Schedule
+from start_training.settings import number_from_zero, positive_number
 
 
 class Inverse(Schedule):

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 
 from torch.optim import Optimizer
 
-from src.schedules.schedule import Corners, Schedule, interpolate, length, momentum_pair, share, share_from_zero
+from start_training.schedules.schedule import (
+    Corners,
+    Schedule,
+    interpolate,
+    length,
+    momentum_pair,
+    share,
+    share_from_zero,
+)
 
 
 class OneCycle(Schedule):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from src.settings import one_of, positive_number, whole_number
+from start_training.settings import one_of, positive_number, whole_number
 
 RAMPS = ("exponential", "linear")
 

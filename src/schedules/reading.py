@@ -5,8 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from src.schedules.curves import Curves
-from src.schedules.trend import Trend, relative
+from start_training.schedules.curves import Curves
+from start_training.schedules.trend import Trend, relative
 
 MATTERS = 0.10  # of a loss: a smaller change is no fall and no rise
 FLOOR = 0.05  # of a guess's loss, added to every loss: near zero, changes that are small beside that do not matter

@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from src.settings import fraction, number_from_zero, positive_number
+from start_training.settings import fraction, number_from_zero, positive_number
 
 Corners = Sequence[tuple[int, float]]
 

@@ -2,8 +2,8 @@
 
 from torch.optim import Optimizer
 
-from src.schedules.schedule import Schedule, length, share
-from src.settings import positive_number
+from start_training.schedules.schedule import Schedule, length, share
+from start_training.settings import positive_number
 
 
 class Step(Schedule):

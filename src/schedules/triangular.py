@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch.optim import Optimizer
 
-from src.schedules.schedule import Schedule, length, momentum_pair, share
-from src.settings import positive_number
+from start_training.schedules.schedule import Schedule, length, momentum_pair, share
+from start_training.settings import positive_number
 
 
 class Triangular(Schedule):

@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from src.schedules.curves import Array, Curves
-from src.schedules.trend import Trend
+from start_training.schedules.curves import Array, Curves
+from start_training.schedules.trend import Trend
 
 WIDE = 10.0  # times
 RISEN = 5.0  # times, by which the rate must have risen: a ramp or a cycle

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter1d
 
-from src.settings import one_of, positive_integer
-from src.theory.activation import RELU, Homogeneous
-from src.theory.beta import checked_widths
-from src.theory.mean_length import checked_law, log_mean_length
+from start_training.settings import one_of, positive_integer
+from start_training.theory.activation import RELU, Homogeneous
+from start_training.theory.beta import checked_widths
+from start_training.theory.mean_length import checked_law, log_mean_length
 
 Array = NDArray[np.float64]
 PADDINGS = ("circular", "zeros")

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from src.theory.activation import Homogeneous
-from src.theory.convolution import (
+from start_training.theory.activation import Homogeneous
+from start_training.theory.convolution import (
     log_mean_length_residual_convolutional,
     log_mean_length_zero_padded,
     log_moment_ratio_bound,
 )
-from src.theory.mean_length import log_mean_length
+from start_training.theory.mean_length import log_mean_length
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.settings import positive_number
-from src.theory.activation import Activation, Array
+from start_training.settings import positive_number
+from start_training.theory.activation import Activation, Array
 
 POINTS = 40_000
 REACH = 10.0  # standard deviations; beyond them lies a mass of 1e-23
@@ -87,7 +87,7 @@ def critical_point(activation: Activation, q: float, *, name: str = "this activa
     Raises ValueError where σ_b² < 0 or the fixed point is not stable, |slope| > 1; it names the nearest q that will do.
 
     Example:
-        >>> from src.theory.activation import ACTIVATIONS
+        >>> from start_training.theory.activation import ACTIVATIONS
         >>> point = critical_point(ACTIVATIONS["gelu"], q=10.0)
         >>> round(point.weight_variance, 3), round(point.bias_variance, 3)
         (1.956, 0.323)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from src.theory.activation import TANH
-from src.theory.gaussian import gaussian_nodes
+from start_training.theory.activation import TANH
+from start_training.theory.gaussian import gaussian_nodes
 
 Array = NDArray[np.float64]
 

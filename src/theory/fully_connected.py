@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from src.theory.activation import Homogeneous
-from src.theory.beta import beta
-from src.theory.length_variance import log_moment_ratio_bounds, log_moment_ratio_orthogonal
-from src.theory.log_length import log_survival
-from src.theory.mean_length import log_mean_length
-from src.theory.verdict import DEFAULTS, Thresholds, Verdict, judge
+from start_training.theory.activation import Homogeneous
+from start_training.theory.beta import beta
+from start_training.theory.length_variance import log_moment_ratio_bounds, log_moment_ratio_orthogonal
+from start_training.theory.log_length import log_survival
+from start_training.theory.mean_length import log_mean_length
+from start_training.theory.verdict import DEFAULTS, Thresholds, Verdict, judge
 
 Array = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from src.theory.activation import RELU, Homogeneous
-from src.theory.beta import checked_widths
-from src.theory.mean_length import checked_law, log_mean_length
+from start_training.theory.activation import RELU, Homogeneous
+from start_training.theory.beta import checked_widths
+from start_training.theory.mean_length import checked_law, log_mean_length
 
 Array = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from src.theory.activation import LINEAR, RELU, Homogeneous
-from src.theory.beta import checked_widths
-from src.theory.mean_length import checked_law
+from start_training.theory.activation import LINEAR, RELU, Homogeneous
+from start_training.theory.beta import checked_widths
+from start_training.theory.mean_length import checked_law
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import polygamma, psi
 from scipy.stats import binom
 
-from src.theory.beta import checked_widths
-from src.theory.mean_length import checked_law
+from start_training.theory.beta import checked_widths
+from start_training.theory.mean_length import checked_law
 
 Array = NDArray[np.float64]
 

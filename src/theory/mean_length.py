@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from src.theory.activation import RELU, Homogeneous
+from start_training.theory.activation import RELU, Homogeneous
 
 
 def log_mean_length(

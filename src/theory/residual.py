@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from src.theory.activation import LINEAR, Homogeneous
-from src.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
-from src.theory.mean_length import log_mean_length_residual
-from src.theory.verdict import DEFAULTS, Thresholds, Verdict, judge
+from start_training.theory.activation import LINEAR, Homogeneous
+from start_training.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
+from start_training.theory.mean_length import log_mean_length_residual
+from start_training.theory.verdict import DEFAULTS, Thresholds, Verdict, judge
 
 Array = NDArray[np.float64]
 

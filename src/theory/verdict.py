@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from src.settings import fraction, positive_number
+from start_training.settings import fraction, positive_number
 
 FM1 = "FM1"
 FM2 = "FM2"

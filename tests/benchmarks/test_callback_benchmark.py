@@ -7,10 +7,10 @@ import pytest
 import pytorch_lightning as pl
 
 from scripts.benchmark import main
-from src.benchmarks import callback
-from src.benchmarks._interleaved import SteppedFit, deferred_time, median_of_rounds, paired_times
-from src.benchmarks._nets import build_twins, dense
-from src.jobs.command_line import run
+from start_training.benchmarks import callback
+from start_training.benchmarks._interleaved import SteppedFit, deferred_time, median_of_rounds, paired_times
+from start_training.benchmarks._nets import build_twins, dense
+from start_training.jobs.command_line import run
 
 TINY = dense(3, 8, 4, batch=16)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.benchmarks import _drawing, _jax, ensembles
-from src.benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
-from src.benchmarks._turns import Turns, Way, sigmas, take_turns
-from src.benchmarks.ensembles import Goal, Patience
+from start_training.benchmarks import _drawing, _jax, ensembles
+from start_training.benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
+from start_training.benchmarks._turns import Turns, Way, sigmas, take_turns
+from start_training.benchmarks.ensembles import Goal, Patience
 
 SMALL = Job(3, 8, "normal")
 

@@ -17,20 +17,20 @@ import pytorch_lightning as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.benchmarks import callback, gpu
-from src.benchmarks._interleaved import silent_trainer
-from src.benchmarks._nets import build_twins, dense
-from src.benchmarks.gpu_parts import child, cost, ddp_rank, ensembles, figure_1b, phase_diagram, process
-from src.benchmarks.gpu_parts.parts import FINDING, PARTS, Measurement, Part, share
-from src.benchmarks.gpu_parts.process import run_part
-from src.benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, record, verdict
-from src.benchmarks.gpu_parts.report import results_table
-from src.datamodules.random_inputs import RandomInputs
+from start_training.benchmarks import callback, gpu
+from start_training.benchmarks._interleaved import silent_trainer
+from start_training.benchmarks._nets import build_twins, dense
+from start_training.benchmarks.gpu_parts import child, cost, ddp_rank, ensembles, figure_1b, phase_diagram, process
+from start_training.benchmarks.gpu_parts.parts import FINDING, PARTS, Measurement, Part, share
+from start_training.benchmarks.gpu_parts.process import run_part
+from start_training.benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, record, verdict
+from start_training.benchmarks.gpu_parts.report import results_table
+from start_training.datamodules.random_inputs import RandomInputs
 
 TOLERANCE = Tolerance(1e-3, 1e-2)
 HANGS = """
 import subprocess, time
-from src.benchmarks.gpu_parts.parts import Measurement
+from start_training.benchmarks.gpu_parts.parts import Measurement
 
 def measurements(device, *, tiny):
     return [Measurement("found", lambda seconds: {"finding": f"{device} {tiny}"}),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from src.benchmarks import phase
-from src.benchmarks._training_ways import BARE, LIGHTNING, Turn
-from src.benchmarks.phase import OFF, PHASE, WAYS
-from src.datamodules.samples import Samples
-from src.jobs.train import quiet_lightning
+from start_training.benchmarks import phase
+from start_training.benchmarks._training_ways import BARE, LIGHTNING, Turn
+from start_training.benchmarks.phase import OFF, PHASE, WAYS
+from start_training.datamodules.samples import Samples
+from start_training.jobs.train import quiet_lightning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*smaller than the logging")
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from src.benchmarks import phase_diagram
-from src.benchmarks.phase_diagram import COLUMNS, OURS, QUICK, ROWS, Size, of_columns
-from src.order_chaos.asymptotic_distance import asymptotic_distance_of_one
-from src.order_chaos.random_layer import draw_layer
+from start_training.benchmarks import phase_diagram
+from start_training.benchmarks.phase_diagram import COLUMNS, OURS, QUICK, ROWS, Size, of_columns
+from start_training.order_chaos.asymptotic_distance import asymptotic_distance_of_one
+from start_training.order_chaos.random_layer import draw_layer
 
 
 def test_turns_share_out_the_whole_diagram():

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from src.benchmarks import range_test
-from src.benchmarks.range_test import FIXED, LIGHTNING, ONE_CYCLE, OURS
-from src.jobs.train import quiet_lightning
+from start_training.benchmarks import range_test
+from start_training.benchmarks.range_test import FIXED, LIGHTNING, ONE_CYCLE, OURS
+from start_training.jobs.train import quiet_lightning
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*smaller than the logging interval"

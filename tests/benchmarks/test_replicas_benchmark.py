@@ -7,18 +7,18 @@ import time
 import numpy as np
 import pytest
 
-from src.benchmarks import _replicas_cases, _replicas_figure_1b, replicas
-from src.benchmarks._replicas_cases import INITIALIZERS, Case, check_steps, measure, summary
-from src.benchmarks._replicas_figure_1b import Sample, figure_1b, step_operations, sweep, train_in_groups
-from src.benchmarks._replicas_jobs import (
+from start_training.benchmarks import _replicas_cases, _replicas_figure_1b, replicas
+from start_training.benchmarks._replicas_cases import INITIALIZERS, Case, check_steps, measure, summary
+from start_training.benchmarks._replicas_figure_1b import Sample, figure_1b, step_operations, sweep, train_in_groups
+from start_training.benchmarks._replicas_jobs import (
     ALONE,
     TOGETHER,
     WAYS,
     timed,
     train_alone,
 )
-from src.jobs.record import Job
-from src.runs.config_hash import config_hash
+from start_training.jobs.record import Job
+from start_training.runs.config_hash import config_hash
 
 DIGITS = ["datamodule=digits", "datamodule.validation=0"]
 TINY = Case(3, 256, 10, replicas=2, every=2, rounds=1)

@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from src.benchmarks import _job_gaps, _training_ways, training
-from src.benchmarks._training_ways import BARE, LENGTHS, LIGHTNING, OURS, OURS_WITH_BAR, WAYS, TimedLoader, Turn
-from src.datamodules.samples import Samples
+from start_training.benchmarks import _job_gaps, _training_ways, training
+from start_training.benchmarks._training_ways import (
+    BARE,
+    LENGTHS,
+    LIGHTNING,
+    OURS,
+    OURS_WITH_BAR,
+    WAYS,
+    TimedLoader,
+    Turn,
+)
+from start_training.datamodules.samples import Samples
 
 TINY = training.Case(3, 1, rounds=2, turn=Turn(1, 2))
 

@@ -11,9 +11,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.loader import TrainingLoader
-from src.datamodules.samples import Samples
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.loader import TrainingLoader
+from start_training.datamodules.samples import Samples
 
 BATCHES, BATCH, VALIDATION = 6, 16, 50
 TEST = {"min_lr": 1e-3, "max_lr": 1.0, "steps": 20, "val_points": 7, "val_samples": 30}  # of a range test

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, relu
 from torch.utils.checkpoint import checkpoint
 
-from src.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.activation_lengths import ActivationLengths
 from tests.callbacks.tasks import BATCHES, At, Plain, fit, small
 
 pytestmark = small

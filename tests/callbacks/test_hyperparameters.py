@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from src.callbacks.hyperparameters import COLUMNS, Hyperparameters, hyperparameter_rows, sent, values_of
-from src.models.classifier import Classifier
-from src.runs.metrics_file import MetricsFile
-from src.schedules.one_cycle import OneCycle
+from start_training.callbacks.hyperparameters import COLUMNS, Hyperparameters, hyperparameter_rows, sent, values_of
+from start_training.models.classifier import Classifier
+from start_training.runs.metrics_file import MetricsFile
+from start_training.schedules.one_cycle import OneCycle
 from tests.callbacks.tasks import At, Recording, Resumable, fit, small
 
 SGD = partial(torch.optim.SGD, lr=0.5, momentum=0.9, weight_decay=1e-3)

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from src.callbacks.activation_lengths import ActivationLengths
-from src.callbacks.divergence import Divergence
-from src.callbacks.last_checkpoint import LastCheckpoint
-from src.callbacks.noted_signals import SIGNALS, NotedSignals
-from src.runs.outcome import Diverged, Interrupted
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.divergence import Divergence
+from start_training.callbacks.last_checkpoint import LastCheckpoint
+from start_training.callbacks.noted_signals import SIGNALS, NotedSignals
+from start_training.runs.outcome import Diverged, Interrupted
 from tests.callbacks.tasks import BATCHES, At, Resumable, fit, small, weights
 
 pytestmark = [small, pytest.mark.filterwarnings("ignore:.*resuming from a checkpoint that ended before the epoch")]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from src.callbacks.moment import epochs_trained, global_batch, scaling_of, sgd_scaling
+from start_training.callbacks.moment import epochs_trained, global_batch, scaling_of, sgd_scaling
 from tests.callbacks.tasks import BATCH, Resumable
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from src.callbacks.phase import Phase
-from src.callbacks.phase_summary import running_slope, summary_of
-from src.callbacks.test_metrics import TestMetrics
-from src.order_chaos.layer_phases import measure_phases, phased_layers
+from start_training.callbacks.phase import Phase
+from start_training.callbacks.phase_summary import running_slope, summary_of
+from start_training.callbacks.test_metrics import TestMetrics
+from start_training.order_chaos.layer_phases import measure_phases, phased_layers
 from tests.callbacks import tasks
 from tests.callbacks.tasks import BATCH, BATCHES, SGD, At, Recording, Resumable, fit, samples, small, weights
 

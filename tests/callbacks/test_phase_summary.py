@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from src.callbacks.phase_summary import running_slope, sentence, summary_of
-from src.order_chaos.slope import fit_slope, ordered_window
+from start_training.callbacks.phase_summary import running_slope, sentence, summary_of
+from start_training.order_chaos.slope import fit_slope, ordered_window
 
 EPOCHS = np.arange(9.0)
 

@@ -5,8 +5,8 @@ import pytorch_lightning as pl
 import torch
 from rich.progress import Progress
 
-from src.callbacks.progress import TrainingProgress
-from src.runs.metrics_file import MetricsFile
+from start_training.callbacks.progress import TrainingProgress
+from start_training.runs.metrics_file import MetricsFile
 from tests.callbacks.tasks import BATCHES, Resumable, fit, small, weights
 
 pytestmark = small
@@ -27,7 +27,7 @@ class Look(pl.Callback):
             def start(bar) -> None:
                 self.bar = bar
 
-        monkeypatch.setattr("src.callbacks.progress.Progress", Kept)
+        monkeypatch.setattr("start_training.callbacks.progress.Progress", Kept)
         self.shown: list[tuple[str, int]] = []
 
     def on_train_batch_start(self, *_):

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from src.callbacks.range_test import RangeTest, ended_by_range_test
-from src.schedules.ramp import ramp
+from start_training.callbacks.range_test import RangeTest, ended_by_range_test
+from start_training.schedules.ramp import ramp
 from tests.callbacks.tasks import BATCHES, SGD, TEST, VALIDATION, Plain, fit, samples, small, weights
 
 pytestmark = small

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from src.callbacks.activation_lengths import ActivationLengths
-from src.callbacks.range_test import RangeTest
-from src.runs.outcome import Interrupted
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.range_test import RangeTest
+from start_training.runs.outcome import Interrupted
 from tests.callbacks.tasks import BATCH, BATCHES, TEST, Busy, Plain, Recorded, fit, samples, small, weights
 
 pytestmark = small

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from src.callbacks import ranks_agree
-from src.callbacks.ranks_agree import RanksAgree
+from start_training.callbacks import ranks_agree
+from start_training.callbacks.ranks_agree import RanksAgree
 
 
 def test_processes_that_are_not_all_there_or_have_different_configs_are_refused(monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.callbacks.snapshot import Snapshot, as_it_was
+from start_training.callbacks.snapshot import Snapshot, as_it_was
 
 
 def holder() -> SimpleNamespace:

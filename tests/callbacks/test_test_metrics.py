@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch.nn.functional import cross_entropy
 
-from src.callbacks.test_metrics import TestMetrics
+from start_training.callbacks.test_metrics import TestMetrics
 from tests.callbacks.tasks import (
     BATCHES,
     VALIDATION,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.callbacks import training_time
-from src.callbacks.training_time import TrainingTime
+from start_training.callbacks import training_time
+from start_training.callbacks.training_time import TrainingTime
 
 
 @pytest.mark.parametrize("end", ["on_train_end", "on_exception"])

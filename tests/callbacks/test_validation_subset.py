@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from src.callbacks.validation_subset import ValidationSubset, check_validates
+from start_training.callbacks.validation_subset import ValidationSubset, check_validates
 from tests.callbacks.tasks import VALIDATION, Plain, fit, samples, small
 
 pytestmark = small

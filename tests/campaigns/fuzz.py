@@ -27,7 +27,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from src.jobs.command_line import register_resolvers
+from start_training.jobs.command_line import register_resolvers
 from tests import forked
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF
@@ -47,7 +47,7 @@ TINY = {
 TYPED = {"evaluate": (), "draw": ()}  # scripts that take words and options in place of settings
 WRONG = ("null", "''", "-1", "0", "1", "0.5", "1.5", "1e30", "1e-30", "9223372036854775808", "nan", "inf", "-inf",
          "foo", "true", "a b", "?", "[]", "[1]", "[foo]", "[[1]]", "[null]", "{}", "{a:1}", "/dev/null")  # fmt: skip
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("experiment", "hydra"))
+GROUPS = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {"experiment", "hydra"})
 SKIPPED = {"mnist", "fashion_mnist", "cifar10", "cifar10_or_digits", "ddp_cpu", "ddp", "slurm_ddp"}  # data; processes
 OTHER = ("hydra.run.dir=other", "hydra.run.dir=''", "hydra.run.dir=other/config.yaml", "hydra.run.dir=5",
          "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo")  # fmt: skip

@@ -120,9 +120,9 @@ def copy_of(root: Path, into: Path) -> Path:
 def measure(root: Path, coverage_file: Path, report: Path) -> None:
     """Run the default tests of a tree once, noting which lines each runs."""
     settings = coverage_file.with_suffix(".ini")
-    settings.write_text(f"[run]\nsource = src\ndata_file = {coverage_file}\n")
-    command = [sys.executable, "-m", "pytest", "-q", "--cov=src", f"--cov-config={settings}", "--cov-context=test",
-               "--cov-report=", f"--junitxml={report}", "-o", "junit_family=xunit1"]  # fmt: skip
+    settings.write_text(f"[run]\nsource = start_training\ndata_file = {coverage_file}\n")
+    command = [sys.executable, "-m", "pytest", "-q", "--cov=start_training", f"--cov-config={settings}",
+               "--cov-context=test", "--cov-report=", f"--junitxml={report}", "-o", "junit_family=xunit1"]  # fmt: skip
     subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True)
 
 
@@ -136,7 +136,7 @@ def run_tests(tests: Sequence[str], root: Path, log: Path) -> int:
         os.setsid()
         with log.open("w") as file:
             os.dup2(file.fileno(), 1), os.dup2(file.fileno(), 2)
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("src", "tests", "scripts")]:
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("start_training", "tests", "scripts")]:
             del sys.modules[name]
         os.chdir(root)
         os.environ["PYTHONPATH"] = str(root)

@@ -114,7 +114,7 @@ def test_what_is_tried_has_every_file_and_the_bounds_alone(tmp_path):
 
 
 @pytest.mark.parametrize("category, module, is_error", [
-    (DeprecationWarning, "src.theory.activation", True),
+    (DeprecationWarning, "start_training.theory.activation", True),
     (DeprecationWarning, "scripts.train", True),
     (DeprecationWarning, "test_bounds", True),
     (DeprecationWarning, "matplotlib._fontconfig_pattern", False),  # of pyparsing, by matplotlib 3.9

@@ -16,31 +16,25 @@ from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from scripts.range_test import main as range_test
-from scripts.simulate import main_and_figure
-from scripts.train import main as train
-from src.jobs.command_line import run
-from src.jobs.composed import plain
-from src.jobs.draw import figure_node, table_of
-from src.runs.build import build_partial
-from src.runs.directory import RunDirectory
+from start_training.cli.commands import main
+from start_training.jobs.composed import plain
+from start_training.jobs.draw import figure_node, table_of
+from start_training.runs.build import build_partial
+from start_training.runs.directory import RunDirectory
 from tests.jobs.test_wandb import logged, records
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
 RECORD = ("Claim", "Source", "Command", "Takes", "Expected")
-SCRIPTS = {  # each script's function, and what makes its jobs small
-    "range_test": (
-        range_test,
-        [
-            "size=small",
-            "trainer.enable_progress_bar=false",
-            *(f"callbacks.range_test.{key}" for key in ("steps=20", "val_points=5", "val_samples=50")),
-        ],
-    ),
-    "simulate": (main_and_figure, ["nets=20", "progress=false"]),
-    "train": (train, ["size=small", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]),
+SMALL = {  # what makes the jobs of each command small
+    "range_test": [
+        "size=small",
+        "trainer.enable_progress_bar=false",
+        *(f"callbacks.range_test.{key}" for key in ("steps=20", "val_points=5", "val_samples=50")),
+    ],
+    "simulate": ["nets=20", "progress=false"],
+    "train": ["size=small", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"],
 }
 each_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 
@@ -168,19 +162,18 @@ def test_every_shape_of_job_of_an_experiment_composes(path):
 def start(tmp_path, capfd, monkeypatch):
     """Run an experiment as from the shell, its sweep cut down to these values; returns its directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as a script, which finds conf/ beside itself
     monkeypatch.setattr(
-        "src.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1))
+        "start_training.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1))
     )  # of a job; the sweep's is real
 
     def call(path: Path, *overrides: str, **values: list[str]) -> Path:
         name, *arguments = shlex.split(head(path)["Command"])[3:]
-        main, small = SCRIPTS[read(path)["script"]]
+        command = read(path)["script"]
         node = ",".join(f"{setting}:'{','.join(chosen)}'" for setting, chosen in values.items())
-        kept = [each for each in small if each.partition("=")[0] not in values]
+        kept = [each for each in SMALL[command] if each.partition("=")[0] not in values]
         typed = [*arguments, *kept, *overrides, f"hydra.sweeper.params={{{node}}}"]
         monkeypatch.setattr(sys, "argv", [str(ROOT / name), *dict.fromkeys(typed)])
-        run(main)
+        main(command)
         output, errors = capfd.readouterr()
         assert errors == ""
         [directory] = (tmp_path / "runs").iterdir()

@@ -3,7 +3,7 @@
 import torch
 from pytorch_lightning.utilities import move_data_to_device
 
-from src.datamodules.batch import Batch
+from start_training.datamodules.batch import Batch
 
 BATCH = Batch(torch.zeros(3, 2), torch.arange(3), 0.75)
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src.datamodules.batch_order import BatchOrder
+from start_training.datamodules.batch_order import BatchOrder
 
 
 def every_rank(size: int, batch_size: int, ranks: int, seed: int = 5) -> list[BatchOrder]:

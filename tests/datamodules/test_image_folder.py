@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.datamodules.image_folder import ImageFolder
+from start_training.datamodules.image_folder import ImageFolder
 
 
 def draw(path: Path, shade: int, *, size: int = 6, mode: str = "RGB") -> None:

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.loader import EvaluationLoader, TrainingLoader
-from src.datamodules.samples import Samples
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.loader import EvaluationLoader, TrainingLoader
+from start_training.datamodules.samples import Samples
 
 
 def numbered(size: int) -> Samples:

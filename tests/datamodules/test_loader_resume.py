@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from src.datamodules.digits import Digits
+from start_training.datamodules.digits import Digits
 from tests.callbacks.tasks import Plain, fit, small, weights
 
 # Lightning 2.6.6 asks torch 2.15 in a way that torch will drop

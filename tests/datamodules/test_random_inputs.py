@@ -2,7 +2,7 @@
 
 import torch
 
-from src.datamodules.random_inputs import RandomInputs
+from start_training.datamodules.random_inputs import RandomInputs
 
 
 def test_inputs_are_uniform_on_the_sphere_and_labels_over_the_classes():

@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src.datamodules.split import cut_size, random_cut, stratified_cut
+from start_training.datamodules.split import cut_size, random_cut, stratified_cut
 
 
 @given(st.integers(1, 3000), st.floats(0, 0.99))

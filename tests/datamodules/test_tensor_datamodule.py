@@ -6,11 +6,11 @@ import pytest
 import torch
 from pytorch_lightning.demos.boring_classes import BoringModel
 
-from src.datamodules.digits import Digits
-from src.datamodules.random_inputs import RandomInputs
-from src.datamodules.samples import Samples
-from src.datamodules.scaling import scaler
-from src.datamodules.tensor_datamodule import TensorDataModule
+from start_training.datamodules.digits import Digits
+from start_training.datamodules.random_inputs import RandomInputs
+from start_training.datamodules.samples import Samples
+from start_training.datamodules.scaling import scaler
+from start_training.datamodules.tensor_datamodule import TensorDataModule
 from tests.callbacks.tasks import fit
 from tests.datamodules.test_image_folder import one_line
 

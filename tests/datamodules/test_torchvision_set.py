@@ -16,9 +16,9 @@ import pytest
 import torch
 import torchvision
 
-from src.datamodules.cifar10 import Cifar10
-from src.datamodules.fashion_mnist import FashionMnist
-from src.datamodules.mnist import Mnist
+from start_training.datamodules.cifar10 import Cifar10
+from start_training.datamodules.fashion_mnist import FashionMnist
+from start_training.datamodules.mnist import Mnist
 from tests.datamodules.test_image_folder import one_line
 
 SIZES = {"train": 30, "t10k": 12}

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from src.diagnosis.advice import advise_fully_connected, advise_residual, advise_widths
-from src.diagnosis.change import Change
-from src.diagnosis.diagnose import diagnose
-from src.diagnosis.trial import step
-from src.initializers.initialize import initialize_
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
-from src.theory.verdict import FM1, FM2, Thresholds
+from start_training.diagnosis.advice import advise_fully_connected, advise_residual, advise_widths
+from start_training.diagnosis.change import Change
+from start_training.diagnosis.diagnose import diagnose
+from start_training.diagnosis.trial import step
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
+from start_training.theory.verdict import FM1, FM2, Thresholds
 
 HE = VarianceScaling(2.0)
 

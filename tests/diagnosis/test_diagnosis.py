@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.diagnosis.diagnose import diagnose
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
+from start_training.diagnosis.diagnose import diagnose
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
 
 HE = VarianceScaling(2.0)
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from src.diagnosis.diagnose import diagnose
-from src.initializers.initialize import initialize_
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
-from src.theory.verdict import FM1, FM2, Thresholds
+from start_training.diagnosis.diagnose import diagnose
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
+from start_training.theory.verdict import FM1, FM2, Thresholds
 
 HE = VarianceScaling(2.0)
 TRUNCATED = VarianceScaling(2.0, distribution="truncated_normal")

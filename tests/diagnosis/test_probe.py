@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from src.diagnosis.probe import Probe
-from src.lengths.activation_length import activation_lengths
+from start_training.diagnosis.probe import Probe
+from start_training.lengths.activation_length import activation_lengths
 
 
 def probe(net, inputs, patterns=None):

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.diagnosis.rates import rates, ratios_backward, ratios_forward, relative_variance, spread, spread_limit
+from start_training.diagnosis.rates import (
+    rates,
+    ratios_backward,
+    ratios_forward,
+    relative_variance,
+    spread,
+    spread_limit,
+)
 
 
 @pytest.fixture

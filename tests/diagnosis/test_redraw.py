@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.diagnosis.redraw import LARGE, Redraw, orthogonal_gain, permute_, second_moment_variances
-from src.initializers.orthogonal import Orthogonal
+from start_training.diagnosis.redraw import LARGE, Redraw, orthogonal_gain, permute_, second_moment_variances
+from start_training.initializers.orthogonal import Orthogonal
 
 
 def redrawn(net, generator):

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from src.diagnosis.diagnose import diagnose
-from src.diagnosis.report import WIDTH, as_text
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
+from start_training.diagnosis.diagnose import diagnose
+from start_training.diagnosis.report import WIDTH, as_text
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
 from tests.frozen import unfrozen
 
 HE = VarianceScaling(2.0)

@@ -1,6 +1,6 @@
 """Weights with biases beside them, both normal."""
 
-from src.initializers.variance_scaling import VarianceScaling
+from start_training.initializers.variance_scaling import VarianceScaling
 
 
 class Biased(VarianceScaling):

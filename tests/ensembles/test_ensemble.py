@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from src.ensembles.estimate import log_mean_by_ratios
-from src.ensembles.sample import SAMPLERS, Ensemble
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
+from start_training.ensembles.estimate import log_mean_by_ratios
+from start_training.ensembles.sample import SAMPLERS, Ensemble
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
 from tests.ensembles.biased import Biased
 
 HE = VarianceScaling(2.0)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import sem
 
-from src.ensembles.estimate import (
+from start_training.ensembles.estimate import (
     dead_share,
     log_layer_variance,
     log_mean,
@@ -20,9 +20,9 @@ from src.ensembles.estimate import (
     log_moment_ratio_by_ratios,
     log_variance,
 )
-from src.ensembles.gaussian_law import sample_gaussian_law
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
+from start_training.ensembles.gaussian_law import sample_gaussian_law
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
 
 DEPTH, SPREAD = 3, 0.5  # of a layer's log ratio, normal of mean −0.2
 MEAN = np.arange(DEPTH + 1) * (-0.2 + SPREAD**2 / 2)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from src.ensembles.gaussian_law import sample_gaussian_law
-from src.ensembles.sample import Ensemble
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
+from start_training.ensembles.gaussian_law import sample_gaussian_law
+from start_training.ensembles.sample import Ensemble
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
 from tests.ensembles.biased import Biased
 
 NETS = 20_000

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from src.ensembles.estimate import log_mean, log_mean_by_ratios, log_moment_ratio, log_moment_ratio_by_ratios
-from src.ensembles.layer_table import layer_table
-from src.ensembles.sample import Ensemble
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.convolutional import Convolutional
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
+from start_training.ensembles.estimate import log_mean, log_mean_by_ratios, log_moment_ratio, log_moment_ratio_by_ratios
+from start_training.ensembles.layer_table import layer_table
+from start_training.ensembles.sample import Ensemble
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.convolutional import Convolutional
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
 
 HE = VarianceScaling(2.0)
 UNIFORM = VarianceScaling(2.0, distribution="uniform")

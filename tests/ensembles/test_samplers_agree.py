@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from src.ensembles.sample import Ensemble
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
+from start_training.ensembles.sample import Ensemble
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
 from tests.ensembles.biased import Biased
 
 FAST, SLOW = 8_000, 300

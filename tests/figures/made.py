@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from src.theory.activation import ACTIVATIONS
-from src.theory.critical_point import length_map
+from start_training.theory.activation import ACTIVATIONS
+from start_training.theory.critical_point import length_map
 
 MAXIMUM = 30  # epochs of the runs that never start
 RATES = np.geomspace(1e-3, 10, 41)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from src.figures.activations import BEYOND, SATURATED, draw_activations, mantissa_and_exponent, mosaic
+from start_training.figures.activations import BEYOND, SATURATED, draw_activations, mantissa_and_exponent, mosaic
 
 LAYERS = [1, 4]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from src.figures.collapse import draw_collapse, spread_in_words
-from src.runs.collapse import collapse, spread_in_time
-from src.runs.phase_curves import watched
+from start_training.figures.collapse import draw_collapse, spread_in_words
+from start_training.runs.collapse import collapse, spread_in_time
+from start_training.runs.phase_curves import watched
 from tests.figures.made import beneath
 from tests.runs.test_phase_slopes import table
 

@@ -12,30 +12,30 @@ from matplotlib.collections import QuadMesh
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from src.figures.activations import draw_activations
-from src.figures.collapse import draw_collapse
-from src.figures.colours import CYCLE, colours
-from src.figures.guideline import draw_guideline
-from src.figures.labels import LABELS
-from src.figures.largest_rate import draw_largest_rate
-from src.figures.length_variance import draw_length_variance
-from src.figures.mean_length import draw_mean_length
-from src.figures.mean_length_depth import draw_mean_length_against_depth
-from src.figures.phase_diagram import draw_finite_size, draw_phase_diagram
-from src.figures.phase_slope import draw_phase_slope, seeds_in_words
-from src.figures.phase_trajectory import draw_phase_trajectory
-from src.figures.range_test import draw_range_test
-from src.figures.save import save_figure
-from src.figures.scaling import draw_scaling
-from src.figures.simulation import draw_simulation
-from src.figures.start_of_training import draw_start_of_training
-from src.figures.super_convergence import draw_super_convergence
-from src.figures.trials import draw_trials
-from src.figures.two_papers import draw_two_papers, mean_rates
-from src.figures.weight_decay import draw_weight_decay
-from src.jobs import phase_diagram_tables as diagrams
-from src.order_chaos.bins import Bins
-from src.runs.phase_slopes import phase_slopes
+from start_training.figures.activations import draw_activations
+from start_training.figures.collapse import draw_collapse
+from start_training.figures.colours import CYCLE, colours
+from start_training.figures.guideline import draw_guideline
+from start_training.figures.labels import LABELS
+from start_training.figures.largest_rate import draw_largest_rate
+from start_training.figures.length_variance import draw_length_variance
+from start_training.figures.mean_length import draw_mean_length
+from start_training.figures.mean_length_depth import draw_mean_length_against_depth
+from start_training.figures.phase_diagram import draw_finite_size, draw_phase_diagram
+from start_training.figures.phase_slope import draw_phase_slope, seeds_in_words
+from start_training.figures.phase_trajectory import draw_phase_trajectory
+from start_training.figures.range_test import draw_range_test
+from start_training.figures.save import save_figure
+from start_training.figures.scaling import draw_scaling
+from start_training.figures.simulation import draw_simulation
+from start_training.figures.start_of_training import draw_start_of_training
+from start_training.figures.super_convergence import draw_super_convergence
+from start_training.figures.trials import draw_trials
+from start_training.figures.two_papers import draw_two_papers, mean_rates
+from start_training.figures.weight_decay import draw_weight_decay
+from start_training.jobs import phase_diagram_tables as diagrams
+from start_training.order_chaos.bins import Bins
+from start_training.runs.phase_slopes import phase_slopes
 from tests.conftest import INITIALIZERS
 from tests.figures import made
 from tests.runs.test_phase_slopes import table

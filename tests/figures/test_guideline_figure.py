@@ -1,6 +1,6 @@
 """The figure of the weight-decay guideline: what is drawn where."""
 
-from src.figures.guideline import draw_guideline
+from start_training.figures.guideline import draw_guideline
 from tests.figures.made import DECAYED, PREDICTED, WEIGHT_DECAYS
 
 

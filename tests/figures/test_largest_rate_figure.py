@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.figures.largest_rate import BAND, draw_largest_rate
+from start_training.figures.largest_rate import BAND, draw_largest_rate
 from tests.figures.made import largest_rates, markers
 
 

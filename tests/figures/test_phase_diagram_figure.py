@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.figures.phase_diagram import draw_phase_diagram
-from src.jobs import phase_diagram_tables as tables
-from src.order_chaos.bins import Bins
+from start_training.figures.phase_diagram import draw_phase_diagram
+from start_training.jobs import phase_diagram_tables as tables
+from start_training.order_chaos.bins import Bins
 
 
 def test_the_norm_is_kept_where_theory_says():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.figures.range_test import draw_range_test, option_of
+from start_training.figures.range_test import draw_range_test, option_of
 from tests.figures.made import ramps, solid, texts
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from src.figures.scaling import COLOURS, draw_scaling
-from src.runs.phase_slopes import exponents, law_points, phase_slopes, settings_of_law
+from start_training.figures.scaling import COLOURS, draw_scaling
+from start_training.runs.phase_slopes import exponents, law_points, phase_slopes, settings_of_law
 from tests.figures.made import beneath, texts
 from tests.runs.test_phase_slopes import table
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from src.figures.mean_length_depth import draw_mean_length_against_depth
-from src.figures.simulation import MARKERS, draw_simulation
+from start_training.figures.mean_length_depth import draw_mean_length_against_depth
+from start_training.figures.simulation import MARKERS, draw_simulation
 from tests.figures.made import ensembles, layers
 
 

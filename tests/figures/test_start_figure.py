@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.figures.start_of_training import draw_start_of_training, start_points
+from start_training.figures.start_of_training import draw_start_of_training, start_points
 from tests.figures.made import MAXIMUM, markers, starts, texts
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.figures.super_convergence import (
+from start_training.figures.super_convergence import (
     epochs_to_reach,
     error_curves,
     final_errors,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from src.figures.trials import draw_trials
+from start_training.figures.trials import draw_trials
 from tests.figures.made import options, searched, trained
 
 NO_TESTS = pd.DataFrame()

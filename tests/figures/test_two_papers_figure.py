@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.figures.two_papers import draw_two_papers, mean_rates, over_seeds
-from src.theory.activation import ACTIVATIONS
-from src.theory.critical_point import chi, moments
+from start_training.figures.two_papers import draw_two_papers, mean_rates, over_seeds
+from start_training.theory.activation import ACTIVATIONS
+from start_training.theory.critical_point import chi, moments
 from tests.figures.made import beneath, growing, growths
 
 

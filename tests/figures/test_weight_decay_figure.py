@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.figures.weight_decay import draw_weight_decay
-from src.runs.decay_points import edge_decays
-from src.runs.phase_slopes import phase_slopes
+from start_training.figures.weight_decay import draw_weight_decay
+from start_training.runs.decay_points import edge_decays
+from start_training.runs.phase_slopes import phase_slopes
 from tests.figures.made import beneath, markers
 from tests.runs.test_phase_slopes import table
 

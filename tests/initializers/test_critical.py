@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from src.initializers.critical import Critical
-from src.initializers.initialize import initialize_
-from src.initializers.initializer import Fans
-from src.initializers.torch_activation import activation_of
-from src.initializers.variance_scaling import VarianceScaling
-from src.theory.activation import ACTIVATIONS
+from start_training.initializers.critical import Critical
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.initializer import Fans
+from start_training.initializers.torch_activation import activation_of
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.theory.activation import ACTIVATIONS
 
 BY_PATH = {
     "torch.nn.ReLU": "relu",

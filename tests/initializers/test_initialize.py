@@ -6,13 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from src.initializers.initialize import fill_biases_, fill_many_, initialize_, is_thread_safe, layers_of, readout_of
-from src.initializers.initializer import Fans
-from src.initializers.orthogonal import Orthogonal
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
+from start_training.initializers.initialize import (
+    fill_biases_,
+    fill_many_,
+    initialize_,
+    is_thread_safe,
+    layers_of,
+    readout_of,
+)
+from start_training.initializers.initializer import Fans
+from start_training.initializers.orthogonal import Orthogonal
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
 
 HE = VarianceScaling(2.0)
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 from torch import nn
 
-from src.initializers.initialize import initialize_
-from src.initializers.initializer import Fans
-from src.initializers.orthogonal import Orthogonal
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import FAN_MODES, SHAPES, VarianceScaling
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.initializer import Fans
+from start_training.initializers.orthogonal import Orthogonal
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import FAN_MODES, SHAPES, VarianceScaling
 from tests.conftest import FORMULAS, INITIALIZERS
 
 CUT_VARIANCE, CUT_KURTOSIS = (truncnorm(-2, 2).moment(2), truncnorm(-2, 2).stats("k") + 3)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from src.initializers.initialize import initialize_
-from src.initializers.initializer import Fans
-from src.initializers.phase import Phase
-from src.models.convolutional import Convolutional
-from src.models.fully_connected import FullyConnected
-from src.models.law import law_of
-from src.models.residual import Residual
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.initializer import Fans
+from start_training.initializers.phase import Phase
+from start_training.models.convolutional import Convolutional
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.law import law_of
+from start_training.models.residual import Residual
 
 NETS = {
     "fully connected": FullyConnected(6, 3, depth=2, width=5),

@@ -12,15 +12,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from src.jobs.composed import plain
-from src.jobs.guideline import guideline
-from src.jobs.phase_diagram import phase_diagram
-from src.jobs.picture import picture
-from src.jobs.recipe import recipe
-from src.jobs.record import Job
-from src.jobs.search import search
-from src.jobs.simulate import simulate
-from src.jobs.train import train
+from start_training.jobs.composed import plain
+from start_training.jobs.guideline import guideline
+from start_training.jobs.phase_diagram import phase_diagram
+from start_training.jobs.picture import picture
+from start_training.jobs.recipe import recipe
+from start_training.jobs.record import Job
+from start_training.jobs.search import search
+from start_training.jobs.simulate import simulate
+from start_training.jobs.train import train
 from tests.jobs.conftest import CONF, SMALL
 
 DATA = "datamodule.batch_size=128"  # 11 steps an epoch of 1293 digits, 12 of all 1437
@@ -98,5 +98,5 @@ def start(script: str, directory: Path, *typed: str) -> Path:
 def without_run_figures() -> Iterator[None]:
     """As the fixture of conftest.py, for fixtures that are made before it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("src.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
+        patch.setattr("start_training.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
         yield

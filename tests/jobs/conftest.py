@@ -10,10 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 
-from src.jobs.command_line import run
-from src.jobs.composed import plain
-from src.jobs.record import Job
-from src.jobs.train import train
+from start_training.cli.commands import main
+from start_training.jobs.composed import plain
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
 
 CONF = Path(__file__).parents[2] / "conf"
 SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch
@@ -77,20 +77,19 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Path]]
 def without_run_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's figure takes longer to draw than these nets to train: only tests marked `figure` have it drawn."""
     if "figure" not in request.keywords:
-        monkeypatch.setattr("src.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
+        monkeypatch.setattr("start_training.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
 
 
 @pytest.fixture
 def shell(tmp_path, capfd, monkeypatch) -> Callable[..., tuple[int, list[str], list[str]]]:
-    """Call a script's main as the shell would, in tmp_path: its exit status, and its lines on stdout and stderr."""
+    """Call a command as the shell would, in tmp_path: its exit status, and its lines on stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # as a script, which finds conf/ beside itself
 
-    def call(script: Path, main: Callable[[], object], *arguments: str) -> tuple[int, list[str], list[str]]:
-        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    def call(command: str, *arguments: str) -> tuple[int, list[str], list[str]]:
+        monkeypatch.setattr(sys, "argv", [str(CONF.parent / "scripts" / f"{command}.py"), *arguments])
         status = 0
         try:
-            run(main)
+            main(command)
         except SystemExit as end:
             status = end.code
         output, errors = capfd.readouterr()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from src.runs.directory import RunDirectory
+from start_training.runs.directory import RunDirectory
 
 
 def assert_same_run(one: Path, other: Path) -> None:

@@ -4,23 +4,21 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import DictConfig
 
-from scripts.evaluate import main as evaluate
-from src.jobs.command_line import is_users_mistake, one_line
-from src.jobs.composed import plain
-from src.jobs.diagnose import diagnose_config
-from src.jobs.phase_diagram_settings import Settings
-from src.jobs.picture import look
-from src.jobs.record import Job
-from src.jobs.train import check_settings
-from src.jobs.train import train as train_job
-from src.runs.directory import RunDirectory
+from start_training.jobs.command_line import is_users_mistake, one_line
+from start_training.jobs.composed import plain
+from start_training.jobs.diagnose import diagnose_config
+from start_training.jobs.phase_diagram_settings import Settings
+from start_training.jobs.picture import look
+from start_training.jobs.record import Job
+from start_training.jobs.train import check_settings
+from start_training.jobs.train import train as train_job
+from start_training.runs.directory import RunDirectory
 from tests.forked import run
 from tests.jobs.composing import QUICK, STARTS, composed_of, start
 from tests.jobs.conftest import CONF
@@ -48,7 +46,7 @@ MISTAKES = {
     "train": """
 +model.kernel=3 -> model.kernel = 3: no such setting; there are activation, depth, dropout, width, widths
 ~optimizer -> optimizer._target_ = None: must be package.module.name, of a class or function
-model._target_=src.models.Mlp -> model._target_ = 'src.models.Mlp': cannot be imported (
+model._target_=start_training.models.Mlp -> model._target_ = 'start_training.models.Mlp': cannot be imported (
 model.depth=0 -> model.depth = 0: must be a whole number of at least 1
 initializer={_target_:odd_users.nan_,_partial_:true} -> initializer = odd_users.nan_: left non-finite
 optimizer.lr=high -> optimizer.lr = 'high': must be a number above 0
@@ -204,10 +202,8 @@ def test_a_mistake_is_one_line_and_loses_nothing(world, tmp_path, monkeypatch, s
 
 @pytest.mark.parametrize(("script", "typed", "expected"), TYPED, ids=[" ".join(case[:2]) for case in TYPED])
 def test_so_it_is_through_the_whole_script(world, shell, tmp_path, script, typed, expected):
-    main = import_module(f"scripts.{script}")
     before, words = hashes(world), typed.format(world=world).split()
-    main = main.main_and_figure if script == "simulate" else main.main
-    status, output, errors = shell(SCRIPTS / f"{script}.py", main, *QUICK[script], "hydra.run.dir=new", *words)
+    status, output, errors = shell(script, *QUICK[script], "hydra.run.dir=new", *words)
     assert (status, output) == (1, [])
     [line] = errors
     assert line.startswith(f"error: {expected.format(world=world)}")
@@ -237,7 +233,7 @@ def test_evaluating_what_is_no_run(shell, world):
         (world / "nowhere", f"RUN_DIRECTORY = {world}/nowhere: holds no run (no config.yaml)"),
         (nothing, f"checkpoint = {nothing}/checkpoints/last.ckpt: there is no such file"),
     ):
-        assert shell(SCRIPTS / "evaluate.py", evaluate, str(typed)) == (1, [], [f"error: {said}"])
+        assert shell("evaluate", str(typed)) == (1, [], [f"error: {said}"])
 
 
 def test_so_it_is_in_a_process_with_every_default(tmp_path):

@@ -8,15 +8,14 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from scripts.train import main
-from src.datamodules.digits import Digits
-from src.datamodules.samples import Samples
-from src.jobs.clues import epochs_of
-from src.jobs.composed import plain
-from src.jobs.record import Job
-from src.jobs.train import train
-from src.runs.directory import RunDirectory
-from src.schedules import clues as verdicts
+from start_training.datamodules.digits import Digits
+from start_training.datamodules.samples import Samples
+from start_training.jobs.clues import epochs_of
+from start_training.jobs.composed import plain
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
+from start_training.runs.directory import RunDirectory
+from start_training.schedules import clues as verdicts
 from tests.jobs.conftest import CONF
 
 NET = ("model.depth=3", "callbacks=none", "logger=csv", "trainer.enable_progress_bar=false")
@@ -113,10 +112,10 @@ def test_the_rate_at_which_something_sets_in_is_that_of_the_schedule(tmp_path):
 
 
 def test_the_terminal_has_them_in_one_line_and_of_a_job_of_a_sweep_in_none(shell):
-    script, settings = CONF.parent / "scripts" / "train.py", [*NET, "trainer.max_epochs=1"]
-    status, output, _ = shell(script, main, *settings, "hydra.run.dir=run")
+    settings = [*NET, "trainer.max_epochs=1"]
+    status, output, _ = shell("train", *settings, "hydra.run.dir=run")
     [line] = [line for line in output if line.startswith("clues: ")]
     assert status == 0
     assert json.loads(Path("run/summary.json").read_text())["clues"]["text"] in line
-    _, output, _ = shell(script, main, "-m", *settings, "hydra.sweep.dir=sweep")
+    _, output, _ = shell("train", "-m", *settings, "hydra.sweep.dir=sweep")
     assert not [line for line in output if "clues" in line]

@@ -5,21 +5,17 @@ import json
 import pytest
 import torch
 
-from scripts.diagnose import main
-from src.diagnosis.diagnose import Diagnosis
-from src.jobs.composed import plain
-from src.jobs.diagnose import batch_of, diagnose_config, thresholds_of
-from src.theory.verdict import DEFAULTS
+from start_training.diagnosis.diagnose import Diagnosis
+from start_training.jobs.composed import plain
+from start_training.jobs.diagnose import batch_of, diagnose_config, thresholds_of
+from start_training.theory.verdict import DEFAULTS
 from tests.jobs.composing import composed_of
-from tests.jobs.conftest import CONF
-
-SCRIPT = CONF.parent / "scripts" / "diagnose.py"
 
 
 @pytest.fixture
 def attempt(shell):
     """Call the script as the shell would, in an empty directory: exit status, and lines on stdout and stderr."""
-    return lambda *arguments: shell(SCRIPT, main, *arguments)
+    return lambda *arguments: shell("diagnose", *arguments)
 
 
 def diagnosis_of(typed: str) -> Diagnosis:

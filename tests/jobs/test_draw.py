@@ -10,18 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scripts.draw import main
-from src.jobs import draw as module
-from src.jobs.command_line import one_line
-from src.jobs.draw import draw_sweep
-from src.jobs.range_tests import next_command
-from src.runs.sweep import SweepJob, add_jobs
-from tests.jobs.conftest import CONF
+from start_training.jobs import draw as module
+from start_training.jobs.command_line import one_line
+from start_training.jobs.draw import draw_sweep
+from start_training.jobs.range_tests import next_command
+from start_training.runs.sweep import SweepJob, add_jobs
 from tests.jobs.test_wandb import logged, records
 from tests.runs.test_sweep_curves import leave_test
 from tests.runs.test_sweep_table import MAXIMUM, config_of, leave_run
 
-SCRIPT = CONF.parent / "scripts" / "draw.py"
 RATES = {"he_normal": 0.01, "lecun_normal": -0.7}
 FILES = [f"figure_1b.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
 
@@ -74,7 +71,7 @@ def answer(tests: Path, name: str = "range_test") -> dict:
 
 def test_a_finished_sweep_becomes_a_table_a_figure_and_a_relation_here_and_in_wandb(sweep, shell, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    status, output, errors = shell(SCRIPT, main, "figure_1b", str(sweep), "--wandb")
+    status, output, errors = shell("draw", "figure_1b", str(sweep), "--wandb")
     assert (status, errors) == (0, [])
     table = pd.read_parquet(sweep / "figure_1b.parquet")
     never = table[~table["started"].astype(bool)]
@@ -95,7 +92,7 @@ def test_a_finished_sweep_becomes_a_table_a_figure_and_a_relation_here_and_in_wa
 def test_a_reader_never_meets_half_a_file_nor_the_figure_of_some_runs_under_the_name_of_all(sweep, shell, monkeypatch):
     draw_sweep(sweep, "figure_1b")
     before = drawn_files(sweep)
-    status, output, _ = shell(SCRIPT, main, "figure_1b", str(sweep), "--without", "initializer=lecun_normal")
+    status, output, _ = shell("draw", "figure_1b", str(sweep), "--without", "initializer=lecun_normal")
     assert status == 0 and any("6 runs, 0 of them never" in line for line in output)
     left = pd.read_parquet(sweep / "figure_1b-without-lecun_normal.parquet")
     assert set(left["initializer"]) == {"he_normal"}
@@ -116,7 +113,7 @@ def test_a_sweep_in_progress_is_drawn_and_what_is_missing_is_named(sweep, shell)
         leave(sweep, "he_normal", depth, seed, status=status, records_start=status != "failed")
     new = [SweepJob(f"new{seed}", ("initializer=he_normal", "depth=12", f"seed={seed}")) for seed in range(9)]
     add_jobs(sweep, new)
-    status, output, errors = shell(SCRIPT, main, "figure_1b", str(sweep))
+    status, output, errors = shell("draw", "figure_1b", str(sweep))
     assert (status, errors) == (0, [])
     assert [line for line in output if line.startswith(("missing", "of fewer"))] == [
         "missing: initializer=he_normal depth=3 seed=1: killed",
@@ -143,7 +140,7 @@ def test_anyones_sweep_is_drawn_by_the_columns_asked_for(sweep, capsys):
 
 MISTAKES = """
 figure_9 sweep -> figure = figure_9: no such figure of training runs; there are cifar10_weight_decay,
-figure_1a sweep -> figure = figure_1a: scripts/simulate.py draws it
+figure_1a sweep -> figure = figure_1a: the command simulate draws it
 range_test tested x=depth -> figure.x = 'depth': no such setting; there are by, smooth, title
 start nowhere -> SWEEP_DIRECTORY = nowhere: no such directory
 start . -> SWEEP_DIRECTORY = .: holds no runs
@@ -166,14 +163,14 @@ def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, tmp_path, monkey
         with pytest.raises(ValueError) as raised:
             draw_sweep(Path(directory), figure, **options)
         assert said in one_line(raised.value)
-    status, output, errors = shell(SCRIPT, main, "start", "sweep", "--without", "depth=4", "--by", "seed")
+    status, output, errors = shell("draw", "start", "sweep", "--without", "depth=4", "--by", "seed")
     assert (status, output, len(errors)) == (1, [], 1)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_range_tests_become_curves_a_figure_and_what_to_run_next(tests, shell, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    status, output, errors = shell(SCRIPT, main, "range_test", str(tests), "--wandb")
+    status, output, errors = shell("draw", "range_test", str(tests), "--wandb")
     assert (status, errors) == (0, [])
     files = [f"range_test.{kind}" for kind in ("png", "pdf", "csv", "parquet", "json")]
     assert output[-1] == "figure: " + ", ".join(f"tests/{name}" for name in files)
@@ -196,7 +193,7 @@ def test_range_tests_become_curves_a_figure_and_what_to_run_next(tests, shell, m
 def test_settings_that_seeds_do_not_tell_apart_are_said_to_be_alike(tests, shell):
     for seed, turn in ((0, 0.5), (1, 0.55)):
         leave_test(tests, seed, 0.01, turn=turn, floor=0.55, more=("model=lenet",))
-    output = shell(SCRIPT, main, "range_test", str(tests))[1]
+    output = shell("draw", "range_test", str(tests))[1]
     [rate] = [line for line in output if line.startswith("largest rate: weight_decay 0.01, max_lr 0.52, best accu")]
     assert rate.endswith("% (over seeds its range meets that of 0)")
     assert answer(tests)["largest_rate"] == {"option": "0.01", "like": ["0"]}
@@ -205,7 +202,7 @@ def test_settings_that_seeds_do_not_tell_apart_are_said_to_be_alike(tests, shell
 def test_tests_that_found_nothing_or_went_not_far_enough_stand_out(tests, shell):
     leave_test(tests, 0, 1.0, turn=np.nan)
     leave_test(tests, 0, 0.5, turn=3.0, turned=False)
-    output = shell(SCRIPT, main, "range_test", str(tests))[1]
+    output = shell("draw", "range_test", str(tests))[1]
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output]
     assert ["weight_decay 1", "0 of 1", *["—"] * 5] in cells
     assert ["weight_decay", "1", "≥ 3"] in [row[:3] for row in cells]  # 0.5, in two lines
@@ -215,7 +212,7 @@ def test_tests_that_found_nothing_or_went_not_far_enough_stand_out(tests, shell)
 def test_what_has_not_ended_is_drawn_and_what_has_not_begun_is_missing(tmp_path, shell):
     leave_test(tmp_path / "tests", status=None)
     leave_test(tmp_path / "tests", 1, status="failed", rows=False)
-    status, output, _ = shell(SCRIPT, main, "range_test", str(tmp_path / "tests"))
+    status, output, _ = shell("draw", "range_test", str(tmp_path / "tests"))
     assert status == 0 and {"no range test has ended yet", "missing: seed=1: failed"} <= set(output)
     assert answer(tmp_path / "tests") == {"configurations": []}
 

@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.jobs.draw import draw_sweep
-from src.jobs.growth_runs import GrowthRuns
-from src.jobs.record import Job
-from src.jobs.train import train
-from src.runs.build import build_datamodule, build_net
-from src.runs.sweep_curves import sweep_curves
+from start_training.jobs.draw import draw_sweep
+from start_training.jobs.growth_runs import GrowthRuns
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
+from start_training.runs.build import build_datamodule, build_net
+from start_training.runs.sweep_curves import sweep_curves
 from tests.jobs.composing import without_run_figures
 from tests.jobs.conftest import composed
 
 SETTINGS = ("callbacks=phase_and_lengths", "callbacks.phase.iterations=2", "trainer.max_epochs=1")
-FIGURE = {"_target_": "src.figures.two_papers.draw_two_papers", "by": "initializer"}
+FIGURE = {"_target_": "start_training.figures.two_papers.draw_two_papers", "by": "initializer"}
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,14 @@ import yaml
 from hydra import compose, initialize_config_dir
 from scipy import stats
 
-from scripts.weight_decay import main
-from src.jobs.composed import plain
-from src.jobs.trials import OF_A_RUN
-from src.order_chaos.slope import fit_slope
-from src.runs.directory import RunDirectory
+from start_training.jobs.composed import plain
+from start_training.jobs.trials import OF_A_RUN
+from start_training.order_chaos.slope import fit_slope
+from start_training.runs.directory import RunDirectory
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
 
-SCRIPT = CONF.parent / "scripts" / "weight_decay.py"
 TRAINED = ("train=true", "epochs=4", "factors=[0,1]", "speed=null")
 
 
@@ -119,7 +117,7 @@ def test_finished_it_is_shown_and_cut_off_it_goes_on_where_it_was(followed, shel
     here = tmp_path / "here"
     shutil.copytree(followed, here)
     there = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/summary.json")}
-    status, output, errors = shell(SCRIPT, main, *QUICK["weight_decay"], *TRAINED, "hydra.run.dir=here")
+    status, output, errors = shell("weight_decay", *QUICK["weight_decay"], *TRAINED, "hydra.run.dir=here")
     assert (status, errors, output[-1]) == (0, [], "figure: here/figures/weight_decay.png")
     before = summary(here)
     killed, *_ = there
@@ -156,7 +154,7 @@ def test_faster_runs_check_when_the_edge_is_reached(tmp_path):
 UNTRAINED = [
     ("optimizer.weight_decay=1e-4", "optimizer.weight_decay = 0.0001: A is to be the growth of J² without decay"),
     ("+optimizer.dampening=0.5 optimizer.nesterov=false", "optimizer.dampening = 0.5: with it eta / (1 − alpha)"),
-    ("schedule=one_cycle", "schedule = src.schedules.one_cycle.OneCycle: the slope of J² follows eta"),
+    ("schedule=one_cycle", "schedule = start_training.schedules.one_cycle.OneCycle: the slope of J² follows eta"),
     ("initializer.J=1.5", "J = 1.49 of hidden.linear at initialization: already in the chaotic phase"),
     ("initializer.J0=3", "J0 = 2.96 of hidden.linear at initialization: with a mean that large"),
     ("model.activation=relu", "ReLU after hidden.linear: its edge of chaos is not at J = 1"),
@@ -174,10 +172,10 @@ def test_where_a_premise_fails_it_says_so_and_trains_nothing(tmp_path, typed, ex
 
 def test_a_premise_that_fails_is_status_3_and_said_again(shell, tmp_path):
     typed = (*QUICK["weight_decay"], "optimizer=adam", "hydra.run.dir=here")
-    status, [line], errors = shell(SCRIPT, main, *typed)
+    status, [line], errors = shell("weight_decay", *typed)
     assert (status, errors) == (3, [])
     assert line.startswith("the guideline does not apply: optimizer = torch.optim.Adam: the guideline is that of torch")
-    assert shell(SCRIPT, main, *typed) == (3, [line], [])
+    assert shell("weight_decay", *typed) == (3, [line], [])
 
 
 MEASURED = [
@@ -201,7 +199,7 @@ def test_where_the_short_runs_show_no_slope_it_says_so(measure, typed, expected,
 @pytest.mark.slow  # 100 seconds: two runs of 280 epochs
 def test_digits_settle_near_the_edge_and_with_five_times_as_much_they_do_not(shell, tmp_path):
     typed = ("logger=csv", "hydra.run.dir=here", "seeds=1", "train=true", "factors=[1,5]", "correct=false")
-    assert shell(SCRIPT, main, *typed)[0] == 0
+    assert shell("weight_decay", *typed)[0] == 0
     at_edge, five = summary(tmp_path / "here")["training"]
     assert abs(at_edge["J"] - 1) < 0.1 and not at_edge["moving"]
     assert five["J"] < 0.8

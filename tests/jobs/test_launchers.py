@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from src.jobs.composed import plain
-from src.jobs.process_tree import check_launcher, starts_processes
-from src.runs.directory import RunDirectory
+from start_training.jobs.composed import plain
+from start_training.jobs.process_tree import check_launcher, starts_processes
+from start_training.runs.directory import RunDirectory
 from tests.forked import wait_until
 from tests.jobs import slurm
 from tests.jobs.conftest import CONF

@@ -12,16 +12,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scripts.phase_diagram import main
-from src.jobs import phase_diagram as phase_diagram_module
-from src.order_chaos.asymptotic_distance import asymptotic_distances
-from src.order_chaos.random_layer import draw_layer
-from src.theory.edge_of_chaos import boundary
+from start_training.jobs import phase_diagram as phase_diagram_module
+from start_training.order_chaos.asymptotic_distance import asymptotic_distances
+from start_training.order_chaos.random_layer import draw_layer
+from start_training.theory.edge_of_chaos import boundary
 from tests.jobs.composing import QUICK, start
-from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
 
-SCRIPT = CONF.parent / "scripts" / "phase_diagram.py"
 WORDS = (*QUICK["phase_diagram"], "hydra.run.dir=here")
 
 
@@ -77,7 +74,7 @@ def test_the_diagram_is_the_mean_over_its_matrices(diagram):
 
 def test_finished_it_is_shown_and_no_matrix_is_drawn_again(diagram, shell, drawn, tmp_path):
     shutil.copytree(diagram, tmp_path / "here")
-    status, output, errors = shell(SCRIPT, main, *WORDS)
+    status, output, errors = shell("phase_diagram", *WORDS)
     assert (status, errors, drawn) == (0, [], [])
     found = summary(diagram)["tanh"]
     assert output[0].startswith(f"tanh: the edge lies {found['boundary_deviation']:+.3f} ± ")
@@ -98,7 +95,7 @@ def test_ctrl_c_keeps_the_matrices_that_are_done(diagram, shell, drawn, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(phase_diagram_module, "relu_growth", interrupted)
-        status, output, errors = shell(SCRIPT, main, *WORDS)
+        status, output, errors = shell("phase_diagram", *WORDS)
     said = "interrupted: the same command goes on from the matrices that are done"
     assert (status, output, errors) == (130, [], [said])
     assert not (tmp_path / "here/summary.json").exists()
@@ -112,7 +109,7 @@ def test_ctrl_c_keeps_the_matrices_that_are_done(diagram, shell, drawn, tmp_path
 def test_one_matrix_and_activation_suffice_in_jobs_of_a_sweep_too(shell, tmp_path):
     words = ("activations=[relu]", "matrices=1", "finite_size=null", "seed=0,1")
     kept = [word for word in QUICK["phase_diagram"] if not word.startswith(("matrices", "finite_size"))]
-    assert shell(SCRIPT, main, "-m", *kept, *words)[0] == 0
+    assert shell("phase_diagram", "-m", *kept, *words)[0] == 0
     found = [json.loads(path.read_text()) for path in tmp_path.glob("runs/phase_diagrams/*/summary.json")]
     one, other = found
     assert one["relu"] != other["relu"] and one["relu"]["growth_deviation_error"] is None

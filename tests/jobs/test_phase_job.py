@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.jobs.record import Job
-from src.jobs.train import train
-from src.runs.directory import RunDirectory
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
+from start_training.runs.directory import RunDirectory
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.test_processes import run
 from tests.jobs.test_resume import interrupted, resume

@@ -8,14 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from scripts.draw import main
-from src.jobs.draw import draw_sweep, figure_node
-from tests.jobs.conftest import CONF
+from start_training.jobs.draw import draw_sweep, figure_node
 from tests.jobs.test_wandb import logged, records
 from tests.runs.made_phases import CONSTANT, leave_phases
 from tests.runs.test_decay_points import EDGE
 
-SCRIPT = CONF.parent / "scripts" / "draw.py"
 FIGURES = {
     "phase_slope": "draw_phase_slope",
     "scaling": "draw_scaling",
@@ -25,7 +22,7 @@ FIGURES = {
 
 
 def node(name: str, **settings: Any) -> dict[str, Any]:
-    return {"_target_": f"src.figures.{name}.{FIGURES[name]}", **settings}
+    return {"_target_": f"start_training.figures.{name}.{FIGURES[name]}", **settings}
 
 
 def answer(sweep: Path, name: str) -> dict[str, Any]:
@@ -49,7 +46,7 @@ def sweep(whole_sweep, tmp_path) -> Path:
 
 def test_anyone_s_sweep_becomes_a_figure_a_table_of_slopes_and_what_the_law_says(sweep, shell, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    status, output, errors = shell(SCRIPT, main, "phase", str(sweep), "--by", "eta", "--wandb")
+    status, output, errors = shell("draw", "phase", str(sweep), "--by", "eta", "--wandb")
     assert (status, errors) == (0, [])
     files = [f"phase.{kind}" for kind in ("png", "pdf", "csv", "parquet", "json")]
     assert output[-1] == "figure: " + ", ".join(f"sweep/{name}" for name in files)
@@ -108,10 +105,12 @@ def test_a_figure_is_drawn_from_what_has_come_so_far(tmp_path):
 
 def test_runs_without_phases_are_missing_and_a_sweep_without_any_is_named(sweep, shell):
     leave_phases(sweep, 2, rows=False, status="failed")
-    output = shell(SCRIPT, main, "phase_trajectory", str(sweep))[1]
+    output = shell("draw", "phase_trajectory", str(sweep))[1]
     assert [line for line in output if line.startswith("missing: ") and line.endswith("seed=2: failed")]
     leave_phases(sweep.parent / "none", rows=False)
-    status, _, errors = shell(SCRIPT, main, "phase", str(sweep.parent / "none"))
+    status, _, errors = shell("draw", "phase", str(sweep.parent / "none"))
     assert status == 1
     assert "no run has a layer's phase behind it, which callbacks=phase records (1 completed)" in errors[0]
-    assert figure_node("phase_trajectory") == {"_target_": "src.figures.phase_trajectory.draw_phase_trajectory"}
+    assert figure_node("phase_trajectory") == {
+        "_target_": "start_training.figures.phase_trajectory.draw_phase_trajectory"
+    }

@@ -14,19 +14,17 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from scripts.picture import main
-from src.jobs import picture as picture_module
-from src.jobs.composed import plain
-from src.jobs.picture import chosen_layers, log_length, look
-from src.lengths.capture import Capture
-from src.runs.build import build_datamodule, build_net
-from src.theory.convolution import log_mean_length_zero_padded
+from start_training.jobs import picture as picture_module
+from start_training.jobs.composed import plain
+from start_training.jobs.picture import chosen_layers, log_length, look
+from start_training.lengths.capture import Capture
+from start_training.runs.build import build_datamodule, build_net
+from start_training.theory.convolution import log_mean_length_zero_padded
 from tests.jobs.composing import QUICK, composed_of, start
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
 
-SCRIPT = CONF.parent / "scripts" / "picture.py"
-DIGITS = {"_target_": "src.datamodules.digits.Digits"}
+DIGITS = {"_target_": "start_training.datamodules.digits.Digits"}
 ROWS = ["he_normal", "he_normal_x2", "lecun_normal", "torch_default"]
 
 
@@ -55,7 +53,7 @@ def lengths_of(*typed: str, column: str = "log_length") -> pd.DataFrame:
 def test_a_picture_leaves_its_figure_lengths_config_and_summary_and_is_shown_again(drawn, shell, tmp_path, monkeypatch):
     shutil.copytree(drawn, tmp_path / "here")
     monkeypatch.setattr(picture_module, "look", lambda config: pytest.fail("drawn again"))
-    status, output, errors = shell(SCRIPT, main, *QUICK["picture"], "hydra.run.dir=here")
+    status, output, errors = shell("picture", *QUICK["picture"], "hydra.run.dir=here")
     assert (status, errors) == (0, [])
     assert output[-1] == "figure: here/figures/activations.png"
     assert matplotlib.image.imread(drawn / "figures/activations.png").std() > 0
@@ -105,7 +103,7 @@ def test_the_nets_are_those_that_training_begins_with():
 
 
 def test_each_job_of_a_sweep_has_its_picture_and_wandb_gets_it(shell, tmp_path):
-    assert shell(SCRIPT, main, "-m", *QUICK["picture"][:-1], "image=0,1")[0] == 0
+    assert shell("picture", "-m", *QUICK["picture"][:-1], "image=0,1")[0] == 0
     one, _ = (path.parents[1] for path in (tmp_path / "runs/pictures").glob("*/figures/activations.png"))
     mirrored = logged(records(one))
     assert (mirrored["activations._type"], mirrored["lengths.nrows"]) == ("image-file", 28)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.runs.directory import RunDirectory
+from start_training.runs.directory import RunDirectory
 from tests import forked
 from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run

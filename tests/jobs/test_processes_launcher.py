@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections import Counter
 
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from src.jobs import processes
-from src.jobs.process_tree import command
-from src.runs.directory import RunDirectory
+from start_training.jobs import processes
+from start_training.jobs.process_tree import command
+from start_training.runs.directory import RunDirectory
 from tests.forked import wait_until
 from tests.jobs.sweeps import start, wait_for
 
@@ -146,7 +147,8 @@ def test_a_jobs_command_line_is_the_job_alone(tmp_path):
     hydra = OmegaConf.create({"job": job, "runtime": sources, "overrides": {"hydra": own}})
     words = "--config-name train --config-dir mine seed=1 hydra.searchpath=[pkg://conf] hydra.mode=RUN"
     line = command(hydra, ["seed=1", "hydra.mode=MULTIRUN"], tmp_path)
-    assert line[2:] == [*words.split(), f"hydra.run.dir='{tmp_path}'"]
+    assert line[:4] == [sys.executable, "-m", "start_training.cli", "train"]
+    assert line[4:] == [*words.split(), f"hydra.run.dir='{tmp_path}'"]
 
 
 @pytest.mark.slow

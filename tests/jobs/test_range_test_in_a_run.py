@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.jobs.record import Job
-from src.jobs.train import train
-from src.runs.directory import RunDirectory
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
+from start_training.runs.directory import RunDirectory
 from tests import forked
 from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.test_resume import interrupted, resume
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
-CLASS = "src.callbacks.range_test.RangeTest"
+CLASS = "start_training.callbacks.range_test.RangeTest"
 TEST = f"+callbacks.range_test={{_target_:{CLASS},steps:30,val_points:15,val_samples:60,min_lr:1e-4,max_lr:1e9}}"
 
 

@@ -11,12 +11,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from scripts.range_test import main
-from src.runs.directory import RunDirectory
+from start_training.runs.directory import RunDirectory
 from tests.jobs.composing import QUICK
-from tests.jobs.conftest import CONF
 
-SCRIPT = CONF.parent / "scripts" / "range_test.py"
 SMALLEST = QUICK["range_test"]
 
 
@@ -25,7 +22,7 @@ def start(shell, tmp_path):
     """Start the script in a sweep directory, on a small net: its status, output and errors."""
 
     def call(*overrides: str, sweep: str = "sweep") -> tuple[int, list[str], list[str]]:
-        return shell(SCRIPT, main, *SMALLEST, f"hydra.sweep.dir={sweep}", *overrides)
+        return shell("range_test", *SMALLEST, f"hydra.sweep.dir={sweep}", *overrides)
 
     return call
 
@@ -47,7 +44,7 @@ def interrupting_loss(logits: torch.Tensor, targets: torch.Tensor, *, flag: str,
 
 
 def test_alone_it_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path):
-    status, output, errors = shell(SCRIPT, main, *SMALLEST)
+    status, output, errors = shell("range_test", *SMALLEST)
     assert (status, errors) == (0, [])
     [sweep] = (tmp_path / "runs" / "range_tests").iterdir()
     found = runs(sweep)
@@ -79,7 +76,9 @@ def test_started_again_it_tests_only_what_is_new(start, tmp_path, monkeypatch):
     start("seed=0,1")
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
     with monkeypatch.context() as patch:  # jobs that have finished are not looked at for mistakes
-        patch.setattr("src.jobs.sweep.check_settings", lambda config: fail("datamodule.folder = 'gone': no directory"))
+        patch.setattr(
+            "start_training.jobs.sweep.check_settings", lambda config: fail("datamodule.folder = 'gone': no directory")
+        )
         assert start("seed=0,1")[0] == 0
         assert start("seed=2") == (1, [], ["error: datamodule.folder = 'gone': no directory"])
     assert start("seed=0,1,2")[1][0] == "sweep sweep: 3 jobs, 2 finished before, 0 to go on with, 0 that failed, 1 new"

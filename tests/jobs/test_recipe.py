@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scripts.recipe import main
-from src.runs.directory import RunDirectory
+from start_training.runs.directory import RunDirectory
 from tests.jobs.composing import QUICK, start
-from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
 
 STEPS = 11  # an epoch
@@ -84,7 +82,7 @@ def test_followed_it_is_shown_again_and_cut_off_at_its_end_it_trains_nothing_aga
     here = tmp_path / "here"
     shutil.copytree(followed, here)
     before = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/summary.json")}
-    status, output, errors = shell(CONF.parent / "scripts/recipe.py", main, *QUICK["recipe"], "hydra.run.dir=here")
+    status, output, errors = shell("recipe", *QUICK["recipe"], "hydra.run.dir=here")
     assert (status, errors, output[-1]) == (0, [], "figure: here/figures/recipe.png")
     (here / "summary.json").unlink()
     start("recipe", here, "logger=wandb")

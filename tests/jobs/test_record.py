@@ -8,12 +8,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from src.callbacks.range_test import RangeTest, ended_by_range_test
-from src.callbacks.start_of_training import StartOfTraining
-from src.callbacks.test_metrics import TestMetrics
-from src.jobs.record import Job, Record, reason_to_end
-from src.runs.directory import RunDirectory
-from src.runs.outcome import Diverged, Interrupted
+from start_training.callbacks.range_test import RangeTest, ended_by_range_test
+from start_training.callbacks.start_of_training import StartOfTraining
+from start_training.callbacks.test_metrics import TestMetrics
+from start_training.jobs.record import Job, Record, reason_to_end
+from start_training.runs.directory import RunDirectory
+from start_training.runs.outcome import Diverged, Interrupted
 
 
 @dataclass

@@ -6,10 +6,10 @@ import weakref
 import pytest
 import torch
 
-from src.replicas import evaluation
-from src.replicas.group import Group
-from src.replicas.stack import Stack
-from src.runs.directory import RunDirectory
+from start_training.replicas import evaluation
+from start_training.replicas.group import Group
+from start_training.replicas.stack import Stack
+from start_training.runs.directory import RunDirectory
 from tests.jobs.conftest import composed
 from tests.jobs.replica_jobs import DOUBLE, assert_same_runs, together
 
@@ -47,7 +47,7 @@ def test_a_group_that_memory_does_not_hold_trains_and_is_evaluated_in_halves(
         too_little(1, len(next(iter(rows.parameters.values()))))
         return logits_of(stack, rows, *args, **named)
 
-    monkeypatch.setattr("src.replicas.group.Stack", small_stack)
+    monkeypatch.setattr("start_training.replicas.group.Stack", small_stack)
     monkeypatch.setattr(evaluation, "logits_of", limited)
     if most:
         assert_same_runs(alone(settings), together(tmp_path, settings))

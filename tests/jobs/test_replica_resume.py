@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from src.jobs.train import train
-from src.replicas.group import Group
-from src.runs.directory import RunDirectory
-from src.runs.outcome import Interrupted
+from start_training.jobs.train import train
+from start_training.replicas.group import Group
+from start_training.runs.directory import RunDirectory
+from start_training.runs.outcome import Interrupted
 from tests.jobs.conftest import composed
 from tests.jobs.replica_jobs import DOUBLE, assert_same_runs, checkpoint, jobs, one_by_one, together
 from tests.jobs.signalling import SignalAtStep
@@ -48,7 +48,7 @@ def interrupt_group(root: Path, configs: list[dict], step: int) -> None:
 def interrupt_each(root: Path, configs: list[dict], step: int) -> None:
     for job in jobs(root, configs):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-            patch.setattr("src.jobs.train.Divergence", lambda: SignalAtStep(step, "SIGINT"))
+            patch.setattr("start_training.jobs.train.Divergence", lambda: SignalAtStep(step, "SIGINT"))
             train(job)
 
 
@@ -73,7 +73,7 @@ def test_an_interrupted_group_leaves_what_its_runs_would_leave_and_goes_on(alone
 def test_what_has_diverged_unseen_when_a_signal_comes_has_diverged(alone, tmp_path, monkeypatch):
     """On a device for which one waits, where losses are looked at as epochs end."""
     configs = [*three()[:2], *three("optimizer.lr=1e200")[2:]]
-    monkeypatch.setattr("src.replicas.group._waits", lambda device: True)
+    monkeypatch.setattr("start_training.replicas.group._waits", lambda device: True)
     interrupt_group(tmp_path, configs, 5)
     assert states(tmp_path) == ["interrupted", "interrupted", "diverged"]
     assert_same_runs(alone(configs), together(tmp_path, configs))

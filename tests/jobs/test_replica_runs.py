@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.jobs.command_line import Said
-from src.replicas.first_layer import FirstLayer
-from src.runs.directory import RunDirectory
+from start_training.jobs.command_line import Said
+from start_training.replicas.first_layer import FirstLayer
+from start_training.runs.directory import RunDirectory
 from tests.jobs.replica_jobs import assert_same_runs, deviations, together
 
 SHORT = ("trainer.precision=64-true", "trainer.max_epochs=2")  # 22 steps
@@ -15,10 +15,10 @@ SEEDS = ("seed=0", "seed=1", "seed=2")
 RATES = ("seed=0", "seed=1 optimizer.lr=0.003", "seed=1 initializer=lecun_normal optimizer.weight_decay=1e-3")
 SCALES = ("seed=0 model.base=0.5", "seed=1 model.scales=inverse_depth", "seed=2 model.scales=[0.3,0.2,1.0]")
 RESIDUAL = ("model=residual", "model.modules=3")
-CONVOLUTIONAL = {"_target_": "src.models.convolutional.Convolutional", "depth": 2, "channels": 3}
+CONVOLUTIONAL = {"_target_": "start_training.models.convolutional.Convolutional", "depth": 2, "channels": 3}
 SCALED = [CONVOLUTIONAL | {"residual": True, "scales": "constant", "eta": eta} for eta in (0.5, 1.0)]
 RANDOM = ("datamodule=random_inputs", "datamodule.input_size=12", "datamodule.samples=704")
-TESTS = "+callbacks.tests._target_=src.callbacks.test_metrics.TestMetrics"
+TESTS = "+callbacks.tests._target_=start_training.callbacks.test_metrics.TestMetrics"
 LOOKING = ("callbacks=start_of_training", "callbacks.start_of_training.every_n_steps=4")
 
 
@@ -75,14 +75,14 @@ def test_data_drawn_from_the_processs_stream_are_those_of_the_runs(alone, config
     shared = (*SHORT, *RANDOM, "datamodule._target_=tests.replicas.datamodules.Drawn")
     settings = of_nets(configs(*shared, each=SEEDS[:1] * 2), "Normalized")
     ones = alone(settings[:1])
-    monkeypatch.setattr("src.jobs.train._loaded", [])  # as in another process
+    monkeypatch.setattr("start_training.jobs.train._loaded", [])  # as in another process
     assert_same_runs(ones, together(tmp_path, settings)[:1])
 
 
 def test_large_batches_take_a_way_of_their_own_to_the_same_runs(alone, configs, tmp_path, monkeypatch):
     settings = configs(*SHORT, *RESIDUAL, each=("datamodule.seed=0", "datamodule.seed=1"))
     ones, gathered = alone(settings), []
-    monkeypatch.setattr("src.replicas.updates.CACHE", 2 * 128 * 64 * 8 - 1)  # less than two batches
+    monkeypatch.setattr("start_training.replicas.updates.CACHE", 2 * 128 * 64 * 8 - 1)  # less than two batches
     monkeypatch.setattr(FirstLayer, "outputs", lambda *args, own=FirstLayer.outputs: gathered.append(1) or own(*args))
     assert_same_runs(ones, together(tmp_path, settings))
     assert gathered
@@ -132,7 +132,7 @@ def test_what_keeps_a_run_from_its_directory_logger_or_summary_is_its_own(config
             raise OSError("No space left on device")
         own(self, summary)
 
-    monkeypatch.setattr("src.jobs.replica_runs.start_loggers", refuse_logger)
+    monkeypatch.setattr("start_training.jobs.replica_runs.start_loggers", refuse_logger)
     monkeypatch.setattr(RunDirectory, "write_summary", refuse_summary)
     (tmp_path / "3" / "lengths").mkdir(parents=True)
     (tmp_path / "3" / "lengths" / "mine.txt").touch()

@@ -5,22 +5,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from scripts.simulate import main as simulate
-from scripts.train import main
-from src.jobs import hydra_job
-from src.jobs.record import Job
-from src.jobs.replica_plan import Plan, SweepRun, plan, shown_bytes
-from src.jobs.replica_report import show
-from src.jobs.replica_units import PREFIX
-from src.jobs.train import train
-from src.models.fully_connected import FullyConnected
-from src.runs.directory import RunDirectory
-from src.runs.outcome import Interrupted
-from src.runs.sweep import read_jobs
-from src.runs.sweep_table import sweep_table
+from start_training.jobs import hydra_job
+from start_training.jobs.record import Job
+from start_training.jobs.replica_plan import Plan, SweepRun, plan, shown_bytes
+from start_training.jobs.replica_report import show
+from start_training.jobs.replica_units import PREFIX
+from start_training.jobs.train import train
+from start_training.models.fully_connected import FullyConnected
+from start_training.runs.directory import RunDirectory
+from start_training.runs.outcome import Interrupted
+from start_training.runs.sweep import read_jobs
+from start_training.runs.sweep_table import sweep_table
 from tests.jobs.conftest import SMALL, composed
 from tests.jobs.signalling import SignalAtStep
-from tests.jobs.sweeps import SCRIPT, left_over, statuses, summaries, untouched
+from tests.jobs.sweeps import left_over, statuses, summaries, untouched
 from tests.jobs.test_sweep import sweep as sweep  # the fixture
 
 REPLICAS = "hydra/launcher=replicas"
@@ -28,7 +26,7 @@ REPLICAS = "hydra/launcher=replicas"
 
 def test_the_plan_is_said_and_every_job_leaves_its_own_directory(sweep, tmp_path, monkeypatch):
     """The sweeper and the launcher share what they compose: 42 ms a job, which hundreds would wait for twice."""
-    monkeypatch.delattr("src.jobs.replicas.composed_job")
+    monkeypatch.delattr("start_training.jobs.replicas.composed_job")
     status, output, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,0.01", "model.depth=2,3")
     assert (status, errors) == (0, [])
     last = "2 4 FullyConnected 1,754 model.depth=3 seed (2), optimizer.lr (2) 803 kB 3.21 MB"
@@ -95,11 +93,11 @@ def test_a_mistake_is_said_in_one_line_and_nothing_is_started(sweep, tmp_path, m
 
 
 def test_the_sign_of_a_group_is_the_launchers_and_only_training_has_replicas(shell):
-    status, _, errors = shell(SCRIPT, main, *SMALL, "+replicas=true")
+    status, _, errors = shell("train", *SMALL, "+replicas=true")
     assert (status, errors) == (1, ["error: replicas = True: is not for you to set; hydra/launcher=replicas does"])
     words = ("-m", REPLICAS, "model.depth=2,3", "hydra.sweep.dir=sweep")
-    refusal = "error: hydra.launcher = replicas: trains nets together, and scripts/simulate.py trains none"
-    assert shell(SCRIPT.with_name("simulate.py"), simulate, *words) == (1, [], [refusal])
+    refusal = "error: hydra.launcher = replicas: trains nets together, and the command simulate trains none"
+    assert shell("simulate", *words) == (1, [], [refusal])
 
 
 @pytest.mark.parametrize("end", [RuntimeError("no luck"), Interrupted(15)], ids=["failed", "interrupted"])
@@ -134,7 +132,7 @@ def test_jobs_are_grouped_by_where_they_stand_in_their_runs(tmp_path, monkeypatc
     jobs = runs(seeds=6)
     with monkeypatch.context() as patch:
         for job, step in zip(jobs[:4], (17, 17, 11, 17), strict=False):
-            patch.setattr("src.jobs.train.Divergence", lambda step=step: SignalAtStep(step))
+            patch.setattr("start_training.jobs.train.Divergence", lambda step=step: SignalAtStep(step))
             with pytest.raises(Interrupted):
                 train(Job(job.config, tmp_path / job.directory, sweep="sweep"))
     (tmp_path / "seed=3" / "checkpoints" / "last.ckpt").write_bytes(b"damaged")

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from src.jobs.record import Job
-from src.jobs.train import train
-from src.runs.directory import RunDirectory
-from src.runs.outcome import Interrupted
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
+from start_training.runs.directory import RunDirectory
+from start_training.runs.outcome import Interrupted
 from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.signalling import SignalAtStep
@@ -19,7 +19,7 @@ from tests.kill_at import Killed, Step, start_killed
 def interrupted(config: dict, directory, step: int, name: str = "SIGINT") -> None:
     """Run until a signal arrives at `step`; the signalling callback is no part of the run's identity."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr("src.jobs.train.Divergence", lambda: SignalAtStep(step, name))
+        patch.setattr("start_training.jobs.train.Divergence", lambda: SignalAtStep(step, name))
         train(Job(config, directory))
     assert RunDirectory(directory).summary()["status"] == "interrupted"
 

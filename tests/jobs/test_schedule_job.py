@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from src.jobs.record import Job
-from src.jobs.train import train
-from src.runs.directory import RunDirectory
-from src.schedules.one_cycle import OneCycle
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
+from start_training.runs.directory import RunDirectory
+from start_training.schedules.one_cycle import OneCycle
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.test_processes import run
 from tests.jobs.test_resume import interrupted, resume

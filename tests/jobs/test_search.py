@@ -12,14 +12,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from scipy import stats
 
-from scripts.search import main
-from src.jobs.composed import plain
-from src.jobs.momentum_search import momentum_option
-from src.jobs.record import Job
-from src.jobs.search import balance, best_option, best_test, in_words
-from src.jobs.train import train
-from src.jobs.trials import Option, Trial
-from src.runs.directory import RunDirectory
+from start_training.jobs.composed import plain
+from start_training.jobs.momentum_search import momentum_option
+from start_training.jobs.record import Job
+from start_training.jobs.search import balance, best_option, best_test, in_words
+from start_training.jobs.train import train
+from start_training.jobs.trials import Option, Trial
+from start_training.runs.directory import RunDirectory
 from tests.jobs.composing import QUICK, composed_of, start
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records
@@ -76,8 +75,7 @@ def test_finished_it_is_shown_and_cut_off_it_goes_on_where_it_was(decays, shell,
     here = tmp_path / "here"
     shutil.copytree(decays, here)
     there = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/summary.json")}
-    script = CONF.parent / "scripts" / "search.py"
-    status, output, errors = shell(script, main, *QUICK["search"], *DECAY, "hydra.run.dir=here")
+    status, output, errors = shell("search", *QUICK["search"], *DECAY, "hydra.run.dir=here")
     assert (status, errors, output[-1]) == (0, [], "figure: here/figures/search.png")
     found = summary(here)
     killed, *_ = there
@@ -112,7 +110,7 @@ def test_batch_sizes_have_equal_training_time(tmp_path, monkeypatch):
     def stop(self, trainer, pl_module):
         self._before, self._since = trainer.global_step / 100, None
 
-    monkeypatch.setattr("src.callbacks.training_time.TrainingTime.on_train_end", stop)
+    monkeypatch.setattr("start_training.callbacks.training_time.TrainingTime.on_train_end", stop)
     start("search", tmp_path, "search=batch_size", "search.values=[32,256]", "search.seconds=1.3", "seeds=1")
     options = pd.read_csv(tmp_path / "options.csv").set_index("option")
     assert options["epochs"].to_dict() == {32: 3, 256: 22}

@@ -13,12 +13,10 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from scripts.simulate import main_and_figure
-from scripts.train import main as train
-from src.ensembles.sample import Ensemble
-from src.jobs.record import Job
-from src.jobs.simulate import simulate
-from src.runs.directory import RunDirectory
+from start_training.ensembles.sample import Ensemble
+from start_training.jobs.record import Job
+from start_training.jobs.simulate import simulate
+from start_training.runs.directory import RunDirectory
 from tests import forked
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF
@@ -77,8 +75,8 @@ def attempt(world, shell, monkeypatch):
     """Call the script as the shell would: its exit status, and its lines on stdout and stderr."""
     monkeypatch.syspath_prepend(str(world))
 
-    def call(*arguments: str, main=main_and_figure) -> tuple[int, list[str], list[str]]:
-        return shell(SCRIPT, main, *arguments)
+    def call(*arguments: str, command: str = "simulate") -> tuple[int, list[str], list[str]]:
+        return shell(command, *arguments)
 
     return call
 
@@ -241,11 +239,7 @@ def test_a_multirun_is_addressed_by_content_skips_what_is_there_and_draws_all_of
 
 
 def test_an_experiment_of_another_script_is_refused_before_anything_runs(attempt, tmp_path):
-    def as_train() -> None:
-        sys.argv[0] = str(SCRIPT.with_name("train.py"))
-        train()
-
-    said = "error: script = simulate: this experiment is one of scripts/simulate.py"
-    status, output, errors = attempt("experiment=hanin_rolnick/figure_1a", "logger=csv", main=as_train)
+    said = "error: script = simulate: this experiment is one of the command simulate"
+    status, output, errors = attempt("experiment=hanin_rolnick/figure_1a", "logger=csv", command="train")
     assert (status, output, errors) == (1, [], [said])
     assert not list(tmp_path.rglob("summary.json"))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from src.runs.directory import RunDirectory
+from start_training.runs.directory import RunDirectory
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.test_processes import run
 from tests.jobs.test_resume import interrupted, resume

@@ -1,13 +1,19 @@
 """A sweep goes on where it stopped, does no work twice, and says at its end what became of its jobs."""
 
-import pytest
+import errno
+import fcntl
+import hashlib
+import json
+import shutil
 
-from scripts.train import main
-from src.jobs.process_tree import check_launcher
-from src.runs.directory import RunDirectory
-from src.runs.sweep import read_jobs
+import pytest
+import yaml
+
+from start_training.jobs.process_tree import check_launcher
+from start_training.runs.directory import RunDirectory
+from start_training.runs.sweep import read_jobs
 from tests.jobs.conftest import SMALL
-from tests.jobs.sweeps import SCRIPT, statuses, summaries, untouched
+from tests.jobs.sweeps import statuses, summaries, untouched
 
 BROKEN = "+callbacks.broken={_target_:tests.jobs.broken.Broken,seed:1}"
 
@@ -17,7 +23,7 @@ def sweep(shell, tmp_path):
     """Start the same multirun again, with other overrides: its status, output and errors."""
 
     def call(*overrides: str) -> tuple[int, list[str], list[str]]:
-        return shell(SCRIPT, main, "-m", *SMALL, "trainer.max_epochs=1", "hydra.sweep.dir=sweep", *overrides)
+        return shell("train", "-m", *SMALL, "trainer.max_epochs=1", "hydra.sweep.dir=sweep", *overrides)
 
     return call
 
@@ -102,5 +108,57 @@ def test_a_job_of_several_processes_is_refused_where_it_cannot_have_them(sweep, 
 
 
 def test_depth_is_no_setting_of_a_net_that_belongs_to_no_family(shell):
-    status, _, [error] = shell(SCRIPT, main, *SMALL, "depth=50")
+    status, _, [error] = shell("train", *SMALL, "depth=50")
     assert (status, error) == (1, "error: depth = 50: is that of a family or an experiment; model.depth is the net's")
+
+
+def test_where_the_file_system_has_no_locks_every_job_fails_and_says_so(sweep, tmp_path, monkeypatch):
+    def refused(file, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    for _ in range(2):  # the second time, a job's lock file is there
+        status, _, errors = sweep("seed=0,1")
+        assert status == 1 and any("its file system refuses locks (No locks available)" in line for line in errors)
+        assert not any("Traceback" in line or "another process" in line for line in errors)
+
+
+def test_two_spellings_of_a_number_are_one_run_and_two_meanings_are_two(sweep, tmp_path):
+    assert sweep("optimizer.lr=1,1.0,1e0", "+trainer.limit_train_batches=1,1.0", "trainer.max_steps=2")[0] == 0
+    assert len(read_jobs(tmp_path / "sweep")) == 2
+
+
+def first_hash(config):
+    """The hash of a run's directory by the first scheme, which took the config as it was written."""
+    for group, keys in {"trainer": ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar"),
+                        "datamodule": ("data_dir",)}.items():  # fmt: skip
+        config = {**config, group: {key: value for key, value in config[group].items() if key not in keys}}
+    kept = {key: value for key, value in config.items() if key not in ("logger", "ckpt_path", "figure", "size")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def test_runs_of_an_earlier_version_are_found_and_gone_on_with_under_their_names(sweep, tmp_path):
+    assert sweep("seed=0,1,2")[0] == 0
+    names = {}
+    for run in (RunDirectory(tmp_path / "sweep" / job.directory) for job in read_jobs(tmp_path / "sweep")):
+        text = run.config_file.read_text().replace("start_training.", "src.")  # the package's former name
+        run.config_file.write_text(text)
+        names[run.path.name] = run.path.rename(run.path.with_name(first_hash(yaml.safe_load(text)))).name
+    assert not names.keys() & set(names.values())
+    (tmp_path / "sweep" / "jobs.json").unlink()
+    interrupted, _, both = names.values()
+    run = RunDirectory(tmp_path / "sweep" / interrupted)
+    run.write_summary({**run.summary(), "status": "interrupted"})
+    before = untouched(tmp_path / "sweep")
+    shutil.copytree(tmp_path / "sweep" / both, tmp_path / "sweep" / list(names)[2])
+    run = RunDirectory(tmp_path / "sweep" / list(names)[2])
+    run.write_summary({**run.summary(), "status": "interrupted"})
+    status, output, errors = sweep("seed=0,1,2")
+    assert status == 0 and "3 jobs, 2 finished before, 1 to go on with" in output[0]
+    assert [line for line in errors if "hold the same run" in line] == [
+        f"note: sweep: {both} and {list(names)[2]} hold the same run; {both} counts"
+    ]
+    assert sum("still works" in line for line in errors) == len({line for line in errors if "still works" in line}) > 0
+    assert [job.directory for job in read_jobs(tmp_path / "sweep")] == [*names.values()]
+    after = untouched(tmp_path / "sweep")
+    assert {file: after[file] for file in before if interrupted not in str(file)}.items() <= before.items()

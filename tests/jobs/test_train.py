@@ -10,10 +10,10 @@ import torch
 import wandb
 from matplotlib.image import imread
 
-from src.jobs.evaluate import evaluate
-from src.jobs.record import Job
-from src.jobs.train import train
-from src.runs.directory import RunDirectory
+from start_training.jobs.evaluate import evaluate
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
+from start_training.runs.directory import RunDirectory
 
 
 @pytest.fixture

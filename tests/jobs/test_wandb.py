@@ -12,8 +12,8 @@ import pytest
 from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
-from src.jobs.record import Job
-from src.jobs.train import train
+from start_training.jobs.record import Job
+from start_training.jobs.train import train
 
 BLOCK = 32768
 Records = list[wandb_internal_pb2.Record]
@@ -89,7 +89,7 @@ def test_the_run_mirrors_the_directory(config, tmp_path):
 
 def test_a_failed_run_is_closed_with_its_status_and_the_next_is_a_run_of_its_own(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr("src.models.classifier.Classifier.training_step", lambda *_, **__: 1 / 0)
+        patch.setattr("start_training.models.classifier.Classifier.training_step", lambda *_, **__: 1 / 0)
         train(Job(config("logger=wandb"), tmp_path / "failed"))
     train(Job(config("logger=wandb", "optimizer.lr=1e30"), tmp_path / "diverged"))
     ends = {name: of_kind(records(tmp_path / name), "exit")[0].exit_code for name in ("failed", "diverged")}

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from src.ensembles.sample import Ensemble
-from src.initializers.variance_scaling import VarianceScaling
+from start_training.ensembles.sample import Ensemble
+from start_training.initializers.variance_scaling import VarianceScaling
 
 HE = VarianceScaling(2.0)
 

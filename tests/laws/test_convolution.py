@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from src.initializers.orthogonal import Orthogonal
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.convolutional import Convolutional
-from src.theory.activation import LINEAR
+from start_training.initializers.orthogonal import Orthogonal
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.convolutional import Convolutional
+from start_training.theory.activation import LINEAR
 from tests.laws.sampled import HE, on_the_sphere, sample
 
 IMAGE = (5, 4)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from src.initializers.critical import Critical
-from src.initializers.initialize import initialize_
-from src.initializers.initializer import Fans
-from src.initializers.variance_scaling import VarianceScaling
-from src.lengths.activation_length import activation_lengths
-from src.lengths.gradient_length import gradient_lengths
-from src.models.fully_connected import FullyConnected
-from src.theory.activation import ACTIVATIONS
-from src.theory.critical_point import chi, length_map
+from start_training.initializers.critical import Critical
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.initializer import Fans
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.lengths.activation_length import activation_lengths
+from start_training.lengths.gradient_length import gradient_lengths
+from start_training.models.fully_connected import FullyConnected
+from start_training.theory.activation import ACTIVATIONS
+from start_training.theory.critical_point import chi, length_map
 
 WIDTH, DEPTH, NETS = 200, 40, 30
 SEEN = [0, 4, 9, 19, 39]  # layers held to the law one by one: of all of them some would stray by chance

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from src.ensembles.estimate import log_moment_ratio_by_ratios
-from src.ensembles.gaussian_law import sample_gaussian_law
-from src.initializers.initializer import Fans, Initializer
-from src.initializers.orthogonal import Orthogonal
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.lengths.activation_length import activation_lengths
-from src.lengths.fourth_moment import fourth_moments, mean_fourth_moment
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
-from src.theory.activation import LINEAR, Homogeneous
-from src.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
-from src.theory.length_variance_residual import log_moment_ratio_residual
+from start_training.ensembles.estimate import log_moment_ratio_by_ratios
+from start_training.ensembles.gaussian_law import sample_gaussian_law
+from start_training.initializers.initializer import Fans, Initializer
+from start_training.initializers.orthogonal import Orthogonal
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.lengths.activation_length import activation_lengths
+from start_training.lengths.fourth_moment import fourth_moments, mean_fourth_moment
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
+from start_training.theory.activation import LINEAR, Homogeneous
+from start_training.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
+from start_training.theory.length_variance_residual import log_moment_ratio_residual
 from tests.laws.sampled import HE, distance, sample_logs
 
 UNIFORM = VarianceScaling(2.0, distribution="uniform")

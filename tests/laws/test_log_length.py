@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
-from src.theory.log_length import log_length, log_survival
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.theory.log_length import log_length, log_survival
 from tests.laws.sampled import sample_logs
 
 NETS, WIDTHS, KAPPA = 20_000, [10, 6, 8, 10, 5, 10, 10, 4, 10, 10], 1.5

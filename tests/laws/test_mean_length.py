@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from src.ensembles.estimate import log_mean_by_ratios
-from src.initializers.torch_default import TorchDefault
-from src.initializers.variance_scaling import VarianceScaling
-from src.lengths.activation_length import activation_lengths
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
-from src.theory.mean_length import log_mean_length_residual
+from start_training.ensembles.estimate import log_mean_by_ratios
+from start_training.initializers.torch_default import TorchDefault
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.lengths.activation_length import activation_lengths
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
+from start_training.theory.mean_length import log_mean_length_residual
 from tests.laws.sampled import HE, distance, on_the_sphere, sample, sample_logs
 
 WIDTHS = [100, 150, 80, 100]  # beta = 0.04, and no two layers of the same fans

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.lengths.activation_length import FEW_VALUES, activation_lengths, activation_norms, lengths_of_layers
+from start_training.lengths.activation_length import FEW_VALUES, activation_lengths, activation_norms, lengths_of_layers
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 SHAPES = [(7, 33), (7,), (3, 11, 16), (5, 4, 6, 3), (4, 1), (1, 20), (0, 12), (3, 0)]
@@ -27,7 +27,7 @@ def random(shape, dtype=torch.float32, seed=0):
 @pytest.fixture(params=[0, FEW_VALUES], ids=["float32 if it will do", "float64 at once"])
 def few_values(request, monkeypatch):
     """What is few enough to sum in float64 without a look: nothing, or all that these tests measure."""
-    monkeypatch.setattr("src.lengths.activation_length.FEW_VALUES", request.param)
+    monkeypatch.setattr("start_training.lengths.activation_length.FEW_VALUES", request.param)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.lengths.capture import Capture, measured_layers
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
+from start_training.lengths.capture import Capture, measured_layers
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
 
 EXACT = {"rtol": 1e-6, "atol": 0}
 

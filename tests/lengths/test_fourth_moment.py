@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.lengths.activation_length import activation_lengths
-from src.lengths.fourth_moment import fourth_moments, mean_fourth_moment
+from start_training.lengths.activation_length import activation_lengths
+from start_training.lengths.fourth_moment import fourth_moments, mean_fourth_moment
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 EXACT = {"rtol": 1e-12, "atol": 0}

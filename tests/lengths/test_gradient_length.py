@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from src.initializers.initialize import initialize_
-from src.initializers.variance_scaling import VarianceScaling
-from src.lengths.gradient_length import gradient_lengths
-from src.models.fully_connected import FullyConnected
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.lengths.gradient_length import gradient_lengths
+from start_training.models.fully_connected import FullyConnected
 
 WIDTHS = [40, 120, 30]  # unequal, so that a wrong power of the width shows
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.lengths.growth_rate import first_nonfinite_layer, growth_rate
+from start_training.lengths.growth_rate import first_nonfinite_layer, growth_rate
 
 INF, NAN = math.inf, math.nan
 

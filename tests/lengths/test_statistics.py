@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.lengths.statistics import Statistics, layer_variance, pool, reading, unpack
+from start_training.lengths.statistics import Statistics, layer_variance, pool, reading, unpack
 
 LAYERS, SAMPLES = 5, 24
 

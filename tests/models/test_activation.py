@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.integrate import trapezoid
 
-from src.models.activation import ACTIVATIONS, HOMOGENEOUS, activation_named
-from src.theory.activation import LEAK
+from start_training.models.activation import ACTIVATIONS, HOMOGENEOUS, activation_named
+from start_training.theory.activation import LEAK
 
 
 @pytest.mark.parametrize("name", HOMOGENEOUS)

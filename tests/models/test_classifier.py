@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from src.models.classifier import Classifier
+from start_training.models.classifier import Classifier
 from tests.callbacks.tasks import Resumable, fit, small
 
 HOOK = "_current_fx_name"

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, pad
 
-from src.initializers.initializer import Fans
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.convolutional import Convolutional
-from src.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
+from start_training.initializers.initializer import Fans
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.convolutional import Convolutional
+from start_training.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
 
 HE = VarianceScaling(2.0)
 

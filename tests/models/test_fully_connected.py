@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.activation import ACTIVATIONS
-from src.models.fully_connected import FullyConnected
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.activation import ACTIVATIONS
+from start_training.models.fully_connected import FullyConnected
 
 
 @pytest.mark.parametrize("settings", [{"depth": 2, "width": 5}, {"depth": 9, "width": 100, "widths": [5, 5]}])

@@ -7,7 +7,7 @@ import torch
 import yaml
 from torch.nn.functional import conv2d, linear
 
-from src.models.lenet import LeNet
+from start_training.models.lenet import LeNet
 
 CONF = Path(__file__).parents[2] / "conf"
 SIZED = {"channels": [6, 4], "widths": [7], "kernel_size": 3}

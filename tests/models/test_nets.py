@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from src.ensembles.sample import Ensemble
-from src.initializers.initialize import initialize_, readout_of
-from src.initializers.variance_scaling import VarianceScaling
-from src.lengths.capture import measured_layers
-from src.models.convolutional import Convolutional
-from src.models.fully_connected import FullyConnected
-from src.models.law import law_of
-from src.models.lenet import LeNet
-from src.models.residual import Residual
-from src.models.square_layer import SquareLayer
+from start_training.ensembles.sample import Ensemble
+from start_training.initializers.initialize import initialize_, readout_of
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.lengths.capture import measured_layers
+from start_training.models.convolutional import Convolutional
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.law import law_of
+from start_training.models.lenet import LeNet
+from start_training.models.residual import Residual
+from start_training.models.square_layer import SquareLayer
 
 NETS = {
     FullyConnected: {"input_size": 12, "depth": 2, "width": 5},

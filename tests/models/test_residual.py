@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.residual import Residual
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.residual import Residual
 
 HE = VarianceScaling(2.0)
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from src.models.residual_scales import residual_scales
+from start_training.models.residual_scales import residual_scales
 
 
 @pytest.mark.parametrize(

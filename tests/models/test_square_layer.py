@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from src.initializers.initialize import initialize_
-from src.initializers.phase import Phase
-from src.models.square_layer import SquareLayer
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.phase import Phase
+from start_training.models.square_layer import SquareLayer
 
 
 @pytest.mark.parametrize("window, width", [(1, 784), (2, 196), (4, 49), (28, 1)])

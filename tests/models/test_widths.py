@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.models.fully_connected import FullyConnected
-from src.models.widths import alternating, in_blocks
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.widths import alternating, in_blocks
 
 
 @given(st.integers(1, 20), st.lists(st.integers(1, 9), min_size=1, max_size=4))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from src.order_chaos import asymptotic_distance
-from src.order_chaos.asymptotic_distance import SEPARATED, asymptotic_distance_of_one, asymptotic_distances
-from src.order_chaos.bins import Bins
-from src.order_chaos.random_layer import APART, RandomLayer, draw_layer
-from src.order_chaos.relu_growth import relu_growth, relu_growth_of_one
+from start_training.order_chaos import asymptotic_distance
+from start_training.order_chaos.asymptotic_distance import SEPARATED, asymptotic_distance_of_one, asymptotic_distances
+from start_training.order_chaos.bins import Bins
+from start_training.order_chaos.random_layer import APART, RandomLayer, draw_layer
+from start_training.order_chaos.relu_growth import relu_growth, relu_growth_of_one
 
 J = np.array([0.3, 0.9, 1.3, 2.0, 8.0, 1.3, 8.0, 8.0])
 J0 = J * np.array([0.0, 0.5, 0.0, -1.0, 0.5, 2.0, 1.2, 2.0])  # order without and with a mean, and chaos

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.activation import ACTIVATIONS
-from src.order_chaos.asymptotics import asymptotics
-from src.theory.edge_of_chaos import chi
+from start_training.models.activation import ACTIVATIONS
+from start_training.order_chaos.asymptotics import asymptotics
+from start_training.theory.edge_of_chaos import chi
 
 LINEAR = nn.Identity()
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from src.order_chaos.guideline import Growth, Settled, crossing, decay_rate, edge_decay, saturation
-from src.order_chaos.phase import layer_phase
-from src.order_chaos.slope import Slope, fit_slope
+from start_training.order_chaos.guideline import Growth, Settled, crossing, decay_rate, edge_decay, saturation
+from start_training.order_chaos.phase import layer_phase
+from start_training.order_chaos.slope import Slope, fit_slope
 
 PAPER = {"eta": 0.1, "alpha": 0.0, "batch": 32, "samples": 60_000}
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.fully_connected import FullyConnected
-from src.models.square_layer import SquareLayer
-from src.order_chaos.asymptotics import asymptotics
-from src.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
-from src.order_chaos.phase import layer_phase
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.square_layer import SquareLayer
+from start_training.order_chaos.asymptotics import asymptotics
+from start_training.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
+from start_training.order_chaos.phase import layer_phase
 
 SETTINGS = {"iterations": 20, "starts": 2}
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import linregress
 
-from src.order_chaos.slope import Slope, fit_slope, ordered_window
+from start_training.order_chaos.slope import Slope, fit_slope, ordered_window
 
 EPOCHS = np.arange(13.0)
 

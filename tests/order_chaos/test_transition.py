@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.jobs.phase_diagram_tables import finite_size_agreement, relu_agreement
-from src.order_chaos.asymptotic_distance import SEPARATED
-from src.order_chaos.bins import Bins
-from src.order_chaos.transition import below_edge, mean_and_error, transition
+from start_training.jobs.phase_diagram_tables import finite_size_agreement, relu_agreement
+from start_training.order_chaos.asymptotic_distance import SEPARATED
+from start_training.order_chaos.bins import Bins
+from start_training.order_chaos.transition import below_edge, mean_and_error, transition
 from tests.frozen import unfrozen
 
 

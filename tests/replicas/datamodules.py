@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from src.datamodules.random_inputs import RandomInputs
-from src.datamodules.samples import Samples
+from start_training.datamodules.random_inputs import RandomInputs
+from start_training.datamodules.samples import Samples
 
 
 class Flipped(RandomInputs):

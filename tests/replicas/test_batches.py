@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.samples import Samples
-from src.replicas.batches import Batches
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.samples import Samples
+from start_training.replicas.batches import Batches
 
 
 def batches(*seeds: int, size: int = 23, batch_size: int = 5) -> Batches:

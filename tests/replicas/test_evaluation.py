@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from src.datamodules.loader import EvaluationLoader
-from src.datamodules.samples import Samples
-from src.replicas.evaluation import looks, metrics
-from src.replicas.stack import Stack
+from start_training.datamodules.loader import EvaluationLoader
+from start_training.datamodules.samples import Samples
+from start_training.replicas.evaluation import looks, metrics
+from start_training.replicas.stack import Stack
 from tests.replicas.nets import Normalized
 
 SAMPLES = Samples(torch.randn(23, 6, generator=torch.Generator().manual_seed(0)), torch.arange(23) % 3)

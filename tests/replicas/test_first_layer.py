@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from src.datamodules.samples import Samples
-from src.models.convolutional import Convolutional
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
-from src.replicas.first_layer import FirstLayer
+from start_training.datamodules.samples import Samples
+from start_training.models.convolutional import Convolutional
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
+from start_training.replicas.first_layer import FirstLayer
 from tests.replicas.nets import Gated, Hooked
 
 SAMPLES = Samples(torch.rand(6, 1, 4, 4), torch.zeros(6, dtype=torch.int64))

@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 import torch
 
-from src.replicas.group import Group, _precision
-from src.replicas.replica import Replica, mean_loss
-from src.runs.directory import RunDirectory
-from src.runs.outcome import Interrupted
+from start_training.replicas.group import Group, _precision
+from start_training.replicas.replica import Replica, mean_loss
+from start_training.runs.directory import RunDirectory
+from start_training.runs.outcome import Interrupted
 from tests.jobs.conftest import composed
 from tests.jobs.conftest import without_run_figures as without_run_figures  # the fixture
 from tests.jobs.replica_jobs import assert_same_runs, checkpoint, differences, one_by_one, together
 
 SMALL = ("model.depth=2", "model.width=8", "datamodule.batch_size=512", "trainer.precision=64-true")
 CALLBACKS = {
-    "lengths": {"_target_": "src.callbacks.activation_lengths.ActivationLengths", "every_n_steps": 2},
-    "tests": {"_target_": "src.callbacks.test_metrics.TestMetrics", "every_n_epochs": 2},
-    "phase": {"_target_": "src.callbacks.phase.Phase", "iterations": 4, "starts": 2},
-    "start": {"_target_": "src.callbacks.start_of_training.StartOfTraining", "threshold": 0.12},
+    "lengths": {"_target_": "start_training.callbacks.activation_lengths.ActivationLengths", "every_n_steps": 2},
+    "tests": {"_target_": "start_training.callbacks.test_metrics.TestMetrics", "every_n_epochs": 2},
+    "phase": {"_target_": "start_training.callbacks.phase.Phase", "iterations": 4, "starts": 2},
+    "start": {"_target_": "start_training.callbacks.start_of_training.StartOfTraining", "threshold": 0.12},
 }
 SEEDS = ("seed=0", "seed=1 optimizer.lr=0.1 optimizer.weight_decay=0.01")
 # Weights that grow by 1e27 a step, whose loss overflows in the second epoch; and such as overflow at once.
@@ -90,7 +90,7 @@ def runs_of_their_own(tmp_path_factory) -> Callable[[str], list[Path]]:
 )
 def test_runs_of_a_group_are_the_runs_that_they_would_be(case, waits, ends, runs_of_their_own, tmp_path, monkeypatch):
     """waits: on a device that one waits for, where those that diverge leave later."""
-    monkeypatch.setattr("src.replicas.group._waits", lambda device: waits)
+    monkeypatch.setattr("start_training.replicas.group._waits", lambda device: waits)
     found = together(tmp_path, CASES[case])
     assert_same_runs(runs_of_their_own(case), found)
     assert statuses(found) == ends

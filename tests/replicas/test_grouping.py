@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.jobs.composed import plain
-from src.replicas.grouping import alone, check_replicas, group_key
+from start_training.jobs.composed import plain
+from start_training.replicas.grouping import alone, check_replicas, group_key
 
 CONF = Path(__file__).parents[2] / "conf"
 BASES = {
@@ -79,7 +79,7 @@ def test_a_net_of_ones_own_has_no_residual_scales():
 
 
 MINE = {"_target_": "tests.jobs.broken.Broken", "seed": 1}
-AGAIN = {"_target_": "src.callbacks.activation_lengths.ActivationLengths"}
+AGAIN = {"_target_": "start_training.callbacks.activation_lengths.ActivationLengths"}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,10 @@ def test_what_a_group_does_itself_is_no_reason_to_train_on_its_own(monkeypatch):
         assert alone(changed(optimizer___target_=f"torch.optim.{kind}")) is None
     for precision in ("32-true", "64-true", "bf16-mixed"):
         assert alone(changed(trainer__precision=precision, trainer__accelerator="gpu", callbacks__none=None)) is None
-    assert alone(changed(datamodule___target_="src.datamodules.cifar10.Cifar10", callbacks=None, logger=None)) is None
+    assert (
+        alone(changed(datamodule___target_="start_training.datamodules.cifar10.Cifar10", callbacks=None, logger=None))
+        is None
+    )
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     assert alone(changed(trainer__accelerator="auto")).startswith("an Apple GPU")
     assert alone(changed(trainer__accelerator="cpu")) is None

@@ -9,12 +9,12 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 from torch.profiler import profile
 
-from src.datamodules.random_inputs import RandomInputs
-from src.models.convolutional import Convolutional
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
-from src.replicas import memory
-from src.replicas.memory import available_bytes, bytes_per_replica, optimizer_states, replica_bytes
+from start_training.datamodules.random_inputs import RandomInputs
+from start_training.models.convolutional import Convolutional
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
+from start_training.replicas import memory
+from start_training.replicas.memory import available_bytes, bytes_per_replica, optimizer_states, replica_bytes
 
 NETS = {
     "fully connected": (partial(FullyConnected, 100, 10, depth=20, width=50), (100,)),

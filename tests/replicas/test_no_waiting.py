@@ -14,18 +14,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from src.callbacks.activation_lengths import ActivationLengths
-from src.callbacks.start_of_training import StartOfTraining
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.loader import EvaluationLoader
-from src.datamodules.samples import Samples
-from src.lengths import activation_length
-from src.replicas import vectorized
-from src.replicas.group import Group
-from src.replicas.log import Log
-from src.replicas.looks import Sets
-from src.replicas.replica import Replica
-from src.schedules.one_cycle import OneCycle
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.start_of_training import StartOfTraining
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.loader import EvaluationLoader
+from start_training.datamodules.samples import Samples
+from start_training.lengths import activation_length
+from start_training.replicas import vectorized
+from start_training.replicas.group import Group
+from start_training.replicas.log import Log
+from start_training.replicas.looks import Sets
+from start_training.replicas.replica import Replica
+from start_training.schedules.one_cycle import OneCycle
 from tests.replicas.nets import Normalized, Patches
 
 BATCH = 8

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from src.datamodules.batch_order import BatchOrder
-from src.replicas.log import Log
-from src.replicas.optimizer import Settings, stacked
-from src.replicas.rates import Rates
-from src.replicas.replica import Replica
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.replicas.log import Log
+from start_training.replicas.optimizer import Settings, stacked
+from start_training.replicas.rates import Rates
+from start_training.replicas.replica import Replica
 
 SHAPES = ((3, 2), (4,))
 SIZES = [6, 4]

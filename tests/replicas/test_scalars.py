@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.residual import Residual
-from src.replicas.scalars import Place, place_in, varying_scalars
+from start_training.models.residual import Residual
+from start_training.replicas.scalars import Place, place_in, varying_scalars
 
 NOTHING = object()
 

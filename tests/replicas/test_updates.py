@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD
 
-from src.datamodules.batch_order import BatchOrder
-from src.datamodules.samples import Samples
-from src.replicas import caches, updates
-from src.replicas.batches import Batches
-from src.replicas.caches import is_out_of_memory, largest_activation, spans_of, together
-from src.replicas.optimizer import Settings, stacked
-from src.replicas.stack import Stack
-from src.replicas.updates import Update, Updates
-from src.replicas.vectorized import Lengths, losses_of
+from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.samples import Samples
+from start_training.replicas import caches, updates
+from start_training.replicas.batches import Batches
+from start_training.replicas.caches import is_out_of_memory, largest_activation, spans_of, together
+from start_training.replicas.optimizer import Settings, stacked
+from start_training.replicas.stack import Stack
+from start_training.replicas.updates import Update, Updates
+from start_training.replicas.vectorized import Lengths, losses_of
 from tests.replicas.nets import InPlace, Normalized, Patches
 
 SAMPLES = Samples(torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).double(), torch.arange(40) % 3)

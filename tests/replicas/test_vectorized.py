@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from src.callbacks.activation_lengths import ActivationLengths
-from src.lengths.activation_length import activation_lengths
-from src.lengths.capture import Capture
-from src.models.convolutional import Convolutional
-from src.models.fully_connected import FullyConnected
-from src.models.residual import Residual
-from src.replicas import vectorized
-from src.replicas.stack import Stack
-from src.replicas.vectorized import Lengths, NotVectorized, check_vectorized, draws_random_numbers, losses_of
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.lengths.activation_length import activation_lengths
+from start_training.lengths.capture import Capture
+from start_training.models.convolutional import Convolutional
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
+from start_training.replicas import vectorized
+from start_training.replicas.stack import Stack
+from start_training.replicas.vectorized import Lengths, NotVectorized, check_vectorized, draws_random_numbers, losses_of
 from tests.replicas import nets
 
 SHAPE = (1, 4, 4)

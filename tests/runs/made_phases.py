@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.order_chaos.scaling import scaling_variable
-from src.runs.directory import RunDirectory
-from src.runs.metrics_file import MetricsFile
-from src.runs.sweep import SweepJob, add_jobs
+from start_training.order_chaos.scaling import scaling_variable
+from start_training.runs.directory import RunDirectory
+from start_training.runs.metrics_file import MetricsFile
+from start_training.runs.sweep import SweepJob, add_jobs
 
 CONSTANT = 40.0
 STEPS = 100  # an epoch

@@ -4,21 +4,21 @@ import pytest
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from src.datamodules.random_inputs import RandomInputs
-from src.initializers.variance_scaling import VarianceScaling
-from src.runs.build import build_classifier, build_initializer, build_net, build_optimizer
-from src.runs.mistakes import settings_in, settings_of
-from src.runs.outcome import Diverged, Interrupted
+from start_training.datamodules.random_inputs import RandomInputs
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.runs.build import build_classifier, build_initializer, build_net, build_optimizer
+from start_training.runs.mistakes import settings_in, settings_of
+from start_training.runs.outcome import Diverged, Interrupted
 
-HE = {"_target_": "src.initializers.variance_scaling.VarianceScaling", "scale": 2.0}
+HE = {"_target_": "start_training.initializers.variance_scaling.VarianceScaling", "scale": 2.0}
 ZEROS = {"_target_": "torch.nn.init.zeros_"}
 CONFIG = {
     "seed": 3,
-    "model": {"_target_": "src.models.fully_connected.FullyConnected", "depth": 2, "width": 5},
+    "model": {"_target_": "start_training.models.fully_connected.FullyConnected", "depth": 2, "width": 5},
     "initializer": HE,
     "readout_initializer": ZEROS,
     "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
-    "schedule": {"_target_": "src.schedules.one_cycle.OneCycle", "momentum": None},
+    "schedule": {"_target_": "start_training.schedules.one_cycle.OneCycle", "momentum": None},
     "trainer": {"max_epochs": 2},
 }
 DATA = RandomInputs(7, 3)
@@ -33,7 +33,7 @@ def test_a_net_is_of_its_data_and_its_weights_of_the_seed_alone():
     assert first[0].shape == (5, 7) and net.readout.weight.shape == (3, 5)
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
     assert (net.readout.weight == 0).all()
-    image = {"model": {"_target_": "src.models.square_layer.SquareLayer"}}
+    image = {"model": {"_target_": "start_training.models.square_layer.SquareLayer"}}
     assert build_net({**CONFIG, **image}, DATA).hidden.linear.weight.shape == (7, 7)  # that asks for the shape
     assert (build_net({**CONFIG, "readout_initializer": None}, DATA).readout.weight != 0).any()
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from src.models.classifier import Classifier
-from src.runs.checkpoint import PARTS, check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
-from src.schedules.one_cycle import OneCycle
+from start_training.models.classifier import Classifier
+from start_training.runs.checkpoint import PARTS, check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
+from start_training.schedules.one_cycle import OneCycle
 
 
 def net(width=4):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import sem, variation
 
-from src.runs.collapse import POINTS, collapse, scaling_group, spread_in_time
-from src.runs.phase_curves import watched
+from start_training.runs.collapse import POINTS, collapse, scaling_group, spread_in_time
+from start_training.runs.phase_curves import watched
 from tests.runs.test_phase_slopes import table
 
 NOISE = 0.002

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.runs.config_hash import config_hash
+from start_training.runs.config_hash import config_hash
 
 CONFIG = {
     "seed": 0,

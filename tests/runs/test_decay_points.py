@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import sem
 
-from src.runs.decay_points import decay_points, edge_decays, expected_J
-from src.runs.phase_slopes import phase_slopes
+from start_training.runs.decay_points import decay_points, edge_decays, expected_J
+from start_training.runs.phase_slopes import phase_slopes
 from tests.runs.made_phases import CONSTANT, STEPS
 from tests.runs.test_phase_slopes import table
 

@@ -1,7 +1,9 @@
 """What a run directory says of its run, who may write there, and what a run that begins there finds."""
 
+import errno
 import fcntl
 import math
+import os
 from tempfile import TemporaryDirectory
 
 import pandas as pd
@@ -9,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.runs.config_hash import config_hash
-from src.runs.directory import BY_STEP, TABLES, RunDirectory, Taken, finite
-from src.runs.metrics_file import MetricsFile, read_metrics
+from start_training.runs.config_hash import config_hash
+from start_training.runs.directory import BY_STEP, TABLES, RunDirectory, Taken, finite
+from start_training.runs.metrics_file import MetricsFile, read_metrics
 
 CONFIG = {"seed": 0, "trainer": {}}
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
@@ -97,6 +99,25 @@ def test_a_short_look_is_waited_for(tmp_path, monkeypatch):
     run.claim(CONFIG)
     run.release()
     assert len(looks) == 4 and 0.05 < sum(looks) < 0.2
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_said_so_and_not_taken_for_another_process(tmp_path, monkeypatch, number):
+    def refused(file, kind):
+        raise OSError(number, os.strerror(number))
+
+    run = RunDirectory(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", refused)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"its file system refuses locks \(.+\), which keep two") as error:
+            run.claim(CONFIG)
+        assert not isinstance(error.value, Taken)
+        with pytest.raises(ValueError, match="refuses locks"):
+            assert run.state
+    for taken in (errno.EAGAIN, errno.EACCES):
+        monkeypatch.setattr(fcntl, "flock", lambda file, kind, taken=taken: (_ for _ in ()).throw(OSError(taken, "")))
+        with pytest.raises(Taken):
+            run.claim(CONFIG)
 
 
 def test_what_is_no_run_is_not_taken_for_one_nor_overwritten(tmp_path):

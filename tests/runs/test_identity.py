@@ -7,14 +7,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.runs.canonical import ADDED, canonical
-from src.runs.config_hash import config_hash, differing_settings
-from src.runs.directory import RunDirectory
-from src.runs.moved_targets import MOVED, current_name, current_targets, first_name
-from src.runs.run_name import run_name
+from start_training.runs.canonical import ADDED, canonical
+from start_training.runs.config_hash import config_hash, differing_settings
+from start_training.runs.directory import RunDirectory
+from start_training.runs.moved_targets import MOVED, current_name, current_targets, first_name
+from start_training.runs.run_name import run_name
 
 SGD, TRAINER = "torch.optim.SGD", "pytorch_lightning.Trainer"
-NET = "src.models.fully_connected.FullyConnected"
+NET = "start_training.models.fully_connected.FullyConnected"
 ADAM, STEP = "torch.optim.AdamW", "torch.optim.lr_scheduler.StepLR"
 
 
@@ -57,8 +57,8 @@ def one_run(key, one, other, target):
         (NET, "dropout", 0, 0.0, True),
         (NET, "widths", [8, 9], [8.0, 9], True),
         (NET, "widths", [8, 9], [9, 8], False),
-        ("src.models.residual.Residual", "scales", [1, 2], [1.0, 2.0], True),
-        ("src.datamodules.mnist.Mnist", "validation", 0, 0.0, True),  # its parent's parameter
+        ("start_training.models.residual.Residual", "scales", [1, 2], [1.0, 2.0], True),
+        ("start_training.datamodules.mnist.Mnist", "validation", 0, 0.0, True),  # its parent's parameter
         (TRAINER, "max_epochs", 5, 5.0, True),
         (TRAINER, "gradient_clip_val", 1, 1.0, True),
         (TRAINER, "limit_train_batches", 1, 1.0, False),
@@ -82,10 +82,9 @@ def test_numbers_are_one_where_the_annotation_says_so(target, key, one, other, s
 def test_a_canonical_value_is_equal_and_stays_as_it_is(value):
     config = {"optimizer": {"_target_": SGD, "lr": value}, "net": {"_target_": NET, "depth": value}}
     made = canonical(config)
-    assert (made["optimizer"]["lr"], made["net"]["depth"]) == (value, value) and canonical(made) == made
-    assert (
-        isinstance(made["optimizer"]["lr"], bool) == isinstance(made["net"]["depth"], bool) == isinstance(value, bool)
-    )
+    numbers = [made["optimizer"]["lr"], made["net"]["depth"]]
+    assert numbers == [value, value] and canonical(made) == made
+    assert [isinstance(number, bool) for number in numbers] == [isinstance(value, bool)] * 2
 
 
 def test_a_later_key_at_the_value_that_means_as_before_makes_no_other_run(monkeypatch):
@@ -133,7 +132,11 @@ def test_a_class_that_has_moved_is_found_by_its_old_name_which_is_said_once(move
     assert new == {"optimizer": {"_target_": SGD, "lr": 1}, "callbacks": [{"_target_": SGD}, 3]}
     assert capsys.readouterr().err == f"note: old_home.Sgd is {SGD} now; the old name still works\n"
     kept = {"optimizer": {"_target_": "torch.optim.Adam"}}
+    ours = {"net": {"_target_": f"src.{NET.partition('.')[2]}"}}  # which src/ beside this file has, too
+    assert current_targets(ours) == {"net": {"_target_": NET}} and "still works" in capsys.readouterr().err
     assert current_targets(kept) == kept and not capsys.readouterr().err
+    assert config_hash(kept) != config_hash({"optimizer": {"_target_": SGD}})  # that is somebody else's
+    assert config_hash({"optimizer": {"_target_": "old_home.Sgd"}}) == config_hash({"optimizer": {"_target_": SGD}})
 
 
 def test_a_move_changes_no_hash(monkeypatch):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from src.lengths.statistics import reading, unpack
-from src.runs.length_tables import Step, length_rows, step_rows
+from start_training.lengths.statistics import reading, unpack
+from start_training.runs.length_tables import Step, length_rows, step_rows
 
 NAMES, SAMPLES = ("input", "hidden.1", "hidden.3"), 7
 STEPS = [Step(4, 0, 0.1, 2.0), Step(6, 1, 0.05, float("nan"))]

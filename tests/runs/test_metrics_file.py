@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src.runs.metrics_file import MetricsFile, newest_metrics, read_metrics, truncate_metrics
+from start_training.runs.metrics_file import MetricsFile, newest_metrics, read_metrics, truncate_metrics
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 20), st.dictionaries(st.sampled_from("abc"), st.floats(width=64), min_size=1)), max_size=8

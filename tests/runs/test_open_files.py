@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from src.runs.open_files import OTHERS, allow_runs, most_runs
+from start_training.runs.open_files import OTHERS, allow_runs, most_runs
 
 
 @pytest.mark.parametrize(

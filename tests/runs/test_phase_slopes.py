@@ -6,9 +6,9 @@ import pytest
 from scipy.stats import linregress, sem, variation
 from scipy.stats import t as student
 
-from src.order_chaos.scaling import scaling_variable
-from src.runs.phase_curves import mean_curves, watched, with_scaling
-from src.runs.phase_slopes import (
+from start_training.order_chaos.scaling import scaling_variable
+from start_training.runs.phase_curves import mean_curves, watched, with_scaling
+from start_training.runs.phase_slopes import (
     constant_spread,
     exponents,
     law_points,

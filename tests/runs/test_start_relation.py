@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import somersd, spearmanr
 
-from src.runs import start_relation as module
-from src.runs.start_relation import (
+from start_training.runs import start_relation as module
+from start_training.runs.start_relation import (
     RELATIONS,
     Concordance,
     Estimate,
@@ -20,7 +20,7 @@ from src.runs.start_relation import (
     growth_relation,
     rank_correlation,
 )
-from src.theory.beta import beta
+from start_training.theory.beta import beta
 
 MAXIMUM = 30
 FAMILIES = ([30, 10], [15], [20], [40])  # in turn

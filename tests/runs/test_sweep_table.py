@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from src.runs.directory import RunDirectory
-from src.runs.sweep import SweepJob, add_jobs
-from src.runs.sweep_table import override_settings, sweep_table
+from start_training.runs.directory import RunDirectory
+from start_training.runs.sweep import SweepJob, add_jobs
+from start_training.runs.sweep_table import override_settings, sweep_table
 
 MAXIMUM = 30
 
@@ -21,9 +21,11 @@ def config_of(depth: int = 4, width: int = 8, seed: int = 0, **model: Any) -> di
         "seed": seed,
         "depth": depth,
         "model": {
-            "_target_": "src.models.fully_connected.FullyConnected", "depth": depth, "width": width, **model
+            "_target_": "start_training.models.fully_connected.FullyConnected", "depth": depth, "width": width, **model
         },
-        "datamodule": {"_target_": "src.datamodules.random_inputs.RandomInputs", "input_size": 5, "seed": seed},
+        "datamodule": {
+            "_target_": "start_training.datamodules.random_inputs.RandomInputs", "input_size": 5, "seed": seed
+        },
         "trainer": {"max_epochs": MAXIMUM},
     }  # fmt: skip
 
@@ -143,7 +145,7 @@ def test_what_the_sweep_asked_for_and_has_not_begun_is_a_row_too(tmp_path):
     ("model", "depth", "beta"),
     [
         ({"widths": [30, 10, 30]}, 3, 1 / 6),
-        ({"_target_": "src.models.residual.Residual", "modules": 6}, 6, np.nan),
+        ({"_target_": "start_training.models.residual.Residual", "modules": 6}, 6, np.nan),
         ({"_target_": "moved.away.Net"}, 4, np.nan),  # known by the config's depth
         ({"width": -1}, 4, np.nan),
         ({"width": -1, "of": "four"}, None, np.nan),

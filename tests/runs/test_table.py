@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.runs import table as module
-from src.runs.table import Table
+from start_training.runs import table as module
+from start_training.runs.table import Table
 
 APPEND = st.tuples(st.just("append"), st.lists(st.integers(0, 2), max_size=4))  # by how much each step is later
 OTHERS = [st.tuples(st.just("truncate"), st.integers(0, 20)), st.sampled_from([("compact", 0), ("reopen", 0)])]

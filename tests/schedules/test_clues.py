@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.schedules import trend
-from src.schedules.clues import (
+from start_training.schedules import trend
+from start_training.schedules.clues import (
     CANDIDATE,
     INSTABILITY,
     NO_VALIDATION,
@@ -20,7 +20,7 @@ from src.schedules.clues import (
     VERDICTS,
     read_clues,
 )  # fmt: skip
-from src.schedules.regularization import MORE, Regularizers, advise, what_to_lower
+from start_training.schedules.regularization import MORE, Regularizers, advise, what_to_lower
 from tests.schedules.made_curves import CASES, CHANCE, curve
 
 STEPS = np.arange(1, 31) * 20 - 1

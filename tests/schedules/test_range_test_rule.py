@@ -9,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from src.schedules.ramp import RAMPS, ramp
-from src.schedules.range_test import SAFETY, advice, described, diverged_at, falling_fit, spread, suggest, turn
+from start_training.schedules.ramp import RAMPS, ramp
+from start_training.schedules.range_test import (
+    SAFETY,
+    advice,
+    described,
+    diverged_at,
+    falling_fit,
+    spread,
+    suggest,
+    turn,
+)
 
 CHANCE, CLASSES = 0.1, 10
 

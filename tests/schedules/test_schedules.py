@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
-from src.schedules.cosine import Cosine
-from src.schedules.inverse import Inverse
-from src.schedules.one_cycle import OneCycle
-from src.schedules.schedule import Schedule, interpolate, momentum_of
-from src.schedules.step import Step
-from src.schedules.triangular import Triangular
+from start_training.schedules.cosine import Cosine
+from start_training.schedules.inverse import Inverse
+from start_training.schedules.one_cycle import OneCycle
+from start_training.schedules.schedule import Schedule, interpolate, momentum_of
+from start_training.schedules.step import Step
+from start_training.schedules.triangular import Triangular
 
 SCHEDULES = {
     "one_cycle": partial(OneCycle, total_steps=40),

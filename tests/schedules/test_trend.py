@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, theilslopes
 
-from src.schedules.trend import MAD, SIGMAS, Trend, relative
+from start_training.schedules.trend import MAD, SIGMAS, Trend, relative
 
 
 def trend(values, steps=None):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.schedules.budget import LEAST_STEPS, Budget
-from src.schedules.weight_decay import next_weight_decay
+from start_training.schedules.budget import LEAST_STEPS, Budget
+from start_training.schedules.weight_decay import next_weight_decay
 from tests.frozen import unfrozen
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
-from src.theory.activation import Homogeneous
+from start_training.theory.activation import Homogeneous
 
 Z, _DZ = np.linspace(-12, 12, 24_001, retstep=True)  # with a node at the kink
 WEIGHTS = _DZ * norm.pdf(Z)

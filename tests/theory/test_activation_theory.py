@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.theory.activation import ACTIVATIONS, Homogeneous
+from start_training.theory.activation import ACTIVATIONS, Homogeneous
 from tests.theory.by_hand import VALUES, Z, gaussian_mean, leaky
 
 X = np.array([-40, -5, -1.3, -0.2, -1e-6, 1e-6, 0.2, 1.3, 5, 40])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from src.theory.beta import beta, checked_widths
+from start_training.theory.beta import beta, checked_widths
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import convolve
 
-from src.theory.convolution import (
+from start_training.theory.convolution import (
     log_mean_length_convolutional,
     log_mean_length_residual_convolutional,
     log_mean_length_zero_padded,
     log_moment_ratio_bound,
 )
-from src.theory.mean_length import log_mean_length
+from start_training.theory.mean_length import log_mean_length
 from tests.theory.by_hand import LEAKY, LINEAR, RELU
 
 KAPPAS, BIASES, SCALES = [2.0, 0.5, 3.0, 1.1], [0.0, 0.3, 0.0, 0.7], [1.0, 0.5, 0.8, 0.3]

@@ -6,13 +6,13 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from src.theory.convolution import (
+from start_training.theory.convolution import (
     log_mean_length_residual_convolutional,
     log_mean_length_zero_padded,
     log_moment_ratio_bound,
 )
-from src.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
-from src.theory.mean_length import log_mean_length
+from start_training.theory.convolutional import ConvolutionalLaw, ResidualConvolutionalLaw
+from start_training.theory.mean_length import log_mean_length
 from tests.theory.by_hand import LEAKY, LINEAR, RELU
 
 KAPPAS, BIASES, SCALES = np.array([2.0, 0.5, 3.0]), np.array([0.0, 0.3, 0.1]), np.array([1.0, 0.5, 0.8])

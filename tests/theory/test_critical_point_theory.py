@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.special import erf
 from scipy.stats import norm
 
-from src.theory.activation import ACTIVATIONS, TANH, Homogeneous, Smooth
-from src.theory.critical_point import chi, critical_point, length_map, length_multiplier, moments
-from src.theory.gaussian import gaussian_nodes
+from start_training.theory.activation import ACTIVATIONS, TANH, Homogeneous, Smooth
+from start_training.theory.critical_point import chi, critical_point, length_map, length_multiplier, moments
+from start_training.theory.gaussian import gaussian_nodes
 
 GELU, SILU = ACTIVATIONS["gelu"], ACTIVATIONS["silu"]
 HARD_TANH = Smooth(lambda x: x.clip(-1, 1), lambda x: (np.abs(x) < 1).astype(float))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from src.theory.edge_of_chaos import boundary, chi, distance_without_mean, fixed_point
-from src.theory.edge_of_chaos_relu import relu_rates
+from start_training.theory.edge_of_chaos import boundary, chi, distance_without_mean, fixed_point
+from start_training.theory.edge_of_chaos_relu import relu_rates
 from tests.theory.by_hand import Z, gaussian_mean
 
 # paramagnet; chaos without a mean; order with a mean; chaos with one; alternating

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from src.theory.gaussian import gaussian_nodes
+from start_training.theory.gaussian import gaussian_nodes
 
 
 @given(st.floats(-20, 20), st.floats(0.1, 50))

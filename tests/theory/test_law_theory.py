@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from src.theory.activation import TANH
-from src.theory.critical_point import critical_point
-from src.theory.fully_connected import FullyConnectedLaw
-from src.theory.length_variance import log_moment_ratio_bounds, log_moment_ratio_orthogonal
-from src.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
-from src.theory.mean_length import log_mean_length, log_mean_length_residual
-from src.theory.residual import ResidualLaw
-from src.theory.verdict import FM1, FM2, Thresholds
+from start_training.theory.activation import TANH
+from start_training.theory.critical_point import critical_point
+from start_training.theory.fully_connected import FullyConnectedLaw
+from start_training.theory.length_variance import log_moment_ratio_bounds, log_moment_ratio_orthogonal
+from start_training.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
+from start_training.theory.mean_length import log_mean_length, log_mean_length_residual
+from start_training.theory.residual import ResidualLaw
+from start_training.theory.verdict import FM1, FM2, Thresholds
 from tests.theory.by_hand import LEAKY, LINEAR, RELU
 
 

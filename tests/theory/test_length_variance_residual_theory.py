@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from src.theory.activation import Homogeneous
-from src.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
+from start_training.theory.activation import Homogeneous
+from start_training.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
 from tests.theory.by_hand import LEAKY, LINEAR, RELU, Z, gaussian_mean, leaky
 
 SCALES, KAPPAS = [1.0, 0.5, 0.8, 0.3], [2.0, 1.2, 3.0]

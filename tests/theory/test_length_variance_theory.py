@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from src.theory.activation import Homogeneous
-from src.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
+from start_training.theory.activation import Homogeneous
+from start_training.theory.length_variance import log_moment_ratio, log_moment_ratio_bounds, log_moment_ratio_orthogonal
 from tests.theory.by_hand import LEAKY, LINEAR, RELU
 
 WIDTHS, KAPPAS, BIASES = [4, 7, 3, 9], [2.0, 0.7, 3.0, 1.1], [0.3, 0.0, 1.2, 0.05]

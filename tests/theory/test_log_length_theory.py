@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binom, chi2
 
-from src.theory.log_length import log_length, log_survival
+from start_training.theory.log_length import log_length, log_survival
 
 
 def integrated(n, power):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.theory.activation import Homogeneous
-from src.theory.mean_length import log_mean_length, log_mean_length_residual
+from start_training.theory.activation import Homogeneous
+from start_training.theory.mean_length import log_mean_length, log_mean_length_residual
 from tests.theory.by_hand import LINEAR
 
 LAYERS = st.lists(st.tuples(st.floats(0.1, 5), st.one_of(st.just(0.0), st.floats(0, 3))), min_size=1, max_size=6)

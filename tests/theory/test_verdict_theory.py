@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.theory.verdict import FM1, FM2, Thresholds, judge, onset
+from start_training.theory.verdict import FM1, FM2, Thresholds, judge, onset
 
 NONE = np.zeros(20)
 

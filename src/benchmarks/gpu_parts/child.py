@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from src.benchmarks.gpu_parts.parts import Measurement, share
+from start_training.benchmarks.gpu_parts.parts import Measurement, share
 
 Write = Callable[[dict[str, Any]], None]
 

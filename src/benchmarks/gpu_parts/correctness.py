@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from src.benchmarks._nets import Case, dense, resnet
-from src.benchmarks.gpu_parts.parts import Measurement
-from src.benchmarks.gpu_parts.recorded import Tolerance, deviations, record, verdict, without_tf32
+from start_training.benchmarks._nets import Case, dense, resnet
+from start_training.benchmarks.gpu_parts.parts import Measurement
+from start_training.benchmarks.gpu_parts.recorded import Tolerance, deviations, record, verdict, without_tf32
 
 FLOAT32, TF32, BF16 = Tolerance(1e-4, 1e-3), Tolerance(3e-3, 3e-2), Tolerance(1e-2, 1e-1)
 

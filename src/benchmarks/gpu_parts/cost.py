@@ -15,12 +15,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from src.benchmarks._interleaved import silent_trainer
-from src.benchmarks._nets import Case, build_twins, dense, resnet
-from src.benchmarks.callback import NEVER, OURS, PERIOD, classifier, measure
-from src.benchmarks.gpu_parts.parts import FINDING, Measurement
-from src.benchmarks.gpu_parts.recorded import Batches
-from src.callbacks.activation_lengths import ActivationLengths
+from start_training.benchmarks._interleaved import silent_trainer
+from start_training.benchmarks._nets import Case, build_twins, dense, resnet
+from start_training.benchmarks.callback import NEVER, OURS, PERIOD, classifier, measure
+from start_training.benchmarks.gpu_parts.parts import FINDING, Measurement
+from start_training.benchmarks.gpu_parts.recorded import Batches
+from start_training.callbacks.activation_lengths import ActivationLengths
 
 GOAL = 1.05  # the ratio not to be exceeded
 COUNTED = 10  # steps whose synchronizations are counted, after as many that are not

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from src.benchmarks.gpu_parts import ddp_rank
-from src.benchmarks.gpu_parts.parts import FINDING, Measurement
-from src.benchmarks.gpu_parts.recorded import Lengths, Tolerance, deviations, verdict
-from src.datamodules.random_inputs import RandomInputs
-from src.jobs.process_tree import die_with_parent
+from start_training.benchmarks.gpu_parts import ddp_rank
+from start_training.benchmarks.gpu_parts.parts import FINDING, Measurement
+from start_training.benchmarks.gpu_parts.recorded import Lengths, Tolerance, deviations, verdict
+from start_training.datamodules.random_inputs import RandomInputs
+from start_training.jobs.process_tree import die_with_parent
 
 TOLERANCE = Tolerance(1e-4, 1e-3)
 REFUSALS = ("Duplicate GPU", "ncclInvalidUsage", "NCCL error")  # in what a rank says, the most telling first

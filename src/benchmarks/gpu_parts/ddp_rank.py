@@ -9,13 +9,13 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from src.benchmarks._interleaved import silent_trainer
-from src.benchmarks._nets import build_twins, dense
-from src.benchmarks.callback import classifier
-from src.benchmarks.gpu_parts.recorded import STEPS
-from src.callbacks.activation_lengths import ActivationLengths
-from src.datamodules.random_inputs import RandomInputs
-from src.jobs.train import quiet_lightning
+from start_training.benchmarks._interleaved import silent_trainer
+from start_training.benchmarks._nets import build_twins, dense
+from start_training.benchmarks.callback import classifier
+from start_training.benchmarks.gpu_parts.recorded import STEPS
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.datamodules.random_inputs import RandomInputs
+from start_training.jobs.train import quiet_lightning
 
 
 class RankZeroOfTwo(RandomInputs):

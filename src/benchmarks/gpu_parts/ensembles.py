@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.benchmarks._drawing import draw_weights
-from src.benchmarks._interleaved import Array, median_of_rounds
-from src.benchmarks._job import FLOOR, OURS, Job
-from src.benchmarks._turns import Way, sigmas, take_turns
-from src.benchmarks.gpu_parts.parts import FINDING, Measurement
-from src.ensembles.gaussian_law import sample_gaussian_law
-from src.ensembles.layerwise import chunk_size
-from src.ensembles.sample import Ensemble
-from src.initializers.variance_scaling import VarianceScaling
-from src.models.fully_connected import FullyConnected
+from start_training.benchmarks._drawing import draw_weights
+from start_training.benchmarks._interleaved import Array, median_of_rounds
+from start_training.benchmarks._job import FLOOR, OURS, Job
+from start_training.benchmarks._turns import Way, sigmas, take_turns
+from start_training.benchmarks.gpu_parts.parts import FINDING, Measurement
+from start_training.ensembles.gaussian_law import sample_gaussian_law
+from start_training.ensembles.layerwise import chunk_size
+from start_training.ensembles.sample import Ensemble
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
 
 WIDE, NARROW = Job(10, 10_000, "normal"), Job(100, 100, "normal")
 TINY_WIDE, TINY_NARROW = Job(2, 64, "normal"), Job(2, 16, "normal")

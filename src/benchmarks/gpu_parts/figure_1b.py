@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from src.benchmarks._replicas_figure_1b import EXPERIMENT, GOALS, sweep
-from src.benchmarks._replicas_jobs import (
+from start_training.benchmarks._replicas_figure_1b import EXPERIMENT, GOALS, sweep
+from start_training.benchmarks._replicas_jobs import (
     TRAINERS,
     Config,
     changed,
@@ -26,8 +26,8 @@ from src.benchmarks._replicas_jobs import (
     timed,
     train_alone,
 )
-from src.benchmarks.gpu_parts.parts import FINDING, Measurement
-from src.jobs.replica_runs import train_group
+from start_training.benchmarks.gpu_parts.parts import FINDING, Measurement
+from start_training.jobs.replica_runs import train_group
 
 EPOCHS = (1, 2)
 DEPTHS = (100, 10, 50)  # of 10, 20 … 100; the last is the first to be left out

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from src.benchmarks._arithmetic import arithmetic_limit
-from src.benchmarks._machine import environment
-from src.benchmarks.gpu_parts.parts import FINDING, Measurement
+from start_training.benchmarks._arithmetic import arithmetic_limit
+from start_training.benchmarks._machine import environment
+from start_training.benchmarks.gpu_parts.parts import FINDING, Measurement
 
 SIZES = {"cpu": 512, "cuda": 8192}  # of matrices
 COPIED = {"cpu": 2**22, "cuda": 2**30}  # numbers

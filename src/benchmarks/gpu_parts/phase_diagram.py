@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.benchmarks._interleaved import Array
-from src.benchmarks.gpu_parts.parts import FINDING, Measurement
-from src.benchmarks.phase_diagram import QUICK, Size
-from src.order_chaos.asymptotic_distance import TILE, asymptotic_distance_of_one, asymptotic_distances
-from src.order_chaos.random_layer import RandomLayer, draw_layer
+from start_training.benchmarks._interleaved import Array
+from start_training.benchmarks.gpu_parts.parts import FINDING, Measurement
+from start_training.benchmarks.phase_diagram import QUICK, Size
+from start_training.order_chaos.asymptotic_distance import TILE, asymptotic_distance_of_one, asymptotic_distances
+from start_training.order_chaos.random_layer import RandomLayer, draw_layer
 
 POINTS = ((0.0, 0.5), (0.5, 0.7), (0.0, 1.6), (0.5, 2.0), (0.0, 3.0))  # (J0, J): two ordered, three chaotic
 TOLERANCE = 0.08  # two chaotic orbits of 1,000 units are a few percent apart

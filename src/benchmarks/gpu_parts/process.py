@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.benchmarks.gpu_parts import child
-from src.benchmarks.gpu_parts.parts import Part
-from src.jobs.process_tree import die_with_parent
+from start_training.benchmarks.gpu_parts import child
+from start_training.benchmarks.gpu_parts.parts import Part
+from start_training.jobs.process_tree import die_with_parent
 
 Record = dict[str, Any]
 POLL = 0.1  # seconds between looks at what the process has written

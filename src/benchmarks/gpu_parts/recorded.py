@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from src.benchmarks._interleaved import silent_trainer
-from src.benchmarks._nets import Case, build_twins
-from src.benchmarks.callback import classifier
-from src.callbacks.activation_lengths import ActivationLengths
+from start_training.benchmarks._interleaved import silent_trainer
+from start_training.benchmarks._nets import Case, build_twins
+from start_training.benchmarks.callback import classifier
+from start_training.callbacks.activation_lengths import ActivationLengths
 
 STEPS = 3
 Batch = tuple[Tensor, Tensor]

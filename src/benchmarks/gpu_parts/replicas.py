@@ -5,9 +5,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from src.benchmarks._replicas_cases import INITIALIZERS, Case, measure
-from src.benchmarks._replicas_jobs import ALONE, TOGETHER, data_overrides
-from src.benchmarks.gpu_parts.parts import FINDING, Measurement
+from start_training.benchmarks._replicas_cases import INITIALIZERS, Case, measure
+from start_training.benchmarks._replicas_jobs import ALONE, TOGETHER, data_overrides
+from start_training.benchmarks.gpu_parts.parts import FINDING, Measurement
 
 CASES = (
     (Case(10, 256, 100, every=10, rounds=1), "lengths"),

@@ -10,8 +10,8 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from src.benchmarks.gpu_parts.parts import FINDING, Part
-from src.runs.directory import finite
+from start_training.benchmarks.gpu_parts.parts import FINDING, Part
+from start_training.runs.directory import finite
 
 WIDTH = 80
 

@@ -1,0 +1,103 @@
+"""Every command, and the one way in which they are started: start-training COMMAND …, or python scripts/COMMAND.py …"""
+
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from start_training.cli.hydra_command import run_composed
+from start_training.jobs.command_line import run
+from start_training.settings import one_of
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command does, and the function that does it, which is imported when it is called: it waits for torch."""
+
+    line: str
+    function: str
+    composed: bool = True  # whether Hydra gives the function a config, conf/COMMAND.yaml; else it gets the words typed
+    after: str = ""  # called once all jobs of a command line have ended
+
+
+COMMANDS = {
+    "train": Command("Train one net, or with -m a sweep of them.", "start_training.jobs.hydra_job.train_hydra_job"),
+    "simulate": Command(
+        "Sample many nets at initialization and measure the lengths of their layers.",
+        "start_training.jobs.simulate_hydra_job.simulate_hydra_job",
+        after="start_training.jobs.simulate_hydra_job.draw_figure_of_all",
+    ),
+    "diagnose": Command(
+        "Tell whether a net will start training. Exit status 0: healthy, 3: not, 1: a mistake.",
+        "start_training.jobs.diagnose.diagnose_hydra_job",
+    ),
+    "range_test": Command(
+        "Find the largest learning rate that a net can use, over seeds and any sweep.",
+        "start_training.jobs.hydra_job.train_hydra_job",
+    ),
+    "search": Command(
+        "Choose a weight decay, a momentum or a batch size by short runs.",
+        "start_training.jobs.search_hydra_job.search_hydra_job",
+    ),
+    "recipe": Command(
+        "Go from range tests to a trained net within a budget of epochs.",
+        "start_training.jobs.recipe_hydra_job.recipe_hydra_job",
+    ),
+    "weight_decay": Command(
+        "Find the weight decay with which a layer settles at the edge of chaos. Exit status 3: the guideline does not "
+        "apply.",
+        "start_training.jobs.guideline_hydra_job.guideline_hydra_job",
+    ),
+    "phase_diagram": Command(
+        "Draw where a random layer's map is ordered and where chaotic.",
+        "start_training.jobs.phase_diagram_hydra_job.phase_diagram_hydra_job",
+    ),
+    "picture": Command(
+        "Draw one image through one deep net, several initializations side by side.",
+        "start_training.jobs.picture_hydra_job.picture_hydra_job",
+    ),
+    "draw": Command("Collect the runs of a sweep and draw its figure.", "start_training.cli.draw.main", composed=False),
+    "evaluate": Command(
+        "Rebuild a run from its directory and test it again.", "start_training.cli.evaluate.main", composed=False
+    ),
+}
+
+
+def main(name: str | None = None) -> None:
+    """Run a command with the words of the command line; without a name its first word is the command.
+
+    Ends the process by SystemExit where the status is not 0.
+    """
+    run(lambda: _call(name, sys.argv[1:]))
+
+
+def _call(name: str | None, words: Sequence[str]) -> None:
+    if name is None:
+        if not words or words[0] in ("-h", "--help"):
+            print(_help())
+            return
+        if words[0] == "--version":
+            print(version("how-to-start-training"))
+            return
+        name, words = one_of("command", words[0], COMMANDS), words[1:]
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a user's own nets lie, as for the processes that a command starts
+    command = COMMANDS[name]
+    if not command.composed:
+        pkgutil.resolve_name(command.function)(words)
+        return
+    status = run_composed(name, command.function, words)
+    if command.after:
+        pkgutil.resolve_name(command.after)()
+    if status:
+        sys.exit(status)
+
+
+def _help() -> str:
+    lines = [f"  {name:14} {command.line}" for name, command in COMMANDS.items()]
+    return "\n".join([
+        "usage: start-training COMMAND [KEY=VALUE …]   (start-training COMMAND --help: its settings and examples)", "",
+        *lines,
+    ])  # fmt: skip

@@ -1,0 +1,24 @@
+"""Rebuild a run from its directory and test it again."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(words: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="evaluate", description=__doc__)
+    parser.add_argument("directory", type=Path, metavar="RUN_DIRECTORY")
+    parser.add_argument("--accelerator", default="cpu", help="cpu (default), gpu or auto")
+    parser.add_argument(
+        "--data-dir", default=os.environ.get("DATA_DIR"), help="where the data lie now, if not where they lay"
+    )
+    arguments = parser.parse_args(words)
+
+    from rich.console import Console  # after parsing, so that --help does not wait for torch
+
+    from start_training.jobs.evaluate import evaluate
+    from start_training.jobs.report import metrics_table
+
+    metrics = evaluate(arguments.directory, accelerator=arguments.accelerator, data_dir=arguments.data_dir)
+    Console().print(metrics_table(metrics))

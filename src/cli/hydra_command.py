@@ -1,0 +1,55 @@
+"""A command whose config Hydra composes: from conf/ of this package, and from the user's own with --config-dir."""
+
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
+from omegaconf import DictConfig
+
+from start_training.jobs.command_line import register_resolvers
+
+register_resolvers()  # in a launcher's workers too, which import this module for the function below
+CONF = Path(str(files("start_training.conf")))
+_statuses: list[int] = []
+
+
+@dataclass(frozen=True)
+class JobFunction:
+    """What Hydra calls with each job's config. Launchers pickle it for their workers: it is imported there by name."""
+
+    function: str
+
+    def __call__(self, config: DictConfig) -> object:
+        returned = pkgutil.resolve_name(self.function)(config)
+        _statuses.append(returned if isinstance(returned, int) else 0)
+        return returned
+
+
+def run_composed(name: str, function: str, words: Sequence[str]) -> int:
+    """Call a function with the config conf/`name`.yaml as the words typed change it, or with each job's of a multirun.
+
+    As `hydra.main` does, which reads sys.argv; Lightning starts ranks by it, and it holds the command's name, too.
+
+    Returns:
+        The largest integer that the function returned in this process, its exit status; 0 where it returned none.
+    Raises:
+        ValueError: --experimental-rerun was typed.
+    """
+    version.setbase("1.3")
+    _statuses.clear()
+    parser = get_args_parser()
+    arguments = parser.parse_args(words)
+    if arguments.experimental_rerun is not None:
+        raise ValueError("--experimental-rerun: runs leave no pickled job; the same command goes on with a run")
+    _run_hydra(
+        args=arguments,
+        args_parser=parser,
+        task_function=JobFunction(function),
+        config_path=str(CONF),
+        config_name=name,
+    )
+    return max(_statuses, default=0)

@@ -1,0 +1,79 @@
+"""The commands: their list, how each is reached, and that asking for help waits for no torch."""
+
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from start_training.cli.commands import COMMANDS, main
+from start_training.cli.hydra_command import CONF
+from start_training.jobs.command_line import typed
+
+ROOT = Path(__file__).parents[2]
+HEAVY = "{'torch', 'pytorch_lightning', 'pandas', 'wandb', 'matplotlib'}"
+
+
+def imported_after(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh process, which then prints what it has imported of what takes seconds."""
+    tail = f"\nimport sys; print(sorted({HEAVY} & sys.modules.keys()), file=sys.stderr)"
+    return subprocess.run([sys.executable, "-c", code + tail, *words], capture_output=True, text=True)
+
+
+def test_every_command_has_a_line_a_function_a_script_and_a_config_of_its_name():
+    for name, command in COMMANDS.items():
+        assert callable(pkgutil.resolve_name(command.function)) and command.line.endswith(".")
+        assert (CONF / f"{name}.yaml").exists() == command.composed
+        assert f'main("{name}")' in (ROOT / "scripts" / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_lists_each_command_in_a_line(words, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["start-training", *words])
+    main()
+    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()[2:]]
+    assert dict(lines) == {name: command.line for name, command in COMMANDS.items()}
+
+
+@pytest.mark.parametrize("words, said", [
+    (["trian"], "error: command = 'trian': must be one of diagnose, draw, "),
+    (["train", "--experimental-rerun", "x"], "error: --experimental-rerun: "),
+])  # fmt: skip
+def test_a_mistake_is_one_line(words, said, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["start-training", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    output, errors = capsys.readouterr()
+    assert (end.value.code, output) == (1, "") and errors.startswith(said) and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["recipe", "--help"], ["--version"]], ids=" ".join)
+def test_help_waits_for_no_torch(words):
+    code = """
+import sys
+from start_training.cli.commands import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+    finished = imported_after(code, *words)
+    assert finished.stdout and finished.stderr == "[]\n", finished.stderr
+
+
+def test_the_package_imports_nothing_before_it_is_used_and_lists_what_is_public():
+    code = "import start_training as s; assert set(s.__all__) <= set(dir(s)) and not hasattr(s, 'nosuch')"
+    assert imported_after(code).stderr == "[]\n"
+    use = "; [getattr(s, name) for name in s.__all__]; from start_training import *; initialize_, diagnose"
+    assert "'torch'" in imported_after(code + use).stderr
+
+
+@pytest.mark.parametrize("started, command", [
+    ("/bin/start-training", "start-training train"),
+    ("/site/start_training/cli/__main__.py", "start-training train"),
+    ("scripts/search.py", "uv run python scripts/train.py"),
+])  # fmt: skip
+def test_what_to_do_next_is_typed_as_this_command_was(started, command, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [started])
+    assert typed("train") == command

@@ -1,0 +1,63 @@
+"""Where the platform is Windows: importing and a single run work, and what does not is said in a line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from start_training.jobs.process_tree import check_launcher
+from tests.jobs.conftest import SMALL
+
+# This process as Windows would have it for this package alone: no fcntl, no resource, and locks by msvcrt.
+AS_WINDOWS = """
+import builtins, sys, types
+held = {}
+def locking(descriptor, mode, count):
+    import os
+    file = os.fstat(descriptor).st_ino
+    if held.get(file, descriptor) != descriptor:
+        raise PermissionError(13, "Permission denied")
+    held[file] = descriptor
+msvcrt = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+real = builtins.__import__
+def imported(name, names=None, *arguments):
+    ours = str((names or {}).get("__name__", "")).startswith("start_training")
+    if ours and name in ("fcntl", "resource"):
+        raise ModuleNotFoundError(name)
+    if ours and name == "msvcrt":
+        return msvcrt
+    if ours and name == "sys":
+        copy = types.ModuleType("sys")
+        copy.__dict__.update(sys.__dict__, platform="win32")
+        return copy
+    return real(name, names, *arguments)
+builtins.__import__ = imported
+from start_training.runs.directory import RunDirectory, Taken
+from start_training.runs.open_files import allow_runs, most_runs
+allow_runs(10)
+assert most_runs() is None
+one, other = RunDirectory("lock"), RunDirectory("lock")
+one.claim({"seed": 0})
+try:
+    other.claim({"seed": 0})
+except Taken:
+    print("taken")
+from start_training.cli.commands import main
+main("train")
+"""
+
+
+@pytest.mark.slow
+def test_a_single_run_trains_and_its_directory_is_locked(tmp_path):
+    words = [sys.executable, "-c", AS_WINDOWS, *SMALL, "hydra.run.dir=run"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=250)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("taken\n")
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_launchers_that_need_process_groups_are_refused_in_a_line(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    check_launcher({}, {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"})
+    for name in ("hydra_plugins.how_to_start_training.ProcessLauncher", "joblib_launcher.JoblibLauncher"):
+        with pytest.raises(ValueError, match=r"^hydra.launcher = \w+launcher: .* use hydra/launcher=basic$"):
+            check_launcher({}, {"_target_": name})
