@@ -1,4 +1,4 @@
-"""The README's commands run as they stand there, and its section on extending does what it says."""
+"""The commands of the README and of docs/ run as they stand there, and docs/extending.md does what it says."""
 
 import os
 import re
@@ -13,15 +13,24 @@ import pytest
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = {file.name: file.read_text() for file in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
+README = PAGES["README.md"]
+SECTIONS = {
+    (page, section.partition("\n")[0].strip("# ")): section
+    for page, text in PAGES.items()
+    for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)
+}
 PREFIX = "uv run python "
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line
-    for kind, block in BLOCKS
-    for line in block.splitlines()
-    if kind == "bash" and line.startswith(PREFIX) and "benchmark" not in line
-]
+
+
+def commands(text: str) -> list[str]:
+    """A page's commands in their order, but for benchmarks and campaigns."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith(PREFIX)]
+    return [line for line in lines if "benchmark" not in line and "scripts/verify.py" not in line]
+
+
+FIRST = commands(README)[0]
 PATHS = f".{os.pathsep}{ROOT}"
 THREADS = str(os.cpu_count())  # as many as a user has
 ENVIRONMENT = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": PATHS, "OMP_NUM_THREADS": THREADS}
@@ -35,16 +44,17 @@ def run(command: str, directory: Path) -> str:
     return finished.stdout
 
 
-def test_the_readme_has_the_two_commands_and_names_every_script():
-    assert COMMANDS[0] == "uv run python scripts/train.py"
+def test_the_readme_has_the_two_commands_and_every_script_is_named():
+    assert FIRST == "uv run python scripts/train.py"
     assert "uv run pytest" in README
-    assert all(f"scripts/{script.name}" in README for script in ROOT.glob("scripts/*.py"))
+    text = "".join(PAGES.values())
+    assert all(f"scripts/{script.name}" in text for script in ROOT.glob("scripts/*.py"))
 
 
 @pytest.mark.slow
 def test_the_first_command_trains_digits_to_95_percent_and_prints_its_table(tmp_path):
     """As a user starts it, in a fresh process."""
-    command = [sys.executable, ROOT / COMMANDS[0].removeprefix(PREFIX)]
+    command = [sys.executable, ROOT / FIRST.removeprefix(PREFIX)]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=True)
     accuracy = re.search(r"accuracy │ (\d+\.\d+)%", finished.stdout)
     assert accuracy is not None
@@ -54,8 +64,12 @@ def test_the_first_command_trains_digits_to_95_percent_and_prints_its_table(tmp_
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_every_command_runs_in_the_order_of_the_page(tmp_path):
-    for command in COMMANDS[1:]:
+@pytest.mark.parametrize("page, heading", [key for key, text in SECTIONS.items() if commands(text)])
+def test_every_command_runs_in_the_order_of_its_section(page, heading, tmp_path):
+    """Sections stand on their own, so that tests of several workers share a page."""
+    for command in commands(SECTIONS[page, heading]):
+        if command == FIRST and page == "README.md":
+            continue  # the test above
         if "experiment=" in command or "draw.py figure" in command:
             continue  # minutes each; tests/conf runs every experiment cut down, and draws it
         if "datamodule=mnist" in command and not Path(os.environ.get("DATA_DIR", "data"), "MNIST").is_dir():
@@ -69,17 +83,32 @@ def short(command: str) -> str:
     return command + " trainer.max_epochs=1" * trains + " logger=csv" * (" -m " in command)
 
 
-def test_extending_works_as_the_readme_says_from_outside_the_repository(tmp_path):
-    extend = README[README.index("## Extend") : README.index("## Several GPUs")]
-    for _, block in re.findall(r"```(python|yaml)\n(.*?)```", extend, re.DOTALL):
+@pytest.fixture
+def extended(tmp_path):
+    """A directory with the files of docs/extending.md."""
+    for _, block in re.findall(r"```(python|yaml)\n(.*?)```", PAGES["extending.md"], re.DOTALL):
         file = tmp_path / re.match(r"# (\S+)", block)[1]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(block)
-    [command] = re.findall(r"```bash\n(.*?)```", extend, re.DOTALL)
+    return tmp_path
+
+
+def test_extending_works_as_its_page_says_from_outside_the_repository(extended):
+    [command] = re.findall(r"```bash\n(.*?)```", SECTIONS["extending.md", "Extend"], re.DOTALL)
     variables, command = command.strip().split("python path/to/")
     assert variables == "PYTHONPATH=. "
-    run(f"{ROOT}/{command} trainer.max_epochs=2 logger=csv hydra.sweep.dir=sweep", tmp_path)
-    names = [pd.read_parquet(run / "lengths")["name"].unique().tolist() for run in tmp_path.glob("sweep/*/")]
+    run(f"{ROOT}/{command} trainer.max_epochs=2 logger=csv hydra.sweep.dir=sweep", extended)
+    names = [pd.read_parquet(run / "lengths")["name"].unique().tolist() for run in extended.glob("sweep/*/")]
     assert names == [["input", "net.2"]] * 2
-    printed = run("my_training.py", tmp_path)
+    printed = run("my_training.py", extended)
     assert re.findall(r"15 +[012] +(\w+)", printed) == ["input", "1", "3"]
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_finds_a_failure_and_its_cure(tmp_path):
+    [block] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(block.splitlines()) == 8
+    (tmp_path / "example.py").write_text(block)
+    printed = run("example.py", tmp_path)
+    assert "UNHEALTHY: FM1" in printed and "Multiply the weights" in printed
+    assert printed.endswith("True\n")

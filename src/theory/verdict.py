@@ -16,7 +16,7 @@ class Thresholds:
     """How much is too much.
 
     drift: nats over the whole net at the rate of its later half, of mean lengths or squared gradients; a factor 10⁴.
-    Nets of width 100 on digits train up to 7.7 nats and no longer from 10 on (the README has the sweep).
+    Nets of width 100 on digits train up to 7.7 nats and no longer from 10 on (docs/hanin-rolnick.md has the sweep).
     beta: greatest Σ_j 1/n_j, or what stands for it: log(E[M²] / E[M]²) / 5. Width = depth, beta = 1, trains in the
     paper, and its figure 3 shows training slowing as beta grows to several units.
     dead: greatest share of nets in which all units of some layer are silent.
