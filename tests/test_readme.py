@@ -15,6 +15,7 @@ from tests import forked
 ROOT = Path(__file__).parents[1]
 PAGES = {file.name: file.read_text() for file in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
 README = PAGES["README.md"]
+OWN_PROJECT = "Use it in your own project"
 SECTIONS = {
     (page, section.partition("\n")[0].strip("# ")): section
     for page, text in PAGES.items()
@@ -102,6 +103,14 @@ def test_extending_works_as_its_page_says_from_outside_the_repository(extended):
     assert names == [["input", "net.2"]] * 2
     printed = run("my_training.py", extended)
     assert re.findall(r"15 +[012] +(\w+)", printed) == ["input", "1", "3"]
+
+
+def test_a_project_of_ones_own_works_as_its_section_says(extended):
+    [command] = re.findall(r"^start-training (.*)", SECTIONS["extending.md", OWN_PROJECT], re.MULTILINE)
+    printed = run(f"{ROOT}/src/cli/__main__.py {command} trainer.max_epochs=1 logger=csv", extended)
+    assert "net.2" in printed
+    assert float(run("my_project.py", extended)) == pytest.approx(2, rel=0.02)
+    assert run("my_app.py", extended).startswith("LeNet(")
 
 
 @pytest.mark.slow
