@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from start_training.cli.commands import COMMANDS
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
@@ -121,3 +122,38 @@ def test_the_python_of_the_readme_finds_a_failure_and_its_cure(tmp_path):
     printed = run("example.py", tmp_path)
     assert "UNHEALTHY: FM1" in printed and "Multiply the weights" in printed
     assert printed.endswith("True\n")
+
+
+def test_the_readme_is_one_screen():
+    assert len((ROOT / "README.md").read_bytes()) <= 6000
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_and_image_exists(page):
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if not link.startswith(("http://", "https://")):
+            path, _, anchor = link.partition("#")
+            assert (folder / path).is_file() if path else anchor, link
+            if anchor:
+                assert anchor in anchors((folder / path).name if path else page), link
+
+
+def anchors(page: str) -> list[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", PAGES[page], re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_every_command_named_is_one():
+    named = re.findall(r"start-training ([a-z_]+)", "".join(PAGES.values()))
+    assert named and set(named) <= set(COMMANDS)
+
+
+def test_what_there_is_is_there():
+    rows = re.findall(r"^\| \S.*\?.*\|$", SECTIONS["README.md", "What there is"], re.MULTILINE)
+    cells = [row.split("|")[2] for row in rows]
+    assert {words.split()[0] for words in re.findall(r"`(.*?)`", "".join(cells))} <= set(COMMANDS)
+    for experiment in re.findall(r"experiment=(\S+?)[`\s]", "".join(cells)):
+        assert (ROOT / "conf" / "experiment" / f"{experiment}.yaml").is_file()
+    assert len(rows) >= 9 and all(re.search(r"`\w+.*`", cell) for cell in cells)
