@@ -91,7 +91,7 @@ def state(*folders: Path) -> dict[str, str]:
     """What lies in folders, but for Python's caches and, of an environment, the contents of links."""
     return {str(path): "" if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
             for folder in folders for path in folder.rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts and not {"runs", "outputs", ".lock"} & {*path.parts}}  # fmt: skip
+            if path.is_file() and not {"__pycache__", "runs", "outputs", ".lock"} & {*path.parts}}  # fmt: skip
 
 
 @pytest.mark.slow

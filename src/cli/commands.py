@@ -3,9 +3,10 @@
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from start_training.cli.hydra_command import run_composed
 from start_training.jobs.command_line import run
@@ -17,52 +18,65 @@ class Command:
     """What a command does, and the function that does it, which is imported when it is called: it waits for torch."""
 
     line: str
-    function: str
+    function: str  # within this package
     composed: bool = True  # whether Hydra gives the function a config, conf/COMMAND.yaml; else it gets the words typed
     after: str = ""  # called once all jobs of a command line have ended
 
 
 COMMANDS = {
-    "train": Command("Train one net, or with -m a sweep of them.", "start_training.jobs.hydra_job.train_hydra_job"),
+    "train": Command(
+        "Train one net, or with -m a sweep of them.",
+        "jobs.hydra_job.train_hydra_job",
+    ),
     "simulate": Command(
-        "Sample many nets at initialization and measure the lengths of their layers.",
-        "start_training.jobs.simulate_hydra_job.simulate_hydra_job",
-        after="start_training.jobs.simulate_hydra_job.draw_figure_of_all",
+        "Sample many nets and measure the lengths of their layers.",
+        "jobs.simulate_hydra_job.simulate_hydra_job",
+        after="jobs.simulate_hydra_job.draw_figure_of_all",
     ),
     "diagnose": Command(
-        "Tell whether a net will start training. Exit status 0: healthy, 3: not, 1: a mistake.",
-        "start_training.jobs.diagnose.diagnose_hydra_job",
+        "Tell whether a net will start training; if not, exit status 3.",
+        "jobs.diagnose.diagnose_hydra_job",
     ),
     "range_test": Command(
-        "Find the largest learning rate that a net can use, over seeds and any sweep.",
-        "start_training.jobs.hydra_job.train_hydra_job",
+        "Find the largest learning rate that a net can use.",
+        "jobs.hydra_job.train_hydra_job",
     ),
     "search": Command(
-        "Choose a weight decay, a momentum or a batch size by short runs.",
-        "start_training.jobs.search_hydra_job.search_hydra_job",
+        "Choose weight decay, momentum or batch size by short runs.",
+        "jobs.search_hydra_job.search_hydra_job",
     ),
     "recipe": Command(
         "Go from range tests to a trained net within a budget of epochs.",
-        "start_training.jobs.recipe_hydra_job.recipe_hydra_job",
+        "jobs.recipe_hydra_job.recipe_hydra_job",
     ),
     "weight_decay": Command(
-        "Find the weight decay with which a layer settles at the edge of chaos. Exit status 3: the guideline does not "
-        "apply.",
-        "start_training.jobs.guideline_hydra_job.guideline_hydra_job",
+        "Find the weight decay that keeps a layer at the edge of chaos.",
+        "jobs.guideline_hydra_job.guideline_hydra_job",
     ),
     "phase_diagram": Command(
         "Draw where a random layer's map is ordered and where chaotic.",
-        "start_training.jobs.phase_diagram_hydra_job.phase_diagram_hydra_job",
+        "jobs.phase_diagram_hydra_job.phase_diagram_hydra_job",
     ),
     "picture": Command(
-        "Draw one image through one deep net, several initializations side by side.",
-        "start_training.jobs.picture_hydra_job.picture_hydra_job",
+        "Draw one image through one deep net, by several initializers.",
+        "jobs.picture_hydra_job.picture_hydra_job",
     ),
-    "draw": Command("Collect the runs of a sweep and draw its figure.", "start_training.cli.draw.main", composed=False),
+    "draw": Command(
+        "Collect the runs of a sweep and draw its figure.",
+        "cli.draw.main",
+        composed=False,
+    ),
     "evaluate": Command(
-        "Rebuild a run from its directory and test it again.", "start_training.cli.evaluate.main", composed=False
+        "Rebuild a run from its directory and test it again.",
+        "cli.evaluate.main",
+        composed=False,
     ),
 }
+
+
+def resolved(name: str) -> Callable[..., Any]:
+    """A function of this package by its name."""
+    return pkgutil.resolve_name(f"start_training.{name}")
 
 
 def main(name: str | None = None) -> None:
@@ -86,11 +100,11 @@ def _call(name: str | None, words: Sequence[str]) -> None:
         sys.path.append(os.getcwd())  # where a user's own nets lie, as for the processes that a command starts
     command = COMMANDS[name]
     if not command.composed:
-        pkgutil.resolve_name(command.function)(words)
+        resolved(command.function)(words)
         return
-    status = run_composed(name, command.function, words)
+    status = run_composed(name, f"start_training.{command.function}", words)
     if command.after:
-        pkgutil.resolve_name(command.after)()
+        resolved(command.after)()
     if status:
         sys.exit(status)
 
@@ -98,6 +112,6 @@ def _call(name: str | None, words: Sequence[str]) -> None:
 def _help() -> str:
     lines = [f"  {name:14} {command.line}" for name, command in COMMANDS.items()]
     return "\n".join([
-        "usage: start-training COMMAND [KEY=VALUE …]   (start-training COMMAND --help: its settings and examples)", "",
+        "usage: start-training COMMAND [KEY=VALUE …]", "of each: start-training COMMAND --help", "",
         *lines,
     ])  # fmt: skip

@@ -2,12 +2,11 @@
 
 import builtins
 import inspect
+import pkgutil
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
-
-from hydra.utils import get_object
 
 from start_training.runs.moved_targets import first_name
 
@@ -87,7 +86,7 @@ def _members(annotation: Any) -> list[tuple[Any, tuple[Any, ...]]]:
 def _annotations(target: str) -> dict[str, Any]:
     """Of a target's parameters; of a class also of its parents', to which it may hand them on."""
     try:
-        named = get_object(target)
+        named = pkgutil.resolve_name(target)
     except Exception:  # whatever importing a user's module raises: building from the name says it
         return {}
     made_by = [vars(each).get("__init__") for each in reversed(named.__mro__)] if inspect.isclass(named) else [named]

@@ -1,13 +1,12 @@
 """Classes and functions of earlier versions that a config may still name, and where they are now."""
 
+import pkgutil
 import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-from hydra.utils import get_object
 
 # What YAML files named while the package was called src; all of it is in start_training under the same name.
 _OF_SRC = {
@@ -76,7 +75,7 @@ def _is_somebody_elses(name: str) -> bool:
     if package is None or here in [str(Path(path).resolve()) for path in package.submodule_search_locations or ()]:
         return False
     try:
-        get_object(name)
+        pkgutil.resolve_name(name)
     except Exception:  # whatever importing a user's module raises: building from the name says it
         return False
     return True

@@ -65,7 +65,7 @@ class Tests:
         data.read()
         of_line = {}
         for file in data.measured_files():
-            name = Path(file).relative_to(root).as_posix()
+            name = Path(file).resolve().relative_to(root.resolve()).as_posix()
             for line, contexts in data.contexts_by_lineno(file).items():
                 of_line[name, line] = sorted({context.partition("|")[0] for context in contexts if context})
         seconds: Counter[str] = Counter()
@@ -123,7 +123,12 @@ def measure(root: Path, coverage_file: Path, report: Path) -> None:
     settings.write_text(f"[run]\nsource = start_training\ndata_file = {coverage_file}\n")
     command = [sys.executable, "-m", "pytest", "-q", "--cov=start_training", f"--cov-config={settings}",
                "--cov-context=test", "--cov-report=", f"--junitxml={report}", "-o", "junit_family=xunit1"]  # fmt: skip
-    subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True)
+    subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": paths(root)}, check=True)
+
+
+def paths(root: Path) -> str:
+    """Where a tree's own packages are found before the installed ones: tests, and start_training by a link to src."""
+    return os.pathsep.join([str(root), str(root / ".typing")])
 
 
 def run_tests(tests: Sequence[str], root: Path, log: Path) -> int:
@@ -139,8 +144,8 @@ def run_tests(tests: Sequence[str], root: Path, log: Path) -> int:
         for name in [name for name in sys.modules if name.partition(".")[0] in ("start_training", "tests", "scripts")]:
             del sys.modules[name]
         os.chdir(root)
-        os.environ["PYTHONPATH"] = str(root)
-        sys.path.insert(0, str(root))
+        os.environ["PYTHONPATH"] = paths(root)
+        sys.path[:0] = paths(root).split(os.pathsep)
         import pytest
 
         chosen = Path(f"{log}.tests")

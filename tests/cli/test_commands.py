@@ -1,13 +1,12 @@
 """The commands: their list, how each is reached, and that asking for help waits for no torch."""
 
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from start_training.cli.commands import COMMANDS, main
+from start_training.cli.commands import COMMANDS, main, resolved
 from start_training.cli.hydra_command import CONF
 from start_training.jobs.command_line import typed
 
@@ -23,7 +22,7 @@ def imported_after(code: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_command_has_a_line_a_function_a_script_and_a_config_of_its_name():
     for name, command in COMMANDS.items():
-        assert callable(pkgutil.resolve_name(command.function)) and command.line.endswith(".")
+        assert callable(resolved(command.function)) and command.line.endswith(".")
         assert (CONF / f"{name}.yaml").exists() == command.composed
         assert f'main("{name}")' in (ROOT / "scripts" / f"{name}.py").read_text()
 
@@ -32,7 +31,9 @@ def test_every_command_has_a_line_a_function_a_script_and_a_config_of_its_name()
 def test_help_lists_each_command_in_a_line(words, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["start-training", *words])
     main()
-    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()[2:]]
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line.split(None, 1) for line in printed[3:]]
+    assert max(map(len, printed)) <= 80
     assert dict(lines) == {name: command.line for name, command in COMMANDS.items()}
 
 
