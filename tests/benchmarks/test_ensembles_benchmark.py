@@ -4,28 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
-from start_training.benchmarks import _drawing, _jax, ensembles
+from start_training.benchmarks import _jax, ensembles
 from start_training.benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
 from start_training.benchmarks._turns import Turns, Way, sigmas, take_turns
 from start_training.benchmarks.ensembles import Goal, Patience
 
 SMALL = Job(3, 8, "normal")
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_floor_draws_just_the_weights_of_the_job(threads, monkeypatch):
-    fills: list[tuple[int, int]] = []  # how many weights, from which seed
-    note = ("note", lambda buffer, generator: fills.append((buffer.numel(), generator.initial_seed())))
-    monkeypatch.setitem(_drawing.FILLS, "noted", note)
-    weights, of_torch = 2 * _drawing.CHUNK_WEIGHTS["cpu"] + 1001, torch.get_num_threads()
-    _drawing.draw_weights("noted", weights, seed=5, threads=threads)
-    assert sum(count for count, _ in fills) == weights
-    assert max(count for count, _ in fills) <= _drawing.CHUNK_WEIGHTS["cpu"]
-    assert len({seed for _, seed in fills}) == threads
-    assert torch.get_num_threads() == of_torch
-    assert SMALL.weights == sum(layer.get_submodule("linear").weight.numel() for layer in SMALL.net.hidden)
 
 
 OTHER_LAWS = [pytest.param(law, marks=pytest.mark.slow) for law in ("uniform", "truncated_normal", "orthogonal")]

@@ -20,12 +20,11 @@ from hypothesis import strategies as st
 from start_training.benchmarks import callback, gpu
 from start_training.benchmarks._interleaved import silent_trainer
 from start_training.benchmarks._nets import build_twins, dense
-from start_training.benchmarks.gpu_parts import child, cost, ddp_rank, ensembles, figure_1b, phase_diagram, process
+from start_training.benchmarks.gpu_parts import child, cost, figure_1b, phase_diagram, process
 from start_training.benchmarks.gpu_parts.parts import FINDING, PARTS, Measurement, Part, share
 from start_training.benchmarks.gpu_parts.process import run_part
-from start_training.benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, record, verdict
+from start_training.benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, verdict
 from start_training.benchmarks.gpu_parts.report import results_table
-from start_training.datamodules.random_inputs import RandomInputs
 
 TOLERANCE = Tolerance(1e-3, 1e-2)
 HANGS = """
@@ -138,24 +137,6 @@ def test_records_agree_within_the_tolerance_and_the_control_has_to_be_seen():
         deviations(one, tables(names=("input", "b")))
 
 
-def test_the_control_moves_the_length_of_the_input_by_three_tolerances():
-    case = dense(2, 8, 1, batch=12)
-    one, longer = (record(case, "cpu", scale=scale) for scale in (1.0, TOLERANCE.control_scale))
-    of_input = one.lengths["layer"] == 0
-    ratio = longer.lengths["mean"][of_input] / one.lengths["mean"][of_input]
-    np.testing.assert_allclose(ratio, 1 + 3 * TOLERANCE.mean, rtol=1e-6)
-    assert sorted(one.lengths["step"].unique()) == [0, 1, 2] and set(one.lengths["count"]) == {4}
-    assert deviations(one, longer)["mean"] >= 3 * TOLERANCE.mean * (1 - 1e-3)
-
-
-def test_the_cost_takes_as_many_rounds_as_there_is_time_for_and_names_its_goals(monkeypatch):
-    result = cost.ratio(cost.Setting(dense(2, 8, 2, 1e9, batch=8), "bf16-mixed"), "cpu", 2, 0.0)
-    assert (result["rounds"], result["precision"]) == (1, "bf16-mixed") and result[FINDING].endswith("goal 1e+09 met")
-    monkeypatch.setattr(callback, "_round", lambda *_: np.ones((2, 2)))
-    tiny = dense(1, 4, 2, batch=4)
-    assert callback.measure(tiny, "nothing", rounds=3, seconds=math.inf)["rounds"] == 3
-
-
 def test_synchronizations_are_counted_in_steps_that_are_warm():
     class Waits(pl.Callback):
         def on_before_backward(self, *args):
@@ -171,36 +152,9 @@ def test_synchronizations_are_counted_in_steps_that_are_warm():
     assert counter.waits == 2
 
 
-def test_the_control_of_two_processes_has_what_the_first_of_them_would_see():
-    settings = {"samples": 12, "test_samples": 0, "batch_size": 6, "validation": 0.0}
-    whole, half = (data(4, 10, **settings).train_dataloader() for data in (RandomInputs, ddp_rank.RankZeroOfTwo))
-    for one, other in zip(whole, half, strict=True):
-        assert len(one[0]) == 6 and (one[0][:3] == other[0]).all()
-
-
-def test_nets_are_drawn_without_a_gap_in_twice_as_many_as_long_as_there_is_time():
-    asked = []
-
-    def draw(first, nets):
-        asked.append((first, nets))
-        return np.arange(first, nets, dtype=float)
-
-    found, _ = ensembles.within(draw, math.inf, largest=20)
-    assert asked == [(0, 4), (4, 8), (8, 16), (16, 20)] and (found == np.arange(20)).all()
-    assert len(ensembles.within(draw, 0.0)[0]) == 4
-
-
-def test_a_net_of_width_10000_takes_the_memory_that_is_estimated():
-    net = ensembles.built_on("meta", ensembles.WIDE)
-    assert {parameter.device.type for parameter in net.parameters()} == {"meta"}
-    weights = 10 * (10_000**2 + 10_000) + 10 * 10_000 + 10  # and biases; one net at a time, a layer of which is drawn
-    assert ensembles.estimated_bytes(net, "cuda") == 4 * (weights + 10_000**2)
-
-
 def test_distances_are_compared_relatively_but_for_states_that_have_met():
     assert phase_diagram.relative(np.array([0.0, 0.51]), np.array([1e-9, 0.5])) == pytest.approx(0.02)
     assert phase_diagram.relative(np.array([0.3, 0.5]), np.array([0.0, 0.5])) == pytest.approx(0.3)
-    assert phase_diagram.estimated_bytes(10_000, 4096) == pytest.approx(2.1e9, rel=0.02)
 
 
 def test_figure_1b_is_extrapolated_exactly_where_cost_is_linear():
@@ -212,18 +166,6 @@ def test_figure_1b_is_extrapolated_exactly_where_cost_is_linear():
     depths = np.arange(10, 101, 10)
     expected = sum(3.0 * depth + 100 * (0.5 + 0.2 * depth) for depth in depths)
     assert figure_1b.whole(measured, depths, 100) == pytest.approx(expected)
-
-
-def test_figure_1b_states_its_share_and_wants_two_depths(monkeypatch, tmp_path):
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    share = figure_1b.Share("cpu", False, together={100: [2.0, 3.0]}, alone={100: [0.2, 0.3]})
-    with pytest.raises(ValueError, match="two are needed"):
-        figure_1b.extrapolated(share, 1.0)
-    share.together[10], share.alone[10] = [2.0, 3.0], [0.2, 0.3]
-    result = figure_1b.extrapolated(share, 1.0)
-    assert (result["jobs"], result["epochs"], result["share"]) == (400, 100, 2 * 40 * 3 / (400 * 100))
-    assert result["seconds"] == pytest.approx(10 * (1 + 100)) and result["ratio_of_times"] == pytest.approx(4)
-    assert result["alone_seconds"] == pytest.approx(400 * (0.1 + 10))
 
 
 @pytest.mark.slow

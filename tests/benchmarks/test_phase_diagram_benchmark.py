@@ -11,15 +11,6 @@ from start_training.order_chaos.asymptotic_distance import asymptotic_distance_o
 from start_training.order_chaos.random_layer import draw_layer
 
 
-def test_turns_share_out_the_whole_diagram():
-    shares = QUICK.shares()
-    assert [len(J) for _, J in shares] == [75, 75]
-    J0, J = (np.concatenate(values) for values in zip(*shares, strict=True))
-    assert len({*zip(J0, J, strict=True)}) == QUICK.points == 150
-    np.testing.assert_allclose([J.min(), (J0 / J).min(), (J0 / J).max()], [1 / 1.9, -0.9, 1.9])
-    assert (Size().points, Size().N, Size().iterations) == (15_000, 1000, 500)
-
-
 def test_columns_are_the_same_job_as_rows():
     layer = draw_layer(50, seed=0, number=0)
     one, other = (way(layer, 0.5, 1.5, iterations=10, average=3) for way in (of_columns, asymptotic_distance_of_one))

@@ -1,24 +1,14 @@
 """The benchmark of replicas trains the same jobs both ways and counts rightly; how long they take is not tested."""
 
 import json
-import math
-import time
 
 import numpy as np
 import pytest
 
 from start_training.benchmarks import _replicas_cases, _replicas_figure_1b, replicas
-from start_training.benchmarks._replicas_cases import INITIALIZERS, Case, check_steps, measure, summary
-from start_training.benchmarks._replicas_figure_1b import Sample, figure_1b, step_operations, sweep, train_in_groups
-from start_training.benchmarks._replicas_jobs import (
-    ALONE,
-    TOGETHER,
-    WAYS,
-    timed,
-    train_alone,
-)
-from start_training.jobs.record import Job
-from start_training.runs.config_hash import config_hash
+from start_training.benchmarks._replicas_cases import Case, check_steps, measure, summary
+from start_training.benchmarks._replicas_figure_1b import Sample, figure_1b
+from start_training.benchmarks._replicas_jobs import ALONE, TOGETHER, WAYS, timed
 
 DIGITS = ["datamodule=digits", "datamodule.validation=0"]
 TINY = Case(3, 256, 10, replicas=2, every=2, rounds=1)
@@ -75,27 +65,6 @@ def test_summary_takes_the_median_of_rounds_and_drift_cancels():
     assert result["step"]["milliseconds"] == {ALONE: 1250, TOGETHER: 500}
 
 
-def test_a_goal_is_met_or_missed_and_steps_that_noise_makes_negative_are_no_number():
-    times = np.array([[[2.0, 1.0], [1.1, 0.6]]])
-    assert summary(times, Case(20, 256, 5))["met"] is False
-    assert summary(times, Case(20, 1024, 5))["met"] is True
-    result = summary(np.array([[[2.0, 1.0], [1.0, 1.1]]]), Case(10, 64, 5))
-    assert math.isnan(result["step"]["ratio"]) and result["jobs"]["ratio"] == 2
-    assert replicas._ratio(result["step"]) == "? (?–?)"
-
-
-def test_jobs_are_those_of_a_sweep_over_seeds_or_over_initializers_and_seeds():
-    case = Case(10, 256, 300, replicas=4, initializers=INITIALIZERS[:2])
-    long, short = case.configs("lengths", DIGITS, "cuda")
-    assert (str(case), len(long), len(short)) == ("10 x 10, 2 laws × 2 seeds", 4, 4)
-    assert str(Case(10, 256, 300)) == "10 x 10, 30 seeds"
-    assert len({config_hash(config) for config in [*long, *short]}) == 8
-    assert [config["datamodule"]["seed"] for config in long] == [config["seed"] for config in long] == [0, 1, 0, 1]
-    assert {config["trainer"]["max_steps"] for config in short} == {60}
-    assert [*long[0]["callbacks"]] == ["lengths"] and [*long[0]["logger"]] == ["csv"]
-    assert long[0]["trainer"]["accelerator"] == "gpu"
-
-
 def test_the_same_jobs_are_trained_both_ways():
     result = measure(TINY, "lengths", DIGITS)
     assert result["loss_apart"] < 1e-4
@@ -112,17 +81,6 @@ def test_a_job_that_takes_other_steps_or_fails_is_no_result():
         timed(lambda jobs: None, TINY.configs("none", DIGITS, "cpu")[1][:1])
 
 
-def test_what_a_way_does_is_inside_its_time(capsys):
-    def slow(jobs):
-        time.sleep(0.1)
-        train_alone(jobs)
-
-    seconds, [end] = timed(slow, TINY.configs("none", DIGITS, "cpu")[1][:1])
-    assert seconds > 0.1  # a sleep is never shorter, however busy the machine
-    assert (end["steps"], end["overrides"]) == (2, ["seed=0"])
-    assert capsys.readouterr().out == ""
-
-
 def test_the_benchmark_prints_tables_and_writes_numbers(monkeypatch, tmp_path, capsys, stopwatch):
     monkeypatch.setattr(replicas, "cases", lambda *, quick: [TINY] if quick else [])
     monkeypatch.setattr(replicas, "data_overrides", lambda: (DIGITS, "digits"))
@@ -132,18 +90,6 @@ def test_the_benchmark_prints_tables_and_writes_numbers(monkeypatch, tmp_path, c
     assert "seconds of all jobs of a case, digits" in printed and "≥ 2 " in printed
     assert [row["callbacks"] for row in written["results"]] == ["none", "lengths"]
     assert written["environment"]["device"] == "CPU"
-
-
-def test_jobs_of_figure_1b_train_together_by_shape(monkeypatch, without_mnist, tmp_path):
-    composed, swept = sweep([*_replicas_figure_1b.EXPERIMENT, *TINY_FIGURE])
-    configs = [_replicas_figure_1b.changed(config, settings) for config in composed for settings in swept]
-    groups: list[list[int]] = []
-    monkeypatch.setattr(
-        _replicas_figure_1b, "train_group", lambda jobs: groups.append([job.config["depth"] for job in jobs])
-    )
-    train_in_groups([Job(config, tmp_path / str(index)) for index, config in enumerate(configs)])
-    assert groups == [[2, 2], [3, 3]]
-    assert step_operations(configs[0]) == 6 * 512 * (2 * (64 + 1) + 2 * (2 + 1) + 10 * (2 + 1))
 
 
 @pytest.mark.slow

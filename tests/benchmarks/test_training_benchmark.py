@@ -99,15 +99,6 @@ def test_summary_compares_turn_by_turn_and_charges_lengths_with_writing():
     assert missed[OURS] is False
 
 
-def test_a_gap_is_the_time_between_two_jobs_in_parts():
-    one = {"built": 0.0, "first step": 1.0, "trained": 5.0, "tested": 5.5, "summary": 7.0}
-    other = {"built": 7.25, "first step": 8.0}
-    gap = _job_gaps._gap(one, other)
-    assert list(gap.values()) == [0.5, 1.5, 0.25, 0.75]
-    assert sum(gap.values()) == other["first step"] - one["trained"]
-    assert training.jobs_table({"csv": [gap, gap]}).row_count == 1
-
-
 @pytest.mark.slow
 def test_gaps_of_a_real_multirun(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))  # digits

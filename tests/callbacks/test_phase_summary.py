@@ -84,8 +84,6 @@ def test_the_side_of_the_edge_is_the_lyapunov_exponents_or_else_of_J(lyapunov, J
     said = summary_of(curve(), skip=0.5, lowest=lowest) | {"lyapunov": lyapunov, "J": J, "slope_error": 2e-4}
     known = lyapunov is not None and not math.isnan(lyapunov)
     expected = f", Lyapunov {lyapunov:+.3f}" if known else ""
-    assert sentence(said) == (
-        f"phase of 0: J0 0.100, J {math.nan if J is None else J:.3f} ({side}){expected}; J² grows by 0.05 ± 0.0002 an "
-        f"epoch (epochs 4 to 8); lowest test loss 0.7000 in epoch 3 at J = {math.sqrt(0.45):.3f}"
-    )
+    assert f" ({side}){expected}; J² grows by 0.05 ± 0.0002 an epoch (epochs 4 to 8); lowest" in sentence(said)
+    assert sentence(said).endswith(f"in epoch 3 at J = {math.sqrt(0.45):.3f}")
     assert sentence(said | {"J_at_lowest_test_loss": None}).endswith("lowest test loss 0.7000 in epoch 3")

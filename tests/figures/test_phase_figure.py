@@ -52,9 +52,3 @@ def test_a_trajectory_has_theory_behind_it_and_stars_at_the_lowest_losses(made):
     lowest = sorted(phase_slopes(made)["lowest_J"])
     assert sorted(stars(loss)[:, 0]) == sorted(stars(accuracy)[:, 0]) == pytest.approx(lowest)
     assert sorted(1 / stars(plane)[:, 1]) == pytest.approx(lowest)
-
-
-def test_where_the_lowest_loss_was_is_said_and_whether_that_was_the_end():
-    made = table({}, {"eta": 0.02}, seeds=2, noise=0.0)
-    said = "J = 1 ± 0, epoch 6 (0.1); J = 0.707 ± 0, epoch 10 (0.02). In 2 of 4 runs that is the last epoch."
-    assert said in beneath(draw_phase_trajectory(made, by="eta"))

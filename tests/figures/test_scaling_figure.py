@@ -43,15 +43,3 @@ def test_each_setting_has_a_panel_of_points_and_two_lines_and_runs_without_a_slo
         assert f"$p$ = {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" in texts(figure)
     assert markers(figure.axes[0], "x")[:, 0].tolist() == [1.0]
     assert beneath(figure).endswith("at the edge before a window of 3 epochs: η 1 α 0 B 32 (3).")
-
-
-def test_a_slope_that_is_not_linear_is_open_and_the_window_can_be_stated_again():
-    rows = table(*({"eta": eta} for eta in (0.01, 0.02)), seeds=1, noise=0.0)
-    bent = rows["eta"] == 0.01
-    rows.loc[bent, "J2"] = 0.25 + 0.1 * (1 - np.exp(-rows["epoch"][bent] / 2))
-    figure = draw_scaling(rows, window=[0.26, 0.8], window_in="J2")
-    faces = {
-        line.get_markerfacecolor(): len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "o"
-    }
-    assert faces == {COLOURS["eta"]: 1, "white": 1}
-    assert "A fitted over J² from 0.26 to 0.8" in beneath(figure)

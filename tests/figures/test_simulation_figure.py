@@ -4,19 +4,7 @@ import numpy as np
 import pandas as pd
 
 from start_training.figures.mean_length_depth import draw_mean_length_against_depth
-from start_training.figures.simulation import MARKERS, draw_simulation
-from tests.figures.made import ensembles, layers
-
-
-def test_a_deep_net_has_fewer_points_and_its_dead_nets_are_counted():
-    table = layers(200).assign(dead=lambda rows: rows["layer"] / 400)
-    [axes] = draw_simulation(table, nets=10, title="deep").axes
-    x, y = axes.containers[0][0].get_data()
-    assert (len(x), x[0], x[-1]) == (MARKERS, 0, 200)
-    np.testing.assert_allclose(list(y), table["log_mean"][list(x)])
-    assert "50.0% of nets dead" in axes.get_title()
-    table.loc[3:, ["log_mean", "log_mean_error", "low", "median", "high"]] = np.nan  # dead for certain: a gap
-    draw_simulation(table, nets=10).draw_without_rendering()
+from tests.figures.made import ensembles
 
 
 def test_residual_nets_are_drawn_with_the_sum_of_their_scales_in_a_panel_for_each_width():

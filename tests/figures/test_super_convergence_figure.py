@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from start_training.figures.super_convergence import (
-    epochs_to_reach,
-    error_curves,
-    final_errors,
-)
+from start_training.figures.super_convergence import epochs_to_reach, error_curves, final_errors
 from tests.figures.made import ERRORS, errors
 
 

@@ -84,11 +84,3 @@ def test_biases_have_the_stated_variance_and_weights_that_of_their_fan_in(layer,
 def test_what_is_no_activation_or_has_no_critical_point_is_refused(activation, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         Critical(activation)
-
-
-def test_the_config_takes_the_nets_own_activation(initializer_named):
-    assert repr(initializer_named("critical", "tanh")) == "Critical(tanh, q=1)"
-    with pytest.raises(ValueError, match=r"^q = 1: gelu has no stable critical point there "):
-        initializer_named("critical", "gelu")
-    with pytest.raises(ValueError, match=r"^activation = None: must be the net's own, such as tanh or torch.nn.Mish"):
-        initializer_named("critical", None)

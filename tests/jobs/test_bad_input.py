@@ -46,16 +46,10 @@ MISTAKES = {
     "train": """
 +model.kernel=3 -> model.kernel = 3: no such setting; there are activation, depth, dropout, width, widths
 ~optimizer -> optimizer._target_ = None: must be package.module.name, of a class or function
-model._target_=start_training.models.Mlp -> model._target_ = 'start_training.models.Mlp': cannot be imported (
 model.depth=0 -> model.depth = 0: must be a whole number of at least 1
 initializer={_target_:odd_users.nan_,_partial_:true} -> initializer = odd_users.nan_: left non-finite
-optimizer.lr=high -> optimizer.lr = 'high': must be a number above 0
-trainer.max_epochs=0 -> trainer.max_epochs = 0: must be a whole number of at least 1
-trainer.max_epochs=-1 -> trainer.max_epochs = -1: needs a trainer.max_steps, or training would never end
-+trainer.overfit_batches=3 -> trainer.overfit_batches = 3: the batches are drawn anew in each epoch
 datamodule.batch_size=1 trainer=ddp_cpu -> datamodule.batch_size = 1: smaller than the number of ranks, 2
 ckpt_path={world}/half.ckpt -> ckpt_path = {world}/half.ckpt: is not a whole checkpoint (
-ckpt_path={world}/foreign.ckpt -> ckpt_path = {world}/foreign.ckpt: is not a checkpoint of a run, which holds
 ckpt_path={run} model.width=21 -> ckpt_path = {run}: is of another architecture (hidden.0.linear.weight: 16×64 in
 ckpt_path={world}/cut/checkpoints/last.ckpt datamodule.batch_size=64 -> datamodule.batch_size = 64: the checkpoint
 hydra.run.dir={world}/run +logger.wandb._target_=nowhere.W -> logger.wandb._target_ = 'nowhere.W': cannot be
@@ -65,23 +59,16 @@ datamodule.validation=0 -> datamodule.validation = 0: a range test needs validat
 """,
     "simulate": """
 nets=1 -> nets = 1: must be a whole number of at least 2
-samples=0 -> samples = 0: must be a whole number of at least 1
 sampler=layerwise model.dropout=0.5 -> sampler = layerwise: knows no FullyConnected, or not with dropout
 model={_target_:odd_users.Looking,more:1} -> model = odd_users.Looking: fails on samples = 1 of shape (100,) (Runt
 model={_target_:odd_users.Looking} sampler=vectorized -> sampler = 'vectorized': torch cannot vectorize
-device=cuda:99 -> device = 'cuda:99': no such device here
 device=meta -> device = 'meta': nets are sampled on cpu or cuda
 initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: gives lengths that are not numbers
 """,
     "search": """
 search=weight_decay search.values=[1e-3] -> search.values = [0.001]: must be at least two weight decays
-search=weight_decay search.rounds=-1 -> search.rounds = -1: must be a whole number of at least 0
-search=weight_decay search.best=0 -> search.best = 0: must be a whole number of at least 1
-seeds=0 -> seeds = 0: must be a whole number of at least 1
 trainer=ddp_cpu -> trainer.devices = 2: its runs are trained one after the other in one process
 range_tests=none -> range_tests = none: must hold a range_test
-range_tests=0.5 -> range_tests = 0.5: must hold a range_test
-range_tests=[range_test] -> range_tests = ['range_test']: must hold a range_test
 search=momentum search.cyclical=[0.9] -> search.cyclical = 0.9: must hold lists, [at the lowest rate, at
 search=momentum schedule=cosine -> schedule.momentum = none: must be there to be chosen
 """,
@@ -89,27 +76,16 @@ search=momentum schedule=cosine -> schedule.momentum = none: must be there to be
 budget=12 -> budget = 12: 5 range tests of 20 steps and 2 runs of 1 epochs take 12 epochs, which leaves
 trainer.max_steps=20 -> trainer.max_steps = 20: would cut runs short
 weight_decays=[1e-3] -> weight_decays = [0.001]: must be at least two weight decays
-times=0 -> times = 0: must be a whole number of at least 1
-baseline_lrs=[0] -> baseline_lrs = 0: must be a number above 0
-test_share=2 -> test_share = 2.0: must be a fraction
 """,
     "weight_decay": """
 measure=2 -> measure = 2: must be a whole number of at least 3
 window=[2,4] -> window = [2, 4]: must be [start, end], at least 3 epochs apart
-skip=1 -> skip = 1: must be a fraction
-train=maybe -> train = 'maybe': must be true or false
 epochs=2 -> epochs = 2: must be a whole number of at least 3
-factors=[-1] -> factors = -1: must be a number of at least 0
 speed=[0.5] -> speed = [0.5]: must be numbers above 1
 """,
     "phase_diagram": """
-N=1 -> N = 1: must be a whole number of at least 2
 iterations=9 -> iterations = 9: must be a whole number of at least 10
-inverse_J.low=-1 -> inverse_J.low = -1: must be at least 0
-inverse_J.high=0 -> inverse_J.high = 0: must be above inverse_J.low = 0
 J0_over_J={low:-1,high:2} -> J0_over_J = {'low': -1, 'high': 2}: must have low, high and bins
-activations=[gelu] -> activations = 'gelu': must be one of relu, tanh
-finite_size.N=[1] -> finite_size.N = 1: must be a whole number of at least 2
 finite_size=3 -> finite_size = 3: must be null, or have N, matrices, iterations, inverse_J
 """,
     "picture": """
@@ -121,8 +97,6 @@ initializers=null -> initializers = none: must name at least one, as +initialize
 model=fully_connected -> layers = 1: hidden.0.activation is of shape (100,), where a picture needs
 """,
     "diagnose": """
-nets=1 -> nets = 1: must be a whole number of at least 2
-thresholds.drift=-1 -> thresholds.drift = -1: must be a number above 0
 +thresholds.spread=2 -> thresholds.spread = 2: no such setting; there are beta, dead, drift, normalized
 thresholds=2 -> thresholds = 2: must be set one by one, as thresholds.drift=
 """,
@@ -134,8 +108,6 @@ TYPED = [
     ("train", "model.depth=${{deep}}", "model.depth: Interpolation key 'deep' not found"),
     ("train", "hydra.run.dir={world}/mine", "hydra.run.dir = {world}/mine: holds no run, but figures, which a run "),
     ("train", "hydra.run.dir={world}/run model.depth=9", "hydra.run.dir = {world}/run: already holds a run of an"),
-    ("simulate", "figure={{_target_:nowhere.draw}}", "figure._target_ = 'nowhere.draw': cannot be imported ("),
-    ("recipe", "budget=4", "budget = 4: 5 range tests of 20 steps and 2 runs of 1 epochs take "),
     ("weight_decay", "depth=3", "depth = 3: is that of a family"),
     ("diagnose", "out=nowhere/verdict.json", "nowhere/verdict.json: No such file or directory"),
 ]  # fmt: skip
@@ -160,7 +132,6 @@ def world(tmp_path_factory: pytest.TempPathFactory, trained) -> Path:
     (world / "mine" / "figures" / "paper.pdf").write_text("years of work")
     whole = RunDirectory(world / "run").checkpoint.read_bytes()
     (world / "half.ckpt").write_bytes(whole[: len(whole) // 2])
-    torch.save({"state_dict": {}}, world / "foreign.ckpt")
     (world / "no_checkpoint").mkdir()
     shutil.copy(world / "run" / "config.yaml", world / "no_checkpoint")
     return world

@@ -7,20 +7,11 @@ import pytest
 from start_training.jobs.record import Job
 from start_training.jobs.train import train
 from start_training.runs.directory import RunDirectory
-from tests.jobs.same_run import assert_same_run
 from tests.jobs.test_processes import run
-from tests.jobs.test_resume import interrupted, resume
-from tests.jobs.test_wandb import logged, records
 
 EVERY = "callbacks.phase.every_n_steps=4"
 QUICK = ("callbacks.phase.iterations=10", "trainer.max_epochs=4", "datamodule.validation=0", "optimizer.lr=0.05")
 LAYER = ("model=tanh_layer", "initializer=phase", "callbacks=phase_and_lengths", *QUICK)  # 12 steps an epoch
-
-
-@pytest.fixture
-def settings(config):
-    """One tanh layer of the digits' 64 pixels."""
-    return lambda *overrides: config(*LAYER, *overrides)
 
 
 def phase(directory) -> pd.DataFrame:
@@ -47,47 +38,6 @@ def test_a_run_leaves_its_phase_in_table_summary_and_metrics(trained):
     assert said["layer"] == "hidden.linear"
 
 
-def test_a_job_of_a_sweep_says_it_in_a_line(settings, tmp_path, capsys):
-    train(Job(settings(), tmp_path, overrides=("seed=0",), sweep="a"))
-    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("seed=0: ")]
-    assert f", J {RunDirectory(tmp_path).summary()['phase']['J']:.3f}" in line
-
-
-def test_watched_and_not_it_is_the_same_run(trained):
-    alone = trained("model=tanh_layer", "initializer=phase", "callbacks=lengths", *QUICK[1:])
-    watched = trained(*LAYER, EVERY)
-    for name in ("lengths", "steps", "hyperparameters"):
-        one, other = (pd.read_parquet(directory / name) for directory in (alone, watched))
-        pd.testing.assert_frame_equal(one, other, check_exact=True)
-    assert RunDirectory(alone).summary()["metrics"] == RunDirectory(watched).summary()["metrics"]
-
-
-@pytest.mark.parametrize(
-    ("step", "more"),
-    [  # between epochs, and past a measurement
-        (12, []),
-        (9, [EVERY, "trainer.accumulate_grad_batches=2"]),
-    ],
-)
-def test_interrupted_and_resumed_it_leaves_the_same_files(settings, trained, tmp_path, step, more):
-    interrupted(settings(*more), tmp_path, step)
-    resume(settings(*more), tmp_path)
-    assert_same_phases(trained(*LAYER, *more), tmp_path)
-
-
-def assert_same_phases(one, other):
-    assert_same_run(one, other)
-    pd.testing.assert_frame_equal(phase(one), phase(other), check_exact=True)
-    first, second = (RunDirectory(directory).summary() for directory in (one, other))
-    assert [first[name] for name in ("phase", "lowest_test_loss")] == [second["phase"], second["lowest_test_loss"]]
-
-
-def test_a_finished_run_that_goes_on_has_the_rows_of_the_longer_one(settings, trained, tmp_path):
-    resume(settings(EVERY, "trainer.max_steps=40"), tmp_path, origin=trained(*LAYER, EVERY, "trainer.max_steps=15"))
-    whole = trained(*LAYER, EVERY, "trainer.max_steps=40")
-    pd.testing.assert_frame_equal(phase(whole), phase(tmp_path), check_exact=True)
-
-
 def test_a_net_of_many_layers_has_a_row_for_each_and_relus_J_is_not_called_ordered(config, tmp_path, capsys):
     summary = train(Job(config("callbacks=phase", *QUICK), tmp_path))["phase"]
     rows = phase(tmp_path)
@@ -97,13 +47,6 @@ def test_a_net_of_many_layers_has_a_row_for_each_and_relus_J_is_not_called_order
     assert not summary["edge_at_1"] and summary["slope"] is None
     [said] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("phase of ")]
     assert "ordered" not in said and "the edge of chaos of this activation is not at J = 1" in said
-
-
-def test_wandb_has_the_phase(settings, tmp_path):
-    train(Job(settings("logger=wandb"), tmp_path))
-    sent = logged(records(tmp_path))
-    for name in ("J0", "J", "J2", "jacobian", "lyapunov"):
-        assert sent[f"phase/hidden.linear/{name}"] == phase(tmp_path)[name].iloc[-1]
 
 
 @pytest.mark.slow

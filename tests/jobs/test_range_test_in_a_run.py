@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from start_training.jobs.record import Job
-from start_training.jobs.train import train
 from start_training.runs.directory import RunDirectory
 from tests import forked
 from tests.jobs.conftest import SMALL
@@ -25,13 +23,6 @@ def small(**settings: object) -> str:
     return ",".join([*kept, *(f"{name}:{value}" for name, value in settings.items())]) + "}"
 
 
-def test_the_run_is_the_same_to_the_bit(trained):
-    overrides = ("model.dropout=0.2", "optimizer=adamw", "schedule=one_cycle", "trainer.accumulate_grad_batches=2")
-    tested = trained(TEST, *overrides)
-    assert_same_run(trained(*overrides), tested)
-    assert RunDirectory(tested).summary()["range_test"]["steps"] == len(pd.read_parquet(tested / "range_test")) > 5
-
-
 def test_a_run_that_resumes_has_tested_and_goes_on_as_if_nothing_had_happened(config, trained, tmp_path, monkeypatch):
     whole = trained(TEST)
     interrupted(config(TEST), tmp_path, 14)
@@ -40,16 +31,6 @@ def test_a_run_that_resumes_has_tested_and_goes_on_as_if_nothing_had_happened(co
     assert_same_run(whole, tmp_path)
     one, other = (RunDirectory(run).summary()["range_test"] for run in (whole, tmp_path))
     assert one == other
-
-
-def test_alone_it_neither_trains_nor_tests_and_says_what_to_type(config, tmp_path, capsys):
-    summary = train(Job(config(small(stop="true")), tmp_path))
-    assert (summary["status"], summary["steps"], summary["metrics"]) == ("completed", 0, {})
-    assert summary["reason"] == "range test done, training not begun (stop = true)"
-    said = " ".join(capsys.readouterr().out.split())
-    test = summary["range_test"]
-    assert f"range test: {test['rule']}" in said
-    assert f"optimizer.lr={test['max_lr']:.3g} schedule=one_cycle" in said
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import pytest
 from start_training.jobs import hydra_job
 from start_training.jobs.record import Job
 from start_training.jobs.replica_plan import Plan, SweepRun, plan, shown_bytes
-from start_training.jobs.replica_report import show
 from start_training.jobs.replica_units import PREFIX
 from start_training.jobs.train import train
 from start_training.models.fully_connected import FullyConnected
@@ -166,12 +165,3 @@ def test_a_config_that_no_net_can_be_built_of_is_left_to_its_jobs(tmp_path):
     planned = plan([*runs("model.depth=0", seeds=2), *runs(seeds=2)], tmp_path)
     assert sizes(planned) == [2]
     assert [reason for _, reason in planned.alone] == ["model.depth = 0: must be a whole number of at least 1"] * 2
-
-
-def test_a_plan_of_many_groups_is_a_table_of_some(capsys, tmp_path):
-    planned = plan(runs(), tmp_path)
-    show(Plan(10**9, planned.groups * 30, planned.alone), inner="process", workers=2)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 24 + 1 + 1 and lines[-2] == "… and 6 more groups"
-    shown = {0: "0 B", 999: "999 B", 1_234_000: "1.23 MB", 999_400: "999 kB", 999_700: "1 MB"}
-    assert {size: shown_bytes(size) for size in shown} == shown

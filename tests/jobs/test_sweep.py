@@ -107,11 +107,6 @@ def test_a_job_of_several_processes_is_refused_where_it_cannot_have_them(sweep, 
         check_launcher(ddp, {"_target_": f"some.{name}"})
 
 
-def test_depth_is_no_setting_of_a_net_that_belongs_to_no_family(shell):
-    status, _, [error] = shell("train", *SMALL, "depth=50")
-    assert (status, error) == (1, "error: depth = 50: is that of a family or an experiment; model.depth is the net's")
-
-
 def test_where_the_file_system_has_no_locks_every_job_fails_and_says_so(sweep, tmp_path, monkeypatch):
     def refused(file, kind):
         raise OSError(errno.ENOLCK, "No locks available")

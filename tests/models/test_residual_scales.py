@@ -29,10 +29,8 @@ def test_a_schedule_has_its_values_and_its_sum_stays_bounded_or_does_not(schedul
     [
         ("geometric", {"base": math.nan}, "base = nan: must be a number above 0"),
         ("geometric", {"base": 3.0}, r"base = 3\.0: overflows within 2000 modules"),
-        ("power", {"exponent": 0}, "exponent = 0: must be a number above 0"),
         ("harmonic", {}, "scales = 'harmonic': must be one of constant, geometric, inverse_depth, power"),
         ([1.0] * 3, {}, r"scales = \[1\.0, 1\.0, 1\.0\]: must be .* a list of 2000, one per module"),
-        ([1.0] * 1999 + [0], {}, "scales = 0: must be a number above 0"),
     ],
 )
 def test_a_schedule_that_does_not_exist_is_a_mistake(schedule, parameters, message):

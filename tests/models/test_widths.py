@@ -1,6 +1,5 @@
 """Families of widths."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,10 +15,3 @@ def test_widths_alternate_or_share_the_depth_in_their_order(depth, widths):
     counts = [blocks.count(number) for number in range(1, len(widths) + 1)]
     assert sorted(blocks) == blocks and sum(counts) == depth and max(counts) - min(counts) <= 1
     assert blocks[0] == 1
-
-
-@pytest.mark.parametrize("family", [alternating, in_blocks])
-@pytest.mark.parametrize("depth, widths", [(0, [10]), (4, [10, 0]), (4, []), (4, "10")])
-def test_a_count_that_is_not_positive_and_no_widths_are_named(family, depth, widths):
-    with pytest.raises(ValueError, match=r"^(depth|widths) = "):
-        family(depth, widths)

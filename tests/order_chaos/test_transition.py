@@ -10,7 +10,6 @@ from start_training.jobs.phase_diagram_tables import finite_size_agreement, relu
 from start_training.order_chaos.asymptotic_distance import SEPARATED
 from start_training.order_chaos.bins import Bins
 from start_training.order_chaos.transition import below_edge, mean_and_error, transition
-from tests.frozen import unfrozen
 
 
 def test_an_axis_is_of_equal_bins_and_of_the_points_at_their_centres():
@@ -65,7 +64,3 @@ def test_a_column_at_relus_edge_has_no_wrong_side(bins):
         rates[:, bins // 2] = at_edge
         assert relu_agreement(columns, rates)["judged_alike"] == 1
     assert relu_agreement(columns, -rates)["judged_alike"] == pytest.approx(1 / bins)
-
-
-def test_what_is_handed_around_cannot_be_changed():
-    assert unfrozen("order_chaos") == []

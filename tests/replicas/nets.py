@@ -101,26 +101,11 @@ class Hooked(nn.Linear):
         self.register_forward_hook(lambda module, inputs, outputs: outputs * self.bias.exp().mean())
 
 
-class Rescaled(nn.Linear):
-    """Divides by a number that Python has to know."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return super().forward(inputs) / max(1.0, inputs.abs().max().item() + self.weight.abs().max().item())
-
-
 class Branching(nn.Linear):
     """Goes one way or the other, as its weights say."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return super().forward(inputs) if self.weight.sum() > 0 else -super().forward(inputs)
-
-
-class Choosing(nn.Linear):
-    """Works on as many units as are positive."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs = super().forward(inputs)
-        return outputs + outputs[:, self.bias.nonzero().flatten()].sum(1, keepdim=True)
 
 
 class Idle(nn.Linear):

@@ -85,9 +85,7 @@ def test_nets_of_the_project_and_others_can_be_vectorized(name):
 @pytest.mark.parametrize(
     ("kind", "mistake", "operation"),
     [
-        (nets.Rescaled, "cannot be vectorized over replicas (", ".item()"),
         (nets.Branching, "cannot be vectorized over replicas (", "data-dependent control flow"),
-        (nets.Choosing, "cannot be vectorized over replicas (", "aten::nonzero"),
         (nets.Idle, "its parameter unused.weight has no part in the loss", ""),
         (nets.Counting, "its forward pass changes passes", ""),
         (nets.Hooked, "two of its nets give something else together", ""),

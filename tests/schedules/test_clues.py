@@ -233,13 +233,8 @@ def test_what_is_raised_does_not_give_way_nor_what_is_zero():
 def test_advice_is_for_verdicts_that_tell_something():
     assert {said for said in VERDICTS if not advise(said)} == {TOO_SHORT, NO_VALIDATION}
     assert "below 0.12" in advise(INSTABILITY, rate=0.12)
-    config = {
-        "optimizer": {"lr": 0.1, "weight_decay": 1e-4},
-        "model": {"dropout": 0.0},
-        "datamodule": {"batch_size": 8},
-    }
-    settings = Regularizers.of(config)
+    optimizer = {"lr": 0.1, "weight_decay": 1e-4}
+    settings = Regularizers.of({"optimizer": optimizer, "model": {"dropout": 0.0}, "datamodule": {"batch_size": 8}})
     assert settings == Regularizers(0.1, 8, 1e-4, 0.0)
     assert advise(UNDERFITTING, settings).endswith("regularize less: less weight decay, then larger batches")
-    more = "a larger learning rate, then more weight decay, then more dropout, then smaller batches"
-    assert advise(OVERFITTING, settings).startswith(f"regularize more: {more}")
+    assert advise(OVERFITTING, settings).startswith("regularize more: a larger learning rate, then more weight decay")

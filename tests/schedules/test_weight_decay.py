@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from start_training.schedules.budget import LEAST_STEPS, Budget
 from start_training.schedules.weight_decay import next_weight_decay
-from tests.frozen import unfrozen
 
 
 def test_it_lies_between_the_best_and_its_better_neighbour():
@@ -55,7 +54,3 @@ def test_the_shares_are_those_asked_for_a_range_test_has_20_steps_and_a_third_is
     assert budget(tests=1, runs=1, test_share=0.1, run_share=0.56).last_run == 10
     with pytest.raises(ValueError, match="budget = 30: 1 range tests of 300 steps and 1 runs of 18 epochs take 21"):
         budget(tests=1, runs=1, test_share=0.1, run_share=0.6)
-
-
-def test_what_is_handed_around_cannot_be_changed():
-    assert unfrozen("schedules") == []

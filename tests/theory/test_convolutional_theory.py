@@ -1,7 +1,6 @@
 """What theory says of a whole convolutional net: the closed forms, handed its architecture."""
 
 import math
-from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -73,6 +72,4 @@ def test_no_bound_is_claimed_that_is_not_derived(settings):
 def test_a_dead_input_stays_dead_until_biases_revive_it(law, padding):
     revived = law(padding=padding, bias_variances=np.array([0.0, 0.3, 0.1]))
     np.testing.assert_array_equal(revived.log_mean_length(), revived.log_mean_length(0.0))
-    with pytest.raises(FrozenInstanceError):
-        revived.padding = "same"
     assert np.isneginf(revived.log_mean_length(-math.inf)).tolist() == [True, False, False]

@@ -97,10 +97,3 @@ def test_scales_of_bounded_sum_have_a_bounded_variance_and_others_a_constant_sha
         shares = np.diff(predict([1.0] * 1000, 200, (200,), kappa))
         np.testing.assert_allclose(shares[500:], shares[-1], rtol=1e-6)
         assert shares[-1] > 4e-4
-
-
-@pytest.mark.parametrize("predict", [log_moment_ratio_residual, log_moment_ratio_residual_linear])
-def test_impossible_modules_are_mistakes(predict):
-    for module_widths, kappas, name in ((), 0.0, "kappas"), ((0,), 2.0, "widths"):
-        with pytest.raises(ValueError, match=rf"^{name} = \[0\.0\]: a .* must be positive"):
-            predict([1.0], 20, module_widths, kappas)

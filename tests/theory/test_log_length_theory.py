@@ -48,10 +48,3 @@ def test_the_share_of_dead_nets():
     np.testing.assert_allclose(np.exp(log_survival([10] * 2000)), (1 - 2.0**-10) ** np.arange(1, 2001), rtol=1e-12)
     assert 1 - math.exp(log_survival([10] * 100)[-1]) == pytest.approx(0.093, abs=1e-3)
     assert log_survival([5000])[0] == 0  # 2^-5000 is below float64
-
-
-def test_impossible_layers_are_mistakes():
-    with pytest.raises(ValueError, match=r"^widths = \[10\.0, 0\.0\]: a width must be positive"):
-        log_length([10, 0])
-    with pytest.raises(ValueError, match=r"^kappas = \[0\.0\]: a weight variance must be positive"):
-        log_length([10], 0.0)

@@ -1,9 +1,11 @@
-"""Which data classes of a folder of src can be changed after they were made: what caches or is shared must not."""
+"""No data class of these folders can be changed after it was made: what caches or is shared must not."""
 
 import inspect
 import pkgutil
 from dataclasses import is_dataclass
 from importlib import import_module
+
+import pytest
 
 
 def unfrozen(folder: str) -> list[str]:
@@ -13,3 +15,8 @@ def unfrozen(folder: str) -> list[str]:
     classes = [each for name in names for _, each in inspect.getmembers(import_module(name), inspect.isclass)]
     own = {each for each in classes if is_dataclass(each) and each.__module__ in names}
     return sorted(each.__name__ for each in own if not each.__dataclass_params__.frozen)
+
+
+@pytest.mark.parametrize("folder", ["theory", "lengths", "schedules", "order_chaos", "runs", "diagnosis"])
+def test_what_is_handed_around_cannot_be_changed(folder):
+    assert unfrozen(folder) == []
