@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from start_training.runs.canonical import canonical, without_added
+from start_training.runs.moved_targets import current_name
 
 SCHEME = 2  # 1 was of the config as it was written: 1 and 1.0, or a class that had moved, made two runs of one
 # Where a run writes, what watches and draws it and what it runs on leave its result alone.
@@ -42,5 +43,8 @@ def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> lis
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for key, value in config.items():
-        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {prefix + key: value}
+        if isinstance(value, Mapping) and value:
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = current_name(value) if key == "_target_" else value
     return leaves

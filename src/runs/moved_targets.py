@@ -36,29 +36,38 @@ MOVED: dict[str, str] = {
 }
 
 
+_said: set[str] = set()
+
+
 def current_targets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the present name in place of each `_target_` that has moved; on stderr a line for each, once.
+    """The config with the present name in place of each `_target_` that has moved; one line on stderr says so, once.
 
     A name that can be imported as it stands is left alone: it is the user's own package of the same name.
     """
-    return {key: _current(value, key) for key, value in config.items()}
+    moved: list[str] = []
+    current = {key: _current(value, moved, key) for key, value in config.items()}
+    if new := [name for name in dict.fromkeys(moved) if name not in _said]:
+        _said.update(new)
+        others = f", and {len(new) - 1} more have moved" if len(new) > 1 else ""
+        print(f"note: {new[0]} is {MOVED[new[0]]} now{others}; old names still work", file=sys.stderr)
+    return current
 
 
-def _current(value: Any, key: str = "") -> Any:
+def _current(value: Any, moved: list[str], key: str = "") -> Any:
     if isinstance(value, Mapping):
-        return current_targets(value)
+        return {inner: _current(item, moved, inner) for inner, item in value.items()}
     if isinstance(value, list):
-        return [_current(item) for item in value]
-    return current_name(value) if key == "_target_" and value in MOVED else value
+        return [_current(item, moved) for item in value]
+    if key != "_target_" or value not in MOVED or (name := current_name(value)) == value:
+        return value
+    moved.append(value)
+    return name
 
 
 @cache
 def current_name(name: str) -> str:
     """The present name of something that may have moved."""
-    if name not in MOVED or _is_somebody_elses(name):
-        return name
-    print(f"note: {name} is {MOVED[name]} now; the old name still works", file=sys.stderr)
-    return MOVED[name]
+    return name if name not in MOVED or _is_somebody_elses(name) else MOVED[name]
 
 
 @cache

@@ -111,6 +111,8 @@ def test_what_tells_two_configs_apart_is_named_with_both_values():
         "trainer.max_epochs: 1 there, 2 here", "optimizer.momentum: not set there, 0.9 here"
     ]  # fmt: skip
     assert differing_settings(one, one) == []
+    [other] = differing_settings({"model": {"_target_": NET}}, {"model": {"_target_": SGD}})
+    assert other == f'model._target_: "{NET}" there, "{SGD}" here'
 
 
 @pytest.fixture
@@ -122,18 +124,19 @@ def moved(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def no_names_are_remembered():
+def no_names_are_remembered(monkeypatch):
     current_name.cache_clear(), first_name.cache_clear()
+    monkeypatch.setattr("start_training.runs.moved_targets._said", set())
 
 
 def test_a_class_that_has_moved_is_found_by_its_old_name_which_is_said_once(moved, capsys):
     old = {"optimizer": {"_target_": "old_home.Sgd", "lr": 1}, "callbacks": [{"_target_": "old_home.Sgd"}, 3]}
     new = current_targets(old)
     assert new == {"optimizer": {"_target_": SGD, "lr": 1}, "callbacks": [{"_target_": SGD}, 3]}
-    assert capsys.readouterr().err == f"note: old_home.Sgd is {SGD} now; the old name still works\n"
+    assert capsys.readouterr().err == f"note: old_home.Sgd is {SGD} now; old names still work\n"
     kept = {"optimizer": {"_target_": "torch.optim.Adam"}}
     ours = {"net": {"_target_": f"src.{NET.partition('.')[2]}"}}  # which src/ beside this file has, too
-    assert current_targets(ours) == {"net": {"_target_": NET}} and "still works" in capsys.readouterr().err
+    assert current_targets(ours) == {"net": {"_target_": NET}} and "old names still work" in capsys.readouterr().err
     assert current_targets(kept) == kept and not capsys.readouterr().err
     assert config_hash(kept) != config_hash({"optimizer": {"_target_": SGD}})  # that is somebody else's
     assert config_hash({"optimizer": {"_target_": "old_home.Sgd"}}) == config_hash({"optimizer": {"_target_": SGD}})
