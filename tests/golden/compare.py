@@ -59,7 +59,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {  # by name: the script, and what is typ
                       "inverse_J.bins=6", "finite_size.N=[30,60]", "finite_size.matrices=2",
                       "finite_size.iterations=100", "finite_size.inverse_J.bins=8", "hydra.run.dir=out"),
     "weight_decay": ("weight_decay", *CSV, "datamodule.batch_size=128", "optimizer.lr=0.04", "measure=8",
-                     "window=[5,8]", "seeds=1", "train=true", "epochs=4", "factors=[0,1]", "speed=null", "hydra.run.dir=out"),
+                     "window=[5,8]", "seeds=1", "train=true", "epochs=4", "factors=[0,1]", "speed=null",
+                     "hydra.run.dir=out"),
 }  # fmt: skip
 STATUSES = {"diagnose_default": 3}  # not 0, where that is the command's answer
 # What a change may alter on purpose, as (regular expression of "command/file:key", largest relative difference): the
