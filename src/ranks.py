@@ -1,5 +1,7 @@
 """The processes of a run: which one this is, and what all of them hold."""
 
+import multiprocessing
+
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
@@ -8,6 +10,11 @@ from torch import Tensor
 def is_rank_zero() -> bool:
     """Whether this process writes the run's files. Known before a Trainer exists, from what launched the process."""
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def in_terminals_worker() -> bool:
+    """Whether this is one of several processes that write on one terminal: joblib's workers."""
+    return multiprocessing.current_process().name.startswith("LokyProcess")
 
 
 def gather(tensor: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ from start_training.benchmarks._replicas_jobs import (
     timed,
     train_alone,
 )
-from start_training.jobs.record import Job
 from start_training.jobs.replica_runs import train_group
 from start_training.replicas.grouping import group_key
 from start_training.runs.build import build_datamodule, construct_net
+from start_training.runs.job import Job
 
 EXPERIMENT = ("experiment=hanin_rolnick/figure_1b", "logger=csv", "trainer.enable_progress_bar=false")
 SAMPLED_EPOCHS = (1, 3)

@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.benchmarks._job_gaps import mnist_directory
 from start_training.jobs.composed import plain
-from start_training.jobs.record import Job
 from start_training.jobs.replica_runs import train_group
 from start_training.jobs.train import train
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 
 Config = dict[str, Any]
 Train = Callable[[Sequence[Job]], object]

@@ -41,6 +41,13 @@ def check_script(config: Mapping[str, Any], name: str) -> None:
         raise ValueError(f"script = {script}: this experiment is one of the command {script}")
 
 
+def check_depth(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for a `depth` that nothing would be built of."""
+    choices = HydraConfig.get().runtime.choices
+    if config.get("depth") is not None and not (choices.get("family") or choices.get("experiment")):
+        raise ValueError(f"depth = {config['depth']}: is that of a family or an experiment; model.depth is the net's")
+
+
 def register_resolvers() -> None:
     """What the YAML files of conf/ may use: whoever composes them, in a worker too, calls this before.
 

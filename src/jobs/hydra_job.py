@@ -3,23 +3,22 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from start_training.jobs.command_line import Said, is_users_mistake, one_line, say, takes_errors, users_environment
-from start_training.jobs.composed import check_script, plain
+from start_training.jobs.composed import check_depth, check_script, plain
 from start_training.jobs.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
-from start_training.jobs.record import Job
 from start_training.jobs.replica_runs import train_group
 from start_training.jobs.replica_units import read_unit
 from start_training.jobs.train import train
 from start_training.jobs.workers import in_worker, interrupted, worker
 from start_training.runs.directory import Taken
+from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 
 
@@ -89,13 +88,6 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
         if in_sweep:
             raise Said from error
         sys.exit(1)
-
-
-def check_depth(config: Mapping[str, Any]) -> None:
-    """Raises ValueError for a `depth` that nothing would be built of."""
-    choices = HydraConfig.get().runtime.choices
-    if config.get("depth") is not None and not (choices.get("family") or choices.get("experiment")):
-        raise ValueError(f"depth = {config['depth']}: is that of a family or an experiment; model.depth is the net's")
 
 
 def _train_alone(job: Job) -> None:

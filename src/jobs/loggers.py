@@ -6,9 +6,9 @@ from typing import Any
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from start_training.jobs.record import Job
 from start_training.runs.build import build
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from start_training.runs.mistakes import settings_of, target_of
 
 

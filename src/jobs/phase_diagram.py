@@ -20,11 +20,11 @@ from start_training.figures.save import save_figure
 from start_training.jobs import phase_diagram_tables as tables
 from start_training.jobs.loggers import build_loggers, start_loggers
 from start_training.jobs.phase_diagram_settings import Settings
-from start_training.jobs.record import Job
 from start_training.order_chaos.asymptotic_distance import asymptotic_distances
 from start_training.order_chaos.random_layer import draw_layer
 from start_training.order_chaos.relu_growth import relu_growth
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from start_training.runs.mistakes import settings_in
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table

@@ -11,7 +11,7 @@ from rich.table import Table
 from start_training.jobs import report
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.phase_diagram import PhaseDiagram, phase_diagram
-from start_training.jobs.record import Job
+from start_training.runs.job import Job
 
 
 def phase_diagram_hydra_job(config: DictConfig) -> None:

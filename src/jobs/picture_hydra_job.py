@@ -13,7 +13,7 @@ from start_training.figures.labels import label
 from start_training.jobs import report
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.picture import Picture, picture
-from start_training.jobs.record import Job
+from start_training.runs.job import Job
 from start_training.tables import shown_layers
 
 

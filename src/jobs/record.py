@@ -1,8 +1,7 @@
 """Whatever happens to a run, leave its summary, figure and W&B run behind."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, SupportsFloat
@@ -17,37 +16,10 @@ from start_training.callbacks.start_of_training import StartOfTraining, sentence
 from start_training.jobs import report
 from start_training.jobs.clues import clues_of
 from start_training.ranks import is_rank_zero
-from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import TABLES, RunDirectory
+from start_training.runs.job import Job
 from start_training.runs.metrics_file import newest_metrics
 from start_training.runs.outcome import Diverged, Interrupted
-from start_training.runs.provenance import commit, versions
-
-
-@dataclass
-class Job:
-    """One training run: what to train, where to leave it, and what it is called."""
-
-    config: Mapping[str, Any]
-    directory: Path
-    overrides: Sequence[str] = ()
-    sweep: str | None = None  # the multirun it belongs to: the group of its W&B run
-
-    @property
-    def name(self) -> str:
-        """Its overrides, as a name."""
-        return " ".join(self.overrides) or "default"
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What every summary says of where its numbers come from."""
-        return {
-            "seed": self.config["seed"],
-            "overrides": list(self.overrides),
-            "config_hash": config_hash(self.config),
-            "versions": versions(),
-            "commit": commit(),
-        }
 
 
 class Training(Protocol):

@@ -13,7 +13,6 @@ from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
 from start_training.jobs.loggers import build_loggers, check_loggers
-from start_training.jobs.record import Job
 from start_training.jobs.train import build_callbacks, load, seed_global_generators
 from start_training.models.run_length import asked_lengths, check_same_length
 from start_training.replicas.checkpoint import restore, start_of
@@ -24,6 +23,7 @@ from start_training.runs.build import build_datamodule, build_initializer, build
 from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from start_training.runs.devices import check_trainer
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
 from start_training.settings import seed

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from start_training.jobs.workers import in_terminals_worker
+from start_training.ranks import in_terminals_worker
 from start_training.replicas.group import Group
 
 

@@ -12,7 +12,7 @@ import torch
 
 from start_training.jobs.command_line import Said, is_users_mistake, say
 from start_training.jobs.loggers import build_loggers, start_loggers
-from start_training.jobs.record import Job, Record
+from start_training.jobs.record import Record
 from start_training.jobs.replica_build import Member, build_replica, device_of, load_sets, resumes_from
 from start_training.jobs.replica_progress import GroupProgress
 from start_training.jobs.train import nothing_left_behind, quiet_lightning, show
@@ -20,6 +20,7 @@ from start_training.replicas.caches import is_out_of_memory
 from start_training.replicas.group import Group
 from start_training.replicas.replica import Replica
 from start_training.runs.directory import FINISHED, RunDirectory, Taken
+from start_training.runs.job import Job
 from start_training.runs.mistakes import settings_in
 from start_training.runs.open_files import allow_runs
 

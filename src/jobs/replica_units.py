@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from start_training.jobs.record import Job
+from start_training.runs.job import Job
 
 PREFIX = ".replicas-"  # of the folders in the sweep's directory
 NAME = "jobs.json"

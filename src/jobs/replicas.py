@@ -12,8 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.jobs.command_line import Said
-from start_training.jobs.composed import composed_job, plain
-from start_training.jobs.hydra_job import check_depth
+from start_training.jobs.composed import check_depth, composed_job, plain
 from start_training.jobs.inner_launcher import BASIC, memory_limit, with_inner, workers_of
 from start_training.jobs.replica_plan import Plan, SweepRun, plan
 from start_training.jobs.replica_report import show

@@ -9,9 +9,10 @@ from rich.table import Table
 
 from start_training.jobs import report
 from start_training.jobs.command_line import typed
-from start_training.jobs.hydra_job import check_depth, run_hydra_job
-from start_training.jobs.record import Job
+from start_training.jobs.composed import check_depth
+from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.search import search
+from start_training.runs.job import Job
 
 WIDTH = 110  # where no terminal says how wide it is, rich takes 80
 

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from start_training.jobs import report
 from start_training.jobs.hydra_job import run_hydra_job
-from start_training.jobs.record import Job
 from start_training.jobs.simulate import Simulation, simulate
 from start_training.jobs.sweep_figure import draw_sweep_figure
 from start_training.runs.build import build_partial
+from start_training.runs.job import Job
 
 
 @dataclass

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import wandb
 
-from start_training.jobs.record import Job
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from start_training.runs.mistakes import settings_in
 from start_training.runs.outcome import Interrupted
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from start_training.figures.save import save_figure
 from start_training.jobs.draw import mirror_figure
-from start_training.jobs.record import Job
 from start_training.jobs.simulate import Simulation
 from start_training.runs.build import build_partial
+from start_training.runs.job import Job
 from start_training.runs.sweep_table import override_settings
 
 

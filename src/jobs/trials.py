@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.jobs.composed import plain
 from start_training.jobs.process_tree import starts_processes
-from start_training.jobs.record import Job
 from start_training.jobs.train import check_settings, train
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
 

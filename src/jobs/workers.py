@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from start_training.jobs.command_line import Said
 from start_training.jobs.process_tree import die_with_parent
+from start_training.ranks import in_terminals_worker
 from start_training.runs.outcome import Interrupted
 
 
@@ -48,11 +49,6 @@ def launch(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence
             if "srun" not in str(error):
                 raise
             raise ValueError(f"hydra/launcher = {type(launcher).__name__}: {error}") from error
-
-
-def in_terminals_worker() -> bool:
-    """Whether this is one of several processes that write on one terminal: joblib's workers."""
-    return multiprocessing.current_process().name.startswith("LokyProcess")
 
 
 def in_worker(launcher: Mapping[str, Any]) -> bool:

@@ -17,10 +17,10 @@ from start_training.jobs.guideline import guideline
 from start_training.jobs.phase_diagram import phase_diagram
 from start_training.jobs.picture import picture
 from start_training.jobs.recipe import recipe
-from start_training.jobs.record import Job
 from start_training.jobs.search import search
 from start_training.jobs.simulate import simulate
 from start_training.jobs.train import train
+from start_training.runs.job import Job
 from tests.jobs.conftest import CONF, SMALL
 
 DATA = "datamodule.batch_size=128"  # 11 steps an epoch of 1293 digits, 12 of all 1437

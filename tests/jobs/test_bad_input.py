@@ -15,10 +15,10 @@ from start_training.jobs.composed import plain
 from start_training.jobs.diagnose import diagnose_config
 from start_training.jobs.phase_diagram_settings import Settings
 from start_training.jobs.picture import look
-from start_training.jobs.record import Job
 from start_training.jobs.train import check_settings
 from start_training.jobs.train import train as train_job
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from tests.forked import run
 from tests.jobs.composing import QUICK, STARTS, composed_of, start
 from tests.jobs.conftest import CONF

@@ -12,9 +12,9 @@ from start_training.datamodules.digits import Digits
 from start_training.datamodules.samples import Samples
 from start_training.jobs.clues import epochs_of
 from start_training.jobs.composed import plain
-from start_training.jobs.record import Job
 from start_training.jobs.train import train
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from start_training.schedules import clues as verdicts
 from tests.jobs.conftest import CONF
 

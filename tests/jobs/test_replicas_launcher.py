@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from start_training.jobs import hydra_job
-from start_training.jobs.record import Job
 from start_training.jobs.replica_plan import Plan, SweepRun, plan, shown_bytes
 from start_training.jobs.replica_units import PREFIX
 from start_training.jobs.train import train
 from start_training.models.fully_connected import FullyConnected
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from start_training.runs.sweep import read_jobs
 from start_training.runs.sweep_table import sweep_table

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
-from start_training.jobs.record import Job
 from start_training.jobs.train import train
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run

@@ -11,9 +11,9 @@ import wandb
 from matplotlib.image import imread
 
 from start_training.jobs.evaluate import evaluate
-from start_training.jobs.record import Job
 from start_training.jobs.train import train
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
 
 
 @pytest.fixture

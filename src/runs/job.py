@@ -1,0 +1,35 @@
+"""One run that is to be made: its config, its directory, and what it is called."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from start_training.runs.config_hash import config_hash
+from start_training.runs.provenance import commit, versions
+
+
+@dataclass
+class Job:
+    """One training run: what to train, where to leave it, and what it is called."""
+
+    config: Mapping[str, Any]
+    directory: Path
+    overrides: Sequence[str] = ()
+    sweep: str | None = None  # the multirun it belongs to: the group of its W&B run
+
+    @property
+    def name(self) -> str:
+        """Its overrides, as a name."""
+        return " ".join(self.overrides) or "default"
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What every summary says of where its numbers come from."""
+        return {
+            "seed": self.config["seed"],
+            "overrides": list(self.overrides),
+            "config_hash": config_hash(self.config),
+            "versions": versions(),
+            "commit": commit(),
+        }
