@@ -1,17 +1,18 @@
-"""Run a benchmark of src/benchmarks: python scripts/benchmark.py NAME [OPTIONS]; NAME --help shows its options."""
+"""Run a benchmark: python scripts/benchmark.py NAME [OPTIONS]; NAME --help shows its options."""
 
 import argparse
+import sys
 from importlib import import_module
 from pathlib import Path
 
-import start_training.benchmarks
 from start_training.jobs.command_line import run
 from start_training.settings import one_of
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def main() -> None:
-    folder = Path(start_training.benchmarks.__path__[0])
-    names = sorted(file.stem for file in folder.glob("[!_]*.py"))
+    names = sorted(file.stem for file in (ROOT / "benchmarks").glob("[!_]*.py"))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", metavar="NAME", help=", ".join(names))
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTIONS", help="the benchmark's own")
@@ -20,7 +21,8 @@ def main() -> None:
 
     from start_training.jobs.train import quiet_lightning  # after parsing, so that --help does not wait for torch
 
-    benchmark = import_module(f"start_training.benchmarks.{name}")
+    sys.path.insert(0, str(ROOT))  # where benchmarks/ is found from any directory
+    benchmark = import_module(f"benchmarks.{name}")
     with quiet_lightning():
         benchmark.main(arguments.options)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 
+from benchmarks import callback
+from benchmarks._interleaved import SteppedFit, deferred_time, median_of_rounds, paired_times
+from benchmarks._nets import build_twins, dense
 from scripts.benchmark import main
-from start_training.benchmarks import callback
-from start_training.benchmarks._interleaved import SteppedFit, deferred_time, median_of_rounds, paired_times
-from start_training.benchmarks._nets import build_twins, dense
 from start_training.jobs.command_line import run
 
 TINY = dense(3, 8, 4, batch=16)

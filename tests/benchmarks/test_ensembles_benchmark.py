@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from start_training.benchmarks import _jax, ensembles
-from start_training.benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
-from start_training.benchmarks._turns import Turns, Way, sigmas, take_turns
-from start_training.benchmarks.ensembles import Goal, Patience
+from benchmarks import _jax, ensembles
+from benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
+from benchmarks._turns import Turns, Way, sigmas, take_turns
+from benchmarks.ensembles import Goal, Patience
 
 SMALL = Job(3, 8, "normal")
 

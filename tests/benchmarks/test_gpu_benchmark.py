@@ -17,19 +17,19 @@ import pytorch_lightning as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from start_training.benchmarks import callback, gpu
-from start_training.benchmarks._interleaved import silent_trainer
-from start_training.benchmarks._nets import build_twins, dense
-from start_training.benchmarks.gpu_parts import child, cost, figure_1b, phase_diagram, process
-from start_training.benchmarks.gpu_parts.parts import FINDING, PARTS, Measurement, Part, share
-from start_training.benchmarks.gpu_parts.process import run_part
-from start_training.benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, verdict
-from start_training.benchmarks.gpu_parts.report import results_table
+from benchmarks import callback, gpu
+from benchmarks._interleaved import silent_trainer
+from benchmarks._nets import build_twins, dense
+from benchmarks.gpu_parts import child, cost, figure_1b, phase_diagram, process
+from benchmarks.gpu_parts.parts import FINDING, PARTS, Measurement, Part, share
+from benchmarks.gpu_parts.process import run_part
+from benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, verdict
+from benchmarks.gpu_parts.report import results_table
 
 TOLERANCE = Tolerance(1e-3, 1e-2)
 HANGS = """
 import subprocess, time
-from start_training.benchmarks.gpu_parts.parts import Measurement
+from benchmarks.gpu_parts.parts import Measurement
 
 def measurements(device, *, tiny):
     return [Measurement("found", lambda seconds: {"finding": f"{device} {tiny}"}),

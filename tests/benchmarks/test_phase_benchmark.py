@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from start_training.benchmarks import phase
-from start_training.benchmarks._training_ways import BARE, LIGHTNING, Turn
-from start_training.benchmarks.phase import OFF, PHASE, WAYS
+from benchmarks import phase
+from benchmarks._training_ways import BARE, LIGHTNING, Turn
+from benchmarks.phase import OFF, PHASE, WAYS
 from start_training.datamodules.samples import Samples
 from start_training.jobs.train import quiet_lightning
 

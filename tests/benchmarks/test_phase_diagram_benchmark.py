@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from start_training.benchmarks import phase_diagram
-from start_training.benchmarks.phase_diagram import COLUMNS, OURS, QUICK, ROWS, Size, of_columns
+from benchmarks import phase_diagram
+from benchmarks.phase_diagram import COLUMNS, OURS, QUICK, ROWS, Size, of_columns
 from start_training.order_chaos.asymptotic_distance import asymptotic_distance_of_one
 from start_training.order_chaos.random_layer import draw_layer
 

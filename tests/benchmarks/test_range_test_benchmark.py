@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from start_training.benchmarks import range_test
-from start_training.benchmarks.range_test import FIXED, LIGHTNING, ONE_CYCLE, OURS
+from benchmarks import range_test
+from benchmarks.range_test import FIXED, LIGHTNING, ONE_CYCLE, OURS
 from start_training.jobs.train import quiet_lightning
 
 pytestmark = pytest.mark.filterwarnings(

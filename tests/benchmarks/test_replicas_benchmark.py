@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from start_training.benchmarks import _replicas_cases, _replicas_figure_1b, replicas
-from start_training.benchmarks._replicas_cases import Case, check_steps, measure, summary
-from start_training.benchmarks._replicas_figure_1b import Sample, figure_1b
-from start_training.benchmarks._replicas_jobs import ALONE, TOGETHER, WAYS, timed
+from benchmarks import _replicas_cases, _replicas_figure_1b, replicas
+from benchmarks._replicas_cases import Case, check_steps, measure, summary
+from benchmarks._replicas_figure_1b import Sample, figure_1b
+from benchmarks._replicas_jobs import ALONE, TOGETHER, WAYS, timed
 
 DIGITS = ["datamodule=digits", "datamodule.validation=0"]
 TINY = Case(3, 256, 10, replicas=2, every=2, rounds=1)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from start_training.benchmarks import _job_gaps, _training_ways, training
-from start_training.benchmarks._training_ways import (
+from benchmarks import _job_gaps, _training_ways, training
+from benchmarks._training_ways import (
     BARE,
     LENGTHS,
     LIGHTNING,
