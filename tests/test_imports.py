@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,11 @@ ORDER = [
     {"replicas"},
     {"diagnosis", "figures"},
     {"jobs"},
-    {"cli", "benchmarks"},
+    {"cli"},
+    {"benchmarks"},  # beside src/, and not shipped
     {"scripts"},
 ]
+OUTSIDE = ("benchmarks", "scripts")  # of the package
 RANKS = {folder: rank for rank, folders in enumerate(ORDER) for folder in folders}
 
 
@@ -50,8 +53,10 @@ def wrong_imports(folder: str | None, source: str, ground: set[str]) -> set[str]
 def _is_allowed(folder: str | None, module: list[str], ground: set[str]) -> bool:
     if module[0] == "torch":
         return folder != "theory"
+    if module[0] in OUTSIDE:
+        return folder == module[0] or folder == "scripts" != module[0]
     if module[0] != PACKAGE:
-        return module[0] not in ("", "scripts", "tests") or (folder, module[:2]) == ("scripts", ["tests", "campaigns"])
+        return module[0] not in ("", "tests") or (folder, module[:2]) == ("scripts", ["tests", "campaigns"])
     used = module[1] if len(module) > 1 else None
     if used in ground or used == folder:
         return used is not None
@@ -62,8 +67,8 @@ def files() -> list[tuple[str | None, Path]]:
     """Each file and its folder; not the package's own, which names what is public in all of them."""
     sources = [path for path in sorted((ROOT / "src").rglob("*.py")) if path != ROOT / "src" / "__init__.py"]
     inside = [(path.relative_to(ROOT / "src").parts, path) for path in sources]
-    scripts = [("scripts", path) for path in sorted((ROOT / "scripts").rglob("*.py"))]
-    return [(parts[0] if len(parts) > 1 else None, path) for parts, path in inside] + scripts
+    outside = [(folder, path) for folder in OUTSIDE for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [(parts[0] if len(parts) > 1 else None, path) for parts, path in inside] + outside
 
 
 GROUND = {path.stem for folder, path in files() if folder is None} | {"conf"}  # the YAML files, which import nothing
@@ -96,8 +101,8 @@ def test_a_folder_uses_only_what_stands_before_it(folder):
         ("models", "import start_training"),
         ("models", "from start_training.models_of_mine import net"),
         ("ensembles", "from start_training.order_chaos.phase import phase"),
-        ("figures", "from start_training.benchmarks.callback import run"),
-        ("jobs", "from start_training.benchmarks.replicas import main"),
+        ("figures", "from benchmarks.callback import run"),
+        ("jobs", "from benchmarks.replicas import main"),
         ("callbacks", "from start_training.replicas.stack import stacked"),
         ("replicas", "from start_training.jobs.record import Job"),
         ("theory", "import torch.nn"),
@@ -128,6 +133,27 @@ def test_an_import_that_points_the_other_way_is_found(folder, source):
 )
 def test_an_import_that_points_down_is_allowed(folder, source):
     assert not wrong_imports(folder, source, {"settings"})
+
+
+def test_no_file_needs_itself_not_even_by_a_late_import():
+    names = {
+        path: ".".join([PACKAGE, *path.relative_to(ROOT / "src").with_suffix("").parts])
+        for folder, path in files()
+        if folder not in OUTSIDE
+    }
+    used = {name: imported_files(path.read_text(), {*names.values()}) - {name} for path, name in names.items()}
+    assert all(TopologicalSorter(used).static_order())  # which raises CycleError
+    with pytest.raises(CycleError):
+        TopologicalSorter(used | {f"{PACKAGE}.settings": {f"{PACKAGE}.cli.commands"}}).prepare()
+
+
+def imported_files(source: str, all_files: set[str]) -> set[str]:
+    """Of all files, those that a source imports, or names of which."""
+    modules = imported_modules(source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules & all_files
 
 
 def test_theory_needs_no_torch():

@@ -1,15 +1,16 @@
 """Will this net start training? One call for any module and a batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from start_training.diagnosis.advice import Advice, advise_fully_connected, advise_residual, advise_widths
+from start_training.diagnosis.findings import Findings
 from start_training.diagnosis.measurement import Measurement
 from start_training.diagnosis.nets import Nets, batch_shape
 from start_training.diagnosis.prediction import Prediction, predict
+from start_training.diagnosis.report import as_text
 from start_training.diagnosis.trial import advise_scales
 from start_training.initializers.initialize import FillTensor
 from start_training.settings import seed as checked_seed
@@ -21,40 +22,10 @@ from start_training.theory.verdict import DEFAULTS, FM1, FM2, Thresholds, Verdic
 NETS = 10
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Findings):
     """What was measured, what theory says where it speaks, the verdict, and advice. `print` it for the report."""
 
-    name: str
-    batch: str
-    measurement: Measurement
-    measured: Verdict
-    prediction: Prediction | None
-    advice: tuple[Advice, ...]
-
-    @property
-    def predicted(self) -> Verdict | None:
-        """Theory's verdict; None where it has none."""
-        return self.prediction.verdict if self.prediction else None
-
-    @property
-    def verdict(self) -> Verdict:
-        """Theory's where there is one, which no number of nets can improve on; else what was measured."""
-        return self.predicted or self.measured
-
-    @property
-    def healthy(self) -> bool:
-        """No failure mode."""
-        return self.verdict.healthy
-
-    @property
-    def agrees(self) -> bool:
-        """Whether measurement finds the failure modes that theory does; True where theory has no verdict."""
-        return self.verdict.failure_modes == self.measured.failure_modes
-
     def __str__(self) -> str:
-        from start_training.diagnosis.report import as_text  # which imports this file
-
         return as_text(self)
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from start_training.diagnosis.advice import factor
-from start_training.diagnosis.diagnose import Diagnosis
+from start_training.diagnosis.findings import Findings
 from start_training.tables import shown_layers
 from start_training.theory.verdict import FM1, FM2, Verdict
 
@@ -21,7 +21,7 @@ LEGEND = (
 )
 
 
-def as_text(diagnosis: Diagnosis) -> str:
+def as_text(diagnosis: Findings) -> str:
     """The report without colours."""
     console = Console(file=io.StringIO(), width=WIDTH, no_color=True)
     console.print(render(diagnosis))
@@ -29,13 +29,13 @@ def as_text(diagnosis: Diagnosis) -> str:
     return console.file.getvalue().rstrip()
 
 
-def render(diagnosis: Diagnosis) -> Group:
+def render(diagnosis: Findings) -> Group:
     """All of it."""
     layers, rates = layers_table(diagnosis), rates_table(diagnosis)
     return Group(layers, Text(LEGEND, style="dim"), rates, verdict_lines(diagnosis), advice_lines(diagnosis))
 
 
-def layers_table(diagnosis: Diagnosis) -> Table:
+def layers_table(diagnosis: Findings) -> Table:
     """Per layer: length of the median net, rates measured and in theory, silent units."""
     measured, prediction = diagnosis.measurement, diagnosis.prediction
     table = Table(title=f"{diagnosis.name}: {measured.nets} initializations, batch of {diagnosis.batch}")
@@ -54,7 +54,7 @@ def layers_table(diagnosis: Diagnosis) -> Table:
     return table
 
 
-def rates_table(diagnosis: Diagnosis) -> Table:
+def rates_table(diagnosis: Findings) -> Table:
     """The numbers of the verdict: measured, and in theory."""
     measured, theory, limits = diagnosis.measured, diagnosis.predicted, diagnosis.verdict.thresholds
     table = Table("the whole net", "measured", "theory", "threshold", title_justify="left")
@@ -77,7 +77,7 @@ def rates_table(diagnosis: Diagnosis) -> Table:
     return table
 
 
-def verdict_lines(diagnosis: Diagnosis) -> Group:
+def verdict_lines(diagnosis: Findings) -> Group:
     """The verdict in words."""
     verdict = diagnosis.verdict
     healthy = "HEALTHY" if verdict.healthy else f"UNHEALTHY: {' and '.join(verdict.failure_modes)}"
@@ -127,7 +127,7 @@ def second_mode(verdict: Verdict) -> str:
     return f"{said}; {abs(verdict.dead):.1%} of nets are dead (threshold {limits.dead:.0%})."
 
 
-def agreement(diagnosis: Diagnosis) -> str:
+def agreement(diagnosis: Findings) -> str:
     """Whether measurement finds what theory says."""
     if diagnosis.agrees:
         return "Theory decides, and the measurement agrees."
@@ -136,7 +136,7 @@ def agreement(diagnosis: Diagnosis) -> str:
     return f"The measurement finds {found}, theory {says}: theory decides; more nets would tell (nets=…)."
 
 
-def advice_lines(diagnosis: Diagnosis) -> Group:
+def advice_lines(diagnosis: Findings) -> Group:
     """What to change, numbered, each with its effect."""
     lines = []
     for number, advice in enumerate(diagnosis.advice, start=1):
