@@ -22,7 +22,9 @@ ORDER = [
     {"runs"},
     {"callbacks"},
     {"replicas"},
-    {"diagnosis", "figures"},
+    {"diagnosis"},
+    {"analysis"},
+    {"figures"},
     {"jobs"},
     {"cli"},
     {"benchmarks"},  # beside src/, and not shipped

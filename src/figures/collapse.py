@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
+from start_training.analysis.collapse import GROWTH, QUANTITIES, TIMES, collapse, scaling_group, spread_in_time
+from start_training.analysis.phase_curves import mean_curves, watched, with_scaling
 from start_training.figures.colours import CYCLE, colours
 from start_training.figures.phase_slope import seeds_in_words
 from start_training.order_chaos.guideline import crossing
-from start_training.runs.collapse import GROWTH, QUANTITIES, TIMES, collapse, scaling_group, spread_in_time
-from start_training.runs.phase_curves import mean_curves, watched, with_scaling
 
-TABLE = "phase"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 LABELS = {"epoch": "epochs", "rescaled": r"rescaled time, epochs × $\eta/((1-\alpha)B)$"}
 STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))  # of configurations with one scaling variable
 COMPARED = {

@@ -12,13 +12,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
+from start_training.analysis.suggestions import suggestions
 from start_training.figures.mean_length_depth import MARKERS
 from start_training.figures.range_test import option_of
 from start_training.figures.start_of_training import AXES, check_column
-from start_training.runs.suggestions import suggestions
 from start_training.settings import fraction
 
-TABLE = "range_test"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "range_test"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 BAND = 0.1  # of the height, for what found no rate
 APART = 2.5  # points between the markers of neighbouring curves, which would hide each other
 

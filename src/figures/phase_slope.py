@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from start_training.analysis.phase_curves import mean_curves, watched
+from start_training.analysis.phase_slopes import Window, phase_slopes, window_rule, without_slope
 from start_training.figures.colours import colours
 from start_training.figures.range_test import option_of, setting_of
 from start_training.order_chaos.guideline import standard_error
-from start_training.runs.phase_curves import mean_curves, watched
-from start_training.runs.phase_slopes import Window, phase_slopes, window_rule, without_slope
 
-TABLE = "phase"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 MARKED = 40  # points of a curve that are marked
 STAR: dict[str, Any] = {"marker": "*", "ms": 9, "ls": "", "mec": "white", "mew": 0.5, "zorder": 5}  # lowest test loss
 

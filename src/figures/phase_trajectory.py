@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from start_training.analysis.phase_curves import lowest_and_last, mean_curves, watched
 from start_training.figures.colours import colours
 from start_training.figures.phase_slope import STAR, seeds_in_words
 from start_training.figures.range_test import option_of, setting_of
 from start_training.order_chaos.guideline import standard_error
-from start_training.runs.phase_curves import lowest_and_last, mean_curves, watched
 from start_training.theory.edge_of_chaos import boundary, chi
 
-TABLE = "phase"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 AGAINST_J = {
     "lyapunov": "Lyapunov exponent (nats)",
     "test/loss": "test loss",

@@ -17,7 +17,7 @@ from start_training.schedules.range_test import spread
 from start_training.settings import positive_integer
 
 Array = NDArray[np.float64]
-TABLE = "range_test"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "range_test"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 PANELS = {
     "train_loss": "training loss",
     "val_loss": "validation loss",

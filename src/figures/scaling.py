@@ -12,11 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, StrMethodFormatter
 
-from start_training.figures.colours import CYCLE
-from start_training.figures.phase_slope import seeds_in_words
-from start_training.order_chaos.scaling import CONFIDENCE, Exponent
-from start_training.runs.phase_curves import watched, with_scaling
-from start_training.runs.phase_slopes import (
+from start_training.analysis.phase_curves import watched, with_scaling
+from start_training.analysis.phase_slopes import (
     Window,
     constant_spread,
     exponents,
@@ -26,8 +23,11 @@ from start_training.runs.phase_slopes import (
     settings_of_law,
     window_rule,
 )
+from start_training.figures.colours import CYCLE
+from start_training.figures.phase_slope import seeds_in_words
+from start_training.order_chaos.scaling import CONFIDENCE, Exponent
 
-TABLE = "phase"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 AXES = {"eta": r"learning rate $\eta$", "alpha": r"$1/(1-\alpha)$, momentum $\alpha$", "batch": "1/batch size"}
 NAMES = {"eta": "η", "alpha": "α", "batch": "B"}
 MARKERS = {"eta": "o", "alpha": "s", "batch": "D"}

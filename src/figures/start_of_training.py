@@ -12,9 +12,9 @@ from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
+from start_training.analysis.start_relation import RELATIONS
 from start_training.figures.labels import label
 from start_training.figures.mean_length_depth import MARKERS
-from start_training.runs.start_relation import RELATIONS
 from start_training.settings import one_of
 
 AXES = {

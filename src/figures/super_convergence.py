@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethod
 from start_training.figures.labels import label
 from start_training.figures.start_of_training import check_column
 
-TABLE = "epochs"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "epochs"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 EPOCHS = [1, 2, 5, 10, 20, 50, 100, 200, 500]  # ticks
 VALIDATION, TEST = "val/accuracy", "test/accuracy"
 

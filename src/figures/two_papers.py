@@ -15,7 +15,7 @@ from start_training.figures.start_of_training import check_column
 from start_training.theory.activation import ACTIVATIONS
 from start_training.theory.gaussian import gaussian_nodes
 
-TABLE = "growth"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "growth"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 RATES = ["log_chi", "log_growth"]
 MEANING = (
     "Means over the later half of the layers; lengths are those of a training batch. χ = J² E[φ′(√q z)²], "

@@ -11,15 +11,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
+from start_training.analysis.decay_points import decay_points, edge_decays, expected_J
+from start_training.analysis.phase_slopes import Window, phase_slopes, window_rule
 from start_training.figures.colours import colours
 from start_training.figures.mean_length_depth import MARKERS
 from start_training.figures.phase_slope import seeds_in_words
 from start_training.figures.range_test import option_of
 from start_training.order_chaos.guideline import LAST, STILL
-from start_training.runs.decay_points import decay_points, edge_decays, expected_J
-from start_training.runs.phase_slopes import Window, phase_slopes, window_rule
 
-TABLE = "phase"  # of `start_training.runs.sweep_curves.sweep_curves`, which the figure is drawn from
+TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 APART = 1.8  # decades' share that zero is set apart by, in steps between the smallest decays
 DECAY = r"$\lambda$ = weight_decay / 2"
 

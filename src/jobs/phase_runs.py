@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from start_training.analysis.collapse import GROWTH, QUANTITIES, collapse
+from start_training.analysis.decay_points import edge_decays
+from start_training.analysis.phase_curves import watched, with_scaling
+from start_training.analysis.phase_slopes import constant_spread, exponents, phase_slopes, window_rule
 from start_training.figures.collapse import spread_in_words
 from start_training.figures.range_test import option_of
 from start_training.figures.scaling import NAMES, exponent_in_words, what_is_missing
 from start_training.jobs.sweep_tables import SweepTable, tell
-from start_training.runs.collapse import GROWTH, QUANTITIES, collapse
-from start_training.runs.decay_points import edge_decays
-from start_training.runs.phase_curves import watched, with_scaling
-from start_training.runs.phase_slopes import constant_spread, exponents, phase_slopes, window_rule
 
 OF_A_FIT = ("window", "window_in", "layer")  # settings of a figure
 SETTINGS = ["eta", "alpha", "batch", "weight_decay", "scaling"]

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from start_training.analysis.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
 from start_training.figures.range_test import option_of, setting_of
 from start_training.jobs.command_line import typed
 from start_training.jobs.sweep_tables import SweepTable, short_names, tell
-from start_training.runs.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
 
 NAMED = 4  # settings that are named one by one
 # What a range test is told that a training run is not.

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from start_training.analysis.sweep_table import override_settings
 from start_training.figures.save import save_figure
 from start_training.jobs.draw import mirror_figure
 from start_training.jobs.simulate import Simulation
 from start_training.runs.build import build_partial
 from start_training.runs.job import Job
-from start_training.runs.sweep_table import override_settings
 
 
 def draw_sweep_figure(

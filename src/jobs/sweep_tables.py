@@ -10,10 +10,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from start_training.analysis.sweep_curves import sweep_curves
+from start_training.analysis.sweep_table import sweep_table
 from start_training.figures.start_of_training import check_column
 from start_training.runs.directory import FINISHED
-from start_training.runs.sweep_curves import sweep_curves
-from start_training.runs.sweep_table import sweep_table
 
 SHOWN = 10  # runs that are named one by one
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from start_training.analysis.collapse import collapse, spread_in_time
+from start_training.analysis.phase_curves import watched
 from start_training.figures.collapse import draw_collapse, spread_in_words
-from start_training.runs.collapse import collapse, spread_in_time
-from start_training.runs.phase_curves import watched
+from tests.analysis.test_phase_slopes import table
 from tests.figures.made import beneath
-from tests.runs.test_phase_slopes import table
 
 
 def test_the_spread_is_drawn_and_said_in_both_times_and_phases_and_the_chaotic_part_is_shaded():

@@ -12,6 +12,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from start_training.analysis.phase_slopes import phase_slopes
 from start_training.figures.activations import draw_activations
 from start_training.figures.collapse import draw_collapse
 from start_training.figures.guideline import draw_guideline
@@ -34,10 +35,9 @@ from start_training.figures.two_papers import draw_two_papers, mean_rates
 from start_training.figures.weight_decay import draw_weight_decay
 from start_training.jobs import phase_diagram_tables as diagrams
 from start_training.order_chaos.bins import Bins
-from start_training.runs.phase_slopes import phase_slopes
+from tests.analysis.test_phase_slopes import table
 from tests.conftest import INITIALIZERS
 from tests.figures import made
-from tests.runs.test_phase_slopes import table
 
 ETAS = table({"eta": 0.05}, {"eta": 0.1}, seeds=2, noise=0.002).assign(vary="eta")
 FOUR = table(*({"eta": eta, "vary": "eta"} for eta in (0.02, 0.04, 0.08)), seeds=2, epochs=20)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+from start_training.analysis.phase_slopes import exponents, law_points, phase_slopes, settings_of_law
 from start_training.figures.scaling import COLOURS, draw_scaling
-from start_training.runs.phase_slopes import exponents, law_points, phase_slopes, settings_of_law
+from tests.analysis.test_phase_slopes import table
 from tests.figures.made import beneath, texts
-from tests.runs.test_phase_slopes import table
 
 SWEEP = [{"eta": eta, "vary": "eta"} for eta in (0.02, 0.04, 0.08, 0.16, 1.0)]
 SWEEP += [{"eta": 0.02, "alpha": alpha, "vary": "alpha"} for alpha in (0, 0.5, 0.75)]

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from start_training.analysis.decay_points import edge_decays
+from start_training.analysis.phase_slopes import phase_slopes
 from start_training.figures.weight_decay import draw_weight_decay
-from start_training.runs.decay_points import edge_decays
-from start_training.runs.phase_slopes import phase_slopes
+from tests.analysis.test_phase_slopes import table
 from tests.figures.made import beneath, markers
-from tests.runs.test_phase_slopes import table
 
 
 def sweep(*decays: float, seeds: int) -> pd.DataFrame:

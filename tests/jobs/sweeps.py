@@ -9,8 +9,8 @@ from subprocess import CompletedProcess
 
 import pandas as pd
 
+from start_training.analysis.sweep_table import sweep_table
 from start_training.runs.directory import RunDirectory
-from start_training.runs.sweep_table import sweep_table
 from tests.forked import ROOT, Forked
 from tests.forked import start as fork
 from tests.jobs.conftest import SMALL

@@ -15,9 +15,9 @@ from start_training.jobs.command_line import one_line
 from start_training.jobs.draw import draw_sweep
 from start_training.jobs.range_tests import next_command
 from start_training.runs.sweep import SweepJob, add_jobs
+from tests.analysis.test_sweep_curves import leave_test
+from tests.analysis.test_sweep_table import MAXIMUM, config_of, leave_run
 from tests.jobs.test_wandb import logged, records
-from tests.runs.test_sweep_curves import leave_test
-from tests.runs.test_sweep_table import MAXIMUM, config_of, leave_run
 
 RATES = {"he_normal": 0.01, "lecun_normal": -0.7}
 FILES = [f"figure_1b.{kind}" for kind in ("png", "pdf", "csv", "parquet")]

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from start_training.jobs.draw import draw_sweep, figure_node
+from tests.analysis.made_phases import CONSTANT, leave_phases
+from tests.analysis.test_decay_points import EDGE
 from tests.jobs.test_wandb import logged, records
-from tests.runs.made_phases import CONSTANT, leave_phases
-from tests.runs.test_decay_points import EDGE
 
 FIGURES = {
     "phase_slope": "draw_phase_slope",

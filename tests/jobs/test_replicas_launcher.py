@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from start_training.analysis.sweep_table import sweep_table
 from start_training.jobs import hydra_job
 from start_training.jobs.replica_plan import Plan, SweepRun, plan, shown_bytes
 from start_training.jobs.replica_units import PREFIX
@@ -14,7 +15,6 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from start_training.runs.sweep import read_jobs
-from start_training.runs.sweep_table import sweep_table
 from tests.jobs.conftest import SMALL, composed
 from tests.jobs.signalling import SignalAtStep
 from tests.jobs.sweeps import left_over, statuses, summaries, untouched

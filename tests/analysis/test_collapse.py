@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import sem, variation
 
-from start_training.runs.collapse import POINTS, collapse, scaling_group, spread_in_time
-from start_training.runs.phase_curves import watched
-from tests.runs.test_phase_slopes import table
+from start_training.analysis.collapse import POINTS, collapse, scaling_group, spread_in_time
+from start_training.analysis.phase_curves import watched
+from tests.analysis.test_phase_slopes import table
 
 NOISE = 0.002
 # As long in rescaled time; the first two have one scaling variable.

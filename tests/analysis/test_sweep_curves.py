@@ -9,12 +9,12 @@ import pytest
 import yaml
 from scipy.stats import sem
 
+from start_training.analysis.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
+from start_training.analysis.sweep_curves import sweep_curves
 from start_training.runs.directory import RunDirectory
-from start_training.runs.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
 from start_training.runs.sweep import SweepJob, add_jobs
-from start_training.runs.sweep_curves import sweep_curves
-from tests.runs.made_phases import leave_phases, losses, phases
-from tests.runs.test_sweep_table import config_of
+from tests.analysis.made_phases import leave_phases, losses, phases
+from tests.analysis.test_sweep_table import config_of
 
 POINTS = 12
 

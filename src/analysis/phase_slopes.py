@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from start_training.analysis.phase_curves import lowest_and_last, watched
 from start_training.order_chaos.guideline import Settled, crossing
 from start_training.order_chaos.scaling import Exponent, fit_exponent
 from start_training.order_chaos.slope import SHORTEST, SKIP, fit_slope, ordered_window
-from start_training.runs.phase_curves import lowest_and_last, watched
 from start_training.settings import list_of, one_of
 
 LAW = ("eta", "alpha", "batch")  # what A ∝ eta / ((1 − alpha) B) is about

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import somersd, spearmanr
 
-from start_training.runs import start_relation as module
-from start_training.runs.start_relation import (
+from start_training.analysis import start_relation as module
+from start_training.analysis.start_relation import (
     RELATIONS,
     Concordance,
     Estimate,

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
+from start_training.analysis.sweep_table import override_settings, sweep_table
 from start_training.runs.directory import RunDirectory
 from start_training.runs.sweep import SweepJob, add_jobs
-from start_training.runs.sweep_table import override_settings, sweep_table
 
 MAXIMUM = 30
 

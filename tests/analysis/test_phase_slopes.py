@@ -6,9 +6,8 @@ import pytest
 from scipy.stats import linregress, sem, variation
 from scipy.stats import t as student
 
-from start_training.order_chaos.scaling import scaling_variable
-from start_training.runs.phase_curves import mean_curves, watched, with_scaling
-from start_training.runs.phase_slopes import (
+from start_training.analysis.phase_curves import mean_curves, watched, with_scaling
+from start_training.analysis.phase_slopes import (
     constant_spread,
     exponents,
     law_points,
@@ -18,7 +17,8 @@ from start_training.runs.phase_slopes import (
     window_rule,
     without_slope,
 )
-from tests.runs.made_phases import CONSTANT, START, STEPS, losses, phases
+from start_training.order_chaos.scaling import scaling_variable
+from tests.analysis.made_phases import CONSTANT, START, STEPS, losses, phases
 
 ETAS = (0.02, 0.04, 0.08, 0.16)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from start_training.runs.architecture import depth_and_beta
+from start_training.analysis.architecture import depth_and_beta
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.sweep import NAME as JOBS

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy.stats import sem
 
-from start_training.runs.decay_points import decay_points, edge_decays, expected_J
-from start_training.runs.phase_slopes import phase_slopes
-from tests.runs.made_phases import CONSTANT, STEPS
-from tests.runs.test_phase_slopes import table
+from start_training.analysis.decay_points import decay_points, edge_decays, expected_J
+from start_training.analysis.phase_slopes import phase_slopes
+from tests.analysis.made_phases import CONSTANT, STEPS
+from tests.analysis.test_phase_slopes import table
 
 DECAYS = (0.0, 1e-3, 1e-2, 0.03)
 EDGE = CONSTANT / 32 / (4 * STEPS)  # λ* = A (1 − alpha) B / (4 eta S) with S = 32 STEPS
