@@ -19,9 +19,9 @@ from benchmarks._replicas_jobs import (
     timed,
     train_alone,
 )
+from start_training.config.build import build_datamodule, construct_net
 from start_training.jobs.replica_runs import train_group
-from start_training.replicas.grouping import group_key
-from start_training.runs.build import build_datamodule, construct_net
+from start_training.launchers.grouping import group_key
 from start_training.runs.job import Job
 
 EXPERIMENT = ("experiment=hanin_rolnick/figure_1b", "logger=csv", "trainer.enable_progress_bar=false")

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks._job_gaps import mnist_directory
-from start_training.jobs.composed import plain
+from start_training.config.composed import plain
 from start_training.jobs.replica_runs import train_group
 from start_training.jobs.train import train
 from start_training.runs.directory import RunDirectory

@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from start_training.jobs.command_line import run
+from start_training.config.errors import run
 from start_training.settings import one_of
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from start_training.callbacks.range_test import RangeTest
     from start_training.callbacks.start_of_training import StartOfTraining
     from start_training.callbacks.test_metrics import TestMetrics
+    from start_training.config.composed import register_resolvers
     from start_training.diagnosis.diagnose import diagnose
     from start_training.initializers.critical import Critical
     from start_training.initializers.initialize import initialize_
     from start_training.initializers.orthogonal import Orthogonal
     from start_training.initializers.torch_default import TorchDefault
     from start_training.initializers.variance_scaling import VarianceScaling
-    from start_training.jobs.composed import register_resolvers
 
 _HOMES = {  # the module of each public name
     "ActivationLengths": "callbacks.activation_lengths",

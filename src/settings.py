@@ -1,7 +1,7 @@
 """What every constructor says of a setting it cannot work with: its name, its value, what is allowed.
 
 Each function returns the value it has checked, or raises a ValueError that begins with
-``name = value:``; `src/runs/mistakes.py` puts the config group before it.
+``name = value:``; `src/config/mistakes.py` puts the config group before it.
 """
 
 import math

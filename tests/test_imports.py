@@ -129,7 +129,7 @@ def test_an_import_that_points_the_other_way_is_found(folder, source):
         ("jobs", "from start_training.figures.mean_length import draw\nfrom start_training.jobs import report"),
         ("replicas", "from start_training.callbacks.divergence import Divergence"),
         ("benchmarks", "from start_training.jobs.replica_runs import train_group"),
-        ("scripts", "from start_training.jobs.command_line import run"),
+        ("scripts", "from start_training.config.errors import run"),
         (None, "from start_training.settings import one_of\nimport math"),
     ],
 )

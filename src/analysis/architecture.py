@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from start_training.config.build import build_datamodule, construct_net
 from start_training.lengths.capture import measured_layers
-from start_training.runs.build import build_datamodule, construct_net
 from start_training.theory.beta import beta
 
 

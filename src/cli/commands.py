@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from start_training.cli.hydra_command import run_composed
-from start_training.jobs.command_line import run
+from start_training.config.errors import run
 from start_training.settings import one_of
 
 

@@ -10,7 +10,7 @@ from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
 from omegaconf import DictConfig
 
-from start_training.jobs.command_line import register_resolvers
+from start_training.config.errors import register_resolvers
 
 register_resolvers()  # in a launcher's workers too, which import this module for the function below
 CONF = Path(str(files("start_training.conf")))

@@ -13,18 +13,18 @@ import yaml
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from start_training.config.build import build_partial
+from start_training.config.loggers import build_loggers, start_loggers
+from start_training.config.mistakes import target_of
 from start_training.figures.save import save_figure
 from start_training.jobs import report
 from start_training.jobs.growth_runs import GrowthRuns
-from start_training.jobs.loggers import build_loggers, start_loggers
 from start_training.jobs.phase_runs import PhaseRuns
 from start_training.jobs.range_tests import RangeTests
 from start_training.jobs.started_runs import StartedRuns
 from start_training.jobs.sweep_tables import SweepTable
-from start_training.runs.build import build_partial
 from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
-from start_training.runs.mistakes import target_of
 
 CONF = Path(__file__).parents[2] / "conf"
 TARGET = "start_training.figures.start_of_training.draw_start_of_training"

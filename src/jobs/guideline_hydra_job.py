@@ -4,8 +4,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markdown import Markdown
 
+from start_training.config.composed import check_depth
 from start_training.jobs import report
-from start_training.jobs.composed import check_depth
 from start_training.jobs.guideline import guideline
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.runs.job import Job

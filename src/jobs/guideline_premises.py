@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from start_training.config.build import build_datamodule, build_net
+from start_training.config.mistakes import target_of
 from start_training.datamodules.loader import TrainingLoader
 from start_training.order_chaos.guideline import decay_rate, edge_decay
 from start_training.order_chaos.layer_phases import PhasedLayer, phased_layers
 from start_training.order_chaos.phase import layer_phase
-from start_training.runs.build import build_datamodule, build_net
-from start_training.runs.mistakes import target_of
 from start_training.settings import positive_integer
 
 Config = Mapping[str, Any]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from start_training.jobs.command_line import typed
+from start_training.config.errors import typed
 from start_training.jobs.guideline_found import Found
 from start_training.jobs.guideline_runs import ACCURACY, LOSS, Trained
 from start_training.jobs.search import plus_minus

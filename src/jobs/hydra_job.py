@@ -10,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from start_training.jobs.command_line import Said, is_users_mistake, one_line, say, takes_errors, users_environment
-from start_training.jobs.composed import check_depth, check_script, plain
+from start_training.config.composed import check_depth, check_script, plain
+from start_training.config.errors import Said, is_users_mistake, one_line, say, takes_errors, users_environment
 from start_training.jobs.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
 from start_training.jobs.replica_runs import train_group
 from start_training.jobs.replica_units import read_unit

@@ -15,17 +15,17 @@ from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from start_training.config.loggers import build_loggers, start_loggers
+from start_training.config.mistakes import settings_in
 from start_training.figures.phase_diagram import draw_finite_size, draw_phase_diagram
 from start_training.figures.save import save_figure
 from start_training.jobs import phase_diagram_tables as tables
-from start_training.jobs.loggers import build_loggers, start_loggers
 from start_training.jobs.phase_diagram_settings import Settings
 from start_training.order_chaos.asymptotic_distance import asymptotic_distances
 from start_training.order_chaos.random_layer import draw_layer
 from start_training.order_chaos.relu_growth import relu_growth
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.mistakes import settings_in
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from start_training.jobs.composed import SIZES
+from start_training.config.composed import SIZES
+from start_training.config.devices import check_accelerator
 from start_training.order_chaos.bins import Bins
 from start_training.order_chaos.random_layer import ACTIVATIONS
-from start_training.runs.devices import check_accelerator
 from start_training.settings import list_of, one_of, positive_integer, whole_number
 from start_training.settings import seed as checked_seed
 

@@ -14,17 +14,17 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor, nn
 
+from start_training.config.build import build_datamodule, build_initializer, construct_net
+from start_training.config.loggers import build_loggers, start_loggers
+from start_training.config.mistakes import settings_in
 from start_training.figures.activations import draw_activations
 from start_training.figures.save import save_figure
 from start_training.initializers.initialize import FillTensor, initialize_
-from start_training.jobs.loggers import build_loggers, start_loggers
 from start_training.jobs.train import seed_global_generators
 from start_training.lengths.capture import Capture, Reading
 from start_training.models.law import law_of
-from start_training.runs.build import build_datamodule, build_initializer, construct_net
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.mistakes import settings_in
 from start_training.settings import seed, whole_number
 from start_training.theory.convolutional import ConvolutionalLaw
 

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.utils import filter_overrides
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
-from start_training.replicas.grouping import check_replicas
+from start_training.launchers.grouping import check_replicas
 
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
 PARENT = "HOW_TO_START_TRAINING_PARENT"

@@ -17,8 +17,8 @@ import torch
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from start_training.jobs.command_line import Said
-from start_training.jobs.composed import composed_job
+from start_training.config.composed import composed_job
+from start_training.config.errors import Said
 from start_training.jobs.process_tree import command, environment
 from start_training.settings import positive_integer
 

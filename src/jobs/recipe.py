@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from start_training.config.build import build_datamodule
 from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
 from start_training.jobs.draw import mirror_figure
@@ -17,7 +18,6 @@ from start_training.jobs.search import balance, best_option, best_test, next_run
 from start_training.jobs.study import study
 from start_training.jobs.trials import Option, Trials, curves_of, table_of
 from start_training.jobs.weight_decay_search import weight_decays
-from start_training.runs.build import build_datamodule
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules.budget import Budget

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from start_training.config.errors import typed
 from start_training.jobs.clues import sentence
-from start_training.jobs.command_line import typed
 from start_training.jobs.search import plus_minus
 from start_training.jobs.trials import Option
 from start_training.schedules.budget import Budget

@@ -9,19 +9,19 @@ import torch
 from start_training.callbacks import start_of_training, test_metrics
 from start_training.callbacks.start_of_training import StartOfTraining
 from start_training.callbacks.test_metrics import TestMetrics
+from start_training.config.build import build_datamodule, build_initializer, build_net, build_optimizer, build_schedule
+from start_training.config.devices import check_trainer
+from start_training.config.loggers import build_loggers, check_loggers
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
-from start_training.jobs.loggers import build_loggers, check_loggers
 from start_training.jobs.train import build_callbacks, load, seed_global_generators
 from start_training.models.run_length import asked_lengths, check_same_length
 from start_training.replicas.checkpoint import restore, start_of
 from start_training.replicas.log import Log
 from start_training.replicas.looks import Sets
 from start_training.replicas.replica import Replica
-from start_training.runs.build import build_datamodule, build_initializer, build_net, build_optimizer, build_schedule
 from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
-from start_training.runs.devices import check_trainer
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import MetricsFile

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from start_training.config.build import build_datamodule, construct_net
+from start_training.config.errors import one_line
 from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.jobs.command_line import one_line
+from start_training.launchers.grouping import alone, check_replicas, group_key
 from start_training.replicas.caches import outgrows_caches
 from start_training.replicas.checkpoint import start_of
-from start_training.replicas.grouping import alone, check_replicas, group_key
 from start_training.replicas.memory import optimizer_states, replica_bytes
 from start_training.replicas.vectorized import NotVectorized, check_vectorized, draws_random_numbers
-from start_training.runs.build import build_datamodule, construct_net
 from start_training.runs.checkpoint import load_checkpoint
 from start_training.runs.directory import RunDirectory
 from start_training.runs.open_files import most_runs

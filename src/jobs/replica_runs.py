@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from start_training.jobs.command_line import Said, is_users_mistake, say
-from start_training.jobs.loggers import build_loggers, start_loggers
+from start_training.config.errors import Said, is_users_mistake, say
+from start_training.config.loggers import build_loggers, start_loggers
+from start_training.config.mistakes import settings_in
 from start_training.jobs.record import Record
 from start_training.jobs.replica_build import Member, build_replica, device_of, load_sets, resumes_from
 from start_training.jobs.replica_progress import GroupProgress
@@ -21,7 +22,6 @@ from start_training.replicas.group import Group
 from start_training.replicas.replica import Replica
 from start_training.runs.directory import FINISHED, RunDirectory, Taken
 from start_training.runs.job import Job
-from start_training.runs.mistakes import settings_in
 from start_training.runs.open_files import allow_runs
 
 

@@ -11,8 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from start_training.jobs.command_line import Said
-from start_training.jobs.composed import check_depth, composed_job, plain
+from start_training.config.composed import check_depth, composed_job, plain
+from start_training.config.errors import Said
 from start_training.jobs.inner_launcher import BASIC, memory_limit, with_inner, workers_of
 from start_training.jobs.replica_plan import Plan, SweepRun, plan
 from start_training.jobs.replica_report import show

@@ -9,12 +9,12 @@ import numpy as np
 from omegaconf import DictConfig
 from scipy.stats import t as student
 
+from start_training.config.build import build_partial
 from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
 from start_training.jobs.draw import mirror_figure
 from start_training.jobs.study import study
 from start_training.jobs.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
-from start_training.runs.build import build_partial
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower

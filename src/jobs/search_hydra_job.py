@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from start_training.config.composed import check_depth
+from start_training.config.errors import typed
 from start_training.jobs import report
-from start_training.jobs.command_line import typed
-from start_training.jobs.composed import check_depth
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.search import search
 from start_training.runs.job import Job

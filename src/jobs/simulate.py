@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from start_training.config.build import build_datamodule, build_initializers, construct_net
+from start_training.config.loggers import build_loggers, start_loggers
+from start_training.config.mistakes import settings_in, settings_of
 from start_training.ensembles.layer_table import Law, layer_table
 from start_training.ensembles.sample import Ensemble
 from start_training.figures.save import save_figure
 from start_training.figures.simulation import draw_simulation
-from start_training.jobs.loggers import build_loggers, start_loggers
 from start_training.jobs.train import seed_global_generators
 from start_training.lengths.capture import Capture
 from start_training.models.law import law_of
-from start_training.runs.build import build_datamodule, build_initializers, construct_net
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.mistakes import settings_in, settings_of
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
 from start_training.settings import positive_integer, seed, whole_number

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import wandb
 
+from start_training.config.mistakes import settings_in
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.mistakes import settings_in
 from start_training.runs.outcome import Interrupted
 
 

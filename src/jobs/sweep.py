@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from start_training.config.composed import check_script, composed_job, config_hash_of, plain
+from start_training.config.errors import Said, one_line, say
 from start_training.jobs import report
-from start_training.jobs.command_line import Said, one_line, say
-from start_training.jobs.composed import check_script, composed_job, config_hash_of, plain
 from start_training.jobs.draw import draw_sweep
 from start_training.jobs.process_tree import check_launcher
 from start_training.jobs.train import check_settings

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from start_training.analysis.sweep_table import override_settings
+from start_training.config.build import build_partial
 from start_training.figures.save import save_figure
 from start_training.jobs.draw import mirror_figure
 from start_training.jobs.simulate import Simulation
-from start_training.runs.build import build_partial
 from start_training.runs.job import Job
 
 

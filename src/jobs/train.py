@@ -24,12 +24,7 @@ from start_training.callbacks.range_test import RangeTest, ended_by_range_test
 from start_training.callbacks.ranks_agree import RanksAgree
 from start_training.callbacks.start_of_training import sentence
 from start_training.callbacks.validation_subset import check_validates
-from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.jobs import clues, report
-from start_training.jobs.loggers import build_loggers, named_nodes, start_loggers
-from start_training.jobs.record import Record
-from start_training.ranks import in_terminals_worker, is_rank_zero
-from start_training.runs.build import (
+from start_training.config.build import (
     build,
     build_classifier,
     build_datamodule,
@@ -39,12 +34,17 @@ from start_training.runs.build import (
     build_schedule,
     try_training,
 )
+from start_training.config.devices import check_trainer
+from start_training.config.loggers import build_loggers, named_nodes, start_loggers
+from start_training.config.mistakes import settings_in
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.jobs import clues, report
+from start_training.jobs.record import Record
+from start_training.ranks import in_terminals_worker, is_rank_zero
 from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from start_training.runs.config_hash import config_hash
-from start_training.runs.devices import check_trainer
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.mistakes import settings_in
 from start_training.schedules.range_test import advice, in_short
 from start_training.settings import seed
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from start_training.jobs.composed import plain
+from start_training.config.composed import plain
 from start_training.jobs.process_tree import starts_processes
 from start_training.jobs.train import check_settings, train
 from start_training.runs.directory import RunDirectory

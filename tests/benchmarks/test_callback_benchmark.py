@@ -10,7 +10,7 @@ from benchmarks import callback
 from benchmarks._interleaved import SteppedFit, deferred_time, median_of_rounds, paired_times
 from benchmarks._nets import build_twins, dense
 from scripts.benchmark import main
-from start_training.jobs.command_line import run
+from start_training.config.errors import run
 
 TINY = dense(3, 8, 4, batch=16)
 

@@ -27,7 +27,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from start_training.jobs.command_line import register_resolvers
+from start_training.config.errors import register_resolvers
 from tests import forked
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF

@@ -8,7 +8,7 @@ import pytest
 
 from start_training.cli.commands import COMMANDS, main, resolved
 from start_training.cli.hydra_command import CONF
-from start_training.jobs.command_line import typed
+from start_training.config.errors import typed
 
 ROOT = Path(__file__).parents[2]
 HEAVY = "{'torch', 'pytorch_lightning', 'pandas', 'wandb', 'matplotlib'}"

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.cli.commands import main
-from start_training.jobs.composed import plain
+from start_training.config.build import build_partial
+from start_training.config.composed import plain
 from start_training.jobs.draw import figure_node, table_of
-from start_training.runs.build import build_partial
 from start_training.runs.directory import RunDirectory
 from tests.jobs.test_wandb import logged, records
 

@@ -7,11 +7,11 @@ import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+from start_training.config.composed import register_resolvers
 from start_training.datamodules.cifar10 import Cifar10
 from start_training.datamodules.digits import Digits
 from start_training.datamodules.fashion_mnist import FashionMnist
 from start_training.datamodules.mnist import Mnist
-from start_training.jobs.composed import register_resolvers
 
 register_resolvers()
 

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from start_training.jobs.composed import plain
+from start_training.config.composed import plain
 from start_training.jobs.guideline import guideline
 from start_training.jobs.phase_diagram import phase_diagram
 from start_training.jobs.picture import picture

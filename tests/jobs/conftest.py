@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 
 from start_training.cli.commands import main
-from start_training.jobs.composed import plain
+from start_training.config.composed import plain
 from start_training.jobs.train import train
 from start_training.runs.job import Job
 

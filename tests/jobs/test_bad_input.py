@@ -10,8 +10,8 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from start_training.jobs.command_line import is_users_mistake, one_line
-from start_training.jobs.composed import plain
+from start_training.config.composed import plain
+from start_training.config.errors import is_users_mistake, one_line
 from start_training.jobs.diagnose import diagnose_config
 from start_training.jobs.phase_diagram_settings import Settings
 from start_training.jobs.picture import look

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from start_training.config.errors import one_line
 from start_training.jobs import draw as module
-from start_training.jobs.command_line import one_line
 from start_training.jobs.draw import draw_sweep
 from start_training.jobs.range_tests import next_command
 from start_training.runs.sweep import SweepJob, add_jobs

@@ -12,7 +12,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from scipy import stats
 
-from start_training.jobs.composed import plain
+from start_training.config.composed import plain
 from start_training.jobs.trials import OF_A_RUN
 from start_training.order_chaos.slope import fit_slope
 from start_training.runs.directory import RunDirectory

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from start_training.jobs.command_line import Said
+from start_training.config.errors import Said
 from start_training.runs.directory import RunDirectory
 from tests.jobs.replica_jobs import assert_same_runs, deviations, together
 

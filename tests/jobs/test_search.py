@@ -12,7 +12,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from scipy import stats
 
-from start_training.jobs.composed import plain
+from start_training.config.composed import plain
 from start_training.jobs.momentum_search import momentum_option
 from start_training.jobs.search import balance, best_option, best_test, in_words
 from start_training.jobs.train import train

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from start_training.jobs.composed import plain
-from start_training.replicas.grouping import alone, check_replicas, group_key
+from start_training.config.composed import plain
+from start_training.launchers.grouping import alone, check_replicas, group_key
 
 CONF = Path(__file__).parents[2] / "conf"
 BASES = {

@@ -13,13 +13,13 @@ from start_training.callbacks.activation_lengths import ActivationLengths
 from start_training.callbacks.phase import Phase
 from start_training.callbacks.start_of_training import StartOfTraining
 from start_training.callbacks.test_metrics import TestMetrics
+from start_training.config.mistakes import target_of
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.models.convolutional import Convolutional
 from start_training.models.residual import Residual
 from start_training.replicas.optimizer import OPTIMIZERS
 from start_training.runs.config_hash import determining
 from start_training.runs.metrics_file import MetricsFile
-from start_training.runs.mistakes import target_of
 from start_training.schedules.schedule import Schedule
 
 Config = Mapping[str, Any]

@@ -6,10 +6,10 @@ from typing import Any
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from start_training.runs.build import build
+from start_training.config.build import build
+from start_training.config.mistakes import settings_of, target_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.mistakes import settings_of, target_of
 
 
 def named_nodes(config: Mapping[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:

@@ -11,10 +11,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from start_training.config.mistakes import accepts, check_keys, settings_of, target_of
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.models.classifier import Classifier
 from start_training.models.run_length import asked_lengths
-from start_training.runs.mistakes import accepts, check_keys, settings_of, target_of
 from start_training.settings import fraction, number_from_zero, positive_number, seed
 
 Config = Mapping[str, Any]

@@ -4,10 +4,10 @@ import pytest
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from start_training.config.build import build_classifier, build_initializer, build_net, build_optimizer
+from start_training.config.mistakes import settings_in, settings_of
 from start_training.datamodules.random_inputs import RandomInputs
 from start_training.initializers.variance_scaling import VarianceScaling
-from start_training.runs.build import build_classifier, build_initializer, build_net, build_optimizer
-from start_training.runs.mistakes import settings_in, settings_of
 from start_training.runs.outcome import Diverged, Interrupted
 
 HE = {"_target_": "start_training.initializers.variance_scaling.VarianceScaling", "scale": 2.0}

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from start_training.jobs.composed import register_resolvers
+from start_training.config.composed import register_resolvers
 from start_training.settings import named_in
 
 FULL_ERROR = "HYDRA_FULL_ERROR"

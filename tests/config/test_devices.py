@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from start_training.runs.devices import check_trainer
+from start_training.config.devices import check_trainer
 
 WHOLE = "must be a whole number of at least 1"
 
