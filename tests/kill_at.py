@@ -125,8 +125,8 @@ if __name__ == "__main__":
     from matplotlib.figure import Figure
 
     from start_training.cli.commands import main
-    from start_training.jobs import report
+    from start_training.reports import run_report
 
     install()
-    report.figure = lambda *_: Figure(figsize=(0.1, 0.1))  # a run's figure takes longer to draw than it to train
+    run_report.figure = lambda *_: Figure(figsize=(0.1, 0.1))  # a run's figure takes longer to draw than it to train
     main("train")

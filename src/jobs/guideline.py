@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from start_training.figures.guideline import draw_guideline
 from start_training.figures.save import save_figure
-from start_training.jobs.draw import mirror_figure
+from start_training.reports.sweep_figure import mirror_figure
 from start_training.jobs.guideline_found import Found
 from start_training.jobs.guideline_plan import Plan
 from start_training.jobs.guideline_premises import PremiseFails, check_premises

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from start_training.config.composed import check_depth
-from start_training.jobs import report
+from start_training.reports import run_report
 from start_training.jobs.guideline import guideline
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.runs.job import Job
@@ -30,7 +30,7 @@ def guideline_hydra_job(config: DictConfig) -> int:
             return
         console.print(Markdown(summary["text"]))
         if (figure := job.directory / "figures" / "weight_decay.png").exists():
-            console.print(f"figure: {report.relative(figure)}", soft_wrap=True)
+            console.print(f"figure: {run_report.relative(figure)}", soft_wrap=True)
 
     run_hydra_job(config, work, after_interrupt="the same command goes on")
     return 0 if all(applied) else DOES_NOT_APPLY

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from start_training.jobs import report
+from start_training.reports import run_report
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.phase_diagram import PhaseDiagram, phase_diagram
 from start_training.runs.job import Job
@@ -36,7 +36,7 @@ def show(finished: PhaseDiagram) -> None:
     made = f"N = {summary['N']}, {summary['matrices']} matrices, {summary['seconds']:.1f} s"
     console.print(made, highlight=False)
     for file in sorted((directory / "figures").glob("*.png")):
-        console.print(f"figure: {report.relative(file)}", soft_wrap=True)
+        console.print(f"figure: {run_report.relative(file)}", soft_wrap=True)
 
 
 def agreement(summary: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from start_training.figures.activations import mantissa_and_exponent
 from start_training.figures.labels import label
-from start_training.jobs import report
+from start_training.reports import run_report
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.picture import Picture, picture
 from start_training.runs.job import Job
@@ -31,7 +31,7 @@ def show(finished: Picture) -> None:
     console, directory = Console(), finished.job.directory
     console.print(lengths_table(finished.lengths))
     console.print(f"one image, {finished.summary['seconds']:.1f} s", highlight=False)
-    console.print(f"figure: {report.relative(directory / 'figures' / 'activations.png')}", soft_wrap=True)
+    console.print(f"figure: {run_report.relative(directory / 'figures' / 'activations.png')}", soft_wrap=True)
 
 
 def lengths_table(lengths: pd.DataFrame) -> Table:

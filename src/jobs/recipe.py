@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from start_training.config.build import build_datamodule
 from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
-from start_training.jobs.draw import mirror_figure
+from start_training.reports.sweep_figure import mirror_figure
 from start_training.jobs.momentum_search import momentum_option
 from start_training.jobs.recipe_report import Followed
 from start_training.jobs.search import balance, best_option, best_test, next_run, seeds_of, usable

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from start_training.config.composed import check_depth
-from start_training.jobs import report
+from start_training.reports import run_report
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.recipe import recipe
 from start_training.runs.job import Job
@@ -18,6 +18,6 @@ def recipe_hydra_job(config: DictConfig) -> None:
         check_depth(job.config)
         text, console = recipe(job, config)["text"], Console()
         console.print(Markdown(text))
-        console.print(f"figure: {report.relative(job.directory / 'figures' / 'recipe.png')}", soft_wrap=True)
+        console.print(f"figure: {run_report.relative(job.directory / 'figures' / 'recipe.png')}", soft_wrap=True)
 
     run_hydra_job(config, work, after_interrupt="the same command goes on")

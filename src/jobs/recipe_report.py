@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from start_training.config.errors import typed
-from start_training.jobs.clues import sentence
+from start_training.reports.run_clues import sentence
 from start_training.jobs.search import plus_minus
 from start_training.jobs.trials import Option
 from start_training.schedules.budget import Budget

@@ -13,8 +13,8 @@ from torch import nn
 
 from start_training.callbacks.range_test import ended_by_range_test
 from start_training.callbacks.start_of_training import StartOfTraining, sentence
-from start_training.jobs import report
-from start_training.jobs.clues import clues_of
+from start_training.reports import run_report
+from start_training.reports.run_clues import clues_of
 from start_training.ranks import is_rank_zero
 from start_training.runs.directory import TABLES, RunDirectory
 from start_training.runs.job import Job
@@ -65,7 +65,7 @@ class Record:
     initializer: object = None
     trainer: Training | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    lengths: report.Lengths | None = None
+    lengths: run_report.Lengths | None = None
     summary: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> "Record":
@@ -111,7 +111,7 @@ class Record:
         if status in ("completed", "diverged"):
             self.run.compact()
         if self.net is not None:
-            self.lengths = report.recorded_lengths(self.run, self.net, self.initializer)
+            self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
             self._draw(self.lengths)
         recorded = summaries(callbacks_of(self.trainer))
@@ -131,9 +131,9 @@ class Record:
         }
         self.run.write_summary(self.summary)
 
-    def _draw(self, lengths: report.Lengths) -> None:
+    def _draw(self, lengths: run_report.Lengths) -> None:
         self.run.figure.parent.mkdir(exist_ok=True)
-        report.figure(lengths, self.job.name).savefig(self.run.figure, dpi=160)
+        run_report.figure(lengths, self.job.name).savefig(self.run.figure, dpi=160)
 
     def _clues(self, error: BaseException | None) -> dict[str, Any]:
         classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)

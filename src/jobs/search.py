@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from start_training.config.build import build_partial
 from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
-from start_training.jobs.draw import mirror_figure
+from start_training.reports.sweep_figure import mirror_figure
 from start_training.jobs.study import study
 from start_training.jobs.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
 from start_training.runs.directory import RunDirectory

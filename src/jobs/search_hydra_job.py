@@ -9,7 +9,7 @@ from rich.table import Table
 
 from start_training.config.composed import check_depth
 from start_training.config.errors import typed
-from start_training.jobs import report
+from start_training.reports import run_report
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.search import search
 from start_training.runs.job import Job
@@ -30,7 +30,7 @@ def search_hydra_job(config: DictConfig) -> None:
             console.print(sentence, soft_wrap=True, highlight=False)
         command = shlex.join(summary["chosen"]["overrides"])
         console.print(f"next: {typed('train')} {command}", soft_wrap=True, highlight=False)
-        console.print(f"figure: {report.relative(job.directory / 'figures' / 'search.png')}", soft_wrap=True)
+        console.print(f"figure: {run_report.relative(job.directory / 'figures' / 'search.png')}", soft_wrap=True)
 
     run_hydra_job(config, work, after_interrupt="the same command goes on")
 

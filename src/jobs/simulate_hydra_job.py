@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from start_training.config.build import build_partial
-from start_training.jobs import report
+from start_training.reports import run_report
 from start_training.jobs.hydra_job import run_hydra_job
 from start_training.jobs.simulate import Simulation, simulate
 from start_training.jobs.sweep_figure import draw_sweep_figure
@@ -54,7 +54,7 @@ def draw_figure_of_all() -> None:
     """Draw the figure that the jobs of the last command line ask for, if they do."""
     for sweep in _sweeps.values():
         files = draw_sweep_figure(sweep.simulations, sweep.config, sweep.directory, sweep.name)
-        Console().print(f"figure: {', '.join(str(report.relative(file)) for file in files)}", soft_wrap=True)
+        Console().print(f"figure: {', '.join(str(run_report.relative(file)) for file in files)}", soft_wrap=True)
 
 
 def show(simulation: Simulation, *, in_sweep: bool) -> None:
@@ -64,6 +64,6 @@ def show(simulation: Simulation, *, in_sweep: bool) -> None:
     if in_sweep:
         console.print(f"{simulation.job.name}: {nets}", soft_wrap=True, highlight=False)
         return
-    console.print(report.layers_table(simulation.layers))
+    console.print(run_report.layers_table(simulation.layers))
     console.print(nets, highlight=False)
-    console.print(f"directory: {report.relative(simulation.job.directory)}", soft_wrap=True)
+    console.print(f"directory: {run_report.relative(simulation.job.directory)}", soft_wrap=True)

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from start_training.config.composed import check_script, composed_job, config_hash_of, plain
 from start_training.config.errors import Said, one_line, say
-from start_training.jobs import report
-from start_training.jobs.draw import draw_sweep
+from start_training.reports import run_report
+from start_training.reports.sweep_figure import draw_sweep
 from start_training.jobs.process_tree import check_launcher
 from start_training.jobs.train import check_settings
 from start_training.jobs.workers import NotStarted, launch
@@ -130,7 +130,7 @@ class Sweep:
         if len(there) > counts["absent"]:
             resumed = counts["interrupted"] + counts["killed"]
             print(
-                f"sweep {report.relative(self.directory.resolve())}: {len(there)} jobs, {done} finished before, "
+                f"sweep {run_report.relative(self.directory.resolve())}: {len(there)} jobs, {done} finished before, "
                 f"{resumed} to go on with, {counts['failed']} that failed, {counts['absent']} new"
                 + (f", {counts['running']} that another process has" if counts["running"] else "")
             )
@@ -141,7 +141,7 @@ class Sweep:
         for index, overrides in enumerate(jobs):
             if overrides in errors and found[index] in ("absent", "killed"):
                 found[index] = "failed"  # before it could leave a summary, or in a worker that died
-        Console().print(f"sweep {report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
+        Console().print(f"sweep {run_report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
         Console().print(_counts(found))
         console = Console(stderr=True, highlight=False, markup=False)  # reasons may hold brackets
         failures = [pair for pair, state in zip(jobs.items(), found, strict=True) if state == "failed"]

@@ -38,7 +38,8 @@ from start_training.config.devices import check_trainer
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
 from start_training.config.mistakes import settings_in
 from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.jobs import clues, report
+from start_training.reports import run_clues
+from start_training.reports import run_report
 from start_training.jobs.record import Record
 from start_training.ranks import in_terminals_worker, is_rank_zero
 from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
@@ -217,9 +218,9 @@ def show(record: Record) -> None:
         console.print(f"{record.job.name}: {result}; {steps}", soft_wrap=True, highlight=False, markup=False)
         return
     if summary["metrics"].keys() & {"test/accuracy", "test/loss"}:
-        console.print(report.metrics_table(summary["metrics"]))
+        console.print(run_report.metrics_table(summary["metrics"]))
     if record.lengths:
-        console.print(report.lengths_table(record.lengths))
+        console.print(run_report.lengths_table(record.lengths))
     if start := summary.get("start_of_training"):
         said = sentence(start, epochs=summary["epochs"], steps=summary["steps"])
         if said != summary["reason"]:  # of a run that stopped there
@@ -228,6 +229,6 @@ def show(record: Record) -> None:
         console.print(phase_sentence(phase), soft_wrap=True, highlight=False, markup=False)
     if test := summary.get("range_test"):
         console.print(advice(test), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"clues: {clues.sentence(summary['clues'])}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"clues: {run_clues.sentence(summary['clues'])}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"{summary['status']}: {summary['reason']}; {steps}", soft_wrap=True)
-    console.print(f"run directory: {report.relative(record.run.path)}", soft_wrap=True)
+    console.print(f"run directory: {run_report.relative(record.run.path)}", soft_wrap=True)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from start_training.cli.commands import main
 from start_training.config.build import build_partial
 from start_training.config.composed import plain
-from start_training.jobs.draw import figure_node, table_of
+from start_training.reports.sweep_figure import figure_node, table_of
 from start_training.runs.directory import RunDirectory
 from tests.jobs.test_wandb import logged, records
 
@@ -163,7 +163,7 @@ def start(tmp_path, capfd, monkeypatch):
     """Run an experiment as from the shell, its sweep cut down to these values; returns its directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "start_training.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1))
+        "start_training.reports.run_report.figure", lambda *_: Figure(figsize=(0.1, 0.1))
     )  # of a job; the sweep's is real
 
     def call(path: Path, *overrides: str, **values: list[str]) -> Path:

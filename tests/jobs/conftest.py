@@ -77,7 +77,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Path]]
 def without_run_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's figure takes longer to draw than these nets to train: only tests marked `figure` have it drawn."""
     if "figure" not in request.keywords:
-        monkeypatch.setattr("start_training.jobs.report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
+        monkeypatch.setattr("start_training.reports.run_report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
 
 
 @pytest.fixture

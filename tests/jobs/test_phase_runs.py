@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from start_training.jobs.draw import draw_sweep, figure_node
+from start_training.reports.sweep_figure import draw_sweep, figure_node
 from tests.analysis.made_phases import CONSTANT, leave_phases
 from tests.analysis.test_decay_points import EDGE
 from tests.jobs.test_wandb import logged, records

@@ -17,12 +17,12 @@ from start_training.config.build import build_partial
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import target_of
 from start_training.figures.save import save_figure
-from start_training.jobs import report
-from start_training.jobs.growth_runs import GrowthRuns
-from start_training.jobs.phase_runs import PhaseRuns
-from start_training.jobs.range_tests import RangeTests
-from start_training.jobs.started_runs import StartedRuns
-from start_training.jobs.sweep_tables import SweepTable
+from start_training.reports import run_report
+from start_training.reports.growth_runs import GrowthRuns
+from start_training.reports.phase_runs import PhaseRuns
+from start_training.reports.range_tests import RangeTests
+from start_training.reports.started_runs import StartedRuns
+from start_training.reports.sweep_tables import SweepTable
 from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
 
@@ -71,7 +71,7 @@ def draw_sweep(
     files = _save(directory, name, table, node, draw)
     if logger is not None:
         mirror_figure({"figure": node, "logger": logger}, directory, name, files[0], table.tables(node))
-    Console().print(f"figure: {', '.join(str(report.relative(file)) for file in files)}", soft_wrap=True)
+    Console().print(f"figure: {', '.join(str(run_report.relative(file)) for file in files)}", soft_wrap=True)
     return files
 
 

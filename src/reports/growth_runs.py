@@ -9,7 +9,7 @@ from rich.table import Table
 
 from start_training.figures.labels import label
 from start_training.figures.two_papers import RATES, mean_rates
-from start_training.jobs.sweep_tables import SweepTable
+from start_training.reports.sweep_tables import SweepTable
 
 
 class GrowthRuns(SweepTable):

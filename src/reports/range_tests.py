@@ -13,7 +13,7 @@ from rich.table import Table
 from start_training.analysis.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
 from start_training.config.errors import typed
 from start_training.figures.range_test import option_of, setting_of
-from start_training.jobs.sweep_tables import SweepTable, short_names, tell
+from start_training.reports.sweep_tables import SweepTable, short_names, tell
 
 NAMED = 4  # settings that are named one by one
 # What a range test is told that a training run is not.

@@ -15,7 +15,7 @@ from start_training.analysis.phase_slopes import constant_spread, exponents, pha
 from start_training.figures.collapse import spread_in_words
 from start_training.figures.range_test import option_of
 from start_training.figures.scaling import NAMES, exponent_in_words, what_is_missing
-from start_training.jobs.sweep_tables import SweepTable, tell
+from start_training.reports.sweep_tables import SweepTable, tell
 
 OF_A_FIT = ("window", "window_in", "layer")  # settings of a figure
 SETTINGS = ["eta", "alpha", "batch", "weight_decay", "scaling"]

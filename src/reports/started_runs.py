@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from start_training.figures.start_of_training import relation_of, start_points
-from start_training.jobs.sweep_tables import SweepTable, tell
+from start_training.reports.sweep_tables import SweepTable, tell
 
 
 class StartedRuns(SweepTable):
