@@ -19,7 +19,7 @@ def main() -> None:
     arguments = parser.parse_args()
     name = one_of("benchmark", arguments.name, names)
 
-    from start_training.jobs.train import quiet_lightning  # after parsing, so that --help does not wait for torch
+    from start_training.training.train import quiet_lightning  # after parsing, so that --help does not wait for torch
 
     sys.path.insert(0, str(ROOT))  # where benchmarks/ is found from any directory
     benchmark = import_module(f"benchmarks.{name}")

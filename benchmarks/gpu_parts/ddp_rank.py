@@ -15,7 +15,7 @@ from benchmarks.callback import classifier
 from benchmarks.gpu_parts.recorded import STEPS
 from start_training.callbacks.activation_lengths import ActivationLengths
 from start_training.datamodules.random_inputs import RandomInputs
-from start_training.jobs.train import quiet_lightning
+from start_training.training.train import quiet_lightning
 
 
 class RankZeroOfTwo(RandomInputs):

@@ -27,7 +27,7 @@ from benchmarks._replicas_jobs import (
     train_alone,
 )
 from benchmarks.gpu_parts.parts import FINDING, Measurement
-from start_training.jobs.replica_runs import train_group
+from start_training.training.replica_runs import train_group
 
 EPOCHS = (1, 2)
 DEPTHS = (100, 10, 50)  # of 10, 20 … 100; the last is the first to be left out

@@ -17,7 +17,7 @@ def main(words: Sequence[str]) -> None:
 
     from rich.console import Console  # after parsing, so that --help does not wait for torch
 
-    from start_training.jobs.evaluate import evaluate
+    from start_training.training.evaluate import evaluate
     from start_training.reports.run_report import metrics_table
 
     metrics = evaluate(arguments.directory, accelerator=arguments.accelerator, data_dir=arguments.data_dir)

@@ -20,7 +20,7 @@ from start_training.config.mistakes import settings_in
 from start_training.figures.activations import draw_activations
 from start_training.figures.save import save_figure
 from start_training.initializers.initialize import FillTensor, initialize_
-from start_training.jobs.train import seed_global_generators
+from start_training.training.train import seed_global_generators
 from start_training.lengths.capture import Capture, Reading
 from start_training.models.law import law_of
 from start_training.runs.directory import RunDirectory

@@ -24,7 +24,7 @@ from start_training.ensembles.layer_table import Law, layer_table
 from start_training.ensembles.sample import Ensemble
 from start_training.figures.save import save_figure
 from start_training.figures.simulation import draw_simulation
-from start_training.jobs.train import seed_global_generators
+from start_training.training.train import seed_global_generators
 from start_training.lengths.capture import Capture
 from start_training.models.law import law_of
 from start_training.runs.directory import RunDirectory

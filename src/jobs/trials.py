@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
 from start_training.jobs.process_tree import starts_processes
-from start_training.jobs.train import check_settings, train
+from start_training.training.train import check_settings, train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics

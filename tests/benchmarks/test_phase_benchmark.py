@@ -10,7 +10,7 @@ from benchmarks import phase
 from benchmarks._training_ways import BARE, LIGHTNING, Turn
 from benchmarks.phase import OFF, PHASE, WAYS
 from start_training.datamodules.samples import Samples
-from start_training.jobs.train import quiet_lightning
+from start_training.training.train import quiet_lightning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*smaller than the logging")
 

@@ -19,7 +19,7 @@ from start_training.jobs.picture import picture
 from start_training.jobs.recipe import recipe
 from start_training.jobs.search import search
 from start_training.jobs.simulate import simulate
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.runs.job import Job
 from tests.jobs.conftest import CONF, SMALL
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from start_training.cli.commands import main
 from start_training.config.composed import plain
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.runs.job import Job
 
 CONF = Path(__file__).parents[2] / "conf"

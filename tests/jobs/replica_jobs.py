@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from start_training.jobs.replica_runs import train_group
-from start_training.jobs.train import train
+from start_training.training.replica_runs import train_group
+from start_training.training.train import train
 from start_training.runs.directory import FINISHED, TABLES, RunDirectory
 from start_training.runs.job import Job
 

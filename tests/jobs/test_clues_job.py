@@ -12,7 +12,7 @@ from start_training.config.composed import plain
 from start_training.datamodules.digits import Digits
 from start_training.datamodules.samples import Samples
 from start_training.reports.run_clues import epochs_of
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules import clues as verdicts

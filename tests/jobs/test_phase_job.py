@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from tests.jobs.test_processes import run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.replicas.group import Group
 from start_training.runs.directory import RunDirectory
 from start_training.runs.outcome import Interrupted
@@ -48,7 +48,7 @@ def interrupt_group(root: Path, configs: list[dict], step: int) -> None:
 def interrupt_each(root: Path, configs: list[dict], step: int) -> None:
     for job in jobs(root, configs):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-            patch.setattr("start_training.jobs.train.Divergence", lambda: SignalAtStep(step, "SIGINT"))
+            patch.setattr("start_training.training.train.Divergence", lambda: SignalAtStep(step, "SIGINT"))
             train(job)
 
 

@@ -72,7 +72,7 @@ def test_data_drawn_from_the_processs_stream_are_those_of_the_runs(alone, config
     shared = (*SHORT, *RANDOM, "datamodule._target_=tests.replicas.datamodules.Drawn")
     settings = of_nets(configs(*shared, each=SEEDS[:1] * 2), "Normalized")
     ones = alone(settings[:1])
-    monkeypatch.setattr("start_training.jobs.train._loaded", [])  # as in another process
+    monkeypatch.setattr("start_training.training.train._loaded", [])  # as in another process
     assert_same_runs(ones, together(tmp_path, settings)[:1])
 
 
@@ -114,7 +114,7 @@ def test_what_keeps_a_run_from_its_directory_logger_or_summary_is_its_own(config
             raise OSError("No space left on device")
         own(self, summary)
 
-    monkeypatch.setattr("start_training.jobs.replica_runs.start_loggers", refuse_logger)
+    monkeypatch.setattr("start_training.training.replica_runs.start_loggers", refuse_logger)
     monkeypatch.setattr(RunDirectory, "write_summary", refuse_summary)
     (tmp_path / "3" / "lengths").mkdir(parents=True)
     (tmp_path / "3" / "lengths" / "mine.txt").touch()

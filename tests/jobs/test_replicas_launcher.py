@@ -9,7 +9,7 @@ from start_training.analysis.sweep_table import sweep_table
 from start_training.jobs import hydra_job
 from start_training.jobs.replica_plan import Plan, SweepRun, plan, shown_bytes
 from start_training.jobs.replica_units import PREFIX
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.models.fully_connected import FullyConnected
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
@@ -131,7 +131,7 @@ def test_jobs_are_grouped_by_where_they_stand_in_their_runs(tmp_path, monkeypatc
     jobs = runs(seeds=6)
     with monkeypatch.context() as patch:
         for job, step in zip(jobs[:4], (17, 17, 11, 17), strict=False):
-            patch.setattr("start_training.jobs.train.Divergence", lambda step=step: SignalAtStep(step))
+            patch.setattr("start_training.training.train.Divergence", lambda step=step: SignalAtStep(step))
             with pytest.raises(Interrupted):
                 train(Job(job.config, tmp_path / job.directory, sweep="sweep"))
     (tmp_path / "seed=3" / "checkpoints" / "last.ckpt").write_bytes(b"damaged")

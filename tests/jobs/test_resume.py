@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
@@ -19,7 +19,7 @@ from tests.kill_at import Killed, Step, start_killed
 def interrupted(config: dict, directory, step: int, name: str = "SIGINT") -> None:
     """Run until a signal arrives at `step`; the signalling callback is no part of the run's identity."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr("start_training.jobs.train.Divergence", lambda: SignalAtStep(step, name))
+        patch.setattr("start_training.training.train.Divergence", lambda: SignalAtStep(step, name))
         train(Job(config, directory))
     assert RunDirectory(directory).summary()["status"] == "interrupted"
 

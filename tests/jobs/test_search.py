@@ -15,7 +15,7 @@ from scipy import stats
 from start_training.config.composed import plain
 from start_training.jobs.momentum_search import momentum_option
 from start_training.jobs.search import balance, best_option, best_test, in_words
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.jobs.trials import Option, Trial
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job

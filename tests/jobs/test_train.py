@@ -10,8 +10,8 @@ import torch
 import wandb
 from matplotlib.image import imread
 
-from start_training.jobs.evaluate import evaluate
-from start_training.jobs.train import train
+from start_training.training.evaluate import evaluate
+from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
-from start_training.jobs.train import train
+from start_training.training.train import train
 from start_training.runs.job import Job
 
 BLOCK = 32768

@@ -13,10 +13,10 @@ import torch
 from start_training.config.errors import Said, is_users_mistake, say
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import settings_in
-from start_training.jobs.record import Record
-from start_training.jobs.replica_build import Member, build_replica, device_of, load_sets, resumes_from
-from start_training.jobs.replica_progress import GroupProgress
-from start_training.jobs.train import nothing_left_behind, quiet_lightning, show
+from start_training.training.record import Record
+from start_training.training.replica_build import Member, build_replica, device_of, load_sets, resumes_from
+from start_training.training.replica_progress import GroupProgress
+from start_training.training.train import nothing_left_behind, quiet_lightning, show
 from start_training.replicas.caches import is_out_of_memory
 from start_training.replicas.group import Group
 from start_training.replicas.replica import Replica

@@ -15,7 +15,7 @@ from start_training.config.loggers import build_loggers, check_loggers
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
-from start_training.jobs.train import build_callbacks, load, seed_global_generators
+from start_training.training.train import build_callbacks, load, seed_global_generators
 from start_training.models.run_length import asked_lengths, check_same_length
 from start_training.replicas.checkpoint import restore, start_of
 from start_training.replicas.log import Log

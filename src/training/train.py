@@ -40,7 +40,7 @@ from start_training.config.mistakes import settings_in
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.reports import run_clues
 from start_training.reports import run_report
-from start_training.jobs.record import Record
+from start_training.training.record import Record
 from start_training.ranks import in_terminals_worker, is_rank_zero
 from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from start_training.runs.config_hash import config_hash
