@@ -16,7 +16,7 @@ class ResumableSweeper(BasicSweeper):
     """Hydra's own grid, of which only those jobs are launched that their directories do not say are finished."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from start_training.jobs.sweep import Sweep
+        from start_training.launchers.sweep import Sweep
 
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
@@ -31,7 +31,7 @@ class ProcessLauncher(Launcher):
         self.jobs = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from start_training.jobs.processes import launch
+        from start_training.launchers.processes import launch
 
         self.hydra_context, self.config, self._launch = hydra_context, config, launch
 
@@ -53,7 +53,7 @@ class ReplicasLauncher(Launcher):
         """The settings of conf/hydra/launcher/replicas.yaml, which `setup` reads in its config."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from start_training.jobs.replicas import Replicas
+        from start_training.launchers.replicas import Replicas
 
         self.replicas = Replicas.of(config, hydra_context, task_function)
         self.keep = self.replicas.keep

@@ -21,7 +21,7 @@ from benchmarks.gpu_parts import ddp_rank
 from benchmarks.gpu_parts.parts import FINDING, Measurement
 from benchmarks.gpu_parts.recorded import Lengths, Tolerance, deviations, verdict
 from start_training.datamodules.random_inputs import RandomInputs
-from start_training.jobs.process_tree import die_with_parent
+from start_training.launchers.process_tree import die_with_parent
 
 TOLERANCE = Tolerance(1e-4, 1e-3)
 REFUSALS = ("Duplicate GPU", "ncclInvalidUsage", "NCCL error")  # in what a rank says, the most telling first

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.gpu_parts import child
 from benchmarks.gpu_parts.parts import Part
-from start_training.jobs.process_tree import die_with_parent
+from start_training.launchers.process_tree import die_with_parent
 
 Record = dict[str, Any]
 POLL = 0.1  # seconds between looks at what the process has written

@@ -10,7 +10,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
-from start_training.jobs.process_tree import starts_processes
+from start_training.launchers.process_tree import starts_processes
 from start_training.training.train import check_settings, train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job

@@ -1,0 +1,1 @@
+"""A multirun: the resumable sweep, and the launchers that start its jobs."""

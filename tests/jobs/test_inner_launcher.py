@@ -6,8 +6,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from start_training.jobs import inner_launcher
-from start_training.jobs.inner_launcher import memory_limit, workers_of
+from start_training.launchers import inner_launcher
+from start_training.launchers.inner_launcher import memory_limit, workers_of
 from tests.jobs.conftest import CONF
 
 GPU = {"trainer": {"accelerator": "gpu"}}

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from start_training.config.composed import plain
-from start_training.jobs.process_tree import check_launcher, starts_processes
+from start_training.launchers.process_tree import check_launcher, starts_processes
 from start_training.runs.directory import RunDirectory
 from tests.forked import wait_until
 from tests.jobs import slurm

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from start_training.jobs import processes
-from start_training.jobs.process_tree import command
+from start_training.launchers import processes
+from start_training.launchers.process_tree import command
 from start_training.runs.directory import RunDirectory
 from tests.forked import wait_until
 from tests.jobs.sweeps import start, wait_for

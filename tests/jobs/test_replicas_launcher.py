@@ -7,8 +7,8 @@ import pytest
 
 from start_training.analysis.sweep_table import sweep_table
 from start_training.jobs import hydra_job
-from start_training.jobs.replica_plan import Plan, SweepRun, plan, shown_bytes
-from start_training.jobs.replica_units import PREFIX
+from start_training.launchers.replica_plan import Plan, SweepRun, plan, shown_bytes
+from start_training.launchers.replica_units import PREFIX
 from start_training.training.train import train
 from start_training.models.fully_connected import FullyConnected
 from start_training.runs.directory import RunDirectory
@@ -25,7 +25,7 @@ REPLICAS = "hydra/launcher=replicas"
 
 def test_the_plan_is_said_and_every_job_leaves_its_own_directory(sweep, tmp_path, monkeypatch):
     """The sweeper and the launcher share what they compose: 42 ms a job, which hundreds would wait for twice."""
-    monkeypatch.delattr("start_training.jobs.replicas.composed_job")
+    monkeypatch.delattr("start_training.launchers.replicas.composed_job")
     status, output, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,0.01", "model.depth=2,3")
     assert (status, errors) == (0, [])
     last = "2 4 FullyConnected 1,754 model.depth=3 seed (2), optimizer.lr (2) 803 kB 3.21 MB"

@@ -9,7 +9,7 @@ import shutil
 import pytest
 import yaml
 
-from start_training.jobs.process_tree import check_launcher
+from start_training.launchers.process_tree import check_launcher
 from start_training.runs.directory import RunDirectory
 from start_training.runs.sweep import read_jobs
 from tests.jobs.conftest import SMALL

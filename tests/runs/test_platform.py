@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from start_training.jobs.process_tree import check_launcher
+from start_training.launchers.process_tree import check_launcher
 from tests.jobs.conftest import SMALL
 
 # This process as Windows would have it for this package alone: no fcntl, no resource, and locks by msvcrt.

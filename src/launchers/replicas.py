@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import check_depth, composed_job, plain
 from start_training.config.errors import Said
-from start_training.jobs.inner_launcher import BASIC, memory_limit, with_inner, workers_of
-from start_training.jobs.replica_plan import Plan, SweepRun, plan
-from start_training.jobs.replica_report import show
-from start_training.jobs.replica_units import OVERRIDE, units_folder, write_unit
-from start_training.jobs.workers import NotStarted
-from start_training.jobs.workers import launch as launch_items
+from start_training.launchers.inner_launcher import BASIC, memory_limit, with_inner, workers_of
+from start_training.launchers.replica_plan import Plan, SweepRun, plan
+from start_training.launchers.replica_report import show
+from start_training.launchers.replica_units import OVERRIDE, units_folder, write_unit
+from start_training.launchers.workers import NotStarted
+from start_training.launchers.workers import launch as launch_items
 from start_training.runs.directory import RunDirectory
 from start_training.settings import number_from_zero, positive_integer
 

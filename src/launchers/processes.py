@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from start_training.config.composed import composed_job
 from start_training.config.errors import Said
-from start_training.jobs.process_tree import command, environment
+from start_training.launchers.process_tree import command, environment
 from start_training.settings import positive_integer
 
 POLL = 0.05  # seconds

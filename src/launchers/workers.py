@@ -14,7 +14,7 @@ from unittest.mock import patch
 from hydra.core.utils import JobReturn, JobStatus
 
 from start_training.config.errors import Said
-from start_training.jobs.process_tree import die_with_parent
+from start_training.launchers.process_tree import die_with_parent
 from start_training.ranks import in_terminals_worker
 from start_training.runs.outcome import Interrupted
 

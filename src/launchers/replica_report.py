@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from start_training.jobs.replica_plan import Group, Plan, SweepRun, shown_bytes
+from start_training.launchers.replica_plan import Group, Plan, SweepRun, shown_bytes
 
 WIDTH = 110  # columns, where no terminal says otherwise
 SHOWN = 24  # groups that are named one by one
