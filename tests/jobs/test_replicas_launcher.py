@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from start_training.analysis.sweep_table import sweep_table
-from start_training.jobs import hydra_job
+from start_training.cli import hydra_job
 from start_training.launchers.replica_plan import Plan, SweepRun, plan, shown_bytes
 from start_training.launchers.replica_units import PREFIX
 from start_training.training.train import train
