@@ -20,9 +20,9 @@ from benchmarks._replicas_jobs import (
     train_alone,
 )
 from start_training.config.build import build_datamodule, construct_net
-from start_training.training.replica_runs import train_group
 from start_training.launchers.grouping import group_key
 from start_training.runs.job import Job
+from start_training.training.replica_runs import train_group
 
 EXPERIMENT = ("experiment=hanin_rolnick/figure_1b", "logger=csv", "trainer.enable_progress_bar=false")
 SAMPLED_EPOCHS = (1, 3)

@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks._job_gaps import mnist_directory
 from start_training.config.composed import plain
-from start_training.training.replica_runs import train_group
-from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.training.replica_runs import train_group
+from start_training.training.train import train
 
 Config = dict[str, Any]
 Train = Callable[[Sequence[Job]], object]

@@ -203,7 +203,7 @@ def training_samples() -> tuple[Samples, str]:
 def our_trainer(
     directory: Path, *more: pl.Callback, lengths: bool = False, bar: bool = False, **settings: Any
 ) -> pl.Trainer:
-    """The Trainer that start_training.training.train builds from trainer=cpu, logger=csv and callbacks=lengths or none."""
+    """The Trainer that training.train builds from trainer=cpu, logger=csv and callbacks=lengths or none."""
     callbacks = [*more, *([ActivationLengths(flush_every_n_steps=NEVER)] if lengths else [])]
     callbacks += [Hyperparameters(), RanksAgree("0" * 12), Divergence(), LastCheckpoint(directory / "last.ckpt")]
     return pl.Trainer(

@@ -26,40 +26,40 @@ class Command:
 COMMANDS = {
     "train": Command(
         "Train one net, or with -m a sweep of them.",
-        "jobs.hydra_job.train_hydra_job",
+        "cli.hydra_job.train_hydra_job",
     ),
     "simulate": Command(
         "Sample many nets and measure the lengths of their layers.",
-        "jobs.simulate_hydra_job.simulate_hydra_job",
-        after="jobs.simulate_hydra_job.draw_figure_of_all",
+        "cli.simulate_hydra_job.simulate_hydra_job",
+        after="cli.simulate_hydra_job.draw_figure_of_all",
     ),
     "diagnose": Command(
         "Tell whether a net will start training; if not, exit status 3.",
-        "jobs.diagnose.diagnose_hydra_job",
+        "studies.diagnose.diagnose_hydra_job",
     ),
     "range_test": Command(
         "Find the largest learning rate that a net can use.",
-        "jobs.hydra_job.train_hydra_job",
+        "cli.hydra_job.train_hydra_job",
     ),
     "search": Command(
         "Choose weight decay, momentum or batch size by short runs.",
-        "jobs.search_hydra_job.search_hydra_job",
+        "cli.search_hydra_job.search_hydra_job",
     ),
     "recipe": Command(
         "Go from range tests to a trained net within a budget of epochs.",
-        "jobs.recipe_hydra_job.recipe_hydra_job",
+        "cli.recipe_hydra_job.recipe_hydra_job",
     ),
     "weight_decay": Command(
         "Find the weight decay that keeps a layer at the edge of chaos.",
-        "jobs.guideline_hydra_job.guideline_hydra_job",
+        "cli.guideline_hydra_job.guideline_hydra_job",
     ),
     "phase_diagram": Command(
         "Draw where a random layer's map is ordered and where chaotic.",
-        "jobs.phase_diagram_hydra_job.phase_diagram_hydra_job",
+        "cli.phase_diagram_hydra_job.phase_diagram_hydra_job",
     ),
     "picture": Command(
         "Draw one image through one deep net, by several initializers.",
-        "jobs.picture_hydra_job.picture_hydra_job",
+        "cli.picture_hydra_job.picture_hydra_job",
     ),
     "draw": Command(
         "Collect the runs of a sweep and draw its figure.",

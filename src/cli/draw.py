@@ -20,7 +20,10 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--wandb", action="store_true", help="to W&B too; offline unless WANDB_MODE=online")
     arguments = parser.parse_args(words)
 
-    from start_training.reports.sweep_figure import draw_sweep, wandb_node  # after parsing, so that --help does not wait for torch
+    from start_training.reports.sweep_figure import (  # after parsing, so that --help does not wait for torch
+        draw_sweep,
+        wandb_node,
+    )
 
     logger = wandb_node() if arguments.wandb else None
     options = {"by": arguments.by, "x": arguments.x, "without": arguments.without}

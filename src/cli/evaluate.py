@@ -17,8 +17,8 @@ def main(words: Sequence[str]) -> None:
 
     from rich.console import Console  # after parsing, so that --help does not wait for torch
 
-    from start_training.training.evaluate import evaluate
     from start_training.reports.run_report import metrics_table
+    from start_training.training.evaluate import evaluate
 
     metrics = evaluate(arguments.directory, accelerator=arguments.accelerator, data_dir=arguments.data_dir)
     Console().print(metrics_table(metrics))

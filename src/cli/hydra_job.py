@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 from start_training.config.composed import check_depth, check_script, plain
 from start_training.config.errors import Said, is_users_mistake, one_line, say, takes_errors, users_environment
 from start_training.launchers.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
-from start_training.training.replica_runs import train_group
 from start_training.launchers.replica_units import read_unit
-from start_training.training.train import train
 from start_training.launchers.workers import in_worker, interrupted, worker
 from start_training.runs.directory import Taken
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
+from start_training.training.replica_runs import train_group
+from start_training.training.train import train
 
 
 def train_hydra_job(config: DictConfig) -> None:

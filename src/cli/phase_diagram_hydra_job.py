@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from start_training.reports import run_report
 from start_training.cli.hydra_job import run_hydra_job
-from start_training.jobs.phase_diagram import PhaseDiagram, phase_diagram
+from start_training.reports import run_report
 from start_training.runs.job import Job
+from start_training.studies.phase_diagram import PhaseDiagram, phase_diagram
 
 
 def phase_diagram_hydra_job(config: DictConfig) -> None:

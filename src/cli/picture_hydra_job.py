@@ -8,12 +8,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from start_training.cli.hydra_job import run_hydra_job
 from start_training.figures.activations import mantissa_and_exponent
 from start_training.figures.labels import label
 from start_training.reports import run_report
-from start_training.cli.hydra_job import run_hydra_job
-from start_training.jobs.picture import Picture, picture
 from start_training.runs.job import Job
+from start_training.studies.picture import Picture, picture
 from start_training.tables import shown_layers
 
 

@@ -4,11 +4,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markdown import Markdown
 
+from start_training.cli.hydra_job import run_hydra_job
 from start_training.config.composed import check_depth
 from start_training.reports import run_report
-from start_training.cli.hydra_job import run_hydra_job
-from start_training.jobs.recipe import recipe
 from start_training.runs.job import Job
+from start_training.studies.recipe import recipe
 
 
 def recipe_hydra_job(config: DictConfig) -> None:

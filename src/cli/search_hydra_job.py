@@ -7,12 +7,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from start_training.cli.hydra_job import run_hydra_job
 from start_training.config.composed import check_depth
 from start_training.config.errors import typed
 from start_training.reports import run_report
-from start_training.cli.hydra_job import run_hydra_job
-from start_training.jobs.search import search
 from start_training.runs.job import Job
+from start_training.studies.search import search
 
 WIDTH = 110  # where no terminal says how wide it is, rich takes 80
 

@@ -9,12 +9,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from start_training.cli.hydra_job import run_hydra_job
 from start_training.config.build import build_partial
 from start_training.reports import run_report
-from start_training.cli.hydra_job import run_hydra_job
-from start_training.jobs.simulate import Simulation, simulate
-from start_training.jobs.sweep_figure import draw_sweep_figure
 from start_training.runs.job import Job
+from start_training.studies.simulate import Simulation, simulate
+from start_training.studies.simulation_figure import draw_sweep_figure
 
 
 @dataclass

@@ -29,7 +29,7 @@ def draw_trials(
 ) -> Figure:
     """Validation loss against learning rate in range tests; validation loss and accuracy of the runs.
 
-    Tables of src/jobs/trials.py: `tests` and `runs` have the columns option and seed. Curves: mean over seeds, band ±
+    Tables of studies/trials.py: `tests` and `runs` have the columns option and seed. Curves: mean over seeds, band ±
     one standard error. Vertical lines: the largest rate of each option, median over seeds. Runs are drawn against
     `seconds` where that is a column, else against epochs. budget: a line at that epoch. Axes fit what comes after the
     first fifth of a run.

@@ -13,13 +13,13 @@ from rich.table import Table
 
 from start_training.config.composed import check_script, composed_job, config_hash_of, plain
 from start_training.config.errors import Said, one_line, say
+from start_training.launchers.process_tree import check_launcher
+from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
-from start_training.launchers.process_tree import check_launcher
-from start_training.training.train import check_settings
-from start_training.launchers.workers import NotStarted, launch
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.sweep import SweepJob, add_jobs, states
+from start_training.training.train import check_settings
 
 Overrides = Sequence[str]
 SHOWN = 10  # jobs that are named one by one

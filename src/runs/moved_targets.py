@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# What YAML files named while the package was called src; all of it is in start_training under the same name.
+# What YAML files named while the package was called src.
 _OF_SRC = {
     "callbacks": "activation_lengths.ActivationLengths phase.Phase range_test.RangeTest "
     "start_of_training.StartOfTraining test_metrics.TestMetrics",
@@ -28,14 +28,15 @@ _OF_SRC = {
     "runs": "metrics_file.MetricsFile",
     "schedules": "cosine.Cosine inverse.Inverse one_cycle.OneCycle step.Step triangular.Triangular",
 }
-# First name: present name. An identity is of the first name, so that a move changes no run's hash.
+_SINCE = {"jobs": "studies"}  # folders that are called otherwise now
+# Former name: present name, the oldest first. An identity is of the first, so that a move changes no run's hash.
 MOVED: dict[str, str] = {
-    f"src.{folder}.{name}": f"start_training.{folder}.{name}"
+    f"{package}.{folder}.{name}": f"start_training.{_SINCE.get(folder, folder)}.{name}"
+    for package in ("src", "start_training")
     for folder, names in _OF_SRC.items()
     for name in names.split()
+    if package == "src" or folder in _SINCE
 }
-
-
 _said: set[str] = set()
 
 
@@ -73,9 +74,10 @@ def current_name(name: str) -> str:
 @cache
 def first_name(name: str) -> str:
     """The name that a class or function had when configs first named it; one of the user's is not taken for ours."""
-    if name in MOVED and current_name(name) == name:
+    present = current_name(name)
+    if name in MOVED and present == name:
         return f"another {name}"
-    return next((first for first, present in MOVED.items() if present == name), name)
+    return next((first for first, now in MOVED.items() if now == present), name)
 
 
 def _is_somebody_elses(name: str) -> bool:

@@ -8,9 +8,9 @@ import pytorch_lightning as pl
 from start_training.config.build import build_classifier, build_datamodule, build_net
 from start_training.config.devices import check_accelerator
 from start_training.config.mistakes import accepts, settings_in
-from start_training.training.train import quiet_lightning
 from start_training.runs.checkpoint import check_fits, load_checkpoint, net_state
 from start_training.runs.directory import RunDirectory
+from start_training.training.train import quiet_lightning
 
 
 def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None = None) -> dict[str, float]:

@@ -13,9 +13,9 @@ from torch import nn
 
 from start_training.callbacks.range_test import ended_by_range_test
 from start_training.callbacks.start_of_training import StartOfTraining, sentence
+from start_training.ranks import is_rank_zero
 from start_training.reports import run_report
 from start_training.reports.run_clues import clues_of
-from start_training.ranks import is_rank_zero
 from start_training.runs.directory import TABLES, RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import newest_metrics

@@ -15,7 +15,6 @@ from start_training.config.loggers import build_loggers, check_loggers
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
-from start_training.training.train import build_callbacks, load, seed_global_generators
 from start_training.models.run_length import asked_lengths, check_same_length
 from start_training.replicas.checkpoint import restore, start_of
 from start_training.replicas.log import Log
@@ -27,6 +26,7 @@ from start_training.runs.job import Job
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
 from start_training.settings import seed
+from start_training.training.train import build_callbacks, load, seed_global_generators
 
 LIGHTNINGS_EPOCHS = 1000  # without max_epochs and max_steps
 

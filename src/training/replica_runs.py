@@ -13,16 +13,16 @@ import torch
 from start_training.config.errors import Said, is_users_mistake, say
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import settings_in
-from start_training.training.record import Record
-from start_training.training.replica_build import Member, build_replica, device_of, load_sets, resumes_from
-from start_training.training.replica_progress import GroupProgress
-from start_training.training.train import nothing_left_behind, quiet_lightning, show
 from start_training.replicas.caches import is_out_of_memory
 from start_training.replicas.group import Group
 from start_training.replicas.replica import Replica
 from start_training.runs.directory import FINISHED, RunDirectory, Taken
 from start_training.runs.job import Job
 from start_training.runs.open_files import allow_runs
+from start_training.training.record import Record
+from start_training.training.replica_build import Member, build_replica, device_of, load_sets, resumes_from
+from start_training.training.replica_progress import GroupProgress
+from start_training.training.train import nothing_left_behind, quiet_lightning, show
 
 
 def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> None:

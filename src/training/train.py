@@ -38,16 +38,15 @@ from start_training.config.devices import check_trainer
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
 from start_training.config.mistakes import settings_in
 from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.reports import run_clues
-from start_training.reports import run_report
-from start_training.training.record import Record
 from start_training.ranks import in_terminals_worker, is_rank_zero
+from start_training.reports import run_clues, run_report
 from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules.range_test import advice, in_short
 from start_training.settings import seed
+from start_training.training.record import Record
 
 
 def train(job: Job) -> dict[str, Any]:

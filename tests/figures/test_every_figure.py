@@ -33,8 +33,8 @@ from start_training.figures.super_convergence import draw_super_convergence
 from start_training.figures.trials import draw_trials
 from start_training.figures.two_papers import draw_two_papers, mean_rates
 from start_training.figures.weight_decay import draw_weight_decay
-from start_training.jobs import phase_diagram_tables as diagrams
 from start_training.order_chaos.bins import Bins
+from start_training.studies import phase_diagram_tables as diagrams
 from tests.analysis.test_phase_slopes import table
 from tests.conftest import INITIALIZERS
 from tests.figures import made

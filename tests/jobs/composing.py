@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
-from start_training.jobs.guideline import guideline
-from start_training.jobs.phase_diagram import phase_diagram
-from start_training.jobs.picture import picture
-from start_training.jobs.recipe import recipe
-from start_training.jobs.search import search
-from start_training.jobs.simulate import simulate
-from start_training.training.train import train
 from start_training.runs.job import Job
+from start_training.studies.guideline import guideline
+from start_training.studies.phase_diagram import phase_diagram
+from start_training.studies.picture import picture
+from start_training.studies.recipe import recipe
+from start_training.studies.search import search
+from start_training.studies.simulate import simulate
+from start_training.training.train import train
 from tests.jobs.conftest import CONF, SMALL
 
 DATA = "datamodule.batch_size=128"  # 11 steps an epoch of 1293 digits, 12 of all 1437

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from start_training.cli.commands import main
 from start_training.config.composed import plain
-from start_training.training.train import train
 from start_training.runs.job import Job
+from start_training.training.train import train
 
 CONF = Path(__file__).parents[2] / "conf"
 SMALL = (  # 1293 digits in batches of 128: 11 steps an epoch

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from start_training.training.replica_runs import train_group
-from start_training.training.train import train
 from start_training.runs.directory import FINISHED, TABLES, RunDirectory
 from start_training.runs.job import Job
+from start_training.training.replica_runs import train_group
+from start_training.training.train import train
 
 DOUBLE = ("trainer.precision=64-true", "trainer.max_epochs=3")  # 33 steps
 EXACT = 1e-9

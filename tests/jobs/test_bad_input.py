@@ -12,13 +12,13 @@ from omegaconf import DictConfig
 
 from start_training.config.composed import plain
 from start_training.config.errors import is_users_mistake, one_line
-from start_training.jobs.diagnose import diagnose_config
-from start_training.jobs.phase_diagram_settings import Settings
-from start_training.jobs.picture import look
-from start_training.training.train import check_settings
-from start_training.training.train import train as train_job
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.studies.diagnose import diagnose_config
+from start_training.studies.phase_diagram_settings import Settings
+from start_training.studies.picture import look
+from start_training.training.train import check_settings
+from start_training.training.train import train as train_job
 from tests.forked import run
 from tests.jobs.composing import QUICK, STARTS, composed_of, start
 from tests.jobs.conftest import CONF

@@ -12,10 +12,10 @@ from start_training.config.composed import plain
 from start_training.datamodules.digits import Digits
 from start_training.datamodules.samples import Samples
 from start_training.reports.run_clues import epochs_of
-from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules import clues as verdicts
+from start_training.training.train import train
 from tests.jobs.conftest import CONF
 
 NET = ("model.depth=3", "callbacks=none", "logger=csv", "trainer.enable_progress_bar=false")

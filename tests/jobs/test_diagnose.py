@@ -7,7 +7,7 @@ import torch
 
 from start_training.config.composed import plain
 from start_training.diagnosis.diagnose import Diagnosis
-from start_training.jobs.diagnose import batch_of, diagnose_config, thresholds_of
+from start_training.studies.diagnose import batch_of, diagnose_config, thresholds_of
 from start_training.theory.verdict import DEFAULTS
 from tests.jobs.composing import composed_of
 

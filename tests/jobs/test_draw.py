@@ -12,8 +12,8 @@ import pytest
 
 from start_training.config.errors import one_line
 from start_training.reports import sweep_figure as module
-from start_training.reports.sweep_figure import draw_sweep
 from start_training.reports.range_tests import next_command
+from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.sweep import SweepJob, add_jobs
 from tests.analysis.test_sweep_curves import leave_test
 from tests.analysis.test_sweep_table import MAXIMUM, config_of, leave_run

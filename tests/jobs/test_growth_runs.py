@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from start_training.reports.sweep_figure import draw_sweep
-from start_training.training.train import train
 from start_training.runs.job import Job
+from start_training.training.train import train
 from tests.jobs.composing import without_run_figures
 from tests.jobs.conftest import composed
 

@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_dir
 from scipy import stats
 
 from start_training.config.composed import plain
-from start_training.jobs.trials import OF_A_RUN
 from start_training.order_chaos.slope import fit_slope
 from start_training.runs.directory import RunDirectory
+from start_training.studies.trials import OF_A_RUN
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records

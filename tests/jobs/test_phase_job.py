@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.training.train import train
 from tests.jobs.test_processes import run
 
 EVERY = "callbacks.phase.every_n_steps=4"

@@ -16,9 +16,9 @@ from torch import nn
 
 from start_training.config.build import build_datamodule, build_net
 from start_training.config.composed import plain
-from start_training.jobs import picture as picture_module
-from start_training.jobs.picture import chosen_layers, log_length, look
 from start_training.lengths.capture import Capture
+from start_training.studies import picture as picture_module
+from start_training.studies.picture import chosen_layers, log_length, look
 from start_training.theory.convolution import log_mean_length_zero_padded
 from tests.jobs.composing import QUICK, composed_of, start
 from tests.jobs.conftest import CONF

@@ -66,7 +66,8 @@ def test_started_again_it_tests_only_what_is_new(start, tmp_path, monkeypatch):
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
     with monkeypatch.context() as patch:  # jobs that have finished are not looked at for mistakes
         patch.setattr(
-            "start_training.launchers.sweep.check_settings", lambda config: fail("datamodule.folder = 'gone': no directory")
+            "start_training.launchers.sweep.check_settings",
+            lambda config: fail("datamodule.folder = 'gone': no directory"),
         )
         assert start("seed=0,1")[0] == 0
         assert start("seed=2") == (1, [], ["error: datamodule.folder = 'gone': no directory"])

@@ -11,10 +11,10 @@ import torch
 from start_training.callbacks.range_test import RangeTest, ended_by_range_test
 from start_training.callbacks.start_of_training import StartOfTraining
 from start_training.callbacks.test_metrics import TestMetrics
-from start_training.training.record import Record, reason_to_end
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Diverged, Interrupted
+from start_training.training.record import Record, reason_to_end
 
 
 @dataclass

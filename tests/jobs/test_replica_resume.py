@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from start_training.training.train import train
 from start_training.replicas.group import Group
 from start_training.runs.directory import RunDirectory
 from start_training.runs.outcome import Interrupted
+from start_training.training.train import train
 from tests.jobs.conftest import composed
 from tests.jobs.replica_jobs import DOUBLE, assert_same_runs, checkpoint, jobs, one_by_one, together
 from tests.jobs.signalling import SignalAtStep

@@ -9,12 +9,12 @@ from start_training.analysis.sweep_table import sweep_table
 from start_training.cli import hydra_job
 from start_training.launchers.replica_plan import Plan, SweepRun, plan, shown_bytes
 from start_training.launchers.replica_units import PREFIX
-from start_training.training.train import train
 from start_training.models.fully_connected import FullyConnected
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from start_training.runs.sweep import read_jobs
+from start_training.training.train import train
 from tests.jobs.conftest import SMALL, composed
 from tests.jobs.signalling import SignalAtStep
 from tests.jobs.sweeps import left_over, statuses, summaries, untouched

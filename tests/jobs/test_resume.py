@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
+from start_training.training.train import train
 from tests.jobs.conftest import SMALL
 from tests.jobs.same_run import assert_same_run
 from tests.jobs.signalling import SignalAtStep

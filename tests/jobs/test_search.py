@@ -13,12 +13,12 @@ from hydra import compose, initialize_config_dir
 from scipy import stats
 
 from start_training.config.composed import plain
-from start_training.jobs.momentum_search import momentum_option
-from start_training.jobs.search import balance, best_option, best_test, in_words
-from start_training.training.train import train
-from start_training.jobs.trials import Option, Trial
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.studies.momentum_search import momentum_option
+from start_training.studies.search import balance, best_option, best_test, in_words
+from start_training.studies.trials import Option, Trial
+from start_training.training.train import train
 from tests.jobs.composing import QUICK, composed_of, start
 from tests.jobs.conftest import CONF
 from tests.jobs.test_wandb import logged, records

@@ -14,9 +14,9 @@ import yaml
 from matplotlib.figure import Figure
 
 from start_training.ensembles.sample import Ensemble
-from start_training.jobs.simulate import simulate
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.studies.simulate import simulate
 from tests import forked
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF

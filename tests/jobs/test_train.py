@@ -10,10 +10,10 @@ import torch
 import wandb
 from matplotlib.image import imread
 
-from start_training.training.evaluate import evaluate
-from start_training.training.train import train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.training.evaluate import evaluate
+from start_training.training.train import train
 
 
 @pytest.fixture

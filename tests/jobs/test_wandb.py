@@ -12,8 +12,8 @@ import pytest
 from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
-from start_training.training.train import train
 from start_training.runs.job import Job
+from start_training.training.train import train
 
 BLOCK = 32768
 Records = list[wandb_internal_pb2.Record]

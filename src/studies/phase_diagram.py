@@ -19,8 +19,6 @@ from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import settings_in
 from start_training.figures.phase_diagram import draw_finite_size, draw_phase_diagram
 from start_training.figures.save import save_figure
-from start_training.jobs import phase_diagram_tables as tables
-from start_training.jobs.phase_diagram_settings import Settings
 from start_training.order_chaos.asymptotic_distance import asymptotic_distances
 from start_training.order_chaos.random_layer import draw_layer
 from start_training.order_chaos.relu_growth import relu_growth
@@ -28,6 +26,8 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
+from start_training.studies import phase_diagram_tables as tables
+from start_training.studies.phase_diagram_settings import Settings
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], object]

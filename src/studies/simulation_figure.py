@@ -11,8 +11,8 @@ from start_training.analysis.sweep_table import override_settings
 from start_training.config.build import build_partial
 from start_training.figures.save import save_figure
 from start_training.reports.sweep_figure import mirror_figure
-from start_training.jobs.simulate import Simulation
 from start_training.runs.job import Job
+from start_training.studies.simulate import Simulation
 
 
 def draw_sweep_figure(

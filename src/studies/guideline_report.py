@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from start_training.config.errors import typed
-from start_training.jobs.guideline_found import Found
-from start_training.jobs.guideline_runs import ACCURACY, LOSS, Trained
-from start_training.jobs.search import plus_minus
 from start_training.order_chaos.slope import SHORTEST
+from start_training.studies.guideline_found import Found
+from start_training.studies.guideline_runs import ACCURACY, LOSS, Trained
+from start_training.studies.search import plus_minus
 
 ABOUT = 0.05  # of A
 FAR = 0.1  # of J from 1 where the report calls that off the edge

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from start_training.jobs.trials import Trial, mean_and_error
 from start_training.order_chaos.guideline import Settled, crossing, saturation
+from start_training.studies.trials import Trial, mean_and_error
 
 LOSS, ACCURACY = "test/loss", "test/accuracy"
 

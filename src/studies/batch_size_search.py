@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from start_training.jobs.search import Finding, Search, best_option, in_words, usable
-from start_training.jobs.trials import Option, Trials
 from start_training.settings import list_of, positive_integer, positive_number
+from start_training.studies.search import Finding, Search, best_option, in_words, usable
+from start_training.studies.trials import Option, Trials
 
 TIMED = {"callbacks": {"training_time": {"_target_": "start_training.callbacks.training_time.TrainingTime"}}}
 PILOT = 2  # epochs that tell how long one takes

@@ -13,12 +13,12 @@ from start_training.config.build import build_partial
 from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
 from start_training.reports.sweep_figure import mirror_figure
-from start_training.jobs.study import study
-from start_training.jobs.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
 from start_training.settings import positive_integer, seed
+from start_training.studies.study import study
+from start_training.studies.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
 
 NEAR = 0.02  # of a loss
 

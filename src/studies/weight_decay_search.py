@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from start_training.jobs.search import Finding, Search, best_option, in_words, plus_minus, usable
-from start_training.jobs.trials import Option
 from start_training.schedules.weight_decay import next_weight_decay
 from start_training.settings import list_of, number_from_zero, positive_integer, whole_number
+from start_training.studies.search import Finding, Search, best_option, in_words, plus_minus, usable
+from start_training.studies.trials import Option
 
 
 def search_weight_decay(search: Search, *, values: Sequence[float], rounds: int, best: int) -> Finding:

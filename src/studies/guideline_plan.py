@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from start_training.config.loggers import named_nodes
-from start_training.jobs.search import seeds_of
 from start_training.order_chaos.slope import SHORTEST
 from start_training.settings import fraction, list_of, number_from_zero, whole_number
+from start_training.studies.search import seeds_of
 
 Config = Mapping[str, Any]
 PHASE = "start_training.callbacks.phase.Phase"

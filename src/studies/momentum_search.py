@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from start_training.jobs.search import Finding, Search, best_option, in_words, usable
-from start_training.jobs.trials import Option
 from start_training.settings import fraction, list_of
+from start_training.studies.search import Finding, Search, best_option, in_words, usable
+from start_training.studies.trials import Option
 
 
 def search_momentum(search: Search, *, constant: Sequence[float], cyclical: Sequence[Sequence[float]]) -> Finding:

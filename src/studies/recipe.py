@@ -12,17 +12,17 @@ from start_training.config.build import build_datamodule
 from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
 from start_training.reports.sweep_figure import mirror_figure
-from start_training.jobs.momentum_search import momentum_option
-from start_training.jobs.recipe_report import Followed
-from start_training.jobs.search import balance, best_option, best_test, next_run, seeds_of, usable
-from start_training.jobs.study import study
-from start_training.jobs.trials import Option, Trials, curves_of, table_of
-from start_training.jobs.weight_decay_search import weight_decays
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules.budget import Budget
 from start_training.schedules.weight_decay import next_weight_decay
 from start_training.settings import fraction, list_of, positive_integer, positive_number
+from start_training.studies.momentum_search import momentum_option
+from start_training.studies.recipe_report import Followed
+from start_training.studies.search import balance, best_option, best_test, next_run, seeds_of, usable
+from start_training.studies.study import study
+from start_training.studies.trials import Option, Trials, curves_of, table_of
+from start_training.studies.weight_decay_search import weight_decays
 
 Config = Mapping[str, Any]
 BEYOND = 6  # times a rate known roughly: twice as far as where it says that learning is lost

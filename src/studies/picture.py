@@ -20,13 +20,13 @@ from start_training.config.mistakes import settings_in
 from start_training.figures.activations import draw_activations
 from start_training.figures.save import save_figure
 from start_training.initializers.initialize import FillTensor, initialize_
-from start_training.training.train import seed_global_generators
 from start_training.lengths.capture import Capture, Reading
 from start_training.models.law import law_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.settings import seed, whole_number
 from start_training.theory.convolutional import ConvolutionalLaw
+from start_training.training.train import seed_global_generators
 
 CHOSEN = 5  # layers, where the config chooses none
 SAFE = (1e-30, 1e30)  # where float32 has all its digits

@@ -11,18 +11,18 @@ from omegaconf import DictConfig
 
 from start_training.figures.guideline import draw_guideline
 from start_training.figures.save import save_figure
-from start_training.reports.sweep_figure import mirror_figure
-from start_training.jobs.guideline_found import Found
-from start_training.jobs.guideline_plan import Plan
-from start_training.jobs.guideline_premises import PremiseFails, check_premises
-from start_training.jobs.guideline_report import report_of
-from start_training.jobs.guideline_runs import Curve, Trained
-from start_training.jobs.study import study
-from start_training.jobs.trials import OF_A_RUN, Changes, Trials, named
 from start_training.order_chaos.guideline import Growth
 from start_training.order_chaos.slope import BEND, SHORTEST, Slope, fit_slope, ordered_window
+from start_training.reports.sweep_figure import mirror_figure
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.studies.guideline_found import Found
+from start_training.studies.guideline_plan import Plan
+from start_training.studies.guideline_premises import PremiseFails, check_premises
+from start_training.studies.guideline_report import report_of
+from start_training.studies.guideline_runs import Curve, Trained
+from start_training.studies.study import study
+from start_training.studies.trials import OF_A_RUN, Changes, Trials, named
 
 MOST = 300  # epochs that are trained where the config does not say how many
 NAMES = {0.0: "no decay", 1.0: "λ*"}  # of factors

@@ -8,9 +8,9 @@ import numpy as np
 
 from start_training.config.errors import typed
 from start_training.reports.run_clues import sentence
-from start_training.jobs.search import plus_minus
-from start_training.jobs.trials import Option
 from start_training.schedules.budget import Budget
+from start_training.studies.search import plus_minus
+from start_training.studies.trials import Option
 
 ENOUGH = 100  # steps of a range test: with fewer, what a large rate destroys may not show yet
 

@@ -24,7 +24,6 @@ from start_training.ensembles.layer_table import Law, layer_table
 from start_training.ensembles.sample import Ensemble
 from start_training.figures.save import save_figure
 from start_training.figures.simulation import draw_simulation
-from start_training.training.train import seed_global_generators
 from start_training.lengths.capture import Capture
 from start_training.models.law import law_of
 from start_training.runs.directory import RunDirectory
@@ -32,6 +31,7 @@ from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
 from start_training.settings import positive_integer, seed, whole_number
+from start_training.training.train import seed_global_generators
 
 FLUSH_EVERY = 1.0  # seconds: what a kill can cost
 Array = NDArray[np.float64]

@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
 from start_training.launchers.process_tree import starts_processes
-from start_training.training.train import check_settings, train
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
+from start_training.training.train import check_settings, train
 
 # What scripts/train.py is configured by; the rest of a search's config is the search's own.
 OF_A_RUN = (

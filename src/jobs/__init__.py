@@ -1,1 +1,0 @@
-"""What each script runs, importable: from a plain config to a finished run."""

@@ -1,0 +1,1 @@
+"""Many runs, nets or matrices with one question, and its answer."""
