@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
-from start_training.cli.hydra_command import run_composed
+from start_training.cli.hydra_command import JobFunction, run_composed
 from start_training.config.errors import run
 from start_training.settings import one_of
 
@@ -18,58 +18,66 @@ class Command:
     """What a command does, and the function that does it, which is imported when it is called: it waits for torch."""
 
     line: str
-    function: str  # within this package
-    composed: bool = True  # whether Hydra gives the function a config, conf/COMMAND.yaml; else it gets the words typed
+    function: str  # within this package: of what `takes` says
+    takes: Literal["job", "config", "words"] = "job"  # a job and its config; a job's config; the words typed
+    go_on: str = ""  # what to do after a signal, where the function takes a job
     after: str = ""  # called once all jobs of a command line have ended
 
 
 COMMANDS = {
     "train": Command(
         "Train one net, or with -m a sweep of them.",
-        "cli.hydra_job.train_hydra_job",
+        "cli.training_job.train_hydra_job",
+        takes="config",
     ),
     "simulate": Command(
         "Sample many nets and measure the lengths of their layers.",
-        "cli.simulate_hydra_job.simulate_hydra_job",
-        after="cli.simulate_hydra_job.draw_figure_of_all",
+        "studies.simulate_job.simulate_job",
+        after="studies.simulate_job.draw_figure_of_all",
+        go_on="the same command goes on from what has been sampled",
     ),
     "diagnose": Command(
         "Tell whether a net will start training; if not, exit status 3.",
-        "studies.diagnose.diagnose_hydra_job",
+        "studies.diagnose.diagnose_job",
     ),
     "range_test": Command(
         "Find the largest learning rate that a net can use.",
-        "cli.hydra_job.train_hydra_job",
+        "cli.training_job.train_hydra_job",
+        takes="config",
     ),
     "search": Command(
         "Choose weight decay, momentum or batch size by short runs.",
-        "cli.search_hydra_job.search_hydra_job",
+        "studies.search.search_job",
+        go_on="the same command goes on",
     ),
     "recipe": Command(
         "Go from range tests to a trained net within a budget of epochs.",
-        "cli.recipe_hydra_job.recipe_hydra_job",
+        "studies.recipe.recipe_job",
+        go_on="the same command goes on",
     ),
     "weight_decay": Command(
         "Find the weight decay that keeps a layer at the edge of chaos.",
-        "cli.guideline_hydra_job.guideline_hydra_job",
+        "studies.guideline.guideline_job",
+        go_on="the same command goes on",
     ),
     "phase_diagram": Command(
         "Draw where a random layer's map is ordered and where chaotic.",
-        "cli.phase_diagram_hydra_job.phase_diagram_hydra_job",
+        "studies.phase_diagram_job.phase_diagram_job",
+        go_on="the same command goes on from the matrices that are done",
     ),
     "picture": Command(
         "Draw one image through one deep net, by several initializers.",
-        "cli.picture_hydra_job.picture_hydra_job",
+        "studies.picture.picture_job",
     ),
     "draw": Command(
         "Collect the runs of a sweep and draw its figure.",
         "cli.draw.main",
-        composed=False,
+        takes="words",
     ),
     "evaluate": Command(
         "Rebuild a run from its directory and test it again.",
         "cli.evaluate.main",
-        composed=False,
+        takes="words",
     ),
 }
 
@@ -99,10 +107,11 @@ def _call(name: str | None, words: Sequence[str]) -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a user's own nets lie, as for the processes that a command starts
     command = COMMANDS[name]
-    if not command.composed:
+    if command.takes == "words":
         resolved(command.function)(words)
         return
-    status = run_composed(name, f"start_training.{command.function}", words)
+    job = None if command.takes == "config" else command.go_on
+    status = run_composed(name, JobFunction(f"start_training.{command.function}", job), words)
     if command.after:
         resolved(command.after)()
     if status:

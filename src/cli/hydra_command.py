@@ -22,20 +22,27 @@ class JobFunction:
     """What Hydra calls with each job's config. Launchers pickle it for their workers: it is imported there by name."""
 
     function: str
+    go_on: str | None  # what a job says after a signal; None: the function takes the config alone, and says it itself
 
-    def __call__(self, config: DictConfig) -> object:
-        returned = pkgutil.resolve_name(self.function)(config)
-        _statuses.append(returned if isinstance(returned, int) else 0)
-        return returned
+    def __call__(self, config: DictConfig) -> int:
+        function = pkgutil.resolve_name(self.function)
+        if self.go_on is None:
+            status = function(config)
+        else:
+            from start_training.cli.job import run_job  # here, so that --help does not wait for torch
+
+            status = run_job(config, function, after_interrupt=self.go_on)
+        _statuses.append(status or 0)
+        return status or 0
 
 
-def run_composed(name: str, function: str, words: Sequence[str]) -> int:
+def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
     """Call a function with the config conf/`name`.yaml as the words typed change it, or with each job's of a multirun.
 
     As `hydra.main` does, which reads sys.argv; Lightning starts ranks by it, and it holds the command's name, too.
 
     Returns:
-        The largest integer that the function returned in this process, its exit status; 0 where it returned none.
+        The largest exit status that the function returned in this process.
     Raises:
         ValueError: --experimental-rerun was typed.
     """
@@ -48,7 +55,7 @@ def run_composed(name: str, function: str, words: Sequence[str]) -> int:
     _run_hydra(
         args=arguments,
         args_parser=parser,
-        task_function=JobFunction(function),
+        task_function=function,
         config_path=str(CONF),
         config_name=name,
     )

@@ -100,7 +100,7 @@ def _sweep_run(overrides: Overrides, job: DictConfig) -> SweepRun:
 
 
 def _items(planned: Plan, folder: Path, checkpoint_seconds: float) -> list[Overrides]:
-    """What the inner launcher is given: the groups, as `src/cli/hydra_job.py` takes them, then the other jobs."""
+    """What the inner launcher is given: the groups, as `cli/training_job.py` takes them, then the other jobs."""
     items: list[Overrides] = []
     for number, group in enumerate(planned.groups):
         jobs = [

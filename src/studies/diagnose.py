@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
-from start_training.cli.hydra_job import run_hydra_job
 from start_training.config.build import build_datamodule, build_initializers, build_net
 from start_training.config.mistakes import settings_in
 from start_training.datamodules.tensor_datamodule import TensorDataModule
@@ -26,20 +25,11 @@ from start_training.theory.verdict import DEFAULTS, Thresholds
 UNHEALTHY = 3
 
 
-def diagnose_hydra_job(config: DictConfig) -> int:
-    """Diagnose what Hydra has composed, print the report, and return 0 where it is healthy, `UNHEALTHY` where not.
-
-    A user's mistake ends the process with one line, in a multirun the job.
-    """
-    healthy = []
-
-    def work(job: Job) -> None:
-        diagnosis = diagnose_config(job.config)
-        show(diagnosis, " ".join(job.overrides))
-        healthy.append(diagnosis.healthy)
-
-    run_hydra_job(config, work)
-    return 0 if all(healthy) else UNHEALTHY
+def diagnose_job(job: Job, config: DictConfig) -> int:
+    """Diagnose the job's net and print the report; 0 where it is healthy, `UNHEALTHY` where not."""
+    diagnosis = diagnose_config(job.config)
+    show(diagnosis, " ".join(job.overrides))
+    return 0 if diagnosis.healthy else UNHEALTHY
 
 
 def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:

@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.markdown import Markdown
 
+from start_training.config.composed import check_depth
 from start_training.figures.guideline import draw_guideline
 from start_training.figures.save import save_figure
 from start_training.order_chaos.guideline import Growth
 from start_training.order_chaos.slope import BEND, SHORTEST, Slope, fit_slope, ordered_window
+from start_training.reports import run_report
 from start_training.reports.sweep_figure import mirror_figure
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
@@ -24,6 +28,7 @@ from start_training.studies.guideline_runs import Curve, Trained
 from start_training.studies.study import study
 from start_training.studies.trials import OF_A_RUN, Changes, Trials, named
 
+DOES_NOT_APPLY = 3  # the exit status
 MOST = 300  # epochs that are trained where the config does not say how many
 NAMES = {0.0: "no decay", 1.0: "λ*"}  # of factors
 CLOSE = 0.1  # of J² from 1, that is 5% of J, which needs no correction
@@ -204,3 +209,17 @@ def leave(job: Job, run: RunDirectory, found: Found, text: str) -> None:
     figure = draw_guideline(curves, predicted, options, title=title)
     files = save_figure(figure, run.path / "figures" / "weight_decay")
     mirror_figure(job.config, run.path, "weight_decay", files[0], {"options": options}, text=text)
+
+
+def guideline_job(job: Job, config: DictConfig) -> int:
+    """Follow the guideline and show its report; 0 where there is a λ*, `DOES_NOT_APPLY` where there is none."""
+    check_depth(job.config)
+    summary, console = guideline(job, config), Console()
+    if not summary["applies"]:
+        text = f"the guideline does not apply: {summary['reason']}"
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+        return DOES_NOT_APPLY
+    console.print(Markdown(summary["text"]))
+    if (figure := job.directory / "figures" / "weight_decay.png").exists():
+        console.print(f"figure: {run_report.relative(figure)}", soft_wrap=True)
+    return 0

@@ -11,20 +11,26 @@ import pandas as pd
 import torch
 import wandb
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import WandbLogger
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor, nn
 
 from start_training.config.build import build_datamodule, build_initializer, construct_net
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import settings_in
-from start_training.figures.activations import draw_activations
+from start_training.figures.activations import draw_activations, mantissa_and_exponent
+from start_training.figures.labels import label
 from start_training.figures.save import save_figure
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.lengths.capture import Capture, Reading
 from start_training.models.law import law_of
+from start_training.reports import run_report
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.settings import seed, whole_number
+from start_training.tables import shown_layers
 from start_training.theory.convolutional import ConvolutionalLaw
 from start_training.training.train import seed_global_generators
 
@@ -187,3 +193,42 @@ def _summary(job: Job, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         **job.origin,
     }
+
+
+def picture_job(job: Job, config: DictConfig) -> None:
+    """Draw the job's picture, and show the lengths under its panels."""
+    show(picture(job))
+
+
+def show(finished: Picture) -> None:
+    """The lengths, where the picture lies, and what it took."""
+    console, directory = Console(), finished.job.directory
+    console.print(lengths_table(finished.lengths))
+    console.print(f"one image, {finished.summary['seconds']:.1f} s", highlight=False)
+    console.print(f"figure: {run_report.relative(directory / 'figures' / 'activations.png')}", soft_wrap=True)
+
+
+def lengths_table(lengths: pd.DataFrame) -> Table:
+    """Per layer the length at each initialization, and below it the mean over nets in theory of the last layer."""
+    options = lengths["initializer"].unique().tolist()
+    table = Table("layer", title="Activation length ‖act‖²/n of one image", title_justify="left")
+    for option in options:
+        table.add_column(label(option), justify="right")
+    logs = lengths.pivot(index="layer", columns="initializer", values="log_length")[options].to_numpy()
+    for layer in shown_layers(len(logs)):
+        table.add_row(str(layer), *map(_scientific, logs[layer]))
+    if "log_mean_theory" in lengths:
+        table.add_section()
+        theory = lengths[lengths["layer"] == lengths["layer"].max()].set_index("initializer")["log_mean_theory"]
+        table.add_row("theory", *(_scientific(float(theory[option])) for option in options))
+        table.caption = f"theory: mean over nets of layer {len(logs) - 1}"
+    return table
+
+
+def _scientific(log_length: float) -> str:
+    if math.isnan(log_length):
+        return "—"
+    if not math.isfinite(log_length):
+        return "0" if log_length < 0 else "∞"
+    mantissa, exponent = mantissa_and_exponent(log_length)
+    return f"{np.exp(log_length):.2g}" if -3 <= exponent <= 1 else f"{mantissa:.1f}e{exponent:+d}"

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.markdown import Markdown
 
 from start_training.config.build import build_datamodule
+from start_training.config.composed import check_depth
 from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
+from start_training.reports import run_report
 from start_training.reports.sweep_figure import mirror_figure
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
@@ -165,3 +169,11 @@ def leave(job: Job, run: RunDirectory, done: Followed, text: str) -> None:
     figure = draw_trials(tests, shown, options, title=title, budget=done.budget.epochs)
     files = save_figure(figure, run.path / "figures" / "recipe")
     mirror_figure(job.config, run.path, "recipe", files[0], {"options": table_of(every)}, text=text)
+
+
+def recipe_job(job: Job, config: DictConfig) -> None:
+    """Follow the job's recipe, and show its report."""
+    check_depth(job.config)
+    text, console = recipe(job, config)["text"], Console()
+    console.print(Markdown(text))
+    console.print(f"figure: {run_report.relative(job.directory / 'figures' / 'recipe.png')}", soft_wrap=True)

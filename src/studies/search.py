@@ -1,17 +1,24 @@
 """Search for one hyper-parameter by short runs: from a job to a table, a figure and a choice in its directory."""
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
 from scipy.stats import t as student
 
 from start_training.config.build import build_partial
+from start_training.config.composed import check_depth
+from start_training.config.errors import typed
 from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
+from start_training.reports import run_report
 from start_training.reports.sweep_figure import mirror_figure
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
@@ -20,6 +27,7 @@ from start_training.settings import positive_integer, seed
 from start_training.studies.study import study
 from start_training.studies.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
 
+WIDTH = 110  # where no terminal says how wide it is, rich takes 80
 NEAR = 0.02  # of a loss
 
 
@@ -158,3 +166,39 @@ def plus_minus(value: float, error: float) -> str:
 
 def _loss(option: Option) -> str:
     return plus_minus(*option.final("val/loss"))
+
+
+def search_job(job: Job, config: DictConfig) -> None:
+    """Make the job's search, and show its table, its choice, and what to run next."""
+    check_depth(job.config)
+    summary = search(job, config)
+    console = Console(width=max(Console().width, WIDTH))
+    options = pd.read_csv(job.directory / "options.csv", dtype={"option": str})
+    console.print(options_table(options, summary["chosen"]["option"]))
+    for sentence in summary["text"]:
+        console.print(sentence, soft_wrap=True, highlight=False)
+    command = shlex.join(summary["chosen"]["overrides"])
+    console.print(f"next: {typed('train')} {command}", soft_wrap=True, highlight=False)
+    console.print(f"figure: {run_report.relative(job.directory / 'figures' / 'search.png')}", soft_wrap=True)
+
+
+def options_table(options: pd.DataFrame, chosen: str) -> Table:
+    """A row for each option: what its range tests say, and how its runs ended; the chosen one in bold."""
+    table = Table(title="Range tests and full runs, mean over seeds ± s.e.", title_justify="left")
+    table.add_column("option")
+    for heading in ("largest rate", "lowest loss", "epochs", "val loss", "val accuracy", "test accuracy"):
+        table.add_column(heading, justify="right")
+    for _, row in options.iterrows():
+        table.add_row(*_cells(row), style="bold" if row["option"] == chosen else "")
+    return table
+
+
+def _cells(row: pd.Series) -> list[str]:
+    rate = f"{row['max_lr']:.2g} ({row['max_lr_low']:.2g}–{row['max_lr_high']:.2g})"
+    cells = [str(row["option"]), rate, f"{row['range_test_val_loss']:.4g}"]
+    if pd.isna(row["epochs"]):
+        return [*cells, "", "", "", ""]
+    loss = f"{row['val/loss']:.3g} ± {row['val/loss s.e.']:.1g}"
+    accuracies = (f"{100 * row[name]:.2f} ± {row[f'{name} s.e.']:.2%}" for name in ("val/accuracy", "test/accuracy"))
+    epochs = f"{row['epochs']:g}" + (f" ({row['seconds']:.2g} s)" if "seconds" in row else "")
+    return [*cells, epochs, loss, *accuracies]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from start_training.analysis.sweep_table import sweep_table
-from start_training.cli import hydra_job
+from start_training.cli import training_job
 from start_training.launchers.replica_plan import Plan, SweepRun, plan, shown_bytes
 from start_training.launchers.replica_units import PREFIX
 from start_training.models.fully_connected import FullyConnected
@@ -107,7 +107,7 @@ def test_a_group_that_ends_before_its_jobs_could_say_anything(sweep, tmp_path, m
         assert checkpoint_seconds == 7.5
         raise end
 
-    monkeypatch.setattr(hydra_job, "train_group", ends)
+    monkeypatch.setattr(training_job, "train_group", ends)
     status, _, errors = sweep(REPLICAS, "seed=0,1", "hydra.launcher.checkpoint_seconds=7.5")
     if isinstance(end, Interrupted):
         assert (status, errors) == (128 + 15, ["interrupted", "go on: the same command with hydra.sweep.dir=sweep"])

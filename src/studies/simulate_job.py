@@ -1,4 +1,4 @@
-"""Simulations as Hydra jobs: what each shows on the terminal, and the figure of a whole sweep at its end."""
+"""What a simulation shows on the terminal, and the figure of a whole sweep at its end."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from start_training.cli.hydra_job import run_hydra_job
 from start_training.config.build import build_partial
 from start_training.reports import run_report
 from start_training.runs.job import Job
@@ -30,24 +29,20 @@ class _Sweep:
 _sweeps: dict[Path, _Sweep] = {}
 
 
-def simulate_hydra_job(config: DictConfig) -> None:
-    """Simulate the job that Hydra has composed, and show what came out: a table, in a sweep one line."""
+def simulate_job(job: Job, config: DictConfig) -> None:
+    """Simulate the job, and show what came out: a table, in a sweep one line."""
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
     if not in_sweep or hydra.job.num == 0:
         _sweeps.clear()  # of an earlier command line in this process
     directory = Path(hydra.runtime.cwd, hydra.sweep.dir if in_sweep else hydra.runtime.output_dir)
     name = str(hydra.runtime.choices.get("experiment") or "figure").rpartition("/")[2]
-
-    def work(job: Job) -> None:
-        if job.config["figure"]:
-            build_partial(job.config["figure"], "figure")  # what is wrong with it is not to be said after hours
-        simulation = simulate(job)
-        if job.config["figure"]:
-            _sweeps.setdefault(directory, _Sweep(directory, name, dict(job.config))).simulations.append(simulation)
-        show(simulation, in_sweep=in_sweep)
-
-    run_hydra_job(config, work, after_interrupt="the same command goes on from what has been sampled")
+    if job.config["figure"]:
+        build_partial(job.config["figure"], "figure")  # what is wrong with it is not to be said after hours
+    simulation = simulate(job)
+    if job.config["figure"]:
+        _sweeps.setdefault(directory, _Sweep(directory, name, dict(job.config))).simulations.append(simulation)
+    show(simulation, in_sweep=in_sweep)
 
 
 def draw_figure_of_all() -> None:

@@ -1,4 +1,4 @@
-"""A Hydra job: which directory and sweep it belongs to, and in which processes it runs."""
+"""A job that Hydra has composed: its directory and sweep, and what becomes of a mistake or a signal in it."""
 
 import os
 import sys
@@ -10,47 +10,26 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from start_training.config.composed import check_depth, check_script, plain
+from start_training.config.composed import check_script, plain
 from start_training.config.errors import Said, is_users_mistake, one_line, say, takes_errors, users_environment
-from start_training.launchers.process_tree import SWEEP, check_launcher, end_with_parent, run_alone, starts_processes
-from start_training.launchers.replica_units import read_unit
-from start_training.launchers.workers import in_worker, interrupted, worker
+from start_training.launchers.process_tree import SWEEP
+from start_training.launchers.workers import in_worker, interrupted
 from start_training.runs.directory import Taken
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
-from start_training.training.replica_runs import train_group
-from start_training.training.train import train
+
+Work = Callable[[Job, DictConfig], int | None]
 
 
-def train_hydra_job(config: DictConfig) -> None:
-    """Train the job that Hydra has composed, in processes of its own where it needs several."""
-    end_with_parent()
-    hydra = HydraConfig.get()
-    in_sweep = hydra.mode == RunMode.MULTIRUN
-
-    def work(job: Job) -> None:
-        if job.config.get("replicas"):
-            unit = read_unit(job)
-            train_group(unit.jobs, checkpoint_seconds=unit.checkpoint_seconds)
-            return
-        check_depth(job.config)
-        trainer = job.config.get("trainer")
-        if in_sweep and starts_processes(trainer):
-            check_launcher(trainer, hydra.launcher)
-            _train_alone(job)
-        else:
-            train(job)
-
-    resume = "" if in_sweep or config.get("replicas") else "resume with ckpt_path={directory}/checkpoints/last.ckpt"
-    with worker() as wanted:
-        if wanted:
-            run_hydra_job(config, work, after_interrupt=resume)
-
-
-def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_interrupt: str = "") -> None:
+def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int:
     """Do the job that Hydra has composed. A user's mistake ends the process with one line, in a multirun the job.
 
-    after_interrupt: how to go on after a signal; `{directory}` is the job's.
+    Args:
+        config: as Hydra hands it to a job.
+        work: does the job, and says what came of it on the terminal.
+        after_interrupt: how to go on after a signal; `{directory}` is the job's.
+    Returns:
+        The exit status that `work` returned, 0 where it returned none or failed in a multirun.
     """
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
@@ -64,7 +43,7 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
     try:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
         with users_environment():
-            work(job)
+            return work(job, config) or 0
     except Interrupted as interruption:
         print(f"interrupted{after_interrupt and ': '}{after_interrupt.format(directory=directory)}", file=sys.stderr)
         if in_sweep and in_worker(hydra.launcher):
@@ -88,12 +67,4 @@ def run_hydra_job(config: DictConfig, work: Callable[[Job], object], *, after_in
         if in_sweep:
             raise Said from error
         sys.exit(1)
-
-
-def _train_alone(job: Job) -> None:
-    """For launchers whose workers are not this script."""
-    status = run_alone(HydraConfig.get(), job.overrides, job.directory, str(job.sweep))
-    if status >= 128:
-        raise Interrupted(status - 128)
-    if status:
-        raise Said  # by that process
+    return 0

@@ -1,4 +1,4 @@
-"""Phase diagrams as Hydra jobs: what each shows on the terminal."""
+"""What a phase diagram shows on the terminal."""
 
 import math
 from collections.abc import Mapping
@@ -8,19 +8,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from start_training.cli.hydra_job import run_hydra_job
 from start_training.reports import run_report
 from start_training.runs.job import Job
 from start_training.studies.phase_diagram import PhaseDiagram, phase_diagram
 
 
-def phase_diagram_hydra_job(config: DictConfig) -> None:
-    """Draw the phase diagram that Hydra has composed, and show how it agrees with theory."""
-
-    def work(job: Job) -> None:
-        show(phase_diagram(job))
-
-    run_hydra_job(config, work, after_interrupt="the same command goes on from the matrices that are done")
+def phase_diagram_job(job: Job, config: DictConfig) -> None:
+    """Draw the job's phase diagram, and show how it agrees with theory."""
+    show(phase_diagram(job))
 
 
 def show(finished: PhaseDiagram) -> None:

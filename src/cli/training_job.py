@@ -1,0 +1,50 @@
+"""A job that trains one net or a group of replicas, in processes of its own where it needs several."""
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from start_training.cli.job import run_job
+from start_training.config.composed import check_depth
+from start_training.config.errors import Said
+from start_training.launchers.process_tree import check_launcher, end_with_parent, run_alone, starts_processes
+from start_training.launchers.replica_units import read_unit
+from start_training.launchers.workers import worker
+from start_training.runs.job import Job
+from start_training.runs.outcome import Interrupted
+from start_training.training.replica_runs import train_group
+from start_training.training.train import train
+
+
+def train_hydra_job(config: DictConfig) -> None:
+    """Train the job that Hydra has composed, in processes of its own where it needs several."""
+    end_with_parent()
+    hydra = HydraConfig.get()
+    in_sweep = hydra.mode == RunMode.MULTIRUN
+
+    def work(job: Job, config: DictConfig) -> None:
+        if job.config.get("replicas"):
+            unit = read_unit(job)
+            train_group(unit.jobs, checkpoint_seconds=unit.checkpoint_seconds)
+            return
+        check_depth(job.config)
+        trainer = job.config.get("trainer")
+        if in_sweep and starts_processes(trainer):
+            check_launcher(trainer, hydra.launcher)
+            _train_alone(job)
+        else:
+            train(job)
+
+    resume = "" if in_sweep or config.get("replicas") else "resume with ckpt_path={directory}/checkpoints/last.ckpt"
+    with worker() as wanted:
+        if wanted:
+            run_job(config, work, after_interrupt=resume)
+
+
+def _train_alone(job: Job) -> None:
+    """For launchers whose workers are not this script."""
+    status = run_alone(HydraConfig.get(), job.overrides, job.directory, str(job.sweep))
+    if status >= 128:
+        raise Interrupted(status - 128)
+    if status:
+        raise Said  # by that process
