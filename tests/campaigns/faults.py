@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-FOLDERS = ("callbacks", "diagnosis", "initializers", "jobs", "lengths",
-           "order_chaos", "replicas", "runs", "schedules", "theory")  # fmt: skip
+FOLDERS = ("analysis", "callbacks", "cli", "config", "diagnosis", "initializers", "launchers", "lengths",
+           "order_chaos", "replicas", "reports", "runs", "schedules", "studies", "theory", "training")  # fmt: skip
 OPERATORS = {  # as it is written, and what it becomes
     ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"), ast.Pow: ("**", "*"),
     ast.FloorDiv: ("//", "/"), ast.Mod: ("%", "+"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),

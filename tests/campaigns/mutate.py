@@ -86,7 +86,10 @@ def own_tests(fault: Fault, root: Path) -> list[str]:
     """
     sources = {_module(path.relative_to(root).as_posix()): path.read_text()
                for folder in ("src", "scripts") for path in (root / folder).rglob("*.py")}  # fmt: skip
-    files = sorted((root / "tests" / fault.file.split("/")[1]).glob("test_*.py"))
+    folder = fault.file.split("/")[1]
+    files = sorted((root / "tests" / folder).glob("test_*.py"))
+    if folder in ("config", "launchers", "reports", "studies", "training"):
+        files += sorted((root / "tests" / "jobs").glob("test_*.py"))  # which go through several of these folders
     level, seen, nearest = {_module(fault.file)}, set[str](), []
     while level and not nearest:
         nearest = [file for file in files if any(_names(file.read_text(), module) for module in level)]
@@ -228,7 +231,7 @@ def run_trials(trials: Sequence[Trial], roots: Sequence[Path], record) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py mutate", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, help="draw new faults; without it, those of tests/campaigns/faults.json")
-    parser.add_argument("--each", type=int, default=13, help="faults of each folder, with --seed (13)")
+    parser.add_argument("--each", type=int, default=8, help="faults of each folder, with --seed (8)")
     parser.add_argument("--folder", choices=FOLDERS, action="append", help="only those of this folder of src")
     parser.add_argument("--seconds", type=float, default=60, help="of tests at most for one fault (60)")
     parser.add_argument("--own", action="store_true", help="all default tests of a fault's own folder, and no others")
