@@ -11,10 +11,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from start_training.config.composed import check_script, plain
-from start_training.config.errors import Said, is_users_mistake, one_line, say, takes_errors, users_environment
+from start_training.config.errors import (
+    ReportedError,
+    is_users_mistake,
+    one_line,
+    print_error,
+    prints_errors,
+    users_environment,
+)
 from start_training.launchers.process_tree import SWEEP
 from start_training.launchers.workers import in_worker, interrupted
-from start_training.runs.directory import Taken
+from start_training.runs.directory import RunDirectoryLocked
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 
@@ -38,7 +45,7 @@ def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int
     try:
         check_script(config, str(hydra.job.config_name))
     except ValueError as error:
-        say(error)
+        print_error(error)
         sys.exit(1)  # the whole sweep, whose other jobs are no better
     try:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
@@ -50,21 +57,23 @@ def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int
             interrupted(interruption.exit_status - 128)  # its directory says so, too
         else:
             sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
-    except Said:
+    except ReportedError:
         raise
-    except Taken as error:
-        say(error)
+    except RunDirectoryLocked as error:
+        print_error(error)
         if sweep is None:
             sys.exit(1)  # in a sweep it is no failure: whoever writes there sees to the job
     except Exception as error:
-        if not takes_errors() or not is_users_mistake(error):
+        if not prints_errors() or not is_users_mistake(error):
             if in_sweep:
                 traceback.print_exc()  # Hydra would keep it until the last job has ended
             if in_sweep and in_worker(hydra.launcher):
-                raise Said(one_line(error)) from error  # an error that does not unpickle would break all workers
+                raise ReportedError(
+                    one_line(error)
+                ) from error  # an error that does not unpickle would break all workers
             raise
-        say(error)
+        print_error(error)
         if in_sweep:
-            raise Said from error
+            raise ReportedError from error
         sys.exit(1)
     return 0

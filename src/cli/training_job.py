@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from start_training.cli.job import run_job
 from start_training.config.composed import check_depth
-from start_training.config.errors import Said
+from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import check_launcher, end_with_parent, run_alone, starts_processes
 from start_training.launchers.replica_units import read_unit
 from start_training.launchers.workers import worker
@@ -47,4 +47,4 @@ def _train_alone(job: Job) -> None:
     if status >= 128:
         raise Interrupted(status - 128)
     if status:
-        raise Said  # by that process
+        raise ReportedError  # by that process

@@ -24,42 +24,42 @@ def run(main: Callable[[], Any]) -> None:
 
     With HYDRA_FULL_ERROR=1 the traceback comes, as from any Hydra application.
     """
-    if os.environ.get(FULL_ERROR) == "1" and not takes_errors():
+    if os.environ.get(FULL_ERROR) == "1" and not prints_errors():
         main()
         return
-    os.environ[_TAKES_ERRORS] = "1"
+    os.environ[_PRINTS_ERRORS] = "1"
     os.environ[FULL_ERROR] = "1"  # Hydra is to hand its errors over rather than print them
     try:
         main()
-    except Said:
+    except ReportedError:
         sys.exit(1)
     except Exception as error:
         if not is_users_mistake(error):
             raise
-        say(error)
+        print_error(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        del os.environ[FULL_ERROR], os.environ[_TAKES_ERRORS]
+        del os.environ[FULL_ERROR], os.environ[_PRINTS_ERRORS]
 
 
-_TAKES_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"  # a variable, so that a launcher's workers know it, too
+_PRINTS_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"  # a variable, so that a launcher's workers know it, too
 
 
-class Said(Exception):
+class ReportedError(Exception):
     """A job of a multirun has failed, and its message stands on the terminal."""
 
 
-def takes_errors() -> bool:
+def prints_errors() -> bool:
     """Whether mistakes are to be said in one line, rather than by a traceback."""
-    return _TAKES_ERRORS in os.environ
+    return _PRINTS_ERRORS in os.environ
 
 
 @contextmanager
 def users_environment() -> Iterator[None]:
     """For a job, and the processes it starts: the environment as it was before `run`."""
-    if not takes_errors():
+    if not prints_errors():
         yield
         return
     os.environ.pop(FULL_ERROR, None)
@@ -81,7 +81,7 @@ def is_users_mistake(error: BaseException) -> bool:
     return isinstance(error, ValueError | HydraException | OmegaConfBaseException | OSError)
 
 
-def say(error: BaseException) -> None:
+def print_error(error: BaseException) -> None:
     """Tell the user what was wrong."""
     print(f"error: {one_line(error)}", file=sys.stderr)
 

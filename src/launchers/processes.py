@@ -18,7 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from start_training.config.composed import composed_job
-from start_training.config.errors import Said
+from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import command, environment
 from start_training.settings import positive_integer
 
@@ -131,7 +131,7 @@ def _finish(child: _Child) -> None:
         kept.close()
     status, returned = child.process.returncode, child.job.returned
     returned.status = JobStatus.FAILED if status else JobStatus.COMPLETED
-    returned._return_value = Said(f"its process ended with status {status}") if status else None
+    returned._return_value = ReportedError(f"its process ended with status {status}") if status else None
 
 
 def _temporary_file() -> IO[bytes]:

@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import check_depth, composed_job, plain
-from start_training.config.errors import Said
+from start_training.config.errors import ReportedError
 from start_training.launchers.inner_launcher import BASIC, memory_limit, with_inner, workers_of
 from start_training.launchers.replica_plan import Plan, SweepRun, plan
 from start_training.launchers.replica_report import show
@@ -124,9 +124,9 @@ def _returned(job: SweepRun, of_unit: JobReturn, sweep: Path) -> JobReturn:
     summary = RunDirectory(sweep / job.directory).summary()
     returned = JobReturn(overrides=list(job.overrides), working_dir=os.getcwd(), status=JobStatus.COMPLETED)
     if summary is not None and summary["status"] == "failed":
-        returned.status, returned._return_value = JobStatus.FAILED, Said(summary["reason"])
+        returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary["reason"])
     elif summary is None and of_unit.status == JobStatus.FAILED:
         said = of_unit._return_value  # by its group, of which the terminal has the reason
-        cause = said.__cause__ if isinstance(said, Said) and said.__cause__ else said
+        cause = said.__cause__ if isinstance(said, ReportedError) and said.__cause__ else said
         returned.status, returned._return_value = JobStatus.FAILED, cause
     return returned

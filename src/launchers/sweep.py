@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from start_training.config.composed import check_script, composed_job, config_hash_of, plain
-from start_training.config.errors import Said, one_line, say
+from start_training.config.errors import ReportedError, one_line, print_error
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
@@ -48,7 +48,7 @@ class Sweep:
         return Path(str(self.config.hydra.sweep.dir))
 
     def run(self, batches: Sequence[Sequence[Overrides]]) -> list[Sequence[JobReturn]]:
-        """Launch what is not finished. Raises `Said` if any job has failed, after all others have run."""
+        """Launch what is not finished. Raises `ReportedError` if any job has failed, after all others have run."""
         jobs = self._plan([overrides for batch in batches for overrides in batch])
         there = dict(zip(jobs, states(self.directory, [*jobs.values()]), strict=True))
         self._announce(list(there.values()))
@@ -69,7 +69,7 @@ class Sweep:
         if failed < len(jobs):
             self._draw()
         if failed:
-            raise Said
+            raise ReportedError
         return returns
 
     def _plan(self, combinations: Sequence[Overrides]) -> dict[tuple[str, ...], SweepJob]:
@@ -91,8 +91,8 @@ class Sweep:
                 )
         wanted = [each for each, job in jobs.items() if not RunDirectory(self.directory / job.directory).finished]
         if mistake := self._mistake_of_all(wanted):
-            say(mistake)
-            raise Said
+            print_error(mistake)
+            raise ReportedError
         add_jobs(self.directory, jobs.values())
         return jobs
 
@@ -160,7 +160,7 @@ class Sweep:
             try:
                 draw_sweep(self.directory, config["figure"], name=self._name(), logger=config["logger"])
             except ValueError as error:  # there is nothing to draw
-                say(error)
+                print_error(error)
 
     def _name(self) -> str:
         """Of its figure: the experiment, or what its script is for; of plain training runs that says nothing."""
@@ -173,8 +173,8 @@ class Sweep:
         summary = RunDirectory(self.directory / job.directory).summary()
         if summary is not None:
             return str(summary["reason"])
-        cause = error.__cause__ or error if isinstance(error, Said) else error
-        if isinstance(cause, Said) and not str(cause):
+        cause = error.__cause__ or error if isinstance(error, ReportedError) else error
+        if isinstance(cause, ReportedError) and not str(cause):
             return "as said above"
         return one_line(cause) if cause is not None else "no reason left"
 

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from start_training.config.errors import Said
+from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import die_with_parent
 from start_training.ranks import in_terminals_worker
 from start_training.runs.outcome import Interrupted
@@ -127,7 +127,9 @@ def _deaths_are_failures() -> Iterator[None]:
             return results(job)
         except (FailedJobError, UncompletedJobError) as error:
             dead = JobReturn(status=JobStatus.FAILED)
-            dead._return_value = Said(f"its process left no result; see {job.paths.stderr}: {_last_line(error)}")
+            dead._return_value = ReportedError(
+                f"its process left no result; see {job.paths.stderr}: {_last_line(error)}"
+            )
             return [dead]
 
     with patch.object(Job, "results", every_result):

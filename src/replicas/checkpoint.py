@@ -16,7 +16,7 @@ from start_training.runs.checkpoint import interrupted_epoch, net_state
 
 
 @dataclass(frozen=True)
-class Moment:
+class Progress:
     """Where a run stands: after the first `batches` of the `length` of an epoch, with `steps` in all.
 
     ended: with all done that is done at an epoch's end. validations: batches of the validation set.
@@ -37,7 +37,7 @@ def callback_states(replica: Replica) -> dict[str, Any]:
 
 
 def checkpoint_of(
-    replica: Replica, moment: Moment, net: Mapping[str, Tensor], callbacks: Mapping[str, Any]
+    replica: Replica, moment: Progress, net: Mapping[str, Tensor], callbacks: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The whole of it, plain data and tensors of its own. The optimizer holds its states; net: the net's state_dict."""
     replica.set_step(moment.steps)
@@ -90,7 +90,7 @@ def restore(replica: Replica, checkpoint: Mapping[str, Any]) -> None:
         replica.losses, replica.samples = list(checkpoint["epoch_losses"]), list(checkpoint["epoch_samples"])
 
 
-def loops(replica: Replica, moment: Moment) -> dict[str, Any]:
+def loops(replica: Replica, moment: Progress) -> dict[str, Any]:
     """The counts of Lightning's loops, by its names."""
     steps, batches = moment.steps, moment.batches
     done = steps if moment.ended else steps - 1  # in mid-epoch a checkpoint is taken within the last batch's hooks

@@ -12,14 +12,14 @@ from start_training.callbacks.phase import Phase
 from start_training.callbacks.start_of_training import StartOfTraining
 from start_training.callbacks.test_metrics import TestMetrics
 from start_training.replicas.batches import Batches
-from start_training.replicas.checkpoint import Moment
-from start_training.replicas.looks import Looks, Sets
+from start_training.replicas.checkpoint import Progress
+from start_training.replicas.group_evaluation import GroupEvaluation, Sets
+from start_training.replicas.group_snapshot import GroupSnapshot
 from start_training.replicas.optimizer import stacked
-from start_training.replicas.passes import Passes
 from start_training.replicas.rates import Rates
 from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
-from start_training.replicas.standing import Standing
+from start_training.replicas.step_buffer import StepBuffer
 from start_training.replicas.updates import Updates
 from start_training.replicas.vectorized import Lengths
 from start_training.runs.outcome import Interrupted
@@ -59,9 +59,9 @@ class Group:
         batches = Batches(sets.training, [replica.order for replica in replicas])
         context = _precision(precision, stack.parameters.device)
         self.updates = Updates(stack, optimizer, batches, context, lengths)
-        self._looks = Looks(self.updates, sets)
-        self._passes = Passes()
-        self._kept: Standing | None = None  # of the last epoch's end, where its checkpoints are not written
+        self._looks = GroupEvaluation(self.updates, sets)
+        self._passes = StepBuffer()
+        self._kept: GroupSnapshot | None = None  # of the last epoch's end, where its checkpoints are not written
         self.progress: Callable[[Group], None] = lambda group: None  # called at the end of every epoch
         self._ended, self._checkpoint_seconds = ended, checkpoint_seconds
         self._written = monotonic()
@@ -184,10 +184,10 @@ class Group:
             replica.flush()
             standing.save(replica)
 
-    def _standing(self, *, ended: bool) -> Standing:
+    def _standing(self, *, ended: bool) -> GroupSnapshot:
         length = len(self.updates.batches)
-        moment = Moment(self.epoch, self.batch, length, self.step, self._looks.validations, ended)
-        return Standing.of(self.replicas, moment, self.updates.stack, self.updates.optimizer)
+        moment = Progress(self.epoch, self.batch, length, self.step, self._looks.validations, ended)
+        return GroupSnapshot.of(self.replicas, moment, self.updates.stack, self.updates.optimizer)
 
     def _stop_if_asked(self, signals: NotedSignals) -> None:
         if signals.first and self.replicas:

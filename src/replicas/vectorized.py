@@ -20,7 +20,7 @@ from start_training.lengths.capture import Capture
 from start_training.replicas.first_layer import FirstLayer
 from start_training.replicas.scalars import varying_scalars
 from start_training.replicas.stack import Rows, Stack
-from start_training.replicas.unit_by_unit import UnitByUnit
+from start_training.replicas.transposed_linear import TransposedLinear
 
 # Of all replicas together: up to so many, what `_Norms` takes to begin is more than to convert them to float64.
 FEW_VALUES = 2**17
@@ -141,7 +141,7 @@ def _vectorized(function: Callable[..., Any], rows: Rows, batch: tuple[int | Non
     state = rows.parameters | rows.rest
     first = next(iter(rows.parameters.values()))
     if len(first) > 1:
-        with UnitByUnit():
+        with TransposedLinear():
             return vmap(function, in_dims=(0, 0, *batch))(state, rows.scalars, *tensors)
     # One replica by itself: what `vmap` would ask of it at every operation takes time.
     # `squeeze` and not `[0]`, whose gradient is copied into zeros.

@@ -28,7 +28,7 @@ SHOWN = 5  # settings that are named one by one
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it: ten times as fast
 
 
-class Taken(ValueError):
+class RunDirectoryLocked(ValueError):
     """Another process is writing a run in the directory."""
 
 
@@ -206,7 +206,7 @@ class RunDirectory:
             raise
         if taken:
             self.release()
-            raise Taken(f"hydra.run.dir = {self.path}: another process is writing a run here")
+            raise RunDirectoryLocked(f"hydra.run.dir = {self.path}: another process is writing a run here")
 
     def _is_taken(self) -> bool:
         if self._locked is not None or not (self.path / LOCK).exists():

@@ -17,8 +17,8 @@ from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
 from start_training.models.run_length import asked_lengths, check_same_length
 from start_training.replicas.checkpoint import restore, start_of
+from start_training.replicas.group_evaluation import Sets
 from start_training.replicas.log import Log
-from start_training.replicas.looks import Sets
 from start_training.replicas.replica import Replica
 from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from start_training.runs.directory import RunDirectory
@@ -32,7 +32,7 @@ LIGHTNINGS_EPOCHS = 1000  # without max_epochs and max_steps
 
 
 @dataclass
-class Member:
+class ClaimedJob:
     """A job of a group whose directory this process holds, and what it resumes from."""
 
     job: Job
@@ -54,7 +54,7 @@ def resumes_from(run: RunDirectory) -> dict[str, Any] | None:
     return load_checkpoint(run.checkpoint) if run.resumable else None
 
 
-def build_replica(member: Member, device: torch.device) -> tuple[Replica, Any]:
+def build_replica(member: ClaimedJob, device: torch.device) -> tuple[Replica, Any]:
     """The replica and its initializer. Raises ValueError for a setting that no run could use."""
     config = member.config
     seed_global_generators(seed("seed", config["seed"]))
@@ -145,7 +145,7 @@ def _check_test_set(replica: Replica) -> None:
             raise ValueError(refusal)
 
 
-def _has_other_loggers(member: Member) -> bool:
+def _has_other_loggers(member: ClaimedJob) -> bool:
     """Whether it has loggers beside metrics.csv. They begin when the run has ended; a mistake in them shows here."""
     loggers = build_loggers(member.job, member.run)
     check_loggers(loggers, member.config)

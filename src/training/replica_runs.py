@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from start_training.config.errors import Said, is_users_mistake, say
+from start_training.config.errors import ReportedError, is_users_mistake, print_error
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import settings_in
 from start_training.replicas.caches import is_out_of_memory
 from start_training.replicas.group import Group
 from start_training.replicas.replica import Replica
-from start_training.runs.directory import FINISHED, RunDirectory, Taken
+from start_training.runs.directory import FINISHED, RunDirectory, RunDirectoryLocked
 from start_training.runs.job import Job
 from start_training.runs.open_files import allow_runs
 from start_training.training.record import Record
-from start_training.training.replica_build import Member, build_replica, device_of, load_sets, resumes_from
+from start_training.training.replica_build import ClaimedJob, build_replica, device_of, load_sets, resumes_from
 from start_training.training.replica_progress import GroupProgress
 from start_training.training.train import nothing_left_behind, quiet_lightning, show
 
@@ -29,7 +29,7 @@ def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> Non
     """Train jobs of one `group_key` together. One that is finished, or that another process holds, is left alone.
 
     Those that resume at different steps train apart. A job that fails leaves its summary, and the others go on; in the
-    end that raises `Said`. After a signal all leave checkpoints, and `Interrupted` is raised.
+    end that raises `ReportedError`. After a signal all leave checkpoints, and `Interrupted` is raised.
     checkpoint_seconds: between checkpoints, which are taken at ends of epochs; a worker that is killed loses what came
     after the last.
     """
@@ -37,16 +37,16 @@ def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> Non
         for _, standing in groupby(sorted(members, key=lambda member: member.start), key=lambda member: member.start):
             failed |= _train_together(list(standing), checkpoint_seconds)
     if failed:
-        raise Said
+        raise ReportedError
 
 
 @contextmanager
-def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[Member], bool]]:
+def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[ClaimedJob], bool]]:
     """The jobs that are this process's to train, whose directories nobody else writes in until it lets go of them.
 
     And whether one has failed, as its directory cannot be its.
     """
-    members, failed = list[Member](), False
+    members, failed = list[ClaimedJob](), False
     allow_runs(len(jobs))
     try:
         for job in jobs:
@@ -56,11 +56,11 @@ def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[Member], bool]]:
                 if run.finished:  # by another process, since this one was asked to
                     run.release()
                 else:
-                    members.append(Member(job, run, resumes_from(run)))
-            except Taken as error:
-                say(error)
+                    members.append(ClaimedJob(job, run, resumes_from(run)))
+            except RunDirectoryLocked as error:
+                print_error(error)
             except ValueError as error:  # it holds no run, or a broken checkpoint
-                say(error)
+                print_error(error)
                 run.release()
                 failed = True
         yield members, failed
@@ -69,7 +69,7 @@ def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[Member], bool]]:
             member.run.release()
 
 
-def _train_together(members: Sequence[Member], checkpoint_seconds: float) -> bool:
+def _train_together(members: Sequence[ClaimedJob], checkpoint_seconds: float) -> bool:
     """Whether one of them has failed."""
     runs = _Runs(device_of(members[0].config["trainer"].get("accelerator", "auto")))
     try:
@@ -87,12 +87,12 @@ class _Runs:
     """Replicas and the records of their runs."""
 
     device: torch.device
-    members: dict[Replica, Member] = field(default_factory=dict)
+    members: dict[Replica, ClaimedJob] = field(default_factory=dict)
     records: dict[Replica, Record] = field(default_factory=dict)
     progress: GroupProgress | None = None
     failed: bool = False
 
-    def add(self, member: Member) -> None:
+    def add(self, member: ClaimedJob) -> None:
         """Build a replica, and begin its run. One for which that cannot be done has failed, and is left out."""
         record = Record(member.job, member.run)
         record.__enter__()
@@ -170,7 +170,7 @@ class _Runs:
     def _report(self, error: Exception) -> None:
         self.failed = True
         if is_users_mistake(error):
-            say(error)
+            print_error(error)
         else:
             traceback.print_exception(error)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from start_training.config.errors import Said
+from start_training.config.errors import ReportedError
 from start_training.runs.directory import RunDirectory
 from tests.jobs.replica_jobs import assert_same_runs, deviations, together
 
@@ -95,7 +95,7 @@ def test_a_job_that_cannot_be_built_leaves_the_others_alone(alone, configs, tmp_
             alone([broken])
         own.append(str(error.value))
     capsys.readouterr()
-    with pytest.raises(Said):
+    with pytest.raises(ReportedError):
         together(tmp_path, settings)
     assert capsys.readouterr().err.splitlines() == [f"error: {message}" for message in own]
     first, *failed, last = (tmp_path / str(index) for index in range(6))
@@ -118,7 +118,7 @@ def test_what_keeps_a_run_from_its_directory_logger_or_summary_is_its_own(config
     monkeypatch.setattr(RunDirectory, "write_summary", refuse_summary)
     (tmp_path / "3" / "lengths").mkdir(parents=True)
     (tmp_path / "3" / "lengths" / "mine.txt").touch()
-    with pytest.raises(Said):
+    with pytest.raises(ReportedError):
         together(tmp_path, configs(*SHORT, each=(*SEEDS, "seed=3")))
     errors = capsys.readouterr().err
     assert "3: holds no run, but lengths" in errors
@@ -134,7 +134,7 @@ def test_a_mistake_that_shows_when_a_group_begins_names_its_setting(configs, tmp
 
 
 def test_a_callback_without_the_test_set_it_looks_at_fails_before_training(configs, tmp_path, capsys):
-    with pytest.raises(Said):
+    with pytest.raises(ReportedError):
         together(tmp_path, configs(*SHORT, *RANDOM, "datamodule.test_samples=0", TESTS, each=SEEDS[:2]))
     assert capsys.readouterr().err.count("the data has no test set") == 2
     assert statuses([tmp_path / "0", tmp_path / "1"]) == [("failed", 0)] * 2

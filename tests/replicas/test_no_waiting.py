@@ -22,8 +22,8 @@ from start_training.datamodules.samples import Samples
 from start_training.lengths import activation_length
 from start_training.replicas import vectorized
 from start_training.replicas.group import Group
+from start_training.replicas.group_evaluation import Sets
 from start_training.replicas.log import Log
-from start_training.replicas.looks import Sets
 from start_training.replicas.replica import Replica
 from start_training.schedules.one_cycle import OneCycle
 from tests.replicas.nets import Normalized, Patches

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from start_training.runs.config_hash import config_hash
-from start_training.runs.directory import BY_STEP, TABLES, RunDirectory, Taken, finite
+from start_training.runs.directory import BY_STEP, TABLES, RunDirectory, RunDirectoryLocked, finite
 from start_training.runs.metrics_file import MetricsFile, read_metrics
 
 CONFIG = {"seed": 0, "trainer": {}}
@@ -72,13 +72,13 @@ def test_two_cannot_write_at_once_and_who_looks_keeps_nobody_from_it(tmp_path):
     run, waiting = RunDirectory(tmp_path), RunDirectory(tmp_path)
     run.claim(CONFIG)
     run.claim(CONFIG)  # it has it
-    with pytest.raises(Taken, match="another process is writing"):
+    with pytest.raises(RunDirectoryLocked, match="another process is writing"):
         waiting.claim(CONFIG)
     run.release()
     with (tmp_path / ".lock").open() as onlooker:
         fcntl.flock(onlooker, fcntl.LOCK_SH)
         assert waiting.state == "absent"
-        with pytest.raises(Taken):
+        with pytest.raises(RunDirectoryLocked):
             waiting.claim(CONFIG)
         fcntl.flock(onlooker, fcntl.LOCK_UN)
         waiting.claim(CONFIG)
@@ -111,12 +111,12 @@ def test_a_file_system_without_locks_is_said_so_and_not_taken_for_another_proces
     for _ in range(2):
         with pytest.raises(ValueError, match=r"its file system refuses locks \(.+\), which keep two") as error:
             run.claim(CONFIG)
-        assert not isinstance(error.value, Taken)
+        assert not isinstance(error.value, RunDirectoryLocked)
         with pytest.raises(ValueError, match="refuses locks"):
             assert run.state
     for taken in (errno.EAGAIN, errno.EACCES):
         monkeypatch.setattr(fcntl, "flock", lambda file, kind, taken=taken: (_ for _ in ()).throw(OSError(taken, "")))
-        with pytest.raises(Taken):
+        with pytest.raises(RunDirectoryLocked):
             run.claim(CONFIG)
 
 

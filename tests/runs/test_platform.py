@@ -32,7 +32,7 @@ def imported(name, names=None, *arguments):
         return copy
     return real(name, names, *arguments)
 builtins.__import__ = imported
-from start_training.runs.directory import RunDirectory, Taken
+from start_training.runs.directory import RunDirectory, RunDirectoryLocked
 from start_training.runs.open_files import allow_runs, most_runs
 allow_runs(10)
 assert most_runs() is None
@@ -40,7 +40,7 @@ one, other = RunDirectory("lock"), RunDirectory("lock")
 one.claim({"seed": 0})
 try:
     other.claim({"seed": 0})
-except Taken:
+except RunDirectoryLocked:
     print("taken")
 from start_training.cli.commands import main
 main("train")

@@ -28,7 +28,7 @@ class Sets:
     test: EvaluationLoader | None
 
 
-class Looks:
+class GroupEvaluation:
     """At the validation and the test set, and at the phases of layers; what is seen, callbacks and loggers are told.
 
     all: the replicas in the order of the stack, of which those that are asked about are some.

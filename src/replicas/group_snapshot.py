@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from start_training.replicas.checkpoint import Moment, callback_states, checkpoint_of, save
+from start_training.replicas.checkpoint import Progress, callback_states, checkpoint_of, save
 from start_training.replicas.optimizer import StackedOptimizer
 from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
@@ -14,11 +14,11 @@ from start_training.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True)
-class Standing:
+class GroupSnapshot:
     """What all replicas hold at a moment: as it is in a stack and its optimizer, until they take another step."""
 
     replicas: Sequence[Replica]
-    moment: Moment
+    moment: Progress
     stack: Stack
     optimizer: StackedOptimizer
     parameters: Tensor
@@ -27,12 +27,14 @@ class Standing:
     callbacks: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, replicas: Sequence[Replica], moment: Moment, stack: Stack, optimizer: StackedOptimizer) -> "Standing":
+    def of(
+        cls, replicas: Sequence[Replica], moment: Progress, stack: Stack, optimizer: StackedOptimizer
+    ) -> "GroupSnapshot":
         """Now."""
         held = stack.parameters, stack.rest, optimizer.states
         return cls(list(replicas), moment, stack, optimizer, *held, [callback_states(each) for each in replicas])
 
-    def copied(self) -> "Standing":
+    def copied(self) -> "GroupSnapshot":
         """One that stays, whatever the replicas do."""
         rest, states = ({name: each.clone() for name, each in held.items()} for held in (self.rest, self.states))
         return replace(self, parameters=self.parameters.clone(), rest=rest, states=states)

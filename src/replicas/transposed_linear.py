@@ -9,7 +9,7 @@ from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 
-class UnitByUnit(TorchFunctionMode):
+class TransposedLinear(TorchFunctionMode):
     """Within, a dense layer is (W xᵀ + b)ᵀ instead of x Wᵀ + b: the same numbers, in another order in memory.
 
     On a CPU, products of many small matrices take half the time when their long side, the samples, is contiguous; on a

@@ -17,7 +17,7 @@ class _Pass(NamedTuple):
     readings: Tensor | None  # (R, numbers), where lengths were measured
 
 
-class Passes:
+class StepBuffer:
     """Passes of the same replicas, one after the other; `share` brings them off the device, all at once."""
 
     def __init__(self) -> None:
