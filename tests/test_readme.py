@@ -39,8 +39,7 @@ def is_short(command: str) -> bool:
 
 FIRST = commands(README)[0]
 PATHS = f".{os.pathsep}{ROOT}"
-THREADS = str(os.cpu_count())  # as many as a user has
-ENVIRONMENT = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": PATHS, "OMP_NUM_THREADS": THREADS}
+ENVIRONMENT = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
 
 
 def run(command: str, directory: Path) -> str:
