@@ -33,7 +33,7 @@ _HOMES = {  # the module of each public name
     "Orthogonal": "initializers.orthogonal",
     "TorchDefault": "initializers.torch_default",
     "VarianceScaling": "initializers.variance_scaling",
-    "register_resolvers": "jobs.composed",
+    "register_resolvers": "config.composed",
 }
 
 __all__ = [

@@ -17,6 +17,6 @@ def unfrozen(folder: str) -> list[str]:
     return sorted(each.__name__ for each in own if not each.__dataclass_params__.frozen)
 
 
-@pytest.mark.parametrize("folder", ["theory", "lengths", "schedules", "order_chaos", "runs", "diagnosis"])
+@pytest.mark.parametrize("folder", ["theory", "lengths", "schedules", "order_chaos", "runs", "analysis", "diagnosis"])
 def test_what_is_handed_around_cannot_be_changed(folder):
     assert unfrozen(folder) == []

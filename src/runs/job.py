@@ -9,7 +9,7 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.provenance import commit, versions
 
 
-@dataclass
+@dataclass(frozen=True)
 class Job:
     """One training run: what to train, where to leave it, and what it is called."""
 
