@@ -122,7 +122,7 @@ def copy_of(root: Path, into: Path) -> Path:
 
 def measure(root: Path, coverage_file: Path, report: Path) -> None:
     """Run the default tests of a tree once, noting which lines each runs."""
-    settings = coverage_file.with_name("settings.ini")  # coverage deletes all that is called as its data file is, and more
+    settings = coverage_file.with_name("settings.ini")  # not coverage.ini, which coverage deletes
     settings.write_text(f"[run]\nsource = start_training\ndata_file = {coverage_file}\n")
     command = [sys.executable, "-m", "pytest", "-q", "--cov=start_training", f"--cov-config={settings}",
                "--cov-context=test", "--cov-report=", f"--junitxml={report}", "-o", "junit_family=xunit1"]  # fmt: skip
