@@ -128,6 +128,8 @@ def test_in_a_project_with_the_same_names_it_works_warns_of_nothing_and_leaves_n
     links = [Path("readout_initializer") / path.name for path in (ROOT / "conf" / "initializer").glob("*.yaml")]
     assert listed == sorted({str(path) for path in [*own, *links]})
 
+    figure = "from start_training.reports.sweep_figure import figure_node; print(figure_node('figure_1b')['_target_'])"
+    assert run("python", "-c", figure) == "start_training.figures.start_of_training.draw_start_of_training\n"
     train = ("start-training", "train", "-m", *SMALL, "seed=0,1")
     for launcher in ("process", "replicas"):
         run(*train, f"hydra/launcher={launcher}", f"hydra.sweep.dir=runs/{launcher}")

@@ -3,17 +3,14 @@
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
 from omegaconf import DictConfig
 
-from start_training.config.errors import register_resolvers
+from start_training.config.composed import CONF, register_resolvers
 
 register_resolvers()  # in a launcher's workers too, which import this module for the function below
-CONF = Path(str(files("start_training.conf")))
 _statuses: list[int] = []
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.moved_targets import current_targets
 from start_training.settings import one_of, whole_number
 
+CONF = Path(str(files("start_training.conf")))  # the YAML files, in the repository or installed
 SIZES = ("full", "small")
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}  # in DATA_DIR
 

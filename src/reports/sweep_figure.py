@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from start_training.config.build import build_partial
+from start_training.config.composed import CONF
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import target_of
 from start_training.figures.save import save_figure
@@ -26,7 +27,6 @@ from start_training.reports.sweep_tables import SweepTable
 from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
 
-CONF = Path(__file__).parents[2] / "conf"
 TARGET = "start_training.figures.start_of_training.draw_start_of_training"
 NAMED = {  # the figures of anyone's own sweep
     "start": TARGET,

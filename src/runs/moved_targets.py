@@ -82,7 +82,9 @@ def first_name(name: str) -> str:
 
 def _is_somebody_elses(name: str) -> bool:
     package = find_spec(name.partition(".")[0])
-    here = str(Path(__file__).parents[1])  # this package's folder src/, which can be imported as `src` from its parent
+    here = str(
+        Path(__file__).resolve().parents[1]
+    )  # this package's folder src/, which can be imported as `src` from its parent
     if package is None or here in [str(Path(path).resolve()) for path in package.submodule_search_locations or ()]:
         return False
     try:

@@ -6,6 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+_FILE = Path(__file__).resolve()
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics", "wandb", "numpy")
 
 
@@ -19,12 +20,12 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """The commit of this code, with `-dirty` where files differ from it; None outside a git checkout."""
     try:
-        _git("ls-files", "--error-unmatch", __file__)  # an installed copy may lie within a checkout of the user's
+        _git("ls-files", "--error-unmatch", str(_FILE))  # an installed copy may lie within a checkout of the user's
         return _git("describe", "--always", "--abbrev=40", "--dirty")
     except (OSError, subprocess.CalledProcessError):  # no git, or an installed copy
         return None
 
 
 def _git(*words: str) -> str:
-    command = ["git", "-C", str(Path(__file__).parent), *words]
+    command = ["git", "-C", str(_FILE.parent), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

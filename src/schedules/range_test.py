@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 Array = NDArray[np.float64]
 COLUMNS = ("step", "learning_rate", "train_loss", "val_loss", "val_accuracy")
@@ -84,22 +85,12 @@ def turn(rates: Array, merit: Array) -> float | None:
         return None
     logs = np.log(rates[start:])
     gain = np.clip((merit[start:] - merit[0]) / (smooth[start] - merit[0]), 0, 1)
-    fit = falling_fit(gain, np.gradient(logs))
+    weights = np.maximum(np.gradient(logs), np.finfo(np.float64).tiny)  # a rate may end the test twice: 0 apart
+    fit = isotonic_regression(gain, weights=weights, increasing=False).x
     if fit[-1] >= KEPT:
         return None
     last = [logs[max(0, int((fit >= level).sum()) - 1)] for level in LEVELS]
     return float(np.exp(np.mean(last)))
-
-
-def falling_fit(values: Array, weights: Array) -> Array:
-    """The least-squares fit that nowhere rises: isotonic regression, by pooling adjacent violators."""
-    blocks: list[tuple[float, float, int]] = []  # mean, weight, points
-    for value, weight in zip(values, weights, strict=True):
-        blocks.append((float(value), float(weight), 1))
-        while len(blocks) > 1 and blocks[-1][0] > blocks[-2][0]:
-            (upper, w, n), (lower, v, m) = blocks.pop(), blocks.pop()
-            blocks.append(((upper * w + lower * v) / (w + v), w + v, n + m))
-    return np.repeat([mean for mean, _, _ in blocks], [points for _, _, points in blocks])
 
 
 def diverged_at(curves: pd.DataFrame) -> int | None:

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import theilslopes
 
 Array = NDArray[np.float64]
 
@@ -95,9 +96,7 @@ class Trend:
         A spike does not tilt it; of a normal law's noise it makes as much as least squares do.
         """
         steps, values = self.steps[-self.window :], self.values[-self.window :]
-        first, second = np.triu_indices(len(steps), 1)
-        slopes = (values[second] - values[first]) / (steps[second] - steps[first])
-        return -float(np.median(slopes) * (steps[-1] - steps[0]))
+        return -float(theilslopes(values, steps).slope * (steps[-1] - steps[0]))
 
     def falls(self, matters: float) -> bool:
         """Whether that is more than `matters` and than noise, and goes on to the end.

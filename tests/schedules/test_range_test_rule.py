@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
 
 from start_training.schedules.ramp import RAMPS, ramp
 from start_training.schedules.range_test import (
@@ -15,7 +14,6 @@ from start_training.schedules.range_test import (
     advice,
     described,
     diverged_at,
-    falling_fit,
     spread,
     suggest,
     turn,
@@ -143,15 +141,6 @@ def test_a_net_that_learned_nothing_gets_no_rate(fall, learned):
     assert found.rule.startswith(said) != learned
     table = curves()[:1].assign(train_loss=math.nan, val_loss=math.nan, val_accuracy=math.nan)
     assert suggest(table).rule == "training diverged at once, at a rate of 0.0001: lower min_lr"
-
-
-@given(st.integers(0, 2**32))
-def test_the_falling_fit_is_isotonic_regression(seed):
-    draw = np.random.default_rng(seed)
-    values, weights = draw.normal(size=40) - np.linspace(0, 2, 40), draw.uniform(0.1, 2, size=40)
-    expected = IsotonicRegression(increasing=False).fit_transform(np.arange(40), values, sample_weight=weights)
-    np.testing.assert_allclose(falling_fit(values, weights), expected)
-    assert not np.allclose(falling_fit(values, np.ones(40)), expected)
 
 
 def test_a_turn_is_the_geometric_mean_of_where_the_levels_are_lost():
