@@ -123,8 +123,9 @@ def copy_of(root: Path, into: Path) -> Path:
         if os.path.lexists(root / name):
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, into / name, follow_symlinks=False)  # conf/readout_initializer is a link
-    for words in (["init"], ["add", "--all"], ["-c", "user.name=-", "-c", "user.email=-", "commit", "-m", "copy"]):
-        subprocess.run(["git", *words, "--quiet"], cwd=into, check=True)  # some tests ask git of their tree
+    commit = ["-c", "user.name=-", "-c", "user.email=-", "commit", "--quiet", "-m", "copy"]
+    for words in (["init", "--quiet"], ["add", "--all"], commit):  # some tests ask git of their tree
+        subprocess.run(["git", *words], cwd=into, check=True)
     return into
 
 
