@@ -65,7 +65,9 @@ class Tests:
         data.read()
         of_line = {}
         for file in data.measured_files():
-            name = Path(file).resolve().relative_to(root.resolve()).as_posix()
+            if not Path(file).is_relative_to(root):  # conf/, which is found where it is installed
+                continue
+            name = Path(file).relative_to(root).as_posix()
             for line, contexts in data.contexts_by_lineno(file).items():
                 of_line[name, line] = sorted({context.partition("|")[0] for context in contexts if context})
         seconds: Counter[str] = Counter()
@@ -268,7 +270,7 @@ def measured_tests(folder: Path, root: Path) -> Tests:
     coverage_file, report = folder / "coverage", folder / "report.xml"
     if not report.exists():
         measure(root, coverage_file, report)
-        (folder / "root").write_text(str(root))
+        (folder / "root").write_text(str(root.resolve()))
     return Tests.read(coverage_file, report, Path((folder / "root").read_text()))
 
 
