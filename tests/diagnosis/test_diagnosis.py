@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from start_training.diagnosis.diagnose import diagnose
+from start_training.diagnosis.report import layers_table
 from start_training.initializers.variance_scaling import VarianceScaling
 from start_training.models.fully_connected import FullyConnected
 
@@ -146,3 +147,13 @@ def test_a_mistake_is_one_line(net, batch, settings, said):
         diagnose(net, batch, **settings)
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value)
+
+
+def test_the_table_has_each_layers_own_rates(inputs):
+    net = FullyConnected(64, 5, widths=[30, 8, 40, 12], activation="relu")
+    found = diagnose(net, inputs, initializer=HE, nets=3)
+    columns = {column.header: list(column.cells) for column in layers_table(found).columns}
+    for heading, rates in (("forward", found.measurement.forward), ("backward", found.measurement.backward)):
+        assert columns[heading][0] == "" and len(set(columns[heading])) == 5
+        shown = [float(cell.replace("\u2212", "-")) for cell in columns[heading][1:]]
+        np.testing.assert_allclose(shown, rates.log, atol=0.006)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -15,6 +16,9 @@ from scipy import stats
 from start_training.config.composed import plain
 from start_training.order_chaos.slope import fit_slope
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
+from start_training.studies.guideline import again
+from start_training.studies.guideline_report import _sped
 from start_training.studies.trials import OF_A_RUN
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF
@@ -203,3 +207,22 @@ def test_digits_settle_near_the_edge_and_with_five_times_as_much_they_do_not(she
     at_edge, five = summary(tmp_path / "here")["training"]
     assert abs(at_edge["J"] - 1) < 0.1 and not at_edge["moving"]
     assert five["J"] < 0.8
+
+
+def test_the_command_that_trains_with_it_has_what_was_typed_of_a_run_and_no_more():
+    found = SimpleNamespace(weight_decay=1.2345e-3, growth=SimpleNamespace(A=0.1))
+    words = again(
+        Job({}, Path("here"), ("optimizer.lr=0.1", "measure=8", "+model.x=1", "initializer=he_normal")), found
+    )
+    assert {"optimizer.lr=0.1", "+model.x=1", "initializer=he_normal", "model=tanh_layer"} < {*words}
+    assert not {"measure=8", "initializer=phase"} & {*words} and words[-1] == "trainer.max_epochs=30"
+
+
+@pytest.mark.parametrize("edge, said", [(12.0, "in epoch 12"), (np.nan, "in epoch not in every run")])
+def test_a_faster_run_says_when_it_reached_the_edge_if_all_did(edge, said):
+    row = {f"{name}{error}": 1.0 for name in ("lowest loss", "lowest epoch", "lowest J") for error in ("", " s.e.")}
+    row |= {"edge epoch": edge, "edge epoch s.e.": np.nan}
+    faster = SimpleNamespace(row=lambda: row, name="2 times the speed", curves=[SimpleNamespace(rows=range(21))])
+    found = SimpleNamespace(all=[], faster=[(2.0, faster)], growth=SimpleNamespace(epochs_to_edge=(20.0, 1.0)))
+    [_, text] = _sped(found)
+    assert said in text and "predicted 10;" in text

@@ -7,6 +7,7 @@ import pytest
 
 from start_training.config.errors import ReportedError
 from start_training.runs.directory import RunDirectory
+from start_training.training.replica_build import limits
 from tests.jobs.replica_jobs import assert_same_runs, deviations, together
 
 SHORT = ("trainer.precision=64-true", "trainer.max_epochs=2")  # 22 steps
@@ -138,3 +139,11 @@ def test_a_callback_without_the_test_set_it_looks_at_fails_before_training(confi
         together(tmp_path, configs(*SHORT, *RANDOM, "datamodule.test_samples=0", TESTS, each=SEEDS[:2]))
     assert capsys.readouterr().err.count("the data has no test set") == 2
     assert statuses([tmp_path / "0", tmp_path / "1"]) == [("failed", 0)] * 2
+
+
+@pytest.mark.parametrize("settings, expected", [
+    ({}, (1000, -1)), ({"max_steps": 5}, (-1, 5)), ({"max_epochs": 3}, (3, -1)), ({"max_epochs": -1}, (-1, -1)),
+    ({"max_epochs": 3, "max_steps": 5}, (3, 5)),
+])  # fmt: skip
+def test_limits_that_are_not_set_are_lightnings(settings, expected):
+    assert limits(settings) == expected

@@ -10,6 +10,9 @@ import torch
 import wandb
 from matplotlib.image import imread
 
+from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.fully_connected import FullyConnected
+from start_training.reports.run_report import predicted_log
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.training.evaluate import evaluate
@@ -109,3 +112,11 @@ def test_a_compiled_job_is_measured_also_after_one_that_was_not(config, tmp_path
         settings = config("compile=true", f"callbacks={callbacks}", "trainer.max_epochs=1")
         assert train(Job(settings, tmp_path / callbacks))["status"] == "completed"
     assert len(pd.read_parquet(tmp_path / "lengths/lengths")) == 11 * 4
+
+
+def test_theory_is_given_for_the_layers_it_speaks_of_and_for_no_others():
+    net, initializer = FullyConnected(4, 2, depth=3, width=8, activation="relu"), VarianceScaling(1.0)
+    predicted = predicted_log(net, initializer, np.array([2.0, 1, 1, 1]))
+    np.testing.assert_allclose(predicted, np.log(2) - np.log(2) * np.arange(4))  # kappa / 2 a layer
+    assert predicted_log(net, initializer, np.array([2.0, 1, 1])) is None
+    assert predicted_log(net, initializer, np.array([0.0, 1, 1, 1])) is None
