@@ -24,7 +24,8 @@ _SETTINGS = (
     "trainer.max_epochs=1",
     "trainer.enable_progress_bar=false",
 )
-_SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
+_ROOT = Path(__file__).parents[1]
+_SCRIPT = _ROOT / "scripts" / "train.py"
 
 
 class Moments(pl.Callback):
@@ -81,8 +82,11 @@ def _data() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
+    """This one's, with MNIST where it is, and with this folder, whose callback the jobs import."""
     directory = mnist_directory()
-    return {**os.environ, "DATA_DIR": str(Path(directory).resolve())} if directory else dict(os.environ)
+    data = {"DATA_DIR": str(Path(directory).resolve())} if directory else {}
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, **data, "PYTHONPATH": path}
 
 
 def _moments(run: Path) -> dict[str, float]:
