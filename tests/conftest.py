@@ -72,3 +72,8 @@ def sigmas() -> Callable[[ArrayLike, ArrayLike], NDArray[np.float64]]:
         return np.abs(samples.mean(0) - expected) / (error + 1e-5 * np.abs(expected))
 
     return distance
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that are given more time come first, so that no worker is left with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
