@@ -8,7 +8,14 @@ from torch import nn
 from torch.optim import SGD, AdamW
 
 from start_training.models.classifier import Classifier
-from start_training.runs.checkpoint import PARTS, check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
+from start_training.runs.checkpoint import (
+    PARTS,
+    check_fits,
+    check_optimizer_fits,
+    check_schedule_fits,
+    interrupted_epoch,
+    load_checkpoint,
+)
 from start_training.schedules.one_cycle import OneCycle
 
 
@@ -79,6 +86,14 @@ def test_an_optimizer_and_its_schedule_go_on_with_the_settings_they_had_alone(bu
         checkpoint["lr_schedulers"] = [old_schedule.state_dict()]
     with pytest.raises(ValueError, match=f"^{message}") if message else nullcontext():
         check_optimizer_fits(checkpoint, *scheduled(**built), "a.ckpt")
+
+
+def test_a_schedule_of_another_name_is_another_though_its_settings_are_called_alike():
+    _, schedule = scheduled(cycle={})
+    saved = schedule.state_dict()
+    check_schedule_fits({"lr_schedulers": [saved]}, schedule)
+    with pytest.raises(ValueError, match=r"^schedule = OneCycle: the run in ckpt_path has Triangular, and goes on"):
+        check_schedule_fits({"lr_schedulers": [saved | {"schedule": "Triangular"}]}, schedule)
 
 
 @pytest.mark.parametrize(("last", "loader"), [(True, [{"batches": 3}]), (False, [{"batches": 3}]), (False, [])])

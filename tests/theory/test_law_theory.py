@@ -51,6 +51,8 @@ def test_dropout_multiplies_kappa_from_the_second_layer_on():
     assert law.verdict().backward == pytest.approx(math.log(4))
     assert law.log_moment_ratio() is None
     assert plain(orthogonal=True, bias=0.1).log_moment_ratio() is None
+    one_bias = replace(plain(orthogonal=True), bias_variances=np.array([0, 0, 0.1, 0, 0]))
+    assert one_bias.log_moment_ratio() is None
 
 
 @pytest.mark.parametrize(
