@@ -157,7 +157,7 @@ def check_vectorized(net: nn.Module, input_shape: Sequence[int], *, other: nn.Mo
     """Raises NotVectorized, naming the operation, for a net whose forward pass cannot be vectorized.
 
     And ValueError for one that cannot be stacked, one of whose parameters has no gradient, one that changes anything
-    but its buffers in a pass, and one that gives something else in company than alone.
+    but its buffers in a pass, and one whose outputs in a stack differ from those it gives by itself.
     other: of the same group, with scales of its own; by default the same net.
     """
     pair = [net, net if other is None else other]
