@@ -76,7 +76,7 @@ def _members(annotation: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """(type, its arguments) of each member of a union; of anything else of the one that it is."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return [member for each in args for member in _members(each)]
+        return [member for argument in args for member in _members(argument)]
     if origin is Annotated:
         return _members(args[0])
     return [(origin or annotation, args)]
@@ -89,7 +89,7 @@ def _annotations(target: str) -> dict[str, Any]:
         named = pkgutil.resolve_name(target)
     except Exception:  # whatever importing a user's module raises: building from the name says it
         return {}
-    made_by = [vars(each).get("__init__") for each in reversed(named.__mro__)] if inspect.isclass(named) else [named]
+    made_by = [vars(base).get("__init__") for base in reversed(named.__mro__)] if inspect.isclass(named) else [named]
     annotations: dict[str, Any] = {}
     for function in filter(None, made_by):
         annotations |= _of_function(inspect.unwrap(function))
@@ -98,7 +98,7 @@ def _annotations(target: str) -> dict[str, Any]:
 
 def _of_function(function: Callable[..., Any]) -> dict[str, Any]:
     names = getattr(function, "__globals__", {})
-    return {key: _evaluated(each, names) for key, each in getattr(function, "__annotations__", {}).items()}
+    return {key: _evaluated(text, names) for key, text in getattr(function, "__annotations__", {}).items()}
 
 
 def _evaluated(annotation: Any, names: Mapping[str, Any]) -> Any:

@@ -35,7 +35,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
 def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """What tells two configs apart, each as `key: value there, value here`."""
     one, other = (_leaves(canonical(determining(config))) for config in (there, here))
-    values = {key: [json.dumps(each[key]) if key in each else "not set" for each in (one, other)]
+    values = {key: [json.dumps(leaves[key]) if key in leaves else "not set" for leaves in (one, other)]
               for key in [*other, *(key for key in one if key not in other)]}  # fmt: skip
     return [f"{key}: {before} there, {now} here" for key, (before, now) in values.items() if before != now]
 

@@ -24,7 +24,7 @@ def run_name(config: Mapping[str, Any], folder: Path) -> str:
     if not earlier:
         return name
     names = [*earlier, *([name] if RunDirectory(folder / name).config_file.exists() else [])]
-    chosen = next((each for each in names if RunDirectory(folder / each).finished), names[0])
+    chosen = next((directory for directory in names if RunDirectory(folder / directory).finished), names[0])
     if len(names) > 1:
         _say_once(f"note: {folder}: {' and '.join(names)} hold the same run; {chosen} counts")
     return chosen

@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = (options.keep or Path(scratch) / "results").resolve()
         with worktree(options.base, Path(scratch) / "base") as base, ThreadPoolExecutor(2) as pool:
             trees = {"base": base, "head": ROOT}
-            list(pool.map(lambda each: run(trees[each[1]], each[0], results / each[1] / each[0]),
+            list(pool.map(lambda job: run(trees[job[1]], job[0], results / job[1] / job[0]),
                           [(name, tree) for name in names for tree in trees]))  # fmt: skip
         wrong = 0
         for name in names:
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 results / "base" / name / "out", results / "head" / name / "out")]  # fmt: skip
             for where, what in found:
                 print(f"{'allowed' if allowed(where, what) else 'DIFFERS'}  {where}  {what}")
-            wrong += sum(not allowed(*each) for each in found)
+            wrong += sum(not allowed(where, what) for where, what in found)
             print(f"{name}: {len(read_files)} files, {len(found) or 'no'} differences", flush=True)
     return int(wrong > 0)
 

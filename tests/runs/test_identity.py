@@ -1,6 +1,7 @@
 """Which spellings of a config are one run, which are two, and that runs of earlier versions are found again."""
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -13,6 +14,9 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.moved_targets import MOVED, current_name, current_targets, first_name
 from start_training.runs.run_name import run_name
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SGD, TRAINER = "torch.optim.SGD", "pytorch_lightning.Trainer"
 NET = "start_training.models.fully_connected.FullyConnected"
 ADAM, STEP = "torch.optim.AdamW", "torch.optim.lr_scheduler.StepLR"
@@ -21,7 +25,7 @@ ADAM, STEP = "torch.optim.AdamW", "torch.optim.lr_scheduler.StepLR"
 class Annotated:
     """As a user's class may be annotated: by names that only a type checker knows, too."""
 
-    def __init__(self, share: "float | Missing", count: "int", either: "int | float", plain, rates: "dict[str, float]"):  # noqa: F821
+    def __init__(self, share: "float | Tensor", count: "int", either: "int | float", plain, rates: "dict[str, float]"):
         pass
 
 
@@ -96,7 +100,8 @@ def test_a_later_key_at_the_value_that_means_as_before_makes_no_other_run(monkey
         return {**before, "criterion": criterion, "optimizer": {**before["optimizer"], "lookahead": lookahead}}
 
     assert config_hash(later(None, 1.0)) == config_hash(before)
-    assert len({config_hash(each) for each in (before, later("mse", 1.0), later(None, 2.0), later(None, True))}) == 4
+    others = (later("mse", 1.0), later(None, 2.0), later(None, True))
+    assert len({config_hash(config) for config in (before, *others)}) == 4
     elsewhere = {**before, "model": {"_target_": NET, "lookahead": 1.0}, "x": {"criterion": None}}
     assert config_hash(elsewhere) != config_hash(before)
 
