@@ -57,12 +57,12 @@ COMMANDS = {
     ),
     "weight_decay": Command(
         "Find the weight decay that keeps a layer at the edge of chaos.",
-        "studies.guideline.guideline_job",
+        "studies.guideline.guideline.guideline_job",
         go_on="the same command goes on",
     ),
     "phase_diagram": Command(
         "Draw where a random layer's map is ordered and where chaotic.",
-        "studies.phase_diagram_job.phase_diagram_job",
+        "studies.phase_diagram.job.phase_diagram_job",
         go_on="the same command goes on from the matrices that are done",
     ),
     "picture": Command(

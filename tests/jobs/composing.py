@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
 from start_training.runs.job import Job
-from start_training.studies.guideline import guideline
-from start_training.studies.phase_diagram import phase_diagram
+from start_training.studies.guideline.guideline import guideline
+from start_training.studies.phase_diagram.phase_diagram import phase_diagram
 from start_training.studies.picture import picture
 from start_training.studies.recipe import recipe
 from start_training.studies.search import search

@@ -15,7 +15,7 @@ from start_training.config.errors import is_users_mistake, one_line
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.studies.diagnose import diagnose_config
-from start_training.studies.phase_diagram_settings import Settings
+from start_training.studies.phase_diagram.settings import Settings
 from start_training.studies.picture import look
 from start_training.training.train import check_settings
 from start_training.training.train import train as train_job

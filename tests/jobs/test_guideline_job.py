@@ -17,8 +17,8 @@ from start_training.config.composed import plain
 from start_training.order_chaos.slope import fit_slope
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.studies.guideline import again
-from start_training.studies.guideline_report import _sped
+from start_training.studies.guideline.guideline import again
+from start_training.studies.guideline.report import _sped
 from start_training.studies.trials import OF_A_RUN
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF

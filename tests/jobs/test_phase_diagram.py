@@ -14,7 +14,7 @@ from scipy import stats
 
 from start_training.order_chaos.asymptotic_distance import asymptotic_distances
 from start_training.order_chaos.random_layer import draw_layer
-from start_training.studies import phase_diagram as phase_diagram_module
+from start_training.studies.phase_diagram import phase_diagram as phase_diagram_module
 from start_training.theory.edge_of_chaos import boundary
 from tests.jobs.composing import QUICK, start
 from tests.jobs.test_wandb import logged, records

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from start_training.order_chaos.asymptotic_distance import SEPARATED
 from start_training.order_chaos.bins import Bins
 from start_training.order_chaos.transition import below_edge, mean_and_error, transition
-from start_training.studies.phase_diagram_tables import finite_size_agreement, relu_agreement
+from start_training.studies.phase_diagram.tables import finite_size_agreement, relu_agreement
 
 
 def test_an_axis_is_of_equal_bins_and_of_the_points_at_their_centres():

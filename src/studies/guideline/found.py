@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from start_training.order_chaos.guideline import Growth
-from start_training.studies.guideline_plan import Plan
-from start_training.studies.guideline_premises import Descent
-from start_training.studies.guideline_runs import Curve, Trained
+from start_training.studies.guideline.plan import Plan
+from start_training.studies.guideline.premises import Descent
+from start_training.studies.guideline.runs import Curve, Trained
 
 
 @dataclass

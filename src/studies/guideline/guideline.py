@@ -20,11 +20,11 @@ from start_training.reports import run_report
 from start_training.reports.sweep_figure import mirror_figure
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.studies.guideline_found import Found
-from start_training.studies.guideline_plan import Plan
-from start_training.studies.guideline_premises import PremiseFails, check_premises
-from start_training.studies.guideline_report import report_of
-from start_training.studies.guideline_runs import Curve, Trained
+from start_training.studies.guideline.found import Found
+from start_training.studies.guideline.plan import Plan
+from start_training.studies.guideline.premises import PremiseFails, check_premises
+from start_training.studies.guideline.report import report_of
+from start_training.studies.guideline.runs import Curve, Trained
 from start_training.studies.study import study
 from start_training.studies.trials import OF_A_RUN, Changes, Trials, named
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from start_training.config.errors import typed
 from start_training.order_chaos.slope import SHORTEST
-from start_training.studies.guideline_found import Found
-from start_training.studies.guideline_runs import ACCURACY, LOSS, Trained
+from start_training.studies.guideline.found import Found
+from start_training.studies.guideline.runs import ACCURACY, LOSS, Trained
 from start_training.studies.search import plus_minus
 
 ABOUT = 0.05  # of A

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from start_training.reports import run_report
 from start_training.runs.job import Job
-from start_training.studies.phase_diagram import PhaseDiagram, phase_diagram
+from start_training.studies.phase_diagram.phase_diagram import PhaseDiagram, phase_diagram
 
 
 def phase_diagram_job(job: Job, config: DictConfig) -> None:

@@ -26,8 +26,8 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
-from start_training.studies import phase_diagram_tables as tables
-from start_training.studies.phase_diagram_settings import Settings
+from start_training.studies.phase_diagram import tables as tables
+from start_training.studies.phase_diagram.settings import Settings
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], object]
