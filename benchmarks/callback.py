@@ -38,6 +38,7 @@ from torch import nn
 from benchmarks._interleaved import Array, SteppedFit, deferred_time, median_of_rounds, paired_times
 from benchmarks._machine import chosen_device, environment
 from benchmarks._nets import Case, build_twins, cases
+from benchmarks._options import parser
 from benchmarks._watchers import ReadEachLayer, WatchWithWandb
 from start_training.callbacks.activation_lengths import ActivationLengths
 from start_training.lengths.capture import Capture
@@ -194,12 +195,7 @@ def _suitable_methods(case: Case, *, compiled: bool) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py callback", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="two small nets and fewer pairs, under a minute")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    parser.add_argument("--compile", action="store_true", help="compile the nets")
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=", ".join(METHODS))
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    return parser
+    options = parser("callback", __doc__, quick="two small nets and fewer pairs, under a minute")
+    options.add_argument("--compile", action="store_true", help="compile the nets")
+    options.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=", ".join(METHODS))
+    return options

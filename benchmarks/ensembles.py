@@ -16,7 +16,6 @@ JAX is installed for the benchmark only: uv run --with jax python scripts/benchm
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from benchmarks._interleaved import median_of_rounds
 from benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
 from benchmarks._machine import chosen_device, environment
 from benchmarks._memory import peak_mebibytes
+from benchmarks._options import parser
 from benchmarks._turns import Turns, Way, sigmas, take_turns
 
 NETS = 1000
@@ -211,10 +211,4 @@ def _linearity_line(linear: dict[str, Any]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py ensembles", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="two jobs and fewer slices, under a minute")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    return parser
+    return parser("ensembles", __doc__, quick="two jobs and fewer slices, under a minute")

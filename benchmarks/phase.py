@@ -36,6 +36,7 @@ from torch import nn
 
 from benchmarks._interleaved import Array, median_of_rounds
 from benchmarks._machine import chosen_device, environment
+from benchmarks._options import parser
 from benchmarks._training_ways import (
     BARE,
     LIGHTNING,
@@ -190,10 +191,4 @@ def results_table(result: dict[str, Any], source: str) -> Table:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py phase", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="N = 196 alone and few steps, some seconds")
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    parser.set_defaults(device="cpu")
-    return parser
+    return parser("phase", __doc__, quick="N = 196 alone and few steps, some seconds", device=False)

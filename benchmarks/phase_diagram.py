@@ -17,7 +17,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from rich.table import Table
 
 from benchmarks._interleaved import median_of_rounds
 from benchmarks._machine import chosen_device, environment
+from benchmarks._options import parser
 from start_training.order_chaos.asymptotic_distance import asymptotic_distance_of_one, asymptotic_distances
 from start_training.order_chaos.bins import Bins
 from start_training.order_chaos.random_layer import RandomLayer, draw_layer
@@ -181,11 +181,6 @@ def _now(device: str) -> Array:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py phase_diagram", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="a tenth of the diagram with 100 units, seconds")
-    parser.add_argument("--N", type=int, help="units; 1000 by default")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    return parser
+    options = parser("phase_diagram", __doc__, quick="a tenth of the diagram with 100 units, seconds")
+    options.add_argument("--N", type=int, help="units; 1000 by default")
+    return options

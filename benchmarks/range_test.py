@@ -18,7 +18,6 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from torch.optim import SGD, AdamW
 
 from benchmarks._job_gaps import mnist_directory
 from benchmarks._machine import chosen_device, environment
+from benchmarks._options import parser
 from start_training.callbacks.range_test import RangeTest
 from start_training.datamodules.digits import Digits
 from start_training.datamodules.mnist import Mnist
@@ -205,11 +205,6 @@ def _accuracies(values: Sequence[float]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py range_test", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="one small net and two seeds, under a minute")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    parser.set_defaults(device="cpu")
-    return parser
+    options = parser("range_test", __doc__, quick="one small net and two seeds, under a minute", device=False)
+    options.add_argument("--seeds", type=int, default=5)
+    return options

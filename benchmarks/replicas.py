@@ -19,7 +19,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
@@ -27,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._machine import chosen_device, environment
+from benchmarks._options import parser
 from benchmarks._replicas_cases import INITIALIZERS, Case, measure
 from benchmarks._replicas_figure_1b import figure_1b, sentences
 from benchmarks._replicas_jobs import ALONE, TOGETHER, data_overrides
@@ -138,11 +138,6 @@ def _number(value: float, form: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py replicas", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="one small net and few steps, under a minute")
-    parser.add_argument("--figure-1b", action="store_true", help="its jobs, with --quick those of its small size")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    return parser
+    options = parser("replicas", __doc__, quick="one small net and few steps, under a minute")
+    options.add_argument("--figure-1b", action="store_true", help="its jobs, with --quick those of its small size")
+    return options

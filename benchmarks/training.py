@@ -18,7 +18,6 @@ multirun of scripts/train.py in a process of its own, from one job's last step t
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +30,7 @@ from torch import nn
 from benchmarks._interleaved import Array, median_of_rounds
 from benchmarks._job_gaps import LOGGERS, PARTS, job_gaps
 from benchmarks._machine import chosen_device, environment
+from benchmarks._options import parser
 from benchmarks._training_ways import (
     BARE,
     LENGTHS,
@@ -169,10 +169,4 @@ def jobs_table(jobs: dict[str, list[dict[str, float]]]) -> Table:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py training", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="one small net and two jobs, under a minute")
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    parser.set_defaults(device="cpu")
-    return parser
+    return parser("training", __doc__, quick="one small net and two jobs, under a minute", device=False)
