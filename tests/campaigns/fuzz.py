@@ -13,10 +13,8 @@ import shlex
 import signal
 import subprocess
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +27,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.errors import register_resolvers
 from tests import forked
+from tests.campaigns import verdict
+from tests.campaigns.verdict import exit_status, try_all
 from tests.jobs.composing import QUICK, start
 from tests.jobs.conftest import CONF
 
@@ -74,17 +74,10 @@ class Case:
         return shlex.join(["python", f"scripts/{self.script}.py", *self.words])
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(verdict.Verdict):
     """What came of a case: `ran`, `refused` (in one line), `interrupted` (was still at work), else what is wrong."""
 
-    case: Case
-    name: str
-    output: str = ""
-
-    @property
-    def good(self) -> bool:
-        return self.name in ("ran", "refused", "interrupted")
+    GOOD = ("ran", "refused", "interrupted")
 
     @property
     def known(self) -> str:
@@ -260,8 +253,8 @@ def interrupt(process: forked.Forked) -> str:
 
 def table(verdicts: Sequence[Verdict]) -> str:
     """How many of each script have each verdict; known failures are told apart."""
-    counts = Counter((verdict.case.script, f"known: {v}" if (v := verdict.known and verdict.name) else verdict.name)
-                     for verdict in verdicts)  # fmt: skip
+    counts = Counter((each.case.script, f"known: {v}" if (v := each.known and each.name) else each.name)
+                     for each in verdicts)  # fmt: skip
     columns = sorted({name for _, name in counts})
     lines = [f"{'script':15}" + "".join(f"{name:>{max(len(name), 8) + 2}}" for name in columns)]
     for script in sorted({script for script, _ in counts}):
@@ -288,21 +281,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="cases at a time (2)")
     options_ = parser.parse_args(arguments)
     cases = draw_cases(options_.script or sorted(every), seed=options_.seed, count=options_.count)
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch, ThreadPoolExecutor(options_.workers) as pool:
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         with redirect_stdout(None):
             other = start("train", Path(scratch) / "other", "trainer.max_epochs=1")
-        end, verdicts = time.monotonic() + 60 * options_.minutes, []
-
-        def attempt(case: Case) -> Verdict | None:
-            return try_case(case, other, options_.seconds) if time.monotonic() < end else None
-
-        for verdict in filter(None, pool.map(attempt, cases)):
-            verdicts.append(verdict)
-            if not verdict.good and not verdict.known:
-                last = [line for line in verdict.output.splitlines() if line.strip()][-2:]
-                print(f"{verdict.name}: {verdict.case}", *(f"    {line[:200]}" for line in last), sep="\n", flush=True)
-    print(f"\n{table(verdicts)}")
-    new = sum(not verdict.good and not verdict.known for verdict in verdicts)
-    known = sum(not verdict.good and bool(verdict.known) for verdict in verdicts)
-    print(f"\n{len(verdicts)} cases, {known} known failures, {new} new")
-    return int(bool(new))
+        verdicts = try_all(
+            cases,
+            lambda case: try_case(case, other, options_.seconds),
+            workers=options_.workers,
+            minutes=options_.minutes,
+        )
+    print(f"\n{table(verdicts)}\n")
+    return exit_status(verdicts, "cases")

@@ -16,13 +16,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from tests import forked
+from tests.campaigns import verdict
+from tests.campaigns.verdict import exit_status, try_all
 from tests.jobs.composing import QUICK
 from tests.jobs.conftest import CONF
 from tests.jobs.same_run import assert_same_run
@@ -113,17 +114,10 @@ class Case:
         return f"{self.signals} at {self.share:.3f} of {words}"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(verdict.Verdict):
     """What came of a case: `as undisturbed`, `had ended`, or what is wrong."""
 
-    case: Case
-    name: str
-    output: str = ""
-
-    @property
-    def good(self) -> bool:
-        return self.name in ("as undisturbed", "had ended")
+    GOOD = ("as undisturbed", "had ended")
 
     @property
     def known(self) -> str:
@@ -204,31 +198,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="jobs at a time (2)")
     options = parser.parse_args(arguments)
     kinds = options.kind or list(KINDS)
-    verdicts = []
-    with tempfile.TemporaryDirectory(prefix="signals-") as scratch, ThreadPoolExecutor(options.workers) as pool:
+    with tempfile.TemporaryDirectory(prefix="signals-") as scratch:
         wholes = {name: Path(scratch) / name / "here" for name in kinds}
         for whole in wholes.values():
             whole.parent.mkdir()
         left_alone(KINDS[kinds[0]], Path(scratch) / "warm", options.seconds)  # the server's imports are not its time
         times = {name: left_alone(KINDS[name], whole, options.seconds) for name, whole in wholes.items()}
         cases = draw_cases(kinds, seed=options.seed, count=options.count)
-        end = time.monotonic() + 60 * options.minutes
-
-        def attempt(case: Case) -> Verdict | None:
-            arguments = (wholes[case.kind], times[case.kind], options.seconds)
-            return disturb(case, *arguments) if time.monotonic() < end else None
-
-        for verdict in filter(None, pool.map(attempt, cases)):
-            verdicts.append(verdict)
-            if not verdict.good and not verdict.known:
-                last = [line for line in verdict.output.splitlines() if line.strip()][-3:]
-                print(f"{verdict.name}: {verdict.case}", *(f"    {line[:200]}" for line in last), sep="\n", flush=True)
+        verdicts = try_all(
+            cases,
+            lambda case: disturb(case, wholes[case.kind], times[case.kind], options.seconds),
+            workers=options.workers,
+            minutes=options.minutes,
+        )
     counts = Counter((v.case.kind, v.case.signals, f"{v.name}{' (known)' * bool(v.known)}") for v in verdicts)
     print(
         *(f"{kind:12}{signals:14}{name:40}{counts[kind, signals, name]:4}" for kind, signals, name in sorted(counts)),
         sep="\n",
     )
-    new = sum(not verdict.good and not verdict.known for verdict in verdicts)
-    known = sum(not verdict.good and bool(verdict.known) for verdict in verdicts)
-    print(f"{len(verdicts)} jobs disturbed, {known} known failures, {new} new")
-    return int(bool(new))
+    return exit_status(verdicts, "jobs disturbed")
