@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def run_name(config: Mapping[str, Any], folder: Path) -> str:
     several such directories a finished one counts, which is said once.
     """
     name = config_hash(config)
-    earlier = [file.parent.name for file in sorted(folder.glob("*/config.yaml")) if _is_earlier(file, name)]
+    earlier = _earlier_names(folder.resolve(), folder.stat().st_mtime_ns).get(name) if folder.is_dir() else None
     if not earlier:
         return name
     names = [*earlier, *([name] if RunDirectory(folder / name).config_file.exists() else [])]
@@ -30,10 +30,15 @@ def run_name(config: Mapping[str, Any], folder: Path) -> str:
     return chosen
 
 
-def _is_earlier(file: Path, name: str) -> bool:
-    """Whether a directory's config is that of the run `name`, though another hash is the directory's name."""
-    directory = file.parent.name
-    return directory != name and bool(_HASH.fullmatch(directory)) and _hash_of(file, file.stat().st_mtime_ns) == name
+@lru_cache(maxsize=8)  # of the folder as it is: a new directory changes when it was modified
+def _earlier_names(folder: Path, modified: int) -> dict[str | None, list[str]]:
+    """By today's hash, the directories whose name is another hash."""
+    names: dict[str | None, list[str]] = {}
+    for file in sorted(folder.glob("*/config.yaml")):
+        directory = file.parent.name
+        if _HASH.fullmatch(directory) and (name := _hash_of(file, file.stat().st_mtime_ns)) != directory:
+            names.setdefault(name, []).append(directory)
+    return names
 
 
 @cache
