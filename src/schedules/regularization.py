@@ -74,7 +74,7 @@ def advise(verdict: str, settings: Regularizers | None = None, *, rate: float | 
         CANDIDATE: f"try one short cycle with such large rates, and in balance with them: {take}",
         NOT_LEARNING: (
             "the rate is far too small or too large, which a range test tells, or the net cannot start training, which "
-            "scripts/diagnose.py tells"
+            "the command diagnose tells"
         ),
     }
     return said.get(verdict, "")
