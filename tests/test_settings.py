@@ -2,12 +2,21 @@
 
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from start_training.settings import (
+    AtLeast,
+    Fraction,
+    OneOf,
+    PositiveInteger,
+    Seed,
+    checked,
     fraction,
     list_of,
     named_in,
@@ -16,6 +25,7 @@ from start_training.settings import (
     positive_integer,
     positive_number,
     seed,
+    settings_from,
     whole_number,
 )
 
@@ -75,3 +85,58 @@ def test_a_message_names_the_setting_it_begins_with():
         None,
         None,
     ]
+
+
+@checked
+@dataclass(frozen=True)
+class Bins:
+    bins: Annotated[int, AtLeast(2)]
+    unit: Annotated[str, OneOf(("step", "epoch"))] = "step"
+
+
+@checked
+@dataclass(frozen=True)
+class Scan:
+    widths: Sequence[PositiveInteger]
+    bins: Bins | None
+    share: Fraction | None = 0.5
+    seed: Seed = 0
+
+
+GOOD = {"widths": [1, 2], "bins": {"bins": 2}, "share": None, "other": "left alone"}
+
+
+def test_a_dataclass_is_built_from_a_config_level_by_level():
+    assert settings_from(Scan, GOOD) == Scan([1, 2], Bins(2), None, 0)
+    assert settings_from(Scan, GOOD | {"bins": None}).bins is None
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"widths": [1, 0]}, "scan.widths = 0: must be a whole number of at least 1"),
+        ({"widths": []}, "scan.widths = []: must be a list of at least one"),
+        ({"widths": 3}, "scan.widths = 3: must be a list of at least one"),
+        ({"bins": {"bins": 1}}, "scan.bins.bins = 1: must be a whole number of at least 2"),
+        ({"bins": {"bins": 2, "unit": "day"}}, "scan.bins.unit = 'day': must be one of epoch, step"),
+        ({"bins": {}}, "scan.bins.bins: must be given"),
+        ({"share": 1}, "scan.share = 1: must be a fraction, at least 0 and below 1"),
+        ({"seed": None}, "scan.seed = None: must be a whole number of at least 0"),
+    ],
+)
+def test_a_value_that_a_field_does_not_allow_is_named_in_full(wrong, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        settings_from(Scan, GOOD | wrong, "scan")
+
+
+def test_a_function_and_a_dataclass_are_checked_however_they_are_called():
+    @checked
+    def half(width: PositiveInteger, *rest: int, share: Fraction = 2.0) -> float:
+        return width * share
+
+    assert half(3) == 6.0  # a default is not checked
+    for call in (lambda: half(0), lambda: half(width=0), lambda: Scan([0], None), lambda: Scan(widths=[0], bins=None)):
+        with pytest.raises(ValueError, match=r"^widths? = 0: "):
+            call()
+    with pytest.raises(TypeError, match="unexpected"):
+        half(3, depth=1)

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from start_training.callbacks.evaluation import correct, test_loaders, test_means
 from start_training.runs.metrics_file import TakesMetrics
-from start_training.settings import positive_integer
+from start_training.settings import PositiveInteger, checked
 
 NAMES = ("test/loss", "test/accuracy")
 NO_TEST_SET = "test_metrics: the data has no test set to evaluate"
@@ -31,8 +31,9 @@ class TestMetrics(pl.Callback):
 
     __test__ = False  # pytest, which takes the name for a test's
 
-    def __init__(self, *, every_n_epochs: int = 1) -> None:
-        self.every_n_epochs = positive_integer("every_n_epochs", every_n_epochs)
+    @checked
+    def __init__(self, *, every_n_epochs: PositiveInteger = 1) -> None:
+        self.every_n_epochs = every_n_epochs
         self.lowest: dict[str, Any] | None = None
         self._loaders: list[Iterable[Any]] = []
 
