@@ -17,6 +17,12 @@ import pytest
 from hypothesis import settings
 from numpy.typing import ArrayLike, NDArray
 
+from tests.small_runs import alone as alone  # fixtures, as are the next ones
+from tests.small_runs import config as config
+from tests.small_runs import shell as shell
+from tests.small_runs import trained as trained
+from tests.small_runs import without_run_figures as without_run_figures
+
 if TYPE_CHECKING:
     from torch import Generator
 

@@ -29,8 +29,8 @@ from start_training.config.errors import register_resolvers
 from tests import forked
 from tests.campaigns import verdict
 from tests.campaigns.verdict import exit_status, try_all
-from tests.jobs.composing import QUICK, start
-from tests.jobs.conftest import CONF
+from tests.composing import QUICK, start
+from tests.small_runs import CONF
 
 SCRIPTS = CONF.parent / "scripts"
 LIMITED = Path(__file__).with_name("limited.py")

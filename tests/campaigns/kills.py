@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.jobs.conftest import SMALL
-from tests.jobs.replica_jobs import differences
-from tests.jobs.same_run import assert_same_run
-from tests.jobs.sweeps import assert_same_sweep, summaries, untouched
 from tests.kill_at import Killed, Step, read_steps, start_killed
+from tests.replica_jobs import differences
+from tests.same_run import assert_same_run
+from tests.small_runs import SMALL
+from tests.sweeps import assert_same_sweep, summaries, untouched
 
 RUN = ("hydra.sweep.subdir=run", "trainer.max_epochs=2", "callbacks.lengths.flush_every_n_steps=8", "model.dropout=0.1")
 GRID = ("seed=0,1", "trainer.max_epochs=20", "callbacks=start_of_training")

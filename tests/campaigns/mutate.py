@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.campaigns.faults import FOLDERS, Fault, sample
+from tests.small_runs import TRAIN
 
 ROOT = Path(__file__).parents[2]
 FIXED = Path(__file__).with_name("faults.json")
@@ -90,14 +91,14 @@ def _node_id(case: ElementTree.Element) -> str:
 def own_tests(fault: Fault, root: Path) -> list[str]:
     """The test files of a fault's folder, nearest first: they name its module, or one that imports it, or so on.
 
-    Of more than `MANY` files only the nearest: all of tests/jobs take minutes.
+    Of more than `MANY` files only the nearest: all of those that train take minutes.
     """
     sources = {_module(path.relative_to(root).as_posix()): path.read_text()
                for folder in ("src", "scripts") for path in (root / folder).rglob("*.py")}  # fmt: skip
     folder = fault.file.split("/")[1]
     files = sorted((root / "tests" / folder).glob("test_*.py"))
-    if folder in ("config", "launchers", "reports", "studies", "training"):
-        files += sorted((root / "tests" / "jobs").glob("test_*.py"))  # which go through several of these folders
+    if folder in TRAIN:  # their tests go through several of these folders
+        files += sorted(file for other in TRAIN - {folder} for file in (root / "tests" / other).glob("test_*.py"))
     level, seen, nearest = {_module(fault.file)}, set[str](), []
     while level and not nearest:
         nearest = [file for file in files if any(_names(file.read_text(), module) for module in level)]

@@ -24,9 +24,9 @@ import pandas as pd
 from tests import forked
 from tests.campaigns import verdict
 from tests.campaigns.verdict import exit_status, try_all
-from tests.jobs.composing import QUICK
-from tests.jobs.conftest import CONF
-from tests.jobs.same_run import assert_same_run
+from tests.composing import QUICK
+from tests.same_run import assert_same_run
+from tests.small_runs import CONF
 
 SCRIPTS = CONF.parent / "scripts"
 SIGNALS = {

@@ -21,7 +21,7 @@ from start_training.config.build import build_partial
 from start_training.config.composed import plain
 from start_training.reports.sweep_figure import figure_node, table_of
 from start_training.runs.directory import RunDirectory
-from tests.jobs.test_wandb import logged, records
+from tests.wandb_records import logged, records
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"

@@ -18,9 +18,8 @@ from start_training.replicas.group import Group, _precision
 from start_training.replicas.replica import Replica, mean_loss
 from start_training.runs.directory import RunDirectory
 from start_training.runs.outcome import Interrupted
-from tests.jobs.conftest import composed
-from tests.jobs.conftest import without_run_figures as without_run_figures  # the fixture
-from tests.jobs.replica_jobs import assert_same_runs, checkpoint, differences, one_by_one, together
+from tests.replica_jobs import assert_same_runs, checkpoint, differences, one_by_one, together
+from tests.small_runs import composed
 
 SMALL = ("model.depth=2", "model.width=8", "datamodule.batch_size=512", "trainer.precision=64-true")
 CALLBACKS = {

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from start_training.launchers.process_tree import check_launcher
-from tests.jobs.conftest import SMALL
+from tests.small_runs import SMALL
 
 # This process as Windows would have it for this package alone: no fcntl, no resource, and locks by msvcrt.
 AS_WINDOWS = """

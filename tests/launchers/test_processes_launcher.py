@@ -1,0 +1,163 @@
+"""The process launcher: jobs side by side, each with GPUs of its own, and all of them end with it."""
+
+import os
+import signal
+import sys
+from collections import Counter
+
+import pytest
+from hydra.core.utils import JobStatus
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from start_training.launchers import processes
+from start_training.launchers.process_tree import command
+from start_training.runs.directory import RunDirectory
+from tests.forked import wait_until
+from tests.sweeps import start, wait_for
+
+DEVICES = st.sampled_from([0, 1, 2, 3, "auto", -1, "-1", [2, 3], "cpu"])
+
+
+class Process:
+    """What the launcher starts: a process of a machine, which ends when it is its turn."""
+
+    returncode: int | None = None
+
+    def __init__(self, machine: "Machine", line: list[str], env: dict[str, str]) -> None:
+        self.machine, self.line, self.env, self.pid = machine, line, env, len(machine.begun)
+        self.gpus = [gpu for gpu in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+        self.sent: list[int] = []
+
+    def poll(self) -> int | None:
+        self.machine.look(self)
+        return self.returncode
+
+
+class Machine:
+    """Processes that end one at a look, in any order, once the launcher has had its signals and passed them on."""
+
+    def __init__(self, order: list[int], signals: tuple[int, ...] = (), status: int = 0) -> None:
+        self.order, self.signals, self.status, self.fired = order, [*signals], status, 0
+        self.begun: list[Process] = []
+        self.at_a_time: list[list[Process]] = [[]]
+
+    def start(self, line: list[str], *, env: dict[str, str], **_: object) -> Process:
+        self.begun.append(Process(self, line, env))
+        self.at_a_time.append([process for process in self.begun if process.returncode is None])
+        return self.begun[-1]
+
+    def look(self, process: Process) -> None:
+        running = [each for each in self.begun if each.returncode is None]
+        if process not in running or any(len(each.sent) < self.fired for each in running):
+            return
+        if self.signals:
+            self.fired += 1
+            signal.raise_signal(self.signals.pop(0))
+        elif process is running[self.order[len(self.begun) % len(self.order)] % len(running)]:
+            process.returncode = self.status
+
+    def send(self, pid: int, signum: int) -> None:
+        self.begun[pid].sent.append(signum)
+
+
+def launch(machine: Machine, wanted: list, gpus: int, jobs: int | None) -> list:
+    """What the launcher returns for jobs of so many devices each, on a machine with so many GPUs."""
+
+    def composed(config: DictConfig, loader: object, overrides: list[str], number: int) -> DictConfig:
+        devices = wanted[number]
+        trainer = {"accelerator": "cpu" if devices == "cpu" else "gpu", "devices": 1 if devices == "cpu" else devices}
+        hydra = {"sweep": {"dir": "a/sweep", "subdir": str(number)}, "overrides": {"task": [], "hydra": []},
+                 "job": {"name": "train", "config_name": "train"}, "runtime": {"config_sources": []}}  # fmt: skip
+        return OmegaConf.create({"trainer": trainer, "hydra": hydra})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        patch.setattr(processes.torch.cuda, "device_count", lambda: gpus)
+        patch.setattr(processes, "POLL", 0)
+        patch.setattr(processes, "composed_job", composed)
+        patch.setattr(processes.subprocess, "Popen", machine.start)
+        patch.setattr(processes.os, "killpg", machine.send)
+        return processes.launch(OmegaConf.create(), None, [[] for _ in wanted], 0, jobs=jobs)
+
+
+def asked(devices: object, gpus: int) -> int:
+    """How many GPUs a job is pinned to: none of a list, of which it names them itself."""
+    if isinstance(devices, list) or devices == "cpu":
+        return 0
+    return gpus if devices in (-1, "-1") else min(1 if devices == "auto" else int(devices), gpus)
+
+
+@given(
+    wanted=st.lists(DEVICES, min_size=1, max_size=8),
+    gpus=st.integers(0, 4),
+    jobs=st.integers(1, 5) | st.none(),
+    order=st.lists(st.integers(0, 7), min_size=1, max_size=8),
+)
+def test_each_job_has_the_gpus_it_asked_for_and_none_has_more_than_its_share(wanted, gpus, jobs, order):
+    machine = Machine(order)
+    returned = launch(machine, wanted, gpus, jobs)
+    assert [job.status for job in returned] == [JobStatus.COMPLETED] * len(wanted)
+    numbers = [process.line[-1].rstrip("'").rpartition("/")[2] for process in machine.begun]
+    assert [*map(int, numbers)] == list(range(len(wanted)))
+    assert [len(process.gpus) for process in machine.begun] == [asked(devices, gpus) for devices in wanted]
+    limit = max(1, gpus) if jobs is None else jobs
+    for running in machine.at_a_time[1:]:
+        assert len(running) <= limit
+        used = Counter(gpu for process in running for gpu in process.gpus)
+        assert max(used.values(), default=0) <= -(-limit // max(1, gpus))
+        *others, newest = running  # which takes the least used ones
+        used = Counter(gpu for process in others for gpu in process.gpus)
+        spare = [used[str(gpu)] for gpu in range(gpus) if str(gpu) not in newest.gpus]
+        assert all(used[gpu] <= load for gpu in newest.gpus for load in spare)
+
+
+def test_more_jobs_than_gpus_share_them_evenly_and_all_have_their_part_of_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 9)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b")  # those that are named, if any
+    machine = Machine([0])
+    launch(machine, [1] * 5, gpus=8, jobs=4)
+    first = machine.at_a_time[4]
+    assert [process.gpus for process in first] == [["GPU-a"], ["GPU-b"], ["GPU-a"], ["GPU-b"]]
+    assert [process.env["OMP_NUM_THREADS"] for process in first] == ["2"] * 4
+    machine = Machine([0])
+    launch(machine, [1, 1], gpus=8, jobs=1)
+    assert max(map(len, machine.at_a_time)) == 1 and "OMP_NUM_THREADS" not in machine.begun[0].env
+
+
+def test_a_jobs_status_is_that_of_its_process():
+    [failed] = launch(Machine([0], status=3), [0], gpus=0, jobs=1)
+    assert (failed.status, str(failed._return_value)) == (JobStatus.FAILED, "its process ended with status 3")
+
+
+def test_signals_are_passed_on_to_the_jobs_no_other_begins_and_the_first_is_the_status():
+    for signals in ((signal.SIGTERM, signal.SIGINT), (signal.SIGINT,)):
+        machine = Machine([0], signals)
+        with pytest.raises(SystemExit) as end:
+            launch(machine, [0] * 4, gpus=0, jobs=2)
+        assert end.value.code == 128 + signals[0]
+        assert [process.sent for process in machine.begun] == [[*signals]] * 2
+
+
+def test_a_jobs_command_line_is_the_job_alone(tmp_path):
+    sources = {"config_sources": [{"path": "mine", "provider": "command-line"}]}
+    own = ["hydra/launcher=process", "hydra.sweep.dir=x", "hydra.searchpath=[pkg://conf]"]
+    job = {"name": "train", "config_name": "train"}
+    hydra = OmegaConf.create({"job": job, "runtime": sources, "overrides": {"hydra": own}})
+    words = "--config-name train --config-dir mine seed=1 hydra.searchpath=[pkg://conf] hydra.mode=RUN"
+    line = command(hydra, ["seed=1", "hydra.mode=MULTIRUN"], tmp_path)
+    assert line[:4] == [sys.executable, "-m", "start_training.cli", "train"]
+    assert line[4:] == [*words.split(), f"hydra.run.dir='{tmp_path}'"]
+
+
+@pytest.mark.slow
+def test_jobs_end_with_their_launcher_when_it_is_killed(tmp_path):
+    launcher = ("hydra/launcher=process", "hydra.launcher.jobs=2")
+    process = start(tmp_path, *launcher, "seed=0,1", "trainer.max_epochs=100000")
+    wait_until(lambda: len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 2, process)
+    process.kill()
+    process.wait(timeout=60)
+    runs = [RunDirectory(file.parents[1]) for file in tmp_path.glob("*/checkpoints/last.ckpt")]
+    wait_for(lambda: [run.state for run in runs] == ["killed"] * 2)  # the kernel takes a moment
+    assert all(run.resumable for run in runs)

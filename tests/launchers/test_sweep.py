@@ -1,0 +1,160 @@
+"""A sweep goes on where it stopped, does no work twice, and says at its end what became of its jobs."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import shutil
+
+import pytest
+import yaml
+
+from start_training.launchers.process_tree import check_launcher
+from start_training.runs.directory import RunDirectory
+from start_training.runs.sweep import read_jobs
+from tests.small_runs import SMALL
+from tests.sweeps import statuses, summaries, untouched
+
+BROKEN = "+callbacks.broken={_target_:tests.broken.Broken,seed:1}"
+
+
+@pytest.fixture
+def sweep(shell, tmp_path):
+    """Start the same multirun again, with other overrides: its status, output and errors."""
+
+    def call(*overrides: str) -> tuple[int, list[str], list[str]]:
+        return shell("train", "-m", *SMALL, "trainer.max_epochs=1", "hydra.sweep.dir=sweep", *overrides)
+
+    return call
+
+
+def test_starting_it_again_runs_only_what_is_new_and_what_determines_the_result(sweep, tmp_path):
+    assert sweep("seed=0,1", "optimizer.lr=1e-2,1e30")[0] == 0
+    assert statuses(tmp_path / "sweep") == ["completed"] * 2 + ["diverged"] * 2
+    before = untouched(tmp_path / "sweep")
+    beside = ("trainer.num_nodes=1",)  # determines no result
+    status, output, errors = sweep("seed=0,1,2", "optimizer.lr=0.01,1e30,0.010", *beside)  # one of them twice
+    assert (status, errors) == (0, [])
+    assert output[0] == "sweep sweep: 6 jobs, 4 finished before, 0 to go on with, 0 that failed, 2 new"
+    lines = [line for line in output if "steps in" in line]
+    assert len(lines) == 2 and "seed=2 optimizer.lr=0.01" in lines[0] and "completed, test accuracy" in lines[0]
+    assert len(before) > 20 and before.items() <= untouched(tmp_path / "sweep").items()
+    assert len(summaries(tmp_path / "sweep")) == len(read_jobs(tmp_path / "sweep")) == 6
+
+
+def test_a_directory_that_two_jobs_would_share_is_refused(sweep, tmp_path):
+    status, _, [line] = sweep("seed=0,1", "hydra.sweep.subdir='depth-${model.depth}'")
+    assert status == 1
+    assert line.startswith("error: hydra.sweep.subdir = depth-3: is the directory of two jobs, ")
+    assert "seed=0 and " in line and line.endswith("seed=1")
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_failed_job_stops_no_other_is_told_of_and_begins_anew(sweep, tmp_path, monkeypatch):
+    status, output, errors = sweep("model.depth=0,2", "seed=0,1", BROKEN)
+    assert status == 1
+    assert statuses(tmp_path / "sweep") == ["completed"] + ["failed"] * 3
+    assert any("failed" in line and "3" in line for line in output)
+    told = [line for line in errors if line.startswith("failed: ")]
+    assert (
+        "model.depth=0 " in told[0] and " seed=0 " in told[0] and "model.depth = 0: must be a whole number" in told[0]
+    )
+    assert told[2].endswith("(Unpicklable: no luck in this net)")
+    assert sum("Traceback" in line for line in errors) == 1  # where it happened is wanted, but of a setting's mistake
+    before = untouched(tmp_path / "sweep")
+    monkeypatch.setattr("tests.broken.Broken.on_train_epoch_end", lambda *_: None)
+    status, output, errors = sweep("model.depth=2", "seed=0,1", BROKEN)
+    assert (status, errors) == (0, [])
+    assert "1 finished before, 0 to go on with, 1 that failed, 0 new" in output[0]
+    assert before.items() <= untouched(tmp_path / "sweep").items()
+    assert statuses(tmp_path / "sweep") == ["completed"] * 2 + ["failed"] * 2
+
+
+def test_a_signal_ends_a_sweep_and_the_same_command_goes_on(sweep, tmp_path):
+    at = "+callbacks.signal={_target_:tests.signalling.SignalAtStep,step:17}"
+    for ended in range(2):  # each job meets the signal once
+        status, _, errors = sweep(at, "trainer.max_epochs=2", "seed=0,1")
+        assert (status, errors[-1]) == (130, "go on: the same command with hydra.sweep.dir=sweep")
+        assert statuses(tmp_path / "sweep") == ["completed"] * ended + ["interrupted"]
+    assert sweep(at, "trainer.max_epochs=2", "seed=0,1")[0] == 0
+    assert {summary["steps"] for summary in summaries(tmp_path / "sweep").values()} == {22}
+
+
+def test_a_job_that_another_process_runs_is_left_to_it(sweep, tmp_path):
+    assert sweep("seed=0")[0] == 0
+    [name] = summaries(tmp_path / "sweep")
+    run = RunDirectory(tmp_path / "sweep" / name)
+    run.begin(run.config())
+    status, output, errors = sweep("seed=0,1")
+    run.release()
+    assert status == 0
+    assert errors[0].endswith("another process is writing a run here")
+    assert any("running" in line and "1" in line for line in output)
+    assert len(summaries(tmp_path / "sweep")) == 1
+
+
+def test_a_job_of_several_processes_is_refused_where_it_cannot_have_them(sweep, tmp_path):
+    status, output, [error] = sweep("seed=0", "trainer=ddp_cpu")
+    needs = "trainer.devices = 2: with strategy = ddp a job needs a process tree of its own, which {} cannot give it"
+    assert (status, output) == (1, [])
+    assert error == f"error: {needs.format('BasicLauncher')}; add hydra/launcher=process"
+    assert not (tmp_path / "sweep").exists()
+    ddp = {"devices": 2, "strategy": "ddp"}
+    for name in ("JoblibLauncher", "LocalLauncher"):
+        with pytest.raises(ValueError, match=needs.format(name)):
+            check_launcher(ddp, {"_target_": f"some.{name}"})
+    for name in ("ProcessLauncher", "SlurmLauncher", "RayLauncher"):
+        check_launcher(ddp, {"_target_": f"some.{name}"})
+
+
+def test_where_the_file_system_has_no_locks_every_job_fails_and_says_so(sweep, tmp_path, monkeypatch):
+    def refused(file, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    for _ in range(2):  # the second time, a job's lock file is there
+        status, _, errors = sweep("seed=0,1")
+        assert status == 1 and any("its file system refuses locks (No locks available)" in line for line in errors)
+        assert not any("Traceback" in line or "another process" in line for line in errors)
+
+
+def test_two_spellings_of_a_number_are_one_run_and_two_meanings_are_two(sweep, tmp_path):
+    assert sweep("optimizer.lr=1,1.0,1e0", "+trainer.limit_train_batches=1,1.0", "trainer.max_steps=2")[0] == 0
+    assert len(read_jobs(tmp_path / "sweep")) == 2
+
+
+def first_hash(config):
+    """The hash of a run's directory by the first scheme, which took the config as it was written."""
+    for group, keys in {"trainer": ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar"),
+                        "datamodule": ("data_dir",)}.items():  # fmt: skip
+        config = {**config, group: {key: value for key, value in config[group].items() if key not in keys}}
+    kept = {key: value for key, value in config.items() if key not in ("logger", "ckpt_path", "figure", "size")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def test_runs_of_an_earlier_version_are_found_and_gone_on_with_under_their_names(sweep, tmp_path):
+    assert sweep("seed=0,1,2")[0] == 0
+    names = {}
+    for run in (RunDirectory(tmp_path / "sweep" / job.directory) for job in read_jobs(tmp_path / "sweep")):
+        text = run.config_file.read_text().replace("start_training.", "src.")  # the package's former name
+        run.config_file.write_text(text)
+        names[run.path.name] = run.path.rename(run.path.with_name(first_hash(yaml.safe_load(text)))).name
+    assert not names.keys() & set(names.values())
+    (tmp_path / "sweep" / "jobs.json").unlink()
+    interrupted, _, both = names.values()
+    run = RunDirectory(tmp_path / "sweep" / interrupted)
+    run.write_summary({**run.summary(), "status": "interrupted"})
+    before = untouched(tmp_path / "sweep")
+    shutil.copytree(tmp_path / "sweep" / both, tmp_path / "sweep" / list(names)[2])
+    run = RunDirectory(tmp_path / "sweep" / list(names)[2])
+    run.write_summary({**run.summary(), "status": "interrupted"})
+    status, output, errors = sweep("seed=0,1,2")
+    assert status == 0 and "3 jobs, 2 finished before, 1 to go on with" in output[0]
+    assert [line for line in errors if "hold the same run" in line] == [
+        f"note: sweep: {both} and {list(names)[2]} hold the same run; {both} counts"
+    ]
+    [note] = [line for line in errors if "old names still work" in line]
+    assert note.startswith("note: src.models.") and "and 4 more" in note
+    assert [job.directory for job in read_jobs(tmp_path / "sweep")] == [*names.values()]
+    after = untouched(tmp_path / "sweep")
+    assert {file: after[file] for file in before if interrupted not in str(file)}.items() <= before.items()

@@ -1,0 +1,98 @@
+"""scripts/diagnose.py: its exit status, what it prints, what it leaves behind, and a line for each mistake."""
+
+import json
+
+import pytest
+import torch
+
+from start_training.config.composed import plain
+from start_training.diagnosis.diagnose import Diagnosis
+from start_training.studies.diagnose import batch_of, diagnose_config, thresholds_of
+from start_training.theory.verdict import DEFAULTS
+from tests.composing import composed_of
+
+
+@pytest.fixture
+def attempt(shell):
+    """Call the script as the shell would, in an empty directory: exit status, and lines on stdout and stderr."""
+    return lambda *arguments: shell("diagnose", *arguments)
+
+
+def diagnosis_of(typed: str) -> Diagnosis:
+    return diagnose_config(plain(composed_of("diagnose", *typed.split())))
+
+
+@pytest.mark.parametrize(
+    ("typed", "healthy"),
+    [  # a model of each kind, every setting of the script, and an initializer of torch's
+        ("model=residual model.modules=30 model.scales=constant", False),
+        ("model.depth=20 initializer=torch_default thresholds.drift=50", True),
+        ("datamodule=random_inputs readout_initializer=glorot_normal samples=100 seed=3 modules=[hidden.*]", True),
+        ("initializer=torch_default initializer._target_=torch.nn.init.xavier_normal_ model.depth=40", False),
+    ],
+)
+def test_a_net_is_healthy_or_not(typed, healthy):
+    assert diagnosis_of(typed).healthy is healthy
+
+
+def test_a_multirun_says_each_and_ends_with_the_worst(attempt):
+    status, output, errors = attempt("-m", "initializer=he_normal,torch_default", "model.depth=20")
+    assert (status, errors) == (3, [])
+    assert [line.split(":")[0] for line in output if "HEALTHY" in line] == ["HEALTHY", "UNHEALTHY"]
+    status, output, errors = attempt("-m", "model.depth=0,5")
+    assert (status, errors[0]) == (1, "error: model.depth = 0: must be a whole number of at least 1")
+    assert any(line.startswith("HEALTHY") for line in output)
+
+
+def test_the_exit_status_is_the_verdict_and_the_numbers_are_written_where_they_are_wanted(attempt, tmp_path):
+    status, output, errors = attempt("nets=5")
+    assert (status, errors, list(tmp_path.iterdir())) == (0, [], [])
+    assert any(line.strip().startswith("HEALTHY") for line in output)
+    status, output, _ = attempt("model.depth=20", "initializer=torch_default", "out=verdict.json", "nets=3")
+    written = json.loads((tmp_path / "verdict.json").read_text())
+    assert status == 3
+    assert any(line.startswith("What to change") for line in output)
+    assert (written["failure_modes"], written["by"], written["nets"]) == (["FM1"], "theory", 3)
+    assert written["measured"]["backward"] == pytest.approx(-1.79, abs=0.1)
+    assert (len(written["layers"]), len(written["forward"]), len(written["backward"])) == (21, 20, 20)
+    assert written["advice"][0]["overrides"] == ["initializer=he_normal"]
+
+
+class OtherDataModule:
+    """Of a user: batches of inputs and targets."""
+
+    def prepare_data(self):
+        self.prepared = True
+
+    def setup(self, stage):
+        assert self.prepared and stage == "fit"
+
+    def train_dataloader(self):
+        return [(torch.arange(6.0).reshape(6, 1), torch.zeros(6))]
+
+
+def test_a_batch_comes_from_any_datamodule():
+    assert batch_of(OtherDataModule(), 4, 0).flatten().tolist() == [0, 1, 2, 3]
+
+
+def test_thresholds_that_are_not_set_are_the_defaults():
+    assert thresholds_of(plain(composed_of("diagnose"))["thresholds"]) == DEFAULTS
+    assert thresholds_of({"drift": None, "beta": 7}).beta == 7
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["model.depth=100", "model.width=10", "initializer=lecun_normal"],
+        ["model=residual", "model.modules=3", "model.width=1", "model.module_widths=[1,1]", "datamodule=random_inputs"],
+    ],
+    ids=" ".join,
+)
+def test_the_advice_typed_in_makes_the_net_healthy(typed):
+    sick = diagnosis_of(" ".join(typed))
+    assert not sick.healthy
+    kept = {override.split("=")[0]: override for override in typed}
+    kept |= {override.split("=")[0]: override for advice in sick.advice for override in advice.overrides}
+    cured = diagnosis_of(" ".join(kept.values()))
+    assert cured.healthy
+    assert cured.measured.healthy

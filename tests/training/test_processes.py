@@ -1,0 +1,83 @@
+"""Several processes: DDP gives what one process gives, and a multirun runs each job once, on all of its data."""
+
+import signal
+from subprocess import CompletedProcess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from start_training.runs.directory import RunDirectory
+from tests import forked
+from tests.same_run import assert_same_run
+from tests.small_runs import SMALL
+from tests.sweeps import SCRIPT, sweep
+from tests.wandb_records import of_kind, records
+
+ENVIRONMENT = {"PYTHONPATH": str(forked.ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def run(*overrides: str, flags: tuple[str, ...] = ()) -> CompletedProcess[str]:
+    """scripts/train.py in a process of its own."""
+    return forked.run(SCRIPT, *flags, *SMALL, *overrides, env={**forked.os.environ, **ENVIRONMENT})
+
+
+@pytest.mark.slow
+def test_two_processes_record_and_learn_what_one_does(trained, tmp_path):
+    # 1293 samples in batches of 127: shares of 64 and 63, and a last batch of 23 split in 12 and 11
+    overrides = ("datamodule.batch_size=127", "trainer.max_epochs=2", "datamodule.validation=0.1")
+    finished = run(*overrides, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}")
+    assert finished.returncode == 0, finished.stderr
+    runs = (trained(*overrides), tmp_path)
+    one, two = (pd.read_parquet(run / "lengths") for run in runs)
+    assert one[["step", "layer", "name", "count"]].equals(two[["step", "layer", "name", "count"]])
+    np.testing.assert_allclose(two["mean"], one["mean"], rtol=2e-4)
+    np.testing.assert_allclose(two["variance"], one["variance"], rtol=2e-3)
+    one, two = (pd.read_parquet(run / "steps") for run in runs)
+    for column in ("loss", "growth_rate", "layer_variance", "relative_layer_variance"):
+        np.testing.assert_allclose(two[column], one[column], rtol=2e-3, atol=1e-5)
+    one, two = (RunDirectory(run).summary() for run in runs)
+    assert two["config_hash"] == one["config_hash"]  # devices do not determine the result
+    for name, value in one["metrics"].items():
+        assert two["metrics"][name] == pytest.approx(value, rel=2e-3), name
+
+
+@pytest.mark.slow
+def test_two_processes_resume_where_they_were_interrupted(tmp_path):
+    overrides = ("trainer=ddp_cpu", "model.dropout=0.1", "trainer.max_epochs=2")
+    at = "+callbacks.signal={_target_:tests.signalling.SignalAtStep,step:5}"
+    cut = run(*overrides, at, f"hydra.run.dir={tmp_path / 'cut'}")
+    assert cut.returncode == 130, cut.stderr
+    checkpoint = RunDirectory(tmp_path / "cut").checkpoint
+    for name, more in (("on", (f"ckpt_path={checkpoint}",)), ("whole", ())):
+        finished = run(*overrides, f"hydra.run.dir={tmp_path / name}", *more)
+        assert finished.returncode == 0, finished.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "on")
+
+
+@pytest.mark.slow
+def test_a_multirun_of_mixed_device_counts_runs_each_job_once_on_all_of_its_data(tmp_path):
+    overrides = ("trainer=ddp_cpu", "trainer.devices=1,2", "trainer.max_epochs=1", "datamodule.validation=0")
+    launcher = ("hydra/launcher=process", "hydra.launcher.jobs=2", "logger=wandb")
+    finished = sweep(tmp_path / "sweep", *overrides, *launcher, "hydra.sweep.subdir=${hydra.job.num}")
+    assert finished.returncode == 0, finished.stderr
+    jobs = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert [job.name for job in jobs] == ["0", "1"]
+    for job in jobs:
+        assert RunDirectory(job).state == "completed"
+        lengths = pd.read_parquet(job / "lengths")
+        assert lengths.groupby("layer")["count"].sum().unique().tolist() == [1437]
+        assert len(list(job.glob("wandb/offline-run-*"))) == 1
+        assert {each.run_group for each in of_kind(records(job), "run")} == {"sweep"}
+
+
+def test_a_signal_ends_a_run_with_a_checkpoint_and_the_shells_status(tmp_path):
+    words = (*SMALL, "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path}")
+    process = forked.start(SCRIPT, *words, env={**forked.os.environ, **ENVIRONMENT})
+    forked.wait_until(RunDirectory(tmp_path).checkpoint.exists, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert RunDirectory(tmp_path).state == "interrupted"
+    assert "resume with ckpt_path=" in errors
+    assert "Traceback" not in errors

@@ -1,0 +1,48 @@
+"""A group for which there is too little memory trains fewer at a time, and leaves the same runs."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from start_training.replicas import evaluation
+from start_training.replicas.group import Group
+from start_training.replicas.stack import Stack
+from tests.replica_jobs import DOUBLE, assert_same_runs, together
+from tests.small_runs import composed
+
+
+@pytest.fixture
+def too_little():
+    """Raises what torch would where more replicas go together than fit; collects no garbage by chance."""
+
+    def raise_above(most: int, replicas: int) -> None:
+        if replicas > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    gc.disable()
+    yield raise_above
+    gc.enable()
+
+
+def test_a_group_that_memory_does_not_hold_trains_and_is_evaluated_in_halves(alone, tmp_path, monkeypatch, too_little):
+    shared = (*DOUBLE, "trainer.max_epochs=1", "callbacks=start_of_training")
+    settings, sizes, groups = [composed(*shared, f"seed={seed}") for seed in range(3)], [], []
+    train, logits_of = Group.train, evaluation.logits_of
+    monkeypatch.setattr(Group, "train", lambda self: groups.append(weakref.ref(self)) or train(self))
+
+    def small_stack(nets):
+        assert not [group for group in groups if group() is not None]  # with all its tensors
+        sizes.append(len(nets))
+        too_little(2, len(nets))
+        return Stack(nets)
+
+    def limited(stack, rows, *args, **named):
+        too_little(1, len(next(iter(rows.parameters.values()))))
+        return logits_of(stack, rows, *args, **named)
+
+    monkeypatch.setattr("start_training.replicas.group.Stack", small_stack)
+    monkeypatch.setattr(evaluation, "logits_of", limited)
+    assert_same_runs(alone(settings), together(tmp_path, settings))
+    assert sizes == [3, 1, 2] and len(groups) == 2

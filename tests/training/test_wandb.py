@@ -1,0 +1,33 @@
+"""The offline W&B run of a training, read back from its file."""
+
+from pathlib import Path
+
+import pytest
+
+from start_training.runs.job import Job
+from start_training.training.train import train
+from tests.wandb_records import config_of, logged, of_kind, records, tables_of
+
+
+def test_the_run_mirrors_the_directory(config, tmp_path):
+    settings = config("logger=wandb")
+    summary = train(Job(settings, tmp_path, overrides=("seed=0", "model.width=16"), sweep="a-sweep"))
+    found = records(tmp_path)
+    run = of_kind(found, "run")[0]
+    assert (run.project, run.run_group) == ("how-to-start-training", "a-sweep")
+    assert run.display_name == "seed=0 model.width=16"
+    assert config_of(found)["model"] == settings["model"]
+    metrics = logged(found)
+    assert {name: metrics[name] for name in summary["metrics"]} == summary["metrics"]
+    assert metrics["lengths._type"] == "image-file"
+    assert {Path(name).parts[0] for name in tables_of(found)} == {"lengths", "steps", "hyperparameters"}
+    assert [end.exit_code for end in of_kind(found, "exit")] == [0]
+
+
+def test_a_failed_run_is_closed_with_its_status_and_the_next_is_a_run_of_its_own(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("start_training.models.classifier.Classifier.training_step", lambda *_, **__: 1 / 0)
+        train(Job(config("logger=wandb"), tmp_path / "failed"))
+    train(Job(config("logger=wandb", "optimizer.lr=1e30"), tmp_path / "diverged"))
+    ends = {name: of_kind(records(tmp_path / name), "exit")[0].exit_code for name in ("failed", "diverged")}
+    assert ends == {"failed": 1, "diverged": 0}
