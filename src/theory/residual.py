@@ -1,23 +1,29 @@
-"""All that theory says of a residual net at initialization, from its architecture and its initializer."""
+"""What theory predicts for a residual net at initialization, from its architecture and its initializer."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from start_training.theory.activation import LINEAR, Homogeneous
+from start_training.theory.activation import LINEAR, Array, Homogeneous
 from start_training.theory.length_variance_residual import log_moment_ratio_residual, log_moment_ratio_residual_linear
 from start_training.theory.mean_length import log_mean_length_residual
 from start_training.theory.verdict import DEFAULTS, Thresholds, Verdict, judge
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class ResidualLaw:
-    """act_l = act_{l−1} + eta_l N_l(act_{l−1}), l = 1 … L: scales (L,), and for each layer of a module an entry of
-    kappas, bias_variances and kurtosis. Modules are `width` wide at either end, `module_widths` between, and end in
-    the activation or in a linear layer.
+    """act_l = act_{l−1} + eta_l N_l(act_{l−1}) for modules l = 1 … L, each N_l a fully connected net of K layers.
+
+    Args:
+        scales: eta of each module, shape (L,).
+        width: Units at either end of a module.
+        module_widths: Units of the K − 1 hidden layers of a module.
+        kappas: fan_in · Var W of each layer of a module, shape (K,).
+        bias_variances: Variance of the biases of each layer of a module, shape (K,).
+        kurtosis: Of the weights of each layer of a module, shape (K,).
+        activation: φ of the hidden layers.
+        ending: φ of a module's last layer: the same, or linear.
+        orthogonal: Whether weights are Haar-random semi-orthogonal rather than independent.
     """
 
     scales: Array
@@ -70,10 +76,11 @@ class ResidualLaw:
         return float(self.scales.sum())
 
     def verdict(self, thresholds: Thresholds = DEFAULTS, *, log_input_length: float = 0.0) -> Verdict:
-        """On failure modes 1 and 2, from theory alone.
+        """The verdict on failure modes 1 and 2, from theory alone.
 
-        Forward rates are those of E[M_l]; backward ones log(1 + eta_l² Π_k kappa_k E[φ_k²]), of gradients. In place
-        of beta stands log(E[M_L²] / E[M_L]²) / 5 of Gaussian weights, which is beta in fully connected ReLU nets.
+        Forward rates are those of E[M_l]; backward rates, log(1 + eta_l² Π_k kappa_k E[φ_k²]), are those of squared
+        gradients. The spread is log(E[M_L²] / E[M_L]²) / 5 of Gaussian weights, which in fully connected ReLU nets is
+        near beta.
         """
         with np.errstate(invalid="ignore"):  # a dead input has no rate
             forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)

@@ -14,23 +14,29 @@ def unit(pixels: Tensor) -> Tensor:
 
 
 def channel_statistics(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over samples and pixels, (C,) each; inputs (B, C, ...)."""
-    # one channel at a time: a float64 copy of all of CIFAR-10 would take 1.2 GB
+    """Mean and standard deviation of each channel over samples and pixels, each of shape (C,), from (B, C, …)."""
+    # one channel at a time, as a float64 copy of all of CIFAR-10 would take 1.2 GB
     channels = [torch.var_mean(channel.double(), correction=0) for channel in inputs.unbind(1)]
     variances, means = (torch.stack(values) for values in zip(*channels, strict=True))
     return means.float(), variances.sqrt().float()
 
 
 def scaler(scaling: str, train_pixels: Tensor) -> Callable[[Tensor], Tensor]:
-    """The map from pixels to inputs, with the statistics of the training pixels (B, C, ...).
+    """The function from pixels to a network's inputs.
 
-    `standardize` gives each channel mean 0 and variance 1 on the training part; `unit` leaves
-    pixels in [0, 1].
+    Args:
+        scaling: `standardize`, which gives each channel mean 0 and variance 1 on the training set, or `unit`, which
+            scales pixels to [0, 1].
+        train_pixels: The training set, shape (B, C, …).
+
+    Example:
+        >>> scaler("standardize", torch.tensor([[0.0], [2.0]]))(torch.tensor([[4.0]]))
+        tensor([[3.]])
     """
     if scaling == "unit":
         return unit
     shape = (-1,) + (1,) * (train_pixels.ndim - 2)
     mean, deviation = (value.reshape(shape) for value in channel_statistics(unit(train_pixels)))
     rounding = 4 * torch.finfo(torch.float32).eps * mean.abs()
-    deviation[deviation <= rounding] = 1  # a constant channel becomes 0, not NaN or what rounding makes of it
+    deviation[deviation <= rounding] = 1  # a constant channel becomes 0, not NaN or amplified rounding errors
     return lambda pixels: (unit(pixels) - mean).div_(deviation)
