@@ -13,14 +13,6 @@ def unit(pixels: Tensor) -> Tensor:
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
 
-def channel_statistics(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over samples and pixels, each of shape (C,), from (B, C, …)."""
-    # one channel at a time, as a float64 copy of all of CIFAR-10 would take 1.2 GB
-    channels = [torch.var_mean(channel.double(), correction=0) for channel in inputs.unbind(1)]
-    variances, means = (torch.stack(values) for values in zip(*channels, strict=True))
-    return means.float(), variances.sqrt().float()
-
-
 def scaler(scaling: str, train_pixels: Tensor) -> Callable[[Tensor], Tensor]:
     """The function from pixels to a network's inputs.
 
@@ -35,8 +27,11 @@ def scaler(scaling: str, train_pixels: Tensor) -> Callable[[Tensor], Tensor]:
     """
     if scaling == "unit":
         return unit
+    # one channel at a time, as a float64 copy of all of CIFAR-10 would take 1.2 GB
+    moments = [torch.var_mean(channel.double(), correction=0) for channel in unit(train_pixels).unbind(1)]
+    variance, mean = (torch.stack(values) for values in zip(*moments, strict=True))
     shape = (-1,) + (1,) * (train_pixels.ndim - 2)
-    mean, deviation = (value.reshape(shape) for value in channel_statistics(unit(train_pixels)))
+    mean, deviation = mean.float().reshape(shape), variance.sqrt().float().reshape(shape)
     rounding = 4 * torch.finfo(torch.float32).eps * mean.abs()
     deviation[deviation <= rounding] = 1  # a constant channel becomes 0, not NaN or amplified rounding errors
     return lambda pixels: (unit(pixels) - mean).div_(deviation)

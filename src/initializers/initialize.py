@@ -101,22 +101,18 @@ def fill_biases_(biases: Tensor, fans: Fans, initializer: FillTensor, generator:
         biases.zero_()
 
 
-def is_thread_safe(initializer: FillTensor) -> bool:
+def accepts_generator(initializer: FillTensor) -> bool:
     """Whether all its randomness comes from the generator it is given, and none from torch's global generator."""
-    return isinstance(initializer, Initializer) or _accepts_generator(initializer)
+    parameters = inspect.signature(initializer).parameters.values()
+    return any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _fill_weight_(weight: Tensor, initializer: FillTensor, generator: Generator) -> None:
-    if _accepts_generator(initializer):
+    if accepts_generator(initializer):
         initializer(weight, generator=generator)
     else:  # it draws from the global generator, which is seeded from ours and restored
         with global_stream_from(generator):
             initializer(weight)
-
-
-def _accepts_generator(initializer: FillTensor) -> bool:
-    parameters = inspect.signature(initializer).parameters.values()
-    return any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def name_of(initializer: FillTensor) -> str:

@@ -76,14 +76,15 @@ class Initializer(ABC):
         """fan_in · Var W: 2 is critical for a ReLU layer (arXiv:1803.01719, theorem 5)."""
         return fans.fan_in * self.variance(fans)
 
-    def kappas(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
-        """One kappa per layer, shape (layers,): it belongs to a layer, not to a net."""
-        return np.array([self.kappa(fans) for fans in layers], dtype=np.float64)
+    def moments(self, layers: Iterable[Fans]) -> dict[str, NDArray[np.float64]]:
+        """`kappas`, `bias_variances` and `kurtosis` of each layer, as the laws of src/theory are given them.
 
-    def bias_variances(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
-        """One bias variance per layer, shape (layers,)."""
-        return np.array([self.bias_variance(fans) for fans in layers], dtype=np.float64)
+        Args:
+            layers: The fans of each layer.
 
-    def kurtoses(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
-        """One kurtosis per layer, shape (layers,)."""
-        return np.array([self.kurtosis(fans) for fans in layers], dtype=np.float64)
+        Returns:
+            Three arrays of shape (layers,), by name.
+        """
+        rows = [(self.kappa(fans), self.bias_variance(fans), self.kurtosis(fans)) for fans in layers]
+        columns = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        return dict(zip(("kappas", "bias_variances", "kurtosis"), columns, strict=True))

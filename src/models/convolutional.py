@@ -76,11 +76,8 @@ class Convolutional(nn.Module):
         super().__init__()
         image_channels, *self.image = input_shape
         self.channels = _channels_of_layers(channels, depth, residual)
-        if padding == "circular" and kernel_size // 2 > min(self.image):
-            raise ValueError(
-                f"kernel_size = {kernel_size}: must be at most {2 * min(self.image) + 1}, or it wraps more than once "
-                f"around images of {self.image[0]} × {self.image[1]} pixels"
-            )
+        if padding == "circular":
+            _check_wrapping(kernel_size, self.image)
         self.padding = padding
         self.kernel_size = kernel_size
         self.activation = activation
@@ -114,23 +111,26 @@ class Convolutional(nn.Module):
         """
         if self.activation not in HOMOGENEOUS or (self.scales is not None and self.dropout > 0):
             return None
-        fans = fans_within(self.hidden)
-        activation, profile = HOMOGENEOUS[self.activation], np.ones(self.image)
-        law = initializer.kappas(fans), initializer.bias_variances(fans)
+        moments, activation = initializer.moments(fans_within(self.hidden)), HOMOGENEOUS[self.activation]
         if self.scales is not None:
-            scales = np.array(self.scales, dtype=np.float64)
-            return ResidualConvolutionalLaw(scales, *law, self.kernel_size, self.padding, profile, activation)
+            return ResidualConvolutionalLaw(
+                scales=np.array(self.scales, dtype=np.float64),
+                kappas=moments["kappas"],
+                bias_variances=moments["bias_variances"],
+                kernel_size=self.kernel_size,
+                padding=self.padding,
+                profile=np.ones(self.image),
+                activation=activation,
+            )
         return ConvolutionalLaw(
             channels=np.array(self.channels, dtype=np.float64),
-            kappas=law[0],
-            bias_variances=law[1],
-            kurtosis=initializer.kurtoses(fans),
             kernel_size=self.kernel_size,
             padding=self.padding,
-            profile=profile,
+            profile=np.ones(self.image),
             activation=activation,
             orthogonal=not initializer.independent,
             dropout=self.dropout,
+            **moments,
         )
 
     def _layer(self, *channels: int) -> nn.Sequential:
@@ -154,3 +154,11 @@ def _channels_of_layers(channels: int | Sequence[int], depth: int, residual: boo
     if len(channels) != depth:
         raise ValueError(f"channels = {channels!r}: must be a number or a list of {depth}, one per layer")
     return [positive_integer("channels", number) for number in channels]
+
+
+def _check_wrapping(kernel_size: int, image: Sequence[int]) -> None:
+    if kernel_size // 2 > min(image):
+        raise ValueError(
+            f"kernel_size = {kernel_size}: must be at most {2 * min(image) + 1}, or it wraps more than once around "
+            f"images of {image[0]} × {image[1]} pixels"
+        )

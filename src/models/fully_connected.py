@@ -73,10 +73,8 @@ class FullyConnected(nn.Module):
         return FullyConnectedLaw(
             fan_ins=np.array([layer.fan_in for layer in fans], dtype=np.float64),
             widths=np.array(self.widths, dtype=np.float64),
-            kappas=initializer.kappas(fans),
-            bias_variances=initializer.bias_variances(fans),
-            kurtosis=initializer.kurtoses(fans),
             activation=HOMOGENEOUS[self.activation],
             orthogonal=not initializer.independent,
             dropout=self.dropout,
+            **initializer.moments(fans),
         )

@@ -54,10 +54,8 @@ class LeNet(nn.Module):
         dropout: Fraction = 0.0,
     ) -> None:
         super().__init__()
-        self.kernel_size = kernel_size
-        self.padding = padding
-        self.window = window
         self.image = nn.Identity()  # gives the input a name under which it is measured
+        sizes_of_convolutions = pairwise([input_shape[0], *channels])
         self.convolutions = nn.ModuleList(
             activated(
                 "convolution",
@@ -66,12 +64,11 @@ class LeNet(nn.Module):
                 dropout=dropout,
                 pooling=POOLINGS[pool](window, STRIDE, ceil_mode=True),
             )
-            for sizes, pool in zip(
-                pairwise([input_shape[0], *channels]), _poolings(pooling, len(channels)), strict=True
-            )
+            for sizes, pool in zip(sizes_of_convolutions, _poolings(pooling, len(channels)), strict=True)
         )
         self.flatten = nn.Flatten()
-        features = [channels[-1] * self._pixels(input_shape), *widths]
+        geometry = {"kernel_size": kernel_size, "padding": padding, "window": window}
+        features = [channels[-1] * _pixels(input_shape[1:], len(channels), **geometry), *widths]
         self.dense = nn.ModuleList(dense_layer(*sizes, activation, dropout) for sizes in pairwise(features))
         self.readout = nn.Linear(features[-1], classes)
         self.measured_input = "image"
@@ -87,27 +84,22 @@ class LeNet(nn.Module):
             activation = layer(activation)
         return self.readout(activation)
 
-    def _pixels(self, input_shape: Sequence[int]) -> int:
-        """Pixels of an image after the last pooling."""
-        sides = list(input_shape[1:])
-        for _ in self.convolutions:
-            sides = [self._pooled(side, input_shape) for side in sides]
-        return sides[0] * sides[1]
 
-    def _pooled(self, side: int, input_shape: Sequence[int]) -> int:
-        """The side of an image after a convolution and its pooling."""
-        convolved = side + 2 * self.padding - self.kernel_size + 1
-        for setting, number, side_before in (
-            ("kernel_size", self.kernel_size, side + 2 * self.padding),
-            ("window", self.window, convolved),
-        ):
-            if number > side_before:
-                more = max(self.padding + 1, self.kernel_size // 2)
-                raise ValueError(
-                    f"{setting} = {number}: larger than what is left of images of {input_shape[1]} × {input_shape[2]}, "
-                    f"a side of {side_before}; padding = {more} or fewer layers leave more"
-                )
-        return -(-(convolved - self.window) // STRIDE) + 1
+def _pixels(image: Sequence[int], convolutions: int, *, kernel_size: int, padding: int, window: int) -> int:
+    """Pixels of an image after so many convolutions with their poolings."""
+    sides = [*image]
+    for _ in range(convolutions):
+        for axis, side in enumerate(sides):
+            padded, convolved = side + 2 * padding, side + 2 * padding - kernel_size + 1
+            for setting, size, available in (("kernel_size", kernel_size, padded), ("window", window, convolved)):
+                if size > available:
+                    more = max(padding + 1, kernel_size // 2)
+                    raise ValueError(
+                        f"{setting} = {size}: larger than what is left of images of {image[0]} × {image[1]}, a side of "
+                        f"{available}; padding = {more} or fewer layers leave more"
+                    )
+            sides[axis] = -(-(convolved - window) // STRIDE) + 1
+    return sides[0] * sides[1]
 
 
 def _poolings(pooling: str | Sequence[str], convolutions: int) -> list[str]:

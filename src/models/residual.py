@@ -106,10 +106,8 @@ class Residual(nn.Module):
             scales=np.array(self.scales, dtype=np.float64),
             width=self.width,
             module_widths=tuple(self.module_widths),
-            kappas=initializer.kappas(fans),
-            bias_variances=initializer.bias_variances(fans),
-            kurtosis=initializer.kurtoses(fans),
             activation=HOMOGENEOUS[self.activation],
             ending=HOMOGENEOUS[self.activation] if self.ending == "relu" else LINEAR,
             orthogonal=not initializer.independent,
+            **initializer.moments(fans),
         )

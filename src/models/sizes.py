@@ -13,12 +13,10 @@ def layer_sizes(name: str, value: object) -> list[int]:
     return [positive_integer(name, size) for size in value]
 
 
-def image_shape(name: str, value: Sequence[int]) -> Sequence[int]:
+def image_shape(name: str, value: object) -> Sequence[int]:
     """The shape of an image, (channels, height, width)."""
-    if len(value) != 3:
-        raise ValueError(
-            f"{name} = {tuple(value)}: must be (channels, height, width), as a datamodule of images has it"
-        )
+    if not isinstance(value, Sequence) or len(value) != 3:
+        raise ValueError(f"{name} = {value!r}: must be (channels, height, width), as a datamodule of images has it")
     return value
 
 

@@ -1,7 +1,12 @@
-"""Mean activation length of convolutional nets: fan-in is kernel × channels, and padding decides what is exact."""
+"""Lengths of convolutional nets, whose fan-in is kernel × channels: padding decides which formula is exact.
+
+With stride 1 and circular padding every input feeds as many outputs as the kernel has positions, so that the fully
+connected law E[M_j] = (kappa_j E[M_{j−1}] + v_j) / 2 is exact, with kappa = kernel · channels_in · Var W
+(`log_mean_length`). With zero padding it is an upper bound, as inputs at the border feed fewer outputs.
+Source: Hanin & Rolnick 2018 (arXiv:1803.01719), remark on convolutional nets; padding: derived.
+"""
 
 import math
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -11,7 +16,7 @@ from scipy.ndimage import uniform_filter1d
 from start_training.settings import OneOf, checked, positive_integer
 from start_training.theory.activation import RELU, Array, Homogeneous
 from start_training.theory.beta import checked_widths
-from start_training.theory.mean_length import checked_law, log_mean_length, log_or_minus_infinity
+from start_training.theory.mean_length import checked_law, log_or_minus_infinity
 
 
 def odd_kernel(name: str, value: object) -> int:
@@ -24,56 +29,6 @@ def odd_kernel(name: str, value: object) -> int:
 
 OddKernel = Annotated[int, odd_kernel]
 Padding = Annotated[str, OneOf(("circular", "zeros"))]
-
-
-@checked
-def log_mean_length_convolutional(
-    kappas: ArrayLike,
-    bias_variances: ArrayLike = 0.0,
-    *,
-    kernel_size: OddKernel,
-    image: Sequence[int],
-    padding: Padding = "circular",
-    log_input_length: float = 0.0,
-    activation: Homogeneous = RELU,
-) -> tuple[Array, Array]:
-    """Lower and upper bound of log E[M_j] for layers j = 1 … d of stride 1, whose outputs are as large as inputs.
-
-    kappa = kernel · channels_in · Var W, kernel = kernel_size^(axes of the image). With circular padding every input
-    feeds `kernel` outputs, so that the fully connected law E[M_j] = (kappa_j E[M_{j−1}] + v_j) / 2 is exact and the
-    bounds are equal. With zero padding that is the upper bound. An input at a corner feeds only a share c of that
-    many outputs (c = 4/9 for 3 × 3 kernels), and kappa_j · c gives the lower bound; `log_mean_length_zero_padded` is
-    exact.
-    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), remark on convolutional nets; padding: derived.
-
-    Args:
-        kappas: kappa of each layer, shape (d,).
-        bias_variances: v of each layer, shape (d,) or a number for all.
-        kernel_size: Side of the kernel, odd.
-        image: Positions along each axis of the image.
-        padding: `circular` or `zeros`.
-        log_input_length: log M_0.
-        activation: φ of every layer.
-
-    Returns:
-        Two arrays of shape (d,), in nats.
-
-    Raises:
-        ValueError: the kernel is even, there is no such padding, a kappa is not positive, or a bias variance is
-            negative.
-
-    Example:
-        >>> lower, upper = log_mean_length_convolutional([2.0], kernel_size=3, image=(8, 8), padding="zeros")
-        >>> np.exp(lower).round(3), np.exp(upper).round(3)
-        (array([0.444]), array([1.]))
-    """
-    kappas, biases = checked_law(kappas, bias_variances)
-    covered = math.prod(_least_share(kernel_size, size) for size in image)
-    lower, upper = (
-        log_mean_length(kappas * share, biases, log_input_length=log_input_length, activation=activation)
-        for share in (1.0 if padding == "circular" else covered, 1.0)
-    )
-    return lower, upper
 
 
 @checked
@@ -213,8 +168,3 @@ def _mean_under_kernel(profile: Array, kernel_size: int, padding: str) -> Array:
         mode = "wrap" if padding == "circular" else "constant"
         profile = uniform_filter1d(profile, kernel_size, axis=axis, mode=mode)
     return np.maximum(profile, 0.0)  # a running sum can end just below
-
-
-def _least_share(kernel_size: int, size: int) -> float:
-    """Of the outputs that an input feeds along one axis, the least share that lies inside an image of this size."""
-    return min(size, kernel_size // 2 + 1) / kernel_size

@@ -34,7 +34,6 @@ class CriticalPoint:
         q: Variance of pre-activations.
         weight_variance: σ_w² = fan_in · Var W.
         bias_variance: σ_b².
-        length_multiplier: The factor of one layer on the squared length, before biases are added.
         slope: Of the length map at q: the factor per layer on deviations from q. It is 1 for a homogeneous activation,
             for which every q is a fixed point.
     """
@@ -42,22 +41,7 @@ class CriticalPoint:
     q: float
     weight_variance: float
     bias_variance: float
-    length_multiplier: float
     slope: float
-
-
-def length_multiplier(activation: Activation, q: float, weight_variance: float) -> float:
-    """σ_w² E[φ(√q z)²] / q: the factor of a layer on squared lengths, at infinite width.
-
-    Equal to `chi` only for homogeneous activations.
-    Source: the mean-field theory of Poole et al. 2016 (arXiv:1606.05340).
-
-    Args:
-        activation: φ.
-        q: Variance of the layer's pre-activations.
-        weight_variance: σ_w² = fan_in · Var W.
-    """
-    return weight_variance * moments(activation, q).second / q
 
 
 def chi(activation: Activation, q: float, weight_variance: float) -> float:
@@ -157,8 +141,7 @@ def _candidate(activation: Activation, q: float) -> CriticalPoint:
     bias_variance = q - weight_variance * mean.second
     if abs(bias_variance) < _TOLERANCE * q:
         bias_variance = 0.0
-    multiplier = weight_variance * mean.second / q
-    return CriticalPoint(q, weight_variance, bias_variance, multiplier, weight_variance * mean.slope)
+    return CriticalPoint(q, weight_variance, bias_variance, weight_variance * mean.slope)
 
 
 def _fault(point: CriticalPoint) -> str | None:
@@ -167,7 +150,9 @@ def _fault(point: CriticalPoint) -> str | None:
     if point.bias_variance < 0:
         return f"biases would need the variance {point.bias_variance:.3g}"
     if abs(point.slope) > 1 + _TOLERANCE:
-        return f"lengths would leave it: the length map has the slope {_slope(point.slope)}"
+        near_one = f"{point.slope:.4g}" == "1"
+        slope = f"1 + {point.slope - 1:.1g}" if near_one else f"{point.slope:.4g}"
+        return f"lengths would leave it: the length map has the slope {slope}"
     return None
 
 
@@ -195,10 +180,6 @@ def _edge(activation: Activation, good: float, bad: float) -> float:
 
 def _is_good(activation: Activation, q: float) -> bool:
     return _fault(_candidate(activation, q)) is None
-
-
-def _slope(slope: float) -> str:
-    return text if (text := f"{slope:.4g}") != "1" else f"1 + {slope - 1:.1g}"
 
 
 def _ratio(q: float, other: float) -> float:

@@ -61,11 +61,10 @@ def log_moment_ratio(
     kappas, biases = checked_law(np.broadcast_to(kappas, widths.shape), bias_variances)
     excess = np.broadcast_to(np.asarray(kurtosis, dtype=np.float64) - 3, widths.shape)
     bias_excess = np.broadcast_to(np.asarray(bias_kurtosis, dtype=np.float64) - 3, widths.shape)
-    if fourth_moments is None:
-        if excess.any():
-            raise ValueError(f"kurtosis = {kurtosis!r}: weights that are not Gaussian need fourth_moments")
-        fourth_moments = np.zeros(widths.shape)
-    cumulants = excess * np.broadcast_to(fourth_moments, widths.shape)  # of z, as a share of (kappa M)²
+    if fourth_moments is None and excess.any():
+        raise ValueError(f"kurtosis = {kurtosis!r}: weights that are not Gaussian need fourth_moments")
+    moments = 0.0 if fourth_moments is None else fourth_moments
+    cumulants = excess * np.broadcast_to(moments, widths.shape)  # of z, as a share of (kappa M)²
     means = log_mean_length(kappas, biases, log_input_length=log_input_length, activation=activation)
     from_input = _share_of_input(kappas, np.concatenate([[log_input_length], means[:-1]]), biases)
     return _recursion(widths, from_input, cumulants, bias_excess, activation)
