@@ -105,16 +105,12 @@ class ImageFolder(TensorDataModule):
             if name not in self.class_names:
                 unknown = f"{directory / name} is no class of {self._train_directory}"
                 raise ValueError(f"folder = {self.folder!r}: {unknown}")
-            files = (path for path in (directory / name).iterdir() if _is_image(path))
+            files = (path for path in (directory / name).glob("[!.]*") if path.suffix.lower() in SUFFIXES)
             numbered = [(path, self.class_names.index(name)) for path in sorted(files)]
             if not numbered:
                 raise ValueError(f"folder = {self.folder!r}: no images in {directory / name}")
             listing += numbered
         return listing
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 @lru_cache(maxsize=2)  # a training and a test set, for the next job in the same process

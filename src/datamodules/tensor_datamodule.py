@@ -92,7 +92,8 @@ class TensorDataModule(pl.LightningDataModule):
     def samples(self, part: str) -> Samples:
         """The `training`, `validation` or `test` set, scaled and on the training device."""
         self.setup()
-        self._parts[part] = self._parts[part].to(self._device)
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        self._parts[part] = self._parts[part].to(device)
         return self._parts[part]
 
     def train_dataloader(self) -> TrainingLoader:
@@ -131,7 +132,3 @@ class TensorDataModule(pl.LightningDataModule):
     def _ranks(self) -> tuple[int, int]:
         """(ranks, rank); (1, 0) without a trainer."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-
-    @property
-    def _device(self) -> torch.device:
-        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
