@@ -52,9 +52,10 @@ class TorchActivation:
         return gradient.numpy()
 
     def _call(self, inputs: Tensor) -> Tensor:
-        outputs = self._function(inputs.clone())  # which it may overwrite
+        outputs = self._function(inputs.clone())  # a copy, as an in-place function overwrites its input
         if not isinstance(outputs, Tensor) or outputs.shape != inputs.shape:
-            raise ValueError(f"of {tuple(inputs.shape)} inputs it makes {tuple(getattr(outputs, 'shape', ()))}")
+            shape = tuple(getattr(outputs, "shape", ()))
+            raise ValueError(f"inputs of shape {tuple(inputs.shape)} give outputs of shape {shape}")
         return outputs.double()
 
     def _fault(self) -> str | None:
@@ -62,7 +63,7 @@ class TorchActivation:
         with torch.no_grad():
             whole, part = self._call(_PROBE), self._call(_PROBE[::3])
         same = torch.allclose(whole[::3], part, equal_nan=True)
-        return None if same else "an output depends on other inputs, or on chance"
+        return None if same else "an output depends on other inputs, or is random"
 
 
 def activation_of(setting: str | Callable[..., object] | None) -> Activation:
