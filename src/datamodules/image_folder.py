@@ -83,8 +83,7 @@ class ImageFolder(TensorDataModule):
         return root, None
 
     def _classes(self, directory: Path) -> list[str]:
-        names = [path.name for path in directory.iterdir() if path.is_dir()]
-        names = sorted(name for name in names if not name.startswith("."))
+        names = sorted(path.name for path in directory.glob("[!.]*") if path.is_dir())
         if not names:
             raise ValueError(f"folder = {self.folder!r}: no subdirectories, one per class, in {directory}")
         return names

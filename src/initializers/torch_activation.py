@@ -54,8 +54,8 @@ class TorchActivation:
     def _call(self, inputs: Tensor) -> Tensor:
         outputs = self._function(inputs.clone())  # a copy, as an in-place function overwrites its input
         if not isinstance(outputs, Tensor) or outputs.shape != inputs.shape:
-            shape = tuple(getattr(outputs, "shape", ()))
-            raise ValueError(f"inputs of shape {tuple(inputs.shape)} give outputs of shape {shape}")
+            given, made = (tuple(getattr(values, "shape", ())) for values in (inputs, outputs))
+            raise ValueError(f"inputs of shape {given} give outputs of shape {made}")
         return outputs.double()
 
     def _fault(self) -> str | None:

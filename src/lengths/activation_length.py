@@ -89,7 +89,9 @@ def _norms(activation: Tensor, leading: int) -> Tensor:
     if activation.numel() <= FEW_VALUES:  # three passes take less time than a call of vector_norm
         return activation.double().square().sum(_axes(activation, leading)).sqrt_()
     norms = _norm_in(torch.promote_types(activation.dtype, torch.float32), activation, leading)
-    return norms if _is_safe(norms) else _norm_in(torch.float64, activation, leading)
+    low, high = torch.aminmax(norms)
+    safe = SAFE_NORM[0] < low.item() and high.item() < SAFE_NORM[1]
+    return norms if safe else _norm_in(torch.float64, activation, leading)
 
 
 def _norm_in(dtype: torch.dtype, activation: Tensor, leading: int) -> Tensor:
@@ -104,8 +106,3 @@ def _axes(activation: Tensor, leading: int) -> tuple[int, ...]:
 
 def _values(activation: Tensor, leading: int) -> int:
     return max(math.prod(activation.shape[leading:]), 1)
-
-
-def _is_safe(norms: Tensor) -> bool:
-    low, high = torch.aminmax(norms)
-    return SAFE_NORM[0] < low.item() and high.item() < SAFE_NORM[1]

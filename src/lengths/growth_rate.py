@@ -23,12 +23,11 @@ def growth_rate(mean_lengths: ArrayLike) -> NDArray[np.float64]:
     if lengths.shape[-1] < 2:
         return np.full(lengths.shape[:-1], np.nan)
     layers = np.arange(lengths.shape[-1]) - (lengths.shape[-1] - 1) / 2
-    finite = np.isfinite(lengths).all(-1)
-    alive = (lengths > 0).all(-1)
     logs = np.log(np.where(lengths > 0, lengths, 1.0))
     with np.errstate(invalid="ignore"):
         slope = (logs * layers).sum(-1) / (layers**2).sum()
-    return np.where(finite, np.where(alive, slope, -np.inf), np.nan)
+    slope = np.where((lengths > 0).all(-1), slope, -np.inf)
+    return np.where(np.isfinite(lengths).all(-1), slope, np.nan)
 
 
 def first_nonfinite_layer(mean_lengths: ArrayLike) -> NDArray[np.int64]:

@@ -85,24 +85,21 @@ class Convolutional(nn.Module):
         self.scales = residual_scales(scales, depth, eta=eta, base=base, exponent=exponent) if residual else None
         self.embedding: nn.Module = nn.Identity()
         if self.scales is None:
-            self.hidden = nn.ModuleList(self._layer(*sizes) for sizes in pairwise([image_channels, *self.channels]))
+            self.hidden = nn.Sequential(*(self._layer(*sizes) for sizes in pairwise([image_channels, *self.channels])))
             self.measured_layers = [f"hidden.{j}.activation" for j in range(depth)]
         else:
             size = self.channels[0]
             if image_channels != size:
                 self.embedding = self._convolution(image_channels, size)
-            self.hidden = nn.ModuleList(
-                ResidualConvolution(self._layer(size, size), eta=eta_l) for eta_l in self.scales
+            self.hidden = nn.Sequential(
+                *(ResidualConvolution(self._layer(size, size), eta=eta_l) for eta_l in self.scales)
             )
             self.measured_layers = [f"hidden.{layer}" for layer in range(depth)]
         self.measured_input = "embedding"
         self.readout = nn.Linear(self.channels[-1] * self.image[0] * self.image[1], classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        activation = self.embedding(inputs)
-        for layer in self.hidden:
-            activation = layer(activation)
-        return self.readout(activation.flatten(1))
+        return self.readout(self.hidden(self.embedding(inputs)).flatten(1))
 
     def law(self, initializer: Initializer) -> ConvolutionalLaw | ResidualConvolutionalLaw | None:
         """What theory predicts for this net at initialization, for images that are equally bright everywhere.

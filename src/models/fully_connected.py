@@ -51,19 +51,14 @@ class FullyConnected(nn.Module):
         self.activation = activation
         self.dropout = dropout
         sizes = [input_size, *widths]
-        self.hidden = nn.ModuleList(
-            dense_layer(fan_in, fan_out, activation, dropout) for fan_in, fan_out in pairwise(sizes)
-        )
+        self.hidden = nn.Sequential(*(dense_layer(*fans, activation, dropout) for fans in pairwise(sizes)))
         self.readout = nn.Linear(sizes[-1], classes)
         self.flatten = nn.Flatten()
         self.measured_input = "flatten"
         self.measured_layers = [f"hidden.{j}.activation" for j in range(len(widths))]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        activation = self.flatten(inputs)
-        for layer in self.hidden:
-            activation = layer(activation)
-        return self.readout(activation)
+        return self.readout(self.hidden(self.flatten(inputs)))
 
     def law(self, initializer: Initializer) -> FullyConnectedLaw | None:
         """What theory predicts for this net at initialization; None where the activation is not homogeneous."""

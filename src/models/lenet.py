@@ -56,33 +56,29 @@ class LeNet(nn.Module):
         super().__init__()
         self.image = nn.Identity()  # gives the input a name under which it is measured
         sizes_of_convolutions = pairwise([input_shape[0], *channels])
-        self.convolutions = nn.ModuleList(
-            activated(
-                "convolution",
-                nn.Conv2d(*sizes, kernel_size, padding=padding),
-                activation,
-                dropout=dropout,
-                pooling=POOLINGS[pool](window, STRIDE, ceil_mode=True),
+        self.convolutions = nn.Sequential(
+            *(
+                activated(
+                    "convolution",
+                    nn.Conv2d(*sizes, kernel_size, padding=padding),
+                    activation,
+                    dropout=dropout,
+                    pooling=POOLINGS[pool](window, STRIDE, ceil_mode=True),
+                )
+                for sizes, pool in zip(sizes_of_convolutions, _poolings(pooling, len(channels)), strict=True)
             )
-            for sizes, pool in zip(sizes_of_convolutions, _poolings(pooling, len(channels)), strict=True)
         )
         self.flatten = nn.Flatten()
         geometry = {"kernel_size": kernel_size, "padding": padding, "window": window}
         features = [channels[-1] * _pixels(input_shape[1:], len(channels), **geometry), *widths]
-        self.dense = nn.ModuleList(dense_layer(*sizes, activation, dropout) for sizes in pairwise(features))
+        self.dense = nn.Sequential(*(dense_layer(*sizes, activation, dropout) for sizes in pairwise(features)))
         self.readout = nn.Linear(features[-1], classes)
         self.measured_input = "image"
         self.measured_layers = [f"convolutions.{j}.activation" for j in range(len(channels))]
         self.measured_layers += [f"dense.{j}.activation" for j in range(len(widths))]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        activation = self.image(inputs)
-        for layer in self.convolutions:
-            activation = layer(activation)
-        activation = self.flatten(activation)
-        for layer in self.dense:
-            activation = layer(activation)
-        return self.readout(activation)
+        return self.readout(self.dense(self.flatten(self.convolutions(self.image(inputs)))))
 
 
 def _pixels(image: Sequence[int], convolutions: int, *, kernel_size: int, padding: int, window: int) -> int:

@@ -18,14 +18,21 @@ from start_training.theory.residual import ResidualLaw
 
 
 class ResidualModule(nn.Module):
-    """act + eta · N(act), N a fully connected net through `widths` and back to the size of act."""
+    """act + eta · N(act), N a fully connected net through `widths` and back to the size of act.
+
+    Args:
+        size: Units of act.
+        widths: Units of the hidden layers of N; may be empty.
+        activations: Names of the activations of all layers of N.
+        eta: The scale.
+        dropout: Probability of dropping a unit after each activation.
+    """
 
     def __init__(
-        self, size: int, widths: Sequence[int], *, eta: float, activation: str, ending: str, dropout: float
+        self, size: int, widths: Sequence[int], activations: Sequence[str], *, eta: float, dropout: float
     ) -> None:
         super().__init__()
         self.eta = eta
-        activations = [activation] * len(widths) + [activation if ending == "relu" else "linear"]
         sizes = zip(pairwise([size, *widths, size]), activations, strict=True)
         self.layers = nn.Sequential(*(dense_layer(*fans, phi, dropout) for fans, phi in sizes))
 
@@ -80,19 +87,16 @@ class Residual(nn.Module):
         self.ending = ending
         self.dropout = dropout
         self.embedding = nn.Identity() if input_size == width else nn.Linear(input_size, width)
-        self.residual_modules = nn.ModuleList(
-            ResidualModule(width, self.module_widths, eta=eta_l, activation=activation, ending=ending, dropout=dropout)
-            for eta_l in self.scales
+        activations = [activation] * len(module_widths) + [activation if ending == "relu" else "linear"]
+        self.residual_modules = nn.Sequential(
+            *(ResidualModule(width, module_widths, activations, eta=eta, dropout=dropout) for eta in self.scales)
         )
         self.readout = nn.Linear(width, classes)
         self.measured_input = "embedding"
         self.measured_layers = [f"residual_modules.{layer}" for layer in range(modules)]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        activation = self.embedding(inputs.flatten(1))
-        for module in self.residual_modules:
-            activation = module(activation)
-        return self.readout(activation)
+        return self.readout(self.residual_modules(self.embedding(inputs.flatten(1))))
 
     def law(self, initializer: Initializer) -> ResidualLaw | None:
         """What theory predicts for this net at initialization.

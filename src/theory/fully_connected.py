@@ -25,6 +25,13 @@ class FullyConnectedLaw:
         activation: φ.
         orthogonal: Whether weights are Haar-random semi-orthogonal rather than independent.
         dropout: Probability of dropping a unit after each activation.
+
+    Example:
+        >>> from start_training.theory.activation import RELU
+        >>> d = np.ones(20)  # layers of width 100, with torch's default weights and no biases
+        >>> law = FullyConnectedLaw(100 * d, 100 * d, d / 3, 0 * d, 1.8 * d, activation=RELU)
+        >>> law.verdict().failure_modes
+        ('FM1',)
     """
 
     fan_ins: Array
@@ -37,7 +44,10 @@ class FullyConnectedLaw:
     dropout: float = 0.0
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
-        """log E[M_j] before dropout, shape (d,). See src/theory/mean_length.py."""
+        """log E[M_j] before dropout, shape (d,), in nats, for an input of log M_0 = log_input_length.
+
+        See src/theory/mean_length.py.
+        """
         return log_mean_length(
             kappas_after_dropout(self.kappas, self.dropout),
             self.bias_variances,
@@ -46,8 +56,9 @@ class FullyConnectedLaw:
         )
 
     def log_moment_ratio(self, log_input_length: float = 0.0) -> tuple[Array, Array] | None:
-        """Lower and upper bound of log(E[M_j²] / E[M_j]²), each (d,), equal where exact; None with dropout.
+        """Lower and upper bound of log(E[M_j²] / E[M_j]²), each of shape (d,), for an input of this log M_0.
 
+        The two are equal where the law is exact. None with dropout, and for orthogonal weights with biases.
         See src/theory/length_variance.py.
         """
         if self.dropout or (self.orthogonal and self.bias_variances.any()):
@@ -81,6 +92,10 @@ class FullyConnectedLaw:
 
         Forward rates are those of E[M_j]. Backward rates, log(kappa_j E[φ²]/E[z²]), are those of squared gradients and
         of the difference between two inputs, which goes on falling where biases keep lengths constant.
+
+        Args:
+            thresholds: What the numbers are compared with.
+            log_input_length: log M_0.
         """
         with np.errstate(invalid="ignore"):  # a dead input has no rate
             forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)

@@ -24,6 +24,13 @@ class ResidualLaw:
         activation: φ of the hidden layers.
         ending: φ of a module's last layer: the same, or linear.
         orthogonal: Whether weights are Haar-random semi-orthogonal rather than independent.
+
+    Example:
+        >>> from start_training.theory.activation import RELU
+        >>> one = np.ones(1)  # modules of one critical ReLU layer
+        >>> law = ResidualLaw(np.ones(50), 100, (), 2 * one, 0 * one, 3 * one, activation=RELU, ending=RELU)
+        >>> law.verdict().failure_modes  # Σ eta_l = 50, so that lengths grow too much
+        ('FM1',)
     """
 
     scales: Array
@@ -37,7 +44,9 @@ class ResidualLaw:
     orthogonal: bool = False
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
-        """log E[M_l], shape (L,): the wide limit, exact where modules end in a linear layer.
+        """log E[M_l], shape (L,), in nats, for an input of log M_0 = log_input_length.
+
+        It is the wide limit, and exact where modules end in a linear layer.
 
         See src/theory/mean_length.py.
         """
@@ -51,7 +60,7 @@ class ResidualLaw:
         )
 
     def log_moment_ratio(self, log_input_length: float = 0.0) -> tuple[Array, Array] | None:
-        """log(E[M_l²] / E[M_l]²), (L,), twice; None with biases or weights that are not Gaussian.
+        """log(E[M_l²] / E[M_l]²), shape (L,), twice; None with biases or weights that are not Gaussian.
 
         Exact where modules end in a linear layer, else to first order in one over the widths.
         See src/theory/length_variance_residual.py.
@@ -76,6 +85,10 @@ class ResidualLaw:
         Forward rates are those of E[M_l]; backward rates, log(1 + eta_l² Π_k kappa_k E[φ_k²]), are those of squared
         gradients. The spread is log(E[M_L²] / E[M_L]²) / 5 of Gaussian weights, which in fully connected ReLU nets is
         near beta.
+
+        Args:
+            thresholds: What the numbers are compared with.
+            log_input_length: log M_0.
         """
         with np.errstate(invalid="ignore"):  # a dead input has no rate
             forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)
