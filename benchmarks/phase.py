@@ -54,7 +54,7 @@ from start_training.callbacks.test_metrics import TestMetrics
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
 from start_training.initializers.initialize import initialize_
-from start_training.initializers.phase import Phase as PhaseLaw
+from start_training.initializers.phase_point import PhasePoint
 from start_training.models.classifier import Classifier
 from start_training.models.square_layer import SquareLayer
 
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
 def measure(case: Case, samples: Samples) -> dict[str, Any]:
     """Steps of every way and ends of epochs, in rounds of both; see `summary`."""
     net = SquareLayer(samples.inputs.shape[1:], 10, window=case.window)
-    initialize_(net, PhaseLaw(0.0, 0.5), generator=torch.Generator().manual_seed(0))
+    initialize_(net, PhasePoint(0.0, 0.5), generator=torch.Generator().manual_seed(0))
     steps, ends = np.empty((case.rounds, case.turns, len(WAYS))), np.empty((case.rounds, len(WATCHERS)))
     for index in range(case.rounds * case.turns):
         order = list(enumerate(WAYS.values()))

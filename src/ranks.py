@@ -1,4 +1,4 @@
-"""The processes of a run: which one this is, and what all of them hold."""
+"""The processes of a run: which one this is, and tensors of all of them."""
 
 import multiprocessing
 
@@ -8,19 +8,22 @@ from torch import Tensor
 
 
 def is_rank_zero() -> bool:
-    """Whether this process writes the run's files. Known before a Trainer exists, from what launched the process."""
+    """Whether this process writes the run's files; known from environment variables before a Trainer exists."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def in_terminals_worker() -> bool:
-    """Whether this is one of several processes that write on one terminal: joblib's workers."""
+    """Whether this process is a worker of joblib, several of which write to the same terminal."""
     return multiprocessing.current_process().name.startswith("LokyProcess")
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """The tensor of every rank, (ranks, …); a collective that all ranks enter with the same shape.
+    """The tensors of all ranks: a collective, which all ranks must call with tensors of the same shape.
 
-    Lightning's own, meant for gradients to pass through, rests on a function that torch has deprecated.
+    Lightning's `all_gather`, through which gradients pass, uses a function that torch has deprecated.
+
+    Returns:
+        Shape (ranks, …).
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return tensor.unsqueeze(0)

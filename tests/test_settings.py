@@ -1,22 +1,30 @@
 """Every check returns what it accepts, and names what it refuses."""
 
+import inspect
 import math
+import pkgutil
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import start_training
 from start_training.settings import (
     AtLeast,
     Fraction,
     OneOf,
     PositiveInteger,
+    PositiveNumber,
     Seed,
+    check,
     checked,
+    constraints,
     fraction,
     list_of,
     named_in,
@@ -140,3 +148,89 @@ def test_a_function_and_a_dataclass_are_checked_however_they_are_called():
             call()
     with pytest.raises(TypeError, match="unexpected"):
         half(3, depth=1)
+
+
+CONF = Path(__file__).parents[1] / "conf"
+VALUES = (None, True, -1, 0, 0.5, 1, 2, 3.0, 2**63, math.nan, math.inf, "nosuch", "1", [], [0], [1], ["x"], (1, 2, 3))
+
+
+def named_in_conf():
+    """The classes and functions of this package that a YAML file of conf/ names, by name."""
+    text = "".join(path.read_text() for path in sorted(CONF.rglob("*.yaml")))
+    return {name: pkgutil.resolve_name(name) for name in set(re.findall(r"start_training(?:\.\w+){3,}", text))}
+
+
+def all_checked():
+    """Every function and method of the package that `checked` decorates, by name."""
+    decorated = {}
+    for module in pkgutil.walk_packages(start_training.__path__, "start_training."):
+        for member in vars(import_module(module.name)).values():
+            functions = vars(member).values() if inspect.isclass(member) else [member]
+            for function in functions:
+                if getattr(function, "__code__", None) is checked(lambda: None).__code__:
+                    decorated[f"{function.__module__}.{function.__qualname__}"] = function
+    return decorated
+
+
+def refusal(name, value, annotation):
+    """The message by which the constraint in an annotation refuses a value, None where it does not."""
+    try:
+        check(name, value, annotation)
+    except ValueError as error:
+        return str(error)
+
+
+def allowed(name, annotation):
+    """A value that the constraint in an annotation, if there is one, allows."""
+    names = [name for kind in get_args(annotation) for name in getattr(kind, "allowed", ())]
+    return next(value for value in (*names, *VALUES) if annotation is None or not refusal(name, value, annotation))
+
+
+def raises(message, target, arguments):
+    """Whether a call raises a ValueError with this message."""
+    try:
+        target(**arguments)
+    except Exception as error:
+        return isinstance(error, ValueError) and str(error) == message
+    return False
+
+
+def not_held(target):
+    """The constrained parameters of a class or function, and those that it does not hold to their constraints."""
+    annotations = constraints(target.__init__ if inspect.isclass(target) else target)
+    parameters = [p for p in inspect.signature(target).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    required = {p.name: allowed(p.name, annotations.get(p.name)) for p in parameters if p.default is p.empty}
+    wrong = []
+    for name, annotation in annotations.items():
+        refusals = {repr(value): (value, refusal(name, value, annotation)) for value in VALUES}
+        refused = [(value, message) for value, message in refusals.values() if message]
+        assert refused and all(message.startswith(f"{name} = ") for _, message in refused)
+        if not all(raises(message, target, required | {name: value}) for value, message in refused):
+            wrong.append(name)
+    return [*annotations], wrong
+
+
+def test_every_constraint_that_is_declared_is_held_to():
+    targets = named_in_conf() | all_checked()
+    held = {name: not_held(target) for name, target in targets.items()}
+    assert {name: wrong for name, (_, wrong) in held.items() if wrong} == {}
+    parameters = {f"{name.rpartition('.')[2]}.{key}" for name, (keys, _) in held.items() for key in keys}
+    some = {"FullyConnected.dropout", "Residual.module_widths", "Mnist.batch_size", "in_blocks.depth", "PhasePoint.J"}
+    assert some <= parameters and len(parameters) > 80
+
+
+def test_a_constraint_that_is_not_held_to_is_found():
+    def unchecked(width: PositiveInteger, rate: PositiveNumber = 1.0) -> None:
+        positive_number("rate", rate)
+
+    class Checked:
+        @checked
+        def __init__(self, depth: PositiveInteger, size: int) -> None:
+            pass
+
+    def renamed(size: PositiveInteger) -> None:
+        positive_integer("width", size)
+
+    assert not_held(unchecked) == (["width", "rate"], ["width"])
+    assert not_held(Checked) == (["depth"], [])
+    assert not_held(renamed) == (["size"], ["size"])

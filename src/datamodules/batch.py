@@ -1,4 +1,4 @@
-"""What a loader yields."""
+"""What a loader yields: one rank's share of a global batch."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,10 @@ from torch import Tensor
 class Batch(NamedTuple):
     """One rank's share of a global batch.
 
-    inputs (n, ...) float32, targets (n,) int64. A rank multiplies its mean loss by `weight`;
-    the average over ranks that DDP takes is then the mean over the global batch.
+    Args:
+        inputs: Shape (n, …), float32.
+        targets: Class numbers, shape (n,), int64.
+        weight: Factor on the rank's mean loss, so that DDP's average over ranks is the mean over the global batch.
     """
 
     inputs: Tensor
@@ -18,7 +20,7 @@ class Batch(NamedTuple):
     weight: float = 1.0
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`; itself where it is there already, which spares Lightning a look into it."""
+        """The same batch on `device`; this object itself if it is there already, which saves Lightning work."""
         if self.inputs.device == device and self.targets.device == device:
             return self
         return Batch(self.inputs.to(device), self.targets.to(device), self.weight)

@@ -1,4 +1,4 @@
-"""Which samples are in which batch: a pure function of (seed, epoch, step), whatever the ranks."""
+"""Which samples are in which batch: a pure function of (seed, epoch, step), for any number of ranks."""
 
 from dataclasses import KW_ONLY, dataclass
 
@@ -10,10 +10,24 @@ from numpy.typing import NDArray
 class BatchOrder:
     """The global batches of every epoch, and one rank's share of each.
 
-    Batch `step` of an epoch is permutation[step * batch_size : (step + 1) * batch_size]; of its n
-    samples rank r has those from n r // ranks up to n (r + 1) // ranks. A short last batch counts,
-    unless it has fewer samples than there are ranks: then it is dropped on all of them.
-    Raises ValueError where batch_size is above size or below ranks.
+    Batch `step` of an epoch is permutation[step * batch_size : (step + 1) * batch_size]; of its n samples rank r has
+    those from n r // ranks up to n (r + 1) // ranks. A short last batch is dropped on all ranks if it has fewer samples
+    than there are ranks.
+
+    Args:
+        size: Number of training samples.
+        batch_size: Samples of a global batch.
+        seed: Determines the permutation of each epoch.
+        ranks: Number of processes.
+        rank: Which of them this is.
+
+    Raises:
+        ValueError: batch_size is above size or below ranks.
+
+    Example:
+        >>> order = BatchOrder(size=10, batch_size=4)
+        >>> len(order), [len(order.share(epoch=0, step=step)) for step in range(3)]
+        (3, [4, 4, 2])
     """
 
     size: int
@@ -44,16 +58,16 @@ class BatchOrder:
         return np.random.default_rng((self.seed, epoch)).permutation(self.size)
 
     def span(self, step: int) -> slice:
-        """Where in the permutation this rank's share of batch `step` lies."""
+        """The slice of the permutation that is this rank's share of batch `step`."""
         start, n = step * self.batch_size, self._batch(step)
         return slice(start + n * self.rank // self.ranks, start + n * (self.rank + 1) // self.ranks)
 
     def share(self, epoch: int, step: int) -> NDArray[np.int64]:
-        """This rank's samples of global batch `step`."""
+        """Indices of this rank's samples in global batch `step`."""
         return self.permutation(epoch)[self.span(step)]
 
     def weight(self, step: int) -> float:
-        """ranks * n_rank / n: it turns DDP's mean over ranks into the mean over samples."""
+        """ranks · n_rank / n, which makes DDP's mean over ranks the mean over samples; n is the size of the batch."""
         span = self.span(step)
         return self.ranks * (span.stop - span.start) / self._batch(step)
 

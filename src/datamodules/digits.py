@@ -1,4 +1,4 @@
-"""scikit-learn's bundled digits: real images, nothing to download."""
+"""scikit-learn's digits: real images that need no download."""
 
 import torch
 
@@ -10,8 +10,8 @@ from start_training.datamodules.tensor_datamodule import TensorDataModule
 class Digits(TensorDataModule):
     """1,797 grey images of 8 x 8 pixels in 10 classes.
 
-    The set has no official test set; here it is a fixed fifth (360 images) with each digit's
-    share, which leaves 1,437 to train on and to cut the validation set from.
+    There is no official test set. A fixed fifth of each digit, 360 images in all, is the test set, and the other 1,437
+    are the training set, from which the validation set is cut.
     """
 
     input_shape = (1, 8, 8)

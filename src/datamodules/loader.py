@@ -1,4 +1,4 @@
-"""Iterating over tensors in memory: training in a reproducible order, evaluation in a fixed one."""
+"""Loaders of tensors in memory: training in a reproducible order, evaluation in a fixed order."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,15 @@ from start_training.datamodules.samples import Samples
 class TrainingLoader:
     """One rank's batches of an epoch, in the order that `order` states; resumes in mid-epoch.
 
-    `state_dict` says how many batches of which epoch have been yielded. The first iteration after
-    `load_state_dict` continues there; every other one starts at batch 0.
-    Raises ValueError where it should continue in an epoch whose batches were others.
+    `state_dict` holds the epoch and the number of its batches that have been yielded. The first iteration after
+    `load_state_dict` continues from there; all others start at batch 0.
+
+    Args:
+        samples: The training set.
+        order: Which samples are in which batch.
+
+    Raises:
+        ValueError: when it is to continue in an epoch whose batches differ, as another batch size makes them.
     """
 
     def __init__(self, samples: Samples, order: BatchOrder) -> None:
@@ -30,21 +36,21 @@ class TrainingLoader:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """What the next iteration goes through; a position in another epoch is forgotten."""
+        """Set the epoch of the next iteration, and discard a position within another epoch."""
         if epoch != self._epoch:
             self._epoch, self._batches, self._resumed = epoch, 0, {}
 
     def state_dict(self) -> dict[str, int]:
-        """The position (epoch, batches), and what the order of the batches depends on."""
+        """The position (epoch, batches), and the settings that determine the order of the batches."""
         return {"epoch": self._epoch, "batches": self._batches, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Take the position of another loader of the same set."""
+        """Continue at the position of another loader of the same set."""
         self._resumed = dict(state)
         self._epoch, self._batches = state["epoch"], state["batches"]
 
     def check_resumes(self, state: dict[str, int]) -> None:
-        """Raises ValueError where the epoch that `state` stopped in had other batches than these."""
+        """Raise a ValueError if the batches of the epoch that `state` stopped in differ from those of this loader."""
         for name, now in self._identity().items():
             if state[name] != now:
                 raise ValueError(f"{name} = {now}: the checkpoint stopped in mid-epoch with {state[name]}")
@@ -54,22 +60,18 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         # a generator, so that nothing runs before the first next(): Lightning calls iter() first
-        # and tells the epoch afterwards
-        start = self._start()
+        # and set_epoch() afterwards
+        resumed, self._resumed = self._resumed, {}
+        start = resumed.get("batches", 0)
+        if start:
+            self.check_resumes(resumed)
         order = torch.from_numpy(self.order.permutation(self._epoch))
         order = order.to(self.samples.inputs.device)
         for step in range(start, len(self)):
-            # counted before the yield: what follows a yield waits for the next next()
+            # counted before the yield: code after a yield runs only at the next call of next()
             self._batches = step + 1
             share = self.samples.take(order[self.order.span(step)])
             yield Batch(share.inputs, share.targets, self.order.weight(step))
-
-    def _start(self) -> int:
-        """The first step of this iteration: 0, or where a loaded state left off."""
-        resumed, self._resumed = self._resumed, {}
-        if resumed.get("batches"):
-            self.check_resumes(resumed)
-        return resumed.get("batches", 0)
 
     def _identity(self) -> dict[str, int]:
         order = self.order
@@ -79,8 +81,14 @@ class TrainingLoader:
 class EvaluationLoader:
     """One rank's contiguous block of a set, in chunks of about batch_size / ranks samples.
 
-    Every rank has the same number of chunks, none empty, so collectives stay in step; every
-    sample is on exactly one rank. Blocks and chunks differ in size by at most one sample.
+    Every rank has the same number of chunks, none of them empty, so that all ranks enter collectives equally often.
+    Every sample is on exactly one rank. Blocks and chunks differ in size by at most one sample.
+
+    Args:
+        samples: The whole set, the same on all ranks.
+        batch_size: Samples of a chunk on all ranks together.
+        ranks: Number of processes.
+        rank: Which of them this is.
     """
 
     def __init__(self, samples: Samples, batch_size: int, *, ranks: int = 1, rank: int = 0) -> None:
@@ -96,7 +104,7 @@ class EvaluationLoader:
 
     @property
     def largest(self) -> int:
-        """Samples of its largest chunk."""
+        """Number of samples of the largest chunk."""
         return -(-self._size // self._chunks)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,38 +1,51 @@
-"""Random inputs with random labels: nothing to learn but the labels by heart."""
+"""Random inputs with random labels, which a net can only memorize."""
+
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.settings import positive_integer, whole_number
+from start_training.settings import AtLeast, Fraction, PositiveInteger, WholeNumber, checked
 
 
 class RandomInputs(TensorDataModule):
-    """Inputs uniform on the sphere of M_0 = ||x||^2 / n_0 = 1, labels uniform over the classes.
+    """Inputs uniform on the sphere of M_0 = ‖x‖² / n_0 = 1, labels uniform over the classes.
 
-    The sets depend on `data_seed` and the training set on no other set's size. There is no
-    scaling to choose: any other would take the inputs off the sphere.
+    There is no setting `scaling`, as standardizing would take the inputs off the sphere.
+
+    Args:
+        input_size: n_0.
+        classes: Number of classes.
+        samples: Size of the training set, validation included.
+        test_samples: Size of the test set, on which the training set does not depend.
+        data_seed: Determines the sets.
+        batch_size: See `TensorDataModule`, also for validation and seed.
+
+    Raises:
+        ValueError: a setting has a value that is not allowed.
     """
 
+    @checked
     def __init__(
         self,
-        input_size: int = 100,
-        classes: int = 10,
+        input_size: PositiveInteger = 100,
+        classes: Annotated[int, AtLeast(2)] = 10,
         *,
-        samples: int = 1000,
-        test_samples: int = 1000,
-        data_seed: int = 0,
-        batch_size: int = 64,
-        validation: float = 0.1,
-        seed: int = 0,
+        samples: PositiveInteger = 1000,
+        test_samples: WholeNumber = 1000,
+        data_seed: WholeNumber = 0,
+        batch_size: PositiveInteger = 64,
+        validation: Fraction = 0.1,
+        seed: WholeNumber = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, validation=validation, scaling="unit", seed=seed)
-        self.input_shape = (positive_integer("input_size", input_size),)
-        self.classes = whole_number("classes", classes, at_least=2)
-        self.train_samples = positive_integer("samples", samples)
-        self.test_samples = whole_number("test_samples", test_samples)
-        self.data_seed = whole_number("data_seed", data_seed)
+        self.input_shape = (input_size,)
+        self.classes = classes
+        self.train_samples = samples
+        self.test_samples = test_samples
+        self.data_seed = data_seed
 
     def load(self) -> tuple[Samples, Samples]:
         """Two independent draws, inputs (B, n_0)."""

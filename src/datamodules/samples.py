@@ -1,4 +1,4 @@
-"""A labelled set that lives in memory as two tensors."""
+"""A labelled set in memory: two tensors."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,12 @@ from torch import Tensor
 
 
 class Samples(NamedTuple):
-    """inputs (B, ...) and targets (B,), row by row."""
+    """A labelled set of B samples.
+
+    Args:
+        inputs: Shape (B, …).
+        targets: Class numbers, shape (B,).
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -19,9 +24,9 @@ class Samples(NamedTuple):
 
     def take(self, indices: Tensor) -> "Samples":
         """A copy of the rows `indices`, in that order."""
-        # A third of the time that indexing by a tensor takes: whole rows are copied at once.
+        # Takes a third of the time of indexing by a tensor, as whole rows are copied at once.
         return Samples(self.inputs.index_select(0, indices), self.targets.index_select(0, indices))
 
     def to(self, device: torch.device) -> "Samples":
-        """The same samples on `device`; no copy where they are there already."""
+        """The same samples on `device`; not copied if they are on it already."""
         return Samples(self.inputs.to(device), self.targets.to(device))

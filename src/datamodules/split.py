@@ -1,6 +1,6 @@
-"""Cutting a set in two: the same cut in every run, whatever the run's seed.
+"""Cutting a set in two. The cut is the same in every run, whatever the run's seed.
 
-A sweep over seeds then differs by initialization and batch order only, never by the data.
+The runs of a sweep over seeds then differ by initialization and batch order only, never by the data.
 """
 
 import math
@@ -14,18 +14,39 @@ _SEED = 2018
 
 
 def cut_size(size: int, fraction: float) -> int:
-    """ceil(fraction * size): a fraction above 0 cuts at least one sample."""
+    """The number of samples to cut, ceil(fraction · size): at least one for a fraction above 0."""
     return math.ceil(fraction * size - 1e-9)  # 0.07 * 100 is 7.000000000000001
 
 
 def random_cut(size: int, fraction: float) -> tuple[Tensor, Tensor]:
-    """Indices (kept, cut) of a uniformly random cut; both ascending."""
+    """Cut a fraction of the samples at random.
+
+    Args:
+        size: Number of samples.
+        fraction: Of them to cut, in [0, 1].
+
+    Returns:
+        Indices of the kept and of the cut samples, both ascending.
+
+    Example:
+        >>> kept, cut = random_cut(10, 0.2)
+        >>> len(kept), len(cut)
+        (8, 2)
+    """
     order = np.random.default_rng(_SEED).permutation(size)
     return _kept_and_cut(size, order[: cut_size(size, fraction)])
 
 
 def stratified_cut(targets: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
-    """Indices (kept, cut), random within a class; each class gives its share to within one."""
+    """Cut a fraction of the samples of each class, to within one sample, at random within the class.
+
+    Args:
+        targets: Class numbers, shape (B,).
+        fraction: Of the samples to cut, in [0, 1].
+
+    Returns:
+        Indices of the kept and of the cut samples, both ascending.
+    """
     size = len(targets)
     shuffled = np.random.default_rng(_SEED).permutation(size)
     by_class = shuffled[np.argsort(targets.numpy()[shuffled], kind="stable")]

@@ -1,78 +1,76 @@
-"""The base of every datamodule: sets that live in memory as tensors."""
+"""The base class of all datamodules: sets that are held in memory as tensors."""
 
 from abc import abstractmethod
+from typing import Annotated
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from start_training.datamodules.batch_order import BatchOrder
+from start_training.datamodules.input_scaling import SCALINGS, scaler
 from start_training.datamodules.loader import EvaluationLoader, TrainingLoader
 from start_training.datamodules.samples import Samples
-from start_training.datamodules.scaling import SCALINGS, scaler
 from start_training.datamodules.split import random_cut
-from start_training.settings import fraction, one_of, positive_integer, whole_number
+from start_training.settings import Fraction, OneOf, PositiveInteger, WholeNumber, checked
 
 EVALUATION_BATCH = 1000
+Scaling = Annotated[str, OneOf(SCALINGS)]
 
 
 class TensorDataModule(pl.LightningDataModule):
     """A training, a validation and a test set as float32 tensors on the training device.
 
-    A subclass states `input_shape` and `classes`, known before any data are, and `load`s.
+    A subclass sets `input_shape` and `classes`, which are known before any data are loaded, and implements `load`.
+    The test set is the official one where there is one, and never trained on.
 
-    - batch_size is the global batch, of which each rank has a share (`BatchOrder`).
-    - validation, a fraction, is cut from the training set at random, the same cut for every seed;
-      0 means no validation. The test set is never trained on and never cut from the training set
-      where it has an official one.
-    - scaling: `standardize` by the channel means and deviations of what remains for training, or
-      `unit`, pixels in [0, 1].
-    - seed fixes the order of the batches, and nothing else.
+    Args:
+        batch_size: Samples of a global batch, of which each rank has a share (`BatchOrder`).
+        validation: Fraction of the training set to cut at random for validation, the same cut for every seed; 0 means
+            no validation.
+        scaling: `standardize` by the channel means and deviations of the samples that remain for training, or `unit`,
+            pixels in [0, 1].
+        seed: Determines the order of the batches, and nothing else.
 
-    Raises ValueError, naming the setting, for a value no run could use.
+    Raises:
+        ValueError: a setting has a value that is not allowed.
     """
 
     input_shape: tuple[int, ...]
     classes: int
 
+    @checked
     def __init__(
         self,
         *,
-        batch_size: int = 64,
-        validation: float = 0.1,
-        scaling: str = "standardize",
-        seed: int = 0,
+        batch_size: PositiveInteger = 64,
+        validation: Fraction = 0.1,
+        scaling: Scaling = "standardize",
+        seed: WholeNumber = 0,
     ) -> None:
         super().__init__()
-        self.batch_size = positive_integer("batch_size", batch_size)
-        self.validation = fraction("validation", validation)
-        self.scaling = one_of("scaling", scaling, SCALINGS)
-        self.seed = whole_number("seed", seed)
+        self.batch_size = batch_size
+        self.validation = validation
+        self.scaling = scaling
+        self.seed = seed
         self._parts: dict[str, Samples] = {}
 
     @abstractmethod
     def load(self) -> tuple[Samples, Samples]:
-        """The training and the test set: uint8 pixels or scaled floats, (B, *input_shape)."""
+        """The training and the test set, inputs of shape (B, *input_shape): uint8 pixels, or floats."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Load, cut and scale, once in the life of this object."""
-        if self.trainer:
-            self._adapt(self.trainer)
-        if not self._parts:
-            self._load()
-
-    def _adapt(self, trainer: pl.Trainer) -> None:
-        """Settle with the trainer what its loops could not find out from a loader."""
-        if not self.validation:
-            trainer.limit_val_batches = 0  # Lightning warns about loaders of length 0
-        if overfit := getattr(trainer, "overfit_batches", 0):
-            # Lightning would announce that it turns the shuffling off, and could not
+        """Load, cut and scale the sets, once in the life of this object."""
+        if self.trainer and not self.validation:
+            self.trainer.limit_val_batches = 0  # Lightning warns about loaders of length 0
+        if overfit := getattr(self.trainer, "overfit_batches", 0):
+            # Lightning would announce that it turns the shuffling off, which it cannot do here
             raise ValueError(
                 f"overfit_batches = {overfit}: the batches are drawn anew in each epoch; "
                 "to overfit, train on a set of few samples"
             )
-
-    def _load(self) -> None:
+        if self._parts:
+            return
         source, test = self.load()
         kept, cut = random_cut(source.size, self.validation)
         if not len(kept):
@@ -80,10 +78,10 @@ class TensorDataModule(pl.LightningDataModule):
         scale = scaler(self.scaling, source.inputs[kept])
         parts = {"training": source.take(kept), "validation": source.take(cut), "test": test}
         self._parts = {name: Samples(scale(part.inputs), part.targets) for name, part in parts.items()}
-        self._order()  # a batch size that does not fit is an error now, not after the sanity check
+        self._order()  # so that a batch size that does not fit is an error before the sanity check
 
     def share(self, other: "TensorDataModule") -> None:
-        """Take over what another one has loaded, if this one would load the same: their batches alone may differ."""
+        """Use the sets that another datamodule has loaded, if all settings but batch_size and seed are equal."""
         if type(self) is type(other) and self._determining() == other._determining():
             self._parts = other._parts
 
@@ -92,13 +90,14 @@ class TensorDataModule(pl.LightningDataModule):
         return {name: value for name, value in vars(self).items() if name not in others} | dict(self.hparams)
 
     def samples(self, part: str) -> Samples:
-        """The `training`, `validation` or `test` set as a network sees it, on its device."""
+        """The `training`, `validation` or `test` set, scaled and on the training device."""
         self.setup()
-        self._parts[part] = self._parts[part].to(self._device)
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        self._parts[part] = self._parts[part].to(device)
         return self._parts[part]
 
     def train_dataloader(self) -> TrainingLoader:
-        """This rank's training batches; warns where a last batch is too short for the ranks."""
+        """This rank's training batches; warns if a last batch is dropped, which has fewer samples than ranks."""
         samples, order = self.samples("training"), self._order()
         if order.dropped:
             rank_zero_warn(
@@ -131,9 +130,5 @@ class TensorDataModule(pl.LightningDataModule):
 
     @property
     def _ranks(self) -> tuple[int, int]:
-        """(ranks, rank); (1, 0) where no trainer is attached."""
+        """(ranks, rank); (1, 0) without a trainer."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-
-    @property
-    def _device(self) -> torch.device:
-        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Sets that torchvision knows how to download, checksums included."""
+"""Sets that torchvision downloads and verifies by checksum."""
 
 import contextlib
 import http.client
@@ -15,7 +15,8 @@ import torch
 from filelock import FileLock
 
 from start_training.datamodules.samples import Samples
-from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.datamodules.tensor_datamodule import Scaling, TensorDataModule
+from start_training.settings import Fraction, PositiveInteger, WholeNumber
 
 # what urllib, the archive readers and torchvision's checksums raise when a download fails
 _DOWNLOAD_ERRORS = (
@@ -31,9 +32,13 @@ _DOWNLOAD_ERRORS = (
 class TorchvisionSet(TensorDataModule):
     """A torchvision data set of 10 classes, read from data_dir and downloaded where it is missing.
 
-    data_dir is the environment's DATA_DIR by default, or else `data`; it may be read-only once the set is there.
-    Raises ValueError, naming data_dir, where the set is missing and cannot be downloaded, and where its files are
-    truncated or corrupted.
+    Args:
+        data_dir: The folder of all data sets; None means the environment variable DATA_DIR, or `data` without it. It
+            may be read-only once it holds the set.
+        batch_size: See `TensorDataModule`, also for validation, scaling and seed.
+
+    Raises:
+        ValueError: the set is missing and cannot be downloaded, or its files are truncated or corrupted.
     """
 
     classes = 10
@@ -45,23 +50,23 @@ class TorchvisionSet(TensorDataModule):
         self,
         data_dir: str | None = None,
         *,
-        batch_size: int = 64,
-        validation: float = 0.1,
-        scaling: str = "standardize",
-        seed: int = 0,
+        batch_size: PositiveInteger = 64,
+        validation: Fraction = 0.1,
+        scaling: Scaling = "standardize",
+        seed: WholeNumber = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, validation=validation, scaling=scaling, seed=seed)
         self.data_dir = data_dir if data_dir is not None else os.environ.get("DATA_DIR", "data")
 
     def prepare_data(self) -> None:
-        """Download the set unless it is there; of several processes, one does."""
+        """Download the set if data_dir does not hold it; of several processes, only one does."""
         if self._present():
             return
         root = self._root
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{self.dataset.__name__}.lock"):
-                if not self._present():  # another process may have had the lock before
+                if not self._present():  # another process may have downloaded it meanwhile
                     self._download(root)
         except _DOWNLOAD_ERRORS as error:
             raise ValueError(
@@ -82,7 +87,7 @@ class TorchvisionSet(TensorDataModule):
                 warnings.filterwarnings("ignore", message=r"dtype\(\): align")
                 official = self.dataset(str(self._root), train=train)
             return self._checked(official.data, official.targets)
-        except Exception as error:  # torchvision checks little: anything may come of a bad file
+        except Exception as error:  # torchvision checks little, so a bad file may raise anything
             raise ValueError(
                 f"data_dir = {self.data_dir!r}: the {'training' if train else 'test'} files in "
                 f"{self._root / self.folder} are truncated or corrupted ({_one_line(error)}); "
@@ -99,7 +104,7 @@ class TorchvisionSet(TensorDataModule):
         return Samples(images.contiguous(), targets)
 
     def _download(self, root: Path) -> None:
-        # into a folder beside the final one, then moved: nobody ever sees half a file
+        # into a folder beside the final one, then moved, so that no process reads half a file
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as scratch:
             with contextlib.redirect_stderr(io.StringIO()):  # torchvision's progress bars
                 self.dataset(scratch, download=True)

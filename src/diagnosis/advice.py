@@ -71,7 +71,7 @@ def advise_residual(law: ResidualLaw, thresholds: Thresholds, log_input_length: 
     if FM1 in verdict(law).failure_modes:
         action = (
             f"Scale what each of the {modules} modules adds by eta = 1/{modules}: their sum is then 1, "
-            f"not {law.sum_of_scales:.3g}"
+            f"not {law.scales.sum():.3g}"
         )
         law = replace(law, scales=np.full(modules, 1 / modules))
         advice.append(Advice(action, effect(law), overrides=("model.scales=inverse_depth",)))

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from start_training.ensembles import layerwise, vectorized
 from start_training.ensembles.reference import sample_reference
-from start_training.initializers.initialize import FillTensor, is_thread_safe, name_of
+from start_training.initializers.initialize import FillTensor, accepts_generator, name_of
 from start_training.settings import one_of, whole_number
 from start_training.streams import global_stream_from
 
@@ -63,7 +63,7 @@ class Ensemble:
         if sampler == "layerwise" and not layerwise.supports(net):
             raise ValueError(f"sampler = layerwise: knows no {type(net).__name__}, or not with dropout")
         chunks = _chunks(first, nets, self._chunk_size(net, sampler))
-        threads = threads or torch.get_num_threads() if is_thread_safe(self.initializer) else 1
+        threads = threads or torch.get_num_threads() if accepts_generator(self.initializer) else 1
         if sampler != "layerwise" or self.inputs.device.type != "cpu":
             threads = 0
         for chunk, lengths in _in_order(lambda chunk: self._sample(net, sampler, chunk), chunks, threads):

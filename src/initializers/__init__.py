@@ -1,1 +1,1 @@
-"""How weights are drawn: each law states its variance and kurtosis, one table-driven test holds all to account."""
+"""How weights are drawn: each law states its variance and kurtosis, which one test compares with draws of all laws."""

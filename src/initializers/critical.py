@@ -1,4 +1,4 @@
-"""Critical weights and biases for any activation: what 2/fan-in is to ReLU."""
+"""Critical weights and biases for any activation, as He's variance 2/fan_in is for ReLU."""
 
 import math
 from collections.abc import Callable
@@ -8,22 +8,34 @@ from torch import Generator, Tensor
 from start_training.initializers.initializer import Fans
 from start_training.initializers.torch_activation import activation_of, name_of_activation
 from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.settings import PositiveNumber, checked
 from start_training.theory.critical_point import critical_point
 
 
 class Critical(VarianceScaling):
-    """W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²): gradients keep their size, and pre-activations of variance q keep theirs.
+    """W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²): gradients keep their size, and so do pre-activations of variance q.
 
     σ_w² = 1/E[φ′(√q z)²], σ_b² = q − σ_w² E[φ(√q z)²] at infinite width: see `critical_point` of
-    src/theory/critical_point.py. Other variances than q come to it by the factor `point.slope` per layer. For ReLU,
+    src/theory/critical_point.py. Other variances than q approach q by the factor `point.slope` per layer. For ReLU,
     leaky ReLU and linear units σ_w² is He's (2 for ReLU) and σ_b² is 0, whatever q.
-    activation: the net's own, by its name in this project, by import path (`torch.nn.Mish`, `torch.nn.functional.elu`,
-    a module or function of one's own), or that function or module itself.
-    Raises ValueError for an activation that is not an elementwise function with a derivative, or that has no stable
-    critical point at q; it names the nearest q that has one.
+    Source: Poole et al. 2016 (arXiv:1606.05340); Schoenholz et al. 2017 (arXiv:1611.01232).
+
+    Args:
+        activation: The net's activation φ: its name in this project, an import path (`torch.nn.Mish`,
+            `torch.nn.functional.elu`, or a module or function of your own), or the function or module itself.
+        q: Variance of pre-activations.
+
+    Raises:
+        ValueError: activation is not an elementwise function with a derivative, q is not positive, or there is no
+            stable critical point at q; the message names the nearest q that has one.
+
+    Example:
+        >>> round(Critical("tanh", q=1.0).point.weight_variance, 3)
+        2.153
     """
 
-    def __init__(self, activation: str | Callable[..., object] | None, q: float = 1.0) -> None:
+    @checked
+    def __init__(self, activation: str | Callable[..., object] | None, q: PositiveNumber = 1.0) -> None:
         self.activation = name_of_activation(activation)
         self.point = critical_point(activation_of(activation), q, name=self.activation)
         super().__init__(self.point.weight_variance)

@@ -11,6 +11,7 @@ from start_training.initializers.initializer import Fans, Initializer
 from start_training.streams import global_stream_from
 
 FillTensor: TypeAlias = Initializer | Callable[..., object]
+DenseOrConvolution: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -24,10 +25,17 @@ def initialize_(
 ) -> None:
     """Fill every dense and convolutional layer of `net` in place, in the order of `named_modules`.
 
-    Biases are zero unless the initializer states a bias law; other modules (normalization,
-    embeddings) keep what their constructor gave them. The readout is `net.readout` (its last layer,
-    if it is several modules), or the last layer where the net has no such module.
-    Raises ValueError if the initializer leaves a weight that is not finite.
+    Biases are zero unless the initializer states a bias law; other modules (normalization, embeddings) are not changed.
+
+    Args:
+        net: Any module.
+        initializer: A weight law, or a function that fills a tensor in place, such as those of `torch.nn.init`.
+        readout_initializer: Another one for the readout: `net.readout` (its last layer, if it is several modules), or
+            the last layer where the net has no such module.
+        generator: The source of all randomness.
+
+    Raises:
+        ValueError: an initializer fills a weight with a value that is not finite.
 
     Example:
         >>> from start_training.initializers.variance_scaling import VarianceScaling
@@ -38,9 +46,10 @@ def initialize_(
     """
     readout = readout_of(net)
     for name, layer in layers_of(net).items():
-        assert isinstance(layer.weight, Tensor)
         chosen = readout_initializer if layer is readout and readout_initializer else initializer
-        _fill_(layer, chosen, generator)
+        _fill_weight_(layer.weight, chosen, generator)
+        if layer.bias is not None:
+            fill_biases_(layer.bias, Fans.of(layer.weight), chosen, generator)
         if not layer.weight.isfinite().all():
             setting = "initializer" if chosen is initializer else "readout_initializer"
             raise ValueError(
@@ -48,19 +57,28 @@ def initialize_(
             )
 
 
-def layers_of(net: nn.Module) -> dict[str, nn.Module]:
-    """The dense and convolutional layers of a net by name."""
+def layers_of(net: nn.Module) -> dict[str, DenseOrConvolution]:
+    """The dense and convolutional layers of a net, by their names in `named_modules`."""
     return {name: module for name, module in net.named_modules() if isinstance(module, LAYERS)}
 
 
-def readout_of(net: nn.Module) -> nn.Module | None:
-    """The layer that reads the classes out: the last one, of the module `net.readout` where there is one; or None."""
+def readout_of(net: nn.Module) -> DenseOrConvolution | None:
+    """The layer that computes the logits: the last one of `net.readout`, or of a net without such a module.
+
+    None where there is no dense or convolutional layer.
+    """
     readout = getattr(net, "readout", None)
     return next(reversed(layers_of(readout if isinstance(readout, nn.Module) else net).values()), None)
 
 
 def fill_many_(weights: Tensor, initializer: FillTensor, generator: Generator) -> None:
-    """Fill the same layer of many nets, (nets, units out, units in, *kernel), in place."""
+    """Fill the same layer of many nets in place.
+
+    Args:
+        weights: Shape (nets, units out, units in, *kernel).
+        initializer: A weight law, or a function that fills one net's tensor in place.
+        generator: The source of all randomness.
+    """
     if isinstance(initializer, Initializer):
         initializer.fill_many_(weights, generator)
     else:
@@ -69,39 +87,34 @@ def fill_many_(weights: Tensor, initializer: FillTensor, generator: Generator) -
 
 
 def fill_biases_(biases: Tensor, fans: Fans, initializer: FillTensor, generator: Generator) -> None:
-    """Fill the biases of one or many layers with these fans, in place: zero unless the initializer states a law."""
+    """Fill biases in place: with zeros, unless the initializer states a bias law.
+
+    Args:
+        biases: Of one layer or of the same layer of many nets, any shape.
+        fans: Of that layer's weights.
+        initializer: A weight law, or a function that fills weights.
+        generator: The source of all randomness.
+    """
     if isinstance(initializer, Initializer):
         initializer.fill_bias_(biases, fans, generator)
     else:
         biases.zero_()
 
 
-def is_thread_safe(initializer: FillTensor) -> bool:
-    """Whether all its randomness comes from the generator it is given, and none from the process's."""
-    return isinstance(initializer, Initializer) or _accepts_generator(initializer)
-
-
-def _fill_(layer: nn.Module, initializer: FillTensor, generator: Generator) -> None:
-    weight, bias = layer.weight, layer.bias
-    assert isinstance(weight, Tensor)
-    _fill_weight_(weight, initializer, generator)
-    if isinstance(bias, Tensor):
-        fill_biases_(bias, Fans.of(weight), initializer, generator)
-
-
-def _fill_weight_(weight: Tensor, initializer: FillTensor, generator: Generator) -> None:
-    if _accepts_generator(initializer):
-        initializer(weight, generator=generator)
-    else:  # it draws from the global stream: make that a function of the generator, and put it back
-        with global_stream_from(generator):
-            initializer(weight)
-
-
-def _accepts_generator(initializer: FillTensor) -> bool:
+def accepts_generator(initializer: FillTensor) -> bool:
+    """Whether all its randomness comes from the generator it is given, and none from torch's global generator."""
     parameters = inspect.signature(initializer).parameters.values()
     return any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
+def _fill_weight_(weight: Tensor, initializer: FillTensor, generator: Generator) -> None:
+    if accepts_generator(initializer):
+        initializer(weight, generator=generator)
+    else:  # it draws from the global generator, which is seeded from ours and restored
+        with global_stream_from(generator):
+            initializer(weight)
+
+
 def name_of(initializer: FillTensor) -> str:
-    """For messages: a function's name, or the law's own words."""
+    """What messages call an initializer: a function's name, or the repr of a law."""
     return getattr(initializer, "__name__", repr(initializer))

@@ -1,4 +1,4 @@
-"""What an initializer is: something that fills a weight tensor in place and can state its law."""
+"""The base class of initializers: they fill a weight tensor in place and state its law."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -12,8 +12,15 @@ from torch import Generator, Tensor
 class Fans(NamedTuple):
     """How many inputs feed one unit of a layer, and how many units one input feeds.
 
-    For a dense layer these are the two sides of its matrix; a convolution counts every position
-    of its kernel: fan_in = channels_in · kernel, fan_out = channels_out · kernel.
+    Args:
+        fan_in: Units in of a dense layer; channels_in · kernel of a convolution.
+        fan_out: Units out of a dense layer; channels_out · kernel of a convolution.
+        kernel: Positions of a convolution's kernel, 1 for a dense layer.
+
+    Example:
+        >>> import torch
+        >>> Fans.of(torch.empty(8, 3, 5, 5))
+        Fans(fan_in=75, fan_out=200, kernel=25)
     """
 
     fan_in: int
@@ -30,11 +37,11 @@ class Fans(NamedTuple):
 class Initializer(ABC):
     """A weight law. Subclasses state its variance and kurtosis and draw from it.
 
-    A callable that fills a tensor serves as an initializer too (`torch.nn.init.kaiming_normal_`,
-    say); only a law that states its moments can be compared with theory.
+    A function that fills a tensor, such as `torch.nn.init.kaiming_normal_`, serves as an initializer too, but only a
+    law that states its moments can be compared with theory.
     """
 
-    independent = True  # whether the weights of a layer are
+    independent = True  # whether the weights of a layer are independent of each other
     symmetric = True  # whether W and −W have the same law, as the theory of lengths assumes
 
     @abstractmethod
@@ -54,14 +61,14 @@ class Initializer(ABC):
         return 0.0
 
     def fill_bias_(self, bias: Tensor, fans: Fans, generator: Generator | None = None) -> None:
-        """Fill the biases of one or many layers with these fans, in place; zero unless a law says otherwise.
+        """Fill the biases of one or many layers with these fans in place: with zeros, unless a subclass has a bias law.
 
-        A law of biases has the kurtosis of the weights'.
+        The kurtosis of a bias law is that of the weights.
         """
         bias.zero_()
 
     def fill_many_(self, weights: Tensor, generator: Generator | None = None) -> None:
-        """Fill the same layer of many nets, (nets, units out, units in, *kernel), in place."""
+        """Fill the same layer of many nets, of shape (nets, units out, units in, *kernel), in place."""
         for weight in weights:
             self(weight, generator)
 
@@ -69,14 +76,15 @@ class Initializer(ABC):
         """fan_in · Var W: 2 is critical for a ReLU layer (arXiv:1803.01719, theorem 5)."""
         return fans.fan_in * self.variance(fans)
 
-    def kappas(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
-        """One kappa per layer, shape (layers,): it belongs to a layer, not to a net."""
-        return np.array([self.kappa(fans) for fans in layers], dtype=np.float64)
+    def moments(self, layers: Iterable[Fans]) -> dict[str, NDArray[np.float64]]:
+        """`kappas`, `bias_variances` and `kurtosis` of each layer, as the laws of src/theory are given them.
 
-    def bias_variances(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
-        """One bias variance per layer, shape (layers,)."""
-        return np.array([self.bias_variance(fans) for fans in layers], dtype=np.float64)
+        Args:
+            layers: The fans of each layer.
 
-    def kurtoses(self, layers: Iterable[Fans]) -> NDArray[np.float64]:
-        """One kurtosis per layer, shape (layers,)."""
-        return np.array([self.kurtosis(fans) for fans in layers], dtype=np.float64)
+        Returns:
+            Three arrays of shape (layers,), by name.
+        """
+        rows = [(self.kappa(fans), self.bias_variance(fans), self.kurtosis(fans)) for fans in layers]
+        columns = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        return dict(zip(("kappas", "bias_variances", "kurtosis"), columns, strict=True))

@@ -6,7 +6,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from start_training.initializers.initializer import Fans, Initializer
-from start_training.settings import positive_number
+from start_training.settings import PositiveNumber, checked
+
+RELU_GAIN = math.sqrt(2)
 
 
 class Orthogonal(Initializer):
@@ -14,13 +16,24 @@ class Orthogonal(Initializer):
 
     With n = max(units out, fan_in), an entry squared is gain² · Beta(1/2, (n − 1)/2), hence
     Var W = gain²/n and kurtosis 3n/(n + 2); kappa = gain² · min(1, fan_in / units out).
-    Source: Saxe et al. arXiv:1312.6120; moments of the uniform law on the sphere.
+    Source: Saxe et al. 2013 (arXiv:1312.6120); moments of the uniform law on the sphere.
+
+    Args:
+        gain: √2, which is critical for ReLU, or 1 for linear units.
+
+    Raises:
+        ValueError: gain is not positive.
+
+    Example:
+        >>> round(Orthogonal().kappa(Fans(100, 200)), 6)  # units out exceed fan_in
+        1.0
     """
 
     independent = False
 
-    def __init__(self, gain: float = math.sqrt(2)) -> None:
-        self.gain = positive_number("gain", gain)
+    @checked
+    def __init__(self, gain: PositiveNumber = RELU_GAIN) -> None:
+        self.gain = gain
 
     def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
         nn.init.orthogonal_(weight, self.gain, generator=generator)

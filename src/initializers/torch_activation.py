@@ -1,4 +1,4 @@
-"""Any activation of torch's, or of one's own, as theory takes it."""
+"""Any activation of torch or of the user, in the form that theory works with."""
 
 import copy
 import pkgutil
@@ -16,13 +16,23 @@ _PROBE = torch.linspace(-3, 3, 300, dtype=torch.float64)
 class TorchActivation:
     """An elementwise function of tensors in float64, with autograd's derivative.
 
-    A class is built without arguments. Of a module a copy is used, as in evaluation.
-    Raises ValueError for what is no such function, or has no derivative.
+    Args:
+        function: A function, a module, of which a copy in evaluation mode is used, or a class that can be built without
+            arguments.
+        name: What the error message calls it.
+
+    Raises:
+        ValueError: it is no elementwise function, or has no derivative.
+
+    Example:
+        >>> import numpy as np
+        >>> TorchActivation(nn.ReLU, "torch.nn.ReLU").derivative(np.array([-1.0, 2.0]))
+        array([0., 1.])
     """
 
     def __init__(self, function: Callable[..., object], name: str) -> None:
         try:
-            with warnings.catch_warnings(action="ignore"):  # torch's, of what is a fault here in one line
+            with warnings.catch_warnings(action="ignore"):  # torch's, about what the error below reports
                 built = function() if isinstance(function, type) else function
                 self._function = copy.deepcopy(built).double().eval() if isinstance(built, nn.Module) else built
                 fault = self._fault()
@@ -42,9 +52,10 @@ class TorchActivation:
         return gradient.numpy()
 
     def _call(self, inputs: Tensor) -> Tensor:
-        outputs = self._function(inputs.clone())  # which it may overwrite
+        outputs = self._function(inputs.clone())  # a copy, as an in-place function overwrites its input
         if not isinstance(outputs, Tensor) or outputs.shape != inputs.shape:
-            raise ValueError(f"of {tuple(inputs.shape)} inputs it makes {tuple(getattr(outputs, 'shape', ()))}")
+            given, made = (tuple(getattr(values, "shape", ())) for values in (inputs, outputs))
+            raise ValueError(f"inputs of shape {given} give outputs of shape {made}")
         return outputs.double()
 
     def _fault(self) -> str | None:
@@ -52,13 +63,21 @@ class TorchActivation:
         with torch.no_grad():
             whole, part = self._call(_PROBE), self._call(_PROBE[::3])
         same = torch.allclose(whole[::3], part, equal_nan=True)
-        return None if same else "an output depends on other inputs, or on chance"
+        return None if same else "an output depends on other inputs, or is random"
 
 
 def activation_of(setting: str | Callable[..., object] | None) -> Activation:
-    """What a setting names: a name of this project, an import path, or a function or module itself.
+    """The activation that a setting names.
 
-    Raises ValueError for a name that means nothing, or what `TorchActivation` cannot use.
+    Args:
+        setting: A name of this project such as `tanh`, an import path such as `torch.nn.Mish`, or a function or module.
+
+    Raises:
+        ValueError: there is nothing of this name, or it is not something that `TorchActivation` can use.
+
+    Example:
+        >>> activation_of("leaky_relu")
+        Homogeneous(negative_slope=0.01)
     """
     if isinstance(setting, str):
         return ACTIVATIONS[setting] if setting in ACTIVATIONS else TorchActivation(_imported(setting), setting)
@@ -70,7 +89,7 @@ def activation_of(setting: str | Callable[..., object] | None) -> Activation:
 
 
 def name_of_activation(setting: object) -> str:
-    """For messages."""
+    """What messages call an activation."""
     return setting if isinstance(setting, str) else getattr(setting, "__name__", type(setting).__name__)
 
 
@@ -79,10 +98,10 @@ def _imported(path: str) -> Callable[..., object]:
         allowed = ", ".join(sorted(ACTIVATIONS))
         raise ValueError(f"activation = {path!r}: must be one of {allowed}, or an import path such as torch.nn.Mish")
     try:
-        found = pkgutil.resolve_name(path)
+        function = pkgutil.resolve_name(path)
     except Exception as error:  # whatever importing a user's module raises
         reason = " ".join(str(error).split())
         raise ValueError(f"activation = {path!r}: cannot be imported ({reason})") from error
-    if not callable(found):
+    if not callable(function):
         raise ValueError(f"activation = {path!r}: must be a function or a module")
-    return found
+    return function

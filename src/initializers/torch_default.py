@@ -1,4 +1,4 @@
-"""What PyTorch does when nobody asks: uniform weights far below critical, and random biases."""
+"""PyTorch's default: uniform weights far below critical, and random biases."""
 
 import math
 

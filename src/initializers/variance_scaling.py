@@ -1,16 +1,16 @@
-"""The general law: a variance set by scale and fan, and the shape of its distribution."""
+"""Independent weights whose variance is given by a scale and the fans, for several distributions."""
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from torch import Generator, Tensor
 
 from start_training.initializers.initializer import Fans, Initializer
-from start_training.settings import one_of, positive_number
+from start_training.settings import OneOf, PositiveNumber, checked
 
 
 class _Shape(NamedTuple):
-    """A distribution of nominal variance 1: what its variance really is, and its kurtosis."""
+    """True variance and kurtosis of a distribution whose nominal variance is 1."""
 
     variance: float
     kurtosis: float
@@ -19,7 +19,7 @@ class _Shape(NamedTuple):
 def _truncated_normal(cut: float) -> _Shape:
     """A standard normal restricted to [-cut, cut], not rescaled.
 
-    With phi the density and Z = erf(cut / √2) the mass kept, integration by parts gives
+    With phi the density and Z = erf(cut / √2) the remaining mass, integration by parts gives
     E[z²] = 1 − 2 cut phi(cut) / Z and E[z⁴] = 3 E[z²] − 2 cut³ phi(cut) / Z.
     """
     edge = 2 * cut * math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi) / math.erf(cut / math.sqrt(2))
@@ -40,17 +40,33 @@ FAN_MODES = ("fan_in", "fan_out", "fan_average")
 class VarianceScaling(Initializer):
     """Independent symmetric weights of nominal variance scale / fan.
 
-    scale: 2 is He's, 1 LeCun's and Glorot's. fan_mode: `fan_in`, `fan_out` or `fan_average`, the
-    mean of both. distribution: `normal`, `uniform`, or `truncated_normal`, cut at two nominal
-    standard deviations and *not* rescaled, so that its true variance is 0.7737 of the nominal
-    one. (Keras and JAX rescale; the paper's failing initialization does not.)
-    Source: arXiv:1803.01719, section 3; He et al. arXiv:1502.01852; Glorot & Bengio 2010.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3; He et al. 2015 (arXiv:1502.01852); Glorot & Bengio 2010.
+
+    Args:
+        scale: 2 is He's, 1 LeCun's and Glorot's.
+        fan_mode: `fan_in`, `fan_out`, or `fan_average`, the mean of both.
+        distribution: `normal`, `uniform`, or `truncated_normal`, cut at two nominal standard deviations and *not*
+            rescaled, so that its true variance is 0.7737 of the nominal one. (Keras and JAX rescale; the paper's
+            failing initialization does not.)
+
+    Raises:
+        ValueError: scale is not positive, or there is no such fan_mode or distribution.
+
+    Example:
+        >>> VarianceScaling(2.0, "fan_average").kappa(Fans(fan_in=300, fan_out=100))
+        3.0
     """
 
-    def __init__(self, scale: float, fan_mode: str = "fan_in", distribution: str = "normal") -> None:
-        self.scale = positive_number("scale", scale)
-        self.fan_mode = one_of("fan_mode", fan_mode, FAN_MODES)
-        self.distribution = one_of("distribution", distribution, SHAPES)
+    @checked
+    def __init__(
+        self,
+        scale: PositiveNumber,
+        fan_mode: Annotated[str, OneOf(FAN_MODES)] = "fan_in",
+        distribution: Annotated[str, OneOf(SHAPES)] = "normal",
+    ) -> None:
+        self.scale = scale
+        self.fan_mode = fan_mode
+        self.distribution = distribution
 
     def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
         self._fill_(weight, Fans.of(weight), generator)
@@ -87,6 +103,6 @@ class VarianceScaling(Initializer):
 
 
 def _fill_truncated_(weight: Tensor, deviation: float, generator: Generator | None) -> None:
-    """The inverse of the cumulative distribution, of uniform draws: five times faster than `nn.init.trunc_normal_`."""
+    """Apply the inverse cumulative distribution to uniform draws: five times faster than `nn.init.trunc_normal_`."""
     kept, cut = math.erf(CUT / math.sqrt(2)), CUT * deviation
     weight.uniform_(-kept, kept, generator=generator).erfinv_().mul_(math.sqrt(2) * deviation).clamp_(-cut, cut)

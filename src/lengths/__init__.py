@@ -1,1 +1,1 @@
-"""What is measured: pure functions of tensors, and the hooks that feed them."""
+"""What is measured: pure functions of tensors, and the hooks that apply them to a net."""

@@ -9,18 +9,24 @@ from torch import Tensor
 # Where a float32 norm has neither overflowed nor lost digits to subnormal squares.
 SAFE_NORM = (1e-16, 1e18)
 
-# Up to so many values it takes less time to sum in float64 than to look whether float32 will do: in narrow nets it
-# often will not, because some sample is dead.
+# Up to this many values it is faster to sum in float64 than to check whether float32 suffices, which in narrow nets it
+# often does not, because some sample is dead.
 FEW_VALUES = 2**14
 
 
 def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
-    """M = ‖act‖² / n of each sample of (samples, …) with n values a sample; shape (samples,), float64.
+    """M = ‖act‖² / n of each sample, n the number of its values.
 
-    Right wherever the activation itself is finite in float32, although its square may not be.
-    Reads the activation once in the common case, copies nothing of its size there, and never waits
-    for a device. look=False chooses how to reduce without looking at values, as `vmap` requires.
+    Correct for any activation that is finite in float32, even if its square is not. In the common case the activation
+    is read once and not copied; the function never waits for a device.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the length.
+
+    Args:
+        activation: Shape (samples, …).
+        look: Whether the way to reduce may depend on values, which `vmap` does not allow.
+
+    Returns:
+        Shape (samples,), float64.
 
     Example:
         >>> activation_lengths(torch.tensor([[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
@@ -31,29 +37,43 @@ def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
 
 
 def activation_norms(activation: Tensor, *, look: bool = True, leading: int = 1) -> tuple[Tensor, int]:
-    """(norms, n), with norms² / n the lengths; norms: (samples,) in float64, or in float32 where that will do.
+    """Euclidean norms and the number n of values of a sample, with norms² / n the lengths.
 
-    The part of `activation_lengths` that reads the activation: what is left can be done for many layers at once.
-    leading: how many axes come before those of a sample; with 2 norms are (nets, samples).
+    This is the part of `activation_lengths` that reads the activation; `lengths_of_layers` does the rest for many
+    layers at once.
+
+    Args:
+        activation: Shape (samples, …), or (nets, samples, …) with leading=2.
+        look: Whether the way to reduce may depend on values, which `vmap` does not allow.
+        leading: Number of axes before those of a sample.
+
+    Returns:
+        Norms, of the shape of the leading axes, in float64, or in float32 if that suffices; and n.
     """
     activation = activation.detach()
     if activation.dim() == leading:
         activation = activation.unsqueeze(-1)
-    if torch.compiler.is_compiling() or not look:  # a compiler fuses it all into its one pass
+    if torch.compiler.is_compiling() or not look:  # a compiler fuses this into one pass
         values = _values(activation, leading)
         return activation.double().square().sum(_axes(activation, leading)).div(values).sqrt(), 1
-    if torch.is_autocast_enabled(activation.device.type):  # asked first: to enter the context takes microseconds
+    if torch.is_autocast_enabled(activation.device.type):  # checked first, as entering the context takes microseconds
         with torch.autocast(activation.device.type, enabled=False):
             return _norms(activation, leading), _values(activation, leading)
     return _norms(activation, leading), _values(activation, leading)
 
 
 def lengths_of_layers(norms: Sequence[Tensor], values: Tensor, out: Tensor | None = None) -> Tensor:
-    """Lengths (layers, samples) in float64, from `activation_norms` of layers of equally many samples.
+    """Lengths of several layers from their `activation_norms`.
 
-    values: (layers,), each one's n, in float64. out: where to write them, as every allocation costs page faults.
+    Args:
+        norms: Of each layer, shape (samples,), the same for all.
+        values: n of each layer, shape (layers,), float64.
+        out: Where to write the result, as every allocation costs page faults.
+
+    Returns:
+        Shape (layers, samples), float64.
     """
-    if len({layer.dtype for layer in norms}) > 1:  # torch joins tensors of several types one number at a time
+    if len({layer.dtype for layer in norms}) > 1:  # torch is slow at stacking tensors of several types
         norms = [layer.double() for layer in norms]
     stacked = torch.stack([*norms])
     lengths = stacked.double() if out is None else out.copy_(stacked)
@@ -63,29 +83,26 @@ def lengths_of_layers(norms: Sequence[Tensor], values: Tensor, out: Tensor | Non
 def _norms(activation: Tensor, leading: int) -> Tensor:
     """The Euclidean norm over all axes but the leading ones."""
     if activation.device.type != "cpu":
-        # Choosing by value would wait for the device, so take what is always right: float32 for half
-        # precision, whose squares it holds, float64 for the rest.
+        # To choose by value would wait for the device. Always right: float32 for half precision, whose squares it can
+        # represent, and float64 for all other types.
         return _norm_in(torch.float32 if activation.dtype == torch.float16 else torch.float64, activation, leading)
-    if activation.numel() <= FEW_VALUES:  # where three passes take less than vector_norm takes to begin
+    if activation.numel() <= FEW_VALUES:  # three passes take less time than a call of vector_norm
         return activation.double().square().sum(_axes(activation, leading)).sqrt_()
     norms = _norm_in(torch.promote_types(activation.dtype, torch.float32), activation, leading)
-    return norms if _is_safe(norms) else _norm_in(torch.float64, activation, leading)
+    low, high = torch.aminmax(norms)
+    safe = SAFE_NORM[0] < low.item() and high.item() < SAFE_NORM[1]
+    return norms if safe else _norm_in(torch.float64, activation, leading)
 
 
 def _norm_in(dtype: torch.dtype, activation: Tensor, leading: int) -> Tensor:
     if activation.stride(-1) == 1 or activation.device.type != "cpu":
         return torch.linalg.vector_norm(activation, dim=_axes(activation, leading), dtype=dtype)
-    return activation.to(dtype).square().sum(_axes(activation, leading)).sqrt_()  # of a CPU, ten times faster
+    return activation.to(dtype).square().sum(_axes(activation, leading)).sqrt_()  # ten times faster on a CPU
 
 
 def _axes(activation: Tensor, leading: int) -> tuple[int, ...]:
-    return tuple(range(leading, activation.dim()))  # all at once: flattening a channels-last tensor would copy it
+    return tuple(range(leading, activation.dim()))  # as flattening would copy a channels-last tensor
 
 
 def _values(activation: Tensor, leading: int) -> int:
     return max(math.prod(activation.shape[leading:]), 1)
-
-
-def _is_safe(norms: Tensor) -> bool:
-    low, high = torch.aminmax(norms)
-    return SAFE_NORM[0] < low.item() and high.item() < SAFE_NORM[1]

@@ -1,7 +1,7 @@
-"""Read activation lengths off any net's forward pass, by hooks that keep nothing else."""
+"""Measure activation lengths in any net's forward pass, by hooks that store nothing else."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from start_training.lengths.activation_length import activation_lengths
 
 INPUT = "input"
 
-# Everything torch files under activations, except what normalizes over units or has units of its own.
+# The modules in torch.nn.modules.activation, except those that normalize over units or contain layers.
 _NO_ACTIVATION = (nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax, nn.MultiheadAttention)
 ACTIVATION_MODULES = tuple(
     module
@@ -21,25 +21,44 @@ ACTIVATION_MODULES = tuple(
 )
 
 
-class Reading(NamedTuple):
-    """The length of each sample, (samples,) in float64, at the output of the module `name`."""
+class LayerReading(NamedTuple):
+    """What was measured at one call of one layer.
+
+    Args:
+        name: Of the module, `input` for layer 0; for its k-th call in a pass, k > 1, followed by `:k`.
+        lengths: Of each sample, shape (samples,) in float64.
+    """
 
     name: str
     lengths: Tensor
 
 
 class Capture:
-    """Hooks on a net that, between `start` and `stop`, read one length per sample, layer and call.
+    """Hooks on a net that, between `start` and `stop`, measure one length per sample, layer and call.
 
-    Layer 0 is the input: the first floating-point tensor given to any innermost module, or the
-    output of `net.measured_input` where a net names one. The other layers are, in this order of
-    preference: the modules whose names match `patterns` (as in `fnmatch`); those a net names in
-    `measured_layers`; its activation modules; its innermost modules with weights. A module called
-    several times is as many layers; the later ones are called `name:2`, `name:3`, …
+    Layer 0 is the input: the output of the module that `net.measured_input` names, or without that attribute the first
+    floating-point tensor given to any innermost module. The other layers are, in this order of preference: the modules
+    whose names match `patterns`; those that `net.measured_layers` names; activation modules; innermost modules with
+    weights. A module that is called several times in a pass is as many layers; the later ones are called `name:2`,
+    `name:3`, …
+    Hooks are on inner modules, where they survive `torch.compile` if registered before the first compiled call.
 
-    Hooks sit on inner modules, where they survive `torch.compile` if registered before the first
-    compiled call. `measure` makes lengths of an activation. Raises ValueError for a pattern that matches nothing,
-    or a net with nothing to measure.
+    Args:
+        net: Any module.
+        patterns: Names of modules to measure, as in `fnmatch`.
+        measure: From an activation (samples, …) to what is stored of it.
+
+    Raises:
+        ValueError: a pattern matches nothing, or the net has nothing to measure.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Identity(), nn.ReLU())
+        >>> capture = Capture(net)
+        >>> capture.start()
+        >>> _ = net(torch.tensor([[3.0, -4.0]]))
+        >>> [(name, lengths.tolist()) for name, lengths in capture.stop()]
+        [('input', [12.5]), ('1', [4.5])]
     """
 
     def __init__(
@@ -51,7 +70,7 @@ class Capture:
     ) -> None:
         self.active = False
         self._measure = measure
-        self._readings: list[Reading] = []
+        self._readings: list[LayerReading] = []
         self._handles = []
         input_name = getattr(net, "measured_input", None)
         if input_name is None:
@@ -63,31 +82,28 @@ class Capture:
             self._read_output_of(_plain(name), net.get_submodule(name))
 
     def start(self) -> None:
-        """Begin a forward pass; what an earlier one left is forgotten."""
+        """Begin a forward pass; readings of an earlier pass that was not stopped are discarded."""
         self._readings = []
         self.active = True
 
-    def stop(self) -> list[Reading]:
-        """End it: the input's reading and then each layer's, in the order in which they ran."""
+    def stop(self) -> list[LayerReading]:
+        """End the pass and return its readings: the input's and then each layer's, in the order of their calls."""
         self.active = False
         readings, self._readings = self._readings, []
         calls: Counter[str] = Counter()
         for position, (name, lengths) in enumerate(readings):
             calls[name] += 1
             if calls[name] > 1:
-                readings[position] = Reading(f"{name}:{calls[name]}", lengths)
+                readings[position] = LayerReading(f"{name}:{calls[name]}", lengths)
         return readings
 
     def remove(self) -> None:
-        """Take the hooks off the net."""
+        """Remove the hooks from the net."""
         for handle in self._handles:
             handle.remove()
 
     def _read_output_of(self, name: str, module: nn.Module) -> None:
-        def read(module: nn.Module, inputs: Any, output: Any) -> None:
-            self._read(name, output)
-
-        self._handles.append(module.register_forward_hook(read))
+        self._handles.append(module.register_forward_hook(lambda module, inputs, output: self._read(name, output)))
 
     def _read_input(self, module: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]) -> None:
         if not self._readings:
@@ -95,11 +111,23 @@ class Capture:
 
     def _read(self, name: str, values: Any) -> None:
         if self.active and (activation := _first_tensor(values)) is not None:
-            self._readings.append(Reading(name, self._measure(activation)))
+            self._readings.append(LayerReading(name, self._measure(activation)))
 
 
 def measured_layers(net: nn.Module, patterns: Sequence[str] | None = None) -> list[str]:
-    """The names of the modules whose outputs are layers 1 … d; see `Capture` for the choice and errors."""
+    """The names of the modules whose outputs are layers 1 … d; see `Capture`.
+
+    Args:
+        net: Any module.
+        patterns: Names of modules to measure, as in `fnmatch`.
+
+    Raises:
+        ValueError: a pattern matches nothing, or the net has nothing to measure.
+
+    Example:
+        >>> measured_layers(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)))
+        ['1']
+    """
     names = [name for name, _ in net.named_modules() if name]
     if patterns is not None:
         return _matching(names, patterns)
@@ -122,7 +150,7 @@ def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
 
 
 def _innermost(net: nn.Module) -> dict[str, nn.Module]:
-    """Modules without modules inside; attention is one, which uses its inner modules' weights and never calls them."""
+    """Modules without modules inside, and attention, which uses its inner modules' weights without calling them."""
     modules = {name: module for name, module in net.named_modules() if name}
     attention = [name for name, module in modules.items() if isinstance(module, nn.MultiheadAttention)]
     uncalled = tuple(f"{name}." for name in attention)
@@ -134,26 +162,15 @@ def _innermost(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def _plain(name: str) -> str:
-    return name.replace("_orig_mod.", "")  # what torch.compile puts around a module
+    return name.replace("_orig_mod.", "")  # the prefix that torch.compile gives to names
 
 
 def _first_tensor(values: Any) -> Tensor | None:
     """The first floating-point tensor with a sample axis in a (nested) tuple, list or dict."""
-    if isinstance(values, Tensor):  # the common case; to ask a generator takes a microsecond
-        return values if _has_samples(values) else None
-    return next(_tensors(values), None)
-
-
-def _has_samples(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.dim() > 0
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
     if isinstance(values, Tensor):
-        if _has_samples(values):
-            yield values
-    elif isinstance(values, dict):
-        yield from _tensors(list(values.values()))
-    elif isinstance(values, Iterable) and not isinstance(values, str):
-        for value in values:
-            yield from _tensors(value)
+        return values if values.is_floating_point() and values.dim() > 0 else None
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return None
+    return next((tensor for value in values if (tensor := _first_tensor(value)) is not None), None)

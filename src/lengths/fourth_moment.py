@@ -1,16 +1,26 @@
-"""How much of a sample's activation lies in few of its units: what a kurtosis of the weights multiplies."""
+"""How concentrated a sample's activation is in few units, which the kurtosis of the weights multiplies."""
 
 import torch
 from torch import Tensor
 
 
 def fourth_moments(activation: Tensor) -> Tensor:
-    """Σ_i x_i⁴ / ‖x‖⁴ of each sample of (samples, …); shape (samples,), float64.
+    """Σ_i x_i⁴ / ‖x‖⁴ of each sample: between 1/n, where all entries are equal, and 1, where a single one is not 0.
 
-    Between 1/n, all entries alike, and 1, a single one; 0 where all are zero. Unlike Σ x_i⁴ and ‖x‖⁴ themselves it
-    neither overflows nor vanishes with depth; `mean_fourth_moment` makes the ratio of their means of it.
+    Unlike Σ x_i⁴ and ‖x‖⁴ it neither overflows nor vanishes with depth; from it `mean_fourth_moment` computes the ratio
+    of their means.
     Source: derived from the proof of theorem 5 of Hanin & Rolnick 2018 (arXiv:1803.01719): given a ReLU layer's input,
     E[M_j² | x] = (kappa_j/2)² M_{j−1}² (1 + (5 + 2 (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) / n_j).
+
+    Args:
+        activation: Shape (samples, …).
+
+    Returns:
+        Shape (samples,), float64; 0 where all entries are 0.
+
+    Example:
+        >>> fourth_moments(torch.tensor([[2.0, 2.0], [3.0, 0.0]])).tolist()
+        [0.5, 1.0]
     """
     values = activation.detach().double().unsqueeze(-1).flatten(1)
     if not values.shape[1]:
@@ -22,9 +32,15 @@ def fourth_moments(activation: Tensor) -> Tensor:
 
 
 def mean_fourth_moment(fourth_moments: Tensor, log_lengths: Tensor) -> Tensor:
-    """E[Σ_i x_i⁴] / E[‖x‖⁴] over the first axis, of nets or samples: `log_moment_ratio` asks for it; shape (…).
+    """E[Σ_i x_i⁴] / E[‖x‖⁴] over nets or samples, the argument `fourth_moments` of theory's `log_moment_ratio`.
 
-    From each one's Σ x_i⁴ / ‖x‖⁴ and log M, both (nets, …): their mean, each weighted with M², so the same at any
-    magnitude. NaN where every one is dead.
+    The mean of Σ x_i⁴ / ‖x‖⁴ weighted with M², computed from log M so that it is right at any magnitude.
+
+    Args:
+        fourth_moments: Σ x_i⁴ / ‖x‖⁴ of each net, shape (nets, …).
+        log_lengths: log M of each net, shape (nets, …).
+
+    Returns:
+        Shape (…), float64; NaN where all nets are dead.
     """
     return (fourth_moments * torch.softmax(2 * log_lengths.double(), 0)).sum(0)

@@ -1,8 +1,10 @@
 """The activations a net can be built with, by name, and those that theory has closed forms for."""
 
+from typing import Annotated
+
 from torch import nn
 
-from start_training.settings import one_of
+from start_training.settings import OneOf, checked
 from start_training.theory.activation import ACTIVATIONS as IN_THEORY
 from start_training.theory.activation import Homogeneous
 
@@ -14,11 +16,24 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
     "linear": nn.Identity,
 }
+ActivationName = Annotated[str, OneOf(ACTIVATIONS)]
 
-# The length of any other depends on the scale of its input.
-HOMOGENEOUS = {name: each for name, each in IN_THEORY.items() if isinstance(each, Homogeneous)}
+# Those with φ(c z) = c φ(z) for c > 0; the lengths of a net with any other depend on the scale of its input.
+HOMOGENEOUS = {name: phi for name, phi in IN_THEORY.items() if isinstance(phi, Homogeneous)}
 
 
-def activation_named(name: str) -> nn.Module:
-    """A new activation module. Raises ValueError for a name that is not in ACTIVATIONS."""
-    return ACTIVATIONS[one_of("activation", name, ACTIVATIONS)]()
+@checked
+def activation_named(activation: ActivationName) -> nn.Module:
+    """A new activation module.
+
+    Args:
+        activation: A key of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: there is no activation of this name.
+
+    Example:
+        >>> activation_named("relu")
+        ReLU()
+    """
+    return ACTIVATIONS[activation]()

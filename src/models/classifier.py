@@ -1,4 +1,4 @@
-"""The LightningModule that trains any net of this project, or of a user's, to classify."""
+"""The LightningModule that trains any net, of this project or of the user, to classify."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -17,13 +17,18 @@ from start_training.ranks import gather
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy, an optimizer, perhaps a schedule, and accuracy.
+    """Cross-entropy loss, accuracy, an optimizer and perhaps a schedule.
 
-    net: (samples, …) → (samples, classes). optimizer: takes parameters, gives an optimizer.
-    schedule: takes the optimizer, gives a torch learning-rate scheduler, stepped every optimizer step; one that has
-    parameters `total_steps` or `steps_per_epoch` is given the run's.
-    A batch is (inputs, targets) or (inputs, targets, weight); the weight makes the mean over ranks of
-    their losses the mean over the global batch where their shares differ in size.
+    A batch is (inputs, targets) or (inputs, targets, weight). The loss is multiplied by the weight, so that the
+    mean over ranks is the mean over the global batch where the ranks' shares differ in size.
+
+    Args:
+        net: From (samples, …) to logits (samples, classes).
+        optimizer: A function from parameters to an optimizer.
+        classes: Number of classes.
+        schedule: A function from the optimizer to a torch learning-rate scheduler, which is stepped at every optimizer
+            step. If it has parameters `total_steps` or `steps_per_epoch`, it is called with those of the run.
+        seed: Determines, with epoch and rank, the global random generator during training.
     """
 
     def __init__(
@@ -45,21 +50,21 @@ class Classifier(pl.LightningModule):
                 f"{stage}_{name}": metric
                 for stage in ("val", "test")
                 for name, metric in (
-                    # NaN is a result, and not to be left out; "disable" would leave out the weights (torchmetrics 1.9).
+                    # NaN is a result and must count; with "disable", torchmetrics 1.9 would ignore the weights.
                     ("loss", MeanMetric(nan_strategy=math.nan)),
                     ("accuracy", MulticlassAccuracy(classes, average="micro")),
                 )
             }
         )
-        self._losses: list[Tensor] = []  # of this epoch's batches, weighted
-        self._samples: list[float] = []  # the global batch's, over the number of ranks
+        self._losses: list[Tensor] = []  # of this epoch's batches, multiplied by their weights
+        self._samples: list[float] = []  # size of each global batch, divided by the number of ranks
         self._random_state: Tensor | None = None
-        self._resumed_schedule: dict[str, Any] = {}  # the state of the checkpoint's
-        self._learning_rate: float | None = None  # of the last step
+        self._resumed_schedule: dict[str, Any] = {}  # its state in the checkpoint
+        self._learning_rate: float | None = None  # at the last step
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes here which hook it calls, forty times a step, and Module would ask each time
-        # whether that is a parameter, a module or a buffer: 50 µs.
+        # Lightning sets this attribute forty times a step, and each time Module would check whether the value is a
+        # parameter, a module or a buffer: 50 µs a step.
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
@@ -102,7 +107,7 @@ class Classifier(pl.LightningModule):
             torch.set_rng_state(self._random_state)
 
     def on_train_epoch_start(self) -> None:
-        # Makes what draws from the global stream (dropout) a function of (seed, epoch, rank), as the batch order is.
+        # Makes dropout, which draws from the global generator, a function of (seed, epoch, rank), like the batch order.
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, self.global_rank))
 
     def on_train_epoch_end(self) -> None:
@@ -111,16 +116,16 @@ class Classifier(pl.LightningModule):
         mean = ((losses * samples).sum() / samples.sum()).float().to(self.device)
         loss = self.trainer.strategy.reduce(mean, reduce_op="mean")
         self._losses, self._samples = [], []
-        self.log("train/loss", loss, logger=False, sync_dist=True)  # it is the same on all ranks
+        self.log("train/loss", loss, logger=False, sync_dist=True)  # the same on all ranks
         row = {"epoch": self.current_epoch, "train/loss": float(loss)}
         if self._learning_rate is not None:
             row["learning_rate"] = self._learning_rate
-        # Lightning logs after the checkpoint is written: a kill between the two would lose the row.
+        # Lightning logs after it has written the checkpoint: a kill in between would lose the row.
         for logger in self.loggers:
             logger.log_metrics(row, step=self.global_step - 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # For a run resumed in mid-epoch. Every rank enters: the gathering is collective.
+        # For runs that resume in mid-epoch. All ranks must call this, as `gather` is a collective.
         checkpoint["random_states"] = gather(torch.get_rng_state().to(self.device)).cpu()
         checkpoint["epoch_losses"] = [float(loss) for loss in self._losses]
         checkpoint["epoch_samples"] = list(self._samples)
@@ -145,5 +150,5 @@ class Classifier(pl.LightningModule):
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """Of the global stream in an epoch of a run, on one of its ranks."""
+    """The seed of the global random generator in an epoch of a run, on one of its ranks."""
     return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0])

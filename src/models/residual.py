@@ -1,35 +1,40 @@
 """A residual net: modules that add a scaled fully connected net to what they are given."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 from torch import Tensor, nn
 
 from start_training.initializers.initializer import Initializer
-from start_training.models.activation import ACTIVATIONS, HOMOGENEOUS
-from start_training.models.fully_connected import dense_fans, dense_layer
+from start_training.models.activation import HOMOGENEOUS, ActivationName
+from start_training.models.layer import dense_layer, fans_within
 from start_training.models.residual_scales import residual_scales
-from start_training.settings import fraction, one_of, positive_integer
+from start_training.models.sizes import LayerSizes
+from start_training.settings import Fraction, OneOf, PositiveInteger, PositiveNumber, checked
 from start_training.theory.activation import LINEAR
 from start_training.theory.residual import ResidualLaw
 
 
 class ResidualModule(nn.Module):
-    """act + eta · N(act), N a fully connected net through `widths` and back to the size of act."""
+    """act + eta · N(act), N a fully connected net through `widths` and back to the size of act.
+
+    Args:
+        size: Units of act.
+        widths: Units of the hidden layers of N; may be empty.
+        activations: Names of the activations of all layers of N.
+        eta: The scale.
+        dropout: Probability of dropping a unit after each activation.
+    """
 
     def __init__(
-        self, size: int, widths: Sequence[int], *, eta: float, activation: str, ending: str, dropout: float
+        self, size: int, widths: Sequence[int], activations: Sequence[str], *, eta: float, dropout: float
     ) -> None:
         super().__init__()
         self.eta = eta
-        sizes = [size, *widths, size]
-        activations = [activation] * len(widths) + [activation if ending == "relu" else "linear"]
-        self.layers = nn.Sequential(
-            *(
-                dense_layer(fan_in, fan_out, phi, dropout)
-                for fan_in, fan_out, phi in zip(sizes, sizes[1:], activations, strict=False)
-            )
-        )
+        sizes = zip(pairwise([size, *widths, size]), activations, strict=True)
+        self.layers = nn.Sequential(*(dense_layer(*fans, phi, dropout) for fans, phi in sizes))
 
     def forward(self, activation: Tensor) -> Tensor:
         return activation + self.eta * self.layers(activation)
@@ -38,74 +43,75 @@ class ResidualModule(nn.Module):
 class Residual(nn.Module):
     """act_l = act_{l−1} + eta_l N_l(act_{l−1}) for l = 1 … L, then logits = W act_L + b.
 
-    act_0 is the input, embedded by a linear layer only where its size is not `width`. Each N_l is
-    a fully connected net width → module_widths → width; it ends in the net's activation
-    (`ending=relu`) or in a linear layer (`ending=linear`). `scales` and its parameters `eta`,
-    `base`, `exponent`: see `residual_scales`. What is measured is each module's output, after the addition.
+    act_0 is the input, embedded by a linear layer only where its size is not `width`. Each N_l is a fully connected
+    net width → module_widths → width. Lengths are measured at each module's output, after the addition.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
-    Raises ValueError for counts, widths or scales that are not positive, or a list of the wrong length.
+
+    Args:
+        input_size: Values of one input.
+        classes: Number of logits.
+        modules: L.
+        width: Units of the input and of the output of each module.
+        module_widths: Units of the hidden layers inside each module; may be empty.
+        scales: Schedule of eta_l, or a list of L scales; see `residual_scales`, also for eta, base and exponent.
+        ending: `relu`, where each N_l ends in the net's activation, or `linear`, where it ends in a linear layer.
+        activation: Name of the activation, a key of `ACTIVATIONS`.
+        dropout: Probability of dropping a unit after each activation.
+
+    Raises:
+        ValueError: a setting has a value that is not allowed, or scales is a list that has not L entries.
     """
 
+    @checked
     def __init__(
         self,
         input_size: int,
         classes: int,
         *,
-        modules: int,
-        width: int,
-        module_widths: Sequence[int] = (),
+        modules: PositiveInteger,
+        width: PositiveInteger,
+        module_widths: LayerSizes = (),
         scales: str | Sequence[float] = "geometric",
-        eta: float = 1.0,
-        base: float = 0.9,
-        exponent: float = 1.0,
-        ending: str = "relu",
-        activation: str = "relu",
-        dropout: float = 0.0,
+        eta: PositiveNumber = 1.0,
+        base: PositiveNumber = 0.9,
+        exponent: PositiveNumber = 1.0,
+        ending: Annotated[str, OneOf(("relu", "linear"))] = "relu",
+        activation: ActivationName = "relu",
+        dropout: Fraction = 0.0,
     ) -> None:
         super().__init__()
-        self.width = positive_integer("width", width)
-        self.module_widths = _checked_module_widths(module_widths)
+        self.width = width
+        self.module_widths = [*module_widths]
         self.scales = residual_scales(scales, modules, eta=eta, base=base, exponent=exponent)
-        self.activation = one_of("activation", activation, ACTIVATIONS)
-        self.ending = one_of("ending", ending, ("relu", "linear"))
-        self.dropout = fraction("dropout", dropout)
+        self.activation = activation
+        self.ending = ending
+        self.dropout = dropout
         self.embedding = nn.Identity() if input_size == width else nn.Linear(input_size, width)
-        self.residual_modules = nn.ModuleList(
-            ResidualModule(width, self.module_widths, eta=eta_l, activation=activation, ending=ending, dropout=dropout)
-            for eta_l in self.scales
+        activations = [activation] * len(module_widths) + [activation if ending == "relu" else "linear"]
+        self.residual_modules = nn.Sequential(
+            *(ResidualModule(width, module_widths, activations, eta=eta, dropout=dropout) for eta in self.scales)
         )
         self.readout = nn.Linear(width, classes)
         self.measured_input = "embedding"
-        self.measured_layers = [f"residual_modules.{layer}" for layer in range(len(self.scales))]
+        self.measured_layers = [f"residual_modules.{layer}" for layer in range(modules)]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        activation = self.embedding(inputs.flatten(1))
-        for module in self.residual_modules:
-            activation = module(activation)
-        return self.readout(activation)
+        return self.readout(self.residual_modules(self.embedding(inputs.flatten(1))))
 
     def law(self, initializer: Initializer) -> ResidualLaw | None:
-        """What theory knows of this net at initialization.
+        """What theory predicts for this net at initialization.
 
-        None where the activation is not homogeneous, or with dropout, which the recursions leave out.
+        None where the activation is not homogeneous, or with dropout, which the recursions do not cover.
         """
         if self.activation not in HOMOGENEOUS or self.dropout > 0:
             return None
-        fans = dense_fans(self.residual_modules[0])
+        fans = fans_within(self.residual_modules[0])
         return ResidualLaw(
             scales=np.array(self.scales, dtype=np.float64),
             width=self.width,
             module_widths=tuple(self.module_widths),
-            kappas=initializer.kappas(fans),
-            bias_variances=initializer.bias_variances(fans),
-            kurtosis=initializer.kurtoses(fans),
             activation=HOMOGENEOUS[self.activation],
             ending=HOMOGENEOUS[self.activation] if self.ending == "relu" else LINEAR,
             orthogonal=not initializer.independent,
+            **initializer.moments(fans),
         )
-
-
-def _checked_module_widths(widths: Sequence[int]) -> list[int]:
-    if not isinstance(widths, Sequence) or isinstance(widths, str):
-        raise ValueError(f"module_widths = {widths!r}: must be a list of widths, which may be empty")
-    return [positive_integer("module_widths", width) for width in widths]

@@ -2,25 +2,32 @@
 
 from collections.abc import Sequence
 
-from start_training.settings import positive_integer
+from start_training.settings import PositiveInteger, checked
 
 
-def alternating(depth: int, widths: Sequence[int]) -> list[int]:
-    """The widths in turn, over and over, for `depth` layers.
+@checked
+def alternating(depth: PositiveInteger, widths: Sequence[PositiveInteger]) -> list[int]:
+    """The given widths in turn, repeated until there are `depth` layers.
 
-    Raises ValueError for a count that is not positive, or no widths.
+    Raises:
+        ValueError: depth or a width is not a whole number of at least 1, or widths is empty.
+
+    Example:
+        >>> alternating(5, [30, 10])
+        [30, 10, 30, 10, 30]
     """
-    widths = _checked(widths)
-    return [widths[j % len(widths)] for j in range(positive_integer("depth", depth))]
+    return [widths[j % len(widths)] for j in range(depth)]
 
 
-def in_blocks(depth: int, widths: Sequence[int]) -> list[int]:
-    """Each width for an equal share of `depth` layers, in this order. Raises ValueError as `alternating`."""
-    widths = _checked(widths)
-    return [widths[j * len(widths) // depth] for j in range(positive_integer("depth", depth))]
+@checked
+def in_blocks(depth: PositiveInteger, widths: Sequence[PositiveInteger]) -> list[int]:
+    """The given widths in their order, each for an equal share of `depth` layers.
 
+    Raises:
+        ValueError: depth or a width is not a whole number of at least 1, or widths is empty.
 
-def _checked(widths: Sequence[int]) -> list[int]:
-    if not isinstance(widths, Sequence) or isinstance(widths, str) or not len(widths):
-        raise ValueError(f"widths = {widths!r}: must be a list with at least one width")
-    return [positive_integer("widths", width) for width in widths]
+    Example:
+        >>> in_blocks(5, [30, 10])
+        [30, 30, 30, 10, 10]
+    """
+    return [widths[j * len(widths) // depth] for j in range(depth)]

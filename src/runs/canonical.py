@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from start_training.runs.moved_targets import first_name
+from start_training.runs.moved_targets import current_name, first_name
 
 # Keys that configs have had only since a later version, with the value that means what was done before: at that value
 # they are left out. By the first name of the class whose parameter it is; "" for keys at the top of a config.
@@ -31,7 +31,7 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mapping(config: Mapping[str, Any], annotation: Any) -> dict[str, Any]:
     target = config.get("_target_", "")
-    annotations = _annotations(target) if isinstance(target, str) else {}
+    annotations = _annotations(current_name(target)) if isinstance(target, str) else {}
     of_values = next((args[1] for origin, args in _members(annotation) if origin in (dict, Mapping) and args), Any)
     values = {key: _value(value, annotations.get(key, of_values)) for key, value in config.items()}
     if not target:

@@ -29,14 +29,15 @@ _OF_SRC = {
     "schedules": "cosine.Cosine inverse.Inverse one_cycle.OneCycle step.Step triangular.Triangular",
 }
 _SINCE = {"jobs": "studies"}  # folders that are called otherwise now
+_RENAMED = {"start_training.initializers.phase.Phase": "start_training.initializers.phase_point.PhasePoint"}
 # Former name: present name, the oldest first. An identity is of the first, so that a move changes no run's hash.
 MOVED: dict[str, str] = {
-    f"{package}.{folder}.{name}": f"start_training.{_SINCE.get(folder, folder)}.{name}"
+    f"{package}.{folder}.{name}": _RENAMED.get(now := f"start_training.{_SINCE.get(folder, folder)}.{name}", now)
     for package in ("src", "start_training")
     for folder, names in _OF_SRC.items()
     for name in names.split()
     if package == "src" or folder in _SINCE
-}
+} | _RENAMED
 _said: set[str] = set()
 
 

@@ -24,7 +24,7 @@ from start_training.figures.activations import draw_activations, mantissa_and_ex
 from start_training.figures.labels import label
 from start_training.figures.save import save_figure
 from start_training.initializers.initialize import FillTensor, initialize_
-from start_training.lengths.capture import Capture, Reading
+from start_training.lengths.capture import Capture, LayerReading
 from start_training.models.law import law_of
 from start_training.reports import run_report
 from start_training.runs.directory import RunDirectory
@@ -99,7 +99,7 @@ def look(config: Mapping[str, Any]) -> tuple[pd.DataFrame, Figure]:
 @torch.no_grad()
 def pass_through(
     config: Mapping[str, Any], datamodule: Any, initializer: FillTensor, image: Tensor
-) -> tuple[list[Reading], np.ndarray | None]:
+) -> tuple[list[LayerReading], np.ndarray | None]:
     """The activations of layers 0 … d for one image (1, …), and log E[M_j] of layers 1 … d where theory knows it.
 
     The net is the one that scripts/train.py begins with at this seed. Where float32 cannot hold its activations,
@@ -117,7 +117,7 @@ def pass_through(
     return readings, predicted if predicted is not None and len(predicted) == len(readings) - 1 else None
 
 
-def _readings(net: nn.Module, image: Tensor, name: str) -> list[Reading]:
+def _readings(net: nn.Module, image: Tensor, name: str) -> list[LayerReading]:
     capture = Capture(net, measure=lambda activation: activation)
     capture.start()
     try:
@@ -170,7 +170,7 @@ def _initializers(config: Mapping[str, Any]) -> dict[str, FillTensor]:
     return {str(name): build_initializer(node, f"initializers.{name}") for name, node in nodes.items()}
 
 
-def _maps(reading: Reading, layer: int) -> np.ndarray:
+def _maps(reading: LayerReading, layer: int) -> np.ndarray:
     if reading.lengths.dim() != 4:
         shape = tuple(reading.lengths.shape[1:])
         raise ValueError(
@@ -179,7 +179,7 @@ def _maps(reading: Reading, layer: int) -> np.ndarray:
     return reading.lengths[0].numpy()
 
 
-def _table(name: str, readings: list[Reading], predicted: np.ndarray | None) -> pd.DataFrame:
+def _table(name: str, readings: list[LayerReading], predicted: np.ndarray | None) -> pd.DataFrame:
     logs = [log_length(reading.lengths) for reading in readings]
     names = [reading.name for reading in readings]
     table = pd.DataFrame({"initializer": name, "layer": range(len(names)), "name": names, "log_length": logs})

@@ -1,1 +1,1 @@
-"""What is predicted: no torch here, and every function cites its source."""
+"""What is predicted, without torch; every function cites its source."""

@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from start_training.settings import positive_number
+from start_training.settings import PositiveNumber, checked
 from start_training.theory.activation import Activation, Array
 
 POINTS = 40_000
 REACH = 10.0  # standard deviations; beyond them lies a mass of 1e-23
 SEARCHED = (1e-4, 1e4)  # values of q among which the nearest critical point is looked for
 _PER_DECADE = 20
-_TAIL = 1e-6  # share of a mean that the last deviation before REACH may have
-_TOLERANCE = 1e-9  # of rounding: a homogeneous activation has slope 1 and bias variance 0
+_TAIL = 1e-6  # greatest share of a mean that may come from the last deviation before REACH
+_TOLERANCE = 1e-9  # for rounding: a homogeneous activation has slope 1 and bias variance 0
 
 
-class Moments(NamedTuple):
+class ActivationMoments(NamedTuple):
     """At x = √q z, z ~ N(0, 1): E[φ(x)²], E[φ′(x)²], and d E[φ(x)²] / dq = E[φ(x) φ′(x) z] / √q."""
 
     second: float
@@ -30,61 +30,87 @@ class Moments(NamedTuple):
 class CriticalPoint:
     """A stable fixed point q of the length map at which chi = 1.
 
-    q: variance of pre-activations. weight_variance: fan_in · Var W. length_multiplier: what one layer makes of the
-    squared length, before its biases restore it. slope: of the length map at q; deviations from q shrink by it per
-    layer. Of a homogeneous activation it is 1: every q is a fixed point.
+    Args:
+        q: Variance of pre-activations.
+        weight_variance: σ_w² = fan_in · Var W.
+        bias_variance: σ_b².
+        slope: Of the length map at q: the factor per layer on deviations from q. It is 1 for a homogeneous activation,
+            for which every q is a fixed point.
     """
 
     q: float
     weight_variance: float
     bias_variance: float
-    length_multiplier: float
     slope: float
 
 
-def length_multiplier(activation: Activation, q: float, weight_variance: float) -> float:
-    """σ_w² E[φ(√q z)²] / q: by what a layer multiplies squared lengths at pre-activation variance q.
-
-    At infinite width. Equal to `chi` only for homogeneous activations. Source: the mean-field theory of Poole et al.
-    2016 (arXiv:1606.05340).
-    """
-    return weight_variance * moments(activation, q).second / q
-
-
 def chi(activation: Activation, q: float, weight_variance: float) -> float:
-    """σ_w² E[φ′(√q z)²]: by what a layer multiplies squared perturbations and gradients, at infinite width.
+    """σ_w² E[φ′(√q z)²]: the factor of a layer on squared perturbations and gradients, at infinite width.
 
     Source: Poole et al. 2016 (arXiv:1606.05340); Schoenholz et al. 2017 (arXiv:1611.01232).
+
+    Args:
+        activation: φ.
+        q: Variance of the layer's pre-activations.
+        weight_variance: σ_w² = fan_in · Var W.
+
+    Example:
+        >>> from start_training.theory.activation import RELU
+        >>> round(chi(RELU, 1.0, 2.0), 6)  # He's variance is critical
+        1.0
     """
     return weight_variance * moments(activation, q).derivative
 
 
 def length_map(activation: Activation, q: float, weight_variance: float, bias_variance: float = 0.0) -> float:
-    """σ_w² E[φ(√q z)²] + σ_b²: the pre-activation variance of the next layer, at infinite width."""
+    """σ_w² E[φ(√q z)²] + σ_b²: the pre-activation variance of the next layer, at infinite width.
+
+    Source: Poole et al. 2016 (arXiv:1606.05340).
+
+    Args:
+        activation: φ.
+        q: Variance of this layer's pre-activations.
+        weight_variance: σ_w² = fan_in · Var W.
+        bias_variance: σ_b².
+    """
     return weight_variance * moments(activation, q).second + bias_variance
 
 
-def moments(activation: Activation, q: float) -> Moments:
-    """By the midpoint rule in z: exact to rounding for smooth activations and at a kink at 0.
+def moments(activation: Activation, q: float) -> ActivationMoments:
+    """The Gaussian moments of an activation, by the midpoint rule in z.
 
-    At a kink anywhere else (hard tanh, ReLU6), which `gaussian_nodes` would have to know of, to 1e-3. NaN for
-    activations that grow so fast that the mean is made beyond `REACH`.
+    Exact to rounding for smooth activations and for a kink at 0, and to 1e-3 for a kink at any other place (hard tanh,
+    ReLU6), for which `gaussian_nodes` would need to know that place. NaN for activations that grow so fast that values
+    beyond `REACH` determine the mean.
+
+    Args:
+        activation: φ.
+        q: Variance of the normal variable that φ is applied to.
     """
     z, weights = _nodes()
-    with np.errstate(all="ignore"):  # what is not finite shows in the mean
+    with np.errstate(all="ignore"):  # a value that is not finite makes the mean so
         phi, derivative = activation.value(math.sqrt(q) * z), activation.derivative(math.sqrt(q) * z)
         terms = weights * np.stack([phi**2, derivative**2, phi * derivative * z / math.sqrt(q)])
     means, tails = terms.sum(-1), np.abs(terms[:, np.abs(z) > REACH - 1]).sum(-1)
-    return Moments(*map(float, np.where(tails <= _TAIL * np.abs(terms).sum(-1), means, math.nan)))
+    return ActivationMoments(*map(float, np.where(tails <= _TAIL * np.abs(terms).sum(-1), means, math.nan)))
 
 
-def critical_point(activation: Activation, q: float, *, name: str = "this activation") -> CriticalPoint:
+@checked
+def critical_point(activation: Activation, q: PositiveNumber, *, name: str = "this activation") -> CriticalPoint:
     """σ_w² = 1 / E[φ′(√q z)²] and σ_b² = q − σ_w² E[φ(√q z)²]: chi = 1 at a fixed point q of the length map.
 
     Source: Poole et al. 2016 (arXiv:1606.05340) and Schoenholz et al. 2017 (arXiv:1611.01232) for tanh, which has one
     at every q > 0; Roberts, Yaida & Hanin 2022 (arXiv:2106.10165), chapter 5, for GELU, which has them from
     q = (3 + √17)/2 on, and SiLU, from 14.32.
-    Raises ValueError where σ_b² < 0 or the fixed point is not stable, |slope| > 1; it names the nearest q that will do.
+
+    Args:
+        activation: φ.
+        q: Variance of pre-activations, the same in all layers.
+        name: What the error message calls the activation.
+
+    Raises:
+        ValueError: σ_b² < 0, or the fixed point is not stable, |slope| > 1; the message names the nearest q that has a
+            stable critical point.
 
     Example:
         >>> from start_training.theory.activation import ACTIVATIONS
@@ -92,31 +118,30 @@ def critical_point(activation: Activation, q: float, *, name: str = "this activa
         >>> round(point.weight_variance, 3), round(point.bias_variance, 3)
         (1.956, 0.323)
     """
-    point = _candidate(activation, positive_number("q", q))
+    point = _candidate(activation, q)
     if reason := _fault(point):
-        found = _nearest(activation, q)
-        range_searched = f"from {SEARCHED[0]:g} to {SEARCHED[1]:g}"
-        there = f"the nearest is at q = {found:.3g}" if found else f"nor at any q {range_searched}"
-        raise ValueError(f"q = {q:g}: {name} has no stable critical point there ({reason}); {there}")
+        nearest = _nearest(activation, q)
+        none = f"nor at any q from {SEARCHED[0]:g} to {SEARCHED[1]:g}"
+        others = f"the nearest is at q = {nearest:.3g}" if nearest else none
+        raise ValueError(f"q = {q:g}: {name} has no stable critical point there ({reason}); {others}")
     return point
 
 
 @cache
 def _nodes() -> tuple[Array, Array]:
-    step = 2 * REACH / POINTS  # an even number: a kink at zero lies between two points
+    step = 2 * REACH / POINTS  # POINTS is even: a kink at zero lies between two of them
     z = (np.arange(POINTS, dtype=np.float64) + 0.5) * step - REACH
     return z, step * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
 
 
 def _candidate(activation: Activation, q: float) -> CriticalPoint:
-    """The only variances that can be critical at q, stable or not; NaN where there are none."""
+    """The only variances that can be critical at q, whether stable or not; NaN where there are none."""
     mean = moments(activation, q)
     weight_variance = 1 / mean.derivative if mean.derivative > 0 else math.nan
     bias_variance = q - weight_variance * mean.second
     if abs(bias_variance) < _TOLERANCE * q:
         bias_variance = 0.0
-    multiplier = weight_variance * mean.second / q
-    return CriticalPoint(q, weight_variance, bias_variance, multiplier, weight_variance * mean.slope)
+    return CriticalPoint(q, weight_variance, bias_variance, weight_variance * mean.slope)
 
 
 def _fault(point: CriticalPoint) -> str | None:
@@ -125,7 +150,9 @@ def _fault(point: CriticalPoint) -> str | None:
     if point.bias_variance < 0:
         return f"biases would need the variance {point.bias_variance:.3g}"
     if abs(point.slope) > 1 + _TOLERANCE:
-        return f"lengths would leave it: the length map has the slope {_slope(point.slope)}"
+        near_one = f"{point.slope:.4g}" == "1"
+        slope = f"1 + {point.slope - 1:.1g}" if near_one else f"{point.slope:.4g}"
+        return f"lengths would leave it: the length map has the slope {slope}"
     return None
 
 
@@ -141,7 +168,7 @@ def _nearest(activation: Activation, q: float) -> float | None:
 
 
 def _edge(activation: Activation, good: float, bad: float) -> float:
-    """Where, from a bad q to a good one beside it, the good ones begin; rounded to their side."""
+    """The end of the good range of q between a good q and a bad one beside it, to three digits within that range."""
     on_grid = good
     for _ in range(20):
         middle = math.sqrt(good * bad)
@@ -153,10 +180,6 @@ def _edge(activation: Activation, good: float, bad: float) -> float:
 
 def _is_good(activation: Activation, q: float) -> bool:
     return _fault(_candidate(activation, q)) is None
-
-
-def _slope(slope: float) -> str:
-    return text if (text := f"{slope:.4g}") != "1" else f"1 + {slope - 1:.1g}"
 
 
 def _ratio(q: float, other: float) -> float:

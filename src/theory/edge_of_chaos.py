@@ -3,21 +3,19 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from start_training.theory.activation import TANH
+from start_training.theory.activation import TANH, Array
 from start_training.theory.gaussian import gaussian_nodes
 
-Array = NDArray[np.float64]
-
-STEPS = 200  # of Newton's method, which halves the error where a root is double and doubles its digits elsewhere
+STEPS = 200  # of Newton's method, which halves the error at a double root and doubles the digits at any other
 ACCURACY = 1e-12
-WIDEST = 1e4  # J up to which a boundary is looked for
+WIDEST = 1e4  # greatest J at which a boundary is looked for
 HALVINGS = 32  # of the range of log J, to 2e-9 of J
 
 
 class FixedPoint(NamedTuple):
-    """u and q: mean and mean square over units of the state that x ← tanh(W x) settles at."""
+    """Mean u and mean square q, over units, of the state that x ← tanh(W x) converges to."""
 
     u: Array
     q: Array
@@ -28,28 +26,56 @@ def fixed_point(J0: ArrayLike, J: ArrayLike) -> FixedPoint:
 
     Exact for infinitely many units. For J0 < 0 the mean alternates between u and −u. There are up to three solutions:
     (0, 0), stable where |J0| < 1 and J < 1; (0, q), q > 0, for J > 1; and one of u > 0 with its mirror image, where
-    |J0| E tanh'(J √q z) > 1 at the one without a mean, which then is unstable: a mean, however small, grows.
+    |J0| E tanh'(J √q z) > 1 at the solution with u = 0, which then is unstable: any small mean grows.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), the equations of the phase diagram.
-    Raises ValueError if a J is not positive, or a J0 not finite.
+
+    Args:
+        J0: Mean of the weights times N, any shape.
+        J: Standard deviation of the weights times √N, of a shape that broadcasts with that of J0.
+
+    Returns:
+        u and q, of the shape of J0 and J broadcast.
+
+    Raises:
+        ValueError: a J is not positive, or a J0 is not finite.
+
+    Example:
+        >>> u, q = fixed_point(0.0, [0.5, 2.0])
+        >>> u, q.round(3)
+        (array([0., 0.]), array([0.  , 0.53]))
     """
     strength, J = _checked(J0, J)
-    none = np.zeros_like(J)
-    q, spread = none.copy(), J > 1
-    q[spread] = _settle(none[spread], J[spread], none[spread], none[spread] + 1).q
+    u, q, spread = np.zeros_like(J), np.zeros_like(J), J > 1
+    start = u[spread]
+    q[spread] = _settle(start, J[spread], start, start + 1).q
     x, weights = gaussian_nodes(0.0, J * np.sqrt(q))
     magnetic = strength * (weights * TANH.derivative(x)).sum(-1) > 1 + ACCURACY
-    u, above = none.copy(), none[magnetic] + 1
-    u[magnetic], q[magnetic] = _settle(strength[magnetic], J[magnetic], above, above)
+    start = np.ones_like(u[magnetic])
+    u[magnetic], q[magnetic] = _settle(strength[magnetic], J[magnetic], start, start)
     return FixedPoint(u, q)
 
 
 def chi(J0: ArrayLike, J: ArrayLike) -> Array:
-    """χ = J² E tanh'(|J0| u + J √q z)² at the fixed point, of the shape of J0 and J broadcast.
+    """χ = J² E tanh'(|J0| u + J √q z)² at the fixed point.
 
-    The factor per iteration on the squared distance of two close states, if their means agree: above 1 chaos, below 1
-    order, ½ log χ the Lyapunov exponent. A distance of the means decays by itself wherever (u, q) is stable, so that
-    the edge is χ = 1 in all directions. Source: arXiv:2107.09437, J² ∫Dz sech⁴ = 1; exact for infinitely many units.
-    Raises ValueError as `fixed_point`.
+    The factor per iteration on the squared distance of two close states whose means agree: chaos above 1, order below
+    1; ½ log χ is the Lyapunov exponent. A difference of the means decays wherever (u, q) is stable, so that the edge is
+    χ = 1 in all directions. Exact for infinitely many units.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), J² ∫Dz sech⁴ = 1.
+
+    Args:
+        J0: Mean of the weights times N, any shape.
+        J: Standard deviation of the weights times √N, of a shape that broadcasts with that of J0.
+
+    Returns:
+        Of the shape of J0 and J broadcast.
+
+    Raises:
+        ValueError: a J is not positive, or a J0 is not finite.
+
+    Example:
+        >>> chi(0.0, [0.5, 2.0]).round(3)
+        array([0.25 , 1.363])
     """
     u, q = fixed_point(J0, J)
     strength, J = _checked(J0, J)
@@ -58,18 +84,41 @@ def chi(J0: ArrayLike, J: ArrayLike) -> Array:
 
 
 def boundary(ratios: ArrayLike) -> Array:
-    """1/J of the edge of chaos for each J0/J: chaos below, order above; of the shape of `ratios`.
+    """1/J of the edge of chaos for each J0/J: chaos below, order above.
 
-    1 as long as |J0| ≤ J. Beyond, a mean forms before chaos does and saturates the units, so that the edge bends down:
-    there it is the root of χ(ratio J, J) = 1. Where even J = `WIDEST` is ordered it is 0.
-    Source: arXiv:2107.09437, the boundary of the phase diagram. Raises ValueError if a ratio is not finite.
+    It is 1 for |J0| ≤ J. For a greater |J0| a mean forms at a smaller J than chaos and saturates the units, so that the
+    edge bends down: there it is the root of χ(ratio J, J) = 1, and 0 where even J = `WIDEST` is ordered.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), the boundary of the phase diagram.
+
+    Args:
+        ratios: J0/J, any shape.
+
+    Returns:
+        Of the shape of ratios.
+
+    Raises:
+        ValueError: a ratio is not finite.
+
+    Example:
+        >>> boundary([0.5, 1.2]).round(3)
+        array([1.   , 0.523])
+    """
+    ratios = checked_ratios(ratios)
+    edges, bent = np.ones(ratios.shape), np.abs(ratios) > 1
+    edges[bent] = _bent_edge(np.abs(ratios[bent]))
+    return edges
+
+
+def checked_ratios(ratios: ArrayLike) -> Array:
+    """Ratios J0/J as float64.
+
+    Raises:
+        ValueError: a ratio is not finite.
     """
     ratios = np.asarray(ratios, np.float64)
     if not np.isfinite(ratios).all():
         raise ValueError(f"ratios = {ratios.tolist()}: must be finite")
-    edges, bent = np.ones(ratios.shape), np.abs(ratios) > 1
-    edges[bent] = _bent_edge(np.abs(ratios[bent]))
-    return edges
+    return ratios
 
 
 def _bent_edge(ratios: Array) -> Array:
@@ -84,18 +133,27 @@ def _bent_edge(ratios: Array) -> Array:
 
 
 def distance_without_mean(J: ArrayLike) -> Array:
-    """√(2 q): what remains per unit, as a root mean square, between two states at |J0| ≪ J.
+    """√(2 q): the root mean square over units of the final distance of two states, for |J0| ≪ J.
 
-    For J > 1 and without a mean they become independent, however close they began; for J ≤ 1 both are 0.
-    Raises ValueError if a J is not positive.
+    For J > 1 and without a mean two states become independent, however close they are at first; for J ≤ 1 both become
+    0, and so does their distance.
+
+    Args:
+        J: Standard deviation of the weights times √N, any shape.
+
+    Returns:
+        Of the shape of J.
+
+    Raises:
+        ValueError: a J is not positive.
     """
     return np.sqrt(2 * fixed_point(0.0, J).q)
 
 
 def _settle(strength: Array, J: Array, u: Array, q: Array) -> FixedPoint:
-    """The fixed point that Newton's method reaches from above, as iteration itself would.
+    """The fixed point that Newton's method reaches from above, the same that iterating the map reaches.
 
-    A step at most halves u and q, so that none jumps over the first root to (0, 0).
+    A step at most halves u and q, so that no step jumps over the first root to (0, 0).
     """
     shape = u.shape
     strength, J, u, q = (values.flatten() for values in (strength, J, u, q))

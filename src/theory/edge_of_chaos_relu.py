@@ -1,28 +1,31 @@
-"""Order and chaos of x ← ReLU(W x), W_ij normal of mean J0/N and variance J²/N: its states grow or shrink for ever."""
+"""Order and chaos of x ← ReLU(W x), W_ij normal of mean J0/N and variance J²/N, whose states grow or shrink forever."""
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-Array = NDArray[np.float64]
+from start_training.theory.activation import Array
+from start_training.theory.edge_of_chaos import checked_ratios
 
-HALVINGS = 52  # of [0, 1], to the last digit
+HALVINGS = 52  # of [0, 1], to the last digit of a float64
 
 
-class Rates(NamedTuple):
-    """Nats per iteration, at J = 1: of the state's norm, and of the distance of two close states over that norm.
+class ReluRates(NamedTuple):
+    """Growth in nats per iteration, at J = 1; another J adds log J to `norm` and does not change `distance`.
 
-    Another J adds log J to the first and leaves the second.
+    Args:
+        norm: Growth of the state's norm.
+        distance: Growth of the distance of two close states divided by that norm.
     """
 
     norm: Array
     distance: Array
 
 
-def relu_rates(ratios: ArrayLike) -> Rates:
-    """The rates of x ← ReLU(W x) for each J0/J; each of the shape of `ratios`.
+def relu_rates(ratios: ArrayLike) -> ReluRates:
+    """The rates at which norms and distances grow under x ← ReLU(W x), for each J0/J.
 
     The map is positively homogeneous, so that J is a unit. A state whose mean is s times its root mean square has
     pre-activations of law a + z, a = s J0/J, in units of J times that root mean square, and settles where
@@ -32,23 +35,34 @@ def relu_rates(ratios: ArrayLike) -> Rates:
     The edge of chaos is J0 = 0, whatever J: Φ > m2 for a < 0 (chaos: the mean takes from the norm what distances
     keep), Φ < m2 for a > 0 (order); at J0 = 0 both are 1/2 and a distance decays more slowly than exponentially.
     Exact for infinitely many units. Source: derived here after Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), whose
-    code draws the ReLU map. Raises ValueError if a ratio is not finite.
+    code draws the ReLU map.
+
+    Args:
+        ratios: J0/J, any shape.
+
+    Returns:
+        Two arrays of the shape of ratios, in nats per iteration.
+
+    Raises:
+        ValueError: a ratio is not finite.
+
+    Example:
+        >>> relu_rates([-0.5, 0.5]).distance.round(3)  # chaos, order
+        array([ 0.098, -0.131])
     """
-    ratios = np.asarray(ratios, np.float64)
-    if not np.isfinite(ratios).all():
-        raise ValueError(f"ratios = {ratios.tolist()}: must be finite")
-    low, high = np.zeros(ratios.shape), np.ones(ratios.shape)  # m1 ≤ √m2; f(s) − s falls through 0 once
+    ratios = checked_ratios(ratios)
+    low, high = np.zeros(ratios.shape), np.ones(ratios.shape)  # s ≤ 1, as m1 ≤ √m2; m1/√m2 − s has a single zero
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         first, second = _moments(ratios * middle)
-        with np.errstate(invalid="ignore"):  # 0/0 where both underflow, far above the s that is looked for
+        with np.errstate(invalid="ignore"):  # 0/0 where both underflow, at an s far above the solution
             above = first / np.sqrt(second) > middle
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     a = ratios * (low + high) / 2
     first, second = _moments(a)
     of_mean = np.abs(ratios * (ndtr(a) / np.sqrt(second) - first**2 / second**1.5))
     random = 0.5 * np.log(ndtr(a) / second)
-    return Rates(
+    return ReluRates(
         0.5 * np.log(second), np.maximum(random, np.log(of_mean, out=np.full(a.shape, -np.inf), where=of_mean > 0))
     )
 

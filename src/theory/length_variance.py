@@ -1,19 +1,17 @@
 """Relative variance of the length over nets, layer by layer: failure mode 2 of fully connected nets.
 
-Everything is stated as the log of E[M_j²] / E[M_j]², which no depth overflows; the relative variance
-Var M_j / E[M_j]² is its `expm1`. For Gaussian ReLU nets it is near 5 beta.
+All functions return log(E[M_j²] / E[M_j]²), which no depth overflows; the relative variance Var M_j / E[M_j]² is its
+`expm1`. For Gaussian ReLU nets the log is near 5 beta.
 """
 
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from start_training.theory.activation import RELU, Homogeneous
+from start_training.theory.activation import RELU, Array, Homogeneous
 from start_training.theory.beta import checked_widths
 from start_training.theory.mean_length import checked_law, log_mean_length
-
-Array = NDArray[np.float64]
 
 
 def log_moment_ratio(
@@ -27,18 +25,33 @@ def log_moment_ratio(
     log_input_length: float = 0.0,
     activation: Homogeneous = RELU,
 ) -> Array:
-    """log(E[M_j²] / E[M_j]²) for layers j = 1 … d of independent symmetric weights and one input; shape (d,).
+    """log(E[M_j²] / E[M_j]²) for layers j = 1 … d of independent symmetric weights, for one input.
 
     With biases zero each layer has, given its input x of fan_in entries,
         E[M_j² | x] = (kappa_j/2)² M_{j−1}² (1 + (5 + 2 (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) / n_j),
-    so for Gaussian weights the ratio is Π_j (1 + 5/n_j) ≈ exp(5 beta). For another law the answer needs
-    `fourth_moments`, E[Σ_i x_i⁴] / E[‖x‖⁴] of each layer's input, shape (d,): measured
-    (src/lengths/fourth_moment.py), or bounded (`log_moment_ratio_bounds`). Another homogeneous φ has
-    3 c + (kurtosis − 3) c f − 1, c = E[φ⁴] / E[φ²]², in place of 5 + 2 (kurtosis − 3) f. Biases of variance v
-    enter through z = W x + b: E[z² | x] = kappa M + v, and fourth cumulants add.
+    so that for Gaussian weights the ratio is Π_j (1 + 5/n_j) ≈ exp(5 beta). For another weight law it depends on
+    f = E[Σ_i x_i⁴] / E[‖x‖⁴] of each layer's input, which is measured (src/lengths/fourth_moment.py) or bounded
+    (`log_moment_ratio_bounds`). Another homogeneous φ has 3 c + (kurtosis − 3) c f − 1, c = E[φ⁴] / E[φ²]², in place of
+    5 + 2 (kurtosis − 3) f. Biases of variance v enter through z = W x + b: E[z² | x] = kappa M + v, and fourth
+    cumulants add.
     Source: derived from Hanin & Rolnick 2018 (arXiv:1803.01719), proof of theorem 5; kurtosis: the fourth cumulants of
     independent W_i x_i add, so that E[(Σ_i W_i x_i)⁴] = (3 + (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) (Var W)² ‖x‖⁴.
-    Raises ValueError for a width or kappa that is not positive, or non-Gaussian weights without fourth moments.
+
+    Args:
+        widths: Width n_j of each layer, shape (d,).
+        kappas: fan_in · Var W of each layer, shape (d,) or a number for all.
+        bias_variances: v of each layer, likewise.
+        kurtosis: E[W⁴] / E[W²]² of each layer's weights, likewise; 3 for a normal law.
+        bias_kurtosis: That of each layer's biases.
+        fourth_moments: f of each layer's input, shape (d,); not needed for Gaussian weights.
+        log_input_length: log M_0; matters only with biases.
+        activation: φ of every layer.
+
+    Returns:
+        Shape (d,), in nats.
+
+    Raises:
+        ValueError: a width or kappa is not positive, or weights are not Gaussian and fourth_moments is not given.
 
     Example:
         >>> np.exp(log_moment_ratio([50] * 50)[[0, -1]]).round(2)  # 1 + 5/n, and about exp(5 beta)
@@ -48,11 +61,10 @@ def log_moment_ratio(
     kappas, biases = checked_law(np.broadcast_to(kappas, widths.shape), bias_variances)
     excess = np.broadcast_to(np.asarray(kurtosis, dtype=np.float64) - 3, widths.shape)
     bias_excess = np.broadcast_to(np.asarray(bias_kurtosis, dtype=np.float64) - 3, widths.shape)
-    if fourth_moments is None:
-        if excess.any():
-            raise ValueError(f"kurtosis = {kurtosis!r}: weights that are not Gaussian need fourth_moments")
-        fourth_moments = np.zeros(widths.shape)
-    cumulants = excess * np.broadcast_to(fourth_moments, widths.shape)  # of z, as a share of (kappa M)²
+    if fourth_moments is None and excess.any():
+        raise ValueError(f"kurtosis = {kurtosis!r}: weights that are not Gaussian need fourth_moments")
+    moments = 0.0 if fourth_moments is None else fourth_moments
+    cumulants = excess * np.broadcast_to(moments, widths.shape)  # of z, as a share of (kappa M)²
     means = log_mean_length(kappas, biases, log_input_length=log_input_length, activation=activation)
     from_input = _share_of_input(kappas, np.concatenate([[log_input_length], means[:-1]]), biases)
     return _recursion(widths, from_input, cumulants, bias_excess, activation)
@@ -69,9 +81,22 @@ def log_moment_ratio_bounds(
     log_input_length: float = 0.0,
     activation: Homogeneous = RELU,
 ) -> tuple[Array, Array]:
-    """The least and greatest `log_moment_ratio` that a kurtosis allows; two of shape (d,), equal for Gaussian weights.
+    """The least and greatest `log_moment_ratio` that a kurtosis allows, which are equal for Gaussian weights.
 
-    Σ x_i⁴ / ‖x‖⁴ lies between 1/fan_in (all entries alike) and 1 (a single one). Source: `log_moment_ratio`.
+    Σ x_i⁴ / ‖x‖⁴ lies between 1/fan_in, where all entries are equal, and 1, where a single entry is not 0.
+    Source: see `log_moment_ratio`, also for the other arguments.
+
+    Args:
+        widths: Width of each layer, shape (d,).
+        fan_ins: Number of inputs of each layer's units, shape (d,).
+
+    Returns:
+        Lower and upper bound, each of shape (d,), in nats.
+
+    Example:
+        >>> lower, upper = log_moment_ratio_bounds([50], [50], kurtosis=1.8)
+        >>> lower.round(3), upper.round(3)
+        (array([0.051]), array([0.094]))
     """
     fan_ins = np.asarray(fan_ins, dtype=np.float64)
     kurtosis = np.broadcast_to(np.asarray(kurtosis, dtype=np.float64), np.shape(widths))
@@ -94,12 +119,27 @@ def log_moment_ratio_bounds(
 
 
 def log_moment_ratio_orthogonal(widths: ArrayLike, fan_ins: ArrayLike, *, activation: Homogeneous = RELU) -> Array:
-    """log(E[M_j²] / E[M_j]²) for layers of Haar-random semi-orthogonal weights without biases; shape (d,).
+    """log(E[M_j²] / E[M_j]²) for layers j = 1 … d of Haar-random semi-orthogonal weights without biases.
 
     W x / ‖W x‖ consists of n of the N = max(n, fan_in) coordinates of a uniform direction, whose squares have
     E[u⁴] = 3 / (N (N + 2)) and E[u² v²] = 1 / (N (N + 2)), so a layer multiplies the ratio by
     N (n + 5) / (n (N + 2)), for a square ReLU layer 1 + 3 / (n + 2).
     Source: derived; moments of the uniform law on the sphere.
+
+    Args:
+        widths: Width n of each layer, shape (d,).
+        fan_ins: Number of inputs of each layer's units, shape (d,).
+        activation: φ of every layer.
+
+    Returns:
+        Shape (d,), in nats.
+
+    Raises:
+        ValueError: a width is not positive.
+
+    Example:
+        >>> np.exp(log_moment_ratio_orthogonal([98], [98])).round(3)  # 1 + 3/(n + 2)
+        array([1.03])
     """
     n = checked_widths(widths)
     longer = np.maximum(n, np.asarray(fan_ins, dtype=np.float64))
@@ -107,7 +147,7 @@ def log_moment_ratio_orthogonal(widths: ArrayLike, fan_ins: ArrayLike, *, activa
 
 
 def _share_of_input(kappas: Array, log_inputs: Array, biases: Array) -> Array:
-    """kappa M / (kappa M + v) of each layer: how much of E[z²] its input gives it."""
+    """kappa M / (kappa M + v) of each layer: the share of E[z²] that comes from its input, not from its biases."""
     with np.errstate(divide="ignore"):
         log_biases = np.log(biases)
     log_weights = np.log(kappas) + log_inputs

@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from start_training.theory.activation import LINEAR, RELU, Homogeneous
+from start_training.theory.activation import RELU, Array, Homogeneous
 from start_training.theory.beta import checked_widths
 from start_training.theory.mean_length import checked_law
-
-Array = NDArray[np.float64]
 
 
 def log_moment_ratio_residual_linear(
@@ -22,17 +19,34 @@ def log_moment_ratio_residual_linear(
     *,
     activation: Homogeneous = RELU,
 ) -> Array:
-    """log(E[M_l²] / E[M_l]²) of modules that end in a linear layer, Gaussian weights, no biases; shape (L,).
+    """log(E[M_l²] / E[M_l]²) for modules l = 1 … L that end in a linear layer, Gaussian weights, no biases.
 
     The last layer's output is z ~ N(0, s²) given all before it, s² = Q M with E[Q] = kappa_k Π_{i<k} kappa_i E[φ²]
     and E[Q²] / E[Q]² = Π_{i<k} (1 + (3 c − 1) / n_i) over the module's hidden layers (5 for ReLU), so that exactly
         E[M_l²] = E[M_{l−1}²] (1 + 2 eta² E[Q] + eta⁴ E[Q²] + (4 eta² E[Q] + 2 eta⁴ E[Q²]) / n).
     Source: derived.
+
+    Args:
+        scales: eta of each module, shape (L,).
+        width: n, units at either end of a module.
+        module_widths: n_i, units of a module's hidden layers.
+        kappas: kappa of each layer of a module, shape (hidden layers + 1,) or a number for all.
+        activation: φ of a module's hidden layers.
+
+    Returns:
+        Shape (L,), in nats.
+
+    Raises:
+        ValueError: a width or a kappa is not positive.
+
+    Example:
+        >>> log_moment_ratio_residual_linear([0.5, 0.5], 100).round(4)
+        array([0.011 , 0.0221])
     """
-    module = _module(module_widths, kappas, activation)
+    gain, moment_ratio = _module_moments(module_widths, kappas, activation)
     ratios = []
     for eta in scales:
-        push, square = eta**2 * module.gain, eta**4 * module.gain**2 * module.moment_ratio
+        push, square = eta**2 * gain, eta**4 * gain**2 * moment_ratio
         second = 1 + 2 * push + square + (4 * push + 2 * square) / width
         ratios.append(math.log(second) - 2 * math.log1p(push))
     return np.cumsum(ratios)
@@ -47,47 +61,59 @@ def log_moment_ratio_residual(
     activation: Homogeneous = RELU,
     ending: Homogeneous = RELU,
 ) -> Array:
-    """log(E[M_l²] / E[M_l]²) to first order in one over the widths, Gaussian weights, no biases; shape (L,).
+    """log(E[M_l²] / E[M_l]²) for modules l = 1 … L to first order in one over the widths, Gaussian weights, no biases.
 
-    The *wide limit's* fluctuations. Given its input, a module adds eta φ(s g_i) to each unit, g_i normal and
-    s² = Q M, so (M, m), m the mean activation, is a Markov chain; its covariance over nets obeys
+    Given its input, a module adds eta φ(s g_i) to each unit, g_i normal and s² = Q M, so that (M, m), m the mean
+    activation, is a Markov chain. Its covariance over nets, relative to the *wide limit*, obeys
         C ← J C Jᵀ + noise / n,
     J the Jacobian of the mean recursion (`log_mean_length_residual`), noise from the moments of φ(g) and of Q.
     The relative variance C is returned as the log ratio itself, not as log(1 + C): it is Var log M, which adds up
     over modules. To first order the two agree.
-    Each net has an input of its own, uniform on a sphere: its m has variance M_0 / n and mean 0.
-    Source: derived; that it is bounded where Σ eta_l is: arXiv:1803.01719, theorem 6.
+    Every net has a different input, uniform on a sphere: its m has variance M_0 / n and mean 0.
+    Source: derived; that it is bounded where Σ eta_l is: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 6.
+
+    Args:
+        scales: eta of each module, shape (L,).
+        width: n, units at either end of a module.
+        module_widths: Units of a module's hidden layers.
+        kappas: kappa of each layer of a module, shape (hidden layers + 1,) or a number for all.
+        activation: φ of a module's hidden layers.
+        ending: φ of a module's last layer.
+
+    Returns:
+        Shape (L,), in nats.
+
+    Raises:
+        ValueError: a width or a kappa is not positive.
+
+    Example:
+        >>> log_moment_ratio_residual([0.5, 0.5], 100).round(4)
+        array([0.0084, 0.0196])
     """
-    module = _module(module_widths, kappas, ending=ending, activation=activation)
+    moments = _module_moments(module_widths, kappas, activation)
     skew, covariance, ratios = 0.0, np.diag([0.0, 1 / width]), []  # of δM / M and δm / √M
     for eta in scales:
-        jacobian, noise, growth, skew = _linearized(eta, skew, width, module, ending)
+        jacobian, noise, growth, skew = _linearized(eta, skew, width, *moments, phi=ending)
         units = np.array([growth, math.sqrt(growth)])
         covariance = (jacobian @ covariance @ jacobian.T + noise) / np.outer(units, units)
         ratios.append(covariance[0, 0])
     return np.array(ratios)
 
 
-class _Module(NamedTuple):
-    gain: float  # E[s²] / M of the last layer's pre-activation
-    moment_ratio: float  # E[s⁴] / E[s²]²
-
-
-def _module(
-    module_widths: Sequence[int], kappas: ArrayLike, activation: Homogeneous, ending: Homogeneous = LINEAR
-) -> _Module:
+def _module_moments(module_widths: Sequence[int], kappas: ArrayLike, activation: Homogeneous) -> tuple[float, float]:
+    """E[s²] / M and E[s⁴] / E[s²]², s² the variance of the last layer's pre-activations given the net before it."""
     kappas, _ = checked_law(np.broadcast_to(kappas, (len(module_widths) + 1,)), 0.0)
     gain = float(np.prod(kappas)) * activation.second ** len(module_widths)
     if not len(module_widths):
-        return _Module(gain, 1.0)
-    return _Module(gain, float(np.prod(1 + (3 * activation.peakedness - 1) / checked_widths(module_widths))))
+        return gain, 1.0
+    return gain, float(np.prod(1 + (3 * activation.peakedness - 1) / checked_widths(module_widths)))
 
 
 def _linearized(
-    eta: float, skew: float, n: int, module: _Module, phi: Homogeneous
+    eta: float, skew: float, n: int, gain: float, moment_ratio: float, *, phi: Homogeneous
 ) -> tuple[Array, Array, float, float]:
     """Jacobian and noise of (M, m) → (M', m') at M = 1, then M' and m' / √M'."""
-    s, mu = math.sqrt(module.gain), phi.mean
+    s, mu = math.sqrt(gain), phi.mean
     spread = phi.second - mu**2  # Var φ(g)
     skewness = phi.third - mu * phi.second  # Cov(φ(g), φ(g)²)
     peak = 3 * phi.fourth - phi.second**2  # Var φ(g)²
@@ -98,5 +124,5 @@ def _linearized(
     along = 4 * eta**2 * s**2 * spread + 4 * eta**3 * skew * s**3 * skewness + eta**4 * s**4 * peak
     across = 2 * eta**2 * skew * s**2 * spread + eta**3 * s**3 * skewness
     noise = np.array([[along, across], [across, eta**2 * s**2 * spread]]) / n
-    noise += np.outer(by_square, by_square) * s**4 * (module.moment_ratio - 1)
+    noise += np.outer(by_square, by_square) * s**4 * (moment_ratio - 1)
     return jacobian, noise, growth, (skew + eta * mu * s) / math.sqrt(growth)

@@ -7,9 +7,9 @@ import torch
 from pytorch_lightning.demos.boring_classes import BoringModel
 
 from start_training.datamodules.digits import Digits
+from start_training.datamodules.input_scaling import scaler
 from start_training.datamodules.random_inputs import RandomInputs
 from start_training.datamodules.samples import Samples
-from start_training.datamodules.scaling import scaler
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from tests.callbacks.tasks import fit
 from tests.datamodules.test_image_folder import one_line

@@ -25,6 +25,8 @@ import pandas as pd
 import torch
 import yaml
 
+from start_training.runs.moved_targets import first_name
+
 ROOT = Path(__file__).parents[2]
 NET = ("model.depth=3", "model.width=8", "datamodule.batch_size=256")
 CSV = ("logger=csv",)
@@ -130,9 +132,9 @@ def _without_part(name: str) -> str:
 
 
 def without_places(config: Any) -> Any:
-    """A config whose `_target_`s name a class without its module."""
+    """A config whose `_target_`s name a class as it was first called, without its module."""
     if isinstance(config, Mapping):
-        return {key: str(value).rpartition(".")[2] if key == "_target_" else without_places(value)
+        return {key: first_name(str(value)).rpartition(".")[2] if key == "_target_" else without_places(value)
                 for key, value in config.items()}  # fmt: skip
     return [without_places(value) for value in config] if isinstance(config, list | tuple) else config
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from start_training.initializers.initialize import (
+    accepts_generator,
     fill_biases_,
     fill_many_,
     initialize_,
-    is_thread_safe,
     layers_of,
     readout_of,
 )
@@ -102,11 +102,11 @@ def test_many_layers_at_once_are_the_layers_one_by_one():
     assert not biases.any()
 
 
-def test_what_draws_from_its_generator_alone_is_thread_safe():
-    safe = {name: is_thread_safe(user) for name, user in USER_CALLABLES.items()}
+def test_what_draws_from_its_generator_alone_accepts_generator():
+    safe = {name: accepts_generator(user) for name, user in USER_CALLABLES.items()}
     unsafe = {"without a generator", "a lambda"}
     assert safe == {name: name not in unsafe for name in USER_CALLABLES}
-    assert is_thread_safe(HE)
+    assert accepts_generator(HE)
 
 
 @pytest.mark.parametrize("readout", ["readout", "4"])

@@ -125,11 +125,12 @@ def test_fans_are_torchs(layer):
 
 def test_one_number_per_layer(initializer_named):
     layers = [Fans(10, 30), Fans(30, 30), Fans(8, 48, 4)]
-    np.testing.assert_allclose(initializer_named("glorot_normal").kappas(layers), [0.5, 1.0, 2 / 7])
-    orthogonal = initializer_named("orthogonal")  # of a convolution's 12 channels and a fan-in of 8
-    np.testing.assert_allclose(orthogonal.kappas(layers), [2 / 3, 2.0, 4 / 3])
-    np.testing.assert_allclose(orthogonal.kurtoses(layers), [90 / 32, 90 / 32, 36 / 14])
-    np.testing.assert_allclose(initializer_named("torch_default").bias_variances(layers), [1 / 30, 1 / 90, 1 / 24])
+    np.testing.assert_allclose(initializer_named("glorot_normal").moments(layers)["kappas"], [0.5, 1.0, 2 / 7])
+    orthogonal = initializer_named("orthogonal").moments(layers)  # of a convolution's 12 channels and a fan-in of 8
+    np.testing.assert_allclose(orthogonal["kappas"], [2 / 3, 2.0, 4 / 3])
+    np.testing.assert_allclose(orthogonal["kurtosis"], [90 / 32, 90 / 32, 36 / 14])
+    default = initializer_named("torch_default").moments(layers)
+    np.testing.assert_allclose(default["bias_variances"], [1 / 30, 1 / 90, 1 / 24])
 
 
 def test_a_law_that_does_not_exist_is_a_mistake_and_one_that_does_is_named_by_its_settings():

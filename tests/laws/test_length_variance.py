@@ -116,7 +116,8 @@ def test_a_kurtosis_multiplies_the_fourth_moments_of_each_input(initializer, net
 def test_biases_and_their_kurtosis_enter_where_the_plateau_begins(generator):
     initializer, fans = TorchDefault(), [Fans(8, 8)] * 3
     lengths, moments = sample_by_hand(initializer, [8] * 4, generator, nets=50_000)
-    law = [8] * 3, initializer.kappas(fans), initializer.bias_variances(fans)
+    moments_of_weights = initializer.moments(fans)
+    law = [8] * 3, moments_of_weights["kappas"], moments_of_weights["bias_variances"]
     right = log_moment_ratio(*law, kurtosis=1.8, bias_kurtosis=1.8, fourth_moments=moments)
     normal_biases = log_moment_ratio(*law, kurtosis=1.8, fourth_moments=moments)
     without = log_moment_ratio(*law[:2], kurtosis=1.8, fourth_moments=moments)

@@ -75,7 +75,7 @@ def test_a_residual_law_leaves_the_embedding_out():
     law = convolutional(channels=4, residual=True, scales="inverse_depth").law(VarianceScaling(1.0, "fan_out"))
     assert isinstance(law, ResidualConvolutionalLaw)
     np.testing.assert_allclose(law.kappas, [1.0] * 3)
-    assert law.sum_of_scales == pytest.approx(1)
+    assert law.scales.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("settings", [{"activation": "tanh"}, {"residual": True, "dropout": 0.1}], ids=str)

@@ -28,7 +28,7 @@ AN_IMAGE = r"input_shape = \(100,\): must be \(channels, height, width\)"
 LEFT = "of images of 16 × 13, a side of"
 REFUSED = {
     FullyConnected: [
-        ({"widths": []}, r"widths = \[\]: must be a list with at least one width"),
+        ({"widths": []}, r"widths = \[\]: must be a list of at least one"),
         ({"widths": [3, 0]}, "widths = 0: must be a whole number of at least 1"),
         ({"widths": "55"}, "widths = '55': must be a list"),
     ],
@@ -53,7 +53,7 @@ REFUSED = {
     ],
     LeNet: [
         ({"input_shape": (100,)}, AN_IMAGE),
-        ({"channels": []}, r"channels = \[\]: must be a list of at least one, a number for each layer"),
+        ({"channels": []}, r"channels = \[\]: must be a list of at least one"),
         ({"channels": [6, 0]}, "channels = 0: must be a whole number of at least 1"),
         ({"widths": "7"}, "widths = '7': must be a list, a number for each layer"),
         ({"kernel_size": 17}, f"kernel_size = 17: larger than what is left {LEFT} 16; padding = 8"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from start_training.initializers.initialize import initialize_
-from start_training.initializers.phase import Phase
+from start_training.initializers.phase_point import PhasePoint
 from start_training.models.square_layer import SquareLayer
 
 
@@ -19,7 +19,7 @@ def test_the_layer_is_as_wide_as_its_inputs(window, width):
 
 def test_the_forward_pass_is_the_formula(generator):
     net, images = SquareLayer((1, 4, 6), 3, window=2), torch.randn(5, 1, 4, 6, generator=generator)
-    initialize_(net, Phase(0.3, 1.0), generator=generator)
+    initialize_(net, PhasePoint(0.3, 1.0), generator=generator)
     means = torch.stack([images[:, 0, i : i + 2, j : j + 2].mean((1, 2)) for i in (0, 2) for j in (0, 2, 4)], 1)
     expected = torch.tanh(means @ net.hidden.linear.weight.T) @ net.readout.weight.T + net.readout.bias
     torch.testing.assert_close(net(images), expected)

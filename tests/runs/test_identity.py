@@ -157,6 +157,17 @@ def test_a_move_changes_no_hash(monkeypatch):
     first_name.cache_clear()
 
 
+def test_a_class_that_was_renamed_keeps_the_hash_of_its_runs_under_all_its_names(capsys):
+    names = ("src.initializers.phase.Phase", "start_training.initializers.phase.Phase")
+    now = "start_training.initializers.phase_point.PhasePoint"
+    configs = [{"initializer": {"_target_": name, "J0": 0, "J": 0.5}} for name in (*names, now)]
+    assert len({config_hash(config) for config in configs}) == 1
+    assert canonical(configs[-1])["initializer"]["_target_"] == names[0]  # what the hash is of
+    assert [current_targets(config) for config in configs] == [configs[-1]] * 3
+    notes = [f"note: {name} is {now} now; old names still work" for name in names]
+    assert capsys.readouterr().err.splitlines() == notes
+
+
 def leave(folder, name, config, status=None):
     (folder / name).mkdir(parents=True)
     (folder / name / "config.yaml").write_text(yaml.safe_dump(config))

@@ -10,7 +10,7 @@ from scipy.special import erf
 from scipy.stats import norm
 
 from start_training.theory.activation import ACTIVATIONS, TANH, Homogeneous, Smooth
-from start_training.theory.critical_point import chi, critical_point, length_map, length_multiplier, moments
+from start_training.theory.critical_point import chi, critical_point, length_map, moments
 from start_training.theory.gaussian import gaussian_nodes
 
 GELU, SILU = ACTIVATIONS["gelu"], ACTIVATIONS["silu"]
@@ -39,7 +39,6 @@ def test_moments_by_another_quadrature(activation, log_q):
     expected = [weights @ phi**2, weights @ derivative**2, weights @ (phi * derivative * x) / q]
     np.testing.assert_allclose(moments(activation, q), expected, rtol=1e-7)
     assert chi(activation, q, 3.0) == pytest.approx(3 * expected[1], rel=1e-7)
-    assert length_multiplier(activation, q, 3.0) == pytest.approx(3 * expected[0] / q, rel=1e-7)
     assert length_map(activation, q, 3.0, 0.5) == pytest.approx(3 * expected[0] + 0.5, rel=1e-7)
     assert length_map(activation, q, 3.0) == pytest.approx(3 * expected[0], rel=1e-7)
 
@@ -62,7 +61,7 @@ def test_what_is_made_beyond_nine_deviations_is_not_believed(share, believed):
 def test_homogeneous_activations_have_one_critical_weight_variance_and_no_biases(log_q, slope):
     point = critical_point(Homogeneous(slope), 10**log_q)
     assert point.weight_variance == pytest.approx(2 / (1 + slope**2), rel=1e-12)
-    assert (point.bias_variance, point.length_multiplier, point.slope) == (0, pytest.approx(1), pytest.approx(1))
+    assert (point.bias_variance, point.slope) == (0, pytest.approx(1))
 
 
 @pytest.mark.parametrize(
@@ -84,8 +83,7 @@ def test_a_critical_point_is_a_stable_fixed_point_at_which_chi_is_one(activation
     point = critical_point(activation, q)
     assert chi(activation, q, point.weight_variance) == pytest.approx(1, rel=1e-12)
     assert length_map(activation, q, point.weight_variance, point.bias_variance) == pytest.approx(q, rel=1e-12)
-    assert point.length_multiplier == pytest.approx(1 - point.bias_variance / q, rel=1e-12)
-    assert point.length_multiplier < 1 - 1e-3  # and not chi
+    assert length_map(activation, q, point.weight_variance) / q < 1 - 1e-3  # lengths, unlike gradients, need biases
     above, below = (length_map(activation, q + side, point.weight_variance) for side in (step, -step))
     assert point.slope == pytest.approx((above - below) / (2 * step), rel=1e-6)
     deviation = math.log(iterated(activation, point, 1.01 * q, 10) / q) / math.log(1.01)

@@ -110,7 +110,6 @@ def test_a_residual_law_hands_its_architecture_to_the_closed_forms():
         seen = law.verdict()
         assert seen.spread == pytest.approx(to_first_order[-1] / 5) and seen.dead == 0
         assert seen.backward == pytest.approx(math.log1p(0.49 * 4 * hidden.second * ending.second))
-    assert law.sum_of_scales == pytest.approx(2.8)
     for other in ({"kurtosis": np.array([3.0, 1.8])}, {"orthogonal": True}, {"bias_variances": np.array([0.0, 0.1])}):
         assert replace(law, **other).log_moment_ratio() is None
         assert replace(law, **other).gaussian == ("bias_variances" in other)

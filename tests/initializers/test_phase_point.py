@@ -9,7 +9,7 @@ from torch import nn
 
 from start_training.initializers.initialize import initialize_
 from start_training.initializers.initializer import Fans
-from start_training.initializers.phase import Phase
+from start_training.initializers.phase_point import PhasePoint
 from start_training.models.convolutional import Convolutional
 from start_training.models.fully_connected import FullyConnected
 from start_training.models.law import law_of
@@ -28,7 +28,7 @@ NETS = {
     ids=str,
 )
 def test_a_layer_is_where_it_was_put(layer, J0, J, generator, sigmas):
-    one, many, fan_in = Phase(J0, J), torch.empty(100, *layer.weight.shape), layer.weight[0].numel()
+    one, many, fan_in = PhasePoint(J0, J), torch.empty(100, *layer.weight.shape), layer.weight[0].numel()
     one_by_one = []
     for _ in range(100):
         initialize_(layer, one, generator=generator)
@@ -47,15 +47,15 @@ def test_a_layer_is_where_it_was_put(layer, J0, J, generator, sigmas):
 
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 def test_theory_speaks_of_symmetric_weights_alone(net):
-    assert law_of(net, Phase(0.0, 1.0)) is not None
-    assert law_of(net, Phase(0.1, 1.0)) is None
+    assert law_of(net, PhasePoint(0.0, 1.0)) is not None
+    assert law_of(net, PhasePoint(0.1, 1.0)) is None
 
 
 def test_the_default_is_the_papers():
-    assert repr(Phase()) == "Phase(J0=0, J=0.5)"
+    assert repr(PhasePoint()) == "PhasePoint(J0=0, J=0.5)"
 
 
 @pytest.mark.parametrize("name, value", [("J", 0), ("J", -0.5), ("J0", math.inf), ("J0", "1"), ("J0", True)])
 def test_a_place_outside_the_plane_is_a_mistake(name, value):
     with pytest.raises(ValueError, match=f"^{name} = {value!r}: must be a number"):
-        Phase(**{name: value})
+        PhasePoint(**{name: value})
