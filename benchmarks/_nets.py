@@ -1,4 +1,4 @@
-"""The nets that benchmarks train: fully connected ones of several depths and widths, and a ResNet-18."""
+"""The nets whose steps benchmarks time: fully connected ones of several depths and widths, and a ResNet-18."""
 
 import copy
 from collections.abc import Callable
@@ -11,52 +11,58 @@ from torch import Tensor, nn
 
 from start_training.initializers.initialize import initialize_
 from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.models.classifier import Classifier
 from start_training.models.fully_connected import FullyConnected
+
+Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Case:
-    """A net, the shape of its batch, and how many pairs of turns to time in each round."""
+class TimedNet:
+    """A kind of net and the shape of its batch.
 
+    pairs: how many pairs of turns to time in each round. goal: the ratio that recording lengths should not exceed.
+    """
+
+    kind: str
     name: str
     build: Callable[[], nn.Module]
     batch: tuple[int, ...]
     classes: int
-    pairs: int
-    goal: float | None = None  # the ratio that recording lengths should not exceed
+    pairs: int = 1
+    goal: float | None = None
+
+    def twins(self, device: str) -> tuple[list[nn.Module], Batch]:
+        """Two nets of equal weights, critical at initialization, and normal inputs with random classes."""
+        generator = torch.Generator().manual_seed(0)
+        net = self.build()
+        initialize_(net, VarianceScaling(2.0), generator=generator)
+        inputs = torch.randn(self.batch, generator=generator).to(device)
+        targets = torch.randint(self.classes, self.batch[:1], generator=generator).to(device)
+        return [copy.deepcopy(net).to(device) for _ in range(2)], (inputs, targets)
+
+    def classifier(self, net: nn.Module, *, compiled: bool = False) -> Classifier:
+        """What trains one of the twins, by SGD."""
+        if compiled:  # at the first call, when the callbacks' hooks are there; else the twins would share one graph
+            net.compile(isolate_recompiles=True)
+        return Classifier(net, partial(torch.optim.SGD, lr=1e-3), classes=self.classes)
 
 
-def dense(depth: int, width: int, pairs: int, goal: float | None = None, *, batch: int = 1024) -> Case:
+def dense(depth: int, width: int, pairs: int = 1, goal: float | None = None, *, batch: int = 1024) -> TimedNet:
     """`depth` hidden layers of `width`, and inputs as wide."""
     build = partial(FullyConnected, width, 10, depth=depth, width=width)
-    return Case(f"{depth} x {width}, batch {batch}", build, (batch, width), 10, pairs, goal)
+    return TimedNet(f"{depth} x {width}", f"{depth} x {width}, batch {batch}", build, (batch, width), 10, pairs, goal)
 
 
-def resnet(batch: int, size: int, pairs: int, goal: float | None = None) -> Case:
+def resnet(batch: int, size: int, pairs: int = 1, goal: float | None = None) -> TimedNet:
     """torchvision's ResNet-18 on images of size x size."""
     build = partial(torchvision.models.resnet18, weights=None)
-    return Case(f"ResNet-18, batch {batch} of {size} x {size}", build, (batch, 3, size, size), 1000, pairs, goal)
+    name = f"ResNet-18, batch {batch} of {size} x {size}"
+    return TimedNet("ResNet-18", name, build, (batch, 3, size, size), 1000, pairs, goal)
 
 
-def cases(device: str, *, quick: bool = False, compiled: bool = False) -> list[Case]:
-    """Those that suit the device and the patience."""
-    if device == "cuda":
-        goal = 1.05 if compiled else None
-        nets = [dense(10, 100, 20, goal), dense(50, 1000, 10, goal), resnet(256, 224, 5, 1.05)]
-        return nets[:1] if quick else nets
-    if compiled:
-        return [dense(10, 100, 10)]
-    if quick:
-        return [dense(10, 100, 15), dense(10, 500, 2, 1.03)]
-    slow = [dense(20, 500, 3, 1.03), dense(50, 1000, 1), resnet(32, 64, 4)]
-    return [dense(10, 100, 40), dense(10, 500, 8, 1.03), *slow]
-
-
-def build_twins(case: Case, device: str) -> tuple[list[nn.Module], tuple[Tensor, Tensor]]:
-    """Two nets of equal weights, critical at initialization, and a batch of normal inputs with random classes."""
-    generator = torch.Generator().manual_seed(0)
-    net = case.build()
-    initialize_(net, VarianceScaling(2.0), generator=generator)
-    inputs = torch.randn(case.batch, generator=generator)
-    targets = torch.randint(case.classes, case.batch[:1], generator=generator)
-    return [copy.deepcopy(net).to(device), copy.deepcopy(net).to(device)], (inputs.to(device), targets.to(device))
+def critical_net(inputs: int, depth: int, width: int, *, seed: int = 0) -> FullyConnected:
+    """A fully connected ReLU net with 10 classes, He-initialized: critical."""
+    net = FullyConnected(inputs, 10, depth=depth, width=width)
+    initialize_(net, VarianceScaling(2.0), generator=torch.Generator().manual_seed(seed))
+    return net

@@ -1,4 +1,4 @@
-"""Ways to train one net on one set, and what a step of each takes: bare PyTorch, Lightning, and a run of this project.
+"""Ways to train one net on one data set, and how long their steps take: bare PyTorch, Lightning, a run of this project.
 
 A turn is a training of its own in the calling thread, as any run is: a thread for each way would give each way
 OpenMP threads of its own, which slow one another down.
@@ -7,11 +7,11 @@ OpenMP threads of its own, which slow one another down.
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from io import StringIO
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks._interleaved import SteppedFit, deferred_time, silent_trainer
-from benchmarks._job_gaps import mnist_directory
+from benchmarks._measuring import Array, in_turns, ratio_and_range, spread
+from benchmarks._stepped_fit import silent_trainer
 from start_training.callbacks.activation_lengths import ActivationLengths
 from start_training.callbacks.divergence import Divergence
 from start_training.callbacks.hyperparameters import Hyperparameters
@@ -32,74 +32,71 @@ from start_training.callbacks.progress import TrainingProgress
 from start_training.callbacks.ranks_agree import RanksAgree
 from start_training.datamodules.batch_order import BatchOrder
 from start_training.datamodules.loader import TrainingLoader
-from start_training.datamodules.mnist import Mnist
 from start_training.datamodules.samples import Samples
 from start_training.models.classifier import Classifier
 from start_training.runs.metrics_file import MetricsFile
 
-BATCH = 1024
 NEVER = 10**9
 SGD = partial(torch.optim.SGD, lr=0.01)
-
 BARE = "bare PyTorch loop"
 LIGHTNING = "Lightning, all off"
-OURS = "lengths off"
-OURS_WITH_BAR = "lengths off, progress bar"
-LENGTHS = "lengths at every step"
+STEP_COLUMNS = {  # of a table of the rows of `step_rows`
+    "way": "{way}",
+    "ms/step": "{milliseconds:.3f}",
+    "added, µs": "{added_microseconds:.0f}",
+    "× bare": "{ratio:.3f}",
+    "range of rounds": "{range[0]:.3f}–{range[1]:.3f}",
+}
 
 
 class Turn(NamedTuple):
-    """How many steps to train, and how many of them not to time: the first allocate."""
+    """How many steps to train before timing, since the first allocate memory, and how many to time."""
 
     warm_up: int
     steps: int
 
 
-class TimedLoader:
-    """Batches of a loader, epoch after epoch, of which training knows nothing; `seconds` is what `turn.steps` took.
+Train = Callable[[nn.Module, Samples, Turn], float]  # seconds per step of a turn
 
-    From asking for the first batch after the warm-up, with which an epoch begins (a permutation is drawn), to asking
-    for one after the last: loading a batch and all that is done with it is inside.
+
+class TimedLoader:
+    """Batches of one epoch after another; `seconds` is how long the turn's steps took.
+
+    They are timed from the request of the first batch after the warm-up, with which an epoch begins, to the request
+    of the batch after the last: loading a batch and all that is done with it is included.
     """
 
-    def __init__(self, loader: Any, turn: Turn) -> None:
+    def __init__(self, epoch: Callable[[int], Iterable[Any]], turn: Turn) -> None:
         self.seconds = float("nan")
-        self._loader = loader
+        self._epoch = epoch
         self._turn = turn
 
     def __len__(self) -> int:
         return NEVER  # from a loader without a length Lightning fetches each batch a step early
 
     def __iter__(self) -> Iterator[Any]:
-        yield from islice(self._loader, self._turn.warm_up)
+        yield from islice(self._epoch(0), self._turn.warm_up)
         start = time.perf_counter()
-        yield from islice(chain.from_iterable(self._epochs()), self._turn.steps)
+        yield from islice(chain.from_iterable(map(self._epoch, count(1))), self._turn.steps)
         self.seconds = time.perf_counter() - start
 
-    def _epochs(self) -> Iterator[Any]:
-        for epoch in range(1, NEVER):
-            self._loader.set_epoch(epoch)
-            yield self._loader
+
+def bare_epoch(samples: Samples, batch: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of a random permutation."""
+    inputs, targets = samples
+    for rows in torch.randperm(len(targets)).split(batch):
+        yield inputs.index_select(0, rows), targets.index_select(0, rows)
 
 
-class BareLoader:
-    """A random permutation per epoch, and rows gathered by it."""
-
-    def __init__(self, samples: Samples, batch: int = BATCH) -> None:
-        self._samples, self._batch = samples, batch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Each epoch is as random as any."""
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        inputs, targets = self._samples
-        for rows in torch.randperm(len(targets)).split(self._batch):
-            yield inputs.index_select(0, rows), targets.index_select(0, rows)
+def run_epoch(loader: TrainingLoader, epoch: int) -> TrainingLoader:
+    """An epoch's batches as a run of this project has them."""
+    loader.set_epoch(epoch)
+    return loader
 
 
-def bare_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int = BATCH) -> float:
+def bare_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int) -> float:
     """Seconds per step of the loop that everybody writes first."""
-    batches, optimizer = TimedLoader(BareLoader(samples, batch), turn), SGD(net.parameters())
+    batches, optimizer = TimedLoader(partial(bare_epoch, samples, batch), turn), SGD(net.parameters())
     for inputs, targets in batches:
         loss = cross_entropy(net(inputs), targets)
         optimizer.zero_grad(set_to_none=True)
@@ -123,119 +120,111 @@ class PlainModule(pl.LightningModule):
         return SGD(self.parameters())
 
 
-def lightning_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int = BATCH) -> float:
+def lightning_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int) -> float:
     """Seconds per step under a Trainer that logs, saves and shows nothing."""
-    batches = TimedLoader(BareLoader(samples, batch), turn)
+    batches = TimedLoader(partial(bare_epoch, samples, batch), turn)
     silent_trainer("cpu").fit(PlainModule(net), batches)
     return batches.seconds / turn.steps
 
 
-class Screen(StringIO):
-    """A terminal on which a progress bar is drawn in full, and which nobody sees."""
+class HiddenTerminal(StringIO):
+    """A terminal on which a progress bar is drawn in full, and which is not shown."""
 
     def isatty(self) -> bool:
         return True
 
 
-def our_turn(
+def run_turn(
     net: nn.Module,
     samples: Samples,
     turn: Turn,
-    *more: pl.Callback,
+    *callbacks: pl.Callback,
     lengths: bool = False,
     bar: bool = False,
-    batch: int = BATCH,
+    batch: int,
 ) -> float:
     """Seconds per step of what scripts/train.py runs; lengths are measured, and not yet written."""
-    batches = TimedLoader(training_loader(samples, batch), turn)
-    classifier = Classifier(net, SGD, classes=10)
-    with tempfile.TemporaryDirectory() as directory:
-        trainer = our_trainer(Path(directory), *more, lengths=lengths, bar=bar, max_epochs=1)
-        with redirect_stderr(Screen()) if bar else nullcontext():
-            trainer.fit(classifier, batches, [])
+    batches = TimedLoader(partial(run_epoch, training_loader(samples, batch)), turn)
+    fit_run(Classifier(net, SGD, classes=10), batches, *callbacks, lengths=lengths, bar=bar)
     return batches.seconds / turn.steps
 
 
-def flush_seconds(net: nn.Module, samples: Samples, *, period: int = 100) -> float:
-    """Seconds per step of writing lengths every `period` steps, which does not depend on the batch; two samples do."""
-    with tempfile.TemporaryDirectory() as directory:
-        writing = ActivationLengths(directory, flush_every_n_steps=period)
-        few = (samples.inputs[:2], samples.targets[:2])
-        fit = SteppedFit(Classifier(copy.deepcopy(net), SGD, classes=10), few, writing)
-        seconds = deferred_time(fit, period)
-        fit.finish()
-    return seconds
+def fit_run(
+    module: Classifier, batches: Any, *callbacks: pl.Callback, lengths: bool = False, bar: bool = False, epochs: int = 1
+) -> None:
+    """Train under the Trainer that training.train builds from trainer=cpu, logger=csv, callbacks=lengths or none."""
+    with tempfile.TemporaryDirectory() as directory, redirect_stderr(HiddenTerminal()) if bar else nullcontext():
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            callbacks=[
+                *callbacks,
+                *([ActivationLengths(flush_every_n_steps=NEVER)] if lengths else []),
+                Hyperparameters(),
+                RanksAgree("0" * 12),
+                Divergence(),
+                LastCheckpoint(Path(directory, "last.ckpt")),
+                *([TrainingProgress()] if bar else []),
+            ],
+            logger=[MetricsFile(directory)],
+            profiler=NoProfiler(),
+            enable_progress_bar=bar,
+            default_root_dir=directory,
+            enable_model_summary=False,
+            limit_val_batches=0,  # as a datamodule without validation has it
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            max_epochs=epochs,
+        )
+        trainer.fit(module, batches, [])
 
 
-class EpochEnds(pl.Callback):
-    """Notes how long it takes from an epoch's last step to the first of the next."""
+def training_loader(samples: Samples, batch: int, *, batches: int | None = None) -> TrainingLoader:
+    """The loader of a run in one process, with so many batches in an epoch."""
+    few = Samples(*(tensor[: batches and batches * batch] for tensor in samples))
+    return TrainingLoader(few, BatchOrder(few.size, batch))
+
+
+class HookTimes(pl.Callback):
+    """Notes the clock at every start and end of a step and every end of an epoch."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+        self.epoch_ends: list[float] = []
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.current_epoch and not trainer.fit_loop.epoch_loop.batch_idx:
-            self.seconds.append(time.perf_counter() - self._ended)
+    def on_train_batch_start(self, *args: Any) -> None:
+        self.starts.append(time.perf_counter())
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._ended = time.perf_counter()
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.ends.append(time.perf_counter())
 
-
-def epoch_end_seconds(net: nn.Module, samples: Samples, *, lengths: bool = False, epochs: int = 20) -> float:
-    """The median over epochs, of two batches each; the first batch of the next epoch is loaded within."""
-    few = Samples(samples.inputs[: 2 * BATCH], samples.targets[: 2 * BATCH])
-    ends = EpochEnds()
-    with tempfile.TemporaryDirectory() as directory:
-        trainer = our_trainer(Path(directory), ends, lengths=lengths, max_epochs=epochs)
-        trainer.fit(Classifier(copy.deepcopy(net), SGD, classes=10), training_loader(few), [])
-    return float(np.median(ends.seconds))
+    def on_train_epoch_end(self, *args: Any) -> None:
+        self.epoch_ends.append(time.perf_counter())
 
 
-def training_samples() -> tuple[Samples, str]:
-    """MNIST's 60,000, or random ones of its shape, and which of them."""
-    if directory := mnist_directory():
-        return Mnist(directory, batch_size=BATCH, validation=0.0).samples("training"), "MNIST"
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(60_000, 1, 28, 28, generator=generator)
-    return Samples(inputs, torch.randint(10, (60_000,), generator=generator)), "random tensors of MNIST's shape"
+def time_steps(
+    ways: Mapping[str, Train], net: nn.Module, samples: Samples, turn: Turn, *, turns: int, first: int = 0
+) -> Array:
+    """Seconds per step, (turns, ways), each of a training of a copy of the net; `first` as in `in_turns`."""
+    trainings = [lambda _, way=way: way(copy.deepcopy(net), samples, turn) for way in ways.values()]
+    return np.array(in_turns(trainings, turns, first=first))
 
 
-def our_trainer(
-    directory: Path, *more: pl.Callback, lengths: bool = False, bar: bool = False, **settings: Any
-) -> pl.Trainer:
-    """The Trainer that training.train builds from trainer=cpu, logger=csv and callbacks=lengths or none."""
-    callbacks = [*more, *([ActivationLengths(flush_every_n_steps=NEVER)] if lengths else [])]
-    callbacks += [Hyperparameters(), RanksAgree("0" * 12), Divergence(), LastCheckpoint(directory / "last.ckpt")]
-    return pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        callbacks=[*callbacks, *([TrainingProgress()] if bar else [])],
-        logger=[MetricsFile(directory)],
-        profiler=NoProfiler(),
-        enable_progress_bar=bar,
-        default_root_dir=str(directory),
-        enable_model_summary=False,
-        limit_val_batches=0,  # as a datamodule without validation has it
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        **settings,
-    )
+def step_rows(ways: Iterable[str], times: Array) -> list[dict[str, Any]]:
+    """A row for each way, whose `ratio`, with its `range`, is that to the first way.
 
-
-def training_loader(samples: Samples, batch: int = BATCH) -> TrainingLoader:
-    """Of one process."""
-    return TrainingLoader(samples, BatchOrder(samples.size, batch))
-
-
-WAYS: dict[str, Callable[[nn.Module, Samples, Turn], float]] = {
-    BARE: bare_turn,
-    LIGHTNING: lightning_turn,
-    OURS: our_turn,
-    OURS_WITH_BAR: partial(our_turn, bar=True),
-    LENGTHS: partial(our_turn, lengths=True),
-}
-
-
-def step_seconds(way: str, net: nn.Module, samples: Samples, turn: Turn) -> float:
-    """Of a turn of a way, with a copy of the net."""
-    return WAYS[way](copy.deepcopy(net), samples, turn)
+    Args:
+        ways: Their names.
+        times: Seconds per step, (rounds, turns, ways).
+    """
+    rows, bare = [], times[..., 0]
+    for way, seconds in zip(ways, np.moveaxis(times, -1, 0), strict=True):
+        row = {
+            "way": way,
+            "milliseconds": 1e3 * float(np.median(seconds)),
+            "added_microseconds": 1e6 * spread(seconds - bare).median,
+            **ratio_and_range(seconds / bare),
+        }
+        rows.append(row)
+    return rows

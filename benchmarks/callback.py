@@ -1,48 +1,39 @@
-"""What it costs to record every layer's length at every step, beside the usual ways of doing so.
+"""What recording every layer's length at every step costs, compared with the usual ways to record it.
 
 Timed are whole training steps of Lightning (`Trainer.fit`, automatic optimization, SGD; no logger, no
 checkpoints, no progress bar, which makes the plain step as short as it can be) on one batch. Each method
-watches a net whose twin, with the same weights, is watched by nobody, and the two trainings take turns.
+watches a net whose twin, with the same weights, is not watched, and the two trainings take turns.
 On a GPU, and for compiled nets, a turn is ten steps: waiting for the device after each step would hide
 that the host may run ahead.
 
-A round is a new pair of trainings, for where they happen to lie in memory decides a percent or so; its
-result is the median ratio of its pairs of turns. Reported is the median of six rounds, and their range.
+A round is a new pair of trainings, since their places in memory change step times by a percent or so; its
+result is the median ratio of its pairs of turns. Reported are the median of six rounds, and their range.
 
-Charged is every step. What a method puts off to every 100th step (ActivationLengths its transfer and
-writing to disk) does not depend on the batch: it is timed in two hundred steps of a net of its own, not
-compiled, on two samples, and its hundredth part is added to every step. Not charged is what happens once
-(registering hooks, joining the tables' parts at the end), nor what the process of W&B does meanwhile,
-which slows both twins. The first method, a callback that does nothing, shows what to make of a ratio near 1.
+Every step is charged. What a method puts off to every 100th step (ActivationLengths its transfer and
+writing to disk) does not depend on the batch: it is timed in two hundred steps of a separate net, not
+compiled, on two samples, and a hundredth of it is added to every step. Not charged is what happens once
+(registering hooks, joining the tables' parts at the end), nor the work of the process that W&B starts,
+which slows both twins. The first method, a callback that does nothing, shows how far noise takes a ratio from 1.
 """
 
-import argparse
-import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-from torch import nn
+import wandb
+from torch import Tensor, nn
 
-from benchmarks._interleaved import Array, SteppedFit, deferred_time, median_of_rounds, paired_times
-from benchmarks._machine import chosen_device, environment
-from benchmarks._nets import Case, build_twins, cases
-from benchmarks._options import parser
-from benchmarks._watchers import ReadEachLayer, WatchWithWandb
-from start_training.callbacks.activation_lengths import ActivationLengths
-from start_training.lengths.capture import Capture
-from start_training.models.classifier import Classifier
+from benchmarks._harness import Columns, Session, benchmark, results_table
+from benchmarks._measuring import Array, in_turns, spread
+from benchmarks._nets import TimedNet, dense, resnet
+from benchmarks._stepped_fit import SteppedFit, deferred_seconds
+from start_training.callbacks.activation_lengths import ActivationLengths, measured_net
+from start_training.lengths.capture import Capture, measured_layers
 
 ROUNDS = 6
 PERIOD = 100  # steps after which to do what was put off, the default of ActivationLengths
@@ -50,46 +41,114 @@ NEVER = 10**9
 
 OURS = "ActivationLengths"
 ITEM = "item_by_layer"
-WANDB = "wandb.watch"
-WANDB_SELDOM = "wandb.watch/100"
 
 
-@dataclass(frozen=True)
-class Method:
-    """A callback that writes into a directory and puts off to every so-manyth step what it can, if it `defers`."""
+class ReadEachLayer(pl.Callback):
+    """A forward hook on each layer that calls `.item()` on mean and variance of its length, the usual way.
 
-    callback: Callable[[Path, int], pl.Callback]
-    defers: bool = False
+    On the layers that the callback measures, except the input, in float32; the numbers go into a list.
+    """
+
+    def __init__(self) -> None:
+        self.history: list[tuple[float, float]] = []
+        self._handles: list[Any] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        net = measured_net(pl_module)
+        for name in measured_layers(net):
+            self._handles.append(net.get_submodule(name).register_forward_hook(self._read))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _read(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        lengths = output.detach().flatten(1).square().mean(1)
+        self.history.append((lengths.mean().item(), lengths.var().item()))
 
 
-METHODS = {
-    "nothing": Method(lambda directory, period: pl.Callback()),
-    OURS: Method(lambda directory, period: ActivationLengths(directory, flush_every_n_steps=period), defers=True),
-    ITEM: Method(lambda directory, period: ReadEachLayer()),
-    WANDB: Method(lambda directory, period: WatchWithWandb(directory, 1)),
-    WANDB_SELDOM: Method(WatchWithWandb, defers=True),
+class WatchWithWandb(pl.Callback):
+    """`wandb.watch` of all weights and gradients, and one `log` call at each step; offline, in `directory`."""
+
+    def __init__(self, directory: Path, log_freq: int) -> None:
+        self.directory = directory
+        self.log_freq = log_freq
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
+        self.run = wandb.init(mode="offline", dir=self.directory, settings=settings)
+        self.run.watch(measured_net(pl_module), log="all", log_freq=self.log_freq)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.run.log({"global_step": trainer.global_step})
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.run.unwatch()
+        self.run.finish()
+
+
+Method = Callable[[Path, int], pl.Callback]  # of a directory to write to, and a period to put work off by, in steps
+METHODS: dict[str, Method] = {
+    "nothing": lambda directory, period: pl.Callback(),
+    OURS: lambda directory, period: ActivationLengths(directory, flush_every_n_steps=period),
+    ITEM: lambda directory, period: ReadEachLayer(),
+    "wandb.watch": lambda directory, period: WatchWithWandb(directory, 1),
+    "wandb.watch/100": WatchWithWandb,
+}
+DEFERRING = (OURS, "wandb.watch/100")  # those that put work off
+COLUMNS: Columns = {
+    "method": "{method}",
+    "added, µs": "{added_microseconds:.0f}",
+    "per layer": lambda row: f"{row['added_microseconds'] / row['layers']:.1f}",
+    "ratio": "{ratio:.3f}",
+    "range of rounds": "{ratio_range[0]:.3f}–{ratio_range[1]:.3f}",
+    "goal": lambda row: f"≤ {row['goal']:.2f}" if row["goal"] else "",
 }
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Time the nets that suit the device, print a table, and write the numbers to a JSON file if asked to."""
-    options = _parser().parse_args(arguments)
-    device = chosen_device(options)
-    console, surroundings, results = Console(), environment(device, compiled=options.compile), []
-    for case in cases(device, quick=options.quick, compiled=options.compile):
-        rows = []
-        for method in options.methods or _suitable_methods(case, compiled=options.compile):
-            with console.status(f"{case.name}: {method}"):
-                rows.append(measure(case, method, device=device, compiled=options.compile))
-        console.print(results_table(case, rows))
-        results += rows
-    console.print(", ".join(f"{key} {value}" for key, value in surroundings.items()))
-    if options.out:
-        options.out.write_text(json.dumps({"environment": surroundings, "results": results}, indent=2) + "\n")
+@benchmark(
+    quick="two small nets and fewer pairs, under a minute",
+    compile={"action": "store_true", "help": "compile the nets"},
+    methods={"nargs": "+", "choices": METHODS, "metavar": "METHOD", "help": ", ".join(METHODS)},
+)
+def main(session: Session) -> None:
+    """Time the nets that suit the device, and print a table of each."""
+    device, compiled = session.device, session.options.compile
+    session.environment["compiled"] = compiled
+    for net in nets(device, quick=session.options.quick, compiled=compiled):
+        rows = [
+            session.measure(f"{net.name}: {method}", measure, net, method, device=device, compiled=compiled)
+            for method in session.options.methods or suitable_methods(net, compiled=compiled)
+        ]
+        title = "{net}: {plain_milliseconds:.1f} ms a step, {layers} layers measured, {rounds} rounds of {pairs} pairs"
+        session.print(results_table(title.format(**rows[0]), COLUMNS, rows))
+
+
+def nets(device: str, *, quick: bool, compiled: bool) -> list[TimedNet]:
+    """Those that take minutes on the device, or seconds if `quick`."""
+    if device == "cuda":
+        goal = 1.05 if compiled else None
+        on_gpu = [dense(10, 100, 20, goal), dense(50, 1000, 10, goal), resnet(256, 224, 5, 1.05)]
+        return on_gpu[:1] if quick else on_gpu
+    if compiled:
+        return [dense(10, 100, 10)]
+    if quick:
+        return [dense(10, 100, 15), dense(10, 500, 2, 1.03)]
+    slow = [dense(20, 500, 3, 1.03), dense(50, 1000, 1), resnet(32, 64, 4)]
+    return [dense(10, 100, 40), dense(10, 500, 8, 1.03), *slow]
+
+
+def suitable_methods(net: TimedNet, *, compiled: bool) -> list[str]:
+    """Fewer for slower nets; for compiled ones none that break the graph at every layer."""
+    if net.pairs == 1:
+        return [OURS, ITEM]
+    if compiled:
+        return ["nothing", OURS]
+    return list(METHODS) if net.pairs > 20 else list(METHODS)[:-1]
 
 
 def measure(
-    case: Case,
+    net: TimedNet,
     method: str,
     *,
     device: str = "cpu",
@@ -99,103 +158,76 @@ def measure(
     period: int = PERIOD,
     seconds: float = math.inf,
 ) -> dict[str, Any]:
-    """Time one method on one net; see `summary`. Fewer rounds, at least one, where so many take more seconds."""
-    way, times, began = METHODS[method], list[Array](), time.monotonic()
-    for number in range(1, rounds + 1):
-        times.append(_round(case, way, device, compiled, precision))
-        if (time.monotonic() - began) * (number + 1) / number > seconds:
+    """Time one method on one net.
+
+    Args:
+        net: The net that is trained twice, watched and not.
+        method: One of `METHODS`.
+        device: `cpu` or `cuda`.
+        compiled: Whether both nets are compiled.
+        precision: Of Lightning's Trainer.
+        rounds: At most; each trains new twins.
+        period: Steps between those to which the method puts work off.
+        seconds: No round is begun, but the first, that would probably end later than this.
+    Returns:
+        The names, the number of layers that ActivationLengths measures, and the numbers of `summary`.
+    """
+    way, times, start = METHODS[method], list[Array](), time.monotonic()
+    for count in range(1, rounds + 1):
+        times.append(_round(net, way, device, compiled, precision))
+        if (time.monotonic() - start) * (count + 1) / count > seconds:
             break
-    deferred = _deferred(case, way, device, period) if way.defers else 0.0
-    return {"net": case.name, "method": method, "layers": count_layers(case)} | summary(np.stack(times), deferred)
+    (module, _), batch = net.twins(device)
+    deferred = deferred_seconds(net.classifier(module), batch, way, period) if method in DEFERRING else 0.0
+    goal = net.goal if method == OURS else None
+    names = {"net": net.name, "method": method, "layers": count_layers(net), "goal": goal}
+    return names | summary(np.stack(times), deferred)
 
 
 def summary(times: Array, deferred: float) -> dict[str, Any]:
-    """Of seconds per step (rounds, pairs, 2) and what was put off: median and range of the rounds' medians.
+    """The cost of a method.
 
-    `ratio`: of step times, watched over plain. `added`: their difference, in microseconds.
+    Args:
+        times: Seconds per step, (rounds, pairs, 2), not watched and watched.
+        deferred: Seconds per step of what is put off.
+    Returns:
+        `ratio` of step times, watched over plain, with `ratio_range`, and `added_microseconds`, their difference, of
+        which `deferred_microseconds` are a part.
     """
     plain, watched = times[..., 0], times[..., 1] + deferred
-    ratio, least, greatest = median_of_rounds(np.median(watched / plain, axis=1))
+    ratio, *ratio_range = spread(watched / plain)
     return {
         "ratio": ratio,
-        "ratio_range": [least, greatest],
+        "ratio_range": ratio_range,
         "rounds": times.shape[0],
         "pairs": times.shape[1],
         "plain_milliseconds": 1e3 * float(np.median(plain)),
-        "added_microseconds": 1e6 * median_of_rounds(np.median(watched - plain, axis=1))[0],
-        "deferred_microseconds": 1e6 * deferred,  # a part of those added
+        "added_microseconds": 1e6 * spread(watched - plain).median,
+        "deferred_microseconds": 1e6 * deferred,
     }
 
 
-def count_layers(case: Case) -> int:
+def count_layers(net: TimedNet) -> int:
     """How many layers ActivationLengths measures, the input and repeated calls counted."""
-    (net, _), (inputs, _) = build_twins(case, "cpu")
-    capture = Capture(net)
+    (module, _), (inputs, _) = net.twins("cpu")
+    capture = Capture(module)
     capture.start()
-    net(inputs[:2])
+    module(inputs[:2])
     return len(capture.stop())
 
 
-def results_table(case: Case, rows: list[dict[str, Any]]) -> Table:
-    """One row per method."""
-    first = rows[0]
-    title = f"{case.name}: {first['plain_milliseconds']:.1f} ms a step, {first['layers']} layers measured, "
-    title += f"{first['rounds']} rounds of {first['pairs']} pairs"
-    table = Table(title=title, title_justify="left", box=SIMPLE)
-    table.add_column("method", no_wrap=True)
-    for heading in ("added, µs", "per layer", "ratio", "range of rounds", "goal"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        added, (least, greatest) = row["added_microseconds"], row["ratio_range"]
-        numbers = [f"{added:.0f}", f"{added / row['layers']:.1f}", f"{row['ratio']:.3f}", f"{least:.3f}–{greatest:.3f}"]
-        goal = f"≤ {case.goal:.2f}" if case.goal and row["method"] == OURS else ""
-        table.add_row(row["method"], *numbers, goal)
-    return table
-
-
-def _round(case: Case, method: Method, device: str, compiled: bool, precision: str) -> Array:
-    """Seconds per step (pairs, 2) of new twins."""
-    twins, batch = build_twins(case, device)
-    plain_module, watched_module = (classifier(net, case, compiled) for net in twins)
+def _round(net: TimedNet, method: Method, device: str, compiled: bool, precision: str) -> Array:
+    """Seconds per step (pairs, 2) of new twins, after two pairs that are not counted: allocations, compilation."""
+    modules, batch = net.twins(device)
+    steps, warm_up = 10 if device == "cuda" or compiled else 1, min(net.pairs, 2)
     with tempfile.TemporaryDirectory() as directory:
-        plain = SteppedFit(plain_module, batch, pl.Callback(), precision=precision)
-        watched = SteppedFit(watched_module, batch, method.callback(Path(directory), NEVER), precision=precision)
-        turn = 10 if device == "cuda" or compiled else 1
-        times = paired_times(plain, watched, case.pairs, turn=turn, warm_up=min(case.pairs, 2))
+        callbacks = (pl.Callback(), method(Path(directory), NEVER))
+        plain, watched = (
+            SteppedFit(net.classifier(module, compiled=compiled), batch, callback, precision=precision)
+            for module, callback in zip(modules, callbacks, strict=True)
+        )
+        ways = [lambda _: plain.time_steps(steps), lambda _: watched.time_steps(steps)]
+        times = in_turns(ways, warm_up + net.pairs)
         plain.finish()
         watched.finish()
-    return times
-
-
-def _deferred(case: Case, method: Method, device: str, period: int) -> float:
-    """Seconds per step of what the method puts off; see `deferred_time`."""
-    (net, _), batch = build_twins(case, device)
-    few = (batch[0][:2], batch[1][:2])
-    with tempfile.TemporaryDirectory() as directory:
-        fit = SteppedFit(classifier(net, case, False), few, method.callback(Path(directory), period))
-        deferred = deferred_time(fit, period)
-        fit.finish()
-    return deferred
-
-
-def classifier(net: nn.Module, case: Case, compiled: bool) -> Classifier:
-    """What trains a net."""
-    if compiled:  # at the first call, when the callbacks' hooks are there; else the twins would share one graph
-        net.compile(isolate_recompiles=True)
-    return Classifier(net, partial(torch.optim.SGD, lr=1e-3), classes=case.classes)
-
-
-def _suitable_methods(case: Case, *, compiled: bool) -> list[str]:
-    """Fewer for slower nets; for compiled ones none that break the graph at every layer."""
-    if case.pairs == 1:
-        return [OURS, ITEM]
-    if compiled:
-        return ["nothing", OURS]
-    return list(METHODS) if case.pairs > 20 else list(METHODS)[:-1]
-
-
-def _parser() -> argparse.ArgumentParser:
-    options = parser("callback", __doc__, quick="two small nets and fewer pairs, under a minute")
-    options.add_argument("--compile", action="store_true", help="compile the nets")
-    options.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=", ".join(METHODS))
-    return options
+    return np.array(times[warm_up:])

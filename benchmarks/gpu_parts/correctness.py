@@ -2,58 +2,132 @@
 
 Compared are all rows of lengths/: the same steps, layers and counts, and the largest relative deviation of means and
 variances over samples. A negative control trains on the device with inputs that are longer by three tolerances: the
-comparison has to see it. The CPU's record is of the same precision, eager; in bfloat16 autocast the two round
-differently, and are as far apart as either is from float32.
+comparison has to see it. The CPU's record is of the same precision, eager: with bfloat16 autocast the two devices round
+differently, and differ by as much as either does from float32.
 """
 
-from contextlib import nullcontext
-from dataclasses import dataclass
+import tempfile
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchmarks._nets import Case, dense, resnet
-from benchmarks.gpu_parts.parts import Measurement
-from benchmarks.gpu_parts.recorded import Tolerance, deviations, record, verdict, without_tf32
+import numpy as np
+import pandas as pd
+import torch
 
+from benchmarks._nets import Batch, TimedNet, dense, resnet
+from benchmarks._stepped_fit import silent_trainer
+from benchmarks.gpu_parts.parts import FINDING, Case
+from start_training.callbacks.activation_lengths import ActivationLengths
+
+STEPS = 3
+
+
+class Tolerance(NamedTuple):
+    """The largest relative deviations allowed between two records of the same training: means, variances of lengths."""
+
+    mean: float
+    variance: float
+
+
+Tables = tuple[pd.DataFrame, pd.DataFrame]  # lengths/ and steps/ of a training
 FLOAT32, TF32, BF16 = Tolerance(1e-4, 1e-3), Tolerance(3e-3, 3e-2), Tolerance(1e-2, 1e-1)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """How a net is trained on the device, and how near the record is to be to the CPU's."""
-
-    name: str
-    case: Case
-    tolerance: Tolerance = FLOAT32
-    precision: str = "32-true"
-    compiled: bool = False
-    tf32: bool = False
+class BatchList(list[Batch]):
+    """A loader of just these batches; Lightning would take a plain list for a list of loaders."""
 
 
-def measurements(device: str, *, tiny: bool) -> list[Measurement]:
-    """Two nets, two precisions, and one of them compiled; the last of them takes longest."""
-    fully, residual = (dense(3, 16, 1, batch=24), resnet(24, 64, 1)) if tiny else (dense(10, 500, 1), resnet(96, 64, 1))
-    settings = [
-        Setting("fully connected, float32", fully),
-        Setting("fully connected, bf16", fully, BF16, "bf16-mixed"),
-        Setting("ResNet-18, float32", residual),
-        Setting("ResNet-18, bf16", residual, BF16, "bf16-mixed"),
-        Setting("ResNet-18, TF32", residual, TF32, tf32=True),
-        Setting("fully connected, compiled", fully, compiled=True),
+def cases(device: str, *, tiny: bool) -> list[Case]:
+    """Two nets, two precisions, and one of them compiled, which takes longest."""
+    fully, residual = (dense(3, 16, batch=24), resnet(24, 64)) if tiny else (dense(10, 500), resnet(96, 64))
+    bf16: dict[str, Any] = {"tolerance": BF16, "precision": "bf16-mixed"}
+    tf32: dict[str, Any] = {"tolerance": TF32, "tf32": True}
+    return [
+        Case("fully connected, float32", partial(measure, fully, device)),
+        Case("fully connected, bf16", partial(measure, fully, device, **bf16)),
+        Case("ResNet-18, float32", partial(measure, residual, device)),
+        *([] if tiny else [Case("ResNet-18, bf16", partial(measure, residual, device, **bf16))]),
+        *([] if device == "cpu" else [Case("ResNet-18, TF32", partial(measure, residual, device, **tf32))]),
+        *([] if tiny else [Case("fully connected, compiled", partial(measure, fully, device, compiled=True), 3.0)]),
     ]
-    if device == "cpu":
-        settings = [setting for setting in settings if not setting.tf32]
-    if tiny:
-        settings = [setting for setting in settings if not setting.compiled and setting.name != "ResNet-18, bf16"]
-    return [Measurement(each.name, partial(measure, each, device), 3.0 if each.compiled else 1.0) for each in settings]
 
 
-def measure(setting: Setting, device: str, seconds: float) -> dict[str, Any]:
-    """Three trainings; see `verdict`."""
-    case, precision, tolerance = setting.case, setting.precision, setting.tolerance
-    reference = record(case, "cpu", precision=precision)
-    on_device = partial(record, case, device, precision=precision, compiled=setting.compiled)
-    with nullcontext() if setting.tf32 else without_tf32():
-        ours, control = on_device(), on_device(scale=tolerance.control_scale)
-    found = verdict(deviations(reference, ours), deviations(reference, control), tolerance)
-    return {"net": case.name, "precision": precision, "compiled": setting.compiled, **found}
+def measure(
+    net: TimedNet,
+    device: str,
+    seconds: float,
+    *,
+    tolerance: Tolerance = FLOAT32,
+    precision: str = "32-true",
+    compiled: bool = False,
+    tf32: bool = False,
+) -> dict[str, Any]:
+    """Three trainings, on the CPU and, with these settings, on the device; see `verdict`."""
+    reference = record(net, "cpu", precision=precision)
+    on_device = partial(record, net, device, precision=precision, compiled=compiled)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):  # by default a GPU uses TF32
+        ours = on_device()
+        control = on_device(scale=(1 + 3 * tolerance.mean) ** 0.5)  # changes the mean length by three tolerances
+    result = verdict(deviations(reference, ours), deviations(reference, control), tolerance)
+    return {"net": net.name, "precision": precision, "compiled": compiled, **result}
+
+
+def record(
+    net: TimedNet, device: str, *, precision: str = "32-true", compiled: bool = False, scale: float = 1.0
+) -> Tables:
+    """Train a net for a few steps, an equal part of its batch each.
+
+    Weights and batches are drawn on the CPU whatever the device: Lightning moves them.
+
+    Args:
+        net: What is trained.
+        device: `cpu` or `cuda`.
+        precision: Of Lightning's Trainer.
+        compiled: Whether the net is compiled.
+        scale: A factor of the inputs.
+    """
+    (module, _), (inputs, targets) = net.twins("cpu")
+    batches = BatchList(zip((inputs * scale).chunk(STEPS), targets.chunk(STEPS), strict=True))
+    with tempfile.TemporaryDirectory() as directory:
+        settings: dict[str, Any] = {"precision": precision, "limit_val_batches": 0, "default_root_dir": directory}
+        trainer = silent_trainer(device, callbacks=ActivationLengths(directory), **settings)
+        trainer.fit(net.classifier(module, compiled=compiled), batches, [])
+        return read_tables(Path(directory))
+
+
+def read_tables(directory: Path) -> Tables:
+    """What ActivationLengths has written to a directory."""
+    return pd.read_parquet(directory / "lengths"), pd.read_parquet(directory / "steps")
+
+
+def deviations(one: Tables, other: Tables) -> dict[str, float]:
+    """|other / one − 1|, at most over steps and layers, of the means and variances of lengths, and of the loss.
+
+    Infinite where either is not finite. Raises ValueError where steps, layers or counts are not the same.
+    """
+    (lengths, steps), (other_lengths, other_steps) = one, other
+    keys = ["step", "layer", "name", "count"]
+    if not lengths[keys].equals(other_lengths[keys]) or len(steps) != len(other_steps):
+        raise ValueError(f"the records are not of the same layers and steps: {len(lengths)}, {len(other_lengths)}")
+    pairs = {name: (lengths[name], other_lengths[name]) for name in ("mean", "variance")}
+    pairs["loss"] = steps["loss"], other_steps["loss"]
+    with np.errstate(all="ignore"):
+        apart = {name: np.abs(np.divide(second, first) - 1).max() for name, (first, second) in pairs.items()}
+    return {name: float(value) if np.isfinite(value) else float("inf") for name, value in apart.items()}
+
+
+def verdict(apart: dict[str, float], control: dict[str, float], tolerance: Tolerance) -> dict[str, Any]:
+    """Whether the records agree, and whether the comparison would have seen a difference of three tolerances."""
+    agree = apart["mean"] <= tolerance.mean and apart["variance"] <= tolerance.variance
+    seen = control["mean"] > tolerance.mean
+    return {
+        "agree": agree,
+        "control_seen": seen,
+        "apart": apart,
+        "control": control,
+        "tolerance": tolerance._asdict(),
+        FINDING: f"{'agree' if agree else 'DIFFER'}: means {apart['mean']:.1e} apart (at most {tolerance.mean:g})"
+        f", variances {apart['variance']:.1e} ({tolerance.variance:g})"
+        f"; control {control['mean']:.1e}, {'seen' if seen else 'NOT SEEN'}",
+    }

@@ -1,15 +1,12 @@
 """Whether several processes record on one device what one process records: the same samples of every step, shared out.
 
 The reference is a training in one process without DDP, on the device. Under NCCL one process with DDP can be tried on
-one GPU; two are refused by NCCL ("Duplicate GPU detected"), and what it said is the finding. Gloo is tried with two.
-A negative control compares the reference with rank 0's samples alone: what came of a gather that reaches one rank.
+one GPU; two are refused by NCCL ("Duplicate GPU detected"), and its message is the finding. Gloo is tried with two. A
+negative control compares the reference with rank 0's samples alone, as if the gather reached one rank only.
 """
 
-import json
 import os
 import re
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,86 +14,100 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_parts import ddp_rank
-from benchmarks.gpu_parts.parts import FINDING, Measurement
-from benchmarks.gpu_parts.recorded import Lengths, Tolerance, deviations, verdict
+import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from torch.multiprocessing.spawn import ProcessException
+
+from benchmarks._nets import dense
+from benchmarks._stepped_fit import silent_trainer
+from benchmarks.gpu_parts.correctness import STEPS, Tolerance, deviations, read_tables, verdict
+from benchmarks.gpu_parts.parts import FINDING, Case
+from start_training.callbacks.activation_lengths import ActivationLengths
 from start_training.datamodules.random_inputs import RandomInputs
-from start_training.launchers.process_tree import die_with_parent
+from start_training.training.train import quiet_lightning
 
 TOLERANCE = Tolerance(1e-4, 1e-3)
-REFUSALS = ("Duplicate GPU", "ncclInvalidUsage", "NCCL error")  # in what a rank says, the most telling first
+REFUSALS = ("Duplicate GPU", "ncclInvalidUsage", "NCCL error")  # in what a rank raises, the most telling first
 SOURCE = re.compile(r'File "|raise ')  # of a traceback
-PATIENCE = 5.0  # seconds for the other ranks to see that one has failed, and to say so
+PATIENCE = 5.0  # seconds for the other ranks to notice that one has failed, and to report it
 
 
-def measurements(device: str, *, tiny: bool) -> list[Measurement]:
+def cases(device: str, *, tiny: bool) -> list[Case]:
     """Of one process and of two, with what each backend can do."""
     worlds = [("nccl", 1), ("gloo", 2), ("nccl", 2)] if device == "cuda" else [("gloo", 2)]
-    return [Measurement(_name(*world), partial(measure, *world, device, tiny)) for world in worlds]
+    return [
+        Case(f"{'a process' if ranks == 1 else f'{ranks} processes'}, {backend}",
+             partial(measure, backend, ranks, device, tiny))
+        for backend, ranks in worlds
+    ]  # fmt: skip
 
 
 def measure(backend: str, ranks: int, device: str, tiny: bool, seconds: float) -> dict[str, Any]:
     """Train without DDP, with it, and with half the samples."""
-    told = {"backend": backend, "ranks": ranks}
+    world = {"backend": backend, "ranks": ranks}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("several", "one", "half")]
         if refusal := _train_ranks(paths[0], backend, ranks, device, tiny, seconds):
-            return {**told, "refused": refusal, FINDING: f"could not: {refusal}"}
-        for path, data in zip(paths[1:], (RandomInputs, ddp_rank.RankZeroOfTwo), strict=True):
-            ddp_rank.train(path, device=device, tiny=tiny, data=data)
-        several, one, half = (Lengths.read(path) for path in paths)
-    half.lengths["count"] = one.lengths["count"]  # in which alone the comparison would see it
-    return {**told, **verdict(deviations(one, several), deviations(one, half), TOLERANCE)}
+            return {**world, "refused": refusal, FINDING: f"could not: {refusal}"}
+        for path, data in zip(paths[1:], (RandomInputs, RankZeroOfTwo), strict=True):
+            train(path, device, tiny, data=data)
+        several, one, half = map(read_tables, paths)
+    half[0]["count"] = one[0]["count"]  # the only column in which the comparison would notice it
+    return {**world, **verdict(deviations(one, several), deviations(one, half), TOLERANCE)}
 
 
-def _name(backend: str, ranks: int) -> str:
-    return f"{'a process' if ranks == 1 else f'{ranks} processes'}, {backend}"
+class RankZeroOfTwo(RandomInputs):
+    """The share of every batch that rank 0 of two ranks has, for a training without DDP."""
+
+    _ranks = (2, 0)
+
+
+def train(directory: Path, device: str, tiny: bool, *, data: type[RandomInputs] = RandomInputs, **trainer: Any) -> None:
+    """Train a fully connected net for a few steps; its tables are written to the directory."""
+    net = dense(3, 16, batch=24) if tiny else dense(10, 500, batch=768)
+    (module, _), _ = net.twins("cpu")
+    batch, width = net.batch
+    samples = data(width, net.classes, samples=batch, test_samples=0, batch_size=batch // STEPS, validation=0.0)
+    lengths = ActivationLengths(directory)
+    fit = silent_trainer(device, callbacks=lengths, default_root_dir=str(directory), **trainer)
+    fit.fit(net.classifier(module), datamodule=samples)
+
+
+def train_rank(rank: int, port: int, directory: Path, device: str, tiny: bool, backend: str, ranks: int) -> None:
+    """In a rank's process: train with DDP, all ranks on device 0; Lightning by itself would ask for as many GPUs."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    devices = [torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")] * ranks
+    ddp = DDPStrategy(
+        parallel_devices=devices,
+        process_group_backend=backend,
+        cluster_environment=LightningEnvironment(),  # by the variables, also where SLURM has started this
+    )
+    with quiet_lightning():
+        train(directory, device, tiny, strategy=ddp)
+        torch.distributed.destroy_process_group()
 
 
 def _train_ranks(path: Path, backend: str, ranks: int, device: str, tiny: bool, seconds: float) -> str | None:
-    """Why they have come to no end, if they have not."""
-    order = json.dumps({"directory": str(path), "device": device, "tiny": tiny, "backend": backend, "ranks": ranks})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    processes, logs = [], [path.with_name(f"{path.name}.{rank}") for rank in range(ranks)]
-    for rank, log in enumerate(logs):
-        variables = {**os.environ, **where, "LOCAL_RANK": str(rank)}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", ddp_rank.__name__, order],
-                env=variables,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
-            )
-        processes.append(process)
-    return _wait(processes, logs, seconds)
-
-
-def _wait(processes: list[subprocess.Popen[bytes]], logs: list[Path], seconds: float) -> str | None:
-    deadline = time.monotonic() + seconds
-    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-        if any(process.poll() for process in processes):  # it has failed, and the others may wait for it for ever
-            deadline = min(deadline, time.monotonic() + PATIENCE)
-        time.sleep(0.05)
-    statuses = [process.poll() for process in processes]
-    for process in processes:
-        process.kill()
-        process.wait()
-    if not any(statuses) and None not in statuses:
-        return None
-    output = "\n".join(log.read_text(errors="replace") for log in logs)
-    print(output, file=sys.stderr)
-    return telling_line(output) if any(statuses) else f"no end within {seconds:.0f} s"
+    """Why the ranks' training did not end, or None."""
+    deadline, arguments = time.monotonic() + seconds, (find_free_network_port(), path, device, tiny, backend, ranks)
+    world = torch.multiprocessing.spawn(train_rank, arguments, ranks, join=False)
+    try:
+        while not world.join(max(deadline - time.monotonic(), 0), grace_period=PATIENCE):
+            if time.monotonic() > deadline:
+                return f"no end within {seconds:.0f} s"
+    except ProcessException as error:
+        print(error, file=sys.stderr)
+        return telling_line(str(error))
+    finally:
+        for process in world.processes:
+            process.kill()
+    return None
 
 
 def telling_line(output: str) -> str:
-    """What a failed rank said, in one line: of NCCL what it names, or else the last line."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for sign in REFUSALS:
-        for line in lines:
-            if sign in line and not SOURCE.search(line):
-                return line[:300]
-    return lines[-1][:300] if lines else "it said nothing"
+    """What a failed rank raised, in one line: NCCL's own message, or else the last line."""
+    lines = [line.strip()[:300] for line in output.splitlines() if line.strip()]
+    messages = [line for sign in REFUSALS for line in lines if sign in line and not SOURCE.search(line)]
+    return [*messages, lines[-1]][0]

@@ -2,33 +2,33 @@
 
 import os
 import platform
-import time
 from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks._arithmetic import arithmetic_limit
-from benchmarks._machine import environment
-from benchmarks.gpu_parts.parts import FINDING, Measurement
+from benchmarks._harness import environment
+from benchmarks._measuring import arithmetic_limit, least_seconds
+from benchmarks.gpu_parts.parts import FINDING, Case
 
 SIZES = {"cpu": 512, "cuda": 8192}  # of matrices
 COPIED = {"cpu": 2**22, "cuda": 2**30}  # numbers
-COPIES = 5
 
 
-def measurements(device: str, *, tiny: bool) -> list[Measurement]:
+def cases(device: str, *, tiny: bool) -> list[Case]:
     """Facts, and rates in the two formats that training uses."""
-    rates = [
-        Measurement(f"products, {str(dtype).removeprefix('torch.')}", partial(products, device, dtype))
-        for dtype in (torch.float32, torch.bfloat16)
+    return [
+        Case("facts", partial(facts, device)),
+        Case("products, float32", partial(products, device, torch.float32)),
+        Case("products, bfloat16", partial(products, device, torch.bfloat16)),
+        Case("copies", partial(copies, device)),
     ]
-    return [Measurement("facts", partial(facts, device)), *rates, Measurement("copies", partial(copies, device))]
 
 
 def facts(device: str, seconds: float) -> dict[str, Any]:
-    """As other benchmarks state them, and what torch says of the GPU."""
+    """As other benchmarks state them, and what torch knows about the GPU."""
     more: dict[str, Any] = {"python": platform.python_version(), "cores": os.cpu_count(), "cuda": torch.version.cuda}
+    memory = ""
     if device == "cuda":
         gpu = torch.cuda.get_device_properties(0)
         more |= {
@@ -39,8 +39,8 @@ def facts(device: str, seconds: float) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),
             "nccl": ".".join(map(str, torch.cuda.nccl.version())),
         }
+        memory = f", {more['gibibytes']} GiB, CUDA {more['cuda']}"
     known = environment(device, **more)
-    memory = f", {known['gibibytes']} GiB, CUDA {known['cuda']}" if device == "cuda" else ""
     return {**known, FINDING: f"{known['device']}{memory}, torch {known['torch']}"}
 
 
@@ -53,12 +53,6 @@ def products(device: str, dtype: torch.dtype, seconds: float) -> dict[str, Any]:
 def copies(device: str, seconds: float) -> dict[str, Any]:
     """From the device's memory to itself; bytes read and written."""
     numbers = torch.zeros(COPIED[device], device=device)
-    other, best = torch.empty_like(numbers), float("inf")
-    for _ in range(COPIES):
-        numbers[0].item()  # waits for the device
-        start = time.perf_counter()
-        other.copy_(numbers)
-        other[0].item()
-        best = min(best, time.perf_counter() - start)
-    rate = 2e-9 * numbers.nbytes / best
+    copy = torch.empty_like(numbers)
+    rate = 2e-9 * numbers.nbytes / least_seconds(lambda: copy.copy_(numbers), device)
     return {"gigabytes_per_second": rate, FINDING: f"{rate:.0f} GB/s read and written"}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 
-from benchmarks import callback
-from benchmarks._interleaved import SteppedFit, deferred_time, median_of_rounds, paired_times
-from benchmarks._nets import build_twins, dense
+from benchmarks import _stepped_fit, callback
+from benchmarks._harness import results_table
+from benchmarks._nets import dense
+from benchmarks._stepped_fit import SteppedFit, deferred_seconds
 from scripts.benchmark import main
 from start_training.config.errors import run
 
@@ -16,14 +17,16 @@ TINY = dense(3, 8, 4, batch=16)
 
 
 class Stopwatch:
-    """Stands for a training whose turns take known times, and notes when it took them."""
+    """A training whose steps take known times."""
 
-    def __init__(self, name: str, seconds: list[float], log: list[str]) -> None:
-        self.name, self.seconds, self.log = name, iter(seconds), log
+    def __init__(self, seconds: list[float]) -> None:
+        self.seconds, self.finished = iter(seconds), False
 
-    def take(self, steps: int = 1) -> float:
-        self.log.append(f"{self.name}{steps}")
+    def time_steps(self, steps: int = 1) -> float:
         return next(self.seconds)
+
+    def finish(self) -> None:
+        self.finished = True
 
 
 @pytest.mark.parametrize(
@@ -35,17 +38,15 @@ def test_each_method_is_measured(method):
     assert (result["net"], result["layers"], result["rounds"], result["pairs"]) == ("3 x 8, batch 16", 4, 2, 4)
     assert result["ratio_range"][0] <= result["ratio"] <= result["ratio_range"][1]
     assert np.isfinite([result["added_microseconds"], result["deferred_microseconds"]]).all()
-    assert callback.results_table(TINY, [result]).row_count == 1
+    assert results_table("", callback.COLUMNS, [result]).row_count == 1
 
 
-def test_pairs_are_timed_in_alternating_order_after_the_warm_up_and_what_is_put_off_is_shared_among_the_steps():
-    log: list[str] = []
-    plain, watched = Stopwatch("p", [9, 1, 2, 3], log), Stopwatch("w", [9, 4, 5, 6], log)
-    times = paired_times(plain, watched, 3, turn=10, warm_up=1)
-    assert times.tolist() == [[1, 4], [2, 5], [3, 6]]
-    assert log == ["p10", "w10", "w10", "p10", "p10", "w10", "w10", "p10"]
-    training = Stopwatch("w", [1, 1, 7, 1, 1, 10], [])
-    assert deferred_time(training, 3, periods=2) == pytest.approx((6 + 9) / 2 / 3)
+def test_what_is_put_off_is_shared_among_the_steps_and_the_training_ends(monkeypatch):
+    training = Stopwatch([1, 1, 7, 1, 1, 10])
+    monkeypatch.setattr(_stepped_fit, "SteppedFit", lambda module, batch, callback: training)
+    seconds = deferred_seconds(None, (), lambda directory, period: None, 3, periods=2)
+    assert seconds == pytest.approx((6 + 9) / 2 / 3)
+    assert training.finished
 
 
 def test_what_a_callback_does_and_what_goes_wrong_is_inside_the_turn():
@@ -57,12 +58,12 @@ def test_what_a_callback_does_and_what_goes_wrong_is_inside_the_turn():
             time.sleep(0.02)
             assert len(steps) < 4, "as it should"
 
-    (net, _), batch = build_twins(TINY, "cpu")
-    training = SteppedFit(callback.classifier(net, TINY, False), batch, Watching())
-    assert training.take(3) > 0.02  # a sleep is never shorter, however busy the machine
+    (net, _), batch = TINY.twins("cpu")
+    training = SteppedFit(TINY.classifier(net), batch, Watching())
+    assert training.time_steps(3) > 0.02  # a sleep is never shorter, however busy the machine
     assert steps == [1, 2, 3]
     with pytest.raises(AssertionError, match="as it should"):
-        training.take()
+        training.time_steps()
     training.finish()
 
 
@@ -73,7 +74,6 @@ def test_summary_charges_what_was_put_off():
     assert result["ratio_range"] == pytest.approx([1.175, 1.4])
     assert result["added_microseconds"] == pytest.approx(1e6 * np.mean([0.25, 0.4]))
     assert result["plain_milliseconds"] == 1000
-    assert median_of_rounds([3, 1, 2]) == (2, 1, 3)
 
 
 def test_a_benchmark_that_is_not_there_is_said_in_one_line(monkeypatch, capsys):

@@ -6,19 +6,27 @@ import numpy as np
 import pytest
 
 from benchmarks import _jax, ensembles
-from benchmarks._job import FLOOR, LAW, OURS, REFERENCE, Job, torch_ways
-from benchmarks._turns import Turns, Way, sigmas, take_turns
-from benchmarks.ensembles import Goal, Patience
+from benchmarks._ensemble_ways import (
+    FLOOR,
+    LAW,
+    OURS,
+    REFERENCE,
+    EnsembleJob,
+    SliceTimes,
+    Way,
+    sigmas,
+    time_slices,
+    torch_ways,
+)
+from benchmarks.ensembles import Goal
 
-SMALL = Job(3, 8, "normal")
-
-
+SMALL = EnsembleJob(3, 8)
 OTHER_LAWS = [pytest.param(law, marks=pytest.mark.slow) for law in ("uniform", "truncated_normal", "orthogonal")]
 
 
 @pytest.mark.parametrize("law", ["normal", *OTHER_LAWS])
 def test_all_ways_do_the_same_job(law):
-    ways = {way.name: way for way in torch_ways(Job(3, 8, law)) if way.work(way.unit, 0) is not None}
+    ways = {way.name: way for way in torch_ways(EnsembleJob(3, 8, law)) if way.work(way.unit, 0).size}
     assert {OURS, "vectorized", REFERENCE} <= set(ways)
     assert (LAW in ways) == (law == "normal")
     results = {name: way.work(600, seed) for seed, (name, way) in enumerate(ways.items())}
@@ -34,13 +42,13 @@ def test_turns_alternate_no_two_have_the_same_seed_and_a_slice_is_made_of_whole_
     def way(name: str, unit: int = 1) -> Way:
         return Way(name, lambda nets, seed: log.append((name, nets, seed)) or np.full(nets, float(seed)), unit=unit)
 
-    turns = take_turns([way("a"), way("b")], rounds=2, slices=2, nets=7)
+    turns = time_slices([way("a"), way("b")], rounds=2, slices=2, nets=7)
     assert "".join(name for name, _, _ in log) == "abbaabba"
     assert {nets for _, nets, _ in log} == {7}
     assert len({seed for _, _, seed in log}) == 8
     assert all(result.seconds.shape == (2, 2) and result.nets == 7 for result in turns)
     log.clear()
-    (result,) = take_turns([way("a", 13)], rounds=1, slices=1, seconds=1e-4)
+    (result,) = time_slices([way("a", 13)], rounds=1, slices=1, seconds=1e-4)
     assert all(nets % 13 == 0 for _, nets, _ in log)
     assert result.log_ratios.shape == (result.nets,)
 
@@ -53,9 +61,9 @@ def test_sigmas_leave_dead_nets_out():
 def test_summary_compares_slice_with_slice():
     """Drift, here a machine twice as slow in the second round, cancels."""
     drift, logs = np.array([[1.0, 1.0], [2.0, 2.0]]), np.array([0.0, 1.0])
-    turns = {OURS: Turns(10, drift, logs), FLOOR: Turns(20, 2 * drift, np.empty(0)),
-             REFERENCE: Turns(1, 6 * drift, logs)}  # fmt: skip
-    aims = {OURS: Goal("floor", False, 0.4), REFERENCE: Goal("ours", True, 5)}
+    turns = {OURS: SliceTimes(10, drift, logs), FLOOR: SliceTimes(20, 2 * drift, np.empty(0)),
+             REFERENCE: SliceTimes(1, 6 * drift, logs)}  # fmt: skip
+    aims = {OURS: Goal("floor", "≤", 0.4), REFERENCE: Goal("ours", "≥", 5)}
     ours, floor, reference = ensembles.summary(SMALL, turns, aims)
     assert ours["over_floor"] == [0.5, 0.5, 0.5] and ours["met"] is False
     assert floor["over_ours"] == [2, 2, 2] and floor["met"] is None and floor["sigmas_from_ours"] is None
@@ -67,12 +75,12 @@ def test_the_command_prints_tables_and_writes_its_numbers_also_without_jax(monke
     monkeypatch.setattr(_jax, "find_spec", lambda name: None)
     monkeypatch.setattr(ensembles, "jobs", lambda quick: [SMALL])
     monkeypatch.setattr(ensembles, "measure_memory", lambda device, quick: [])
-    monkeypatch.setattr(ensembles, "measure_linearity", lambda patience, device: {})
-    monkeypatch.setattr(ensembles, "_linearity_line", lambda linear: "linear")
-    monkeypatch.setattr(ensembles, "Patience", lambda *_: Patience(1, 1, 1e-4))
+    monkeypatch.setattr(ensembles, "measure_linearity", lambda rounds, device: {"nets": 8, "ratio": [2, 1, 3]})
+    monkeypatch.setattr(ensembles, "QUICK_EFFORT", {"rounds": 1, "slices": 1, "seconds": 1e-4})
     ensembles.main(["--quick", "--out", str(tmp_path / "costs.json")])
     printed = capsys.readouterr().out
     assert "3 x 8, normal" in printed and "uv run --with jax" in printed
+    assert "16 nets take 2.00 (1.00–3.00) times as long as 8" in printed
     written = json.loads((tmp_path / "costs.json").read_text())
     assert {row["way"] for row in written["results"]} >= {OURS, FLOOR, REFERENCE, LAW, "vectorized"}
     assert written["environment"]["jax"] == "not installed"

@@ -1,5 +1,6 @@
 """The GPU's benchmark keeps to its time, loses nothing that it has found and compares as it says, seen on a CPU."""
 
+import copy
 import json
 import math
 import os
@@ -17,23 +18,22 @@ import pytorch_lightning as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import callback, gpu
-from benchmarks._interleaved import silent_trainer
-from benchmarks._nets import build_twins, dense
-from benchmarks.gpu_parts import child, cost, figure_1b, phase_diagram, process
-from benchmarks.gpu_parts.parts import FINDING, PARTS, Measurement, Part, share
-from benchmarks.gpu_parts.process import run_part
-from benchmarks.gpu_parts.recorded import Batches, Lengths, Tolerance, deviations, verdict
-from benchmarks.gpu_parts.report import results_table
+from benchmarks import _figure_1b, gpu
+from benchmarks._harness import check_device
+from benchmarks._nets import dense
+from benchmarks._stepped_fit import silent_trainer
+from benchmarks.gpu_parts import cost, figure_1b_depths, parts, wide_phase_diagram
+from benchmarks.gpu_parts.correctness import BatchList, Tolerance, deviations, verdict
+from benchmarks.gpu_parts.parts import FINDING, PARTS, Case, Part, measure_cases, run_part, share
 
 TOLERANCE = Tolerance(1e-3, 1e-2)
 HANGS = """
 import subprocess, time
-from benchmarks.gpu_parts.parts import Measurement
+from benchmarks.gpu_parts.parts import Case
 
-def measurements(device, *, tiny):
-    return [Measurement("found", lambda seconds: {"finding": f"{device} {tiny}"}),
-            Measurement("bad", lambda seconds: 1 / 0), Measurement("last", last), Measurement("never", last)]
+def cases(device, *, tiny):
+    return [Case("works", lambda seconds: {"finding": f"{device} {tiny}"}),
+            Case("bad", lambda seconds: 1 / 0), Case("last", last), Case("never", last)]
 
 def last(seconds):
     open("STARTED", "w").write(str(subprocess.Popen(["sleep", "600"]).pid))
@@ -47,9 +47,9 @@ def is_running(pid: int) -> bool:
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0, 1)), min_size=1, max_size=8), st.floats(1, 1000))
-def test_shares_add_up_to_what_there_is_and_what_one_leaves_passes_on(parts, seconds):
-    left, weights = seconds, [weight for weight, _ in parts]  # and how much of its share each uses
-    for index, (_, used) in enumerate(parts):
+def test_shares_add_up_to_what_there_is_and_what_one_leaves_passes_on(uses, seconds):
+    left, weights = seconds, [weight for weight, _ in uses]  # and how much of its share each uses
+    for index, (_, used) in enumerate(uses):
         of_this = share(left, weights[index:])
         assert 0 <= of_this <= left * (1 + 1e-12) and of_this >= seconds * weights[index] / sum(weights) * (1 - 1e-9)
         left -= used * of_this
@@ -60,13 +60,14 @@ def test_a_measurement_that_fails_says_why_and_the_others_follow(monkeypatch):
     def fail(seconds):
         raise RuntimeError("CUDA out of\n memory")
 
-    lines, asked = [], []
-    monkeypatch.setattr(child, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    later = Measurement("later", lambda seconds: asked.append(seconds) or {FINDING: "well"}, 3.0)
-    child.make([Measurement("fails", fail, 1.0), later], 100.0, lines.append)
-    assert lines[0] == {"names": ["fails", "later"]}
-    assert [line.get("state") for line in lines[1:]] == ["running", "failed", "running", "done"]
-    assert lines[2]["reason"] == "RuntimeError: CUDA out of memory" and lines[4][FINDING] == "well"
+    reports, asked = [], []
+    monkeypatch.setattr(parts, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    later = Case("later", lambda seconds: asked.append(seconds) or {FINDING: "well"}, 3.0)
+    measure_cases([Case("fails", fail, 1.0), later], 100.0, lambda results: reports.append(copy.deepcopy(results)))
+    states = [[result["state"] for result in results] for results in reports]
+    assert [result["what"] for result in reports[0]] == ["fails", "later"]
+    assert states == [["running", "not begun"], ["failed", "not begun"], ["failed", "running"], ["failed", "done"]]
+    assert reports[-1][0]["reason"] == "RuntimeError: CUDA out of memory" and reports[-1][1][FINDING] == "well"
     assert asked == [100]  # three quarters, and what the first has left
 
 
@@ -75,7 +76,7 @@ def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_has_started(tmp_p
     started, late = tmp_path / "pid", [0.0]
     (tmp_path / "hangs.py").write_text(HANGS.replace("STARTED", str(started)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]))
-    monkeypatch.setattr(process, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: late[0]))
+    monkeypatch.setattr(parts, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: late[0]))
 
     def changed(record):  # the limit has passed when the third measurement hangs
         if [end["state"] for end in record["results"]][2:3] == ["running"] and not late[0]:
@@ -98,7 +99,7 @@ def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_has_started(tmp_p
 def test_without_a_gpu_one_line_says_what_to_type(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match=r"^device = cuda: torch .* finds no GPU here; .* --device cpu --tiny$"):
-        gpu.checked_device("cuda")
+        check_device("cuda", advice=gpu.TRY)
 
 
 def test_parts_are_chosen_and_those_without_time_are_not_begun(monkeypatch, tmp_path, capsys):
@@ -114,13 +115,13 @@ def test_parts_are_chosen_and_those_without_time_are_not_begun(monkeypatch, tmp_
 def test_every_part_lists_what_it_measures_without_touching_a_device():
     assert len({part.name for part in PARTS}) == len(PARTS)
     for device, tiny, part in product(("cuda", "cpu"), (True, False), PARTS):
-        measured = [each.name for each in import_module(part.module).measurements(device, tiny=tiny)]
+        measured = [each.name for each in import_module(part.module).cases(device, tiny=tiny)]
         assert measured and measured == [*dict.fromkeys(measured)]
 
 
 def tables(mean: float = 1.0, variance: float = 0.5, loss: float = 2.0, names: tuple[str, ...] = ("input", "a")):
     rows = {"step": 0, "layer": range(len(names)), "name": names, "count": 8, "mean": mean, "variance": variance}
-    return Lengths(pd.DataFrame(rows), pd.DataFrame({"loss": [loss]}))
+    return pd.DataFrame(rows), pd.DataFrame({"loss": [loss]})
 
 
 def test_records_agree_within_the_tolerance_and_the_control_has_to_be_seen():
@@ -144,28 +145,28 @@ def test_synchronizations_are_counted_in_steps_that_are_warm():
                 warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
 
     case, counter = dense(1, 4, 1, batch=4), cost.WaitCounter("cpu")
-    (net, _), batch = build_twins(case, "cpu")
+    (net, _), batch = case.twins("cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the steps before
         trainer = silent_trainer("cpu", callbacks=[Waits(), counter], limit_val_batches=0)
-        trainer.fit(callback.classifier(net, case, False), Batches([batch] * 2 * cost.COUNTED), [])
+        trainer.fit(case.classifier(net), BatchList([batch] * 2 * cost.COUNTED), [])
     assert counter.waits == 2
 
 
 def test_distances_are_compared_relatively_but_for_states_that_have_met():
-    assert phase_diagram.relative(np.array([0.0, 0.51]), np.array([1e-9, 0.5])) == pytest.approx(0.02)
-    assert phase_diagram.relative(np.array([0.3, 0.5]), np.array([0.0, 0.5])) == pytest.approx(0.3)
+    assert wide_phase_diagram.relative(np.array([0.0, 0.51]), np.array([1e-9, 0.5])) == pytest.approx(0.02)
+    assert wide_phase_diagram.relative(np.array([0.3, 0.5]), np.array([0.0, 0.5])) == pytest.approx(0.3)
 
 
 def test_figure_1b_is_extrapolated_exactly_where_cost_is_linear():
     def seconds(depth, replicas):
-        return [3.0 * depth + epochs * (0.5 + 0.2 * depth) * replicas for epochs in figure_1b.EPOCHS]
+        return [3.0 * depth + epochs * (0.5 + 0.2 * depth) * replicas for epochs in figure_1b_depths.EPOCHS]
 
     measured = {depth: seconds(depth, 1) for depth in (100, 10)}
-    assert figure_1b.line(measured[10]) == pytest.approx((30, 2.5))
+    assert _figure_1b.epoch_cost(figure_1b_depths.EPOCHS, measured[10]) == pytest.approx((30, 2.5))
     depths = np.arange(10, 101, 10)
     expected = sum(3.0 * depth + 100 * (0.5 + 0.2 * depth) for depth in depths)
-    assert figure_1b.whole(measured, depths, 100) == pytest.approx(expected)
+    assert _figure_1b.extrapolate(measured, figure_1b_depths.EPOCHS, depths, 100) == pytest.approx(expected)
 
 
 @pytest.mark.slow
@@ -174,12 +175,11 @@ def test_all_parts_run_tiny_on_a_cpu_and_everything_agrees():
     """In this process, as starting one for each part would take longer than the parts."""
     deadline, records = time.monotonic() + 3600, {}
     for part in PARTS:
-        lines, measurements = [], import_module(part.module).measurements("cpu", tiny=True)
-        child.make(measurements, deadline, lines.append)
-        results = [{"what": each.name, **end} for each, end in zip(measurements, lines[2::2], strict=True)]
-        records[part.name] = {"state": "done", "results": results}
-    found = [result for record in records.values() for result in record["results"]]
-    assert {result["state"] for result in found} == {"done"}, found
-    compared = [result for result in found if "agree" in result]
+        reports = []
+        measure_cases(import_module(part.module).cases("cpu", tiny=True), deadline, reports.append)
+        records[part.name] = {"state": "done", "results": reports[-1]}
+    results = [result for record in records.values() for result in record["results"]]
+    assert {result["state"] for result in results} == {"done"}, results
+    compared = [result for result in results if "agree" in result]
     assert len(compared) == 6 and all(result["agree"] and result["control_seen"] for result in compared)
-    assert results_table(PARTS, records).row_count == len(PARTS) + len(found)
+    assert gpu.parts_table(PARTS, records).row_count == len(PARTS) + len(results)

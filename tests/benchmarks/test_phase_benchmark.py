@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from benchmarks import phase
-from benchmarks._training_ways import BARE, LIGHTNING, Turn
+from benchmarks._harness import results_table
+from benchmarks._training_ways import BARE, LIGHTNING, STEP_COLUMNS, Turn
 from benchmarks.phase import OFF, PHASE, WAYS
 from start_training.datamodules.samples import Samples
 from start_training.training.train import quiet_lightning
@@ -23,12 +24,12 @@ def samples(generator):
 
 def test_a_net_is_measured(samples, monkeypatch):
     monkeypatch.setattr(phase, "TESTED", 100)
-    result = phase.measure(phase.Case(2, 1, 2, Turn(2, 3), 2), samples)
+    result = phase.measure(2, samples, turns=1, rounds=2, turn=Turn(2, 3), epochs=2)
     assert result["N"] == 4
     assert [row["way"] for row in result["steps"]] == [BARE, LIGHTNING, OFF, PHASE]
     assert [row["watcher"] for row in result["ends"]] == ["Phase", "TestMetrics"]
     assert all(row["share_of_epoch"] > 0 for row in result["ends"])
-    assert phase.results_table(result, "noise").row_count == len(WAYS)
+    assert results_table("noise", STEP_COLUMNS, result["steps"]).row_count == len(WAYS)
     json.dumps(result)
 
 

@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 
 from benchmarks import phase_diagram
-from benchmarks.phase_diagram import COLUMNS, OURS, QUICK, ROWS, Size, of_columns
+from benchmarks.phase_diagram import COLUMNS, OURS, QUICK, ROWS, Size, distance_by_columns
 from start_training.order_chaos.asymptotic_distance import asymptotic_distance_of_one
 from start_training.order_chaos.random_layer import draw_layer
 
 
 def test_columns_are_the_same_job_as_rows():
     layer = draw_layer(50, seed=0, number=0)
-    one, other = (way(layer, 0.5, 1.5, iterations=10, average=3) for way in (of_columns, asymptotic_distance_of_one))
+    one, other = (
+        way(layer, 0.5, 1.5, iterations=10, average=3) for way in (distance_by_columns, asymptotic_distance_of_one)
+    )
     assert one == pytest.approx(other, rel=1e-2)
 
 
 @pytest.mark.parametrize("seconds, met", [([0.024, 0.24], (True, True)), ([0.0241, 0.2409], (False, False))])
 def test_goals_are_those_of_the_papers_diagram(seconds, met):
     ours, other = (np.full((10, 2), value) for value in seconds)
-    rows = [phase_diagram._row(Size(), name, of_way, ours) for name, of_way in ((OURS, ours), (ROWS, other))]
+    rows = [phase_diagram.way_row(Size(), name, of_way, ours) for name, of_way in ((OURS, ours), (ROWS, other))]
     assert rows[0]["seconds_of_all"] == pytest.approx(15_000 * seconds[0])
     assert tuple(row["met"] for row in rows) == met
     assert rows[1]["over_ours"][0] == pytest.approx(seconds[1] / seconds[0])

@@ -15,26 +15,26 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture
-def case():
+def net():
     with quiet_lightning():
-        yield range_test.cases(quick=True)[0]
+        yield range_test.nets(quick=True)[0]
 
 
-def test_a_seed_has_its_net_and_its_batches_and_training_is_at_the_rate_given(case):
-    (one, data), (same, _), (other, others) = (case.module(seed, rate=0.1) for seed in (0, 0, 1))
+def test_a_seed_has_its_net_and_its_batches_and_training_is_at_the_rate_given(net):
+    (one, data), (same, _), (other, others) = (net.module(seed, rate=0.1) for seed in (0, 0, 1))
     weights = [module.net.readout.weight for module in (one, same, other)]
     assert weights[0].equal(weights[1]) and not weights[0].equal(weights[2])
     assert (data.seed, others.seed) == (0, 1)
-    assert range_test.accuracy(case, 0, 1e-9, FIXED) < 0.25  # it has not moved
-    assert range_test.accuracy(case, 0, 0.1, ONE_CYCLE) > 0.5
-    assert math.isnan(range_test.accuracy(case, 0, math.nan, FIXED))
+    assert range_test.accuracy(net, 0, 1e-9, FIXED) < 0.25  # it has not moved
+    assert range_test.accuracy(net, 0, 0.1, ONE_CYCLE) > 0.5
+    assert math.isnan(range_test.accuracy(net, 0, math.nan, FIXED))
 
 
 def test_it_compares_both_on_all_seeds_and_writes_the_numbers(tmp_path, capsys, monkeypatch):
     """Tests that find 0.1 and 0.4, or 0.2 twice, and trainings of accuracies that name them."""
-    monkeypatch.setattr(range_test, "our_test", lambda case, seed: 0.1 * 4**seed)
-    monkeypatch.setattr(range_test, "lightnings_test", lambda case, seed: 0.2)
-    monkeypatch.setattr(range_test, "accuracy", lambda case, seed, rate, schedule: rate / (1 + (schedule == FIXED)))
+    monkeypatch.setattr(range_test, "our_test", lambda net, seed: 0.1 * 4**seed)
+    monkeypatch.setattr(range_test, "lightnings_test", lambda net, seed: 0.2)
+    monkeypatch.setattr(range_test, "accuracy", lambda net, seed, rate, schedule: rate / (1 + (schedule == FIXED)))
     range_test.main(["--quick", "--out", str(tmp_path / "out.json")])
     [result] = json.loads((tmp_path / "out.json").read_text())["results"]
     ours, lightnings = result["ways"]
@@ -43,7 +43,7 @@ def test_it_compares_both_on_all_seeds_and_writes_the_numbers(tmp_path, capsys, 
     assert ours[FIXED] == pytest.approx([0.05, 0.2])
     assert (ours["octaves"], lightnings["octaves"]) == (pytest.approx(2), 0)
     assert {"1.0"} <= result["one_cycle_at_multiples"].keys()
-    said = capsys.readouterr().out
-    assert OURS in said and LIGHTNING in said and "× 1" in said
+    printed = capsys.readouterr().out
+    assert OURS in printed and LIGHTNING in printed and "× 1" in printed
     with pytest.raises(ValueError, match=r"^seeds = 0: "):
         range_test.main(["--seeds", "0"])

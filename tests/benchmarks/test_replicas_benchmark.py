@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import _replicas_cases, _replicas_figure_1b, replicas
-from benchmarks._replicas_cases import Case, check_steps, measure, summary
-from benchmarks._replicas_figure_1b import Sample, figure_1b
-from benchmarks._replicas_jobs import ALONE, TOGETHER, WAYS, timed
+from benchmarks import _figure_1b, replicas
+from benchmarks._figure_1b import figure_1b
+from benchmarks._replica_jobs import ALONE, TOGETHER, WAYS, timed
+from benchmarks.replicas import ReplicaSweep, check_steps, measure, summary
 
 DIGITS = ["datamodule=digits", "datamodule.validation=0"]
-TINY = Case(3, 256, 10, replicas=2, every=2, rounds=1)
+TINY = ReplicaSweep(3, 256, 10, replicas=2, every=2, rounds=1)
 TINY_FIGURE = [
     "size=small",
     "trainer.max_epochs=1",
@@ -39,12 +39,12 @@ def stopwatch(monkeypatch):
         ends = [{"steps": steps, "metrics": {"test/loss": 2.0 + (way == TOGETHER)}} for _ in configs]
         return len(configs) * (1 + 0.01 * steps) / (4 if way == TOGETHER else 1), ends
 
-    monkeypatch.setattr(_replicas_cases, "timed", fake)
+    monkeypatch.setattr(replicas, "timed", fake)
     return log
 
 
 def test_jobs_one_at_a_time_are_a_sample_in_alternating_order(stopwatch):
-    result = measure(Case(3, 256, 100, replicas=6, every=3, rounds=2), "none", DIGITS)
+    result = measure(ReplicaSweep(3, 256, 100, replicas=6, every=3, rounds=2), "none", DIGITS)
     warm_up, rounds = stopwatch[:2], stopwatch[2:]
     assert warm_up == [(ALONE, 1, 20), (TOGETHER, 6, 20)]
     assert rounds[:4] == [(ALONE, 2, 100), (TOGETHER, 6, 100), (ALONE, 2, 20), (TOGETHER, 6, 20)]
@@ -59,7 +59,7 @@ def test_summary_takes_the_median_of_rounds_and_drift_cancels():
     times = np.array([[[8.0, 3.0], [4.0, 2.0]]] * 3)  # seconds; of a way the long jobs, then the short
     times[1] *= 2  # this round ran at half the speed throughout
     times[2, 1] = [5.0, 3.0]
-    result = summary(times, Case(10, 1024, 5, replicas=1))
+    result = summary(times, ReplicaSweep(10, 1024, 5, replicas=1))
     assert result["jobs"]["ratio"] == 2 and result["jobs"]["range"] == [1.6, 2]
     assert result["step"]["ratio"] == 2.5 and result["step"]["range"] == [2.5, 2.5]
     assert result["step"]["milliseconds"] == {ALONE: 1250, TOGETHER: 500}
@@ -82,7 +82,7 @@ def test_a_job_that_takes_other_steps_or_fails_is_no_result():
 
 
 def test_the_benchmark_prints_tables_and_writes_numbers(monkeypatch, tmp_path, capsys, stopwatch):
-    monkeypatch.setattr(replicas, "cases", lambda *, quick: [TINY] if quick else [])
+    monkeypatch.setattr(replicas, "sweeps", lambda *, quick: [TINY] if quick else [])
     monkeypatch.setattr(replicas, "data_overrides", lambda: (DIGITS, "digits"))
     replicas.main(["--quick", "--out", str(tmp_path / "out.json")])
     printed, written = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())
@@ -94,12 +94,12 @@ def test_the_benchmark_prints_tables_and_writes_numbers(monkeypatch, tmp_path, c
 
 @pytest.mark.slow
 def test_figure_1b_is_timed_together_and_extrapolated_one_at_a_time(monkeypatch, without_mnist):
-    monkeypatch.setattr(_replicas_figure_1b, "TURNS", 1)
+    monkeypatch.setattr(_figure_1b, "TURNS", 1)
     result = figure_1b(TINY_FIGURE)
     assert (result["jobs"], result["steps"]) == (4, 4 * 3)  # 1437 digits in batches of 512
     assert result["sample"]["depths"] == [2, 3] and result["sample"]["steps_per_epoch"] == 3
     assert result["ratio"] == pytest.approx(result["alone_seconds"] / result["seconds"])
-    first, _, last = _replicas_figure_1b.sentences({**result, "teraflops": 0.03, "limit": 0.12})
+    first, _, last = _figure_1b.sentences({**result, "teraflops": 0.03, "limit": 0.12})
     assert first.startswith("4 jobs of figure 1b, 12 steps: together") and "goal" not in first
     assert last.endswith("0.03 TFLOP/s; products of large matrices 0.12, of which that is 25.0%")
     assert 0 < result["teraflops"] < result["limit"]  # of nets so small
@@ -109,9 +109,10 @@ def test_time_one_at_a_time_is_extrapolated_over_depths_and_epochs():
     depths, steps = np.array([10, 30, 50, 100]), np.array([590, 0, 59, 118])
     epochs, chosen = np.array([1.0, 3.0]), np.array([10, 50, 100])
     seconds = 0.5 + 0.1 * chosen[:, None] * (1 + epochs)  # fixed, and an epoch's, both linear in depth
-    result = _replicas_figure_1b.summary(Sample(chosen, epochs, seconds, 59), 2.0, depths, steps)
+    sample = dict(zip(chosen.tolist(), seconds.tolist(), strict=True))
+    result = _figure_1b.summary(sample, 59, 2.0, depths, steps)
     assert result["alone_seconds"] == pytest.approx(4 * 0.5 + 0.1 * (10 * 11 + 30 + 50 * 2 + 100 * 3))
     assert result["ratio"] == pytest.approx(result["alone_seconds"] / 2)
     assert result["met"] == {"ratio": True, "seconds": True}
-    told = _replicas_figure_1b.sentences({**result, "device": "cuda", "teraflops": 1.0, "limit": 2.0})
-    assert told[0].count("met") == 2
+    lines = _figure_1b.sentences({**result, "device": "cuda", "teraflops": 1.0, "limit": 2.0})
+    assert lines[0].count("met") == 2

@@ -9,19 +9,13 @@ import pytest
 import torch
 
 from benchmarks import _job_gaps, _training_ways, training
-from benchmarks._training_ways import (
-    BARE,
-    LENGTHS,
-    LIGHTNING,
-    OURS,
-    OURS_WITH_BAR,
-    WAYS,
-    TimedLoader,
-    Turn,
-)
+from benchmarks._harness import results_table
+from benchmarks._nets import critical_net
+from benchmarks._training_ways import BARE, LIGHTNING, TimedLoader, Turn
+from benchmarks.training import BATCH, LENGTHS, OURS, OURS_WITH_BAR, WAYS
 from start_training.datamodules.samples import Samples
 
-TINY = training.Case(3, 1, rounds=2, turn=Turn(1, 2))
+TURN = Turn(1, 2)
 
 
 @pytest.fixture
@@ -32,39 +26,26 @@ def samples(generator):
 
 @pytest.fixture
 def net(samples):
-    return training.build_net(TINY, samples)
-
-
-class Batches(list):
-    """A loader whose epochs are these batches, and who notes what is asked of it."""
-
-    def __init__(self, batches):
-        super().__init__(batches)
-        self.log = []
-
-    def set_epoch(self, epoch):
-        self.log.append(epoch)
+    return critical_net(16, 3, 3)
 
 
 def test_the_timed_part_begins_with_an_epoch_and_goes_on_through_others():
-    batches = Batches([0, 1])
-    assert list(TimedLoader(batches, Turn(1, 3))) == [0, 0, 1, 0]
-    assert batches.log == [1, 2]
+    assert list(TimedLoader(lambda epoch: [10 * epoch, 10 * epoch + 1], Turn(1, 3))) == [0, 10, 11, 20]
 
 
 def test_what_is_done_with_a_batch_is_timed_and_the_warm_up_is_not():
-    timed = TimedLoader(Batches([0, 1]), Turn(1, 2))
+    timed = TimedLoader(lambda epoch: [0, 1], TURN)
     for index, _ in enumerate(timed):
         time.sleep(0.5 if index == 0 else 0.02)
     assert 0.04 < timed.seconds < 0.5  # a sleep is never shorter, and the long one is left out
 
 
 def test_every_way_trains_a_copy_is_timed_and_ends_at_the_same_weights_on_the_same_batches(net, samples, monkeypatch):
-    one_order = list(islice(_training_ways.training_loader(samples), 1))
-    monkeypatch.setattr(_training_ways, "BareLoader", lambda *_: Batches([batch[:2] for batch in one_order]))
-    monkeypatch.setattr(_training_ways, "training_loader", lambda *_: Batches(one_order))
+    one_order = list(islice(_training_ways.training_loader(samples, BATCH), 1))
+    monkeypatch.setattr(_training_ways, "bare_epoch", lambda *_: [batch[:2] for batch in one_order])
+    monkeypatch.setattr(_training_ways, "run_epoch", lambda *_: one_order)
     before = copy.deepcopy(net.state_dict())
-    assert _training_ways.step_seconds(LENGTHS, net, samples, Turn(1, 3)) > 0
+    assert _training_ways.time_steps({LENGTHS: WAYS[LENGTHS]}, net, samples, Turn(1, 3), turns=1) > 0
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
     ends = []
     for way in WAYS.values():
@@ -78,19 +59,19 @@ def test_every_way_trains_a_copy_is_timed_and_ends_at_the_same_weights_on_the_sa
 
 @pytest.mark.slow
 def test_a_net_is_measured(samples):
-    result = training.measure(TINY, samples)
+    result = training.measure(3, samples, turns=1, rounds=2, turn=TURN)
     assert [row["way"] for row in result["steps"]] == [BARE, LIGHTNING, OURS, OURS_WITH_BAR, LENGTHS]
     assert all(row["range"][0] <= row["ratio"] <= row["range"][1] for row in result["steps"])
     assert result["steps"][0]["ratio"] == 1
     assert all(value > 0 for value in result["epoch_end_milliseconds"].values())
-    assert training.steps_table(result, "tiny").row_count == len(WAYS)
+    assert results_table("tiny", training.COLUMNS, result["steps"]).row_count == len(WAYS)
 
 
 def test_summary_compares_turn_by_turn_and_charges_lengths_with_writing():
     times = np.ones((3, 2, len(WAYS)))  # seconds; the second round ran at half the speed throughout
     times[..., -1] = 1.2
     times[1] *= 2
-    rows = {row["way"]: row for row in training.summary(times, 0.1, training.Case(10, 1).goals)}
+    rows = {row["way"]: row for row in training.summary(times, 0.1, training.goals(10))}
     assert rows[OURS]["ratio"] == 1
     assert rows[LENGTHS]["ratio"] == pytest.approx(1.3)
     assert rows[LENGTHS]["range"] == pytest.approx([1.25, 1.3])

@@ -1,10 +1,10 @@
-"""Whether the project runs with the lowest versions of its dependencies that it admits, and with the newest.
+"""Whether the project runs with the lowest versions of its dependencies that its bounds allow, and with the newest.
 
-Each Python gets an environment of its own, in a copy of the tree without pyproject's constraints: those are the
-versions that CI runs with, and whoever installs the project has its bounds alone. There the README's first command
-runs, and the default tests of the folders that lean on libraries most. One environment at a time, since torch's CUDA
-build takes 6 GB; each is deleted before the next. Without `--versions`: the lowest on the oldest Python, the newest on
-the others. uv has to find the Pythons (pyenv shows it those that PYENV_VERSION lists, a colon between them).
+For each Python a new environment is made, in a copy of the tree without pyproject's constraints: those are the versions
+that CI uses, and a user's installation only has the bounds. In it the README's first command runs, and the default
+tests of the folders that use libraries most. There is one environment at a time, since torch's CUDA build takes 6 GB.
+Without `--versions`: the lowest on the oldest Python, the newest on the others. uv has to find the Pythons (with pyenv:
+those that PYENV_VERSION lists, separated by colons).
 """
 
 import argparse
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.campaigns.mutate import copy_of
+from tests.campaigns.trees import copy_of
 
 ROOT = Path(__file__).parents[2]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
@@ -40,7 +40,7 @@ def pythons(root: Path = ROOT) -> list[str]:
 
 
 def without_constraints(pyproject: str) -> str:
-    """pyproject.toml with its dependencies' bounds alone."""
+    """pyproject.toml with the bounds of its dependencies only."""
     return re.sub(r"^constraint-dependencies = \[\n.*?^\]\n", "", pyproject, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -52,7 +52,7 @@ def first_command(root: Path = ROOT) -> str:
 
 @dataclass
 class Trial:
-    """An environment, and what came of what ran there."""
+    """An environment, and the outcomes of what ran in it."""
 
     python: str
     versions: str
@@ -71,8 +71,8 @@ class Environment:
         self.tree, self.scratch, self.trial, self.seconds = copy_of(root, scratch / "tree"), scratch, trial, seconds
         pyproject = self.tree / "pyproject.toml"
         pyproject.write_text(without_constraints(pyproject.read_text()))
-        own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS")  # of the process that runs this
-        self.variables = {name: value for name, value in os.environ.items() if name not in own} | {
+        removed = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS")  # of this process's environment
+        self.variables = {name: value for name, value in os.environ.items() if name not in removed} | {
             "UV_PYTHON": trial.python,
             "UV_RESOLUTION": RESOLUTIONS[trial.versions],
             "UV_PROJECT_ENVIRONMENT": str(scratch / "environment"),
@@ -80,7 +80,7 @@ class Environment:
         }
 
     def run(self, name: str, command: str) -> str | None:
-        """What a command printed; None where it failed or took too long, which the trial then tells."""
+        """The output of a command; None if it failed or took too long, which is added to the trial's failures."""
         start, log = time.monotonic(), self.scratch / "log"
         with log.open("w") as file:
             process = subprocess.Popen(command, shell=True, cwd=self.tree, env=self.variables, stdout=file,
@@ -91,7 +91,7 @@ class Environment:
                 ended = "out of time"
             finally:
                 if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+                    os.killpg(process.pid, signal.SIGKILL)  # with the processes that it has started
                     process.wait()
         passed, printed = process.returncode == 0, log.read_text(errors="replace")
         self.trial.outcomes[name] = f"{'passed' if passed else 'failed'}, {time.monotonic() - start:.0f} s"
@@ -109,7 +109,7 @@ class Environment:
 
 
 def counts(report: Path) -> str:
-    """How many tests passed, failed and were skipped, of pytest's report."""
+    """The numbers of tests that passed, failed and were skipped, from pytest's report."""
     suite = ElementTree.parse(report).find("testsuite")
     assert suite is not None
     tests, skipped, failures, errors = (int(suite.attrib[name]) for name in ("tests", "skipped", "failures", "errors"))
@@ -118,9 +118,9 @@ def counts(report: Path) -> str:
 
 
 def run_trial(trial: Trial, root: Path, *, directory: Path | None, seconds: float) -> None:
-    """Make the environment, run everything there, and delete it."""
-    found = subprocess.run(["uv", "python", "find", trial.python], capture_output=True, text=True)
-    if found.returncode:
+    """Make the environment, run everything in it, and delete it."""
+    finding = subprocess.run(["uv", "python", "find", trial.python], capture_output=True, text=True)
+    if finding.returncode:
         trial.failures.append(f"uv finds no Python {trial.python} here")
         return
     with tempfile.TemporaryDirectory(prefix="bounds-", dir=directory) as scratch:
@@ -145,13 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py bounds", description=__doc__.splitlines()[0])
     known = pythons()
     parser.add_argument("--python", nargs="+", metavar="3.X", default=known, help=f"Pythons to try ({' '.join(known)})")
-    parser.add_argument("--versions", choices=RESOLUTIONS, help="of the dependencies, the same on each Python")
-    parser.add_argument("--minutes", type=float, default=30, help="at most for each thing that runs (30)")
+    parser.add_argument("--versions", choices=RESOLUTIONS, help="of the dependencies, on every Python")
+    parser.add_argument("--minutes", type=float, default=30, help="limit of each command (30)")
     parser.add_argument("--directory", type=Path, help="for the environments; best on the disk of uv's cache")
     options = parser.parse_args(arguments)
     trials = [Trial(python, options.versions or ("lowest" if python == known[0] else "newest"))
               for python in options.python]  # fmt: skip
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # 6 GB are deleted all the same
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that 6 GB are deleted
     try:
         for trial in trials:
             run_trial(trial, ROOT, directory=options.directory, seconds=60 * options.minutes)

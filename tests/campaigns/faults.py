@@ -1,4 +1,4 @@
-"""Single faults: every place in a source where one can be put, and a seeded sample, as many from each folder."""
+"""Single faults: every place in a source file where one can be put, and a seeded sample of them from each folder."""
 
 import ast
 import random
@@ -10,7 +10,7 @@ from pathlib import Path
 
 FOLDERS = ("analysis", "callbacks", "cli", "config", "diagnosis", "initializers", "launchers", "lengths",
            "order_chaos", "replicas", "reports", "runs", "schedules", "studies", "theory", "training")  # fmt: skip
-OPERATORS = {  # as it is written, and what it becomes
+OPERATORS = {  # by syntax node: the symbol, and the one it becomes
     ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"), ast.Pow: ("**", "*"),
     ast.FloorDiv: ("//", "/"), ast.Mod: ("%", "+"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"), ast.Eq: ("==", "!="),
@@ -18,14 +18,14 @@ OPERATORS = {  # as it is written, and what it becomes
     ast.NotIn: ("not in", "in"), ast.And: ("and", "or"), ast.Or: ("or", "and"),
 }  # fmt: skip
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "abs": "", "mean": "sum", "sum": "mean"}
-FACTOR = 1.5  # of a real constant: a threshold is held to what it is within a factor that is less than this
+FACTOR = 1.5  # of a real constant: tests have to hold a threshold to within less than this factor
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One change of a source file: in `function`, the `nth` time that `line` stands there, `old` at `column` is `new`.
+    """One change of a source file: in the `nth` such `line` of `function`, `old` at `column` becomes `new`.
 
-    Not known by its line number, so that the same fault is found again after other lines of its file have changed.
+    It does not have a line number, so that the same fault is found again after other lines of its file have changed.
     """
 
     file: str
@@ -40,12 +40,14 @@ class Fault:
         return f"{self.file}:{self.function}: {self.old} -> {self.new} in `{self.line}` (column {self.column})"
 
     def number(self, source: str) -> int | None:
-        """The line of the source, from 1, that it changes; None where that line is no longer there."""
-        there = [number for number, function, text in _lines(source) if (function, text) == (self.function, self.line)]
-        return there[self.nth] if self.nth < len(there) else None
+        """The number, from 1, of the line that it changes; None if the source has no such line any more."""
+        numbers = [
+            number for number, function, text in _lines(source) if (function, text) == (self.function, self.line)
+        ]
+        return numbers[self.nth] if self.nth < len(numbers) else None
 
     def put_into(self, source: str) -> str:
-        """The source with the fault. Raises ValueError where its line is no longer there."""
+        """The source with the fault. Raises ValueError if the source has no such line any more."""
         number = self.number(source)
         if number is None:
             raise ValueError(f"{self}: no such line any more")
@@ -60,9 +62,10 @@ class Fault:
 def all_faults(file: str, source: str) -> list[Fault]:
     """Every single fault of a source file, in the order of the source.
 
-    Operators and comparisons are exchanged for their nearest other, signs and `not` dropped, integers off by one, real
-    constants times 1.5, truth values and conditions reversed, min and max, any and all, sum and mean exchanged, abs
-    dropped. Not in docstrings, annotations, assertions, messages (f-strings and arguments of raised errors) or imports.
+    Operators and comparisons become the most similar other one, signs, `not` and abs are dropped, integers are off by
+    one, real constants are multiplied by 1.5, truth values and conditions reversed, min and max, any and all, sum and
+    mean exchanged. Docstrings, annotations, assertions, messages (f-strings and arguments of raised errors) and imports
+    are left out.
     """
     lines, seen, faults = source.encode().splitlines(), Counter(), []  # bytes, as syntax trees count in them
     where = {}
@@ -76,8 +79,8 @@ def all_faults(file: str, source: str) -> list[Fault]:
     return faults
 
 
-def sample(root: Path, *, each: int, seed: int, folders: Sequence[str] = FOLDERS) -> list[Fault]:
-    """`each` faults of every folder of src/, drawn from all there are, at most one a line."""
+def sample(root: Path, *, per_folder: int, seed: int, folders: Sequence[str] = FOLDERS) -> list[Fault]:
+    """So many faults of every folder of src/, drawn from all of them, at most one per line."""
     generator, chosen = random.Random(seed), []
     for folder in folders:
         faults = [
@@ -86,9 +89,9 @@ def sample(root: Path, *, each: int, seed: int, folders: Sequence[str] = FOLDERS
             for fault in all_faults(path.relative_to(root).as_posix(), path.read_text())
         ]
         generator.shuffle(faults)
-        one_a_line = {(fault.file, fault.function, fault.line, fault.nth): fault for fault in reversed(faults)}
-        kept = [fault for fault in faults if fault in one_a_line.values()]
-        chosen += sorted(kept[:each], key=lambda fault: (fault.file, fault.function))
+        one_per_line = {(fault.file, fault.function, fault.line, fault.nth): fault for fault in reversed(faults)}
+        kept = [fault for fault in faults if fault in one_per_line.values()]
+        chosen += sorted(kept[:per_folder], key=lambda fault: (fault.file, fault.function))
     return chosen
 
 
@@ -98,12 +101,12 @@ def _lines(source: str) -> Iterator[tuple[int, str, str]]:
 
     def visit(node: ast.AST, name: str) -> None:
         for child in ast.iter_child_nodes(node):
-            its = name
+            inner = name
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                its = f"{name}.{child.name}".lstrip(".")
+                inner = f"{name}.{child.name}".lstrip(".")
                 for number in range(child.lineno, (child.end_lineno or child.lineno) + 1):
-                    function[number] = its
-            visit(child, its)
+                    function[number] = inner
+            visit(child, inner)
 
     visit(ast.parse(source), "")
     for number, text in enumerate(source.splitlines(), 1):
@@ -146,7 +149,7 @@ def _changes(tree: ast.AST, lines: list[bytes]) -> Iterator[tuple[int, int, str,
 
 
 def _computing(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of what is computed."""
+    """The syntax nodes that compute something."""
     if isinstance(node, ast.Assert | ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
         return
     yield node
@@ -161,7 +164,7 @@ def _computing(node: ast.AST) -> Iterator[ast.AST]:
 def _between(left: ast.AST, right: ast.AST, op: ast.AST, lines: list[bytes], suffix: str = "") -> Iterator[
     tuple[int, int, str, str]
 ]:  # fmt: skip
-    """The operator between two operands that stand on one line, or at the beginning or end of one."""
+    """The operator between two operands, which may be on different lines."""
     old, new = (symbol + suffix for symbol in OPERATORS[type(op)])
     for number in range(left.end_lineno, right.lineno + 1):
         begin = left.end_col_offset if number == left.end_lineno else 0

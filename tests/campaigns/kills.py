@@ -1,7 +1,7 @@
-"""Kill runs and sweeps, start the same command again, and compare what is left with a run that was left alone.
+"""Kill runs and sweeps, start the same command again, and compare the result with that of a run that is not killed.
 
 A run is killed before each of its file-system steps, and after each opening of a file, which is empty then; a sweep
-by each launcher at two random moments and at a random step. What a kill may leave behind: files that begin with a dot.
+by each launcher at two random moments and at a random step. Files that begin with a dot may remain after a kill.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PATIENCE = 280  # seconds that a command may take on a busy machine
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where something was killed, and what was wrong afterwards: nothing, if all is well."""
+    """What was killed, where, and what was wrong afterwards; empty if nothing was."""
 
     what: str
     where: str
@@ -47,8 +47,8 @@ def command(folder: Path, *overrides: str) -> tuple[str, ...]:
     return ("-m", *SMALL, f"hydra.sweep.dir={folder}", *overrides)
 
 
-def left_alone(folder: Path, *overrides: str) -> list[Step]:
-    """Do all of it, and return its steps."""
+def run_reference(folder: Path, *overrides: str) -> list[Step]:
+    """Run to the end without a kill; returns the steps."""
     log = folder.parent / f"{folder.name}.log"
     finish(folder, *overrides, log=log)
     return [step for _, step in read_steps(log)]
@@ -61,18 +61,18 @@ def finish(folder: Path, *overrides: str, log: Path | None = None) -> None:
 
 
 def places(steps: Sequence[Step]) -> list[Killed]:
-    """Where a run's files are in different states; a folder that is there is not made again."""
+    """Where to kill a run so that its files are in different states; a folder is made only once."""
     changes = [step for step in steps if not step.name.startswith("mkdir") or step.nth == 1]
     empty = [Killed(step, after=True) for step in changes if step.name.startswith("open")]
     return [*(Killed(step) for step in changes), *empty]
 
 
 def kill_run(reference: Path, root: Path, at: Killed) -> Outcome:
-    """A run that resumes as one job of a sweep does."""
+    """Kill a run, which then resumes as a job of a sweep, and compare it with the reference."""
     folder = Path(tempfile.mkdtemp(dir=root)) / "sweep"
     where = f"{'after' if at.after else 'before'} {at.step.name} ({at.step.nth})"
 
-    def again() -> None:
+    def run_again() -> None:
         process = start_killed(folder, *command(folder, *RUN), at=at)
         process.communicate(PATIENCE)
         assert process.returncode == -9, f"not killed, but ended with {process.returncode}"
@@ -80,7 +80,7 @@ def kill_run(reference: Path, root: Path, at: Killed) -> Outcome:
         assert_same_run(reference / "run", folder / "run")
         assert visible(reference) == visible(folder), visible(reference) ^ visible(folder)
 
-    return Outcome("run", where, wrong_with(again))
+    return Outcome("run", where, wrong_with(run_again))
 
 
 def visible(folder: Path) -> set[Path]:
@@ -91,7 +91,7 @@ def kill_sweep(reference: Path, steps: Sequence[Step], root: Path, launcher: str
     folder, generator, where = Path(tempfile.mkdtemp(dir=root)) / "sweep", random.Random(seed), list[str]()
     overrides = (*GRID, *LAUNCHERS[launcher])
 
-    def again() -> None:
+    def run_again() -> None:
         done: dict[Path, int] = {}
         for at in (None, Killed(generator.choice(steps), generator.random() < 0.5), None):
             process = start_killed(folder, *command(folder, *overrides), at=at)
@@ -109,7 +109,7 @@ def kill_sweep(reference: Path, steps: Sequence[Step], root: Path, launcher: str
         assert done.items() <= untouched(folder).items(), "a finished job was written to"
         compare(reference, folder, launcher)
 
-    wrong = wrong_with(again)
+    wrong = wrong_with(run_again)
     return Outcome(launcher, ", ".join(where), wrong)
 
 
@@ -123,9 +123,9 @@ def compare(reference: Path, folder: Path, launcher: str) -> None:
         return
     assert summaries(reference).keys() == summaries(folder).keys()
     for name in summaries(reference):  # to rounding: another group adds up in another order
-        # Clues are worked out of the metrics, and are far more uncertain: their noise is what a trend leaves over.
-        found = [each for each in differences(reference / name, folder / name) if ".clues." not in each]
-        assert not found, f"{name}: {found[:3]}"
+        # Clues are computed from the metrics, and much more sensitive to rounding: they are of residuals of a trend.
+        different = [key for key in differences(reference / name, folder / name) if ".clues." not in key]
+        assert not different, f"{name}: {different[:3]}"
 
 
 def wrong_with(check: Callable[[], None]) -> str:
@@ -139,7 +139,7 @@ def wrong_with(check: Callable[[], None]) -> str:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py kills", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", default="all", help="of a run, at which it is killed: all, or how many of them")
+    parser.add_argument("--steps", default="all", help="at which a run is killed: all, or how many of them")
     parser.add_argument("--sweeps", type=int, default=5, help="by each launcher")
     parser.add_argument("--launchers", nargs="*", choices=LAUNCHERS, default=[*LAUNCHERS])
     parser.add_argument("--at-a-time", type=int, default=2)
@@ -153,13 +153,13 @@ def main(arguments: Sequence[str]) -> int:
         ThreadPoolExecutor(options.at_a_time) as pool,
     ):
         root = Path(folder)
-        chosen = places(left_alone(root / "alone", *RUN))
+        chosen = places(run_reference(root / "reference", *RUN))
         total = len(chosen)
         if options.steps != "all":
             chosen = sorted(generator.sample(chosen, min(total, int(options.steps))), key=chosen.index)
-        kills: list[Callable[[], Outcome]] = [partial(kill_run, root / "alone", root, at) for at in chosen]
+        kills: list[Callable[[], Outcome]] = [partial(kill_run, root / "reference", root, at) for at in chosen]
         for launcher in options.launchers if options.sweeps else []:
-            steps = left_alone(root / launcher, *GRID, *LAUNCHERS[launcher])
+            steps = run_reference(root / launcher, *GRID, *LAUNCHERS[launcher])
             seeds = [f"{options.seed} {launcher} {number}" for number in range(options.sweeps)]
             kills += [partial(kill_sweep, root / launcher, steps, root, launcher, seed) for seed in seeds]
         failed = 0

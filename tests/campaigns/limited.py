@@ -1,4 +1,4 @@
-"""Run a script with 6 GB of memory at most: limited.py SCRIPT ARGUMENTS."""
+"""Run a script with a limit of 6 GB of memory: limited.py SCRIPT ARGUMENTS."""
 
 import resource
 import runpy

@@ -1,9 +1,10 @@
-"""Signals at random moments: the process ends with their status, and the same command ends as if undisturbed.
+"""Signals at random moments: the process ends with their status, and the same command then gives the same result.
 
-A training run, a sweep in one process, one of the process launcher, a simulation and a sweep of range tests are each
-left alone once, in a fork of a process that has the libraries loaded. Then each is sent SIGINT, SIGTERM, or SIGINT
-twice at a moment between its start and its end, and started again. It ends with 128 + the signal's number, or with 0
-where it had ended before, says no traceback, and leaves, started again, what the one that was left alone did.
+A training run, a sweep in one process, one of the process launcher, a simulation and a sweep of range tests run once
+without a signal, in a fork of a process that has the libraries loaded: the reference. Then they are sent SIGINT,
+SIGTERM, or SIGINT twice at a moment between start and end, and started again. The exit status has to be 128 + the
+signal's number, or 0 if the job had ended before; no traceback may be printed; and the job that is started again has to
+give the result of the reference.
 """
 
 import argparse
@@ -34,21 +35,19 @@ SIGNALS = {
     "SIGTERM": (signal.SIGTERM,),
     "SIGINT twice": (signal.SIGINT, signal.SIGINT),
 }
-# What is known to go wrong: kind, signals and verdict as they begin, and why; issue 18 mends these.
+# Known failures, for issue 18 to mend: how kind, signals and verdict begin, and the reason.
 KNOWN: tuple[tuple[str, str, str, str], ...] = (
-    ("", "SIGINT twice", "traceback", "the second comes while the interpreter clears up after the first"),
+    ("", "SIGINT twice", "traceback", "the second comes while the interpreter shuts down after the first"),
     ("", "SIGINT twice", "status 1", "the second is taken for a failure of the job"),
 )
 
 
 def rows_of(table: str, key: str) -> Callable[[Path], pd.DataFrame]:
-    """Reads what one directory, or each directory of a sweep, holds of a table."""
+    """A function that reads the rows of a table of a run, or of all runs of a sweep."""
 
     def read(directory: Path) -> pd.DataFrame:
-        found = [path.parent for path in sorted(directory.rglob("config.yaml"))]
-        rows = [
-            pd.read_parquet(path / table).assign(directory=path.relative_to(directory).as_posix()) for path in found
-        ]
+        runs = [path.parent for path in sorted(directory.rglob("config.yaml"))]
+        rows = [pd.read_parquet(run / table).assign(directory=run.relative_to(directory).as_posix()) for run in runs]
         return pd.concat(rows, ignore_index=True).sort_values(["directory", key], ignore_index=True)
 
     return read
@@ -68,7 +67,7 @@ def same_rows(table: str, key: str) -> Callable[[Path, Path], None]:
 
 @dataclass(frozen=True)
 class Kind:
-    """Something to disturb: a script, its words, the setting of its directory, and how two results are compared."""
+    """A kind of job: a script, its arguments, the setting of its directory, and how two results are compared."""
 
     script: str
     words: tuple[str, ...]
@@ -77,8 +76,8 @@ class Kind:
 
     def command(self, directory: Path) -> list[str]:
         checkpoint = directory / "checkpoints" / "last.ckpt"
-        go_on = [f"ckpt_path={checkpoint}"] if self.directory == "hydra.run.dir" and checkpoint.exists() else []
-        return [*self.words, f"{self.directory}={directory}", *go_on]
+        resume = [f"ckpt_path={checkpoint}"] if self.directory == "hydra.run.dir" and checkpoint.exists() else []
+        return [*self.words, f"{self.directory}={directory}", *resume]
 
 
 SWEEP = ("-m", *QUICK["train"], "trainer.max_epochs=2", "seed=0,1,2")
@@ -115,15 +114,15 @@ class Case:
 
 
 class Verdict(verdict.Verdict):
-    """What came of a case: `as undisturbed`, `had ended`, or what is wrong."""
+    """The outcome of a case: `as undisturbed`, `had ended`, or what is wrong."""
 
     GOOD = ("as undisturbed", "had ended")
 
     @property
     def known(self) -> str:
-        """Why it is known to be so; empty where it is not."""
-        of = (self.case.kind, self.case.signals, self.name)
-        return next((why for *known, why in KNOWN if all(map(str.startswith, of, known))), "")
+        """The reason of a known failure; empty for a new one."""
+        names = (self.case.kind, self.case.signals, self.name)
+        return next((why for *known, why in KNOWN if all(map(str.startswith, names, known))), "")
 
 
 def begin(kind: Kind, directory: Path) -> forked.Forked:
@@ -133,8 +132,8 @@ def begin(kind: Kind, directory: Path) -> forked.Forked:
     return forked.start(script, *kind.command(directory), cwd=place, env=environment, new_session=True)
 
 
-def disturb(case: Case, whole: Path, seconds: float, limit: float) -> Verdict:
-    """Send the signals, start it again, and compare with the one that was left alone."""
+def disturb(case: Case, reference: Path, seconds: float, limit: float) -> Verdict:
+    """Send the signals to a job, start it again, and compare its result with the reference."""
     kind = KINDS[case.kind]
     with tempfile.TemporaryDirectory(prefix="signals-") as scratch:
         directory = Path(scratch) / "here"
@@ -149,30 +148,30 @@ def disturb(case: Case, whole: Path, seconds: float, limit: float) -> Verdict:
             os.killpg(process.pid, signal.SIGKILL)
             return Verdict(case, "hang", process.stderr)
         status = 128 - status if status < 0 else status  # the shell's convention
-        said = process.stdout + process.stderr
+        output = process.stdout + process.stderr
         if status == 0:
             name = "had ended"
-        elif "Traceback (most recent call last)" in said:
-            return Verdict(case, "traceback" if directory.exists() else "traceback before the first file", said)
+        elif "Traceback (most recent call last)" in output:
+            return Verdict(case, "traceback" if directory.exists() else "traceback before the first file", output)
         elif status != 128 + SIGNALS[case.signals][0]:
-            return Verdict(case, f"status {status}", said)
+            return Verdict(case, f"status {status}", output)
         else:
             name = "as undisturbed"
         again = begin(kind, directory)
         try:
             if again.wait(limit) != 0:
                 return Verdict(case, f"status {again.returncode} when started again", again.stdout + again.stderr)
-            kind.assert_same(whole, directory)
+            kind.assert_same(reference, directory)
         except subprocess.TimeoutExpired:
             os.killpg(again.pid, signal.SIGKILL)
             return Verdict(case, "hang when started again", again.stderr)
         except (AssertionError, OSError, KeyError) as error:
-            return Verdict(case, "another result", f"{said}\n{error!r}")
+            return Verdict(case, "another result", f"{output}\n{error!r}")
         return Verdict(case, name)
 
 
-def left_alone(kind: Kind, directory: Path, limit: float) -> float:
-    """How long it takes."""
+def run_reference(kind: Kind, directory: Path, limit: float) -> float:
+    """Run a job without a signal; returns the seconds it took."""
     began = time.monotonic()
     process = begin(kind, directory)
     assert process.wait(limit) == 0, process.stderr
@@ -180,7 +179,7 @@ def left_alone(kind: Kind, directory: Path, limit: float) -> float:
 
 
 def draw_cases(kinds: Sequence[str], *, seed: int, count: int) -> list[Case]:
-    """Kinds and signals in turns, each at a moment of its own."""
+    """Cases of all kinds and signals in turns, at random moments."""
     signals = list(SIGNALS)
     return [
         Case(kinds[n % len(kinds)], signals[n // len(kinds) % len(signals)], random.Random(f"{seed} {n}").random())
@@ -194,20 +193,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=200, help="of disturbed jobs (200)")
     parser.add_argument("--kind", choices=sorted(KINDS), action="append", help="only this kind of job")
     parser.add_argument("--seconds", type=float, default=240, help="that a job may take before it hangs (240)")
-    parser.add_argument("--minutes", type=float, default=600, help="after which none is begun (600)")
+    parser.add_argument("--minutes", type=float, default=600, help="after which no job is begun (600)")
     parser.add_argument("--workers", type=int, default=2, help="jobs at a time (2)")
     options = parser.parse_args(arguments)
     kinds = options.kind or list(KINDS)
     with tempfile.TemporaryDirectory(prefix="signals-") as scratch:
-        wholes = {name: Path(scratch) / name / "here" for name in kinds}
-        for whole in wholes.values():
-            whole.parent.mkdir()
-        left_alone(KINDS[kinds[0]], Path(scratch) / "warm", options.seconds)  # the server's imports are not its time
-        times = {name: left_alone(KINDS[name], whole, options.seconds) for name, whole in wholes.items()}
+        references = {name: Path(scratch) / name / "here" for name in kinds}
+        for reference in references.values():
+            reference.parent.mkdir()
+        run_reference(KINDS[kinds[0]], Path(scratch) / "warm", options.seconds)  # the fork server imports the libraries
+        times = {name: run_reference(KINDS[name], reference, options.seconds) for name, reference in references.items()}
         cases = draw_cases(kinds, seed=options.seed, count=options.count)
         verdicts = try_all(
             cases,
-            lambda case: disturb(case, wholes[case.kind], times[case.kind], options.seconds),
+            lambda case: disturb(case, references[case.kind], times[case.kind], options.seconds),
             workers=options.workers,
             minutes=options.minutes,
         )

@@ -1,4 +1,4 @@
-"""The bounds of pyproject.toml: there for each Python, installable as they stand, and tried by the campaign."""
+"""Each Python has bounds in pyproject.toml, which are versions that can be installed, and the campaign tries them."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from tests.campaigns import bounds
-from tests.campaigns.mutate import copy_of
+from tests.campaigns.trees import copy_of
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -31,27 +31,27 @@ esac
 
 
 def requirements(*extras: str) -> list[Requirement]:
-    """Those of the project, of some of its extras, and of who develops it."""
+    """The requirements of the project, of some of its extras, and of its dependency groups."""
     chosen = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] for extra in extras)]
     listed = [Requirement(text) for texts in [*chosen, *PYPROJECT["dependency-groups"].values()] for text in texts]
     return [requirement for requirement in listed if requirement.name != PROJECT["name"]]
 
 
 def lower_bounds(python: str, listed: list[Requirement]) -> dict[str, list[Version]]:
-    """On that Python, of each package."""
-    found: dict[str, list[Version]] = {canonicalize_name(requirement.name): [] for requirement in listed}
+    """By package, its lower bounds on that Python."""
+    bounds_of: dict[str, list[Version]] = {canonicalize_name(requirement.name): [] for requirement in listed}
     for requirement in listed:
         if not requirement.marker or requirement.marker.evaluate({"python_version": python}):
-            versions = [Version(each.version) for each in requirement.specifier if each.operator == ">="]
-            found[canonicalize_name(requirement.name)] += versions
-    return found
+            versions = [Version(bound.version) for bound in requirement.specifier if bound.operator == ">="]
+            bounds_of[canonicalize_name(requirement.name)] += versions
+    return bounds_of
 
 
 @pytest.mark.parametrize("python", bounds.pythons())
 def test_each_dependency_has_one_lower_bound(python):
-    found = lower_bounds(python, requirements(*PROJECT["optional-dependencies"]))
-    assert [name for name, versions in found.items() if len(versions) != 1] == []
-    assert len(found) > 20
+    bounds_of = lower_bounds(python, requirements(*PROJECT["optional-dependencies"]))
+    assert [name for name, versions in bounds_of.items() if len(versions) != 1] == []
+    assert len(bounds_of) > 20
 
 
 def test_the_oldest_python_of_the_classifiers_is_the_one_required():
@@ -73,9 +73,9 @@ def uv() -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("python", bounds.pythons())  # a wheel is for one of them: 5 s each
 def test_the_lowest_versions_fit_each_other_and_need_no_compiler(python, uv, tmp_path):
-    """But antlr4 of Hydra's, which is plain Python and has no wheel of its version."""
+    """Except Hydra's antlr4, which is plain Python and has no wheel of its version."""
     listed = requirements("launchers")  # ray's extra excludes them
-    wanted = {name: versions[0] for name, versions in lower_bounds(python, listed).items()}
+    lowest = {name: versions[0] for name, versions in lower_bounds(python, listed).items()}
     command = [uv, "pip", "compile", "-q", "--no-header", "--no-annotate", "--no-python-downloads", "-",
                "--python-version", python, "--resolution", "lowest-direct", "--only-binary", ":all:",
                "--no-binary", "antlr4-python3-runtime"]  # fmt: skip
@@ -84,23 +84,25 @@ def test_the_lowest_versions_fit_each_other_and_need_no_compiler(python, uv, tmp
     )
     assert finished.returncode == 0, finished.stderr
     resolved = dict(line.split("==") for line in finished.stdout.splitlines())
-    assert {name: Version(resolved[name]) for name in wanted} == wanted
+    assert {name: Version(resolved[name]) for name in lowest} == lowest
 
 
-@pytest.mark.parametrize("found, failed, told", [(0, 0, "8 passed, 0 failed, 1 skipped"),
+@pytest.mark.parametrize("no_python, failed, message", [(0, 0, "8 passed, 0 failed, 1 skipped"),
                                                  (0, 1, "7 passed, 1 failed, 1 skipped"),
                                                  (1, 0, "uv finds no Python 3.12 here")])  # fmt: skip
-def test_the_campaign_tells_what_ran_and_fails_where_something_did(found, failed, told, tmp_path, monkeypatch, capsys):
+def test_the_campaign_prints_what_ran_and_fails_if_something_did(
+    no_python, failed, message, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "uv").write_text(STUB)
     (tmp_path / "uv").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("FIND", str(found))
+    monkeypatch.setenv("FIND", str(no_python))
     monkeypatch.setenv("FAILED", str(failed))
     status = bounds.main(["--python", "3.12", "--versions", "lowest", "--directory", str(tmp_path)])
     printed = capsys.readouterr().out
-    assert status == max(found, failed)
-    assert told in printed
-    assert "| 2.11 | 2.6 | 1.3 | 1.26 | 2.2 | passed, " in printed or found
+    assert status == max(no_python, failed)
+    assert message in printed
+    assert "| 2.11 | 2.6 | 1.3 | 1.26 | 2.2 | passed, " in printed or no_python
     assert [path.name for path in tmp_path.iterdir()] == ["uv"]  # the environment is gone
 
 

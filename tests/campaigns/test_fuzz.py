@@ -1,8 +1,9 @@
-"""Some of the campaign of wrong settings, and that it tells good ends from bad ones."""
+"""Some of the campaign of wrong settings, and its verdicts."""
 
 import pytest
 
-from tests.campaigns.fuzz import Case, Verdict, draw_cases, judge, main, names, table
+from tests.campaigns.fuzz import Verdict, judge, main, names, table
+from tests.campaigns.fuzz_cases import Case, draw_cases
 
 CASE = Case("train", ("model.depth=0",), ("model.depth=0",))
 
@@ -44,7 +45,7 @@ def test_a_line_names_a_setting_or_its_value_as_a_word():
     assert not names("seed=1e30", "error: seeds = 3: too many")
 
 
-def test_cases_are_drawn_by_a_seed_each_script_in_turn():
+def test_cases_are_drawn_by_a_seed_the_scripts_in_turns():
     cases = draw_cases(["train", "draw"], seed=3, count=6)
     assert cases == draw_cases(["train", "draw"], seed=3, count=6)
     assert cases[:4] == draw_cases(["train", "draw"], seed=3, count=4)

@@ -7,14 +7,14 @@ from tests.campaigns import kills
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_what_is_killed_ends_as_what_is_left_alone(capsys):
+def test_what_is_killed_ends_as_what_is_not(capsys):
     status = kills.main(["--seed", "1", "--steps", "6", "--sweeps", "1", "--launchers", "process", "replicas"])
     assert status == 0, capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_a_run_that_resumes_from_elsewhere_would_be_noticed(monkeypatch, capsys):
-    """Its checkpoint is gone when the command is started again, and its rows stay."""
+    """The first rows are deleted before the command is started again."""
     finish = kills.finish
 
     def lossy(folder, *overrides, log=None):

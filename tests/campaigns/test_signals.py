@@ -1,4 +1,4 @@
-"""Some of the campaign of signals at random moments, and that it tells good ends from bad ones."""
+"""Some of the campaign of signals at random moments, and its verdicts."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def test_signals_at_random_moments_change_nothing(capsys):
     assert status == 0, capsys.readouterr().out
 
 
-def test_kinds_and_signals_come_in_turns_each_at_its_moment():
+def test_kinds_and_signals_come_in_turns_at_moments_of_their_own():
     cases = draw_cases(list(KINDS), seed=0, count=30)
     assert {(case.kind, case.signals) for case in cases} == {(kind, name) for kind in KINDS for name in SIGNALS}
     assert len({case.share for case in cases}) == 30

@@ -1,4 +1,4 @@
-"""The cases of a campaign: tried side by side, those that go wrong told of as they come, all counted at the end."""
+"""The cases of a campaign: several are tried at a time, new failures are printed at once, all are counted."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-SHOWN = 3  # last lines of what a case printed
+SHOWN = 3  # last lines of a case's output
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a case: one of its kind's `GOOD` names, else what is wrong."""
+    """The outcome of a case: one of the `GOOD` names of its class, else what is wrong."""
 
     case: Any
     name: str
@@ -24,12 +24,12 @@ class Verdict:
 
     @property
     def known(self) -> str:
-        """Why it is known to be so; empty where it is not."""
+        """The reason of a known failure; empty for a new one."""
         raise NotImplementedError
 
 
 def try_all(cases: Iterable[Any], attempt: Callable[[Any], Verdict], *, workers: int, minutes: float) -> list[Verdict]:
-    """The verdicts of as many cases as can be begun in so many minutes; what is new and wrong is printed."""
+    """The verdicts of as many cases as can be begun in so many minutes; new failures are printed."""
     end, verdicts = time.monotonic() + 60 * minutes, []
     with ThreadPoolExecutor(workers) as pool:
         tried = pool.map(lambda case: attempt(case) if time.monotonic() < end else None, cases)
@@ -42,7 +42,7 @@ def try_all(cases: Iterable[Any], attempt: Callable[[Any], Verdict], *, workers:
 
 
 def exit_status(verdicts: Sequence[Verdict], what: str) -> int:
-    """Print how many there are of `what`, and return 1 where something is wrong that is not known."""
+    """Print the number of cases, called `what`, and of failures; returns 1 if one of them is new."""
     new = sum(not verdict.good and not verdict.known for verdict in verdicts)
     known = sum(not verdict.good and bool(verdict.known) for verdict in verdicts)
     print(f"{len(verdicts)} {what}, {known} known failures, {new} new")

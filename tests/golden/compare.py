@@ -1,8 +1,8 @@
 """Whether this checkout computes what another commit does, to the bit: python tests/golden/compare.py BASE.
 
-Both run the same commands at tiny size on this machine, each in an environment of its own, and every table, metric,
-weight, array and summary they leave is compared. Nothing is compared with a number written down earlier: those differ
-between processors. Left out: times, versions, commits and identity hashes, and a class's place (`_target_`), which may
+Both run the same commands at tiny size on this machine, in two environments, and every table, metric, weight, array and
+summary that they write is compared. Nothing is compared with a number written down earlier: those differ between
+processors. Left out: times, versions, commits and identity hashes, and the module of a class (`_target_`), which may
 move. Exit status 0: the same; 1: what differs is printed.
 """
 
@@ -68,7 +68,7 @@ STATUSES = {"diagnose_default": 3}  # not 0, where that is the command's answer
 # What a change may alter on purpose, as (regular expression of "command/file:key", largest relative difference): the
 # statistics that a library has taken over, while they are being taken over.
 ALLOWED: tuple[tuple[str, float], ...] = ()
-# Keys of times, versions and identity: a hash is of a config that is compared itself.
+# Keys of times, versions and identity: the config of which an identity is the hash is compared itself.
 LEFT_OUT = re.compile(
     r"(^|\.)(seconds|\w+_seconds|versions|commit|config_hash|configuration|pytorch-lightning_version)($|\.)"
 )
@@ -107,19 +107,19 @@ def run(root: Path, name: str, folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """What a command left, by a name that is the same in both trees: a hash gives way to what it is a hash of."""
+    """The files that a command has written, by a name that is the same in both trees: hashes are replaced."""
     names = {path: _name(path) for path in folder.rglob("*") if path.is_dir()}
-    found = {}
+    by_name = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
             parts = [names[parent] for parent in reversed(path.relative_to(folder).parents[:-1])
                      for parent in [folder / parent]]  # fmt: skip
-            found["/".join([*parts, _without_part(path.name)])] = path
-    return found
+            by_name["/".join([*parts, _without_part(path.name)])] = path
+    return by_name
 
 
 def _name(folder: Path) -> str:
-    """A folder's name; of a run that is named by its hash, the config that is hashed."""
+    """A folder's name; if that is the hash of a run's config, the config."""
     config = folder / "config.yaml"
     if not HASH.match(folder.name) or not config.exists():
         return folder.name
@@ -149,7 +149,7 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a file holds, by key: of a table its columns, of a checkpoint its tensors; of an image that it is there."""
+    """The content of a file by key: the columns of a table, the tensors of a checkpoint; nothing of an image."""
     match path.suffix:
         case ".parquet":
             return {str(name): column.to_numpy() for name, column in pd.read_parquet(path).items()}
@@ -169,7 +169,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def differences(base: Path, head: Path) -> Iterator[tuple[str, str]]:
-    """(file and key, what differs) of two folders that the same command left."""
+    """(file and key, what differs) of two folders that the same command has written."""
     ours, theirs = files(head), files(base)
     for name in sorted(ours.keys() ^ theirs.keys()):
         yield name, f"only in {'HEAD' if name in ours else 'BASE'}"
@@ -185,7 +185,7 @@ def differences(base: Path, head: Path) -> Iterator[tuple[str, str]]:
 
 
 def difference(base: Any, head: Any) -> str:
-    """How two values differ; empty where they are the same to the bit, the places of no-numbers too."""
+    """How two values differ; empty if they are the same to the bit, with NaN in the same places."""
     one, other = (without_hashes(np.asarray(value)) for value in (base, head))
     if one.dtype != other.dtype or one.shape != other.shape:
         return f"{one.dtype}{one.shape} is {other.dtype}{other.shape}"
@@ -193,7 +193,7 @@ def difference(base: Any, head: Any) -> str:
         if np.array_equal(one, other, equal_nan=True):
             return ""
         if (np.isnan(one) != np.isnan(other)).any():
-            return "no number in other places"
+            return "NaN in other places"
         with np.errstate(all="ignore"):
             relative = np.nanmax(np.abs(one - other) / np.maximum(np.abs(one), np.abs(other)))
         return f"relative {relative:.3g}"
@@ -203,7 +203,7 @@ def difference(base: Any, head: Any) -> str:
 
 
 def without_hashes(values: np.ndarray) -> np.ndarray:
-    """Values of which all texts that are a run's hash are one text: the name of its directory."""
+    """The values with one constant text in place of all texts that are the hash of a run."""
     if values.dtype.kind not in "OUT":
         return values
     hidden = [_HASHED if isinstance(value, str) and HASH.match(value) else value for value in values.ravel().tolist()]
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", metavar="BASE", help="the commit to compare with")
     parser.add_argument("--only", metavar="COMMAND", action="append", choices=COMMANDS, help="one of the commands")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all results here")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep all results here")
     options = parser.parse_args(arguments)
     names = options.only or list(COMMANDS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -231,12 +231,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong = 0
         for name in names:
             read_files = files(results / "head" / name / "out")
-            found = [(f"{name}/{where}", what) for where, what in differences(
+            different = [(f"{name}/{where}", what) for where, what in differences(
                 results / "base" / name / "out", results / "head" / name / "out")]  # fmt: skip
-            for where, what in found:
+            for where, what in different:
                 print(f"{'allowed' if allowed(where, what) else 'DIFFERS'}  {where}  {what}")
-            wrong += sum(not allowed(where, what) for where, what in found)
-            print(f"{name}: {len(read_files)} files, {len(found) or 'no'} differences", flush=True)
+            wrong += sum(not allowed(where, what) for where, what in different)
+            print(f"{name}: {len(read_files)} files, {len(different) or 'no'} differences", flush=True)
     return int(wrong > 0)
 
 

@@ -1,0 +1,114 @@
+"""Figure 1b at full size, extrapolated from a part of it: some depths' jobs as one group each, for one and two epochs.
+
+All jobs of a depth (8 initializers × 5 seeds) train together as the replicas launcher would have them, none stopping
+when its training has started, lengths at every step. From the two numbers of epochs follow the seconds of an epoch, its
+test included, and those that are fixed (nets, summaries, figures); between depths both are taken to be linear. The sum
+over depths as if every job took all of its 100 epochs is an upper bound of what the figure costs: where jobs stop at
+the start of their training, groups shrink. One job at a time is extrapolated in the same way from one job of each of
+these depths.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from benchmarks._figure_1b import EXPERIMENT, GOALS, epoch_cost, extrapolate, full_length, goals_met, sweep
+from benchmarks._measuring import with_gpu_peak
+from benchmarks._mnist import data_overrides
+from benchmarks._replica_jobs import TRAINERS, existing_objects_not_collected, timed, train_alone
+from benchmarks.gpu_parts.parts import FINDING, Case
+from start_training.training.replica_runs import train_group
+
+EPOCHS = (1, 2)
+DEPTHS = (100, 10, 50)  # of 10, 20 … 100; the last is the first to be left out
+TINY_DEPTHS = (3, 2)
+TINY = (
+    "size=small",
+    "datamodule=digits",
+    "datamodule.batch_size=512",
+    "hydra.sweeper.params.initializer='he_normal,lecun_normal'",
+    "hydra.sweeper.params.depth='2,3'",
+    "hydra.sweeper.params.seed=0",
+)
+
+
+Seconds = dict[int, list[float]]  # by depth, of `EPOCHS`
+
+
+def cases(device: str, *, tiny: bool) -> list[Case]:
+    """The depths, and what follows from them."""
+    together: Seconds = {}
+    alone: Seconds = {}
+    depths = TINY_DEPTHS if tiny else DEPTHS
+    groups = [
+        Case(f"depth {depth}", partial(one_depth, device, tiny, together, alone, depth), depth + 20.0)
+        for depth in depths
+    ]
+    return [*groups, Case("all, extrapolated", partial(extrapolated, device, tiny, together, alone))]
+
+
+def swept_jobs(device: str, tiny: bool) -> tuple[list[DictConfig], list[dict[str, int]]]:
+    """The experiment with each initializer, and the other settings of each of its jobs."""
+    data = TINY if tiny else (*data_overrides()[0], "datamodule.batch_size=1024")
+    return sweep([*EXPERIMENT, TRAINERS[device], *data])
+
+
+def one_depth(device: str, tiny: bool, together: Seconds, alone: Seconds, depth: int, seconds: float) -> dict[str, Any]:
+    """Seconds of all jobs of a depth together, and of one of them alone; a job is trained before, not timed."""
+    composed, swept = swept_jobs(device, tiny)
+    of_depth = [settings for settings in swept if settings["depth"] == depth]
+    configs = [
+        [full_length(config, settings, epochs) for config in composed for settings in of_depth] for epochs in EPOCHS
+    ]
+
+    def train_all() -> list[list[float]]:
+        with existing_objects_not_collected():
+            return [[timed(train_group, jobs)[0], timed(train_alone, jobs[:1])[0]] for jobs in configs]
+
+    timed(train_alone, configs[0][:1])
+    times, peak = with_gpu_peak(train_all, device)
+    together[depth], alone[depth] = np.transpose(times).tolist()
+    (_, epoch), (_, epoch_alone) = epoch_cost(EPOCHS, together[depth]), epoch_cost(EPOCHS, alone[depth])
+    return {
+        "jobs": len(configs[0]),
+        "epochs": EPOCHS,
+        "together_seconds": together[depth],
+        "alone_seconds": alone[depth],
+        "peak_mebibytes": peak,
+        FINDING: f"{len(configs[0])} jobs: an epoch {epoch:.2f} s, of one job alone {epoch_alone:.2f} s"
+        + (f"; {peak:,.0f} MiB" if peak else ""),
+    }
+
+
+def extrapolated(
+    device: str, tiny: bool, times_together: Seconds, times_alone: Seconds, seconds: float
+) -> dict[str, Any]:
+    """All jobs of the figure with all of their epochs. Raises ValueError where fewer than two depths are known."""
+    known = sorted(times_together)
+    if len(known) < 2:
+        raise ValueError(f"{len(known)} depths measured: two are needed")
+    composed, swept = swept_jobs(device, tiny)
+    epochs, depths = int(composed[0].trainer.max_epochs), np.array([settings["depth"] for settings in swept])
+    jobs, groups = len(composed) * len(swept), np.unique(depths)
+    together = extrapolate(times_together, EPOCHS, groups, epochs)
+    alone = extrapolate(times_alone, EPOCHS, depths, epochs) * len(composed)
+    share = len(known) / len(groups) * sum(EPOCHS) / epochs
+    met, goals = goals_met(alone, together), ""
+    if device == "cuda" and not tiny:
+        shown = {name: "met" if is_met else "not shown to be met" for name, is_met in met.items()}
+        goals = f"; goals {GOALS['seconds']:g} s {shown['seconds']}, {GOALS['ratio']:g} times {shown['ratio']}"
+    return {
+        "jobs": jobs,
+        "epochs": epochs,
+        "share": share,
+        "depths": known,
+        "met": met,
+        "seconds": together,
+        "alone_seconds": alone,
+        "ratio_of_times": alone / together,
+        "assumption": f"every job takes {epochs} epochs; cost linear in epochs, and in depth between those measured",
+        FINDING: f"at most {together:,.0f} s together, {alone:,.0f} s one at a time, {alone / together:.1f} times as "
+        f"long; from {share:.2%} of the jobs' epochs, as if no job stopped before epoch {epochs}{goals}",
+    }

@@ -1,0 +1,41 @@
+"""A group of replicas against one run at a time on the device: sweeps as in `benchmark.py replicas`, fewer rounds."""
+
+import math
+from functools import partial
+from typing import Any
+
+from benchmarks._mnist import data_overrides
+from benchmarks._replica_jobs import TOGETHER, WAYS
+from benchmarks.gpu_parts.parts import FINDING, Case
+from benchmarks.replicas import INITIALIZERS, ReplicaSweep, measure
+
+SWEEPS = (  # the smaller nets' jobs last as long; the host's share of them is larger
+    (ReplicaSweep(10, 256, 100, every=10, rounds=1), "lengths"),
+    (ReplicaSweep(100, 1024, 20, every=15, rounds=1), "lengths"),
+    (ReplicaSweep(10, 256, 100, every=10, rounds=1), "none"),
+    (ReplicaSweep(20, 64, 100, every=10, rounds=1, initializers=INITIALIZERS), "lengths"),
+)
+TINY = ReplicaSweep(3, 256, 5, replicas=2, every=2, rounds=1)
+TINY_DATA = ["datamodule=digits", "datamodule.validation=0"]
+
+
+def cases(device: str, *, tiny: bool) -> list[Case]:
+    """One per sweep and choice of callbacks."""
+    return [
+        Case(
+            f"{sweep}, batch {sweep.batch}{'' if callbacks == 'none' else f', {callbacks}'}",
+            partial(ratios, sweep, callbacks, device, tiny),
+        )
+        for sweep, callbacks in ([(TINY, "lengths")] if tiny else SWEEPS)
+    ]
+
+
+def ratios(sweep: ReplicaSweep, callbacks: str, device: str, tiny: bool, seconds: float) -> dict[str, Any]:
+    """Of whole jobs and their steps, one at a time over together; and how much the losses of the two differ."""
+    data, source = (TINY_DATA, "digits") if tiny else data_overrides()
+    result = measure(sweep, callbacks, data, device)
+    jobs, step = result["jobs"], result["step"]
+    words = "jobs {:.2f} times as fast ({:.1f} s, {:.1f} s)".format(jobs["ratio"], *map(jobs["seconds"].get, WAYS))
+    if math.isfinite(step["ratio"]):
+        words += f", steps {step['ratio']:.1f} times ({step['milliseconds'][TOGETHER]:.3f} ms a replica)"
+    return {**result, "data": source, FINDING: f"{words}; losses {result['loss_apart']:.0e} apart"}

@@ -1,0 +1,26 @@
+"""Copies of the working tree, in which a campaign changes files."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def copy_of(root: Path, into: Path) -> Path:
+    """Copy the files of a working tree that git tracks or would add; returns `into`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=root, capture_output=True, check=True
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if os.path.lexists(root / name):
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, into / name, follow_symlinks=False)  # conf/readout_initializer is a link
+    commit = ["-c", "user.name=-", "-c", "user.email=-", "commit", "--quiet", "-m", "copy"]
+    for words in (["init", "--quiet"], ["add", "--all"], commit):  # some tests need a git repository
+        subprocess.run(["git", *words], cwd=into, check=True)
+    return into
+
+
+def paths(root: Path) -> str:
+    """A PYTHONPATH by which a tree's `tests` and `start_training` (a link to src) hide the installed ones."""
+    return os.pathsep.join([str(root), str(root / ".typing")])
