@@ -41,7 +41,7 @@ from start_training.initializers.variance_scaling import VarianceScaling
 from start_training.models.classifier import Classifier
 from start_training.models.fully_connected import FullyConnected
 from start_training.schedules.one_cycle import OneCycle
-from start_training.schedules.range_test import spread
+from start_training.schedules.rate_suggestion import spread
 from start_training.settings import positive_integer
 
 OURS, LIGHTNING = "RangeTest", "Lightning's lr_find"

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from start_training.schedules.range_test import spread
+from start_training.schedules.rate_suggestion import spread
 
 
 def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:

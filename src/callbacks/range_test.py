@@ -18,8 +18,8 @@ from start_training.callbacks.validation_subset import ValidationSubset
 from start_training.ranks import gather
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
-from start_training.schedules.ramp import ramp as ramp_rates
-from start_training.schedules.range_test import COLUMNS, Suggestion, described, suggest
+from start_training.schedules.ramp import ramp_rates
+from start_training.schedules.rate_suggestion import COLUMNS, Suggestion, described, suggest
 from start_training.settings import positive_integer, whole_number
 
 NAME = "range_test"
@@ -54,7 +54,7 @@ class RangeTest(pl.Callback):
         stop: bool = False,
         loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     ) -> None:
-        self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, kind=ramp)
+        self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)
         if whole_number("val_points", val_points, at_least=2) > steps:
             raise ValueError(f"val_points = {val_points}: must not be more than the {steps} steps")
         self._validated = set(np.linspace(0, steps - 1, val_points).round().astype(int).tolist())

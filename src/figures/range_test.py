@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from start_training.figures.labels import label
-from start_training.schedules.range_test import spread
+from start_training.schedules.rate_suggestion import spread
 from start_training.settings import positive_integer
 
 Array = NDArray[np.float64]

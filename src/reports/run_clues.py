@@ -9,6 +9,7 @@ import pandas as pd
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import read_metrics
 from start_training.schedules.clues import Clues, read_clues
+from start_training.schedules.curves import Curves
 from start_training.schedules.regularization import Regularizers, advise
 
 COLUMNS = ("train/loss", "val/loss", "val/accuracy", "learning_rate")
@@ -44,7 +45,7 @@ def sentence(clues: Mapping[str, Any]) -> str:
 def _read(
     rows: pd.DataFrame, training: str, validation: str, accuracy: str, classes: int | None, diverged_at: int | None
 ) -> Clues:
-    return read_clues(
+    curves = Curves.of(
         rows["step"],
         rows[training],
         rows[validation],
@@ -53,3 +54,4 @@ def _read(
         chance=math.log(classes) if classes and classes > 1 else None,
         diverged_at=diverged_at,
     )
+    return read_clues(curves)
