@@ -34,7 +34,6 @@ class Change:
 
     def then(self, other: "Change") -> "Change":
         """This change followed by the other, as one change."""
-        factors = dict(self.factors)
-        for name, factor in other.factors.items():
-            factors[name] = factors.get(name, 1.0) * factor
+        names = {**self.factors, **other.factors}
+        factors = {name: self.factors.get(name, 1.0) * other.factors.get(name, 1.0) for name in names}
         return Change(factors, self.zero_biases or other.zero_biases)

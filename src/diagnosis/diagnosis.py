@@ -34,6 +34,16 @@ class Diagnosis:
         measured: The verdict from the measurement alone.
         prediction: From theory; None where no law is known for the net.
         advice: Changes to make, one after the other; empty for a healthy net.
+
+    Example:
+        >>> import torch
+        >>> from start_training import TorchDefault, diagnose
+        >>> layers = [layer for _ in range(20) for layer in (torch.nn.Linear(64, 64), torch.nn.ReLU())]
+        >>> diagnosis = diagnose(torch.nn.Sequential(*layers), torch.ones(1, 64), initializer=TorchDefault())
+        >>> diagnosis.healthy, diagnosis.verdict.failure_modes
+        (False, ('FM1',))
+        >>> diagnosis.advice[0].action
+        'Multiply the weights of 0 … 38 (20 layers) by 2.4... and set their biases to zero'
     """
 
     name: str
@@ -79,8 +89,8 @@ def render(diagnosis: Diagnosis) -> Group:
 def rates_by_layer(diagnosis: Diagnosis) -> Table:
     """Per layer: length of the median net, rates measured and predicted, silent units."""
     measured, prediction = diagnosis.measurement, diagnosis.prediction
-    table = Table(title=f"{diagnosis.name}: {measured.nets} initializations, batch of {diagnosis.batch}")
-    table.title_justify = "left"
+    title = f"{diagnosis.name}: {measured.nets} initializations, batch of {diagnosis.batch}"
+    table = Table(title=title, title_justify="left")
     theory = () if prediction is None else ("theory",)
     for heading in ("layer", "name", "length M", "forward", *theory, "backward", "silent"):
         table.add_column(heading, justify="left" if heading == "name" else "right", overflow="fold")

@@ -45,9 +45,9 @@ class Nets:
         self,
         net: nn.Module,
         batch: Any,
-        *,
         initializer: FillTensor | None,
         readout_initializer: FillTensor | None,
+        *,
         nets: int,
         seed: int,
         modules: Sequence[str] | None,
@@ -136,9 +136,8 @@ def copied(net: nn.Module) -> nn.Module:
         net = copy.deepcopy(getattr(net, "_orig_mod", net)).cpu().train()  # a compiled module wraps the plain one
     except Exception as error:
         raise ValueError(f"net = {type(net).__name__}: cannot be copied ({_one_line(error)})") from error
-    for parameter in net.parameters():
-        parameter.grad = None
-        parameter.requires_grad_(False)  # gradients flow through activations, and those of weights are not needed
+    net.zero_grad()
+    net.requires_grad_(False)  # gradients flow through activations, and those of weights are not needed
     for module in net.modules():
         if isinstance(module, nn.Embedding):
             module.weight.requires_grad_(True)

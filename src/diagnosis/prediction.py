@@ -39,6 +39,5 @@ def predict(
     lengths = law.log_mean_length(log_input)
     if len(lengths) != measured.depth:  # the law is of other layers than were measured
         return None
-    judge = getattr(law, "verdict", None)
-    verdict = judge(thresholds, log_input_length=log_input) if judge else None
+    verdict = law.verdict(thresholds, log_input_length=log_input) if hasattr(law, "verdict") else None
     return Prediction(law, log_input, np.diff(lengths, prepend=log_input), verdict)

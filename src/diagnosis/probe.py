@@ -89,11 +89,10 @@ class Probe:
 
         self._capture.start()
         outputs = self._net(*map_tensors(with_gradient, list(arguments)), **map_tensors(with_gradient, dict(named)))
-        for name, lengths in self._capture.stop():
-            self._readings.names.append(name)
-            self._readings.lengths.append(lengths)
+        layers = self._capture.stop()
         self._flow_back(outputs, leaves, generator)
-        return self._readings
+        names, lengths = [layer.name for layer in layers], [layer.lengths for layer in layers]
+        return self._readings._replace(names=names, lengths=lengths)
 
     def _flow_back(self, outputs: Any, leaves: list[Tensor], generator: Generator) -> None:
         floating = [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]

@@ -73,7 +73,7 @@ def _signs(shape: Sequence[int], generator: Generator) -> Tensor:
 
 
 def orthogonal_gain(parameter: Tensor) -> float | None:
-    """√c where the rows or columns of the flattened kernel, whichever are fewer, are orthogonal with norm √c; or None."""
+    """√c where the rows or columns of the matrix, whichever are fewer, are orthogonal with norm √c; otherwise None."""
     if parameter.dim() < 2 or min(parameter.shape[0], parameter[0].numel()) < 2:
         return None  # a single vector is orthogonal in a trivial way
     matrix = parameter.detach().flatten(1).double()

@@ -10,7 +10,6 @@ All functions take log_lengths of shape (nets, d + 1), log M_0 … log M_d of ea
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from start_training.ensembles.scaled import Array
 
@@ -26,7 +25,7 @@ class LayerEstimate(NamedTuple):
 
 
 @_QUIET
-def log_mean_by_ratios(log_lengths: ArrayLike) -> LayerEstimate:
+def log_mean_by_ratios(log_lengths: Array) -> LayerEstimate:
     """log E[M_j / M_0] = Σ_{i ≤ j} log E[M_i / M_{i−1}], from the means of ratios over living nets.
 
     Correct where the mean of a ratio does not depend on earlier layers, as in fully connected nets without biases.
@@ -39,13 +38,12 @@ def log_mean_by_ratios(log_lengths: ArrayLike) -> LayerEstimate:
 
 
 @_QUIET
-def log_mean(log_lengths: ArrayLike) -> LayerEstimate:
+def log_mean(log_lengths: Array) -> LayerEstimate:
     """log of the mean of M_j / M_0 over nets, dead ones included.
 
     The error is the relative standard error of the mean; the estimate is reliable only where it is well below 1.
     """
-    logs = np.asarray(log_lengths, dtype=np.float64)
-    logs = logs - logs[:, :1]
+    logs = log_lengths - log_lengths[:, :1]
     top = logs.max(0)
     shares = np.exp(logs - np.where(np.isfinite(top), top, 0.0))
     mean, relative = _moments(np.where(np.isneginf(logs), 0.0, shares))
@@ -53,7 +51,7 @@ def log_mean(log_lengths: ArrayLike) -> LayerEstimate:
 
 
 @_QUIET
-def log_moment_ratio_by_ratios(log_lengths: ArrayLike) -> LayerEstimate:
+def log_moment_ratio_by_ratios(log_lengths: Array) -> LayerEstimate:
     """log(E[M_j²] / E[M_j]²) = Σ_{i ≤ j} log(E[r_i²] / E[r_i]²), where r_i = M_i / M_{i−1} of living nets.
 
     The relative variance of M_j is its expm1. Correct where ratios of different layers are independent: in Gaussian
@@ -70,34 +68,33 @@ def log_moment_ratio_by_ratios(log_lengths: ArrayLike) -> LayerEstimate:
 
 
 @_QUIET
-def log_moment_ratio(log_lengths: ArrayLike) -> LayerEstimate:
+def log_moment_ratio(log_lengths: Array) -> LayerEstimate:
     """log(mean of M_j² / squared mean of M_j) over nets, dead ones included.
 
     For nets whose ratios depend on each other, such as residual ones; reliable only where it is well below 1.
     Errors by the delta method.
     """
-    logs = np.asarray(log_lengths, dtype=np.float64)
-    relative = np.exp(logs - logs[:, :1] - log_mean(logs).value)
+    relative = np.exp(log_lengths - log_lengths[:, :1] - log_mean(log_lengths).value)
     second = _mean(np.square(relative))
     influence = np.square(relative) / second - 2 * relative
-    return LayerEstimate(np.log(second), np.sqrt(_variance(influence, ddof=1) / len(logs)))
+    return LayerEstimate(np.log(second), np.sqrt(_variance(influence, ddof=1) / len(log_lengths)))
 
 
 @_QUIET
-def log_variance(log_lengths: ArrayLike) -> LayerEstimate:
+def log_variance(log_lengths: Array) -> LayerEstimate:
     """Var[log M_j] over nets that are alive in layer j, with the standard error of a sample variance."""
     logs = _finite(log_lengths)
     error = np.sqrt(_variance(np.square(logs - _mean(logs))) / _count(logs))
     return LayerEstimate(_variance(logs, ddof=1), error)
 
 
-def dead_share(log_lengths: ArrayLike) -> Array:
+def dead_share(log_lengths: Array) -> Array:
     """The share of nets whose layer j is dead, (d + 1,)."""
-    return np.isneginf(np.asarray(log_lengths, dtype=np.float64)).mean(0)
+    return np.isneginf(log_lengths).mean(0)
 
 
 @_QUIET
-def log_layer_variance(log_lengths: ArrayLike) -> LayerEstimate:
+def log_layer_variance(log_lengths: Array) -> LayerEstimate:
     """Mean over nets of the log of the relative variance of their lengths over layers 1 … j.
 
     For one net ((1/j) Σ_i M_i² − ((1/j) Σ_i M_i)²) / ((1/j) Σ_i M_i)², the across-layer variance of failure mode 2
@@ -105,7 +102,7 @@ def log_layer_variance(log_lengths: ArrayLike) -> LayerEstimate:
     Nets are left out that are dead from the first layer on, or whose lengths differ by rounding only.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
     """
-    logs = np.asarray(log_lengths, dtype=np.float64)[:, 1:]
+    logs = log_lengths[:, 1:]
     sums = np.logaddexp.accumulate(logs, axis=1)
     squares = np.logaddexp.accumulate(2 * logs, axis=1)
     layers = np.arange(1, logs.shape[1] + 1)
@@ -119,10 +116,9 @@ def log_layer_variance(log_lengths: ArrayLike) -> LayerEstimate:
     return LayerEstimate(np.concatenate([[np.nan], _mean(relative)]), np.concatenate([[np.nan], error]))
 
 
-def _ratios(log_lengths: ArrayLike) -> Array:
+def _ratios(log_lengths: Array) -> Array:
     """M_j / M_{j−1}, (nets, d); NaN where the net was dead before, 0 where it dies."""
-    logs = np.asarray(log_lengths, dtype=np.float64)
-    return np.exp(logs[:, 1:] - _finite(logs[:, :-1]))
+    return np.exp(log_lengths[:, 1:] - _finite(log_lengths[:, :-1]))
 
 
 def _moments(values: Array) -> tuple[Array, Array]:
@@ -146,8 +142,7 @@ def _count(values: Array) -> Array:
     return np.isfinite(values).sum(0).astype(np.float64)
 
 
-def _finite(logs: ArrayLike) -> Array:
-    logs = np.asarray(logs, dtype=np.float64)
+def _finite(logs: Array) -> Array:
     return np.where(np.isfinite(logs), logs, np.nan)
 
 

@@ -51,7 +51,7 @@ def sample_layerwise(net: nn.Module, initializer: FillTensor, inputs: Tensor, *,
         Shape (nets, d + 1), each length the mean over the net's samples; a dead net's is −inf.
     """
     draw = _Draw(initializer, generator, homogeneous=net.activation in HOMOGENEOUS)
-    activation = Scaled.of(inputs.flatten(2))
+    activation = Scaled(inputs.flatten(2), inputs.new_zeros(inputs.shape[:2], dtype=torch.float64))
     if isinstance(net, Residual):
         if isinstance(net.embedding, nn.Linear):
             activation = draw.linear(activation, net.embedding)

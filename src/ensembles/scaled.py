@@ -22,11 +22,6 @@ class Scaled(NamedTuple):
     values: Tensor
     log_unit: Tensor
 
-    @classmethod
-    def of(cls, values: Tensor) -> "Scaled":
-        """These activations, with log_unit 0."""
-        return cls(values, torch.zeros(values.shape[:-1], dtype=torch.float64, device=values.device))
-
     def log_lengths(self) -> Tensor:
         """log M of each sample, (nets, samples) in float64; −inf for a dead one."""
         return self.values.double().square().mean(-1).log() + 2 * self.log_unit

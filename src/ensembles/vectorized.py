@@ -37,16 +37,12 @@ def sample_vectorized(
 
     Args:
         net: Run in the mode that it is in. Parameters that the initializer does not fill are the same in all nets.
-        initializer: See `initialize_`.
+        initializer, readout_initializer: See `initialize_`.
         inputs: Shape (nets, samples, …).
         generator: The source of all random numbers.
-        readout_initializer: See `initialize_`.
 
     Returns:
         Shape (nets, d + 1), each length the mean over the net's samples, of the layers that `Capture` measures.
-
-    Raises:
-        Exception: torch's, if it cannot vectorize the forward pass.
     """
     nets = len(inputs)
     drawn = _draw(net, initializer, readout_initializer, nets, generator)

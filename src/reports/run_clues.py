@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -26,9 +27,9 @@ def clues_of(
     epochs, test = epochs_of(run), run.path / "range_test"
     if epochs.empty and diverged_at is None and any(test.glob("part-*.parquet")):
         read = _read(pd.read_parquet(test), "train_loss", "val_loss", "val_accuracy", classes, None)
-        return {**read.as_dict(), "advice": ""}
+        return {**asdict(read), "advice": ""}
     read = _read(epochs, "train/loss", "val/loss", "val/accuracy", classes, diverged_at)
-    return {**read.as_dict(), "advice": advise(read.verdict, Regularizers.of(config), rate=read.rate)}
+    return {**asdict(read), "advice": advise(read.verdict, Regularizers.of(config), rate=read.rate)}
 
 
 def epochs_of(run: RunDirectory) -> pd.DataFrame:

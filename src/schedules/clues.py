@@ -1,7 +1,25 @@
-"""The verdict on the loss curves of a run: under- or overfitting, a plateau, an instability."""
+"""The verdict on the loss curves of a run: under- or overfitting, a plateau, an instability.
+
+- underfitting: the validation loss still falls at the end.
+- overfitting: the validation loss is higher at the end than before.
+- instability: the training loss is higher at the end, too; or both end at the loss of a guess; or a loss is not finite.
+- plateau, the goal: the validation loss neither falls nor rises at the end.
+- super-convergence candidate: a plateau after rates that rose, or a rising ramp that ends in instability, if the
+  validation stayed near its best over tenfold rates (see `wide_rates`).
+- not learning: neither loss was ever clearly below that of a guess.
+
+Only the end counts: a loss that rises in the middle of a cycle and falls again is none of these. A fall or rise exceeds
+both a tenth of the loss (`loss_trends.MATTERS`) and three standard errors of the curve's noise (`Trend`). Fewer than
+six validations are too short to tell.
+
+Errors: 0.5% are misread of 3,000 curves that were made to be these cases by twice the threshold
+(tests/schedules/made_curves.py; 8 to 200 points, noise of 0.3 to 5%). With 8 to 15 points and noise of 5 to 10%, 18%
+are misread, most of them underfitting that is called a plateau.
+Source: Smith 2018 (arXiv:1803.09820), on the clues in validation loss; the thresholds are this project's.
+"""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,30 +59,9 @@ class Clues:
     rate: float | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, object]:
-        """Plain data, for summary.json."""
-        return {**asdict(self), "numbers": dict(self.numbers)}
-
 
 def read_clues(curves: Curves) -> Clues:
-    """The verdict on the loss curves of a run.
-
-    - underfitting: the validation loss still falls at the end.
-    - overfitting: the validation loss is higher at the end than before.
-    - instability: the training loss is higher at the end, too; or both end at the loss of a guess; or a loss is not
-      finite.
-    - plateau, the goal: the validation loss neither falls nor rises at the end.
-    - super-convergence candidate: a plateau after rates that rose, or a rising ramp that ends in instability, if the
-      validation stayed near its best over tenfold rates (see `wide_rates`).
-    - not learning: neither loss was ever clearly below that of a guess.
-
-    Only the end counts: a loss that rises in the middle of a cycle and falls again is none of these. A fall or rise
-    exceeds both a tenth of the loss (`loss_trends.MATTERS`) and three standard errors of the curve's noise (`Trend`).
-    Fewer than six validations are too short to tell.
-    Errors: 0.5% are misread of 3,000 curves that were made to be these cases by twice the threshold
-    (tests/schedules/made_curves.py; 8 to 200 points, noise of 0.3 to 5%). With 8 to 15 points and noise of 5 to 10%,
-    18% are misread, most of them underfitting that is called a plateau.
-    Source: Smith 2018 (arXiv:1803.09820), on the clues in validation loss; the thresholds are this project's.
+    """The verdict on the loss curves of a run, by the rules at the top of this file.
 
     Args:
         curves: From the rows of a metrics table, see `Curves.of`.
@@ -109,13 +106,14 @@ def _diverged(curves: Curves) -> Clues:
 
 
 def _not_learning(trends: LossTrends) -> Clues:
-    best, top = trends.curves.validation.min(), trends.curves.top
-    text = f"{NOT_LEARNING}: validation loss is {best:.3g} at best, and a guess's {top:.3g}"
+    curves = trends.curves
+    text = f"{NOT_LEARNING}: validation loss is {curves.validation.min():.3g} at best, and a guess's {curves.top:.3g}"
     return _clues(NOT_LEARNING, text, trends)
 
 
 def _underfitting(trends: LossTrends) -> Clues:
-    at, validation, rates = trends.last_third, trends.curves.validation, trends.curves.rates
+    validation, rates = trends.curves.validation, trends.curves.rates
+    at = len(validation) - trends.validation.window
     text = (
         f"{UNDERFITTING}: validation loss still falls at the end, by {1 - validation[-1] / validation[at]:.0%} since "
         f"{_step(trends, at)}, to {validation[-1]:.3g}"

@@ -42,21 +42,14 @@ class Curves:
         chance: float | None = None,
         diverged_at: int | None = None,
     ) -> "Curves":
-        """Curves from the rows of a metrics table, each argument of shape (n,), NaN where something was not measured.
+        """Curves from columns of a metrics table, shape (n,), NaN where something was not measured.
 
         Training diverged at the first row with an infinite loss or with neither loss; later rows are left out.
+        Raises ValueError for columns of different lengths, and steps that do not rise from row to row.
 
         Args:
-            steps: Rising from row to row.
-            train_loss: In nats.
-            val_loss: In nats.
-            rates: Learning rates.
-            val_accuracy: In [0, 1].
             chance: The loss of a guess, log(number of classes); None: the greater of the first losses instead.
             diverged_at: The step of a loss that was not finite, if it is in none of the rows.
-
-        Raises:
-            ValueError: the rows differ in number, or steps do not rise.
         """
         at, train, val = (_array(values) for values in (steps, train_loss, val_loss))
         if not len(at) == len(train) == len(val):

@@ -66,11 +66,6 @@ class LossTrends:
         return min(int(far[-1]) + 1, len(self.curves.steps) - 1) if len(far) else 0
 
     @property
-    def last_third(self) -> int:
-        """The index of the first validation of the window whose slope is judged."""
-        return len(self.curves.steps) - self.validation.window
-
-    @property
     def _learned(self) -> float:
         return float(np.log((1 - LEARNED + FLOOR) * self.curves.top))
 

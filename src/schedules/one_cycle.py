@@ -58,9 +58,9 @@ class OneCycle(Schedule):
         self.start, self.end = start, end
         self.cycle = cycle
         self.momentum = momentum
-        self._shares = one_cycle(total_steps, cycle, (start, 1.0, start), end)
+        self._shares = one_cycle(total_steps, cycle, low=start, peak=1.0, end=end)
         low, high = momentum or (0.0, 0.0)
-        self._momenta = one_cycle(total_steps, cycle, (low, high, low), low)
+        self._momenta = one_cycle(total_steps, cycle, low=low, peak=high, end=low)
         super().__init__(optimizer)
 
     def share(self, step: int) -> float:
@@ -70,11 +70,10 @@ class OneCycle(Schedule):
         return None if self.momentum is None else interpolate(self._momenta, step)
 
 
-def one_cycle(steps: int, cycle: float, legs: tuple[float, float, float], end: float) -> Corners:
-    """The corners (step, value) of a cycle through the values `legs`, then to `end` at the last of `steps`."""
-    first, peak, back = legs
+def one_cycle(steps: int, cycle: float, *, low: float, peak: float, end: float) -> Corners:
+    """The corners (step, value) of a cycle from `low` to `peak` and back, then to `end` at the last of `steps`."""
     if steps <= 2:
         return [(0, peak), (1, end)]
     leg = max(1, min(round(cycle * (steps - 1) / 2), (steps - 2) // 2))
-    corners = [(0, first), (leg, peak), (2 * leg, back), (steps - 1, end)]
+    corners = [(0, low), (leg, peak), (2 * leg, low), (steps - 1, end)]
     return corners if 2 * leg < steps - 1 else [*corners[:2], (steps - 1, end)]

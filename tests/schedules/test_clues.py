@@ -1,6 +1,7 @@
 """The clues on curves made to be each case, with noise: how often they are right, and that they can be wrong."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -203,7 +204,7 @@ def test_whatever_the_losses_are_there_is_a_verdict_of_plain_data(seed, rows):
     clues = clues_of(steps, values[0], values[1], rates=values[2], val_accuracy=values[3])
     assert clues.verdict in VERDICTS and clues.text.startswith(clues.verdict)
     assert (clues.from_step is None) == (clues.verdict in (UNDERFITTING, NOT_LEARNING, TOO_SHORT, NO_VALIDATION))
-    assert str(json.loads(json.dumps(clues.as_dict()))) == str(clues.as_dict())  # NaN is not itself
+    assert str(json.loads(json.dumps(asdict(clues)))) == str(asdict(clues))  # NaN is not itself
 
 
 @given(st.floats(1e-3, 1e3), st.sampled_from(CASES))
