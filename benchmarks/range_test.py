@@ -175,11 +175,10 @@ def _row(case: Case, way: str, test: Callable[[Case, int], float], seeds: int) -
         start = time.perf_counter()
         rates.append(test(case, seed))
         seconds.append(time.perf_counter() - start)
-    found = spread(rates)
     return {
         "way": way,
         "rates": rates,
-        **{name: getattr(found, name) for name in ("smallest", "largest", "median", "geometric_mean", "octaves")},
+        **spread(rates),
         "seconds": float(np.median(seconds)),
         **{name: [accuracy(case, seed, rate, name) for seed, rate in enumerate(rates)] for name in SCHEDULES},
     }

@@ -105,7 +105,6 @@ def rates_by_layer(diagnosis: Diagnosis) -> Table:
 
 
 def _whole_net(diagnosis: Diagnosis) -> Table:
-    """The numbers of the verdict, measured and predicted."""
     measured, theory, limits = diagnosis.measured, diagnosis.predicted, diagnosis.verdict.thresholds
     table = Table("the whole net", "measured", "theory", "threshold", title_justify="left")
     for column in table.columns[1:]:
@@ -128,7 +127,6 @@ def _whole_net(diagnosis: Diagnosis) -> Table:
 
 
 def _verdict(diagnosis: Diagnosis) -> Group:
-    """The verdict in words."""
     verdict = diagnosis.verdict
     healthy = "HEALTHY" if verdict.healthy else f"UNHEALTHY: {' and '.join(verdict.failure_modes)}"
     head = Text(healthy, style="bold green" if verdict.healthy else "bold red")
@@ -172,7 +170,6 @@ def second_mode(verdict: Verdict) -> str:
 
 
 def _agreement(diagnosis: Diagnosis) -> str:
-    """Whether the measurement shows what theory predicts."""
     if diagnosis.agrees:
         return "Theory decides, and the measurement agrees."
     measured = " and ".join(diagnosis.measured.failure_modes) or "no failure mode"
@@ -184,7 +181,6 @@ def _agreement(diagnosis: Diagnosis) -> str:
 
 
 def _advice(diagnosis: Diagnosis) -> Group:
-    """What to change, numbered, and the effect of each change."""
     lines = []
     for number, advice in enumerate(diagnosis.advice, start=1):
         typed = f" [{' '.join(advice.overrides)}]" if 0 < len(" ".join(advice.overrides)) <= 80 else ""

@@ -150,7 +150,7 @@ def largest_rates(curves: pd.DataFrame) -> tuple[float, float, float]:
     if rates.empty:
         return np.nan, np.nan, np.nan
     over = spread(rates.to_list())
-    return over.smallest, over.median, over.largest
+    return over["smallest"], over["median"], over["largest"]
 
 
 def _limits(name: str, drawn: dict[str, list[list[pd.Series]]]) -> tuple[float, float]:

@@ -151,33 +151,30 @@ def advice(test: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Spread:
-    """How far apart the rates are that several seeds suggest; octaves is log2(largest / smallest)."""
+def spread(rates: Sequence[float]) -> dict[str, float]:
+    """How far apart the rates are that several seeds suggest; NaN, from a test that suggests none, is left out.
 
-    smallest: float
-    largest: float
-    geometric_mean: float
-    median: float
-    octaves: float
-
-
-def spread(rates: Sequence[float]) -> Spread:
-    """How far apart suggested rates are; NaN, a test that suggests none, is left out.
+    Returns:
+        smallest, largest, median and geometric_mean; octaves, which is log2(largest / smallest).
 
     Raises:
         ValueError: all rates are NaN.
 
     Example:
-        >>> spread([0.1, 0.4, float("nan")]).octaves
+        >>> spread([0.1, 0.4, float("nan")])["octaves"]
         2.0
     """
     known = np.array([rate for rate in rates if rate is not None and math.isfinite(rate)], dtype=np.float64)
     if not len(known):
         raise ValueError(f"rates = {list(rates)}: none of these range tests suggests one")
     logs = np.log2(known)
-    mean, median = (float(2**value) for value in (logs.mean(), np.median(logs)))
-    return Spread(float(known.min()), float(known.max()), mean, median, float(np.ptp(logs)))
+    return {
+        "smallest": float(known.min()),
+        "largest": float(known.max()),
+        "median": float(2 ** np.median(logs)),
+        "geometric_mean": float(2 ** logs.mean()),
+        "octaves": float(np.ptp(logs)),
+    }
 
 
 def _running_median(values: Array) -> Array:
