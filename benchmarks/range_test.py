@@ -34,7 +34,7 @@ from start_training.datamodules.mnist import Mnist
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.models.classifier import Classifier
 from start_training.schedules.one_cycle import OneCycle
-from start_training.schedules.range_test import spread
+from start_training.schedules.rate_suggestion import spread
 from start_training.settings import positive_integer
 
 OURS, LIGHTNING = "RangeTest", "Lightning's lr_find"
@@ -168,15 +168,10 @@ def _row(net: NetAndData, way: str, test: Callable[[NetAndData, int], float], se
         start = time.perf_counter()
         rates.append(test(net, seed))
         seconds.append(time.perf_counter() - start)
-    suggestions = spread(rates)
     return {
         "way": way,
         "rates": rates,
-        "smallest": suggestions.smallest,
-        "largest": suggestions.largest,
-        "median": suggestions.median,
-        "geometric_mean": suggestions.geometric_mean,
-        "octaves": suggestions.octaves,
+        **spread(rates),
         "seconds": float(np.median(seconds)),
         **{name: [accuracy(net, seed, rate, name) for seed, rate in enumerate(rates)] for name in SCHEDULES},
     }

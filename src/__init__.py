@@ -1,7 +1,7 @@
 """Will this network start training, and with which initialization, architecture and hyper-parameters?
 
-What is listed here is the public interface; all else may move. Nothing is imported before it is used, so that
-`import start_training` takes milliseconds.
+The names in `__all__` are the public interface; other names may move between versions. A name is imported when it is
+first used, so that `import start_training` takes milliseconds.
 """
 
 from importlib import import_module

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from start_training.schedules.range_test import spread
+from start_training.schedules.rate_suggestion import spread
 
 
 def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
@@ -82,12 +82,12 @@ def _rates(tests: pd.DataFrame) -> dict[str, float]:
         return dict.fromkeys(("max_lr", "max_lr_low", "max_lr_high", "octaves", "min_lr", "cyclical_min_lr"), np.nan)
     largest, least, cyclical = (spread(tests[name].to_list()) for name in ("max_lr", "min_lr", "cyclical_min_lr"))
     return {
-        "max_lr": largest.median,
-        "max_lr_low": largest.smallest,
-        "max_lr_high": largest.largest,
-        "octaves": largest.octaves,
-        "min_lr": least.median,
-        "cyclical_min_lr": cyclical.median,
+        "max_lr": largest["median"],
+        "max_lr_low": largest["smallest"],
+        "max_lr_high": largest["largest"],
+        "octaves": largest["octaves"],
+        "min_lr": least["median"],
+        "cyclical_min_lr": cyclical["median"],
     }
 
 

@@ -34,18 +34,47 @@ class _Entry(NamedTuple):
 
 class ActivationLengths(pl.Callback):
     """Lengths M_j = ‖act_j‖² / n_j of layers 0 … d in training, as two Parquet data sets.
+    A net's layers are chosen as `start_training.lengths.capture.Capture` states; layer 0 is the input. Step k is
+    measured before the k-th update, so that step 0 is initialization. The micro-batches of a step of gradient
+    accumulation are pooled. Both data sets can be read with `pandas.read_parquet`:
 
-    `lengths/`: step, layer, name, mean and variance (ddof 1) of M_j over the samples of the global batch,
-    count. `steps/`: step, epoch, loss, learning_rate, growth_rate (FM1), layer_variance and
-    relative_layer_variance (FM2), first_nonfinite_layer. Step k is measured before the k-th update, so
-    step 0 is initialization. Under gradient accumulation a step's micro-batches are pooled.
+    - `lengths/` has a row for each step and layer: step, layer, name, the mean and variance (ddof 1) of M_j over the
+      samples of the global batch, and their count.
+    - `steps/` has a row for each step: step, epoch, loss, learning_rate, growth_rate (failure mode 1), layer_variance
+      and relative_layer_variance (failure mode 2), first_nonfinite_layer.
 
-    directory: where both are written; the trainer's `default_root_dir` by default. Rows of the step at
-    which training starts, and later ones, are replaced. every_n_steps: measure every n-th step only.
-    flush_every_n_steps: rows reach the disk no later than after so many measured steps; this is also the
-    only transfer from the device, and the only collective. modules: name patterns of the modules to
-    measure; what is measured without them, and of which nets: see `start_training.lengths.capture.Capture`.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719).
+
+    Args:
+        directory: Where both are written; None: the trainer's `default_root_dir`. Existing rows of the step at which
+            training starts, and of later steps, are replaced.
+        every_n_steps: Measure every n-th step only.
+        flush_every_n_steps: Write to disk after this number of measured steps at the latest. Only then are values
+            transferred from the device, and collected from other processes.
+        modules: Name patterns, as in `fnmatch`, of the modules to measure.
+
+    Raises:
+        ValueError: a setting is not allowed, or a pattern matches no module.
+
+    Example:
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> from functools import partial
+        >>> from torch.optim import SGD
+        >>> from start_training.datamodules.digits import Digits
+        >>> from start_training.models.classifier import Classifier
+        >>> from start_training.models.fully_connected import FullyConnected
+        >>> net = FullyConnected(64, 10, depth=2, width=20)
+        >>> module = Classifier(net, partial(SGD, lr=0.1), classes=10)
+        >>> directory = tempfile.mkdtemp()
+        >>> callback = ActivationLengths(directory)
+        >>> trainer = pl.Trainer(
+        ...     max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False,
+        ...     enable_progress_bar=False, enable_model_summary=False,
+        ... )
+        >>> trainer.fit(module, Digits())
+        >>> pd.read_parquet(f"{directory}/lengths")["name"].unique().tolist()
+        ['input', 'hidden.0.activation', 'hidden.1.activation']
     """
 
     def __init__(

@@ -27,22 +27,53 @@ FLUSH_EVERY = 1_000  # rows; the end of an epoch and a checkpoint flush too
 
 class Phase(pl.Callback):
     """Writes `phase/`, a Parquet data set with a row for each layer but the readout, and each measurement.
+    The table is `phase/`, readable with `pandas.read_parquet`, with a row for each measurement and each layer but the
+    readout. The layers are measured at step 0 and at the end of every epoch. The run is bit-identical to one without
+    this callback, and a run that resumes has the same rows as one that was not interrupted. Of several processes rank 0
+    measures. The columns:
 
-    step: optimizer steps done, of whose weights all that follows is said; 0 is initialization. epoch: epochs trained.
-    layer, name, fan_in, fan_out: which one. J0, J, J2: its phase (`order_chaos.phase`), of a rectangular or
-    convolutional layer by its fan-in; bias_variance: of its biases, 0 without. jacobian, lyapunov: of the map
-    x ← φ(W x + b) of a square dense layer, NaN for others (`order_chaos.asymptotics`). slope, slope_error: of J²
-    per epoch, fitted so far over the window that `order_chaos.slope.ordered_window` chooses, NaN where none is
-    long enough yet, and of an activation whose edge of chaos is not at J = 1 (ReLU). scaling: eta / ((1 − alpha) B) at
-    that moment, NaN unless the optimizer is torch's SGD, without dampening.
+    - step: how many optimizer steps were done before; epoch: how many epochs.
+    - layer, name, fan_in, fan_out: of the layer.
+    - J0, J, J2: its phase (see `order_chaos.phase`); for a rectangular or convolutional layer by its fan-in.
+    - bias_variance: of its biases; 0 without biases.
+    - jacobian, lyapunov: of the map x ← φ(W x + b) of a square dense layer (see `order_chaos.asymptotics`); NaN for
+      other layers.
+    - slope, slope_error: of J² per epoch, fitted over the window that `order_chaos.slope.ordered_window` chooses; NaN
+      where no window is long enough yet, and for activations whose edge of chaos is not at J = 1 (ReLU).
+    - scaling: eta / ((1 − alpha) B) at that step; NaN unless the optimizer is torch's SGD without dampening.
 
-    Measured at step 0, at the end of every epoch, and with every_n_steps = k after steps k, 2k, … as well. directory:
-    the trainer's `default_root_dir` by default. skip: the share of the ordered phase before the window. iterations,
-    starts: of the map; the first half of the iterations is not counted. activation: φ of layers that no activation
-    module follows in an `nn.Sequential`, by its name in `conf/model`. Of several processes rank 0 measures.
-    The run is the same, to the bit, as without it; one that is resumed has the rows of one that was not interrupted.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437).
-    Raises ValueError for a setting no run could use.
+
+    Args:
+        directory: Where the table is written; None: the trainer's `default_root_dir`.
+        every_n_steps: Measure after every k-th step as well.
+        skip: The share of the ordered phase before the window of the slope, in [0, 1).
+        iterations: Of the map; the first half is not counted.
+        starts: Random starts of the map.
+        activation: φ of layers that no activation module follows in an `nn.Sequential`, by its name in `conf/model`.
+
+    Raises:
+        ValueError: a setting is not allowed.
+
+    Example:
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> from functools import partial
+        >>> from torch.optim import SGD
+        >>> from start_training.datamodules.digits import Digits
+        >>> from start_training.models.classifier import Classifier
+        >>> from start_training.models.fully_connected import FullyConnected
+        >>> net = FullyConnected(64, 10, depth=2, width=20)
+        >>> module = Classifier(net, partial(SGD, lr=0.1), classes=10)
+        >>> directory = tempfile.mkdtemp()
+        >>> callback = Phase(directory, activation="relu")
+        >>> trainer = pl.Trainer(
+        ...     max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False,
+        ...     enable_progress_bar=False, enable_model_summary=False,
+        ... )
+        >>> trainer.fit(module, Digits())
+        >>> pd.read_parquet(f"{directory}/phase")["name"].tolist()
+        ['hidden.0.linear', 'hidden.1.linear', 'hidden.0.linear', 'hidden.1.linear']
     """
 
     def __init__(

@@ -18,8 +18,8 @@ from start_training.callbacks.validation_subset import ValidationSubset
 from start_training.ranks import gather
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
-from start_training.schedules.ramp import ramp as ramp_rates
-from start_training.schedules.range_test import COLUMNS, Suggestion, described, suggest
+from start_training.schedules.ramp import ramp_rates
+from start_training.schedules.rate_suggestion import COLUMNS, Suggestion, described, suggest
 from start_training.settings import positive_integer, whole_number
 
 NAME = "range_test"
@@ -27,19 +27,50 @@ NAME = "range_test"
 
 class RangeTest(pl.Callback):
     """`steps` updates at rates that rise from min_lr to max_lr, before the first step of training.
+    The test ends early where a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
+    `on_trial`), so that the run is bit-identical to one without this callback. A run that resumes does not repeat the
+    test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`. The test
+    costs a copy of weights and optimizer state.
 
-    After it, `curves` has a row for each update: step, learning_rate, train_loss (before the update, mean over the
-    global batch), val_loss and val_accuracy (after it; NaN between the `val_points` steps that are validated, which
-    are evenly spaced, the first and the last among them; on `val_samples` of the validation set). It ends early where
-    a loss is not finite. `suggestion` says what follows. Rank 0 writes the curves as the Parquet table `range_test/`
-    in the trainer's `default_root_dir`.
+    It is for modules with automatic optimization, one optimizer, logits from `forward`, and validation batches
+    (inputs, targets, …). The module's `on_train_start` is called after the test.
+    Source: Smith 2018 (arXiv:1803.09820), the LR range test.
 
-    Then everything is put back (see `on_trial`): the run is the same, to the bit, as without this callback. A run that
-    resumes does not repeat the test. stop: training does not begin. loss: of logits and targets, a mean.
-    For modules with automatic optimization, one optimizer, and logits from `forward`; validation batches are
-    (inputs, targets, …). The module's `on_train_start` has not run yet. Costs a copy of weights and optimizer state.
-    Source: Smith 2018 (arXiv:1803.09820), the LR range test. Raises ValueError for a setting or a module that
-    does not admit it, and where there is no validation data.
+    Args:
+        min_lr: The first learning rate.
+        max_lr: The last learning rate.
+        steps: The number of updates.
+        ramp: `exponential`, equal ratios; or `linear`, equal differences.
+        val_points: After how many of the updates to validate: evenly spaced ones, with the first and the last.
+        val_samples: How many samples of the validation set to use.
+        stop: Whether to end the run after the test, without training.
+        loss: A mean, as a function of logits and targets.
+
+    Attributes:
+        curves: A row for each update: step, learning_rate, train_loss (before the update, mean over the global batch),
+            val_loss and val_accuracy (after it; NaN where it was not validated). None before the test.
+        suggestion: The learning rates to train with, a `Suggestion`; None before the test.
+
+    Raises:
+        ValueError: a setting is not allowed, the module is of another kind, or there is no validation data.
+
+    Example:
+        >>> import tempfile
+        >>> from functools import partial
+        >>> from torch.optim import SGD
+        >>> from start_training.datamodules.digits import Digits
+        >>> from start_training.models.classifier import Classifier
+        >>> from start_training.models.fully_connected import FullyConnected
+        >>> net = FullyConnected(64, 10, depth=2, width=20)
+        >>> module = Classifier(net, partial(SGD, lr=0.1), classes=10)
+        >>> callback = RangeTest(max_lr=1.0, steps=50, val_points=25, stop=True)
+        >>> trainer = pl.Trainer(
+        ...     max_epochs=1, callbacks=[callback], default_root_dir=tempfile.mkdtemp(), logger=False,
+        ...     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        ... )
+        >>> trainer.fit(module, Digits())
+        >>> len(callback.curves), float(callback.curves["learning_rate"].iloc[-1])
+        (50, 1.0)
     """
 
     def __init__(
@@ -54,7 +85,7 @@ class RangeTest(pl.Callback):
         stop: bool = False,
         loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     ) -> None:
-        self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, kind=ramp)
+        self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)
         if whole_number("val_points", val_points, at_least=2) > steps:
             raise ValueError(f"val_points = {val_points}: must not be more than the {steps} steps")
         self._validated = set(np.linspace(0, steps - 1, val_points).round().astype(int).tolist())

@@ -14,16 +14,41 @@ NO_TEST_SET = "start_of_training: the data has no test set, whose accuracy says 
 
 class StartOfTraining(pl.Callback):
     """Training has started once test accuracy ≥ `threshold`; the epoch is counted from 1, the step in optimizer steps.
-
-    It looks at the end of every epoch, or with every_n_steps = k instead after steps k, 2k, …, until training
-    has started. stop: ends the run there, in mid-epoch too, which is then that epoch's end. `summary` says
-    when training started, or that it has not; a Trainer of one's own finds `epoch`, `step` and `accuracy` here.
-
     Test accuracy is that of `forward`'s logits (samples, classes) on the batches (inputs, targets, …) of the
-    datamodule's, or else the module's, `test_dataloader`; logits that are not finite are wrong. The run is the
-    same, to the bit, as without this callback, up to where it stops.
+    `test_dataloader` of the datamodule, or of the module where there is no datamodule; logits that are not finite count
+    as wrong. It is computed at the end of every epoch, or after every k-th step, until training has started. Up to
+    where it stops, the run is bit-identical to one without this callback.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), figures 1b and 3: epochs until 20% test accuracy.
-    Raises ValueError for a setting no run could use, and where there is no test set.
+
+    Args:
+        threshold: Test accuracy, above 0 and below 1.
+        every_n_steps: Evaluate after every k-th step instead of after every epoch.
+        stop: End the run when training has started, even within an epoch.
+
+    Attributes:
+        epoch: In which training started; None before.
+        step: After which training started; None before.
+        accuracy: At that step; None before.
+
+    Raises:
+        ValueError: a setting is not allowed, or there is no test set.
+
+    Example:
+        >>> from functools import partial
+        >>> from torch.optim import SGD
+        >>> from start_training.datamodules.digits import Digits
+        >>> from start_training.models.classifier import Classifier
+        >>> from start_training.models.fully_connected import FullyConnected
+        >>> net = FullyConnected(64, 10, depth=2, width=20)
+        >>> module = Classifier(net, partial(SGD, lr=0.1), classes=10)
+        >>> callback = StartOfTraining(threshold=0.2, stop=True)
+        >>> trainer = pl.Trainer(
+        ...     max_epochs=20, callbacks=[callback], logger=False, enable_checkpointing=False,
+        ...     enable_progress_bar=False, enable_model_summary=False,
+        ... )
+        >>> trainer.fit(module, Digits())
+        >>> callback.accuracy >= 0.2 and callback.epoch == trainer.current_epoch
+        True
     """
 
     def __init__(self, *, threshold: float = 0.2, every_n_steps: int | None = None, stop: bool = False) -> None:

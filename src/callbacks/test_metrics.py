@@ -19,14 +19,37 @@ NO_TEST_SET = "test_metrics: the data has no test set to evaluate"
 
 class TestMetrics(pl.Callback):
     """`test/loss` and `test/accuracy` after every `every_n_epochs`-th epoch, in that epoch's row of all loggers.
-
-    The loss is the mean cross-entropy of `forward`'s logits (samples, classes), the accuracy that of their largest,
-    on the batches (inputs, targets, …) of the datamodule's, or else the module's, `test_dataloader`. `lowest` says
-    where the loss was lowest so far (epoch, counted in epochs trained, step, loss, accuracy), and `summary` says it
-    of a run; it is for experiments that look at the test set as theirs do, not to choose a run by.
-    The run is the same, to the bit, as without this callback. It costs a pass over the test set.
+    The loss is the mean cross-entropy of `forward`'s logits (samples, classes), and the accuracy is that of the largest
+    logit, on the batches (inputs, targets, …) of the `test_dataloader` of the datamodule, or of the module where there
+    is no datamodule. For experiments that report the test set in the course of training; not for choosing a run. The
+    run is bit-identical to one without this callback, which costs a pass over the test set.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), who mark the epoch of lowest test loss.
-    Raises ValueError for a setting no run could use, and where there is no test set.
+
+    Args:
+        every_n_epochs: Evaluate after every n-th epoch.
+
+    Attributes:
+        lowest: The epoch (counted from 1), step, loss and accuracy of the lowest test loss so far; None before.
+
+    Raises:
+        ValueError: a setting is not allowed, or there is no test set.
+
+    Example:
+        >>> from functools import partial
+        >>> from torch.optim import SGD
+        >>> from start_training.datamodules.digits import Digits
+        >>> from start_training.models.classifier import Classifier
+        >>> from start_training.models.fully_connected import FullyConnected
+        >>> net = FullyConnected(64, 10, depth=2, width=20)
+        >>> module = Classifier(net, partial(SGD, lr=0.1), classes=10)
+        >>> callback = TestMetrics()
+        >>> trainer = pl.Trainer(
+        ...     max_epochs=2, callbacks=[callback], logger=False, enable_checkpointing=False,
+        ...     enable_progress_bar=False, enable_model_summary=False,
+        ... )
+        >>> trainer.fit(module, Digits())
+        >>> sorted(callback.lowest)
+        ['accuracy', 'epoch', 'loss', 'step']
     """
 
     __test__ = False  # pytest, which takes the name for a test's

@@ -51,13 +51,20 @@ def check_depth(config: Mapping[str, Any]) -> None:
 
 
 def register_resolvers() -> None:
-    """What the YAML files of conf/ may use: whoever composes them, in a worker too, calls this before.
+    """Register the OmegaConf resolvers that the YAML files of conf/ use; to be called before Hydra composes a config.
 
-    ${config_hash:}, for directories that two jobs share only if they are the same job; ${config_hash:folder}, the name
-    that an earlier version gave the job's directory in this folder, if it did. ${sized:a,b}: a of an
-    experiment as published, b with size=small. ${mnist_or_digits:a,b}: b where a small one finds no MNIST in DATA_DIR;
-    ${fashion_mnist_or_digits:a,b} and ${cifar10_or_digits:a,b} likewise. ${at:position,list}: the entry of a list at
-    the key `position`, for sweeps in which several settings change together.
+    - ${config_hash:} is the hash of the job's config, the same for two jobs only if they are the same job.
+      ${config_hash:folder} is the name of the job's directory in that folder, if an earlier version named it otherwise.
+    - ${sized:a,b} is b with size=small, and otherwise a, the value in the published experiment.
+    - ${mnist_or_digits:a,b} is b with size=small where DATA_DIR has no MNIST, and otherwise a;
+      ${fashion_mnist_or_digits:a,b} and ${cifar10_or_digits:a,b} likewise.
+    - ${at:position,list} is the entry of a list at the value of the key `position`, for sweeps in which several
+      settings change together.
+
+    Example:
+        >>> register_resolvers()
+        >>> OmegaConf.create({"size": "small", "depth": "${sized:50,20}"}).depth
+        20
     """
     OmegaConf.register_new_resolver("config_hash", config_hash_of, replace=True)
     OmegaConf.register_new_resolver("sized", sized, replace=True)

@@ -1,1 +1,1 @@
-"""Will this net start training: from measurements on copies, and theory, to a verdict and to what would change it."""
+"""Will this net start training? Measurements on copies, and theory, give a verdict and what would change it."""

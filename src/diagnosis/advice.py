@@ -1,31 +1,34 @@
-"""What to change in a net that will not start training, and what the change would do."""
+"""What to change in a net that will not start training, and the effect that the change would have."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from operator import methodcaller
 
 import numpy as np
-from numpy.typing import NDArray
 
 from start_training.diagnosis.change import Change
-from start_training.diagnosis.measurement import Measurement
+from start_training.diagnosis.layer_rates import Array
+from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.theory.fully_connected import FullyConnectedLaw
 from start_training.theory.residual import ResidualLaw
 from start_training.theory.verdict import FM1, FM2, Thresholds, Verdict
 
-Array = NDArray[np.float64]
-Law = TypeVar("Law", FullyConnectedLaw, ResidualLaw)
-TARGET_BETA = 1.0  # width = depth, which the paper trains
+TARGET_BETA = 1.0  # width = depth, at which the paper's nets train
 WIDEST = 2**20
 
 
 @dataclass(frozen=True)
 class Advice:
-    """action: what to do. effect: what it would do, on top of the advice before it, and who says so.
+    """One change to make, after those of the advice before it.
 
-    Beside the words, what to do them with: a change to apply to the initialized net, hidden widths, or settings of
-    this project's scripts.
+    Attributes:
+        action: What to do, in words.
+        effect: The verdict after it, in words, and whether it is predicted or was tried.
+        change: To apply to the initialized net.
+        widths: Hidden widths to use instead.
+        overrides: Settings to type after this project's commands.
     """
 
     action: str
@@ -36,21 +39,18 @@ class Advice:
 
 
 def advise_fully_connected(
-    law: FullyConnectedLaw, measured: Measurement, thresholds: Thresholds, log_input_length: float
+    law: FullyConnectedLaw, measured: LayerMeasurement, thresholds: Thresholds, log_input_length: float
 ) -> list[Advice]:
-    """Critical weights for the layers that are not; then widths for `TARGET_BETA`. Effects are theory's."""
-
-    def verdict(law: FullyConnectedLaw) -> Verdict:
-        return law.verdict(thresholds, log_input_length=log_input_length)
-
+    """Critical weights for the layers whose weights are not; then widths for `TARGET_BETA`. Effects are predicted."""
+    verdict = methodcaller("verdict", thresholds, log_input_length=log_input_length)
     advice = []
     if FM1 in verdict(law).failure_modes:
-        law, change, action, typed = _critical(law, measured, thresholds)
-        advice.append(Advice(action, predicted(verdict(law)), change=change, overrides=typed))
+        law, change, action, overrides = _critical(law, measured, thresholds)
+        advice.append(Advice(action, predicted(verdict(law)), change=change, overrides=overrides))
     if FM2 in verdict(law).failure_modes:
         law, action = _widened(law, thresholds, verdict)
         widths = tuple(int(width) for width in law.widths)
-        overrides: tuple[str, ...] = (f"model.widths=[{','.join(map(str, widths))}]",)
+        overrides = (f"model.widths=[{','.join(map(str, widths))}]",)
         if len(set(widths)) == 1:
             overrides = ("model.widths=null", f"model.depth={len(widths)}", f"model.width={widths[0]}")
         advice.append(Advice(action, predicted(verdict(law)), widths=widths, overrides=overrides))
@@ -58,10 +58,8 @@ def advise_fully_connected(
 
 
 def advise_residual(law: ResidualLaw, thresholds: Thresholds, log_input_length: float) -> list[Advice]:
-    """Scales 1/L, and where that is not enough critical weights; then width. Effects are theory's."""
-
-    def verdict(law: ResidualLaw) -> Verdict:
-        return law.verdict(thresholds, log_input_length=log_input_length)
+    """Scales 1/L; where that is not enough, critical weights; then width. Effects are predicted."""
+    verdict = methodcaller("verdict", thresholds, log_input_length=log_input_length)
 
     def effect(law: ResidualLaw) -> str:
         total = float(law.log_mean_length(log_input_length)[-1]) - log_input_length
@@ -89,8 +87,8 @@ def advise_residual(law: ResidualLaw, thresholds: Thresholds, log_input_length: 
     return advice
 
 
-def advise_widths(measured: Measurement, thresholds: Thresholds) -> Advice:
-    """Without theory: the layers that spread lengths most, and by how much to widen them. Effect by 1/n."""
+def advise_widths(measured: LayerMeasurement, thresholds: Thresholds) -> Advice:
+    """Without theory: which layers to widen, those that spread lengths most, and by how much. Effects go as 1/n."""
     target = min(TARGET_BETA, thresholds.beta)
     shares, total = measured.spread, float(measured.spread.sum())
     if total <= target:
@@ -111,23 +109,35 @@ def advise_widths(measured: Measurement, thresholds: Thresholds) -> Advice:
 
 
 def predicted(verdict: Verdict, by: str = "theory") -> str:
-    """The numbers of a verdict in one line."""
+    """The numbers of a verdict in one line, after the name of their source."""
     modes = "healthy" if verdict.healthy else "still " + " and ".join(verdict.failure_modes)
-    drift = f"{round(verdict.drift, 2) + 0.0:+.2f}".replace("-", "−")
-    return f"{by}: drift {drift} nats, beta {verdict.spread:.3g}, {abs(verdict.dead):.1%} of nets dead: {modes}"
+    return (
+        f"{by}: drift {signed(verdict.drift)} nats, beta {verdict.spread:.3g}, {abs(verdict.dead):.1%} of nets dead: "
+        f"{modes}"
+    )
 
 
 def factor(nats: float) -> str:
-    """exp(nats) for people: ×0.167, ×3.2e+12."""
+    """exp(nats) in words: ×0.167, ×3.2e+12."""
     with np.errstate(over="ignore"):
         return f"×{np.exp(nats):.3g}"
 
 
+def signed(value: float) -> str:
+    """Two decimals with a sign, never −0.00."""
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
+
+
+def layer_names(names: Sequence[str]) -> str:
+    """The only name, or the first and last one and their number."""
+    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)} layers)"
+
+
 def _critical(
-    law: FullyConnectedLaw, measured: Measurement, thresholds: Thresholds
+    law: FullyConnectedLaw, measured: LayerMeasurement, thresholds: Thresholds
 ) -> tuple[FullyConnectedLaw, Change, str, tuple[str, ...]]:
     kept = np.ones(len(law.kappas))
-    kept[1:] = 1 - law.dropout  # dropout scales up what it keeps
+    kept[1:] = 1 - law.dropout  # dropout scales up the units that it keeps
     target = kept / law.activation.second
     off = np.abs(np.log(law.kappas / target)) > thresholds.drift / len(target)
     scales = np.sqrt(target / law.kappas)
@@ -151,19 +161,14 @@ def _critical(
 def _widened(
     law: FullyConnectedLaw, thresholds: Thresholds, verdict: Callable[[FullyConnectedLaw], Verdict]
 ) -> tuple[FullyConnectedLaw, str]:
-    """The least width such that no narrower layer is needed for beta ≤ 1, or less where the threshold is."""
+    """The smallest width such that no narrower layer is needed for beta ≤ 1, or less where the threshold is."""
     target = min(TARGET_BETA, thresholds.beta)
 
     def enough(least: int) -> bool:
         wider = _at_least(law, least)
         return wider.beta <= target * (1 + 1e-9) and FM2 not in verdict(wider).failure_modes
 
-    low, least = 0, 1
-    while not enough(least) and least < WIDEST:
-        low, least = least, 2 * least
-    while least - low > 1:
-        middle = (low + least) // 2
-        low, least = (low, middle) if enough(middle) else (middle, least)
+    least = 1 + bisect_left(range(1, WIDEST), True, key=enough)
     narrow = law.widths < least
     share = float((1 / law.widths[narrow]).sum())
     action = (
@@ -190,10 +195,6 @@ def _cap(shares: Array, total: float) -> float:
         if level <= share:
             return float(level)
     return float(ordered[-1])
-
-
-def layer_names(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)} layers)"
 
 
 def _range(values: Array) -> str:

@@ -1,4 +1,4 @@
-"""A change of a net's initialization that can be tried."""
+"""A change of a net's initialization that can be tried on copies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,12 @@ from start_training.initializers.initialize import layers_of
 
 @dataclass(frozen=True)
 class Change:
-    """Multiply the weights of the named dense and convolutional layers; set those layers' biases to zero or not."""
+    """Multiply the weights of some layers by factors.
+
+    Attributes:
+        factors: By the name of a dense or convolutional layer.
+        zero_biases: Whether to set the biases of those layers to zero as well.
+    """
 
     factors: Mapping[str, float] = field(default_factory=dict)
     zero_biases: bool = False
@@ -28,7 +33,7 @@ class Change:
                 bias.zero_()
 
     def then(self, other: "Change") -> "Change":
-        """Both, one after the other."""
-        names = [*self.factors, *(name for name in other.factors if name not in self.factors)]
+        """This change followed by the other, as one change."""
+        names = {**self.factors, **other.factors}
         factors = {name: self.factors.get(name, 1.0) * other.factors.get(name, 1.0) for name in names}
         return Change(factors, self.zero_biases or other.zero_biases)

@@ -1,4 +1,4 @@
-"""What a few nets say together: rates per layer forward and backward, spread, silent units, dead nets."""
+"""What a few nets show together: rates per layer forward and backward, spread, silent units, dead nets."""
 
 import math
 from collections.abc import Mapping
@@ -7,42 +7,53 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from start_training.diagnosis.layer_rates import Array, LayerRates, rates, ratios_backward, ratios_forward, spread
 from start_training.diagnosis.probe import Readings
-from start_training.diagnosis.rates import Rates, rates, ratios_backward, ratios_forward, spread
 from start_training.theory.verdict import FM1, Thresholds, Verdict, judge
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """Of layers 0 … d, in the order in which they ran; where branches part and meet, ratios telescope.
+class LayerMeasurement:
+    """Measurements of layers 0 … d, in the order in which they ran, of several nets.
 
-    lengths, gradients: (nets, d + 1), means over the samples; gradients are NaN where none flow. forward, backward:
-    rates of layers 1 … d. spread: each layer's share of the effective beta, (d,). silent: share of units that are
-    zero on every sample, (d + 1,), mean over nets. feeds: for each layer 0 … d, the weighted layers that lead to it.
-    normalized: whether there is batch normalization. shared: variance of a rate that the nets have in common,
-    (d,), where all are redrawn from the same weights.
+    In a net with branches a rate compares a layer with the one that ran before; the sum over layers still is the
+    change from the first to the last.
+
+    Attributes:
+        names: Of the d + 1 layers.
+        feeds: For each layer 0 … d, the weighted layers that ran since the layer before.
+        lengths: Shape (nets, d + 1), means over the samples.
+        gradients: Shape (nets, d + 1), squared, means over the samples; NaN where no gradient flows.
+        forward: Rates of lengths, layers 1 … d.
+        backward: Rates of squared gradients, layers 1 … d.
+        spread: Shape (d,), each layer's share of the effective beta.
+        silent: Shape (d + 1,), the share of units that are zero on every sample, mean over nets.
+        normalized: Whether the net has batch normalization.
+        shared: Shape (d,), the variance of a rate that all nets share because they are redrawn from the same weights.
     """
 
     names: tuple[str, ...]
     feeds: tuple[tuple[str, ...], ...]
     lengths: Array
     gradients: Array
-    forward: Rates
-    backward: Rates
+    forward: LayerRates
+    backward: LayerRates
     spread: Array
     silent: Array
     normalized: bool
     shared: Array
 
     @classmethod
-    def of(
-        cls, nets: list[Readings], *, normalized: bool = False, shared: Mapping[str, float] | None = None
-    ) -> "Measurement":
-        """From the readings of each net; `shared` of each weighted layer by name.
+    def of(cls, nets: list[Readings], *, normalized: bool, shared: Mapping[str, float]) -> "LayerMeasurement":
+        """From the readings of each net.
 
-        Raises ValueError where a net has no layer but the input.
+        Args:
+            nets: All of the same layers.
+            normalized: Whether the net has batch normalization.
+            shared: The variance of a rate that all nets share, by the name of the weighted layer.
+
+        Raises:
+            ValueError: the input is the only layer.
         """
         if len(nets[0].names) < 2:
             raise ValueError(f"modules = {nets[0].names}: there is no layer after the input to measure in this pass")
@@ -57,28 +68,27 @@ class Measurement:
             lengths=lengths,
             gradients=gradients,
             forward=rates(ratios_forward(lengths)),
-            backward=_rates_where_gradients_flow(gradients),
+            backward=rates(ratios_backward(gradients)),
             spread=spread(by_sample),
             silent=np.array([net.silent for net in nets]).mean(0),
             normalized=normalized,
-            shared=np.array([sum((shared or {}).get(name, 0.0) for name in feeds) for feeds in nets[0].feeds[1:]]),
+            shared=np.array([sum(shared.get(name, 0.0) for name in feeds) for feeds in nets[0].feeds[1:]]),
         )
 
     @property
     def nets(self) -> int:
-        """How many."""
+        """The number of nets."""
         return len(self.lengths)
 
     @property
     def depth(self) -> int:
-        """Layers without the input."""
+        """The number of layers without the input."""
         return len(self.names) - 1
 
     @property
     def dead(self) -> NDArray[np.bool_]:
-        """Whether each net has a layer that is all zero and lets no gradient through to the input; (nets,)."""
-        silent = (self.lengths == 0).any(1)
-        return silent & ~(self.gradients[:, 0] > 0)
+        """Whether a layer of each net is all zero and no gradient reaches the input; (nets,)."""
+        return (self.lengths == 0).any(1) & ~(self.gradients[:, 0] > 0)
 
     @property
     def log_deviation(self) -> float:
@@ -88,33 +98,23 @@ class Measurement:
         return float(np.log(last).std(ddof=1)) if len(last) > 1 else math.nan
 
     def verdict(self, thresholds: Thresholds) -> Verdict:
-        """From the measurement alone; without any gradient, from the forward pass alone.
+        """The verdict from these measurements alone; where no gradient flows, from the forward pass alone.
 
-        Gradients that grow going back through batch normalization have a threshold of their own, see `Thresholds`.
+        Gradients that grow on their way back through batch normalization have another threshold, see `Thresholds`.
         """
         verdict = self._judge(thresholds)
         if self.normalized and FM1 in verdict.failure_modes and verdict.backward > abs(verdict.forward):
             return self._judge(replace(thresholds, drift=thresholds.drift * thresholds.normalized))
         return verdict
 
-    @property
-    def _shared_error(self) -> float:
-        late = self.shared[self.depth // 2 :]
-        return self.depth / len(late) * math.sqrt(late.sum())
-
     def _judge(self, thresholds: Thresholds) -> Verdict:
+        late = self.shared[self.depth // 2 :]
+        shared_error = self.depth / len(late) * math.sqrt(late.sum())
         return judge(
             self.forward.judged,
             self.backward.judged if self.backward.known.any() else np.zeros(1),
             spread=float(self.spread.sum()),
             dead=float(self.dead.mean()),
-            error=math.hypot(max(self.forward.drift_error, self.backward.drift_error), self._shared_error),
+            error=math.hypot(max(self.forward.drift_error, self.backward.drift_error), shared_error),
             thresholds=thresholds,
         )
-
-
-def _rates_where_gradients_flow(gradients: Array) -> Rates:
-    """Backward rates between neighbouring layers that gradients reach; unknown (0 nets) at the others."""
-    reached = ~np.isnan(gradients)
-    both = reached[:, 1:] & reached[:, :-1]
-    return rates(np.where(both, ratios_backward(gradients), math.nan))

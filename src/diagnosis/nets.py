@@ -1,4 +1,4 @@
-"""A copy of a module, and the few nets that are drawn in it one after the other."""
+"""A copy of a module, and the nets that are drawn in it one after the other."""
 
 import copy
 import random
@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from start_training.diagnosis.change import Change
-from start_training.diagnosis.measurement import Measurement
-from start_training.diagnosis.probe import Probe, Readings, map_tensors
+from start_training.diagnosis.measurement import LayerMeasurement
+from start_training.diagnosis.probe import Probe, Readings, map_tensors, tensors_in
 from start_training.diagnosis.redraw import Redraw, second_moment_variances
 from start_training.initializers.initialize import FillTensor, initialize_
 
@@ -23,24 +23,34 @@ LARGE = 2**25  # weights up to which float64 costs seconds; ResNet-50 has 2^24.6
 class Nets:
     """Nets drawn in a copy of `net`, on the CPU and in training mode, as at step 0 of training.
 
-    In float64, where no depth that anyone builds over- or underflows; in the module's own precision where it has
-    more than `LARGE` weights, or does not run in float64. With `initializer`, each net is drawn by `initialize_`;
-    without, the first is the module as it is, and the others are redrawn from its weights (`Redraw`). The module
-    itself, Python's, NumPy's and torch's global streams are left as they were. Python hooks on the module run on the
-    copies too.
-    Raises ValueError for a batch that it cannot work with, a net that cannot be copied, or one that fails on the batch.
+    They are in float64, in which nets of any practical depth neither over- nor underflow; in the module's own
+    precision where it has more than `LARGE` weights, or fails in float64. The module itself and the global random
+    streams of Python, NumPy and torch are not changed. Python hooks on the module run on the copies too.
+
+    Args:
+        net: The module.
+        batch: A tensor, or a list, tuple or mapping of the arguments of its forward.
+        initializer: Draws each net, as in `initialize_`; None: the first net is the module as it is, and the others
+            are redrawn from its weights (`Redraw`).
+        readout_initializer: As in `initialize_`.
+        nets: How many.
+        seed: Of all random numbers.
+        modules: Name patterns of the modules to measure, as in `Capture`.
+
+    Raises:
+        ValueError: the batch holds no finite tensor, or the net cannot be copied or fails on the batch.
     """
 
     def __init__(
         self,
         net: nn.Module,
         batch: Any,
+        initializer: FillTensor | None,
+        readout_initializer: FillTensor | None,
         *,
-        initializer: FillTensor | None = None,
-        readout_initializer: FillTensor | None = None,
-        nets: int = 10,
-        seed: int = 0,
-        modules: Sequence[str] | None = None,
+        nets: int,
+        seed: int,
+        modules: Sequence[str] | None,
     ) -> None:
         self._arguments, self._named = forward_arguments(batch)
         self._initializer, self._readout_initializer = initializer, readout_initializer
@@ -48,43 +58,35 @@ class Nets:
         self._changes: list[Change] = []
         self._batch = batch_shape(batch)
         self._original = net
-        self._double = sum(parameter.numel() for parameter in net.parameters()) <= LARGE
-        self._begin()
+        self._begin(double=sum(parameter.numel() for parameter in net.parameters()) <= LARGE)
 
-    def _begin(self) -> None:
+    def _begin(self, *, double: bool) -> None:
+        self._double = double
         self.net = copied(self._original)
-        if self._double:
+        if double:
             self.net.double()
         self._redraw = None if self._initializer else Redraw(self.net)
 
     def change(self, change: Change) -> None:
-        """Apply a change to every net drawn from here on."""
+        """Apply a change to all nets that are drawn later."""
         if self._initializer:
             self._changes.append(change)
         else:
             change.apply_(self.net)
 
-    def measure(self) -> Measurement:
-        """All nets, each on the batch forward and a random cotangent backward."""
-        normalized = any(isinstance(module, _BatchNorm) for module in self.net.modules())
-        readings = self.read()
-        shared = second_moment_variances(self.net) if self._redraw else None
-        return Measurement.of(readings, normalized=normalized, shared=shared)
-
-    def read(self) -> list[Readings]:
-        """The readings of all nets."""
+    def measure(self) -> LayerMeasurement:
+        """Measure all nets, each on the batch forward and a random cotangent backward."""
         with global_streams_kept():
             try:
-                return self._read()
-            except _Fails as failure:
+                readings = self._read()
+            except _ModuleFails:
                 if not self._double:
-                    raise ValueError(str(failure)) from failure
-            self._double = False  # perhaps a module that makes float32 tensors of its own
-            self._begin()
-            try:
-                return self._read()
-            except _Fails as failure:
-                raise ValueError(str(failure)) from failure
+                    raise
+                self._begin(double=False)  # the module may create float32 tensors itself
+                readings = self._read()
+        normalized = any(isinstance(module, _BatchNorm) for module in self.net.modules())
+        shared = second_moment_variances(self.net) if self._redraw else {}
+        return LayerMeasurement.of(readings, normalized=normalized, shared=shared)
 
     def _read(self) -> list[Readings]:
         generator, readings = torch.Generator().manual_seed(self._seed), []
@@ -113,7 +115,7 @@ class Nets:
         return tensor.double() if self._double and tensor.is_floating_point() else tensor
 
 
-class _Fails(Exception):
+class _ModuleFails(ValueError):
     """The module fails on the batch."""
 
 
@@ -121,23 +123,21 @@ class _Fails(Exception):
 def _module_fails_on(batch: str) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
-        if str(error).startswith("net = "):
+    except Exception as error:  # user modules raise anything
+        if isinstance(error, ValueError) and str(error).startswith("net = "):
             raise
-        raise _Fails(f"batch = {batch}: the module fails on it (ValueError: {_one_line(error)})") from error
-    except Exception as error:  # whatever a foreign module raises
-        raise _Fails(f"batch = {batch}: the module fails on it ({type(error).__name__}: {_one_line(error)})") from error
+        reason = f"{type(error).__name__}: {_one_line(error)}"
+        raise _ModuleFails(f"batch = {batch}: the module fails on it ({reason})") from error
 
 
 def copied(net: nn.Module) -> nn.Module:
-    """A copy on the CPU in training mode; of its parameters, only embeddings ask for gradients."""
+    """A copy on the CPU in training mode; of its parameters, only embeddings require gradients."""
     try:
         net = copy.deepcopy(getattr(net, "_orig_mod", net)).cpu().train()  # a compiled module wraps the plain one
     except Exception as error:
         raise ValueError(f"net = {type(net).__name__}: cannot be copied ({_one_line(error)})") from error
-    for parameter in net.parameters():
-        parameter.grad = None
-        parameter.requires_grad_(False)  # gradients flow through activations; those of weights are not asked for
+    net.zero_grad()
+    net.requires_grad_(False)  # gradients flow through activations, and those of weights are not needed
     for module in net.modules():
         if isinstance(module, nn.Embedding):
             module.weight.requires_grad_(True)
@@ -148,13 +148,12 @@ def forward_arguments(batch: Any) -> tuple[list[Any], dict[str, Any]]:
     """Positional and named arguments of `forward`. Raises ValueError for a batch without samples or not finite."""
     arguments = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, list | tuple) else []
     named = dict(batch) if isinstance(batch, Mapping) else {}
-    tensors: list[Tensor] = []
-    map_tensors(tensors.append, (arguments, named))
+    tensors = tensors_in((arguments, named))
     if not tensors:
         raise ValueError(
             f"batch = {type(batch).__name__}: must be a tensor, or a tuple or dict of forward's arguments with one"
         )
-    if any(tensor.dim() == 0 or tensor.numel() == 0 for tensor in tensors[:1]):
+    if tensors[0].dim() == 0 or tensors[0].numel() == 0:
         raise ValueError(f"batch = {batch_shape(batch)}: holds no sample")
     if any(not _is_finite(tensor, mask=len(tensors) > 1) for tensor in tensors):
         raise ValueError(f"batch = {batch_shape(batch)}: holds values that are not finite")
@@ -162,21 +161,19 @@ def forward_arguments(batch: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _is_finite(tensor: Tensor, *, mask: bool) -> bool:
-    """Without NaN or infinity; −inf may stand in a mask, of which there may be one beside other arguments."""
+    """Without NaN or infinity, but for the −inf of a mask, which one of several arguments may be."""
     finite = tensor.isfinite() | tensor.isneginf() if mask and tensor.is_floating_point() else tensor.isfinite()
     return bool(finite.all())
 
 
 def batch_shape(batch: Any) -> str:
-    """For messages: `shape (8, 3, 64, 64)` of each tensor."""
-    shapes: list[str] = []
-    map_tensors(lambda tensor: shapes.append(str(tuple(tensor.shape))), batch)
-    return f"shape {', '.join(shapes)}"
+    """For messages: `shape (8, 3, 64, 64)`, with the shape of each tensor."""
+    return f"shape {', '.join(str(tuple(tensor.shape)) for tensor in tensors_in(batch))}"
 
 
 @contextmanager
 def global_streams_kept() -> Iterator[None]:
-    """Whatever is drawn within, the global random streams of a CPU process go on as if nothing had been."""
+    """Restore the state of the global random streams of Python, NumPy and torch on the CPU at the end of the block."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:

@@ -1,4 +1,4 @@
-"""What theory says of a net, where net and initializer state their laws."""
+"""What theory predicts for a net, where the laws of net and initializer are known."""
 
 import math
 from typing import Any, NamedTuple
@@ -7,13 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from start_training.diagnosis.measurement import Measurement
+from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.models.law import law_of
 from start_training.theory.verdict import Thresholds, Verdict
 
 
 class Prediction(NamedTuple):
-    """law: what `net.law(initializer)` gave. forward: log E[M_j] / E[M_{j−1}], (d,). verdict: None if it gives none."""
+    """The prediction of a law for the input that was measured.
+
+    Attributes:
+        law: The result of `net.law(initializer)`.
+        log_input_length: log M_0 of the batch.
+        forward: Shape (d,), log E[M_j] / E[M_{j−1}], in nats.
+        verdict: None where the law gives none.
+    """
 
     law: Any
     log_input_length: float
@@ -21,15 +28,16 @@ class Prediction(NamedTuple):
     verdict: Verdict | None
 
 
-def predict(net: nn.Module, initializer: object, measured: Measurement, thresholds: Thresholds) -> Prediction | None:
-    """Of the layers that were measured, for the measured input; None where theory has nothing to say of them."""
+def predict(
+    net: nn.Module, initializer: object, measured: LayerMeasurement, thresholds: Thresholds
+) -> Prediction | None:
+    """The prediction for the layers that were measured; None where no law is known for them."""
     law, input_length = law_of(net, initializer), float(measured.lengths[:, 0].mean())
     if law is None or not 0 < input_length < math.inf:
         return None
     log_input = math.log(input_length)
     lengths = law.log_mean_length(log_input)
-    if len(lengths) != measured.depth:  # other modules were measured than theory speaks of
+    if len(lengths) != measured.depth:  # the law is of other layers than were measured
         return None
-    judge = getattr(law, "verdict", None)
-    verdict = judge(thresholds, log_input_length=log_input) if judge else None
+    verdict = law.verdict(thresholds, log_input_length=log_input) if hasattr(law, "verdict") else None
     return Prediction(law, log_input, np.diff(lengths, prepend=log_input), verdict)

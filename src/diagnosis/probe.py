@@ -1,4 +1,4 @@
-"""Read lengths forward and gradients backward off one pass of a net, without a loss or targets."""
+"""Read lengths forward and gradients backward from one pass of a net, without a loss or targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -14,11 +14,15 @@ from start_training.lengths.gradient_length import gradient_lengths
 
 
 class Readings(NamedTuple):
-    """Of one net, an entry for each of layers 0 … d.
+    """What was read from one net; each list has an entry for each of layers 0 … d.
 
-    lengths: (samples,). gradients: (samples,), None where nothing flows back. silent: share of units that are zero on
-    every sample, a unit being a channel (axis 1 of four or more) or else an entry of the last axis. feeds: the dense
-    and convolutional layers that ran since the layer before.
+    Attributes:
+        names: As in `Capture`.
+        lengths: Shape (samples,) each.
+        gradients: Squared, shape (samples,) each; None where no gradient flows back.
+        silent: The share of units that are zero on every sample; a unit is a channel (axis 1 of four axes or more),
+            and otherwise an entry of the last axis.
+        feeds: The names of the dense and convolutional layers that ran since the layer before.
     """
 
     names: list[str]
@@ -31,9 +35,16 @@ class Readings(NamedTuple):
 class Probe:
     """Hooks on a net; `read` passes a batch forward and a random Gaussian cotangent of the outputs backward.
 
-    The gradient is that of Σ ⟨cotangent, output⟩: what depth does to gradients, without what a loss does to them. It
-    is read by hooks on the captured tensors, right also where the next module changes them in place. A context; the
-    hooks go at its end. Raises ValueError as `Capture` does.
+    The gradients are those of Σ ⟨cotangent, output⟩: they show what depth does to gradients, without the effect of a
+    loss. They are read by hooks on the captured tensors, and so are right also where the next module changes these in
+    place. A context manager, at whose end the hooks are removed.
+
+    Args:
+        net: Its innermost modules get hooks.
+        patterns: Of the modules to measure, as in `Capture`.
+
+    Raises:
+        ValueError: as `Capture`.
     """
 
     def __init__(self, net: nn.Module, patterns: Sequence[str] | None = None) -> None:
@@ -56,10 +67,17 @@ class Probe:
             handle.remove()
 
     def read(self, arguments: Sequence[Any], named: Mapping[str, Any], generator: Generator) -> Readings:
-        """One pass. Raises ValueError for an output without floating-point tensor, or where nothing was read."""
-        self._gradients: list[Tensor | None] = []
-        self._silent: list[float] = []
-        self._feeds: list[tuple[str, ...]] = []
+        """The readings of one pass.
+
+        Args:
+            arguments: Positional arguments of the net's forward.
+            named: Keyword arguments of the net's forward.
+            generator: Of the cotangent.
+
+        Raises:
+            ValueError: the output has no floating-point tensor.
+        """
+        self._readings = Readings([], [], [], [], [])
         self._ran: list[str] = []
         leaves: list[Tensor] = [module.weight for module in self._net.modules() if isinstance(module, nn.Embedding)]
 
@@ -71,14 +89,13 @@ class Probe:
 
         self._capture.start()
         outputs = self._net(*map_tensors(with_gradient, list(arguments)), **map_tensors(with_gradient, dict(named)))
-        readings = self._capture.stop()
+        layers = self._capture.stop()
         self._flow_back(outputs, leaves, generator)
-        names, lengths = [reading.name for reading in readings], [reading.lengths for reading in readings]
-        return Readings(names, lengths, self._gradients, self._silent, self._feeds)
+        names, lengths = [layer.name for layer in layers], [layer.lengths for layer in layers]
+        return self._readings._replace(names=names, lengths=lengths)
 
     def _flow_back(self, outputs: Any, leaves: list[Tensor], generator: Generator) -> None:
-        floating: list[Tensor] = []
-        map_tensors(lambda tensor: floating.append(tensor) if tensor.is_floating_point() else None, outputs)
+        floating = [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
         if not floating:
             raise ValueError(f"net = {type(self._net).__name__}: its output holds no floating-point tensor")
         floating = [tensor for tensor in floating if tensor.requires_grad]
@@ -90,21 +107,22 @@ class Probe:
         return lambda module, inputs: self._ran.append(name) if self._capture.active else None
 
     def _measure(self, activation: Tensor) -> Tensor:
-        layer = len(self._gradients)
-        self._gradients.append(None)
-        self._silent.append(_silent_share(activation.detach()))
-        self._feeds.append(tuple(self._ran))
+        gradients, layer = self._readings.gradients, len(self._readings.gradients)
+        gradients.append(None)
+        self._readings.silent.append(_silent_share(activation.detach()))
+        self._readings.feeds.append(tuple(self._ran))
         self._ran = []
-        if activation.requires_grad:
-            activation.register_hook(lambda gradient: self._keep(layer, gradient))
-        return activation_lengths(activation)
 
-    def _keep(self, layer: int, gradient: Tensor) -> None:
-        self._gradients[layer] = gradient_lengths(gradient)
+        def keep(gradient: Tensor) -> None:
+            gradients[layer] = gradient_lengths(gradient)
+
+        if activation.requires_grad:
+            activation.register_hook(keep)
+        return activation_lengths(activation)
 
 
 def map_tensors(function: Callable[[Tensor], Any], values: Any) -> Any:
-    """The same nested dicts, lists and tuples with each tensor replaced by `function` of it."""
+    """The same nested mappings (as dicts), lists and tuples, each tensor replaced by `function` of it."""
     if isinstance(values, Tensor):
         return function(values)
     if isinstance(values, Mapping):
@@ -113,6 +131,13 @@ def map_tensors(function: Callable[[Tensor], Any], values: Any) -> Any:
         mapped = [map_tensors(function, value) for value in values]
         return type(values)(*mapped) if hasattr(values, "_fields") else type(values)(mapped)
     return values
+
+
+def tensors_in(values: Any) -> list[Tensor]:
+    """All tensors in nested mappings, lists and tuples."""
+    tensors: list[Tensor] = []
+    map_tensors(tensors.append, values)
+    return tensors
 
 
 def _silent_share(activation: Tensor) -> float:

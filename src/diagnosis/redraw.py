@@ -1,4 +1,4 @@
-"""Draw a module's weights anew from nothing but the weights it has."""
+"""Draw a module's weights again, with nothing known but the weights it has."""
 
 from collections.abc import Sequence
 
@@ -7,25 +7,29 @@ from torch import Generator, Tensor, nn
 
 from start_training.initializers.initialize import layers_of
 
-LARGE = 2**20  # entries from which on whole rows and columns change places, a hundred times faster
-ROWS = 64  # that a matrix must have orthogonal to count as orthogonal
-TOLERANCE = 1e-4  # of W Wᵀ = c I, relative to c: what float32 leaves of it is 1e-6
+LARGE = 2**20  # entries; in larger tensors whole rows and columns are permuted, a hundred times faster
+ROWS = 64  # how many rows of a matrix are tested for orthogonality
+TOLERANCE = 1e-4  # of W Wᵀ = c I, relative to c; float32 is off by 1e-6
 
 
 class Redraw:
-    """Other initializations of a module, of the same law as far as its weights tell it.
+    """Other initializations of a module, from the law that its weights suggest.
 
     - The entries of each parameter (weights, biases, norms, `in_proj_weight`) are permuted at random, and weights
       whose mean is 0 within four standard errors get random signs: an exact redraw of independent identically
       distributed entries, symmetric ones for weights, conditional on their absolute values. (Without the signs all
-      redraws would share the mean of these few weights, which drives narrow nets by several nats.) In tensors of more
-      than `LARGE` entries rows and columns change places and signs instead, which keeps singular values too.
-    - A matrix of orthogonal rows or columns (W Wᵀ or Wᵀ W ∝ I, kernels flattened) becomes another of its scale,
-      Haar-random: an exact redraw of orthogonal initialization.
+      redraws would share the mean of these weights, which shifts log-lengths of narrow nets by several nats.) In
+      tensors of more than `LARGE` entries rows and columns are permuted and get signs instead, which keeps singular
+      values too.
+    - A matrix of orthogonal rows or columns (W Wᵀ or Wᵀ W ∝ I, kernels flattened) becomes a Haar-random one of the
+      same scale: an exact redraw of orthogonal initialization.
 
-    Not a redraw of what has been trained or built by hand: a permutation forgets such structure, and a verdict on it
-    speaks of unstructured weights of the same distribution. What is constant (zeros, ones) stays as it is. All redraws
-    share the second moment of the weights there are, however many they be: see `second_moment_variances`.
+    Weights that were trained or built by hand lose their structure, and a verdict then holds for unstructured weights
+    of the same distribution. Constant parameters (zeros, ones) do not change. All redraws share the second moment of
+    the weights, however many redraws there are: see `second_moment_variances`.
+
+    Args:
+        net: Whose parameters are tested for orthogonality.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -44,7 +48,7 @@ class Redraw:
 
 
 def permute_(parameter: Tensor, generator: Generator) -> None:
-    """Permute the entries in place, or the axes of what is large; weights of mean 0 get random signs."""
+    """Permute the entries in place, or rows and columns of a large tensor; weights of mean 0 get random signs."""
     signed = parameter.dim() > 1 and _has_mean_zero(parameter)
     if parameter.dim() < 2 or parameter.numel() <= LARGE:
         order = torch.randperm(parameter.numel(), generator=generator)
@@ -69,9 +73,9 @@ def _signs(shape: Sequence[int], generator: Generator) -> Tensor:
 
 
 def orthogonal_gain(parameter: Tensor) -> float | None:
-    """√c where the shorter side's vectors of the matrix are orthogonal with norm √c; None where they are not."""
+    """√c where the rows or columns of the matrix, whichever are fewer, are orthogonal with norm √c; otherwise None."""
     if parameter.dim() < 2 or min(parameter.shape[0], parameter[0].numel()) < 2:
-        return None  # a single vector is orthogonal to all others there are
+        return None  # a single vector is orthogonal in a trivial way
     matrix = parameter.detach().flatten(1).double()
     matrix = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T)[:ROWS]
     gram = matrix @ matrix.T
@@ -81,10 +85,10 @@ def orthogonal_gain(parameter: Tensor) -> float | None:
 
 
 def second_moment_variances(net: nn.Module) -> dict[str, float]:
-    """Relative variance of the mean square of each dense and convolutional layer's weights about their law's.
+    """Relative variance of the mean square of a layer's weights about that of their law, by the layer's name.
 
     (kurtosis − 1) / entries for independent weights; 0 where they are orthogonal or all zero. It is the variance of
-    log kappa, and so of a layer's rate, that no number of redraws takes away: 0.02 for 10 × 10 normal weights.
+    log kappa, and so of a layer's rate, that more redraws do not reduce: 0.02 for 10 × 10 normal weights.
     """
     variances = {}
     for name, layer in layers_of(net).items():

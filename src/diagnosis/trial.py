@@ -1,4 +1,4 @@
-"""Without theory, find by trying which scale of weights keeps lengths and gradients."""
+"""Without theory, find by trying which scale of the weights keeps lengths and gradients."""
 
 import math
 
@@ -6,19 +6,27 @@ import numpy as np
 
 from start_training.diagnosis.advice import Advice, layer_names, predicted
 from start_training.diagnosis.change import Change
-from start_training.diagnosis.measurement import Measurement
+from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.diagnosis.nets import Nets
 from start_training.theory.verdict import FM1, Thresholds, Verdict
 
 TRIES = 6
-MARGIN = 0.5  # of the threshold: what a trial is content with, lest other draws of the cured net lie beyond it
+MARGIN = 0.5  # of the threshold: a trial succeeds within it, so that other draws of the net remain within the threshold
 
 
-def advise_scales(nets: Nets, measured: Measurement, thresholds: Thresholds) -> tuple[Advice, Measurement]:
-    """Multiply weights by exp(−rate / 2) from where the drift starts on, measure again, up to `TRIES` times.
+def advise_scales(nets: Nets, measured: LayerMeasurement, thresholds: Thresholds) -> tuple[Advice, LayerMeasurement]:
+    """Multiply weights by exp(−rate / 2) from the onset of the drift on, measure again, up to `TRIES` times.
 
-    One step is enough where activations are homogeneous and nothing normalizes or skips; tanh and its like need more.
-    The effect is what the last trial measured, by as many nets as the diagnosis; it comes along.
+    One step is enough where activations are homogeneous and there are no normalizations or skip connections; nets with
+    other activations, such as tanh, need more.
+
+    Args:
+        nets: Changed as the advice says.
+        measured: Their measurement before.
+        thresholds: Of the verdict.
+
+    Returns:
+        The advice, whose effect is measured on as many nets as the diagnosis; and the measurement after the last trial.
     """
     total, verdict = Change(), measured.verdict(thresholds)
     if measured.normalized and verdict.backward > abs(verdict.forward):
@@ -33,29 +41,18 @@ def advise_scales(nets: Nets, measured: Measurement, thresholds: Thresholds) -> 
         if abs(verdict.drift) <= MARGIN * thresholds.drift:
             break
     if FM1 in verdict.failure_modes:
-        return _no_scale_helps(total, verdict), measured
+        largest = max(total.factors.values(), key=lambda factor: abs(math.log(factor)), default=1.0)
+        action = (
+            "Normalize, take a ReLU, or scale down what branches add to skip connections (by 1/L for L of them): "
+            "no scale of the weights alone steadies this net"
+        )
+        by = f"tried on copies, weights multiplied by up to {largest:.3g}"
+        return Advice(action, predicted(verdict, by)), measured
     return Advice(_action(total), predicted(verdict, f"tried on {measured.nets} copies"), change=total), measured
 
 
-def _skip_connections(verdict: Verdict) -> Advice:
-    limit = verdict.thresholds.drift
-    return Advice(
-        "Add skip connections, or take fewer layers: batch normalization makes gradients grow, whatever the weights' "
-        "scale",
-        f"{int(limit / verdict.backward)} layers, at {verdict.backward:.2f} nats each, would stay within ±{limit:g}",
-    )
-
-
-def _no_scale_helps(change: Change, verdict: Verdict) -> Advice:
-    return Advice(
-        "Normalize, take a ReLU, or scale down what branches add to skip connections (by 1/L for L of them): "
-        "no scale of the weights alone steadies this net",
-        predicted(verdict, f"tried on copies, weights multiplied by up to {_largest(change):.3g}"),
-    )
-
-
-def step(measured: Measurement, verdict: Verdict) -> Change:
-    """The change against the drift of a verdict: of the weights that lead to each layer after its onset."""
+def step(measured: LayerMeasurement, verdict: Verdict) -> Change:
+    """The change that counters the drift of a verdict, for the weights that lead to each layer after its onset."""
     backward = abs(verdict.backward) > abs(verdict.forward)
     rates = measured.backward if backward else measured.forward
     layers = np.flatnonzero(rates.known)[verdict.starts or 0 :]
@@ -67,8 +64,17 @@ def step(measured: Measurement, verdict: Verdict) -> Change:
         for layer in layers
         for name in measured.feeds[layer + 1]
     }
-    # Biases feed a plateau where lengths no longer fall and gradients, and differences between inputs, still do.
+    # Biases maintain a plateau where lengths no longer fall while gradients, and differences between inputs, still do.
     return Change(factors, zero_biases=backward and verdict.backward < verdict.forward)
+
+
+def _skip_connections(verdict: Verdict) -> Advice:
+    limit = verdict.thresholds.drift
+    return Advice(
+        "Add skip connections, or take fewer layers: batch normalization makes gradients grow, whatever the weights' "
+        "scale",
+        f"{int(limit / verdict.backward)} layers, at {verdict.backward:.2f} nats each, would stay within ±{limit:g}",
+    )
 
 
 def _action(change: Change) -> str:
@@ -76,7 +82,3 @@ def _action(change: Change) -> str:
     times = f"{low:.3g}" if math.isclose(low, high, rel_tol=1e-3) else f"{low:.3g} to {high:.3g}"
     biases = " and set their biases to zero" if change.zero_biases else ""
     return f"Multiply the weights of {layer_names(list(change.factors))} by {times}{biases}"
-
-
-def _largest(change: Change) -> float:
-    return max(change.factors.values(), key=lambda factor: abs(math.log(factor)), default=1.0)

@@ -1,1 +1,1 @@
-"""Many networks at initialization: three samplers of one result, log_lengths[net, layer]."""
+"""The lengths of many networks at initialization, log_lengths[net, layer], by three interchangeable samplers."""

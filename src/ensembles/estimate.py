@@ -1,144 +1,139 @@
-"""What an ensemble of lengths says, by estimators that heavy tails do not fool.
+"""Estimates from the lengths of an ensemble that remain accurate when lengths are heavy-tailed over nets.
 
-At beta near 1 and above, M_d is so heavy-tailed over nets that its sample mean and variance say nothing: at width =
+At beta near 1 and above, M_d is so heavy-tailed over nets that its sample mean and variance are far off: at width =
 depth = 60 the exact relative variance is (1 + 5/60)^60 − 1 = 121, and 1,000 nets show about 26. Layer ratios
 M_j / M_{j−1} are nearly independent and light-tailed, and so are logarithms.
+
+All functions take log_lengths of shape (nets, d + 1), log M_0 … log M_d of each net, −inf where a layer is dead.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from start_training.ensembles.scaled import Array
 
-# Dead layers are −inf and what cannot be told is NaN: neither is worth a warning.
+# Dead layers are −inf and unknown values are NaN; neither needs a warning.
 _QUIET = np.errstate(invalid="ignore", divide="ignore")
 
 
-class Estimate(NamedTuple):
-    """A quantity of layers 0 … d and its standard error, each (d + 1,)."""
+class LayerEstimate(NamedTuple):
+    """A quantity of layers 0 … d, (d + 1,), and its standard error, (d + 1,)."""
 
     value: Array
     error: Array
 
 
 @_QUIET
-def log_mean_by_ratios(log_lengths: ArrayLike) -> Estimate:
-    """log E[M_j / M_0] = Σ_{i ≤ j} log E[M_i / M_{i−1}], from the means of ratios over living nets; (nets, d + 1) in.
+def log_mean_by_ratios(log_lengths: Array) -> LayerEstimate:
+    """log E[M_j / M_0] = Σ_{i ≤ j} log E[M_i / M_{i−1}], from the means of ratios over living nets.
 
-    Right where the mean of a ratio does not depend on the layers before, as in fully connected nets without biases.
-    The logarithm of a mean of N ratios is low by Var / (2 N mean²), which is added back.
+    Correct where the mean of a ratio does not depend on earlier layers, as in fully connected nets without biases.
+    The logarithm of a mean of N ratios is too low by Var / (2 N mean²), which is added.
     """
-    ratios = _ratios(log_lengths)
-    mean, relative = _moments(ratios)
+    mean, relative = _moments(_ratios(log_lengths))
     rates, errors = np.log(mean) + relative / 2, np.sqrt(relative)
     values = np.where(dead_share(log_lengths)[1:] == 1, -np.inf, np.cumsum(rates))
-    return Estimate(_from_zero(values), _from_zero(np.sqrt(np.cumsum(errors**2))))
+    return LayerEstimate(_from_zero(values), _from_zero(np.sqrt(np.cumsum(errors**2))))
 
 
 @_QUIET
-def log_mean(log_lengths: ArrayLike) -> Estimate:
-    """log of the mean of M_j / M_0 over nets, dead ones included; (nets, d + 1) in.
+def log_mean(log_lengths: Array) -> LayerEstimate:
+    """log of the mean of M_j / M_0 over nets, dead ones included.
 
-    Its error is the relative standard error of the mean: to be believed only where that is well below 1.
+    The error is the relative standard error of the mean; the estimate is reliable only where it is well below 1.
     """
-    logs = np.asarray(log_lengths, dtype=np.float64)
-    logs = logs - logs[:, :1]
+    logs = log_lengths - log_lengths[:, :1]
     top = logs.max(0)
     shares = np.exp(logs - np.where(np.isfinite(top), top, 0.0))
     mean, relative = _moments(np.where(np.isneginf(logs), 0.0, shares))
-    return Estimate(top + np.log(mean), np.sqrt(relative))
+    return LayerEstimate(top + np.log(mean), np.sqrt(relative))
 
 
 @_QUIET
-def log_moment_ratio_by_ratios(log_lengths: ArrayLike) -> Estimate:
-    """log(E[M_j²] / E[M_j]²) = Σ_{i ≤ j} log(E[r_i²] / E[r_i]²), r_i = M_i / M_{i−1} of living nets; (nets, d + 1) in.
+def log_moment_ratio_by_ratios(log_lengths: Array) -> LayerEstimate:
+    """log(E[M_j²] / E[M_j]²) = Σ_{i ≤ j} log(E[r_i²] / E[r_i]²), where r_i = M_i / M_{i−1} of living nets.
 
-    The relative variance of M_j is its expm1. Right where ratios of different layers are independent: Gaussian and
-    orthogonal fully connected nets without biases; nearly so for other laws. Errors by the delta method.
+    The relative variance of M_j is its expm1. Correct where ratios of different layers are independent: in Gaussian
+    and orthogonal fully connected nets without biases, and nearly so for other laws. Errors by the delta method.
     """
     ratios = _ratios(log_lengths)
-    mean = _mean(ratios)
-    relative = ratios / mean
+    relative = ratios / _mean(ratios)
     second = _mean(relative**2)
     influence = relative**2 / second - 2 * relative  # of one net on log second − 2 log mean
     errors = _variance(influence, ddof=1) / _count(ratios)
-    # Both logarithms of means are low by half their relative variance: the second once, the mean twice.
+    # Both logarithms of means are too low by half their relative variance: the second once, the mean twice.
     bias = (_variance(relative**2 / second) / 2 - _variance(relative)) / _count(ratios)
-    return Estimate(_from_zero(np.cumsum(np.log(second) + bias)), _from_zero(np.sqrt(np.cumsum(errors))))
+    return LayerEstimate(_from_zero(np.cumsum(np.log(second) + bias)), _from_zero(np.sqrt(np.cumsum(errors))))
 
 
 @_QUIET
-def log_moment_ratio(log_lengths: ArrayLike) -> Estimate:
-    """log(mean of M_j² / squared mean of M_j) over nets, dead ones included; (nets, d + 1) in.
+def log_moment_ratio(log_lengths: Array) -> LayerEstimate:
+    """log(mean of M_j² / squared mean of M_j) over nets, dead ones included.
 
-    For nets whose ratios depend on each other, such as residual ones; to be believed where it is well below 1.
+    For nets whose ratios depend on each other, such as residual ones; reliable only where it is well below 1.
     Errors by the delta method.
     """
-    logs = np.asarray(log_lengths, dtype=np.float64)
-    relative = np.exp(logs - logs[:, :1] - log_mean(logs).value)
+    relative = np.exp(log_lengths - log_lengths[:, :1] - log_mean(log_lengths).value)
     second = _mean(np.square(relative))
     influence = np.square(relative) / second - 2 * relative
-    return Estimate(np.log(second), np.sqrt(_variance(influence, ddof=1) / len(logs)))
+    return LayerEstimate(np.log(second), np.sqrt(_variance(influence, ddof=1) / len(log_lengths)))
 
 
 @_QUIET
-def log_variance(log_lengths: ArrayLike) -> Estimate:
-    """Var[log M_j] over nets alive in layer j, with the error of a sample variance; (nets, d + 1) in."""
+def log_variance(log_lengths: Array) -> LayerEstimate:
+    """Var[log M_j] over nets that are alive in layer j, with the standard error of a sample variance."""
     logs = _finite(log_lengths)
     error = np.sqrt(_variance(np.square(logs - _mean(logs))) / _count(logs))
-    return Estimate(_variance(logs, ddof=1), error)
+    return LayerEstimate(_variance(logs, ddof=1), error)
 
 
-def dead_share(log_lengths: ArrayLike) -> Array:
-    """Share of nets whose layer j is dead, (d + 1,)."""
-    return np.isneginf(np.asarray(log_lengths, dtype=np.float64)).mean(0)
+def dead_share(log_lengths: Array) -> Array:
+    """The share of nets whose layer j is dead, (d + 1,)."""
+    return np.isneginf(log_lengths).mean(0)
 
 
 @_QUIET
-def log_layer_variance(log_lengths: ArrayLike) -> Estimate:
-    """Mean over nets of the log of the relative variance of their lengths over layers 1 … j; (nets, d + 1) in.
+def log_layer_variance(log_lengths: Array) -> LayerEstimate:
+    """Mean over nets of the log of the relative variance of their lengths over layers 1 … j.
 
-    Of one net ((1/j) Σ_i M_i² − ((1/j) Σ_i M_i)²) / ((1/j) Σ_i M_i)², the across-layer variance of failure mode 2
-    freed of the lengths' scale; its logarithm, because over nets it is heavy-tailed. NaN for fewer than two layers,
-    and without the nets that are dead from the first layer on, or whose lengths differ by no more than rounding.
+    For one net ((1/j) Σ_i M_i² − ((1/j) Σ_i M_i)²) / ((1/j) Σ_i M_i)², the across-layer variance of failure mode 2
+    divided by the squared mean; its logarithm, since it is heavy-tailed over nets. NaN for fewer than two layers.
+    Nets are left out that are dead from the first layer on, or whose lengths differ by rounding only.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
     """
-    logs = np.asarray(log_lengths, dtype=np.float64)[:, 1:]
+    logs = log_lengths[:, 1:]
     sums = np.logaddexp.accumulate(logs, axis=1)
     squares = np.logaddexp.accumulate(2 * logs, axis=1)
     layers = np.arange(1, logs.shape[1] + 1)
-    # log of (1/j) Σ M² / ((1/j) Σ M)², at least 0 by Jensen and up to rounding
+    # log of (1/j) Σ M² / ((1/j) Σ M)², which is at least 0 by Jensen's inequality, up to rounding
     excess = squares - 2 * sums + np.log(layers)
     rounding = 4 * layers * np.finfo(np.float64).eps * (1 + np.abs(sums))
     relative = np.log(np.expm1(np.where(excess > rounding, excess, 0.0)))
     relative[:, 0] = np.nan
     relative = _finite(relative)
     error = np.sqrt(_variance(relative, ddof=1) / _count(relative))
-    return Estimate(np.concatenate([[np.nan], _mean(relative)]), np.concatenate([[np.nan], error]))
+    return LayerEstimate(np.concatenate([[np.nan], _mean(relative)]), np.concatenate([[np.nan], error]))
 
 
-def _ratios(log_lengths: ArrayLike) -> Array:
+def _ratios(log_lengths: Array) -> Array:
     """M_j / M_{j−1}, (nets, d); NaN where the net was dead before, 0 where it dies."""
-    logs = np.asarray(log_lengths, dtype=np.float64)
-    before = _finite(logs[:, :-1])
-    return np.exp(logs[:, 1:] - before)
+    return np.exp(log_lengths[:, 1:] - _finite(log_lengths[:, :-1]))
 
 
 def _moments(values: Array) -> tuple[Array, Array]:
-    """The mean over nets and the squared relative standard error of it."""
+    """The mean over nets, and its squared relative standard error."""
     mean = _mean(values)
     return mean, _variance(values, ddof=1) / _count(values) / mean**2
 
 
 def _mean(values: Array) -> Array:
-    """Over the nets that have a value; NaN where none has."""
+    """Over the nets that have a finite value; NaN where none has."""
     return np.where(np.isfinite(values), values, 0.0).sum(0) / _count(values)
 
 
 def _variance(values: Array, *, ddof: int = 0) -> Array:
-    """Over the nets that have a value; NaN where there are too few."""
+    """Over the nets that have a finite value; NaN where there are too few."""
     count = _count(values)
     return _mean(np.square(values - _mean(values))) * count / np.where(count > ddof, count - ddof, np.nan)
 
@@ -147,8 +142,7 @@ def _count(values: Array) -> Array:
     return np.isfinite(values).sum(0).astype(np.float64)
 
 
-def _finite(logs: ArrayLike) -> Array:
-    logs = np.asarray(logs, dtype=np.float64)
+def _finite(logs: Array) -> Array:
     return np.where(np.isfinite(logs), logs, np.nan)
 
 

@@ -1,32 +1,48 @@
-"""The exact law of the lengths of Gaussian nets, without their weights: few random numbers per layer.
+"""The lengths of Gaussian nets, sampled from their exact law with few random numbers per layer and no weights.
 
-Given its input x, a layer of Gaussian weights has independent normal pre-activations of variance
-s² = kappa M(x) + v, whatever else x is. So lengths are a Markov chain that needs no weights.
+Given its input x, a layer of Gaussian weights has independent normal pre-activations of variance s² = kappa M(x) + v,
+which depends on x only through its length M(x). So lengths are a Markov chain over layers.
 """
 
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from start_training.ensembles.scaled import Array
 from start_training.theory.activation import Homogeneous
 from start_training.theory.fully_connected import FullyConnectedLaw
 from start_training.theory.residual import ResidualLaw
-
-Array = NDArray[np.float64]
 
 
 def sample_gaussian_law(
     law: FullyConnectedLaw | ResidualLaw, nets: int, *, generator: np.random.Generator, log_input_length: float = 0.0
 ) -> Array:
-    """log M_0 … log M_d, (nets, d + 1), distributed as those of nets of this law.
+    """log M_0 … log M_d, distributed as those of nets of this law.
 
     Fully connected, O(1) random numbers per layer: M_j = (s²/n_j) (χ²_K + a² χ²_{n_j − K}) with K ~ Binomial(n_j, 1/2),
     a the negative slope. Residual, O(width): each unit gains eta φ(s g), g normal; inputs are uniform on a sphere.
-    K = 0 is a dead layer of a ReLU net: −inf from there on, if no bias revives it.
+    A layer of a ReLU net with K = 0 is dead; without biases, so are all later ones.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 4: given a layer's input, its pre-activations are
-    independent normal of variance s² = kappa_j M_{j−1} + v_j, and K is how many of them are above 0.
-    Raises ValueError for a law that is not Gaussian, or with dropout.
+    independent normal of variance s² = kappa_j M_{j−1} + v_j, and K is the number of positive ones.
+
+    Args:
+        law: Of Gaussian weights.
+        nets: How many nets to sample.
+        generator: The source of all random numbers.
+        log_input_length: log M_0, the same for all nets.
+
+    Returns:
+        Shape (nets, d + 1); a dead layer is −inf.
+
+    Raises:
+        ValueError: the law is not Gaussian, or has dropout.
+
+    Example:
+        >>> from start_training.initializers.variance_scaling import VarianceScaling
+        >>> from start_training.models.fully_connected import FullyConnected
+        >>> law = FullyConnected(20, 10, depth=50, width=100).law(VarianceScaling(2.0))
+        >>> sample_gaussian_law(law, 1000, generator=np.random.default_rng(0)).shape
+        (1000, 51)
     """
     if not law.gaussian:
         raise ValueError(f"kurtosis = {law.kurtosis.tolist()}: only the law of Gaussian weights is explicit")
@@ -57,7 +73,7 @@ def _log_mean_square(width: int, nets: int, phi: Homogeneous, generator: np.rand
 
 
 def _residual(law: ResidualLaw, start: Array, generator: np.random.Generator) -> Array:
-    """Values are kept at length 1, and their log length beside them."""
+    """Each net's values are rescaled to length 1 after every module, and their log length is kept apart."""
     values = generator.standard_normal((len(start), law.width))
     values /= np.sqrt(np.square(values).mean(1, keepdims=True))
     lengths = [start]
@@ -67,7 +83,7 @@ def _residual(law: ResidualLaw, start: Array, generator: np.random.Generator) ->
         for layer, width in enumerate(law.module_widths, start=1):
             inner = log_variance + _log_mean_square(width, len(start), law.activation, generator)
             log_variance = _log_variance(inner, law.kappas[layer], law.bias_variances[layer])
-        unit = np.maximum(old, log_variance)  # of squares
+        unit = np.maximum(old, log_variance)  # the logarithm of the scale of the squares
         normal = generator.standard_normal(values.shape)
         update = np.where(normal > 0, 1.0, law.ending.negative_slope) * normal
         values = _times(values, old - unit) + eta * _times(update, log_variance - unit)

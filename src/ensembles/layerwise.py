@@ -1,18 +1,16 @@
 """The fast sampler: fully connected and residual nets, layer by layer, many nets at once.
 
-One layer's weights of a chunk of nets are drawn into one buffer, used and forgotten. The readout, which is not
-measured, is not drawn.
+All weights of one layer of a chunk of nets are drawn into one buffer, which the next layer reuses. The readout is not
+measured, and not drawn.
 """
 
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from start_training.ensembles.scaled import Scaled, to_numpy
+from start_training.ensembles.scaled import Array, Scaled, to_numpy
 from start_training.initializers.initialize import FillTensor, fill_biases_, fill_many_, layers_of, readout_of
 from start_training.initializers.initializer import Fans, Initializer
 from start_training.models.activation import HOMOGENEOUS
@@ -21,11 +19,11 @@ from start_training.models.residual import Residual, ResidualModule
 
 # A chunk's weights of one layer stay in a core's cache: 512 KiB. On a GPU, enough to fill it.
 CHUNK_WEIGHTS = {"cpu": 2**17, "cuda": 2**26}
-LARGEST_CHUNK = 512  # nets: chunks are sampled whole, so a smaller one wastes less at the end
+LARGEST_CHUNK = 512  # nets: chunks are sampled as a whole, so that a smaller one wastes less at the end
 
 
 def supports(net: nn.Module) -> bool:
-    """Whether this is one of the project's own architectures, without dropout."""
+    """Whether this sampler knows the net: FullyConnected or Residual, without dropout."""
     return type(net) in (FullyConnected, Residual) and not net.dropout  # not a subclass, whose forward may differ
 
 
@@ -37,16 +35,23 @@ def chunk_size(net: nn.Module, device: str = "cpu") -> int:
 
 
 @torch.no_grad()
-def sample_layerwise(
-    net: nn.Module, initializer: FillTensor, inputs: Tensor, *, generator: Generator
-) -> NDArray[np.float64]:
-    """log M_0 … log M_d of as many nets as `inputs`, of shape (nets, samples, …), has; (nets, d + 1).
+def sample_layerwise(net: nn.Module, initializer: FillTensor, inputs: Tensor, *, generator: Generator) -> Array:
+    """log M_0 … log M_d of independently initialized nets, distributed as those of `sample_reference`.
 
-    `net` gives the shapes. Homogeneous nets are carried in units of their own, so that nothing overflows at any
-    depth: z = W act + b becomes W (act/u) + b/u. A dead net is −inf. The law is that of `sample_reference`.
+    Activations of homogeneous nets are `Scaled`, so that nothing overflows at any depth: with the unit u,
+    z = W act + b becomes z/u = W (act/u) + b/u.
+
+    Args:
+        net: One that `supports` accepts, for its architecture; its weights are not used.
+        initializer: See `initialize_`.
+        inputs: Shape (nets, samples, …).
+        generator: The source of all random numbers.
+
+    Returns:
+        Shape (nets, d + 1), each length the mean over the net's samples; a dead net's is −inf.
     """
     draw = _Draw(initializer, generator, homogeneous=net.activation in HOMOGENEOUS)
-    activation = Scaled.of(inputs.flatten(2))
+    activation = Scaled(inputs.flatten(2), inputs.new_zeros(inputs.shape[:2], dtype=torch.float64))
     if isinstance(net, Residual):
         if isinstance(net.embedding, nn.Linear):
             activation = draw.linear(activation, net.embedding)
@@ -76,7 +81,7 @@ def _residual(net: Residual, draw: "_Draw", activation: Scaled) -> list[Tensor]:
 
 
 def _measured(net: FullyConnected | Residual, activation: Scaled) -> tuple[Scaled, Tensor]:
-    """An activation, in better units where the net is homogeneous, and its log length."""
+    """An activation, normalized where the net is homogeneous, and its log length."""
     if net.activation in HOMOGENEOUS:
         return activation.normalized()
     return activation, activation.log_lengths()
@@ -84,11 +89,11 @@ def _measured(net: FullyConnected | Residual, activation: Scaled) -> tuple[Scale
 
 @dataclass
 class _Draw:
-    """Draws layers of many nets, one after the other, into a buffer that all layers share."""
+    """Draws the weights of many nets, one layer after the other, into a buffer that all layers share."""
 
     initializer: FillTensor
     generator: Generator
-    homogeneous: bool  # whether units are free to choose
+    homogeneous: bool  # whether activations may be rescaled
     _buffer: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def dense_layer(self, activation: Scaled, layer: nn.Module) -> Scaled:
@@ -105,7 +110,7 @@ class _Draw:
         values, log_unit = activation
         bias = self._biases(len(values), linear, fans)
         if bias is not None and self.homogeneous:
-            # Units below the biases' own would make them overflow; a dead activation is 0 in any units.
+            # Divided by a unit below their own size biases would overflow; a dead activation is 0 in any unit.
             assert isinstance(self.initializer, Initializer)
             floor = math.log(self.initializer.bias_variance(fans)) / 2
             unit = log_unit.clamp(min=floor)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from start_training.ensembles.scaled import Array
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.lengths.capture import Capture
 from start_training.streams import global_stream_from
@@ -20,14 +20,22 @@ def sample_reference(
     *,
     generator: Generator,
     readout_initializer: FillTensor | None = None,
-) -> NDArray[np.float64]:
-    """log M_0 … log M_d of as many nets as `inputs`, of shape (nets, samples, …), has; (nets, d + 1).
+) -> Array:
+    """log M_0 … log M_d of independently built and initialized nets.
 
-    What `build` draws for itself stays as it is where the initializer does not fill it; each net has its own.
+    Args:
+        build: Returns a new net. Parameters that the initializer does not fill keep what the constructor drew.
+        initializer: See `initialize_`.
+        inputs: Shape (nets, samples, …).
+        generator: The source of all random numbers.
+        readout_initializer: See `initialize_`.
+
+    Returns:
+        Shape (nets, d + 1), each length the mean over the net's samples.
     """
     lengths = []
     for samples in inputs:
-        with global_stream_from(generator):  # of what the constructor draws, and dropout
+        with global_stream_from(generator):  # from which the constructor and dropout draw
             net = build().to(inputs.device)
             initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
             capture = Capture(net)

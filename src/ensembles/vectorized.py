@@ -1,16 +1,13 @@
 """The general sampler: any module, its forward pass vectorized over nets."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, vmap
 
-from start_training.ensembles.scaled import to_numpy
+from start_training.ensembles.scaled import Array, to_numpy
 from start_training.initializers.initialize import FillTensor, fill_biases_, fill_many_, layers_of, readout_of
 from start_training.initializers.initializer import Fans
 from start_training.lengths.activation_length import activation_lengths
@@ -18,7 +15,7 @@ from start_training.lengths.capture import Capture
 from start_training.streams import global_stream_from
 
 CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # all parameters of a chunk: 16 MiB, 1 GiB
-LARGEST_CHUNK = 128  # nets: chunks are sampled whole, so a smaller one wastes less at the end
+LARGEST_CHUNK = 128  # nets: chunks are sampled as a whole, so that a smaller one wastes less at the end
 
 
 def chunk_size(net: nn.Module, device: str = "cpu") -> int:
@@ -35,36 +32,38 @@ def sample_vectorized(
     *,
     generator: Generator,
     readout_initializer: FillTensor | None = None,
-) -> NDArray[np.float64]:
-    """log M_0 … log M_d of as many nets as `inputs`, of shape (nets, samples, …), has; (nets, d + 1).
+) -> Array:
+    """log M_0 … log M_d of independently initialized nets, all computed by one vectorized forward pass.
 
-    What the initializer fills is stacked over nets, everything else is the net's own, and the net's forward pass,
-    in whatever mode it is, runs once for all. Its lengths are those of `Capture`. Raises what torch raises for a
-    forward pass that cannot be vectorized.
+    Args:
+        net: Run in the mode that it is in. Parameters that the initializer does not fill are the same in all nets.
+        initializer, readout_initializer: See `initialize_`.
+        inputs: Shape (nets, samples, …).
+        generator: The source of all random numbers.
+
+    Returns:
+        Shape (nets, d + 1), each length the mean over the net's samples, of the layers that `Capture` measures.
     """
     nets = len(inputs)
     drawn = _draw(net, initializer, readout_initializer, nets, generator)
     rest = {
-        name: tensor.expand(nets, *tensor.shape).clone()  # a buffer that the forward pass updates is each net's own
+        name: tensor.expand(nets, *tensor.shape).clone()  # the forward pass may update buffers of each net
         for name, tensor in net.state_dict(keep_vars=True).items()
         if name not in drawn
     }
     capture = Capture(net, measure=partial(activation_lengths, look=False))
-    try:
-        with global_stream_from(generator):  # dropout draws from it
-            lengths = vmap(_forward(net, capture), randomness="different")(drawn | rest, inputs)
-    finally:
-        capture.remove()
-    return to_numpy([layer.log() for layer in lengths])
 
-
-def _forward(net: nn.Module, capture: Capture) -> Callable[[dict[str, Tensor], Tensor], tuple[Tensor, ...]]:
     def forward(state: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, ...]:
         capture.start()
         functional_call(net, state, (inputs,))
         return tuple(reading.lengths.mean(0, keepdim=True) for reading in capture.stop())
 
-    return forward
+    try:
+        with global_stream_from(generator):  # from which dropout draws
+            lengths = vmap(forward, randomness="different")(drawn | rest, inputs)
+    finally:
+        capture.remove()
+    return to_numpy([layer.log() for layer in lengths])
 
 
 def _draw(
@@ -74,16 +73,15 @@ def _draw(
     nets: int,
     generator: Generator,
 ) -> dict[str, Tensor]:
+    """The weights and biases that `initialize_` would fill, by name, each stacked over nets."""
     readout, drawn = readout_of(net), {}
     for name, layer in layers_of(net).items():
         chosen = readout_initializer if layer is readout and readout_initializer else initializer
-        weights = _stacked(layer.weight, nets)
+        drawn[f"{name}.weight"] = weights = _stacked(layer.weight, nets)
         fill_many_(weights, chosen, generator)
-        drawn[f"{name}.weight"] = weights
         if isinstance(layer.bias, Tensor):
-            biases = _stacked(layer.bias, nets)
+            drawn[f"{name}.bias"] = biases = _stacked(layer.bias, nets)
             fill_biases_(biases, Fans.of(weights[0]), chosen, generator)
-            drawn[f"{name}.bias"] = biases
     return drawn
 
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from start_training.figures.labels import label
-from start_training.schedules.range_test import spread
+from start_training.schedules.rate_suggestion import spread
 from start_training.settings import positive_integer
 
 Array = NDArray[np.float64]
@@ -150,7 +150,7 @@ def largest_rates(curves: pd.DataFrame) -> tuple[float, float, float]:
     if rates.empty:
         return np.nan, np.nan, np.nan
     over = spread(rates.to_list())
-    return over.smallest, over.median, over.largest
+    return over["smallest"], over["median"], over["largest"]
 
 
 def _limits(name: str, drawn: dict[str, list[list[pd.Series]]]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import read_metrics
 from start_training.schedules.clues import Clues, read_clues
+from start_training.schedules.curves import Curves
 from start_training.schedules.regularization import Regularizers, advise
 
 COLUMNS = ("train/loss", "val/loss", "val/accuracy", "learning_rate")
@@ -25,9 +27,9 @@ def clues_of(
     epochs, test = epochs_of(run), run.path / "range_test"
     if epochs.empty and diverged_at is None and any(test.glob("part-*.parquet")):
         read = _read(pd.read_parquet(test), "train_loss", "val_loss", "val_accuracy", classes, None)
-        return {**read.as_dict(), "advice": ""}
+        return {**asdict(read), "advice": ""}
     read = _read(epochs, "train/loss", "val/loss", "val/accuracy", classes, diverged_at)
-    return {**read.as_dict(), "advice": advise(read.verdict, Regularizers.of(config), rate=read.rate)}
+    return {**asdict(read), "advice": advise(read.verdict, Regularizers.of(config), rate=read.rate)}
 
 
 def epochs_of(run: RunDirectory) -> pd.DataFrame:
@@ -44,7 +46,7 @@ def sentence(clues: Mapping[str, Any]) -> str:
 def _read(
     rows: pd.DataFrame, training: str, validation: str, accuracy: str, classes: int | None, diverged_at: int | None
 ) -> Clues:
-    return read_clues(
+    curves = Curves.of(
         rows["step"],
         rows[training],
         rows[validation],
@@ -53,3 +55,4 @@ def _read(
         chance=math.log(classes) if classes and classes > 1 else None,
         diverged_at=diverged_at,
     )
+    return read_clues(curves)

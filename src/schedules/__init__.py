@@ -1,1 +1,1 @@
-"""Learning rate and momentum over a run, and what short runs say of them."""
+"""Learning-rate and momentum schedules, and what the loss curves of short runs say about the learning rate."""

@@ -1,17 +1,25 @@
-"""How a budget of epochs is shared between finding hyper-parameters and training with them."""
+"""How a budget of epochs is divided between the search for hyper-parameters and the final training."""
 
 from dataclasses import dataclass
 
 LEAST_STEPS = 20  # of a range test: fewer show no curve
-LEAST_SHARE = 1 / 3  # of the budget, for the last run: what has less does not make up for the search
+LEAST_SHARE = 1 / 3  # of the budget, for the last run: a shorter one costs more accuracy than the search gains
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Epochs of training in all, of `steps_per_epoch` steps; the last run has what range tests and short runs leave.
+    """Epochs for a whole recipe: range tests and short runs first, and the last run has the rest.
 
-    tests, test_share: their number, and the share of the budget that each has; runs, run_share: likewise.
-    Raises ValueError where less than `LEAST_SHARE` is left for the last run.
+    Attributes:
+        epochs: In all.
+        steps_per_epoch: Optimizer steps in an epoch.
+        tests: The number of range tests.
+        runs: The number of short runs.
+        test_share: The share of the budget for each range test.
+        run_share: The share of the budget for each short run.
+
+    Raises:
+        ValueError: less than `LEAST_SHARE` remains for the last run.
     """
 
     epochs: int
@@ -32,16 +40,16 @@ class Budget:
 
     @property
     def steps_of_test(self) -> int:
-        """Of one range test."""
+        """Steps of one range test."""
         return max(LEAST_STEPS, int(self.test_share * self.epochs * self.steps_per_epoch))
 
     @property
     def epochs_of_run(self) -> int:
-        """Of one short run."""
+        """Epochs of one short run."""
         return max(1, round(self.run_share * self.epochs))
 
     @property
     def last_run(self) -> int:
-        """Whole epochs that are left."""
+        """Whole epochs that remain for the last run."""
         tests = self.tests * self.steps_of_test / self.steps_per_epoch
         return int(self.epochs - tests - self.runs * self.epochs_of_run)

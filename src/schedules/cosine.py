@@ -1,22 +1,31 @@
-"""Half a cosine wave from the largest rate down to the last."""
+"""Half a cosine wave from the largest learning rate down to the last."""
 
 import math
 
 from torch.optim import Optimizer
 
-from start_training.schedules.schedule import Schedule, length, share_from_zero
+from start_training.schedules.schedule import Schedule, ShareFromZero, Steps
+from start_training.settings import checked
 
 
 class Cosine(Schedule):
-    """end + (1 − end) (1 + cos(π k / (T − 1))) / 2 at step k of T: 1 at the first, `end` at the last.
+    """end + (1 − end) (1 + cos(π k / (T − 1))) / 2 at step k of T: 1 at the first step, `end` at the last.
 
     Source: Loshchilov & Hutter 2017 (arXiv:1608.03983), without restarts.
-    Raises ValueError for settings no run could use.
+
+    Args:
+        optimizer: Its learning rate is the largest.
+        total_steps: T, the optimizer steps of the run.
+        end: The last step's rate, as a share of the largest.
+
+    Raises:
+        ValueError: a setting is not allowed.
     """
 
-    def __init__(self, optimizer: Optimizer, *, total_steps: float, end: float = 1e-4) -> None:
-        self.total_steps = length("total_steps", total_steps)
-        self.end = share_from_zero("end", end)
+    @checked
+    def __init__(self, optimizer: Optimizer, *, total_steps: Steps, end: ShareFromZero = 1e-4) -> None:
+        self.total_steps = total_steps
+        self.end = end
         super().__init__(optimizer)
 
     def share(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""The curves of a run or of a range test, at the points where the net was validated."""
+"""The loss curves of a run or of a range test, at the steps where the net was validated."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curves:
-    """m validations before training diverged, each array (m,) but for what is not known: rates and accuracy, None.
+    """The m validations of a run before its training diverged.
 
-    training: the mean loss of all steps since the validation before. diverged_at: the first step whose loss is not
-    finite, None where none is. top: the loss of a guess, or else the greatest of the first losses.
+    Attributes:
+        steps: Shape (m,), rising.
+        training: Shape (m,), the mean training loss of all steps since the validation before.
+        validation: Shape (m,), the validation loss.
+        rates: Shape (m,), the learning rate; None where it is unknown.
+        accuracy: Shape (m,), the validation accuracy; None where it is unknown.
+        top: The loss of a guess, or else the greatest of the first losses.
+        diverged_at: The first step whose loss is not finite; None where all are finite.
     """
 
     steps: Array
@@ -36,11 +42,16 @@ class Curves:
         chance: float | None = None,
         diverged_at: int | None = None,
     ) -> "Curves":
-        """From rows of equal length, by rising step. NaN is what was not measured there.
+        """Curves from columns of a metrics table, shape (n,), NaN where something was not measured.
 
-        A row is divergence whose loss is infinite, or that has neither loss, and so is what comes after it.
+        Training diverged at the first row with an infinite loss or with neither loss; later rows are left out.
+        Raises ValueError for columns of different lengths, and steps that do not rise from row to row.
+
+        Args:
+            chance: The loss of a guess, log(number of classes); None: the greater of the first losses instead.
+            diverged_at: The step of a loss that was not finite, if it is in none of the rows.
         """
-        at, train, val = (_row_of_numbers(values) for values in (steps, train_loss, val_loss))
+        at, train, val = (_array(values) for values in (steps, train_loss, val_loss))
         if not len(at) == len(train) == len(val):
             raise ValueError(f"steps = {len(at)} of them: must be as many as losses, {len(train)} and {len(val)}")
         if not (np.diff(at) > 0).all():
@@ -51,42 +62,36 @@ class Curves:
         kept = ~bad if diverged_at is None else (at < diverged_at) & ~bad
         at, train, val = at[kept], train[kept], val[kept]
         points = np.flatnonzero(np.isfinite(val))
-        rate, accuracy = (_measured(values, kept, at, points) for values in (rates, val_accuracy))
-        training = _means(at, train, points)
+        rate, accuracy = (
+            None if values is None else _interpolated(_array(values)[kept], at, points)
+            for values in (rates, val_accuracy)
+        )
         firsts = [float(values[0]) for values in (train[np.isfinite(train)], val[points]) if len(values)]
         top = chance if chance is not None else max(firsts, default=0.0)
-        return cls(at[points], training, val[points], rate, accuracy, top, diverged_at)
+        return cls(at[points], _means(at, train, points), val[points], rate, accuracy, top, diverged_at)
 
     def rate_at(self, index: int) -> float | None:
-        """The learning rate at a validation."""
+        """The learning rate at a validation; None where it is unknown."""
         return None if self.rates is None or not len(self.rates) else float(self.rates[index])
 
 
-def _row_of_numbers(values: ArrayLike) -> Array:
+def _array(values: ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float64).reshape(-1)
 
 
-def _measured(
-    values: ArrayLike | None, kept: NDArray[np.bool_], steps: Array, points: NDArray[np.intp]
-) -> Array | None:
-    """The values at the points, those that are missing there interpolated; None where there are none at all."""
-    if values is None:
-        return None
-    row = _row_of_numbers(values)[kept]
-    there = np.isfinite(row)
-    return np.interp(steps[points], steps[there], row[there]) if there.any() else None
+def _interpolated(row: Array, steps: Array, points: NDArray[np.intp]) -> Array | None:
+    """The values at `points`, interpolated where one is missing; None where the whole row is missing."""
+    known = np.isfinite(row)
+    return np.interp(steps[points], steps[known], row[known]) if known.any() else None
 
 
 def _means(steps: Array, train: Array, points: NDArray[np.intp]) -> Array:
-    """Of each point the mean since the one before, (m,); where nothing was measured since, interpolated."""
-    there = np.isfinite(train)
-    if not len(points) or not there.any():
+    """For each point the mean since the point before, (m,); interpolated where nothing was measured since."""
+    known = np.isfinite(train)
+    at_points = _interpolated(train, steps, points)
+    if not len(points) or at_points is None:
         return np.full(len(points), np.nan)
     starts, until = np.array([0, *(points[:-1] + 1)]), points[-1] + 1
-    sums = np.add.reduceat(np.where(there, train, 0.0)[:until], starts)
-    counts = np.add.reduceat(there[:until].astype(np.float64), starts)
-    means = np.divide(sums, counts, out=np.full(len(points), np.nan), where=counts > 0)
-    known = np.isfinite(means)
-    if known.all():
-        return means
-    return np.where(known, means, np.interp(steps[points], steps[there], train[there]))
+    sums = np.add.reduceat(np.where(known, train, 0.0)[:until], starts)
+    counts = np.add.reduceat(known[:until].astype(np.float64), starts)
+    return np.divide(sums, counts, out=at_points, where=counts > 0)

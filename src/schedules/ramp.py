@@ -1,25 +1,45 @@
-"""The rates that a range test goes through."""
+"""The learning rates that a range test goes through."""
+
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from start_training.settings import one_of, positive_number, whole_number
+from start_training.settings import AtLeast, OneOf, PositiveNumber, checked
 
 RAMPS = ("exponential", "linear")
 
 
-def ramp(steps: int, *, min_lr: float, max_lr: float, kind: str = "exponential") -> NDArray[np.float64]:
-    """A rate for each of `steps` updates, from `min_lr` at the first to `max_lr` at the last, exactly; (steps,).
+@checked
+def ramp_rates(
+    steps: Annotated[int, AtLeast(2)],
+    *,
+    min_lr: PositiveNumber,
+    max_lr: PositiveNumber,
+    ramp: Annotated[str, OneOf(RAMPS)] = "exponential",
+) -> NDArray[np.float64]:
+    """A learning rate for each update of a range test, from exactly `min_lr` to exactly `max_lr`.
 
-    linear: equal differences. exponential: equal ratios, so that each octave has as many steps.
-    Source: Smith 2018 (arXiv:1803.09820), the LR range test: linear.
-    Raises ValueError for an unknown kind, rates that do not rise from above 0, and fewer than two steps.
+    Source: Smith 2018 (arXiv:1803.09820), the LR range test, whose rates rise linearly.
+
+    Args:
+        steps: The number of updates.
+        min_lr: The first rate.
+        max_lr: The last rate.
+        ramp: `linear`, equal differences; or `exponential`, equal ratios, so that each octave has as many steps.
+
+    Returns:
+        Shape (steps,), rising.
+
+    Raises:
+        ValueError: a setting is not allowed, or `min_lr` is not below `max_lr`.
+
+    Example:
+        >>> ramp_rates(3, min_lr=0.01, max_lr=1.0)
+        array([0.01, 0.1 , 1.  ])
     """
-    one_of("ramp", kind, RAMPS)
-    low, high = positive_number("min_lr", min_lr), positive_number("max_lr", max_lr)
-    if low >= high:
+    if min_lr >= max_lr:
         raise ValueError(f"min_lr = {min_lr}: must be below max_lr, {max_lr}")
-    whole_number("steps", steps, at_least=2)
-    rates = np.linspace(low, high, steps) if kind == "linear" else np.geomspace(low, high, steps)
-    rates[[0, -1]] = low, high  # rounding may have moved them
+    rates = np.linspace(min_lr, max_lr, steps) if ramp == "linear" else np.geomspace(min_lr, max_lr, steps)
+    rates[[0, -1]] = min_lr, max_lr  # rounding may have moved them
     return rates

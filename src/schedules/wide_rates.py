@@ -9,16 +9,23 @@ from numpy.typing import NDArray
 from start_training.schedules.curves import Array, Curves
 from start_training.schedules.trend import Trend
 
-WIDE = 10.0  # times
-RISEN = 5.0  # times, by which the rate must have risen: a ramp or a cycle
-NEAR = 0.10  # of the fall from a guess's loss to the best
-POINTS = 0.05  # of accuracy
-ROUNDING = 1e-12  # of a rate, that a schedule's own arithmetic may take from one that stays
+WIDE = 10.0  # least ratio of the largest to the smallest rate of a wide range
+RISEN = 5.0  # least factor by which the rate must have risen: a ramp or a cycle
+NEAR = 0.10  # of the fall from a guess's loss to the best: a loss this close to the best is near it
+POINTS = 0.05  # of accuracy: an accuracy this close to the best is near it
+ROUNDING = 1e-12  # relative to a rate: a smaller fall is a schedule's rounding, and the rate counts as constant
 
 
 @dataclass(frozen=True)
 class WideRates:
-    """The range of rates; the validation at the largest, and the last in the range, by index."""
+    """A range of learning rates.
+
+    Attributes:
+        low: The smallest rate.
+        high: The largest rate.
+        largest: The index of the validation at the largest rate.
+        last: The index of the last validation in the range.
+    """
 
     low: float
     high: float
@@ -31,11 +38,12 @@ class WideRates:
 
 
 def wide_rates(curves: Curves) -> WideRates | None:
-    """The widest range of rates through which validation stays near its best; None where that is below tenfold.
+    """The widest range of rates through which validation stays near its best; None where it is less than tenfold.
 
-    Near: at least 90% of the fall of the loss from a guess's to its best, and of accuracy all but 5 points of the
-    best. The rates are gone through without a break, upwards, or in a cycle from its largest rate down to a tenth of
-    it. Rates that never rise by a factor 5 show nothing: where they only fall, or stay, every run ends near its best.
+    Near its best is a loss that has kept at least 90% of the fall from the loss of a guess, and an accuracy at most 5
+    points below the best. A range is of consecutive validations, either while the rate rises, or in a cycle from its
+    largest rate down to a tenth of it. Rates that never rise by a factor 5 give no range: at the end of rates that
+    only fall, or stay, every run is near its best.
     Source: Smith 2018 (arXiv:1803.09820), and Smith & Topin 2017 (arXiv:1708.07120): accuracy that stays high over an
     unusually wide range of large rates in a range test; the thresholds are this project's.
     """
@@ -47,11 +55,10 @@ def wide_rates(curves: Curves) -> WideRates | None:
         return None
     near = _near_the_best(curves)
     ways = [range(peak + 1)]
-    if near[peak]:  # down to a tenth: past that every run ends near its best
+    if near[peak]:  # down to a tenth, below which every run is near its best
         ways.append(range(peak, peak + 1 + int((rates[peak:-1] > rates[peak] / WIDE).cumprod().sum())))
-    stretches = [stretch for way in ways for stretch in _stretches(near, way)]
-    found = [_range_of(rates, stretch) for stretch in stretches]
-    widest = max(found, key=lambda each: each.times, default=None)
+    ranges = [_range_of(rates, stretch) for way in ways for stretch in _stretches(near, way)]
+    widest = max(ranges, key=lambda wide: wide.times, default=None)
     return widest if widest is not None and widest.times >= WIDE else None
 
 
@@ -78,7 +85,6 @@ def _range_of(rates: Array, stretch: range) -> WideRates:
 
 
 def _stretches(near: NDArray[np.bool_], way: range) -> list[range]:
-    """The parts of a way, without a break, that are near."""
+    """The parts of `way` without a gap in which `near` holds."""
     edges = [way.start, *(i for i in way[1:] if near[i] != near[i - 1]), way.stop]
-    parts = [range(first, stop) for first, stop in pairwise(edges)]
-    return [part for part in parts if near[part.start]]
+    return [range(first, stop) for first, stop in pairwise(edges) if near[first]]

@@ -15,8 +15,8 @@ from torch import Tensor
 from start_training.config.build import build_datamodule, build_initializers, build_net
 from start_training.config.mistakes import settings_in
 from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.diagnosis.diagnose import Diagnosis, diagnose
-from start_training.diagnosis.report import WIDTH, render
+from start_training.diagnosis.diagnose import diagnose
+from start_training.diagnosis.diagnosis import WIDTH, Diagnosis, render
 from start_training.runs.directory import finite
 from start_training.runs.job import Job
 from start_training.settings import positive_integer, seed, whole_number

@@ -44,7 +44,7 @@ from start_training.runs.checkpoint import check_fits, check_optimizer_fits, int
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.schedules.range_test import advice, in_short
+from start_training.schedules.rate_suggestion import advice, in_short
 from start_training.settings import seed
 from start_training.training.record import Record
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from start_training.callbacks.range_test import RangeTest, ended_by_range_test
-from start_training.schedules.ramp import ramp
+from start_training.schedules.ramp import ramp_rates
 from tests.callbacks.tasks import BATCHES, SGD, TEST, VALIDATION, Plain, fit, samples, small, weights
 
 pytestmark = small
@@ -48,7 +48,7 @@ def test_the_curves_are_those_of_a_plain_loop_and_the_table_is_what_the_callback
     tmp_path, kind, micro_batches, clip
 ):
     task, test = Plain(), RangeTest(**TEST, ramp=kind)
-    rates = ramp(20, min_lr=1e-3, max_lr=1.0, kind=kind)
+    rates = ramp_rates(20, min_lr=1e-3, max_lr=1.0, ramp=kind)
     expected, other = (by_hand(task, times * rates, micro_batches=micro_batches, clip=clip) for times in (1, 1.01))
     fit(task, tmp_path, test, max_epochs=1, accumulate_grad_batches=micro_batches, gradient_clip_val=clip)
     assert not ended_by_range_test(task.trainer)

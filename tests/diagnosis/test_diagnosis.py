@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from start_training.diagnosis.diagnose import diagnose
-from start_training.diagnosis.report import layers_table
+from start_training.diagnosis.diagnosis import rates_by_layer
 from start_training.initializers.variance_scaling import VarianceScaling
 from start_training.models.fully_connected import FullyConnected
 
@@ -152,7 +152,7 @@ def test_a_mistake_is_one_line(net, batch, settings, said):
 def test_the_table_has_each_layers_own_rates(inputs):
     net = FullyConnected(64, 5, widths=[30, 8, 40, 12], activation="relu")
     found = diagnose(net, inputs, initializer=HE, nets=3)
-    columns = {column.header: list(column.cells) for column in layers_table(found).columns}
+    columns = {column.header: list(column.cells) for column in rates_by_layer(found).columns}
     for heading, rates in (("forward", found.measurement.forward), ("backward", found.measurement.backward)):
         assert columns[heading][0] == "" and len(set(columns[heading])) == 5
         shown = [float(cell.replace("\u2212", "-")) for cell in columns[heading][1:]]

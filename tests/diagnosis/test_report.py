@@ -3,7 +3,7 @@
 import dataclasses
 
 from start_training.diagnosis.diagnose import diagnose
-from start_training.diagnosis.report import WIDTH, as_text
+from start_training.diagnosis.diagnosis import WIDTH
 from start_training.initializers.torch_default import TorchDefault
 from start_training.initializers.variance_scaling import VarianceScaling
 from start_training.models.fully_connected import FullyConnected
@@ -13,7 +13,7 @@ HE = VarianceScaling(2.0)
 
 
 def words(diagnosis):
-    text = as_text(diagnosis)
+    text = str(diagnosis)
     assert all(len(line) <= WIDTH for line in text.splitlines())
     return " ".join(text.split())
 
@@ -24,20 +24,20 @@ def test_of_the_default_initialization(inputs):
     for phrase in (
         "UNHEALTHY: FM1",
         "squared gradients, going back, shrink by ×0.167 per layer (−1.79 nats/layer), from layer 1 on",
-        "settled on a plateau that biases feed",
+        "Biases keep lengths on a plateau",
         "by 2.45 (kappa 0.333 → 2) and set their biases to zero. [initializer=he_normal]",
         "Theory decides, and the measurement agrees.",
     ):
         assert phrase in said
     other = dataclasses.replace(diagnosis, measured=dataclasses.replace(diagnosis.measured, failure_modes=("FM2",)))
-    assert "The measurement finds FM2, theory FM1: theory decides" in words(other)
+    assert "The measurement shows FM2, theory predicts FM1: theory decides" in words(other)
 
 
 def test_of_a_narrow_net_by_some_of_its_layers(inputs):
     diagnosis = diagnose(FullyConnected(64, 10, depth=100, width=10), inputs, initializer=HE)
     said = words(diagnosis)
     assert "UNHEALTHY: FM2" in said and "FM1 no: lengths" in said
-    assert "beta 10 (threshold 3): one net's log-length strays from another's by ±7.1 nats" in said
+    assert "beta 10 (threshold 3): log-lengths differ between nets by ±7.1 nats" in said
     assert "9.3% of nets are dead (threshold" in said
     assert said.count("activation ") == 23 and "hidden.99.activation" in said
 

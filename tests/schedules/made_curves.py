@@ -14,7 +14,7 @@ CASES = (UNDERFITTING, OVERFITTING, PLATEAU, INSTABILITY, CANDIDATE, NOT_LEARNIN
 
 
 class Curve(NamedTuple):
-    """What `read_clues` is given."""
+    """The arguments of `Curves.of`."""
 
     steps: Array
     train_loss: Array

@@ -1,6 +1,7 @@
 """The clues on curves made to be each case, with noise: how often they are right, and that they can be wrong."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from start_training.schedules.clues import (
     VERDICTS,
     read_clues,
 )  # fmt: skip
+from start_training.schedules.curves import Curves
 from start_training.schedules.regularization import MORE, Regularizers, advise, what_to_lower
 from tests.schedules.made_curves import CASES, CHANCE, curve
 
@@ -28,8 +30,12 @@ X = np.arange(1, 31) / 30
 FALLING = 0.2 + 2 * np.exp(-X / 0.1)
 
 
+def clues_of(*rows, **settings):
+    return read_clues(Curves.of(*rows, **settings))
+
+
 def verdict(train, val=None, **settings):
-    return read_clues(STEPS[: len(train)], train, train if val is None else val, **settings).verdict
+    return clues_of(STEPS[: len(train)], train, train if val is None else val, **settings).verdict
 
 
 def confusion(*cases, each, points=(8, 200), noise=(0.003, 0.05)):
@@ -40,7 +46,7 @@ def confusion(*cases, each, points=(8, 200), noise=(0.003, 0.05)):
         for _ in range(each):
             length, deviation = np.exp(random.uniform(*np.log([points, noise]).T))
             c = curve(case, random, points=round(length), noise=deviation)
-            said.append(read_clues(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance).verdict)
+            said.append(clues_of(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance).verdict)
         wrong[case] = float(np.mean([verdict != case for verdict in said]))
     return wrong
 
@@ -92,12 +98,12 @@ def test_what_falls_back_to_a_guess_or_never_learned_but_by_heart():
 
 def test_overfitting_is_from_the_lowest_validation_loss_on_and_an_instability_if_trainings_rises_too():
     rates, rise = np.linspace(0.1, 0.01, 30), np.maximum(X - 0.5, 0)
-    clues = read_clues(STEPS, FALLING * (1 - 0.8 * X), FALLING * (1 + 2 * rise), rates=rates)
+    clues = clues_of(STEPS, FALLING * (1 - 0.8 * X), FALLING * (1 + 2 * rise), rates=rates)
     assert (clues.verdict, abs(clues.from_step - 0.5 * STEPS[-1]) <= 40) == (OVERFITTING, True)
     assert clues.rate == rates[STEPS.tolist().index(clues.from_step)]
     assert "training loss went from" in clues.text
     jump = np.where(X > 0.7, 8.0, 1.0)
-    clues = read_clues(STEPS, FALLING * jump, FALLING * jump, rates=rates)
+    clues = clues_of(STEPS, FALLING * jump, FALLING * jump, rates=rates)
     assert (clues.verdict, clues.from_step, clues.rate) == (INSTABILITY, STEPS[20], rates[20])
     assert verdict(FALLING, FALLING * jump, rates=rates) == OVERFITTING
 
@@ -112,8 +118,8 @@ def test_a_fall_under_a_rate_that_is_halved_is_said_to_be_that():
     falling = 2 - X
     for end, said in ((0.49, True), (0.51, False), (0.5, False)):  # over the last third
         rates = np.interp(X, [X[20], 1], [0.1, 0.1 * end])
-        assert ("rate fell" in read_clues(STEPS, falling, falling, rates=rates).text) == said
-    assert "rate fell" not in read_clues(STEPS, falling, falling).text
+        assert ("rate fell" in clues_of(STEPS, falling, falling, rates=rates).text) == said
+    assert "rate fell" not in clues_of(STEPS, falling, falling).text
 
 
 @pytest.mark.parametrize("ends", ["well", "unstable"])
@@ -124,7 +130,7 @@ def test_a_ramp_that_stays_near_its_best_over_tenfold_rates_is_a_candidate(ends)
     control = {"well": PLATEAU, "unstable": INSTABILITY}[ends]
     for times, said in ((10.2, CANDIDATE), (9.8, control)):
         rates = np.geomspace(1, times, last - near + 1)[0] * times ** ((np.arange(30) - near) / (last - near))
-        clues = read_clues(STEPS, losses, losses, rates=rates, chance=CHANCE)
+        clues = clues_of(STEPS, losses, losses, rates=rates, chance=CHANCE)
         assert clues.verdict == said
         if said == CANDIDATE:
             assert clues.numbers["high_rate"] == pytest.approx(10.2 * clues.numbers["low_rate"])
@@ -157,17 +163,17 @@ def test_rounding_does_not_make_a_fall_of_rates_that_stay():
 def test_a_loss_that_is_not_finite_is_an_instability_from_its_step(at, loss):
     train, val = FALLING.copy(), FALLING.copy()
     train[at:] = val[at:] = loss
-    clues = read_clues(STEPS, train, val, rates=np.full(30, 0.1))
+    clues = clues_of(STEPS, train, val, rates=np.full(30, 0.1))
     assert (clues.verdict, clues.from_step, clues.rate) == (INSTABILITY, STEPS[at], 0.1 if at else None)
     assert f"step {STEPS[at]} is not finite" in clues.text
 
 
 def test_divergence_between_two_rows_is_told_and_the_earlier_one_counts():
     for told, said in ((205, 205), (105, 105), (3, 3)):
-        assert read_clues(STEPS[:10], FALLING[:10], FALLING[:10], diverged_at=told).from_step == said
+        assert clues_of(STEPS[:10], FALLING[:10], FALLING[:10], diverged_at=told).from_step == said
     train = np.where(np.arange(10) == 4, np.inf, FALLING[:10])
-    assert read_clues(STEPS[:10], train, FALLING[:10], diverged_at=150).from_step == STEPS[4]
-    assert read_clues([], [], [], diverged_at=3).from_step == 3
+    assert clues_of(STEPS[:10], train, FALLING[:10], diverged_at=150).from_step == STEPS[4]
+    assert clues_of([], [], [], diverged_at=3).from_step == 3
 
 
 @pytest.mark.parametrize("points, said", [(0, NO_VALIDATION), (1, TOO_SHORT), (5, TOO_SHORT), (6, PLATEAU)])
@@ -179,11 +185,11 @@ def test_too_few_validations_tell_nothing(points, said):
 def test_training_loss_is_not_needed_and_is_the_mean_since_the_validation_before():
     nothing, rising = np.full(30, np.nan), FALLING * (1 + 2 * np.maximum(X - 0.5, 0))
     assert verdict(nothing, FALLING) == PLATEAU
-    clues = read_clues(STEPS, nothing, rising)
+    clues = clues_of(STEPS, nothing, rising)
     assert clues.verdict == OVERFITTING and "was not measured" in clues.text
     rare = np.where(np.arange(30) % 3 == 2, FALLING, np.nan)
     train = np.where(np.arange(30) % 3 == 2, np.nan, np.tile([1.0, 2.0, 9.0], 10))
-    clues = read_clues(STEPS, train, rare)
+    clues = clues_of(STEPS, train, rare)
     assert clues.numbers["end_train_loss"] == 1.5
     assert clues.numbers["end_val_loss"] == np.median(FALLING[[26, 29]])
     assert clues.numbers["best_val_loss"] == FALLING[29]
@@ -195,17 +201,17 @@ def test_whatever_the_losses_are_there_is_a_verdict_of_plain_data(seed, rows):
     some = [0.0, 1e-30, 0.1, 1.0, 2.0, 1e30, -1.0, np.nan, np.inf]
     values = random.choice(some, size=(4, rows), p=[0.1, 0.1, 0.2, 0.25, 0.2, 0.02, 0.02, 0.1, 0.01])
     steps = np.cumsum(random.integers(1, 100, size=rows))
-    clues = read_clues(steps, values[0], values[1], rates=values[2], val_accuracy=values[3])
+    clues = clues_of(steps, values[0], values[1], rates=values[2], val_accuracy=values[3])
     assert clues.verdict in VERDICTS and clues.text.startswith(clues.verdict)
     assert (clues.from_step is None) == (clues.verdict in (UNDERFITTING, NOT_LEARNING, TOO_SHORT, NO_VALIDATION))
-    assert str(json.loads(json.dumps(clues.as_dict()))) == str(clues.as_dict())  # NaN is not itself
+    assert str(json.loads(json.dumps(asdict(clues)))) == str(asdict(clues))  # NaN is not itself
 
 
 @given(st.floats(1e-3, 1e3), st.sampled_from(CASES))
 def test_a_verdict_is_of_losses_in_any_unit(scale, case):
     c = curve(case, np.random.default_rng(1), points=40, noise=0.02)
     one, other = (
-        read_clues(c.steps, k * c.train_loss, k * c.val_loss, rates=k * c.rates if c.rates is not None else None,
+        clues_of(c.steps, k * c.train_loss, k * c.val_loss, rates=k * c.rates if c.rates is not None else None,
                    chance=k * c.chance if c.chance else None) for k in (1, scale)
     )  # fmt: skip
     assert (one.verdict, one.from_step) == (other.verdict, other.from_step)
@@ -213,9 +219,9 @@ def test_a_verdict_is_of_losses_in_any_unit(scale, case):
 
 def test_rows_that_are_no_curve_are_a_mistake():
     with pytest.raises(ValueError, match=r"^steps = 30 of them: must be as many as losses, 29 and 30"):
-        read_clues(STEPS, FALLING[1:], FALLING)
+        clues_of(STEPS, FALLING[1:], FALLING)
     with pytest.raises(ValueError, match=r"^steps: must rise from row to row"):
-        read_clues([0, 1, 1], [1.0] * 3, [1.0] * 3)
+        clues_of([0, 1, 1], [1.0] * 3, [1.0] * 3)
 
 
 def test_what_is_raised_does_not_give_way_nor_what_is_zero():

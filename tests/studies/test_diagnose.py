@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from start_training.config.composed import plain
-from start_training.diagnosis.diagnose import Diagnosis
+from start_training.diagnosis.diagnosis import Diagnosis
 from start_training.studies.diagnose import batch_of, diagnose_config, thresholds_of
 from start_training.theory.verdict import DEFAULTS
 from tests.composing import composed_of

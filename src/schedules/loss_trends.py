@@ -1,4 +1,4 @@
-"""What of a run's curves is a fall, a rise, or neither: the measurements behind the clues."""
+"""Whether the losses of a run fall, rise or stay at its end: the measurements behind its verdict."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,14 +8,14 @@ import numpy as np
 from start_training.schedules.curves import Curves
 from start_training.schedules.trend import Trend, relative
 
-MATTERS = 0.10  # of a loss: a smaller change is no fall and no rise
-FLOOR = 0.05  # of a guess's loss, added to every loss: near zero, changes that are small beside that do not matter
-LEARNED = 0.05  # of a guess's loss: who has not come so far below it has learned nothing
+MATTERS = 0.10  # of a loss: a smaller change counts as neither a fall nor a rise
+FLOOR = 0.05  # of a guess's loss, added to every loss, so that changes of a loss near zero do not count
+LEARNED = 0.05  # of a guess's loss: a net whose loss is not this far below it has learned nothing
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Curves with m ≥ 6 validations, and the trends of the logarithms of their losses above the floor."""
+class LossTrends:
+    """Curves with m ≥ 6 validations, and the trends of the logarithms of their losses plus the floor."""
 
     curves: Curves
 
@@ -29,17 +29,17 @@ class Reading:
 
     @cached_property
     def falls(self) -> bool:
-        """Whether validation loss still falls at the end, so fast that as long again brings it to its lowest."""
+        """Whether validation loss still falls at the end, so fast that as many steps again reach its minimum."""
         return self.validation.falls(MATTERS) and self.validation.rise() <= self.validation.fall()
 
     @cached_property
     def rises(self) -> bool:
-        """Whether validation loss is higher at the end than it has been, and not on its way back."""
+        """Whether validation loss is higher at the end than before, and does not fall at the end."""
         return not self.falls and self.validation.rises(MATTERS)
 
     @cached_property
     def both_rise(self) -> bool:
-        """Whether training loss, too, is higher at the end than it has been, or no better than a guess's."""
+        """Whether validation loss rises and training loss does too, or is no better than a guess's at the end."""
         return self.rises and (self.training.rises(MATTERS) or self.training.at_end() > self._learned)
 
     @property
@@ -49,35 +49,32 @@ class Reading:
 
     @property
     def is_lost(self) -> bool:
-        """Whether both losses are those of a guess at the end, or that of validation if training's is not known."""
+        """Whether both losses are those of a guess at the end; of validation only if training's is unknown."""
         ends = np.fmin(self.validation.at_end(), self.training.at_end())
         return not self.falls and bool(ends > self._learned)
 
     @cached_property
     def turn(self) -> int:
-        """The validation from which on its loss is above its lowest; where both rise, both losses."""
+        """The index of the validation after which the loss rises; if both losses rise, after which both do."""
         return max(self.validation.last_low, self.training.last_low) if self.both_rise else self.validation.last_low
 
     @property
     def calm(self) -> int:
-        """The validation from which on its loss stays near its end."""
+        """The index of the validation from which on the loss stays near its value at the end."""
         end = self.validation.at_end()
         far = np.flatnonzero(np.abs(self.validation.smooth - end) > max(MATTERS, self.validation.margin))
         return min(int(far[-1]) + 1, len(self.curves.steps) - 1) if len(far) else 0
 
     @property
-    def last_third(self) -> int:
-        """The validation at which the stretch begins whose fall is judged."""
-        return len(self.curves.steps) - self.validation.window
-
-    @property
     def _learned(self) -> float:
         return float(np.log((1 - LEARNED + FLOOR) * self.curves.top))
 
-    def loss_at_end(self) -> float:
-        """Median validation loss at the end."""
+    @property
+    def validation_at_end(self) -> float:
+        """Median validation loss at the end, in nats."""
         return float(np.median(self.curves.validation[-self.validation.end :]))
 
+    @property
     def training_at_end(self) -> float:
-        """Median training loss at the end; NaN where it was not measured."""
+        """Median training loss at the end, in nats; NaN where it was not measured."""
         return float(np.median(self.curves.training[-self.validation.end :]))
