@@ -39,6 +39,11 @@ def with_scaling(rows: pd.DataFrame) -> pd.DataFrame:
     return known
 
 
+def run_counts(rows: pd.DataFrame) -> "pd.Series[int]":
+    """How many runs each configuration has."""
+    return rows.groupby("configuration")["directory"].nunique()
+
+
 def mean_curves(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """A row for each configuration and step that all its runs have come to: the mean of each column, and its error.
 
@@ -46,12 +51,11 @@ def mean_curves(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     configuration are those of its first run.
     """
     rows = rows.assign(**{column: np.nan for column in columns if column not in rows})
-    every = rows.groupby("configuration")["directory"].nunique()
     groups = rows.groupby(["configuration", "step"], sort=False)
     means = groups[list(columns)].mean()
     errors = groups[list(columns)].sem().add_suffix("_error")
     found = pd.concat([means, errors, groups.size().rename("runs")], axis=1).reset_index()
-    found = found[found["runs"] == found["configuration"].map(every)]
+    found = found[found["runs"] == found["configuration"].map(run_counts(rows))]
     facts = rows.drop_duplicates(["configuration", "step"]).drop(columns=[*columns, "runs"], errors="ignore")
     return found.merge(facts, on=["configuration", "step"]).reset_index(drop=True)
 
@@ -69,3 +73,11 @@ def lowest_and_last(run: pd.DataFrame) -> dict[str, Any]:
     lowest, last = tested.iloc[int(tested["test/loss"].to_numpy(float).argmin())], tested.iloc[-1]
     values = (last["test/loss"], last["test/accuracy"], lowest["epoch"], lowest["test/loss"], lowest["J"])
     return final_J2 | dict(zip(names, map(float, values), strict=True))
+
+
+def lowest_losses(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each run of `watched` with the column option: option, its epochs, and `lowest_and_last`."""
+    runs = [run for _, run in rows.groupby("directory", sort=False)]
+    return pd.DataFrame(
+        [{"option": run["option"].iloc[0], "epochs": run["epoch"].iloc[-1], **lowest_and_last(run)} for run in runs]
+    )

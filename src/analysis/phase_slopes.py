@@ -25,7 +25,7 @@ def phase_slopes(
     """A row for each run of a table of phases (`sweep_curves`), beside the facts of the run.
 
     slope (per epoch), slope_error, intercept, start, end (epochs), points and bend, as `fit_slope` says, NaN where
-    there is no slope, and `reason` why; linear: whether it is. J2_at_end: of the line, where the window ends.
+    there is no slope, and `reason` why; bent: whether it is not linear. J2_at_end: of the line, where the window ends.
     scaling: eta / ((1 − alpha) B), as `watched` has it; constant: slope / scaling. edge_epoch: where J² first reached
     1, NaN where it did not. steps_per_epoch; epochs trained. settled: whether J² moves no more
     (`Settled`). final_J2, lowest_J, …: as `lowest_and_last` says.
@@ -103,10 +103,16 @@ def law_points(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
         slope=("slope", "mean"),
         error=("slope", "sem"),
         runs=("slope", "size"),
-        bent=("linear", lambda linear: int((~linear.astype(bool)).sum())),
+        bent=("bent", "sum"),
     )
     points = points.reset_index()
     return points.assign(x=law_variable(name, points[name])).sort_values("x", ignore_index=True)
+
+
+def law_through_middle(points: pd.DataFrame, exponent: float = 1.0) -> Array:
+    """A ∝ x^exponent at the x of `law_points`, through the geometric means of their x and slopes."""
+    x0, A0 = np.exp(np.log(points[["x", "slope"]]).mean())
+    return np.asarray(A0 * (points["x"] / x0) ** exponent, np.float64)
 
 
 def exponents(slopes: pd.DataFrame) -> dict[str, Exponent | None]:
@@ -130,9 +136,13 @@ def constant_spread(slopes: pd.DataFrame) -> dict[str, Any]:
     return {"runs": len(constants), **shape, "ratio": high / low if low > 0 else np.nan}
 
 
-def without_slope(slopes: pd.DataFrame) -> pd.DataFrame:
-    """The runs that have none."""
-    return slopes[slopes["slope"].isna()]
+def mean_slope(fits: pd.DataFrame) -> tuple[float, float]:
+    """The mean slope over the runs of `phase_slopes`, which all have one, and its standard error over runs.
+
+    The error for one run is that of its fit.
+    """
+    errors = fits["slope_error"].to_numpy(float)
+    return float(fits["slope"].mean()), float(fits["slope"].sem()) if len(fits) > 1 else float(errors[0])
 
 
 def _alone(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -166,9 +176,9 @@ def _fit(epochs: Array, J2: Array, scaling: float, bounds: tuple[float, float] |
         fit = fit_slope(epochs, J2, window=_window(epochs, J2, scaling, bounds, unit))
     except ValueError as error:
         reason = str(error)
-        return {**dict.fromkeys(names, np.nan), "points": 0, "linear": False, "reason": reason}
+        return {**dict.fromkeys(names, np.nan), "points": 0, "bent": False, "reason": reason}
     values = (fit.A, fit.error, fit.C, fit.start, fit.end, fit.bend)
-    return {**dict(zip(names, values, strict=True)), "points": fit.points, "linear": fit.linear, "reason": ""}
+    return {**dict(zip(names, values, strict=True)), "points": fit.points, "bent": not fit.linear, "reason": ""}
 
 
 def _settled(epochs: Array, J2: Array) -> bool:

@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from start_training.settings import one_of
+
 Array = NDArray[np.float64]
 RESAMPLES = 2000
 ALMOST_ONE = 1 - 1e-12  # of which artanh is finite
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ConfidenceInterval:
     """A value with its 95% confidence interval."""
 
     value: float
@@ -58,7 +60,7 @@ class StartEpochs:
         return np.concatenate([np.ones((1, count), dtype=np.int64), drawn])
 
 
-def rank_correlation(starts: StartEpochs, scores: ArrayLike, *, seed: int = 0) -> Estimate:
+def rank_correlation(starts: StartEpochs, scores: ArrayLike, *, seed: int = 0) -> ConfidenceInterval:
     """Spearman's correlation of start epochs with scores (n,); runs that never started tie at their maximum.
 
     The interval is that of artanh of the correlation, shifted by the bias that the resamples show: cells drawn twice
@@ -83,17 +85,17 @@ class Concordance:
 
     starts: StartEpochs
 
-    def of(self, scores: ArrayLike, *, seed: int = 0) -> Estimate:
+    def of(self, scores: ArrayLike, *, seed: int = 0) -> ConfidenceInterval:
         """Of the scores (n,), larger for a run that is to start later."""
         known = self._known()
         return _estimate(self._share(known * _agreement(scores), known, seed))
 
-    def difference(self, scores: ArrayLike, others: ArrayLike, *, seed: int = 0) -> Estimate:
+    def difference(self, scores: ArrayLike, others: ArrayLike, *, seed: int = 0) -> ConfidenceInterval:
         """By how much the concordance of `scores` exceeds that of `others`, over the same pairs and resamples."""
         known = self._known()
         return _estimate(self._share(known * (_agreement(scores) - _agreement(others)), known, seed))
 
-    def where_they_differ(self, scores: ArrayLike, others: ArrayLike, *, seed: int = 0) -> Estimate:
+    def where_they_differ(self, scores: ArrayLike, others: ArrayLike, *, seed: int = 0) -> ConfidenceInterval:
         """The concordance of `scores` over the pairs alone that `others` order differently, or not at all.
 
         That of `others` over these is 1 minus this, but for pairs that one of the two leaves tied.
@@ -159,6 +161,15 @@ def beta_relation(table: pd.DataFrame) -> str:
 RELATIONS: dict[str, Callable[[pd.DataFrame], str]] = {"growth": growth_relation, "beta": beta_relation}
 
 
+def relation_text(table: pd.DataFrame, relation: str) -> str:
+    """One of `RELATIONS` in a sentence, or why there is none yet. Raises ValueError for any other."""
+    compute = RELATIONS[one_of("relation", relation, RELATIONS)]
+    try:
+        return compute(table)
+    except ValueError as error:
+        return f"no relation yet: {error}"
+
+
 def known_starts(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The rows that know whether they started and have a number in `columns`. Raises ValueError if too few."""
     known = table[table["started"].notna()]
@@ -186,19 +197,19 @@ def _ranks(values: Array, weights: Array) -> Array:
     return weights @ _agreement(values)
 
 
-def _estimate(resampled: Array) -> Estimate:
+def _estimate(resampled: Array) -> ConfidenceInterval:
     """The first is the value, the others' quantiles are the interval."""
     value, others = float(resampled[0]), resampled[1:]
     others = others[np.isfinite(others)]
     if not np.isfinite(value) or not len(others):
-        return Estimate(np.nan, np.nan, np.nan)
+        return ConfidenceInterval(np.nan, np.nan, np.nan)
     low, high = np.quantile(others, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
+    return ConfidenceInterval(value, float(low), float(high))
 
 
-def _estimate_by_artanh(resampled: Array) -> Estimate:
+def _estimate_by_artanh(resampled: Array) -> ConfidenceInterval:
     if not np.isfinite(resampled[0]):
-        return Estimate(np.nan, np.nan, np.nan)
+        return ConfidenceInterval(np.nan, np.nan, np.nan)
     value, *others = np.arctanh(np.clip(resampled[np.isfinite(resampled)], -ALMOST_ONE, ALMOST_ONE))
     center, width = 2 * value - np.mean(others), 1.96 * np.std(others)
-    return Estimate(float(resampled[0]), float(np.tanh(center - width)), float(np.tanh(center + width)))
+    return ConfidenceInterval(float(resampled[0]), float(np.tanh(center - width)), float(np.tanh(center + width)))

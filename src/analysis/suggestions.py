@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from start_training.analysis.columns import check_column
 from start_training.schedules.range_test import spread
 
 
@@ -22,6 +23,20 @@ def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
     tests = pd.DataFrame([_test(rows, by) for _, rows in ended.groupby("directory", sort=False)])
     found = [{by: option, **_over(each)} for option, each in tests.groupby(by, sort=False, dropna=False)]
     return pd.DataFrame(found).astype(dict.fromkeys(("tests", "usable", "turned", "diverged"), "int64"))
+
+
+def rate_points(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
+    """`suggestions` of each configuration whose tests have ended, with its option, and x, its value in a column.
+
+    Raises:
+        ValueError: the table has no column of numbers `x`, or no test has ended.
+    """
+    check_column("x", x, table, numeric=True)
+    found = suggestions(table, by="configuration")
+    if found.empty:
+        raise ValueError(f"x = {x}: no range test has ended yet")
+    places = table.assign(x=table[x].astype(float)).groupby("configuration", sort=False)[["option", "x"]].first()
+    return found.merge(places, on="configuration")
 
 
 def largest_rate(found: pd.DataFrame) -> int:
