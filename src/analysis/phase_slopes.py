@@ -36,8 +36,7 @@ def phase_slopes(
     """
     bounds = window_bounds(window, window_in)
     rows = watched(table, layer)
-    found = [_of_run(run, bounds, window_in) for _, run in rows.groupby("directory", sort=False)]
-    return pd.DataFrame(found).reset_index(drop=True)
+    return pd.DataFrame([_of_run(run, bounds, window_in) for _, run in rows.groupby("directory", sort=False)])
 
 
 def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, float] | None:
@@ -47,7 +46,7 @@ def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, flo
         one_of("window", window, ("half",))
         return None
     values = list_of("window", window)
-    if len(values) != 2 or not all(isinstance(each, int | float) for each in values) or not values[0] < values[1]:
+    if len(values) != 2 or not all(isinstance(value, int | float) for value in values) or not values[0] < values[1]:
         raise ValueError(f"window = {values}: must be half, or [start, end] with start below end")
     if window_in == "epochs" and values[1] - values[0] < SHORTEST:
         raise ValueError(f"window = {values}: a slope needs at least {SHORTEST:g} epochs")
@@ -58,13 +57,12 @@ def window_rule(window: Window = "half", window_in: str = "epochs") -> str:
     """The window in words, as it is printed under a figure."""
     if (bounds := window_bounds(window, window_in)) is None:
         return f"the ordered phase (J² < 1) without its first {SKIP:.0%}, but at least {SHORTEST:g} epochs of it"
-    low, high = (f"{bound:g}" for bound in bounds)
-    said = {
-        "epochs": f"epochs {low} to {high}",
-        "rescaled": rf"rescaled times {low} to {high} epochs × $\eta/((1-\alpha)B)$",
-        "J2": f"J² from {low} to {high}",
-    }
-    return f"{said[window_in]}, as far as J² < 1"
+    form = {
+        "epochs": "epochs {:g} to {:g}",
+        "rescaled": r"rescaled times {:g} to {:g} epochs × $\eta/((1-\alpha)B)$",
+        "J2": "J² from {:g} to {:g}",
+    }[window_in]
+    return form.format(*bounds) + ", as far as J² < 1"
 
 
 def settings_of_law(slopes: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -98,15 +96,17 @@ def law_points(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
 
     bent: runs whose slope is not linear. Only runs with a slope above 0.
     """
-    usable = slopes[slopes["slope"] > 0]
-    points = usable.groupby(name).agg(
-        slope=("slope", "mean"),
-        error=("slope", "sem"),
-        runs=("slope", "size"),
-        bent=("bent", "sum"),
+    points = (
+        slopes[slopes["slope"] > 0]
+        .groupby(name)
+        .agg(
+            slope=("slope", "mean"),
+            error=("slope", "sem"),
+            runs=("slope", "size"),
+            bent=("bent", "sum"),
+        )
     )
-    points = points.reset_index()
-    return points.assign(x=law_variable(name, points[name])).sort_values("x", ignore_index=True)
+    return points.reset_index().assign(x=law_variable(name, points.index)).sort_values("x", ignore_index=True)
 
 
 def law_through_middle(points: pd.DataFrame, exponent: float = 1.0) -> Array:
@@ -141,8 +141,8 @@ def mean_slope(fits: pd.DataFrame) -> tuple[float, float]:
 
     The error for one run is that of its fit.
     """
-    errors = fits["slope_error"].to_numpy(float)
-    return float(fits["slope"].mean()), float(fits["slope"].sem()) if len(fits) > 1 else float(errors[0])
+    mean, error = fits["slope"].agg(["mean", "sem"]).to_numpy(float)
+    return float(mean), float(error if len(fits) > 1 else fits["slope_error"].to_numpy(float)[0])
 
 
 def _alone(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -155,7 +155,6 @@ def _of_run(run: pd.DataFrame, bounds: tuple[float, float] | None, unit: str) ->
     epochs, J2 = run["epoch"].to_numpy(float), run["J2"].to_numpy(float)
     scaling = float(first["scaling"])
     fitted = _fit(epochs, J2, scaling, bounds, unit)
-    steps = last["step"] / last["epoch"] if last["epoch"] > 0 else np.nan
     return {
         **{str(key): value for key, value in first.items()},
         "scaling": scaling,
@@ -163,27 +162,35 @@ def _of_run(run: pd.DataFrame, bounds: tuple[float, float] | None, unit: str) ->
         "constant": fitted["slope"] / scaling,
         "J2_at_end": fitted["intercept"] + fitted["slope"] * fitted["end"],
         "edge_epoch": crossing(epochs, J2),
-        "steps_per_epoch": steps,
+        "steps_per_epoch": last["step"] / last["epoch"] if last["epoch"] > 0 else np.nan,
         "epochs": float(last["epoch"]),
-        "settled": len(run) > 1 and _settled(epochs, J2),
+        "settled": _is_settled(epochs, J2),
         **lowest_and_last(run),
     }
 
 
 def _fit(epochs: Array, J2: Array, scaling: float, bounds: tuple[float, float] | None, unit: str) -> dict[str, Any]:
-    names = ("slope", "slope_error", "intercept", "start", "end", "bend")
     try:
         fit = fit_slope(epochs, J2, window=_window(epochs, J2, scaling, bounds, unit))
     except ValueError as error:
-        reason = str(error)
-        return {**dict.fromkeys(names, np.nan), "points": 0, "bent": False, "reason": reason}
-    values = (fit.A, fit.error, fit.C, fit.start, fit.end, fit.bend)
-    return {**dict(zip(names, values, strict=True)), "points": fit.points, "bent": not fit.linear, "reason": ""}
+        names = ("slope", "slope_error", "intercept", "start", "end", "bend")
+        return {**dict.fromkeys(names, np.nan), "points": 0, "bent": False, "reason": str(error)}
+    return {
+        "slope": fit.A,
+        "slope_error": fit.error,
+        "intercept": fit.C,
+        "start": fit.start,
+        "end": fit.end,
+        "bend": fit.bend,
+        "points": fit.points,
+        "bent": not fit.linear,
+        "reason": "",
+    }
 
 
-def _settled(epochs: Array, J2: Array) -> bool:
+def _is_settled(epochs: Array, J2: Array) -> bool:
     try:
-        return not Settled.of(epochs, J2).moving
+        return len(epochs) > 1 and not Settled.of(epochs, J2).moving
     except ValueError:  # too short
         return False
 
@@ -197,17 +204,8 @@ def _window(
     first, last = ordered_window(epochs, J2, skip=0)
     if unit == "rescaled":
         low, high = low / scaling, high / scaling
-    elif unit == "J2":
-        low, high = _first_at(epochs, J2, low), _last_before(epochs, J2, high)
+    elif unit == "J2":  # from the first measurement of at least `low` to the last before one above `high`
+        reached, exceeded = np.flatnonzero(low <= J2), np.flatnonzero(high < J2)
+        low = float(epochs[reached[0] if len(reached) else -1])
+        high = float(epochs[max(exceeded[0] - 1, 0) if len(exceeded) else -1])
     return max(low, first), min(high, last)
-
-
-def _first_at(epochs: Array, J2: Array, level: float) -> float:
-    """The first measurement of at least this J²."""
-    reached = np.flatnonzero(level <= J2)
-    return float(epochs[reached[0]]) if len(reached) else float(epochs[-1])
-
-
-def _last_before(epochs: Array, J2: Array, level: float) -> float:
-    reached = np.flatnonzero(level < J2)
-    return float(epochs[max(reached[0] - 1, 0)]) if len(reached) else float(epochs[-1])

@@ -64,19 +64,19 @@ def not_told_apart(found: pd.DataFrame, row: int, name: str) -> list[int]:
 
 
 def _test(rows: pd.DataFrame, by: str) -> dict[str, object]:
+    """A test by its extremes."""
     first = rows.iloc[0]
-    overrides = [each for each in str(first["name"]).split(" ") if not each.lstrip("+").startswith("seed=")]
-    loss, accuracy = (rows[name].where(np.isfinite(rows[name].astype(float))) for name in ("val_loss", "val_accuracy"))
-    return {
-        by: first[by],
-        **{name: first[name] for name in ("max_lr", "min_lr", "cyclical_min_lr", "turned")},
-        "val_loss": loss.min(),
-        "val_loss_rate": rows["learning_rate"].get(loss.idxmin(), np.nan) if loss.notna().any() else np.nan,
-        "val_accuracy": accuracy.max(),
-        "val_accuracy_rate": rows["learning_rate"].get(accuracy.idxmax(), np.nan) if accuracy.notna().any() else np.nan,
+    overrides = [word for word in str(first["name"]).split(" ") if not word.lstrip("+").startswith("seed=")]
+    test = {
+        **{name: first[name] for name in (by, "max_lr", "min_lr", "cyclical_min_lr", "turned")},
         "diverged": pd.notna(first.get("diverged_at")),
         "overrides": " ".join(overrides),
     }
+    for name, best in (("val_loss", np.argmin), ("val_accuracy", np.argmax)):
+        finite = rows[np.isfinite(rows[name].astype(float))]
+        at = finite.iloc[int(best(finite[name].to_numpy(float)))] if len(finite) else pd.Series(dtype=float)
+        test |= {name: at.get(name, np.nan), f"{name}_rate": at.get("learning_rate", np.nan)}
+    return test
 
 
 def _over(tests: pd.DataFrame) -> dict[str, object]:
