@@ -22,17 +22,23 @@ Array = NDArray[np.float64]
 def phase_slopes(
     table: pd.DataFrame, *, window: Window = "half", window_in: str = "epochs", layer: int | None = None
 ) -> pd.DataFrame:
-    """A row for each run of a table of phases (`sweep_curves`), beside the facts of the run.
+    """The slope of J² over a window, and what else is known of each run of a sweep.
 
-    slope (per epoch), slope_error, intercept, start, end (epochs), points and bend, as `fit_slope` says, NaN where
-    there is no slope, and `reason` why; bent: whether it is not linear. J2_at_end: of the line, where the window ends.
-    scaling: eta / ((1 − alpha) B), as `watched` has it; constant: slope / scaling. edge_epoch: where J² first reached
-    1, NaN where it did not. steps_per_epoch; epochs trained. settled: whether J² moves no more
-    (`Settled`). final_J2, lowest_J, …: as `lowest_and_last` says.
+    A row has the facts of a run; slope (per epoch), slope_error, intercept, start, end (epochs), points and bend, as
+    `fit_slope` says, NaN where there is no slope, and `reason` why; bent: whether it is not linear. J2_at_end: of the
+    line, where the window ends. scaling: eta / ((1 − alpha) B), as `watched` has it; constant: slope / scaling.
+    edge_epoch: where J² first reached 1, NaN where it did not. steps_per_epoch; epochs trained. settled: whether J²
+    has stopped moving (`Settled`). final_J2, lowest_J, …: as `lowest_and_last` says.
 
-    window: `half` leaves out the first half of the ordered phase (`ordered_window`); or [start, end], in the unit
-    `window_in`: epochs, rescaled (epochs × scaling) or J2, of which only the ordered phase counts.
-    Raises ValueError for another window.
+    Args:
+        table: Of `sweep_curves`, kind phase.
+        window: `half` leaves out the first half of the ordered phase (`ordered_window`); or [start, end], of which only
+            the ordered phase counts.
+        window_in: The unit of start and end: epochs, rescaled (epochs × scaling) or J2.
+        layer: As `watched` has it.
+
+    Raises:
+        ValueError: for another window, and as `watched`.
     """
     bounds = window_bounds(window, window_in)
     rows = watched(table, layer)
@@ -66,16 +72,15 @@ def window_rule(window: Window = "half", window_in: str = "epochs") -> str:
 
 
 def settings_of_law(slopes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Of each of eta, alpha and batch the runs in which it varies alone, as the column `vary` tells.
+    """For each of eta, alpha and batch, the runs without weight decay in which it varies while the other two stay.
 
-    Without that column: those with the values of the other two between which it takes the most; a setting of one value
-    is left out. Only runs without weight decay, of which the law speaks.
+    The column `vary` names the setting of a run. Without that column they are the runs with the values of the other two
+    at which the setting has most values; a setting of one value is left out.
     """
     slopes = undecayed(slopes)
     if "vary" in slopes:
         return {name: runs for name in LAW if len(runs := slopes[slopes["vary"] == name])}
-    found = {name: _alone(slopes, name) for name in LAW}
-    return {name: runs for name, runs in found.items() if runs[name].nunique() > 1}
+    return {name: runs for name in LAW if (runs := _alone(slopes, name))[name].nunique() > 1}
 
 
 def undecayed(slopes: pd.DataFrame) -> pd.DataFrame:
@@ -116,9 +121,9 @@ def law_through_middle(points: pd.DataFrame, exponent: float = 1.0) -> Array:
 
 
 def exponents(slopes: pd.DataFrame) -> dict[str, Exponent | None]:
-    """Of each setting that varies, p of A ∝ x^p over the means of its values; None where fewer than three have one."""
+    """p of A ∝ x^p over the means of the values of each setting that varies; None for fewer than three values."""
     points = {name: law_points(runs, name) for name, runs in settings_of_law(slopes).items()}
-    return {name: fit_exponent(each["x"], each["slope"]) if len(each) > 2 else None for name, each in points.items()}
+    return {name: fit_exponent(rows["x"], rows["slope"]) if len(rows) > 2 else None for name, rows in points.items()}
 
 
 def constant_spread(slopes: pd.DataFrame) -> dict[str, Any]:

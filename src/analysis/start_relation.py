@@ -150,8 +150,8 @@ def growth_relation(table: pd.DataFrame) -> str:
 def beta_relation(table: pd.DataFrame) -> str:
     """How much better beta explains start epochs than depth does: failure mode 2, figure 3.
 
-    Among nets of one constant width the two order alike, so all that can tell them apart are pairs across families;
-    these are also counted alone.
+    Among nets of one constant width the two order alike, so that only pairs across families can distinguish them;
+    the concordance over these pairs is in the sentence, too.
     """
     known = known_starts(table, "beta", "depth")
     starts, beta, depth = StartEpochs.of(known), known["beta"], known["depth"].astype(float)
@@ -172,7 +172,7 @@ RELATIONS: dict[str, Callable[[pd.DataFrame], str]] = {"growth": growth_relation
 
 
 def relation_text(table: pd.DataFrame, relation: str) -> str:
-    """One of `RELATIONS` in a sentence, or why there is none yet. Raises ValueError for any other."""
+    """A relation of `RELATIONS` in a sentence, or why it cannot be computed yet. Raises ValueError for any other."""
     compute = RELATIONS[one_of("relation", relation, RELATIONS)]
     try:
         return compute(table)

@@ -8,21 +8,26 @@ from start_training.schedules.range_test import spread
 
 
 def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
-    """For each value of the column `by` of a table of `sweep_curves`, in its order, over the tests that have ended:
+    """What the range tests of each configuration suggest, over those that have ended.
 
-    tests, how many; usable, how many of them found a rate; turned, in how many validation got worse within the ramp;
-    max_lr, median of the rates found, max_lr_low and max_lr_high, octaves = log2(high / low), NaN where none was;
-    min_lr (for one cycle) and cyclical_min_lr, medians; val_loss, mean over tests of the lowest validation loss,
-    val_loss_low and val_loss_high, its range, val_loss_error, its standard error (NaN for one test), and
-    val_loss_rate, median rate there; likewise val_accuracy of the highest; diverged, how many tests ended by it;
-    overrides, of its first test but for the seed.
+    Args:
+        curves: Of `sweep_curves`, kind range_test.
+        by: The column that names configurations.
+
+    Returns:
+        A row for each value of that column, in its order. tests: how many; usable: how many suggest a rate; turned: in
+        how many validation got worse within the ramp; diverged: how many ended by it. max_lr: the median, max_lr_low
+        and max_lr_high, octaves = log2(high / low), NaN without a rate. min_lr (for one cycle) and cyclical_min_lr:
+        medians. val_loss: the mean over tests of the lowest validation loss, val_loss_low and val_loss_high, its range,
+        val_loss_error, its standard error (NaN for one test), and val_loss_rate, the median rate at it; likewise
+        val_accuracy of the highest. overrides: of its first test, without the seed.
     """
     ended = curves[curves["rule"].notna()] if "rule" in curves else curves[:0]
     if ended.empty:
         return pd.DataFrame(columns=[by, "tests", "max_lr"])
     tests = pd.DataFrame([_test(rows, by) for _, rows in ended.groupby("directory", sort=False)])
-    found = [{by: option, **_over(each)} for option, each in tests.groupby(by, sort=False, dropna=False)]
-    return pd.DataFrame(found).astype(dict.fromkeys(("tests", "usable", "turned", "diverged"), "int64"))
+    rows = [{by: option, **_over(of_option)} for option, of_option in tests.groupby(by, sort=False, dropna=False)]
+    return pd.DataFrame(rows).astype(dict.fromkeys(("tests", "usable", "turned", "diverged"), "int64"))
 
 
 def rate_points(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
@@ -32,35 +37,36 @@ def rate_points(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
         ValueError: the table has no column of numbers `x`, or no test has ended.
     """
     check_column("x", x, table, numeric=True)
-    found = suggestions(table, by="configuration")
-    if found.empty:
+    rates = suggestions(table, by="configuration")
+    if rates.empty:
         raise ValueError(f"x = {x}: no range test has ended yet")
     places = table.assign(x=table[x].astype(float)).groupby("configuration", sort=False)[["option", "x"]].first()
-    return found.merge(places, on="configuration")
+    return rates.merge(places, on="configuration")
 
 
-def largest_rate(found: pd.DataFrame) -> int:
-    """The row of the largest max_lr; 0 where no test found one."""
-    return int(np.nan_to_num(found["max_lr"].to_numpy(float), nan=-np.inf).argmax())
+def largest_rate(rates: pd.DataFrame) -> int:
+    """The row of `suggestions` with the largest max_lr; 0 if there is no rate."""
+    return int(np.nan_to_num(rates["max_lr"].to_numpy(float), nan=-np.inf).argmax())
 
 
-def lowest_loss(found: pd.DataFrame) -> int:
-    """The row of the lowest validation loss; 0 where none is finite."""
-    return int(np.nan_to_num(found["val_loss"].to_numpy(float), nan=np.inf).argmin())
+def lowest_loss(rates: pd.DataFrame) -> int:
+    """The row of `suggestions` with the lowest validation loss; 0 if none is finite."""
+    return int(np.nan_to_num(rates["val_loss"].to_numpy(float), nan=np.inf).argmin())
 
 
-def not_told_apart(found: pd.DataFrame, row: int, name: str) -> list[int]:
-    """The other rows whose range of `name` (max_lr, val_loss) over seeds meets that of `row`; all, where one is alone.
+def indistinguishable(rates: pd.DataFrame, row: int, name: str) -> list[int]:
+    """The other rows whose range of a quantity over seeds meets that of a row.
 
-    One test of a configuration has no range, and is told apart from nothing.
+    One test of a configuration has no range, and meets all.
+
+    Args:
+        rates: Of `suggestions`.
+        row: Its number.
+        name: max_lr, val_loss or val_accuracy.
     """
-    low, high, tests = (found[column].to_numpy(float) for column in (f"{name}_low", f"{name}_high", "tests"))
-    others = (other for other in range(len(found)) if other != row)
-    return [
-        other
-        for other in others
-        if min(tests[other], tests[row]) < 2 or (low[other] <= high[row] and low[row] <= high[other])
-    ]
+    low, high, tests = (rates[column].to_numpy(float) for column in (f"{name}_low", f"{name}_high", "tests"))
+    meets = (np.minimum(tests, tests[row]) < 2) | ((low <= high[row]) & (low[row] <= high))
+    return [int(other) for other in np.flatnonzero(meets) if other != row]
 
 
 def _test(rows: pd.DataFrame, by: str) -> dict[str, object]:

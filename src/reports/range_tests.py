@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from start_training.analysis.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
+from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.config.errors import typed
 from start_training.figures.labels import option_of, setting_of
 from start_training.reports.sweep_tables import SweepTable, number_table, print_first, print_lines, short_names
@@ -110,7 +110,7 @@ def _best(tests: pd.DataFrame, setting: str) -> list[str]:
 
 
 def _alike(tests: pd.DataFrame, row: int, name: str) -> list[str]:
-    return [str(tests["option"].iloc[other]) for other in not_told_apart(tests, row, name)]
+    return [str(tests["option"].iloc[other]) for other in indistinguishable(tests, row, name)]
 
 
 def _alike_text(tests: pd.DataFrame, row: int, name: str) -> str:

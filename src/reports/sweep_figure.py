@@ -27,7 +27,7 @@ from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
 
 TARGET = "start_training.figures.start_of_training.draw_start_of_training"
-NAMED = {  # the figures of anyone's own sweep
+NAMED = {  # figures for any sweep
     "start": TARGET,
     "range_test": "start_training.figures.range_test.draw_range_test",
     "phase": "start_training.figures.phase_slope.draw_phase_slope",
