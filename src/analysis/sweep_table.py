@@ -58,7 +58,8 @@ def _listed(directory: Path) -> dict[str, Sequence[str]]:
 
 
 def _row(directory: Path, name: str, overrides: Sequence[str] | None) -> dict[str, Any]:
-    run, row = RunDirectory(directory / name), {"directory": name, "name": "", "status": "absent", "reason": ""}
+    run = RunDirectory(directory / name)
+    row: dict[str, Any] = {"directory": name, "name": "", "status": "absent", "reason": ""}
     try:
         row["status"] = run.state
         config = run.config("directory") if run.config_file.exists() else None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -93,7 +94,7 @@ def plain_ticks(axis: Axis, *, subs: Sequence[float] = (1, 2, 5), minor: bool = 
 def colours(names: Iterable[str]) -> dict[str, Any]:
     """A colour for each different name: shades in order for more than a few numbers or ten names, else the cycle's."""
     options = list(dict.fromkeys(names))
-    ordered = all(map(_is_number, options))
+    ordered = bool(pd.to_numeric(pd.Series(options, dtype=object), errors="coerce").notna().all())
     if len(options) <= (FEW if ordered else len(CYCLE)):
         return dict(zip(options, CYCLE, strict=False))
     by_size = shades(sorted(options, key=float) if ordered else options)
@@ -108,11 +109,3 @@ def shades(names: Sequence[str], *, last: float = 0.9) -> dict[str, Any]:
 def curve_style(number: int) -> dict[str, Any]:
     """Marker and colour of a curve, by its number."""
     return {"marker": MARKERS[number % len(MARKERS)], "color": f"C{number % 10}"}
-
-
-def _is_number(option: str) -> bool:
-    try:
-        float(option)
-    except ValueError:
-        return False
-    return True

@@ -93,11 +93,7 @@ def plus_minus(mean: float, error: float, digits: str = ".3g", of_error: str = "
 def _short(varied: str) -> str:
     """`optimizer.weight_decay=0.001 initializer=he_normal depth=5` as `weight_decay 0.001, He normal, depth 5`."""
     words = (word.partition("=") for word in varied.split(" ") if word)
-    return ", ".join(
-        label(value) if _is_option(key, value) else f"{key.rpartition('.')[2]} {value}" for key, _, value in words
+    return ", ".join(  # the options of config groups need no key beside them
+        label(value) if "." not in key and not value[:1].isdigit() else f"{key.rpartition('.')[2]} {value}"
+        for key, _, value in words
     )
-
-
-def _is_option(key: str, value: str) -> bool:
-    """Whether the value is the option of a config group, whose name needs no key beside it."""
-    return "." not in key and not value[:1].isdigit()

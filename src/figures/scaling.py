@@ -80,7 +80,7 @@ def draw_scaling(
 def missing_slopes(runs: pd.DataFrame) -> list[str]:
     """A line for each reason why runs have no slope above 0: their settings, and how many runs have them."""
     reasons: dict[str, Counter[str]] = {}
-    for _, row in _without_exponent(runs).iterrows():
+    for _, row in runs[~(runs["slope"] > 0)].iterrows():
         setting = " ".join(f"{letter} {row[name]:g}" for name, letter in NAMES.items() if np.isfinite(row[name]))
         reasons.setdefault(_reason(row), Counter())[setting] += 1
     return [
@@ -94,10 +94,6 @@ def exponent_text(exponent: Exponent | None) -> str:
     if exponent is None:
         return "fewer than 3 values"
     return f"$p$ = {exponent.value:.3f} [{exponent.low:.3f}, {exponent.high:.3f}]"
-
-
-def _without_exponent(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs[~(runs["slope"] > 0)]
 
 
 def _reason(row: "pd.Series[Any]") -> str:
@@ -135,7 +131,7 @@ def _draw_setting(axes: Axes, runs: pd.DataFrame, name: str, exponent: Exponent 
         lines = [handle(exponent_text(exponent), color=colour, lw=1)]
         lines.append(handle("the law, $p$ = 1", color="0.5", ls="--", lw=1))
         axes.legend(handles=lines, frameon=False, fontsize=7, loc="upper left", handlelength=1.5)
-    if len(lost := _without_exponent(runs)[name].unique()):
+    if len(lost := runs.loc[~(runs["slope"] > 0), name].unique()):
         cross: dict[str, Any] = {"marker": "x", "ls": "", "color": "0.4", "ms": 4, "mew": 1, "clip_on": False}
         axes.plot(law_variable(name, lost), [0.02] * len(lost), transform=axes.get_xaxis_transform(), **cross)
     if name == "batch":

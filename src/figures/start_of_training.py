@@ -60,7 +60,9 @@ def draw_start_of_training(
     columns = [x] if isinstance(x, str) else list(x)
     points = [start_points(table, by=by, x=column) for column in columns]
     options = {option: number for number, option in enumerate(dict.fromkeys(curve_of(table, by)))}
-    never = [[option for option in options if option in _never_started(panel)] for panel in points]
+    # The curves of each panel with a configuration of which no run started: they get lanes in the band on top.
+    without = [set(panel.loc[panel["started"] == 0, "by"]) for panel in points]
+    never = [[option for option in options if option in names] for names in without]
     figure, [every] = panels(1, len(columns), size=(4.2 * len(columns) + 1.8, 4.2), sharey=True)
     for axes, column, panel, lanes in zip(every, columns, points, never, strict=True):
         for option, curve in panel.groupby("by", sort=False):
@@ -76,11 +78,6 @@ def draw_start_of_training(
 def note_on_band(axes: Axes, text: str, top: float) -> None:
     """What is drawn in a band, in its left upper corner; top: the upper end of the band, of the height of the axes."""
     axes.annotate(text, (0.01, top), (0, -2), "axes fraction", "offset points", fontsize=7, color="0.4", va="top")
-
-
-def _never_started(points: pd.DataFrame) -> set[object]:
-    """The curves with a configuration of which no run started, which get a lane in the band on top."""
-    return set(points.loc[points["started"] == 0, "by"])
 
 
 def _draw_curve(axes: Axes, curve: pd.DataFrame, style: Mapping[str, Any], lane: int) -> None:

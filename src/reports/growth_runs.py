@@ -18,14 +18,14 @@ class GrowthRuns(SweepTable):
         """Print, too, both rates at initialization and at the end of training, and the test accuracy."""
         super().show()
         option = self.drawn[self.node.get("by", "initializer")].map(label)
-        table = number_table("Nats per layer, later half of the layers", "", "step", "log χ", "growth", "accuracy")
-        rates = mean_rates(self.drawn.assign(option=option))
-        for (activation, name), rows in rates.groupby(["activation", "option"], sort=False):
-            runs = rows.groupby("directory", sort=False)
+        rates, rows = mean_rates(self.drawn.assign(option=option)), []
+        for (activation, name), of_option in rates.groupby(["activation", "option"], sort=False):
+            runs = of_option.groupby("directory", sort=False)
             accuracy = runs["final_accuracy"].first().mean()
-            table.add_row(f"{label(activation)}, {name}", *_cells(runs.head(1)), "")
-            table.add_row("", *_cells(runs.tail(1)), "" if pd.isna(accuracy) else f"{accuracy:.1%}")
-        Console().print(table)
+            rows.append((f"{label(activation)}, {name}", *_cells(runs.head(1)), ""))
+            rows.append(("", *_cells(runs.tail(1)), "" if pd.isna(accuracy) else f"{accuracy:.1%}"))
+        headings = ("", "step", "log χ", "growth", "accuracy")
+        Console().print(number_table("Nats per layer, later half of the layers", headings, rows))
 
 
 def _cells(rows: pd.DataFrame) -> list[str]:

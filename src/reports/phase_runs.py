@@ -148,28 +148,27 @@ def _decay_lines(slopes: pd.DataFrame) -> list[str]:
 
 
 def _slopes_table(configurations: pd.DataFrame, rule: str) -> Table:
-    bent = "; *: in some, the window's halves differ by more than half of it" if configurations["bent"].any() else ""
-    headings = ("runs", "slope", "s.e.", "epochs", "A (1 − α) B / η")
-    caption = f"means over runs; fitted over {rule}{bent}"
-    table = number_table("Slopes of J², per epoch", "", *headings, caption=caption)
+    rows = []
     for _, row in configurations.iterrows():
         runs = str(row["runs"]) if row["fitted"] == row["runs"] else f"{row['fitted']} of {row['runs']}"
         window = f"{row['start']:.3g}–{row['end']:.3g}" if row["fitted"] else "—"
-        cells = [_cell(row["slope"], ".4g"), _cell(row["slope_error"], ".1g"), window, _cell(row["constant"], ".4g")]
-        table.add_row(escape(str(row["option"])) or "all", f"{runs}{' *' if row['bent'] else ''}", *cells)
-    return table
+        cells = (_cell(row["slope"], ".4g"), _cell(row["slope_error"], ".1g"), window, _cell(row["constant"], ".4g"))
+        rows.append((escape(str(row["option"])) or "all", f"{runs}{' *' if row['bent'] else ''}", *cells))
+    bent = "; *: in some, the window's halves differ by more than half of it" if configurations["bent"].any() else ""
+    headings = ("", "runs", "slope", "s.e.", "epochs", "A (1 − α) B / η")
+    caption = f"means over runs; fitted over {rule}{bent}"
+    return number_table("Slopes of J², per epoch", headings, rows, caption=caption)
 
 
 def _ends_table(configurations: pd.DataFrame) -> Table:
-    headings = ("J² = 1 in", "lowest loss", "in", "at J", "final J", "final loss")
     digits = {"edge_epoch": ".3g", "lowest_loss": ".4f", "lowest_epoch": ".3g", "lowest_J": ".3f"}
     digits |= {"final_J": ".3f", "final_loss": ".4f"}
-    caption = "means over runs; in: epochs"
-    table = number_table("Edge of chaos and test loss", "", *headings, caption=caption)
-    for _, row in configurations.iterrows():
-        cells = (_cell(row[name], form) for name, form in digits.items())
-        table.add_row(escape(str(row["option"])) or "all", *cells)
-    return table
+    rows = [
+        (escape(str(row["option"])) or "all", *(_cell(row[name], form) for name, form in digits.items()))
+        for _, row in configurations.iterrows()
+    ]
+    headings = ("", "J² = 1 in", "lowest loss", "in", "at J", "final J", "final loss")
+    return number_table("Edge of chaos and test loss", headings, rows, caption="means over runs; in: epochs")
 
 
 def _cell(value: float, digits: str) -> str:

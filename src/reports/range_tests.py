@@ -123,24 +123,28 @@ def _alike_text(tests: pd.DataFrame, row: int, name: str) -> str:
 
 
 def _rates_table(tests: pd.DataFrame, setting: str) -> Table:
-    headings = ("tests", "max_lr", "range", "octaves", "min_lr", "for cycles")
-    table = number_table("Suggested learning rates", setting, *headings, caption="max_lr: median over seeds")
+    rows = []
     for _, row in tests.iterrows():
         count = str(row["tests"]) if row["usable"] == row["tests"] else f"{row['usable']} of {row['tests']}"
         largest = f"{'≥ ' if row['turned'] < row['usable'] else ''}{row['max_lr']:.2g}"
         rates = [largest, f"{row['max_lr_low']:.2g}–{row['max_lr_high']:.2g}", f"{row['octaves']:.2f}"]
         rates += [f"{row[name]:.2g}" for name in ("min_lr", "cyclical_min_lr")]
-        table.add_row(escape(str(row["option"])) or "all", count, *(rates if row["usable"] else ["—"] * len(rates)))
-    return table
+        rows.append((escape(str(row["option"])) or "all", count, *(rates if row["usable"] else ["—"] * len(rates))))
+    headings = (setting, "tests", "max_lr", "range", "octaves", "min_lr", "for cycles")
+    return number_table("Suggested learning rates", headings, rows, caption="max_lr: median over seeds")
 
 
 def _validation_table(tests: pd.DataFrame, setting: str) -> Table:
-    headings = ("lowest loss", "at", "best accuracy", "at", "diverged")
-    caption = "means over seeds, and the median rate there"
-    table = number_table("On validation data", setting, *headings, caption=caption)
-    for _, row in tests.iterrows():
-        loss = (f"{row['val_loss']:.3g}", f"{row['val_loss_rate']:.2g}")
-        accuracy = (f"{row['val_accuracy']:.1%}", f"{row['val_accuracy_rate']:.2g}")
-        diverged = f"{row['diverged']} of {row['tests']}"
-        table.add_row(escape(str(row["option"])) or "all", *loss, *accuracy, diverged)
-    return table
+    rows = [
+        (
+            escape(str(row["option"])) or "all",
+            f"{row['val_loss']:.3g}",
+            f"{row['val_loss_rate']:.2g}",
+            f"{row['val_accuracy']:.1%}",
+            f"{row['val_accuracy_rate']:.2g}",
+            f"{row['diverged']} of {row['tests']}",
+        )
+        for _, row in tests.iterrows()
+    ]
+    headings = (setting, "lowest loss", "at", "best accuracy", "at", "diverged")
+    return number_table("On validation data", headings, rows, caption="means over seeds, and the median rate there")

@@ -26,12 +26,11 @@ class StartedRuns(SweepTable):
         return self.runs["started"].notna()
 
     def counts(self) -> Table:
-        table = number_table("Runs", "status", "runs", "started", "never", "unknown")
-        for status, rows in self.runs.groupby("status", sort=False):
-            never = int((~rows["started"].dropna().astype(bool)).sum())
-            numbers = (len(rows), int(rows["started"].sum()), never, int(rows["started"].isna().sum()))
-            table.add_row(str(status), *map(str, numbers))
-        return table
+        rows = []
+        for status, started in self.runs["started"].groupby(self.runs["status"], sort=False):
+            counts = (len(started), started.sum(), started.count() - started.sum(), started.isna().sum())
+            rows.append((str(status), *map(str, map(int, counts))))
+        return number_table("Runs", ("status", "runs", "started", "never", "unknown"), rows)
 
     def show(self) -> None:
         """Print, too, which configurations have fewer runs than others, and the relation."""

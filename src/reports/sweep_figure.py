@@ -143,7 +143,9 @@ def mirror_figure(
         if wandb.run is not None:
             if text:
                 wandb.run.notes = text
-            shown = {key: wandb.Table(dataframe=_plain(table)) for key, table in tables.items()}
+            # W&B knows objects and None, and not pandas' own types and missing values.
+            plain = {key: table.astype(object).where(table.notna(), None) for key, table in tables.items()}
+            shown = {key: wandb.Table(dataframe=table) for key, table in plain.items()}
             wandb.run.log({name: wandb.Image(str(image)), **shown})
     finally:
         if wandb.run is not None:
@@ -163,8 +165,3 @@ def _save(directory: Path, name: str, table: SweepTable, draw: Callable[..., Any
     for path, file in zip(written, files, strict=True):
         os.replace(path, file)
     return files
-
-
-def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Objects and None, which W&B knows, in place of pandas' own types and missing values."""
-    return table.astype(object).where(table.notna(), None)

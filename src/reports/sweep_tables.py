@@ -1,7 +1,7 @@
 """The tables that figures of a sweep are drawn from, each with what is printed and written about it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,21 +77,24 @@ class SweepTable:
 
     def counts(self) -> Table:
         """A row for each status."""
-        table = number_table("Runs", "status", "runs", "drawn")
-        for status, has_rows in self.has_rows.groupby(self.runs["status"], sort=False):
-            table.add_row(str(status), str(len(has_rows)), str(int(has_rows.sum())))
-        return table
+        by_status = self.has_rows.groupby(self.runs["status"], sort=False)
+        rows = [(str(status), str(len(drawn)), str(int(drawn.sum()))) for status, drawn in by_status]
+        return number_table("Runs", ("status", "runs", "drawn"), rows)
 
     def answer(self) -> dict[str, Any] | None:
         """Plain data that is written as JSON beside the figure; None: no such file."""
         return None
 
 
-def number_table(title: str, first: str, *headings: str, caption: str | None = None) -> Table:
-    """An empty table for the terminal: a column of names, and columns of numbers with these headings."""
-    table = Table(first, title=title, title_justify="left", caption=caption)
-    for heading in headings:
+def number_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str | None = None
+) -> Table:
+    """A table for the terminal, of a first column of names and other columns of numbers."""
+    table = Table(headings[0], title=title, title_justify="left", caption=caption)
+    for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

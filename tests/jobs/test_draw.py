@@ -197,7 +197,7 @@ def test_a_figure_of_ones_own_is_drawn_from_the_table_that_it_declares_or_else_f
     monkeypatch.syspath_prepend(tmp_path)
     kinds = [module.table_of({"_target_": f"{name}_figure.draw"}).kind for name in ("mine", "plain")]
     assert kinds == ["phase", "runs"]
-    message = r"figure\._target_ = 'wrong_figure.draw': .* table = 'layers': must be one of epochs, growth, phase"
+    message = r"figure\._target_ = 'wrong_figure.draw': .*table = 'layers': must be one of epochs, growth, phase"
     with pytest.raises(ValueError, match=message):
         module.table_of({"_target_": "wrong_figure.draw"})
     assert set(module.TABLES) == set(TABLES)
