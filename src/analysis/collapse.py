@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import sem
 
 Array = NDArray[np.float64]
 QUANTITIES = {"J2": "$J^2$", "test/loss": "test loss", "test/accuracy": "test accuracy"}
@@ -15,24 +16,31 @@ TOGETHER = 1e-6  # relative difference up to which scaling variables are equal
 
 
 def collapse(rows: pd.DataFrame) -> pd.DataFrame:
-    """The spread of curves between configurations: a row for each group of runs, time, quantity and phase.
+    """The spread of curves between configurations, for each group of runs, time, quantity and phase.
 
-    rows: of `watched`. runs: `all`, at each of `TIMES`, or `equal` scaling variables, at equal epochs, where the two
-    times say the same. phase: `ordered`, where the mean curve of J² is below 1, or `past` the edge.
-    spread: of each seed the root mean square, over the time in that phase, of the standard deviation between
-    configurations relative to their mean; then the mean over seeds, and error, its standard error (NaN for one seed).
-    The quantity growth is the rate at which J² grew, its mean over the time in that phase: the spread of A, and of the
-    law's constant.
-    noise: likewise between seeds of one configuration, NaN for one. curves, seeds; start, end: the time compared, in
-    the unit of `time`; only times that all curves have, and seeds that all configurations have.
     No row where fewer than two configurations share some time; of `equal`, the root mean square over groups.
+
+    Args:
+        rows: Of `watched`.
+
+    Returns:
+        runs: `all`, at each of `TIMES`, or `equal` scaling variables, at equal epochs, where the two times say the
+            same.
+        time; quantity: one of `QUANTITIES`, or growth, the rate at which J² grew, its mean over the time in that phase:
+            the spread of A, and of the law's constant.
+        phase: `ordered`, where the mean curve of J² is below 1, or `past` the edge.
+        spread, error: of each seed the root mean square, over the time in that phase, of the standard deviation between
+            configurations relative to their mean; then the mean over seeds and its standard error (NaN for one seed).
+        noise: likewise between seeds of one configuration, NaN for one.
+        curves, seeds; start, end: the time compared, in the unit of `time`; only times that all curves have, and seeds
+            that all configurations have.
     """
-    found = [_spreads(rows, time).assign(runs="all", time=time) for time in TIMES]
+    spreads = [_spreads(rows, time).assign(runs="all", time=time) for time in TIMES]
     groups = [_spreads(group, "epoch") for _, group in rows.groupby(scaling_group(rows))]
-    if equal := [group for group in groups if len(group)]:
-        found.append(_over_groups(pd.concat(equal)).assign(runs="equal", time="epoch"))
+    if any(map(len, groups)):
+        spreads.append(_over_groups(pd.concat(groups)).assign(runs="equal", time="epoch"))
     columns = ["runs", "time", "quantity", "phase", "spread", "error", "noise", "curves", "seeds", "start", "end"]
-    return pd.concat(found, ignore_index=True).reindex(columns=columns)
+    return pd.concat(spreads, ignore_index=True).reindex(columns=columns)
 
 
 def scaling_group(rows: pd.DataFrame) -> "pd.Series[float]":
@@ -48,46 +56,38 @@ def scaling_group(rows: pd.DataFrame) -> "pd.Series[float]":
 def spread_in_time(rows: pd.DataFrame, time: str, quantity: str) -> pd.DataFrame:
     """The standard deviation between configurations relative to their mean, at times that all curves have.
 
-    Columns: time; spread, its mean over seeds; mean, the mean curve of J². Empty for one configuration, and where no
-    time is shared.
+    Returns:
+        Columns time; spread, its mean over seeds; mean, the mean curve of J². Empty for one configuration, and where
+        no time is shared.
     """
-    seeds = _seeds(rows)
-    grid = _shared_times(rows, time, quantity)
-    if not seeds or not len(grid) or rows["configuration"].nunique() < 2:
-        return pd.DataFrame(columns=["time", "spread", "mean"])
-    values = _values(rows, time, quantity, grid, seeds)
-    J2 = _values(rows, time, "J2", grid, seeds)
+    grid, values, J2 = _compared(rows, time, quantity)
     return pd.DataFrame({"time": grid, "spread": _relative(values, 0).mean(axis=0), "mean": J2.mean(axis=(0, 1))})
 
 
 def _spreads(rows: pd.DataFrame, time: str) -> pd.DataFrame:
-    seeds = _seeds(rows)
-    if not seeds or rows["configuration"].nunique() < 2:
-        return pd.DataFrame()
-    found = []
+    spreads = []
     for quantity in (*QUANTITIES, GROWTH):
-        measured = "J2" if quantity == GROWTH else quantity
-        if not len(grid := _shared_times(rows, time, measured)):
-            continue
-        values = _values(rows, time, measured, grid, seeds)
-        ordered = _values(rows, time, "J2", grid, seeds).mean(axis=(0, 1)) < 1
-        for phase, there in (("ordered", ordered), ("past", ~ordered)):
-            if there.sum() > 1 and np.isfinite(values).all():
-                within = values[:, :, there]
+        grid, values, J2 = _compared(rows, time, "J2" if quantity == GROWTH else quantity)
+        ordered = J2.mean(axis=(0, 1)) < 1
+        for phase, inside in (("ordered", ordered), ("past", ~ordered)):
+            if inside.sum() > 1 and np.isfinite(values).all():
+                within = values[:, :, inside]
                 within = within[..., -1:] - within[..., :1] if quantity == GROWTH else within
-                times = {"start": grid[there][0], "end": grid[there][-1]}
-                size = {"curves": len(values), "seeds": len(seeds), **times}
-                found.append({"quantity": quantity, "phase": phase, **_spread(within), **size})
-    return pd.DataFrame(found)
+                size = {"curves": values.shape[0], "seeds": values.shape[1]}
+                times = {"start": grid[inside][0], "end": grid[inside][-1]}
+                spreads.append({"quantity": quantity, "phase": phase, **_spread(within), **size, **times})
+    return pd.DataFrame(spreads)
 
 
 def _spread(values: Array) -> dict[str, float]:
     """Of shape (configuration, seed, time)."""
     between = np.sqrt((_relative(values, 0) ** 2).mean(axis=-1))  # of each seed
-    seeds = values.shape[1]
-    error = float(between.std(ddof=1) / np.sqrt(seeds)) if seeds > 1 else np.nan
-    noise = float(np.sqrt((_relative(values, 1) ** 2).mean())) if seeds > 1 else np.nan
-    return {"spread": float(between.mean()), "error": error, "noise": noise}
+    several = values.shape[1] > 1
+    return {
+        "spread": float(between.mean()),
+        "error": float(sem(between)) if several else np.nan,
+        "noise": float(np.sqrt((_relative(values, 1) ** 2).mean())) if several else np.nan,
+    }
 
 
 def _relative(values: Array, axis: int) -> Array:
@@ -95,10 +95,15 @@ def _relative(values: Array, axis: int) -> Array:
     return values.std(axis=axis, ddof=1) / np.abs(values.mean(axis=axis))
 
 
-def _seeds(rows: pd.DataFrame) -> list[int]:
-    """Those that every configuration has."""
-    of_each = [set(group["seed"]) for _, group in rows.groupby("configuration")]
-    return sorted(set.intersection(*of_each)) if of_each else []
+def _compared(rows: pd.DataFrame, time: str, quantity: str) -> tuple[Array, Array, Array]:
+    """Times, and at them a quantity and J², each (configuration, seed, time); no time where nothing can be compared."""
+    seeds = [set(group["seed"]) for _, group in rows.groupby("configuration")]
+    shared = sorted(set.intersection(*seeds)) if len(seeds) > 1 else []
+    grid = _shared_times(rows, time, quantity) if shared else np.array([])
+    if not len(grid):
+        return grid, np.empty((2, 1, 0)), np.empty((2, 1, 0))
+    values, J2 = (_values(rows, time, name, grid, shared) for name in (quantity, "J2"))
+    return grid, values, J2
 
 
 def _shared_times(rows: pd.DataFrame, time: str, quantity: str) -> Array:
@@ -113,28 +118,29 @@ def _shared_times(rows: pd.DataFrame, time: str, quantity: str) -> Array:
 
 def _values(rows: pd.DataFrame, time: str, quantity: str, grid: Array, seeds: Sequence[int]) -> Array:
     """Of shape (configuration, seed, time), on lines between measurements; NaN where there are none."""
+    known = rows.dropna(subset=quantity)
+    runs = dict(iter(known.groupby(["configuration", "seed"])))
     return np.array(
         [
-            [_at(runs[runs["seed"] == seed], time, quantity, grid) for seed in seeds]
-            for _, runs in rows.groupby("configuration", sort=False)
+            [_interpolated(runs.get((name, seed)), time, quantity, grid) for seed in seeds]
+            for name in rows["configuration"].unique()
         ]
     )
 
 
-def _at(run: pd.DataFrame, time: str, quantity: str, grid: Array) -> Array:
-    known = run[run[quantity].notna()] if quantity in run else run[:0]
-    if known.empty:
+def _interpolated(run: pd.DataFrame | None, time: str, quantity: str, grid: Array) -> Array:
+    if run is None:
         return np.full(len(grid), np.nan)
-    return np.interp(grid, known[time].to_numpy(float), known[quantity].to_numpy(float))
+    return np.interp(grid, run[time].to_numpy(float), run[quantity].to_numpy(float))
 
 
 def _over_groups(spreads: pd.DataFrame) -> pd.DataFrame:
     """Root mean square over groups of equal scaling; their errors are independent."""
-    found = []
-    for (quantity, phase), each in spreads.groupby(["quantity", "phase"], sort=False):
-        spread = float(np.sqrt((each["spread"] ** 2).mean()))
-        error = float(np.sqrt(((each["spread"] * each["error"]) ** 2).sum()) / len(each) / max(spread, 1e-300))
-        sizes = {"curves": each["curves"].sum(), "seeds": each["seeds"].min(), "start": np.nan, "end": np.nan}
-        noise = float(np.sqrt((each["noise"] ** 2).mean()))
-        found.append({"quantity": quantity, "phase": phase, "spread": spread, "error": error, "noise": noise, **sizes})
-    return pd.DataFrame(found)
+    rows = []
+    for (quantity, phase), group in spreads.groupby(["quantity", "phase"], sort=False):
+        spread = float(np.sqrt((group["spread"] ** 2).mean()))
+        error = float(np.sqrt(((group["spread"] * group["error"]) ** 2).sum()) / len(group) / max(spread, 1e-300))
+        sizes = {"curves": group["curves"].sum(), "seeds": group["seeds"].min(), "start": np.nan, "end": np.nan}
+        noise = float(np.sqrt((group["noise"] ** 2).mean()))
+        rows.append({"quantity": quantity, "phase": phase, "spread": spread, "error": error, "noise": noise, **sizes})
+    return pd.DataFrame(rows)

@@ -11,11 +11,17 @@ from start_training.order_chaos.guideline import decay_rate, edge_decay, saturat
 
 
 def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row for each `option` and decay λ = weight_decay / 2, by decay; means over runs and their standard errors.
+    """Means over the runs of each option and decay λ = weight_decay / 2, and their standard errors, by decay.
 
-    runs: of `phase_slopes`, with the column option. J, final_loss, lowest_loss, accuracy, each with its _error (NaN
-    for one run); runs; epochs, those of the longest.
-    Raises ValueError where no run says its weight decay.
+    Args:
+        runs: Of `phase_slopes`, with the column option.
+
+    Returns:
+        Columns option; decay; J, final_loss, lowest_loss, accuracy, each with its X_error (NaN for one run); runs;
+        epochs, those of the longest run.
+
+    Raises:
+        ValueError: no run has a weight decay.
     """
     known = runs[runs["weight_decay"].notna()].rename(columns={"final_accuracy": "accuracy"})
     if known.empty:
@@ -24,29 +30,31 @@ def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
     groups = known.groupby(["option", "decay"], sort=False)
     names = ["J", "final_loss", "lowest_loss", "accuracy"]
     sizes = groups.agg(runs=("J", "size"), epochs=("epochs", "max"))
-    found = pd.concat([groups[names].mean(), groups[names].sem().add_suffix("_error"), sizes], axis=1)
-    return found.reset_index().sort_values("decay", kind="stable", ignore_index=True)
+    points = pd.concat([groups[names].mean(), groups[names].sem().add_suffix("_error"), sizes], axis=1)
+    return points.reset_index().sort_values("decay", kind="stable", ignore_index=True)
 
 
 def edge_decays(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """λ* (`edge_decay`) of each option: mean over its runs without decay that have a slope above 0, and its error.
+    """λ* (`edge_decay`) of each option: the mean over its runs without decay that have a slope above 0, and its error.
 
-    error: standard error over runs; of one run, that of its fit.
+    The error is the standard error over runs; of one run, that of its fit.
     """
-    found = {}
-    for option, each in _growing(runs).groupby("option", sort=False):
-        decays = np.array([edge_decay(row["slope"], **_law(row)) for _, row in each.iterrows()])
-        one = float(decays[0] * each["slope_error"].iloc[0] / each["slope"].iloc[0])
-        error = standard_error(decays.tolist()) if len(decays) > 1 else one
-        found[str(option)] = (float(decays.mean()), error)
-    return found
+    guides = {}
+    for option, rows in _growing(runs).groupby("option", sort=False):
+        decays = np.array([edge_decay(row["slope"], **_law(row)) for _, row in rows.iterrows()])
+        of_fit = float(decays[0] * rows["slope_error"].iloc[0] / rows["slope"].iloc[0])
+        guides[str(option)] = (float(decays.mean()), standard_error(decays.tolist()) if len(decays) > 1 else of_fit)
+    return guides
 
 
 def expected_J(runs: pd.DataFrame, decays: Iterable[float]) -> NDArray[np.float64]:
     """J after the epochs of the longest run, where J² follows `saturation` from C of the line J² = A t + C.
 
-    A and C are means over the runs without decay: C is what the fast first part of training adds at once. Of runs of
-    one option, one of them without decay.
+    A and C are means over the runs without decay: C is what the fast first part of training adds at once.
+
+    Args:
+        runs: Of one option, one of them without decay.
+        decays: λ, half of PyTorch's weight_decay.
     """
     fitted, epochs = _growing(runs), float(runs["epochs"].max())
     A, C, law = fitted["slope"].mean(), fitted["intercept"].mean(), _law(fitted.iloc[0])
@@ -59,7 +67,7 @@ def _growing(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _law(row: "pd.Series[Any]") -> dict[str, Any]:
-    """What `start_training.order_chaos.guideline` asks of a run."""
+    """The settings of a run that `start_training.order_chaos.guideline` needs."""
     batch = int(row["batch"])
     samples = round(row["steps_per_epoch"] * batch)
     return {"eta": float(row["eta"]), "alpha": float(row["alpha"]), "batch": batch, "samples": samples}

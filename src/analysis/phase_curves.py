@@ -8,18 +8,24 @@ import pandas as pd
 
 
 def watched(table: pd.DataFrame, layer: int | None = None) -> pd.DataFrame:
-    """The rows of one layer of each run: of its first square one, or else its first; in the order of training.
+    """The measurements of one layer of each run with a finite J, in the order of training.
 
-    Of a table of phases (`sweep_curves`), the measurements with a finite J. scaling: NaN for a run in which it was
-    not one number; rescaled: epoch × scaling.
-    Raises ValueError for a layer that no run has, and for a table without measurements.
+    Args:
+        table: Of `sweep_curves`, kind phase.
+        layer: Its number; None: the first square layer of a run, or else its first one.
+
+    Returns:
+        Rows of the table, with scaling NaN for a run in which it was not one number, and rescaled: epoch × scaling.
+
+    Raises:
+        ValueError: no run has the layer, or the table has no measurements.
     """
     rows = table[np.isfinite(table["J"].astype(float))] if "J" in table else table[:0]
     if rows.empty:
         raise ValueError("table: holds no phase of a layer, which callbacks=phase records")
     if layer is None:
         square = rows["layer"].where(rows["fan_in"] == rows["fan_out"])
-        first, square_first = (each.groupby(rows["directory"]).transform("min") for each in (rows["layer"], square))
+        first, square_first = (layers.groupby(rows["directory"]).transform("min") for layers in (rows["layer"], square))
         rows = rows[rows["layer"] == square_first.fillna(first)]
     elif layer in set(rows["layer"]):
         rows = rows[rows["layer"] == layer]
@@ -32,34 +38,48 @@ def watched(table: pd.DataFrame, layer: int | None = None) -> pd.DataFrame:
 
 
 def with_scaling(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the runs whose eta / ((1 − alpha) B) is known. Raises ValueError where it is of none."""
+    """The rows of runs with a known eta / ((1 − alpha) B). Raises ValueError where there are none."""
     known = rows[rows["scaling"].notna()]
     if known.empty:
         raise ValueError("table: no run has a scaling variable, eta / ((1 − alpha) B) of SGD at one rate")
     return known
 
 
-def mean_curves(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """A row for each configuration and step that all its runs have come to: the mean of each column, and its error.
+def run_counts(rows: pd.DataFrame) -> "pd.Series[int]":
+    """How many runs each configuration has."""
+    return rows.groupby("configuration")["directory"].nunique()
 
-    rows: of `watched`. X_error: the standard error of the mean of X over runs, NaN for one run; runs. The facts of a
-    configuration are those of its first run.
+
+def mean_curves(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The mean of columns over the runs of a configuration, for each step that all of them have reached.
+
+    Args:
+        rows: Of `watched`.
+        columns: Means of which are taken.
+
+    Returns:
+        The columns; X_error, the standard error of the mean of X, NaN for one run; runs; and the other columns of the
+        configuration's first run.
     """
     rows = rows.assign(**{column: np.nan for column in columns if column not in rows})
-    every = rows.groupby("configuration")["directory"].nunique()
     groups = rows.groupby(["configuration", "step"], sort=False)
     means = groups[list(columns)].mean()
     errors = groups[list(columns)].sem().add_suffix("_error")
-    found = pd.concat([means, errors, groups.size().rename("runs")], axis=1).reset_index()
-    found = found[found["runs"] == found["configuration"].map(every)]
+    curves = pd.concat([means, errors, groups.size().rename("runs")], axis=1).reset_index()
+    curves = curves[curves["runs"] == curves["configuration"].map(run_counts(rows))]
     facts = rows.drop_duplicates(["configuration", "step"]).drop(columns=[*columns, "runs"], errors="ignore")
-    return found.merge(facts, on=["configuration", "step"]).reset_index(drop=True)
+    return curves.merge(facts, on=["configuration", "step"]).reset_index(drop=True)
 
 
 def lowest_and_last(run: pd.DataFrame) -> dict[str, Any]:
-    """Of one run in order: final_J2; final_loss and final_accuracy, of its last test.
+    """The end and the lowest test loss of one run.
 
-    lowest_epoch, lowest_loss, lowest_J: where the test loss was lowest. NaN where it was not tested.
+    Args:
+        run: Its rows of `watched`.
+
+    Returns:
+        final_J2; final_loss and final_accuracy, of its last test; lowest_epoch, lowest_loss and lowest_J, where the
+        test loss was lowest; NaN where it was not tested.
     """
     names = ("final_loss", "final_accuracy", "lowest_epoch", "lowest_loss", "lowest_J")
     tested = run[np.isfinite(run["test/loss"].astype(float))] if "test/loss" in run else run[:0]
@@ -69,3 +89,11 @@ def lowest_and_last(run: pd.DataFrame) -> dict[str, Any]:
     lowest, last = tested.iloc[int(tested["test/loss"].to_numpy(float).argmin())], tested.iloc[-1]
     values = (last["test/loss"], last["test/accuracy"], lowest["epoch"], lowest["test/loss"], lowest["J"])
     return final_J2 | dict(zip(names, map(float, values), strict=True))
+
+
+def lowest_losses(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each run of `watched` with the column option: option, its epochs, and `lowest_and_last`."""
+    runs = [run for _, run in rows.groupby("directory", sort=False)]
+    return pd.DataFrame(
+        [{"option": run["option"].iloc[0], "epochs": run["epoch"].iloc[-1], **lowest_and_last(run)} for run in runs]
+    )

@@ -22,22 +22,27 @@ Array = NDArray[np.float64]
 def phase_slopes(
     table: pd.DataFrame, *, window: Window = "half", window_in: str = "epochs", layer: int | None = None
 ) -> pd.DataFrame:
-    """A row for each run of a table of phases (`sweep_curves`), beside the facts of the run.
+    """The slope of J² over a window, and what else is known of each run of a sweep.
 
-    slope (per epoch), slope_error, intercept, start, end (epochs), points and bend, as `fit_slope` says, NaN where
-    there is no slope, and `reason` why; linear: whether it is. J2_at_end: of the line, where the window ends.
-    scaling: eta / ((1 − alpha) B), as `watched` has it; constant: slope / scaling. edge_epoch: where J² first reached
-    1, NaN where it did not. steps_per_epoch; epochs trained. settled: whether J² moves no more
-    (`Settled`). final_J2, lowest_J, …: as `lowest_and_last` says.
+    A row has the facts of a run; slope (per epoch), slope_error, intercept, start, end (epochs), points and bend, as
+    `fit_slope` says, NaN where there is no slope, and `reason` why; bent: whether it is not linear. J2_at_end: of the
+    line, where the window ends. scaling: eta / ((1 − alpha) B), as `watched` has it; constant: slope / scaling.
+    edge_epoch: where J² first reached 1, NaN where it did not. steps_per_epoch; epochs trained. settled: whether J²
+    has stopped moving (`Settled`). final_J2, lowest_J, …: as `lowest_and_last` says.
 
-    window: `half` leaves out the first half of the ordered phase (`ordered_window`); or [start, end], in the unit
-    `window_in`: epochs, rescaled (epochs × scaling) or J2, of which only the ordered phase counts.
-    Raises ValueError for another window.
+    Args:
+        table: Of `sweep_curves`, kind phase.
+        window: `half` leaves out the first half of the ordered phase (`ordered_window`); or [start, end], of which only
+            the ordered phase counts.
+        window_in: The unit of start and end: epochs, rescaled (epochs × scaling) or J2.
+        layer: As `watched` has it.
+
+    Raises:
+        ValueError: for another window, and as `watched`.
     """
     bounds = window_bounds(window, window_in)
     rows = watched(table, layer)
-    found = [_of_run(run, bounds, window_in) for _, run in rows.groupby("directory", sort=False)]
-    return pd.DataFrame(found).reset_index(drop=True)
+    return pd.DataFrame([_of_run(run, bounds, window_in) for _, run in rows.groupby("directory", sort=False)])
 
 
 def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, float] | None:
@@ -47,7 +52,7 @@ def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, flo
         one_of("window", window, ("half",))
         return None
     values = list_of("window", window)
-    if len(values) != 2 or not all(isinstance(each, int | float) for each in values) or not values[0] < values[1]:
+    if len(values) != 2 or not all(isinstance(value, int | float) for value in values) or not values[0] < values[1]:
         raise ValueError(f"window = {values}: must be half, or [start, end] with start below end")
     if window_in == "epochs" and values[1] - values[0] < SHORTEST:
         raise ValueError(f"window = {values}: a slope needs at least {SHORTEST:g} epochs")
@@ -58,26 +63,24 @@ def window_rule(window: Window = "half", window_in: str = "epochs") -> str:
     """The window in words, as it is printed under a figure."""
     if (bounds := window_bounds(window, window_in)) is None:
         return f"the ordered phase (J² < 1) without its first {SKIP:.0%}, but at least {SHORTEST:g} epochs of it"
-    low, high = (f"{bound:g}" for bound in bounds)
-    said = {
-        "epochs": f"epochs {low} to {high}",
-        "rescaled": rf"rescaled times {low} to {high} epochs × $\eta/((1-\alpha)B)$",
-        "J2": f"J² from {low} to {high}",
-    }
-    return f"{said[window_in]}, as far as J² < 1"
+    form = {
+        "epochs": "epochs {:g} to {:g}",
+        "rescaled": r"rescaled times {:g} to {:g} epochs × $\eta/((1-\alpha)B)$",
+        "J2": "J² from {:g} to {:g}",
+    }[window_in]
+    return form.format(*bounds) + ", as far as J² < 1"
 
 
 def settings_of_law(slopes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Of each of eta, alpha and batch the runs in which it varies alone, as the column `vary` tells.
+    """For each of eta, alpha and batch, the runs without weight decay in which it varies while the other two stay.
 
-    Without that column: those with the values of the other two between which it takes the most; a setting of one value
-    is left out. Only runs without weight decay, of which the law speaks.
+    The column `vary` names the setting of a run. Without that column they are the runs with the values of the other two
+    at which the setting has most values; a setting of one value is left out.
     """
     slopes = undecayed(slopes)
     if "vary" in slopes:
         return {name: runs for name in LAW if len(runs := slopes[slopes["vary"] == name])}
-    found = {name: _alone(slopes, name) for name in LAW}
-    return {name: runs for name, runs in found.items() if runs[name].nunique() > 1}
+    return {name: runs for name in LAW if (runs := _alone(slopes, name))[name].nunique() > 1}
 
 
 def undecayed(slopes: pd.DataFrame) -> pd.DataFrame:
@@ -98,21 +101,29 @@ def law_points(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
 
     bent: runs whose slope is not linear. Only runs with a slope above 0.
     """
-    usable = slopes[slopes["slope"] > 0]
-    points = usable.groupby(name).agg(
-        slope=("slope", "mean"),
-        error=("slope", "sem"),
-        runs=("slope", "size"),
-        bent=("linear", lambda linear: int((~linear.astype(bool)).sum())),
+    points = (
+        slopes[slopes["slope"] > 0]
+        .groupby(name)
+        .agg(
+            slope=("slope", "mean"),
+            error=("slope", "sem"),
+            runs=("slope", "size"),
+            bent=("bent", "sum"),
+        )
     )
-    points = points.reset_index()
-    return points.assign(x=law_variable(name, points[name])).sort_values("x", ignore_index=True)
+    return points.reset_index().assign(x=law_variable(name, points.index)).sort_values("x", ignore_index=True)
+
+
+def law_through_middle(points: pd.DataFrame, exponent: float = 1.0) -> Array:
+    """A ∝ x^exponent at the x of `law_points`, through the geometric means of their x and slopes."""
+    x0, A0 = np.exp(np.log(points[["x", "slope"]]).mean())
+    return np.asarray(A0 * (points["x"] / x0) ** exponent, np.float64)
 
 
 def exponents(slopes: pd.DataFrame) -> dict[str, Exponent | None]:
-    """Of each setting that varies, p of A ∝ x^p over the means of its values; None where fewer than three have one."""
+    """p of A ∝ x^p over the means of the values of each setting that varies; None for fewer than three values."""
     points = {name: law_points(runs, name) for name, runs in settings_of_law(slopes).items()}
-    return {name: fit_exponent(each["x"], each["slope"]) if len(each) > 2 else None for name, each in points.items()}
+    return {name: fit_exponent(rows["x"], rows["slope"]) if len(rows) > 2 else None for name, rows in points.items()}
 
 
 def constant_spread(slopes: pd.DataFrame) -> dict[str, Any]:
@@ -130,9 +141,13 @@ def constant_spread(slopes: pd.DataFrame) -> dict[str, Any]:
     return {"runs": len(constants), **shape, "ratio": high / low if low > 0 else np.nan}
 
 
-def without_slope(slopes: pd.DataFrame) -> pd.DataFrame:
-    """The runs that have none."""
-    return slopes[slopes["slope"].isna()]
+def mean_slope(fits: pd.DataFrame) -> tuple[float, float]:
+    """The mean slope over the runs of `phase_slopes`, which all have one, and its standard error over runs.
+
+    The error for one run is that of its fit.
+    """
+    mean, error = fits["slope"].agg(["mean", "sem"]).to_numpy(float)
+    return float(mean), float(error if len(fits) > 1 else fits["slope_error"].to_numpy(float)[0])
 
 
 def _alone(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -145,7 +160,6 @@ def _of_run(run: pd.DataFrame, bounds: tuple[float, float] | None, unit: str) ->
     epochs, J2 = run["epoch"].to_numpy(float), run["J2"].to_numpy(float)
     scaling = float(first["scaling"])
     fitted = _fit(epochs, J2, scaling, bounds, unit)
-    steps = last["step"] / last["epoch"] if last["epoch"] > 0 else np.nan
     return {
         **{str(key): value for key, value in first.items()},
         "scaling": scaling,
@@ -153,27 +167,35 @@ def _of_run(run: pd.DataFrame, bounds: tuple[float, float] | None, unit: str) ->
         "constant": fitted["slope"] / scaling,
         "J2_at_end": fitted["intercept"] + fitted["slope"] * fitted["end"],
         "edge_epoch": crossing(epochs, J2),
-        "steps_per_epoch": steps,
+        "steps_per_epoch": last["step"] / last["epoch"] if last["epoch"] > 0 else np.nan,
         "epochs": float(last["epoch"]),
-        "settled": len(run) > 1 and _settled(epochs, J2),
+        "settled": _is_settled(epochs, J2),
         **lowest_and_last(run),
     }
 
 
 def _fit(epochs: Array, J2: Array, scaling: float, bounds: tuple[float, float] | None, unit: str) -> dict[str, Any]:
-    names = ("slope", "slope_error", "intercept", "start", "end", "bend")
     try:
         fit = fit_slope(epochs, J2, window=_window(epochs, J2, scaling, bounds, unit))
     except ValueError as error:
-        reason = str(error)
-        return {**dict.fromkeys(names, np.nan), "points": 0, "linear": False, "reason": reason}
-    values = (fit.A, fit.error, fit.C, fit.start, fit.end, fit.bend)
-    return {**dict(zip(names, values, strict=True)), "points": fit.points, "linear": fit.linear, "reason": ""}
+        names = ("slope", "slope_error", "intercept", "start", "end", "bend")
+        return {**dict.fromkeys(names, np.nan), "points": 0, "bent": False, "reason": str(error)}
+    return {
+        "slope": fit.A,
+        "slope_error": fit.error,
+        "intercept": fit.C,
+        "start": fit.start,
+        "end": fit.end,
+        "bend": fit.bend,
+        "points": fit.points,
+        "bent": not fit.linear,
+        "reason": "",
+    }
 
 
-def _settled(epochs: Array, J2: Array) -> bool:
+def _is_settled(epochs: Array, J2: Array) -> bool:
     try:
-        return not Settled.of(epochs, J2).moving
+        return len(epochs) > 1 and not Settled.of(epochs, J2).moving
     except ValueError:  # too short
         return False
 
@@ -187,17 +209,8 @@ def _window(
     first, last = ordered_window(epochs, J2, skip=0)
     if unit == "rescaled":
         low, high = low / scaling, high / scaling
-    elif unit == "J2":
-        low, high = _first_at(epochs, J2, low), _last_before(epochs, J2, high)
+    elif unit == "J2":  # from the first measurement of at least `low` to the last before one above `high`
+        reached, exceeded = np.flatnonzero(low <= J2), np.flatnonzero(high < J2)
+        low = float(epochs[reached[0] if len(reached) else -1])
+        high = float(epochs[max(exceeded[0] - 1, 0) if len(exceeded) else -1])
     return max(low, first), min(high, last)
-
-
-def _first_at(epochs: Array, J2: Array, level: float) -> float:
-    """The first measurement of at least this J²."""
-    reached = np.flatnonzero(level <= J2)
-    return float(epochs[reached[0]]) if len(reached) else float(epochs[-1])
-
-
-def _last_before(epochs: Array, J2: Array, level: float) -> float:
-    reached = np.flatnonzero(level < J2)
-    return float(epochs[max(reached[0] - 1, 0)]) if len(reached) else float(epochs[-1])

@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from start_training.settings import one_of
+
 Array = NDArray[np.float64]
 RESAMPLES = 2000
 ALMOST_ONE = 1 - 1e-12  # of which artanh is finite
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ConfidenceInterval:
     """A value with its 95% confidence interval."""
 
     value: float
@@ -26,12 +28,17 @@ class Estimate:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
+UNDEFINED = ConfidenceInterval(np.nan, np.nan, np.nan)
+
+
 @dataclass(frozen=True)
 class StartEpochs:
-    """What is known of when n runs started: each of shape (n,).
+    """What is known of when n runs started.
 
-    epochs: of the start, or where a run never started, the maximum at which it is censored. cells: number of the
-    configuration, which runs of different seeds share.
+    Args:
+        epochs: Of the start, or where a run never started, the maximum at which it is censored, shape (n,).
+        started: Whether it did, shape (n,).
+        cells: Number of the configuration, which runs of different seeds share, shape (n,).
     """
 
     epochs: Array
@@ -40,7 +47,7 @@ class StartEpochs:
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> "StartEpochs":
-        """From a sweep's table, whose rows must all know whether they started."""
+        """From a sweep's table with a known start in every row."""
         return cls(
             table["observed_epoch"].to_numpy(float),
             table["started"].to_numpy(bool),
@@ -58,18 +65,23 @@ class StartEpochs:
         return np.concatenate([np.ones((1, count), dtype=np.int64), drawn])
 
 
-def rank_correlation(starts: StartEpochs, scores: ArrayLike, *, seed: int = 0) -> Estimate:
+def rank_correlation(starts: StartEpochs, scores: ArrayLike, *, seed: int = 0) -> ConfidenceInterval:
     """Spearman's correlation of start epochs with scores (n,); runs that never started tie at their maximum.
 
     The interval is that of artanh of the correlation, shifted by the bias that the resamples show: cells drawn twice
     are ties, which lower a correlation near 1, and its plain quantiles would miss the truth every other time.
     """
     weights = starts.resampled_cells(seed=seed)[:, starts.cells].astype(float)
-    x, y = (_ranks(np.asarray(values, dtype=float), weights) for values in (scores, starts.epochs))
+    x, y = (weights @ _agreement(values) for values in (scores, starts.epochs))  # midranks
     x, y = (ranks - (weights * ranks).sum(1, keepdims=True) / weights.sum(1, keepdims=True) for ranks in (x, y))
     covariance, *variances = ((weights * product).sum(1) for product in (x * y, x * x, y * y))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _estimate_by_artanh(covariance / np.sqrt(variances[0] * variances[1]))
+        resampled = covariance / np.sqrt(variances[0] * variances[1])
+    if not np.isfinite(resampled[0]):
+        return UNDEFINED
+    value, *others = np.arctanh(np.clip(resampled[np.isfinite(resampled)], -ALMOST_ONE, ALMOST_ONE))
+    center, width = 2 * value - np.mean(others), 1.96 * np.std(others)
+    return ConfidenceInterval(float(resampled[0]), float(np.tanh(center - width)), float(np.tanh(center + width)))
 
 
 @dataclass(frozen=True)
@@ -83,45 +95,45 @@ class Concordance:
 
     starts: StartEpochs
 
-    def of(self, scores: ArrayLike, *, seed: int = 0) -> Estimate:
-        """Of the scores (n,), larger for a run that is to start later."""
-        known = self._known()
-        return _estimate(self._share(known * _agreement(scores), known, seed))
+    def of(self, scores: ArrayLike, *, seed: int = 0) -> ConfidenceInterval:
+        """The share for scores (n,), which are larger for a run that is to start later."""
+        return self._share(_agreement(scores), seed=seed)
 
-    def difference(self, scores: ArrayLike, others: ArrayLike, *, seed: int = 0) -> Estimate:
+    def difference(self, scores: ArrayLike, others: ArrayLike, *, seed: int = 0) -> ConfidenceInterval:
         """By how much the concordance of `scores` exceeds that of `others`, over the same pairs and resamples."""
-        known = self._known()
-        return _estimate(self._share(known * (_agreement(scores) - _agreement(others)), known, seed))
+        return self._share(_agreement(scores) - _agreement(others), seed=seed)
 
-    def where_they_differ(self, scores: ArrayLike, others: ArrayLike, *, seed: int = 0) -> Estimate:
-        """The concordance of `scores` over the pairs alone that `others` order differently, or not at all.
+    def where_they_differ(self, scores: ArrayLike, others: ArrayLike, *, seed: int = 0) -> ConfidenceInterval:
+        """The concordance of `scores` over the pairs that `others` order differently, or not at all.
 
         That of `others` over these is 1 minus this, but for pairs that one of the two leaves tied.
         """
-        known = self._known() * (_agreement(scores) != _agreement(others))
-        return _estimate(self._share(known * _agreement(scores), known, seed))
+        agreement = _agreement(scores)
+        return self._share(agreement, among=agreement != _agreement(others), seed=seed)
 
     def share_that_differs(self, scores: ArrayLike, others: ArrayLike) -> float:
-        """Of all pairs whose order is known, the share that the two order differently."""
+        """The share of the pairs whose order is known that the two order differently."""
         known = self._known()
         return float((known * (_agreement(scores) != _agreement(others))).sum() / max(known.sum(), 1))
 
     def _known(self) -> Array:
         """[i, j]: 1 where run i is known to have started before run j, of another cell."""
         epochs, started, cells = self.starts.epochs, self.starts.started, self.starts.cells
-        earlier = epochs[:, None] < epochs
-        at_the_maximum = (epochs[:, None] == epochs) & ~started
-        return ((earlier | at_the_maximum) & started[:, None] & (cells[:, None] != cells)).astype(float)
+        later = (epochs[:, None] < epochs) | ((epochs[:, None] == epochs) & ~started)
+        return (later & started[:, None] & (cells[:, None] != cells)).astype(float)
 
-    def _share(self, part: Array, whole: Array, seed: int) -> Array:
+    def _share(self, agreement: Array, *, among: ArrayLike = True, seed: int) -> ConfidenceInterval:
+        """The mean agreement over known pairs, and its quantiles over resampled cells."""
+        known = self._known() * np.asarray(among)
+        cell = np.eye(int(self.starts.cells.max()) + 1)[self.starts.cells]
+        part, whole = (cell.T @ pairs @ cell for pairs in (known * agreement, known))
         weights = self.starts.resampled_cells(seed=seed).astype(float)
-        part, whole = (self._by_cell(pairs) for pairs in (part, whole))
         with np.errstate(invalid="ignore"):
-            return ((weights @ part) * weights).sum(1) / ((weights @ whole) * weights).sum(1)
-
-    def _by_cell(self, pairs: Array) -> Array:
-        member = np.eye(int(self.starts.cells.max()) + 1)[self.starts.cells]
-        return member.T @ pairs @ member
+            shares = ((weights @ part) * weights).sum(1) / ((weights @ whole) * weights).sum(1)
+        others = shares[1:][np.isfinite(shares[1:])]
+        if not np.isfinite(shares[0]) or not len(others):
+            return UNDEFINED
+        return ConfidenceInterval(float(shares[0]), *map(float, np.quantile(others, [0.025, 0.975])))
 
 
 def growth_relation(table: pd.DataFrame) -> str:
@@ -138,8 +150,8 @@ def growth_relation(table: pd.DataFrame) -> str:
 def beta_relation(table: pd.DataFrame) -> str:
     """How much better beta explains start epochs than depth does: failure mode 2, figure 3.
 
-    Among nets of one constant width the two order alike, so all that can tell them apart are pairs across families;
-    these are also counted alone.
+    Among nets of one constant width the two order alike, so that only pairs across families can distinguish them;
+    the concordance over these pairs is in the sentence, too.
     """
     known = known_starts(table, "beta", "depth")
     starts, beta, depth = StartEpochs.of(known), known["beta"], known["depth"].astype(float)
@@ -159,8 +171,17 @@ def beta_relation(table: pd.DataFrame) -> str:
 RELATIONS: dict[str, Callable[[pd.DataFrame], str]] = {"growth": growth_relation, "beta": beta_relation}
 
 
+def relation_text(table: pd.DataFrame, relation: str) -> str:
+    """A relation of `RELATIONS` in a sentence, or why it cannot be computed yet. Raises ValueError for any other."""
+    compute = RELATIONS[one_of("relation", relation, RELATIONS)]
+    try:
+        return compute(table)
+    except ValueError as error:
+        return f"no relation yet: {error}"
+
+
 def known_starts(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The rows that know whether they started and have a number in `columns`. Raises ValueError if too few."""
+    """The rows with a known start and numbers in `columns`. Raises ValueError for fewer than three configurations."""
     known = table[table["started"].notna()]
     known = known[known[list(columns)].notna().all(axis=1)]
     if known["configuration"].nunique() < 3:
@@ -179,26 +200,3 @@ def _agreement(scores: ArrayLike) -> Array:
     """[i, j]: 1 where score i is below score j, 1/2 where they are equal."""
     scores = np.asarray(scores, dtype=float)
     return (scores[:, None] < scores) + 0.5 * (scores[:, None] == scores)
-
-
-def _ranks(values: Array, weights: Array) -> Array:
-    """Midranks (…, n) of values (n,) that occur weights (…, n) times each."""
-    return weights @ _agreement(values)
-
-
-def _estimate(resampled: Array) -> Estimate:
-    """The first is the value, the others' quantiles are the interval."""
-    value, others = float(resampled[0]), resampled[1:]
-    others = others[np.isfinite(others)]
-    if not np.isfinite(value) or not len(others):
-        return Estimate(np.nan, np.nan, np.nan)
-    low, high = np.quantile(others, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
-
-
-def _estimate_by_artanh(resampled: Array) -> Estimate:
-    if not np.isfinite(resampled[0]):
-        return Estimate(np.nan, np.nan, np.nan)
-    value, *others = np.arctanh(np.clip(resampled[np.isfinite(resampled)], -ALMOST_ONE, ALMOST_ONE))
-    center, width = 2 * value - np.mean(others), 1.96 * np.std(others)
-    return Estimate(float(resampled[0]), float(np.tanh(center - width)), float(np.tanh(center + width)))

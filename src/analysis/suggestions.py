@@ -3,65 +3,86 @@
 import numpy as np
 import pandas as pd
 
+from start_training.analysis.columns import check_column
 from start_training.schedules.rate_suggestion import spread
 
 
 def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
-    """For each value of the column `by` of a table of `sweep_curves`, in its order, over the tests that have ended:
+    """What the range tests of each configuration suggest, over those that have ended.
 
-    tests, how many; usable, how many of them found a rate; turned, in how many validation got worse within the ramp;
-    max_lr, median of the rates found, max_lr_low and max_lr_high, octaves = log2(high / low), NaN where none was;
-    min_lr (for one cycle) and cyclical_min_lr, medians; val_loss, mean over tests of the lowest validation loss,
-    val_loss_low and val_loss_high, its range, val_loss_error, its standard error (NaN for one test), and
-    val_loss_rate, median rate there; likewise val_accuracy of the highest; diverged, how many tests ended by it;
-    overrides, of its first test but for the seed.
+    Args:
+        curves: Of `sweep_curves`, kind range_test.
+        by: The column that names configurations.
+
+    Returns:
+        A row for each value of that column, in its order. tests: how many; usable: how many suggest a rate; turned: in
+        how many validation got worse within the ramp; diverged: how many ended by it. max_lr: the median, max_lr_low
+        and max_lr_high, octaves = log2(high / low), NaN without a rate. min_lr (for one cycle) and cyclical_min_lr:
+        medians. val_loss: the mean over tests of the lowest validation loss, val_loss_low and val_loss_high, its range,
+        val_loss_error, its standard error (NaN for one test), and val_loss_rate, the median rate at it; likewise
+        val_accuracy of the highest. overrides: of its first test, without the seed.
     """
     ended = curves[curves["rule"].notna()] if "rule" in curves else curves[:0]
     if ended.empty:
         return pd.DataFrame(columns=[by, "tests", "max_lr"])
     tests = pd.DataFrame([_test(rows, by) for _, rows in ended.groupby("directory", sort=False)])
-    found = [{by: option, **_over(each)} for option, each in tests.groupby(by, sort=False, dropna=False)]
-    return pd.DataFrame(found).astype(dict.fromkeys(("tests", "usable", "turned", "diverged"), "int64"))
+    rows = [{by: option, **_over(of_option)} for option, of_option in tests.groupby(by, sort=False, dropna=False)]
+    return pd.DataFrame(rows).astype(dict.fromkeys(("tests", "usable", "turned", "diverged"), "int64"))
 
 
-def largest_rate(found: pd.DataFrame) -> int:
-    """The row of the largest max_lr; 0 where no test found one."""
-    return int(np.nan_to_num(found["max_lr"].to_numpy(float), nan=-np.inf).argmax())
+def rate_points(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
+    """`suggestions` of each configuration whose tests have ended, with its option, and x, its value in a column.
 
-
-def lowest_loss(found: pd.DataFrame) -> int:
-    """The row of the lowest validation loss; 0 where none is finite."""
-    return int(np.nan_to_num(found["val_loss"].to_numpy(float), nan=np.inf).argmin())
-
-
-def not_told_apart(found: pd.DataFrame, row: int, name: str) -> list[int]:
-    """The other rows whose range of `name` (max_lr, val_loss) over seeds meets that of `row`; all, where one is alone.
-
-    One test of a configuration has no range, and is told apart from nothing.
+    Raises:
+        ValueError: the table has no column of numbers `x`, or no test has ended.
     """
-    low, high, tests = (found[column].to_numpy(float) for column in (f"{name}_low", f"{name}_high", "tests"))
-    others = (other for other in range(len(found)) if other != row)
-    return [
-        other
-        for other in others
-        if min(tests[other], tests[row]) < 2 or (low[other] <= high[row] and low[row] <= high[other])
-    ]
+    check_column("x", x, table, numeric=True)
+    rates = suggestions(table, by="configuration")
+    if rates.empty:
+        raise ValueError(f"x = {x}: no range test has ended yet")
+    places = table.assign(x=table[x].astype(float)).groupby("configuration", sort=False)[["option", "x"]].first()
+    return rates.merge(places, on="configuration")
+
+
+def largest_rate(rates: pd.DataFrame) -> int:
+    """The row of `suggestions` with the largest max_lr; 0 if there is no rate."""
+    return int(np.nan_to_num(rates["max_lr"].to_numpy(float), nan=-np.inf).argmax())
+
+
+def lowest_loss(rates: pd.DataFrame) -> int:
+    """The row of `suggestions` with the lowest validation loss; 0 if none is finite."""
+    return int(np.nan_to_num(rates["val_loss"].to_numpy(float), nan=np.inf).argmin())
+
+
+def indistinguishable(rates: pd.DataFrame, row: int, name: str) -> list[int]:
+    """The other rows whose range of a quantity over seeds meets that of a row.
+
+    One test of a configuration has no range, and meets all.
+
+    Args:
+        rates: Of `suggestions`.
+        row: Its number.
+        name: max_lr, val_loss or val_accuracy.
+    """
+    low, high, tests = (rates[column].to_numpy(float) for column in (f"{name}_low", f"{name}_high", "tests"))
+    meets = (np.minimum(tests, tests[row]) < 2) | ((low <= high[row]) & (low[row] <= high))
+    return [int(other) for other in np.flatnonzero(meets) if other != row]
 
 
 def _test(rows: pd.DataFrame, by: str) -> dict[str, object]:
+    """A test by its extremes."""
     first = rows.iloc[0]
-    overrides = [each for each in str(first["name"]).split(" ") if not each.lstrip("+").startswith("seed=")]
-    loss, accuracy = (rows[name].where(np.isfinite(rows[name].astype(float))) for name in ("val_loss", "val_accuracy"))
-    return {
-        by: first[by],
-        **{name: first[name] for name in ("max_lr", "min_lr", "cyclical_min_lr", "turned")},
-        "val_loss": loss.min(),
-        "val_loss_rate": rows["learning_rate"].get(loss.idxmin(), np.nan) if loss.notna().any() else np.nan,
-        "val_accuracy": accuracy.max(),
-        "val_accuracy_rate": rows["learning_rate"].get(accuracy.idxmax(), np.nan) if accuracy.notna().any() else np.nan,
+    overrides = [word for word in str(first["name"]).split(" ") if not word.lstrip("+").startswith("seed=")]
+    test = {
+        **{name: first[name] for name in (by, "max_lr", "min_lr", "cyclical_min_lr", "turned")},
         "diverged": pd.notna(first.get("diverged_at")),
         "overrides": " ".join(overrides),
     }
+    for name, best in (("val_loss", np.argmin), ("val_accuracy", np.argmax)):
+        finite = rows[np.isfinite(rows[name].astype(float))]
+        at = finite.iloc[int(best(finite[name].to_numpy(float)))] if len(finite) else pd.Series(dtype=float)
+        test |= {name: at.get(name, np.nan), f"{name}_rate": at.get("learning_rate", np.nan)}
+    return test
 
 
 def _over(tests: pd.DataFrame) -> dict[str, object]:

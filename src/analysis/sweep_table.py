@@ -17,7 +17,7 @@ _WHOLE = ("seed", "start_epoch", "start_step", "observed_epoch", "max_epochs", "
 
 
 def sweep_table(directory: Path) -> pd.DataFrame:
-    """One row for each job that lies in `directory` or that its jobs.json asks for.
+    """A row for each job that lies in a directory or that its jobs.json lists.
 
     directory; name: its overrides; status: completed, diverged, interrupted, failed, running, killed, damaged or
     absent, and reason; each setting that was overridden; seed; configuration: hash of all that determines the
@@ -27,15 +27,20 @@ def sweep_table(directory: Path) -> pd.DataFrame:
     would never have). depth: measured layers; beta: Σ 1/n_j, NaN where the net has no such widths.
     growth_rate (nats per layer; inf where a length overflowed), layer_variance, relative_layer_variance: of
     initialization, NaN where not recorded; log_growth: depth × |growth_rate|. Then the final metrics.
-    Raises ValueError where there is no such directory, or no run in it.
+
+    Args:
+        directory: Of the sweep.
+
+    Raises:
+        ValueError: there is no such directory, or no run in it.
     """
     if not directory.is_dir():
         raise ValueError(f"SWEEP_DIRECTORY = {directory}: no such directory")
     listed = _listed(directory)
-    found = [path.parent.name for path in sorted(directory.glob("*/config.yaml"))]
-    if not found and not listed:
+    existing = [path.parent.name for path in sorted(directory.glob("*/config.yaml"))]
+    if not existing and not listed:
         raise ValueError(f"SWEEP_DIRECTORY = {directory}: holds no runs (no */config.yaml)")
-    rows = [_row(directory, name, listed.get(name)) for name in dict.fromkeys([*listed, *found])]
+    rows = [_row(directory, name, listed.get(name)) for name in dict.fromkeys([*listed, *existing])]
     columns = dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row)
     return _typed(pd.DataFrame(rows, columns=list(columns)))
 
@@ -53,7 +58,8 @@ def _listed(directory: Path) -> dict[str, Sequence[str]]:
 
 
 def _row(directory: Path, name: str, overrides: Sequence[str] | None) -> dict[str, Any]:
-    run, row = RunDirectory(directory / name), {"directory": name, "name": "", "status": "absent", "reason": ""}
+    run = RunDirectory(directory / name)
+    row: dict[str, Any] = {"directory": name, "name": "", "status": "absent", "reason": ""}
     try:
         row["status"] = run.state
         config = run.config("directory") if run.config_file.exists() else None
@@ -65,19 +71,17 @@ def _row(directory: Path, name: str, overrides: Sequence[str] | None) -> dict[st
     row |= {"reason": summary.get("reason", row["reason"]), **override_settings(overrides)}
     row["name"] = " ".join(overrides) or name
     if config is not None:
-        row |= _identity(config) | _start(config, summary) | _net(config, run) | _result(summary)
+        row |= {"seed": config.get("seed"), "configuration": config_hash(_without_seeds(config))}
+        row |= _start(config, summary) | _net(config, run) | (summary.get("metrics") or {})
+        row |= {key: summary.get(key) for key in ("steps", "epochs", "seconds", "config_hash")}
     return row
 
 
 def _summary(run: RunDirectory) -> dict[str, Any] | None:
     try:
         return run.summary()
-    except FileNotFoundError:  # a run that begins again took it away between two looks
+    except FileNotFoundError:  # a run that begins again has removed it in between
         return None
-
-
-def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"seed": config.get("seed"), "configuration": config_hash(_without_seeds(config))}
 
 
 def _without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,9 +97,8 @@ def _start(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, A
     maximum = (config.get("trainer") or {}).get("max_epochs")
     if maximum is None or maximum < 1:  # the run was to end by another rule
         maximum = summary.get("epochs")
-    started = True if start.get("epoch") is not None else None
-    if started is None and start and summary["status"] in FINISHED:
-        started = False
+    never = start and start.get("epoch") is None and summary["status"] in FINISHED
+    started = False if never else True if start.get("epoch") is not None else None
     return {
         "start_epoch": start.get("epoch"),
         "start_step": start.get("step"),
@@ -121,18 +124,13 @@ def _net(config: Mapping[str, Any], run: RunDirectory) -> dict[str, Any]:
 
 
 def _at_initialization(run: RunDirectory) -> Mapping[str, Any]:
-    """Row 0 of steps/, read past `Table`, which would put in order what a running job is about to."""
+    """Row 0 of steps/; not read by `Table`, which would tidy up what a running job is writing."""
     parts = sorted((run.path / "steps").glob("part-*.parquet"))
     try:
         rows = pd.read_parquet(parts[0], filters=[("step", "==", 0)]) if parts else pd.DataFrame()
     except FileNotFoundError:  # joined with others at this moment
         rows = pd.DataFrame()
     return dict(rows.iloc[0]) if len(rows) else {}
-
-
-def _result(summary: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: summary.get(key) for key in ("steps", "epochs", "seconds", "config_hash")}
-    return {**(summary.get("metrics") or {}), **kept}
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
 from start_training.figures.labels import label
@@ -33,31 +31,38 @@ def draw_activations(
 ) -> Figure:
     """A panel for each initialization and layer: a mosaic of its first channels, with its length written under it.
 
-    image: (channels, height, width). activations: for each initialization, (channels, height, width) of each of
-    `layers`. log_lengths: for each, log M_0 and then log M_j of these. Grey is |activation| from 0 to `SATURATED` root
-    mean squares of the image, one scale for the figure, so that what fades turns black and what explodes turns orange.
+    Grey is |activation| from 0 to `SATURATED` root mean squares of the image, one scale for the figure, so that what
+    fades turns black and what explodes turns orange.
+
+    Args:
+        image: The input, shape (channels, height, width).
+        activations: Of each initialization, those of each of `layers`, shape (channels, height, width).
+        log_lengths: Of each initialization log M_0, and then log M_j of these layers, in nats.
+        layers: Their numbers.
+        title: Above the panels.
     """
     rows, columns = len(activations), len(layers) + 1
     figure = Figure(figsize=(1.35 * columns + 1.3, 1.65 * rows + 0.7), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    image, colors = np.asarray(image, dtype=np.float64), _colors()
+    image, colors = np.asarray(image, dtype=np.float64), colormaps["gray"].with_extremes(over=BEYOND, bad=GAP)
     scale = float(np.sqrt(np.mean(image**2))) or 1.0
-    channels = {_shown(values) for of_row in activations.values() for values in of_row}
     for axes_of_row, (option, of_row) in zip(grid, activations.items(), strict=True):
         axes_of_row[0].imshow(_picture(image), cmap="gray", interpolation="nearest")
         axes_of_row[0].set_ylabel(label(option))
         for axes, values in zip(axes_of_row[1:], of_row, strict=True):
-            last = _draw_mosaic(axes, mosaic(np.abs(np.asarray(values, dtype=np.float64)) / scale), colors)
+            panel = mosaic(np.abs(np.asarray(values, dtype=np.float64)) / scale)
+            panel = np.where(np.isposinf(panel), 2 * SATURATED, panel)  # matplotlib would draw inf as missing
+            last = axes.imshow(panel, cmap=colors, norm=Normalize(0, SATURATED), interpolation="nearest")
         for axes, layer, length in zip(axes_of_row, (0, *layers), log_lengths[option], strict=True):
             axes.set_xlabel(f"$M_{{{layer}}}={_power_of_ten(length)}$", fontsize=9)
-            axes.set_xticks([])
-            axes.set_yticks([])
+            axes.set(xticks=[], yticks=[])
     for axes, name in zip(grid[0], ("input", *(f"layer {layer}" for layer in layers)), strict=True):
         axes.set_title(name, fontsize=10)
     bar = figure.colorbar(last, ax=grid, extend="max", shrink=0.7, aspect=30)
     bar.set_label("|activation| / root mean square of the input")
     figure.suptitle(title, fontsize=10)
-    figure.supxlabel(CAPTION.format(channels=max(channels)), fontsize=8, x=0.01, ha="left")
+    channels = max(_side(values) ** 2 for of_row in activations.values() for values in of_row)
+    figure.supxlabel(CAPTION.format(channels=channels), fontsize=8, x=0.01, ha="left")
     return figure
 
 
@@ -66,7 +71,7 @@ def mosaic(activation: Array) -> Array:
     with gaps of NaN between them.
     """
     _, height, width = activation.shape
-    side, gap = math.isqrt(_shown(activation)), max(1, height // 16)
+    side, gap = _side(activation), max(1, height // 16)
     panel = np.full((side * (height + gap) - gap, side * (width + gap) - gap), np.nan)
     for place, channel in enumerate(activation[: side**2]):
         top, left = place // side * (height + gap), place % side * (width + gap)
@@ -88,20 +93,12 @@ def _power_of_ten(log_length: float) -> str:
     return f"{math.exp(log_length):.2g}" if -2 <= exponent <= 1 else rf"{mantissa:.1f}\times 10^{{{exponent}}}"
 
 
-def _shown(activation: ArrayLike) -> int:
-    return min(math.isqrt(len(np.asarray(activation))), SIDE) ** 2
-
-
-def _draw_mosaic(axes: Axes, panel: Array, colors: Colormap) -> AxesImage:
-    shown = np.where(np.isposinf(panel), 2 * SATURATED, panel)  # matplotlib would take inf for missing
-    return axes.imshow(shown, cmap=colors, norm=Normalize(0, SATURATED), interpolation="nearest")
+def _side(activation: ArrayLike) -> int:
+    """Channels on a side of its mosaic."""
+    return min(math.isqrt(len(np.asarray(activation))), SIDE)
 
 
 def _picture(image: Array) -> Array:
     """As the eye knows it, from its own least to its own greatest value: (height, width, 3), or grey."""
     picture = image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0)
     return (picture - picture.min()) / (np.ptp(picture) or 1.0)
-
-
-def _colors() -> Colormap:
-    return colormaps["gray"].with_extremes(over=BEYOND, bad=GAP)

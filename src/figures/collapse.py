@@ -1,6 +1,6 @@
 """Runs laid over each other in epochs and in rescaled time: where the scaling law holds, and where it breaks."""
 
-import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from start_training.analysis.collapse import GROWTH, QUANTITIES, TIMES, collapse, scaling_group, spread_in_time
-from start_training.analysis.phase_curves import mean_curves, watched, with_scaling
-from start_training.figures.colours import CYCLE, colours
-from start_training.figures.phase_slope import seeds_in_words
+from start_training.analysis.phase_curves import mean_curves, run_counts, watched, with_scaling
+from start_training.figures import draws
+from start_training.figures.axes import CYCLE, colours, draw_mean, finish, handle, panels
+from start_training.figures.labels import plus_minus, seeds_text
 from start_training.order_chaos.guideline import crossing
 
-TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 LABELS = {"epoch": "epochs", "rescaled": r"rescaled time, epochs × $\eta/((1-\alpha)B)$"}
 STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))  # of configurations with one scaling variable
 COMPARED = {
@@ -27,6 +27,7 @@ COMPARED = {
 EDGE: dict[str, Any] = {"marker": "o", "ms": 4, "mfc": "white", "mew": 1, "ls": "", "zorder": 4}
 
 
+@draws("phase")
 def draw_collapse(table: pd.DataFrame, *, layer: int | None = None, title: str = "") -> Figure:
     """J², test loss and test accuracy against epochs, above, and against rescaled time, epochs × eta/((1 − alpha) B).
 
@@ -35,15 +36,21 @@ def draw_collapse(table: pd.DataFrame, *, layer: int | None = None, title: str =
     to their mean, averaged over seeds, at times that all curves have (`collapse`); shaded: the mean of J² is past 1.
     Beneath: the spread of J² before and after rescaling, in both phases.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): the curves collapse as long as J < 1.
-    Raises ValueError for a layer that the table does not have, or a table without phases or scaling variables.
+
+    Args:
+        table: Of `sweep_curves`, kind phase.
+        layer: Its number; None: the first square one.
+        title: Above the panels.
+
+    Raises:
+        ValueError: the table has no such layer, no phases or no scaling variables.
     """
     rows = with_scaling(watched(table, layer))
     means = mean_curves(rows, ["J2", *list(QUANTITIES)[1:], "rescaled"])
     means = means.assign(group=scaling_group(means).map("{:.3g}".format))
     palette = colours(sorted(means["group"].unique(), key=float))
-    figure = Figure(figsize=(13.2, 5.8), layout="constrained")
-    panels = figure.subplots(2, 4)
-    for line, time in zip(panels, TIMES, strict=True):
+    figure, grid = panels(2, 4, size=(13.2, 5.8))
+    for line, time in zip(grid, TIMES, strict=True):
         for axes, quantity in zip(line, QUANTITIES, strict=False):
             _draw_curves(axes, means, time, quantity, palette)
         _draw_spreads(line[3], rows, time)
@@ -51,49 +58,38 @@ def draw_collapse(table: pd.DataFrame, *, layer: int | None = None, title: str =
             axes.set_xlabel(LABELS[time])
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles=_legend(means, palette), loc="outside right upper", frameon=False, fontsize=8)
-    text = textwrap.fill(_beneath(rows), int(16 * figure.get_figwidth()))
-    figure.supxlabel(text, fontsize=7, x=0.01, ha="left")
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")  # a legend on the right knows nothing of it
-    return figure
+    return finish(figure, title, _handles(means, palette), caption=_caption(rows))
 
 
-def spread_in_words(spreads: pd.DataFrame, quantity: str = "J2") -> str:
-    """Before and after rescaling, in the ordered phase and past the edge, from `collapse`."""
-    of_quantity = spreads[spreads["quantity"] == quantity]
+def spread_text(spreads: pd.DataFrame, quantity: str = "J2") -> str:
+    """The spread of `collapse` before and after rescaling, in the ordered phase and past the edge, in words."""
+    of_quantity = spreads[spreads["quantity"] == quantity].set_index(["phase", "runs", "time"])
+    percent = {key: 100 * row for key, row in of_quantity[["spread", "error"]].iterrows()}
     parts = []
     for phase, words in (("ordered", "in the ordered phase"), ("past", "past the edge")):
-        of_phase = of_quantity[of_quantity["phase"] == phase]
-        found = {(row["runs"], row["time"]): row for _, row in of_phase.iterrows()}
-        said = [f"{_percent(found[key])} {name}" for key, name in COMPARED.items() if key in found]
-        parts += [f"{words} {', '.join(said)}"] if said else []
+        texts = [
+            f"{plus_minus(percent[phase, *key]['spread'], percent[phase, *key]['error'], '.1f', '.1f')}% {name}"
+            for key, name in COMPARED.items()
+            if (phase, *key) in percent
+        ]
+        parts += [f"{words} {', '.join(texts)}"] if texts else []
     return "; ".join(parts)
 
 
-def _percent(row: "pd.Series[Any]") -> str:
-    error = "" if np.isnan(row["error"]) else f" ± {100 * row['error']:.1f}"
-    return f"{100 * row['spread']:.1f}{error}%"
-
-
-def _draw_curves(axes: Axes, means: pd.DataFrame, time: str, quantity: str, palette: dict[str, Any]) -> None:
+def _draw_curves(axes: Axes, means: pd.DataFrame, time: str, quantity: str, palette: Mapping[str, Any]) -> None:
     for group, of_group in means.groupby("group", sort=False):
-        curves = of_group.groupby("configuration", sort=False)
-        for number, (_, curve) in enumerate(curves):
-            known = curve[curve[quantity].notna()]
-            colour, style = palette[str(group)], STYLES[number % len(STYLES)]
+        for number, (_, curve) in enumerate(of_group.groupby("configuration", sort=False)):
+            known, colour = curve[curve[quantity].notna()], palette[str(group)]
             x, y, error = (known[name].to_numpy(float) for name in (time, quantity, f"{quantity}_error"))
-            axes.plot(x, y, ls=style, color=colour, lw=1.2)
-            axes.fill_between(x, y - np.nan_to_num(error), y + np.nan_to_num(error), color=colour, alpha=0.2, lw=0)
-            at = crossing(curve[time].to_numpy(float), curve["J2"].to_numpy(float))
-            if np.isfinite(at) and len(x):
-                axes.plot([at], [np.interp(at, x, y)], color=colour, **EDGE)
+            draw_mean(axes, x, y, error, ls=STYLES[number % len(STYLES)], color=colour, lw=1.2)
+            edge = crossing(curve[time].to_numpy(float), curve["J2"].to_numpy(float))
+            if np.isfinite(edge) and len(x):
+                axes.plot([edge], [np.interp(edge, x, y)], color=colour, **EDGE)
     if quantity == "J2":
         axes.axhline(1, color="0.5", lw=0.8, ls="--", zorder=0)
     if quantity == "test/accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlim(0, max(float(means[time].max()), 1e-9) * 1.03)
-    axes.set_ylabel(QUANTITIES[quantity])
+    axes.set(xlim=(0, max(float(means[time].max()), 1e-9) * 1.03), ylabel=QUANTITIES[quantity])
 
 
 def _draw_spreads(axes: Axes, rows: pd.DataFrame, time: str) -> None:
@@ -102,34 +98,32 @@ def _draw_spreads(axes: Axes, rows: pd.DataFrame, time: str) -> None:
         axes.plot(spread["time"], spread["spread"], color=colour, lw=1.3, label=name)
         if quantity == "J2" and len(past := spread[spread["mean"] >= 1]):
             axes.axvspan(past["time"].iloc[0], past["time"].iloc[-1], color="0.92", lw=0, zorder=0)
-    axes.set_ylim(bottom=0)
     shared = spread["time"] if len(spread) else rows[time]
-    axes.set_xlim(0, max(float(shared.max()), 1e-9) * 1.03)
+    axes.set(xlim=(0, max(float(shared.max()), 1e-9) * 1.03), ylabel="sd between curves / mean")
+    axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_ylabel("sd between curves / mean")
     axes.legend(frameon=False, fontsize=7)
 
 
-def _legend(means: pd.DataFrame, palette: dict[str, Any]) -> list[Line2D]:
+def _handles(means: pd.DataFrame, palette: Mapping[str, Any]) -> list[Line2D]:
     """Each configuration under its scaling variable."""
     handles = []
     for group, colour in palette.items():
-        handles.append(Line2D([], [], ls="", label=rf"$\eta/((1-\alpha)B)$ = {group}"))
+        handles.append(handle(rf"$\eta/((1-\alpha)B)$ = {group}", ls=""))
         settings = means[means["group"] == group].drop_duplicates("configuration")
         for number, (_, row) in enumerate(settings.iterrows()):
             text = rf"$\eta$ {row['eta']:g}, $\alpha$ {row['alpha']:g}, $B$ {row['batch']:g}"
-            handles.append(Line2D([], [], color=colour, ls=STYLES[number % len(STYLES)], lw=1.2, label=text))
-    handles.append(Line2D([], [], color="0.4", label="$J^2$ = 1", **EDGE))
-    return handles
+            handles.append(handle(text, color=colour, ls=STYLES[number % len(STYLES)], lw=1.2))
+    return [*handles, handle("$J^2$ = 1", color="0.4", **EDGE)]
 
 
-def _beneath(rows: pd.DataFrame) -> str:
-    spreads = collapse(rows)
-    said = seeds_in_words(rows)
-    words, growth = spread_in_words(spreads), spread_in_words(spreads, GROWTH)
-    if not words:
-        return f"{said} No time is common to all curves, at which they could be compared."
+def _caption(rows: pd.DataFrame) -> str:
+    seeds, spreads = seeds_text(run_counts(rows)), collapse(rows)
+    if not (text := spread_text(spreads)):
+        return f"{seeds} No time is common to all curves, at which they could be compared."
     noise = spreads.loc[(spreads["quantity"] == "J2") & (spreads["runs"] == "all"), "noise"].max()
-    seeds = f" Seeds of one configuration differ by up to {100 * noise:.1f}%." if np.isfinite(noise) else ""
-    said += f" Spread of J² between configurations, root mean square over time: {words}.{seeds}"
-    return f"{said} Of its growth: {growth}."
+    between = f" Seeds of one configuration differ by up to {100 * noise:.1f}%." if np.isfinite(noise) else ""
+    return (
+        f"{seeds} Spread of J² between configurations, root mean square over time: {text}.{between} "
+        f"Of its growth: {spread_text(spreads, GROWTH)}."
+    )

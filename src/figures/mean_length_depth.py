@@ -1,6 +1,7 @@
 """Mean length of the last layer against depth: figures 1a and 2a of Hanin & Rolnick 2018 (arXiv:1803.01719)."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, StrMethodFormatter
 
+from start_training.figures.axes import curve_style, draw_points, finish, handle, panels
 from start_training.figures.labels import label
 
-MARKERS = "osD^vP*X<>"
 CAPTION = "Means over nets: from layer ratios, or of lengths where biases or skips make ratios depend on each other."
 TICKS = [0, 0.5, 1, 2, 5, 10, 20, 50, 100]  # nats, where the axis is linear only up to 1
+Styles = dict[Hashable, dict[str, Any]]
 
 
 def draw_mean_length_against_depth(
@@ -23,65 +25,58 @@ def draw_mean_length_against_depth(
     compressed: bool = False,
     title: str = "",
 ) -> Figure:
-    """log(E[M_d] / M_0) against depth d, from the table of a sweep over `depth` and the setting `by`.
+    """log(E[M_d] / M_0) against depth d, from the table of a sweep of simulations.
 
     Points: estimates over nets with one standard error; dashed: theory, for residual nets the wide limit; solid, for
-    these: the exact law of Gaussian weights; dotted: Σ eta_l. A panel for each value of the setting `panel`.
-    compressed: logarithmic beyond one nat.
+    these: the exact law of Gaussian weights; dotted: Σ eta_l.
+
+    Args:
+        table: Of a sweep of simulations over `depth` and a setting.
+        by: That setting.
+        panel: Another setting; each of its values has a panel.
+        compressed: Whether the axis is logarithmic beyond one nat.
+        title: Above the panels.
     """
-    options = {option: number for number, option in enumerate(table[by].unique())}
-    ends = table[table["layer"] == table["depth"]].sort_values("depth", kind="stable")
-    panels: list[tuple[Hashable, pd.DataFrame]] = list(ends.groupby(panel, sort=False)) if panel else [("", ends)]
-    figure = Figure(figsize=(4.2 * len(panels) + 1.8, 4.2), layout="constrained")
-    every = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, (value, rows) in zip(every, panels, strict=True):
+    ends, styles = last_layers(table, by)
+    groups: list[tuple[Hashable, pd.DataFrame]] = list(ends.groupby(panel, sort=False)) if panel else [("", ends)]
+    figure, [every] = panels(1, len(groups), size=(4.2 * len(groups) + 1.8, 4.2), sharey=True)
+    for axes, (value, rows) in zip(every, groups, strict=True):
         for option, curve in rows.groupby(by, sort=False):
-            _draw_curve(axes, curve, options[option])
-        _decorate(axes, f"{panel.rpartition('.')[2]} {value}" if panel else title, compressed)
+            _draw_curve(axes, curve, styles[option])
+        if compressed:
+            axes.set_yscale("symlog", linthresh=1)
+            axes.yaxis.set_major_locator(FixedLocator(TICKS))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.axhline(0, color="0.8", lw=0.6, zorder=0)
+        axes.set_xlabel("depth $d$")
+        axes.set_title(f"{panel.rpartition('.')[2]} {value}" if panel else "", fontsize=9)
     every[0].set_ylabel(r"$\log\,(\mathbb{E}[M_d]\,/\,M_0)$, nats")
-    figure.legend(handles=_legend(ends, options), loc="outside right upper", frameon=False, fontsize=8)
-    figure.supxlabel(CAPTION, fontsize=7, x=0.01, ha="left")
-    if panel:
-        figure.suptitle(title, fontsize=10)
-    return figure
+    return finish(figure, title, _handles(ends, styles), caption=CAPTION)
 
 
-def _draw_curve(axes: Axes, curve: pd.DataFrame, number: int) -> None:
-    depth, color = curve["depth"], f"C{number}"
+def last_layers(table: pd.DataFrame, by: str) -> tuple[pd.DataFrame, Styles]:
+    """The rows of the nets' last layers, by depth, and marker and colour of each value of the column `by`."""
+    ends = table[table["layer"] == table["depth"]].sort_values("depth", kind="stable")
+    return ends, {option: {**curve_style(number), "mfc": "none"} for number, option in enumerate(table[by].unique())}
+
+
+def _draw_curve(axes: Axes, curve: pd.DataFrame, style: Mapping[str, Any]) -> None:
+    depth, color = curve["depth"], style["color"]
     if "sum_of_scales" in curve:
         axes.plot(depth, curve["sum_of_scales"], ":", color=color, lw=1)
         if "log_mean_law" in curve:
             axes.plot(depth, curve["log_mean_law"], "-", color=color, lw=0.8, alpha=0.6)
     if "log_mean_theory" in curve:
         axes.plot(depth, curve["log_mean_theory"], "--", color=color, lw=1.2)
-    marker, errors = MARKERS[number % len(MARKERS)], curve["log_mean_error"]
-    axes.errorbar(
-        depth, curve["log_mean"], yerr=errors, fmt=marker, ms=4.5, mfc="none", color=color, elinewidth=1, capsize=2
-    )
+    draw_points(axes, depth, curve["log_mean"], curve["log_mean_error"], **style)
 
 
-def _decorate(axes: Axes, title: str, compressed: bool) -> None:
-    if compressed:
-        axes.set_yscale("symlog", linthresh=1)
-        axes.yaxis.set_major_locator(FixedLocator(TICKS))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_xlabel("depth $d$")
-    axes.axhline(0, color="0.8", lw=0.6, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=9)
-
-
-def _legend(rows: pd.DataFrame, options: dict[Hashable, int]) -> list[Line2D]:
-    handles = [
-        Line2D(
-            [], [], marker=MARKERS[number % len(MARKERS)], ls="", mfc="none", color=f"C{number}", label=label(option)
-        )
-        for option, number in options.items()
-    ]
+def _handles(rows: pd.DataFrame, styles: Styles) -> list[Line2D]:
+    handles = [handle(label(option), ls="", **style) for option, style in styles.items()]
     nets, residual = ", ".join(f"{nets:,}" for nets in sorted(rows["nets"].unique())), "sum_of_scales" in rows
-    handles.append(Line2D([], [], marker="o", ls="", mfc="none", color="0.4", label=f"mean of {nets} nets, ± s.e."))
-    handles.append(Line2D([], [], ls="--", color="0.4", label="theory, wide limit" if residual else "theory"))
+    handles.append(handle(f"mean of {nets} nets, ± s.e.", marker="o", ls="", mfc="none", color="0.4"))
+    handles.append(handle("theory, wide limit" if residual else "theory", ls="--", color="0.4"))
     if residual:
-        handles.append(Line2D([], [], ls="-", lw=0.8, color="0.4", label="exact law, sampled"))
-        handles.append(Line2D([], [], ls=":", color="0.4", label=r"$\sum_l \eta_l$"))
+        handles.append(handle("exact law, sampled", ls="-", lw=0.8, color="0.4"))
+        handles.append(handle(r"$\sum_l \eta_l$", ls=":", color="0.4"))
     return handles

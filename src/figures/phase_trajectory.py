@@ -1,6 +1,5 @@
 """The way of a layer through the plane of phases while its net trains, and how well the net does on the way."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,17 +9,15 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from start_training.analysis.phase_curves import lowest_and_last, mean_curves, watched
-from start_training.figures.colours import colours
-from start_training.figures.phase_slope import STAR, seeds_in_words
-from start_training.figures.range_test import option_of, setting_of
-from start_training.order_chaos.guideline import standard_error
+from start_training.analysis.phase_curves import lowest_losses, mean_curves, run_counts, watched
+from start_training.figures import draws
+from start_training.figures.axes import colours, finish, handle, panels
+from start_training.figures.labels import option_of, plus_minus, seeds_text, setting_of
+from start_training.figures.phase_slope import STAR
 from start_training.theory.edge_of_chaos import boundary, chi
 
-TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 AGAINST_J = {
     "lyapunov": "Lyapunov exponent (nats)",
     "test/loss": "test loss",
@@ -29,8 +26,10 @@ AGAINST_J = {
 GRID = 32  # points along each side of the background
 DEEPEST = 1.0  # ½ log χ at which its colours end
 START: dict[str, Any] = {"marker": "o", "ms": 4.5, "ls": "", "mfc": "white", "zorder": 4}
+AT_ONE: dict[str, Any] = {"color": "0.5", "lw": 0.8, "ls": "--"}
 
 
+@draws("phase")
 def draw_phase_trajectory(
     table: pd.DataFrame, *, by: str | None = None, layer: int | None = None, title: str = ""
 ) -> Figure:
@@ -41,32 +40,32 @@ def draw_phase_trajectory(
     tanh units with such weights if they were independent; black: its edge, χ = 1. Beside it the measured exponent of
     the trained layer's own map, and in black ½ log χ at J0 = 0; dashed: J = 1.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), trajectories over the phase diagram.
-    Raises ValueError for a column or layer that the table does not have, or a table without phases.
+
+    Args:
+        table: Of `sweep_curves`, kind phase.
+        by: The column that tells curves apart.
+        layer: Its number; None: the first square one.
+        title: Above the panels.
+
+    Raises:
+        ValueError: the table has no such column or layer, or no phases.
     """
     rows = watched(table, layer)
     rows = rows.assign(option=option_of(rows, by), x=rows["J0"] / rows["J"], y=1 / rows["J"])
-    palette = colours(list(dict.fromkeys(rows["option"])))
-    figure = Figure(figsize=(14, 3.8), layout="constrained")
-    plane, *others = figure.subplots(1, 4, width_ratios=[1.2, 1, 1, 1])
+    palette = colours(rows["option"])
+    figure, [[plane, *others]] = panels(1, 4, size=(14, 3.8), width_ratios=[1.2, 1, 1, 1])
     _draw_phases(figure, plane, rows)
     for option, colour in palette.items():
         of_option = rows[rows["option"] == option]
         _draw_curves(plane, of_option, "x", "y", colour)
         for axes, column in zip(others, AGAINST_J, strict=True):
             _draw_curves(axes, of_option, "J", column, colour)
-    _decorate(plane, others, rows)
-    legend: dict[str, Any] = {"loc": "outside right upper", "frameon": False, "fontsize": 8, "alignment": "left"}
-    figure.legend(handles=_legend(palette), title=setting_of(rows, by), **legend)
-    figure.supxlabel(textwrap.fill(_beneath(rows), int(17 * figure.get_figwidth())), fontsize=7, x=0.01, ha="left")
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")  # a legend on the right knows nothing of it
-    return figure
-
-
-def lowest_losses(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each run: its option, its epochs, and `lowest_and_last`."""
-    runs = [run for _, run in rows.groupby("directory", sort=False)]
-    facts = [{"option": run["option"].iloc[0], "epochs": run["epoch"].iloc[-1]} for run in runs]
-    return pd.DataFrame([{**fact, **lowest_and_last(run)} for fact, run in zip(facts, runs, strict=True)])
+    _decorate(others, rows)
+    handles = [handle(option, color=colour, lw=1.5) for option, colour in palette.items() if option]
+    handles += [handle("initialization", color="0.4", **START), handle("lowest test loss", color="0.4", **STAR)]
+    handles.append(handle(r"theory, tanh: edge, $\frac{1}{2}\log\chi$", color="black", lw=1.2))
+    handles.append(handle("$J$ = 1", **AT_ONE))
+    return finish(figure, title, handles, caption=_caption(rows), legend_title=setting_of(rows, by))
 
 
 def _draw_phases(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
@@ -76,19 +75,18 @@ def _draw_phases(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
     bottom = min(0.95 * float(rows["y"].min()), 0.6)
     x, y = np.meshgrid(np.linspace(low, high, GRID), np.linspace(bottom, top, GRID))
     exponent = np.log(chi(x / y, 1 / y)) / 2
+    pale = ListedColormap((colormaps["RdBu_r"](np.linspace(0, 1, 256)) + 1) / 2)  # so that curves stand out
     place: dict[str, Any] = {"extent": (low, high, bottom, top), "origin": "lower", "aspect": "auto"}
-    image = axes.imshow(exponent, cmap=_pale("RdBu_r"), vmin=-DEEPEST, vmax=DEEPEST, interpolation="bilinear", **place)
+    image = axes.imshow(exponent, cmap=pale, vmin=-DEEPEST, vmax=DEEPEST, interpolation="bilinear", **place)
     label, ticks = r"$\frac{1}{2}\,\log\,\chi$ (nats)", [-DEEPEST, -DEEPEST / 2, 0, DEEPEST / 2, DEEPEST]
     figure.colorbar(image, ax=axes, label=label, ticks=ticks, pad=0.02)
     ratios = np.linspace(low, high, 4 * GRID)
     axes.plot(ratios, boundary(ratios), "-", color="black", lw=1.2)
-    axes.set_xlim(low, high)
-    axes.set_ylim(bottom, top)
-
-
-def _pale(name: str) -> ListedColormap:
-    """Half way to white, so that curves stand out."""
-    return ListedColormap((colormaps[name](np.linspace(0, 1, 256)) + 1) / 2)
+    axes.set(xlim=(low, high), ylim=(bottom, top), xlabel="$J_0/J$", ylabel="$1/J$")
+    axes.spines[["top", "right"]].set_visible(True)
+    corner: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate("order", (0, 1), (4, -4), va="top", fontsize=8, color="0.25", **corner)
+    axes.annotate("chaos", (0, 0), (4, 4), fontsize=8, color="0.25", **corner)
 
 
 def _limits(values: "pd.Series[float]", least: float) -> tuple[float, float]:
@@ -99,69 +97,43 @@ def _limits(values: "pd.Series[float]", least: float) -> tuple[float, float]:
 
 
 def _draw_curves(axes: Axes, rows: pd.DataFrame, x: str, y: str, colour: Any) -> None:
-    if y not in rows or rows[y].isna().all():
+    known = rows[rows[y].notna()] if y in rows else rows[:0]
+    if known.empty:
         return
-    known = rows[rows[y].notna()]
-    several = known.groupby("configuration")["directory"].nunique().max() > 1
-    for _, run in known.groupby("directory", sort=False) if several else []:
+    for _, run in known.groupby("directory", sort=False) if run_counts(known).max() > 1 else []:
         axes.plot(run[x], run[y], "-", color=colour, lw=0.5, alpha=0.45)
     for _, curve in mean_curves(known, [x, y]).groupby("configuration", sort=False):
         axes.plot(curve[x], curve[y], "-", color=colour, lw=1.4)
         if y == "y":
             axes.plot(curve[x][:1], curve[y][:1], color=colour, **START)
-    for _, run in known.groupby("directory", sort=False):
-        tested = run[run["test/loss"].notna()] if "test/loss" in run else run[:0]
-        if len(tested):
-            best = int(tested["test/loss"].to_numpy(float).argmin())
-            axes.plot(tested[x].iloc[[best]], tested[y].iloc[[best]], color=colour, **STAR)
+    tested = known[known["test/loss"].notna()] if "test/loss" in known else known[:0]
+    for _, run in tested.groupby("directory", sort=False):
+        best = run.iloc[[int(run["test/loss"].to_numpy(float).argmin())]]
+        axes.plot(best[x], best[y], color=colour, **STAR)
 
 
-def _decorate(plane: Axes, others: Sequence[Axes], rows: pd.DataFrame) -> None:
-    plane.set_xlabel("$J_0/J$")
-    plane.set_ylabel("$1/J$")
-    corner: dict[str, Any] = {
-        "xycoords": "axes fraction",
-        "textcoords": "offset points",
-        "fontsize": 8,
-        "color": "0.25",
-    }
-    plane.annotate("order", (0, 1), (4, -4), va="top", **corner)
-    plane.annotate("chaos", (0, 0), (4, 4), **corner)
+def _decorate(others: Sequence[Axes], rows: pd.DataFrame) -> None:
     for axes, name in zip(others, AGAINST_J.values(), strict=True):
-        axes.axvline(1, color="0.5", lw=0.8, ls="--", zorder=0)
-        axes.set_xlabel("$J$")
-        axes.set_ylabel(name)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.axvline(1, zorder=0, **AT_ONE)
+        axes.set(xlabel="$J$", ylabel=name)
     J = np.linspace(float(rows["J"].min()), float(rows["J"].max()), GRID)
     others[0].plot(J, np.log(chi(0.0, J)) / 2, "-", color="black", lw=1.2, zorder=1)
-    others[0].axhline(0, color="0.5", lw=0.8, ls="--", zorder=0)
+    others[0].axhline(0, zorder=0, **AT_ONE)
     others[2].yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _legend(palette: dict[str, Any]) -> list[Line2D]:
-    handles = [Line2D([], [], color=colour, lw=1.5, label=option) for option, colour in palette.items() if option]
-    handles.append(Line2D([], [], color="0.4", label="initialization", **START))
-    handles.append(Line2D([], [], color="0.4", label="lowest test loss", **STAR))
-    handles.append(Line2D([], [], color="black", lw=1.2, label=r"theory, tanh: edge, $\frac{1}{2}\log\chi$"))
-    handles.append(Line2D([], [], color="0.5", lw=0.8, ls="--", label="$J$ = 1"))
-    return handles
-
-
-def _beneath(rows: pd.DataFrame) -> str:
-    """Where the lowest test loss was reached, by option."""
-    said = f"{seeds_in_words(rows)} Thin: each run."
+def _caption(rows: pd.DataFrame) -> str:
+    """At which J and epoch each option reached the lowest test loss."""
+    text = f"{seeds_text(run_counts(rows))} Thin: each run."
     lowest = lowest_losses(rows).dropna(subset="lowest_J")
-    options = list(dict.fromkeys(lowest["option"]))
-    reached = [_lowest_in_words(option, lowest[lowest["option"] == option]) for option in options]
-    if not reached:
-        return said
+    if lowest.empty:
+        return text
+    means = lowest.groupby("option", sort=False)[["lowest_J", "lowest_epoch"]].agg(["mean", "sem"])
+    names = [f" ({option})" if option else "" for option in means.index]
+    reached = [
+        f"J = {plus_minus(*row['lowest_J'])}, epoch {row['lowest_epoch', 'mean']:.3g}{name}"
+        for name, (_, row) in zip(names, means.iterrows(), strict=True)
+    ]
     late = int((lowest["lowest_epoch"] == lowest["epochs"]).sum())
     until = f" In {late} of {len(lowest)} runs that is the last epoch." if late else ""
-    return f"{said} Lowest test loss at {'; '.join(reached)}.{until}"
-
-
-def _lowest_in_words(option: str, found: pd.DataFrame) -> str:
-    J, epochs = (found[name].to_numpy(float) for name in ("lowest_J", "lowest_epoch"))
-    error = f" ± {standard_error(J.tolist()):.1g}" if len(J) > 1 else ""
-    said = f"J = {J.mean():.3g}{error}, epoch {epochs.mean():.3g}"
-    return f"{said} ({option})" if option else said
+    return f"{text} Lowest test loss at {'; '.join(reached)}.{until}"

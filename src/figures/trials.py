@@ -1,21 +1,24 @@
-"""The alternatives of a search: their range tests beside their runs, a colour for each."""
+"""The alternatives of a study: range tests beside runs of a search, and J² beside them of a weight-decay guideline."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from start_training.figures.range_test import exponential
+from start_training.analysis.range_curves import is_exponential
+from start_training.analysis.seed_means import seed_means
+from start_training.figures.axes import draw_mean, finish, handle, panels, shades
 
 LABELS = {"epoch": "epoch", "seconds": "training time, seconds"}
 FEW = 10  # points, which are marked
 ABOVE = 1.15  # of the loss at the left end, where the axis ends: what diverges leaves it
+OF_GUIDELINE = {"J2": "$J^2$", "test/loss": "test loss", "test/accuracy": "test accuracy"}
+SETTLED = 0.1  # of the epochs, which the axes of loss and accuracy may leave out
+HIGHEST_J2 = 1.8  # where its axis ends at the latest: without decay it goes on
 
 
 def draw_trials(
@@ -29,23 +32,28 @@ def draw_trials(
 ) -> Figure:
     """Validation loss against learning rate in range tests; validation loss and accuracy of the runs.
 
-    Tables of studies/trials.py: `tests` and `runs` have the columns option and seed. Curves: mean over seeds, band ±
-    one standard error. Vertical lines: the largest rate of each option, median over seeds. Runs are drawn against
-    `seconds` where that is a column, else against epochs. budget: a line at that epoch. Axes fit what comes after the
-    first fifth of a run.
+    Curves: mean over seeds, band ± one standard error. Vertical lines: the largest rate of each option, median over
+    seeds. Axes fit what comes after the first fifth of a run.
+
+    Args:
+        tests: Columns option, seed, step, learning_rate, val_loss; empty: no panel of range tests.
+        runs: Columns option, seed, epoch, val/loss, val/accuracy; drawn against `seconds` where that is a column.
+        options: Columns option and max_lr.
+        what: Title of the legend.
+        title: Above the panels.
+        budget: Where a line is drawn, in epochs or seconds.
     """
     colors = _colors(tests, runs, options)
-    figure = Figure(figsize=(10.5 if len(tests) else 7.4, 3.4), layout="constrained")
-    panels = list(figure.subplots(1, 3 if len(tests) else 2))
-    if len(tests):
-        _draw_tests(panels[0], tests, options, colors)
+    tested = int(len(tests) > 0)
+    figure, [every] = panels(1, 2 + tested, size=(7.4 + 3.1 * tested, 3.4))
+    if tested:
+        _draw_tests(every[0], tests, options, colors)
     x = "seconds" if "seconds" in runs else "epoch"
     runs = runs.assign(epoch=runs["epoch"] + 1)  # they are counted from 0
-    for axes, metric in zip(panels[-2:], ("val/loss", "val/accuracy"), strict=True):
+    for axes, metric in zip(every[-2:], ("val/loss", "val/accuracy"), strict=True):
         for option, of_option in runs.groupby("option", sort=False):
-            _draw_mean(axes, of_option, x, metric, colors[str(option)])
-        axes.set_xlabel(LABELS[x])
-        axes.set_ylabel(metric.replace("val/", "validation "))
+            _draw_option(axes, seed_means(of_option, metric, key="epoch", x=x), colors[str(option)])
+        axes.set(xlabel=LABELS[x], ylabel=metric.replace("val/", "validation "))
         axes.set_xlim(left=0)
         if budget is not None:
             axes.axvline(budget, color="0.6", lw=0.8, zorder=0)
@@ -54,18 +62,47 @@ def draw_trials(
     settled = runs[runs["epoch"] > runs.groupby("option")["epoch"].transform("max") / 5]
     last = runs.groupby(["option", "seed"]).last()
     ends = last["val/loss"][np.isfinite(last["val/loss"])].max()
-    _fit_loss(panels[-2], settled["val/loss"], pd.Series([np.fmax(settled["val/loss"].quantile(0.98), ends)]))
+    _fit_loss(every[-2], settled["val/loss"], pd.Series([np.fmax(settled["val/loss"].quantile(0.98), ends)]))
     lowest = min(float(settled["val/accuracy"].quantile(0.02)), float(last["val/accuracy"].min()))
-    panels[-1].set_ylim(bottom=lowest - 0.02)
-    panels[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-    handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
-    if len(tests):
-        handles.append(Line2D([], [], color="0.4", lw=0.8, ls=":", label="largest rate, median"))
-    figure.legend(handles=handles, title=what, loc="outside right upper", frameon=False, fontsize=8, title_fontsize=8)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    return figure
+    every[-1].set_ylim(bottom=lowest - 0.02)
+    every[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    handles = [handle(name, color=color) for name, color in colors.items()]
+    handles += [handle("largest rate, median", color="0.4", lw=0.8, ls=":")] * tested
+    return finish(figure, title, handles, legend_title=what)
+
+
+def draw_guideline(curves: pd.DataFrame, predicted: pd.DataFrame, options: pd.DataFrame, *, title: str = "") -> Figure:
+    """J², test loss and test accuracy against epoch; a curve for each option: mean over seeds ± one standard error.
+
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), the figure of weight decays.
+
+    Args:
+        curves: Columns option, seed, epoch, J2, test/loss, test/accuracy.
+        predicted: Columns option, epoch, J2; drawn dashed.
+        options: Columns option and weight_decay, in the legend's order.
+        title: Above the panels.
+    """
+    figure, [every] = panels(1, 3, size=(11.0, 3.4))
+    colors = shades(list(options["option"]))
+    last = curves["epoch"].max()
+    for axes, (column, quantity) in zip(every, OF_GUIDELINE.items(), strict=True):
+        for option, of_option in curves.groupby("option", sort=False):
+            means = seed_means(of_option, column, key="epoch")
+            draw_mean(axes, means["x"], means["mean"], means["error"], color=colors[str(option)], lw=1.2)
+        axes.set(xlabel="epoch", ylabel=quantity, xlim=(0, last))
+        late = curves[curves["epoch"] >= SETTLED * last][column]
+        margin = 0.05 * (late.max() - late.min())
+        if margin > 0:
+            axes.set_ylim(late.min() - margin, late.max() + margin)
+    for option, of_option in predicted.groupby("option", sort=False):
+        every[0].plot(of_option["epoch"], of_option["J2"], color=colors[str(option)], lw=1, ls="--")
+    every[0].axhline(1, color="0.6", lw=0.8, zorder=0)
+    every[0].set_ylim(0, min(1.05 * curves["J2"].max(), HIGHEST_J2))
+    every[2].yaxis.set_major_formatter(PercentFormatter(1.0))
+    decays = zip(options["option"], options["weight_decay"], strict=True)
+    handles = [handle(f"{option} ({decay:.3g})", color=colors[option]) for option, decay in decays]
+    handles.append(handle("$dJ^2/dt = A - r J^2$", color="0.4", lw=1, ls="--"))
+    return finish(figure, title, [*handles, handle("edge of chaos", color="0.6", lw=0.8)])
 
 
 def _colors(tests: pd.DataFrame, runs: pd.DataFrame, options: pd.DataFrame) -> dict[str, Any]:
@@ -75,45 +112,38 @@ def _colors(tests: pd.DataFrame, runs: pd.DataFrame, options: pd.DataFrame) -> d
     """
     names = [str(name) for name in options["option"]]
     tested, run = (set(rows["option"]) if "option" in rows else set() for rows in (tests, runs))
-    apart = [name for name in names if name in tested] if not tested & run else []
-    shades = dict(zip(apart, colormaps["viridis"](np.linspace(0, 0.9, len(apart))), strict=True))
-    others = [name for name in names if name not in shades]
-    return shades | {name: f"C{number}" if not shades or number else "black" for number, name in enumerate(others)}
+    shaded = shades([name for name in names if name in tested] if not tested & run else [])
+    others = [name for name in names if name not in shaded]
+    return shaded | {name: f"C{number}" if not shaded or number else "black" for number, name in enumerate(others)}
 
 
 def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: Mapping[str, Any]) -> None:
-    looked = tests.dropna(subset=["val_loss"])
-    for option, of_option in looked.groupby("option", sort=False):
-        _draw_mean(axes, of_option, "learning_rate", "val_loss", colors[str(option)])
+    validated = tests.dropna(subset=["val_loss"])
+    for option, of_option in validated.groupby("option", sort=False):
+        _draw_option(axes, seed_means(of_option, "val_loss", key="step", x="learning_rate"), colors[str(option)])
     for _, row in options.dropna(subset=["max_lr"]).iterrows():
         axes.axvline(row["max_lr"], color=colors[row["option"]], lw=0.8, ls=":")
-    _fit_loss(axes, looked["val_loss"], looked.loc[looked["step"] == looked["step"].min(), "val_loss"])
-    each = tests.assign(directory=tests["option"] + tests["seed"].astype(str))
-    axes.set_xscale("log" if exponential(each) else "linear")
-    axes.set_xlim(_where_something_happens(looked, options["max_lr"].max()))
-    axes.set_xlabel("learning rate of a range test")
-    axes.set_ylabel("validation loss")
+    losses = validated["val_loss"]
+    _fit_loss(axes, losses, losses[validated["step"] == validated["step"].min()])
+    by_test = tests.assign(directory=tests["option"] + tests["seed"].astype(str))
+    axes.set_xscale("log" if is_exponential(by_test) else "linear")
+    axes.set(xlabel="learning rate of a range test", ylabel="validation loss")
+    axes.set_xlim(_learning_rates(validated, options["max_lr"].max()))
 
 
-def _where_something_happens(looked: pd.DataFrame, max_lr: float) -> tuple[float, float]:
+def _learning_rates(validated: pd.DataFrame, max_lr: float) -> tuple[float, float]:
     """From half the rate at which validation loss has begun to fall to well beyond the largest usable one."""
-    rates = looked["learning_rate"]
-    first = looked.groupby(["option", "seed"])["val_loss"].transform("first")
-    falling = rates[looked["val_loss"] < 0.9 * first]
+    rates = validated["learning_rate"]
+    first = validated.groupby(["option", "seed"])["val_loss"].transform("first")
+    falling = rates[validated["val_loss"] < 0.9 * first]
     low = max(rates.min(), falling.min() / 2) if len(falling) else rates.min()
     high = min(rates.max(), 20 * max_lr) if np.isfinite(max_lr) else rates.max()
     return float(low), float(max(high, low * 1.01))
 
 
-def _draw_mean(axes: Axes, rows: pd.DataFrame, x: str, y: str, color: Any) -> None:
-    """Over seeds, at those x that all of them reached: the mean of the survivors would flatter."""
-    key = "step" if x == "learning_rate" else "epoch"
-    finite = rows[np.isfinite(rows[y])]
-    by_place = finite.groupby(key).agg(x=(x, "mean"), mean=(y, "mean"), error=(y, "sem"), seeds=(y, "size"))
-    curve = by_place[by_place["seeds"] == rows["seed"].nunique()]
-    axes.plot(curve["x"], curve["mean"], color=color, lw=1.2, marker="o" if len(curve) <= FEW else None, ms=3)
-    error = curve["error"].fillna(0.0)
-    axes.fill_between(curve["x"], curve["mean"] - error, curve["mean"] + error, color=color, alpha=0.2, lw=0)
+def _draw_option(axes: Axes, means: pd.DataFrame, color: Any) -> None:
+    marker = "o" if len(means) <= FEW else None
+    draw_mean(axes, means["x"], means["mean"], means["error"], color=color, lw=1.2, marker=marker, ms=3)
 
 
 def _fit_loss(axes: Axes, losses: pd.Series, first: pd.Series) -> None:

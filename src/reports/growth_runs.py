@@ -1,47 +1,36 @@
-"""The runs of a sweep with both phases and lengths of their layers, and what their figure says in numbers."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The runs of a sweep with both phases and lengths of their layers, and the numbers beside their figure."""
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
+from start_training.analysis.chi_and_growth import RATES, mean_rates
 from start_training.figures.labels import label
-from start_training.figures.two_papers import RATES, mean_rates
-from start_training.reports.sweep_tables import SweepTable
+from start_training.reports.sweep_tables import SweepTable, number_table
 
 
 class GrowthRuns(SweepTable):
-    """What `start_training.figures.two_papers` draws: a row for each layer and each step with a phase and lengths."""
+    """A row for each layer and each step with a phase and lengths: what `start_training.figures.two_papers` draws."""
 
-    kind = "growth"
-    name = "growth"
-    holds = "layers with phases and lengths, which callbacks=phase_and_lengths records"
+    kind = name = "growth"
+    needed = "layers with phases and lengths, which callbacks=phase_and_lengths records"
 
-    def show(self, node: Mapping[str, Any]) -> None:
-        """Beside that, a table of both rates at initialization and at the end of training, and of test accuracy."""
-        super().show(node)
-        by = {"by": node["by"]} if "by" in node else {}
-        Console().print(_table(mean_rates(self.drawn, **by)))
-
-
-def _table(rates: pd.DataFrame) -> Table:
-    shown = Table(title="Nats per layer, later half of the layers", title_justify="left")
-    shown.add_column("", no_wrap=True)
-    for heading in ("step", "log χ", "growth", "accuracy"):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    for (activation, option), rows in rates.groupby(["activation", "option"], sort=False):
-        runs = rows.groupby("directory", sort=False)
-        accuracy = runs["final_accuracy"].first().mean()
-        shown.add_row(f"{label(activation)}, {option}", *_cells(runs.head(1)), "")
-        shown.add_row("", *_cells(runs.tail(1)), "" if pd.isna(accuracy) else f"{accuracy:.1%}")
-    return shown
+    def show(self) -> None:
+        """Print, too, both rates at initialization and at the end of training, and the test accuracy."""
+        super().show()
+        option = self.drawn[self.node.get("by", "initializer")].map(label)
+        rates, rows = mean_rates(self.drawn.assign(option=option)), []
+        for (activation, name), of_option in rates.groupby(["activation", "option"], sort=False):
+            runs = of_option.groupby("directory", sort=False)
+            accuracy = runs["final_accuracy"].first().mean()
+            rows.append((f"{label(activation)}, {name}", *_cells(runs.head(1)), ""))
+            rows.append(("", *_cells(runs.tail(1)), "" if pd.isna(accuracy) else f"{accuracy:.1%}"))
+        headings = ("", "step", "log χ", "growth", "accuracy")
+        Console().print(number_table("Nats per layer, later half of the layers", headings, rows))
 
 
 def _cells(rows: pd.DataFrame) -> list[str]:
-    """Of one row of each run: the step, and the mean of each rate ± its standard error."""
+    """The step, and the mean of each rate ± its standard error, from one row of each run."""
     means, errors = rows[RATES].mean(), rows[RATES].sem()
-    rates = [f"{round(means[name], 2) + 0.0:+.2f}" for name in RATES]
     spread = [f" ± {errors[name]:.2f}" if len(rows) > 1 else "" for name in RATES]
-    return [str(rows["step"].max()), *(rate + error for rate, error in zip(rates, spread, strict=True))]
+    rates = [f"{round(means[name], 2) + 0.0:+.2f}{error}" for name, error in zip(RATES, spread, strict=True)]
+    return [str(rows["step"].max()), *rates]

@@ -1,6 +1,6 @@
 """The runs of a sweep whose layers' phases were recorded: slopes, exponents and what their figures say, in words."""
 
-from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -12,104 +12,109 @@ from start_training.analysis.collapse import GROWTH, QUANTITIES, collapse
 from start_training.analysis.decay_points import edge_decays
 from start_training.analysis.phase_curves import watched, with_scaling
 from start_training.analysis.phase_slopes import constant_spread, exponents, phase_slopes, window_rule
-from start_training.figures.collapse import spread_in_words
-from start_training.figures.range_test import option_of
-from start_training.figures.scaling import NAMES, exponent_in_words, what_is_missing
-from start_training.reports.sweep_tables import SweepTable, tell
+from start_training.figures.collapse import spread_text
+from start_training.figures.labels import option_of
+from start_training.figures.scaling import NAMES, exponent_text, missing_slopes
+from start_training.reports.sweep_tables import SweepTable, number_table, print_first, print_lines
 
-OF_A_FIT = ("window", "window_in", "layer")  # settings of a figure
 SETTINGS = ["eta", "alpha", "batch", "weight_decay", "scaling"]
 LETTERS = {**NAMES, "weight_decay": "weight_decay"}
+FACTORS = {"eta": "η", "alpha": "1/(1 − α)", "batch": "1/B"}  # of the scaling variable
 MEANS = ["slope", "constant", "J2_at_end", "edge_epoch", "lowest_epoch", "lowest_J", "lowest_loss"]
 MEANS += ["final_J", "final_loss", "final_accuracy"]
+SPREADS = {**{name: name for name in QUANTITIES}, "J2": "J²", GROWTH: "growth of J²"}  # what lines of them begin with
 
 
 class PhaseRuns(SweepTable):
-    """What the figures of phases draw, and what they say: slopes and their exponents, the spread of curves, λ*."""
+    """The phases of layers, and slopes and their exponents, the spread of curves and λ*: for the figures of phases."""
 
     kind = "phase"
     name = "phases"
-    holds = "a layer's phase behind it, which callbacks=phase records"
+    needed = "a layer's phase behind it, which callbacks=phase records"
 
-    def slopes(self, node: Mapping[str, Any]) -> pd.DataFrame:
-        """A row for each run, as `phase_slopes` has it of the figure's window and layer; option: its settings."""
-        drawn = self.drawn.assign(option=_options(self.drawn))
-        return phase_slopes(drawn, **{key: node[key] for key in OF_A_FIT if key in node})
+    @cached_property
+    def slopes(self) -> pd.DataFrame:
+        """`phase_slopes` over the figure's window and layer, a row for each run; option: its settings."""
+        settings = {key: self.node[key] for key in ("window", "window_in", "layer") if key in self.node}
+        return phase_slopes(self.drawn.assign(option=_options(self.drawn)), **settings)
 
-    def tables(self, node: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
-        return {**super().tables(node), "slopes": by_configuration(self.slopes(node))}
+    @cached_property
+    def spreads(self) -> pd.DataFrame | None:
+        """`collapse` of the curves, for the figure of that name; None for any other."""
+        if not str(self.node["_target_"]).endswith(".draw_collapse"):
+            return None
+        return collapse(with_scaling(watched(self.drawn, self.node.get("layer"))))
 
-    def show(self, node: Mapping[str, Any]) -> None:
-        """Beside that, tables of slopes and losses, the exponents and constant, the spread of curves, λ*, no slopes."""
-        super().show(node)
-        slopes, console = self.slopes(node), Console()
-        found = by_configuration(slopes)
-        console.print(_slopes_table(found, _rule(node)))
-        console.print(_ends_table(found))
-        for line in [*_law_in_words(slopes), *self._spread_in_words(node), *_decays_in_words(slopes)]:
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
-        tell(console, "no slope", what_is_missing(slopes))
+    @property
+    def rule(self) -> str:
+        """The window in words."""
+        return window_rule(**{key: self.node[key] for key in ("window", "window_in") if key in self.node})
 
-    def answer(self, node: Mapping[str, Any]) -> dict[str, Any]:
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return {**super().tables(), "slopes": by_configuration(self.slopes)}
+
+    def show(self) -> None:
+        """Print, too, slopes and losses, exponents and constant, the spread of curves, λ*, and missing slopes."""
+        super().show()
+        configurations = by_configuration(self.slopes)
+        Console().print(_slopes_table(configurations, self.rule))
+        Console().print(_ends_table(configurations))
+        print_lines([*_law_lines(self.slopes), *self._spread_lines(), *_decay_lines(self.slopes)])
+        print_first("no slope", missing_slopes(self.slopes))
+
+    def answer(self) -> dict[str, Any]:
         """Window; configurations, as `by_configuration`; exponents; constant; no_slope; collapse; edge_decay.
 
         collapse is there for the figure of that name only.
         """
-        slopes = self.slopes(node)
-        spreads = self._spreads(node)
+        without = self.slopes[self.slopes["slope"].isna()]
         return {
-            "window": _rule(node),
-            "configurations": _records(by_configuration(slopes)),
-            "exponents": {name: vars(found) if found else None for name, found in exponents(slopes).items()},
-            "constant": constant_spread(slopes),
+            "window": self.rule,
+            "configurations": _records(by_configuration(self.slopes)),
+            "exponents": {name: vars(fit) if fit else None for name, fit in exponents(self.slopes).items()},
+            "constant": constant_spread(self.slopes),
             "no_slope": [
                 {"run": row["directory"], "option": row["option"], "reason": row["reason"]}
-                for _, row in slopes[slopes["slope"].isna()].iterrows()
+                for _, row in without.iterrows()
             ],
-            **({} if spreads is None else {"collapse": _records(spreads)}),
+            **({} if self.spreads is None else {"collapse": _records(self.spreads)}),
             "edge_decay": {
                 option: {"lambda": mean, "error": error, "weight_decay": 2 * mean}
-                for option, (mean, error) in _edge(slopes).items()
+                for option, (mean, error) in _edge(self.slopes).items()
             },
         }
 
-    def _spreads(self, node: Mapping[str, Any]) -> pd.DataFrame | None:
-        """Of the figure that is about them."""
-        if not str(node["_target_"]).endswith(".draw_collapse"):
-            return None
-        return collapse(with_scaling(watched(self.drawn, node.get("layer"))))
-
-    def _spread_in_words(self, node: Mapping[str, Any]) -> list[str]:
-        if (spreads := self._spreads(node)) is None:
+    def _spread_lines(self) -> list[str]:
+        if self.spreads is None:
             return []
-        names = {**dict.fromkeys(QUANTITIES), GROWTH: "growth of J²"} | {"J2": "J²"}
-        said = [(name or quantity, spread_in_words(spreads, quantity)) for quantity, name in names.items()]
-        return [f"spread of {name}: {words}" for name, words in said if words]
+        texts = [(name, spread_text(self.spreads, quantity)) for quantity, name in SPREADS.items()]
+        return [f"spread of {name}: {text}" for name, text in texts if text]
 
 
 def _options(drawn: pd.DataFrame) -> "pd.Series[str]":
     """What varies, by the letters of the law where they tell all configurations apart."""
     varied = [name for name in LETTERS if drawn[name].nunique() > 1]
-    words = [drawn[name].map(f"{LETTERS[name]} {{:g}}".format) for name in varied]
-    short = pd.Series([", ".join(each) for each in zip(*words, strict=True)], index=drawn.index) if words else None
-    apart = short is not None and short.nunique() == drawn["configuration"].nunique()
-    return short if apart and short is not None else option_of(drawn, None)
+    if varied:
+        words = [drawn[name].map(f"{LETTERS[name]} {{:g}}".format) for name in varied]
+        short = pd.Series([", ".join(parts) for parts in zip(*words, strict=True)], index=drawn.index)
+        if short.nunique() == drawn["configuration"].nunique():
+            return short
+    return option_of(drawn, None)
 
 
 def by_configuration(slopes: pd.DataFrame) -> pd.DataFrame:
-    """A row for each configuration: option, and the settings of the law.
+    """A row for each configuration of `phase_slopes`.
 
-    runs; fitted: those that have a slope; bent: those whose slope is not linear. start, end: mean window in epochs.
-    Of the quantities `MEANS` mean, and X_error, the standard error over runs.
+    Returns:
+        Columns option and `SETTINGS`; runs; fitted, how many of them have a slope; bent, whose slope is not linear;
+        start and end, the mean window in epochs; of the quantities `MEANS` mean, and X_error, the standard error over
+        runs.
     """
-    slopes = slopes.assign(final_J=slopes["final_J2"] ** 0.5, bent=slopes["slope"].notna() & ~slopes["linear"])
-    groups = slopes.groupby("configuration", sort=False)
+    groups = slopes.assign(final_J=slopes["final_J2"] ** 0.5).groupby("configuration", sort=False)
     sizes = groups.agg(runs=("slope", "size"), fitted=("slope", "count"), bent=("bent", "sum"))
-    facts = groups[["option", *SETTINGS]].first()
-    means = groups[["start", "end", *MEANS]].mean()
-    errors = groups[MEANS].sem().add_suffix("_error")
-    both = means.join(errors)[["start", "end", *(f"{name}{end}" for name in MEANS for end in ("", "_error"))]]
-    return facts.join(sizes).join(both).reset_index(drop=True)
+    means = groups[["start", "end", *MEANS]].mean().join(groups[MEANS].sem().add_suffix("_error"))
+    columns = ["start", "end", *(f"{name}{end}" for name in MEANS for end in ("", "_error"))]
+    return groups[["option", *SETTINGS]].first().join(sizes).join(means[columns]).reset_index(drop=True)
 
 
 def _edge(slopes: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -120,15 +125,11 @@ def _edge(slopes: pd.DataFrame) -> dict[str, tuple[float, float]]:
     return edge_decays(slopes.assign(option="all") if settings == 1 else slopes)
 
 
-def _rule(node: Mapping[str, Any]) -> str:
-    return window_rule(**{key: node[key] for key in OF_A_FIT[:2] if key in node})
-
-
-def _law_in_words(slopes: pd.DataFrame) -> list[str]:
+def _law_lines(slopes: pd.DataFrame) -> list[str]:
     lines = [
-        f"exponent of {'1/(1 − α)' if name == 'alpha' else '1/B' if name == 'batch' else NAMES[name]}: "
-        f"{exponent_in_words(found).replace('$', '')}{'' if found is None else f', {found.points} values'}"
-        for name, found in exponents(slopes).items()
+        f"exponent of {FACTORS[name]}: {exponent_text(fit).replace('$', '')}"
+        + (f", {fit.points} values" if fit else "")
+        for name, fit in exponents(slopes).items()
     ]
     spread = constant_spread(slopes)
     if spread and spread["runs"] > 1:
@@ -139,43 +140,35 @@ def _law_in_words(slopes: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _decays_in_words(slopes: pd.DataFrame) -> list[str]:
+def _decay_lines(slopes: pd.DataFrame) -> list[str]:
     return [
         f"λ* = {mean:.3g} ± {error:.1g}, weight_decay {2 * mean:.3g}" + ("" if option == "all" else f": {option}")
         for option, (mean, error) in _edge(slopes).items()
     ]
 
 
-def _slopes_table(found: pd.DataFrame, rule: str) -> Table:
-    shown = _empty_table("Slopes of J², per epoch", "runs", "slope", "s.e.", "epochs", "A (1 − α) B / η")
-    for _, row in found.iterrows():
+def _slopes_table(configurations: pd.DataFrame, rule: str) -> Table:
+    rows = []
+    for _, row in configurations.iterrows():
         runs = str(row["runs"]) if row["fitted"] == row["runs"] else f"{row['fitted']} of {row['runs']}"
         window = f"{row['start']:.3g}–{row['end']:.3g}" if row["fitted"] else "—"
-        cells = [_cell(row["slope"], ".4g"), _cell(row["slope_error"], ".1g"), window, _cell(row["constant"], ".4g")]
-        shown.add_row(escape(str(row["option"])) or "all", f"{runs}{' *' if row['bent'] else ''}", *cells)
-    bent = "; *: in some, the window's halves differ by more than half of it" if found["bent"].any() else ""
-    shown.caption = f"means over runs; fitted over {rule}{bent}"
-    return shown
+        cells = (_cell(row["slope"], ".4g"), _cell(row["slope_error"], ".1g"), window, _cell(row["constant"], ".4g"))
+        rows.append((escape(str(row["option"])) or "all", f"{runs}{' *' if row['bent'] else ''}", *cells))
+    bent = "; *: in some, the window's halves differ by more than half of it" if configurations["bent"].any() else ""
+    headings = ("", "runs", "slope", "s.e.", "epochs", "A (1 − α) B / η")
+    caption = f"means over runs; fitted over {rule}{bent}"
+    return number_table("Slopes of J², per epoch", headings, rows, caption=caption)
 
 
-def _ends_table(found: pd.DataFrame) -> Table:
-    shown = _empty_table(
-        "Edge of chaos and test loss", "J² = 1 in", "lowest loss", "in", "at J", "final J", "final loss"
-    )
-    names = {"edge_epoch": ".3g", "lowest_loss": ".4f", "lowest_epoch": ".3g", "lowest_J": ".3f"}
-    names |= {"final_J": ".3f", "final_loss": ".4f"}
-    for _, row in found.iterrows():
-        cells = (_cell(row[name], digits) for name, digits in names.items())
-        shown.add_row(escape(str(row["option"])) or "all", *cells)
-    shown.caption = "means over runs; in: epochs"
-    return shown
-
-
-def _empty_table(title: str, *headings: str) -> Table:
-    shown = Table("", title=title, title_justify="left")
-    for heading in headings:
-        shown.add_column(heading, justify="right", no_wrap=True)
-    return shown
+def _ends_table(configurations: pd.DataFrame) -> Table:
+    digits = {"edge_epoch": ".3g", "lowest_loss": ".4f", "lowest_epoch": ".3g", "lowest_J": ".3f"}
+    digits |= {"final_J": ".3f", "final_loss": ".4f"}
+    rows = [
+        (escape(str(row["option"])) or "all", *(_cell(row[name], form) for name, form in digits.items()))
+        for _, row in configurations.iterrows()
+    ]
+    headings = ("", "J² = 1 in", "lowest loss", "in", "at J", "final J", "final loss")
+    return number_table("Edge of chaos and test loss", headings, rows, caption="means over runs; in: epochs")
 
 
 def _cell(value: float, digits: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,31 @@ import pandas as pd
 import wandb
 import yaml
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from start_training.config.build import build_partial
 from start_training.config.composed import CONF
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import target_of
+from start_training.figures import table_of_figure
 from start_training.figures.save import save_figure
 from start_training.reports import run_report
 from start_training.reports.growth_runs import GrowthRuns
 from start_training.reports.phase_runs import PhaseRuns
 from start_training.reports.range_tests import RangeTests
 from start_training.reports.started_runs import StartedRuns
-from start_training.reports.sweep_tables import SweepTable
+from start_training.reports.sweep_tables import SweepTable, print_lines
 from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
 
 TARGET = "start_training.figures.start_of_training.draw_start_of_training"
-NAMED = {  # the figures of anyone's own sweep
+NAMED = {  # figures for any sweep
     "start": TARGET,
     "range_test": "start_training.figures.range_test.draw_range_test",
     "phase": "start_training.figures.phase_slope.draw_phase_slope",
     "phase_trajectory": "start_training.figures.phase_trajectory.draw_phase_trajectory",
 }
 SCRIPTS = ("train", "range_test")  # whose sweeps are drawn here
-TABLES = (StartedRuns, RangeTests, PhaseRuns, GrowthRuns, SweepTable)
+TABLES = {table.kind: table for table in (StartedRuns, SweepTable, RangeTests, PhaseRuns, GrowthRuns)}
 
 
 def draw_sweep(
@@ -48,14 +47,25 @@ def draw_sweep(
     without: Sequence[str] = (),
     logger: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Collect the runs of a sweep and draw them, as far as they have come; returns the files written.
+    """Collect the runs of a sweep and draw them, as far as they have come.
 
-    figure: the name of an experiment whose figure it is, one of `NAMED`, or a config's `figure` node, drawn under
-    `name`. by, x: columns of the table to use in place of the figure's own. without: settings, key=value, whose
-    runs are left out, as the name of the files then says. logger: a config's `logger` node, of which W&B gets
-    the tables and the figure. Written into `directory`, each at once: name.png, .pdf, .csv, .parquet, and for range
-    tests and phases .json, what they suggest or say.
-    Raises ValueError for a directory without runs, or without one that has left what is drawn.
+    Written into `directory`, each file at once: name.png, .pdf, .csv, .parquet, and for range tests and phases .json,
+    with what they suggest or say.
+
+    Args:
+        directory: Of the sweep.
+        figure: The name of an experiment whose figure it is, one of `NAMED`, or a config's `figure` node.
+        name: Of the files, if `figure` is a node.
+        by: A column of the table to use in place of the figure's own.
+        x: Likewise.
+        without: Settings, key=value, whose runs are left out, as the names of the files then say.
+        logger: A config's `logger` node; its W&B gets the tables and the figure.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: the directory holds no runs, or none of them has what is drawn.
     """
     if isinstance(figure, str):
         name = figure.rpartition("/")[2]  # zhang/scaling, as the experiment is called, is scaling
@@ -64,19 +74,19 @@ def draw_sweep(
         node = dict(figure)
     node |= {key: value for key, value in {"by": by, "x": x}.items() if value is not None}
     draw = build_partial(node, "figure")
-    table = table_of(node)(directory, tuple(without))
+    table = table_of(node)(directory, node, without)
     table.check(by, x)
     name = "-without-".join([name, *(setting.partition("=")[2] for setting in without)])
-    table.show(node)
-    files = _save(directory, name, table, node, draw)
+    table.show()
+    files = _save(directory, name, table, draw)
     if logger is not None:
-        mirror_figure({"figure": node, "logger": logger}, directory, name, files[0], table.tables(node))
-    Console().print(f"figure: {', '.join(str(run_report.relative(file)) for file in files)}", soft_wrap=True)
+        mirror_figure({"figure": node, "logger": logger}, directory, name, files[0], table.tables())
+    print_lines([f"figure: {', '.join(str(run_report.relative(file)) for file in files)}"])
     return files
 
 
 def figure_node(name: str) -> dict[str, Any]:
-    """The `figure` of the experiment of training runs that has this name. Raises ValueError where none has."""
+    """The `figure` node of the experiment of training runs of this name. Raises ValueError if there is none."""
     if name in NAMED:
         return {"_target_": NAMED[name]}
     experiments = {path.stem: yaml.safe_load(path.read_text()) for path in CONF.glob("experiment/*/*.yaml")}
@@ -91,19 +101,16 @@ def figure_node(name: str) -> dict[str, Any]:
 
 
 def table_of(node: Mapping[str, Any]) -> type[SweepTable]:
-    """What a figure is drawn from, as `TABLE` of its module says; a row for each run where it says nothing.
+    """The table that a figure is drawn from, as `start_training.figures.draws` declares it.
 
-    Raises ValueError for a figure that cannot be imported, or another table.
+    Raises:
+        ValueError: the figure cannot be imported, or declares a table that does not exist.
     """
-    kinds = {table.kind: table for table in TABLES}
-    kind = getattr(sys.modules.get(target_of(node, "figure").__module__), "TABLE", StartedRuns.kind)
-    if kind not in kinds:
-        raise ValueError(f"figure._target_ = {node['_target_']}: its TABLE = {kind!r} is none of {', '.join(kinds)}")
-    return kinds[kind]
+    return TABLES[table_of_figure(target_of(node, "figure"))]
 
 
 def wandb_node() -> dict[str, Any]:
-    """The `logger` of conf/ that is W&B alone; offline unless the environment's WANDB_MODE says otherwise."""
+    """The node of `logger=wandb`, without its other loggers; offline unless the variable WANDB_MODE is another."""
     resolved = OmegaConf.to_container(OmegaConf.load(CONF / "logger" / "wandb.yaml"), resolve=True)
     assert isinstance(resolved, dict)
     return {"wandb": resolved["wandb"]}
@@ -118,9 +125,15 @@ def mirror_figure(
     *,
     text: str = "",
 ) -> None:
-    """Give W&B, where `config["logger"]` has it, the figure and its tables, as a run `name` in the sweep's group.
+    """Log a figure and its tables to W&B as a run of its own in the sweep's group; nothing without a W&B logger.
 
-    text: in Markdown, which becomes the run's notes, where W&B renders it.
+    Args:
+        config: Its `logger` node says which loggers there are.
+        directory: Of the sweep, whose name the group has.
+        name: Of the run.
+        image: The figure as PNG.
+        tables: By name.
+        text: Markdown for the run's notes.
     """
     directory = directory.resolve()  # W&B's own process may have been started in another one
     job = Job(config, directory, overrides=(name,), sweep=directory.name)
@@ -130,31 +143,25 @@ def mirror_figure(
         if wandb.run is not None:
             if text:
                 wandb.run.notes = text
-            shown = {key: wandb.Table(dataframe=_plain(table)) for key, table in tables.items()}
+            # W&B knows objects and None, and not pandas' own types and missing values.
+            plain = {key: table.astype(object).where(table.notna(), None) for key, table in tables.items()}
+            shown = {key: wandb.Table(dataframe=table) for key, table in plain.items()}
             wandb.run.log({name: wandb.Image(str(image)), **shown})
     finally:
         if wandb.run is not None:
             wandb.finish()
 
 
-def _save(
-    directory: Path, name: str, table: SweepTable, node: Mapping[str, Any], draw: Callable[..., Any]
-) -> list[Path]:
-    """Each file beside, then in its place: a reader meets none that is half written."""
-    beside = f".{name}.partial"
-    written = save_figure(draw(table.drawn), directory / beside)
-    for kind, write in (("csv", table.drawn.to_csv), ("parquet", table.drawn.to_parquet)):
-        written.append(directory / f"{beside}.{kind}")
-        write(written[-1], index=False)
-    if (answer := table.answer(node)) is not None:
-        written.append(directory / f"{beside}.json")
+def _save(directory: Path, name: str, table: SweepTable, draw: Callable[..., Any]) -> list[Path]:
+    """Write each file under another name and rename it, so that nobody reads half a file."""
+    partial = directory / f".{name}.partial"
+    written = [*save_figure(draw(table.drawn), partial), *(Path(f"{partial}.{kind}") for kind in ("csv", "parquet"))]
+    table.drawn.to_csv(written[-2], index=False)
+    table.drawn.to_parquet(written[-1], index=False)
+    if (answer := table.answer()) is not None:
+        written.append(Path(f"{partial}.json"))
         written[-1].write_text(json.dumps(finite(answer), indent=2, allow_nan=False) + "\n")
     files = [directory / f"{name}{path.suffix}" for path in written]
     for path, file in zip(written, files, strict=True):
         os.replace(path, file)
     return files
-
-
-def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """With objects and None, which W&B knows, in place of pandas' own types and missing values."""
-    return table.astype(object).where(table.notna(), None)

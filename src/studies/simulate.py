@@ -22,8 +22,8 @@ from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import settings_in, settings_of
 from start_training.ensembles.layer_table import Law, layer_table
 from start_training.ensembles.sample import Ensemble
+from start_training.figures.mean_length import draw_simulation
 from start_training.figures.save import save_figure
-from start_training.figures.simulation import draw_simulation
 from start_training.lengths.capture import Capture
 from start_training.models.law import law_of
 from start_training.runs.directory import RunDirectory

@@ -15,7 +15,6 @@ from start_training.analysis.phase_slopes import (
     phase_slopes,
     settings_of_law,
     window_rule,
-    without_slope,
 )
 from start_training.order_chaos.scaling import scaling_variable
 from tests.analysis.made_phases import CONSTANT, START, STEPS, losses, phases
@@ -45,7 +44,7 @@ def test_the_slope_is_that_of_the_law_over_the_window_that_is_stated():
     A = CONSTANT * scaling_variable(0.1, 0.0, 32)  # 0.125
     expected = {"slope": A, "constant": CONSTANT, "intercept": START, "start": 2, "end": 5, "points": 4}  # 1 in epoch 6
     expected |= {"J2_at_end": START + 5 * A, "edge_epoch": 6, "lowest_epoch": 6, "lowest_loss": 0.4, "lowest_J": 1}
-    expected |= {"steps_per_epoch": STEPS, "epochs": 10, "final_J2": START + 10 * A, "linear": True, "reason": ""}
+    expected |= {"steps_per_epoch": STEPS, "epochs": 10, "final_J2": START + 10 * A, "bent": False, "reason": ""}
     final = losses(START + 10 * A)
     expected |= {"final_loss": final[0], "final_accuracy": final[1], "scaling": 0.1 / 32, "settled": False}
     assert {name: run[name] for name in expected} == pytest.approx(expected)
@@ -110,9 +109,9 @@ def test_a_run_without_a_slope_says_why():
     found = phase_slopes(pd.concat([rows, begun]))
     assert ["a slope needs at least 3" in reason for reason in found["reason"]] == [True, True, False, True]
     assert found["edge_epoch"].lt(1).tolist() == [True, False, False, False]
-    assert found["linear"].tolist() == [False, False, True, False]
+    assert not found["bent"].any()
     assert found["points"].tolist()[:2] == [0, 0]
-    assert len(without_slope(found)) == 3
+    assert found["slope"].isna().sum() == 3
     assert found["steps_per_epoch"].isna().tolist() == [False, False, False, True]
     assert np.isnan(found["lowest_loss"].iloc[3])  # it was never tested
 
@@ -145,7 +144,7 @@ def test_exponents_are_those_of_the_law_and_another_law_is_told_from_it(power):
 
 def test_points_are_means_over_seeds_and_runs_without_slope_are_not_in_them():
     slopes = phase_slopes(table(*({"eta": eta} for eta in (*ETAS, 1.0)), seeds=3))
-    slopes.loc[slopes["directory"] == "1 0", "linear"] = False
+    slopes.loc[slopes["directory"] == "1 0", "bent"] = True
     points = law_points(slopes, "eta")
     assert points["x"].tolist() == list(ETAS)
     assert (points["runs"].tolist(), points["bent"].tolist()) == ([3] * 4, [0, 1, 0, 0])

@@ -14,7 +14,7 @@ from start_training.analysis import start_relation as module
 from start_training.analysis.start_relation import (
     RELATIONS,
     Concordance,
-    Estimate,
+    ConfidenceInterval,
     StartEpochs,
     beta_relation,
     growth_relation,
@@ -45,7 +45,7 @@ def sweep(seed: int, law: str, *, seeds: int = 3, spread: float = 0.25) -> pd.Da
     return pd.DataFrame(rows).astype({"started": "boolean"})
 
 
-def differences(table: pd.DataFrame) -> tuple[Estimate, Estimate]:
+def differences(table: pd.DataFrame) -> tuple[ConfidenceInterval, ConfidenceInterval]:
     concordance, scores = Concordance(StartEpochs.of(table)), (table["beta"], table["depth"])
     return concordance.difference(*scores), concordance.where_they_differ(*scores)
 
@@ -90,7 +90,7 @@ def test_intervals_are_those_of_a_bootstrap_over_configurations(monkeypatch):
     assert (found.value, found.low, found.high) == pytest.approx(expected)
     found = Concordance(starts).of(scores)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
-    assert str(Estimate(0.5, 0.25, 1.0)) == "0.50 [0.25, 1.00]"
+    assert str(ConfidenceInterval(0.5, 0.25, 1.0)) == "0.50 [0.25, 1.00]"
 
 
 def test_cells_are_drawn_with_replacement_as_often_as_there_are():

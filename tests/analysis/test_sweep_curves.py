@@ -9,7 +9,7 @@ import pytest
 import yaml
 from scipy.stats import sem
 
-from start_training.analysis.suggestions import largest_rate, lowest_loss, not_told_apart, suggestions
+from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.analysis.sweep_curves import sweep_curves
 from start_training.runs.directory import RunDirectory
 from start_training.runs.sweep import SweepJob, add_jobs
@@ -183,15 +183,15 @@ def test_suggestions_are_of_each_configuration_over_its_seeds(tmp_path):
         assert small[f"{name}_rate"] == curves(0.5)["learning_rate"][7]  # 0.51
     assert large["overrides"] == "optimizer.weight_decay=0.1"
     assert (largest_rate(found), lowest_loss(found)) == (1, 0)
-    assert not_told_apart(found, 1, "max_lr") == [0]
-    assert not_told_apart(found, 0, "val_loss") == []
+    assert indistinguishable(found, 1, "max_lr") == [0]
+    assert indistinguishable(found, 0, "val_loss") == []
     assert suggestions(sweep_curves(tmp_path, "range_test"), by="status")["tests"].tolist() == [6]
 
 
-def test_ranges_that_meet_are_not_told_apart_nor_is_one_test_from_anything():
+def test_ranges_that_meet_are_indistinguishable_nor_is_one_test_from_anything():
     found = pd.DataFrame({"max_lr_low": [1, 3, 4], "max_lr_high": [3, 4, 5], "tests": [2, 2, 2]})
-    assert [not_told_apart(found, row, "max_lr") for row in range(3)] == [[1], [0, 2], [1]]
-    assert not_told_apart(found.assign(tests=[1, 2, 2]), 2, "max_lr") == [0, 1]
+    assert [indistinguishable(found, row, "max_lr") for row in range(3)] == [[1], [0, 2], [1]]
+    assert indistinguishable(found.assign(tests=[1, 2, 2]), 2, "max_lr") == [0, 1]
 
 
 def test_tests_that_found_no_rate_are_counted_and_left_out(tmp_path):

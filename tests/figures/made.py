@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from start_training.analysis.chi_and_growth import mean_rates
+from start_training.figures.labels import label
 from start_training.theory.activation import ACTIVATIONS
 from start_training.theory.critical_point import length_map
 
@@ -138,6 +140,11 @@ def growing(activation="relu", initializer="he_normal", seed=0, *, J2=2.0, bias_
             length = after
     name = f"{activation} {initializer}"
     return pd.DataFrame(rows).assign(directory=f"{name} {seed}", configuration=name)
+
+
+def rates_of(table: pd.DataFrame) -> pd.DataFrame:
+    """`mean_rates`, a curve for each initializer."""
+    return mean_rates(table.assign(option=table["initializer"].map(label)))
 
 
 def growths(**settings: float) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pytest
 
 from start_training.analysis.collapse import collapse, spread_in_time
 from start_training.analysis.phase_curves import watched
-from start_training.figures.collapse import draw_collapse, spread_in_words
+from start_training.figures.collapse import draw_collapse, spread_text
 from tests.analysis.test_phase_slopes import table
 from tests.figures.made import beneath
 
@@ -19,9 +19,9 @@ def test_the_spread_is_drawn_and_said_in_both_times_and_phases_and_the_chaotic_p
         np.testing.assert_allclose(axes.lines[0].get_xydata(), expected[["time", "spread"]].to_numpy(float))
         [shaded] = axes.patches
         assert shaded.get_x() == pytest.approx(expected["time"][expected["mean"] >= 1].min())
-    assert spread_in_words(collapse(rows)) in beneath(figure)
+    assert spread_text(collapse(rows)) in beneath(figure)
     spreads, said = collapse(rows).assign(spread=0.1234, error=0.01), "12.3 ± 1.0%"
     part = f"{said} at equal epochs, {said} at equal rescaled time, {said} between runs of one scaling variable"
-    assert spread_in_words(spreads) == f"in the ordered phase {part}; past the edge {part}"
-    assert spread_in_words(spreads.assign(error=np.nan)).startswith("in the ordered phase 12.3% at equal epochs")
+    assert spread_text(spreads) == f"in the ordered phase {part}; past the edge {part}"
+    assert spread_text(spreads.assign(error=np.nan)).startswith("in the ordered phase 12.3% at equal epochs")
     assert "No time is common" in draw_collapse(table({}, seeds=1)).get_supxlabel()

@@ -12,26 +12,25 @@ from matplotlib.collections import QuadMesh
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from start_training.analysis.phase_curves import run_counts
 from start_training.analysis.phase_slopes import phase_slopes
 from start_training.figures.activations import draw_activations
 from start_training.figures.collapse import draw_collapse
-from start_training.figures.guideline import draw_guideline
-from start_training.figures.labels import LABELS
+from start_training.figures.labels import LABELS, seeds_text
 from start_training.figures.largest_rate import draw_largest_rate
 from start_training.figures.length_variance import draw_length_variance
-from start_training.figures.mean_length import draw_mean_length
+from start_training.figures.mean_length import draw_mean_length, draw_simulation
 from start_training.figures.mean_length_depth import draw_mean_length_against_depth
 from start_training.figures.phase_diagram import draw_finite_size, draw_phase_diagram
-from start_training.figures.phase_slope import draw_phase_slope, seeds_in_words
+from start_training.figures.phase_slope import draw_phase_slope
 from start_training.figures.phase_trajectory import draw_phase_trajectory
 from start_training.figures.range_test import draw_range_test
 from start_training.figures.save import save_figure
 from start_training.figures.scaling import draw_scaling
-from start_training.figures.simulation import draw_simulation
 from start_training.figures.start_of_training import draw_start_of_training
 from start_training.figures.super_convergence import draw_super_convergence
-from start_training.figures.trials import draw_trials
-from start_training.figures.two_papers import draw_two_papers, mean_rates
+from start_training.figures.trials import draw_guideline, draw_trials
+from start_training.figures.two_papers import draw_two_papers
 from start_training.figures.weight_decay import draw_weight_decay
 from start_training.order_chaos.bins import Bins
 from start_training.studies.phase_diagram import tables as diagrams
@@ -163,7 +162,7 @@ SHOWN: dict[str, list[tuple[int, Callable[[], Any]]]] = {  # axes, and points th
     "super_convergence": [(0, lambda: [(1, 25), (2, 4)])],
     "trials": [(0, lambda: mean_of(made.searched("0.1"), "learning_rate", "val_loss")),
                (1, lambda: [(1, 1), (2, 1 / 2), (3, 1 / 3)]), (2, lambda: [(1, 0), (2, 0.3), (3, 0.6)])],
-    "two_papers": [(0, lambda rate=rate: mean_of(mean_rates(GROWTH).query(HE), "step", rate))
+    "two_papers": [(0, lambda rate=rate: mean_of(made.rates_of(GROWTH).query(HE), "step", rate))
                    for rate in ("log_chi", "log_growth")],
     "weight_decay": [(1, lambda: mean_of(phase_slopes(DECAYS).assign(decay=lambda rows: rows["weight_decay"] / 2),
                                          "decay", "final_loss")[1:])],
@@ -256,6 +255,6 @@ def test_every_initializer_and_family_of_conf_has_a_label():
 
 def test_seeds_are_counted_by_configuration():
     three = table({"eta": 0.05}, {"eta": 0.1}, seeds=3)
-    assert seeds_in_words(three) == "Means of 3 seeds ± s.e."
-    assert seeds_in_words(three[three["directory"] != "0 1"]) == "Means of 2–3 seeds ± s.e."
-    assert seeds_in_words(three[three["seed"] == 0]) == "One run each."
+    assert seeds_text(run_counts(three)) == "Means of 3 seeds ± s.e."
+    assert seeds_text(run_counts(three[three["directory"] != "0 1"])) == "Means of 2–3 seeds ± s.e."
+    assert seeds_text(run_counts(three[three["seed"] == 0])) == "One run each."

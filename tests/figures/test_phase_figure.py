@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from start_training.analysis.phase_slopes import phase_slopes
-from start_training.figures.colours import CYCLE
+from start_training.figures.axes import CYCLE
 from start_training.figures.phase_slope import draw_phase_slope
 from start_training.figures.phase_trajectory import draw_phase_trajectory
 from start_training.theory.edge_of_chaos import chi

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from start_training.figures.range_test import draw_range_test, option_of
+from start_training.figures.labels import option_of
+from start_training.figures.range_test import draw_range_test
 from tests.figures.made import ramps, solid, texts
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from start_training.figures.start_of_training import draw_start_of_training, start_points
+from start_training.analysis.start_points import start_points
+from start_training.figures.start_of_training import draw_start_of_training
 from tests.figures.made import MAXIMUM, markers, starts, texts
 
 

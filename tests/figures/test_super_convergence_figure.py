@@ -3,24 +3,25 @@
 import numpy as np
 import pytest
 
-from start_training.figures.super_convergence import epochs_to_reach, error_curves, final_errors
+from start_training.analysis.error_curves import error_curves, final_errors
+from start_training.figures.super_convergence import reached_text, with_options
 from tests.figures.made import ERRORS, errors
 
 
 def test_curves_are_means_over_seeds_with_their_standard_errors():
-    curves = error_curves(errors(), by=["schedule"]).set_index(["configuration", "epochs"])
+    curves = error_curves(with_options(errors(), ["schedule"])).set_index(["configuration", "epochs"])
     assert curves.loc[("one_cycle_2", 2), "mean"] == pytest.approx(4)
     assert curves.loc[("one_cycle_2", 2), "error"] == pytest.approx(np.std([4, 5, 3], ddof=1) / 3**0.5)
     assert curves["runs"].eq(3).all()  # an epoch that a seed has not come to is left out
     table = errors(inverse_6=[*ERRORS["inverse_6"][:2], [22, 11, 8]])
-    curves = error_curves(table, by=["schedule"])
+    curves = error_curves(with_options(table, ["schedule"]))
     assert curves[curves["configuration"] == "inverse_6"]["epochs"].tolist() == [1, 2, 3]
-    ends = final_errors(table, by=["schedule"]).set_index("configuration")
+    ends = final_errors(with_options(table, ["schedule"])).set_index("configuration")
     assert ends["runs"].to_dict() == {"one_cycle_2": 3, "inverse_2": 3, "inverse_6": 2}
 
 
 def test_the_test_error_is_that_of_each_run_after_its_last_epoch():
-    ends = final_errors(errors(), by=["schedule", "optimizer.lr"]).set_index("configuration")
+    ends = final_errors(with_options(errors(), ["schedule", "optimizer.lr"])).set_index("configuration")
     assert ends["mean"].to_dict() == pytest.approx({"one_cycle_2": 4.5, "inverse_2": 11.5, "inverse_6": 3.5})
     assert ends["epochs"].to_dict() == {"one_cycle_2": 2, "inverse_2": 2, "inverse_6": 6}
     assert ends["error"]["inverse_2"] == pytest.approx(1 / 3**0.5)
@@ -28,7 +29,7 @@ def test_the_test_error_is_that_of_each_run_after_its_last_epoch():
 
 
 def said_of(**changes: list[list[float]]) -> str:
-    return epochs_to_reach(error_curves(errors(**changes), by=["schedule"]))
+    return reached_text(error_curves(with_options(errors(**changes), ["schedule"])))
 
 
 def test_when_the_others_are_as_low_as_the_best_of_the_shortest_is_said():

@@ -6,20 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from start_training.figures.two_papers import draw_two_papers, mean_rates, over_seeds
+from start_training.analysis.chi_and_growth import rates_over_seeds
+from start_training.figures.two_papers import draw_two_papers
 from start_training.theory.activation import ACTIVATIONS
 from start_training.theory.critical_point import chi, moments
-from tests.figures.made import beneath, growing, growths
+from tests.figures.made import beneath, growing, growths, rates_of
 
 
 def test_the_two_are_one_number_for_relu_without_biases_at_initialization_and_differ_elsewhere():
-    rates = mean_rates(pd.concat([growing(J2=2.0), growing(initializer="lecun_normal", J2=1.0)]))
+    rates = rates_of(pd.concat([growing(J2=2.0), growing(initializer="lecun_normal", J2=1.0)]))
     at_first, later = rates[rates["step"] == 0], rates[rates["step"] == 40]
     np.testing.assert_allclose(at_first["log_chi"], [0, -math.log(2)], atol=1e-12)
     np.testing.assert_allclose(at_first["log_growth"], at_first["log_chi"], atol=1e-9)
     np.testing.assert_allclose(later["log_growth"] - later["log_chi"], 0.4, atol=1e-9)
     for settings in ({"activation": "tanh"}, {"bias_variance": 1.0, "J2": 0.5}):
-        rates = mean_rates(growing(**settings))
+        rates = rates_of(growing(**settings))
         assert abs(rates["log_growth"] - rates["log_chi"])[0] > 0.1
 
 
@@ -31,14 +32,14 @@ def test_rates_are_those_of_the_theory_over_the_later_half_of_the_layers():
         factor = chi(ACTIVATIONS["gelu"], q, row["J2"])
         expected.append((math.log(factor), math.log(row["length"] / row["length_before"])))
         assert factor != pytest.approx(row["J2"] * moments(ACTIVATIONS["gelu"], q).second / q, rel=1e-3)
-    rates = mean_rates(rows)
+    rates = rates_of(rows)
     found = rates[rates["step"] == 20][["log_chi", "log_growth"]].to_numpy()
     np.testing.assert_allclose(found, np.mean(expected, axis=0)[None], rtol=1e-6)
 
 
 def test_each_option_has_its_means_over_seeds_with_their_standard_errors():
-    rates = mean_rates(growths(noise=0.3))
-    means = over_seeds(rates).query("option == 'He normal' and activation == 'relu' and step == 20")
+    rates = rates_of(growths(noise=0.3))
+    means = rates_over_seeds(rates).query("option == 'He normal' and activation == 'relu' and step == 20")
     of_one = rates.query("option == 'He normal' and activation == 'relu' and step == 20")["log_growth"]
     assert (means["runs"].item(), means["log_growth"].item()) == (3, pytest.approx(of_one.mean()))
     assert means["log_growth_error"].item() == pytest.approx(of_one.std(ddof=1) / math.sqrt(3)) != 0
@@ -51,4 +52,4 @@ def test_options_that_drew_the_same_weights_are_named_and_a_run_that_diverged_is
     assert "ReLU" not in draw_two_papers(apart).get_supxlabel()
     rows = growing()
     rows.loc[rows["step"] > 20, "length"] = np.inf
-    assert set(mean_rates(rows)["step"]) == {0, 20}
+    assert set(rates_of(rows)["step"]) == {0, 20}

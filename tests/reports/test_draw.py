@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from start_training.config.errors import one_line
+from start_training.figures import TABLES
 from start_training.reports import sweep_figure as module
 from start_training.reports.range_tests import next_command
 from start_training.reports.sweep_figure import draw_sweep
@@ -187,6 +188,19 @@ def test_range_tests_become_curves_a_figure_and_what_to_run_next(tests, shell, m
     mirrored = logged(records(tests))
     assert {"range_test", "curves", "suggestions"} <= {key.split(".")[0] for key in mirrored}
     assert mirrored["suggestions.nrows"] == 3
+
+
+def test_a_figure_of_ones_own_is_drawn_from_the_table_that_it_declares_or_else_from_the_runs(tmp_path, monkeypatch):
+    start = "from start_training.figures import draws\n"
+    for name, line in (("mine", '@draws("phase")'), ("plain", ""), ("wrong", '@draws("layers")')):
+        (tmp_path / f"{name}_figure.py").write_text(f"{start}{line}\ndef draw(table): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    kinds = [module.table_of({"_target_": f"{name}_figure.draw"}).kind for name in ("mine", "plain")]
+    assert kinds == ["phase", "runs"]
+    message = r"figure\._target_ = 'wrong_figure.draw': .*table = 'layers': must be one of epochs, growth, phase"
+    with pytest.raises(ValueError, match=message):
+        module.table_of({"_target_": "wrong_figure.draw"})
+    assert set(module.TABLES) == set(TABLES)
 
 
 def test_a_command_is_quoted_for_the_shell_and_leaves_out_what_was_the_tests_own():

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from start_training.config.composed import check_depth
-from start_training.figures.guideline import draw_guideline
 from start_training.figures.save import save_figure
+from start_training.figures.trials import draw_guideline
 from start_training.order_chaos.guideline import Growth
 from start_training.order_chaos.slope import BEND, SHORTEST, Slope, fit_slope, ordered_window
 from start_training.reports import run_report
