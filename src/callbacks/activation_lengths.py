@@ -1,6 +1,7 @@
 """Record every measured layer's activation length and its variance, at every optimizer step."""
 
 import math
+from collections.abc import Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from start_training.callbacks.contracts import GroupMoment, GroupRun, LengthsCallback
 from start_training.lengths.activation_length import activation_norms, lengths_of_layers
 from start_training.lengths.capture import Capture
 from start_training.lengths.statistics import Statistics, pool, reading, unpack
@@ -18,7 +20,7 @@ from start_training.ranks import gather
 from start_training.runs.length_tables import Step, length_rows, step_rows
 from start_training.runs.outcome import Diverged, Interrupted
 from start_training.runs.table import Table
-from start_training.settings import positive_integer
+from start_training.settings import PositiveInteger, checked
 
 
 class _Entry(NamedTuple):
@@ -32,7 +34,7 @@ class _Entry(NamedTuple):
     loss: Tensor
 
 
-class ActivationLengths(pl.Callback):
+class ActivationLengths(pl.Callback, LengthsCallback):
     """Lengths M_j = ‖act_j‖² / n_j of layers 0 … d in training, as two Parquet data sets.
 
     `lengths/`: step, layer, name, mean and variance (ddof 1) of M_j over the samples of the global batch,
@@ -48,17 +50,17 @@ class ActivationLengths(pl.Callback):
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719).
     """
 
+    @checked
     def __init__(
         self,
         directory: str | Path | None = None,
         *,
-        every_n_steps: int = 1,
-        flush_every_n_steps: int = 100,
+        every_n_steps: PositiveInteger = 1,
+        flush_every_n_steps: PositiveInteger = 100,
         modules: list[str] | None = None,
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
-        self.every_n_steps = positive_integer("every_n_steps", every_n_steps)
-        self.flush_every_n_steps = positive_integer("flush_every_n_steps", flush_every_n_steps)
+        self.every_n_steps, self.flush_every_n_steps = every_n_steps, flush_every_n_steps
         self.modules = modules
         self._capture: Capture | None = None
         self._entries: list[_Entry] = []
@@ -69,6 +71,8 @@ class ActivationLengths(pl.Callback):
         self._numbers: Tensor | None = None
         self._step = 0
         self._learning_rate = math.nan
+        self._run_directory = Path()
+        self._of_group: list[tuple[list[Step], NDArray[np.float64]]] = []  # steps and readings, not written yet
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit" and self._capture is None:  # before anything is compiled
@@ -76,8 +80,9 @@ class ActivationLengths(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._entries = []
+        self._run_directory = self.directory or Path(trainer.default_root_dir)
         if trainer.is_global_zero:
-            for table in self._tables(trainer).values():
+            for table in self._tables():
                 table.truncate(trainer.global_step)
 
     def on_train_batch_start(
@@ -115,7 +120,7 @@ class ActivationLengths(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._flush(trainer)
         if trainer.is_global_zero:
-            for table in self._tables(trainer).values():
+            for table in self._tables():
                 table.compact()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -128,6 +133,25 @@ class ActivationLengths(pl.Callback):
         if self._capture is not None:
             self._capture.remove()
             self._capture = None
+
+    def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
+        self._run_directory = self.directory or run.directory
+        return False
+
+    def group_modules(self) -> Sequence[str] | None:
+        return self.modules
+
+    def group_reads(self, step: int) -> bool:
+        return step % self.every_n_steps == 0
+
+    def group_lengths(self, names: Sequence[str], steps: Sequence[Step], readings: NDArray[np.float64]) -> None:
+        self._names = tuple(names)
+        self._of_group.append((list(steps), readings))
+
+    def group_flush(self) -> None:
+        pending, self._of_group = self._of_group, []
+        if steps := [step for steps, _ in pending for step in steps]:
+            self._write(self._names, steps, unpack(np.concatenate([readings for _, readings in pending])))
 
     def _measure(self, activation: Tensor) -> Tensor:
         norms, values = activation_norms(activation)
@@ -169,14 +193,15 @@ class ActivationLengths(pl.Callback):
             losses = torch.stack([entry.loss.reshape(1).to(numbers) for entry in passes])
             gathered = gather(torch.cat([numbers, losses], dim=1)).cpu().numpy()
             if trainer.is_global_zero:
-                rows = _pooled(passes, gathered)
-                tables = self._tables(trainer)
-                tables["lengths"].append(length_rows(names, *rows))
-                tables["steps"].append(step_rows(*rows))
+                self._write(names, *_pooled(passes, gathered))
 
-    def _tables(self, trainer: pl.Trainer) -> dict[str, Table]:
-        directory = self.directory or Path(trainer.default_root_dir)
-        return {name: Table(directory / name) for name in ("lengths", "steps")}
+    def _write(self, names: Sequence[str], steps: Sequence[Step], statistics: Statistics) -> None:
+        lengths, of_steps = self._tables()
+        lengths.append(length_rows(names, steps, statistics))
+        of_steps.append(step_rows(steps, statistics))
+
+    def _tables(self) -> list[Table]:
+        return [Table(self._run_directory / name) for name in ("lengths", "steps")]
 
 
 def measured_net(module: nn.Module) -> nn.Module:

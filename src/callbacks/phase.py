@@ -1,31 +1,32 @@
 """Record the phase of every layer in the course of training, and how fast J² grows."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import pytorch_lightning as pl
 from torch import nn
 
 from start_training.callbacks.activation_lengths import measured_net
-from start_training.callbacks.moment import epochs_trained, scaling_of
-from start_training.callbacks.phase_summary import Row, running_slope, summary_of
-from start_training.callbacks.test_metrics import TestMetrics
+from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun, summaries
+from start_training.callbacks.phase_summary import Row, running_slope, sentence, summary_of
+from start_training.callbacks.position import crosses, epochs_trained, scaling_in_group, scaling_of
 from start_training.models.activation import activation_named
 from start_training.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
 from start_training.order_chaos.slope import SKIP
 from start_training.runs.metrics_file import MetricsFile, TakesMetrics
 from start_training.runs.table import Table
-from start_training.settings import fraction, positive_integer, whole_number
+from start_training.settings import AtLeast, Fraction, PositiveInteger, checked
 
 NAME = "phase"
 SENT = ("J0", "J", "J2", "jacobian", "lyapunov", "slope", "slope_error", "scaling")
 FLUSH_EVERY = 1_000  # rows; the end of an epoch and a checkpoint flush too
 
 
-class Phase(pl.Callback):
+class Phase(pl.Callback, GroupCallback):
     """Writes `phase/`, a Parquet data set with a row for each layer but the readout, and each measurement.
 
     step: optimizer steps done, of whose weights all that follows is said; 0 is initialization. epoch: epochs trained.
@@ -45,25 +46,23 @@ class Phase(pl.Callback):
     Raises ValueError for a setting no run could use.
     """
 
+    @checked
     def __init__(
         self,
         directory: str | Path | None = None,
         *,
-        every_n_steps: int | None = None,
-        skip: float = SKIP,
-        iterations: int = 50,
-        starts: int = 4,
+        every_n_steps: PositiveInteger | None = None,
+        skip: Fraction = SKIP,
+        iterations: Annotated[int, AtLeast(2)] = 50,
+        starts: PositiveInteger = 4,
         activation: str | None = None,
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
-        self.every_n_steps = None if every_n_steps is None else positive_integer("every_n_steps", every_n_steps)
-        self.skip = fraction("skip", skip)
-        self.iterations = whole_number("iterations", iterations, at_least=2)
-        self.starts = positive_integer("starts", starts)
-        self.activation = activation
+        self.every_n_steps, self.skip = every_n_steps, skip
+        self.iterations, self.starts = iterations, starts
         self._activation = None if activation is None else activation_named(activation)
         self.layers: list[PhasedLayer] = []  # of the net, since `start`
-        self.tests: TestMetrics | None = None  # whose lowest loss the summary is to say J at
+        self._others: list[pl.Callback] = []  # of the run; one may record the lowest test loss
         self._table: Table | None = None  # where there is something to write
         self._rows: list[Row] = []  # of the whole run, layer by layer within a measurement
         self._written = 0  # of these
@@ -76,9 +75,15 @@ class Phase(pl.Callback):
             return {}
         chosen = next((index for index, layer in enumerate(self.layers) if layer.square), 0)
         curve, edge_at_1 = self._rows[chosen :: len(self.layers)], self.layers[chosen].edge_at_1
-        lowest = self.tests.lowest if self.tests else None
-        said = summary_of(curve, skip=self.skip, edge_at_1=edge_at_1, lowest=lowest)
-        return {NAME: {**said, **self._settings()}}
+        lowest = summaries(self._others).get("lowest_test_loss")
+        summary = summary_of(curve, skip=self.skip, edge_at_1=edge_at_1, lowest=lowest)
+        return {NAME: {**summary, **self._settings()}}
+
+    def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
+        phase = summary.get(NAME)
+        if phase is None or (short and phase["J"] is None):
+            return ""
+        return f"J {phase['J']:.3f}" if short else sentence(phase)
 
     def state_dict(self) -> dict[str, Any]:
         last = self._rows[len(self._rows) - len(self.layers) :]
@@ -90,8 +95,7 @@ class Phase(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.every_n_steps and trainer.num_training_batches == math.inf:
             raise ValueError(f"every_n_steps = {self.every_n_steps}: needs training data of a known length, or null")
-        callbacks: list[pl.Callback] = getattr(trainer, "callbacks", [])
-        self.tests = next((each for each in callbacks if isinstance(each, TestMetrics)), None)
+        self._find_others(getattr(trainer, "callbacks", []))
         self._last_step = trainer.global_step
         directory = Path(trainer.default_root_dir) if trainer.is_global_zero else None
         if self.start(measured_net(pl_module), directory, step=trainer.global_step):
@@ -101,7 +105,7 @@ class Phase(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._last_step = self._last_step, trainer.global_step
-        if self.is_due(before, trainer.global_step):
+        if crosses(self.every_n_steps, before, trainer.global_step) and self.lacks(trainer.global_step):
             self._measure(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -119,6 +123,31 @@ class Phase(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.flush()
+
+    def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
+        self._find_others(run.callbacks)
+        return self.start(run.net, run.directory, step=moment.step)
+
+    def group_period(self) -> int | None:
+        return self.every_n_steps
+
+    def group_is_due(self, moment: GroupMoment) -> bool:
+        return self.lacks(moment.step)
+
+    @classmethod
+    def group_measure(cls, due: Sequence[tuple["Phase", GroupRun]], moment: GroupMoment) -> None:
+        """Measures the layers of all runs at once."""
+        first, layers = due[0][0], [layer for phase, _ in due for layer in phase.layers]
+        measured = iter(measure_phases(layers, iterations=first.iterations, starts=first.starts))
+        for phase, run in due:
+            rows, scaling = list(islice(measured, len(phase.layers))), scaling_in_group(run, moment.step)
+            phase.add(rows, step=moment.step, epoch=moment.epochs, scaling=scaling, loggers=run.loggers)
+
+    def group_flush(self) -> None:
+        self.flush()
+
+    def group_end(self) -> None:
+        self.finish()
 
     def start(self, net: nn.Module, directory: Path | None, *, step: int) -> bool:
         """Find the net's layers and the rows of the run so far; whether step `step` is to be measured right now.
@@ -140,12 +169,6 @@ class Phase(pl.Callback):
             self._rows += resumed["rows"]
             return False
         return not self._rows or resumed.get("step") == step  # the latter with other settings
-
-    def is_due(self, before: int, step: int) -> bool:
-        """Whether to measure in mid-epoch, after `step` steps, when there were `before` a batch ago."""
-        # Batches that only accumulate take no step; optimizers of manual optimization take several.
-        every = self.every_n_steps
-        return every is not None and step // every > before // every and self.lacks(step)
 
     def lacks(self, step: int) -> bool:
         """Whether there is something to measure, and no measurement of the step yet."""
@@ -182,6 +205,9 @@ class Phase(pl.Callback):
         measured = measure_phases(self.layers, iterations=self.iterations, starts=self.starts)
         epoch, scaling = epochs_trained(trainer, starting=starting), scaling_of(trainer)
         self.add(measured, step=trainer.global_step, epoch=epoch, scaling=scaling, loggers=trainer.loggers)
+
+    def _find_others(self, callbacks: Iterable[pl.Callback]) -> None:
+        self._others = [callback for callback in callbacks if callback is not self]
 
     def _settings(self) -> dict[str, Any]:
         return {"skip": self.skip, "iterations": self.iterations, "starts": self.starts}

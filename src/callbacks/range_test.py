@@ -1,9 +1,9 @@
 """A learning rate range test before training, which then goes on as if there had been none."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,13 @@ from torch.nn.functional import cross_entropy
 
 from start_training.callbacks.noted_signals import NotedSignals
 from start_training.callbacks.trial_updates import TrialUpdates, on_trial
-from start_training.callbacks.validation_subset import ValidationSubset
+from start_training.callbacks.validation_subset import ValidationSubset, check_validates
 from start_training.ranks import gather
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp as ramp_rates
-from start_training.schedules.range_test import COLUMNS, Suggestion, described, suggest
-from start_training.settings import positive_integer, whole_number
+from start_training.schedules.range_test import COLUMNS, Suggestion, advice, described, in_short, suggest
+from start_training.settings import AtLeast, PositiveInteger, checked
 
 NAME = "range_test"
 
@@ -42,6 +42,9 @@ class RangeTest(pl.Callback):
     does not admit it, and where there is no validation data.
     """
 
+    tested_after_stop = False
+
+    @checked
     def __init__(
         self,
         *,
@@ -49,16 +52,16 @@ class RangeTest(pl.Callback):
         max_lr: float = 10.0,
         steps: int = 200,
         ramp: str = "exponential",
-        val_points: int = 100,
-        val_samples: int = 1000,
+        val_points: Annotated[int, AtLeast(2)] = 100,
+        val_samples: PositiveInteger = 1000,
         stop: bool = False,
         loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     ) -> None:
         self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, kind=ramp)
-        if whole_number("val_points", val_points, at_least=2) > steps:
+        if val_points > steps:
             raise ValueError(f"val_points = {val_points}: must not be more than the {steps} steps")
         self._validated = set(np.linspace(0, steps - 1, val_points).round().astype(int).tolist())
-        self.val_samples = positive_integer("val_samples", val_samples)
+        self.val_samples = val_samples
         self._settings = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
         self._settings |= {"val_points": val_points, "val_samples": val_samples}
         self.stop = stop
@@ -72,6 +75,17 @@ class RangeTest(pl.Callback):
         if self.curves is None or self.suggestion is None:
             return {}
         return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"]}}
+
+    def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
+        test = summary.get(NAME)
+        return "" if test is None else in_short(test) if short else advice(test)
+
+    def stop_reason(self) -> str | None:
+        ended = self.stop and self.suggestion is not None
+        return "range test done, training not begun (stop = true)" if ended else None
+
+    def check_settings(self, datamodule: Any) -> None:
+        check_validates(datamodule)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -118,12 +132,6 @@ class RangeTest(pl.Callback):
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves, self.suggestion = curves, suggest(curves, chance=self._chance)
-
-
-def ended_by_range_test(trainer: object) -> bool:
-    """Whether a range test was all that a Trainer, or what stands for one, was to do."""
-    tests = (callback for callback in getattr(trainer, "callbacks", []) if isinstance(callback, RangeTest))
-    return any(test.stop and test.suggestion is not None for test in tests)
 
 
 def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from start_training.callbacks.evaluation import transferred
-from start_training.callbacks.snapshot import as_it_was
+from start_training.callbacks.snapshot import restored
+from start_training.streams import isolate_random_streams
 
 
 @contextmanager
@@ -30,7 +31,8 @@ def on_trial(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator["Trial
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     held = [*module.modules(), *trainer.optimizers, *_with_samplers(loaders), *([scaler] if scaler else [])]
     callbacks, loggers = vars(trainer)["callbacks"], trainer.loggers  # its class does not declare the first
-    with as_it_was(*held), torch.autograd.set_detect_anomaly(False):  # who looks for divergence is to find it
+    # Anomaly detection is off: a range test goes on until its loss is not finite.
+    with restored(*held), isolate_random_streams(), torch.autograd.set_detect_anomaly(False):
         try:
             vars(trainer)["callbacks"], trainer.loggers = [], [DummyLogger() for _ in loggers]
             for child in module.modules():

@@ -1,12 +1,10 @@
 """A copy of a module, and the few nets that are drawn in it one after the other."""
 
 import copy
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,6 +14,7 @@ from start_training.diagnosis.measurement import Measurement
 from start_training.diagnosis.probe import Probe, Readings, map_tensors
 from start_training.diagnosis.redraw import Redraw, second_moment_variances
 from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.streams import isolate_random_streams
 
 LARGE = 2**25  # weights up to which float64 costs seconds; ResNet-50 has 2^24.6
 
@@ -73,7 +72,7 @@ class Nets:
 
     def read(self) -> list[Readings]:
         """The readings of all nets."""
-        with global_streams_kept():
+        with isolate_random_streams():
             try:
                 return self._read()
             except _Fails as failure:
@@ -172,18 +171,6 @@ def batch_shape(batch: Any) -> str:
     shapes: list[str] = []
     map_tensors(lambda tensor: shapes.append(str(tuple(tensor.shape))), batch)
     return f"shape {', '.join(shapes)}"
-
-
-@contextmanager
-def global_streams_kept() -> Iterator[None]:
-    """Whatever is drawn within, the global random streams of a CPU process go on as if nothing had been."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 
 def _one_line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from start_training.ensembles import layerwise, vectorized
 from start_training.ensembles.reference import sample_reference
 from start_training.initializers.initialize import FillTensor, is_thread_safe, name_of
 from start_training.settings import one_of, whole_number
-from start_training.streams import global_stream_from
+from start_training.streams import isolate_random_streams
 
 SAMPLERS = ("layerwise", "vectorized", "reference")
 Array = NDArray[np.float64]
@@ -72,7 +72,7 @@ class Ensemble:
             yield lengths[chunk.skipped : nets - chunk.nets.start]
 
     def _built(self) -> nn.Module:
-        with global_stream_from(Generator().manual_seed(self.seed)):  # of what its constructor draws for itself
+        with isolate_random_streams(Generator().manual_seed(self.seed)):  # of what its constructor draws for itself
             return self.build().to(self.inputs.device)
 
     def _chunk_size(self, net: nn.Module, sampler: str) -> int:

@@ -15,7 +15,7 @@ from start_training.initializers.initialize import FillTensor, fill_biases_, fil
 from start_training.initializers.initializer import Fans
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
-from start_training.streams import global_stream_from
+from start_training.streams import isolate_random_streams
 
 CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # all parameters of a chunk: 16 MiB, 1 GiB
 LARGEST_CHUNK = 128  # nets: chunks are sampled whole, so a smaller one wastes less at the end
@@ -51,7 +51,7 @@ def sample_vectorized(
     }
     capture = Capture(net, measure=partial(activation_lengths, look=False))
     try:
-        with global_stream_from(generator):  # dropout draws from it
+        with isolate_random_streams(generator):  # dropout draws from it
             lengths = vmap(_forward(net, capture), randomness="different")(drawn | rest, inputs)
     finally:
         capture.remove()

@@ -18,7 +18,7 @@ class Gathered(NamedTuple):
     shared: bool
 
 
-class Batches:
+class GroupBatches:
     """Of replicas that train on the same samples, in batches of the same size. What `take` gives is overwritten by the
     next: to allocate the batches of thirty replicas anew takes longer than to gather them."""
 

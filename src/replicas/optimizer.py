@@ -8,13 +8,18 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from start_training.replicas.replica import Replica
+
 OPTIMIZERS = (SGD, Adam, AdamW)  # exactly these, whose arithmetic stands here
 
 
-class Settings(NamedTuple):
-    """Of a step, a column of each for the replicas, (R, 1) in float64: momentum is SGD's, or Adam's beta1.
+class StepSettings(NamedTuple):
+    """The settings of a step of all replicas, (R, 1) each, in float64.
 
-    moving, decaying: whether any replica has momentum, or weight decay; what none has takes no time.
+    Attributes:
+        momentum: SGD's, or Adam's beta1.
+        moving: Whether any replica has momentum; without, its arithmetic is skipped.
+        decaying: Whether any replica has weight decay.
     """
 
     rate: Tensor
@@ -24,10 +29,10 @@ class Settings(NamedTuple):
     moving: bool = True
     decaying: bool = True
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> "Settings":
-        """With every column changed."""
+    def map(self, change: Callable[[Tensor], Tensor]) -> "StepSettings":
+        """The settings with every tensor changed."""
         rate, momentum, weight_decay, beta2 = map(change, self[:4])
-        return Settings(rate, momentum, weight_decay, beta2, self.moving, self.decaying)
+        return StepSettings(rate, momentum, weight_decay, beta2, self.moving, self.decaying)
 
 
 Part = tuple[slice, slice]  # of the replicas, and of their parameters
@@ -52,7 +57,7 @@ class StackedOptimizer(ABC):
         """The next step, of all replicas."""
         self.steps += 1
 
-    def step_(self, parameters: Tensor, gradients: Tensor, settings: Settings, part: Part = ALL) -> None:
+    def step_(self, parameters: Tensor, gradients: Tensor, settings: StepSettings, part: Part = ALL) -> None:
         """Move a part of the parameters (R, P), in place. gradients, settings: that part's; the former are overwritten.
 
         Parts that fit into a CPU's caches, one after the other, take less time than all at once.
@@ -60,7 +65,9 @@ class StackedOptimizer(ABC):
         self._update_(parameters[part], gradients, {name: each[part] for name, each in self.states.items()}, settings)
 
     @abstractmethod
-    def _update_(self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: Settings) -> None:
+    def _update_(
+        self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: StepSettings
+    ) -> None:
         """In place, of tensors of one shape; in the step that has been begun."""
 
     def _names(self) -> tuple[str, ...]:
@@ -92,8 +99,10 @@ class StackedSGD(StackedOptimizer):
 
     names = ("momentum_buffer",)
 
-    def _update_(self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: Settings) -> None:
-        settings = settings.each(lambda column: column.to(parameters.dtype))
+    def _update_(
+        self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: StepSettings
+    ) -> None:
+        settings = settings.map(lambda column: column.to(parameters.dtype))
         if self.group["maximize"]:
             gradients.neg_()
         if settings.decaying:
@@ -101,7 +110,7 @@ class StackedSGD(StackedOptimizer):
         step = self._moved_(gradients, states["momentum_buffer"], settings) if settings.moving else gradients
         parameters.addcmul_(step, settings.rate, value=-1)
 
-    def _moved_(self, gradients: Tensor, velocity: Tensor, settings: Settings) -> Tensor:
+    def _moved_(self, gradients: Tensor, velocity: Tensor, settings: StepSettings) -> Tensor:
         if self.steps > 1:
             velocity.mul_(settings.momentum)
             if dampening := self.group["dampening"]:  # of momentum alone: without it, torch dampens nothing
@@ -129,12 +138,14 @@ class StackedAdam(StackedOptimizer):
         super().__init__(group, parameters, steps=steps)
         self._decoupled = bool(group["decoupled_weight_decay"])  # AdamW's, and Adam's on request
 
-    def _update_(self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: Settings) -> None:
+    def _update_(
+        self, parameters: Tensor, gradients: Tensor, states: dict[str, Tensor], settings: StepSettings
+    ) -> None:
         rate = (settings.rate / (1 - settings.momentum**self.steps)).to(parameters.dtype)
         correction = (1 - settings.beta2**self.steps).sqrt().to(parameters.dtype)
         shrinkage = (1 - settings.rate * settings.weight_decay).to(parameters.dtype)
         kept, new = (1 - settings.beta2).to(parameters.dtype), (1 - settings.momentum).to(parameters.dtype)
-        settings = settings.each(lambda column: column.to(parameters.dtype))
+        settings = settings.map(lambda column: column.to(parameters.dtype))
         if self.group["maximize"]:
             gradients.neg_()
         if settings.decaying and self._decoupled:
@@ -163,6 +174,40 @@ def stacked(optimizer: Optimizer, parameters: Tensor, *, steps: int = 0) -> Stac
     if isinstance(optimizer, SGD):
         return StackedSGD(group, parameters, steps=steps)
     return StackedAdam(group, parameters, steps=steps)
+
+
+class EpochSettings:
+    """The settings of all steps of an epoch, copied to the device at once: no step waits for it."""
+
+    def __init__(self, replicas: Sequence[Replica], steps: range) -> None:
+        self._scheduled = replicas[0].schedule is not None
+        self._first = steps.start
+        steps = steps if self._scheduled else steps[:1]
+        self._settings = _settings_of(replicas, steps)
+        self._moving = [any(replica.momentum(step) for replica in replicas) for step in steps]
+
+    def at(self, step: int) -> StepSettings:
+        """The settings of a step of the epoch."""
+        row = step - self._first if self._scheduled else 0
+        return self._settings.map(lambda column: column[row])._replace(moving=self._moving[row])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all other replicas."""
+        index = torch.tensor(list(rows), device=self._settings.rate.device)
+        self._settings = self._settings.map(lambda column: column.index_select(1, index))
+
+
+def _settings_of(replicas: Sequence[Replica], steps: range) -> StepSettings:
+    """(steps, R, 1) each."""
+    groups = [replica.optimizer.param_groups[0] for replica in replicas]
+    device = groups[0]["params"][0].device
+    rates = [[replica.rate(step) for replica in replicas] for step in steps]
+    momenta = [[replica.momentum(step) for replica in replicas] for step in steps]
+    decays = [[float(group["weight_decay"]) for group in groups]] * len(steps)
+    betas = [[float(group["betas"][1]) if "betas" in group else 0.0 for group in groups]] * len(steps)
+    rate, momentum, decay, beta2 = (torch.tensor(rows, dtype=torch.float64) for rows in (rates, momenta, decays, betas))
+    settings = StepSettings(rate, momentum, decay, beta2, decaying=bool(decay.any()))
+    return settings.map(lambda column: column.unsqueeze(2).to(device))
 
 
 def _trained(optimizer: Optimizer) -> list[Tensor]:

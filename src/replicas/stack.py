@@ -14,7 +14,7 @@ from start_training.replicas.scalars import Place, place_in, varying_scalars
 
 
 @dataclass(frozen=True)
-class Rows:
+class StackRows:
     """Some consecutive replicas' share of a stack: views, the parameters as leaves that gradients can be asked of."""
 
     parameters: dict[str, Tensor]
@@ -55,10 +55,10 @@ class Stack:
     def __len__(self) -> int:
         return len(self.nets)
 
-    def rows(self, span: slice) -> Rows:
+    def rows(self, span: slice) -> StackRows:
         """Those of `span`; of a stack whose parameters have moved since (`keep`), no longer."""
         leaves = {name: view.requires_grad_() for name, view in self._views(self.parameters[span]).items()}
-        return Rows(
+        return StackRows(
             leaves,
             {name: each[span] for name, each in self.rest.items()},
             [each[span] for each in self.scalars],

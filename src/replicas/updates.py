@@ -11,13 +11,13 @@ from torch import Tensor
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.lengths.activation_length import lengths_of_layers
 from start_training.lengths.statistics import reading
-from start_training.replicas.batches import Batches
-from start_training.replicas.caches import CACHE, is_out_of_memory, spans_of, together
-from start_training.replicas.evaluation import Evaluation, Precision
+from start_training.replicas.batches import GroupBatches
 from start_training.replicas.first_layer import FirstLayer
-from start_training.replicas.optimizer import Settings, StackedOptimizer
-from start_training.replicas.stack import Rows, Stack
-from start_training.replicas.vectorized import Lengths, Passed, losses_given, losses_of
+from start_training.replicas.forward_pass import Passed, StackedLengths, losses_given, losses_of
+from start_training.replicas.memory import CACHE, is_out_of_memory, spans_of, together
+from start_training.replicas.optimizer import StackedOptimizer, StepSettings
+from start_training.replicas.stack import Stack, StackRows
+from start_training.replicas.stack_metrics import Evaluation, Precision
 
 # Elements of an average parameter of those that go together, from which to copy them takes longer than to begin.
 LARGE = 2**16
@@ -37,7 +37,12 @@ class Updates:
     """
 
     def __init__(
-        self, stack: Stack, optimizer: StackedOptimizer, batches: Batches, precision: Precision, lengths: Lengths | None
+        self,
+        stack: Stack,
+        optimizer: StackedOptimizer,
+        batches: GroupBatches,
+        precision: Precision,
+        lengths: StackedLengths | None,
     ) -> None:
         self.stack, self.optimizer, self.batches = stack, optimizer, batches
         self.lengths = lengths
@@ -72,7 +77,7 @@ class Updates:
         fewer = max(1, self._together * of_batch // samples) if on_cpu and samples > of_batch else self._together
         return spans_of(len(self.stack), fewer)
 
-    def take(self, batch: int, settings: Settings, *, measured: bool) -> Update:
+    def take(self, batch: int, settings: StepSettings, *, measured: bool) -> Update:
         """The update of a batch of the epoch."""
         self.optimizer.begin()
         updates: list[Update] = []
@@ -96,7 +101,7 @@ class Updates:
         readings = [update.readings for update in updates if update.readings is not None]
         return Update(torch.cat([update.losses for update in updates]), torch.cat(readings) if readings else None)
 
-    def _pass(self, batch: int, span: slice, rows: Rows, measured: bool) -> tuple[Update, list[Tensor]]:
+    def _pass(self, batch: int, span: slice, rows: StackRows, measured: bool) -> tuple[Update, list[Tensor]]:
         """Losses and readings, and each parameter's gradients, (k, elements).
 
         Many small ones joined, for the fewest operations; large ones as they are, to copy nothing.
@@ -108,12 +113,12 @@ class Updates:
         parts = [gradient.reshape(len(gradient), -1) for gradient in gradients]
         return update, [torch.cat(parts, dim=1)] if self._joined else parts
 
-    def _step(self, span: slice, gradients: list[Tensor], settings: Settings) -> None:
-        settings = settings.each(lambda column: column[span])
+    def _step(self, span: slice, gradients: list[Tensor], settings: StepSettings) -> None:
+        settings = settings.map(lambda column: column[span])
         for columns, gradient in zip([slice(None)] if self._joined else self.stack.columns, gradients, strict=True):
             self.optimizer.step_(self.stack.parameters, gradient, settings, (span, columns))
 
-    def _losses(self, batch: int, span: slice, rows: Rows, lengths: Lengths | None) -> Passed:
+    def _losses(self, batch: int, span: slice, rows: StackRows, lengths: StackedLengths | None) -> Passed:
         if lengths is not None:
             lengths.replicas = span.stop - span.start
         if self._first is None or self.batches.shared:

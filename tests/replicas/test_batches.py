@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from start_training.datamodules.batch_order import BatchOrder
 from start_training.datamodules.samples import Samples
-from start_training.replicas.batches import Batches
+from start_training.replicas.batches import GroupBatches
 
 
-def batches(*seeds: int, size: int = 23, batch_size: int = 5) -> Batches:
+def batches(*seeds: int, size: int = 23, batch_size: int = 5) -> GroupBatches:
     samples = Samples(torch.arange(2.0 * size).view(size, 2), torch.arange(size))
-    return Batches(samples, [BatchOrder(size, batch_size, seed=seed) for seed in seeds])
+    return GroupBatches(samples, [BatchOrder(size, batch_size, seed=seed) for seed in seeds])
 
 
 @given(

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.func import vmap
@@ -19,8 +18,9 @@ from start_training.lengths.activation_length import activation_norms
 from start_training.lengths.capture import Capture
 from start_training.replicas.first_layer import FirstLayer
 from start_training.replicas.scalars import varying_scalars
-from start_training.replicas.stack import Rows, Stack
+from start_training.replicas.stack import Stack, StackRows
 from start_training.replicas.transposed_linear import TransposedLinear
+from start_training.streams import isolate_random_streams
 
 # Of all replicas together: up to so many, what `_Norms` takes to begin is more than to convert them to float64.
 FEW_VALUES = 2**17
@@ -39,7 +39,7 @@ class NotVectorized(ValueError):
     """An operation of a net is not one that torch can do for many nets at once."""
 
 
-class Lengths:
+class StackedLengths:
     """Which layers were measured in the last pass, and the number of values of a sample in each."""
 
     def __init__(self, net: nn.Module, patterns: Sequence[str] | None) -> None:
@@ -91,7 +91,13 @@ class _Norms(torch.autograd.Function):
 
 
 def losses_of(
-    stack: Stack, rows: Rows, inputs: Tensor, targets: Tensor, *, shared: bool, lengths: Lengths | None = None
+    stack: Stack,
+    rows: StackRows,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    shared: bool,
+    lengths: StackedLengths | None = None,
 ) -> Passed:
     """Each replica's mean cross-entropy on its batch, (k, samples, …), or on one that all of them share.
 
@@ -107,7 +113,13 @@ def losses_of(
 
 
 def losses_given(
-    stack: Stack, rows: Rows, first: FirstLayer, index: Tensor, targets: Tensor, *, lengths: Lengths | None = None
+    stack: Stack,
+    rows: StackRows,
+    first: FirstLayer,
+    index: Tensor,
+    targets: Tensor,
+    *,
+    lengths: StackedLengths | None = None,
 ) -> Passed:
     """As `losses_of`, of the batches `index`, (k, samples), whose inputs only `first` sees."""
     bias = rows.parameters.get(f"{first.name}.bias")
@@ -120,14 +132,14 @@ def losses_given(
     return _vectorized(forward, rows, (None, 0, 0), first.dummy(index.shape[1]), outputs, targets)
 
 
-def _loss(net: nn.Module, inputs: Tensor, targets: Tensor, lengths: Lengths | None) -> Passed:
+def _loss(net: nn.Module, inputs: Tensor, targets: Tensor, lengths: StackedLengths | None) -> Passed:
     if lengths is not None:
         lengths.start()
     logits = net(inputs)
     return Passed(cross_entropy(logits, targets), lengths.stop() if lengths is not None else ())
 
 
-def logits_of(stack: Stack, rows: Rows, inputs: Tensor) -> Tensor:
+def logits_of(stack: Stack, rows: StackRows, inputs: Tensor) -> Tensor:
     """(k, samples, classes) of inputs that all replicas share."""
 
     def forward(state: State, scalars: list[Tensor], inputs: Tensor) -> Tensor:
@@ -137,7 +149,7 @@ def logits_of(stack: Stack, rows: Rows, inputs: Tensor) -> Tensor:
     return _vectorized(forward, rows, (None,), inputs)
 
 
-def _vectorized(function: Callable[..., Any], rows: Rows, batch: tuple[int | None, ...], *tensors: Tensor) -> Any:
+def _vectorized(function: Callable[..., Any], rows: StackRows, batch: tuple[int | None, ...], *tensors: Tensor) -> Any:
     state = rows.parameters | rows.rest
     first = next(iter(rows.parameters.values()))
     if len(first) > 1:
@@ -201,7 +213,7 @@ def draws_random_numbers(net: nn.Module, input_shape: Sequence[int]) -> bool:
     """Whether its forward pass in training does (dropout): these are each run's own, from the process's streams."""
     net = copy.deepcopy(net).train()
     first = next(net.parameters())
-    with isolate_rng(), torch.no_grad():
+    with isolate_random_streams(), torch.no_grad():
         before = _streams()
         net(torch.zeros(2, *input_shape, dtype=first.dtype, device=first.device))
         return _streams() != before
