@@ -163,7 +163,7 @@ class ReplicaGroup:
             self._save(replicas, ended=True)
             self._written, self._kept = monotonic(), None
         elif replicas:
-            self._kept = self._snapshot(ended=True).copied()
+            self._kept = self._snapshot(ended=True, copied=True)
 
     def _save(self, replicas: Sequence[Replica], *, ended: bool = False) -> None:
         if not replicas:
@@ -174,10 +174,10 @@ class ReplicaGroup:
             replica.flush()
             snapshot.save(replica)
 
-    def _snapshot(self, *, ended: bool) -> GroupSnapshot:
+    def _snapshot(self, *, ended: bool, copied: bool = False) -> GroupSnapshot:
         length = len(self.updates.batches)
         progress = Progress(self.epoch, self.batch, length, self.step, self._evaluation.validations, ended)
-        return GroupSnapshot.of(self.replicas, progress, self.updates.stack, self.updates.optimizer)
+        return GroupSnapshot(self.replicas, progress, self.updates.stack, self.updates.optimizer, copied=copied)
 
     def _stop_if_asked(self, signals: NotedSignals) -> None:
         if signals.first and self.replicas:

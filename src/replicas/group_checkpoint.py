@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -38,42 +38,39 @@ class Progress:
     ended: bool
 
 
-@dataclass(frozen=True)
 class GroupSnapshot:
     """The state of all replicas of a group after a step, from which checkpoints are written, now or later.
 
-    Tensors are those of the stack and its optimizer, which the next step overwrites, unless it is `copied`.
+    Args:
+        replicas: In the order of the stack.
+        copied: Whether to copy all tensors, which the next step would overwrite.
     """
 
-    replicas: Sequence[Replica]
-    progress: Progress
-    stack: Stack
-    optimizer: StackedOptimizer
-    parameters: Tensor
-    rest: dict[str, Tensor]
-    states: dict[str, Tensor]
-    callbacks: list[dict[str, Any]]
-
-    @classmethod
-    def of(
-        cls, replicas: Sequence[Replica], progress: Progress, stack: Stack, optimizer: StackedOptimizer
-    ) -> "GroupSnapshot":
-        """The present state of the replicas of a stack."""
-        held = stack.parameters, stack.rest, optimizer.states
-        return cls(list(replicas), progress, stack, optimizer, *held, [_callback_states(each) for each in replicas])
-
-    def copied(self) -> "GroupSnapshot":
-        """The same with copies of all tensors."""
-        rest, states = ({name: each.clone() for name, each in held.items()} for held in (self.rest, self.states))
-        return replace(self, parameters=self.parameters.clone(), rest=rest, states=states)
+    def __init__(
+        self,
+        replicas: Sequence[Replica],
+        progress: Progress,
+        stack: Stack,
+        optimizer: StackedOptimizer,
+        *,
+        copied: bool = False,
+    ) -> None:
+        keep = torch.clone if copied else Tensor.detach
+        self._replicas, self._progress, self._stack, self._optimizer = list(replicas), progress, stack, optimizer
+        self._parameters = keep(stack.parameters)
+        self._rest, self._states = (
+            {name: keep(each) for name, each in tensors.items()} for tensors in (stack.rest, optimizer.states)
+        )
+        by_key = ({each.state_key: each.state_dict() for each in replica.callbacks} for replica in replicas)
+        self._callbacks = [{key: _copied(state) for key, state in states.items() if state} for states in by_key]
 
     def save(self, replica: Replica) -> None:
         """Write the checkpoint of one replica into its run's directory."""
-        row = self.replicas.index(replica)
-        states = {name: self.stack.of(row, state) for name, state in self.states.items()}
-        self.optimizer.export(replica.optimizer, states, self.progress.steps)
-        net = self.stack.state_dict(row, self.parameters, self.rest)
-        checkpoint = _checkpoint_of(replica, self.progress, net, self.callbacks[row])
+        row = self._replicas.index(replica)
+        states = {name: self._stack.of(row, state) for name, state in self._states.items()}
+        self._optimizer.export(replica.optimizer, states, self._progress.steps)
+        net = self._stack.state_dict(row, self._parameters, self._rest)
+        checkpoint = _checkpoint_of(replica, self._progress, net, self._callbacks[row])
         replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack
         path = RunDirectory(replica.directory).checkpoint
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,11 +100,6 @@ def restore(replica: Replica, checkpoint: Mapping[str, Any]) -> None:
             callback.load_state_dict(state)
     if interrupted_epoch(checkpoint):
         replica.losses, replica.samples = list(checkpoint["epoch_losses"]), list(checkpoint["epoch_samples"])
-
-
-def _callback_states(replica: Replica) -> dict[str, Any]:
-    states = {callback.state_key: callback.state_dict() for callback in replica.callbacks}
-    return {key: _copied(state) for key, state in states.items() if state}
 
 
 def _checkpoint_of(

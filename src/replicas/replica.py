@@ -12,13 +12,12 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from start_training.callbacks.contracts import GroupCallback
-from start_training.callbacks.hyperparameters import Row, hyperparameter_rows, sent
+from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.datamodules.batch_order import BatchOrder
 from start_training.models.classifier import epoch_seed
 from start_training.replicas.log import ReplicaLog
 from start_training.runs.metrics_file import TakesMetrics
 from start_training.runs.outcome import Diverged
-from start_training.runs.table import Table
 from start_training.schedules.schedule import Schedule, momentum_of, set_momentum
 
 
@@ -58,8 +57,7 @@ class Replica:
         group = self.optimizer.param_groups[0]
         self._rate = group["lr"] if self.schedule is None else float(self.schedule.base_lrs[0])
         self._momentum = momentum_of(group) or 0.0
-        self._rows: list[Row] = []
-        self._sent: tuple[float, ...] | None = None
+        self._hyperparameters = Hyperparameters()
 
     @property
     def loggers(self) -> Sequence[TakesMetrics]:
@@ -108,29 +106,20 @@ class Replica:
         self.global_step = first + len(losses)
         if not math.isfinite(losses[-1]):
             self.diverged = Diverged(self.global_step - 1)
-        self._note_hyperparameters(first)
-
-    def flush(self) -> None:
-        """Write tables and metrics.csv up to the present step."""
-        rows, self._rows = self._rows, []
-        if rows:
-            Table(self.directory / "hyperparameters").append(hyperparameter_rows(rows))
-        self.log.file.flush()
-        for callback in self.callbacks:
-            if isinstance(callback, GroupCallback):
-                callback.group_flush()
-
-    def _note_hyperparameters(self, first: int) -> None:
-        """Do for the steps from `first` on what the callback `Hyperparameters` does in a Trainer."""
         decay = float(self.optimizer.param_groups[0]["weight_decay"])
         values = float(self.rate(first)), self.momentum(first), decay
         for step in range(first, self.global_step):
             if self.schedule is not None:
                 values = float(self.rate(step)), self.momentum(step), decay
-            self._rows.append((step, self.current_epoch, values))
-            if values != self._sent:
-                self._sent = values
-                self.log.others.log_metrics(sent(values), step)
+            self._hyperparameters.note(step, self.current_epoch, values, self.loggers)
+
+    def flush(self) -> None:
+        """Write tables and metrics.csv up to the present step."""
+        self._hyperparameters.flush(self.directory)
+        self.log.file.flush()
+        for callback in self.callbacks:
+            if isinstance(callback, GroupCallback):
+                callback.group_flush()
 
 
 def mean_loss(losses: Sequence[float], samples: Sequence[float]) -> float:

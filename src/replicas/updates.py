@@ -122,8 +122,8 @@ class Updates:
         if lengths is not None:
             lengths.replicas = span.stop - span.start
         if self._first is None or self.batches.shared:
-            inputs, targets, shared = self.batches.take(batch, span)
-            return losses_of(self.stack, rows, inputs, targets, shared=shared, lengths=lengths)
+            inputs, targets = self.batches.take(batch, span)
+            return losses_of(self.stack, rows, inputs, targets, shared=self.batches.shared, lengths=lengths)
         index = self.batches.index(batch, span)
         passed = losses_given(self.stack, rows, self._first, index, self.batches.targets(index), lengths=lengths)
         if lengths is not None and self._first_is_measured:
