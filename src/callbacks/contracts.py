@@ -172,11 +172,6 @@ def summaries(callbacks: Iterable[pl.Callback]) -> dict[str, Any]:
     return {key: value for summary in answers(callbacks, "summary") for key, value in summary.items()}
 
 
-def sentences(callbacks: Iterable[pl.Callback], summary: Mapping[str, Any], *, short: bool = False) -> list[str]:
-    """What the callbacks say of a run's summary."""
-    return [sentence for sentence in answers(callbacks, "sentence", summary, short=short) if sentence]
-
-
 def stop_reason(callbacks: Iterable[pl.Callback]) -> str | None:
     """Why the first callback that has ended the run did so; None where none has."""
     return next((reason for reason in answers(callbacks, "stop_reason") if reason), None)

@@ -95,7 +95,7 @@ class Phase(pl.Callback, GroupCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.every_n_steps and trainer.num_training_batches == math.inf:
             raise ValueError(f"every_n_steps = {self.every_n_steps}: needs training data of a known length, or null")
-        self._find_others(getattr(trainer, "callbacks", []))
+        self._others = [each for each in getattr(trainer, "callbacks", []) if each is not self]
         self._last_step = trainer.global_step
         directory = Path(trainer.default_root_dir) if trainer.is_global_zero else None
         if self.start(measured_net(pl_module), directory, step=trainer.global_step):
@@ -111,21 +111,22 @@ class Phase(pl.Callback, GroupCallback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.lacks(trainer.global_step):
             self._measure(trainer)
-        self.flush()
+        self.group_flush()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.flush()  # a run resumed from this checkpoint will not see these steps again
+        self.group_flush()  # a run resumed from this checkpoint will not see these steps again
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.finish()
+        self.group_flush()
+        self.group_end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.flush()
+        self.group_flush()
 
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
-        self._find_others(run.callbacks)
+        self._others = [each for each in run.callbacks if each is not self]
         return self.start(run.net, run.directory, step=moment.step)
 
     def group_period(self) -> int | None:
@@ -144,10 +145,14 @@ class Phase(pl.Callback, GroupCallback):
             phase.add(rows, step=moment.step, epoch=moment.epochs, scaling=scaling, loggers=run.loggers)
 
     def group_flush(self) -> None:
-        self.flush()
+        rows, self._written = self._rows[self._written :], len(self._rows)
+        if rows:
+            assert self._table is not None
+            self._table.append(pd.DataFrame(rows))
 
     def group_end(self) -> None:
-        self.finish()
+        if self._table is not None:
+            self._table.compact()
 
     def start(self, net: nn.Module, directory: Path | None, *, step: int) -> bool:
         """Find the net's layers and the rows of the run so far; whether step `step` is to be measured right now.
@@ -186,28 +191,12 @@ class Phase(pl.Callback, GroupCallback):
             self._rows.append({**row, "slope": slope, "slope_error": error, "scaling": scaling})
             _send(loggers, self._rows[-1])
         if len(self._rows) - self._written >= FLUSH_EVERY:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the rows that are not on disk yet."""
-        rows, self._written = self._rows[self._written :], len(self._rows)
-        if rows:
-            assert self._table is not None
-            self._table.append(pd.DataFrame(rows))
-
-    def finish(self) -> None:
-        """Write all rows, in one file."""
-        self.flush()
-        if self._table is not None:
-            self._table.compact()
+            self.group_flush()
 
     def _measure(self, trainer: pl.Trainer, *, starting: bool = False) -> None:
         measured = measure_phases(self.layers, iterations=self.iterations, starts=self.starts)
         epoch, scaling = epochs_trained(trainer, starting=starting), scaling_of(trainer)
         self.add(measured, step=trainer.global_step, epoch=epoch, scaling=scaling, loggers=trainer.loggers)
-
-    def _find_others(self, callbacks: Iterable[pl.Callback]) -> None:
-        self._others = [callback for callback in callbacks if callback is not self]
 
     def _settings(self) -> dict[str, Any]:
         return {"skip": self.skip, "iterations": self.iterations, "starts": self.starts}

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from start_training.callbacks.contracts import answers, is_tested, sentences
+from start_training.callbacks.contracts import answers, is_tested
 from start_training.callbacks.divergence import Divergence
 from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.callbacks.last_checkpoint import LastCheckpoint
@@ -200,11 +200,11 @@ def show(record: Record) -> None:
     """Print the run's results; those of a sweep's job in one line."""
     summary, callbacks, in_sweep = record.summary, callbacks_of(record.trainer), record.job.sweep is not None
     steps = f"{summary['steps']} steps in {summary['seconds']:.1f} s"
-    said = sentences(callbacks, summary, short=in_sweep)
+    sentences = [line for line in answers(callbacks, "sentence", summary, short=in_sweep) if line]
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if in_sweep:
         accuracy = summary["metrics"].get("test/accuracy")
-        result = [summary["status"], *([] if accuracy is None else [f"test accuracy {accuracy:.1%}"]), *said]
+        result = [summary["status"], *([] if accuracy is None else [f"test accuracy {accuracy:.1%}"]), *sentences]
         console.print(f"{record.job.name}: {', '.join(result)}; {steps}")
         return
     if summary["metrics"].keys() & {"test/accuracy", "test/loss"}:
@@ -213,6 +213,6 @@ def show(record: Record) -> None:
         console.print(run_report.lengths_table(record.lengths), soft_wrap=False)
     ended = f"{summary['status']}: {summary['reason']}; {steps}"
     clues = f"clues: {run_clues.sentence(summary['clues'])}"
-    for line in (*said, clues, ended, f"run directory: {run_report.relative(record.run.path)}"):
+    for line in (*sentences, clues, ended, f"run directory: {run_report.relative(record.run.path)}"):
         if line != summary["reason"]:  # which is part of the line on how the run ended
             console.print(line)

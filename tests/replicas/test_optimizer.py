@@ -74,7 +74,7 @@ def test_rows_move_as_nets_do_and_their_states_are_each_others(kind, settings):
     parameters = flat(own)
     first = stacked(own[0], parameters)
     for _ in range(3):
-        first.begin()
+        first.steps += 1
         first.step_(parameters, step_torchs(own), settings_of(own))
         torch.testing.assert_close(parameters, flat(own), **CLOSE)
     for row, optimizer in enumerate(own):
@@ -88,7 +88,7 @@ def test_rows_move_as_nets_do_and_their_states_are_each_others(kind, settings):
     second.keep(torch.tensor([0, 2]))
     own, parameters = [own[0], own[2]], parameters[[0, 2]]
     for factor in (1.0, 1.0, 1 + 1e-9):
-        second.begin()
+        second.steps += 1
         second.step_(parameters, step_torchs(own), settings_of(own, factor))
         same = torch.allclose(parameters, flat(own), **CLOSE)
         assert same is (factor == 1)  # a rate that is a billionth off would be noticed
@@ -100,7 +100,7 @@ def test_part_by_part_they_move_as_nets_do_also_in_single_precision():
     together = stacked(own[0], parameters)
     for _ in range(4):
         gradients = step_torchs(own)
-        together.begin()
+        together.steps += 1
         for rows in (slice(0, 1), slice(1, 3)):
             of_rows = settings_of(own).map(lambda column, rows=rows: column[rows])
             for columns in (slice(0, 7), slice(7, 10)):
@@ -120,7 +120,7 @@ def test_what_no_replica_has_is_left_out(momentum, decay, tmp_path):
     parameters = flat(nets)
     together = stacked(nets[0], parameters)
     for _ in range(2):
-        together.begin()
+        together.steps += 1
         together.step_(parameters, step_torchs(nets), settings)
         torch.testing.assert_close(parameters, flat(nets), **CLOSE)
     assert bool(together.states["momentum_buffer"].any()) == settings.moving
