@@ -170,14 +170,13 @@ def logits_of(stack: Stack, rows: StackRows, inputs: Tensor) -> Tensor:
 
 def _vectorized(function: Callable[..., Any], rows: StackRows, batch: tuple[int | None, ...], *tensors: Tensor) -> Any:
     state = rows.parameters | rows.rest
-    first = next(iter(rows.parameters.values()))
-    if len(first) > 1:
+    if len(next(iter(rows.parameters.values()))) > 1:
         with TransposedLinear():
             return vmap(function, in_dims=(0, 0, *batch))(state, rows.scalars, *tensors)
     # For one replica `vmap` would cost time in every operation. `squeeze`, since the gradient of `[0]` makes a copy.
     alone = [tensor if of is None else tensor.squeeze(0) for tensor, of in zip(tensors, batch, strict=True)]
-    of_net = {name: each.squeeze(0) for name, each in state.items()}
-    output = function(of_net, [each.squeeze(0) for each in rows.scalars], *alone)
+    state = {name: each.squeeze(0) for name, each in state.items()}
+    output = function(state, [each.squeeze(0) for each in rows.scalars], *alone)
     if isinstance(output, Tensor):
         return output.unsqueeze(0)
     return Passed(output.losses.unsqueeze(0), tuple(norms.unsqueeze(0) for norms in output.norms))

@@ -1,9 +1,9 @@
 """The training step of a whole group: forward pass, backward pass and update."""
 
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,11 +17,13 @@ from start_training.replicas.forward_pass import Passed, StackedLengths, losses_
 from start_training.replicas.memory import CACHE, is_out_of_memory, spans_of, together
 from start_training.replicas.optimizer import StackedOptimizer, StepSettings
 from start_training.replicas.stack import Stack, StackRows
-from start_training.replicas.stack_metrics import Evaluation, Precision
 
 # Elements of an average parameter of the replicas in one pass, above which joining gradients takes longer than updating
 # one parameter after the other.
 LARGE = 2**16
+Precision = Callable[[], AbstractContextManager[object]]
+# Means over a set for each replica, in passes of some replicas each; see `group_evaluation.logged_metrics`.
+Evaluation: TypeAlias = Callable[[Stack, EvaluationLoader, Sequence[slice], Precision], tuple[Tensor, ...]]
 
 
 class Update(NamedTuple):
@@ -62,7 +64,7 @@ class Updates:
         self._divide()
 
     def evaluate(self, measure: Evaluation, loader: EvaluationLoader) -> tuple[Tensor, ...]:
-        """Evaluate all replicas on a set by one of `stack_metrics`' functions; see the class on memory."""
+        """Evaluate all replicas on a set by an `Evaluation`; see the class on memory."""
         while True:
             try:
                 return measure(self.stack, loader, self._spans_of(loader.largest), self._precision)

@@ -17,7 +17,7 @@ from start_training.replicas.group_checkpoint import restore
 from start_training.replicas.group_evaluation import Sets
 from start_training.replicas.log import ReplicaLog
 from start_training.replicas.replica import Replica
-from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch
+from start_training.runs.checkpoint import check_fits, check_optimizer_fits
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
 from start_training.settings import seed
@@ -40,7 +40,7 @@ def build_replica(record: Record, device: torch.device) -> Replica:
     datamodule = build_datamodule(config)
     net = build_net(config, datamodule)
     record.initializer = build_initializer(config["initializer"])
-    load(datamodule, None, None, shared=True)
+    load(datamodule, None, record.checkpoint, shared=True)
     if record.checkpoint:
         check_fits(record.checkpoint, net, record.run.checkpoint)
     net.to(device=device, dtype=torch.float64 if trainer.get("precision") == "64-true" else None)
@@ -52,8 +52,6 @@ def build_replica(record: Record, device: torch.device) -> Replica:
         check_optimizer_fits(record.checkpoint, optimizer, schedule, record.run.checkpoint)
         [saved] = record.checkpoint.get("lr_schedulers") or [{}]
         check_same_length(saved, schedule.state_dict() if schedule else {}, type(schedule).__name__)
-        if epoch := interrupted_epoch(record.checkpoint):
-            datamodule.train_dataloader().check_resumes(epoch)
     replica = Replica(
         net,
         optimizer,

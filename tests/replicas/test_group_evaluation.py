@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
+from start_training.replicas.group_evaluation import exact_metrics, logged_metrics
 from start_training.replicas.stack import Stack
-from start_training.replicas.stack_metrics import exact_metrics, logged_metrics
 from tests.replicas.nets import Normalized
 
 SAMPLES = Samples(torch.randn(23, 6, generator=torch.Generator().manual_seed(0)), torch.arange(23) % 3)
