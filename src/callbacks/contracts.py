@@ -119,13 +119,14 @@ class GroupCallback(Protocol):
 
 @runtime_checkable
 class LengthsCallback(GroupCallback, Protocol):
-    """A `GroupCallback` that is given the activation lengths of the group's training steps."""
+    """A `GroupCallback` that is given the activation lengths of every n-th training step of the group.
 
-    def group_modules(self) -> Sequence[str] | None:
-        """Name patterns of the modules to measure; see `start_training.lengths.capture.Capture`."""
+    Attributes:
+        modules: Name patterns of the modules to measure; see `start_training.lengths.capture.Capture`.
+    """
 
-    def group_reads(self, step: int) -> bool:
-        """Whether to measure the forward pass of this step."""
+    every_n_steps: int
+    modules: Sequence[str] | None
 
     def group_lengths(self, names: Sequence[str], steps: Sequence[Step], readings: NDArray[np.float64]) -> None:
         """Take the lengths of layers `names` at some steps; row i of readings is `statistics.reading`'s of steps[i]."""

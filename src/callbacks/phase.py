@@ -1,4 +1,4 @@
-"""Record the phase of every layer in the course of training, and how fast J² grows."""
+"""Record the phase of every layer during training, and how fast J² grows."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,21 +29,27 @@ FLUSH_EVERY = 1_000  # rows; the end of an epoch and a checkpoint flush too
 class Phase(pl.Callback, GroupCallback):
     """Writes `phase/`, a Parquet data set with a row for each layer but the readout, and each measurement.
 
-    step: optimizer steps done, of whose weights all that follows is said; 0 is initialization. epoch: epochs trained.
-    layer, name, fan_in, fan_out: which one. J0, J, J2: its phase (`order_chaos.phase`), of a rectangular or
-    convolutional layer by its fan-in; bias_variance: of its biases, 0 without. jacobian, lyapunov: of the map
-    x ← φ(W x + b) of a square dense layer, NaN for others (`order_chaos.asymptotics`). slope, slope_error: of J²
-    per epoch, fitted so far over the window that `order_chaos.slope.ordered_window` chooses, NaN where none is
-    long enough yet, and of an activation whose edge of chaos is not at J = 1 (ReLU). scaling: eta / ((1 − alpha) B) at
-    that moment, NaN unless the optimizer is torch's SGD, without dampening.
+    step: optimizer steps done before the measurement; 0 is initialization. epoch: epochs trained. layer, name, fan_in,
+    fan_out: of the layer. J0, J, J2: its phase (`order_chaos.phase`), of a rectangular or convolutional layer by its
+    fan-in. bias_variance: of its biases, 0 without. jacobian, lyapunov: of the map x ← φ(W x + b) of a square dense
+    layer, NaN for other layers (`order_chaos.asymptotics`). slope, slope_error: of J² per epoch, fitted to the rows so
+    far in the window of `order_chaos.slope.ordered_window`; NaN if there is none that is long enough, and for an
+    activation whose edge of chaos is not at J = 1 (ReLU). scaling: eta / ((1 − alpha) B) of the next step, NaN unless
+    the optimizer is torch's SGD without dampening.
 
-    Measured at step 0, at the end of every epoch, and with every_n_steps = k after steps k, 2k, … as well. directory:
-    the trainer's `default_root_dir` by default. skip: the share of the ordered phase before the window. iterations,
-    starts: of the map; the first half of the iterations is not counted. activation: φ of layers that no activation
-    module follows in an `nn.Sequential`, by its name in `conf/model`. Of several processes rank 0 measures.
-    The run is the same, to the bit, as without it; one that is resumed has the rows of one that was not interrupted.
+    Layers are measured at step 0 and at the end of every epoch, by rank 0. The run is the same, to the bit, as without
+    this callback, and a resumed run has the rows of one that was not interrupted.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437).
-    Raises ValueError for a setting no run could use.
+
+    Args:
+        directory: Where the data set is written; by default the trainer's `default_root_dir`.
+        every_n_steps: Measure after steps k, 2k, … as well.
+        skip: The fraction of the ordered phase that lies before the window.
+        iterations: Of the map; the first half of them is not averaged over.
+        starts: Random starts of the map.
+        activation: φ of layers that no activation module follows in an `nn.Sequential`, by its name in `conf/model`.
+    Raises:
+        ValueError: a setting that no run could use.
     """
 
     @checked
@@ -61,16 +67,16 @@ class Phase(pl.Callback, GroupCallback):
         self.every_n_steps, self.skip = every_n_steps, skip
         self.iterations, self.starts = iterations, starts
         self._activation = None if activation is None else activation_named(activation)
-        self.layers: list[PhasedLayer] = []  # of the net, since `start`
+        self.layers: list[PhasedLayer] = []  # found by `start`
         self._others: list[pl.Callback] = []  # of the run; one may record the lowest test loss
-        self._table: Table | None = None  # where there is something to write
+        self._table: Table | None = None  # None: nothing is measured
         self._rows: list[Row] = []  # of the whole run, layer by layer within a measurement
         self._written = 0  # of these
         self._resumed: dict[str, Any] = {}
         self._last_step = 0
 
     def summary(self) -> dict[str, Any]:
-        """What a run's summary.json says, of the first square layer or else the first; nothing where there is none."""
+        """The end of the rows and their slope, for the first square layer, or else the first; {} without layers."""
         if not self._rows:
             return {}
         chosen = next((index for index, layer in enumerate(self.layers) if layer.square), 0)
@@ -155,10 +161,13 @@ class Phase(pl.Callback, GroupCallback):
             self._table.compact()
 
     def start(self, net: nn.Module, directory: Path | None, *, step: int) -> bool:
-        """Find the net's layers and the rows of the run so far; whether step `step` is to be measured right now.
+        """Find the layers of a net, and the rows of the run so far.
 
-        It is unless the run resumes there. directory: of the run, in which `phase/` is written (if this callback has
-        no `directory` of its own); None where another process writes, and nothing is measured.
+        Args:
+            directory: Of the run; None for a process that does not measure.
+            step: Optimizer steps done.
+        Returns:
+            Whether to measure right now; not if the run resumes and its checkpoint has a measurement.
         """
         self._rows, self._written, self._table = [], 0, None
         self.layers = phased_layers(net, self._activation)
@@ -173,16 +182,16 @@ class Phase(pl.Callback, GroupCallback):
         if resumed.get("step") == step and resumed["settings"] == self._settings():
             self._rows += resumed["rows"]
             return False
-        return not self._rows or resumed.get("step") == step  # the latter with other settings
+        return not self._rows or resumed.get("step") == step  # in the last case, the checkpoint was of other settings
 
     def lacks(self, step: int) -> bool:
-        """Whether there is something to measure, and no measurement of the step yet."""
+        """Whether there are layers to measure, and no rows of the step yet."""
         return self._table is not None and not (self._rows and self._rows[-1]["step"] == step)
 
     def add(
         self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[TakesMetrics] = ()
     ) -> None:
-        """Take what `measure_phases` says of `layers` after so many steps and epochs, and send it to the loggers."""
+        """Add and log a measurement of `layers` by `measure_phases`, after so many steps and epochs of training."""
         assert self.lacks(step)
         for index, (layer, numbers) in enumerate(zip(self.layers, measured, strict=True)):
             row: Row = {"step": step, "epoch": epoch, "layer": index, "name": layer.name, **numbers}
@@ -203,7 +212,7 @@ class Phase(pl.Callback, GroupCallback):
 
 
 def _send(loggers: Iterable[TakesMetrics], row: Row) -> None:
-    """To all loggers but metrics.csv, whose rows are epochs, as `phase/<layer>/<number>`."""
+    """Log a row as `phase/<layer>/<number>`; not to metrics.csv, whose rows are epochs."""
     numbers = {f"{NAME}/{row['name']}/{name}": row[name] for name in SENT if math.isfinite(row[name])}
     for logger in loggers:
         if numbers and not isinstance(logger, MetricsFile):

@@ -1,4 +1,4 @@
-"""A learning rate range test before training, which then goes on as if there had been none."""
+"""A learning rate range test before training, which does not change the training."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -26,20 +26,29 @@ NAME = "range_test"
 
 
 class RangeTest(pl.Callback):
-    """`steps` updates at rates that rise from min_lr to max_lr, before the first step of training.
+    """Takes optimizer steps at learning rates that rise from min_lr to max_lr, before the first step of training.
 
-    After it, `curves` has a row for each update: step, learning_rate, train_loss (before the update, mean over the
-    global batch), val_loss and val_accuracy (after it; NaN between the `val_points` steps that are validated, which
-    are evenly spaced, the first and the last among them; on `val_samples` of the validation set). It ends early where
-    a loss is not finite. `suggestion` says what follows. Rank 0 writes the curves as the Parquet table `range_test/`
-    in the trainer's `default_root_dir`.
+    Then everything is restored (see `on_trial`): the run is the same, to the bit, as without this callback. A run that
+    resumes does not repeat the test. It ends early at a loss that is not finite. The module needs automatic
+    optimization, one optimizer, and logits from `forward`; validation batches are (inputs, targets, …). The module's
+    `on_train_start` has not run yet. Costs a copy of weights and optimizer state.
+    Source: Smith 2018 (arXiv:1803.09820), the LR range test.
 
-    Then everything is put back (see `on_trial`): the run is the same, to the bit, as without this callback. A run that
-    resumes does not repeat the test. stop: training does not begin. loss: of logits and targets, a mean.
-    For modules with automatic optimization, one optimizer, and logits from `forward`; validation batches are
-    (inputs, targets, …). The module's `on_train_start` has not run yet. Costs a copy of weights and optimizer state.
-    Source: Smith 2018 (arXiv:1803.09820), the LR range test. Raises ValueError for a setting or a module that
-    does not admit it, and where there is no validation data.
+    Attributes:
+        curves: A row for each step: step, learning_rate, train_loss (before the step, mean over the global batch),
+            val_loss and val_accuracy (after it, NaN for steps that are not validated). Rank 0 writes them as the
+            Parquet table `range_test/` in the trainer's `default_root_dir`.
+        suggestion: The rates that follow from the curves.
+
+    Args:
+        steps: Their number.
+        ramp: `exponential` or `linear`.
+        val_points: The number of steps that are validated; they are evenly spaced, with the first and the last.
+        val_samples: The number of samples of the validation set to validate on.
+        stop: End the run after the test, without training.
+        loss: Of logits and targets, a mean.
+    Raises:
+        ValueError: a setting or a module that does not admit a test, or no validation data.
     """
 
     tested_after_stop = False
@@ -71,7 +80,7 @@ class RangeTest(pl.Callback):
         self._chance: float | None = None  # the loss of a guess
 
     def summary(self) -> dict[str, Any]:
-        """What a run's summary.json says of the test."""
+        """The suggested rates, and extremes of the curves."""
         if self.curves is None or self.suggestion is None:
             return {}
         return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"]}}
@@ -89,7 +98,7 @@ class RangeTest(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.curves = self.suggestion = None  # of an earlier fit; a checkpoint's come later
+            self.curves = self.suggestion = None  # of an earlier fit; those of a checkpoint are loaded later
             classes = getattr(getattr(trainer, "datamodule", None), "classes", 0)
             self._chance = math.log(classes) if classes > 1 and self.loss is cross_entropy else None
 
@@ -100,7 +109,7 @@ class RangeTest(pl.Callback):
         return {"settings": dict(self._settings), "curves": curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("settings") == self._settings:  # a test with others says something else
+        if state_dict.get("settings") == self._settings:  # the results hold for these settings only
             self._conclude(pd.DataFrame({name: column.numpy() for name, column in state_dict["curves"].items()}))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

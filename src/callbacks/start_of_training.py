@@ -1,4 +1,4 @@
-"""When training starts: the first epoch, and the first optimizer step, whose test accuracy reaches a threshold."""
+"""Record when training starts: in which epoch, and at which step, test accuracy reaches a threshold."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -16,17 +16,24 @@ ShareAboveZero = Annotated[PositiveNumber, fraction]
 
 
 class StartOfTraining(pl.Callback, GroupCallback):
-    """Training has started once test accuracy ≥ `threshold`; the epoch is counted from 1, the step in optimizer steps.
-
-    It looks at the end of every epoch, or with every_n_steps = k instead after steps k, 2k, …, until training
-    has started. stop: ends the run there, in mid-epoch too, which is then that epoch's end. `summary` says
-    when training started, or that it has not; a Trainer of one's own finds `epoch`, `step` and `accuracy` here.
+    """Measures test accuracy until it reaches a threshold: there training has started.
 
     Test accuracy is that of `forward`'s logits (samples, classes) on the batches (inputs, targets, …) of the
-    datamodule's, or else the module's, `test_dataloader`; logits that are not finite are wrong. The run is the
+    `test_dataloader` of the datamodule, or else of the module; logits that are not finite are wrong. The run is the
     same, to the bit, as without this callback, up to where it stops.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), figures 1b and 3: epochs until 20% test accuracy.
-    Raises ValueError for a setting no run could use, and where there is no test set.
+
+    Attributes:
+        epoch: In which training started, from 1; None until then.
+        step: The number of optimizer steps after which it started; None until then.
+        accuracy: Test accuracy at the start; until then the best so far, None before the first measurement.
+
+    Args:
+        threshold: A fraction above 0.
+        every_n_steps: Measure after steps k, 2k, …; by default at the end of every epoch.
+        stop: End the run, and its epoch, as soon as training has started.
+    Raises:
+        ValueError: a setting that no run could use, or no test set.
     """
 
     @checked
@@ -38,7 +45,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
         self.stop = stop
         self.epoch: int | None = None
         self.step: int | None = None
-        self.accuracy: float | None = None  # when training started; until then, the best so far
+        self.accuracy: float | None = None
         self._loaders: list[Iterable[Any]] = []
         self._last_step = 0
 
@@ -47,7 +54,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
         return self.epoch is not None
 
     def summary(self) -> dict[str, Any]:
-        """What a run's summary.json says of its start."""
+        """Epoch, step and accuracy, with the settings."""
         found = {"epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
         return {NAME: {"metric": "test/accuracy", **self._settings(), **found}}
 
@@ -81,7 +88,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
             run.should_stop = run.should_stop or (start.stop and start.started)
 
     def note(self, accuracy: float, *, epoch: int, step: int) -> None:
-        """Take a look's test accuracy, measured in that epoch (from 1) after so many steps; nothing once started."""
+        """Add a test accuracy, measured in an epoch (from 1) after so many steps; ignored once training has started."""
         if self.started:
             return
         if accuracy >= self.threshold:
@@ -93,7 +100,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
         return {**self._settings(), "epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self._settings().items() <= state_dict.items():  # what was found with others does not hold with these
+        if self._settings().items() <= state_dict.items():  # the results hold for these settings only
             self.epoch, self.step, self.accuracy = (state_dict[name] for name in ("epoch", "step", "accuracy"))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -102,7 +109,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
         if self.stop and self.started:
-            trainer.should_stop = True  # killed after the checkpoint, and before it could say so
+            trainer.should_stop = True  # the run was killed between the checkpoint and its end
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,4 +1,4 @@
-"""Test loss and accuracy in the course of a run, and where the loss was lowest."""
+"""Record test loss and accuracy during training, and where the loss was lowest."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,18 +18,24 @@ NO_TEST_SET = "test_metrics: the data has no test set to evaluate"
 
 
 class TestMetrics(pl.Callback, GroupCallback):
-    """`test/loss` and `test/accuracy` after every `every_n_epochs`-th epoch, in that epoch's row of all loggers.
+    """Logs `test/loss` and `test/accuracy` at ends of epochs.
 
     The loss is the mean cross-entropy of `forward`'s logits (samples, classes), the accuracy that of their largest,
-    on the batches (inputs, targets, …) of the datamodule's, or else the module's, `test_dataloader`. `lowest` says
-    where the loss was lowest so far (epoch, counted in epochs trained, step, loss, accuracy), and `summary` says it
-    of a run; it is for experiments that look at the test set as theirs do, not to choose a run by.
-    The run is the same, to the bit, as without this callback. It costs a pass over the test set.
+    on the batches (inputs, targets, …) of the `test_dataloader` of the datamodule, or else of the module. The run is
+    the same, to the bit, as without this callback, which costs a pass over the test set. The lowest loss is meant for
+    experiments of papers that report it, not for choosing a run.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), who mark the epoch of lowest test loss.
-    Raises ValueError for a setting no run could use, and where there is no test set.
+
+    Attributes:
+        lowest: Epoch (the number of epochs trained), step, loss and accuracy of the lowest loss; None at first.
+
+    Args:
+        every_n_epochs: Measure after every n-th epoch only.
+    Raises:
+        ValueError: a setting that no run could use, or no test set.
     """
 
-    __test__ = False  # pytest, which takes the name for a test's
+    __test__ = False  # or pytest would collect it as a test
 
     @checked
     def __init__(self, *, every_n_epochs: PositiveInteger = 1) -> None:
@@ -38,7 +44,7 @@ class TestMetrics(pl.Callback, GroupCallback):
         self._loaders: list[Iterable[Any]] = []
 
     def summary(self) -> dict[str, Any]:
-        """What a run's summary.json says of it; nothing before the first look."""
+        """The lowest test loss; {} before the first measurement."""
         return {"lowest_test_loss": dict(self.lowest)} if self.lowest else {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,11 +76,8 @@ class TestMetrics(pl.Callback, GroupCallback):
     def note(
         self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[TakesMetrics] = ()
     ) -> None:
-        """Take what a look found after so many epochs and steps of training, and send it to the loggers.
-
-        A loss that is NaN is never the lowest.
-        """
-        row = {"epoch": epoch - 1, **dict(zip(NAMES, (loss, accuracy), strict=True))}  # Lightning's name of the epoch
+        """Add and log a measurement after so many epochs and steps of training; a NaN is never the lowest loss."""
+        row = {"epoch": epoch - 1, **dict(zip(NAMES, (loss, accuracy), strict=True))}  # Lightning counts epochs from 0
         for logger in loggers:
             logger.log_metrics(row, step=step - 1)
         if loss < (self.lowest["loss"] if self.lowest else math.inf):

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
 
-from start_training.callbacks.contracts import LengthsCallback, serves_groups
+from start_training.callbacks.contracts import serves_groups
 from start_training.config.mistakes import target_of
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.models.convolutional import Convolutional
@@ -114,7 +114,7 @@ def _reasons(config: Config) -> Iterator[str]:
     kinds = [node["_target_"] for node in (config.get("callbacks") or {}).values() if node is not None]
     if len({*kinds}) < len(kinds):
         yield "several callbacks of one class"
-    if sum(_is_class(target, LengthsCallback) for target in targets.values()) > 1:
+    if sum(hasattr(target, "group_lengths") for target in targets.values()) > 1:
         yield "several callbacks that read activation lengths"
     if (optimizer := target_of(config.get("optimizer"), "optimizer")) not in OPTIMIZERS:
         yield f"optimizer {_named(optimizer)}: only {_names(OPTIMIZERS)} train together"

@@ -19,6 +19,7 @@ from start_training.replicas.group_checkpoint import start_of
 from start_training.replicas.memory import optimizer_states, outgrows_caches, replica_bytes
 from start_training.runs.checkpoint import load_checkpoint
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import run_title
 from start_training.runs.open_files import most_runs
 from start_training.streams import isolate_random_streams
 
@@ -40,8 +41,8 @@ class SweepRun:
 
     @property
     def name(self) -> str:
-        """Its overrides, as a name."""
-        return " ".join(self.overrides) or "default"
+        """The title of the run."""
+        return run_title(self.overrides)
 
 
 @dataclass(frozen=True)

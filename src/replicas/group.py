@@ -53,7 +53,7 @@ class ReplicaGroup:
         for row, replica in enumerate(replicas):
             optimizer.load(replica.optimizer, {name: stack.of(row, each) for name, each in optimizer.states.items()})
         self._reader = next((each for each in first.callbacks if isinstance(each, LengthsCallback)), None)
-        lengths = StackedLengths(stack.template, self._reader.group_modules()) if self._reader else None
+        lengths = StackedLengths(stack.template, self._reader.modules) if self._reader else None
         batches = GroupBatches(sets.training, [replica.order for replica in replicas])
         self.updates = Updates(stack, optimizer, batches, _precision(precision, stack.parameters.device), lengths)
         self._evaluation = GroupEvaluation(self.updates, sets, first)
@@ -117,7 +117,7 @@ class ReplicaGroup:
         self.epoch, self.batch = self.epoch + 1, 0
 
     def _take_step(self) -> None:
-        measured = self._reader is not None and self._reader.group_reads(self.step)
+        measured = self._reader is not None and self.step % self._reader.every_n_steps == 0
         update = self.updates.take(self.batch, self._settings.at(self.step), measured=measured)
         if measured and self.updates.lengths is not None:
             self._buffer.names = self.updates.lengths.names

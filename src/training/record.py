@@ -41,7 +41,7 @@ class Record:
     initializer: object = None
     trainer: pl.Trainer | Replica | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    lengths: run_report.Lengths | None = None
+    lengths: run_report.RecordedLengths | None = None
     summary: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> "Record":
@@ -89,7 +89,8 @@ class Record:
         if self.net is not None:
             self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
-            self._draw(self.lengths)
+            self.run.figure.parent.mkdir(exist_ok=True)
+            run_report.figure(self.lengths, self.job.name).savefig(self.run.figure, dpi=160)
         recorded = summaries(callbacks_of(self.trainer))
         if status in ("completed", "diverged"):
             recorded["clues"] = self._clues(error)
@@ -106,10 +107,6 @@ class Record:
             **recorded,
         }
         self.run.write_summary(self.summary)
-
-    def _draw(self, lengths: run_report.Lengths) -> None:
-        self.run.figure.parent.mkdir(exist_ok=True)
-        run_report.figure(lengths, self.job.name).savefig(self.run.figure, dpi=160)
 
     def _clues(self, error: BaseException | None) -> dict[str, Any]:
         classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
