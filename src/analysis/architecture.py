@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from start_training.config.build import build_datamodule, construct_net
 from start_training.lengths.capture import measured_layers
+from start_training.streams import isolate_random_streams
 from start_training.theory.beta import beta
 
 
@@ -29,7 +29,7 @@ def depth_and_beta(config: Mapping[str, Any]) -> tuple[int | None, float]:
 @lru_cache(maxsize=1024)  # the jobs of a sweep share few architectures
 def _measured(groups: str) -> tuple[int, float]:
     config = json.loads(groups)
-    with torch.random.fork_rng(devices=[]):  # the constructor draws weights
+    with isolate_random_streams():  # the constructor draws weights
         net = construct_net(config, build_datamodule(config))
     widths = getattr(net, "widths", None)
     return len(measured_layers(net)), np.nan if widths is None else round(beta(widths), 9)

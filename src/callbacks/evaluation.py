@@ -7,10 +7,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from start_training.ranks import gather
+from start_training.streams import isolate_random_streams
 
 
 def evaluation_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: str) -> list[Iterable[Any]]:
@@ -31,11 +31,22 @@ def evaluation_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: st
 
 
 def test_loaders(trainer: pl.Trainer, module: pl.LightningModule, needed: str) -> list[Iterable[Any]]:
-    """The test batches of a run that is being fitted. needed: what a ValueError says where it has none."""
-    loaders = evaluation_loaders(trainer, module, "test")
+    """The test loaders of a run that is being fitted.
+
+    Raises:
+        ValueError: there is none; its message is `needed`.
+    """
+    with isolate_random_streams():
+        loaders = evaluation_loaders(trainer, module, "test")
     if not loaders:
         raise ValueError(needed)
     return loaders
+
+
+def check_test_set(datamodule: Any, needed: str) -> None:
+    """Raises ValueError, with the message `needed`, for a datamodule of this project whose test set is empty."""
+    if not datamodule.samples("test").size:
+        raise ValueError(needed)
 
 
 def test_means(
@@ -102,7 +113,8 @@ def undisturbed(trainer: pl.Trainer, module: pl.LightningModule, stage: str = "t
     # keeps of its first call could not be used in training.
     eager = torch.compiler.set_stance("force_eager")
     try:
-        with evaluating(module), eager, torch.no_grad(), isolate_rng(), trainer.precision_plugin.test_step_context():
+        precision = trainer.precision_plugin.test_step_context()
+        with evaluating(module), eager, torch.no_grad(), isolate_random_streams(), precision:
             yield
     finally:
         trainer.state.stage = before

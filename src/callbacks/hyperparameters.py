@@ -1,7 +1,7 @@
 """Record learning rate, momentum and weight decay at every optimizer step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytorch_lightning as pl
 from torch.optim import Optimizer
 
-from start_training.runs.metrics_file import MetricsFile
+from start_training.runs.metrics_file import MetricsFile, TakesMetrics
 from start_training.runs.table import Table
 from start_training.schedules.schedule import momentum_of
 
@@ -36,43 +36,47 @@ class Hyperparameters(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._rows, self._sent = [], None
         if trainer.is_global_zero:
-            self._table(trainer).truncate(trainer.global_step)
+            self._table(Path(trainer.default_root_dir)).truncate(trainer.global_step)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        if not trainer.is_global_zero:
-            return
-        values = values_of(optimizer.param_groups[0])
-        self._rows.append((trainer.global_step, trainer.current_epoch, values))
-        if values != self._sent:
-            self._sent = values
-            for logger in trainer.loggers:
-                if not isinstance(logger, MetricsFile):
-                    logger.log_metrics(sent(values), step=trainer.global_step)
+        if trainer.is_global_zero:
+            values = values_of(optimizer.param_groups[0])
+            self.note(trainer.global_step, trainer.current_epoch, values, trainer.loggers)
         if len(self._rows) >= FLUSH_EVERY:
-            self._flush(trainer)
+            self.flush(Path(trainer.default_root_dir))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._flush(trainer)  # a run resumed from this checkpoint will not see these steps again
+        self.flush(Path(trainer.default_root_dir))  # a run resumed from this checkpoint will not see these steps again
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._flush(trainer)
+        self.flush(Path(trainer.default_root_dir))
         if trainer.is_global_zero:
-            self._table(trainer).compact()
+            self._table(Path(trainer.default_root_dir)).compact()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._flush(trainer)
+        self.flush(Path(trainer.default_root_dir))
 
-    def _flush(self, trainer: pl.Trainer) -> None:
+    def note(self, step: int, epoch: int, values: tuple[float, ...], loggers: Iterable[TakesMetrics]) -> None:
+        """Add the row of a step, and log it where a value has changed."""
+        self._rows.append((step, epoch, values))
+        if values != self._sent:
+            self._sent = values
+            for logger in loggers:
+                if not isinstance(logger, MetricsFile):
+                    logger.log_metrics(sent(values), step=step)
+
+    def flush(self, directory: Path) -> None:
+        """Write the rows of a run in `directory` that are not on disk yet."""
         rows, self._rows = self._rows, []
         if rows:
-            self._table(trainer).append(hyperparameter_rows(rows))
+            self._table(directory).append(hyperparameter_rows(rows))
 
-    def _table(self, trainer: pl.Trainer) -> Table:
-        return Table((self.directory or Path(trainer.default_root_dir)) / NAME)
+    def _table(self, directory: Path) -> Table:
+        return Table((self.directory or directory) / NAME)
 
 
 def values_of(group: dict[str, Any]) -> tuple[float, ...]:

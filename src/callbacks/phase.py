@@ -1,31 +1,32 @@
-"""Record the phase of every layer in the course of training, and how fast J² grows."""
+"""Record the phase of every layer during training, and how fast J² grows."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import pytorch_lightning as pl
 from torch import nn
 
 from start_training.callbacks.activation_lengths import measured_net
-from start_training.callbacks.moment import epochs_trained, scaling_of
-from start_training.callbacks.phase_summary import Row, running_slope, summary_of
-from start_training.callbacks.test_metrics import TestMetrics
+from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun, summaries
+from start_training.callbacks.phase_summary import Row, running_slope, sentence, summary_of
+from start_training.callbacks.position import crosses, epochs_trained, scaling_in_group, scaling_of
 from start_training.models.activation import activation_named
 from start_training.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
 from start_training.order_chaos.slope import SKIP
 from start_training.runs.metrics_file import MetricsFile, TakesMetrics
 from start_training.runs.table import Table
-from start_training.settings import fraction, positive_integer, whole_number
+from start_training.settings import AtLeast, Fraction, PositiveInteger, checked
 
 NAME = "phase"
 SENT = ("J0", "J", "J2", "jacobian", "lyapunov", "slope", "slope_error", "scaling")
 FLUSH_EVERY = 1_000  # rows; the end of an epoch and a checkpoint flush too
 
 
-class Phase(pl.Callback):
+class Phase(pl.Callback, GroupCallback):
     """Writes `phase/`, a Parquet data set with a row for each layer but the readout, and each measurement.
     The table is `phase/`, readable with `pandas.read_parquet`, with a row for each measurement and each layer but the
     readout. The layers are measured at step 0 and at the end of every epoch. The run is bit-identical to one without
@@ -76,40 +77,44 @@ class Phase(pl.Callback):
         ['hidden.0.linear', 'hidden.1.linear', 'hidden.0.linear', 'hidden.1.linear']
     """
 
+    @checked
     def __init__(
         self,
         directory: str | Path | None = None,
         *,
-        every_n_steps: int | None = None,
-        skip: float = SKIP,
-        iterations: int = 50,
-        starts: int = 4,
+        every_n_steps: PositiveInteger | None = None,
+        skip: Fraction = SKIP,
+        iterations: Annotated[int, AtLeast(2)] = 50,
+        starts: PositiveInteger = 4,
         activation: str | None = None,
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
-        self.every_n_steps = None if every_n_steps is None else positive_integer("every_n_steps", every_n_steps)
-        self.skip = fraction("skip", skip)
-        self.iterations = whole_number("iterations", iterations, at_least=2)
-        self.starts = positive_integer("starts", starts)
-        self.activation = activation
+        self.every_n_steps, self.skip = every_n_steps, skip
+        self.iterations, self.starts = iterations, starts
         self._activation = None if activation is None else activation_named(activation)
-        self.layers: list[PhasedLayer] = []  # of the net, since `start`
-        self.tests: TestMetrics | None = None  # whose lowest loss the summary is to say J at
-        self._table: Table | None = None  # where there is something to write
+        self.layers: list[PhasedLayer] = []  # found by `start`
+        self._others: list[pl.Callback] = []  # of the run; one may record the lowest test loss
+        self._table: Table | None = None  # None: nothing is measured
         self._rows: list[Row] = []  # of the whole run, layer by layer within a measurement
         self._written = 0  # of these
         self._resumed: dict[str, Any] = {}
         self._last_step = 0
 
     def summary(self) -> dict[str, Any]:
-        """What a run's summary.json says, of the first square layer or else the first; nothing where there is none."""
+        """The end of the rows and their slope, for the first square layer, or else the first; {} without layers."""
         if not self._rows:
             return {}
         chosen = next((index for index, layer in enumerate(self.layers) if layer.square), 0)
         curve, edge_at_1 = self._rows[chosen :: len(self.layers)], self.layers[chosen].edge_at_1
-        lowest = self.tests.lowest if self.tests else None
-        said = summary_of(curve, skip=self.skip, edge_at_1=edge_at_1, lowest=lowest)
-        return {NAME: {**said, **self._settings()}}
+        lowest = summaries(self._others).get("lowest_test_loss")
+        summary = summary_of(curve, skip=self.skip, edge_at_1=edge_at_1, lowest=lowest)
+        return {NAME: {**summary, **self._settings()}}
+
+    def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
+        phase = summary.get(NAME)
+        if phase is None or (short and phase["J"] is None):
+            return ""
+        return f"J {phase['J']:.3f}" if short else sentence(phase)
 
     def state_dict(self) -> dict[str, Any]:
         last = self._rows[len(self._rows) - len(self.layers) :]
@@ -121,8 +126,7 @@ class Phase(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.every_n_steps and trainer.num_training_batches == math.inf:
             raise ValueError(f"every_n_steps = {self.every_n_steps}: needs training data of a known length, or null")
-        callbacks: list[pl.Callback] = getattr(trainer, "callbacks", [])
-        self.tests = next((each for each in callbacks if isinstance(each, TestMetrics)), None)
+        self._others = [each for each in getattr(trainer, "callbacks", []) if each is not self]
         self._last_step = trainer.global_step
         directory = Path(trainer.default_root_dir) if trainer.is_global_zero else None
         if self.start(measured_net(pl_module), directory, step=trainer.global_step):
@@ -132,30 +136,63 @@ class Phase(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._last_step = self._last_step, trainer.global_step
-        if self.is_due(before, trainer.global_step):
+        if crosses(self.every_n_steps, before, trainer.global_step) and self.lacks(trainer.global_step):
             self._measure(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.lacks(trainer.global_step):
             self._measure(trainer)
-        self.flush()
+        self.group_flush()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.flush()  # a run resumed from this checkpoint will not see these steps again
+        self.group_flush()  # a run resumed from this checkpoint will not see these steps again
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.finish()
+        self.group_flush()
+        self.group_end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.flush()
+        self.group_flush()
+
+    def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
+        self._others = [each for each in run.callbacks if each is not self]
+        return self.start(run.net, run.directory, step=moment.step)
+
+    def group_period(self) -> int | None:
+        return self.every_n_steps
+
+    def group_is_due(self, moment: GroupMoment) -> bool:
+        return self.lacks(moment.step)
+
+    @classmethod
+    def group_measure(cls, due: Sequence[tuple["Phase", GroupRun]], moment: GroupMoment) -> None:
+        """Measures the layers of all runs at once."""
+        first, layers = due[0][0], [layer for phase, _ in due for layer in phase.layers]
+        measured = iter(measure_phases(layers, iterations=first.iterations, starts=first.starts))
+        for phase, run in due:
+            rows, scaling = list(islice(measured, len(phase.layers))), scaling_in_group(run, moment.step)
+            phase.add(rows, step=moment.step, epoch=moment.epochs, scaling=scaling, loggers=run.loggers)
+
+    def group_flush(self) -> None:
+        rows, self._written = self._rows[self._written :], len(self._rows)
+        if rows:
+            assert self._table is not None
+            self._table.append(pd.DataFrame(rows))
+
+    def group_end(self) -> None:
+        if self._table is not None:
+            self._table.compact()
 
     def start(self, net: nn.Module, directory: Path | None, *, step: int) -> bool:
-        """Find the net's layers and the rows of the run so far; whether step `step` is to be measured right now.
+        """Find the layers of a net, and the rows of the run so far.
 
-        It is unless the run resumes there. directory: of the run, in which `phase/` is written (if this callback has
-        no `directory` of its own); None where another process writes, and nothing is measured.
+        Args:
+            directory: Of the run; None for a process that does not measure.
+            step: Optimizer steps done.
+        Returns:
+            Whether to measure right now; not if the run resumes and its checkpoint has a measurement.
         """
         self._rows, self._written, self._table = [], 0, None
         self.layers = phased_layers(net, self._activation)
@@ -170,22 +207,16 @@ class Phase(pl.Callback):
         if resumed.get("step") == step and resumed["settings"] == self._settings():
             self._rows += resumed["rows"]
             return False
-        return not self._rows or resumed.get("step") == step  # the latter with other settings
-
-    def is_due(self, before: int, step: int) -> bool:
-        """Whether to measure in mid-epoch, after `step` steps, when there were `before` a batch ago."""
-        # Batches that only accumulate take no step; optimizers of manual optimization take several.
-        every = self.every_n_steps
-        return every is not None and step // every > before // every and self.lacks(step)
+        return not self._rows or resumed.get("step") == step  # in the last case, the checkpoint was of other settings
 
     def lacks(self, step: int) -> bool:
-        """Whether there is something to measure, and no measurement of the step yet."""
+        """Whether there are layers to measure, and no rows of the step yet."""
         return self._table is not None and not (self._rows and self._rows[-1]["step"] == step)
 
     def add(
         self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[TakesMetrics] = ()
     ) -> None:
-        """Take what `measure_phases` says of `layers` after so many steps and epochs, and send it to the loggers."""
+        """Add and log a measurement of `layers` by `measure_phases`, after so many steps and epochs of training."""
         assert self.lacks(step)
         for index, (layer, numbers) in enumerate(zip(self.layers, measured, strict=True)):
             row: Row = {"step": step, "epoch": epoch, "layer": index, "name": layer.name, **numbers}
@@ -194,20 +225,7 @@ class Phase(pl.Callback):
             self._rows.append({**row, "slope": slope, "slope_error": error, "scaling": scaling})
             _send(loggers, self._rows[-1])
         if len(self._rows) - self._written >= FLUSH_EVERY:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the rows that are not on disk yet."""
-        rows, self._written = self._rows[self._written :], len(self._rows)
-        if rows:
-            assert self._table is not None
-            self._table.append(pd.DataFrame(rows))
-
-    def finish(self) -> None:
-        """Write all rows, in one file."""
-        self.flush()
-        if self._table is not None:
-            self._table.compact()
+            self.group_flush()
 
     def _measure(self, trainer: pl.Trainer, *, starting: bool = False) -> None:
         measured = measure_phases(self.layers, iterations=self.iterations, starts=self.starts)
@@ -219,7 +237,7 @@ class Phase(pl.Callback):
 
 
 def _send(loggers: Iterable[TakesMetrics], row: Row) -> None:
-    """To all loggers but metrics.csv, whose rows are epochs, as `phase/<layer>/<number>`."""
+    """Log a row as `phase/<layer>/<number>`; not to metrics.csv, whose rows are epochs."""
     numbers = {f"{NAME}/{row['name']}/{name}": row[name] for name in SENT if math.isfinite(row[name])}
     for logger in loggers:
         if numbers and not isinstance(logger, MetricsFile):

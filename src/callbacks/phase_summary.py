@@ -26,7 +26,7 @@ def summary_of(
     slope_end (the window in epochs), slope_bend ((late − early) / A), null where there is none: slope_reason says why.
     edge_at_1: whether J = 1 is the edge of chaos of the layer's activation; there is no slope where it is not.
     scaling: eta / ((1 − alpha) B), null where it was not one number over the window; constant: slope / scaling.
-    lowest_test_loss, lowest_test_loss_epoch and J_at_lowest_test_loss, by `lowest` of `TestMetrics`, null without it.
+    lowest_test_loss, lowest_test_loss_epoch and J_at_lowest_test_loss, by `lowest`, null without it.
     """
     end, found = curve[-1], _fitted(curve, skip) if edge_at_1 else ELSEWHERE
     slope = found if isinstance(found, Slope) else None

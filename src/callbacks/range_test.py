@@ -1,9 +1,9 @@
-"""A learning rate range test before training, which then goes on as if there had been none."""
+"""A learning rate range test before training, which does not change the training."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,13 @@ from torch.nn.functional import cross_entropy
 
 from start_training.callbacks.noted_signals import NotedSignals
 from start_training.callbacks.trial_updates import TrialUpdates, on_trial
-from start_training.callbacks.validation_subset import ValidationSubset
+from start_training.callbacks.validation_subset import ValidationSubset, check_validates
 from start_training.ranks import gather
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
-from start_training.schedules.rate_suggestion import COLUMNS, Suggestion, described, suggest
-from start_training.settings import positive_integer, whole_number
+from start_training.schedules.rate_suggestion import COLUMNS, Suggestion, advice, described, in_short, suggest
+from start_training.settings import AtLeast, PositiveInteger, checked
 
 NAME = "range_test"
 
@@ -73,6 +73,9 @@ class RangeTest(pl.Callback):
         (50, 1.0)
     """
 
+    tested_after_stop = False
+
+    @checked
     def __init__(
         self,
         *,
@@ -80,16 +83,16 @@ class RangeTest(pl.Callback):
         max_lr: float = 10.0,
         steps: int = 200,
         ramp: str = "exponential",
-        val_points: int = 100,
-        val_samples: int = 1000,
+        val_points: Annotated[int, AtLeast(2)] = 100,
+        val_samples: PositiveInteger = 1000,
         stop: bool = False,
         loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     ) -> None:
         self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)
-        if whole_number("val_points", val_points, at_least=2) > steps:
+        if val_points > steps:
             raise ValueError(f"val_points = {val_points}: must not be more than the {steps} steps")
         self._validated = set(np.linspace(0, steps - 1, val_points).round().astype(int).tolist())
-        self.val_samples = positive_integer("val_samples", val_samples)
+        self.val_samples = val_samples
         self._settings = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
         self._settings |= {"val_points": val_points, "val_samples": val_samples}
         self.stop = stop
@@ -99,14 +102,25 @@ class RangeTest(pl.Callback):
         self._chance: float | None = None  # the loss of a guess
 
     def summary(self) -> dict[str, Any]:
-        """What a run's summary.json says of the test."""
+        """The suggested rates, and extremes of the curves."""
         if self.curves is None or self.suggestion is None:
             return {}
         return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"]}}
 
+    def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
+        test = summary.get(NAME)
+        return "" if test is None else in_short(test) if short else advice(test)
+
+    def stop_reason(self) -> str | None:
+        ended = self.stop and self.suggestion is not None
+        return "range test done, training not begun (stop = true)" if ended else None
+
+    def check_settings(self, datamodule: Any) -> None:
+        check_validates(datamodule)
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.curves = self.suggestion = None  # of an earlier fit; a checkpoint's come later
+            self.curves = self.suggestion = None  # of an earlier fit; those of a checkpoint are loaded later
             classes = getattr(getattr(trainer, "datamodule", None), "classes", 0)
             self._chance = math.log(classes) if classes > 1 and self.loss is cross_entropy else None
 
@@ -117,7 +131,7 @@ class RangeTest(pl.Callback):
         return {"settings": dict(self._settings), "curves": curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("settings") == self._settings:  # a test with others says something else
+        if state_dict.get("settings") == self._settings:  # the results hold for these settings only
             self._conclude(pd.DataFrame({name: column.numpy() for name, column in state_dict["curves"].items()}))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -149,12 +163,6 @@ class RangeTest(pl.Callback):
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves, self.suggestion = curves, suggest(curves, chance=self._chance)
-
-
-def ended_by_range_test(trainer: object) -> bool:
-    """Whether a range test was all that a Trainer, or what stands for one, was to do."""
-    tests = (callback for callback in getattr(trainer, "callbacks", []) if isinstance(callback, RangeTest))
-    return any(test.stop and test.suggestion is not None for test in tests)
 
 
 def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:

@@ -1,70 +1,69 @@
-"""Remember what objects hold, and put it back, so that what is done in between has not been."""
+"""Save and restore tensors, containers and random generators that objects hold."""
 
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 
 @contextmanager
-def as_it_was(*objects: Any) -> Iterator[None]:
-    """Afterwards, also after an error, the objects hold what they did before, and so do the global random streams."""
-    snapshot, streams = Snapshot(*objects), isolate_rng()
-    streams.__enter__()  # by hand: within an error, its `with` would leave the streams where they are
+def restored(*objects: Any) -> Iterator[None]:
+    """Restore the attributes of objects at the end of the block, also after an error.
+
+    What attributes hold is restored in place: the values and gradients of tensors, the states of random generators,
+    and dictionaries, lists, sets and deques with all they contain. New attributes are deleted. Other objects that
+    attributes refer to, such as child modules, are left alone, unless they are named as well. Costs a copy of every
+    tensor, on its device.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> held = SimpleNamespace(losses=[torch.zeros(2)])
+        >>> with restored(held):
+        ...     held.losses[0] += 1
+        ...     held.losses.append(None)
+        >>> held.losses
+        [tensor([0., 0.])]
+    """
+    saved: dict[int, tuple[Any, Callable[[], object]]] = {}  # with the values, whose ids stay theirs
+    for each in objects:
+        _save(vars(each), saved)
     try:
         yield
     finally:
-        streams.__exit__(None, None, None)
-        snapshot.restore()
+        for _, restore in saved.values():
+            restore()
 
 
-class Snapshot:
-    """The attributes of objects, and what those hold: tensors, their gradients, random generators, and containers.
-
-    `restore` puts the contents back into the same tensors and containers, so that whoever holds one of them sees it
-    as it was; attributes that are new are deleted. What attributes refer to beside these is left alone: an object
-    that is to be restored, a child module say, has to be named itself. Costs a copy of every tensor, on its device.
-    """
-
-    def __init__(self, *objects: Any) -> None:
-        self._kept: dict[int, tuple[Any, Any]] = {}
-        for each in objects:
-            self._keep(vars(each))
-
-    def restore(self) -> None:
-        """Put everything back."""
-        for value, contents in self._kept.values():
-            _put_back(value, contents)
-
-    def _keep(self, value: Any) -> None:
-        if id(value) in self._kept:
-            return
-        contents = _contents(value)
-        if contents is not None:
-            self._kept[id(value)] = value, contents
-        for part in _parts(value):
-            self._keep(part)
+def _save(value: Any, saved: dict[int, tuple[Any, Callable[[], object]]]) -> None:
+    if id(value) in saved:
+        return
+    restore = _restorer(value)
+    if restore is not None:
+        saved[id(value)] = value, restore
+    for part in _parts(value):
+        _save(part, saved)
 
 
-def _contents(value: Any) -> Any:
-    """A copy of what the value holds; None for what is not kept."""
+def _restorer(value: Any) -> Callable[[], object] | None:
+    """Restores the present content of a value; None for a value that is not restored."""
     if isinstance(value, Tensor):
-        return (value.detach().clone(), value.grad if value.is_leaf else None) if _can_change(value) else None
+        gradient = value.grad if value.is_leaf else None
+        return partial(_restore_tensor, value, value.detach().clone(), gradient) if _can_change(value) else None
     if isinstance(value, dict):
-        return dict(value)
+        return partial(_refill, value, dict(value))
     if isinstance(value, list | set | deque):
-        return list(value)
+        return partial(_refill, value, list(value))
     if isinstance(value, torch.Generator):
-        return value.get_state()
+        return partial(value.set_state, value.get_state())
     if isinstance(value, np.random.Generator):
-        return value.bit_generator.state
-    return value.getstate() if isinstance(value, random.Random) else None
+        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    return partial(value.setstate, value.getstate()) if isinstance(value, random.Random) else None
 
 
 def _parts(value: Any) -> list[Any]:
@@ -75,28 +74,16 @@ def _parts(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | deque) or type(value) is tuple else []
 
 
-def _put_back(value: Any, contents: Any) -> None:
-    if isinstance(value, Tensor):
-        copy, gradient = contents
-        value.detach().copy_(copy)
-        if value.is_leaf:
-            value.grad = gradient
-    elif isinstance(value, dict):
-        for new in value.keys() - contents.keys():
-            del value[new]
-        value.update(contents)
-    elif isinstance(value, set):
-        value.clear()
-        value.update(contents)
-    elif isinstance(value, list | deque):
-        value.clear()
-        value.extend(contents)
-    elif isinstance(value, torch.Generator):
-        value.set_state(contents)
-    elif isinstance(value, np.random.Generator):
-        value.bit_generator.state = contents
-    else:
-        value.setstate(contents)
+def _restore_tensor(tensor: Tensor, copy: Tensor, gradient: Tensor | None) -> None:
+    tensor.detach().copy_(copy)
+    if tensor.is_leaf:
+        tensor.grad = gradient
+
+
+def _refill(container: Any, contents: Any) -> None:
+    container.clear()
+    add = container.extend if isinstance(container, list | deque) else container.update
+    add(contents)
 
 
 def _can_change(tensor: Tensor) -> bool:

@@ -1,18 +1,21 @@
-"""When training starts: the first epoch, and the first optimizer step, whose test accuracy reaches a threshold."""
+"""Record when training starts: in which epoch, and at which step, test accuracy reaches a threshold."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.seed import isolate_rng
 
-from start_training.callbacks.evaluation import correct, test_loaders, test_means
-from start_training.settings import fraction, positive_integer, positive_number
+from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun
+from start_training.callbacks.evaluation import check_test_set, correct, test_loaders, test_means
+from start_training.callbacks.position import crosses
+from start_training.settings import PositiveInteger, PositiveNumber, checked, fraction
 
+NAME = "start_of_training"
 NO_TEST_SET = "start_of_training: the data has no test set, whose accuracy says when training starts"
+ShareAboveZero = Annotated[PositiveNumber, fraction]
 
 
-class StartOfTraining(pl.Callback):
+class StartOfTraining(pl.Callback, GroupCallback):
     """Training has started once test accuracy ≥ `threshold`; the epoch is counted from 1, the step in optimizer steps.
     Test accuracy is that of `forward`'s logits (samples, classes) on the batches (inputs, targets, …) of the
     `test_dataloader` of the datamodule, or of the module where there is no datamodule; logits that are not finite count
@@ -51,14 +54,16 @@ class StartOfTraining(pl.Callback):
         True
     """
 
-    def __init__(self, *, threshold: float = 0.2, every_n_steps: int | None = None, stop: bool = False) -> None:
-        positive_number("threshold", threshold)
-        self.threshold = fraction("threshold", threshold)
-        self.every_n_steps = None if every_n_steps is None else positive_integer("every_n_steps", every_n_steps)
+    @checked
+    def __init__(
+        self, *, threshold: ShareAboveZero = 0.2, every_n_steps: PositiveInteger | None = None, stop: bool = False
+    ) -> None:
+        self.threshold = threshold
+        self.every_n_steps = every_n_steps
         self.stop = stop
         self.epoch: int | None = None
         self.step: int | None = None
-        self.accuracy: float | None = None  # when training started; until then, the best so far
+        self.accuracy: float | None = None
         self._loaders: list[Iterable[Any]] = []
         self._last_step = 0
 
@@ -67,17 +72,41 @@ class StartOfTraining(pl.Callback):
         return self.epoch is not None
 
     def summary(self) -> dict[str, Any]:
-        """What a run's summary.json says of its start."""
+        """Epoch, step and accuracy, with the settings."""
         found = {"epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
-        return {"start_of_training": {"metric": "test/accuracy", **self._settings(), **found}}
+        return {NAME: {"metric": "test/accuracy", **self._settings(), **found}}
 
-    def is_due(self, before: int, step: int) -> bool:
-        """Whether to look in mid-epoch, after `step` steps, when there were `before` a batch ago."""
-        # Batches that only accumulate take no step; optimizers of manual optimization take several.
-        return self.every_n_steps is not None and step // self.every_n_steps > before // self.every_n_steps
+    def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
+        start = summary[NAME]
+        if short:
+            return f"started in epoch {start['epoch']}" if start["epoch"] else "never started"
+        return sentence(start, epochs=summary["epochs"], steps=summary["steps"])
+
+    def stop_reason(self) -> str | None:
+        return sentence(self.summary()[NAME]) if self.stop and self.started else None
+
+    def group_check(self, datamodule: Any) -> None:
+        check_test_set(datamodule, NO_TEST_SET)
+
+    def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
+        run.should_stop = run.should_stop or (self.stop and self.started)
+        return False
+
+    def group_period(self) -> int | None:
+        return self.every_n_steps
+
+    def group_is_due(self, moment: GroupMoment) -> bool:
+        return not self.started and moment.epoch_ended is (self.every_n_steps is None)
+
+    @classmethod
+    def group_measure(cls, due: Sequence[tuple["StartOfTraining", GroupRun]], moment: GroupMoment) -> None:
+        for start, run in due:
+            _, accuracy = moment.test_means(run)
+            start.note(accuracy, epoch=moment.epoch + 1, step=moment.step)
+            run.should_stop = run.should_stop or (start.stop and start.started)
 
     def note(self, accuracy: float, *, epoch: int, step: int) -> None:
-        """Take a look's test accuracy, measured in that epoch (from 1) after so many steps; nothing once started."""
+        """Add a test accuracy, measured in an epoch (from 1) after so many steps; ignored once training has started."""
         if self.started:
             return
         if accuracy >= self.threshold:
@@ -89,23 +118,22 @@ class StartOfTraining(pl.Callback):
         return {**self._settings(), "epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self._settings().items() <= state_dict.items():  # what was found with others does not hold with these
+        if self._settings().items() <= state_dict.items():  # the results hold for these settings only
             self.epoch, self.step, self.accuracy = (state_dict[name] for name in ("epoch", "step", "accuracy"))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        with isolate_rng():
-            self._loaders = test_loaders(trainer, pl_module, NO_TEST_SET)
+        self._loaders = test_loaders(trainer, pl_module, NO_TEST_SET)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
         if self.stop and self.started:
-            trainer.should_stop = True  # killed after the checkpoint, and before it could say so
+            trainer.should_stop = True  # the run was killed between the checkpoint and its end
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._last_step = self._last_step, trainer.global_step
-        if self.is_due(before, trainer.global_step):
+        if crosses(self.every_n_steps, before, trainer.global_step):
             self._look(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -123,8 +151,8 @@ class StartOfTraining(pl.Callback):
         return {"threshold": self.threshold, "every_n_steps": self.every_n_steps}
 
 
-def sentence(start: Mapping[str, Any], *, epochs: int, steps: int) -> str:
-    """What `summary.json` has under `start_of_training`, in words; the run had so many epochs and steps."""
+def sentence(start: Mapping[str, Any], *, epochs: int = 0, steps: int = 0) -> str:
+    """The summary of `StartOfTraining` in words; epochs and steps are those of the run, for one that did not start."""
     if start["accuracy"] is None:
         return "training did not start: the run ended before test accuracy was first measured"
     accuracy, threshold = f"test accuracy {start['accuracy']:.2%}", f"{100 * start['threshold']:g}%"

@@ -1,15 +1,15 @@
-"""Test loss and accuracy in the course of a run, and where the loss was lowest."""
+"""Record test loss and accuracy during training, and where the loss was lowest."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from start_training.callbacks.evaluation import correct, test_loaders, test_means
+from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun
+from start_training.callbacks.evaluation import check_test_set, correct, test_loaders, test_means
 from start_training.runs.metrics_file import TakesMetrics
 from start_training.settings import PositiveInteger, checked
 
@@ -17,7 +17,7 @@ NAMES = ("test/loss", "test/accuracy")
 NO_TEST_SET = "test_metrics: the data has no test set to evaluate"
 
 
-class TestMetrics(pl.Callback):
+class TestMetrics(pl.Callback, GroupCallback):
     """`test/loss` and `test/accuracy` after every `every_n_epochs`-th epoch, in that epoch's row of all loggers.
     The loss is the mean cross-entropy of `forward`'s logits (samples, classes), and the accuracy is that of the largest
     logit, on the batches (inputs, targets, …) of the `test_dataloader` of the datamodule, or of the module where there
@@ -52,7 +52,7 @@ class TestMetrics(pl.Callback):
         ['accuracy', 'epoch', 'loss', 'step']
     """
 
-    __test__ = False  # pytest, which takes the name for a test's
+    __test__ = False  # or pytest would collect it as a test
 
     @checked
     def __init__(self, *, every_n_epochs: PositiveInteger = 1) -> None:
@@ -61,7 +61,7 @@ class TestMetrics(pl.Callback):
         self._loaders: list[Iterable[Any]] = []
 
     def summary(self) -> dict[str, Any]:
-        """What a run's summary.json says of it; nothing before the first look."""
+        """The lowest test loss; {} before the first measurement."""
         return {"lowest_test_loss": dict(self.lowest)} if self.lowest else {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -71,8 +71,7 @@ class TestMetrics(pl.Callback):
         self.lowest = state_dict["lowest"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        with isolate_rng():
-            self._loaders = test_loaders(trainer, pl_module, NO_TEST_SET)
+        self._loaders = test_loaders(trainer, pl_module, NO_TEST_SET)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
@@ -80,14 +79,22 @@ class TestMetrics(pl.Callback):
             loss, accuracy = test_means(trainer, pl_module, self._loaders, summed_loss, correct)
             self.note(epoch, trainer.global_step, loss, accuracy, loggers=trainer.loggers)
 
+    def group_check(self, datamodule: Any) -> None:
+        check_test_set(datamodule, NO_TEST_SET)
+
+    def group_is_due(self, moment: GroupMoment) -> bool:
+        return moment.epoch_ended and (moment.epoch + 1) % self.every_n_epochs == 0
+
+    @classmethod
+    def group_measure(cls, due: Sequence[tuple["TestMetrics", GroupRun]], moment: GroupMoment) -> None:
+        for tests, run in due:
+            tests.note(moment.epoch + 1, moment.step, *moment.test_means(run), loggers=run.loggers)
+
     def note(
         self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[TakesMetrics] = ()
     ) -> None:
-        """Take what a look found after so many epochs and steps of training, and send it to the loggers.
-
-        A loss that is NaN is never the lowest.
-        """
-        row = {"epoch": epoch - 1, **dict(zip(NAMES, (loss, accuracy), strict=True))}  # Lightning's name of the epoch
+        """Add and log a measurement after so many epochs and steps of training; a NaN is never the lowest loss."""
+        row = {"epoch": epoch - 1, **dict(zip(NAMES, (loss, accuracy), strict=True))}  # Lightning counts epochs from 0
         for logger in loggers:
             logger.log_metrics(row, step=step - 1)
         if loss < (self.lowest["loss"] if self.lowest else math.inf):

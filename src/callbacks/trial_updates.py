@@ -1,8 +1,8 @@
-"""Updates at rates of one's own, outside the training loop, that training afterwards knows nothing of."""
+"""Optimizer steps at chosen learning rates, outside the training loop, which are undone afterwards."""
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import count, islice
 from typing import Any
 
@@ -15,36 +15,38 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from start_training.callbacks.evaluation import transferred
-from start_training.callbacks.snapshot import as_it_was
+from start_training.callbacks.snapshot import restored
+from start_training.streams import isolate_random_streams
 
 
 @contextmanager
 def on_trial(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator["TrialUpdates"]:
-    """Updates on the training batches in their order; in the end, or after an error, none of them has been.
+    """Optimizer steps on the training batches in their order, which are undone at the end of the block.
 
-    Put back are the weights, buffers, modes, metrics and other plain attributes of all modules, the optimizer's
-    state, rates and momenta, the scaler of 16-bit training, the loaders' positions and all random streams. Within,
-    no callback's hook is called, nothing is logged, and the trainer's counts stand still.
+    Restored, also after an error, are the weights, buffers, modes, metrics and other plain attributes of all modules,
+    the optimizer's state, rates and momenta, the scaler of 16-bit training, the loaders' positions and all random
+    streams. Within the block no callback's hook is called, nothing is logged, and the trainer counts no steps.
     """
     loaders = _training_loaders(trainer)
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     held = [*module.modules(), *trainer.optimizers, *_with_samplers(loaders), *([scaler] if scaler else [])]
     callbacks, loggers = vars(trainer)["callbacks"], trainer.loggers  # its class does not declare the first
-    with as_it_was(*held), torch.autograd.set_detect_anomaly(False):  # who looks for divergence is to find it
+    # Anomaly detection is off: a range test goes on until its loss is not finite.
+    with restored(*held), isolate_random_streams(), torch.autograd.set_detect_anomaly(False):
         try:
             vars(trainer)["callbacks"], trainer.loggers = [], [DummyLogger() for _ in loggers]
             for child in module.modules():
                 if isinstance(child, pl.LightningModule):
-                    vars(child)["log"] = _log_nothing
+                    vars(child)["log"] = lambda *_, **__: None
             yield TrialUpdates(trainer, module)
         finally:
             vars(trainer)["callbacks"], trainer.loggers = callbacks, loggers
 
 
 class TrialUpdates:
-    """Optimizer steps as the trainer takes them: its strategy, precision, clipping and accumulation, batch after batch.
+    """Optimizer steps like the trainer's, with its strategy, precision, clipping and accumulation.
 
-    Momentum is the one that the optimizer was made with, whatever a schedule has set it to.
+    Momentum is the one that the optimizer was constructed with, even if a schedule has changed it.
     """
 
     def __init__(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -60,8 +62,13 @@ class TrialUpdates:
         self._batches = _batches(trainer)
 
     def update(self, rate: float) -> Tensor:
-        """One optimizer step at `rate`, which is that of the parameter group with the largest; the others keep their
-        ratios to it. The loss before the step, on this rank's share of the batch; a mean over accumulated ones."""
+        """Take one optimizer step.
+
+        Args:
+            rate: The learning rate of the parameter group with the largest one; the others keep their ratios to it.
+        Returns:
+            The loss before the step on this rank's part of the batch, a mean over accumulated batches.
+        """
         trainer, module = self._trainer, self._module
         batches = [next(self._batches) for _ in range(trainer.accumulate_grad_batches)]
         losses: dict[int, Tensor] = {}
@@ -79,8 +86,9 @@ class TrialUpdates:
             return loss
 
         *others, last = range(len(batches))
+        strategy = trainer.strategy
         for position in others:
-            with _without_synchronization(trainer):
+            with strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext():
                 closure(position)
         optimizer: Any = module.optimizers()
         module.optimizer_step(trainer.current_epoch, batches[last][1], optimizer, lambda: closure(last))
@@ -95,13 +103,13 @@ class TrialUpdates:
 
 
 def _batches(trainer: pl.Trainer) -> Iterator[tuple[Any, int]]:
-    """Training batches on their device and their places in an epoch, from the current epoch on, without end."""
+    """Training batches on their device, with their indices in an epoch, from the current epoch on, without end."""
     combined = copy.copy(trainer.fit_loop._combined_loader)
     assert combined is not None
     limit = trainer.num_training_batches
     for loader in combined.flattened:
         if getattr(loader, "_iterator", None) is not None:
-            loader._iterator = None  # workers that persist have begun on the run's own batches
+            loader._iterator = None  # persistent workers have already loaded batches of the run
     for epoch in count(trainer.current_epoch):
         for part in _with_samplers(combined.flattened):
             if hasattr(part, "set_epoch"):
@@ -121,7 +129,7 @@ def _training_loaders(trainer: pl.Trainer) -> list[Any]:
 
 
 def _with_samplers(loaders: list[Any]) -> list[Any]:
-    """Loaders, and what knows for them which batch comes next."""
+    """Loaders and their samplers, which hold the position within an epoch."""
     parts = []
     for loader in loaders:
         batch_sampler = getattr(loader, "batch_sampler", None)
@@ -138,12 +146,3 @@ def _loss(output: Any) -> Tensor:
     if not isinstance(loss, Tensor):
         raise ValueError(f"training_step: returned {output!r}, without a loss to look at")
     return loss
-
-
-def _without_synchronization(trainer: pl.Trainer) -> AbstractContextManager[None]:
-    strategy = trainer.strategy
-    return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
-
-
-def _log_nothing(*arguments: Any, **settings: Any) -> None:
-    """In place of LightningModule.log."""

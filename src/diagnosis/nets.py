@@ -1,12 +1,10 @@
 """A copy of a module, and the nets that are drawn in it one after the other."""
 
 import copy
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,6 +14,7 @@ from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.diagnosis.probe import Probe, Readings, map_tensors, tensors_in
 from start_training.diagnosis.redraw import Redraw, second_moment_variances
 from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.streams import isolate_random_streams
 
 LARGE = 2**25  # weights up to which float64 costs seconds; ResNet-50 has 2^24.6
 
@@ -76,7 +75,7 @@ class Nets:
 
     def measure(self) -> LayerMeasurement:
         """Measure all nets, each on the batch forward and a random cotangent backward."""
-        with global_streams_kept():
+        with isolate_random_streams():
             try:
                 readings = self._read()
             except _ModuleFails:
@@ -169,18 +168,6 @@ def _is_finite(tensor: Tensor, *, mask: bool) -> bool:
 def batch_shape(batch: Any) -> str:
     """For messages: `shape (8, 3, 64, 64)`, with the shape of each tensor."""
     return f"shape {', '.join(str(tuple(tensor.shape)) for tensor in tensors_in(batch))}"
-
-
-@contextmanager
-def global_streams_kept() -> Iterator[None]:
-    """Restore the state of the global random streams of Python, NumPy and torch on the CPU at the end of the block."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from start_training.ensembles.scaled import Array
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.lengths.capture import Capture
-from start_training.streams import global_stream_from
+from start_training.streams import isolate_random_streams
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def sample_reference(
     """
     lengths = []
     for samples in inputs:
-        with global_stream_from(generator):  # from which the constructor and dropout draw
+        with isolate_random_streams(generator):  # from which the constructor and dropout draw
             net = build().to(inputs.device)
             initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
             capture = Capture(net)

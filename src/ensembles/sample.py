@@ -16,7 +16,7 @@ from start_training.ensembles.reference import sample_reference
 from start_training.ensembles.scaled import Array
 from start_training.initializers.initialize import FillTensor, accepts_generator, name_of
 from start_training.settings import OneOf, WholeNumber, checked
-from start_training.streams import global_stream_from
+from start_training.streams import isolate_random_streams
 
 SAMPLERS = ("layerwise", "vectorized", "reference")
 
@@ -108,7 +108,7 @@ class Ensemble:
             yield lengths[max(first - chunk.start, 0) : nets - chunk.start]
 
     def _built(self) -> nn.Module:
-        with global_stream_from(Generator().manual_seed(self.seed)):  # from which its constructor may draw
+        with isolate_random_streams(Generator().manual_seed(self.seed)):  # from which its constructor may draw
             return self.build().to(self.inputs.device)
 
     def _chunk_size(self, net: nn.Module, sampler: str) -> int:

@@ -12,7 +12,7 @@ from start_training.initializers.initialize import FillTensor, fill_biases_, fil
 from start_training.initializers.initializer import Fans
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
-from start_training.streams import global_stream_from
+from start_training.streams import isolate_random_streams
 
 CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # all parameters of a chunk: 16 MiB, 1 GiB
 LARGEST_CHUNK = 128  # nets: chunks are sampled as a whole, so that a smaller one wastes less at the end
@@ -59,7 +59,7 @@ def sample_vectorized(
         return tuple(reading.lengths.mean(0, keepdim=True) for reading in capture.stop())
 
     try:
-        with global_stream_from(generator):  # from which dropout draws
+        with isolate_random_streams(generator):  # from which dropout draws
             lengths = vmap(forward, randomness="different")(drawn | rest, inputs)
     finally:
         capture.remove()

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from start_training.initializers.initializer import Fans, Initializer
-from start_training.streams import global_stream_from
+from start_training.streams import isolate_random_streams
 
 FillTensor: TypeAlias = Initializer | Callable[..., object]
 DenseOrConvolution: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -111,7 +111,7 @@ def _fill_weight_(weight: Tensor, initializer: FillTensor, generator: Generator)
     if accepts_generator(initializer):
         initializer(weight, generator=generator)
     else:  # it draws from the global generator, which is seeded from ours and restored
-        with global_stream_from(generator):
+        with isolate_random_streams(generator):
             initializer(weight)
 
 

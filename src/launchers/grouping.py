@@ -9,10 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
 
-from start_training.callbacks.activation_lengths import ActivationLengths
-from start_training.callbacks.phase import Phase
-from start_training.callbacks.start_of_training import StartOfTraining
-from start_training.callbacks.test_metrics import TestMetrics
+from start_training.callbacks.contracts import serves_groups
 from start_training.config.mistakes import target_of
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.models.convolutional import Convolutional
@@ -24,7 +21,6 @@ from start_training.schedules.schedule import Schedule
 
 Config = Mapping[str, Any]
 
-CALLBACKS = (ActivationLengths, StartOfTraining, TestMetrics, Phase)
 LOGGERS = (MetricsFile, WandbLogger)
 SCALED = (Residual, Convolutional)  # nets in which these settings are residual scales, and change no shape
 SCALES = ("scales", "eta", "base", "exponent")
@@ -106,13 +102,20 @@ def _reasons(config: Config) -> Iterator[str]:
         yield f"{_named(data)} holds no tensors in memory"
     elif own := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
         yield f"{_named(data)}.{own[0]}: is its own way to batches"
-    for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):
-        for name, node in (config.get(group) or {}).items():
-            if node is not None and (there := target_of(node, f"{group}.{name}")) not in known:
-                yield f"{group}.{name} = {_named(there)}: needs a trainer of its own"
+    targets = {
+        f"{group}.{name}": target_of(node, f"{group}.{name}")
+        for group in ("callbacks", "logger")
+        for name, node in (config.get(group) or {}).items()
+        if node is not None
+    }
+    for name, target in targets.items():
+        if target not in LOGGERS and not serves_groups(target):
+            yield f"{name} = {_named(target)}: needs a trainer of its own"
     kinds = [node["_target_"] for node in (config.get("callbacks") or {}).values() if node is not None]
     if len({*kinds}) < len(kinds):
         yield "several callbacks of one class"
+    if sum(hasattr(target, "group_lengths") for target in targets.values()) > 1:
+        yield "several callbacks that read activation lengths"
     if (optimizer := target_of(config.get("optimizer"), "optimizer")) not in OPTIMIZERS:
         yield f"optimizer {_named(optimizer)}: only {_names(OPTIMIZERS)} train together"
     if config.get("schedule") and not _is_class(there := target_of(config["schedule"], "schedule"), Schedule):

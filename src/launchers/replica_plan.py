@@ -14,14 +14,14 @@ from start_training.config.build import build_datamodule, construct_net
 from start_training.config.errors import one_line
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.launchers.grouping import alone, check_replicas, group_key
-from start_training.replicas.caches import outgrows_caches
-from start_training.replicas.checkpoint import start_of
-from start_training.replicas.memory import optimizer_states, replica_bytes
-from start_training.replicas.vectorized import NotVectorized, check_vectorized, draws_random_numbers
+from start_training.replicas.forward_pass import NotVectorized, check_vectorized, draws_random_numbers
+from start_training.replicas.group_checkpoint import start_of
+from start_training.replicas.memory import optimizer_states, outgrows_caches, replica_bytes
 from start_training.runs.checkpoint import load_checkpoint
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import run_title
 from start_training.runs.open_files import most_runs
-from start_training.streams import global_stream_from
+from start_training.streams import isolate_random_streams
 
 Start = tuple[int, int, int]  # where in its run a job begins: epochs, batches of the next one, optimizer steps
 
@@ -41,8 +41,8 @@ class SweepRun:
 
     @property
     def name(self) -> str:
-        """Its overrides, as a name."""
-        return " ".join(self.overrides) or "default"
+        """The title of the run."""
+        return run_title(self.overrides)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _built(jobs: list[SweepRun], plan: Plan) -> tuple[TensorDataModule, nn.Modul
     """Data and net of the last job; those of which no net can be built go on the plan, as the jobs will say."""
     while jobs:
         try:
-            with torch.random.fork_rng(devices=[]):
+            with isolate_random_streams():
                 datamodule = build_datamodule(jobs[-1].config)
                 return datamodule, construct_net(jobs[-1].config, datamodule)
         except ValueError as error:
@@ -169,7 +169,7 @@ def _apart(
     scaled = next((job.config for job in jobs if job.config["model"] != config["model"]), config)
     try:
         # Of a seed of its own: numbers that a module draws for itself are to differ, too.
-        with global_stream_from(torch.Generator().manual_seed(1)):
+        with isolate_random_streams(torch.Generator().manual_seed(1)):
             other = construct_net(scaled, datamodule)
         check_vectorized(net, datamodule.input_shape, other=other)
     except NotVectorized:

@@ -1,7 +1,6 @@
-"""The batches of all replicas at a step, each in the order of its own seed."""
+"""The batches of all replicas at a step, each in the order of the replica's seed."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,17 +9,12 @@ from start_training.datamodules.batch_order import BatchOrder
 from start_training.datamodules.samples import Samples
 
 
-class Gathered(NamedTuple):
-    """Batches of some replicas: inputs (k, samples, …), targets (k, samples); shared: one for all, without the k."""
+class GroupBatches:
+    """The batches of replicas that train on the same samples, in batches of the same size.
 
-    inputs: Tensor
-    targets: Tensor
-    shared: bool
-
-
-class Batches:
-    """Of replicas that train on the same samples, in batches of the same size. What `take` gives is overwritten by the
-    next: to allocate the batches of thirty replicas anew takes longer than to gather them."""
+    The inputs that `take` returns are overwritten by its next call: to allocate the batches of thirty replicas anew
+    takes longer than to gather them.
+    """
 
     def __init__(self, samples: Samples, orders: Sequence[BatchOrder]) -> None:
         self.samples = samples
@@ -35,7 +29,7 @@ class Batches:
         return len(self.orders[0])
 
     def begin(self, epoch: int) -> None:
-        """Go to an epoch; the only moment at which anything is sent to the device."""
+        """Go to an epoch; copies the orders of its batches to the device."""
         of_seed = {order.seed: order for order in self.orders}
         self._seeds = list(of_seed)
         permutations = [torch.from_numpy(order.permutation(epoch)) for order in of_seed.values()]
@@ -47,8 +41,8 @@ class Batches:
         """Whether all replicas have the same batches."""
         return len(self._seeds) == 1
 
-    def take(self, step: int, replicas: slice) -> Gathered:
-        """Batch `step` of the epoch, of each of these replicas."""
+    def take(self, step: int, replicas: slice) -> tuple[Tensor, Tensor]:
+        """Inputs (k, samples, …) and targets (k, samples) of batch `step`; without the k where `shared`."""
         rows = self._permutations[:, self.orders[0].span(step)] if self.shared else self.index(step, replicas)
         index = rows.flatten()
         if len(self._memory) < len(index):
@@ -56,28 +50,27 @@ class Batches:
         inputs = torch.index_select(self.samples.inputs, 0, index, out=self._memory[: len(index)])
         targets = self.targets(rows)
         if self.shared:
-            return Gathered(inputs, targets.squeeze(0), True)
-        return Gathered(inputs.unflatten(0, rows.shape), targets, False)
+            return inputs, targets.squeeze(0)
+        return inputs.unflatten(0, rows.shape), targets
 
     def index(self, step: int, replicas: slice) -> Tensor:
-        """Which samples that batch has, (k, samples)."""
+        """The samples of batch `step`, (k, samples)."""
         return self._permutations[:, self.orders[0].span(step)].index_select(0, self._seed_of[replicas])
 
     def targets(self, index: Tensor) -> Tensor:
-        """Of these samples, in the shape of the index."""
+        """The targets of samples, in the shape of the index."""
         return self.samples.targets.index_select(0, index.flatten()).unflatten(0, index.shape)
 
     def size(self, step: int) -> int:
-        """Samples in batch `step`."""
+        """The number of samples in batch `step`."""
         span = self.orders[0].span(step)
         return span.stop - span.start
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Let the other replicas go."""
+        """Drop all other replicas."""
         self.orders = [self.orders[row] for row in rows]
         self._assign()
 
     def _assign(self) -> None:
-        """Which permutation is whose."""
         of = [self._seeds.index(order.seed) for order in self.orders]
         self._seed_of = torch.tensor(of, device=self.samples.targets.device)

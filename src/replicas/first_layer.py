@@ -1,14 +1,15 @@
-"""The first dense layer of many replicas, each on its own batch, without the batches of all in memory at once.
+"""The first dense layer of many replicas with different batches, which are gathered one at a time.
 
-To gather thirty batches of a thousand images takes a hundred megabytes, which the layer reads again forward and
-backward: more time than all that follows in a narrow net. One replica after the other, a batch stays in the cache.
+Thirty batches of a thousand images take a hundred megabytes, which the layer reads in the forward and in the backward
+pass: this takes more time than all other layers of a narrow net. A single batch stays in the CPU's cache.
 """
 
 import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeGuard
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,75 +19,68 @@ from start_training.datamodules.samples import Samples
 from start_training.lengths.activation_length import activation_norms
 
 
-class Measuring(Protocol):
-    """What reads lengths in a forward pass: norms, layer by layer."""
-
-    def start(self) -> None:
-        """Begin one."""
-
-    def stop(self) -> tuple[Tensor, ...]:
-        """End it."""
-
-
 class FirstLayer:
-    """The dense layer `name` of a net, which alone reads the net's inputs, flattened; found by `of`."""
+    """The dense layer `name` of a net, which reads the net's flattened inputs; nothing else reads them. See `of`."""
 
     def __init__(self, name: str, samples: Samples) -> None:
         self.name = name
         self._inputs = samples.inputs.flatten(1)
-        self._norms = _norms(self._inputs)
         self._dummy = samples.inputs[:1]
 
     @classmethod
     def of(cls, net: nn.Module, samples: Samples) -> "FirstLayer | None":
-        """Where there is one: with what it gives in place of the layer, nothing of the net sees the inputs."""
-        inputs, net = samples.inputs[:2], _with_other_weights(net)
+        """The first layer of a net whose output does not depend on its inputs, given that layer's output; or None.
+
+        The layer is exactly torch's `nn.Linear`, with trained parameters only, since frozen ones are not in the stack.
+        """
+        inputs, net, generator = samples.inputs[:2], copy.deepcopy(net), torch.Generator().manual_seed(0)
         # NaN passes through whatever reads it, a branch that a weight has not opened yet among them.
         dummies = torch.zeros_like(inputs), 1 + inputs, torch.full_like(inputs, math.nan)
         with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.normal_(0.0, 0.1, generator=generator)  # none of the zeros of an initialization
             for name, module in net.named_modules():
-                if _is_trained_dense_layer(module) and module.in_features == inputs[0].numel():
-                    given = module(inputs.flatten(1))
-                    if all(torch.equal(_run(net, module, given, dummy), net(inputs)) for dummy in dummies):
-                        return cls(name, samples)
+                if type(module) is not nn.Linear or module.in_features != inputs[0].numel():
+                    continue
+                first, output = cls(name, samples), module(inputs.flatten(1))
+                trained = all(parameter.requires_grad for parameter in module.parameters())
+                if trained and all(torch.equal(first.run(net, output, dummy), net(inputs)) for dummy in dummies):
+                    return first
         return None
 
-    def reads_inputs(self, net: nn.Module, lengths: Measuring) -> bool:
-        """Whether layer 0, as measured, is the inputs themselves, of which a pass in their place knows nothing."""
-        norms = []
-        layer = net.get_submodule(self.name)
-        assert isinstance(layer, nn.Linear)
-        given = self._inputs.new_zeros(2, layer.out_features)
-        for dummy in (torch.zeros_like(self.dummy(2)), torch.ones_like(self.dummy(2))):
-            lengths.start()
-            with torch.no_grad(), self.giving(net, given):
-                net(dummy)
-            norms.append(lengths.stop()[0])
-        return not torch.equal(*norms)
+    def run(self, net: nn.Module, outputs: Tensor, inputs: Tensor) -> Tensor:
+        """The output of a net for the layer's outputs, and inputs that nothing reads."""
+        with self.giving(net, outputs):
+            return net(inputs)
 
     def outputs(self, index: Tensor, weights: Tensor, biases: Tensor | None) -> Tensor:
-        """(R, B, units out) of the batches `index`, (R, B); weights (R, units out, units in)."""
+        """Outputs (R, B, units out) for the batches `index`, (R, B); weights (R, units out, units in)."""
         outputs = _Gathered.apply(self._inputs, index, weights, biases)
         assert isinstance(outputs, Tensor)
         return outputs.transpose(1, 2)
 
     def dummy(self, samples: int) -> Tensor:
-        """Something of the shape of a batch of inputs."""
+        """A batch of inputs that nothing reads."""
         return self._dummy.expand(samples, *self._dummy.shape[1:])
 
-    def norms(self, index: Tensor) -> Tensor:
-        """‖x‖ of the inputs of the batches, (R, B)."""
-        return self._norms[index]
+    @cached_property
+    def norms(self) -> Tensor:
+        """‖x‖ of all inputs, in float64, as a forward pass would measure them."""
+        return torch.cat([activation_norms(part)[0].double() for part in self._inputs.split(1024)])
 
     @contextmanager
     def giving(self, net: nn.Module, outputs: Tensor) -> Iterator[None]:
-        """Within, the net's layer gives these."""
-        with _giving(net.get_submodule(self.name), outputs):
+        """Replaces the outputs of the net's layer within the block."""
+        layer = vars(net.get_submodule(self.name))
+        layer["forward"] = lambda *_: outputs
+        try:
             yield
+        finally:
+            del layer["forward"]
 
 
 class _Gathered(torch.autograd.Function):
-    """(R, units out, B): unit by unit, as the next layer reads it."""
+    """Gather each replica's batch and apply its layer: (R, units out, B), the order in which the next layer reads."""
 
     @staticmethod
     def forward(inputs: Tensor, index: Tensor, weights: Tensor, biases: Tensor | None) -> Tensor:
@@ -114,36 +108,3 @@ class _Gathered(torch.autograd.Function):
             torch.index_select(inputs, 0, rows, out=batch)
             torch.mm(gradient[row], batch, out=of_weights[row])
         return None, None, of_weights, gradient.sum(2) if ctx.needs_input_grad[3] else None
-
-
-def _is_trained_dense_layer(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Exactly torch's, all of whose parameters are trained: of a frozen one a replica's own would not be known."""
-    return type(module) is nn.Linear and all(each.requires_grad for each in module.parameters())
-
-
-def _norms(inputs: Tensor) -> Tensor:
-    """As a forward pass would measure them, in float64."""
-    return torch.cat([activation_norms(part)[0].double() for part in inputs.split(1024)])
-
-
-def _with_other_weights(net: nn.Module) -> nn.Module:
-    """A copy with none of the zeros that an initialization may begin with."""
-    net, generator = copy.deepcopy(net), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.normal_(0.0, 0.1, generator=generator)
-    return net
-
-
-def _run(net: nn.Module, module: nn.Module, given: Tensor, inputs: Tensor) -> Tensor:
-    with _giving(module, given):
-        return net(inputs)
-
-
-@contextmanager
-def _giving(module: nn.Module, outputs: Tensor) -> Iterator[None]:
-    vars(module)["forward"] = lambda *_: outputs
-    try:
-        yield
-    finally:
-        del vars(module)["forward"]

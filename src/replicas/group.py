@@ -1,4 +1,4 @@
-"""Train the runs of a group together: one program, whose steps and epochs are each run's own."""
+"""Train the runs of a group together: one program, whose steps and epochs are those of each run."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -6,33 +6,33 @@ from time import monotonic
 
 import torch
 
-from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.contracts import GroupCallback, GroupMoment, LengthsCallback
 from start_training.callbacks.noted_signals import NotedSignals
-from start_training.callbacks.phase import Phase
-from start_training.callbacks.start_of_training import StartOfTraining
-from start_training.callbacks.test_metrics import TestMetrics
-from start_training.replicas.batches import Batches
-from start_training.replicas.checkpoint import Progress
-from start_training.replicas.group_evaluation import GroupEvaluation, Sets
-from start_training.replicas.group_snapshot import GroupSnapshot
-from start_training.replicas.optimizer import stacked
-from start_training.replicas.rates import Rates
+from start_training.replicas.batches import GroupBatches
+from start_training.replicas.forward_pass import StackedLengths
+from start_training.replicas.group_checkpoint import GroupSnapshot, Progress
+from start_training.replicas.group_evaluation import GroupEvaluation, Sets, measure
+from start_training.replicas.optimizer import EpochSettings, stacked
 from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
 from start_training.replicas.step_buffer import StepBuffer
 from start_training.replicas.updates import Updates
-from start_training.replicas.vectorized import Lengths
 from start_training.runs.outcome import Interrupted
 
 Ended = Callable[[Replica, BaseException | None], None]
 
 
-class Group:
-    """Replicas that stand after the first `batch` batches of one epoch, and train on from there.
+class ReplicaGroup:
+    """Replicas that have all trained the same number of steps, and train on from there.
 
-    ended: told of each run that has come to its end, with what ended it, if that is not that there is nothing left to
-    do. checkpoint_seconds: between checkpoints, which are taken at ends of epochs and of runs, and after a signal;
-    with them goes to disk what else a run writes. precision: `32-true`, `64-true` or `bf16-mixed`.
+    Args:
+        replicas: Runs of equal shapes, whose callbacks have the same classes and settings.
+        sets: Their data.
+        ended: Called with each run that has ended, and the error that ended it, if one did.
+        batch: Batches of the current epoch that are trained.
+        precision: `32-true`, `64-true` or `bf16-mixed`.
+        checkpoint_seconds: Least time between checkpoints, which are written at ends of epochs together with tables
+            and metrics; the end of a run and a signal write one at any time.
     """
 
     def __init__(
@@ -46,39 +46,36 @@ class Group:
         checkpoint_seconds: float = 30.0,
     ) -> None:
         self.replicas = list(replicas)
-        self.epoch, self.batch, self.step = replicas[0].current_epoch, batch, replicas[0].global_step
+        first = replicas[0]
+        self.epoch, self.batch, self.step = first.current_epoch, batch, first.global_step
         stack = Stack([replica.net for replica in replicas])
-        optimizer = stacked(replicas[0].optimizer, stack.parameters, steps=self.step)
+        optimizer = stacked(first.optimizer, stack.parameters, steps=self.step)
         for row, replica in enumerate(replicas):
             optimizer.load(replica.optimizer, {name: stack.of(row, each) for name, each in optimizer.states.items()})
-        watching = replicas[0].callback(ActivationLengths)
-        self._every = watching.every_n_steps if watching else 0
-        lookers = (replicas[0].callback(StartOfTraining), replicas[0].callback(Phase))
-        self._looks_between = any(looker is not None and looker.every_n_steps is not None for looker in lookers)
-        lengths = Lengths(stack.template, watching.modules) if watching else None
-        batches = Batches(sets.training, [replica.order for replica in replicas])
-        context = _precision(precision, stack.parameters.device)
-        self.updates = Updates(stack, optimizer, batches, context, lengths)
-        self._looks = GroupEvaluation(self.updates, sets)
-        self._passes = StepBuffer()
+        self._reader = next((each for each in first.callbacks if isinstance(each, LengthsCallback)), None)
+        lengths = StackedLengths(stack.template, self._reader.modules) if self._reader else None
+        batches = GroupBatches(sets.training, [replica.order for replica in replicas])
+        self.updates = Updates(stack, optimizer, batches, _precision(precision, stack.parameters.device), lengths)
+        self._evaluation = GroupEvaluation(self.updates, sets, first)
+        self._buffer = StepBuffer()
         self._kept: GroupSnapshot | None = None  # of the last epoch's end, where its checkpoints are not written
-        self.progress: Callable[[Group], None] = lambda group: None  # called at the end of every epoch
+        self.progress: Callable[[ReplicaGroup], None] = lambda group: None  # called at the end of every epoch
         self._ended, self._checkpoint_seconds = ended, checkpoint_seconds
         self._written = monotonic()
-        self._rates = Rates(self.replicas, range(self.step, self.step + 1))
+        self._settings = EpochSettings(self.replicas, range(self.step, self.step + 1))
 
     def train(self) -> None:
-        """Until all have ended. Raises what ended those that are left: `Interrupted` after a signal."""
+        """Train until all runs have ended. Raises `Interrupted` after a signal; any error ends all runs."""
         try:
             with NotedSignals() as signals:
                 self._start()
                 while self.replicas:
                     self._train_epoch(signals)
-                if signals.first:  # it came while the last ones were let go
+                if signals.first:  # it came while the last runs ended
                     raise Interrupted(signals.first)
         except BaseException as error:
             try:
-                self._let_go_of_diverged()
+                self._drop_diverged()
                 for replica in self.replicas:
                     replica.flush()
             finally:
@@ -86,23 +83,18 @@ class Group:
                     self._ended(self.replicas.pop(), error)
             raise
 
+    def _moment(self, *, epoch_ended: bool = False) -> GroupMoment:
+        epochs = self.epoch + self.batch / len(self.updates.batches)
+        return GroupMoment(self.step, self.epoch, epochs, epoch_ended, self._evaluation.test_means(self.replicas))
+
     @property
-    def _epochs(self) -> float:
-        """Trained so far, with the share of this one."""
-        return self.epoch + self.batch / len(self.updates.batches)
+    def _epoch_is_whole(self) -> bool:
+        return self.batch == len(self.updates.batches)
 
     def _start(self) -> None:
-        unmeasured = []
-        for replica in self.replicas:
-            if phase := replica.callback(Phase):
-                phase.tests = replica.callback(TestMetrics)
-                if phase.start(replica.net, replica.directory, step=self.step):
-                    unmeasured.append(replica)
-            start = replica.callback(StartOfTraining)
-            replica.should_stop = bool(start and start.stop and start.started)
-        self._looks.phases(unmeasured, step=self.step, epochs=self._epochs)
+        self._evaluation.start(self.replicas, self._moment())
         over = [replica for replica in self.replicas if replica.over]
-        if self.batch:  # max_steps fell in mid-epoch, whose end is still to be done
+        if self.batch:  # max_steps ended the run within an epoch, whose end is still to be done
             self._end_epoch(over)
         else:
             self._conclude(over)
@@ -110,14 +102,14 @@ class Group:
     def _train_epoch(self, signals: NotedSignals) -> None:
         length = len(self.updates.batches)
         self.updates.batches.begin(self.epoch)
-        self._rates = Rates(self.replicas, range(self.step - self.batch, self.step - self.batch + length))
+        self._settings = EpochSettings(self.replicas, range(self.step - self.batch, self.step - self.batch + length))
         while self.replicas and self.batch < length:
             self._take_step()
-            self._look_between_batches()
+            self._measure_between_batches()
             if self.replicas and self.batch < length:
                 if 0 < self.replicas[0].max_steps <= self.step:
-                    self._let_go_of_diverged()
-                    self._save(self.replicas)  # the run ends in mid-epoch, and may be asked to go on from there
+                    self._drop_diverged()
+                    self._save(self.replicas)  # the run ends within the epoch, and may be resumed from there
                     break
                 self._stop_if_asked(signals)
         self._end_epoch(self.replicas)
@@ -125,112 +117,111 @@ class Group:
         self.epoch, self.batch = self.epoch + 1, 0
 
     def _take_step(self) -> None:
-        measured = bool(self._every) and self.step % self._every == 0
-        update = self.updates.take(self.batch, self._rates.at(self.step), measured=measured)
+        measured = self._reader is not None and self.step % self._reader.every_n_steps == 0
+        update = self.updates.take(self.batch, self._settings.at(self.step), measured=measured)
         if measured and self.updates.lengths is not None:
-            self._passes.names = self.updates.lengths.names
-        self._passes.add(self.step, self.updates.batches.size(self.batch), *update)
+            self._buffer.names = self.updates.lengths.names
+        self._buffer.add(self.step, self.updates.batches.size(self.batch), *update)
         self.batch, self.step = self.batch + 1, self.step + 1
         self._losses = update.losses
 
-    def _look_between_batches(self) -> None:
+    def _measure_between_batches(self) -> None:
         waits = _waits(self._losses.device)
-        if self._looks_between and self._looks.due(self.replicas, step=self.step):
+        if self._evaluation.due(self.replicas, self._moment()):
             if waits:
-                self._let_go_of_diverged(before=self.step)  # a look waits for the device anyway
-            self._looks.starts(self.replicas, step=self.step, epoch=self.epoch)
-            self._looks.phases(self.replicas, step=self.step, epochs=self._epochs, between=True)
+                self._drop_diverged(before=self.step)  # to measure waits for the device anyway
+            moment = self._moment()
+            measure(self._evaluation.due(self.replicas, moment), moment)
             if waits:
-                self._let_go_of_diverged()  # those of this very step are looked at, as in runs of their own
-        # Where to look at losses would wait for them, runs that diverge go at a look, and as epochs end.
+                self._drop_diverged()  # after the measurement of this step, as in runs on their own
+        # Where losses can be read without waiting for the device, runs that diverge end at once.
         if not waits and not self._losses.isfinite().all():
-            self._let_go_of_diverged()
-        whole = self.batch == len(self.updates.batches)
-        if self._looks_between and not whole and any(replica.should_stop for replica in self.replicas):
-            self._end_epoch([replica for replica in self.replicas if replica.should_stop])
+            self._drop_diverged()
+        if not self._epoch_is_whole and (stopped := [replica for replica in self.replicas if replica.should_stop]):
+            self._end_epoch(stopped)
 
     def _end_epoch(self, replicas: Sequence[Replica]) -> None:
-        """Of replicas whose epoch ends here: all of them, or those that stop before the others."""
-        self._let_go_of_diverged()
+        """End the epoch of all replicas, or of those that stop before the others."""
+        self._drop_diverged()
         replicas = [replica for replica in replicas if replica in self.replicas]
         if not replicas:
             return
-        whole = self.batch == len(self.updates.batches)
-        self._looks.end_epoch(self.replicas, replicas, step=self.step, epoch=self.epoch, epochs=self._epochs)
+        self._evaluation.end_epoch(self.replicas, replicas, self._moment(epoch_ended=True))
         for replica in replicas:
             replica.current_epoch, replica.losses, replica.samples = self.epoch + 1, [], []
         over = [replica for replica in replicas if replica.over]
-        if whole or replicas[0].should_stop:
+        if self._epoch_is_whole or replicas[0].should_stop:
             self._save(over, ended=True)
-        if whole:
+        if self._epoch_is_whole:
             self._keep([replica for replica in replicas if replica not in over])
         self._conclude(over)
         self.progress(self)
 
     def _keep(self, replicas: Sequence[Replica]) -> None:
-        """Checkpoints of the end of an epoch: on disk if it is time, else in memory, for those that diverge next."""
+        """Write the checkpoints of an epoch's end if it is time, or else copy them, for runs that diverge next."""
         if monotonic() - self._written >= self._checkpoint_seconds:
             self._save(replicas, ended=True)
             self._written, self._kept = monotonic(), None
         elif replicas:
-            self._kept = self._standing(ended=True).copied()
+            self._kept = self._snapshot(ended=True, copied=True)
 
     def _save(self, replicas: Sequence[Replica], *, ended: bool = False) -> None:
         if not replicas:
             return
-        self._passes.share(self.replicas)
-        standing = self._standing(ended=ended)
+        self._buffer.share(self.replicas)
+        snapshot = self._snapshot(ended=ended)
         for replica in replicas:
             replica.flush()
-            standing.save(replica)
+            snapshot.save(replica)
 
-    def _standing(self, *, ended: bool) -> GroupSnapshot:
+    def _snapshot(self, *, ended: bool, copied: bool = False) -> GroupSnapshot:
         length = len(self.updates.batches)
-        moment = Progress(self.epoch, self.batch, length, self.step, self._looks.validations, ended)
-        return GroupSnapshot.of(self.replicas, moment, self.updates.stack, self.updates.optimizer)
+        progress = Progress(self.epoch, self.batch, length, self.step, self._evaluation.validations, ended)
+        return GroupSnapshot(self.replicas, progress, self.updates.stack, self.updates.optimizer, copied=copied)
 
     def _stop_if_asked(self, signals: NotedSignals) -> None:
         if signals.first and self.replicas:
-            self._let_go_of_diverged()
-            self._save(self.replicas, ended=self.batch == len(self.updates.batches))
+            self._drop_diverged()
+            self._save(self.replicas, ended=self._epoch_is_whole)
             for replica in self.replicas:
-                replica.current_epoch = self.epoch  # Lightning counts an epoch once all that is done at its end is done
+                replica.current_epoch = self.epoch  # Lightning counts an epoch after the checkpoint of its end
             raise Interrupted(signals.first)
 
-    def _let_go_of_diverged(self, *, before: int | None = None) -> None:
-        """Of all whose loss has not been finite, or of those that diverged before a step."""
-        self._passes.share(self.replicas)
+    def _drop_diverged(self, *, before: int | None = None) -> None:
+        """End the runs that have diverged, or those that diverged before a step."""
+        self._buffer.share(self.replicas)
         diverged = [replica for replica in self.replicas if replica.diverged]
         if before is not None:
             diverged = [replica for replica in diverged if replica.global_step < before]
         for replica in diverged:
             if self._kept:
                 self._kept.save(replica)
-        self._let_go(diverged)
+        self._drop(diverged)
 
     def _conclude(self, replicas: Sequence[Replica]) -> None:
-        """Test those that have done all they were to do, and let them go."""
+        """Test runs that have trained to their end, and end them."""
         if replicas:
-            self._looks.test(self.replicas, replicas)
-            self._let_go(replicas)
+            self._evaluation.test(self.replicas, replicas)
+            self._drop(replicas)
 
-    def _let_go(self, replicas: Sequence[Replica]) -> None:
+    def _drop(self, replicas: Sequence[Replica]) -> None:
         if not replicas:
             return
         stay = [row for row, replica in enumerate(self.replicas) if replica not in replicas]
         self.replicas = [self.replicas[row] for row in stay]
         if stay:
             self.updates.keep(stay)
-            self._rates.keep(stay)
+            self._settings.keep(stay)
         for replica in replicas:
             replica.flush()
-            if phase := replica.callback(Phase):
-                phase.finish()
+            for callback in replica.callbacks:
+                if isinstance(callback, GroupCallback):
+                    callback.group_end()
             self._ended(replica, replica.diverged)
 
 
 def _waits(device: torch.device) -> bool:
-    """Whether to look at a value waits for all that the device has to do before."""
+    """Whether reading a value waits for all operations that the device has queued."""
     return device.type != "cpu"
 
 

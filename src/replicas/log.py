@@ -1,50 +1,63 @@
-"""What a replica has for its loggers, kept until there is time to write it."""
+"""The metrics of a replica, kept in memory until there is time to write them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
 
-from start_training.runs.metrics_file import MetricsFile
+from start_training.runs.metrics_file import MetricsFile, TakesMetrics
 
 
-class Rows:
-    """Metrics, each at a step: what loggers are given, where they would be now."""
+class DeferredMetricsFile(MetricsFile):
+    """metrics.csv, which is written by `flush` alone."""
 
-    def __init__(self) -> None:
-        self.rows: list[tuple[dict[str, float], int]] = []
+    def __init__(self, save_dir: Path) -> None:
+        super().__init__(save_dir)
+        self._pending: list[tuple[dict[str, float], int]] = []
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Note a row."""
         assert step is not None
-        self.rows.append((dict(metrics), step))
-
-
-class Log:
-    """`flush` brings rows to metrics.csv. Of other loggers, of which a process has but one at a time (W&B), each run
-    has its own when it has ended, and is then given all rows by `replay`. others: what metrics.csv is not to have."""
-
-    def __init__(self, directory: Path, *, replayed: bool = True) -> None:
-        self.others = Rows()
-        self._file, self._pending = MetricsFile(directory), Rows()
-        self._replayed = replayed  # else nobody will ask for the rows
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Note a row for all loggers."""
-        self._pending.log_metrics(metrics, step)
-        self.others.log_metrics(metrics, step)
+        self._pending.append((dict(metrics), step))
 
     def flush(self) -> None:
-        """Write metrics.csv."""
-        rows, self._pending.rows = self._pending.rows, []
-        if rows:
-            self._file.log_rows(rows)
-        if not self._replayed:
-            self.others.rows.clear()
+        """Write all rows logged since the last flush."""
+        pending, self._pending = self._pending, []
+        if pending:
+            self.log_rows(pending)
+
+
+class DeferredLogger:
+    """Keeps the rows for a run's other loggers (W&B), of which a process can have only one run's at a time.
+
+    They start when the run has ended, and are then given all rows by `replay`.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self._rows: list[tuple[dict[str, float], int]] = []
+        self._keep = keep
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keep a row, unless the run has no other loggers."""
+        assert step is not None
+        if self._keep:
+            self._rows.append((dict(metrics), step))
 
     def replay(self, loggers: Sequence[Logger]) -> None:
-        """Give all rows to loggers that have begun."""
+        """Log all rows with loggers that have started, metrics.csv's excepted."""
         for logger in loggers:
             if not isinstance(logger, MetricsFile):
-                for metrics, step in self.others.rows:
+                for metrics, step in self._rows:
                     logger.log_metrics(metrics, step)
+
+
+class ReplicaLog:
+    """Stand-ins for a replica's loggers: metrics.csv, and all others."""
+
+    def __init__(self, directory: Path, *, has_others: bool = True) -> None:
+        self.file, self.others = DeferredMetricsFile(directory), DeferredLogger(keep=has_others)
+        self.loggers: list[TakesMetrics] = [self.file, self.others]
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log a row with all loggers."""
+        for logger in self.loggers:
+            logger.log_metrics(dict(metrics), step)

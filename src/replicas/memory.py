@@ -1,7 +1,8 @@
-"""How much memory a replica takes while it trains, told before any has been tried."""
+"""How many replicas fit into memory, and how many into a CPU's caches at a time."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
+from start_training.replicas.batches import GroupBatches
+from start_training.replicas.stack import Stack
+from start_training.streams import isolate_random_streams
 
 SHARE = 0.6  # of what is free: the rest is for the data, torch's own buffers, and what this estimate leaves out
 STATES = {"SGD": 1, "Adam": 2, "AdamW": 2}  # tensors that an optimizer keeps of each parameter
@@ -20,6 +24,12 @@ CGROUPS = (  # limit and use: version 2, version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
+# On a CPU: the bytes that one activation of all replicas in a pass may have. Larger ones do not fit into its caches,
+# and a pass of all takes up to twice as long as several passes of a few replicas each.
+CACHE = 2**24
+# On a CPU: the bytes of one parameter above which products of several replicas are no faster than those of one, while
+# a net on its own keeps such weights in the caches from one step to the next.
+WEIGHT = 400_000
 
 
 def replica_bytes(config: Mapping[str, Any], net: nn.Module, datamodule: TensorDataModule) -> int:
@@ -44,7 +54,7 @@ def bytes_per_replica(net: nn.Module, input_shape: tuple[int, ...], batch_size: 
     """
     weights = sum(each.numel() * each.element_size() for each in net.state_dict().values())
     batch = _sample(net, input_shape, 1).nbytes
-    with torch.random.fork_rng(devices=[]):  # dropout draws
+    with isolate_random_streams():  # dropout draws
         two, four = (_saved_bytes(net, _sample(net, input_shape, samples)) for samples in (2, 4))
         largest = _largest_output(net, _sample(net, input_shape, 2)) / 2
     slope = max(0, four - two) / 2
@@ -84,21 +94,23 @@ def _sample(net: nn.Module, input_shape: tuple[int, ...], samples: int) -> Tenso
 
 
 def _saved_bytes(net: nn.Module, inputs: Tensor) -> int:
-    """What autograd keeps of a forward pass and its loss, beside the parameters and the inputs."""
-    kept: dict[int, int] = {}
+    """Memory that autograd keeps of a forward pass and its loss, besides parameters, buffers and inputs."""
+    targets = torch.zeros(len(inputs), dtype=torch.long)
+    saved = _saved_tensors(lambda: functional.cross_entropy(net(inputs), targets), net, inputs)
+    return sum({each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in saved}.values())
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        held.append(tensor)  # or the next tensor could get its address
+
+def _saved_tensors(forward: Callable[[], Tensor], net: nn.Module, inputs: Tensor) -> list[Tensor]:
+    saved: list[Tensor] = []  # all of them, or the next tensor could get the address of one that is gone
+
+    def save(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
         return tensor
 
-    held = [inputs, *net.parameters(), *net.buffers()]
-    others = {tensor.untyped_storage().data_ptr() for tensor in held}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = net(inputs)
-        functional.cross_entropy(logits, torch.zeros(len(inputs), dtype=torch.long))
-    return sum(size for address, size in kept.items() if address not in others)
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        forward()
+    others = {tensor.untyped_storage().data_ptr() for tensor in (inputs, *net.parameters(), *net.buffers())}
+    return [tensor for tensor in saved if tensor.untyped_storage().data_ptr() not in others]
 
 
 def _largest_output(net: nn.Module, inputs: Tensor) -> int:
@@ -115,3 +127,41 @@ def _largest_output(net: nn.Module, inputs: Tensor) -> int:
         for handle in handles:
             handle.remove()
     return max(sizes)
+
+
+def together(stack: Stack, batches: GroupBatches) -> int:
+    """How many replicas to evaluate in one pass: on a GPU all, on a CPU as many as fit into its caches."""
+    if stack.parameters.device.type != "cpu":
+        return len(stack)
+    if outgrows_caches(stack.template):
+        return 1
+    largest = largest_activation(stack.template, batches.samples.inputs[:2]) * batches.size(0) / 2
+    return max(1, min(len(stack), int(CACHE // max(largest, 1))))
+
+
+def outgrows_caches(net: nn.Module) -> bool:
+    """Whether a parameter is so large that on a CPU replicas train no faster together."""
+    return any(parameter.nbytes > WEIGHT for parameter in net.parameters() if parameter.requires_grad)
+
+
+def largest_activation(net: nn.Module, inputs: Tensor) -> int:
+    """Bytes of the largest tensor that autograd keeps of a forward pass of these samples."""
+    net = copy.deepcopy(net)
+    return max((tensor.nbytes for tensor in _saved_tensors(lambda: net(inputs), net, inputs)), default=0)
+
+
+def spans_of(replicas: int, size: int) -> list[slice]:
+    """Split range(replicas) into slices of at most `size`, of sizes as equal as possible."""
+    parts = max(1, -(-replicas // size))
+    edges = [replicas * part // parts for part in range(parts + 1)]
+    return [slice(first, last) for first, last in pairwise(edges)]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, of the CPU or a GPU."""
+    messages = (
+        "can't allocate memory",
+        "CUDA error: out of memory",
+        "STATUS_ALLOC_FAILED",
+    )  # the last by cuBLAS, cuDNN
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(message in str(error) for message in messages)

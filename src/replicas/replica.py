@@ -1,35 +1,37 @@
-"""One run of a group: what it owns, and how far it has come."""
+"""One run of a group: its net, optimizer, callbacks and loggers, and how far it has trained."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from start_training.callbacks.hyperparameters import Row, hyperparameter_rows, sent
-from start_training.callbacks.phase import Phase
+from start_training.callbacks.contracts import GroupCallback
+from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.datamodules.batch_order import BatchOrder
 from start_training.models.classifier import epoch_seed
-from start_training.replicas.log import Log
-from start_training.replicas.pending_lengths import PendingLengths
+from start_training.replicas.log import ReplicaLog
+from start_training.runs.metrics_file import TakesMetrics
 from start_training.runs.outcome import Diverged
-from start_training.runs.table import Table
 from start_training.schedules.schedule import Schedule, momentum_of, set_momentum
 
-AnyCallback = TypeVar("AnyCallback", bound=pl.Callback)
 
-
-@dataclass(eq=False)  # each is itself alone
+@dataclass(eq=False)  # two replicas are never equal
 class Replica:
-    """A run that trains as one of a group. Its counts, and what `Record` asks of a run, have a Trainer's names.
+    """A run that trains as one of a group; counts and limits have the names of a Trainer's attributes.
 
-    optimizer, schedule: its own. They say at which rate it steps, and hold its states when a checkpoint is written.
-    losses, samples: of the batches of this epoch so far; diverged: the first loss that was not finite.
+    Attributes:
+        optimizer: Holds the run's settings; its states are in the stack's, but for the moment of a checkpoint.
+        schedule: The learning rate of each step; None: constant.
+        order: Which samples each batch has.
+        losses: Of the batches of the current epoch so far.
+        samples: The sizes of these batches.
+        diverged: Names the step of the first loss that was not finite.
     """
 
     net: nn.Module
@@ -38,7 +40,7 @@ class Replica:
     callbacks: list[pl.Callback]
     order: BatchOrder
     directory: Path
-    log: Log
+    log: ReplicaLog
     seed: int = 0
     max_epochs: int | None = None
     max_steps: int = -1
@@ -55,23 +57,27 @@ class Replica:
         group = self.optimizer.param_groups[0]
         self._rate = group["lr"] if self.schedule is None else float(self.schedule.base_lrs[0])
         self._momentum = momentum_of(group) or 0.0
-        self._rows: list[Row] = []
-        self._sent: tuple[float, ...] | None = None
-        self.lengths = PendingLengths()
+        self._hyperparameters = Hyperparameters()
 
-    def callback(self, kind: type[AnyCallback]) -> AnyCallback | None:
-        """Its callback of this class."""
-        return next((each for each in self.callbacks if isinstance(each, kind)), None)
+    @property
+    def loggers(self) -> Sequence[TakesMetrics]:
+        """Stand-ins for the run's loggers."""
+        return self.log.loggers
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of an optimizer step."""
+        return self.order.batch_size
 
     @property
     def over(self) -> bool:
-        """Whether it has come to its last step or epoch."""
+        """Whether the run has ended: by a callback, or at its last step or epoch."""
         if self.should_stop or 0 < self.max_steps <= self.global_step:
             return True
         return self.max_epochs is not None and 0 <= self.max_epochs <= self.current_epoch
 
     def random_state(self, epoch: int) -> Tensor:
-        """Of the global stream in an epoch, from which nets of a group draw nothing."""
+        """The state of torch's global stream in an epoch, from which nets of a group draw nothing."""
         return Generator().manual_seed(epoch_seed(self.seed, epoch)).get_state()
 
     def rate(self, step: int) -> float:
@@ -84,7 +90,7 @@ class Replica:
         return self._momentum if moved is None else moved
 
     def set_step(self, step: int) -> dict[str, Any]:
-        """Bring optimizer and schedule to a step, whose rate and momentum they then have; the parameter group."""
+        """Set optimizer and schedule to the rate and momentum of a step; returns the optimizer's parameter group."""
         group = self.optimizer.param_groups[0]
         if self.schedule is not None:
             self.schedule.load_state_dict({"last_epoch": step})
@@ -94,41 +100,29 @@ class Replica:
         return group
 
     def note(self, first: int, losses: Sequence[float], samples: Sequence[float]) -> None:
-        """Passes of this epoch, before the updates from `first` on, up to one whose loss is not finite."""
+        """Add the losses of consecutive steps of this epoch from `first` on, the last of which may not be finite."""
         self.losses += losses
         self.samples += samples
         self.global_step = first + len(losses)
         if not math.isfinite(losses[-1]):
             self.diverged = Diverged(self.global_step - 1)
-        self._note_hyperparameters(first)
-
-    def flush(self) -> None:
-        """Write what it has noted since the last time."""
-        rows, self._rows = self._rows, []
-        if rows:
-            Table(self.directory / "hyperparameters").append(hyperparameter_rows(rows))
-        self.lengths.flush(self.directory)
-        self.log.flush()
-        if phase := self.callback(Phase):
-            phase.flush()
-
-    def _note_hyperparameters(self, first: int) -> None:
-        """Of the steps from `first` to where it has come: rows, and what loggers are sent when a value changes.
-
-        The values are `values_of` its parameter group at each step, which is not brought there for them.
-        """
         decay = float(self.optimizer.param_groups[0]["weight_decay"])
         values = float(self.rate(first)), self.momentum(first), decay
         for step in range(first, self.global_step):
             if self.schedule is not None:
                 values = float(self.rate(step)), self.momentum(step), decay
-            self._rows.append((step, self.current_epoch, values))
-            if values != self._sent:
-                self._sent = values
-                self.log.others.log_metrics(sent(values), step)
+            self._hyperparameters.note(step, self.current_epoch, values, self.loggers)
+
+    def flush(self) -> None:
+        """Write tables and metrics.csv up to the present step."""
+        self._hyperparameters.flush(self.directory)
+        self.log.file.flush()
+        for callback in self.callbacks:
+            if isinstance(callback, GroupCallback):
+                callback.group_flush()
 
 
 def mean_loss(losses: Sequence[float], samples: Sequence[float]) -> float:
-    """Over the samples of an epoch, in float32 as a run's own."""
+    """Mean loss over the samples of an epoch, rounded to float32 as in a run on its own."""
     weights = torch.tensor(samples, dtype=torch.float64)
     return float(((torch.tensor(losses, dtype=torch.float64) * weights).sum() / weights.sum()).float())

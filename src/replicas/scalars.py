@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Of nn.Module itself: what these hold is stacked elsewhere, or no part of what a forward pass computes.
+# Attributes of nn.Module itself: they hold tensors, which `Stack` stacks, or nothing that a forward pass computes with.
 _OF_TORCH = frozenset(vars(nn.Module()))
 
 
 class Place(NamedTuple):
-    """Where a number stands: an attribute of the module `name`; with an entry, in the list that the attribute is."""
+    """Where a module of a net holds a number: in an attribute, or in the entry of a list that is the attribute."""
 
     name: str
     attribute: str
@@ -21,9 +21,10 @@ class Place(NamedTuple):
 
 
 def varying_scalars(nets: Sequence[nn.Module]) -> dict[Place, list[float]]:
-    """The numbers that are not the same in all nets: each one's value in each net.
+    """The numbers that are not the same in all nets, with their values in each net.
 
-    Raises ValueError for nets that differ in anything else, parameters and buffers aside.
+    Raises:
+        ValueError: the nets differ in anything else than such numbers, parameters and buffers.
     """
     modules = [dict(net.named_modules()) for net in nets]
     found: dict[Place, list[float]] = {}
@@ -33,7 +34,7 @@ def varying_scalars(nets: Sequence[nn.Module]) -> dict[Place, list[float]]:
             raise ValueError(
                 f"model: the nets of a group differ in {name or 'their class'}, which is more than a number"
             )
-        for attribute in dict.fromkeys(attribute for each in others for attribute in _attributes(each)):
+        for attribute in dict.fromkeys(key for each in others for key in vars(each) if key not in _OF_TORCH):
             values = [vars(each).get(attribute) for each in others]
             if not all(_same(value, values[0]) for value in values[1:]):
                 found |= _places(name, attribute, values)
@@ -41,13 +42,12 @@ def varying_scalars(nets: Sequence[nn.Module]) -> dict[Place, list[float]]:
 
 
 def place_in(net: nn.Module, place: Place, value: Any) -> Any:
-    """Put a number, or a tensor in its place, where it belongs, and return what stood there."""
+    """Put a value into a place; returns the value that it replaces."""
     holder: Any = vars(net.get_submodule(place.name))
-    if place.entry is None:
-        before, holder[place.attribute] = holder[place.attribute], value
-    else:
-        holder = holder[place.attribute]
-        before, holder[place.entry] = holder[place.entry], value
+    key: Any = place.attribute
+    if place.entry is not None:
+        holder, key = holder[key], place.entry
+    before, holder[key] = holder[key], value
     return before
 
 
@@ -62,10 +62,6 @@ def _places(name: str, attribute: str, values: Sequence[Any]) -> dict[Place, lis
     raise ValueError(f"model: the nets of a group differ in {where}, which is more than a number")
 
 
-def _attributes(module: nn.Module) -> list[str]:
-    return [name for name in vars(module) if name not in _OF_TORCH]
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -73,7 +69,7 @@ def _is_number(value: Any) -> bool:
 def _same(value: Any, other: Any) -> bool:
     if type(value) is not type(other):
         return False
-    if isinstance(value, nn.Parameter):  # of the module, by another name (nn.LSTM)
+    if isinstance(value, nn.Parameter | weakref.ref):  # other references to parameters, which modules hold (nn.LSTM)
         return True
     if isinstance(value, Tensor):
         return torch.equal(value, other)
@@ -83,8 +79,4 @@ def _same(value: Any, other: Any) -> bool:
         return value.keys() == other.keys() and all(_same(value[key], other[key]) for key in value)
     if type(value).__eq__ is object.__eq__ and hasattr(value, "__dict__"):
         return _same(vars(value), vars(other))
-    if isinstance(value, weakref.ref):  # to what a module holds itself
-        return True
-    if isinstance(value, np.ndarray):
-        return np.array_equal(value, other)
-    return bool(value == other)
+    return np.array_equal(value, other) if isinstance(value, np.ndarray) else bool(value == other)

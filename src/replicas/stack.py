@@ -1,4 +1,4 @@
-"""The nets of a group as one: what each of them holds, stacked along a first axis of replicas."""
+"""The nets of a group as one: their tensors and varying numbers, stacked along a first axis of replicas."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from start_training.replicas.scalars import Place, place_in, varying_scalars
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some consecutive replicas' share of a stack: views, the parameters as leaves that gradients can be asked of."""
+class StackRows:
+    """The part of a stack that belongs to k consecutive replicas, as views; the parameters are leaves of autograd."""
 
     parameters: dict[str, Tensor]
     rest: dict[str, Tensor]
@@ -23,14 +23,19 @@ class Rows:
 
 
 class Stack:
-    """What R nets of one architecture hold.
+    """The state of R nets of one architecture.
 
-    parameters: (R, P), a net's trainable parameters as one row, in the order of `named_parameters`; columns: where in
-    it each stands. rest: buffers and frozen parameters by name, (R, *shape). scalars: numbers that differ between the
-    modules (the scales of residual modules), (R,) each in float64, which combines with tensors as a number does.
-    template: a net of its own, that passes run through with any rows. The nets' own tensors become
-    views of the stack, so that each net is at every moment what its replica has come to.
-    Raises ValueError for nets that are not of one architecture, or of several types of parameters.
+    The tensors of the nets become views of the stack, so that each net always has the present state of its replica.
+
+    Attributes:
+        parameters: (R, P); a row holds a net's trainable parameters in the order of `named_parameters`.
+        columns: The columns of each parameter.
+        rest: Buffers and frozen parameters by name, (R, *shape).
+        places: Where modules of the nets hold numbers that differ (the scales of residual modules).
+        scalars: These numbers, (R,) each; as float64 they combine with tensors like Python's numbers.
+        template: A copy of a net, through which passes run with the state of any replicas.
+    Raises:
+        ValueError: the nets are not of one architecture, or have parameters of several types.
     """
 
     def __init__(self, nets: Sequence[nn.Module]) -> None:
@@ -38,36 +43,36 @@ class Stack:
         self.template = copy.deepcopy(self.nets[0])
         self._shapes = {name: each.shape for name, each in _trainable(self.template).items()}
         self._slots = list(_slots(self.template))
-        self._check(nets)
+        types = {(each.dtype, each.device) for each in _trainable(self.template).values()}
+        if len(types) != 1:
+            raise ValueError(f"model: {'no parameters to train' if not types else 'parameters of several types'}")
         scalars = varying_scalars(self.nets)
         self.places: list[Place] = list(scalars)
-        first = next(iter(_trainable(self.template).values()))
-        self.parameters = torch.stack([_flat(_trainable(net)) for net in nets]).detach()
+        flat = [torch.cat([each.detach().reshape(-1) for each in _trainable(net).values()]) for net in nets]
+        self.parameters = torch.stack(flat)
         edges = [0, *accumulate(shape.numel() for shape in self._shapes.values())]
         self.columns = [slice(*pair) for pair in pairwise(edges)]
-        names = [name for name in _state(self.template) if name not in self._shapes]
         states = [_state(net) for net in nets]
+        names = [name for name in states[0] if name not in self._shapes]
         self.rest = {name: torch.stack([state[name].detach() for state in states]) for name in names}
-        values = [torch.tensor(scalars[place], dtype=torch.float64) for place in self.places]
-        self.scalars = [each.to(first.device) for each in values]
+        device = self.parameters.device
+        self.scalars = [torch.tensor(scalars[place], dtype=torch.float64).to(device) for place in self.places]
         self._lend()
 
     def __len__(self) -> int:
         return len(self.nets)
 
-    def rows(self, span: slice) -> Rows:
-        """Those of `span`; of a stack whose parameters have moved since (`keep`), no longer."""
+    def rows(self, span: slice) -> StackRows:
+        """The part of the replicas in `span`, which `keep` invalidates."""
         leaves = {name: view.requires_grad_() for name, view in self._views(self.parameters[span]).items()}
-        return Rows(
-            leaves,
-            {name: each[span] for name, each in self.rest.items()},
-            [each[span] for each in self.scalars],
-        )
+        rest = {name: each[span] for name, each in self.rest.items()}
+        return StackRows(leaves, rest, [each[span] for each in self.scalars])
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Let the others go; those that stay move together. A net that goes keeps what it has come to."""
+        """Drop all other replicas, whose nets get copies of their state."""
         for row in set(range(len(self))) - set(rows):
-            self._detach(self.nets[row])
+            for tensor in _state(self.nets[row]).values():
+                tensor.data = tensor.data.clone()
         index = torch.tensor(list(rows), device=self.parameters.device)
         self.nets = [self.nets[row] for row in rows]
         self.parameters = self.parameters.index_select(0, index)
@@ -76,11 +81,11 @@ class Stack:
         self._lend()
 
     def of(self, row: int, matrix: Tensor) -> list[Tensor]:
-        """A row of (R, P), such as an optimizer's state, as views of the shapes of the parameters."""
+        """A row of an (R, P) matrix, such as an optimizer's state, as views of the shapes of the parameters."""
         return [view[0] for view in self._views(matrix[row : row + 1]).values()]
 
     def state_dict(self, row: int, parameters: Tensor, rest: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What a net's own would be with a row of these, which may be copies of this stack's at another moment."""
+        """The state_dict of a net with a row of these, which may be copies of the stack's tensors at another step."""
         held = dict(zip(self._shapes, self.of(row, parameters), strict=True))
         held |= {name: each[row] for name, each in rest.items()}
         names = {id(tensor): name for name, tensor in _state(self.template).items()}  # weights that are tied have two
@@ -88,8 +93,10 @@ class Stack:
 
     @contextmanager
     def holding(self, state: Mapping[str, Tensor], scalars: Sequence[Any]) -> Iterator[nn.Module]:
-        """Within, the template holds these instead of its own: what `torch.func.functional_call` does, in a tenth of
-        the time, as where everything stands is known."""
+        """The template with other tensors and numbers, within the block.
+
+        Does what `torch.func.functional_call` does, in a tenth of the time, since it knows where all of them are.
+        """
         own = [(holder, key, holder[key]) for holder, key, _ in self._slots]
         for holder, key, name in self._slots:
             holder[key] = state[name]
@@ -97,7 +104,7 @@ class Stack:
         try:
             yield self.template
             for holder, key, name in self._slots:
-                if holder[key] is not state[name]:  # a buffer that the forward pass has replaced
+                if holder[key] is not state[name]:  # the forward pass has replaced a buffer
                     state[name].copy_(holder[key].detach())
         finally:
             for holder, key, tensor in own:
@@ -116,26 +123,14 @@ class Stack:
             for name, tensor in _state(net).items():
                 tensor.data = parts[name] if name in parts else self.rest[name][row]
 
-    def _detach(self, net: nn.Module) -> None:
-        for tensor in _state(net).values():
-            tensor.data = tensor.data.clone()
-
-    def _check(self, nets: Sequence[nn.Module]) -> None:
-        types = {(each.dtype, each.device) for each in _trainable(self.template).values()}
-        if len(types) != 1:
-            raise ValueError(f"model: {'no parameters to train' if not types else 'parameters of several types'}")
-        wanted = {name: each.shape for name, each in _state(self.template).items()}
-        for net in nets:
-            assert {name: each.shape for name, each in _state(net).items()} == wanted
-
 
 def _state(net: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, each once, those that no state_dict has among them."""
+    """Parameters and buffers, each once; also those that a state_dict leaves out."""
     return dict(net.named_parameters()) | dict(net.named_buffers())
 
 
 def _slots(net: nn.Module) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """Where each tensor of `_state` stands, also where it stands twice: a module's dict, the key, its name."""
+    """For each place that holds a tensor of `_state`: a dictionary of a module, the key, and the tensor's name."""
     names = {id(tensor): name for name, tensor in _state(net).items()}
     for module in net.modules():
         for holder in (module._parameters, module._buffers):
@@ -146,7 +141,3 @@ def _slots(net: nn.Module) -> Iterator[tuple[dict[str, Any], str, str]]:
 
 def _trainable(net: nn.Module) -> dict[str, nn.Parameter]:
     return {name: each for name, each in net.named_parameters() if each.requires_grad}
-
-
-def _flat(parameters: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([each.detach().reshape(-1) for each in parameters.values()])

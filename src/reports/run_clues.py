@@ -1,4 +1,4 @@
-"""The clues that a run's curves give, read from its directory."""
+"""Clues on settings that would have been better, from a run's loss curves."""
 
 import math
 from collections.abc import Mapping
@@ -19,10 +19,14 @@ COLUMNS = ("train/loss", "val/loss", "val/accuracy", "learning_rate")
 def clues_of(
     run: RunDirectory, config: Mapping[str, Any], *, classes: int | None = None, diverged_at: int | None = None
 ) -> dict[str, Any]:
-    """The clues of a run that has ended, as plain data, and `advice` on what to change.
+    """The clues of a run that has ended, as plain data with `advice` on what to change.
 
-    Of its epochs; of a run that was but a range test, of that, which gives advice of its own. classes: log of it is
-    what a guess costs. Takes a few milliseconds.
+    They are read from the losses of its epochs; of a run that was a range test only, from the test's losses, without
+    advice, which the test gives itself.
+
+    Args:
+        classes: Their number, whose logarithm is the loss of a guess; None: unknown.
+        diverged_at: The step whose loss was not finite; None: the run has not diverged.
     """
     epochs, test = epochs_of(run), run.path / "range_test"
     if epochs.empty and diverged_at is None and any(test.glob("part-*.parquet")):
@@ -33,13 +37,13 @@ def clues_of(
 
 
 def epochs_of(run: RunDirectory) -> pd.DataFrame:
-    """The rows of the metrics file that hold losses of training or validation; NaN where one is missing."""
+    """The rows of the metrics file that have a training or a validation loss; NaN for values that are missing."""
     rows = pd.DataFrame(list(read_metrics(run.metrics_file).values()), columns=["step", *COLUMNS], dtype=float)
     return rows[rows["train/loss"].notna() | rows["val/loss"].notna()].sort_values("step")
 
 
 def sentence(clues: Mapping[str, Any]) -> str:
-    """What `summary.json` has under `clues`, in words."""
+    """The entry `clues` of a run's summary in words."""
     return "; ".join(part for part in (clues["text"], clues["advice"]) if part)
 
 

@@ -1,4 +1,4 @@
-"""What a finished run says of itself: a table for the terminal and a figure."""
+"""The report of a finished run: tables for the terminal and a figure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +21,17 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Mean lengths of layers 0 … d, each (d + 1,): first and last step measured, and predicted for step 0."""
+class RecordedLengths:
+    """Activation lengths of layers 0 … d, as a run has recorded them.
+
+    Attributes:
+        names: Of the layers.
+        initial: Mean lengths at the first step measured, (d + 1,).
+        deviation: Their standard deviations over samples.
+        final: Mean lengths at the last step measured.
+        predicted_log: log E[M_j] at initialization; None where there is no prediction.
+        last_step: The number of the last step measured.
+    """
 
     names: list[str]
     initial: Array
@@ -32,15 +41,15 @@ class Lengths:
     last_step: int
 
 
-def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> Lengths | None:
-    """The run's first and last recorded lengths beside theory; None if it recorded none."""
+def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> RecordedLengths | None:
+    """The first and the last lengths in a run's table, with their prediction; None if it has no such table."""
     directory = run.path / "lengths"
     if not any(directory.glob("part-*.parquet")):
         return None
     rows = pd.read_parquet(directory)
     first, last = (rows[rows["step"] == step].sort_values("layer") for step in (rows["step"].min(), rows["step"].max()))
     initial = first["mean"].to_numpy()
-    return Lengths(
+    return RecordedLengths(
         names=first["name"].tolist(),
         initial=initial,
         deviation=np.sqrt(first["variance"].to_numpy()),
@@ -51,18 +60,25 @@ def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> 
 
 
 def predicted_log(net: nn.Module, initializer: object, initial: Array) -> Array | None:
-    """log E[M_j] for layers 0 … d given the measured M_0, where net and initializer state their laws."""
+    """The prediction of the initial lengths, given the measured M_0.
+
+    Args:
+        initial: Measured mean lengths M_0 … M_d.
+    Returns:
+        log E[M_j], (d + 1,), in nats; None for a net or an initializer without a law, or if other modules were measured
+        than the law is about.
+    """
     law = law_of(net, initializer)
     if law is None or not initial[0] > 0:
         return None
     log_input = float(np.log(initial[0]))
     layers = law.log_mean_length(log_input)
-    if len(layers) != len(initial) - 1:  # other modules were measured than theory speaks of
+    if len(layers) != len(initial) - 1:
         return None
     return np.concatenate([[log_input], layers])
 
 
-def figure(lengths: Lengths, title: str) -> Figure:
+def figure(lengths: RecordedLengths, title: str) -> Figure:
     """Log mean length against layer, with the theory drawn over it."""
     return draw_mean_length(
         lengths.initial,
@@ -85,8 +101,8 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def lengths_table(lengths: Lengths) -> Table:
-    """Per layer the mean activation length: at initialization, in theory, and at the end."""
+def lengths_table(lengths: RecordedLengths) -> Table:
+    """The mean activation lengths of each layer: at initialization, in theory, and at the end."""
     table = Table("layer", "name", title="Mean activation length ‖act‖²/n", title_justify="left")
     for heading in ("initial", "theory", "final"):
         table.add_column(heading, justify="right")
@@ -99,7 +115,11 @@ def lengths_table(lengths: Lengths) -> Table:
 
 
 def layers_table(layers: pd.DataFrame) -> Table:
-    """Of a simulation, per layer: log mean length, measured and in theory, and the nets' median, spread and deaths."""
+    """The table of a simulation: for each layer log(M_j / M_0), measured and in theory, and its distribution over nets.
+
+    Args:
+        layers: A row for each layer, as `ensembles.layer_table` makes them.
+    """
     table = Table("layer", "name", title="log(M_j / M_0) over nets, in nats", title_justify="left")
     some_die = bool(layers["dead"].any())
     for heading in ("mean", "± s.e.", "theory", "median", "5–95%", *["dead"] * some_die):
@@ -114,7 +134,7 @@ def layers_table(layers: pd.DataFrame) -> Table:
 
 
 def relative(path: Path) -> Path:
-    """The path as seen from the working directory, where it lies below."""
+    """The path relative to the working directory, if it lies below; else as it is."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

@@ -9,6 +9,11 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.provenance import commit, versions
 
 
+def run_title(overrides: Sequence[str]) -> str:
+    """The overrides of a run as one line, `default` without any."""
+    return " ".join(overrides) or "default"
+
+
 @dataclass(frozen=True)
 class Job:
     """One training run: what to train, where to leave it, and what it is called."""
@@ -20,8 +25,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Its overrides, as a name."""
-        return " ".join(self.overrides) or "default"
+        """The title of the run."""
+        return run_title(self.overrides)
 
     @property
     def origin(self) -> dict[str, Any]:

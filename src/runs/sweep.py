@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from start_training.runs.directory import RunDirectory
+from start_training.runs.job import run_title
 
 NAME = "jobs.json"
 
@@ -20,8 +21,8 @@ class SweepJob:
 
     @property
     def name(self) -> str:
-        """Its overrides, as a name."""
-        return " ".join(self.overrides) or "default"
+        """The title of the run."""
+        return run_title(self.overrides)
 
 
 def read_jobs(sweep: Path) -> list[SweepJob]:

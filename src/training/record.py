@@ -1,19 +1,19 @@
-"""Whatever happens to a run, leave its summary, figure and W&B run behind."""
+"""The record of a run being trained, which ends with its summary, its figure and its W&B run, whatever ends the run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from types import TracebackType
-from typing import Any, Protocol, SupportsFloat
+from typing import Any
 
 import pytorch_lightning as pl
 import wandb
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
-from start_training.callbacks.range_test import ended_by_range_test
-from start_training.callbacks.start_of_training import StartOfTraining, sentence
+from start_training.callbacks.contracts import stop_reason, summaries
 from start_training.ranks import is_rank_zero
+from start_training.replicas.replica import Replica
 from start_training.reports import run_report
 from start_training.reports.run_clues import clues_of
 from start_training.runs.directory import TABLES, RunDirectory
@@ -22,50 +22,26 @@ from start_training.runs.metrics_file import newest_metrics
 from start_training.runs.outcome import Diverged, Interrupted
 
 
-class Training(Protocol):
-    """What a record reads of a training: a Trainer, or what trains a run without one.
-
-    `callbacks` and `datamodule` too where it has them, which a Trainer's class does not declare.
-    """
-
-    @property
-    def global_step(self) -> int:
-        """Optimizer steps done."""
-
-    @property
-    def current_epoch(self) -> int:
-        """Epochs completed."""
-
-    @property
-    def callback_metrics(self) -> Mapping[str, SupportsFloat]:
-        """The newest value of each metric."""
-
-    @property
-    def max_epochs(self) -> int | None:
-        """−1 for no bound."""
-
-    @property
-    def max_steps(self) -> int:
-        """−1 for no bound."""
-
-    should_stop: bool  # whether a callback asked to stop
-
-
 @dataclass
 class Record:
-    """A context that ends with summary.json. A run that diverged ends quietly: that is a result.
+    """A context that ends with summary.json. It suppresses `Diverged`, since a run that diverges is a result.
 
-    `net`, `initializer` and `trainer` are told to it once they exist. On ranks above 0 it writes nothing,
-    nor where an earlier run lies in the directory and this one failed before it began.
+    On ranks above 0 it writes nothing, and neither where the directory holds an earlier run and this one failed before
+    it began.
+
+    Attributes:
+        checkpoint: The checkpoint that the run resumes from.
+        net: This one, `initializer` and `trainer` are set as soon as they are built.
     """
 
     job: Job
     run: RunDirectory
+    checkpoint: dict[str, Any] | None = None
     net: nn.Module | None = None
     initializer: object = None
-    trainer: Training | None = None
+    trainer: pl.Trainer | Replica | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    lengths: run_report.Lengths | None = None
+    lengths: run_report.RecordedLengths | None = None
     summary: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> "Record":
@@ -78,7 +54,7 @@ class Record:
         status, reason, exit_status = self._outcome(error)
         try:
             if is_rank_zero() and (self.run.begun or not self.run.holds_results):
-                self._leave(status, reason, error)
+                self._write(status, reason, error)
         finally:
             if wandb.run is not None:
                 wandb.finish(exit_status)
@@ -98,22 +74,23 @@ class Record:
             return "diverged", str(error), 0
         if isinstance(error, Interrupted):
             return "interrupted", str(error), error.exit_status
-        if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning makes the one of the other
+        if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns a KeyboardInterrupt into a SystemExit
             return "interrupted", "stopped at once; the checkpoint is the last epoch's", 130
         return "failed", " ".join(f"{type(error).__name__}: {error}".split()), 1
 
-    def _leave(self, status: str, reason: str, error: BaseException | None) -> None:
+    def _write(self, status: str, reason: str, error: BaseException | None) -> None:
         if not self.run.begun:
             self.run.begin(self.job.config)
         self.collect_metrics()
         if isinstance(error, Diverged):
-            self.run.truncate(error.step + 1)  # what a GPU had done before its loss was looked at
+            self.run.truncate(error.step + 1)  # steps that a GPU has taken before the loss was read
         if status in ("completed", "diverged"):
             self.run.compact()
         if self.net is not None:
             self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
-            self._draw(self.lengths)
+            self.run.figure.parent.mkdir(exist_ok=True)
+            run_report.figure(self.lengths, self.job.name).savefig(self.run.figure, dpi=160)
         recorded = summaries(callbacks_of(self.trainer))
         if status in ("completed", "diverged"):
             recorded["clues"] = self._clues(error)
@@ -130,10 +107,6 @@ class Record:
             **recorded,
         }
         self.run.write_summary(self.summary)
-
-    def _draw(self, lengths: run_report.Lengths) -> None:
-        self.run.figure.parent.mkdir(exist_ok=True)
-        run_report.figure(lengths, self.job.name).savefig(self.run.figure, dpi=160)
 
     def _clues(self, error: BaseException | None) -> dict[str, Any]:
         classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
@@ -152,29 +125,21 @@ class Record:
             wandb.run.log({"lengths": wandb.Image(str(self.run.figure))})
 
 
-def callbacks_of(trainer: Training | None) -> list[pl.Callback]:
-    """A training's callbacks; none where a run failed before it had one."""
-    return getattr(trainer, "callbacks", [])
-
-
-def summaries(callbacks: Iterable[pl.Callback]) -> dict[str, Any]:
-    """What callbacks that have a method `summary` say of the run: plain data, under keys of their own."""
-    said = (callback.summary() for callback in callbacks if hasattr(callback, "summary"))
-    return {key: value for summary in said for key, value in summary.items()}
-
-
-def reason_to_end(trainer: Training) -> str:
-    """Why a run that was not cut short is over."""
-    if ended_by_range_test(trainer):
-        return "range test done, training not begun (stop = true)"
-    for callback in callbacks_of(trainer):
+def reason_to_end(trainer: pl.Trainer | Replica) -> str:
+    """Why a run that was not cut short has ended."""
+    callbacks = callbacks_of(trainer)
+    if (reason := stop_reason(callbacks)) is not None:
+        return reason
+    for callback in callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             return f"stopped early: {callback.monitor} had not improved for {callback.patience} epochs"
-        if isinstance(callback, StartOfTraining) and callback.stop and callback.started:
-            [start] = callback.summary().values()
-            return sentence(start, epochs=trainer.current_epoch, steps=trainer.global_step)
     if 0 < trainer.max_steps <= trainer.global_step:
         return f"max_steps = {trainer.max_steps} reached"
     if trainer.should_stop:
         return "a callback asked to stop"
     return f"max_epochs = {trainer.max_epochs} reached"
+
+
+def callbacks_of(trainer: object) -> list[pl.Callback]:
+    """The callbacks of a Trainer, whose class does not declare them, or a replica; none where there is no trainer."""
+    return getattr(trainer, "callbacks", [])

@@ -14,16 +14,13 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
+from start_training.callbacks.contracts import answers, is_tested
 from start_training.callbacks.divergence import Divergence
 from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.callbacks.last_checkpoint import LastCheckpoint
 from start_training.callbacks.no_profiler import NoProfiler
-from start_training.callbacks.phase_summary import sentence as phase_sentence
 from start_training.callbacks.progress import TrainingProgress
-from start_training.callbacks.range_test import RangeTest, ended_by_range_test
 from start_training.callbacks.ranks_agree import RanksAgree
-from start_training.callbacks.start_of_training import sentence
-from start_training.callbacks.validation_subset import check_validates
 from start_training.config.build import (
     build,
     build_classifier,
@@ -44,9 +41,8 @@ from start_training.runs.checkpoint import check_fits, check_optimizer_fits, int
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.schedules.rate_suggestion import advice, in_short
 from start_training.settings import seed
-from start_training.training.record import Record
+from start_training.training.record import Record, callbacks_of
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -96,7 +92,7 @@ def _train(job: Job) -> dict[str, Any]:
             net.compile()
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
-        if not ended_by_range_test(trainer):
+        if is_tested(callbacks_of(trainer)):
             trainer.test(classifier, datamodule=datamodule, verbose=False)
     if is_rank_zero():
         show(record)
@@ -109,8 +105,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
         seed("seed", config["seed"])
         datamodule, callbacks = build_datamodule(config), build_callbacks(config)
         build_optimizer(config), build_schedule(config)
-        if any(isinstance(callback, RangeTest) for callback in callbacks):
-            check_validates(datamodule)
+        answers(callbacks, "check_settings", datamodule)
 
 
 def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
@@ -202,32 +197,22 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def show(record: Record) -> None:
-    """The run's results, for the terminal; of a job of a sweep in one line."""
-    console, summary = Console(), record.summary
+    """Print the run's results; those of a sweep's job in one line."""
+    summary, callbacks, in_sweep = record.summary, callbacks_of(record.trainer), record.job.sweep is not None
     steps = f"{summary['steps']} steps in {summary['seconds']:.1f} s"
-    if record.job.sweep is not None:
+    sentences = [line for line in answers(callbacks, "sentence", summary, short=in_sweep) if line]
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if in_sweep:
         accuracy = summary["metrics"].get("test/accuracy")
-        result = summary["status"] + (f", test accuracy {accuracy:.1%}" if accuracy is not None else "")
-        if start := summary.get("start_of_training"):
-            result += f", started in epoch {start['epoch']}" if start["epoch"] else ", never started"
-        if (phase := summary.get("phase")) and phase["J"] is not None:
-            result += f", J {phase['J']:.3f}"
-        if test := summary.get("range_test"):
-            result += f", {in_short(test)}"
-        console.print(f"{record.job.name}: {result}; {steps}", soft_wrap=True, highlight=False, markup=False)
+        result = [summary["status"], *([] if accuracy is None else [f"test accuracy {accuracy:.1%}"]), *sentences]
+        console.print(f"{record.job.name}: {', '.join(result)}; {steps}")
         return
     if summary["metrics"].keys() & {"test/accuracy", "test/loss"}:
-        console.print(run_report.metrics_table(summary["metrics"]))
+        console.print(run_report.metrics_table(summary["metrics"]), soft_wrap=False)
     if record.lengths:
-        console.print(run_report.lengths_table(record.lengths))
-    if start := summary.get("start_of_training"):
-        said = sentence(start, epochs=summary["epochs"], steps=summary["steps"])
-        if said != summary["reason"]:  # of a run that stopped there
-            console.print(said, soft_wrap=True, highlight=False)
-    if phase := summary.get("phase"):
-        console.print(phase_sentence(phase), soft_wrap=True, highlight=False, markup=False)
-    if test := summary.get("range_test"):
-        console.print(advice(test), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"clues: {run_clues.sentence(summary['clues'])}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{summary['status']}: {summary['reason']}; {steps}", soft_wrap=True)
-    console.print(f"run directory: {run_report.relative(record.run.path)}", soft_wrap=True)
+        console.print(run_report.lengths_table(record.lengths), soft_wrap=False)
+    ended = f"{summary['status']}: {summary['reason']}; {steps}"
+    clues = f"clues: {run_clues.sentence(summary['clues'])}"
+    for line in (*sentences, clues, ended, f"run directory: {run_report.relative(record.run.path)}"):
+        if line != summary["reason"]:  # which is part of the line on how the run ended
+            console.print(line)

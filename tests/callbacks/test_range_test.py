@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from start_training.callbacks.range_test import RangeTest, ended_by_range_test
+from start_training.callbacks.range_test import RangeTest
 from start_training.schedules.ramp import ramp_rates
 from tests.callbacks.tasks import BATCHES, SGD, TEST, VALIDATION, Plain, fit, samples, small, weights
 
@@ -51,7 +51,7 @@ def test_the_curves_are_those_of_a_plain_loop_and_the_table_is_what_the_callback
     rates = ramp_rates(20, min_lr=1e-3, max_lr=1.0, ramp=kind)
     expected, other = (by_hand(task, times * rates, micro_batches=micro_batches, clip=clip) for times in (1, 1.01))
     fit(task, tmp_path, test, max_epochs=1, accumulate_grad_batches=micro_batches, gradient_clip_val=clip)
-    assert not ended_by_range_test(task.trainer)
+    assert test.stop_reason() is None
     curves = test.curves
     validated = curves["val_loss"].notna()
     assert curves["step"][validated].tolist() == [0, 3, 6, 10, 13, 16, 19]
@@ -107,7 +107,7 @@ def test_asked_to_stop_it_ends_the_run_before_training(tmp_path, diverges):
     trainer = fit(task, tmp_path, test)
     assert trainer.global_step == trainer.current_epoch == 0
     assert torch.equal(before, weights(task))
-    assert ended_by_range_test(trainer)
+    assert test.stop_reason() == "range test done, training not begun (stop = true)"
     if diverges:
         assert len(test.curves) == 1 and math.isnan(test.suggestion.max_lr)
         assert test.suggestion.rule == "training diverged at once, at a rate of 0.001: lower min_lr"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from start_training.callbacks.snapshot import Snapshot, as_it_was
+from start_training.callbacks.snapshot import restored
+from start_training.streams import isolate_random_streams
 
 
 def holder() -> SimpleNamespace:
@@ -60,10 +61,9 @@ def plain(held: SimpleNamespace) -> str:
 def test_everything_is_as_it_was_in_the_same_objects():
     held, untouched = holder(), holder()
     losses, tensor = held.losses, held.nested["deep"][0]["tensor"]
-    snapshot = Snapshot(held)
-    disturb(held)
-    assert plain(held) != plain(untouched)
-    snapshot.restore()
+    with restored(held):
+        disturb(held)
+        assert plain(held) != plain(untouched)
     assert plain(held) == plain(untouched)
     assert drawn(held) == drawn(untouched)
     assert held.losses is losses is held.alias
@@ -80,7 +80,7 @@ def test_global_streams_go_on_also_after_an_error():
     seed()
     expected = draws()
     seed()
-    with pytest.raises(KeyboardInterrupt), as_it_was():
+    with pytest.raises(KeyboardInterrupt), isolate_random_streams():
         draws()
         raise KeyboardInterrupt
     assert draws() == expected

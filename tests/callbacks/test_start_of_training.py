@@ -47,16 +47,13 @@ def test_the_first_step_that_reaches_the_threshold_is_the_one_found_by_hand(tmp_
     assert (start.step, start.epoch, start.accuracy) == (first, -(-first // per_epoch), looked[first])
     told = StartOfTraining(threshold=THRESHOLD, every_n_steps=every)  # without a trainer
     for step, accuracy in hand.by_step.items():
-        assert told.is_due(step - 1, step) == (step % every == 0)
-        if told.is_due(step - 1, step):
+        if step and step % every == 0:
             told.note(accuracy, epoch=1 + (step - 1) // per_epoch, step=step)
     assert told.started and told.state_dict() == start.state_dict()
 
 
 def test_it_keeps_the_best_until_a_threshold_is_just_reached_and_nothing_after():
     start = StartOfTraining(threshold=0.5, every_n_steps=4)
-    due = [start.is_due(before, step) for before, step in ((3, 4), (4, 4), (4, 7), (3, 9))]
-    assert due == [True, False, False, True]
     for accuracy, best in ((0.3, 0.3), (0.4, 0.4), (0.2, 0.4)):
         start.note(accuracy, epoch=1, step=4)
         assert (start.accuracy, start.started) == (best, False)

@@ -57,4 +57,4 @@ def test_outputs_and_gradients_are_those_of_the_layers_one_by_one(bias):
         torch.testing.assert_close(weights.grad[row], layer.weight.grad)
         if biases is not None:
             torch.testing.assert_close(biases.grad[row], layer.bias.grad)
-    torch.testing.assert_close(found.norms(index), samples.inputs.flatten(1).norm(dim=1)[index])
+    torch.testing.assert_close(found.norms[index], samples.inputs.flatten(1).norm(dim=1)[index])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from start_training.replicas.group import Group, _precision
+from start_training.replicas.group import ReplicaGroup, _precision
 from start_training.replicas.replica import Replica, mean_loss
 from start_training.runs.directory import RunDirectory
 from start_training.runs.outcome import Interrupted
@@ -105,15 +105,15 @@ def test_a_rate_that_is_a_millionth_off_would_be_noticed(runs_of_their_own, tmp_
 
 @pytest.mark.parametrize("step", [3, 4], ids=["at the end of an epoch", "within one"])
 def test_a_group_that_a_signal_cuts_off_goes_on_to_the_same_runs(step, runs_of_their_own, tmp_path, monkeypatch):
-    take_step = Group._take_step
+    take_step = ReplicaGroup._take_step
 
-    def take(group: Group) -> None:
+    def take(group: ReplicaGroup) -> None:
         take_step(group)
         if group.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Group, "_take_step", take)
+        patch.setattr(ReplicaGroup, "_take_step", take)
         together(tmp_path, CASES[ENDS])
     runs = [tmp_path / str(index) for index in range(2)]
     assert statuses(runs) == ["interrupted"] * 2
@@ -125,13 +125,13 @@ def test_a_group_that_a_signal_cuts_off_goes_on_to_the_same_runs(step, runs_of_t
 def test_checkpoints_of_ends_of_epochs_are_written_when_it_is_time(seconds, steps, tmp_path, monkeypatch):
     """A run that diverges meanwhile has the last one, from memory where it was not written."""
     written: list[int] = []
-    save = Group._save
+    save = ReplicaGroup._save
 
-    def note(group: Group, replicas: list[Replica], **settings: bool) -> None:
+    def note(group: ReplicaGroup, replicas: list[Replica], **settings: bool) -> None:
         written.extend([group.step] if replicas else [])
         save(group, replicas, **settings)
 
-    monkeypatch.setattr(Group, "_save", note)
+    monkeypatch.setattr(ReplicaGroup, "_save", note)
     _, diverged = together(tmp_path, configs(each=("seed=0", LATE)), checkpoint_seconds=seconds)
     assert written == steps
     assert checkpoint(diverged)["global_step"] == 3

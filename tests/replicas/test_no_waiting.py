@@ -20,10 +20,10 @@ from start_training.datamodules.batch_order import BatchOrder
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
 from start_training.lengths import activation_length
-from start_training.replicas import vectorized
-from start_training.replicas.group import Group
+from start_training.replicas import forward_pass
+from start_training.replicas.group import ReplicaGroup
 from start_training.replicas.group_evaluation import Sets
-from start_training.replicas.log import Log
+from start_training.replicas.log import ReplicaLog
 from start_training.replicas.replica import Replica
 from start_training.schedules.one_cycle import OneCycle
 from tests.replicas.nets import Normalized, Patches
@@ -57,7 +57,7 @@ def samples(size: int) -> Samples:
     return Samples(torch.empty(size, 6, device="meta"), torch.empty(size, dtype=torch.int64, device="meta"))
 
 
-def group(path: Path, *, batches: int = 5, kind=Normalized, optimizer=SGD, looks: bool = False) -> Group:
+def group(path: Path, *, batches: int = 5, kind=Normalized, optimizer=SGD, looks: bool = False) -> ReplicaGroup:
     replicas = []
     for seed in range(3):
         with torch.device("meta"):
@@ -66,12 +66,12 @@ def group(path: Path, *, batches: int = 5, kind=Normalized, optimizer=SGD, looks
         callbacks = [ActivationLengths(), *([StartOfTraining(every_n_steps=1)] if looks else [])]
         order = BatchOrder(batches * BATCH - 1, BATCH, seed=seed)
         schedule = OneCycle(its, total_steps=2 * batches)
-        replicas.append(Replica(net, its, schedule, callbacks, order, path, Log(path), max_epochs=2))
+        replicas.append(Replica(net, its, schedule, callbacks, order, path, ReplicaLog(path), max_epochs=2))
     sets = Sets(samples(batches * BATCH - 1), EvaluationLoader(samples(4), 4), None)
-    return Group(replicas, sets, ended=lambda *_: None)
+    return ReplicaGroup(replicas, sets, ended=lambda *_: None)
 
 
-def trained(group: Group) -> int:
+def trained(group: ReplicaGroup) -> int:
     """Steps until a value is first asked for."""
     with pytest.raises(RuntimeError, match="meta tensor"):
         group.train()
@@ -85,7 +85,7 @@ def trained(group: Group) -> int:
 def test_nothing_is_asked_of_the_device_before_the_end_of_an_epoch(kind, optimizer, few, tmp_path, monkeypatch):
     """Of nets whose activations are small, and of such as are measured for all replicas at once."""
     if not few:
-        monkeypatch.setattr(vectorized, "FEW_VALUES", 0)
+        monkeypatch.setattr(forward_pass, "FEW_VALUES", 0)
         monkeypatch.setattr(activation_length, "FEW_VALUES", 0)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)  # which torch knows not of this device
     assert trained(group(tmp_path, kind=kind, optimizer=optimizer)) == 5

@@ -6,9 +6,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from start_training.datamodules.batch_order import BatchOrder
-from start_training.replicas.log import Log
-from start_training.replicas.optimizer import Settings, stacked
-from start_training.replicas.rates import Rates
+from start_training.replicas.log import ReplicaLog
+from start_training.replicas.optimizer import EpochSettings, StepSettings, stacked
 from start_training.replicas.replica import Replica
 
 SHAPES = ((3, 2), (4,))
@@ -41,12 +40,12 @@ def held(optimizer: Optimizer) -> list[torch.Tensor]:
     return optimizer.param_groups[0]["params"]
 
 
-def settings_of(optimizers: list[Optimizer], factor: float = 1.0) -> Settings:
+def settings_of(optimizers: list[Optimizer], factor: float = 1.0) -> StepSettings:
     groups = [each.param_groups[0] for each in optimizers]
     betas = [group.get("betas", (group.get("momentum"), 0)) for group in groups]
     rows = ([factor * group["lr"] for group in groups], [first for first, _ in betas],
             [group["weight_decay"] for group in groups], [second for _, second in betas])  # fmt: skip
-    return Settings(*(torch.tensor(row, dtype=torch.float64).unsqueeze(1) for row in rows))
+    return StepSettings(*(torch.tensor(row, dtype=torch.float64).unsqueeze(1) for row in rows))
 
 
 def parts(row: torch.Tensor) -> list[torch.Tensor]:
@@ -75,7 +74,7 @@ def test_rows_move_as_nets_do_and_their_states_are_each_others(kind, settings):
     parameters = flat(own)
     first = stacked(own[0], parameters)
     for _ in range(3):
-        first.begin()
+        first.steps += 1
         first.step_(parameters, step_torchs(own), settings_of(own))
         torch.testing.assert_close(parameters, flat(own), **CLOSE)
     for row, optimizer in enumerate(own):
@@ -89,7 +88,7 @@ def test_rows_move_as_nets_do_and_their_states_are_each_others(kind, settings):
     second.keep(torch.tensor([0, 2]))
     own, parameters = [own[0], own[2]], parameters[[0, 2]]
     for factor in (1.0, 1.0, 1 + 1e-9):
-        second.begin()
+        second.steps += 1
         second.step_(parameters, step_torchs(own), settings_of(own, factor))
         same = torch.allclose(parameters, flat(own), **CLOSE)
         assert same is (factor == 1)  # a rate that is a billionth off would be noticed
@@ -101,9 +100,9 @@ def test_part_by_part_they_move_as_nets_do_also_in_single_precision():
     together = stacked(own[0], parameters)
     for _ in range(4):
         gradients = step_torchs(own)
-        together.begin()
+        together.steps += 1
         for rows in (slice(0, 1), slice(1, 3)):
-            of_rows = settings_of(own).each(lambda column, rows=rows: column[rows])
+            of_rows = settings_of(own).map(lambda column, rows=rows: column[rows])
             for columns in (slice(0, 7), slice(7, 10)):
                 together.step_(parameters, gradients[rows, columns], of_rows, (rows, columns))
         torch.testing.assert_close(parameters, flat(own), rtol=1e-6, atol=1e-6)
@@ -115,13 +114,13 @@ def test_what_no_replica_has_is_left_out(momentum, decay, tmp_path):
     for own in ({}, {"momentum": momentum, "weight_decay": decay}):  # of which one has it
         net = nn.Linear(2, 2, dtype=torch.float64)
         its = SGD(net.parameters(), lr=0.1, **own)
-        replicas.append(Replica(net, its, None, [], BatchOrder(4, 2), tmp_path, Log(tmp_path)))
-    settings, nets = Rates(replicas, range(2)).at(1), [replica.optimizer for replica in replicas]
+        replicas.append(Replica(net, its, None, [], BatchOrder(4, 2), tmp_path, ReplicaLog(tmp_path)))
+    settings, nets = EpochSettings(replicas, range(2)).at(1), [replica.optimizer for replica in replicas]
     assert (settings.moving, settings.decaying) == (momentum > 0, decay > 0)
     parameters = flat(nets)
     together = stacked(nets[0], parameters)
     for _ in range(2):
-        together.begin()
+        together.steps += 1
         together.step_(parameters, step_torchs(nets), settings)
         torch.testing.assert_close(parameters, flat(nets), **CLOSE)
     assert bool(together.states["momentum_buffer"].any()) == settings.moving

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from start_training.replicas.forward_pass import logits_of, losses_of
 from start_training.replicas.stack import Stack
-from start_training.replicas.vectorized import logits_of, losses_of
 from tests.replicas.nets import Averaging, Normalized, Tied
 
 ALL = slice(0, 3)

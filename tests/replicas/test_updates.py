@@ -12,27 +12,27 @@ from torch.optim import SGD
 
 from start_training.datamodules.batch_order import BatchOrder
 from start_training.datamodules.samples import Samples
-from start_training.replicas import caches, updates
-from start_training.replicas.batches import Batches
-from start_training.replicas.caches import is_out_of_memory, largest_activation, spans_of, together
-from start_training.replicas.optimizer import Settings, stacked
+from start_training.replicas import memory, updates
+from start_training.replicas.batches import GroupBatches
+from start_training.replicas.forward_pass import StackedLengths, losses_of
+from start_training.replicas.memory import is_out_of_memory, largest_activation, spans_of, together
+from start_training.replicas.optimizer import StepSettings, stacked
 from start_training.replicas.stack import Stack
 from start_training.replicas.updates import Update, Updates
-from start_training.replicas.vectorized import Lengths, losses_of
 from tests.replicas.nets import InPlace, Normalized, Patches
 
 SAMPLES = Samples(torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).double(), torch.arange(40) % 3)
-RATE = Settings(*(torch.full((5, 1), value, dtype=torch.float64) for value in (0.1, 0.9, 0.01, 0.0)))
+RATE = StepSettings(*(torch.full((5, 1), value, dtype=torch.float64) for value in (0.1, 0.9, 0.01, 0.0)))
 
 
 def group_of(kind: type[nn.Module] = Normalized, samples: Samples = SAMPLES) -> Updates:
     torch.manual_seed(0)
     nets = [kind(6, 3).double() for _ in range(5)]
     stack = Stack(nets)
-    batches = Batches(samples, [BatchOrder(40, 8, seed=seed) for seed in range(5)])
+    batches = GroupBatches(samples, [BatchOrder(40, 8, seed=seed) for seed in range(5)])
     batches.begin(0)
     optimizer = stacked(SGD(nets[0].parameters(), lr=0.1, momentum=0.9), stack.parameters)
-    return Updates(stack, optimizer, batches, nullcontext, Lengths(stack.template, None))
+    return Updates(stack, optimizer, batches, nullcontext, StackedLengths(stack.template, None))
 
 
 def trained(group: Updates) -> list[Update]:
@@ -53,7 +53,7 @@ def test_a_few_at_a_time_take_the_steps_of_all(kind, monkeypatch):
     whole = group_of(kind)
     found = trained(whole)
     for cache, large in ((1600, updates.LARGE), (1, 1)):
-        monkeypatch.setattr(caches, "CACHE", cache)
+        monkeypatch.setattr(memory, "CACHE", cache)
         monkeypatch.setattr(updates, "CACHE", cache)
         monkeypatch.setattr(updates, "LARGE", large)
         parts = group_of(kind)
@@ -118,11 +118,11 @@ def test_how_many_go_together_is_what_a_cpus_caches_bear(monkeypatch):
     group = group_of()
     of_batch = largest_activation(group.stack.template, SAMPLES.inputs[:8])
     for cache, size in ((1, 1), (2 * of_batch - 1, 1), (2 * of_batch, 2), (5 * of_batch, 5), (9 * of_batch, 5)):
-        monkeypatch.setattr(caches, "CACHE", cache)
+        monkeypatch.setattr(memory, "CACHE", cache)
         assert together(group.stack, group.batches) == size
     largest = max(each.nbytes for each in group.stack.template.parameters())
     for weight, size in ((largest, 5), (largest - 1, 1)):
-        monkeypatch.setattr(caches, "WEIGHT", weight)
+        monkeypatch.setattr(memory, "WEIGHT", weight)
         assert together(group.stack, group.batches) == size
 
 

@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from start_training.callbacks.range_test import RangeTest, ended_by_range_test
+from start_training.callbacks.range_test import RangeTest
 from start_training.callbacks.start_of_training import StartOfTraining
 from start_training.callbacks.test_metrics import TestMetrics
 from start_training.runs.directory import RunDirectory
@@ -91,4 +91,4 @@ def test_the_reason_to_end_is_found_without_one(trained, reason):
 
 
 def test_a_range_test_that_was_not_run_ended_nothing():
-    assert not ended_by_range_test(Trained(callbacks=[RangeTest(stop=True)]))
+    assert reason_to_end(Trained(callbacks=[RangeTest(stop=True)])) == "max_epochs = 2 reached"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from start_training.replicas.group import Group
+from start_training.replicas.group import ReplicaGroup
 from start_training.runs.directory import RunDirectory
 from start_training.runs.outcome import Interrupted
 from start_training.training.train import train
@@ -29,14 +29,14 @@ def three(*overrides: str) -> list[dict]:
 
 def signalled(patch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
     """Let this process get a signal while its group is at a step, after the update."""
-    take_step = Group._take_step
+    take_step = ReplicaGroup._take_step
 
-    def take(self: Group) -> None:
+    def take(self: ReplicaGroup) -> None:
         take_step(self)
         for _ in range(times if self.step == step else 0):
             os.kill(os.getpid(), signal.SIGINT)
 
-    patch.setattr(Group, "_take_step", take)
+    patch.setattr(ReplicaGroup, "_take_step", take)
 
 
 def interrupt_group(root: Path, configs: list[dict], step: int) -> None:
@@ -90,11 +90,11 @@ def test_a_run_that_ended_in_mid_epoch_and_lost_its_summary_ends_the_same_again(
 
 def test_members_that_stand_at_different_steps_train_apart(alone, tmp_path, monkeypatch):
     """Also those that were interrupted after their last step."""
-    configs, sizes, own = three(), [], Group.train
+    configs, sizes, own = three(), [], ReplicaGroup.train
     interrupt_each(tmp_path / "late", configs[2:], 3 * LENGTH)
     interrupt_group(tmp_path, configs[:2], 16)
     shutil.move(tmp_path / "late" / "0", tmp_path / "2")
-    monkeypatch.setattr(Group, "train", lambda self: sizes.append((len(self.replicas), self.step)) or own(self))
+    monkeypatch.setattr(ReplicaGroup, "train", lambda self: sizes.append((len(self.replicas), self.step)) or own(self))
     assert_same_runs(alone(configs), together(tmp_path, configs))
     assert sizes == [(2, 16), (1, 33)]
 
@@ -114,20 +114,20 @@ def test_what_is_finished_and_what_another_process_holds_is_left_alone(tmp_path,
 @pytest.mark.parametrize("end", [ZeroDivisionError, SystemError])
 def test_a_failed_group_begins_anew_and_one_that_died_at_its_last_checkpoint(alone, tmp_path, monkeypatch, end):
     """With no seconds between checkpoints, no more than an epoch is lost; who is killed leaves no summary."""
-    configs, taken, take_step = three(), [], Group._take_step
+    configs, taken, take_step = three(), [], ReplicaGroup._take_step
     killed = end is SystemError
 
-    def ends(self: Group) -> None:
+    def ends(self: ReplicaGroup) -> None:
         if self.step == 2 * LENGTH + 4:
             raise end
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(end):
-        patch.setattr(Group, "_look_between_batches", ends)
+        patch.setattr(ReplicaGroup, "_measure_between_batches", ends)
         if killed:
             patch.setattr(RunDirectory, "write_summary", lambda *_: None)
         together(tmp_path, configs, checkpoint_seconds=0)
     assert states(tmp_path) == ["killed" if killed else "failed"] * 3
-    monkeypatch.setattr(Group, "_take_step", lambda self: taken.append(self.step) or take_step(self))
+    monkeypatch.setattr(ReplicaGroup, "_take_step", lambda self: taken.append(self.step) or take_step(self))
     assert_same_runs(alone(configs), together(tmp_path, configs))
     assert taken == list(range(2 * LENGTH if killed else 0, 3 * LENGTH))
 

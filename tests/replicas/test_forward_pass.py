@@ -15,9 +15,15 @@ from start_training.lengths.capture import Capture
 from start_training.models.convolutional import Convolutional
 from start_training.models.fully_connected import FullyConnected
 from start_training.models.residual import Residual
-from start_training.replicas import vectorized
+from start_training.replicas import forward_pass
+from start_training.replicas.forward_pass import (
+    NotVectorized,
+    StackedLengths,
+    check_vectorized,
+    draws_random_numbers,
+    losses_of,
+)
 from start_training.replicas.stack import Stack
-from start_training.replicas.vectorized import Lengths, NotVectorized, check_vectorized, draws_random_numbers, losses_of
 from tests.replicas import nets
 
 SHAPE = (1, 4, 4)
@@ -37,11 +43,11 @@ VECTORIZED = sorted(NETS.keys() - {"dropout"})
 
 @pytest.mark.parametrize(
     ("replicas", "shared", "few_values"),  # of one, with a way of its own; measured each or all at once
-    [(1, False, vectorized.FEW_VALUES), (3, False, 0), (3, True, vectorized.FEW_VALUES)],
+    [(1, False, forward_pass.FEW_VALUES), (3, False, 0), (3, True, forward_pass.FEW_VALUES)],
 )
 @pytest.mark.parametrize("name", VECTORIZED)
 def test_losses_and_lengths_are_each_nets_own(name, shared, replicas, few_values, monkeypatch):
-    monkeypatch.setattr(vectorized, "FEW_VALUES", few_values)
+    monkeypatch.setattr(forward_pass, "FEW_VALUES", few_values)
     torch.manual_seed(0)
     of_replicas = [NETS[name]().double() for _ in range(replicas)]
     inputs = torch.randn(replicas, 6, *SHAPE, dtype=torch.float64)
@@ -49,7 +55,7 @@ def test_losses_and_lengths_are_each_nets_own(name, shared, replicas, few_values
     if shared:
         inputs, targets = inputs[:1].expand(inputs.shape), targets[:1].expand(targets.shape)
     stack = Stack(of_replicas)
-    lengths = Lengths(stack.template, None)
+    lengths = StackedLengths(stack.template, None)
     lengths.replicas = replicas
     batch = (inputs[0], targets[0]) if shared else (inputs, targets)
     passed = losses_of(stack, stack.rows(slice(0, replicas)), *batch, shared=shared, lengths=lengths)
@@ -67,7 +73,7 @@ def test_losses_and_lengths_are_each_nets_own(name, shared, replicas, few_values
 def test_only_the_modules_that_patterns_name_are_measured():
     stack = Stack([NETS["fully connected"]() for _ in range(2)])
     watching = ActivationLengths(modules=["hidden.1.*"])
-    lengths = Lengths(stack.template, watching.modules)
+    lengths = StackedLengths(stack.template, watching.modules)
     batch = torch.randn(2, 6, *SHAPE), torch.zeros(2, 6, dtype=torch.int64)
     losses_of(stack, stack.rows(slice(0, 2)), *batch, shared=False, lengths=lengths)
     assert lengths.names[1:] and all(name.startswith("hidden.1.") for name in lengths.names[1:])

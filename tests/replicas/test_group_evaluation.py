@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
-from start_training.replicas.evaluation import looks, metrics
+from start_training.replicas.group_evaluation import exact_metrics, logged_metrics
 from start_training.replicas.stack import Stack
 from tests.replicas.nets import Normalized
 
@@ -26,7 +26,7 @@ def nets() -> list[Normalized]:
     return made
 
 
-@pytest.mark.parametrize("evaluate", [metrics, looks])
+@pytest.mark.parametrize("evaluate", [logged_metrics, exact_metrics])
 def test_each_replica_is_evaluated_as_by_itself(nets, evaluate):
     """At once or in parts; each with numbers of its own; also after others have gone."""
     stack = Stack(nets)
@@ -39,15 +39,15 @@ def test_each_replica_is_evaluated_as_by_itself(nets, evaluate):
             right = logits.argmax(1) == SAMPLES.targets
             assert float(accuracies[row]) == pytest.approx(float(right.float().mean()))
         assert len({round(float(loss), 5) for loss in losses}) == len(stack)
-        assert losses.dtype == (torch.float64 if evaluate is looks else torch.float32)  # as callbacks, as torchmetrics
+        assert losses.dtype == (torch.float64 if evaluate is exact_metrics else torch.float32)
         stack.keep(stay)
     assert stack.template.training and stack.template.eta == 1.0
 
 
 def test_logits_that_are_not_finite_are_wrong_and_no_other_replicas_matter(nets):
-    healthy = looks(Stack(copy.deepcopy(nets)), LOADER, [slice(0, 4)], nullcontext)
+    healthy = exact_metrics(Stack(copy.deepcopy(nets)), LOADER, [slice(0, 4)], nullcontext)
     nets[1].readout.bias.data[:] = torch.nan
-    losses, accuracies = looks(Stack(nets), LOADER, [slice(0, 4)], nullcontext)
+    losses, accuracies = exact_metrics(Stack(nets), LOADER, [slice(0, 4)], nullcontext)
     assert losses[1].isnan() and accuracies[1] == 0
     others = [0, 2, 3]
     torch.testing.assert_close(losses[others], healthy[0][others])

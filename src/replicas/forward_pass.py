@@ -1,4 +1,4 @@
-"""The forward pass of many replicas at once, and their lengths: any module, through torch.func."""
+"""The forward pass of many replicas of any module at once, by `torch.func.vmap`, and its lengths."""
 
 import copy
 import pickle
@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.func import vmap
@@ -19,31 +18,38 @@ from start_training.lengths.activation_length import activation_norms
 from start_training.lengths.capture import Capture
 from start_training.replicas.first_layer import FirstLayer
 from start_training.replicas.scalars import varying_scalars
-from start_training.replicas.stack import Rows, Stack
+from start_training.replicas.stack import Stack, StackRows
 from start_training.replicas.transposed_linear import TransposedLinear
+from start_training.streams import isolate_random_streams
 
-# Of all replicas together: up to so many, what `_Norms` takes to begin is more than to convert them to float64.
+# Values of an activation of all replicas: for fewer, `_Norms` takes longer to start than their conversion to float64.
 FEW_VALUES = 2**17
 
 State: TypeAlias = dict[str, Tensor]
 
 
 class Passed(NamedTuple):
-    """Of k replicas: losses (k,), and of each measured layer ‖act‖ of every sample, (k, samples)."""
+    """Losses (k,) of k replicas, and for each measured layer ‖act‖ of every sample, (k, samples)."""
 
     losses: Tensor
     norms: tuple[Tensor, ...]
 
 
 class NotVectorized(ValueError):
-    """An operation of a net is not one that torch can do for many nets at once."""
+    """A net has an operation that torch cannot do for many nets at once."""
 
 
-class Lengths:
-    """Which layers were measured in the last pass, and the number of values of a sample in each."""
+class StackedLengths:
+    """Measures ‖act‖ in passes of several replicas.
+
+    Attributes:
+        replicas: The number of replicas in the passes to come.
+        names: The layers measured in the last pass.
+        values: The number of values that a sample has in each of them.
+    """
 
     def __init__(self, net: nn.Module, patterns: Sequence[str] | None) -> None:
-        self.replicas = 1  # in the passes to come
+        self.replicas = 1
         self.names: tuple[str, ...] = ()
         self.values: list[int] = []
         self._capture = Capture(net, patterns, measure=self._measure)
@@ -54,10 +60,22 @@ class Lengths:
         self._capture.start()
 
     def stop(self) -> tuple[Tensor, ...]:
-        """End it: ‖act‖ of every sample, layer by layer."""
+        """End the forward pass; returns ‖act‖ of every sample for each layer."""
         readings = self._capture.stop()
         self.names = tuple(reading.name for reading in readings)
         return tuple(reading.lengths for reading in readings)
+
+    def reads_inputs(self, net: nn.Module, first: FirstLayer) -> bool:
+        """Whether layer 0, as measured, is the net's input, which a pass from the first layer's outputs lacks."""
+        layer = net.get_submodule(first.name)
+        assert isinstance(layer, nn.Linear)
+        norms, outputs = [], first.dummy(2).new_zeros(2, layer.out_features)
+        for dummy in (torch.zeros_like(first.dummy(2)), torch.ones_like(first.dummy(2))):
+            self.start()
+            with torch.no_grad():
+                first.run(net, outputs, dummy)
+            norms.append(self.stop()[0])
+        return not torch.equal(*norms)
 
     def _measure(self, activation: Tensor) -> Tensor:
         activation = activation.detach()
@@ -72,9 +90,9 @@ class Lengths:
 
 
 class _Norms(torch.autograd.Function):
-    """‖act‖ of each sample, which under `vmap` is told of all replicas at once, and so may look at values.
+    """‖act‖ of each sample; under `vmap` it gets the activations of all replicas, whose values it may inspect.
 
-    Here and not after the pass: what a hook has seen may be overwritten by a layer that works in place.
+    It runs in the hook rather than after the pass, since a layer that works in place may overwrite the activation.
     """
 
     @staticmethod
@@ -91,11 +109,18 @@ class _Norms(torch.autograd.Function):
 
 
 def losses_of(
-    stack: Stack, rows: Rows, inputs: Tensor, targets: Tensor, *, shared: bool, lengths: Lengths | None = None
+    stack: Stack,
+    rows: StackRows,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    shared: bool,
+    lengths: StackedLengths | None = None,
 ) -> Passed:
-    """Each replica's mean cross-entropy on its batch, (k, samples, …), or on one that all of them share.
+    """Each replica's mean cross-entropy on its batch (k, samples, …), or on a `shared` one (samples, …).
 
-    lengths: measured where given.
+    Args:
+        lengths: Measures the lengths, if given.
     """
 
     def forward(state: State, scalars: list[Tensor], inputs: Tensor, targets: Tensor) -> Passed:
@@ -107,9 +132,15 @@ def losses_of(
 
 
 def losses_given(
-    stack: Stack, rows: Rows, first: FirstLayer, index: Tensor, targets: Tensor, *, lengths: Lengths | None = None
+    stack: Stack,
+    rows: StackRows,
+    first: FirstLayer,
+    index: Tensor,
+    targets: Tensor,
+    *,
+    lengths: StackedLengths | None = None,
 ) -> Passed:
-    """As `losses_of`, of the batches `index`, (k, samples), whose inputs only `first` sees."""
+    """`losses_of` the batches of samples `index`, (k, samples), whose inputs only `first` reads."""
     bias = rows.parameters.get(f"{first.name}.bias")
     outputs = first.outputs(index, rows.parameters[f"{first.name}.weight"], bias)
 
@@ -120,15 +151,15 @@ def losses_given(
     return _vectorized(forward, rows, (None, 0, 0), first.dummy(index.shape[1]), outputs, targets)
 
 
-def _loss(net: nn.Module, inputs: Tensor, targets: Tensor, lengths: Lengths | None) -> Passed:
+def _loss(net: nn.Module, inputs: Tensor, targets: Tensor, lengths: StackedLengths | None) -> Passed:
     if lengths is not None:
         lengths.start()
     logits = net(inputs)
     return Passed(cross_entropy(logits, targets), lengths.stop() if lengths is not None else ())
 
 
-def logits_of(stack: Stack, rows: Rows, inputs: Tensor) -> Tensor:
-    """(k, samples, classes) of inputs that all replicas share."""
+def logits_of(stack: Stack, rows: StackRows, inputs: Tensor) -> Tensor:
+    """Logits (k, samples, classes) for inputs that all replicas share."""
 
     def forward(state: State, scalars: list[Tensor], inputs: Tensor) -> Tensor:
         with stack.holding(state, scalars) as net:
@@ -137,28 +168,29 @@ def logits_of(stack: Stack, rows: Rows, inputs: Tensor) -> Tensor:
     return _vectorized(forward, rows, (None,), inputs)
 
 
-def _vectorized(function: Callable[..., Any], rows: Rows, batch: tuple[int | None, ...], *tensors: Tensor) -> Any:
+def _vectorized(function: Callable[..., Any], rows: StackRows, batch: tuple[int | None, ...], *tensors: Tensor) -> Any:
     state = rows.parameters | rows.rest
-    first = next(iter(rows.parameters.values()))
-    if len(first) > 1:
+    if len(next(iter(rows.parameters.values()))) > 1:
         with TransposedLinear():
             return vmap(function, in_dims=(0, 0, *batch))(state, rows.scalars, *tensors)
-    # One replica by itself: what `vmap` would ask of it at every operation takes time.
-    # `squeeze` and not `[0]`, whose gradient is copied into zeros.
+    # For one replica `vmap` would cost time in every operation. `squeeze`, since the gradient of `[0]` makes a copy.
     alone = [tensor if of is None else tensor.squeeze(0) for tensor, of in zip(tensors, batch, strict=True)]
-    of_net = {name: each.squeeze(0) for name, each in state.items()}
-    output = function(of_net, [each.squeeze(0) for each in rows.scalars], *alone)
+    state = {name: each.squeeze(0) for name, each in state.items()}
+    output = function(state, [each.squeeze(0) for each in rows.scalars], *alone)
     if isinstance(output, Tensor):
         return output.unsqueeze(0)
     return Passed(output.losses.unsqueeze(0), tuple(norms.unsqueeze(0) for norms in output.norms))
 
 
 def check_vectorized(net: nn.Module, input_shape: Sequence[int], *, other: nn.Module | None = None) -> None:
-    """Raises NotVectorized, naming the operation, for a net whose forward pass cannot be vectorized.
+    """Check that a net can be trained as a replica.
 
-    And ValueError for one that cannot be stacked, one of whose parameters has no gradient, one that changes anything
-    but its buffers in a pass, and one whose outputs in a stack differ from those it gives by itself.
-    other: of the same group, with scales of its own; by default the same net.
+    Args:
+        other: A net of the same group, with other scales; by default the same net.
+    Raises:
+        NotVectorized: torch cannot vectorize an operation of the forward pass, which the message names.
+        ValueError: the nets cannot be stacked, a parameter has no gradient, a pass changes something else than
+            buffers, or the outputs of the nets in a stack differ from those on their own.
     """
     pair = [net, net if other is None else other]
     stack, before = Stack([copy.deepcopy(each) for each in pair]), copy.deepcopy(net)
@@ -188,7 +220,7 @@ def check_vectorized(net: nn.Module, input_shape: Sequence[int], *, other: nn.Mo
 
 
 def _logits_alone(net: nn.Module, inputs: Tensor) -> Tensor:
-    """Of the net itself, no copy: hooks may hold on to it. Its buffers are left as they were."""
+    """Logits of the net itself, since hooks may refer to it; its buffers are restored."""
     buffers = {name: each.clone() for name, each in net.named_buffers()}
     with torch.no_grad():
         logits: Tensor = net(inputs)
@@ -198,23 +230,21 @@ def _logits_alone(net: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def draws_random_numbers(net: nn.Module, input_shape: Sequence[int]) -> bool:
-    """Whether its forward pass in training does (dropout): these are each run's own, from the process's streams."""
+    """Whether the net's forward pass in training draws random numbers (dropout), which differ from run to run."""
     net = copy.deepcopy(net).train()
     first = next(net.parameters())
-    with isolate_rng(), torch.no_grad():
+    with isolate_random_streams(), torch.no_grad():
         before = _streams()
         net(torch.zeros(2, *input_shape, dtype=first.dtype, device=first.device))
         return _streams() != before
 
 
-def _streams() -> tuple[bytes, ...]:
-    """Where the process's random streams stand."""
-    torchs = torch.get_rng_state().numpy().tobytes()
-    return torchs, pickle.dumps(random.getstate()), pickle.dumps(np.random.get_state())
+def _streams() -> bytes:
+    return pickle.dumps((random.getstate(), np.random.get_state(), torch.get_rng_state().tolist()))
 
 
 def _operation(error: RuntimeError) -> str:
-    """What torch says of an operation that it cannot vectorize, in one line."""
+    """torch's message on an operation that it cannot vectorize, in one line."""
     text = " ".join(str(error).split())
     named = re.search(r"aten::\w+(\.\w+)?|\.item\(\)|\.\w+\(\)", text)
     sentence = text.split(". ")[0]

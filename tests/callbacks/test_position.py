@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from start_training.callbacks.moment import epochs_trained, global_batch, scaling_of, sgd_scaling
+from start_training.callbacks.position import crosses, epochs_trained, global_batch, scaling_of, sgd_scaling
 from tests.callbacks.tasks import BATCH, Resumable
 
 
@@ -63,3 +63,8 @@ def test_epochs_are_counted_in_batches_where_their_number_is_known(batches, inde
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_idx=index))
     trainer = SimpleNamespace(num_training_batches=batches, current_epoch=2, fit_loop=loop)
     assert epochs_trained(trainer, starting=starting) == pytest.approx(epochs)
+
+
+def test_a_multiple_is_crossed_however_many_steps_a_batch_takes():
+    assert [crosses(4, *pair) for pair in ((3, 4), (4, 4), (4, 7), (3, 9))] == [True, False, False, True]
+    assert not crosses(None, 3, 9)
