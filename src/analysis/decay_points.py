@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from start_training.order_chaos.guideline import decay_rate, edge_decay, saturation, standard_error
+from start_training.order_chaos.weight_decay_guideline import Descent, saturation
+from start_training.standard_error import mean_and_error
 
 
 def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
@@ -29,16 +30,15 @@ def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def edge_decays(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """λ* (`edge_decay`) of each option: mean over its runs without decay that have a slope above 0, and its error.
+    """λ* of each option: mean over its runs without decay that have a slope above 0, and its error.
 
     error: standard error over runs; of one run, that of its fit.
     """
     found = {}
     for option, each in _growing(runs).groupby("option", sort=False):
-        decays = np.array([edge_decay(row["slope"], **_law(row)) for _, row in each.iterrows()])
-        one = float(decays[0] * each["slope_error"].iloc[0] / each["slope"].iloc[0])
-        error = standard_error(decays.tolist()) if len(decays) > 1 else one
-        found[str(option)] = (float(decays.mean()), error)
+        mean, error = mean_and_error([_descent(row).lambda_star(row["slope"]) for _, row in each.iterrows()])
+        of_fit = mean * each["slope_error"].iloc[0] / each["slope"].iloc[0]
+        found[str(option)] = (float(mean), float(error if len(each) > 1 else of_fit))
     return found
 
 
@@ -49,8 +49,8 @@ def expected_J(runs: pd.DataFrame, decays: Iterable[float]) -> NDArray[np.float6
     one option, one of them without decay.
     """
     fitted, epochs = _growing(runs), float(runs["epochs"].max())
-    A, C, law = fitted["slope"].mean(), fitted["intercept"].mean(), _law(fitted.iloc[0])
-    J2 = [saturation(epochs, start=C, A=A, rate=decay_rate(float(decay), **law)) for decay in decays]
+    A, C, descent = fitted["slope"].mean(), fitted["intercept"].mean(), _descent(fitted.iloc[0])
+    J2 = [saturation(epochs, start=C, A=A, rate=descent.decay_rate(2 * float(decay))) for decay in decays]
     return np.sqrt(np.array(J2, dtype=np.float64))
 
 
@@ -58,8 +58,7 @@ def _growing(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[(runs["weight_decay"] == 0) & (runs["slope"] > 0)]
 
 
-def _law(row: "pd.Series[Any]") -> dict[str, Any]:
-    """What `start_training.order_chaos.guideline` asks of a run."""
+def _descent(row: "pd.Series[Any]") -> Descent:
     batch = int(row["batch"])
     samples = round(row["steps_per_epoch"] * batch)
-    return {"eta": float(row["eta"]), "alpha": float(row["alpha"]), "batch": batch, "samples": samples}
+    return Descent(float(row["eta"]), float(row["alpha"]), batch, samples)

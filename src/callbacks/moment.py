@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from torch.optim import SGD
 
 from start_training.datamodules.loader import TrainingLoader
-from start_training.order_chaos.scaling import scaling_variable
+from start_training.order_chaos.scaling_law import scaling_variable
 
 
 def epochs_trained(trainer: pl.Trainer, *, starting: bool = False) -> float:

@@ -29,7 +29,7 @@ class Phase(pl.Callback):
     """Writes `phase/`, a Parquet data set with a row for each layer but the readout, and each measurement.
 
     step: optimizer steps done, of whose weights all that follows is said; 0 is initialization. epoch: epochs trained.
-    layer, name, fan_in, fan_out: which one. J0, J, J2: its phase (`order_chaos.phase`), of a rectangular or
+    layer, name, fan_in, fan_out: which one. J0, J, J2: its phase (`order_chaos.layer_phases`), of a rectangular or
     convolutional layer by its fan-in; bias_variance: of its biases, 0 without. jacobian, lyapunov: of the map
     x ← φ(W x + b) of a square dense layer, NaN for others (`order_chaos.asymptotics`). slope, slope_error: of J²
     per epoch, fitted so far over the window that `order_chaos.slope.ordered_window` chooses, NaN where none is
@@ -44,6 +44,8 @@ class Phase(pl.Callback):
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437).
     Raises ValueError for a setting no run could use.
     """
+
+    table = NAME  # of the run's tables the one that this callback writes
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from start_training.analysis.collapse import GROWTH, QUANTITIES, TIMES, collapse
 from start_training.analysis.phase_curves import mean_curves, watched, with_scaling
 from start_training.figures.colours import CYCLE, colours
 from start_training.figures.phase_slope import seeds_in_words
-from start_training.order_chaos.guideline import crossing
+from start_training.order_chaos.weight_decay_guideline import crossing
 
 TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 LABELS = {"epoch": "epochs", "rescaled": r"rescaled time, epochs × $\eta/((1-\alpha)B)$"}

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 def draw_phase_diagram(tables: Mapping[str, pd.DataFrame], *, N: int, matrices: int) -> Figure:
-    """Panels for `diagram_tanh` (with `boundary`) and `diagram_relu`, as studies/phase_diagram/tables.py makes them.
+    """Panels for `diagram_tanh` (with `boundary`) and `diagram_relu`, the tables of studies/phase_diagram.
 
     tanh: colour is the asymptotic distance of two states that began 1e-4 apart; solid χ = 1 in theory, for N → ∞;
     dotted the height to which states separate, mean over matrices.

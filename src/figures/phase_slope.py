@@ -12,7 +12,7 @@ from start_training.analysis.phase_curves import mean_curves, watched
 from start_training.analysis.phase_slopes import Window, phase_slopes, window_rule, without_slope
 from start_training.figures.colours import colours
 from start_training.figures.range_test import option_of, setting_of
-from start_training.order_chaos.guideline import standard_error
+from start_training.standard_error import mean_and_error
 
 TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 MARKED = 40  # points of a curve that are marked
@@ -96,7 +96,7 @@ def slope_in_words(fits: pd.DataFrame) -> str:
     slopes = found["slope"].to_numpy(float)
     if not len(slopes):
         return "no slope"
-    error = standard_error(slopes.tolist()) if len(slopes) > 1 else float(found["slope_error"].to_numpy(float)[0])
+    error = mean_and_error(slopes)[1] if len(slopes) > 1 else float(found["slope_error"].to_numpy(float)[0])
     start, end = fits["start"].mean(), fits["end"].mean()
     some = "" if len(slopes) == len(fits) else f", {len(slopes)} of {len(fits)} runs"
     return rf"$A$ = {slopes.mean():.3g} ± {error:.1g}, epochs {start:.3g}–{end:.3g}{some}"

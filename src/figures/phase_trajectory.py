@@ -17,7 +17,7 @@ from start_training.analysis.phase_curves import lowest_and_last, mean_curves, w
 from start_training.figures.colours import colours
 from start_training.figures.phase_slope import STAR, seeds_in_words
 from start_training.figures.range_test import option_of, setting_of
-from start_training.order_chaos.guideline import standard_error
+from start_training.standard_error import mean_and_error
 from start_training.theory.edge_of_chaos import boundary, chi
 
 TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
@@ -162,6 +162,6 @@ def _beneath(rows: pd.DataFrame) -> str:
 
 def _lowest_in_words(option: str, found: pd.DataFrame) -> str:
     J, epochs = (found[name].to_numpy(float) for name in ("lowest_J", "lowest_epoch"))
-    error = f" ± {standard_error(J.tolist()):.1g}" if len(J) > 1 else ""
+    error = f" ± {mean_and_error(J)[1]:.1g}" if len(J) > 1 else ""
     said = f"J = {J.mean():.3g}{error}, epoch {epochs.mean():.3g}"
     return f"{said} ({option})" if option else said

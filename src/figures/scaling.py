@@ -25,7 +25,7 @@ from start_training.analysis.phase_slopes import (
 )
 from start_training.figures.colours import CYCLE
 from start_training.figures.phase_slope import seeds_in_words
-from start_training.order_chaos.scaling import CONFIDENCE, Exponent
+from start_training.order_chaos.scaling_law import CONFIDENCE, Exponent
 
 TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 AXES = {"eta": r"learning rate $\eta$", "alpha": r"$1/(1-\alpha)$, momentum $\alpha$", "batch": "1/batch size"}

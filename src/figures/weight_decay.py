@@ -17,7 +17,7 @@ from start_training.figures.colours import colours
 from start_training.figures.mean_length_depth import MARKERS
 from start_training.figures.phase_slope import seeds_in_words
 from start_training.figures.range_test import option_of
-from start_training.order_chaos.guideline import LAST, STILL
+from start_training.order_chaos.weight_decay_guideline import LAST, STILL
 
 TABLE = "phase"  # of `start_training.analysis.sweep_curves.sweep_curves`, which the figure is drawn from
 APART = 1.8  # decades' share that zero is set apart by, in steps between the smallest decays
@@ -39,7 +39,7 @@ def draw_weight_decay(
     A (1 − alpha) B / (4 eta S), mean ± standard error over the runs without decay, whose A is fitted over the window;
     dotted: J of `expected_J`, from that A, after as many epochs. Dashed: J = 1.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), weight decays from 0 to 1e-3; λ*:
-    `start_training.order_chaos.guideline`.
+    `start_training.order_chaos.weight_decay_guideline`.
     Raises ValueError for a column or layer that the table does not have, a table without phases, or one in which no
     weight decay is known.
     """

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from start_training.initializers.initialize import layers_of, readout_of
 from start_training.initializers.initializer import Fans
 from start_training.models.activation import ACTIVATIONS
 from start_training.order_chaos.asymptotics import Asymptotics, asymptotics
-from start_training.order_chaos.phase import layer_phase
 
 ELEMENTWISE = (
     *ACTIVATIONS.values(), nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.ReLU6, nn.Hardtanh, nn.Sigmoid, nn.Softplus,
@@ -21,6 +20,36 @@ ELEMENTWISE = (
 )  # fmt: skip
 
 EDGE_AT_1 = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Identity)  # odd, of slope 1 at 0 and nowhere more
+
+
+class LayerPhase(NamedTuple):
+    """J0 = N · mean(W) and J = √N · std(W) of a layer with fan-in N: the coordinates of its phase diagram."""
+
+    J0: float
+    J: float
+
+    @property
+    def J2(self) -> float:
+        """J², which grows linearly with training time in the ordered phase."""
+        return self.J**2
+
+
+@torch.no_grad()
+def layer_phase(weight: Tensor) -> LayerPhase:
+    """The phase of a layer's weight.
+
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), where W is square; for other layers J² is fan_in · Var W,
+    the `kappa` of their weights.
+
+    Args:
+        weight: Shape (units out, units in, *kernel); N is its fan-in, units in times the size of the kernel.
+
+    Returns:
+        J0 and J, with the standard deviation over all entries (ddof 0), in float64.
+    """
+    fan_in = Fans.of(weight).fan_in
+    variance, mean = torch.var_mean(weight.double(), correction=0)
+    return LayerPhase(fan_in * float(mean), math.sqrt(fan_in * float(variance)))
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ TILE = {"cpu": 32, "cuda": 4096}  # points iterated together
 Array = NDArray[np.float64]
 
 
-class Growth(NamedTuple):
+class ReluGrowth(NamedTuple):
     """Nats per iteration at J = 1, each (points,): of the state's norm, and of a distance relative to it."""
 
     norm: Array
     distance: Array
 
 
-def relu_growth(layer: RandomLayer, ratios: ArrayLike, *, iterations: int, average: int) -> Growth:
+def relu_growth(layer: RandomLayer, ratios: ArrayLike, *, iterations: int, average: int) -> ReluGrowth:
     """Means over the last `average` iterations of x ← ReLU(W x), for each J0/J: NaN where all units died.
 
     The map is positively homogeneous: ReLU(c x) = c ReLU(x) for c > 0. So J is a unit, and only directions are
@@ -35,7 +35,7 @@ def relu_growth(layer: RandomLayer, ratios: ArrayLike, *, iterations: int, avera
     J0 = torch.tensor(np.ravel(ratios), dtype=layer.G.dtype, device=layer.G.device)
     work = partial(_growth, layer, iterations=iterations, average=average)
     norms, distances = zip(*by_tiles(work, J0, size=TILE[J0.device.type]), strict=True)
-    return Growth(np.concatenate(norms), np.concatenate(distances))
+    return ReluGrowth(np.concatenate(norms), np.concatenate(distances))
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def relu_growth_of_one(
 
 
 @torch.no_grad()
-def _growth(layer: RandomLayer, J0: Tensor, *, iterations: int, average: int) -> Growth:
+def _growth(layer: RandomLayer, J0: Tensor, *, iterations: int, average: int) -> ReluGrowth:
     x, J = layer.states[:, None].expand(2, len(J0), layer.N), torch.ones_like(J0)
     norms, distances = (torch.zeros(len(J0), dtype=torch.float64, device=J0.device) for _ in range(2))
     for iteration in range(1, iterations + 1):
@@ -69,7 +69,7 @@ def _growth(layer: RandomLayer, J0: Tensor, *, iterations: int, average: int) ->
             directions, scale = _normalized(x)
             norms += scale[0].double().log() / average
             distances += (_normalized(directions[0] - directions[1])[1].double() / APART).log() / average
-    return Growth(norms.cpu().numpy(), distances.cpu().numpy())
+    return ReluGrowth(norms.cpu().numpy(), distances.cpu().numpy())
 
 
 def _normalized(x: Tensor) -> tuple[Tensor, Tensor]:

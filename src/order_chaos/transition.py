@@ -28,11 +28,3 @@ def below_edge(inverse_J: ArrayLike) -> Array:
     """1 − 1/J: how far transitions lie below the edge of infinitely many units; 0 where rounding alone parts them."""
     below = 1 - np.asarray(inverse_J, np.float64)
     return np.where(np.abs(below) > ROUNDING, below, 0.0)
-
-
-def mean_and_error(samples: ArrayLike) -> tuple[Array, Array]:
-    """Mean over the first axis and its standard error, NaN for a single sample."""
-    samples = np.asarray(samples, np.float64)
-    if len(samples) == 1:
-        return samples[0], np.full(samples.shape[1:], np.nan)
-    return samples.mean(0), samples.std(0, ddof=1) / np.sqrt(len(samples))

@@ -70,7 +70,8 @@ def draw_sweep(
     table.show(node)
     files = _save(directory, name, table, node, draw)
     if logger is not None:
-        mirror_figure({"figure": node, "logger": logger}, directory, name, files[0], table.tables(node))
+        mirrored = Job({"figure": node, "logger": logger}, directory, overrides=(name,), sweep=directory.resolve().name)
+        mirror_figures(mirrored, {name: files[0]}, table.tables(node))
     Console().print(f"figure: {', '.join(str(run_report.relative(file)) for file in files)}", soft_wrap=True)
     return files
 
@@ -109,29 +110,33 @@ def wandb_node() -> dict[str, Any]:
     return {"wandb": resolved["wandb"]}
 
 
-def mirror_figure(
-    config: Mapping[str, Any],
-    directory: Path,
-    name: str,
-    image: Path,
+def mirror_figures(
+    job: Job,
+    images: Mapping[str, Path],
     tables: Mapping[str, pd.DataFrame],
     *,
+    summary: Mapping[str, Any] | None = None,
     text: str = "",
 ) -> None:
-    """Give W&B, where `config["logger"]` has it, the figure and its tables, as a run `name` in the sweep's group.
+    """Send figures and tables to W&B, if the job's config has it among its loggers.
 
-    text: in Markdown, which becomes the run's notes, where W&B renders it.
+    Args:
+        job: The W&B run has its name, and its sweep as group.
+        images: Files by the name of the figure.
+        tables: By name.
+        summary: Plain data for the W&B run's summary.
+        text: Markdown, which W&B shows as the run's notes.
     """
-    directory = directory.resolve()  # W&B's own process may have been started in another one
-    job = Job(config, directory, overrides=(name,), sweep=directory.name)
+    directory = job.directory.resolve()  # W&B's own process may have been started in another one
     loggers = build_loggers(job, RunDirectory(directory))
     try:
-        start_loggers(loggers, config)
+        start_loggers(loggers, job.config)
         if wandb.run is not None:
             if text:
                 wandb.run.notes = text
             shown = {key: wandb.Table(dataframe=_plain(table)) for key, table in tables.items()}
-            wandb.run.log({name: wandb.Image(str(image)), **shown})
+            wandb.run.log({name: wandb.Image(str(image)) for name, image in images.items()} | shown)
+            wandb.run.summary.update(dict(summary or {}))
     finally:
         if wandb.run is not None:
             wandb.finish()
