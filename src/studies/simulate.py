@@ -130,11 +130,27 @@ def _sample_missing(
     table, sampler = Table(directory / "lengths", key="net"), _usable(settings.sampler, ensemble)
     rows = table.read()
     done = 0 if rows is None else len(rows)
-    if done < settings.nets:
-        blocks = ensemble.log_lengths(settings.nets, first=done, sampler=sampler)
-        for lengths in _flushes(_with_bar(blocks, settings, done)):
-            table.append(_rows(lengths, done, names))
+    waiting: list[Array] = []
+
+    def flush() -> None:
+        nonlocal done
+        if waiting:
+            lengths = np.concatenate(waiting)
+            waiting.clear()
+            columns = [str(layer) for layer in range(len(names))]
+            table.append(pd.DataFrame(lengths, range(done, done + len(lengths)), columns).reset_index(names="net"))
             done += len(lengths)
+
+    if done < settings.nets:
+        since = time.monotonic()
+        try:
+            for block in _with_bar(ensemble.log_lengths(settings.nets, first=done, sampler=sampler), settings, done):
+                waiting.append(block)
+                if time.monotonic() - since > FLUSH_EVERY:
+                    flush()
+                    since = time.monotonic()
+        finally:  # after a signal too
+            flush()
     table.compact()
     rows = table.read()
     assert rows is not None
@@ -149,29 +165,6 @@ def _usable(sampler: str, ensemble: Ensemble) -> str:
     if sampler == "vectorized" and fastest == "reference":
         raise ValueError("sampler = 'vectorized': torch cannot vectorize this net; reference samples any")
     return fastest if sampler == "auto" else sampler
-
-
-def _rows(lengths: Array, first: int, names: list[str]) -> pd.DataFrame:
-    rows = pd.DataFrame(lengths, columns=[str(layer) for layer in range(len(names))])
-    rows.insert(0, "net", range(first, first + len(lengths)))
-    return rows
-
-
-def _flushes(blocks: Iterator[Array]) -> Iterator[Array]:
-    """Blocks joined to those of a second; at a signal, the blocks so far are yielded before it is raised."""
-    waiting, since = [], time.monotonic()
-    try:
-        for block in blocks:
-            waiting.append(block)
-            if time.monotonic() - since > FLUSH_EVERY:
-                yield np.concatenate(waiting)
-                waiting, since = [], time.monotonic()
-    except KeyboardInterrupt:
-        if waiting:
-            yield np.concatenate(waiting)
-        raise
-    if waiting:
-        yield np.concatenate(waiting)
 
 
 def _with_bar(blocks: Iterator[Array], settings: SimulationSettings, done: int) -> Iterator[Array]:

@@ -223,5 +223,5 @@ def test_a_faster_run_says_when_it_reached_the_edge_if_all_did(edge, said):
     row = {f"{name}{error}": 1.0 for name in ("lowest loss", "lowest epoch", "lowest J") for error in ("", " s.e.")}
     row |= {"edge epoch": edge, "edge epoch s.e.": np.nan}
     faster = SimpleNamespace(row=lambda: row, name="2 times the speed", curves=[SimpleNamespace(rows=range(21))])
-    [_, text] = _faster_runs(SimpleNamespace(runs=[], faster=[(2.0, faster)]), 20.0)
+    [text] = _faster_runs(SimpleNamespace(runs=[], faster=[(2.0, faster)]), 20.0)
     assert said in text and "predicted 10;" in text

@@ -22,6 +22,12 @@ class PremiseFails(Exception):
     """The guideline does not apply; the message is the reason."""
 
 
+def require(holds: bool, reason: str) -> None:
+    """Raises PremiseFails with the reason unless a premise holds."""
+    if not holds:
+        raise PremiseFails(reason)
+
+
 def check_config(config: Config) -> tuple[Descent, PhasedLayer]:
     """The descent of a config, and the net's first square layer, whose J the guideline is about.
 
@@ -35,9 +41,12 @@ def check_config(config: Config) -> tuple[Descent, PhasedLayer]:
         ValueError: No run could use the config.
     """
     check_optimizer(config)
-    if config.get("schedule"):
-        name = config["schedule"].get("_target_", "a schedule")
-        raise PremiseFails(f"schedule = {name}: the slope of J² follows eta, which must not change (schedule=constant)")
+    schedule = config.get("schedule") or {}
+    require(
+        not schedule,
+        f"schedule = {schedule.get('_target_', 'a schedule')}: the slope of J² follows eta, which must not change "
+        "(schedule=constant)",
+    )
     datamodule = build_datamodule(config)
     layer = square_layer(build_net(config, datamodule))
     datamodule.prepare_data()
@@ -54,19 +63,20 @@ def check_config(config: Config) -> tuple[Descent, PhasedLayer]:
 def check_optimizer(config: Config) -> None:
     """Raises PremiseFails unless the optimizer is plain SGD without weight decay."""
     optimizer = config["optimizer"]
-    if target_of(optimizer, "optimizer") is not torch.optim.SGD:
-        raise PremiseFails(
-            f"optimizer = {optimizer['_target_']}: the guideline is that of torch.optim.SGD, which adds weight decay "
-            "to the gradient; with adapted or decoupled steps another relation holds"
-        )
-    if weight_decay := optimizer.get("weight_decay", 0.0):
-        raise PremiseFails(
-            f"optimizer.weight_decay = {weight_decay:g}: A is to be the growth of J² without decay "
-            "(optimizer.weight_decay=0)"
-        )
+    require(
+        target_of(optimizer, "optimizer") is torch.optim.SGD,
+        f"optimizer = {optimizer['_target_']}: the guideline is that of torch.optim.SGD, which adds weight decay "
+        "to the gradient; with adapted or decoupled steps another relation holds",
+    )
+    weight_decay = optimizer.get("weight_decay", 0.0)
+    require(
+        not weight_decay,
+        f"optimizer.weight_decay = {weight_decay:g}: A is to be the growth of J² without decay "
+        "(optimizer.weight_decay=0)",
+    )
     for key, value in (("dampening", 0), ("maximize", False)):
-        if (given := optimizer.get(key, value)) != value:
-            raise PremiseFails(f"optimizer.{key} = {given}: with it eta / (1 − alpha) is not the rate of descent")
+        given = optimizer.get(key, value)
+        require(given == value, f"optimizer.{key} = {given}: with it eta / (1 − alpha) is not the rate of descent")
 
 
 def square_layer(net: nn.Module) -> PhasedLayer:
@@ -83,22 +93,22 @@ def square_layer(net: nn.Module) -> PhasedLayer:
             f"model: no square dense layer before the readout, whose J could be the edge's ({shapes or 'no layer'}); "
             "model=tanh_layer has one"
         )
-    if not square.edge_at_1:
-        raise PremiseFails(
-            f"{type(square.activation).__name__} after {square.name}: its edge of chaos is not at J = 1, as tanh's is "
-            "(of ReLU it is at J² = 2)"
-        )
+    require(
+        square.edge_at_1,
+        f"{type(square.activation).__name__} after {square.name}: its edge of chaos is not at J = 1, as tanh's is "
+        "(of ReLU it is at J² = 2)",
+    )
     J0, J = layer_phase(square.weight)
-    if abs(J0) >= J:
-        raise PremiseFails(
-            f"J0 = {J0:.3g} of {square.name} at initialization: with a mean that large (J = {J:.3g}) the edge of chaos "
-            "is not at J = 1 (initializer=phase initializer.J0=0)"
-        )
-    if not J < 1:
-        raise PremiseFails(
-            f"J = {J:.3g} of {square.name} at initialization: already in the chaotic phase, where J² does not follow "
-            "the law (initializer=phase initializer.J=0.5)"
-        )
+    require(
+        abs(J0) < J,
+        f"J0 = {J0:.3g} of {square.name} at initialization: with a mean that large (J = {J:.3g}) the edge of chaos "
+        "is not at J = 1 (initializer=phase initializer.J0=0)",
+    )
+    require(
+        J < 1,
+        f"J = {J:.3g} of {square.name} at initialization: already in the chaotic phase, where J² does not follow "
+        "the law (initializer=phase initializer.J=0.5)",
+    )
     return square
 
 
@@ -114,23 +124,23 @@ def mean_slope(curves: Sequence[Curve], window: tuple[float, float] | None, *, s
         PremiseFails: J² does not grow, is not linear, or leaves the ordered phase too soon.
     """
     slope = MeanSlope([slope_of(curve, window, skip=skip) for curve in curves])
-    if not slope.positive:
-        raise PremiseFails(
-            f"A = {slope.A:.3g} ± {slope.statistical:.2g} an epoch: not above 0 within its error and with every "
-            "seed, so that J² does not grow toward the edge"
-        )
-    if not slope.linear:
-        raise PremiseFails(
-            f"A = {slope.A:.3g} an epoch: J² is not linear, its slope changes by {slope.bend:+.0%} over epochs "
-            f"{slope.slopes[0].start:g} to {slope.slopes[0].end:g}; a later window or a longer run (window, measure) "
-            "may find it so"
-        )
-    if window is None and abs(slope.bend_at_edge) > BEND:  # with a given window, the error tells how sure A is
-        raise PremiseFails(
-            f"A = {slope.A:.3g} an epoch: still changes; going on like this the slope would differ by "
-            f"{slope.bend_at_edge:+.0%} at the edge, epoch {slope.epochs_to_edge[0]:.3g} by this line; a longer run "
-            "(measure) comes nearer to it"
-        )
+    require(
+        slope.positive,
+        f"A = {slope.A:.3g} ± {slope.statistical:.2g} an epoch: not above 0 within its error and with every "
+        "seed, so that J² does not grow toward the edge",
+    )
+    require(
+        slope.linear,
+        f"A = {slope.A:.3g} an epoch: J² is not linear, its slope changes by {slope.bend:+.0%} over epochs "
+        f"{slope.slopes[0].start:g} to {slope.slopes[0].end:g}; a later window or a longer run (window, measure) "
+        "may find it so",
+    )
+    require(
+        window is not None or abs(slope.bend_at_edge) <= BEND,  # with a given window, the error tells how sure A is
+        f"A = {slope.A:.3g} an epoch: still changes; going on like this the slope would differ by "
+        f"{slope.bend_at_edge:+.0%} at the edge, epoch {slope.epochs_to_edge[0]:.3g} by this line; a longer run "
+        "(measure) comes nearer to it",
+    )
     return slope
 
 
@@ -141,17 +151,15 @@ def slope_of(curve: Curve, window: tuple[float, float] | None, *, skip: float) -
         PremiseFails: It diverged, or left the ordered phase before a slope can be fitted.
     """
     seed = curve.trial.summary["seed"]
-    if not curve.completed:
-        raise PremiseFails(f"seed {seed}: the run without weight decay diverged ({curve.trial.summary['reason']})")
+    reason = curve.trial.summary["reason"]
+    require(curve.completed, f"seed {seed}: the run without weight decay diverged ({reason})")
     epochs, J2 = curve.rows["epoch"].to_numpy(), curve.rows["J2"].to_numpy()
-    if J2[0] >= 1:
-        raise PremiseFails(f"seed {seed}: J² = {J2[0]:.3g} at initialization, already in the chaotic phase")
-    start, end = window or ordered_window(epochs, J2, skip=skip)
-    if (edge := curve.edge) <= end:
-        raise PremiseFails(f"seed {seed}: J² reaches 1 in epoch {edge:.1f}, within the window; the law is that below 1")
-    if end - start < SHORTEST:
-        raise PremiseFails(
-            f"seed {seed}: J² reaches 1 in epoch {edge:.1f}, and a slope needs {SHORTEST:g} whole epochs before; "
-            "lower eta / ((1 − alpha) B)"
-        )
+    require(not J2[0] >= 1, f"seed {seed}: J² = {J2[0]:.3g} at initialization, already in the chaotic phase")
+    (start, end), edge = window or ordered_window(epochs, J2, skip=skip), curve.edge
+    reaches = f"seed {seed}: J² reaches 1 in epoch {edge:.1f}"
+    require(not edge <= end, f"{reaches}, within the window; the law is that below 1")
+    require(
+        end - start >= SHORTEST,
+        f"{reaches}, and a slope needs {SHORTEST:g} whole epochs before; lower eta / ((1 − alpha) B)",
+    )
     return fit_slope(epochs, J2, window=(start, end))

@@ -1,6 +1,7 @@
 """The phase diagram of a random layer, simulated and in theory."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table as ShownTable
 
 from start_training.config.composed import SIZES
 from start_training.config.devices import check_accelerator
@@ -24,11 +26,9 @@ from start_training.runs.job import Job
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, whole_number
 from start_training.studies.phase_diagram import phase_diagram_tables as tables_of
-from start_training.studies.phase_diagram.phase_diagram_report import report
-from start_training.studies.study import Results, Study
+from start_training.studies.study import Results, Study, print_figures, print_lines
 
 Array = NDArray[np.float64]
-Advance = Callable[[int], object]
 Units = Annotated[int, AtLeast(2)]  # one unit has no deviation from its mean
 
 
@@ -81,14 +81,14 @@ class Stage:
     Args:
         name: Of the table.
         matrices: Their number.
-        points: Of each matrix, for the progress bar.
-        simulate: The rows of a matrix by its number; calls its second argument with the number of points done.
+        points: Of each matrix.
+        simulate: The rows of a matrix by its number, in blocks.
     """
 
     name: str
     matrices: int
     points: int
-    simulate: Callable[[int, Advance], pd.DataFrame]
+    simulate: Callable[[int], Iterator[pd.DataFrame]]
 
 
 def run(settings: PhaseDiagramSettings, job: Job, config: DictConfig) -> Results:
@@ -139,35 +139,26 @@ def stages(settings: PhaseDiagramSettings) -> list[Stage]:
     return asked
 
 
-def _tanh_matrix(settings: PhaseDiagramSettings, number: int, advance: Advance) -> pd.DataFrame:
+def _tanh_matrix(settings: PhaseDiagramSettings, number: int) -> Iterator[pd.DataFrame]:
     layer = draw_layer(settings.N, seed=settings.seed, number=number, device=settings.device)
     inverse_J, ratio = np.meshgrid(settings.inverse_J.centres, settings.J0_over_J.centres, indexing="ij")
-    blocks = []
-    for block in asymptotic_distances(
-        layer, ratio / inverse_J, 1 / inverse_J, iterations=settings.iterations, average=settings.average
-    ):
-        advance(len(block))
-        blocks.append(block)
-    return pd.DataFrame({"distance": np.concatenate(blocks)})
+    steps = {"iterations": settings.iterations, "average": settings.average}
+    for distances in asymptotic_distances(layer, ratio / inverse_J, 1 / inverse_J, **steps):
+        yield pd.DataFrame({"distance": distances})
 
 
-def _relu_matrix(settings: PhaseDiagramSettings, number: int, advance: Advance) -> pd.DataFrame:
+def _relu_matrix(settings: PhaseDiagramSettings, number: int) -> Iterator[pd.DataFrame]:
     layer = draw_layer(settings.N, seed=settings.seed, number=number, device=settings.device)
-    ratios = settings.J0_over_J.centres
-    growth = relu_growth(layer, ratios, iterations=settings.iterations, average=settings.average)
-    advance(len(ratios))
-    return pd.DataFrame(growth._asdict())
+    steps = {"iterations": settings.iterations, "average": settings.average}
+    yield pd.DataFrame(relu_growth(layer, settings.J0_over_J.centres, **steps)._asdict())
 
 
-def _finite_size_matrix(
-    settings: PhaseDiagramSettings, sizes: FiniteSize, number: int, advance: Advance
-) -> pd.DataFrame:
+def _finite_size_matrix(settings: PhaseDiagramSettings, sizes: FiniteSize, number: int) -> Iterator[pd.DataFrame]:
     of_size, matrix = divmod(number, sizes.matrices)
     N, J = sizes.sizes[of_size], 1 / sizes.inverse_J.centres
     layer = draw_layer(N, seed=settings.seed, number=matrix, device=settings.device)
-    blocks = list(asymptotic_distances(layer, 0 * J, J, iterations=sizes.iterations, average=settings.average))
-    advance(len(J))
-    return pd.DataFrame({"N": N, "distance": np.concatenate(blocks)})
+    for distances in asymptotic_distances(layer, 0 * J, J, iterations=sizes.iterations, average=settings.average):
+        yield pd.DataFrame({"N": N, "distance": distances})
 
 
 def simulated(work: Sequence[Stage], directory: Path, *, progress: bool) -> dict[str, pd.DataFrame]:
@@ -182,9 +173,12 @@ def simulated(work: Sequence[Stage], directory: Path, *, progress: bool) -> dict
             done = 0 if existing is None else int(existing["matrix"].max()) + 1
             task = bar.add_task(stage.name, total=stage.matrices * stage.points, completed=done * stage.points)
             for number in range(done, stage.matrices):
-                rows = stage.simulate(number, partial(bar.advance, task))
-                rows.insert(0, "matrix", number)
-                table.append(rows)
+                blocks = []
+                for block in stage.simulate(number):
+                    bar.advance(task, len(block))
+                    blocks.append(block.assign(matrix=number))
+                rows = pd.concat(blocks, ignore_index=True)
+                table.append(rows[["matrix", *rows.columns.drop("matrix")]])
             table.compact()
             rows_of_all = table.read()
             assert rows_of_all is not None
@@ -195,6 +189,52 @@ def simulated(work: Sequence[Stage], directory: Path, *, progress: bool) -> dict
 def _by_matrix(rows: pd.DataFrame, name: str) -> Array:
     """A column as (matrices, points)."""
     return rows[name].to_numpy().reshape(rows["matrix"].nunique(), -1)
+
+
+def report(job: Job, summary: Mapping[str, Any]) -> None:
+    """Print how simulation and theory agree, and where the figures lie."""
+    print_lines(*agreement(summary))
+    if "finite_size" in summary:
+        Console().print(transitions_table(summary["finite_size"]))
+        if (exponent := summary["finite_size"].get("exponent")) is not None:
+            fitted = _with_error(exponent, summary["finite_size"]["exponent_error"], sign="")
+            print_lines(f"its distance from 1 falls as N^−p, p = {fitted}")
+    print_lines(f"N = {summary['N']}, {summary['matrices']} matrices, {summary['seconds']:.1f} s")
+    print_figures(job.directory)
+
+
+def agreement(summary: Mapping[str, Any]) -> list[str]:
+    """A line for each activation in the summary."""
+    lines = []
+    if (tanh := summary.get("tanh")) is not None:
+        deviation = _with_error(tanh["boundary_deviation"], tanh["boundary_deviation_error"])
+        lines.append(
+            f"tanh: the edge lies {deviation} from theory in 1/J (mean over J0/J), "
+            f"{tanh['boundary_deviation_rms']:.3f} root mean square; {tanh['judged_alike']:.1%} of the plane is in the "
+            "phase that theory says"
+        )
+    if (relu := summary.get("relu")) is not None:
+        deviation = _with_error(relu["growth_deviation"], relu["growth_deviation_error"])
+        lines.append(
+            f"ReLU: distances grow {deviation} nats per iteration faster than in theory (mean over J0/J), "
+            f"{relu['growth_deviation_rms']:.3f} root mean square; {relu['judged_alike']:.1%} with its sign"
+        )
+    return lines
+
+
+def transitions_table(finite_size: Mapping[str, Any]) -> ShownTable:
+    """For each N, 1/J above which states no longer separate at J0 = 0."""
+    table = ShownTable("N", "1/J of the transition", title="tanh at J0 = 0; theory: 1", title_justify="left")
+    for column in table.columns:
+        column.justify = "right"
+    for row in finite_size["transitions"]:
+        table.add_row(f"{row['N']:,}", _with_error(row["inverse_J"], row["error"], sign=""))
+    return table
+
+
+def _with_error(value: float, error: float | None, *, sign: str = "+") -> str:
+    """Mean ± standard error, or the mean of a single matrix, which has no error."""
+    return f"{value:{sign}.3f}" + ("" if error is None or math.isnan(error) else f" ± {error:.3f}")
 
 
 PHASE_DIAGRAM = Study(PhaseDiagramSettings, run, report)
