@@ -11,8 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from start_training.order_chaos.asymptotic_distance import SEPARATED
-from start_training.order_chaos.transition import below_edge
+from start_training.order_chaos.asymptotic_distance import SEPARATED, below_edge
 
 Array = NDArray[np.float64]
 

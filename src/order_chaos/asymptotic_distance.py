@@ -8,12 +8,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from start_training.order_chaos.random_layer import APART, RandomLayer
-from start_training.order_chaos.tiles import by_tiles
+from start_training.order_chaos.random_layer import APART, RandomLayer, by_tiles
 
 SEPARATED = 100 * APART  # from this distance on two states count as chaotic
 MET = APART / 100  # from this on as one: near the edge, rounding in float32 alone keeps states so far apart
 LOOK = 10  # iterations between looks at which have met
+ROUNDING = 1e-12  # of 1/J, a mean over matrices of a sum of bins
 TILE = {"cpu": 128, "cuda": 4096}  # points iterated together: on a CPU few enough for a core's cache
 
 Array = NDArray[np.float64]
@@ -44,6 +44,33 @@ def asymptotic_distance_of_one(layer: RandomLayer, J0: float, J: float, *, itera
         if iteration >= iterations - average:
             distances.append((x[0] - x[1]).square().mean().sqrt())
     return float(torch.stack(distances).double().mean())
+
+
+def transition(edges: ArrayLike, distances: ArrayLike, *, axis: int = 0) -> Array:
+    """1/J below which states separate: the first edge plus the width of the bins with a distance above `SEPARATED`.
+
+    If matrices separate states out of order, this is a mean over the bins.
+
+    Args:
+        edges: Equally spaced ends of bins, shape (bins + 1,).
+        distances: At the centres of the bins along `axis`.
+        axis: It is missing in the result.
+
+    Raises:
+        ValueError: The edges are not equally spaced.
+    """
+    edges, distances = np.asarray(edges, np.float64), np.asarray(distances, np.float64)
+    assert len(edges) == distances.shape[axis] + 1
+    widths = np.diff(edges)
+    if not np.allclose(widths, widths[0]):
+        raise ValueError(f"edges = {edges.tolist()}: must be equally spaced")
+    return edges[0] + widths[0] * (distances > SEPARATED).sum(axis)
+
+
+def below_edge(inverse_J: ArrayLike) -> Array:
+    """1 − 1/J, how far transitions lie below the edge of infinitely many units; differences by rounding are 0."""
+    below = 1 - np.asarray(inverse_J, np.float64)
+    return np.where(np.abs(below) > ROUNDING, below, 0.0)
 
 
 @torch.no_grad()

@@ -1,7 +1,10 @@
-"""One Gaussian matrix that serves as the weights of a whole phase diagram, and two states to follow under each."""
+"""One Gaussian matrix that serves for all weights of a phase diagram, two states to iterate, and work on its points."""
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +15,7 @@ from start_training.settings import one_of
 
 APART = 1e-4  # root mean square over units of the difference that two states begin with
 ACTIVATIONS = ("relu", "tanh")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -68,3 +72,28 @@ def draw_layer(
 
 def _activated(x: Tensor, activation: str) -> Tensor:
     return x.tanh_() if one_of("activation", activation, ACTIVATIONS) == "tanh" else x.relu_()
+
+
+def by_tiles(work: Callable[..., Result], *points: Tensor, size: int, threads: int | None = None) -> Iterator[Result]:
+    """Call `work` with tiles of the points, and yield its results in order.
+
+    On a CPU tiles are worked on in parallel, each in a thread of its own without torch's own parallelism, whose threads
+    would wait for each other after each operation. Tiles that were not begun when the caller stops are skipped.
+
+    Args:
+        work: Is called with a tile of each tensor in `points`.
+        points: Tensors of the same length.
+        size: Points of a tile.
+        threads: On a CPU; torch's number by default.
+    """
+    tiles = [values.split(size) for values in points]
+    if points[0].device.type != "cpu":
+        yield from map(work, *tiles)
+        return
+    of_torch = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads or of_torch, initializer=lambda: torch.set_num_threads(1))
+    try:
+        yield from pool.map(work, *tiles)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(of_torch)  # part of the setting is the process's, not the thread's

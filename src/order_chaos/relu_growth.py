@@ -8,8 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from start_training.order_chaos.random_layer import APART, RandomLayer
-from start_training.order_chaos.tiles import by_tiles
+from start_training.order_chaos.random_layer import APART, RandomLayer, by_tiles
 
 TILE = {"cpu": 32, "cuda": 4096}  # points iterated together
 
@@ -36,25 +35,6 @@ def relu_growth(layer: RandomLayer, ratios: ArrayLike, *, iterations: int, avera
     work = partial(_growth, layer, iterations=iterations, average=average)
     norms, distances = zip(*by_tiles(work, J0, size=TILE[J0.device.type]), strict=True)
     return ReluGrowth(np.concatenate(norms), np.concatenate(distances))
-
-
-@torch.no_grad()
-def relu_growth_of_one(
-    layer: RandomLayer, J0: float, J: float, *, iterations: int, average: int
-) -> tuple[float, float]:
-    """Rates of norm and distance of one point as they are defined: the map with a matrix of its own, in its own units.
-
-    For few iterations: the states themselves grow, and only the difference is kept small.
-    """
-    W, (x, y) = layer.weight(J0, J), layer.states
-    rates = []
-    for _ in range(iterations):
-        y = x + (y * x.norm() / y.norm() - x) * (APART * x.norm() / (y * x.norm() / y.norm() - x).norm())
-        before, (x, y) = x.norm(), (torch.relu(W @ x), torch.relu(W @ y))
-        apart = (x / x.norm() - y / y.norm()).norm()
-        rates.append(((x.norm() / before).log(), (apart / APART).log()))
-    norm, distance = torch.tensor(rates[-average:], dtype=torch.float64).mean(0).tolist()
-    return norm, distance
 
 
 @torch.no_grad()

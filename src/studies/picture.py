@@ -21,6 +21,7 @@ from start_training.lengths.capture import Capture, Reading
 from start_training.models.law import law_of
 from start_training.runs.job import Job
 from start_training.settings import Seed, WholeNumber, checked, positive_integer
+from start_training.studies.simulate import readings_of
 from start_training.studies.study import Results, Study, print_figures, print_lines
 from start_training.tables import shown_layers
 from start_training.theory.convolutional import ConvolutionalLaw
@@ -107,15 +108,10 @@ def pass_through(
 
 def _readings(net: nn.Module, image: Tensor, name: str) -> list[Reading]:
     capture = Capture(net, measure=lambda activation: activation)
-    capture.start()
     try:
-        net(image)
-    except Exception as error:  # whatever a user's module raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"model = {name}: fails on an image of shape {tuple(image.shape[1:])} ({reason})") from error
+        return readings_of(net, image, capture, f"model = {name}: fails on an image")
     finally:
         capture.remove()
-    return capture.stop()
 
 
 def log_length(activation: Tensor) -> float:

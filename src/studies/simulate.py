@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 
 from start_training.config.build import build_datamodule, build_initializers, build_partial, construct_net
 from start_training.config.mistakes import settings_of
 from start_training.ensembles.layer_table import Law, layer_table
 from start_training.ensembles.sample import Ensemble
 from start_training.figures.simulation import draw_simulation
-from start_training.lengths.capture import Capture
+from start_training.lengths.capture import Capture, Reading
 from start_training.models.law import law_of
 from start_training.reports import run_report
 from start_training.runs.job import Job
@@ -111,16 +111,19 @@ def _names(net: nn.Module, ensemble: Ensemble, model: dict[str, Any]) -> list[st
     with settings_of("model", model):
         capture = Capture(net)
     [inputs] = ensemble.inputs_of(range(1))
+    failure = f"model = {model['_target_']}: fails on samples = {ensemble.samples}"
+    return [reading.name for reading in readings_of(net, inputs, capture, failure)]
+
+
+def readings_of(net: nn.Module, inputs: Tensor, capture: Capture, failure: str) -> list[Reading]:
+    """The readings of one forward pass. Raises ValueError, which begins with `failure`, if the net raises anything."""
     capture.start()
     try:
         net(inputs)
     except Exception as error:  # whatever a user's module raises
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(
-            f"model = {model['_target_']}: fails on samples = {ensemble.samples} of shape {tuple(inputs.shape[1:])} "
-            f"({reason})"
-        ) from error
-    return [reading.name for reading in capture.stop()]
+        raise ValueError(f"{failure} of shape {tuple(inputs.shape[1:])} ({reason})") from error
+    return capture.stop()
 
 
 def _sample_missing(

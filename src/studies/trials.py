@@ -95,11 +95,9 @@ class Trials:
         config = plain(self.config)
         trainer = config["trainer"]
         callbacks = config.get("range_tests", config.get("callbacks"))  # the guideline has no range tests
-        if "range_tests" in config and not (isinstance(callbacks, Mapping) and "range_test" in callbacks):
-            named = ", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks
-            raise ValueError(
-                f"range_tests = {named or 'none'}: must hold a range_test, as range_tests=range_test has it"
-            )
+        if "range_tests" in config and "range_test" not in (callbacks or {}):
+            given = ", ".join(callbacks or ()) or "none"
+            raise ValueError(f"range_tests = {given}: must hold a range_test, as range_tests=range_test has it")
         if starts_processes(trainer):
             raise ValueError(
                 f"trainer.devices = {trainer.get('devices')}: its runs are trained one after the other in one process; "
@@ -194,11 +192,8 @@ class Option:
         """Its row of options.csv."""
         row: dict[str, Any] = {"option": self.name}
         if self.tests:
-            row |= {
-                "max_lr": self.max_lr,
-                "max_lr_low": np.fmin.reduce(self.rates),
-                "max_lr_high": np.fmax.reduce(self.rates),
-            }
+            low, high = np.fmin.reduce(self.rates), np.fmax.reduce(self.rates)
+            row |= {"max_lr": self.max_lr, "max_lr_low": low, "max_lr_high": high}
             row["range_test_val_loss"], row["range_test_val_loss s.e."] = self.lowest_losses
         if self.runs:
             row |= {"epochs": self.runs[0].summary["epochs"], "runs": len(self.runs)}

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from start_training.order_chaos.asymptotic_distance import SEPARATED
+from start_training.order_chaos.asymptotic_distance import SEPARATED, below_edge, transition
 from start_training.order_chaos.bins import Bins, BinsFromZero
-from start_training.order_chaos.transition import below_edge, transition
 from start_training.settings import settings_from
 from start_training.studies.phase_diagram.phase_diagram_tables import finite_size_agreement, relu_agreement
 

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from start_training.order_chaos.asymptotic_distance import SEPARATED
+from start_training.order_chaos.asymptotic_distance import ROUNDING, SEPARATED, below_edge, transition
 from start_training.order_chaos.bins import Bins
-from start_training.order_chaos.transition import ROUNDING, below_edge, transition
 from start_training.standard_error import mean_and_error
 from start_training.theory.edge_of_chaos import boundary, chi, distance_without_mean
 from start_training.theory.edge_of_chaos_relu import relu_rates
@@ -78,15 +77,9 @@ def tanh_agreement(columns: Bins, rows: Bins, distances: Array) -> dict[str, flo
     """
     theory = np.clip(boundary(columns.centres), rows.low, rows.high)
     deviations = _transitions(columns, rows, distances) - theory
-    mean, error = mean_and_error(deviations.mean(1))
     diagram = tanh_diagram(columns, rows, distances)
     alike = (diagram["distance"] > SEPARATED) == (diagram["chi_theory"] > 1)
-    return {
-        "boundary_deviation": float(mean),
-        "boundary_deviation_error": float(error),
-        "boundary_deviation_rms": float(np.sqrt((deviations.mean(0) ** 2).mean())),
-        "judged_alike": float(alike.mean()),
-    }
+    return _deviation("boundary", deviations) | {"judged_alike": float(alike.mean())}
 
 
 def relu_agreement(columns: Bins, distances: Array) -> dict[str, float]:
@@ -98,15 +91,8 @@ def relu_agreement(columns: Bins, distances: Array) -> dict[str, float]:
         judged_alike: share of columns whose rate has the sign of theory's, or which in theory lie at the edge.
     """
     theory = relu_rates(columns.centres).distance
-    deviations = distances - theory
-    mean, error = mean_and_error(deviations.mean(1))
     alike = ((distances.mean(0) > 0) == (theory > 0)) | (np.abs(theory) < ROUNDING)
-    return {
-        "growth_deviation": float(mean),
-        "growth_deviation_error": float(error),
-        "growth_deviation_rms": float(np.sqrt((deviations.mean(0) ** 2).mean())),
-        "judged_alike": float(alike.mean()),
-    }
+    return _deviation("growth", distances - theory) | {"judged_alike": float(alike.mean())}
 
 
 def finite_size_table(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
@@ -148,6 +134,12 @@ def finite_size_agreement(transitions: pd.DataFrame) -> dict[str, Any]:
         agreement["exponent"] = float(-(shares * np.log(deviations)).sum())
         agreement["exponent_error"] = float(np.sqrt(((shares * errors) ** 2).sum(skipna=False)))
     return agreement
+
+
+def _deviation(name: str, deviations: Array) -> dict[str, float]:
+    mean, error = mean_and_error(deviations.mean(1))
+    numbers = {"": mean, "_error": error, "_rms": np.sqrt((deviations.mean(0) ** 2).mean())}
+    return {f"{name}_deviation{suffix}": float(number) for suffix, number in numbers.items()}
 
 
 def _transitions(columns: Bins, rows: Bins, distances: Array) -> Array:
