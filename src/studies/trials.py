@@ -95,8 +95,8 @@ class Trials:
         config = plain(self.config)
         trainer = config["trainer"]
         callbacks = config.get("range_tests", config.get("callbacks"))  # the guideline has no range tests
-        if "range_tests" in config and "range_test" not in (callbacks or {}):
-            given = ", ".join(callbacks or ()) or "none"
+        if "range_tests" in config and not (isinstance(callbacks, Mapping) and "range_test" in callbacks):
+            given = (", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks) or "none"
             raise ValueError(f"range_tests = {given}: must hold a range_test, as range_tests=range_test has it")
         if starts_processes(trainer):
             raise ValueError(
