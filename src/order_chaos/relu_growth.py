@@ -1,4 +1,4 @@
-"""How fast two close states of a random ReLU layer's map separate, relative to the states, which grow or shrink."""
+"""How fast two close states of a random ReLU layer separate, relative to their norm, which grows or shrinks."""
 
 from functools import partial
 from typing import NamedTuple
@@ -16,20 +16,29 @@ Array = NDArray[np.float64]
 
 
 class ReluGrowth(NamedTuple):
-    """Nats per iteration at J = 1, each (points,): of the state's norm, and of a distance relative to it."""
+    """Growth in nats per iteration at J = 1, each (points,): of the state's norm, and of a distance relative to it."""
 
     norm: Array
     distance: Array
 
 
 def relu_growth(layer: RandomLayer, ratios: ArrayLike, *, iterations: int, average: int) -> ReluGrowth:
-    """Means over the last `average` iterations of x ← ReLU(W x), for each J0/J: NaN where all units died.
+    """Growth rates of the map x ← ReLU(W x) for each J0/J.
 
-    The map is positively homogeneous: ReLU(c x) = c ReLU(x) for c > 0. So J is a unit, and only directions are
-    followed: after each iteration both states are divided by their own root mean square, and the distance of the two
-    is set back to `APART`, along itself. What it had become before is a step of log(distance / APART).
-    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), whose code draws the ReLU map; the way to measure is the
-    largest Lyapunov exponent's (Benettin et al. 1980) of the map of directions.
+    As ReLU(c x) = c ReLU(x) for c > 0, J only adds log J to the rate of the norm. After each iteration both states are
+    divided by their root mean square, and their difference is rescaled to `APART`; the rate of the distance is the
+    mean of log(distance / APART) before that.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), whose code draws the ReLU map; the method is that for the
+    largest Lyapunov exponent (Benettin et al. 1980), of the map of directions.
+
+    Args:
+        layer: The matrix and the two states.
+        ratios: J0/J of the points.
+        iterations: Of the map.
+        average: The last iterations over which rates are averaged.
+
+    Returns:
+        Rates of the points; NaN where all units died.
     """
     J0 = torch.tensor(np.ravel(ratios), dtype=layer.G.dtype, device=layer.G.device)
     work = partial(_growth, layer, iterations=iterations, average=average)
@@ -53,6 +62,6 @@ def _growth(layer: RandomLayer, J0: Tensor, *, iterations: int, average: int) ->
 
 
 def _normalized(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x divided by its root mean square over units, and that."""
+    """x divided by its root mean square over units, and that root mean square."""
     scale = x.square().mean(-1).sqrt()
     return x / scale[..., None], scale

@@ -160,11 +160,11 @@ def train_faster(settings: GuidelineSettings, trials: Trials, measured: Measured
     ways: dict[str, Changes] = {f"{speed:g} eta": {"optimizer.lr": float(f"{speed * descent.eta:.6g}")}}
     if (batch := descent.smaller_batch(speed)) is not None:
         ways[f"B / {speed:g}"] = {"datamodule.batch_size": batch}
-    found = []
+    faster = []
     for name, change in ways.items():
         curves = runs(settings, trials, measured.layer, {"trainer.max_epochs": until, **change})
-        found.append((speed, SeedRuns(name, 0.0, curves, slope.C, speed * slope.A, 0.0)))
-    return found
+        faster.append((speed, SeedRuns(name, 0.0, curves, slope.C, speed * slope.A, 0.0)))
+    return faster
 
 
 def epochs_to_settle(measured: Measured) -> int:

@@ -53,9 +53,9 @@ def check_config(config: Config) -> tuple[Descent, PhasedLayer]:
     datamodule.setup("fit")
     accumulated = positive_integer("accumulate_grad_batches", config["trainer"].get("accumulate_grad_batches", 1))
     loader = datamodule.train_dataloader()
-    own = isinstance(loader, TrainingLoader)
-    batch = loader.order.batch_size if own else loader.batch_size
-    samples = loader.order.size if own else len(loader) * batch
+    with_order = isinstance(loader, TrainingLoader)
+    batch = loader.order.batch_size if with_order else loader.batch_size
+    samples = loader.order.size if with_order else len(loader) * batch
     optimizer = config["optimizer"]
     return Descent(optimizer["lr"], optimizer.get("momentum", 0.0), batch * accumulated, samples), layer
 
