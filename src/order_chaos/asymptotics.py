@@ -71,7 +71,7 @@ def asymptotics(
 def _orbit(
     weight: Tensor, bias: Tensor | None, activation: nn.Module, state: Tensor, tangent: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless iterations: φ' at the states, and the factors by which the perturbations grow before they are rescaled."""
+    """Endless iterations: φ' at the states, and the growth of perturbations before they are rescaled."""
     homogeneous = bias is None and isinstance(activation, _SCALE_FREE)
     while True:
         field, pushed = (torch.cat([state, tangent], -2) @ weight.mT).split(state.shape[-2], -2)
