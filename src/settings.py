@@ -178,7 +178,8 @@ def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> 
         group: What messages put before each key, as in ``group.key = value: …``.
 
     Raises:
-        ValueError: a value is not allowed, or a field without a default is missing.
+        ValueError: a value is not allowed, a field without a default is missing, or a field that is a dataclass is
+            given as something else than a mapping.
 
     Example:
         >>> @checked
@@ -193,10 +194,12 @@ def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> 
         ValueError: budget.epochs = 0: must be a whole number of at least 1
     """
     prefix, hints = f"{group}." if group else "", get_type_hints(kind)
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{group} = {config!r}: must have {', '.join(hints)}")
     values = {name: config[name] for name in hints if name in config}
     for name, value in values.items():
         nested = next((member for member in (hints[name], *get_args(hints[name])) if is_dataclass(member)), None)
-        if nested is not None and isinstance(value, Mapping):
+        if nested is not None and value is not None:
             values[name] = settings_from(cast(type[Any], nested), value, prefix + name)
     try:
         return kind(**values)

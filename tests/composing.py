@@ -14,12 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
 from start_training.runs.job import Job
-from start_training.studies.guideline.guideline import guideline
-from start_training.studies.phase_diagram.phase_diagram import phase_diagram
-from start_training.studies.picture import picture
-from start_training.studies.recipe import recipe
-from start_training.studies.search import search
-from start_training.studies.simulate import simulate
+from start_training.studies.guideline.guideline import GUIDELINE
+from start_training.studies.phase_diagram.phase_diagram import PHASE_DIAGRAM
+from start_training.studies.picture import PICTURE
+from start_training.studies.recipe import RECIPE
+from start_training.studies.search import SEARCH
+from start_training.studies.simulate import SIMULATE
 from start_training.training.train import train
 from tests.small_runs import CONF, SMALL
 
@@ -47,12 +47,12 @@ QUICK = {  # what makes the jobs of each script small
 }  # fmt: skip
 STARTS: dict[str, Callable[[Job, DictConfig], object]] = {
     "train": lambda job, config: train(job),
-    "simulate": lambda job, config: simulate(job),
-    "search": search,
-    "recipe": recipe,
-    "weight_decay": guideline,
-    "phase_diagram": lambda job, config: phase_diagram(job),
-    "picture": lambda job, config: picture(job),
+    "simulate": SIMULATE.carry_out,
+    "search": SEARCH.carry_out,
+    "recipe": RECIPE.carry_out,
+    "weight_decay": GUIDELINE.carry_out,
+    "phase_diagram": PHASE_DIAGRAM.carry_out,
+    "picture": PICTURE.carry_out,
 }
 _parse = OverridesParser.create().parse_override
 

@@ -106,7 +106,7 @@ def test_a_folder_uses_only_what_stands_before_it(folder):
         ("models", "import scripts.train"),
         ("models", "import start_training"),
         ("models", "from start_training.models_of_mine import net"),
-        ("ensembles", "from start_training.order_chaos.phase import phase"),
+        ("ensembles", "from start_training.order_chaos.slope import slope"),
         ("figures", "from benchmarks.callback import run"),
         ("studies", "from benchmarks.replicas import main"),
         ("reports", "from start_training.training.train import train"),

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from start_training.order_chaos.guideline import decay_rate, edge_decay, saturation, standard_error
+from start_training.order_chaos.weight_decay_guideline import Descent, saturation
+from start_training.standard_error import mean_and_error
 
 
 def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
@@ -35,16 +36,16 @@ def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def edge_decays(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """λ* (`edge_decay`) of each option: the mean over its runs without decay that have a slope above 0, and its error.
+    """λ* of each option: mean over its runs without decay that have a slope above 0, and its error.
 
     The error is the standard error over runs; of one run, that of its fit.
     """
-    guides = {}
-    for option, rows in _growing(runs).groupby("option", sort=False):
-        decays = np.array([edge_decay(row["slope"], **_law(row)) for _, row in rows.iterrows()])
-        of_fit = float(decays[0] * rows["slope_error"].iloc[0] / rows["slope"].iloc[0])
-        guides[str(option)] = (float(decays.mean()), standard_error(decays.tolist()) if len(decays) > 1 else of_fit)
-    return guides
+    found = {}
+    for option, each in _growing(runs).groupby("option", sort=False):
+        mean, error = mean_and_error([_descent(row).lambda_star(row["slope"]) for _, row in each.iterrows()])
+        of_fit = mean * each["slope_error"].iloc[0] / each["slope"].iloc[0]
+        found[str(option)] = (float(mean), float(error if len(each) > 1 else of_fit))
+    return found
 
 
 def expected_J(runs: pd.DataFrame, decays: Iterable[float]) -> NDArray[np.float64]:
@@ -57,8 +58,8 @@ def expected_J(runs: pd.DataFrame, decays: Iterable[float]) -> NDArray[np.float6
         decays: λ, half of PyTorch's weight_decay.
     """
     fitted, epochs = _growing(runs), float(runs["epochs"].max())
-    A, C, law = fitted["slope"].mean(), fitted["intercept"].mean(), _law(fitted.iloc[0])
-    J2 = [saturation(epochs, start=C, A=A, rate=decay_rate(float(decay), **law)) for decay in decays]
+    A, C, descent = fitted["slope"].mean(), fitted["intercept"].mean(), _descent(fitted.iloc[0])
+    J2 = [saturation(epochs, start=C, A=A, rate=descent.decay_rate(2 * float(decay))) for decay in decays]
     return np.sqrt(np.array(J2, dtype=np.float64))
 
 
@@ -66,8 +67,7 @@ def _growing(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[(runs["weight_decay"] == 0) & (runs["slope"] > 0)]
 
 
-def _law(row: "pd.Series[Any]") -> dict[str, Any]:
-    """The settings of a run that `start_training.order_chaos.guideline` needs."""
+def _descent(row: "pd.Series[Any]") -> Descent:
     batch = int(row["batch"])
     samples = round(row["steps_per_epoch"] * batch)
-    return {"eta": float(row["eta"]), "alpha": float(row["alpha"]), "batch": batch, "samples": samples}
+    return Descent(float(row["eta"]), float(row["alpha"]), batch, samples)

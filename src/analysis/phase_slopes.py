@@ -8,9 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from start_training.analysis.phase_curves import lowest_and_last, watched
-from start_training.order_chaos.guideline import Settled, crossing
-from start_training.order_chaos.scaling import Exponent, fit_exponent
+from start_training.order_chaos.scaling_law import Exponent, fit_exponent
 from start_training.order_chaos.slope import SHORTEST, SKIP, fit_slope, ordered_window
+from start_training.order_chaos.weight_decay_guideline import Settled, crossing
 from start_training.settings import list_of, one_of
 
 LAW = ("eta", "alpha", "batch")  # what A ∝ eta / ((1 − alpha) B) is about

@@ -35,7 +35,7 @@ class Phase(pl.Callback, GroupCallback):
 
     - step: how many optimizer steps were done before; epoch: how many epochs.
     - layer, name, fan_in, fan_out: of the layer.
-    - J0, J, J2: its phase (see `order_chaos.phase`); for a rectangular or convolutional layer by its fan-in.
+    - J0, J, J2: its phase (see `order_chaos.layer_phases`); for a rectangular or convolutional layer by its fan-in.
     - bias_variance: of its biases; 0 without biases.
     - jacobian, lyapunov: of the map x ← φ(W x + b) of a square dense layer (see `order_chaos.asymptotics`); NaN for
       other layers.
@@ -76,6 +76,8 @@ class Phase(pl.Callback, GroupCallback):
         >>> pd.read_parquet(f"{directory}/phase")["name"].tolist()
         ['hidden.0.linear', 'hidden.1.linear', 'hidden.0.linear', 'hidden.1.linear']
     """
+
+    table = NAME  # the table of the run directory that this callback writes
 
     @checked
     def __init__(

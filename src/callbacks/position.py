@@ -9,7 +9,7 @@ from torch.optim import SGD
 
 from start_training.callbacks.contracts import GroupRun
 from start_training.datamodules.loader import TrainingLoader
-from start_training.order_chaos.scaling import scaling_variable
+from start_training.order_chaos.scaling_law import scaling_variable
 
 
 def crosses(every: int | None, before: int, step: int) -> bool:

@@ -32,13 +32,13 @@ COMMANDS = {
     ),
     "simulate": Command(
         "Sample many nets and measure the lengths of their layers.",
-        "studies.simulate_job.simulate_job",
-        after="studies.simulate_job.draw_figure_of_all",
+        "studies.simulate.SIMULATE",
+        after="studies.simulation_figure.draw_figure_of_all",
         go_on="the same command goes on from what has been sampled",
     ),
     "diagnose": Command(
         "Tell whether a net will start training; if not, exit status 3.",
-        "studies.diagnose.diagnose_job",
+        "studies.diagnose_config.diagnose_job",
     ),
     "range_test": Command(
         "Find the largest learning rate that a net can use.",
@@ -47,27 +47,27 @@ COMMANDS = {
     ),
     "search": Command(
         "Choose weight decay, momentum or batch size by short runs.",
-        "studies.search.search_job",
+        "studies.search.SEARCH",
         go_on="the same command goes on",
     ),
     "recipe": Command(
         "Go from range tests to a trained net within a budget of epochs.",
-        "studies.recipe.recipe_job",
+        "studies.recipe.RECIPE",
         go_on="the same command goes on",
     ),
     "weight_decay": Command(
         "Find the weight decay that keeps a layer at the edge of chaos.",
-        "studies.guideline.guideline.guideline_job",
+        "studies.guideline.guideline.GUIDELINE",
         go_on="the same command goes on",
     ),
     "phase_diagram": Command(
         "Draw where a random layer's map is ordered and where chaotic.",
-        "studies.phase_diagram.job.phase_diagram_job",
+        "studies.phase_diagram.phase_diagram.PHASE_DIAGRAM",
         go_on="the same command goes on from the matrices that are done",
     ),
     "picture": Command(
         "Draw one image through one deep net, by several initializers.",
-        "studies.picture.picture_job",
+        "studies.picture.PICTURE",
     ),
     "draw": Command(
         "Collect the runs of a sweep and draw its figure.",

@@ -15,7 +15,7 @@ from start_training.analysis.phase_curves import mean_curves, run_counts, watche
 from start_training.figures import draws
 from start_training.figures.axes import CYCLE, colours, draw_mean, finish, handle, panels
 from start_training.figures.labels import plus_minus, seeds_text
-from start_training.order_chaos.guideline import crossing
+from start_training.order_chaos.weight_decay_guideline import crossing
 
 LABELS = {"epoch": "epochs", "rescaled": r"rescaled time, epochs × $\eta/((1-\alpha)B)$"}
 STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))  # of configurations with one scaling variable

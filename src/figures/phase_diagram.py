@@ -12,8 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from start_training.analysis.power_law import power_law
 from start_training.figures.axes import handle, panels, plain_ticks
-from start_training.order_chaos.asymptotic_distance import SEPARATED
-from start_training.order_chaos.transition import below_edge
+from start_training.order_chaos.asymptotic_distance import SEPARATED, below_edge
 
 
 def draw_phase_diagram(tables: Mapping[str, pd.DataFrame], *, N: int, matrices: int) -> Figure:

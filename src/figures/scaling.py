@@ -25,7 +25,7 @@ from start_training.analysis.phase_slopes import (
 from start_training.figures import draws
 from start_training.figures.axes import CYCLE, draw_points, finish, handle, panels
 from start_training.figures.labels import seeds_text
-from start_training.order_chaos.scaling import CONFIDENCE, Exponent
+from start_training.order_chaos.scaling_law import CONFIDENCE, Exponent
 
 AXES = {"eta": r"learning rate $\eta$", "alpha": r"$1/(1-\alpha)$, momentum $\alpha$", "batch": "1/batch size"}
 NAMES = {"eta": "η", "alpha": "α", "batch": "B"}

@@ -16,7 +16,7 @@ from start_training.analysis.phase_slopes import Window, phase_slopes, window_ru
 from start_training.figures import draws
 from start_training.figures.axes import MARKERS, colours, draw_points, finish, handle, panels
 from start_training.figures.labels import option_of, plus_minus, seeds_text
-from start_training.order_chaos.guideline import LAST, STILL
+from start_training.order_chaos.weight_decay_guideline import LAST, STILL
 
 DRAWN = (  # in each panel: the quantity, and the columns of filled and of open points
     ("final $J$", ["J"]),
@@ -43,7 +43,7 @@ def draw_weight_decay(
     A (1 − alpha) B / (4 eta S), mean ± standard error over the runs without decay, whose A is fitted over the window;
     dotted: J of `expected_J`, from that A, after as many epochs. Dashed: J = 1.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), weight decays from 0 to 1e-3; λ*:
-    `start_training.order_chaos.guideline`.
+    `start_training.order_chaos.weight_decay_guideline`.
 
     Args:
         table: Of `sweep_curves`, kind phase.

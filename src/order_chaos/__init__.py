@@ -1,1 +1,1 @@
-"""Layers between order and chaos: their phase, its diagram, how training moves it, and the weight decay it asks for."""
+"""Layers between order and chaos: their phase, its diagram, its change in training, the weight decay at the edge."""

@@ -1,10 +1,10 @@
-"""The phases of all layers of a net at a moment, the readout's left out."""
+"""The phases of the layers of a net, between order and chaos."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +13,48 @@ from start_training.initializers.initialize import layers_of, readout_of
 from start_training.initializers.initializer import Fans
 from start_training.models.activation import ACTIVATIONS
 from start_training.order_chaos.asymptotics import Asymptotics, asymptotics
-from start_training.order_chaos.phase import layer_phase
 
 ELEMENTWISE = (
     *ACTIVATIONS.values(), nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.ReLU6, nn.Hardtanh, nn.Sigmoid, nn.Softplus,
     nn.Softsign,
 )  # fmt: skip
 
-EDGE_AT_1 = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Identity)  # odd, of slope 1 at 0 and nowhere more
+EDGE_AT_1 = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Identity)  # odd, with their largest slope, 1, at 0
+
+
+class LayerPhase(NamedTuple):
+    """J0 = N · mean(W) and J = √N · std(W) of a layer with fan-in N: the coordinates of its phase diagram."""
+
+    J0: float
+    J: float
+
+    @property
+    def J2(self) -> float:
+        """J², which grows linearly with training time in the ordered phase."""
+        return self.J**2
+
+
+@torch.no_grad()
+def layer_phase(weight: Tensor) -> LayerPhase:
+    """The phase of a layer's weight.
+
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), where W is square; for other layers J² is fan_in · Var W,
+    the `kappa` of their weights.
+
+    Args:
+        weight: Shape (units out, units in, *kernel); N is its fan-in, units in times the size of the kernel.
+
+    Returns:
+        J0 and J, with the standard deviation over all entries (ddof 0), in float64.
+    """
+    fan_in = Fans.of(weight).fan_in
+    variance, mean = torch.var_mean(weight.double(), correction=0)
+    return LayerPhase(fan_in * float(mean), math.sqrt(fan_in * float(variance)))
 
 
 @dataclass(frozen=True)
 class PhasedLayer:
-    """A dense or convolutional layer by name, and the activation that is applied to what it gives, if it is known."""
+    """A dense or convolutional layer by name, and the activation of its output, if that is known."""
 
     name: str
     module: nn.Module
@@ -43,14 +72,16 @@ class PhasedLayer:
 
     @property
     def edge_at_1(self) -> bool:
-        """Whether J = 1 parts order from chaos, as it does of tanh; of an unknown activation it is taken to."""
+        """Whether J = 1 separates order from chaos, as for tanh; for an unknown activation this is assumed."""
         return self.activation is None or isinstance(self.activation, EDGE_AT_1)
 
 
 def phased_layers(net: nn.Module, activation: nn.Module | None = None) -> list[PhasedLayer]:
     """Every dense and convolutional layer but the readout, in the net's order.
 
-    A layer's activation is the module after it where both stand in an `nn.Sequential`, or else `activation`.
+    Args:
+        net: The net.
+        activation: Of layers that no activation module follows in an `nn.Sequential`.
     """
     readout, following = readout_of(net), _following(net)
     return [
@@ -61,9 +92,16 @@ def phased_layers(net: nn.Module, activation: nn.Module | None = None) -> list[P
 
 
 def measure_phases(layers: Sequence[PhasedLayer], *, iterations: int, starts: int) -> list[dict[str, Any]]:
-    """Of each layer: fan_in, fan_out, J0, J, J2, bias_variance (0 without biases); of its map jacobian and lyapunov.
+    """The phase of each layer, and the Jacobian and Lyapunov exponent of its map.
 
-    The latter two by `asymptotics`, layers of a kind at once; NaN where a layer is not square, or no activation known.
+    Args:
+        layers: Of one net.
+        iterations: Of the map (`asymptotics`).
+        starts: Of the map.
+
+    Returns:
+        For each layer fan_in, fan_out, J0, J, J2, bias_variance (0 without biases), jacobian and lyapunov, the last two
+        NaN if the layer is not square or its activation is unknown.
     """
     of_maps = _of_maps(layers, iterations, starts)
     return [
@@ -80,18 +118,18 @@ def _weights(layer: PhasedLayer) -> dict[str, Any]:
 
 
 def _of_maps(layers: Sequence[PhasedLayer], iterations: int, starts: int) -> list[tuple[float, float]]:
-    found = [(math.nan, math.nan)] * len(layers)
+    by_layer = [(math.nan, math.nan)] * len(layers)
     maps = [(_kind(layer), index) for index, layer in enumerate(layers) if layer.square and layer.activation]
     for _, group in groupby(sorted(maps), key=lambda pair: pair[0]):
         indices = [index for _, index in group]
         numbers = _iterated([layers[index] for index in indices], iterations, starts)
         for index, jacobian, lyapunov in zip(indices, *(values.tolist() for values in numbers), strict=True):
-            found[index] = jacobian, lyapunov
-    return found
+            by_layer[index] = jacobian, lyapunov
+    return by_layer
 
 
 def _kind(layer: PhasedLayer) -> str:
-    """What layers must have in common to be iterated at once."""
+    """A key that is the same for layers which can be iterated together."""
     return f"{tuple(layer.weight.shape)} {layer.weight.device} {layer.module.bias is None} {layer.activation}"
 
 
@@ -104,7 +142,7 @@ def _iterated(layers: Sequence[PhasedLayer], iterations: int, starts: int) -> As
 
 
 def _following(net: nn.Module) -> dict[nn.Module, nn.Module]:
-    """By layer, the activation that comes next in its `nn.Sequential`."""
+    """By layer, the activation that follows it in its `nn.Sequential`."""
     chains = [list(module.children()) for module in net.modules() if isinstance(module, nn.Sequential)]
     pairs = (pair for chain in chains for pair in pairwise(chain))
     return {layer: after for layer, after in pairs if isinstance(after, ELEMENTWISE)}

@@ -1,7 +1,10 @@
-"""One Gaussian matrix that serves as the weights of a whole phase diagram, and two states to follow under each."""
+"""One Gaussian matrix that serves for all weights of a phase diagram, two states to iterate, and work on its points."""
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,13 +13,14 @@ from torch.nn.functional import linear
 
 from start_training.settings import one_of
 
-APART = 1e-4  # root mean square over units of the difference that two states begin with
+APART = 1e-4  # root mean square over units of the difference of two states at the start
 ACTIVATIONS = ("relu", "tanh")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class RandomLayer:
-    """G of independent standard normal entries, (N, N), and two states, (2, N), that are `APART` from each other."""
+    """G of independent standard normal entries, (N, N), and two states, (2, N), at the distance `APART`."""
 
     G: Tensor
     states: Tensor
@@ -31,14 +35,20 @@ class RandomLayer:
 
     @cached_property
     def _matrix(self) -> Tensor:
-        """G with a column of ones, for what each state adds to all units: its mean."""
+        """G with a column of ones, by which the mean of a state is added to all units."""
         return torch.cat([self.G, torch.ones_like(self.G[:, :1])], 1)
 
     def map(self, x: Tensor, J0: Tensor, J: Tensor, activation: str) -> Tensor:
-        """φ(W x) of states x (2, points, N), W that of the point's own J0 and J: all in one product with G.
+        """φ(W x) for states of many points, with W of each point's J0 and J, by one matrix product.
 
-        W x = J0 mean(x) + J G x/√N. By oneDNN in float32 on a CPU, whose product and tanh may be several times as
-        fast as torch's own.
+        W x = J0 mean(x) + J G x/√N. In float32 on a CPU oneDNN computes it, which may be several times as fast as
+        torch.
+
+        Args:
+            x: States, shape (2, points, N).
+            J0: Shape (points,).
+            J: Shape (points,).
+            activation: One of `ACTIVATIONS`.
         """
         scaled = x * (J[:, None] / self.N**0.5)
         driven = torch.cat([scaled, (J0 * x.mean(-1))[..., None]], -1).flatten(0, 1)
@@ -50,10 +60,19 @@ class RandomLayer:
 def draw_layer(
     N: int, *, seed: int, number: int, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> RandomLayer:
-    """Matrix `number` of a seed and its two states: one uniform on [0, 1), as pixels are, the other `APART` from it.
+    """A random matrix and two states: one uniform on [0, 1), as pixels are, and one at the distance `APART` from it.
 
-    A state that begins with a mean finds the fixed point with a mean, where there is one. The same on every device.
-    Raises ValueError for an N whose matrix memory cannot hold.
+    A state that begins with a mean converges to the fixed point with a mean, if there is one.
+
+    Args:
+        N: Units.
+        seed: Of the matrices.
+        number: Of the matrix among those of a seed.
+        device: Where the layer lies; its numbers are the same on every device.
+        dtype: Of the layer.
+
+    Raises:
+        ValueError: The matrix does not fit into memory.
     """
     state = np.random.SeedSequence((seed, number, N)).generate_state(1, np.uint64)[0]  # far apart for neighbours
     generator = Generator().manual_seed(int(state >> np.uint64(1)))
@@ -68,3 +87,28 @@ def draw_layer(
 
 def _activated(x: Tensor, activation: str) -> Tensor:
     return x.tanh_() if one_of("activation", activation, ACTIVATIONS) == "tanh" else x.relu_()
+
+
+def by_tiles(work: Callable[..., Result], *points: Tensor, size: int, threads: int | None = None) -> Iterator[Result]:
+    """Call `work` with tiles of the points, and yield its results in order.
+
+    On a CPU tiles are worked on in parallel, each in a thread of its own without torch's own parallelism, whose threads
+    would wait for each other after each operation. Tiles that were not begun when the caller stops are skipped.
+
+    Args:
+        work: Is called with a tile of each tensor in `points`.
+        points: Tensors of the same length.
+        size: Points of a tile.
+        threads: On a CPU; torch's number by default.
+    """
+    tiles = [values.split(size) for values in points]
+    if points[0].device.type != "cpu":
+        yield from map(work, *tiles)
+        return
+    of_torch = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads or of_torch, initializer=lambda: torch.set_num_threads(1))
+    try:
+        yield from pool.map(work, *tiles)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(of_torch)  # part of the setting is the process's, not the thread's

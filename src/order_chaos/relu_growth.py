@@ -1,4 +1,4 @@
-"""How fast two close states of a random ReLU layer's map separate, relative to the states, which grow or shrink."""
+"""How fast two close states of a random ReLU layer separate, relative to their norm, which grows or shrinks."""
 
 from functools import partial
 from typing import NamedTuple
@@ -8,57 +8,46 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from start_training.order_chaos.random_layer import APART, RandomLayer
-from start_training.order_chaos.tiles import by_tiles
+from start_training.order_chaos.random_layer import APART, RandomLayer, by_tiles
 
 TILE = {"cpu": 32, "cuda": 4096}  # points iterated together
 
 Array = NDArray[np.float64]
 
 
-class Growth(NamedTuple):
-    """Nats per iteration at J = 1, each (points,): of the state's norm, and of a distance relative to it."""
+class ReluGrowth(NamedTuple):
+    """Growth in nats per iteration at J = 1, each (points,): of the state's norm, and of a distance relative to it."""
 
     norm: Array
     distance: Array
 
 
-def relu_growth(layer: RandomLayer, ratios: ArrayLike, *, iterations: int, average: int) -> Growth:
-    """Means over the last `average` iterations of x ← ReLU(W x), for each J0/J: NaN where all units died.
+def relu_growth(layer: RandomLayer, ratios: ArrayLike, *, iterations: int, average: int) -> ReluGrowth:
+    """Growth rates of the map x ← ReLU(W x) for each J0/J.
 
-    The map is positively homogeneous: ReLU(c x) = c ReLU(x) for c > 0. So J is a unit, and only directions are
-    followed: after each iteration both states are divided by their own root mean square, and the distance of the two
-    is set back to `APART`, along itself. What it had become before is a step of log(distance / APART).
-    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), whose code draws the ReLU map; the way to measure is the
-    largest Lyapunov exponent's (Benettin et al. 1980) of the map of directions.
+    As ReLU(c x) = c ReLU(x) for c > 0, J only adds log J to the rate of the norm. After each iteration both states are
+    divided by their root mean square, and their difference is rescaled to `APART`; the rate of the distance is the
+    mean of log(distance / APART) before that.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), whose code draws the ReLU map; the method is that for the
+    largest Lyapunov exponent (Benettin et al. 1980), of the map of directions.
+
+    Args:
+        layer: The matrix and the two states.
+        ratios: J0/J of the points.
+        iterations: Of the map.
+        average: The last iterations over which rates are averaged.
+
+    Returns:
+        Rates of the points; NaN where all units died.
     """
     J0 = torch.tensor(np.ravel(ratios), dtype=layer.G.dtype, device=layer.G.device)
     work = partial(_growth, layer, iterations=iterations, average=average)
     norms, distances = zip(*by_tiles(work, J0, size=TILE[J0.device.type]), strict=True)
-    return Growth(np.concatenate(norms), np.concatenate(distances))
+    return ReluGrowth(np.concatenate(norms), np.concatenate(distances))
 
 
 @torch.no_grad()
-def relu_growth_of_one(
-    layer: RandomLayer, J0: float, J: float, *, iterations: int, average: int
-) -> tuple[float, float]:
-    """Rates of norm and distance of one point as they are defined: the map with a matrix of its own, in its own units.
-
-    For few iterations: the states themselves grow, and only the difference is kept small.
-    """
-    W, (x, y) = layer.weight(J0, J), layer.states
-    rates = []
-    for _ in range(iterations):
-        y = x + (y * x.norm() / y.norm() - x) * (APART * x.norm() / (y * x.norm() / y.norm() - x).norm())
-        before, (x, y) = x.norm(), (torch.relu(W @ x), torch.relu(W @ y))
-        apart = (x / x.norm() - y / y.norm()).norm()
-        rates.append(((x.norm() / before).log(), (apart / APART).log()))
-    norm, distance = torch.tensor(rates[-average:], dtype=torch.float64).mean(0).tolist()
-    return norm, distance
-
-
-@torch.no_grad()
-def _growth(layer: RandomLayer, J0: Tensor, *, iterations: int, average: int) -> Growth:
+def _growth(layer: RandomLayer, J0: Tensor, *, iterations: int, average: int) -> ReluGrowth:
     x, J = layer.states[:, None].expand(2, len(J0), layer.N), torch.ones_like(J0)
     norms, distances = (torch.zeros(len(J0), dtype=torch.float64, device=J0.device) for _ in range(2))
     for iteration in range(1, iterations + 1):
@@ -69,10 +58,10 @@ def _growth(layer: RandomLayer, J0: Tensor, *, iterations: int, average: int) ->
             directions, scale = _normalized(x)
             norms += scale[0].double().log() / average
             distances += (_normalized(directions[0] - directions[1])[1].double() / APART).log() / average
-    return Growth(norms.cpu().numpy(), distances.cpu().numpy())
+    return ReluGrowth(norms.cpu().numpy(), distances.cpu().numpy())
 
 
 def _normalized(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x divided by its root mean square over units, and that."""
+    """x divided by its root mean square over units, and that root mean square."""
     scale = x.square().mean(-1).sqrt()
     return x / scale[..., None], scale

@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from start_training.settings import fraction
 
-SHORTEST = 3.0  # epochs of a window
-ROUNDING = 1e-9  # epochs: they may be fractions
-SKIP = 0.5  # of the epochs before the edge: J² first rises faster, while the net learns most of what it will
+SHORTEST = 3.0  # epochs that a window has at least
+ROUNDING = 1e-9  # of epochs, which may be fractions
+SKIP = 0.5  # share of the epochs before the edge: J² rises faster at first, while the net learns most
 BEND = 0.5  # |late − early| / A up to which J² is called linear
 
 Array = NDArray[np.float64]
@@ -20,8 +20,15 @@ Array = NDArray[np.float64]
 class Slope:
     """The line J² = A t + C, t in epochs, and how well it fits.
 
-    A; error: its standard error; C; start, end: the window, in epochs; points: measurements within.
-    early, late: the slope of the window's first and second half. What rounding alone could have made is 0.
+    Args:
+        A: Growth of J² per epoch; 0 if rounding alone could have made it.
+        error: Standard error of A.
+        C: J² of the line at epoch 0.
+        start: First epoch of the window.
+        end: Last epoch of the window.
+        points: Measurements in the window.
+        early: Slope of the window's first half.
+        late: Slope of its second half.
     """
 
     A: float
@@ -50,11 +57,18 @@ class Slope:
 
 
 def ordered_window(epochs: ArrayLike, J2: ArrayLike, *, skip: float = SKIP) -> tuple[float, float]:
-    """The window (start, end), in epochs, that a slope is fitted over: the ordered phase without its first part.
+    """The window that a slope is fitted over: the ordered phase without its first part.
 
-    It ends at the last measurement before J² first reaches 1, and starts at the share `skip` of the way there, or
-    earlier where that would leave less than 3 epochs.
-    Raises ValueError where nothing was measured before J² reached 1, and for a share outside [0, 1).
+    Args:
+        epochs: Of the measurements, rising, shape (measurements,).
+        J2: J² at each of them.
+        skip: Share of the ordered phase that the window leaves out, unless it would then be shorter than 3 epochs.
+
+    Returns:
+        Start and end in epochs; the end is the last measurement before J² first reaches 1.
+
+    Raises:
+        ValueError: Nothing was measured before J² reached 1, or `skip` is outside [0, 1).
     """
     t, J2 = _checked(epochs, J2)
     reached = np.flatnonzero(J2 >= 1)
@@ -67,13 +81,25 @@ def ordered_window(epochs: ArrayLike, J2: ArrayLike, *, skip: float = SKIP) -> t
 
 
 def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) -> Slope:
-    """Least squares of J² on t over the measurements with start ≤ t ≤ end.
+    """The line of least squares of J² on time t.
 
-    The standard error is that of independent residuals, times √((1 + r) / (1 − r)) where neighbouring ones have the
-    correlation r > 0; estimated from few residuals, r is too low, and of ten with r = 0.5 the error 1.7 times too
-    small. A slope or residuals no larger than the rounding of the sums they come from are 0.
+    The standard error is that of independent residuals, times √((1 + r) / (1 − r)) if neighbouring residuals have the
+    correlation r > 0. Estimated from few residuals r is too low: of ten with r = 0.5 the error is 1.7 times too small.
+    A slope or residuals no larger than the rounding of the sums that they are computed from count as 0.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² is linear in time while J < 1.
-    Raises ValueError for a window shorter than 3 epochs, or of fewer than 4 measurements.
+
+    Args:
+        epochs: Times t of the measurements, rising, shape (measurements,).
+        J2: J² at each of them.
+        window: Start and end in epochs, both included.
+
+    Raises:
+        ValueError: The measurements in the window are fewer than 4, or less than 3 epochs apart.
+
+    Example:
+        >>> line = fit_slope([0, 1, 2, 3, 4], [0.25, 0.35, 0.45, 0.55, 0.65], window=(0, 4))
+        >>> round(line.A, 6), round(line.C, 6), line.linear
+        (0.1, 0.25, True)
     """
     t, J2 = _checked(epochs, J2)
     start, end = window
@@ -94,7 +120,7 @@ def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) 
 
 
 def _line(t: Array, values: Array) -> tuple[float, float]:
-    """Slope and intercept; the slope is 0 where the rounding of its sum could have made it, as of constant values."""
+    """Slope and intercept; a slope that the rounding of its sum could have made, as of constant values, is 0."""
     centred = t - t.mean()
     if len(t) < 2:
         return math.nan, math.nan

@@ -80,7 +80,8 @@ def draw_sweep(
     table.show()
     files = _save(directory, name, table, draw)
     if logger is not None:
-        mirror_figure({"figure": node, "logger": logger}, directory, name, files[0], table.tables())
+        mirrored = Job({"figure": node, "logger": logger}, directory, overrides=(name,), sweep=directory.resolve().name)
+        mirror_figures(mirrored, {name: files[0]}, table.tables())
     print_lines([f"figure: {', '.join(str(run_report.relative(file)) for file in files)}"])
     return files
 
@@ -116,37 +117,35 @@ def wandb_node() -> dict[str, Any]:
     return {"wandb": resolved["wandb"]}
 
 
-def mirror_figure(
-    config: Mapping[str, Any],
-    directory: Path,
-    name: str,
-    image: Path,
+def mirror_figures(
+    job: Job,
+    images: Mapping[str, Path],
     tables: Mapping[str, pd.DataFrame],
     *,
+    summary: Mapping[str, Any] | None = None,
     text: str = "",
 ) -> None:
-    """Log a figure and its tables to W&B as a run of its own in the sweep's group; nothing without a W&B logger.
+    """Send figures and tables to W&B, if the job's config has it among its loggers.
 
     Args:
-        config: Its `logger` node says which loggers there are.
-        directory: Of the sweep, whose name the group has.
-        name: Of the run.
-        image: The figure as PNG.
+        job: The W&B run has its name, and its sweep as group.
+        images: Files by the name of the figure.
         tables: By name.
-        text: Markdown for the run's notes.
+        summary: Plain data for the W&B run's summary.
+        text: Markdown, which W&B shows as the run's notes.
     """
-    directory = directory.resolve()  # W&B's own process may have been started in another one
-    job = Job(config, directory, overrides=(name,), sweep=directory.name)
+    directory = job.directory.resolve()  # W&B's own process may have been started in another one
     loggers = build_loggers(job, RunDirectory(directory))
     try:
-        start_loggers(loggers, config)
+        start_loggers(loggers, job.config)
         if wandb.run is not None:
             if text:
                 wandb.run.notes = text
             # W&B knows objects and None, and not pandas' own types and missing values.
             plain = {key: table.astype(object).where(table.notna(), None) for key, table in tables.items()}
             shown = {key: wandb.Table(dataframe=table) for key, table in plain.items()}
-            wandb.run.log({name: wandb.Image(str(image)), **shown})
+            wandb.run.log({name: wandb.Image(str(image)) for name, image in images.items()} | shown)
+            wandb.run.summary.update(dict(summary or {}))
     finally:
         if wandb.run is not None:
             wandb.finish()

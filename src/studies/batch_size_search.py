@@ -2,25 +2,31 @@
 
 from collections.abc import Sequence
 
-from start_training.settings import list_of, positive_integer, positive_number
+from start_training.settings import PositiveInteger, PositiveNumber, checked
 from start_training.studies.search import Finding, Search, best_option, in_words, usable
 from start_training.studies.trials import Option, Trials
 
 TIMED = {"callbacks": {"training_time": {"_target_": "start_training.callbacks.training_time.TrainingTime"}}}
-PILOT = 2  # epochs that tell how long one takes
-LEAST = 3  # epochs, as their number is rounded
+PILOT = 2  # epochs of the run that measures the duration of an epoch
+LEAST = 3  # epochs: with fewer, rounding to whole epochs makes training times unequal
 
 
-def search_batch_size(search: Search, *, values: Sequence[int], seconds: float) -> Finding:
+@checked
+def search_batch_size(search: Search, *, values: Sequence[PositiveInteger], seconds: PositiveNumber) -> Finding:
     """Full runs of each batch size that last `seconds` each, to within half an epoch.
 
-    How many epochs that is a pilot run of each tells; what the runs took stands in the table.
+    A pilot run of each batch size measures how many epochs that is; the table states what the runs took.
     Source: Smith 2018 (arXiv:1803.09820), on batch size: compare at equal training time, not at equal epochs.
-    Raises ValueError for a batch size of which too few epochs fit in for their times to be equal.
+
+    Args:
+        search: What makes the runs.
+        values: The batch sizes.
+        seconds: Training time of a run.
+
+    Raises:
+        ValueError: Of a batch size fewer than `LEAST` epochs last `seconds`.
     """
-    positive_number("seconds", seconds)
-    sizes = [positive_integer("values", value) for value in dict.fromkeys(list_of("values", values))]
-    options = [Option(str(size), {"datamodule.batch_size": size}) for size in sizes]
+    options = [Option(str(size), {"datamodule.batch_size": size}) for size in dict.fromkeys(values)]
     for option in options:
         option.of_runs = {**TIMED, "trainer.max_epochs": _epochs(search.trials, option, seconds)}
     for option in options:

@@ -1,24 +1,36 @@
 """Cyclical momentum against the best constant ones, each with the largest rate that its own range tests allow."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from start_training.settings import fraction, list_of
+from start_training.settings import checked, fraction, list_of
 from start_training.studies.search import Finding, Search, best_option, in_words, usable
 from start_training.studies.trials import Option
 
 
-def search_momentum(search: Search, *, constant: Sequence[float], cyclical: Sequence[Sequence[float]]) -> Finding:
-    """Full runs with each constant momentum and each pair (at the lowest rate, at the largest).
+@checked
+def search_momentum(
+    search: Search,
+    *,
+    constant: Annotated[Sequence[float], list_of],
+    cyclical: Annotated[Sequence[Sequence[float]], list_of],
+) -> Finding:
+    """Full runs with each constant momentum and each cyclical one.
 
-    A range test of a momentum itself is of no use: a rising one only shows divergence. That of the rate is made at
-    the momentum which stands beside the largest rate, a pair's lower one. Of Adam, momentum is beta1.
+    A range test of momentum itself only shows divergence. The range test of the rate is made at the momentum that a
+    run has at its largest rate: the lower one of a pair. For Adam, momentum is beta1.
     Source: Smith 2018 (arXiv:1803.09820), on momentum: 0.95 → 0.85 → 0.95; constant ones of 0.9 to 0.95 do best.
-    Raises ValueError for a momentum outside [0, 1), or an optimizer without one.
+
+    Args:
+        search: What makes the runs.
+        constant: Momenta.
+        cyclical: Pairs (at the lowest rate, at the largest).
+
+    Raises:
+        ValueError: A momentum is outside [0, 1), or the optimizer has none.
     """
-    list_of("constant", constant), list_of("cyclical", cyclical)
-    options = [momentum_option("constant", [value], search.settings) for value in constant]
-    pairs = [momentum_option("cyclical", pair, search.settings) for pair in cyclical]
+    options = [momentum_option("constant", [value], search.config) for value in constant]
+    pairs = [momentum_option("cyclical", pair, search.config) for pair in cyclical]
     every = [*options, *pairs]
     for option in every:
         option.test(search.trials, search.seeds)
@@ -30,9 +42,15 @@ def search_momentum(search: Search, *, constant: Sequence[float], cyclical: Sequ
 
 
 def momentum_option(name: str, momentum: Sequence[float], config: Mapping[str, Any]) -> Option:
-    """A constant momentum [m], or a cyclical one [at the lowest rate, at the largest rate]; `name`: the setting's.
+    """The option of a constant momentum [m], or of a cyclical one [at the lowest rate, at the largest rate].
 
-    Raises ValueError for what is neither, and where the config's schedule or optimizer has no momentum.
+    Args:
+        name: The setting, for messages.
+        momentum: One number or two.
+        config: The plain config of the runs, with `schedule` and `optimizer`.
+
+    Raises:
+        ValueError: `momentum` is neither, or the config's schedule or optimizer has no momentum.
     """
     if not isinstance(momentum, Sequence) or isinstance(momentum, str) or len(momentum) not in (1, 2):
         raise ValueError(f"{name} = {momentum!r}: must hold lists, [at the lowest rate, at the largest] or [constant]")

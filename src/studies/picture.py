@@ -1,111 +1,100 @@
-"""One image through one deep net, differently initialized: from a job to the figure in its directory."""
+"""One image through one deep net, differently initialized: the activations of some layers, the lengths of all."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
-import wandb
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from start_training.config.build import build_datamodule, build_initializer, construct_net
-from start_training.config.loggers import build_loggers, start_loggers
-from start_training.config.mistakes import settings_in
 from start_training.figures.activations import draw_activations, mantissa_and_exponent
 from start_training.figures.labels import label
-from start_training.figures.save import save_figure
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.lengths.capture import Capture, LayerReading
 from start_training.models.law import law_of
-from start_training.reports import run_report
-from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.settings import seed, whole_number
+from start_training.settings import Seed, WholeNumber, checked, positive_integer
+from start_training.studies.simulate import readings_of
+from start_training.studies.study import Results, Study, print_figures, print_lines
 from start_training.tables import shown_layers
 from start_training.theory.convolutional import ConvolutionalLaw
 from start_training.training.train import seed_global_generators
 
-CHOSEN = 5  # layers, where the config chooses none
-SAFE = (1e-30, 1e30)  # where float32 has all its digits
+CHOSEN = 5  # layers that are shown if the config names none
+SAFE = (1e-30, 1e30)  # absolute values between which float32 has all its digits
+Config = Mapping[str, Any]
 
 
+def shown(name: str, layers: object) -> list[int]:
+    """The constraint of the layers to show: a list of numbers from 1 on."""
+    if not isinstance(layers, Sequence) or isinstance(layers, str) or not layers:
+        raise ValueError(f"{name} = {layers!r}: must be a list of layers, or null for {CHOSEN} of them")
+    return [positive_integer(name, layer) for layer in layers]
+
+
+def named_initializers(name: str, nodes: Config | None) -> dict[str, FillTensor]:
+    """The constraint of the initializers, which are built: at least one."""
+    given = {key: node for key, node in (nodes or {}).items() if node is not None}
+    if not given:
+        raise ValueError(f"{name} = none: must name at least one, as +initializer@initializers.NAME=NAME")
+    return {str(key): build_initializer(node, f"{name}.{key}") for key, node in given.items()}
+
+
+@checked
 @dataclass(frozen=True)
-class Picture:
-    """A finished picture: its job, a row for each initializer and layer 0 … d with log M_j, and its summary."""
+class PictureSettings:
+    """The keys of conf/picture.yaml that do not describe net or data; comments there describe them."""
 
-    job: Job
-    lengths: pd.DataFrame
-    summary: dict[str, Any]
-
-
-def picture(job: Job) -> Picture:
-    """Draw the picture of a job, unless it lies in its directory already.
-
-    Directory: figures/activations.png and .pdf, lengths.csv, config.yaml, and summary.json, written last.
-    Raises ValueError for a setting that cannot be used, or a directory that holds something else.
-    """
-    config, run = job.config, RunDirectory(job.directory)
-    run.claim(config)
-    try:
-        table = run.path / "lengths.csv"
-        if (summary := run.summary()) and table.exists():
-            return Picture(job, pd.read_csv(table), summary)
-        began = time.monotonic()
-        with settings_in(config):
-            lengths, figure = look(config)
-            run.begin(config)
-            lengths.to_csv(table, index=False)
-            files = save_figure(figure, run.path / "figures" / "activations")
-            loggers = build_loggers(job, run)
-            start_loggers(loggers, job.config)
-        if any(isinstance(logger, WandbLogger) for logger in loggers) and wandb.run is not None:
-            wandb.run.log({"activations": wandb.Image(str(files[0])), "lengths": wandb.Table(dataframe=lengths)})
-        finished = Picture(job, lengths, _summary(job, time.monotonic() - began))
-        run.write_summary(finished.summary)
-    finally:
-        if wandb.run is not None:
-            wandb.finish()
-        run.release()
-    return finished
+    seed: Seed
+    image: WholeNumber
+    layers: Annotated[Sequence[int], shown] | None
+    initializers: Annotated[Mapping[str, FillTensor], named_initializers]
 
 
-def look(config: Mapping[str, Any]) -> tuple[pd.DataFrame, Figure]:
-    """The lengths of all layers of each initializer's net, and the figure. Raises ValueError for unusable settings."""
-    seed("seed", config["seed"])
-    datamodule = build_datamodule(config)
-    image = image_of(datamodule, config["image"])
+def run(settings: PictureSettings, job: Job, config: DictConfig) -> Results:
+    """Pass the image through the net of each initializer, and draw the activations."""
+    datamodule = build_datamodule(job.config)
+    image = image_of(datamodule, settings.image)
     tables, activations, log_lengths, layers = [], {}, {}, []
-    for name, initializer in _initializers(config).items():
-        readings, predicted = pass_through(config, datamodule, initializer, image)
-        layers = chosen_layers(config["layers"], len(readings) - 1)
+    for name, initializer in settings.initializers.items():
+        readings, predicted = pass_through(job.config, datamodule, initializer, image)
+        layers = chosen_layers(settings.layers, len(readings) - 1)
         table = _table(name, readings, predicted)
         tables.append(table)
         activations[name] = [_maps(readings[layer], layer) for layer in layers]
         log_lengths[name] = table["log_length"].iloc[[0, *layers]].tolist()
-    title = f"Test image {config['image']} of {type(datamodule).__name__} through {len(tables[0]) - 1} layers"
+    title = f"Test image {settings.image} of {type(datamodule).__name__} through {len(tables[0]) - 1} layers"
     figure = draw_activations(image[0].numpy(), activations, log_lengths, layers, title=title)
-    return pd.concat(tables, ignore_index=True), figure
+    lengths = pd.concat(tables, ignore_index=True)
+    return Results({"image": settings.image}, {"lengths.csv": lengths}, {"activations": figure})
 
 
 @torch.no_grad()
 def pass_through(
-    config: Mapping[str, Any], datamodule: Any, initializer: FillTensor, image: Tensor
+    config: Config, datamodule: Any, initializer: FillTensor, image: Tensor
 ) -> tuple[list[LayerReading], np.ndarray | None]:
-    """The activations of layers 0 … d for one image (1, …), and log E[M_j] of layers 1 … d where theory knows it.
+    """The activations of one net for one image.
 
-    The net is the one that scripts/train.py begins with at this seed. Where float32 cannot hold its activations,
-    the same weights are used in float64, whose range a thousand layers of twice the critical variance do not leave.
+    The net is the one that the command train starts from with this seed. If float32 cannot hold its activations, the
+    same weights are used in float64, whose range suffices for a thousand layers of twice the critical variance.
+
+    Args:
+        config: With `model` and `seed`.
+        datamodule: For which the net is constructed.
+        initializer: Draws its weights.
+        image: Shape (1, …).
+
+    Returns:
+        Readings of layers 0 … d, whose `lengths` are the activations, and log E[M_j] of layers 1 … d if theory has it.
     """
-    seed_global_generators(config["seed"])  # of what the constructor draws for itself: the same in every row
+    seed_global_generators(config["seed"])  # for constructors that draw from them: the same for each initializer
     net = construct_net(config, datamodule)
     initialize_(net, initializer, generator=torch.Generator().manual_seed(config["seed"]))
     law, readings = law_of(net, initializer), _readings(net, image, config["model"]["_target_"])
@@ -119,19 +108,14 @@ def pass_through(
 
 def _readings(net: nn.Module, image: Tensor, name: str) -> list[LayerReading]:
     capture = Capture(net, measure=lambda activation: activation)
-    capture.start()
     try:
-        net(image)
-    except Exception as error:  # whatever a user's module raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"model = {name}: fails on an image of shape {tuple(image.shape[1:])} ({reason})") from error
+        return readings_of(net, image, capture, f"model = {name}: fails on an image")
     finally:
         capture.remove()
-    return capture.stop()
 
 
 def log_length(activation: Tensor) -> float:
-    """log(‖act‖² / n) of an activation, beyond where its square overflows; −inf for a dead one."""
+    """log(‖act‖² / n) of an activation, also where the square would overflow; −inf for a dead one."""
     activation = activation.double()
     largest = float(activation.abs().max())
     if not 0 < largest < math.inf:
@@ -139,35 +123,26 @@ def log_length(activation: Tensor) -> float:
     return 2 * math.log(largest) + math.log(float((activation / largest).square().mean()))
 
 
-def chosen_layers(layers: object, depth: int) -> list[int]:
-    """The layers to show: as the config lists them, or `CHOSEN` from the first to the last in equal ratios.
+def chosen_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
+    """The layers to show of a net with `depth` of them: those given, or `CHOSEN` in equal ratios.
 
-    Raises ValueError for anything but a list of layers of 1 … depth.
+    Raises:
+        ValueError: A layer is above `depth`.
     """
     if layers is None:
         return sorted(set(np.geomspace(1, depth, min(CHOSEN, depth)).round().astype(int).tolist()))
-    if not isinstance(layers, Sequence) or isinstance(layers, str) or not layers:
-        raise ValueError(f"layers = {layers!r}: must be a list of layers, or null for {CHOSEN} of them")
-    for layer in layers:
-        if whole_number("layers", layer, at_least=1) > depth:
-            raise ValueError(f"layers = {layer}: must be at most {depth}, the last layer that is measured")
+    if max(layers) > depth:
+        raise ValueError(f"layers = {max(layers)}: must be at most {depth}, the last layer that is measured")
     return list(layers)
 
 
-def image_of(datamodule: Any, index: object) -> Tensor:
-    """Image number `index` of the test set, (1, …). Raises ValueError for a number that it does not have."""
+def image_of(datamodule: Any, number: int) -> Tensor:
+    """Image `number` of the test set, (1, …). Raises ValueError if the test set is smaller."""
     datamodule.prepare_data()
-    images, number = datamodule.samples("test").inputs, whole_number("image", index)
+    images = datamodule.samples("test").inputs
     if number >= len(images):
         raise ValueError(f"image = {number}: must be below {len(images)}, the number of test images")
     return images[number : number + 1].cpu()
-
-
-def _initializers(config: Mapping[str, Any]) -> dict[str, FillTensor]:
-    nodes = {name: node for name, node in (config.get("initializers") or {}).items() if node is not None}
-    if not nodes:
-        raise ValueError("initializers = none: must name at least one, as +initializer@initializers.NAME=NAME")
-    return {str(name): build_initializer(node, f"initializers.{name}") for name, node in nodes.items()}
 
 
 def _maps(reading: LayerReading, layer: int) -> np.ndarray:
@@ -186,30 +161,15 @@ def _table(name: str, readings: list[LayerReading], predicted: np.ndarray | None
     return table if predicted is None else table.assign(log_mean_theory=[logs[0], *predicted])
 
 
-def _summary(job: Job, seconds: float) -> dict[str, Any]:
-    return {
-        "status": "completed",
-        "image": job.config["image"],
-        "seconds": round(seconds, 3),
-        **job.origin,
-    }
-
-
-def picture_job(job: Job, config: DictConfig) -> None:
-    """Draw the job's picture, and show the lengths under its panels."""
-    show(picture(job))
-
-
-def show(finished: Picture) -> None:
-    """The lengths, where the picture lies, and what it took."""
-    console, directory = Console(), finished.job.directory
-    console.print(lengths_table(finished.lengths))
-    console.print(f"one image, {finished.summary['seconds']:.1f} s", highlight=False)
-    console.print(f"figure: {run_report.relative(directory / 'figures' / 'activations.png')}", soft_wrap=True)
+def report(job: Job, summary: Mapping[str, Any]) -> None:
+    """Print the lengths, and where the picture lies."""
+    Console().print(lengths_table(pd.read_csv(job.directory / "lengths.csv")))
+    print_lines(f"one image, {summary['seconds']:.1f} s")
+    print_figures(job.directory)
 
 
 def lengths_table(lengths: pd.DataFrame) -> Table:
-    """Per layer the length at each initialization, and below it the mean over nets in theory of the last layer."""
+    """A row for each layer with its length at each initialization, and one with the last layer's mean in theory."""
     options = lengths["initializer"].unique().tolist()
     table = Table("layer", title="Activation length ‖act‖²/n of one image", title_justify="left")
     for option in options:
@@ -232,3 +192,6 @@ def _scientific(log_length: float) -> str:
         return "0" if log_length < 0 else "∞"
     mantissa, exponent = mantissa_and_exponent(log_length)
     return f"{np.exp(log_length):.2g}" if -3 <= exponent <= 1 else f"{mantissa:.1f}e{exponent:+d}"
+
+
+PICTURE = Study(PictureSettings, run, report)

@@ -1,7 +1,6 @@
-"""Search for one hyper-parameter by short runs: from a job to a table, a figure and a choice in its directory."""
+"""Search for one hyper-parameter by short runs: a table of alternatives, a figure and a choice."""
 
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,35 +13,36 @@ from rich.table import Table
 from scipy.stats import t as student
 
 from start_training.config.build import build_partial
-from start_training.config.composed import check_depth
 from start_training.config.errors import typed
-from start_training.figures.save import save_figure
 from start_training.figures.trials import draw_trials
-from start_training.reports import run_report
-from start_training.reports.sweep_figure import mirror_figure
-from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
-from start_training.settings import positive_integer, seed
-from start_training.studies.study import study
-from start_training.studies.trials import OF_A_RUN, Option, Trials, curves_of, named, table_of
+from start_training.studies.study import Results, Study, print_figures, print_lines
+from start_training.studies.trials import Option, Seeds, Trials, curves_of, named, run_overrides, table_of
 
-WIDTH = 110  # where no terminal says how wide it is, rich takes 80
-NEAR = 0.02  # of a loss
+WIDTH = 110  # of the table where no terminal states its width; rich's default is 80
+NEAR = 0.02  # relative difference of losses that short runs cannot tell apart
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search works with: its runs, their seeds, and the config that they are variations of."""
+    """The argument of a function that searches: what makes its runs, their seeds, and the config they are based on."""
 
     trials: Trials
     seeds: Sequence[int]
-    settings: Mapping[str, Any]
+    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a search found: its options, the one chosen, and why, in sentences."""
+    """The result of a search.
+
+    Args:
+        what: The name of the hyper-parameter.
+        options: All alternatives.
+        chosen: One of them.
+        text: Why, in sentences.
+    """
 
     what: str
     options: Sequence[Option]
@@ -50,78 +50,51 @@ class Finding:
     text: Sequence[str]
 
 
-def search(job: Job, config: DictConfig) -> dict[str, Any]:
-    """Make the search of a job, as far as an earlier call has not, and leave what it found; returns the summary.
-
-    `config` is the job's before its interpolations were resolved, as runs differ in what is interpolated.
-    Directory: runs/ (a run directory each), options.csv, curves.parquet, epochs.parquet, figures/search.png and .pdf,
-    config.yaml and summary.json, written last. A signal leaves what has been trained, to go on from.
-    Raises ValueError for a setting that cannot be used, or a directory that holds something else.
-    """
-    with study(job) as run:
-        if run.finished:
-            return run.summary() or {}
-        began = time.monotonic()
-        work = build_partial(job.config["search"], "search")
-        trials, seeds = Trials(config, run.path), seeds_of(job.config)
-        finding = work(Search(trials, seeds, job.config))
-        leave(job, run, finding)
-        summary = {
-            "status": "completed",
-            "chosen": {"option": finding.chosen.name, "overrides": next_run(job, finding.chosen)},
-            "text": [*finding.text, *balance(finding.chosen, job.config)],
-            "seconds": round(time.monotonic() - began, 3),  # of the last session
-            **job.origin,
-        }
-        run.write_summary(summary)
-    return summary
-
-
-def seeds_of(config: Mapping[str, Any]) -> range:
-    """`seeds` of them, from `seed` on. Raises ValueError for one that is none."""
-    first, count = seed("seed", config["seed"]), positive_integer("seeds", config["seeds"])
-    return range(first, first + count)
+def run(settings: Seeds, job: Job, config: DictConfig) -> Results:
+    """Make the range tests and runs of `search`, a function of conf/search, and choose one of its options."""
+    work = build_partial(job.config["search"], "search")
+    finding = work(Search(Trials(config, job.directory), settings.all_seeds, job.config))
+    options = table_of(finding.options)
+    tests, runs = (curves_of(finding.options, kind) for kind in ("curves", "epochs"))
+    title = f"{finding.what}: {finding.chosen.name} is chosen"
+    summary = {
+        "chosen": {"option": finding.chosen.name, "overrides": next_run(job, finding.chosen)},
+        "text": [*finding.text, *balance(finding.chosen, job.config)],
+    }
+    return Results(
+        summary,
+        {"options.csv": options, "curves.parquet": tests, "epochs.parquet": runs},
+        {"search": draw_trials(tests, runs, options, what=finding.what, title=title)},
+        "\n\n".join(finding.text),
+    )
 
 
 def next_run(job: Job, option: Option) -> list[str]:
-    """The overrides with which scripts/train.py trains as the option was trained, on the job's own model and data."""
-    of_the_job = [each for each in job.overrides if each.lstrip("+~").split("=")[0].split(".")[0] in OF_A_RUN]
-    schedule = [] if any(each.startswith("schedule=") for each in of_the_job) else ["schedule=one_cycle"]
+    """The overrides with which the command train trains as the option was trained, on the job's own model and data."""
+    asked = run_overrides(job)
+    schedule = [] if any(word.startswith("schedule=") for word in asked) else ["schedule=one_cycle"]
     changes = {**option.changes, **option.of_runs, "optimizer.lr": option.max_lr}
-    kept = [each for each in of_the_job if each.lstrip("+").partition("=")[0] not in changes]
+    kept = [word for word in asked if word.lstrip("+").partition("=")[0] not in changes]
     return [*kept, *schedule, *(named(key, value) for key, value in changes.items() if key != "callbacks")]
 
 
-def leave(job: Job, run: RunDirectory, finding: Finding) -> None:
-    """Tables and figure; W&B gets the figure and the table of options."""
-    options = table_of(finding.options)
-    tests, runs = (curves_of(finding.options, kind) for kind in ("curves", "epochs"))
-    options.to_csv(run.path / "options.csv", index=False)
-    tests.to_parquet(run.path / "curves.parquet", index=False)
-    runs.to_parquet(run.path / "epochs.parquet", index=False)
-    title = f"{finding.what}: {finding.chosen.name} is chosen"
-    figure = draw_trials(tests, runs, options, what=finding.what, title=title)
-    files = save_figure(figure, run.path / "figures" / "search")
-    mirror_figure(job.config, run.path, "search", files[0], {"options": options}, text="\n\n".join(finding.text))
-
-
 def usable(options: Sequence[Option]) -> list[Option]:
-    """Those whose range tests say a rate. Raises ValueError, saying what they say instead, where none does."""
-    found = [option for option in options if np.isfinite(option.max_lr)]
-    if not found:
+    """The options whose range tests suggest a rate. Raises ValueError with the reason if there is none."""
+    suggesting = [option for option in options if np.isfinite(option.max_lr)]
+    if not suggesting:
         raise ValueError(f"{options[0].name}: {options[0].tests[0].suggestion['rule']}")
-    return found
+    return suggesting
 
 
 def best_option(options: Sequence[Option]) -> Option:
-    """That of the lowest validation loss at the end of its runs, mean over seeds."""
+    """The option with the lowest validation loss at the end of its runs, mean over seeds."""
     return min((option for option in options if option.runs), key=lambda option: option.final("val/loss")[0])
 
 
 def best_test(options: Sequence[Option]) -> Option:
-    """That whose range tests have the lowest validation loss; of those nearly as low that of the largest rate.
+    """The option with the largest rate of those whose range tests have the lowest validation loss, within `NEAR`.
 
-    Nearly: within `NEAR` of it, since short runs cannot tell these apart. Of equal rates the last option.
+    Of options with the same rate it is the last one.
     Source: Smith 2018 (arXiv:1803.09820): what allows the largest rate and the lowest validation loss.
     """
     lowest = min(option.lowest_loss for option in options)
@@ -130,7 +103,15 @@ def best_test(options: Sequence[Option]) -> Option:
 
 
 def in_words(what: str, chosen: Option, options: Sequence[Option]) -> str:
-    """How an option's validation loss compares with the best of the others, in standard errors of the difference."""
+    """A sentence that compares an option's validation loss with the lowest of the others.
+
+    Two losses are told apart where Student's t test at 5% does, which needs several seeds.
+
+    Args:
+        what: The name of the hyper-parameter.
+        chosen: The option.
+        options: All options; those without runs are ignored.
+    """
     text = f"{what} {chosen.name}: validation loss {_loss(chosen)}"
     others = [option for option in options if option is not chosen and option.runs]
     if not others:
@@ -148,7 +129,7 @@ def in_words(what: str, chosen: Option, options: Sequence[Option]) -> str:
 
 
 def balance(option: Option, config: Mapping[str, Any]) -> list[str]:
-    """What is to give way, for each regularizer that an option raises above the config: a sentence."""
+    """For each regularizer that an option raises above the config, a sentence on which other ones to lower."""
     before = Regularizers.of(config)
     decay, batch = before.weight_decay or 0.0, before.batch_size or 0
     raised = {
@@ -160,7 +141,7 @@ def balance(option: Option, config: Mapping[str, Any]) -> list[str]:
 
 
 def plus_minus(value: float, error: float) -> str:
-    """Mean ± standard error; the mean alone where one seed has none."""
+    """Mean ± standard error; the mean without an error that is NaN, as that of one seed."""
     return f"{value:.4g}" if np.isnan(error) else f"{value:.4g} ± {error:.2g}"
 
 
@@ -168,22 +149,16 @@ def _loss(option: Option) -> str:
     return plus_minus(*option.final("val/loss"))
 
 
-def search_job(job: Job, config: DictConfig) -> None:
-    """Make the job's search, and show its table, its choice, and what to run next."""
-    check_depth(job.config)
-    summary = search(job, config)
-    console = Console(width=max(Console().width, WIDTH))
+def report(job: Job, summary: Mapping[str, Any]) -> None:
+    """Print the table of options, the reasons for the choice, and which command to run next."""
     options = pd.read_csv(job.directory / "options.csv", dtype={"option": str})
-    console.print(options_table(options, summary["chosen"]["option"]))
-    for sentence in summary["text"]:
-        console.print(sentence, soft_wrap=True, highlight=False)
-    command = shlex.join(summary["chosen"]["overrides"])
-    console.print(f"next: {typed('train')} {command}", soft_wrap=True, highlight=False)
-    console.print(f"figure: {run_report.relative(job.directory / 'figures' / 'search.png')}", soft_wrap=True)
+    Console(width=max(Console().width, WIDTH)).print(options_table(options, summary["chosen"]["option"]))
+    print_lines(*summary["text"], f"next: {typed('train')} {shlex.join(summary['chosen']['overrides'])}")
+    print_figures(job.directory)
 
 
 def options_table(options: pd.DataFrame, chosen: str) -> Table:
-    """A row for each option: what its range tests say, and how its runs ended; the chosen one in bold."""
+    """A row for each row of options.csv, that of the chosen option in bold."""
     table = Table(title="Range tests and full runs, mean over seeds ± s.e.", title_justify="left")
     table.add_column("option")
     for heading in ("largest rate", "lowest loss", "epochs", "val loss", "val accuracy", "test accuracy"):
@@ -202,3 +177,6 @@ def _cells(row: pd.Series) -> list[str]:
     accuracies = (f"{100 * row[name]:.2f} ± {row[f'{name} s.e.']:.2%}" for name in ("val/accuracy", "test/accuracy"))
     epochs = f"{row['epochs']:g}" + (f" ({row['seconds']:.2g} s)" if "seconds" in row else "")
     return [*cells, epochs, loss, *accuracies]
+
+
+SEARCH = Study(Seeds, run, report, trains=True)

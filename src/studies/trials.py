@@ -1,4 +1,4 @@
-"""Short runs of one config, from which a search or a recipe draws its conclusions."""
+"""Runs of one config with changes, from which a search, a recipe or the weight-decay guideline draws conclusions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +15,11 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
+from start_training.settings import PositiveInteger, Seed, checked
+from start_training.standard_error import mean_and_error
 from start_training.training.train import check_settings, train
 
-# What scripts/train.py is configured by; the rest of a search's config is the search's own.
+# The keys that the command train is configured by; the other keys of a config are the study's own.
 OF_A_RUN = (
     *("model", "initializer", "readout_initializer", "datamodule", "optimizer", "schedule", "callbacks"),
     *("trainer", "logger", "seed", "depth", "compile", "ckpt_path"),
@@ -25,36 +27,50 @@ OF_A_RUN = (
 Changes = Mapping[str, Any]
 
 
+@checked
+@dataclass(frozen=True)
+class Seeds:
+    """The settings `seed` and `seeds` of a study: its first seed, and how many it uses."""
+
+    seed: Seed
+    seeds: PositiveInteger
+
+    @property
+    def all_seeds(self) -> range:
+        """`seeds` seeds from `seed` on."""
+        return range(self.seed, self.seed + self.seeds)
+
+
 @dataclass(frozen=True)
 class Trial:
-    """A finished run, and what it left behind."""
+    """A finished run: its directory and its summary."""
 
     run: RunDirectory
     summary: Mapping[str, Any]
 
     @property
     def suggestion(self) -> Mapping[str, Any]:
-        """What its range test says: max_lr, min_lr, rule, …"""
+        """The result of its range test: max_lr, min_lr, rule, …"""
         return self.summary["range_test"]
 
     @property
     def curves(self) -> pd.DataFrame:
-        """Of a range test: step, learning_rate, train_loss, val_loss, val_accuracy."""
+        """The curves of its range test: step, learning_rate, train_loss, val_loss, val_accuracy."""
         rows = self.run.table("range_test").read()
         assert rows is not None
         return rows
 
     @property
     def epochs(self) -> pd.DataFrame:
-        """Its metrics, a row per epoch; `seconds` where its training was timed."""
-        found = [row for row in read_metrics(self.run.metrics_file).values() if "train/loss" in row]
-        rows = pd.DataFrame(found, columns=list(dict.fromkeys(["epoch", *(key for row in found for key in row)])))
+        """Its metrics, a row for each epoch; with the column `seconds` if its training was timed."""
+        metrics = [row for row in read_metrics(self.run.metrics_file).values() if "train/loss" in row]
+        rows = pd.DataFrame(metrics, columns=list(dict.fromkeys(["epoch", *(key for row in metrics for key in row)])))
         if seconds := self.summary.get("training_seconds"):
             rows["seconds"] = seconds * (rows["epoch"] + 1) / self.summary["epochs"]
         return rows
 
     def metric(self, name: str) -> float:
-        """Its last value; of a run that diverged before it had one the worst there is."""
+        """The last value of a metric; of a run that diverged, infinity for a loss and 0 for an accuracy."""
         worst = np.inf if name.endswith("loss") else 0.0
         value = self.summary["metrics"].get(name) if self.summary["status"] == "completed" else None
         return worst if value is None else float(value)
@@ -62,10 +78,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Trials:
-    """Trains one config with changes, each run in `directory`/runs/ under its hash; what has finished is not run again.
+    """Trains one config with changes, each run in `directory`/runs/ under its hash; a finished run is not repeated.
 
-    Raises ValueError for settings that no range test could use, where runs would need several processes, and
-    whatever a run raises that fails.
+    Args:
+        config: The study's config before its interpolations were resolved; its keys `OF_A_RUN` are those of the runs.
+        directory: The study's.
+
+    Raises:
+        ValueError: No run or no range test can use the settings, or runs would need several processes.
     """
 
     config: DictConfig
@@ -74,12 +94,10 @@ class Trials:
     def __post_init__(self) -> None:
         config = plain(self.config)
         trainer = config["trainer"]
-        callbacks = config.get("range_tests", config.get("callbacks"))  # what needs only whole runs has no range tests
+        callbacks = config.get("range_tests", config.get("callbacks"))  # the guideline has no range tests
         if "range_tests" in config and not (isinstance(callbacks, Mapping) and "range_test" in callbacks):
-            named = ", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks
-            raise ValueError(
-                f"range_tests = {named or 'none'}: must hold a range_test, as range_tests=range_test has it"
-            )
+            given = (", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks) or "none"
+            raise ValueError(f"range_tests = {given}: must hold a range_test, as range_tests=range_test has it")
         if starts_processes(trainer):
             raise ValueError(
                 f"trainer.devices = {trainer.get('devices')}: its runs are trained one after the other in one process; "
@@ -88,62 +106,72 @@ class Trials:
         check_settings({**config, "callbacks": callbacks})  # before anything is trained
 
     def range_test(self, changes: Changes, **settings: Any) -> Trial:
-        """A run that ends after the range test of `range_tests`, some of whose settings may be others."""
+        """A run that ends after the range test of `config.range_tests`.
+
+        Args:
+            changes: Values by config key, `group.key`.
+            settings: Settings of the range test in place of the config's.
+        """
         test = {f"callbacks.range_test.{key}": value for key, value in {**settings, "stop": True}.items()}
         callbacks = OmegaConf.to_container(self.config.range_tests, resolve=True)
         return self._run({"callbacks": callbacks, "schedule": None, **changes, **test}, changes)
 
     def train(self, changes: Changes) -> Trial:
-        """A whole run."""
+        """A whole run with these values by config key."""
         return self._run(changes, {key: value for key, value in changes.items() if key != "callbacks"})
 
-    def _run(self, changes: Changes, told: Changes) -> Trial:
+    def _run(self, changes: Changes, shown: Changes) -> Trial:
         config = OmegaConf.masked_copy(self.config, [key for key in OF_A_RUN if key in self.config])
         for key, value in changes.items():
             OmegaConf.update(config, key, value, merge=False, force_add=True)
         job = plain(config)
         runs = self.directory / "runs"
         directory = runs / run_name(job, runs)
-        overrides = tuple(named(key, value) for key, value in told.items())
+        overrides = tuple(named(key, value) for key, value in shown.items())
         summary = train(Job(job, directory, overrides, sweep=self.directory.name))
         return Trial(RunDirectory(directory), summary)
 
 
 @dataclass
 class Option:
-    """One of the alternatives of a search: its range tests and its runs, one for each seed."""
+    """One of the alternatives of a search: its range tests and its runs, one for each seed.
+
+    Args:
+        name: In tables and reports.
+        changes: Values by config key, of range tests and runs.
+        of_runs: Further values, of runs only.
+        tests: Filled by `test`.
+        runs: Filled by `train`.
+    """
 
     name: str
-    changes: Changes  # of both
-    of_tests: Changes = field(default_factory=dict)
+    changes: Changes
     of_runs: Changes = field(default_factory=dict)
     tests: list[Trial] = field(default_factory=list)
     runs: list[Trial] = field(default_factory=list)
 
     def test(self, trials: Trials, seeds: Iterable[int], **settings: Any) -> "Option":
-        """Run its range tests."""
-        changes = {**self.changes, **self.of_tests}
-        self.tests = [trials.range_test({**changes, "seed": seed}, **settings) for seed in seeds]
+        """Make a range test with each seed; `settings` are those of the range test. Returns the option."""
+        self.tests = [trials.range_test({**self.changes, "seed": seed}, **settings) for seed in seeds]
         return self
 
-    def train(self, trials: Trials, seeds: Iterable[int]) -> "Option":
-        """Run it in full with more seeds; up to the rate of its range tests, if it has any."""
+    def train(self, trials: Trials, seeds: Iterable[int]) -> None:
+        """Make a whole run with each seed, at the largest rate of its range tests if it has any."""
         if self.tests and np.isnan(self.max_lr):
             raise ValueError(f"{self.name}: {self.tests[0].suggestion['rule']}")
         rate = {"optimizer.lr": self.max_lr} if self.tests else {}
         changes = {**self.changes, **self.of_runs, **rate}
         self.runs += [trials.train({**changes, "seed": seed}) for seed in seeds]
-        return self
 
     @property
     def max_lr(self) -> float:
-        """The median over seeds of what range tests suggest, to the two digits one would type; NaN: they do not say."""
+        """The median over seeds of the rates that range tests suggest, to two digits; NaN if none suggests one."""
         known = [rate for rate in self.rates if np.isfinite(rate)]
         return float(f"{np.median(known):.2g}") if known else np.nan
 
     @property
     def rates(self) -> list[float]:
-        """What each range test suggests; NaN where one does not say."""
+        """The largest rate that each range test suggests; NaN where it suggests none."""
         return [_or(test.suggestion["max_lr"], np.nan) for test in self.tests]
 
     @property
@@ -154,21 +182,18 @@ class Option:
     @property
     def lowest_losses(self) -> tuple[float, float]:
         """Mean over range tests of the lowest validation loss, and its standard error."""
-        return mean_and_error([_or(test.suggestion["best_val_loss"], np.inf) for test in self.tests])
+        return mean_of_runs([_or(test.suggestion["best_val_loss"], np.inf) for test in self.tests])
 
     def final(self, metric: str) -> tuple[float, float]:
         """Mean and standard error over the runs of a metric's last value; an error of NaN for one run."""
-        return mean_and_error([run.metric(metric) for run in self.runs])
+        return mean_of_runs([run.metric(metric) for run in self.runs])
 
     def row(self) -> dict[str, Any]:
-        """Its line of a table."""
+        """Its row of options.csv."""
         row: dict[str, Any] = {"option": self.name}
         if self.tests:
-            row |= {
-                "max_lr": self.max_lr,
-                "max_lr_low": np.fmin.reduce(self.rates),
-                "max_lr_high": np.fmax.reduce(self.rates),
-            }
+            low, high = np.fmin.reduce(self.rates), np.fmax.reduce(self.rates)
+            row |= {"max_lr": self.max_lr, "max_lr_low": low, "max_lr_high": high}
             row["range_test_val_loss"], row["range_test_val_loss s.e."] = self.lowest_losses
         if self.runs:
             row |= {"epochs": self.runs[0].summary["epochs"], "runs": len(self.runs)}
@@ -180,12 +205,9 @@ class Option:
         return row
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error; the error of one value is NaN, that of infinite ones infinite."""
-    if not np.isfinite(values).all():
-        return float(np.mean(values)), np.inf
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
-    return float(np.mean(values)), error
+def mean_of_runs(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error over runs; the error is NaN of one run, and infinite if a value is not finite."""
+    return mean_and_error(values) if np.isfinite(values).all() else (float(np.mean(values)), np.inf)
 
 
 def table_of(options: Iterable[Option]) -> pd.DataFrame:
@@ -194,13 +216,29 @@ def table_of(options: Iterable[Option]) -> pd.DataFrame:
 
 
 def curves_of(options: Iterable[Option], kind: str) -> pd.DataFrame:
-    """All `curves` of range tests, or `epochs` of runs, one below the other, with the columns option and seed."""
-    found = [
+    """The rows of all range tests or runs, with the columns option and seed.
+
+    Args:
+        options: Those whose rows are joined, in order.
+        kind: `curves` of the range tests, or `epochs` of the runs.
+    """
+    tables = [
         getattr(trial, kind).assign(option=option.name, seed=trial.summary["seed"])
         for option in options
         for trial in (option.tests if kind == "curves" else option.runs)
     ]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def check_epochs(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for a limit on steps, in a study that counts in epochs."""
+    if (steps := config["trainer"].get("max_steps", -1)) != -1:
+        raise ValueError(f"trainer.max_steps = {steps}: would cut runs short, which are counted in epochs")
+
+
+def run_overrides(job: Job) -> list[str]:
+    """The overrides of a study's job that the command train knows too."""
+    return [word for word in job.overrides if word.lstrip("+~").split("=")[0].split(".")[0] in OF_A_RUN]
 
 
 def named(key: str, value: Any) -> str:

@@ -1,25 +1,40 @@
 """Search for a weight decay: range tests over a coarse grid, bisection of the exponent, full runs of the best."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from start_training.schedules.weight_decay import next_weight_decay
-from start_training.settings import list_of, number_from_zero, positive_integer, whole_number
+from start_training.settings import PositiveInteger, WholeNumber, checked, list_of, number_from_zero
 from start_training.studies.search import Finding, Search, best_option, in_words, plus_minus, usable
 from start_training.studies.trials import Option
 
 
-def search_weight_decay(search: Search, *, values: Sequence[float], rounds: int, best: int) -> Finding:
-    """Range tests of all `values`, then of `rounds` between the best and its better neighbour; runs of the `best` few.
+def grid(name: str, values: Sequence[float]) -> list[float]:
+    """The constraint of weight decays to bisect, which are returned in order: at least two, none below 0."""
+    decays = sorted({number_from_zero(name, value) for value in list_of(name, values)})
+    if len(decays) < 2:
+        raise ValueError(f"{name} = {list(values)}: must be at least two weight decays, to look between")
+    return decays
 
-    What decides between range tests is their lowest validation loss, mean over seeds; each run has the largest rate
-    that its own range tests allow; what decides between runs is their last validation loss.
+
+@checked
+def search_weight_decay(
+    search: Search, *, values: Annotated[Sequence[float], grid], rounds: WholeNumber, best: PositiveInteger
+) -> Finding:
+    """Range tests of a grid of weight decays, of some between the best and its better neighbour, and full runs.
+
+    The lowest validation loss of the range tests, mean over seeds, decides which are trained in full; the last
+    validation loss of the full runs, each at the largest rate of its range tests, decides which is chosen.
     Source: Smith 2018 (arXiv:1803.09820), on weight decay: 1e-3, 1e-4, 1e-5, 0 for a complex net, 1e-2, 1e-3, 1e-4
     for a shallow one, then 3e-4 between 1e-4 and 1e-3.
-    Raises ValueError for fewer than two values, or one below 0.
+
+    Args:
+        search: What makes the runs.
+        values: The grid.
+        rounds: Weight decays that bisection adds.
+        best: Weight decays that are trained in full.
     """
-    grid = weight_decays("values", values)
-    whole_number("rounds", rounds), positive_integer("best", best)
-    tests = {value: _option(value).test(search.trials, search.seeds) for value in grid}
+    tests = {value: _option(value).test(search.trials, search.seeds) for value in values}
     for _ in range(rounds):
         value = next_weight_decay({value: option.lowest_loss for value, option in tests.items()})
         tests[value] = _option(value).test(search.trials, search.seeds)
@@ -35,14 +50,6 @@ def search_weight_decay(search: Search, *, values: Sequence[float], rounds: int,
         f"({plus_minus(*leaders[0].lowest_losses)}), the largest rate {largest.name} ({largest.max_lr:.2g}).",
     ]
     return Finding("weight decay", options, chosen, text)
-
-
-def weight_decays(name: str, values: Sequence[float]) -> list[float]:
-    """In order. Raises ValueError for fewer than two, or one below 0."""
-    grid = sorted({number_from_zero(name, value) for value in list_of(name, values)})
-    if len(grid) < 2:
-        raise ValueError(f"{name} = {list(values)}: must be at least two weight decays, to look between")
-    return grid
 
 
 def _option(value: float) -> Option:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from start_training.order_chaos.scaling import scaling_variable
+from start_training.order_chaos.scaling_law import scaling_variable
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import MetricsFile
 from start_training.runs.sweep import SweepJob, add_jobs

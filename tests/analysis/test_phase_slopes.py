@@ -16,7 +16,7 @@ from start_training.analysis.phase_slopes import (
     settings_of_law,
     window_rule,
 )
-from start_training.order_chaos.scaling import scaling_variable
+from start_training.order_chaos.scaling_law import scaling_variable
 from tests.analysis.made_phases import CONSTANT, START, STEPS, losses, phases
 
 ETAS = (0.02, 0.04, 0.08, 0.16)

@@ -14,9 +14,9 @@ from start_training.config.composed import plain
 from start_training.config.errors import is_users_mistake, one_line
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.studies.diagnose import diagnose_config
-from start_training.studies.phase_diagram.settings import Settings
-from start_training.studies.picture import look
+from start_training.settings import settings_from
+from start_training.studies.diagnose_config import diagnose_config
+from start_training.studies.phase_diagram.phase_diagram import PhaseDiagramSettings
 from start_training.training.train import check_settings
 from start_training.training.train import train as train_job
 from tests.composing import QUICK, STARTS, composed_of, start
@@ -85,8 +85,11 @@ speed=[0.5] -> speed = [0.5]: must be numbers above 1
 """,
     "phase_diagram": """
 iterations=9 -> iterations = 9: must be a whole number of at least 10
-J0_over_J={low:-1,high:2} -> J0_over_J = {'low': -1, 'high': 2}: must have low, high and bins
-finite_size=3 -> finite_size = 3: must be null, or have N, matrices, iterations, inverse_J
+J0_over_J={low:-1,high:2} -> J0_over_J.bins: must be given
+J0_over_J={low:1,high:1,bins:3} -> J0_over_J.high = 1: must be above low = 1
+J0_over_J={low:0,high:inf,bins:3} -> J0_over_J.high = inf: must be a number
+inverse_J={low:-1.1,high:1,bins:3} -> inverse_J.low = -1.1: must be a number of at least 0
+finite_size=3 -> finite_size = 3: must have N, matrices, iterations, inverse_J
 """,
     "picture": """
 image=360 -> image = 360: must be below 360, the number of test images
@@ -114,8 +117,7 @@ TYPED = [
 CHECKS: dict[str, Callable[[Job, DictConfig], object]] = {
     **STARTS,
     "range_test": lambda job, config: check_settings(job.config),
-    "phase_diagram": lambda job, config: Settings.of(job.config),
-    "picture": lambda job, config: look(job.config),
+    "phase_diagram": lambda job, config: settings_from(PhaseDiagramSettings, job.config),
     "diagnose": lambda job, config: diagnose_config(job.config),
 }
 
@@ -195,7 +197,7 @@ def test_a_gpu_that_is_not_there(config, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^trainer.accelerator = 'gpu': this machine has no GPU; cpu does without$"):
         train_job(Job(config("trainer=gpu", "trainer.devices=1"), tmp_path))
     with pytest.raises(ValueError, match=r"^device = 'cuda': this machine has no GPU; cpu does without$"):
-        Settings.of(plain(composed_of("phase_diagram", "device=cuda")))
+        settings_from(PhaseDiagramSettings, plain(composed_of("phase_diagram", "device=cuda")))
 
 
 def test_evaluating_what_is_no_run(shell, world):

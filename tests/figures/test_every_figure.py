@@ -33,7 +33,7 @@ from start_training.figures.trials import draw_guideline, draw_trials
 from start_training.figures.two_papers import draw_two_papers
 from start_training.figures.weight_decay import draw_weight_decay
 from start_training.order_chaos.bins import Bins
-from start_training.studies.phase_diagram import tables as diagrams
+from start_training.studies.phase_diagram import phase_diagram_tables as diagrams
 from tests.analysis.test_phase_slopes import table
 from tests.conftest import INITIALIZERS
 from tests.figures import made

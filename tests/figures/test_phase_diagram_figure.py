@@ -6,7 +6,7 @@ import pytest
 
 from start_training.figures.phase_diagram import draw_phase_diagram
 from start_training.order_chaos.bins import Bins
-from start_training.studies.phase_diagram import tables as tables
+from start_training.studies.phase_diagram import phase_diagram_tables as tables
 
 
 def test_the_norm_is_kept_where_theory_says():

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from start_training.order_chaos.asymptotic_distance import SEPARATED, asymptotic_distance_of_one, asymptotic_distances
+from start_training.order_chaos.asymptotic_distance import (
+    SEPARATED,
+    asymptotic_distance_of_one,
+    asymptotic_distances,
+    transition,
+)
 from start_training.order_chaos.bins import Bins
 from start_training.order_chaos.random_layer import draw_layer
 from start_training.order_chaos.relu_growth import relu_growth
-from start_training.order_chaos.transition import transition
 from start_training.theory.edge_of_chaos import boundary, chi, distance_without_mean
 from start_training.theory.edge_of_chaos_relu import relu_rates
 

@@ -8,7 +8,7 @@ from start_training.order_chaos import asymptotic_distance
 from start_training.order_chaos.asymptotic_distance import SEPARATED, asymptotic_distance_of_one, asymptotic_distances
 from start_training.order_chaos.bins import Bins
 from start_training.order_chaos.random_layer import APART, RandomLayer, draw_layer
-from start_training.order_chaos.relu_growth import relu_growth, relu_growth_of_one
+from start_training.order_chaos.relu_growth import relu_growth
 
 J = np.array([0.3, 0.9, 1.3, 2.0, 8.0, 1.3, 8.0, 8.0])
 J0 = J * np.array([0.0, 0.5, 0.0, -1.0, 0.5, 2.0, 1.2, 2.0])  # order without and with a mean, and chaos
@@ -58,6 +58,25 @@ def test_a_layer_is_a_function_of_seed_number_and_size():
     W = draw_layer(1000, seed=0, number=0).weight(J0=-2.0, J=1.5)
     assert abs(float(W.mean()) * 1000 + 2) < 4 * 1.5 / 1000**0.5
     assert float(W.std()) * 1000**0.5 == pytest.approx(1.5, rel=4 / 1000 / 2**0.5)
+
+
+@torch.no_grad()
+def relu_growth_of_one(
+    layer: RandomLayer, J0: float, J: float, *, iterations: int, average: int
+) -> tuple[float, float]:
+    """Rates of norm and distance of one point by their definition: with a matrix of its own, in its own units.
+
+    Only for few iterations, as the states themselves grow.
+    """
+    W, (x, y) = layer.weight(J0, J), layer.states
+    rates = []
+    for _ in range(iterations):
+        y = x + (y * x.norm() / y.norm() - x) * (APART * x.norm() / (y * x.norm() / y.norm() - x).norm())
+        before, (x, y) = x.norm(), (torch.relu(W @ x), torch.relu(W @ y))
+        apart = (x / x.norm() - y / y.norm()).norm()
+        rates.append(((x.norm() / before).log(), (apart / APART).log()))
+    norm, distance = torch.tensor(rates[-average:], dtype=torch.float64).mean(0).tolist()
+    return norm, distance
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.6, 2.0])

@@ -10,8 +10,7 @@ from torch import nn
 from start_training.models.fully_connected import FullyConnected
 from start_training.models.square_layer import SquareLayer
 from start_training.order_chaos.asymptotics import asymptotics
-from start_training.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
-from start_training.order_chaos.phase import layer_phase
+from start_training.order_chaos.layer_phases import PhasedLayer, layer_phase, measure_phases, phased_layers
 
 SETTINGS = {"iterations": 20, "starts": 2}
 

@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from start_training.order_chaos.asymptotic_distance import SEPARATED
-from start_training.order_chaos.bins import Bins
-from start_training.order_chaos.transition import below_edge, mean_and_error, transition
-from start_training.studies.phase_diagram.tables import finite_size_agreement, relu_agreement
+from start_training.order_chaos.asymptotic_distance import SEPARATED, below_edge, transition
+from start_training.order_chaos.bins import Bins, BinsFromZero
+from start_training.settings import settings_from
+from start_training.studies.phase_diagram.phase_diagram_tables import finite_size_agreement, relu_agreement
 
 
 def test_an_axis_is_of_equal_bins_and_of_the_points_at_their_centres():
-    axis = Bins.of("x", {"low": -1, "high": 2, "bins": 6}, at_least=-1)
+    axis = Bins(low=-1, high=2, bins=6)
     np.testing.assert_allclose(axis.edges, [-1, -0.5, 0, 0.5, 1, 1.5, 2])
     np.testing.assert_allclose(axis.centres, [-0.75, -0.25, 0.25, 0.75, 1.25, 1.75])
-    for low, high, bins, message in (
-        (-1.1, 2, 6, r"x\.low = -1.1: must be at least -1"),
-        (1, 1, 6, r"x\.high = 1: must be above x\.low = 1"),
-        (0, np.inf, 6, r"x\.high = inf: must be a number"),
-        (0, 1, 0, r"x\.bins = 0"),
+    for kind, low, high, bins, message in (
+        (BinsFromZero, -0.1, 2, 6, r"x\.low = -0.1: must be a number of at least 0"),
+        (Bins, 1, 1, 6, r"x\.high = 1: must be above low = 1"),
+        (Bins, 0, np.inf, 6, r"x\.high = inf: must be a number"),
+        (Bins, 0, 1, 0, r"x\.bins = 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            Bins.of("x", {"low": low, "high": high, "bins": bins}, at_least=-1)
+            settings_from(kind, {"low": low, "high": high, "bins": bins}, "x")
 
 
 def test_a_transition_is_as_high_as_bins_separate():
@@ -33,12 +33,6 @@ def test_a_transition_is_as_high_as_bins_separate():
     np.testing.assert_allclose(transition([0, 1, 2], distances, axis=1), [2, 1, 2, 0])
     with pytest.raises(ValueError, match="must be equally spaced"):
         transition([0, 1, 3], distances, axis=1)
-
-
-def test_the_error_is_that_of_a_mean_over_matrices_and_none_of_a_single_one():
-    mean, error = mean_and_error([[1.0, 2.0]])
-    assert mean.tolist() == [1, 2] and np.isnan(error).all()
-    assert mean_and_error([1.0, 3.0]) == (2, pytest.approx(1.0))
 
 
 @given(low=st.floats(0, 0.9), edge=st.integers(1, 60), above=st.integers(1, 60))

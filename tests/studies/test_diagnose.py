@@ -7,7 +7,7 @@ import torch
 
 from start_training.config.composed import plain
 from start_training.diagnosis.diagnosis import Diagnosis
-from start_training.studies.diagnose import batch_of, diagnose_config, thresholds_of
+from start_training.studies.diagnose_config import batch_of, diagnose_config, thresholds_of
 from start_training.theory.verdict import DEFAULTS
 from tests.composing import composed_of
 
@@ -76,8 +76,8 @@ def test_a_batch_comes_from_any_datamodule():
 
 
 def test_thresholds_that_are_not_set_are_the_defaults():
-    assert thresholds_of(plain(composed_of("diagnose"))["thresholds"]) == DEFAULTS
-    assert thresholds_of({"drift": None, "beta": 7}).beta == 7
+    assert thresholds_of("thresholds", plain(composed_of("diagnose"))["thresholds"]) == DEFAULTS
+    assert thresholds_of("thresholds", {"drift": None, "beta": 7}).beta == 7
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,10 @@ from torch import nn
 from start_training.config.build import build_datamodule, build_net
 from start_training.config.composed import plain
 from start_training.lengths.capture import Capture
+from start_training.runs.job import Job
+from start_training.settings import settings_from
 from start_training.studies import picture as picture_module
-from start_training.studies.picture import chosen_layers, log_length, look
+from start_training.studies.picture import PICTURE, PictureSettings, chosen_layers, log_length
 from start_training.theory.convolution import log_mean_length_zero_padded
 from tests.composing import QUICK, composed_of, start
 from tests.small_runs import CONF
@@ -44,15 +46,21 @@ def drawn(tmp_path_factory) -> Path:
     return start("picture", tmp_path_factory.mktemp("picture") / "here")
 
 
+def table_of(*typed: str) -> pd.DataFrame:
+    """The table lengths.csv of a small picture, which is not written."""
+    config = composed_of("picture", *typed)
+    job = Job(plain(config), Path("nowhere"))
+    return PICTURE.run(settings_from(PictureSettings, job.config), job, config).tables["lengths.csv"]
+
+
 def lengths_of(*typed: str, column: str = "log_length") -> pd.DataFrame:
     """A row for each layer, a column for each initialization."""
-    lengths, _ = look(plain(composed_of("picture", *typed)))
-    return lengths.pivot(index="layer", columns="initializer", values=column)
+    return table_of(*typed).pivot(index="layer", columns="initializer", values=column)
 
 
 def test_a_picture_leaves_its_figure_lengths_config_and_summary_and_is_shown_again(drawn, shell, tmp_path, monkeypatch):
     shutil.copytree(drawn, tmp_path / "here")
-    monkeypatch.setattr(picture_module, "look", lambda config: pytest.fail("drawn again"))
+    monkeypatch.setattr(picture_module, "pass_through", lambda *_: pytest.fail("drawn again"))
     status, output, errors = shell("picture", *QUICK["picture"], "hydra.run.dir=here")
     assert (status, errors) == (0, [])
     assert output[-1] == "figure: here/figures/activations.png"
@@ -110,7 +118,7 @@ def test_each_job_of_a_sweep_has_its_picture_and_wandb_gets_it(shell, tmp_path):
 
 
 def test_a_users_own_net_is_pictured_too():
-    lengths, _ = look(plain(composed_of("picture", f"model={{_target_:{__name__}.Normalized}}", "layers=[1]")))
+    lengths = table_of(f"model={{_target_:{__name__}.Normalized}}", "layers=[1]")
     assert "log_mean_theory" not in lengths
     assert lengths["name"].tolist() == ["input", "2"] * 4
 

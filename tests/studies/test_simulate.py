@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 import yaml
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 
 from start_training.ensembles.sample import Ensemble
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.studies.simulate import simulate
+from start_training.studies.simulate import SIMULATE
 from tests import forked
 from tests.composing import QUICK, start
 from tests.small_runs import CONF
@@ -120,7 +121,7 @@ def test_a_simulation_leaves_its_lengths_their_table_and_figure_and_all_it_takes
 
 def test_rebuilt_from_config_yaml_alone_it_gives_the_same_bits(simulation, tmp_path):
     config = yaml.safe_load((simulation / "config.yaml").read_text())
-    simulate(Job(config, tmp_path / "again", overrides=SMALLEST))
+    SIMULATE.carry_out(Job(config, tmp_path / "again", overrides=SMALLEST), DictConfig(config))
     assert rows(tmp_path / "again").equals(rows(simulation))
     assert (tmp_path / "again" / "layers.csv").read_bytes() == (simulation / "layers.csv").read_bytes()
 

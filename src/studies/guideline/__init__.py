@@ -1,1 +1,1 @@
-"""The weight decay of the edge of chaos: from short runs to a number, a report, and training that checks it."""
+"""The weight decay of the edge of chaos, from short runs, and training that checks it."""

@@ -1,7 +1,6 @@
-"""What the weight-decay guideline takes for granted, and what of a config says that it does not hold."""
+"""The premises of the weight-decay guideline, and where a config or a short run violates one."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,87 +9,81 @@ from torch import nn
 from start_training.config.build import build_datamodule, build_net
 from start_training.config.mistakes import target_of
 from start_training.datamodules.loader import TrainingLoader
-from start_training.order_chaos.guideline import decay_rate, edge_decay
-from start_training.order_chaos.layer_phases import PhasedLayer, phased_layers
-from start_training.order_chaos.phase import layer_phase
+from start_training.order_chaos.layer_phases import PhasedLayer, layer_phase, phased_layers
+from start_training.order_chaos.slope import BEND, SHORTEST, Slope, fit_slope, ordered_window
+from start_training.order_chaos.weight_decay_guideline import Descent, MeanSlope
 from start_training.settings import positive_integer
+from start_training.studies.guideline.guideline_runs import Curve
 
 Config = Mapping[str, Any]
 
 
 class PremiseFails(Exception):
-    """The guideline says nothing here, and why."""
+    """The guideline does not apply; the message is the reason."""
 
 
-@dataclass(frozen=True)
-class Descent:
-    """Plain SGD: eta, alpha, the batch B of an optimizer step, S samples an epoch."""
-
-    eta: float
-    alpha: float
-    batch: int
-    samples: int
-
-    def edge_decay(self, A: float) -> float:
-        """λ* = A (1 − alpha) B / (4 eta S)."""
-        return edge_decay(A, eta=self.eta, alpha=self.alpha, batch=self.batch, samples=self.samples)
-
-    def smaller(self, speed: float) -> int | None:
-        """B / speed; None where that is no whole number."""
-        batch = self.batch / speed
-        return int(batch) if batch >= 1 and batch == int(batch) else None
-
-    def rate(self, decay: float) -> float:
-        """4 λ eta S / ((1 − alpha) B), per epoch."""
-        return decay_rate(decay, eta=self.eta, alpha=self.alpha, batch=self.batch, samples=self.samples)
+def require(holds: bool, reason: str) -> None:
+    """Raises PremiseFails with the reason unless a premise holds."""
+    if not holds:
+        raise PremiseFails(reason)
 
 
-def check_premises(config: Config) -> tuple[Descent, PhasedLayer]:
-    """How the config descends, and the square layer whose phase it is about: the net's first.
+def check_config(config: Config) -> tuple[Descent, PhasedLayer]:
+    """The descent of a config, and the net's first square layer, whose J the guideline is about.
 
-    Raises PremiseFails for what the formula does not describe: an optimizer other than torch's SGD, one with dampening
-    or that ascends, a learning rate that changes, weight decay, no square dense layer before the readout, or one that
-    is chaotic from the start or has another edge than tanh. Nesterov's momentum is described: its steps, too, add up
-    to eta / (1 − alpha) times the gradient, weight decay included. Raises ValueError for a config no run could use.
+    Nesterov's momentum is covered: its steps, too, add up to eta / (1 − alpha) times the gradient, which includes
+    weight decay.
+
+    Raises:
+        PremiseFails: The formula does not describe the config: an optimizer other than torch's SGD, one with dampening
+            or that ascends, a learning rate that changes, weight decay, no square dense layer before the readout, or
+            one that is chaotic from the start or has another edge than tanh.
+        ValueError: No run could use the config.
     """
     check_optimizer(config)
-    if config.get("schedule"):
-        name = config["schedule"].get("_target_", "a schedule")
-        raise PremiseFails(f"schedule = {name}: the slope of J² follows eta, which must not change (schedule=constant)")
+    schedule = config.get("schedule") or {}
+    require(
+        not schedule,
+        f"schedule = {schedule.get('_target_', 'a schedule')}: the slope of J² follows eta, which must not change "
+        "(schedule=constant)",
+    )
     datamodule = build_datamodule(config)
     layer = square_layer(build_net(config, datamodule))
     datamodule.prepare_data()
     datamodule.setup("fit")
     accumulated = positive_integer("accumulate_grad_batches", config["trainer"].get("accumulate_grad_batches", 1))
     loader = datamodule.train_dataloader()
-    own = isinstance(loader, TrainingLoader)
-    batch = loader.order.batch_size if own else loader.batch_size
-    samples = loader.order.size if own else len(loader) * batch
+    with_order = isinstance(loader, TrainingLoader)
+    batch = loader.order.batch_size if with_order else loader.batch_size
+    samples = loader.order.size if with_order else len(loader) * batch
     optimizer = config["optimizer"]
     return Descent(optimizer["lr"], optimizer.get("momentum", 0.0), batch * accumulated, samples), layer
 
 
 def check_optimizer(config: Config) -> None:
-    """Raises PremiseFails where it is no plain SGD without weight decay."""
+    """Raises PremiseFails unless the optimizer is plain SGD without weight decay."""
     optimizer = config["optimizer"]
-    if target_of(optimizer, "optimizer") is not torch.optim.SGD:
-        raise PremiseFails(
-            f"optimizer = {optimizer['_target_']}: the guideline is that of torch.optim.SGD, which adds weight decay "
-            "to the gradient; with adapted or decoupled steps another relation holds"
-        )
-    if decay := optimizer.get("weight_decay", 0.0):
-        raise PremiseFails(
-            f"optimizer.weight_decay = {decay:g}: A is to be the growth of J² without decay (optimizer.weight_decay=0)"
-        )
+    require(
+        target_of(optimizer, "optimizer") is torch.optim.SGD,
+        f"optimizer = {optimizer['_target_']}: the guideline is that of torch.optim.SGD, which adds weight decay "
+        "to the gradient; with adapted or decoupled steps another relation holds",
+    )
+    weight_decay = optimizer.get("weight_decay", 0.0)
+    require(
+        not weight_decay,
+        f"optimizer.weight_decay = {weight_decay:g}: A is to be the growth of J² without decay "
+        "(optimizer.weight_decay=0)",
+    )
     for key, value in (("dampening", 0), ("maximize", False)):
-        if (there := optimizer.get(key, value)) != value:
-            raise PremiseFails(f"optimizer.{key} = {there}: with it eta / (1 − alpha) is not the rate of descent")
+        given = optimizer.get(key, value)
+        require(given == value, f"optimizer.{key} = {given}: with it eta / (1 − alpha) is not the rate of descent")
 
 
 def square_layer(net: nn.Module) -> PhasedLayer:
     """The first square dense layer.
 
-    Raises PremiseFails where there is none, where it is chaotic already, or where its activation's edge is not at 1.
+    Raises:
+        PremiseFails: There is none, it is chaotic already, or the edge of its activation is not at J = 1.
     """
     layers = phased_layers(net)
     square = next((layer for layer in layers if layer.square), None)
@@ -100,20 +93,73 @@ def square_layer(net: nn.Module) -> PhasedLayer:
             f"model: no square dense layer before the readout, whose J could be the edge's ({shapes or 'no layer'}); "
             "model=tanh_layer has one"
         )
-    if not square.edge_at_1:
-        raise PremiseFails(
-            f"{type(square.activation).__name__} after {square.name}: its edge of chaos is not at J = 1, as tanh's is "
-            "(of ReLU it is at J² = 2)"
-        )
+    require(
+        square.edge_at_1,
+        f"{type(square.activation).__name__} after {square.name}: its edge of chaos is not at J = 1, as tanh's is "
+        "(of ReLU it is at J² = 2)",
+    )
     J0, J = layer_phase(square.weight)
-    if abs(J0) >= J:
-        raise PremiseFails(
-            f"J0 = {J0:.3g} of {square.name} at initialization: with a mean that large (J = {J:.3g}) the edge of chaos "
-            "is not at J = 1 (initializer=phase initializer.J0=0)"
-        )
-    if not J < 1:
-        raise PremiseFails(
-            f"J = {J:.3g} of {square.name} at initialization: already in the chaotic phase, where J² does not follow "
-            "the law (initializer=phase initializer.J=0.5)"
-        )
+    require(
+        abs(J0) < J,
+        f"J0 = {J0:.3g} of {square.name} at initialization: with a mean that large (J = {J:.3g}) the edge of chaos "
+        "is not at J = 1 (initializer=phase initializer.J0=0)",
+    )
+    require(
+        J < 1,
+        f"J = {J:.3g} of {square.name} at initialization: already in the chaotic phase, where J² does not follow "
+        "the law (initializer=phase initializer.J=0.5)",
+    )
     return square
+
+
+def mean_slope(curves: Sequence[Curve], window: tuple[float, float] | None, *, skip: float) -> MeanSlope:
+    """The slope A of J² in short runs without weight decay, one for each seed.
+
+    Args:
+        curves: Of the runs.
+        window: Epochs (start, end) of the fit; None for the ordered phase without its first part (`ordered_window`).
+        skip: That part, as a fraction.
+
+    Raises:
+        PremiseFails: J² does not grow, is not linear, or leaves the ordered phase too soon.
+    """
+    slope = MeanSlope([slope_of(curve, window, skip=skip) for curve in curves])
+    require(
+        slope.positive,
+        f"A = {slope.A:.3g} ± {slope.statistical:.2g} an epoch: not above 0 within its error and with every "
+        "seed, so that J² does not grow toward the edge",
+    )
+    require(
+        slope.linear,
+        f"A = {slope.A:.3g} an epoch: J² is not linear, its slope changes by {slope.bend:+.0%} over epochs "
+        f"{slope.slopes[0].start:g} to {slope.slopes[0].end:g}; a later window or a longer run (window, measure) "
+        "may find it so",
+    )
+    require(
+        window is not None or abs(slope.bend_at_edge) <= BEND,  # with a given window, the error tells how sure A is
+        f"A = {slope.A:.3g} an epoch: still changes; going on like this the slope would differ by "
+        f"{slope.bend_at_edge:+.0%} at the edge, epoch {slope.epochs_to_edge[0]:.3g} by this line; a longer run "
+        "(measure) comes nearer to it",
+    )
+    return slope
+
+
+def slope_of(curve: Curve, window: tuple[float, float] | None, *, skip: float) -> Slope:
+    """The slope of one short run; arguments as of `mean_slope`.
+
+    Raises:
+        PremiseFails: It diverged, or left the ordered phase before a slope can be fitted.
+    """
+    seed = curve.trial.summary["seed"]
+    reason = curve.trial.summary["reason"]
+    require(curve.completed, f"seed {seed}: the run without weight decay diverged ({reason})")
+    epochs, J2 = curve.rows["epoch"].to_numpy(), curve.rows["J2"].to_numpy()
+    require(not J2[0] >= 1, f"seed {seed}: J² = {J2[0]:.3g} at initialization, already in the chaotic phase")
+    (start, end), edge = window or ordered_window(epochs, J2, skip=skip), curve.edge
+    reaches = f"seed {seed}: J² reaches 1 in epoch {edge:.1f}"
+    require(not edge <= end, f"{reaches}, within the window; the law is that below 1")
+    require(
+        end - start >= SHORTEST,
+        f"{reaches}, and a slope needs {SHORTEST:g} whole epochs before; lower eta / ((1 − alpha) B)",
+    )
+    return fit_slope(epochs, J2, window=(start, end))

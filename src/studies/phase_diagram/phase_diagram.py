@@ -1,218 +1,240 @@
-"""The phase diagram of a random layer, simulated and in theory: from a job to the figures in its directory."""
+"""The phase diagram of a random layer, simulated and in theory."""
 
-import signal
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-import wandb
 from numpy.typing import NDArray
-from pytorch_lightning.loggers import WandbLogger
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table as ShownTable
 
-from start_training.config.loggers import build_loggers, start_loggers
-from start_training.config.mistakes import settings_in
+from start_training.config.composed import SIZES
+from start_training.config.devices import check_accelerator
 from start_training.figures.phase_diagram import draw_finite_size, draw_phase_diagram
-from start_training.figures.save import save_figure
 from start_training.order_chaos.asymptotic_distance import asymptotic_distances
-from start_training.order_chaos.random_layer import draw_layer
+from start_training.order_chaos.bins import Bins, BinsFromZero
+from start_training.order_chaos.random_layer import ACTIVATIONS, draw_layer
 from start_training.order_chaos.relu_growth import relu_growth
-from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
-from start_training.studies.phase_diagram import tables as tables
-from start_training.studies.phase_diagram.settings import Settings
+from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, whole_number
+from start_training.studies.phase_diagram import phase_diagram_tables as tables_of
+from start_training.studies.study import Results, Study, print_figures, print_lines
 
 Array = NDArray[np.float64]
-Advance = Callable[[int], object]
+Units = Annotated[int, AtLeast(2)]  # one unit has no deviation from its mean
+
+
+@checked
+@dataclass(frozen=True)
+class FiniteSize:
+    """A scan of 1/J at J0 = 0 for each N: the keys of `finite_size` in conf/phase_diagram.yaml."""
+
+    N: Sequence[Units]
+    matrices: PositiveInteger
+    iterations: PositiveInteger
+    inverse_J: BinsFromZero
+
+    @property
+    def sizes(self) -> list[int]:
+        """The different N, in order."""
+        return sorted(set(self.N))
+
+
+@checked
+@dataclass(frozen=True)
+class PhaseDiagramSettings:
+    """The keys of conf/phase_diagram.yaml; comments there describe them."""
+
+    size: Annotated[str, OneOf(SIZES)]
+    seed: Seed
+    activations: Sequence[Annotated[str, OneOf(ACTIVATIONS)]]
+    N: Units
+    matrices: PositiveInteger
+    iterations: PositiveInteger
+    average: PositiveInteger
+    J0_over_J: Bins
+    inverse_J: BinsFromZero
+    finite_size: FiniteSize | None
+    device: Annotated[str, OneOf(("cpu", "cuda"))]
+    progress: bool
+
+    def __post_init__(self) -> None:
+        whole_number("iterations", self.iterations, at_least=self.average)
+        if self.finite_size is not None:
+            whole_number("finite_size.iterations", self.finite_size.iterations, at_least=self.average)
+        if self.device == "cuda":
+            check_accelerator("device", self.device)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the work: `count` matrices, each of so many points, and what is kept of one, a row for each point."""
+    """A part of the simulation, which makes one table.
+
+    Args:
+        name: Of the table.
+        matrices: Their number.
+        points: Of each matrix.
+        simulate: The rows of a matrix by its number, in blocks.
+    """
 
     name: str
-    count: int
+    matrices: int
     points: int
-    of_matrix: Callable[[int, Advance], pd.DataFrame]
+    simulate: Callable[[int], Iterator[pd.DataFrame]]
 
 
-@dataclass
-class PhaseDiagram:
-    """A finished phase diagram: its job, tables by name, and its summary."""
+def run(settings: PhaseDiagramSettings, job: Job, config: DictConfig) -> Results:
+    """Simulate the matrices that the job's directory does not hold yet, and compare their means with theory.
 
-    job: Job
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    summary: dict[str, Any] = field(default_factory=dict)
-
-
-def phase_diagram(job: Job) -> PhaseDiagram:
-    """Simulate the matrices that the job's directory does not hold yet, then write its tables, figures and summary.
-
-    Directory: tanh/, relu/ and finite_size/ (a row for each matrix and point), diagram_tanh.parquet and
-    diagram_relu.parquet (means over matrices beside theory), boundary.csv, finite_size_distances.csv and
-    finite_size_transitions.csv, figures/phase_diagram.png and figures/finite_size.png with their .pdf, config.yaml,
-    and summary.json, written last.
-    A signal leaves the matrices that are done, to go on from, and raises `Interrupted`.
-    Raises ValueError for a setting that cannot be used, or a directory that holds something else.
+    The tables tanh/, relu/ and finite_size/ of the directory hold a row for each matrix and point.
     """
-    run = RunDirectory(job.directory)
-    run.claim(job.config)
-    try:
-        settings = Settings.of(job.config)
-        if not run.holds_results:
-            run.begin(job.config)
-        began = time.monotonic()
-        measured = _simulated(stages(settings), run, progress=bool(job.config["progress"]))
-        finished = _evaluated(job, settings, measured)
-        finished.summary |= {"seconds": round(time.monotonic() - began, 3)}
-        with settings_in(job.config):
-            _leave(finished, settings, run)
-    finally:
-        if wandb.run is not None:
-            wandb.finish()
-        run.release()
-    return finished
+    columns, rows, sizes = settings.J0_over_J, settings.inverse_J, settings.finite_size
+    measured = simulated(stages(settings), job.directory, progress=settings.progress)
+    tables: dict[str, pd.DataFrame] = {}
+    summary: dict[str, Any] = {"N": settings.N, "matrices": settings.matrices}
+    if "tanh" in measured:
+        distances = _by_matrix(measured["tanh"], "distance")
+        tables["diagram_tanh.parquet"] = tables_of.tanh_diagram(columns, rows, distances)
+        tables["boundary.csv"] = tables_of.tanh_boundary(columns, rows, distances)
+        summary["tanh"] = tables_of.tanh_agreement(columns, rows, distances)
+    if "relu" in measured:
+        norms, growths = (_by_matrix(measured["relu"], name) for name in ("norm", "distance"))
+        tables["diagram_relu.parquet"] = tables_of.relu_diagram(columns, rows, norms, growths)
+        summary["relu"] = tables_of.relu_agreement(columns, growths)
+    by_name = {Path(name).stem: table for name, table in tables.items()}
+    figures = {"phase_diagram": draw_phase_diagram(by_name, N=settings.N, matrices=settings.matrices)}
+    if sizes is not None:
+        by_size = measured["finite_size"]
+        of_sizes = {N: _by_matrix(by_size[by_size["N"] == N], "distance") for N in sizes.sizes}
+        distance, transitions = (
+            table(sizes.inverse_J, of_sizes)
+            for table in (tables_of.finite_size_table, tables_of.finite_size_transitions)
+        )
+        tables |= {"finite_size_distances.csv": distance, "finite_size_transitions.csv": transitions}
+        summary["finite_size"] = tables_of.finite_size_agreement(transitions)
+        figures["finite_size"] = draw_finite_size(distance, transitions)
+    return Results(summary, tables, figures)
 
 
-def stages(settings: Settings) -> list[Stage]:
-    """What there is to simulate, by the names of its tables."""
-    found = []
+def stages(settings: PhaseDiagramSettings) -> list[Stage]:
+    """The simulations that the settings ask for."""
+    columns, rows, sizes = settings.J0_over_J.bins, settings.inverse_J.bins, settings.finite_size
+    asked = []
     if "tanh" in settings.activations:
-        found.append(Stage("tanh", settings.matrices, settings.points, partial(_tanh_matrix, settings)))
+        asked.append(Stage("tanh", settings.matrices, columns * rows, partial(_tanh_matrix, settings)))
     if "relu" in settings.activations:
-        found.append(Stage("relu", settings.matrices, settings.columns.bins, partial(_relu_matrix, settings)))
-    if (sizes := settings.finite_size) is not None:
-        count = sizes.matrices * len(sizes.N)
-        found.append(Stage("finite_size", count, sizes.inverse_J.bins, partial(_finite_size_matrix, settings)))
-    return found
+        asked.append(Stage("relu", settings.matrices, columns, partial(_relu_matrix, settings)))
+    if sizes is not None:
+        matrices = sizes.matrices * len(sizes.sizes)
+        work = partial(_finite_size_matrix, settings, sizes)
+        asked.append(Stage("finite_size", matrices, sizes.inverse_J.bins, work))
+    return asked
 
 
-def _tanh_matrix(settings: Settings, number: int, advance: Advance) -> pd.DataFrame:
+def _tanh_matrix(settings: PhaseDiagramSettings, number: int) -> Iterator[pd.DataFrame]:
     layer = draw_layer(settings.N, seed=settings.seed, number=number, device=settings.device)
-    inverse_J, ratio = np.meshgrid(settings.rows.centres, settings.columns.centres, indexing="ij")
-    blocks = []
-    for block in asymptotic_distances(
-        layer, ratio / inverse_J, 1 / inverse_J, iterations=settings.iterations, average=settings.average
-    ):
-        advance(len(block))
-        blocks.append(block)
-    return pd.DataFrame({"distance": np.concatenate(blocks)})
+    inverse_J, ratio = np.meshgrid(settings.inverse_J.centres, settings.J0_over_J.centres, indexing="ij")
+    steps = {"iterations": settings.iterations, "average": settings.average}
+    for distances in asymptotic_distances(layer, ratio / inverse_J, 1 / inverse_J, **steps):
+        yield pd.DataFrame({"distance": distances})
 
 
-def _relu_matrix(settings: Settings, number: int, advance: Advance) -> pd.DataFrame:
+def _relu_matrix(settings: PhaseDiagramSettings, number: int) -> Iterator[pd.DataFrame]:
     layer = draw_layer(settings.N, seed=settings.seed, number=number, device=settings.device)
-    ratios = settings.columns.centres
-    growth = relu_growth(layer, ratios, iterations=settings.iterations, average=settings.average)
-    advance(len(ratios))
-    return pd.DataFrame(growth._asdict())
+    steps = {"iterations": settings.iterations, "average": settings.average}
+    yield pd.DataFrame(relu_growth(layer, settings.J0_over_J.centres, **steps)._asdict())
 
 
-def _finite_size_matrix(settings: Settings, number: int, advance: Advance) -> pd.DataFrame:
-    sizes = settings.finite_size
-    assert sizes is not None
+def _finite_size_matrix(settings: PhaseDiagramSettings, sizes: FiniteSize, number: int) -> Iterator[pd.DataFrame]:
     of_size, matrix = divmod(number, sizes.matrices)
-    layer = draw_layer(sizes.N[of_size], seed=settings.seed, number=matrix, device=settings.device)
-    J = 1 / sizes.inverse_J.centres
-    blocks = list(asymptotic_distances(layer, 0 * J, J, iterations=sizes.iterations, average=settings.average))
-    advance(len(J))
-    return pd.DataFrame({"N": sizes.N[of_size], "distance": np.concatenate(blocks)})
+    N, J = sizes.sizes[of_size], 1 / sizes.inverse_J.centres
+    layer = draw_layer(N, seed=settings.seed, number=matrix, device=settings.device)
+    for distances in asymptotic_distances(layer, 0 * J, J, iterations=sizes.iterations, average=settings.average):
+        yield pd.DataFrame({"N": N, "distance": distances})
 
 
-def _simulated(work: list[Stage], run: RunDirectory, *, progress: bool) -> dict[str, pd.DataFrame]:
-    """All rows of each stage; matrices that an earlier call left are read."""
+def simulated(work: Sequence[Stage], directory: Path, *, progress: bool) -> dict[str, pd.DataFrame]:
+    """The table of each stage by name, with the matrices that an earlier call left in the directory."""
     bar_columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn())
     time_left = TimeRemainingColumn(elapsed_when_finished=True)
     measured = {}
-    try:
-        with Progress(*bar_columns, time_left, console=Console(stderr=True), disable=not progress) as bar:
-            for stage in work:
-                table = Table(run.path / stage.name, key="matrix")
-                done = _matrices(table)
-                task = bar.add_task(stage.name, total=stage.count * stage.points, completed=done * stage.points)
-                for number in range(done, stage.count):
-                    rows = stage.of_matrix(number, partial(bar.advance, task))
-                    rows.insert(0, "matrix", number)
-                    table.append(rows)
-                table.compact()
-                rows_of_all = table.read()
-                assert rows_of_all is not None
-                measured[stage.name] = rows_of_all
-    except KeyboardInterrupt:
-        raise Interrupted(signal.SIGINT) from None
+    with Progress(*bar_columns, time_left, console=Console(stderr=True), disable=not progress) as bar:
+        for stage in work:
+            table = Table(directory / stage.name, key="matrix")
+            existing = table.read()
+            done = 0 if existing is None else int(existing["matrix"].max()) + 1
+            task = bar.add_task(stage.name, total=stage.matrices * stage.points, completed=done * stage.points)
+            for number in range(done, stage.matrices):
+                blocks = []
+                for block in stage.simulate(number):
+                    bar.advance(task, len(block))
+                    blocks.append(block.assign(matrix=number))
+                rows = pd.concat(blocks, ignore_index=True)
+                table.append(rows[["matrix", *rows.columns.drop("matrix")]])
+            table.compact()
+            rows_of_all = table.read()
+            assert rows_of_all is not None
+            measured[stage.name] = rows_of_all
     return measured
 
 
-def _matrices(table: Table) -> int:
-    rows = table.read()
-    return 0 if rows is None else int(rows["matrix"].max()) + 1
-
-
-def _evaluated(job: Job, settings: Settings, measured: Mapping[str, pd.DataFrame]) -> PhaseDiagram:
-    """Tables and agreement with theory, from what was simulated."""
-    columns, rows, found = settings.columns, settings.rows, PhaseDiagram(job)
-    if "tanh" in measured:
-        distances = _by_matrix(measured["tanh"], "distance")
-        found.tables["diagram_tanh"] = tables.tanh_diagram(columns, rows, distances)
-        found.tables["boundary"] = tables.tanh_boundary(columns, rows, distances)
-        found.summary["tanh"] = tables.tanh_agreement(columns, rows, distances)
-    if "relu" in measured:
-        norms, growths = (_by_matrix(measured["relu"], name) for name in ("norm", "distance"))
-        found.tables["diagram_relu"] = tables.relu_diagram(columns, rows, norms, growths)
-        found.summary["relu"] = tables.relu_agreement(columns, growths)
-    if (sizes := settings.finite_size) is not None:
-        of_sizes = _by_size(measured["finite_size"])
-        found.tables["finite_size_distances"] = tables.finite_size_table(sizes.inverse_J, of_sizes)
-        found.tables["finite_size_transitions"] = tables.finite_size_transitions(sizes.inverse_J, of_sizes)
-        found.summary["finite_size"] = tables.finite_size_agreement(found.tables["finite_size_transitions"])
-    found.summary = {
-        "status": "completed",
-        "N": settings.N,
-        "matrices": settings.matrices,
-        **found.summary,
-        **job.origin,
-    }
-    return found
-
-
 def _by_matrix(rows: pd.DataFrame, name: str) -> Array:
-    """(matrices, points)."""
+    """A column as (matrices, points)."""
     return rows[name].to_numpy().reshape(rows["matrix"].nunique(), -1)
 
 
-def _by_size(rows: pd.DataFrame) -> dict[int, Array]:
-    """(matrices, points) for each N."""
-    return {N: _by_matrix(rows[rows["N"] == N], "distance") for N in sorted(set(rows["N"].tolist()))}
+def report(job: Job, summary: Mapping[str, Any]) -> None:
+    """Print how simulation and theory agree, and where the figures lie."""
+    print_lines(*agreement(summary))
+    if "finite_size" in summary:
+        Console().print(transitions_table(summary["finite_size"]))
+        if (exponent := summary["finite_size"].get("exponent")) is not None:
+            fitted = _with_error(exponent, summary["finite_size"]["exponent_error"], sign="")
+            print_lines(f"its distance from 1 falls as N^−p, p = {fitted}")
+    print_lines(f"N = {summary['N']}, {summary['matrices']} matrices, {summary['seconds']:.1f} s")
+    print_figures(job.directory)
 
 
-def _leave(finished: PhaseDiagram, settings: Settings, run: RunDirectory) -> None:
-    """Tables, figures, W&B and, last, the summary; nothing new where the diagram was finished before."""
-    if (summary := run.summary()) is not None and summary["status"] == "completed":
-        finished.summary = summary
-        return
-    for name, table in finished.tables.items():
-        if name.startswith("diagram"):
-            table.to_parquet(run.path / f"{name}.parquet", index=False)
-        else:
-            table.to_csv(run.path / f"{name}.csv", index=False)
-    figures = {}
-    if settings.activations:
-        figures["phase_diagram"] = draw_phase_diagram(finished.tables, N=settings.N, matrices=settings.matrices)
-    if settings.finite_size is not None:
-        figures["finite_size"] = draw_finite_size(
-            finished.tables["finite_size_distances"], finished.tables["finite_size_transitions"]
+def agreement(summary: Mapping[str, Any]) -> list[str]:
+    """A line for each activation in the summary."""
+    lines = []
+    if (tanh := summary.get("tanh")) is not None:
+        deviation = _with_error(tanh["boundary_deviation"], tanh["boundary_deviation_error"])
+        lines.append(
+            f"tanh: the edge lies {deviation} from theory in 1/J (mean over J0/J), "
+            f"{tanh['boundary_deviation_rms']:.3f} root mean square; {tanh['judged_alike']:.1%} of the plane is in the "
+            "phase that theory says"
         )
-    files = {name: save_figure(figure, run.path / "figures" / name)[0] for name, figure in figures.items()}
-    loggers = build_loggers(finished.job, run)
-    start_loggers(loggers, finished.job.config)
-    if any(isinstance(logger, WandbLogger) for logger in loggers) and wandb.run is not None:
-        small = {name: wandb.Table(dataframe=table) for name, table in finished.tables.items() if "diagram" not in name}
-        wandb.run.log({name: wandb.Image(str(file)) for name, file in files.items()} | small)
-        wandb.run.summary.update(finished.summary)
-    run.write_summary(finished.summary)
+    if (relu := summary.get("relu")) is not None:
+        deviation = _with_error(relu["growth_deviation"], relu["growth_deviation_error"])
+        lines.append(
+            f"ReLU: distances grow {deviation} nats per iteration faster than in theory (mean over J0/J), "
+            f"{relu['growth_deviation_rms']:.3f} root mean square; {relu['judged_alike']:.1%} with its sign"
+        )
+    return lines
+
+
+def transitions_table(finite_size: Mapping[str, Any]) -> ShownTable:
+    """For each N, 1/J above which states no longer separate at J0 = 0."""
+    table = ShownTable("N", "1/J of the transition", title="tanh at J0 = 0; theory: 1", title_justify="left")
+    for column in table.columns:
+        column.justify = "right"
+    for row in finite_size["transitions"]:
+        table.add_row(f"{row['N']:,}", _with_error(row["inverse_J"], row["error"], sign=""))
+    return table
+
+
+def _with_error(value: float, error: float | None, *, sign: str = "+") -> str:
+    """Mean ± standard error, or the mean of a single matrix, which has no error."""
+    return f"{value:{sign}.3f}" + ("" if error is None or math.isnan(error) else f" ± {error:.3f}")
+
+
+PHASE_DIAGRAM = Study(PhaseDiagramSettings, run, report)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import linregress, t
 
-from start_training.order_chaos.scaling import fit_exponent, scaling_variable
+from start_training.order_chaos.scaling_law import fit_exponent, scaling_variable
 
 
 def test_the_scaling_variable_is_the_rate_per_sample_that_momentum_leaves():

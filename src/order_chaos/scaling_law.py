@@ -6,24 +6,32 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from start_training.settings import fraction, positive_integer, positive_number
+from start_training.settings import Fraction, PositiveInteger, PositiveNumber, checked
 
 CONFIDENCE = 0.95
 
 
-def scaling_variable(eta: float, alpha: float, batch: int) -> float:
-    """eta / ((1 − alpha) B): the learning rate per sample that momentum leaves.
+@checked
+def scaling_variable(eta: PositiveNumber, alpha: Fraction, batch: PositiveInteger) -> float:
+    """eta / ((1 − alpha) B): the learning rate per sample, raised by momentum.
 
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² = A t + C with A proportional to it, t in epochs.
-    Raises ValueError for a rate that is not positive, a momentum outside [0, 1), or a batch below 1.
+
+    Args:
+        eta: Learning rate.
+        alpha: Momentum.
+        batch: B, samples of an optimizer step.
+
+    Example:
+        >>> round(scaling_variable(0.1, 0.9, 50), 6)
+        0.02
     """
-    rate, momentum = positive_number("eta", eta), fraction("alpha", alpha)
-    return rate / ((1 - momentum) * positive_integer("batch", batch))
+    return eta / ((1 - alpha) * batch)
 
 
 @dataclass(frozen=True)
 class Exponent:
-    """p of A ∝ x^p, and its 95% confidence interval."""
+    """p of A ∝ x^p, and its `CONFIDENCE` interval from `low` to `high`."""
 
     value: float
     low: float
@@ -32,9 +40,21 @@ class Exponent:
 
 
 def fit_exponent(x: ArrayLike, slopes: ArrayLike) -> Exponent:
-    """p of slopes ∝ x^p: least squares of log A on log x, the interval by Student's t with points − 2 degrees.
+    """p of slopes ∝ x^p: least squares of log A on log x.
 
-    Raises ValueError for fewer than three different x, or one of them or a slope that is not positive.
+    Args:
+        x: Scaling variables, shape (points,).
+        slopes: A at each of them, shape (points,).
+
+    Returns:
+        p with its confidence interval, by Student's t with points − 2 degrees of freedom.
+
+    Raises:
+        ValueError: there are fewer than three different x, or an x or a slope is not positive.
+
+    Example:
+        >>> round(fit_exponent([1.0, 2.0, 4.0], [3.0, 6.0, 12.0]).value, 6)
+        1.0
     """
     x, slopes = np.asarray(x, np.float64), np.asarray(slopes, np.float64)
     if len(np.unique(x)) < 3:

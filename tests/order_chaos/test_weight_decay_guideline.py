@@ -7,21 +7,24 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from start_training.order_chaos.guideline import Growth, Settled, crossing, decay_rate, edge_decay, saturation
-from start_training.order_chaos.phase import layer_phase
+from start_training.order_chaos.layer_phases import layer_phase
 from start_training.order_chaos.slope import Slope, fit_slope
+from start_training.order_chaos.weight_decay_guideline import Descent, MeanSlope, Settled, crossing, saturation
 
 PAPER = {"eta": 0.1, "alpha": 0.0, "batch": 32, "samples": 60_000}
 
 
 def test_the_formula_by_hand():
-    assert edge_decay(0.125, **PAPER) == pytest.approx(0.125 * 32 / (4 * 0.1 * 60_000))
-    assert edge_decay(0.125, **{**PAPER, "alpha": 0.9}) == pytest.approx(edge_decay(0.125, **PAPER) / 10)
-    assert decay_rate(edge_decay(0.125, **PAPER), **PAPER) == pytest.approx(0.125)  # it takes A at J² = 1
+    lambda_star = Descent(**PAPER).lambda_star(0.125)
+    assert lambda_star == pytest.approx(0.125 * 32 / (4 * 0.1 * 60_000))
+    assert Descent(**{**PAPER, "alpha": 0.9}).lambda_star(0.125) == pytest.approx(lambda_star / 10)
+    assert Descent(**PAPER).decay_rate(2 * lambda_star) == pytest.approx(0.125)  # it removes A at J² = 1
     for changed, named in (({"alpha": 1.0}, "alpha = 1.0"), ({"batch": 0}, "batch = 0")):
-        for function in edge_decay, decay_rate:
-            with pytest.raises(ValueError, match=named):
-                function(0.1, **{**PAPER, **changed})
+        with pytest.raises(ValueError, match=named):
+            Descent(**{**PAPER, **changed})
+    for method, named in (("lambda_star", "A = -1"), ("decay_rate", "weight_decay = -1")):
+        with pytest.raises(ValueError, match=named):
+            getattr(Descent(**PAPER), method)(-1)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.03, 0.2])
@@ -53,13 +56,13 @@ def pushed(decay: float, *, N: int, momentum: float, nesterov: bool = False) -> 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.8, True)], ids=["plain", "nesterov"])
 def test_sgd_whose_push_does_not_depend_on_its_weights_settles_at_the_edge(momentum, nesterov):
-    descent, N = {"eta": 0.1, "alpha": momentum, "batch": 25, "samples": 1000}, 50  # 40 steps an epoch
-    J2 = pushed(edge_decay(0.2, **descent), N=N, momentum=momentum, nesterov=nesterov)
+    descent, N = Descent(eta=0.1, alpha=momentum, batch=25, samples=1000), 50  # 40 steps an epoch
+    J2 = pushed(descent.lambda_star(0.2), N=N, momentum=momentum, nesterov=nesterov)
     # A last quarter of 15 epochs, over which J² forgets three times: 4 means of N² squares, each of deviation √2.
     error = math.sqrt(2 / N**2 / 4)
     assert abs(J2[-15:].mean() - 1) < 4 * error
     assert np.abs(J2 - saturation(np.arange(61), start=0.25, A=0.2, rate=0.2)).max() < 0.1
-    twice = pushed(2 * edge_decay(0.2, **descent), N=N, momentum=momentum, nesterov=nesterov)
+    twice = pushed(2 * descent.lambda_star(0.2), N=N, momentum=momentum, nesterov=nesterov)
     assert abs(twice[-15:].mean() - 1) > 30 * error  # the test can fail: PyTorch's factor 2, taken twice
     if momentum:
         free = fit_slope(np.arange(61), pushed(0.0, N=100, momentum=momentum), window=(0, 60))
@@ -71,36 +74,36 @@ def slope(A: float, *, C: float = 0.2, error: float = 0.01, bend: float = 0.0) -
 
 
 def test_errors_of_fit_seeds_and_bend_add_as_stated():
-    straight = Growth([slope(0.10, C=0.1), slope(0.12), slope(0.14, error=0.02)])
+    straight = MeanSlope([slope(0.10, C=0.1), slope(0.12), slope(0.14, error=0.02)])
     assert (straight.A, straight.C, straight.bend) == pytest.approx((0.12, 0.5 / 3, 0))
     assert straight.fit == pytest.approx(math.sqrt(0.0006) / 3)
     assert straight.seeds == pytest.approx(0.02 / math.sqrt(3))
     assert straight.error == straight.statistical == straight.seeds
-    assert Growth([slope(0.12, error=0.05)] * 2).statistical == pytest.approx(0.05 / math.sqrt(2))
-    bent = Growth([slope(0.10, bend=-0.4), slope(0.12, bend=-0.4), slope(0.14, bend=-0.4)])
+    assert MeanSlope([slope(0.12, error=0.05)] * 2).statistical == pytest.approx(0.05 / math.sqrt(2))
+    bent = MeanSlope([slope(0.10, bend=-0.4), slope(0.12, bend=-0.4), slope(0.14, bend=-0.4)])
     assert bent.error == pytest.approx(math.hypot(straight.seeds, 0.12 * 0.2))
-    one = Growth([slope(0.1)])
+    one = MeanSlope([slope(0.1)])
     assert math.isnan(one.seeds) and one.error == one.fit == 0.01
 
 
 def test_a_bend_goes_on_to_the_edge():
-    far = Growth([slope(0.02, bend=-0.2)])  # whose line is at the edge in epoch 40, 32.5 from the window's middle
+    far = MeanSlope([slope(0.02, bend=-0.2)])  # whose line is at the edge in epoch 40, 32.5 from the window's middle
     assert far.bend_at_edge == pytest.approx(-0.2 * 32.5 / 2.5)
     assert far.error == pytest.approx(math.hypot(0.01, 0.02 * 2.6 / 2))
-    near = Growth([slope(0.1, bend=-0.2)])  # within the window
+    near = MeanSlope([slope(0.1, bend=-0.2)])  # within the window
     assert near.bend_at_edge == pytest.approx(-0.2)
-    epochs, error = Growth([slope(0.1), slope(0.2)]).epochs_to_edge
+    epochs, error = MeanSlope([slope(0.1), slope(0.2)]).epochs_to_edge
     assert (epochs, error) == pytest.approx((6, 2))
 
 
 def test_a_growth_is_positive_beyond_twice_its_errors_with_every_seed_and_linear_where_most_are():
-    assert Growth([slope(0.0201)]).positive and not Growth([slope(0.0199)]).positive
-    assert not Growth([slope(-0.1)]).positive
-    assert not Growth([slope(0.1), slope(0.1), slope(0.1), slope(0.0)]).positive  # of one seed J² stays as it is
-    opposite = Growth([slope(0.1), slope(0.2), slope(-0.3)])  # whose sum is rounding
+    assert MeanSlope([slope(0.0201)]).positive and not MeanSlope([slope(0.0199)]).positive
+    assert not MeanSlope([slope(-0.1)]).positive
+    assert not MeanSlope([slope(0.1), slope(0.1), slope(0.1), slope(0.0)]).positive  # of one seed J² stays as it is
+    opposite = MeanSlope([slope(0.1), slope(0.2), slope(-0.3)])  # whose sum is rounding
     assert (opposite.positive, opposite.bend) == (False, math.inf)
     straight, bent = slope(0.1), slope(0.1, bend=0.9)
-    assert Growth([straight, straight, bent]).linear and not Growth([straight, bent]).linear
+    assert MeanSlope([straight, straight, bent]).linear and not MeanSlope([straight, bent]).linear
 
 
 @pytest.mark.parametrize(("epochs", "share"), [(41, 10), (9, 3), (4, 3)])
@@ -120,8 +123,8 @@ def test_what_growth_is_left_is_told_before_a_run_has_settled():
     t = np.arange(41.0)
     early = Settled.of(t, saturation(t, start=0.25, A=0.03, rate=0.03))
     assert early.moving
-    assert early.growth(0.03) == pytest.approx(0.03, rel=0.01)
-    assert early.growth(0.06) != pytest.approx(0.03, rel=0.3)
+    assert early.A_under_decay(0.03) == pytest.approx(0.03, rel=0.01)
+    assert early.A_under_decay(0.06) != pytest.approx(0.03, rel=0.3)
 
 
 def test_the_crossing_lies_between_measurements():

@@ -1,4 +1,4 @@
-"""What the matrices of a phase diagram say together, beside theory: tables and numbers of agreement."""
+"""Means over the matrices of a phase diagram beside theory: tables, and numbers of how they agree."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from start_training.order_chaos.asymptotic_distance import SEPARATED
+from start_training.order_chaos.asymptotic_distance import ROUNDING, SEPARATED, below_edge, transition
 from start_training.order_chaos.bins import Bins
-from start_training.order_chaos.transition import ROUNDING, below_edge, mean_and_error, transition
+from start_training.standard_error import mean_and_error
 from start_training.theory.edge_of_chaos import boundary, chi, distance_without_mean
 from start_training.theory.edge_of_chaos_relu import relu_rates
 
@@ -16,14 +16,27 @@ Array = NDArray[np.float64]
 
 
 def tanh_diagram(columns: Bins, rows: Bins, distances: Array) -> pd.DataFrame:
-    """A row for each point, in order of 1/J, then J0/J, from distances (matrices, points)."""
+    """The phase diagram of tanh: a row for each point, in order of 1/J, then J0/J.
+
+    Args:
+        columns: J0/J.
+        rows: 1/J.
+        distances: Shape (matrices, points).
+    """
     plane = _plane(columns, rows)
     plane["distance"], plane["distance_error"] = mean_and_error(distances)
     return plane.assign(chi_theory=chi(plane["J0"], plane["J"]))
 
 
 def relu_diagram(columns: Bins, rows: Bins, norms: Array, distances: Array) -> pd.DataFrame:
-    """The same of growth rates (matrices, columns), which are exactly the same, or log J apart, in each row."""
+    """The phase diagram of ReLU, whose growth rates are the same in each row, but for log J.
+
+    Args:
+        columns: J0/J.
+        rows: 1/J.
+        norms: Growth rates of the state's norm at J = 1, in nats per iteration, shape (matrices, columns).
+        distances: Growth rates of the relative distance, likewise.
+    """
     plane, theory = _plane(columns, rows), relu_rates(columns.centres)
     (norm, norm_error), (growth, growth_error) = mean_and_error(norms), mean_and_error(distances)
     log_J = np.log(plane["J"])
@@ -38,54 +51,57 @@ def relu_diagram(columns: Bins, rows: Bins, norms: Array, distances: Array) -> p
 
 
 def tanh_boundary(columns: Bins, rows: Bins, distances: Array) -> pd.DataFrame:
-    """1/J of the edge in each column: in theory, as far as the diagram shows it, and simulated, with its error."""
-    found, error = mean_and_error(_transitions(columns, rows, distances))
+    """1/J of the edge in each column: in theory, clipped to the rows, and simulated, with its error.
+
+    Arguments as of `tanh_diagram`.
+    """
+    simulated, error = mean_and_error(_transitions(columns, rows, distances))
     theory = np.clip(boundary(columns.centres), rows.low, rows.high)
     return pd.DataFrame(
         {
             "J0_over_J": columns.centres,
             "inverse_J_theory": theory,
-            "inverse_J_simulated": found,
+            "inverse_J_simulated": simulated,
             "inverse_J_error": error,
         }
     )
 
 
 def tanh_agreement(columns: Bins, rows: Bins, distances: Array) -> dict[str, float]:
-    """boundary_deviation: simulated minus theoretical 1/J of the edge, its mean over columns, and the standard error
-    over matrices; boundary_deviation_rms: over columns, of the mean over matrices; judged_alike: the share of points
-    that χ and the distance, averaged over matrices, put in the same phase."""
+    """How simulation and theory of tanh agree; arguments as of `tanh_diagram`.
+
+    Returns:
+        boundary_deviation: simulated minus theoretical 1/J of the edge, mean over columns; boundary_deviation_error:
+        its standard error over matrices; boundary_deviation_rms: root mean square over columns of the mean over
+        matrices; judged_alike: share of points that χ and the mean distance put in the same phase.
+    """
     theory = np.clip(boundary(columns.centres), rows.low, rows.high)
     deviations = _transitions(columns, rows, distances) - theory
-    mean, error = mean_and_error(deviations.mean(1))
     diagram = tanh_diagram(columns, rows, distances)
     alike = (diagram["distance"] > SEPARATED) == (diagram["chi_theory"] > 1)
-    return {
-        "boundary_deviation": float(mean),
-        "boundary_deviation_error": float(error),
-        "boundary_deviation_rms": float(np.sqrt((deviations.mean(0) ** 2).mean())),
-        "judged_alike": float(alike.mean()),
-    }
+    return _deviation("boundary", deviations) | {"judged_alike": float(alike.mean())}
 
 
 def relu_agreement(columns: Bins, distances: Array) -> dict[str, float]:
-    """growth_deviation: of the rate from theory, mean over columns and standard error over matrices; _rms: over
-    columns, of the mean over matrices; judged_alike: the share of columns whose rate has the sign of theory's, or which
-    in theory lie at the edge."""
+    """How simulation and theory of ReLU agree; arguments as of `relu_diagram`.
+
+    Returns:
+        growth_deviation: simulated minus theoretical growth rate, mean over columns; growth_deviation_error: its
+        standard error over matrices; growth_deviation_rms: root mean square over columns of the mean over matrices;
+        judged_alike: share of columns whose rate has the sign of theory's, or which in theory lie at the edge.
+    """
     theory = relu_rates(columns.centres).distance
-    deviations = distances - theory
-    mean, error = mean_and_error(deviations.mean(1))
     alike = ((distances.mean(0) > 0) == (theory > 0)) | (np.abs(theory) < ROUNDING)
-    return {
-        "growth_deviation": float(mean),
-        "growth_deviation_error": float(error),
-        "growth_deviation_rms": float(np.sqrt((deviations.mean(0) ** 2).mean())),
-        "judged_alike": float(alike.mean()),
-    }
+    return _deviation("growth", distances - theory) | {"judged_alike": float(alike.mean())}
 
 
 def finite_size_table(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
-    """Distance at J0 = 0 against 1/J, for each N, from distances[N] of shape (matrices, points), and N → ∞."""
+    """Distance at J0 = 0 against 1/J for each N, beside theory for N → ∞.
+
+    Args:
+        rows: 1/J.
+        distances: By N, of shape (matrices, points).
+    """
     tables = []
     for N, of_matrices in distances.items():
         mean, error = mean_and_error(of_matrices)
@@ -95,25 +111,35 @@ def finite_size_table(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
 
 
 def finite_size_transitions(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
-    """1/J of the transition at J0 = 0 for each N, its standard error over matrices; in theory it is 1."""
-    found = {N: mean_and_error(transition(rows.edges, values, axis=1)) for N, values in distances.items()}
+    """1/J of the transition at J0 = 0 for each N, which in theory is 1; arguments as of `finite_size_table`."""
+    by_size = {N: mean_and_error(transition(rows.edges, values, axis=1)) for N, values in distances.items()}
     return pd.DataFrame(
-        [{"N": N, "inverse_J": float(mean), "error": float(error)} for N, (mean, error) in found.items()]
+        [{"N": N, "inverse_J": float(mean), "error": float(error)} for N, (mean, error) in by_size.items()]
     )
 
 
 def finite_size_agreement(transitions: pd.DataFrame) -> dict[str, Any]:
-    """The transitions, and, of two sizes on, p of 1 − 1/J ∝ N^−p by least squares on logarithms, with the standard
-    error that those of the transitions make."""
+    """The rows of `finite_size_transitions` as plain data, and their exponent if there are two sizes.
+
+    Returns:
+        transitions; exponent: p of 1 − 1/J ∝ N^−p, by least squares on logarithms; exponent_error: its standard error
+        by those of the transitions.
+    """
     deviations = below_edge(transitions["inverse_J"])
-    said: dict[str, Any] = {"transitions": transitions.to_dict("records")}
+    agreement: dict[str, Any] = {"transitions": transitions.to_dict("records")}
     if len(transitions) >= 2 and (deviations > 0).all():
         x = np.log(transitions["N"]) - np.log(transitions["N"]).mean()
         shares = x / (x**2).sum()
         errors = transitions["error"] / deviations  # of the logarithms
-        said["exponent"] = float(-(shares * np.log(deviations)).sum())
-        said["exponent_error"] = float(np.sqrt(((shares * errors) ** 2).sum(skipna=False)))
-    return said
+        agreement["exponent"] = float(-(shares * np.log(deviations)).sum())
+        agreement["exponent_error"] = float(np.sqrt(((shares * errors) ** 2).sum(skipna=False)))
+    return agreement
+
+
+def _deviation(name: str, deviations: Array) -> dict[str, float]:
+    mean, error = mean_and_error(deviations.mean(1))
+    numbers = {"": mean, "_error": error, "_rms": np.sqrt((deviations.mean(0) ** 2).mean())}
+    return {f"{name}_deviation{suffix}": float(number) for suffix, number in numbers.items()}
 
 
 def _transitions(columns: Bins, rows: Bins, distances: Array) -> Array:

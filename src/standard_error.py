@@ -1,0 +1,26 @@
+"""The mean of independent samples and its standard error."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import sem
+
+
+def mean_and_error(samples: ArrayLike) -> tuple[Any, Any]:
+    """The mean over the first axis, and its standard error with ddof 1.
+
+    Args:
+        samples: Independent samples, shape (samples, …).
+
+    Returns:
+        Both of shape (…); numbers if samples are numbers. The error of a single sample is NaN.
+
+    Example:
+        >>> mean, error = mean_and_error([1.0, 3.0])
+        >>> float(mean), float(error)
+        (2.0, 1.0)
+    """
+    values = np.asarray(samples, np.float64)
+    error = sem(values) if len(values) > 1 else np.full(values.shape[1:], np.nan)[()]
+    return values.mean(0), error
