@@ -151,7 +151,7 @@ def test_a_function_and_a_dataclass_are_checked_however_they_are_called():
 
 
 CONF = Path(__file__).parents[1] / "conf"
-VALUES = (None, True, -1, 0, 0.5, 1, 2, 3.0, 2**63, math.nan, math.inf, "nosuch", "1", [], [0], [1], ["x"], (1, 2, 3))
+VALUES = (None, True, -1, 0, 0.5, 1, 2, 3.0, 2**63, math.nan, math.inf, "nosuch", "1", [], [0], [1], ["x"], (1, 2, 3), {})
 
 
 def named_in_conf():

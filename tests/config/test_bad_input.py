@@ -95,7 +95,7 @@ finite_size=3 -> finite_size = 3: must have N, matrices, iterations, inverse_J
 image=360 -> image = 360: must be below 360, the number of test images
 layers=[7] -> layers = 7: must be at most 6, the last layer that is measured
 layers=[] -> layers = []: must be a list of layers, or null for 5 of them
-datamodule=random_inputs -> model.input_shape = (100,): must be (channels, height, width), as a datamodule of
+datamodule=random_inputs -> model.input_shape = [100]: must be (channels, height, width), as a datamodule of
 initializers=null -> initializers = none: must name at least one, as +initializer@initializers.NAME=NAME
 model=fully_connected -> layers = 1: hidden.0.activation is of shape (100,), where a picture needs
 """,
