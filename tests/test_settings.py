@@ -151,7 +151,30 @@ def test_a_function_and_a_dataclass_are_checked_however_they_are_called():
 
 
 CONF = Path(__file__).parents[1] / "conf"
-VALUES = (None, True, -1, 0, 0.5, 1, 2, 3.0, 2**63, math.nan, math.inf, "nosuch", "1", [], [0], [1], ["x"], (1, 2, 3), {})
+VALUES = (
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    1,
+    2,
+    3.0,
+    2**63,
+    math.nan,
+    math.inf,
+    "nosuch",
+    "cpu",
+    "1",
+    [],
+    [0],
+    [1],
+    [2],
+    ["x"],
+    (1, 2, 3),
+    {},
+    {"name": {"_target_": "start_training.initializers.torch_default.TorchDefault"}},
+)
 
 
 def named_in_conf():
@@ -182,8 +205,16 @@ def refusal(name, value, annotation):
 
 def allowed(name, annotation):
     """A value that the constraint in an annotation, if there is one, allows."""
-    names = [name for kind in get_args(annotation) for name in getattr(kind, "allowed", ())]
-    return next(value for value in (*names, *VALUES) if annotation is None or not refusal(name, value, annotation))
+    candidates = [*names_in(annotation), [*names_in(annotation)], *VALUES]
+    values = [value for value in candidates if annotation is None or not refusal(name, value, annotation)]
+    assert values, f"none of the values tried is allowed as {name}: {annotation}"
+    return values[0]
+
+
+def names_in(annotation):
+    """The names that constraints in an annotation, at any depth, allow."""
+    inner = [name for argument in get_args(annotation) for name in names_in(argument)]
+    return [*getattr(annotation, "allowed", ()), *inner]
 
 
 def raises(message, target, arguments):
@@ -204,7 +235,7 @@ def not_held(target):
     for name, annotation in annotations.items():
         refusals = {repr(value): (value, refusal(name, value, annotation)) for value in VALUES}
         refused = [(value, message) for value, message in refusals.values() if message]
-        assert refused and all(message.startswith(f"{name} = ") for _, message in refused)
+        assert refused and all(re.match(rf"{name}(\.\w+)* = ", message) for _, message in refused)
         if not all(raises(message, target, required | {name: value}) for value, message in refused):
             wrong.append(name)
     return [*annotations], wrong

@@ -39,8 +39,10 @@ def shown(name: str, layers: object) -> list[int]:
     return [positive_integer(name, layer) for layer in layers]
 
 
-def named_initializers(name: str, nodes: Config | None) -> dict[str, FillTensor]:
-    """The constraint of the initializers, which are built: at least one."""
+def named_initializers(name: str, nodes: object) -> dict[str, FillTensor]:
+    """The constraint of the initializers: at least one of them is named. They are built from their configs."""
+    if not isinstance(nodes, Mapping | None):
+        raise ValueError(f"{name} = {nodes!r}: must name initializers, as +initializer@{name}.NAME=NAME")
     given = {key: node for key, node in (nodes or {}).items() if node is not None}
     if not given:
         raise ValueError(f"{name} = none: must name at least one, as +initializer@initializers.NAME=NAME")

@@ -37,12 +37,12 @@ FLUSH_EVERY = 1.0  # seconds of sampling that a kill can lose
 Array = NDArray[np.float64]
 
 
-def sampling_device(name: str, value: str) -> torch.device:
+def sampling_device(name: str, value: object) -> torch.device:
     """The constraint of the device: a CPU or GPU of this machine."""
     try:
-        device = torch.device(value)
+        device = torch.device(str(value))
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(f"{name} = {value!r}: no such device here") from error
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"{name} = {value!r}: nets are sampled on cpu or cuda")
