@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from filelock import lock_descriptor
 
 from start_training.runs.config_hash import config_hash, differing_settings
-from start_training.runs.lock import takes
 from start_training.runs.metrics_file import NAME as METRICS
 from start_training.runs.metrics_file import truncate_metrics
 from start_training.runs.moved_targets import current_targets
@@ -88,7 +88,7 @@ class RunDirectory:
     @property
     def state(self) -> str:
         """How the run ended (its summary's `status`), or, of one that has not: `running`, `killed` or `absent`."""
-        if self._is_taken():
+        if self._is_locked_elsewhere():
             return "running"
         if (summary := self.summary()) is not None:
             return str(summary["status"])
@@ -191,42 +191,45 @@ class RunDirectory:
             shutil.copy(origin / METRICS, self.metrics_file)
 
     def _lock(self) -> None:
-        # Held until the process ends or the job lets go of it, also by a kill; never by a file left over.
+        """Lock the directory until `release` or the end of the process, also by SIGKILL: the file itself locks nothing.
+
+        Raises RunDirectoryLocked where another process has it, ValueError where there can be no lock.
+        """
         if self._locked is not None:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._locked = (self.path / LOCK).open("w")
+            file = (self.path / LOCK).open("w")
         except OSError as error:
             raise ValueError(f"hydra.run.dir = {self.path}: cannot be written to ({error.strerror})") from error
         try:
-            taken = not self._takes(self._locked)
+            if not self._acquires(file, pause=0.02):
+                raise RunDirectoryLocked(f"hydra.run.dir = {self.path}: another process is writing a run here")
         except ValueError:
-            self.release()
+            file.close()
             raise
-        if taken:
-            self.release()
-            raise RunDirectoryLocked(f"hydra.run.dir = {self.path}: another process is writing a run here")
+        self._locked = file
 
-    def _is_taken(self) -> bool:
-        if self._locked is not None or not (self.path / LOCK).exists():
+    def _is_locked_elsewhere(self) -> bool:
+        lock = self.path / LOCK
+        if self._locked is not None or not lock.exists():
             return False
-        with (self.path / LOCK).open() as file:
-            return not self._takes(file, shared=True, tries=1)
+        with lock.open("r+" if os.access(lock, os.W_OK) else "r") as file:  # NFS wants it writable
+            return not self._acquires(file, pause=0.002)
 
-    def _takes(self, file: IO[str], *, shared: bool = False, tries: int = 5) -> bool:
-        """Whether the lock could be had. Who looks at a run's `state` holds it for a moment, which is waited for."""
+    def _acquires(self, file: IO[str], *, pause: float) -> bool:
+        """Whether the lock could be had within five tries: a process that reads `state` holds it for a moment."""
         try:
-            for _ in range(tries - 1):
-                if takes(file, shared=shared):
+            for seconds in (pause, pause, pause, pause, 0):
+                if lock_descriptor(file.fileno(), blocking=False):
                     return True
-                time.sleep(0.02)
-            return takes(file, shared=shared)
+                time.sleep(seconds)
         except OSError as error:
             raise ValueError(
                 f"hydra.run.dir = {self.path}: its file system refuses locks ({error.strerror}), which keep two "
                 "processes from writing one run; choose a directory on another file system"
             ) from error
+        return False
 
     def release(self) -> None:
         """Let another process take the directory."""

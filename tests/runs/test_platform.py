@@ -8,24 +8,14 @@ import pytest
 from start_training.launchers.process_tree import check_launcher
 from tests.jobs.conftest import SMALL
 
-# This process as Windows would have it for this package alone: no fcntl, no resource, and locks by msvcrt.
+# This process as Windows would have it for this package alone: no fcntl, no resource. Locks are filelock's.
 AS_WINDOWS = """
 import builtins, sys, types
-held = {}
-def locking(descriptor, mode, count):
-    import os
-    file = os.fstat(descriptor).st_ino
-    if held.get(file, descriptor) != descriptor:
-        raise PermissionError(13, "Permission denied")
-    held[file] = descriptor
-msvcrt = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
 real = builtins.__import__
 def imported(name, names=None, *arguments):
     ours = str((names or {}).get("__name__", "")).startswith("start_training")
     if ours and name in ("fcntl", "resource"):
         raise ModuleNotFoundError(name)
-    if ours and name == "msvcrt":
-        return msvcrt
     if ours and name == "sys":
         copy = types.ModuleType("sys")
         copy.__dict__.update(sys.__dict__, platform="win32")
