@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from benchmarks.gpu_parts.parts import Measurement, share
+from start_training.settings import described
 
 Write = Callable[[dict[str, Any]], None]
 
@@ -45,14 +46,10 @@ def make(measurements: list[Measurement], deadline: float, write: Write) -> None
         except Exception as error:
             print(f"{name}:", file=sys.stderr)
             traceback.print_exc()
-            result = {"state": "failed", "reason": f"{type(error).__name__}: {_one_line(error)}"}
+            result = {"state": "failed", "reason": described(error)[:500]}
             error.__traceback__ = None  # whose frames hold tensors
         write({"index": index, "seconds": round(time.monotonic() - start, 3), **result})
         _free_memory()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
 
 
 def _free_memory() -> None:

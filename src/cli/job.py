@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from start_training.config.composed import check_script, plain
 from start_training.config.errors import (
     ReportedError,
+    error_message,
     is_users_mistake,
-    one_line,
     print_error,
     prints_errors,
     users_environment,
@@ -69,7 +69,7 @@ def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int
                 traceback.print_exc()  # Hydra would keep it until the last job has ended
             if in_sweep and in_worker(hydra.launcher):
                 raise ReportedError(
-                    one_line(error)
+                    error_message(error)
                 ) from error  # an error that does not unpickle would break all workers
             raise
         print_error(error)

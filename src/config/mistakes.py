@@ -12,7 +12,7 @@ from hydra.utils import get_object
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from start_training.runs.outcome import Diverged, Interrupted
-from start_training.settings import named_in
+from start_training.settings import named_in, one_line
 
 Config = Mapping[str, Any]
 logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # it would say on stderr what it raises anyway
@@ -56,7 +56,7 @@ def target_of(config: Config | None, group: str) -> Any:
     try:
         return get_object(name)
     except Exception as error:  # whatever importing a user's module raises
-        raise ValueError(f"{group}._target_ = {name!r}: cannot be imported ({_one_line(error)})") from error
+        raise ValueError(f"{group}._target_ = {name!r}: cannot be imported ({one_line(error)})") from error
 
 
 def accepts(config: Config | None, group: str, key: str) -> bool:
@@ -81,7 +81,7 @@ def check_keys(config: Config | None, group: str, given: Config) -> None:
 
 
 def _said_of(group: str, config: Config, error: BaseException) -> str:
-    text = _one_line(error)
+    text = one_line(error)
     if name := named_in(text):
         return text if "." in name else f"{group}.{text}"
     if not isinstance(error, ValueError | TypeError | MisconfigurationException):
@@ -101,7 +101,3 @@ def _places(config: Config, group: str = "") -> Iterator[str]:
         yield group + key
         if isinstance(value, Mapping):
             yield from _places(value, f"{group}{key}.")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.settings import described
 
 # what urllib, the archive readers and torchvision's checksums raise when a download fails
 _DOWNLOAD_ERRORS = (
@@ -65,7 +66,7 @@ class TorchvisionSet(TensorDataModule):
                     self._download(root)
         except _DOWNLOAD_ERRORS as error:
             raise ValueError(
-                f"{self._missing()}, and it cannot be downloaded ({_one_line(error)}): "
+                f"{self._missing()}, and it cannot be downloaded ({described(error)}): "
                 f"run once with network access, or put {', '.join(self.files)} there"
             ) from error
 
@@ -85,7 +86,7 @@ class TorchvisionSet(TensorDataModule):
         except Exception as error:  # torchvision checks little: anything may come of a bad file
             raise ValueError(
                 f"data_dir = {self.data_dir!r}: the {'training' if train else 'test'} files in "
-                f"{self._root / self.folder} are truncated or corrupted ({_one_line(error)}); "
+                f"{self._root / self.folder} are truncated or corrupted ({described(error)}); "
                 "delete them to download the set again"
             ) from error
 
@@ -117,7 +118,3 @@ class TorchvisionSet(TensorDataModule):
     @property
     def _root(self) -> Path:
         return Path(self.data_dir).expanduser()
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")

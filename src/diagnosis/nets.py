@@ -16,6 +16,7 @@ from start_training.diagnosis.measurement import Measurement
 from start_training.diagnosis.probe import Probe, Readings, map_tensors
 from start_training.diagnosis.redraw import Redraw, second_moment_variances
 from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.settings import described, one_line
 
 LARGE = 2**25  # weights up to which float64 costs seconds; ResNet-50 has 2^24.6
 
@@ -121,12 +122,10 @@ class _Fails(Exception):
 def _module_fails_on(batch: str) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
-        if str(error).startswith("net = "):
-            raise
-        raise _Fails(f"batch = {batch}: the module fails on it (ValueError: {_one_line(error)})") from error
     except Exception as error:  # whatever a foreign module raises
-        raise _Fails(f"batch = {batch}: the module fails on it ({type(error).__name__}: {_one_line(error)})") from error
+        if isinstance(error, ValueError) and str(error).startswith("net = "):
+            raise
+        raise _Fails(f"batch = {batch}: the module fails on it ({described(error)})") from error
 
 
 def copied(net: nn.Module) -> nn.Module:
@@ -134,7 +133,7 @@ def copied(net: nn.Module) -> nn.Module:
     try:
         net = copy.deepcopy(getattr(net, "_orig_mod", net)).cpu().train()  # a compiled module wraps the plain one
     except Exception as error:
-        raise ValueError(f"net = {type(net).__name__}: cannot be copied ({_one_line(error)})") from error
+        raise ValueError(f"net = {type(net).__name__}: cannot be copied ({one_line(error)})") from error
     for parameter in net.parameters():
         parameter.grad = None
         parameter.requires_grad_(False)  # gradients flow through activations; those of weights are not asked for
@@ -184,7 +183,3 @@ def global_streams_kept() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from start_training.config.build import build_datamodule, construct_net
-from start_training.config.errors import one_line
+from start_training.config.errors import error_message
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.launchers.grouping import alone, check_replicas, group_key
 from start_training.replicas.caches import outgrows_caches
@@ -175,7 +175,7 @@ def _apart(
     except NotVectorized:
         raise
     except Exception as error:  # whatever a module of the user's raises
-        return f"two of its nets together: {one_line(error)}"
+        return f"two of its nets together: {error_message(error)}"
     return None
 
 

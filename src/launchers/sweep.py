@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from start_training.config.composed import check_script, composed_job, config_hash_of, plain
-from start_training.config.errors import ReportedError, one_line, print_error
+from start_training.config.errors import ReportedError, error_message, print_error
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
@@ -176,7 +176,7 @@ class Sweep:
         cause = error.__cause__ or error if isinstance(error, ReportedError) else error
         if isinstance(cause, ReportedError) and not str(cause):
             return "as said above"
-        return one_line(cause) if cause is not None else "no reason left"
+        return error_message(cause) if cause is not None else "no reason left"
 
 
 def _errors(jobs: Sequence[Overrides], returns: Sequence[JobReturn]) -> dict[tuple[str, ...], BaseException]:

@@ -21,6 +21,7 @@ from start_training.replicas.first_layer import FirstLayer
 from start_training.replicas.scalars import varying_scalars
 from start_training.replicas.stack import Rows, Stack
 from start_training.replicas.transposed_linear import TransposedLinear
+from start_training.settings import one_line
 
 # Of all replicas together: up to so many, what `_Norms` takes to begin is more than to convert them to float64.
 FEW_VALUES = 2**17
@@ -215,7 +216,7 @@ def _streams() -> tuple[bytes, ...]:
 
 def _operation(error: RuntimeError) -> str:
     """What torch says of an operation that it cannot vectorize, in one line."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     named = re.search(r"aten::\w+(\.\w+)?|\.item\(\)|\.\w+\(\)", text)
     sentence = text.split(". ")[0]
     return sentence if named is None or named[0] in sentence else f"{named[0]}: {sentence}"

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from start_training.models.run_length import LENGTHS
+from start_training.settings import described
 
 PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states"}
 _PREFIX = "net."  # the net's place in the Classifier
@@ -26,8 +27,7 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch passes on whatever it met in a broken file
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
-        raise ValueError(f"{setting} = {path}: is not a whole checkpoint ({reason})") from error
+        raise ValueError(f"{setting} = {path}: is not a whole checkpoint ({described(error)})") from error
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= PARTS:
         raise ValueError(f"{setting} = {path}: is not a checkpoint of a run, which holds {', '.join(sorted(PARTS))}")
     return checkpoint

@@ -29,7 +29,7 @@ from start_training.models.law import law_of
 from start_training.reports import run_report
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.settings import seed, whole_number
+from start_training.settings import described, seed, whole_number
 from start_training.tables import shown_layers
 from start_training.theory.convolutional import ConvolutionalLaw
 from start_training.training.train import seed_global_generators
@@ -123,8 +123,8 @@ def _readings(net: nn.Module, image: Tensor, name: str) -> list[Reading]:
     try:
         net(image)
     except Exception as error:  # whatever a user's module raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"model = {name}: fails on an image of shape {tuple(image.shape[1:])} ({reason})") from error
+        shape = tuple(image.shape[1:])
+        raise ValueError(f"model = {name}: fails on an image of shape {shape} ({described(error)})") from error
     finally:
         capture.remove()
     return capture.stop()

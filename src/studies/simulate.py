@@ -30,7 +30,7 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
-from start_training.settings import positive_integer, seed, whole_number
+from start_training.settings import described, positive_integer, seed, whole_number
 from start_training.training.train import seed_global_generators
 
 FLUSH_EVERY = 1.0  # seconds: what a kill can cost
@@ -108,10 +108,9 @@ def _names(net: nn.Module, ensemble: Ensemble, model: dict[str, Any]) -> list[st
     try:
         net(inputs)
     except Exception as error:  # whatever a user's module raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
             f"model = {model['_target_']}: fails on samples = {ensemble.samples} of shape {tuple(inputs.shape[1:])} "
-            f"({reason})"
+            f"({described(error)})"
         ) from error
     return [reading.name for reading in capture.stop()]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from start_training.config.errors import one_line
+from start_training.config.errors import error_message
 from start_training.reports import sweep_figure as module
 from start_training.reports.range_tests import next_command
 from start_training.reports.sweep_figure import draw_sweep
@@ -162,7 +162,7 @@ def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, tmp_path, monkey
         options = {key: [value] if key == "without" else value for key, _, value in (w.partition("=") for w in words)}
         with pytest.raises(ValueError) as raised:
             draw_sweep(Path(directory), figure, **options)
-        assert said in one_line(raised.value)
+        assert said in error_message(raised.value)
     status, output, errors = shell("draw", "start", "sweep", "--without", "depth=4", "--by", "seed")
     assert (status, output, len(errors)) == (1, [], 1)
     assert sorted(tmp_path.rglob("*")) == before
