@@ -71,12 +71,12 @@ COMMANDS = {
     ),
     "draw": Command(
         "Collect the runs of a sweep and draw its figure.",
-        "cli.draw.main",
+        "cli.draw_command.main",
         takes="words",
     ),
     "evaluate": Command(
         "Rebuild a run from its directory and test it again.",
-        "cli.evaluate.main",
+        "cli.evaluate_command.main",
         takes="words",
     ),
 }

@@ -14,12 +14,11 @@ from hydra.core.utils import filter_overrides
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from start_training.launchers.grouping import check_replicas
+from start_training.launchers.traits import traits_of
 
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
 PARENT = "HOW_TO_START_TRAINING_PARENT"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
-# Launchers whose jobs can start processes: ours, and those that start a job's ranks, or the job, by themselves.
-_ABLE = ("processlauncher", "slurm", "ray")
 # Hydra's own settings that belong to the sweep, or that a job is given anew.
 _OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
 
@@ -42,19 +41,18 @@ def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any
     Lightning starts the other ranks by repeating the command line, and in a multirun that is the whole sweep; what
     it leaves in the environment makes the next job of this process believe it is one rank of the last.
     """
-    name = str(launcher["_target_"]).lower()
-    if sys.platform == "win32" and not any(known in name for known in ("basiclauncher", "replicas")):
+    traits, name = traits_of(launcher), str(launcher["_target_"]).rpartition(".")[2]
+    if sys.platform == "win32" and not traits.windows:
         raise ValueError(
-            f"hydra.launcher = {name.rpartition('.')[2]}: starts processes in groups, which Windows has not; "
-            "use hydra/launcher=basic"
+            f"hydra.launcher = {name}: needs process groups, which Windows does not have; use hydra/launcher=basic"
         )
-    if "replicas" in name:
+    if traits.trains_replicas:
         check_replicas({"trainer": trainer})
-    elif starts_processes(trainer) and not any(able in name for able in _ABLE):
+    elif starts_processes(trainer) and not traits.process_tree:
         devices, strategy = (trainer or {}).get("devices"), (trainer or {}).get("strategy")
         raise ValueError(
             f"trainer.devices = {devices}: with strategy = {strategy} a job needs a process tree of its own, which "
-            f"{str(launcher['_target_']).rpartition('.')[2]} cannot give it; add hydra/launcher=process"
+            f"{name} cannot give it; add hydra/launcher=process"
         )
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from start_training.launchers.replica_plan import Group, Plan, SweepRun, shown_bytes
+from start_training.launchers.replica_plan import PlannedGroup, ReplicaPlan, shown_bytes
+from start_training.runs.job import Job
 
 WIDTH = 110  # columns, where no terminal says otherwise
 SHOWN = 24  # groups that are named one by one
 
 
-def show(plan: Plan, *, inner: str, workers: int) -> None:
+def show(plan: ReplicaPlan, *, inner: str, workers: int) -> None:
     """Print the plan: groups, what varies in each, their memory, the jobs on their own, and the sums."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -27,14 +28,14 @@ def show(plan: Plan, *, inner: str, workers: int) -> None:
     console.print(_sums(plan, inner, workers), soft_wrap=True)
 
 
-def _by_reason(plan: Plan) -> dict[str, list[SweepRun]]:
-    found: dict[str, list[SweepRun]] = defaultdict(list)
+def _by_reason(plan: ReplicaPlan) -> dict[str, list[Job]]:
+    found: dict[str, list[Job]] = defaultdict(list)
     for job, reason in plan.alone:
         found[reason].append(job)
     return found
 
 
-def _table(groups: Sequence[Group]) -> Table:
+def _table(groups: Sequence[PlannedGroup]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("group", justify="right", no_wrap=True)
     table.add_column("jobs", justify="right", no_wrap=True)
@@ -60,7 +61,7 @@ def _table(groups: Sequence[Group]) -> Table:
     return table
 
 
-def _varied(jobs: Sequence[SweepRun]) -> dict[str, set[str]]:
+def _varied(jobs: Sequence[Job]) -> dict[str, set[str]]:
     """The settings that are overridden in these jobs, and their values; those that are the same in all left out."""
     values: dict[str, set[str]] = defaultdict(set)
     counts: Counter[str] = Counter()
@@ -72,17 +73,17 @@ def _varied(jobs: Sequence[SweepRun]) -> dict[str, set[str]]:
     return {key: found for key, found in values.items() if len(found) > 1 or counts[key] < len(jobs)}
 
 
-def _fixed(jobs: Sequence[SweepRun], common: Mapping[str, set[str]]) -> str:
+def _fixed(jobs: Sequence[Job], common: Mapping[str, set[str]]) -> str:
     """What the group has in common that other groups have otherwise."""
     own = _varied(jobs)
     return ", ".join(each for each in jobs[0].overrides if (key := each.partition("=")[0]) in common and key not in own)
 
 
-def _own(jobs: Sequence[SweepRun]) -> str:
+def _own(jobs: Sequence[Job]) -> str:
     return ", ".join(f"{key.lstrip('+~')} ({len(values)})" for key, values in _varied(jobs).items())
 
 
-def _sums(plan: Plan, inner: str, workers: int) -> str:
+def _sums(plan: ReplicaPlan, inner: str, workers: int) -> str:
     jobs = sum(len(group.jobs) for group in plan.groups)
     groups = f"{jobs} jobs in {len(plan.groups)} group{'s' if len(plan.groups) != 1 else ''}"
     largest = max((len(group.jobs) * group.bytes for group in plan.groups), default=0)

@@ -11,14 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from start_training.config.composed import check_script, composed_job, config_hash_of, plain
+from start_training.config.composed import check_script, composed_job, config_hash_of, plain, without_hydra
 from start_training.config.errors import ReportedError, error_message, print_error
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.directory import FINISHED, RunDirectory
-from start_training.runs.sweep import SweepJob, add_jobs, states
+from start_training.runs.sweep_jobs import SweepJob, add_jobs, states
 from start_training.training.train import check_settings
 
 Overrides = Sequence[str]
@@ -58,7 +58,7 @@ class Sweep:
         try:
             for batch in batches:
                 wanted = [each for each in batch if there.get(tuple(each)) not in (None, *FINISHED)]
-                returns.append(launch(self.launcher, wanted, first) if wanted else [])
+                returns.append(launch(self.launcher, self.config, wanted, first) if wanted else [])
                 errors |= _errors(wanted, returns[-1])
                 first += len(batch)
         except NotStarted:
@@ -106,8 +106,6 @@ class Sweep:
         config = self._job(overrides, number)
         check_script(config, self.config.hydra.job.config_name)
         check_launcher(config.get("trainer"), self.config.hydra.launcher)
-        if keep := getattr(self.launcher, "keep", None):  # one that plans ahead
-            keep(overrides, config)
         return SweepJob(str(config.hydra.sweep.subdir), tuple(filter_overrides(overrides)))
 
     def _mistake_of_all(self, combinations: Sequence[Overrides]) -> ValueError | None:
@@ -115,8 +113,7 @@ class Sweep:
         first: ValueError | None = None
         for number, overrides in enumerate(combinations):
             try:
-                job = self._job(overrides, number)
-                check_settings(plain(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])))
+                check_settings(without_hydra(self._job(overrides, number)))
                 return None
             except ValueError as error:
                 if first is not None and str(error) != str(first):

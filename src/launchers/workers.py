@@ -5,16 +5,17 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
-from unittest.mock import patch
 
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
 
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import die_with_parent
+from start_training.launchers.traits import traits_of
 from start_training.ranks import in_terminals_worker
 from start_training.runs.outcome import Interrupted
 
@@ -34,27 +35,36 @@ class _Worker:
 _this = _Worker()
 
 
-def launch(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-    """`launcher.launch`, that waits until all jobs have ended, also after a signal and where one of them dies.
+def launch(launcher: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+    """Launch jobs and wait until all have ended, also after a signal and where one of them dies.
 
-    joblib's workers are sent SIGTERM for the first SIGINT or SIGTERM and leave checkpoints; then the process ends by
-    SystemExit. A second one ends it at once. Raises ValueError where a worker of joblib's dies, or there is no SLURM.
+    joblib's workers are sent SIGTERM for the first SIGINT or SIGTERM, and write checkpoints; then the process ends by
+    SystemExit. A second signal ends it at once.
+
+    Args:
+        launcher: a launcher of Hydra's, set up.
+        config: the multirun's, whose `hydra.launcher` it is.
+        jobs: the overrides of each.
+        first: the number of the first job.
+
+    Raises:
+        ValueError: a worker of joblib's died, or there is no SLURM.
     """
-    if type(launcher).__name__ == "JoblibLauncher":
-        return _launch_joblib(launcher, jobs, first)
-    with _deaths_are_failures():
-        try:
+    traits, name = traits_of(config.hydra.launcher), config.hydra.runtime.choices["hydra/launcher"]
+    try:
+        if traits.child_workers:
+            return _launch_children(launcher, jobs, first)
+        with _deaths_are_failures() if traits.returns_results else nullcontext():
             return launcher.launch(jobs, initial_job_idx=first)
-        except RuntimeError as error:
-            if "srun" not in str(error):
-                raise
-            raise ValueError(f"hydra/launcher = {type(launcher).__name__}: {error}") from error
+    except RuntimeError as error:
+        if not traits.child_workers and "srun" not in str(error):
+            raise
+        raise ValueError(f"hydra/launcher = {name}: {str(error).splitlines()[0]}") from error
 
 
 def in_worker(launcher: Mapping[str, Any]) -> bool:
-    """Whether this process runs a job for another that waits for its return, and would miss it after `sys.exit`."""
-    name = str(launcher["_target_"]).lower()
-    return in_terminals_worker() or any(known in name for known in ("submitit", "raylauncher"))
+    """Whether this process runs a job for another that waits for its result, and would miss it after `sys.exit`."""
+    return in_terminals_worker() or traits_of(launcher).returns_results
 
 
 @contextmanager
@@ -86,7 +96,7 @@ def _on_signal(signum: int, frame: FrameType | None) -> None:
         raise Interrupted(signum)
 
 
-def _launch_joblib(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+def _launch_children(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
     signals: list[int] = []
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
@@ -100,10 +110,10 @@ def _launch_joblib(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> 
     handlers = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         return launcher.launch(jobs, initial_job_idx=first)
-    except RuntimeError as error:  # joblib's, if a worker was killed or had not yet begun when the signal came
-        if signals:
-            return []
-        raise ValueError(f"hydra/launcher = joblib: {str(error).splitlines()[0]}") from error
+    except RuntimeError:  # a worker was killed, or had not yet begun when the signal came
+        if not signals:
+            raise
+        return []
     finally:
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
@@ -113,16 +123,19 @@ def _launch_joblib(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> 
 
 @contextmanager
 def _deaths_are_failures() -> Iterator[None]:
-    """submitit raises the first of its jobs that left no result, which would leave the others unwaited for."""
+    """Wait for all jobs of submitit's launcher, which would raise at the first one whose process left no result.
+
+    The launcher collects `Job.results()` itself, so that this method is the only place to turn a death into a result.
+    """
     try:
         from submitit import Job
         from submitit.core.utils import FailedJobError, UncompletedJobError
-    except ImportError:
+    except ImportError:  # the launcher is another
         yield
         return
     results = Job.results
 
-    def every_result(job: Any) -> list[Any]:
+    def results_or_failure(job: Any) -> list[Any]:
         try:
             return results(job)
         except (FailedJobError, UncompletedJobError) as error:
@@ -132,8 +145,11 @@ def _deaths_are_failures() -> Iterator[None]:
             )
             return [dead]
 
-    with patch.object(Job, "results", every_result):
+    Job.results = results_or_failure  # type: ignore[assignment, method-assign]
+    try:
         yield
+    finally:
+        Job.results = results  # type: ignore[method-assign]
 
 
 def _last_line(error: BaseException) -> str:

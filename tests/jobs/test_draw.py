@@ -14,7 +14,7 @@ from start_training.config.errors import error_message
 from start_training.reports import sweep_figure as module
 from start_training.reports.range_tests import next_command
 from start_training.reports.sweep_figure import draw_sweep
-from start_training.runs.sweep import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import SweepJob, add_jobs
 from tests.analysis.test_sweep_curves import leave_test
 from tests.analysis.test_sweep_table import MAXIMUM, config_of, leave_run
 from tests.jobs.test_wandb import logged, records

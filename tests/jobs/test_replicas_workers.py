@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from start_training.runs.sweep import read_jobs
+from start_training.runs.sweep_jobs import read_jobs
 from tests.forked import Forked, wait_until
 from tests.jobs.conftest import SMALL
 from tests.jobs.sweeps import left_over, start, statuses, summaries, sweep

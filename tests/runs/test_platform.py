@@ -7,6 +7,7 @@ import pytest
 
 from start_training.launchers.process_tree import check_launcher
 from tests.jobs.conftest import SMALL
+from tests.jobs.test_traits import BASIC, JOBLIB, PROCESS, REPLICAS, SUBMITIT_LOCAL
 
 # This process as Windows would have it for this package alone: no fcntl, no resource. Locks are filelock's.
 AS_WINDOWS = """
@@ -47,7 +48,8 @@ def test_a_single_run_trains_and_its_directory_is_locked(tmp_path):
 
 def test_launchers_that_need_process_groups_are_refused_in_a_line(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
-    check_launcher({}, {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"})
-    for name in ("hydra_plugins.how_to_start_training.ProcessLauncher", "joblib_launcher.JoblibLauncher"):
-        with pytest.raises(ValueError, match=r"^hydra.launcher = \w+launcher: .* use hydra/launcher=basic$"):
-            check_launcher({}, {"_target_": name})
+    for target in (BASIC, REPLICAS):
+        check_launcher({}, {"_target_": target})
+    for target in (PROCESS, JOBLIB, SUBMITIT_LOCAL):
+        with pytest.raises(ValueError, match=r"^hydra.launcher = \w+Launcher: .* use hydra/launcher=basic$"):
+            check_launcher({}, {"_target_": target})

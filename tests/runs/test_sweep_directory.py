@@ -1,7 +1,7 @@
 """The list of a sweep's jobs."""
 
 from start_training.runs.directory import RunDirectory
-from start_training.runs.sweep import SweepJob, add_jobs, read_jobs, states
+from start_training.runs.sweep_jobs import SweepJob, add_jobs, read_jobs, states
 
 
 def test_the_list_grows_keeps_its_order_and_holds_each_job_once(tmp_path):
