@@ -43,7 +43,7 @@ def test_each_job_is_composed_once(sweep, composed, monkeypatch, launcher):
     assert composed[:3] == [["seed=1"], ["seed=2"], ["seed=3"]]
 
 
-def test_a_copy_is_what_was_composed_and_a_worker_gets_none(tmp_path, monkeypatch):
+def test_a_copy_is_what_was_composed_and_a_worker_gets_hydras_own_loader(tmp_path):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         hydras = GlobalHydra.instance().config_loader()
         loader = JobLoader(hydras)
@@ -52,6 +52,4 @@ def test_a_copy_is_what_was_composed_and_a_worker_gets_none(tmp_path, monkeypatc
         jobs[1].seed = 4  # which is not the other copy's
         assert OmegaConf.to_container(jobs[0]) == OmegaConf.to_container(jobs[2])
         assert jobs[0].hydra.sweep.subdir == jobs[2].hydra.sweep.subdir
-        worker = pickle.loads(pickle.dumps(loader))
-        monkeypatch.setattr(pickle, "dumps", lambda job: b"")
-        assert worker.load_sweep_config(multirun, ["seed=3"]).seed == 3
+        assert type(pickle.loads(pickle.dumps(loader))) is ConfigLoaderImpl
