@@ -15,7 +15,7 @@ from start_training.lengths.activation_length import activation_norms, lengths_o
 from start_training.lengths.capture import Capture
 from start_training.lengths.statistics import Statistics, pool, reading, unpack
 from start_training.ranks import gather
-from start_training.runs.length_tables import Step, length_rows, step_rows
+from start_training.runs.length_tables import StepRecord, length_rows, step_rows
 from start_training.runs.outcome import Diverged, Interrupted
 from start_training.runs.table import Table
 from start_training.settings import positive_integer
@@ -188,7 +188,7 @@ def measured_net(module: nn.Module) -> nn.Module:
     return module
 
 
-def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[Step], Statistics]:
+def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[StepRecord], Statistics]:
     """Pool (ranks, passes, numbers) over ranks and over the passes of a step; one entry per step."""
     losses = numbers[..., -1].mean(0)
     by_pass = pool(unpack(numbers[..., :-1]))
@@ -200,7 +200,7 @@ def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[St
         by_pass = Statistics(*(np.stack(values) for values in zip(*of_steps, strict=True)))
     entries = (passes[index] for index in firsts)
     steps = [
-        Step(entry.step, entry.epoch, entry.learning_rate, float(loss))
+        StepRecord(entry.step, entry.epoch, entry.learning_rate, float(loss))
         for entry, loss in zip(entries, losses, strict=True)
     ]
     return steps, by_pass

@@ -76,13 +76,9 @@ def check_replicas(config: Config) -> None:
     That is a trainer of several devices, and clipping the norm of the gradient over all parameters.
     """
     trainer = config.get("trainer") or {}
-    devices, nodes, strategy = (trainer.get(key) for key in ("devices", "num_nodes", "strategy"))
-    if devices not in (None, 1, "auto"):
-        raise ValueError(f"trainer.devices = {devices}: {_ONE_DEVICE}")
-    if nodes not in (None, 1):
-        raise ValueError(f"trainer.num_nodes = {nodes}: {_ONE_DEVICE}")
-    if strategy not in (None, "auto"):
-        raise ValueError(f"trainer.strategy = {strategy}: {_ONE_DEVICE}")
+    for key, allowed in {"devices": (None, 1, "auto"), "num_nodes": (None, 1), "strategy": (None, "auto")}.items():
+        if trainer.get(key) not in allowed:
+            raise ValueError(f"trainer.{key} = {trainer[key]}: {_ONE_DEVICE}")
     clipped, by = trainer.get("gradient_clip_val"), trainer.get("gradient_clip_algorithm")
     if isinstance(clipped, int | float) and clipped > 0 and by in (None, "norm"):
         raise ValueError(
@@ -104,26 +100,26 @@ def _reasons(config: Config) -> Iterator[str]:
         yield "compile = true"
     if not _is_class(data := target_of(config.get("datamodule"), "datamodule"), TensorDataModule):
         yield f"{_named(data)} holds no tensors in memory"
-    elif own := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
-        yield f"{_named(data)}.{own[0]}: is its own way to batches"
+    elif redefined := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
+        yield f"{_named(data)}.{redefined[0]}: is another way to batches than TensorDataModule's"
     for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):
         for name, node in (config.get(group) or {}).items():
-            if node is not None and (there := target_of(node, f"{group}.{name}")) not in known:
-                yield f"{group}.{name} = {_named(there)}: needs a trainer of its own"
+            if node is not None and (target := target_of(node, f"{group}.{name}")) not in known:
+                yield f"{group}.{name} = {_named(target)}: needs a trainer of its own"
     kinds = [node["_target_"] for node in (config.get("callbacks") or {}).values() if node is not None]
     if len({*kinds}) < len(kinds):
         yield "several callbacks of one class"
     if (optimizer := target_of(config.get("optimizer"), "optimizer")) not in OPTIMIZERS:
-        yield f"optimizer {_named(optimizer)}: only {_names(OPTIMIZERS)} train together"
-    if config.get("schedule") and not _is_class(there := target_of(config["schedule"], "schedule"), Schedule):
-        yield f"schedule {_named(there)}: is not one of src/schedules"
+        yield f"optimizer {_named(optimizer)}: only {', '.join(map(_named, OPTIMIZERS))} train together"
+    if config.get("schedule") and not _is_class(target := target_of(config["schedule"], "schedule"), Schedule):
+        yield f"schedule {_named(target)}: is not one of src/schedules"
     yield from _trainers_reasons(config)
 
 
 def _trainers_reasons(config: Config) -> Iterator[str]:
     trainer = config.get("trainer") or {}
-    if (there := target_of(trainer, "trainer")) is not pl.Trainer:
-        yield f"trainer {_named(there)}: is not Lightning's"
+    if (target := target_of(trainer, "trainer")) is not pl.Trainer:
+        yield f"trainer {_named(target)}: is not Lightning's"
     accelerator = trainer.get("accelerator", "auto")
     if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
         yield "an Apple GPU has no float64, in which a group keeps its rates"
@@ -150,7 +146,3 @@ def _is_class(target: Any, base: type) -> bool:
 
 def _named(target: Any) -> str:
     return getattr(target, "__name__", str(target))
-
-
-def _names(classes: tuple[type, ...]) -> str:
-    return ", ".join(each.__name__ for each in classes)

@@ -1,4 +1,4 @@
-"""Jobs in the workers of launchers that are not ours: how they, and who waits for them, hear of signals and deaths."""
+"""Jobs in the workers of other packages' launchers: how signals and dead workers are handled there and here."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from threading import Event
 from types import FrameType
 from typing import Any
 
@@ -24,15 +24,8 @@ class NotStarted(ValueError):
     """A launcher has refused its jobs, for a mistake of the user's, and begun none."""
 
 
-@dataclass
-class _Worker:
-    """This process, as one of joblib's workers: the signals that its parent has sent it, and whether it has a job."""
-
-    signals: list[int] = field(default_factory=list)
-    busy: bool = False
-
-
-_this = _Worker()
+_signals: list[int] = []  # that this process got, as one of joblib's workers
+_busy = Event()  # set while it does a job
 
 
 def launch(launcher: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
@@ -69,7 +62,7 @@ def in_worker(launcher: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def worker() -> Iterator[bool]:
-    """Around a job: whether to do it, which a worker that was asked to end does not."""
+    """Around a job; gives whether to do it, which is False in a worker that was asked to end."""
     if not in_terminals_worker():
         with _submitit_waits_for_training():
             yield True
@@ -78,21 +71,21 @@ def worker() -> Iterator[bool]:
         os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the parent alone, which passes it on once
         die_with_parent()
         signal.signal(signal.SIGTERM, _on_signal)
-    _this.busy = True
+    _busy.set()
     try:
-        yield not _this.signals
+        yield not _signals
     finally:
-        _this.busy = False
+        _busy.clear()
 
 
 def interrupted(signum: int) -> None:
-    """A worker's job was; it is to begin no other."""
-    _this.signals.append(signum)
+    """A signal ended this worker's job: it is to start no other."""
+    _signals.append(signum)
 
 
 def _on_signal(signum: int, frame: FrameType | None) -> None:
-    _this.signals.append(signum)
-    if _this.busy:  # but not training, where a callback listens
+    _signals.append(signum)
+    if _busy.is_set():  # but not training, where a callback listens
         raise Interrupted(signum)
 
 
@@ -104,8 +97,8 @@ def _launch_children(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -
         if signals or not workers:
             raise KeyboardInterrupt
         signals.append(signum)
-        for each in workers:
-            each.terminate()
+        for process in workers:
+            process.terminate()
 
     handlers = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from start_training.lengths.statistics import unpack
-from start_training.runs.length_tables import Step, length_rows, step_rows
+from start_training.runs.length_tables import StepRecord, length_rows, step_rows
 from start_training.runs.table import Table
 
 
@@ -15,10 +15,10 @@ class PendingLengths:
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
-        self._steps: list[Step] = []
+        self._steps: list[StepRecord] = []
         self._numbers: list[NDArray[np.float64]] = []
 
-    def add(self, names: tuple[str, ...], steps: list[Step], numbers: NDArray[np.float64]) -> None:
+    def add(self, names: tuple[str, ...], steps: list[StepRecord], numbers: NDArray[np.float64]) -> None:
         """Steps, and the readings (steps, 3 (d + 1) + 2) of `start_training.lengths.statistics`."""
         self._names = names
         self._steps += steps

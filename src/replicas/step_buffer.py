@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from start_training.replicas.replica import Replica
-from start_training.runs.length_tables import Step
+from start_training.runs.length_tables import StepRecord
 
 
 class _Pass(NamedTuple):
@@ -48,8 +48,8 @@ class StepBuffer:
             replica.note(passes[0].step, of_each[row][:end], samples[:end])
 
 
-def _step(replica: Replica, step: int, loss: float) -> Step:
-    return Step(step, replica.current_epoch, float(replica.rate(step)), loss)
+def _step(replica: Replica, step: int, loss: float) -> StepRecord:
+    return StepRecord(step, replica.current_epoch, float(replica.rate(step)), loss)
 
 
 def _end(losses: Tensor) -> int:

@@ -42,28 +42,13 @@ class RunDirectory:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.metrics_file = self.path / METRICS
+        self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.figure = self.path / "figures" / "lengths.png"
+        self.summary_file = self.path / "summary.json"
         self.begun = False  # whether this object has written here
         self._locked: IO[str] | None = None
-
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.path / METRICS
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def figure(self) -> Path:
-        return self.path / "figures" / "lengths.png"
-
-    @property
-    def summary_file(self) -> Path:
-        return self.path / "summary.json"
 
     def table(self, name: str) -> Table:
         """One of `TABLES`."""
