@@ -1,4 +1,4 @@
-"""Between the shell and a job: a user's mistake becomes one line."""
+"""A user's mistake is printed in one line instead of a traceback."""
 
 import os
 import re
@@ -48,11 +48,11 @@ _PRINTS_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"  # a variable, so that a l
 
 
 class ReportedError(Exception):
-    """A job of a multirun has failed, and its message stands on the terminal."""
+    """A job of a multirun has failed, and its error has been printed."""
 
 
 def prints_errors() -> bool:
-    """Whether mistakes are to be said in one line, rather than by a traceback."""
+    """Whether a user's mistake is printed in one line instead of a traceback."""
     return _PRINTS_ERRORS in os.environ
 
 
@@ -82,12 +82,12 @@ def is_users_mistake(error: BaseException) -> bool:
 
 
 def print_error(error: BaseException) -> None:
-    """Tell the user what was wrong."""
+    """Print an error in one line on stderr."""
     print(f"error: {error_message(error)}", file=sys.stderr)
 
 
 def error_message(error: BaseException) -> str:
-    """What was wrong, on one line: the setting, its value and what is allowed, as far as the error knows them."""
+    """An error in one line: the setting, its value and what is allowed, as far as the error holds them."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group} = {option}: no such option; there are {', '.join(sorted(error.options))}"
@@ -106,8 +106,8 @@ def error_message(error: BaseException) -> str:
 def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
     typed = re.search(r"append to your config use \+([^=\s]+)=(.*)", str(error))
     name, value = typed.groups() if typed else (cause.full_key, "…")
-    there = sorted(str(key) for key in cause.parent_node or () if not str(key).startswith("_"))
-    return f"{name} = {value}: no such key; there are {', '.join(there) or 'none'} (+{name}={value} would add it)"
+    keys = sorted(str(key) for key in cause.parent_node or () if not str(key).startswith("_"))
+    return f"{name} = {value}: no such key; there are {', '.join(keys) or 'none'} (+{name}={value} would add it)"
 
 
 def _refused(error: OSError) -> str:

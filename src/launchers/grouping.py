@@ -28,15 +28,15 @@ CALLBACKS = (ActivationLengths, StartOfTraining, TestMetrics, Phase)
 LOGGERS = (MetricsFile, WandbLogger)
 SCALED = (Residual, Convolutional)  # nets in which these settings are residual scales, and change no shape
 SCALES = ("scales", "eta", "base", "exponent")
-# Of a datamodule, what a group does not call, as it takes batches from tensors.
+# Methods of a datamodule that a group does not call, because it takes batches from tensors.
 LOADING = (
     *("train_dataloader", "val_dataloader", "test_dataloader", "samples"),
     *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"),
 )
-# What training reads of a config, besides what each replica has of its own: seed and initializers.
+# What training reads of a config; each replica has its own seed and initializers, and its own settings in OWN.
 SHARED = ("model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
 OWN = {"datamodule": ("seed",), "optimizer": ("lr", "momentum", "betas", "weight_decay")}
-# Of the trainer, settings of any value (several devices are refused), and those of which only some will do.
+# Settings of the trainer that may have any value (several devices are refused), and the values allowed for others.
 ANY = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "max_epochs", "max_steps", "enable_progress_bar")
 SOME = {
     "precision": ("32-true", "64-true", "bf16-mixed"),
@@ -46,11 +46,11 @@ SOME = {
 
 
 def group_key(config: Config) -> str:
-    """Equal for two plain configs whose jobs may train together, if neither is `alone`; twelve hexadecimal digits.
+    """Twelve hexadecimal digits that are equal for configs whose jobs may train together, if neither is `alone`.
 
-    They may differ in seed (datamodule.seed, too), in initializer and readout_initializer, in the residual scales,
-    in learning rate, momentum, betas and weight decay; in what the experiment calls its own, such as `depth`, from
-    which nothing but other settings are made; and in what `config_hash` leaves out, but not in the accelerator.
+    Such configs may differ in seed and datamodule.seed, initializer and readout_initializer, residual scales,
+    learning rate, momentum, betas and weight decay; in an experiment's own settings, such as `depth`, which only
+    define others; and in what `config_hash` ignores, except for the accelerator.
     """
     kept = {group: value for group, value in determining(config).items() if group in SHARED}
     for group, keys in OWN.items():
@@ -63,10 +63,10 @@ def group_key(config: Config) -> str:
 
 
 def alone(config: Config) -> str | None:
-    """Why a job trains on its own, in words for the plan; None where it may have company."""
+    """Why a job trains on its own, in words for the plan; None where it may train with others."""
     try:
         return next(_reasons(config), None)
-    except ValueError as error:  # a mistake, which the job itself says when it is its turn
+    except ValueError as error:  # a mistake, which the job reports when it is trained
         return str(error)
 
 

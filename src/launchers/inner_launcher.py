@@ -1,4 +1,4 @@
-"""The launcher that groups of replicas are handed to: its own config, and what it says of the machine."""
+"""The launcher that groups of replicas are handed to: its config, its number of workers, and their memory."""
 
 import os
 from collections.abc import Mapping
@@ -19,19 +19,29 @@ _OF_A_LAUNCHER = ("hydra/launcher", "hydra.launcher")
 
 
 def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) -> DictConfig:
-    """The multirun's config, had it been started with this launcher. Raises ValueError for what there is not."""
-    typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # what they refer to is each job's own
+    """The multirun's config as if it had been started with another launcher.
+
+    Args:
+        config: the multirun's.
+        loader: Hydra's config loader.
+        inner: the name of the other launcher, as in hydra/launcher=NAME.
+        settings: of that launcher, over those of its config.
+
+    Raises:
+        ValueError: there is no such launcher or setting, or it cannot train groups.
+    """
+    typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # interpolations are for each job
     assert isinstance(typed, list)
-    hydra = [each for each in map(str, typed) if not each.lstrip("+~").startswith(_OF_A_LAUNCHER)]
+    hydra = [override for override in map(str, typed) if not override.lstrip("+~").startswith(_OF_A_LAUNCHER)]
     if not isinstance(inner, str):
         raise ValueError(f"hydra.launcher.inner = {inner}: must be the name of a launcher")
     hydra.append(f"hydra/launcher={inner}")
     try:
         launcher = loader.load_configuration(config.hydra.job.config_name, hydra, RunMode.MULTIRUN).hydra.launcher
     except MissingConfigException as error:
-        there = sorted({*(error.options or ())} - {"replicas"})
+        names = sorted({*(error.options or ())} - {"replicas"})
         raise ValueError(
-            f"hydra.launcher.inner = {inner}: no such launcher, or not installed; there are {', '.join(there)}"
+            f"hydra.launcher.inner = {inner}: no such launcher, or not installed; there are {', '.join(names)}"
         ) from None
     copy = config.copy()
     with open_dict(copy):
@@ -46,10 +56,10 @@ def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) ->
 def _set(launcher: DictConfig, settings: object, inner: str) -> None:
     if not isinstance(settings, Mapping):
         raise ValueError(f"hydra.launcher.settings = {settings}: must be settings of the inner launcher, as key: value")
-    there = sorted(str(key) for key in launcher if not str(key).startswith("_"))
+    names = sorted(str(key) for key in launcher if not str(key).startswith("_"))
     for key, value in settings.items():
-        if key not in there:
-            raise ValueError(f"{_SETTINGS}{key} = {value}: {inner} has {', '.join(there) or 'no settings'}")
+        if key not in names:
+            raise ValueError(f"{_SETTINGS}{key} = {value}: {inner} has {', '.join(names) or 'no settings'}")
         launcher[key] = value
 
 

@@ -1,4 +1,4 @@
-"""The plan of a sweep that trains its replicas together: which jobs in which group, which on their own, and why."""
+"""The plan of a sweep of replicas: which jobs train in which group, which on their own, and why."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,11 +95,11 @@ def _start(directory: Path) -> Start:
 
 
 def _measured(plan: ReplicaPlan, jobs: Sequence[Job], start: Start, max_size: int | None) -> Iterator[PlannedGroup]:
-    """What jobs of equal shapes take; none of jobs that go on the plan on their own, with the reason."""
+    """The group of jobs of equal shapes, with the memory of a replica; nothing where they go on the plan alone."""
     jobs = sorted(jobs, key=lambda job: optimizer_states(job.config))
     built = _built(jobs, plan) if len(jobs) > 1 else None
     if built is None or len(jobs) < 2:
-        plan.alone += [(job, "no other job has its shapes and stands where it does") for job in jobs]
+        plan.alone += [(job, "no other job has its shapes and is at the same step") for job in jobs]
         return
     config, (datamodule, net) = jobs[-1].config, built
     if (reason := _apart(jobs, config, net, datamodule)) is not None:
@@ -116,7 +116,7 @@ def _measured(plan: ReplicaPlan, jobs: Sequence[Job], start: Start, max_size: in
 
 
 def _built(jobs: list[Job], plan: ReplicaPlan) -> tuple[TensorDataModule, nn.Module] | None:
-    """Data and net of the last job; those of which no net can be built go on the plan, as the jobs will say."""
+    """Data and net of the last job of which a net can be built; the others go on the plan alone, with the error."""
     while jobs:
         try:
             with torch.random.fork_rng(devices=[]):
@@ -128,12 +128,12 @@ def _built(jobs: list[Job], plan: ReplicaPlan) -> tuple[TensorDataModule, nn.Mod
 
 
 def _apart(jobs: Sequence[Job], config: Mapping[str, Any], net: nn.Module, datamodule: TensorDataModule) -> str | None:
-    """Why nets of these jobs train apart, found by trying two of them; None where they need not.
+    """Why the nets of these jobs train on their own, found by trying two of them; None where they can be stacked.
 
-    Raises NotVectorized where the user should not have asked.
+    Raises NotVectorized where the net cannot be vectorized at all.
     """
     if config["trainer"].get("accelerator") == "cpu" and outgrows_caches(net):
-        return "on a CPU, weights of this size gain nothing from company"
+        return "on a CPU, weights of this size train no faster in a group"
     if draws_random_numbers(net, datamodule.input_shape):
         return "its net draws random numbers (dropout), which are each run's own"
     scaled = next((job.config for job in jobs if job.config["model"] != config["model"]), config)

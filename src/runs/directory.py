@@ -36,8 +36,7 @@ class RunDirectory:
     """A run's files under `path`.
 
     config.yaml (the resolved config), metrics.csv, the tables (Parquet) lengths/, steps/, hyperparameters/, phase/
-    and range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, whose presence says that the run
-    has ended.
+    and range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, which is written when the run ends.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -67,7 +66,7 @@ class RunDirectory:
         return current_targets(config)
 
     def summary(self) -> dict[str, Any] | None:
-        """What the run said when it ended; None while it has not."""
+        """The summary that the run wrote when it ended; None before."""
         return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
 
     @property
@@ -87,15 +86,17 @@ class RunDirectory:
 
     @property
     def resumable(self) -> bool:
-        """Whether a signal or a kill cut the run off after its first checkpoint; what failed begins anew."""
+        """Whether a signal or a kill ended the run after its first checkpoint; a failed run starts anew."""
         summary = self.summary()
         return self.checkpoint.exists() and (summary is None or summary["status"] == "interrupted")
 
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Take the directory for a run of this config, and leave all that lies there as it is.
+        """Lock the directory for a run of this config, and change no file in it.
 
-        Raises ValueError if it cannot be written to, if another process writes here, if a run of another
-        config lies here, or files of the names a run uses that no run left.
+        Raises:
+            RunDirectoryLocked: another process writes here.
+            ValueError: the directory cannot be written to, or it holds a run of another config, or files that are no
+                run's but have the names of a run's files.
         """
         self._lock()
         try:
@@ -105,10 +106,17 @@ class RunDirectory:
             raise
 
     def begin(self, config: Mapping[str, Any], *, resume_from: Path | None = None, step: int = 0) -> None:
-        """Claim the directory, and lay out what a run of this config starts from.
+        """Claim the directory and write what a run of this config starts from.
 
-        A new run begins empty. One that resumes from the checkpoint `resume_from`, taken at `step`, keeps
-        (or, from another run's directory, copies) the rows before that step. Raises ValueError as `claim`.
+        A new run starts empty. One that resumes keeps the rows before its step, or copies them from another run.
+
+        Args:
+            config: the run's, resolved.
+            resume_from: the checkpoint that it resumes from; None: a new run.
+            step: at which that checkpoint was written.
+
+        Raises:
+            ValueError: as `claim`.
         """
         self.claim(config)
         self.begun = True
@@ -141,7 +149,7 @@ class RunDirectory:
 
     @property
     def holds_results(self) -> bool:
-        """Whether a run lies here that would be missed: one that was cut off before its first step would not."""
+        """Whether a run has results here: not if it failed or was interrupted before its first step."""
         if not self.config_file.exists():
             return False
         summary = self.summary()
@@ -150,14 +158,14 @@ class RunDirectory:
 
     def _check_free(self, config: Mapping[str, Any]) -> None:
         name = f"hydra.run.dir = {self.path}"
-        if self.holds_results and config_hash(there := self.config("hydra.run.dir")) != config_hash(config):
-            settings = differing_settings(there, config)
+        if self.holds_results and config_hash(existing := self.config("hydra.run.dir")) != config_hash(config):
+            settings = differing_settings(existing, config)
             more = f"; {len(settings) - SHOWN} more" if len(settings) > SHOWN else ""
             raise ValueError(
                 f"{name}: already holds a run of another config ({'; '.join(settings[:SHOWN])}{more}); "
                 "choose another directory"
             )
-        foreign = [found for found in (*FOLDERS, METRICS) if (self.path / found).exists()]
+        foreign = [file for file in (*FOLDERS, METRICS) if (self.path / file).exists()]
         if foreign and not self.config_file.exists():
             raise ValueError(
                 f"{name}: holds no run, but {', '.join(foreign)}, which a run would overwrite; choose another directory"

@@ -141,7 +141,7 @@ def test_jobs_are_grouped_by_where_they_stand_in_their_runs(tmp_path, monkeypatc
     ]
     assert [job.directory.name for job, _ in planned.alone] == ["seed=3", "seed=2"]
     assert "is not a whole checkpoint" in planned.alone[0][1]
-    assert planned.alone[1][1] == "no other job has its shapes and stands where it does"
+    assert planned.alone[1][1] == "no other job has its shapes and is at the same step"
 
 
 def test_groups_hold_what_memory_holds(tmp_path):
