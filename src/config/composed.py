@@ -44,7 +44,7 @@ class JobLoader(ConfigLoaderImpl):
         self._composed: dict[tuple[str, ...], bytes] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        key = (*master_config.hydra.overrides.hydra, *sweep_overrides)
+        key = (str(OmegaConf.to_container(master_config.hydra.overrides.hydra)), *sweep_overrides)
         if key in self._composed:
             return pickle.loads(self._composed[key])
         job = super().load_sweep_config(master_config, sweep_overrides)

@@ -34,7 +34,8 @@ def test_each_job_is_composed_once(sweep, composed, monkeypatch, launcher):
     machine = Machine([0])
     if launcher == "process":
         monkeypatch.setattr(process_launcher.subprocess, "Popen", machine.start)
-    assert sweep(f"hydra/launcher={launcher}", "seed=0,1,2")[0] == 0
+    by_number = "hydra.sweep.subdir=${hydra.job.num}"  # which is known once a job is composed
+    assert sweep(f"hydra/launcher={launcher}", "seed=0,1,2", by_number)[0] == 0
     group = [["seed=0", "++replicas=true"]] if launcher == "replicas" else []  # which is a job of its own
     assert composed == [["seed=0"], ["seed=1"], ["seed=2"], *group]
     assert len(machine.begun) == (3 if launcher == "process" else 0)
