@@ -2,7 +2,7 @@
 the environment, so it imports Hydra alone; what does the work is imported when a plugin is set up."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,6 +14,12 @@ from omegaconf import DictConfig
 
 class ResumableSweeper(BasicSweeper):
     """Hydra's own grid, of which only those jobs are launched that their directories do not say are finished."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from start_training.config.composed import JobLoader
+
+        context = HydraContext(JobLoader(hydra_context.config_loader), hydra_context.callbacks)
+        super().setup(hydra_context=context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
         from start_training.launchers.sweep import Sweep
@@ -27,11 +33,13 @@ class ResumableSweeper(BasicSweeper):
 class ProcessLauncher(Launcher):
     """Every job a process tree of its own, `jobs` at a time; null: as many as there are GPUs, or one."""
 
+    traits: ClassVar = {"process_tree": True, "jobs_setting": "jobs", "pins_gpus": True}
+
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from start_training.launchers.processes import launch
+        from start_training.launchers.process_launcher import launch
 
         self.hydra_context, self.config, self._launch = hydra_context, config, launch
 
@@ -43,6 +51,8 @@ class ProcessLauncher(Launcher):
 class ReplicasLauncher(Launcher):
     """Jobs of equal shapes in groups that train as one program each, handed to the launcher `inner`."""
 
+    traits: ClassVar = {"trains_replicas": True, "windows": True}
+
     def __init__(
         self,
         inner: str | None = None,
@@ -53,10 +63,9 @@ class ReplicasLauncher(Launcher):
         """The settings of conf/hydra/launcher/replicas.yaml, which `setup` reads in its config."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from start_training.launchers.replicas import Replicas
+        from start_training.launchers.replicas_launcher import Replicas
 
-        self.replicas = Replicas.of(config, hydra_context, task_function)
-        self.keep = self.replicas.keep
+        self.replicas = Replicas(config, hydra_context, task_function)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.replicas.launch(job_overrides, initial_job_idx)

@@ -72,6 +72,23 @@ def list_of(name: str, value: object) -> list[Any]:
     return list(value)
 
 
+def one_line(error: BaseException) -> str:
+    """An error's message without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def described(error: BaseException) -> str:
+    """An error's class and message on one line.
+
+    Example:
+        >>> described(KeyError("depth"))
+        "KeyError: 'depth'"
+        >>> described(RuntimeError())
+        'RuntimeError'
+    """
+    return f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
+
+
 def named_in(message: str) -> str | None:
     """The setting that a message begins with, `key` or `group.key`; None where it begins otherwise."""
     named = re.match(r"([\w.-]+) = ", message)

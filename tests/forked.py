@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PRELOADED = ("pytorch_lightning", "torchvision", "torchmetrics", "pandas", "pyarrow.parquet", "matplotlib.pyplot",
              "wandb", "scipy.stats", "sklearn.datasets", "rich.progress", "hydra.main",
-             "start_training.cli.training_job", "start_training.launchers.processes",
-             "start_training.launchers.sweep", "start_training.launchers.replicas",
+             "start_training.cli.training_job", "start_training.launchers.process_launcher",
+             "start_training.launchers.sweep", "start_training.launchers.replicas_launcher",
              "start_training.figures.lengths")  # fmt: skip
 _context = get_context("forkserver")
 _context.set_forkserver_preload(list(PRELOADED))

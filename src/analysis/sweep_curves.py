@@ -10,7 +10,7 @@ import pandas as pd
 from start_training.analysis.sweep_table import override_settings, sweep_table
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import read_metrics
-from start_training.runs.sweep import read_jobs
+from start_training.runs.sweep_jobs import read_jobs
 from start_training.settings import one_of
 
 RANGE_TEST, PHASE = "range_test", "phase"  # tables in a run directory, and what the summary calls their results

@@ -10,8 +10,8 @@ import pandas as pd
 from start_training.analysis.architecture import depth_and_beta
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import FINISHED, RunDirectory
-from start_training.runs.sweep import NAME as JOBS
-from start_training.runs.sweep import read_jobs
+from start_training.runs.sweep_jobs import NAME as JOBS
+from start_training.runs.sweep_jobs import read_jobs
 
 _WHOLE = ("seed", "start_epoch", "start_step", "observed_epoch", "max_epochs", "depth", "steps", "epochs")
 

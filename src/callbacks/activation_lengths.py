@@ -17,7 +17,7 @@ from start_training.lengths.activation_length import activation_norms, lengths_o
 from start_training.lengths.capture import Capture
 from start_training.lengths.statistics import Statistics, pool, reading, unpack
 from start_training.ranks import gather
-from start_training.runs.length_tables import Step, length_rows, step_rows
+from start_training.runs.length_tables import StepRecord, length_rows, step_rows
 from start_training.runs.outcome import Diverged, Interrupted
 from start_training.runs.table import Table
 from start_training.settings import PositiveInteger, checked
@@ -101,7 +101,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         self._step = 0
         self._learning_rate = math.nan
         self._run_directory = Path()
-        self._of_group: list[tuple[list[Step], NDArray[np.float64]]] = []  # steps and readings, not written yet
+        self._of_group: list[tuple[list[StepRecord], NDArray[np.float64]]] = []  # steps and readings, not written yet
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit" and self._capture is None:  # before anything is compiled
@@ -167,7 +167,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         self._run_directory = run.directory
         return False
 
-    def group_lengths(self, names: Sequence[str], steps: Sequence[Step], readings: NDArray[np.float64]) -> None:
+    def group_lengths(self, names: Sequence[str], steps: Sequence[StepRecord], readings: NDArray[np.float64]) -> None:
         self._names = tuple(names)
         self._of_group.append((list(steps), readings))
 
@@ -218,7 +218,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             if trainer.is_global_zero:
                 self._write(names, *_pooled(passes, gathered))
 
-    def _write(self, names: Sequence[str], steps: Sequence[Step], statistics: Statistics) -> None:
+    def _write(self, names: Sequence[str], steps: Sequence[StepRecord], statistics: Statistics) -> None:
         lengths, of_steps = self._tables()
         lengths.append(length_rows(names, steps, statistics))
         of_steps.append(step_rows(steps, statistics))
@@ -236,7 +236,7 @@ def measured_net(module: nn.Module) -> nn.Module:
     return module
 
 
-def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[Step], Statistics]:
+def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[StepRecord], Statistics]:
     """Pool (ranks, passes, numbers) over ranks and over the passes of a step; one entry per step."""
     losses = numbers[..., -1].mean(0)
     by_pass = pool(unpack(numbers[..., :-1]))
@@ -248,7 +248,7 @@ def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[St
         by_pass = Statistics(*(np.stack(values) for values in zip(*of_steps, strict=True)))
     entries = (passes[index] for index in firsts)
     steps = [
-        Step(entry.step, entry.epoch, entry.learning_rate, float(loss))
+        StepRecord(entry.step, entry.epoch, entry.learning_rate, float(loss))
         for entry, loss in zip(entries, losses, strict=True)
     ]
     return steps, by_pass

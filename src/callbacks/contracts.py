@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
-from start_training.runs.length_tables import Step
+from start_training.runs.length_tables import StepRecord
 from start_training.runs.metrics_file import TakesMetrics
 
 
@@ -128,7 +128,7 @@ class LengthsCallback(GroupCallback, Protocol):
     every_n_steps: int
     modules: Sequence[str] | None
 
-    def group_lengths(self, names: Sequence[str], steps: Sequence[Step], readings: NDArray[np.float64]) -> None:
+    def group_lengths(self, names: Sequence[str], steps: Sequence[StepRecord], readings: NDArray[np.float64]) -> None:
         """Take the lengths of layers `names` at some steps; row i of readings is `statistics.reading`'s of steps[i]."""
 
 

@@ -18,8 +18,8 @@ class Command:
     """What a command does, and the function that does it, which is imported when it is called: it waits for torch."""
 
     line: str
-    function: str  # within this package: of what `takes` says
-    takes: Literal["job", "config", "words"] = "job"  # a job and its config; a job's config; the words typed
+    function: str  # within this package: called with `arguments`
+    arguments: Literal["job", "config", "words"] = "job"  # a job and its config; a job's config; the words typed
     go_on: str = ""  # what to do after a signal, where the function takes a job
     after: str = ""  # called once all jobs of a command line have ended
 
@@ -28,7 +28,7 @@ COMMANDS = {
     "train": Command(
         "Train one net, or with -m a sweep of them.",
         "cli.training_job.train_hydra_job",
-        takes="config",
+        arguments="config",
     ),
     "simulate": Command(
         "Sample many nets and measure the lengths of their layers.",
@@ -43,7 +43,7 @@ COMMANDS = {
     "range_test": Command(
         "Find the largest learning rate that a net can use.",
         "cli.training_job.train_hydra_job",
-        takes="config",
+        arguments="config",
     ),
     "search": Command(
         "Choose weight decay, momentum or batch size by short runs.",
@@ -71,13 +71,13 @@ COMMANDS = {
     ),
     "draw": Command(
         "Collect the runs of a sweep and draw its figure.",
-        "cli.draw.main",
-        takes="words",
+        "cli.draw_command.main",
+        arguments="words",
     ),
     "evaluate": Command(
         "Rebuild a run from its directory and test it again.",
-        "cli.evaluate.main",
-        takes="words",
+        "cli.evaluate_command.main",
+        arguments="words",
     ),
 }
 
@@ -107,10 +107,10 @@ def _call(name: str | None, words: Sequence[str]) -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a user's own nets lie, as for the processes that a command starts
     command = COMMANDS[name]
-    if command.takes == "words":
+    if command.arguments == "words":
         resolved(command.function)(words)
         return
-    job = None if command.takes == "config" else command.go_on
+    job = None if command.arguments == "config" else command.go_on
     status = run_composed(name, JobFunction(f"start_training.{command.function}", job), words)
     if command.after:
         resolved(command.after)()

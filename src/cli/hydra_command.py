@@ -26,7 +26,7 @@ class JobFunction:
         if self.go_on is None:
             status = function(config)
         else:
-            from start_training.cli.job import run_job  # here, so that --help does not wait for torch
+            from start_training.cli.hydra_job import run_job  # here, so that --help does not wait for torch
 
             status = run_job(config, function, after_interrupt=self.go_on)
         _statuses.append(status or 0)

@@ -4,7 +4,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from start_training.cli.job import run_job
+from start_training.cli.hydra_job import run_job
 from start_training.config.composed import check_depth
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import check_launcher, end_with_parent, run_alone, starts_processes
@@ -24,8 +24,8 @@ def train_hydra_job(config: DictConfig) -> None:
 
     def work(job: Job, config: DictConfig) -> None:
         if job.config.get("replicas"):
-            unit = read_unit(job)
-            train_group(unit.jobs, checkpoint_seconds=unit.checkpoint_seconds)
+            jobs, checkpoint_seconds = read_unit(job)
+            train_group(jobs, checkpoint_seconds=checkpoint_seconds)
             return
         check_depth(job.config)
         trainer = job.config.get("trainer")

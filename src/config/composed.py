@@ -1,11 +1,16 @@
 """What Hydra composes: resolvers that its YAML files use, and the plain data that a job is given."""
 
 import os
+import pickle
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -26,6 +31,31 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return current_targets({str(key): value for key, value in resolved.items()})
 
 
+class JobLoader(ConfigLoaderImpl):
+    """Hydra's config loader, which composes each job of a multirun once: for its plan, and for its launcher.
+
+    Composing a job takes some 0.07 s, a copy of what was composed 0.003 s. Pickled, as launchers send it to their
+    workers, it is Hydra's own loader.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        super().__init__(loader.get_search_path())
+        self._hydras = loader
+        self._composed: dict[tuple[str, ...], bytes] = {}
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        key = (str(OmegaConf.to_container(master_config.hydra.overrides.hydra)), *sweep_overrides)
+        if key in self._composed:
+            return pickle.loads(self._composed[key])
+        job = super().load_sweep_config(master_config, sweep_overrides)
+        with suppress(pickle.PicklingError):  # of a class that Hydra has imported twice: the job is composed again
+            self._composed[key] = pickle.dumps(job)  # 16 kB; the object itself takes some 300
+        return job
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copy, (self._hydras,)
+
+
 def composed_job(config: DictConfig, config_loader: Any, overrides: Sequence[str], number: int) -> DictConfig:
     """What a job of the multirun `config` is given, as Hydra's launchers compose it."""
     setup_globals()
@@ -33,8 +63,13 @@ def composed_job(config: DictConfig, config_loader: Any, overrides: Sequence[str
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
     HydraConfig.instance().set_config(job)  # for what is interpolated through it
-    plain(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))  # what is missing shows now
+    without_hydra(job)  # a missing value or a broken interpolation raises now
     return job
+
+
+def without_hydra(config: DictConfig) -> dict[str, Any]:
+    """A composed config without Hydra's own node, as plain data."""
+    return plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
 
 
 def check_script(config: Mapping[str, Any], name: str) -> None:

@@ -1,4 +1,4 @@
-"""Say what is wrong with a trainer's settings before Lightning meets them."""
+"""Checks of a trainer's settings, before Lightning sees them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,9 +23,8 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     if trainer.get("gradient_clip_val") is not None:
         number_from_zero("trainer.gradient_clip_val", trainer["gradient_clip_val"])
     for name in ("max_epochs", "max_steps"):
-        limit = trainer.get(name)
-        if limit is not None and limit != -1:
-            positive_integer(f"trainer.{name}", limit)
+        if trainer.get(name) not in (None, -1):
+            positive_integer(f"trainer.{name}", trainer[name])
     if trainer.get("max_epochs") == -1 and trainer.get("max_steps") in (None, -1):
         raise ValueError("trainer.max_epochs = -1: needs a trainer.max_steps, or training would never end")
 
@@ -41,12 +40,11 @@ def check_accelerator(name: str, accelerator: object) -> str:
 
 
 def _check_gpus(devices: Any) -> None:
-    there = torch.cuda.device_count()
+    available = torch.cuda.device_count()
     if devices in ("auto", -1, "-1"):
         return
     if isinstance(devices, list) and devices:
-        for device in devices:
-            if whole_number("trainer.devices", device) >= there:
-                raise ValueError(f"trainer.devices = {devices}: this machine has GPUs 0 to {there - 1}")
-    elif positive_integer("trainer.devices", devices) > there:
-        raise ValueError(f"trainer.devices = {devices}: this machine has {there} GPU{'s' if there > 1 else ''}")
+        if max(whole_number("trainer.devices", device) for device in devices) >= available:
+            raise ValueError(f"trainer.devices = {devices}: this machine has GPUs 0 to {available - 1}")
+    elif positive_integer("trainer.devices", devices) > available:
+        raise ValueError(f"trainer.devices = {devices}: this machine has {available} GPU{'s' if available > 1 else ''}")

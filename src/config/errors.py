@@ -1,4 +1,4 @@
-"""Between the shell and a job: a user's mistake becomes one line."""
+"""A user's mistake is printed in one line instead of a traceback."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
-from start_training.settings import named_in
+from start_training.settings import named_in, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 register_resolvers()
@@ -48,11 +48,11 @@ _PRINTS_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"  # a variable, so that a l
 
 
 class ReportedError(Exception):
-    """A job of a multirun has failed, and its message stands on the terminal."""
+    """A job of a multirun has failed, and its error has been printed."""
 
 
 def prints_errors() -> bool:
-    """Whether mistakes are to be said in one line, rather than by a traceback."""
+    """Whether a user's mistake is printed in one line instead of a traceback."""
     return _PRINTS_ERRORS in os.environ
 
 
@@ -82,32 +82,32 @@ def is_users_mistake(error: BaseException) -> bool:
 
 
 def print_error(error: BaseException) -> None:
-    """Tell the user what was wrong."""
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    """Print an error in one line on stderr."""
+    print(f"error: {error_message(error)}", file=sys.stderr)
 
 
-def one_line(error: BaseException) -> str:
-    """What was wrong, on one line: the setting, its value and what is allowed, as far as the error knows them."""
+def error_message(error: BaseException) -> str:
+    """An error in one line: the setting, its value and what is allowed, as far as the error holds them."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group} = {option}: no such option; there are {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not an override, which is key=value ({_joined(error)})"
+        return f"{error.override}: not an override, which is key=value ({one_line(error)})"
     if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error, error.__cause__)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     if isinstance(error, OSError) and error.filename:
         return _refused(error)
-    text = _joined(error).rpartition("Error raised while resolving interpolation: ")[2]
+    text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]
     return text if named_in(text) or isinstance(error, HydraException) else f"{text} ({FULL_ERROR}=1 shows where)"
 
 
 def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
     typed = re.search(r"append to your config use \+([^=\s]+)=(.*)", str(error))
     name, value = typed.groups() if typed else (cause.full_key, "…")
-    there = sorted(str(key) for key in cause.parent_node or () if not str(key).startswith("_"))
-    return f"{name} = {value}: no such key; there are {', '.join(there) or 'none'} (+{name}={value} would add it)"
+    keys = sorted(str(key) for key in cause.parent_node or () if not str(key).startswith("_"))
+    return f"{name} = {value}: no such key; there are {', '.join(keys) or 'none'} (+{name}={value} would add it)"
 
 
 def _refused(error: OSError) -> str:
@@ -117,7 +117,3 @@ def _refused(error: OSError) -> str:
         return f"{error.filename}: {error.strerror}"
     setting = "hydra.sweep.dir" if any("sweep" in module for module in modules) else "hydra.run.dir"
     return f"{setting} = {error.filename}: cannot be written to ({error.strerror})"
-
-
-def _joined(error: BaseException) -> str:
-    return " ".join(str(error).split())

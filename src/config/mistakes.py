@@ -12,7 +12,7 @@ from hydra.utils import get_object
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from start_training.runs.outcome import Diverged, Interrupted
-from start_training.settings import named_in
+from start_training.settings import named_in, one_line
 
 Config = Mapping[str, Any]
 logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # it would say on stderr what it raises anyway
@@ -20,14 +20,14 @@ logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # it would s
 
 @contextmanager
 def settings_of(group: str, config: Config | None) -> Iterator[None]:
-    """Whatever goes wrong within is said of this group: of the key that the error names, if it names one."""
+    """Turn every error within into a ValueError that names this config group, and the key if the error names one."""
     try:
         yield
     except (Diverged, Interrupted):  # of a run within: no mistake
         raise
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        raise ValueError(_said_of(group, config or {}, cause)) from error
+        raise ValueError(_message(group, config or {}, cause)) from error
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def settings_in(config: Config) -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise ValueError(_said_of("trainer", config["trainer"], error)) from error
+        raise ValueError(_message("trainer", config["trainer"], error)) from error
     except ValueError as error:
         name = named_in(str(error))
         places = [place for place in _places(config) if place.endswith(f".{name}")]
@@ -56,7 +56,7 @@ def target_of(config: Config | None, group: str) -> Any:
     try:
         return get_object(name)
     except Exception as error:  # whatever importing a user's module raises
-        raise ValueError(f"{group}._target_ = {name!r}: cannot be imported ({_one_line(error)})") from error
+        raise ValueError(f"{group}._target_ = {name!r}: cannot be imported ({one_line(error)})") from error
 
 
 def accepts(config: Config | None, group: str, key: str) -> bool:
@@ -80,19 +80,19 @@ def check_keys(config: Config | None, group: str, given: Config) -> None:
             raise ValueError(f"{group}.{key} = {value!r}: no such setting; there are {', '.join(allowed) or 'none'}")
 
 
-def _said_of(group: str, config: Config, error: BaseException) -> str:
-    text = _one_line(error)
+def _message(group: str, config: Config, error: BaseException) -> str:
+    text = one_line(error)
     if name := named_in(text):
         return text if "." in name else f"{group}.{text}"
     if not isinstance(error, ValueError | TypeError | MisconfigurationException):
         text = f"{type(error).__name__}: {text}"
     for key, value in config.items():
-        if _says(text, key) and _says(text, value):
+        if _names(text, key) and _names(text, value):
             return f"{group}.{key} = {value!r}: {text}"
     return f"{group}: {text}"
 
 
-def _says(text: str, word: object) -> bool:
+def _names(text: str, word: object) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(str(word))}(?!\w)", text, re.IGNORECASE) is not None
 
 
@@ -101,7 +101,3 @@ def _places(config: Config, group: str = "") -> Iterator[str]:
         yield group + key
         if isinstance(value, Mapping):
             yield from _places(value, f"{group}{key}.")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

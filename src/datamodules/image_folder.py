@@ -11,7 +11,7 @@ from torch import Tensor
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.split import stratified_cut
 from start_training.datamodules.tensor_datamodule import Scaling, TensorDataModule
-from start_training.settings import Fraction, PositiveInteger, WholeNumber, checked
+from start_training.settings import Fraction, PositiveInteger, WholeNumber, checked, one_line
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 MODES = {1: "L", 3: "RGB"}
@@ -135,7 +135,6 @@ def decode(paths: tuple[Path, ...], image_size: int, *, channels: int) -> Tensor
                     raise ValueError("more than 8 bits per channel")
                 resized = source.convert(MODES[channels]).resize((image_size, image_size))
         except Exception as error:  # Pillow's plugins raise errors of any class for a broken file
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{path} cannot be read as an image ({reason})") from error
+            raise ValueError(f"{path} cannot be read as an image ({one_line(error)})") from error
         image[:] = np.asarray(resized).reshape(image.shape)
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

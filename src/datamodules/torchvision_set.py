@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import Scaling, TensorDataModule
-from start_training.settings import Fraction, PositiveInteger, WholeNumber
+from start_training.settings import Fraction, PositiveInteger, WholeNumber, described
 
 # what urllib, the archive readers and torchvision's checksums raise when a download fails
 _DOWNLOAD_ERRORS = (
@@ -70,7 +70,7 @@ class TorchvisionSet(TensorDataModule):
                     self._download(root)
         except _DOWNLOAD_ERRORS as error:
             raise ValueError(
-                f"{self._missing()}, and it cannot be downloaded ({_one_line(error)}): "
+                f"{self._missing()}, and it cannot be downloaded ({described(error)}): "
                 f"run once with network access, or put {', '.join(self.files)} there"
             ) from error
 
@@ -90,7 +90,7 @@ class TorchvisionSet(TensorDataModule):
         except Exception as error:  # torchvision checks little, so a bad file may raise anything
             raise ValueError(
                 f"data_dir = {self.data_dir!r}: the {'training' if train else 'test'} files in "
-                f"{self._root / self.folder} are truncated or corrupted ({_one_line(error)}); "
+                f"{self._root / self.folder} are truncated or corrupted ({described(error)}); "
                 "delete them to download the set again"
             ) from error
 
@@ -122,7 +122,3 @@ class TorchvisionSet(TensorDataModule):
     @property
     def _root(self) -> Path:
         return Path(self.data_dir).expanduser()
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")

@@ -14,6 +14,7 @@ from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.diagnosis.probe import Probe, Readings, map_tensors, tensors_in
 from start_training.diagnosis.redraw import Redraw, second_moment_variances
 from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.settings import described, one_line
 from start_training.streams import isolate_random_streams
 
 LARGE = 2**25  # weights up to which float64 costs seconds; ResNet-50 has 2^24.6
@@ -125,8 +126,7 @@ def _module_fails_on(batch: str) -> Iterator[None]:
     except Exception as error:  # user modules raise anything
         if isinstance(error, ValueError) and str(error).startswith("net = "):
             raise
-        reason = f"{type(error).__name__}: {_one_line(error)}"
-        raise _ModuleFails(f"batch = {batch}: the module fails on it ({reason})") from error
+        raise _ModuleFails(f"batch = {batch}: the module fails on it ({described(error)})") from error
 
 
 def copied(net: nn.Module) -> nn.Module:
@@ -134,7 +134,7 @@ def copied(net: nn.Module) -> nn.Module:
     try:
         net = copy.deepcopy(getattr(net, "_orig_mod", net)).cpu().train()  # a compiled module wraps the plain one
     except Exception as error:
-        raise ValueError(f"net = {type(net).__name__}: cannot be copied ({_one_line(error)})") from error
+        raise ValueError(f"net = {type(net).__name__}: cannot be copied ({one_line(error)})") from error
     net.zero_grad()
     net.requires_grad_(False)  # gradients flow through activations, and those of weights are not needed
     for module in net.modules():
@@ -168,7 +168,3 @@ def _is_finite(tensor: Tensor, *, mask: bool) -> bool:
 def batch_shape(batch: Any) -> str:
     """For messages: `shape (8, 3, 64, 64)`, with the shape of each tensor."""
     return f"shape {', '.join(str(tuple(tensor.shape)) for tensor in tensors_in(batch))}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

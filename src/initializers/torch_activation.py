@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from start_training.settings import described, one_line
 from start_training.theory.activation import ACTIVATIONS, Activation, Array
 
 _PROBE = torch.linspace(-3, 3, 300, dtype=torch.float64)
@@ -37,7 +38,7 @@ class TorchActivation:
                 self._function = copy.deepcopy(built).double().eval() if isinstance(built, nn.Module) else built
                 fault = self._fault()
         except Exception as error:  # whatever a user's function raises
-            fault = " ".join(f"{type(error).__name__}: {error}".split())
+            fault = described(error)
         if fault:
             raise ValueError(f"activation = {name!r}: must be an elementwise function with a derivative ({fault})")
 
@@ -100,8 +101,7 @@ def _imported(path: str) -> Callable[..., object]:
     try:
         function = pkgutil.resolve_name(path)
     except Exception as error:  # whatever importing a user's module raises
-        reason = " ".join(str(error).split())
-        raise ValueError(f"activation = {path!r}: cannot be imported ({reason})") from error
+        raise ValueError(f"activation = {path!r}: cannot be imported ({one_line(error)})") from error
     if not callable(function):
         raise ValueError(f"activation = {path!r}: must be a function or a module")
     return function

@@ -24,15 +24,15 @@ Config = Mapping[str, Any]
 LOGGERS = (MetricsFile, WandbLogger)
 SCALED = (Residual, Convolutional)  # nets in which these settings are residual scales, and change no shape
 SCALES = ("scales", "eta", "base", "exponent")
-# Of a datamodule, what a group does not call, as it takes batches from tensors.
+# Methods of a datamodule that a group does not call, because it takes batches from tensors.
 LOADING = (
     *("train_dataloader", "val_dataloader", "test_dataloader", "samples"),
     *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"),
 )
-# What training reads of a config, besides what each replica has of its own: seed and initializers.
+# What training reads of a config; each replica has its own seed and initializers, and its own settings in OWN.
 SHARED = ("model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
 OWN = {"datamodule": ("seed",), "optimizer": ("lr", "momentum", "betas", "weight_decay")}
-# Of the trainer, settings of any value (several devices are refused), and those of which only some will do.
+# Settings of the trainer that may have any value (several devices are refused), and the values allowed for others.
 ANY = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "max_epochs", "max_steps", "enable_progress_bar")
 SOME = {
     "precision": ("32-true", "64-true", "bf16-mixed"),
@@ -42,11 +42,11 @@ SOME = {
 
 
 def group_key(config: Config) -> str:
-    """Equal for two plain configs whose jobs may train together, if neither is `alone`; twelve hexadecimal digits.
+    """Twelve hexadecimal digits that are equal for configs whose jobs may train together, if neither is `alone`.
 
-    They may differ in seed (datamodule.seed, too), in initializer and readout_initializer, in the residual scales,
-    in learning rate, momentum, betas and weight decay; in what the experiment calls its own, such as `depth`, from
-    which nothing but other settings are made; and in what `config_hash` leaves out, but not in the accelerator.
+    Such configs may differ in seed and datamodule.seed, initializer and readout_initializer, residual scales,
+    learning rate, momentum, betas and weight decay; in an experiment's own settings, such as `depth`, which only
+    define others; and in what `config_hash` ignores, except for the accelerator.
     """
     kept = {group: value for group, value in determining(config).items() if group in SHARED}
     for group, keys in OWN.items():
@@ -59,10 +59,10 @@ def group_key(config: Config) -> str:
 
 
 def alone(config: Config) -> str | None:
-    """Why a job trains on its own, in words for the plan; None where it may have company."""
+    """Why a job trains on its own, in words for the plan; None where it may train with others."""
     try:
         return next(_reasons(config), None)
-    except ValueError as error:  # a mistake, which the job itself says when it is its turn
+    except ValueError as error:  # a mistake, which the job reports when it is trained
         return str(error)
 
 
@@ -72,13 +72,9 @@ def check_replicas(config: Config) -> None:
     That is a trainer of several devices, and clipping the norm of the gradient over all parameters.
     """
     trainer = config.get("trainer") or {}
-    devices, nodes, strategy = (trainer.get(key) for key in ("devices", "num_nodes", "strategy"))
-    if devices not in (None, 1, "auto"):
-        raise ValueError(f"trainer.devices = {devices}: {_ONE_DEVICE}")
-    if nodes not in (None, 1):
-        raise ValueError(f"trainer.num_nodes = {nodes}: {_ONE_DEVICE}")
-    if strategy not in (None, "auto"):
-        raise ValueError(f"trainer.strategy = {strategy}: {_ONE_DEVICE}")
+    for key, allowed in {"devices": (None, 1, "auto"), "num_nodes": (None, 1), "strategy": (None, "auto")}.items():
+        if trainer.get(key) not in allowed:
+            raise ValueError(f"trainer.{key} = {trainer[key]}: {_ONE_DEVICE}")
     clipped, by = trainer.get("gradient_clip_val"), trainer.get("gradient_clip_algorithm")
     if isinstance(clipped, int | float) and clipped > 0 and by in (None, "norm"):
         raise ValueError(
@@ -100,8 +96,8 @@ def _reasons(config: Config) -> Iterator[str]:
         yield "compile = true"
     if not _is_class(data := target_of(config.get("datamodule"), "datamodule"), TensorDataModule):
         yield f"{_named(data)} holds no tensors in memory"
-    elif own := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
-        yield f"{_named(data)}.{own[0]}: is its own way to batches"
+    elif redefined := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
+        yield f"{_named(data)}.{redefined[0]}: is another way to batches than TensorDataModule's"
     targets = {
         f"{group}.{name}": target_of(node, f"{group}.{name}")
         for group in ("callbacks", "logger")
@@ -117,16 +113,16 @@ def _reasons(config: Config) -> Iterator[str]:
     if sum(hasattr(target, "group_lengths") for target in targets.values()) > 1:
         yield "several callbacks that read activation lengths"
     if (optimizer := target_of(config.get("optimizer"), "optimizer")) not in OPTIMIZERS:
-        yield f"optimizer {_named(optimizer)}: only {_names(OPTIMIZERS)} train together"
-    if config.get("schedule") and not _is_class(there := target_of(config["schedule"], "schedule"), Schedule):
-        yield f"schedule {_named(there)}: is not one of src/schedules"
+        yield f"optimizer {_named(optimizer)}: only {', '.join(map(_named, OPTIMIZERS))} train together"
+    if config.get("schedule") and not _is_class(target := target_of(config["schedule"], "schedule"), Schedule):
+        yield f"schedule {_named(target)}: is not one of src/schedules"
     yield from _trainers_reasons(config)
 
 
 def _trainers_reasons(config: Config) -> Iterator[str]:
     trainer = config.get("trainer") or {}
-    if (there := target_of(trainer, "trainer")) is not pl.Trainer:
-        yield f"trainer {_named(there)}: is not Lightning's"
+    if (target := target_of(trainer, "trainer")) is not pl.Trainer:
+        yield f"trainer {_named(target)}: is not Lightning's"
     accelerator = trainer.get("accelerator", "auto")
     if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
         yield "an Apple GPU has no float64, in which a group keeps its rates"
@@ -153,7 +149,3 @@ def _is_class(target: Any, base: type) -> bool:
 
 def _named(target: Any) -> str:
     return getattr(target, "__name__", str(target))
-
-
-def _names(classes: tuple[type, ...]) -> str:
-    return ", ".join(each.__name__ for each in classes)

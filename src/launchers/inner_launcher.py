@@ -1,7 +1,7 @@
-"""The launcher that groups of replicas are handed to: its own config, and what it says of the machine."""
+"""The launcher that groups of replicas are handed to: its config, its number of workers, and their memory."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from start_training.launchers.traits import traits_of
 from start_training.replicas.memory import SHARE, available_bytes
 from start_training.settings import positive_integer
 
@@ -18,19 +19,29 @@ _OF_A_LAUNCHER = ("hydra/launcher", "hydra.launcher")
 
 
 def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) -> DictConfig:
-    """The multirun's config, had it been started with this launcher. Raises ValueError for what there is not."""
-    typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # what they refer to is each job's own
+    """The multirun's config as if it had been started with another launcher.
+
+    Args:
+        config: the multirun's.
+        loader: Hydra's config loader.
+        inner: the name of the other launcher, as in hydra/launcher=NAME.
+        settings: of that launcher, over those of its config.
+
+    Raises:
+        ValueError: there is no such launcher or setting, or it cannot train groups.
+    """
+    typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # interpolations are for each job
     assert isinstance(typed, list)
-    hydra = [each for each in map(str, typed) if not each.lstrip("+~").startswith(_OF_A_LAUNCHER)]
+    hydra = [override for override in map(str, typed) if not override.lstrip("+~").startswith(_OF_A_LAUNCHER)]
     if not isinstance(inner, str):
         raise ValueError(f"hydra.launcher.inner = {inner}: must be the name of a launcher")
     hydra.append(f"hydra/launcher={inner}")
     try:
         launcher = loader.load_configuration(config.hydra.job.config_name, hydra, RunMode.MULTIRUN).hydra.launcher
     except MissingConfigException as error:
-        there = sorted({*(error.options or ())} - {"replicas"})
+        names = sorted({*(error.options or ())} - {"replicas"})
         raise ValueError(
-            f"hydra.launcher.inner = {inner}: no such launcher, or not installed; there are {', '.join(there)}"
+            f"hydra.launcher.inner = {inner}: no such launcher, or not installed; there are {', '.join(names)}"
         ) from None
     copy = config.copy()
     with open_dict(copy):
@@ -45,15 +56,15 @@ def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) ->
 def _set(launcher: DictConfig, settings: object, inner: str) -> None:
     if not isinstance(settings, Mapping):
         raise ValueError(f"hydra.launcher.settings = {settings}: must be settings of the inner launcher, as key: value")
-    there = sorted(str(key) for key in launcher if not str(key).startswith("_"))
+    names = sorted(str(key) for key in launcher if not str(key).startswith("_"))
     for key, value in settings.items():
-        if key not in there:
-            raise ValueError(f"{_SETTINGS}{key} = {value}: {inner} has {', '.join(there) or 'no settings'}")
+        if key not in names:
+            raise ValueError(f"{_SETTINGS}{key} = {value}: {inner} has {', '.join(names) or 'no settings'}")
         launcher[key] = value
 
 
 def _check(launcher: Mapping[str, Any], inner: str) -> None:
-    if str(launcher["_target_"]).endswith("ReplicasLauncher"):
+    if traits_of(launcher).trains_replicas:
         raise ValueError(f"hydra.launcher.inner = {inner}: must be another launcher; null is this process")
     for key in ("nodes", "tasks_per_node"):
         if launcher.get(key, 1) != 1:
@@ -62,23 +73,24 @@ def _check(launcher: Mapping[str, Any], inner: str) -> None:
 
 def workers_of(launcher: Mapping[str, Any]) -> int:
     """How many of its jobs a launcher runs at a time on this machine; 1 where they run elsewhere."""
-    name = str(launcher["_target_"])
-    if name.endswith("JoblibLauncher"):
-        jobs = launcher["n_jobs"]
-        return max(1, (os.cpu_count() or 1) + 1 + jobs) if jobs < 0 else positive_integer(f"{_SETTINGS}n_jobs", jobs)
-    if name.endswith(("ProcessLauncher", "LocalLauncher")):
-        jobs = launcher.get("jobs")
-        return max(1, torch.cuda.device_count()) if jobs is None else positive_integer(f"{_SETTINGS}jobs", jobs)
-    return 1
+    traits = traits_of(launcher)
+    if traits.jobs_setting is None:
+        return 1
+    jobs = launcher.get(traits.jobs_setting)
+    if jobs is None:
+        return max(1, torch.cuda.device_count())
+    if traits.counts_cores and jobs < 0:
+        return max(1, (os.cpu_count() or 1) + 1 + jobs)
+    return positive_integer(_SETTINGS + traits.jobs_setting, jobs)
 
 
-def memory_limit(launcher: Mapping[str, Any], configs: Sequence[Mapping[str, Any]], workers: int) -> int | None:
-    """Bytes that a group may take, `SHARE` of what its worker has; None where that is known on its machine alone."""
-    accelerator = (configs[0].get("trainer") or {}).get("accelerator", "auto")
-    if str(launcher["_target_"]).endswith(("SlurmLauncher", "RayLauncher")):
+def memory_limit(launcher: Mapping[str, Any], accelerator: str, workers: int) -> int | None:
+    """Bytes that a group may take, `SHARE` of what its worker has; None where only the worker's machine knows that."""
+    traits = traits_of(launcher)
+    if traits.remote:
         gigabytes = launcher.get("mem_gb") if accelerator == "cpu" else None
         return int(SHARE * gigabytes * 2**30) if gigabytes else None
     available = available_bytes(accelerator)
-    pinned = accelerator != "cpu" and str(launcher["_target_"]).endswith("ProcessLauncher")  # others all take GPU 0
+    pinned = accelerator != "cpu" and traits.pins_gpus
     sharing = -(-workers // max(1, torch.cuda.device_count())) if pinned else workers
     return int(SHARE * available / sharing) if available is not None else None

@@ -1,4 +1,4 @@
-"""The process tree of one job: whether it needs one of its own, how it is started, and that it dies with its parent."""
+"""The process tree of one job: whether it needs one, how it is started, and that it ends with its parent."""
 
 import ctypes
 import os
@@ -14,12 +14,11 @@ from hydra.core.utils import filter_overrides
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from start_training.launchers.grouping import check_replicas
+from start_training.launchers.traits import traits_of
 
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
 PARENT = "HOW_TO_START_TRAINING_PARENT"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
-# Launchers whose jobs can start processes: ours, and those that start a job's ranks, or the job, by themselves.
-_ABLE = ("processlauncher", "slurm", "ray")
 # Hydra's own settings that belong to the sweep, or that a job is given anew.
 _OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
 
@@ -35,33 +34,37 @@ def starts_processes(trainer: Mapping[str, Any] | None) -> bool:
 
 
 def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any]) -> None:
-    """Raises ValueError where a job needs several processes, and the launcher can't give it a tree of its own.
+    """Raises ValueError where a launcher cannot run a job with this trainer.
 
-    Nor can replicas, which share a device, be trained on several, or with what `check_replicas` names besides.
-
-    Lightning starts the other ranks by repeating the command line, and in a multirun that is the whole sweep; what
-    it leaves in the environment makes the next job of this process believe it is one rank of the last.
+    A job of several processes needs a process tree of its own: Lightning starts the other ranks by repeating the
+    command line, which in a multirun is that of the whole sweep, and sets environment variables by which the next job
+    of this process would take itself for a rank of the last one. Replicas share one device (`check_replicas`).
     """
-    name = str(launcher["_target_"]).lower()
-    if sys.platform == "win32" and not any(known in name for known in ("basiclauncher", "replicas")):
+    traits, name = traits_of(launcher), str(launcher["_target_"]).rpartition(".")[2]
+    if sys.platform == "win32" and not traits.windows:
         raise ValueError(
-            f"hydra.launcher = {name.rpartition('.')[2]}: starts processes in groups, which Windows has not; "
-            "use hydra/launcher=basic"
+            f"hydra.launcher = {name}: needs process groups, which Windows does not have; use hydra/launcher=basic"
         )
-    if "replicas" in name:
+    if traits.trains_replicas:
         check_replicas({"trainer": trainer})
-    elif starts_processes(trainer) and not any(able in name for able in _ABLE):
+    elif starts_processes(trainer) and not traits.process_tree:
         devices, strategy = (trainer or {}).get("devices"), (trainer or {}).get("strategy")
         raise ValueError(
             f"trainer.devices = {devices}: with strategy = {strategy} a job needs a process tree of its own, which "
-            f"{str(launcher['_target_']).rpartition('.')[2]} cannot give it; add hydra/launcher=process"
+            f"{name} cannot give it; add hydra/launcher=process"
         )
 
 
 def command(hydra: Any, overrides: Sequence[str], directory: Path) -> list[str]:
-    """The command line that runs one job of a multirun by itself, in this directory. hydra: the job's Hydra config."""
-    sources = [each.path for each in hydra.runtime.config_sources if each.provider == "command-line"]
-    of_hydra = [each for each in hydra.overrides.hydra if not each.lstrip("+~").startswith(_OF_THE_SWEEP)]
+    """The command line that runs one job of a multirun by itself.
+
+    Args:
+        hydra: the job's `hydra` node.
+        overrides: the job's.
+        directory: the job's.
+    """
+    sources = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    of_hydra = [word for word in hydra.overrides.hydra if not word.lstrip("+~").startswith(_OF_THE_SWEEP)]
     return [
         *(sys.executable, "-m", "start_training.cli", str(hydra.job.name)),
         *("--config-name", str(hydra.job.config_name)),
@@ -74,7 +77,7 @@ def command(hydra: Any, overrides: Sequence[str], directory: Path) -> list[str]:
 
 
 def environment(sweep: str, **more: str) -> dict[str, str]:
-    """Of a job's process tree: it knows the sweep that it belongs to, and ends with the process that started it."""
+    """The environment of a job's process tree: the name of its sweep, the launcher's process id, and more variables."""
     return {**os.environ, SWEEP: sweep, PARENT: str(os.getpid()), **more}
 
 
@@ -88,9 +91,9 @@ def end_with_parent() -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, be it of SIGKILL; on Linux only.
+    """Have the kernel kill this process when its parent ends, also by SIGKILL; on Linux only.
 
-    Else a job whose sweep was killed would go on unseen, and bar the next one from its directory.
+    Otherwise a job of a killed sweep would go on unseen, and keep its directory locked.
     """
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)

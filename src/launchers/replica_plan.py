@@ -1,17 +1,17 @@
-"""The plan of a sweep that trains its replicas together: which jobs in which group, which on their own, and why."""
+"""The plan of a sweep of replicas: which jobs train in which group, which on their own, and why."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from start_training.config.build import build_datamodule, construct_net
-from start_training.config.errors import one_line
+from start_training.config.errors import error_message
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.launchers.grouping import alone, check_replicas, group_key
 from start_training.replicas.forward_pass import NotVectorized, check_vectorized, draws_random_numbers
@@ -19,7 +19,7 @@ from start_training.replicas.group_checkpoint import start_of
 from start_training.replicas.memory import optimizer_states, outgrows_caches, replica_bytes
 from start_training.runs.checkpoint import load_checkpoint
 from start_training.runs.directory import RunDirectory
-from start_training.runs.job import run_title
+from start_training.runs.job import Job
 from start_training.runs.open_files import most_runs
 from start_training.streams import isolate_random_streams
 
@@ -27,32 +27,14 @@ Start = tuple[int, int, int]  # where in its run a job begins: epochs, batches o
 
 
 @dataclass(frozen=True)
-class SweepRun:
-    """A job of the sweep: as it was launched, and what it is: directory within the sweep's, overrides, plain config.
-
-    mistake: what keeps it from being trained, which it says itself.
-    """
-
-    launched: Sequence[str]
-    directory: str
-    overrides: Sequence[str]
-    config: Mapping[str, Any]
-    mistake: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The title of the run."""
-        return run_title(self.overrides)
-
-
-@dataclass(frozen=True)
-class Group:
+class PlannedGroup:
     """Jobs that train together, from the same place in their runs."""
 
-    jobs: Sequence[SweepRun]
+    jobs: Sequence[Job]
     start: Start
     parameters: int
     bytes: int  # that one replica takes
+    largest: int  # number of jobs that one group of these may have
 
     @property
     def net(self) -> str:
@@ -61,57 +43,46 @@ class Group:
 
 
 @dataclass
-class Plan:
-    """What is trained together, and what is not."""
+class ReplicaPlan:
+    """The jobs that train together, and those that train on their own."""
 
     limit: int | None = None  # bytes that all replicas of a group may take; None: not known
-    groups: list[Group] = field(default_factory=list)
-    alone: list[tuple[SweepRun, str]] = field(default_factory=list)  # with the reason
-
-    @property
-    def units(self) -> int:
-        """What there is to hand out."""
-        return len(self.groups) + len(self.alone)
-
-
-class _Shaped(NamedTuple):
-    """All jobs of equal shapes that start at one place, and how many replicas a group of them may have."""
-
-    jobs: Sequence[SweepRun]
-    start: Start
-    parameters: int
-    bytes: int
-    most: int
+    groups: list[PlannedGroup] = field(default_factory=list)
+    alone: list[tuple[Job, str]] = field(default_factory=list)  # with the reason
 
 
 def plan(
-    jobs: Sequence[SweepRun], sweep: Path, *, limit: int | None = None, workers: int = 1, max_size: int | None = None
-) -> Plan:
-    """Group the jobs of a sweep by shapes and by where they start, in groups that memory holds.
+    jobs: Sequence[Job], *, limit: int | None = None, workers: int = 1, max_size: int | None = None
+) -> ReplicaPlan:
+    """Group the jobs of a sweep by the shapes of their tensors and by where they start.
 
-    limit: bytes that a group may take; None: not known here. workers: how many groups train at a time; where there
-    are fewer, the largest are divided. max_size: replicas in a group at most.
-    Raises ValueError for jobs that the user should not have asked to train as replicas.
+    Args:
+        jobs: each with a directory of its own.
+        limit: bytes that a group may take; None: not known here.
+        workers: how many groups train at a time; where there are fewer groups, the largest are divided.
+        max_size: replicas in a group at most; None: as many as memory holds.
+
+    Raises:
+        ValueError: a job has a setting that cannot be trained as replicas.
     """
     for job in jobs:
         check_replicas(job.config)
-    found = Plan(limit)
-    together = _together(jobs, sweep, found)
-    shaped = [each for start, group in together for each in _measured(found, group, start, max_size)]
-    _divide(found, shaped, workers)
-    return found
+    planned = ReplicaPlan(limit)
+    together = _together(jobs, planned)
+    groups = [group for start, alike in together for group in _measured(planned, alike, start, max_size)]
+    _divide(planned, groups, workers)
+    return planned
 
 
-def _together(jobs: Sequence[SweepRun], sweep: Path, plan: Plan) -> list[tuple[Start, list[SweepRun]]]:
+def _together(jobs: Sequence[Job], plan: ReplicaPlan) -> list[tuple[Start, list[Job]]]:
     """The jobs that may train together; the others go on the plan, with the reason."""
-    groups: dict[tuple[str, Start], list[SweepRun]] = defaultdict(list)
+    groups: dict[tuple[str, Start], list[Job]] = defaultdict(list)
     for job in jobs:
-        reason = job.mistake or alone(job.config)
-        if reason is None:
-            try:
-                groups[group_key(job.config), _start(sweep / job.directory)].append(job)
-            except ValueError as error:  # a damaged checkpoint, as the job will say
-                reason = str(error)
+        try:
+            if (reason := alone(job.config)) is None:
+                groups[group_key(job.config), _start(job.directory)].append(job)
+        except ValueError as error:  # a damaged checkpoint, which the job will report
+            reason = str(error)
         if reason is not None:
             plan.alone.append((job, reason))
     return [(start, together) for (_, start), together in groups.items()]
@@ -122,12 +93,12 @@ def _start(directory: Path) -> Start:
     return start_of(load_checkpoint(run.checkpoint) if run.resumable else None)
 
 
-def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int | None) -> Iterator[_Shaped]:
-    """What jobs of equal shapes take; none of jobs that go on the plan on their own, with the reason."""
+def _measured(plan: ReplicaPlan, jobs: Sequence[Job], start: Start, max_size: int | None) -> Iterator[PlannedGroup]:
+    """The group of jobs of equal shapes, with the memory of a replica; nothing where they go on the plan alone."""
     jobs = sorted(jobs, key=lambda job: optimizer_states(job.config))
     built = _built(jobs, plan) if len(jobs) > 1 else None
     if built is None or len(jobs) < 2:
-        plan.alone += [(job, "no other job has its shapes and stands where it does") for job in jobs]
+        plan.alone += [(job, "no other job has its shapes and is at the same step") for job in jobs]
         return
     config, (datamodule, net) = jobs[-1].config, built
     if (reason := _apart(jobs, config, net, datamodule)) is not None:
@@ -140,11 +111,11 @@ def _measured(plan: Plan, jobs: Sequence[SweepRun], start: Start, max_size: int 
         why = "max_size = 1" if max_size == 1 else f"two replicas would take {shown_bytes(2 * size)}"
         plan.alone += [(job, why) for job in jobs]
         return
-    yield _Shaped(jobs, start, sum(each.numel() for each in net.parameters()), size, most)
+    yield PlannedGroup(jobs, start, sum(weight.numel() for weight in net.parameters()), size, most)
 
 
-def _built(jobs: list[SweepRun], plan: Plan) -> tuple[TensorDataModule, nn.Module] | None:
-    """Data and net of the last job; those of which no net can be built go on the plan, as the jobs will say."""
+def _built(jobs: list[Job], plan: ReplicaPlan) -> tuple[TensorDataModule, nn.Module] | None:
+    """Data and net of the last job of which a net can be built; the others go on the plan alone, with the error."""
     while jobs:
         try:
             with isolate_random_streams():
@@ -155,15 +126,13 @@ def _built(jobs: list[SweepRun], plan: Plan) -> tuple[TensorDataModule, nn.Modul
     return None
 
 
-def _apart(
-    jobs: Sequence[SweepRun], config: Mapping[str, Any], net: nn.Module, datamodule: TensorDataModule
-) -> str | None:
-    """Why nets of these jobs train apart, found by trying two of them; None where they need not.
+def _apart(jobs: Sequence[Job], config: Mapping[str, Any], net: nn.Module, datamodule: TensorDataModule) -> str | None:
+    """Why the nets of these jobs train on their own, found by trying two of them; None where they can be stacked.
 
-    Raises NotVectorized where the user should not have asked.
+    Raises NotVectorized where the net cannot be vectorized at all.
     """
     if config["trainer"].get("accelerator") == "cpu" and outgrows_caches(net):
-        return "on a CPU, weights of this size gain nothing from company"
+        return "on a CPU, weights of this size train no faster in a group"
     if draws_random_numbers(net, datamodule.input_shape):
         return "its net draws random numbers (dropout), which are each run's own"
     scaled = next((job.config for job in jobs if job.config["model"] != config["model"]), config)
@@ -175,28 +144,27 @@ def _apart(
     except NotVectorized:
         raise
     except Exception as error:  # whatever a module of the user's raises
-        return f"two of its nets together: {one_line(error)}"
+        return f"two of its nets together: {error_message(error)}"
     return None
 
 
-def _divide(plan: Plan, shaped: Sequence[_Shaped], workers: int) -> None:
+def _divide(plan: ReplicaPlan, groups: Sequence[PlannedGroup], workers: int) -> None:
     """Into groups that are not too large, and as many as there are workers where pairs allow it."""
-    parts = [-(-len(each.jobs) // each.most) for each in shaped]
+    parts = [-(-len(group.jobs) // group.largest) for group in groups]
     while sum(parts) + len(plan.alone) < workers:
-        sizes = [len(each.jobs) / count for each, count in zip(shaped, parts, strict=True)]
-        able = [place for place, each in enumerate(shaped) if len(each.jobs) // (parts[place] + 1) >= 2]
-        if not able:
+        divisible = [index for index, group in enumerate(groups) if len(group.jobs) // (parts[index] + 1) >= 2]
+        if not divisible:
             break
-        parts[max(able, key=lambda place: sizes[place])] += 1
-    for each, count in zip(shaped, parts, strict=True):
-        for jobs in _parts(each.jobs, count):
+        parts[max(divisible, key=lambda index: len(groups[index].jobs) / parts[index])] += 1
+    for group, count in zip(groups, parts, strict=True):
+        for jobs in _parts(group.jobs, count):
             if len(jobs) == 1:
                 plan.alone.append((jobs[0], "left over by groups of equal size"))
             else:
-                plan.groups.append(Group(jobs, each.start, each.parameters, each.bytes))
+                plan.groups.append(replace(group, jobs=jobs))
 
 
-def _parts(jobs: Sequence[SweepRun], parts: int) -> list[Sequence[SweepRun]]:
+def _parts(jobs: Sequence[Job], parts: int) -> list[Sequence[Job]]:
     """So many parts, in order, whose sizes differ by one at most."""
     edges = [len(jobs) * part // parts for part in range(parts + 1)]
     return [jobs[first:last] for first, last in pairwise(edges)]

@@ -1,67 +1,64 @@
-"""What a sweep of replicas says before it starts: its groups, and the jobs on their own."""
+"""The plan of a sweep of replicas on the terminal: its groups, and the jobs on their own."""
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from start_training.launchers.replica_plan import Group, Plan, SweepRun, shown_bytes
+from start_training.launchers.replica_plan import PlannedGroup, ReplicaPlan, shown_bytes
+from start_training.runs.job import Job
 
 WIDTH = 110  # columns, where no terminal says otherwise
 SHOWN = 24  # groups that are named one by one
 
 
-def show(plan: Plan, *, inner: str, workers: int) -> None:
+def show(plan: ReplicaPlan, *, inner: str, workers: int) -> None:
     """Print the plan: groups, what varies in each, their memory, the jobs on their own, and the sums."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=WIDTH)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH)
     if plan.groups:
         console.print(_table(plan.groups))
     if len(plan.groups) > SHOWN:
         console.print(f"… and {len(plan.groups) - SHOWN} more groups")
-    for reason, jobs in _by_reason(plan).items():
+    reasons: dict[str, list[Job]] = defaultdict(list)
+    for job, reason in plan.alone:
+        reasons[reason].append(job)
+    for reason, jobs in reasons.items():
         several = f", and {len(jobs) - 1} more" if len(jobs) > 1 else ""
         console.print(f"on its own: {jobs[0].name}{several} ({reason})", soft_wrap=True)
     console.print(_sums(plan, inner, workers), soft_wrap=True)
 
 
-def _by_reason(plan: Plan) -> dict[str, list[SweepRun]]:
-    found: dict[str, list[SweepRun]] = defaultdict(list)
-    for job, reason in plan.alone:
-        found[reason].append(job)
-    return found
-
-
-def _table(groups: Sequence[Group]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("group", justify="right", no_wrap=True)
-    table.add_column("jobs", justify="right", no_wrap=True)
-    table.add_column("net", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    common = _varied([job for group in groups for job in group.jobs])
-    fixed = [_fixed(group.jobs, common) for group in groups[:SHOWN]]
-    if any(fixed):
-        table.add_column("all with")
-    table.add_column("each its own")
-    table.add_column("a replica", justify="right", no_wrap=True)
-    table.add_column("together", justify="right", no_wrap=True)
+def _table(groups: Sequence[PlannedGroup]) -> Table:
+    varied = _varied([job for group in groups for job in group.jobs])
     resumed = any(any(group.start) for group in groups)
-    if resumed:
-        table.add_column("from step", justify="right", no_wrap=True)
-    for number, (group, shared) in enumerate(zip(groups, fixed, strict=False), 1):
-        size = len(group.jobs)
-        table.add_row(
-            *(str(number), str(size), group.net, f"{group.parameters:,}", *([shared] if any(fixed) else [])),
-            *(_own(group.jobs), shown_bytes(group.bytes), shown_bytes(size * group.bytes)),
-            *([str(group.start[-1])] if resumed else []),
-        )
+    rows = [
+        {
+            "group": str(number),
+            "jobs": str(len(group.jobs)),
+            "net": group.net,
+            "parameters": f"{group.parameters:,}",
+            "all with": _same_in_all(group.jobs, varied),
+            "each its own": ", ".join(f"{key.lstrip('+~')} ({len(has)})" for key, has in _varied(group.jobs).items()),
+            "a replica": shown_bytes(group.bytes),
+            "together": shown_bytes(len(group.jobs) * group.bytes),
+            "from step": str(group.start[-1]) if resumed else "",
+        }
+        for number, group in enumerate(groups[:SHOWN], 1)
+    ]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    for name in columns:
+        words = name in ("all with", "each its own")
+        table.add_column(name, justify="left" if words or name == "net" else "right", no_wrap=not words)
+    for row in rows:
+        table.add_row(*(row[name] for name in columns))
     return table
 
 
-def _varied(jobs: Sequence[SweepRun]) -> dict[str, set[str]]:
-    """The settings that are overridden in these jobs, and their values; those that are the same in all left out."""
+def _varied(jobs: Sequence[Job]) -> dict[str, set[str]]:
+    """The overridden settings that differ between these jobs, and their values."""
     values: dict[str, set[str]] = defaultdict(set)
     counts: Counter[str] = Counter()
     for job in jobs:
@@ -69,20 +66,17 @@ def _varied(jobs: Sequence[SweepRun]) -> dict[str, set[str]]:
             key, _, value = override.partition("=")
             values[key].add(value)
             counts[key] += 1
-    return {key: found for key, found in values.items() if len(found) > 1 or counts[key] < len(jobs)}
+    return {key: has for key, has in values.items() if len(has) > 1 or counts[key] < len(jobs)}
 
 
-def _fixed(jobs: Sequence[SweepRun], common: Mapping[str, set[str]]) -> str:
-    """What the group has in common that other groups have otherwise."""
-    own = _varied(jobs)
-    return ", ".join(each for each in jobs[0].overrides if (key := each.partition("=")[0]) in common and key not in own)
+def _same_in_all(jobs: Sequence[Job], varied: Mapping[str, set[str]]) -> str:
+    """Overrides that all jobs of a group share, of settings that vary between groups."""
+    of_group = _varied(jobs)
+    keys = varied.keys() - of_group.keys()
+    return ", ".join(override for override in jobs[0].overrides if override.partition("=")[0] in keys)
 
 
-def _own(jobs: Sequence[SweepRun]) -> str:
-    return ", ".join(f"{key.lstrip('+~')} ({len(values)})" for key, values in _varied(jobs).items())
-
-
-def _sums(plan: Plan, inner: str, workers: int) -> str:
+def _sums(plan: ReplicaPlan, inner: str, workers: int) -> str:
     jobs = sum(len(group.jobs) for group in plan.groups)
     groups = f"{jobs} jobs in {len(plan.groups)} group{'s' if len(plan.groups) != 1 else ''}"
     largest = max((len(group.jobs) * group.bytes for group in plan.groups), default=0)

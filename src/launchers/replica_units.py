@@ -1,12 +1,12 @@
 """A group of jobs on its way to the worker that trains it: a file beside the sweep's runs, and the way back."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from start_training.runs.job import Job
 
@@ -27,32 +27,33 @@ def units_folder(sweep: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)  # a worker that is being killed may still write there
 
 
-class Unit(NamedTuple):
-    """A group as its worker is given it: see `train_group`."""
-
-    jobs: list[Job]
-    checkpoint_seconds: float
-
-
-def write_unit(folder: Path, number: int, jobs: Sequence[dict[str, Any]], *, checkpoint_seconds: float) -> str:
-    """Leave a group there: for each job its `directory` in the sweep's, `overrides` and `config`.
-
-    Returns the group's own directory in the sweep's.
-    """
+def write_unit(folder: Path, number: int, jobs: Sequence[Job], *, checkpoint_seconds: float) -> str:
+    """Write a group's jobs to a directory of its own in `folder`; returns that directory, relative to the sweep's."""
     unit = folder / str(number)
     unit.mkdir()
-    (unit / NAME).write_text(json.dumps({"jobs": list(jobs), "checkpoint_seconds": checkpoint_seconds}) + "\n")
+    listed = [
+        {
+            "directory": os.path.relpath(job.directory, folder.parent),
+            "overrides": list(job.overrides),
+            "config": job.config,
+        }
+        for job in jobs
+    ]
+    (unit / NAME).write_text(json.dumps({"jobs": listed, "checkpoint_seconds": checkpoint_seconds}) + "\n")
     return f"{folder.name}/{number}"
 
 
-def read_unit(unit: Job) -> Unit:
-    """The group that a launcher's job stands for. Raises ValueError where no launcher has left one."""
+def read_unit(unit: Job) -> tuple[list[Job], float]:
+    """The jobs of the group that a launcher's job stands for, and the seconds between their checkpoints.
+
+    Raises ValueError where no launcher has written one.
+    """
     file = unit.directory / NAME
     if not file.is_file():
         raise ValueError(f"replicas = {unit.config['replicas']}: is not for you to set; hydra/launcher=replicas does")
-    sweep, left = unit.directory.parents[1], json.loads(file.read_text())
+    sweep, written = unit.directory.parents[1], json.loads(file.read_text())
     jobs = [
         Job(job["config"], sweep / job["directory"], overrides=tuple(job["overrides"]), sweep=unit.sweep)
-        for job in left["jobs"]
+        for job in written["jobs"]
     ]
-    return Unit(jobs, left["checkpoint_seconds"])
+    return jobs, written["checkpoint_seconds"]

@@ -1,8 +1,8 @@
-"""A multirun that survives: what is finished is left alone, what was cut off goes on, what failed begins anew."""
+"""A multirun that can be started again: finished jobs are skipped, interrupted ones go on, failed ones start anew."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from start_training.config.composed import check_script, composed_job, config_hash_of, plain
-from start_training.config.errors import ReportedError, one_line, print_error
+from start_training.config.composed import check_script, composed_job, config_hash_of, plain, without_hydra
+from start_training.config.errors import ReportedError, error_message, print_error
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.directory import FINISHED, RunDirectory
-from start_training.runs.sweep import SweepJob, add_jobs, states
+from start_training.runs.sweep_jobs import SweepJob, add_jobs
 from start_training.training.train import check_settings
 
 Overrides = Sequence[str]
@@ -37,11 +37,19 @@ ALWAYS = ("completed", "diverged", "failed")
 
 @dataclass
 class Sweep:
-    """The jobs of one command line: planned from their directories, launched, and told of at the end."""
+    """The jobs of one command line: planned from their directories, launched, and reported at the end.
+
+    Args:
+        config: the multirun's.
+        launcher: Hydra's, set up with this config.
+        config_loader: Hydra's.
+    """
 
     config: DictConfig
     launcher: Any
     config_loader: Any
+    jobs: dict[tuple[str, ...], SweepJob] = field(default_factory=dict)
+    errors: dict[tuple[str, ...], BaseException] = field(default_factory=dict)
 
     @property
     def directory(self) -> Path:
@@ -49,52 +57,50 @@ class Sweep:
 
     def run(self, batches: Sequence[Sequence[Overrides]]) -> list[Sequence[JobReturn]]:
         """Launch what is not finished. Raises `ReportedError` if any job has failed, after all others have run."""
-        jobs = self._plan([overrides for batch in batches for overrides in batch])
-        there = dict(zip(jobs, states(self.directory, [*jobs.values()]), strict=True))
-        self._announce(list(there.values()))
+        self._plan([overrides for batch in batches for overrides in batch])
+        before = dict(zip(self.jobs, self._states(), strict=True))
+        self._announce(Counter(before.values()))
         returns: list[Sequence[JobReturn]] = []
-        errors: dict[tuple[str, ...], BaseException] = {}
         first, begun = 0, True
         try:
             for batch in batches:
-                wanted = [each for each in batch if there.get(tuple(each)) not in (None, *FINISHED)]
-                returns.append(launch(self.launcher, wanted, first) if wanted else [])
-                errors |= _errors(wanted, returns[-1])
+                unfinished = [job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)]
+                returns.append(launch(self.launcher, self.config, unfinished, first) if unfinished else [])
+                pairs = zip(unfinished, returns[-1], strict=True)
+                self.errors |= {tuple(job): end._return_value for job, end in pairs if end.status == JobStatus.FAILED}
                 first += len(batch)
         except NotStarted:
             begun = bool(returns)
             raise
         finally:
-            failed = self._tell(jobs, errors) if begun else 0
-        if failed < len(jobs):
+            failed = self._report() if begun else 0
+        if failed < len(self.jobs):
             self._draw()
         if failed:
             raise ReportedError
         return returns
 
-    def _plan(self, combinations: Sequence[Overrides]) -> dict[tuple[str, ...], SweepJob]:
-        """Each job once, by its overrides, though it may be asked for twice; written in the sweep's list of jobs.
+    def _plan(self, combinations: Sequence[Overrides]) -> None:
+        """Find each job once, by its overrides, though it may be asked for twice; add it to the sweep's list of jobs.
 
         Raises ValueError for a directory that would be that of two jobs.
         """
-        jobs: dict[tuple[str, ...], SweepJob] = {}
         first_in: dict[str, int] = {}
         for number, overrides in enumerate(combinations):
-            job = self._composed(overrides, number)
+            job = self._checked(overrides, number)
             first = first_in.setdefault(job.directory, number)
             if first == number:
-                jobs[tuple(overrides)] = job
+                self.jobs[tuple(overrides)] = job
             elif self._hash(combinations[first], first) != self._hash(overrides, number):
                 raise ValueError(
                     f"hydra.sweep.subdir = {job.directory}: is the directory of two jobs, "
-                    f"{jobs[tuple(combinations[first])].name} and {job.name}"
+                    f"{self.jobs[tuple(combinations[first])].name} and {job.name}"
                 )
-        wanted = [each for each, job in jobs.items() if not RunDirectory(self.directory / job.directory).finished]
-        if mistake := self._mistake_of_all(wanted):
+        unfinished = [words for words, job in self.jobs.items() if not self._run_of(job).finished]
+        if mistake := self._mistake_of_all(unfinished):
             print_error(mistake)
             raise ReportedError
-        add_jobs(self.directory, jobs.values())
-        return jobs
+        add_jobs(self.directory, self.jobs.values())
 
     def _job(self, overrides: Overrides, number: int) -> DictConfig:
         return composed_job(self.config, self.config_loader, overrides, number)
@@ -102,21 +108,24 @@ class Sweep:
     def _hash(self, overrides: Overrides, number: int) -> str:
         return config_hash_of(_root_=self._job(overrides, number))
 
-    def _composed(self, overrides: Overrides, number: int) -> SweepJob:
+    def _run_of(self, job: SweepJob) -> RunDirectory:
+        return RunDirectory(self.directory / job.directory)
+
+    def _states(self) -> list[str]:
+        return [self._run_of(job).state for job in self.jobs.values()]
+
+    def _checked(self, overrides: Overrides, number: int) -> SweepJob:
         config = self._job(overrides, number)
         check_script(config, self.config.hydra.job.config_name)
         check_launcher(config.get("trainer"), self.config.hydra.launcher)
-        if keep := getattr(self.launcher, "keep", None):  # one that plans ahead
-            keep(overrides, config)
         return SweepJob(str(config.hydra.sweep.subdir), tuple(filter_overrides(overrides)))
 
     def _mistake_of_all(self, combinations: Sequence[Overrides]) -> ValueError | None:
-        """What is wrong with the settings of every job, if that is the same: to be said once, and nothing begun."""
+        """What is wrong with the settings of every job, if it is the same: printed once, and no job is launched."""
         first: ValueError | None = None
         for number, overrides in enumerate(combinations):
             try:
-                job = self._job(overrides, number)
-                check_settings(plain(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])))
+                check_settings(without_hydra(self._job(overrides, number)))
                 return None
             except ValueError as error:
                 if first is not None and str(error) != str(first):
@@ -124,32 +133,31 @@ class Sweep:
                 first = error
         return first
 
-    def _announce(self, there: list[str]) -> None:
-        counts = Counter(there)
-        done = sum(counts[state] for state in FINISHED)
-        if len(there) > counts["absent"]:
-            resumed = counts["interrupted"] + counts["killed"]
+    def _announce(self, counts: Counter[str]) -> None:
+        if counts.total() > counts["absent"]:
             print(
-                f"sweep {run_report.relative(self.directory.resolve())}: {len(there)} jobs, {done} finished before, "
-                f"{resumed} to go on with, {counts['failed']} that failed, {counts['absent']} new"
+                f"sweep {run_report.relative(self.directory.resolve())}: {counts.total()} jobs, "
+                f"{sum(counts[state] for state in FINISHED)} finished before, "
+                f"{counts['interrupted'] + counts['killed']} to go on with, {counts['failed']} that failed, "
+                f"{counts['absent']} new"
                 + (f", {counts['running']} that another process has" if counts["running"] else "")
             )
 
-    def _tell(self, jobs: dict[tuple[str, ...], SweepJob], errors: dict[tuple[str, ...], BaseException]) -> int:
-        """Show what became of the jobs; returns how many have failed."""
-        found = states(self.directory, [*jobs.values()])
-        for index, overrides in enumerate(jobs):
-            if overrides in errors and found[index] in ("absent", "killed"):
-                found[index] = "failed"  # before it could leave a summary, or in a worker that died
+    def _report(self) -> int:
+        """Print how the jobs ended; returns how many have failed."""
+        after = self._states()
+        for index, overrides in enumerate(self.jobs):
+            if overrides in self.errors and after[index] in ("absent", "killed"):
+                after[index] = "failed"  # before it could write a summary, or in a worker that died
         Console().print(f"sweep {run_report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
-        Console().print(_counts(found))
+        Console().print(_table(Counter(after)))
         console = Console(stderr=True, highlight=False, markup=False)  # reasons may hold brackets
-        failures = [pair for pair, state in zip(jobs.items(), found, strict=True) if state == "failed"]
+        failures = [pair for pair, state in zip(self.jobs.items(), after, strict=True) if state == "failed"]
         for overrides, job in failures[:SHOWN]:
-            console.print(f"failed: {job.name} ({self._reason(job, errors.get(overrides))})", soft_wrap=True)
+            console.print(f"failed: {job.name} ({self._reason(job, self.errors.get(overrides))})", soft_wrap=True)
         if len(failures) > SHOWN:
             console.print(f"… and {len(failures) - SHOWN} more")
-        if {*found} - {*FINISHED}:
+        if {*after} - {*FINISHED}:
             console.print(f"go on: the same command with hydra.sweep.dir={self.directory}", soft_wrap=True)
         return len(failures)
 
@@ -163,31 +171,24 @@ class Sweep:
                 print_error(error)
 
     def _name(self) -> str:
-        """Of its figure: the experiment, or what its script is for; of plain training runs that says nothing."""
+        """The figure's name: the experiment's, or the command's; `train` would tell nothing about a figure."""
         if experiment := self.config.hydra.runtime.choices.get("experiment"):
             return str(experiment).rpartition("/")[2]
         script = str(self.config.hydra.job.config_name)
         return "figure" if script == "train" else script
 
     def _reason(self, job: SweepJob, error: BaseException | None) -> str:
-        summary = RunDirectory(self.directory / job.directory).summary()
-        if summary is not None:
+        if (summary := self._run_of(job).summary()) is not None:
             return str(summary["reason"])
         cause = error.__cause__ or error if isinstance(error, ReportedError) else error
         if isinstance(cause, ReportedError) and not str(cause):
-            return "as said above"
-        return one_line(cause) if cause is not None else "no reason left"
+            return "see the error above"
+        return error_message(cause) if cause is not None else "it gave no reason"
 
 
-def _errors(jobs: Sequence[Overrides], returns: Sequence[JobReturn]) -> dict[tuple[str, ...], BaseException]:
-    pairs = zip(jobs, returns, strict=True)
-    return {tuple(overrides): each._return_value for overrides, each in pairs if each.status == JobStatus.FAILED}
-
-
-def _counts(found: list[str]) -> Table:
+def _table(counts: Counter[str]) -> Table:
     table = Table("status", "jobs")
     table.columns[1].justify = "right"
-    counts = Counter(found)
     for state, colour in STATES.items():
         if counts[state] or state in ALWAYS:
             table.add_row(state, str(counts[state]), style=colour)

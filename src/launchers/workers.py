@@ -1,20 +1,21 @@
-"""Jobs in the workers of launchers that are not ours: how they, and who waits for them, hear of signals and deaths."""
+"""Jobs in the workers of other packages' launchers: how signals and dead workers are handled there and here."""
 
 import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from threading import Event
 from types import FrameType
 from typing import Any
-from unittest.mock import patch
 
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
 
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import die_with_parent
+from start_training.launchers.traits import traits_of
 from start_training.ranks import in_terminals_worker
 from start_training.runs.outcome import Interrupted
 
@@ -23,43 +24,45 @@ class NotStarted(ValueError):
     """A launcher has refused its jobs, for a mistake of the user's, and begun none."""
 
 
-@dataclass
-class _Worker:
-    """This process, as one of joblib's workers: the signals that its parent has sent it, and whether it has a job."""
-
-    signals: list[int] = field(default_factory=list)
-    busy: bool = False
+_signals: list[int] = []  # that this process got, as one of joblib's workers
+_busy = Event()  # set while it does a job
 
 
-_this = _Worker()
+def launch(launcher: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+    """Launch jobs and wait until all have ended, also after a signal and where one of them dies.
 
+    joblib's workers are sent SIGTERM for the first SIGINT or SIGTERM, and write checkpoints; then the process ends by
+    SystemExit. A second signal ends it at once.
 
-def launch(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-    """`launcher.launch`, that waits until all jobs have ended, also after a signal and where one of them dies.
+    Args:
+        launcher: a launcher of Hydra's, set up.
+        config: the multirun's, whose `hydra.launcher` it is.
+        jobs: the overrides of each.
+        first: the number of the first job.
 
-    joblib's workers are sent SIGTERM for the first SIGINT or SIGTERM and leave checkpoints; then the process ends by
-    SystemExit. A second one ends it at once. Raises ValueError where a worker of joblib's dies, or there is no SLURM.
+    Raises:
+        ValueError: a worker of joblib's died, or there is no SLURM.
     """
-    if type(launcher).__name__ == "JoblibLauncher":
-        return _launch_joblib(launcher, jobs, first)
-    with _deaths_are_failures():
-        try:
+    traits, name = traits_of(config.hydra.launcher), config.hydra.runtime.choices["hydra/launcher"]
+    try:
+        if traits.child_workers:
+            return _launch_children(launcher, jobs, first)
+        with _deaths_are_failures() if traits.returns_results else nullcontext():
             return launcher.launch(jobs, initial_job_idx=first)
-        except RuntimeError as error:
-            if "srun" not in str(error):
-                raise
-            raise ValueError(f"hydra/launcher = {type(launcher).__name__}: {error}") from error
+    except RuntimeError as error:
+        if not traits.child_workers and "srun" not in str(error):
+            raise
+        raise ValueError(f"hydra/launcher = {name}: {str(error).splitlines()[0]}") from error
 
 
 def in_worker(launcher: Mapping[str, Any]) -> bool:
-    """Whether this process runs a job for another that waits for its return, and would miss it after `sys.exit`."""
-    name = str(launcher["_target_"]).lower()
-    return in_terminals_worker() or any(known in name for known in ("submitit", "raylauncher"))
+    """Whether this process runs a job for another that waits for its result, and would miss it after `sys.exit`."""
+    return in_terminals_worker() or traits_of(launcher).returns_results
 
 
 @contextmanager
 def worker() -> Iterator[bool]:
-    """Around a job: whether to do it, which a worker that was asked to end does not."""
+    """Around a job; gives whether to do it, which is False in a worker that was asked to end."""
     if not in_terminals_worker():
         with _submitit_waits_for_training():
             yield True
@@ -68,25 +71,25 @@ def worker() -> Iterator[bool]:
         os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the parent alone, which passes it on once
         die_with_parent()
         signal.signal(signal.SIGTERM, _on_signal)
-    _this.busy = True
+    _busy.set()
     try:
-        yield not _this.signals
+        yield not _signals
     finally:
-        _this.busy = False
+        _busy.clear()
 
 
 def interrupted(signum: int) -> None:
-    """A worker's job was; it is to begin no other."""
-    _this.signals.append(signum)
+    """A signal ended this worker's job: it is to start no other."""
+    _signals.append(signum)
 
 
 def _on_signal(signum: int, frame: FrameType | None) -> None:
-    _this.signals.append(signum)
-    if _this.busy:  # but not training, where a callback listens
+    _signals.append(signum)
+    if _busy.is_set():  # but not training, where a callback listens
         raise Interrupted(signum)
 
 
-def _launch_joblib(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+def _launch_children(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
     signals: list[int] = []
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
@@ -94,16 +97,16 @@ def _launch_joblib(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> 
         if signals or not workers:
             raise KeyboardInterrupt
         signals.append(signum)
-        for each in workers:
-            each.terminate()
+        for process in workers:
+            process.terminate()
 
     handlers = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         return launcher.launch(jobs, initial_job_idx=first)
-    except RuntimeError as error:  # joblib's, if a worker was killed or had not yet begun when the signal came
-        if signals:
-            return []
-        raise ValueError(f"hydra/launcher = joblib: {str(error).splitlines()[0]}") from error
+    except RuntimeError:  # a worker was killed, or had not yet begun when the signal came
+        if not signals:
+            raise
+        return []
     finally:
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
@@ -113,16 +116,19 @@ def _launch_joblib(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> 
 
 @contextmanager
 def _deaths_are_failures() -> Iterator[None]:
-    """submitit raises the first of its jobs that left no result, which would leave the others unwaited for."""
+    """Wait for all jobs of submitit's launcher, which would raise at the first one whose process left no result.
+
+    The launcher collects `Job.results()` itself, so that this method is the only place to turn a death into a result.
+    """
     try:
         from submitit import Job
         from submitit.core.utils import FailedJobError, UncompletedJobError
-    except ImportError:
+    except ImportError:  # the launcher is another
         yield
         return
     results = Job.results
 
-    def every_result(job: Any) -> list[Any]:
+    def results_or_failure(job: Any) -> list[Any]:
         try:
             return results(job)
         except (FailedJobError, UncompletedJobError) as error:
@@ -132,8 +138,11 @@ def _deaths_are_failures() -> Iterator[None]:
             )
             return [dead]
 
-    with patch.object(Job, "results", every_result):
+    Job.results = results_or_failure  # type: ignore[assignment, method-assign]
+    try:
         yield
+    finally:
+        Job.results = results  # type: ignore[method-assign]
 
 
 def _last_line(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from start_training.replicas.first_layer import FirstLayer
 from start_training.replicas.scalars import varying_scalars
 from start_training.replicas.stack import Stack, StackRows
 from start_training.replicas.transposed_linear import TransposedLinear
+from start_training.settings import one_line
 from start_training.streams import isolate_random_streams
 
 # Values of an activation of all replicas: for fewer, `_Norms` takes longer to start than their conversion to float64.
@@ -245,7 +246,7 @@ def _streams() -> bytes:
 
 def _operation(error: RuntimeError) -> str:
     """torch's message on an operation that it cannot vectorize, in one line."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     named = re.search(r"aten::\w+(\.\w+)?|\.item\(\)|\.\w+\(\)", text)
     sentence = text.split(". ")[0]
     return sentence if named is None or named[0] in sentence else f"{named[0]}: {sentence}"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from start_training.callbacks.contracts import LengthsCallback
 from start_training.replicas.replica import Replica
-from start_training.runs.length_tables import Step
+from start_training.runs.length_tables import StepRecord
 
 
 class _Step(NamedTuple):
@@ -50,7 +50,7 @@ class StepBuffer:
             replica.note(steps[0].step, by_replica[row][:end], samples[:end])
 
     def _hand_out(self, replica: Replica, measured: list[tuple[int, float]], readings: NDArray[np.float64]) -> None:
-        steps = [Step(step, replica.current_epoch, float(replica.rate(step)), loss) for step, loss in measured]
+        steps = [StepRecord(step, replica.current_epoch, float(replica.rate(step)), loss) for step, loss in measured]
         for callback in replica.callbacks:
             if isinstance(callback, LengthsCallback):
                 callback.group_lengths(self.names, steps, readings)

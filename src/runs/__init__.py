@@ -1,1 +1,1 @@
-"""Run directories: what a run leaves behind, and how it is rebuilt from that."""
+"""Run directories: the files of a run, its identity, and what is read from them."""

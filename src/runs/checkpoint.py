@@ -1,4 +1,4 @@
-"""Read a checkpoint, and tell whether a net can take it."""
+"""Read a checkpoint, and check whether it is of this net, optimizer and schedule."""
 
 import inspect
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from start_training.models.run_length import LENGTHS
+from start_training.settings import described
 
 PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states"}
 _PREFIX = "net."  # the net's place in the Classifier
@@ -26,8 +27,7 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch passes on whatever it met in a broken file
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
-        raise ValueError(f"{setting} = {path}: is not a whole checkpoint ({reason})") from error
+        raise ValueError(f"{setting} = {path}: is not a whole checkpoint ({described(error)})") from error
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= PARTS:
         raise ValueError(f"{setting} = {path}: is not a checkpoint of a run, which holds {', '.join(sorted(PARTS))}")
     return checkpoint
@@ -39,8 +39,8 @@ def check_fits(checkpoint: Mapping[str, Any], net: nn.Module, path: str | Path) 
     for name in dict.fromkeys([*built, *saved]):
         if saved.get(name) != built.get(name):
             raise ValueError(
-                f"ckpt_path = {path}: is of another architecture ({name}: {_say(saved.get(name))} in the checkpoint, "
-                f"{_say(built.get(name))} in this config's net)"
+                f"ckpt_path = {path}: is of another architecture ({name}: {_shown(saved.get(name))} in the checkpoint, "
+                f"{_shown(built.get(name))} in this config's net)"
             )
 
 
@@ -66,8 +66,8 @@ def check_schedule_fits(checkpoint: Mapping[str, Any], schedule: LRScheduler | N
     built = schedule.state_dict() if schedule is not None else {}
     if saved.keys() != built.keys() or saved.get("schedule") != built.get("schedule"):
         name = "constant" if schedule is None else type(schedule).__name__
-        there = saved.get("schedule", "another") if saved else "constant"
-        raise ValueError(f"schedule = {name}: the run in ckpt_path has {there}, and goes on with it")
+        other = saved.get("schedule", "another") if saved else "constant"
+        raise ValueError(f"schedule = {name}: the run in ckpt_path has {other}, and goes on with it")
     if schedule is not None:
         parameters = inspect.signature(type(schedule)).parameters
         settings = [name for name in parameters if name in saved and name not in ("last_epoch", *LENGTHS)]
@@ -112,5 +112,5 @@ def _settings(group: Mapping[str, Any], schedule: LRScheduler | None) -> dict[st
     return settings
 
 
-def _say(shape: tuple[int, ...] | None) -> str:
+def _shown(shape: tuple[int, ...] | None) -> str:
     return "absent" if shape is None else "×".join(map(str, shape)) or "a number"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from filelock import lock_descriptor
 
 from start_training.runs.config_hash import config_hash, differing_settings
-from start_training.runs.lock import takes
 from start_training.runs.metrics_file import NAME as METRICS
 from start_training.runs.metrics_file import truncate_metrics
 from start_training.runs.moved_targets import current_targets
@@ -36,34 +36,18 @@ class RunDirectory:
     """A run's files under `path`.
 
     config.yaml (the resolved config), metrics.csv, the tables (Parquet) lengths/, steps/, hyperparameters/, phase/
-    and range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, whose presence says that the run
-    has ended.
+    and range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, which is written when the run ends.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.metrics_file = self.path / METRICS
+        self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.figure = self.path / "figures" / "lengths.png"
+        self.summary_file = self.path / "summary.json"
         self.begun = False  # whether this object has written here
         self._locked: IO[str] | None = None
-
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.path / METRICS
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def figure(self) -> Path:
-        return self.path / "figures" / "lengths.png"
-
-    @property
-    def summary_file(self) -> Path:
-        return self.path / "summary.json"
 
     def table(self, name: str) -> Table:
         """One of `TABLES`."""
@@ -82,13 +66,13 @@ class RunDirectory:
         return current_targets(config)
 
     def summary(self) -> dict[str, Any] | None:
-        """What the run said when it ended; None while it has not."""
+        """The summary that the run wrote when it ended; None before."""
         return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
 
     @property
     def state(self) -> str:
         """How the run ended (its summary's `status`), or, of one that has not: `running`, `killed` or `absent`."""
-        if self._is_taken():
+        if self._is_locked_elsewhere():
             return "running"
         if (summary := self.summary()) is not None:
             return str(summary["status"])
@@ -102,15 +86,17 @@ class RunDirectory:
 
     @property
     def resumable(self) -> bool:
-        """Whether a signal or a kill cut the run off after its first checkpoint; what failed begins anew."""
+        """Whether a signal or a kill ended the run after its first checkpoint; a failed run starts anew."""
         summary = self.summary()
         return self.checkpoint.exists() and (summary is None or summary["status"] == "interrupted")
 
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Take the directory for a run of this config, and leave all that lies there as it is.
+        """Lock the directory for a run of this config, and change no file in it.
 
-        Raises ValueError if it cannot be written to, if another process writes here, if a run of another
-        config lies here, or files of the names a run uses that no run left.
+        Raises:
+            RunDirectoryLocked: another process writes here.
+            ValueError: the directory cannot be written to, or it holds a run of another config, or files that are no
+                run's but have the names of a run's files.
         """
         self._lock()
         try:
@@ -120,10 +106,17 @@ class RunDirectory:
             raise
 
     def begin(self, config: Mapping[str, Any], *, resume_from: Path | None = None, step: int = 0) -> None:
-        """Claim the directory, and lay out what a run of this config starts from.
+        """Claim the directory and write what a run of this config starts from.
 
-        A new run begins empty. One that resumes from the checkpoint `resume_from`, taken at `step`, keeps
-        (or, from another run's directory, copies) the rows before that step. Raises ValueError as `claim`.
+        A new run starts empty. One that resumes keeps the rows before its step, or copies them from another run.
+
+        Args:
+            config: the run's, resolved.
+            resume_from: the checkpoint that it resumes from; None: a new run.
+            step: at which that checkpoint was written.
+
+        Raises:
+            ValueError: as `claim`.
         """
         self.claim(config)
         self.begun = True
@@ -156,7 +149,7 @@ class RunDirectory:
 
     @property
     def holds_results(self) -> bool:
-        """Whether a run lies here that would be missed: one that was cut off before its first step would not."""
+        """Whether a run has results here: not if it failed or was interrupted before its first step."""
         if not self.config_file.exists():
             return False
         summary = self.summary()
@@ -165,14 +158,14 @@ class RunDirectory:
 
     def _check_free(self, config: Mapping[str, Any]) -> None:
         name = f"hydra.run.dir = {self.path}"
-        if self.holds_results and config_hash(there := self.config("hydra.run.dir")) != config_hash(config):
-            settings = differing_settings(there, config)
+        if self.holds_results and config_hash(existing := self.config("hydra.run.dir")) != config_hash(config):
+            settings = differing_settings(existing, config)
             more = f"; {len(settings) - SHOWN} more" if len(settings) > SHOWN else ""
             raise ValueError(
                 f"{name}: already holds a run of another config ({'; '.join(settings[:SHOWN])}{more}); "
                 "choose another directory"
             )
-        foreign = [found for found in (*FOLDERS, METRICS) if (self.path / found).exists()]
+        foreign = [file for file in (*FOLDERS, METRICS) if (self.path / file).exists()]
         if foreign and not self.config_file.exists():
             raise ValueError(
                 f"{name}: holds no run, but {', '.join(foreign)}, which a run would overwrite; choose another directory"
@@ -191,42 +184,45 @@ class RunDirectory:
             shutil.copy(origin / METRICS, self.metrics_file)
 
     def _lock(self) -> None:
-        # Held until the process ends or the job lets go of it, also by a kill; never by a file left over.
+        """Lock the directory until `release` or the end of the process, also by SIGKILL: the file itself locks nothing.
+
+        Raises RunDirectoryLocked where another process has it, ValueError where there can be no lock.
+        """
         if self._locked is not None:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._locked = (self.path / LOCK).open("w")
+            file = (self.path / LOCK).open("w")
         except OSError as error:
             raise ValueError(f"hydra.run.dir = {self.path}: cannot be written to ({error.strerror})") from error
         try:
-            taken = not self._takes(self._locked)
+            if not self._acquires(file, pause=0.02):
+                raise RunDirectoryLocked(f"hydra.run.dir = {self.path}: another process is writing a run here")
         except ValueError:
-            self.release()
+            file.close()
             raise
-        if taken:
-            self.release()
-            raise RunDirectoryLocked(f"hydra.run.dir = {self.path}: another process is writing a run here")
+        self._locked = file
 
-    def _is_taken(self) -> bool:
-        if self._locked is not None or not (self.path / LOCK).exists():
+    def _is_locked_elsewhere(self) -> bool:
+        lock = self.path / LOCK
+        if self._locked is not None or not lock.exists():
             return False
-        with (self.path / LOCK).open() as file:
-            return not self._takes(file, shared=True, tries=1)
+        with lock.open("r+" if os.access(lock, os.W_OK) else "r") as file:  # NFS wants it writable
+            return not self._acquires(file, pause=0.002)
 
-    def _takes(self, file: IO[str], *, shared: bool = False, tries: int = 5) -> bool:
-        """Whether the lock could be had. Who looks at a run's `state` holds it for a moment, which is waited for."""
+    def _acquires(self, file: IO[str], *, pause: float) -> bool:
+        """Whether the lock could be had within five tries: a process that reads `state` holds it for a moment."""
         try:
-            for _ in range(tries - 1):
-                if takes(file, shared=shared):
+            for seconds in (pause, pause, pause, pause, 0):
+                if lock_descriptor(file.fileno(), blocking=False):
                     return True
-                time.sleep(0.02)
-            return takes(file, shared=shared)
+                time.sleep(seconds)
         except OSError as error:
             raise ValueError(
                 f"hydra.run.dir = {self.path}: its file system refuses locks ({error.strerror}), which keep two "
                 "processes from writing one run; choose a directory on another file system"
             ) from error
+        return False
 
     def release(self) -> None:
         """Let another process take the directory."""

@@ -1,4 +1,4 @@
-"""One run that is to be made: its config, its directory, and what it is called."""
+"""One run before it starts: its config, its directory, and its name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,19 @@ def run_title(overrides: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One training run: what to train, where to leave it, and what it is called."""
+    """One training run before it starts.
+
+    Args:
+        config: resolved and plain.
+        directory: where the run writes.
+        overrides: of the command line, which name the run.
+        sweep: the name of the multirun that it belongs to, the group of its W&B run; None: it is a single run.
+    """
 
     config: Mapping[str, Any]
     directory: Path
     overrides: Sequence[str] = ()
-    sweep: str | None = None  # the multirun it belongs to: the group of its W&B run
+    sweep: str | None = None
 
     @property
     def name(self) -> str:
@@ -30,7 +37,7 @@ class Job:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What every summary says of where its numbers come from."""
+        """The origin of a summary's numbers: seed, overrides, hash of the config, versions, commit."""
         return {
             "seed": self.config["seed"],
             "overrides": list(self.overrides),

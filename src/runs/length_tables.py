@@ -10,7 +10,7 @@ from start_training.lengths.growth_rate import first_nonfinite_layer, growth_rat
 from start_training.lengths.statistics import Statistics
 
 
-class Step(NamedTuple):
+class StepRecord(NamedTuple):
     """An optimizer step by its number, counted from 0, with its epoch, learning rate and loss before the update."""
 
     step: int
@@ -19,7 +19,7 @@ class Step(NamedTuple):
     loss: float
 
 
-def length_rows(names: Sequence[str], steps: Sequence[Step], statistics: Statistics) -> pd.DataFrame:
+def length_rows(names: Sequence[str], steps: Sequence[StepRecord], statistics: Statistics) -> pd.DataFrame:
     """Rows of `lengths/`, step by step and in each layer by layer: of layers 0 … d with `names`.
 
     step, layer (int32), name, mean and variance (ddof 1) of the length over the samples, count of these.
@@ -38,7 +38,7 @@ def length_rows(names: Sequence[str], steps: Sequence[Step], statistics: Statist
     )
 
 
-def step_rows(steps: Sequence[Step], statistics: Statistics) -> pd.DataFrame:
+def step_rows(steps: Sequence[StepRecord], statistics: Statistics) -> pd.DataFrame:
     """Rows of `steps/`, one a step.
 
     step, epoch, loss, learning_rate; growth_rate (failure mode 1), layer_variance and relative_layer_variance (failure

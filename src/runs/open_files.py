@@ -13,9 +13,9 @@ def allow_runs(number: int) -> None:
     if sys.platform == "win32":
         return  # files are not counted there
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = number + OTHERS if hard == resource.RLIM_INFINITY else min(number + OTHERS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    needed = number + OTHERS if hard == resource.RLIM_INFINITY else min(number + OTHERS, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def most_runs() -> int | None:

@@ -26,7 +26,7 @@ def run_name(config: Mapping[str, Any], folder: Path) -> str:
     names = [*earlier, *([name] if RunDirectory(folder / name).config_file.exists() else [])]
     chosen = next((directory for directory in names if RunDirectory(folder / directory).finished), names[0])
     if len(names) > 1:
-        _say_once(f"note: {folder}: {' and '.join(names)} hold the same run; {chosen} counts")
+        _print_once(f"note: {folder}: {' and '.join(names)} hold the same run; {chosen} counts")
     return chosen
 
 
@@ -50,5 +50,5 @@ def _hash_of(file: Path, modified: int) -> str | None:
 
 
 @cache
-def _say_once(message: str) -> None:
+def _print_once(message: str) -> None:
     print(message, file=sys.stderr)

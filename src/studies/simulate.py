@@ -28,7 +28,7 @@ from start_training.models.law import law_of
 from start_training.reports import run_report
 from start_training.runs.job import Job
 from start_training.runs.table import Table
-from start_training.settings import AtLeast, PositiveInteger, Seed, checked
+from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described
 from start_training.studies.simulation_figure import note_simulation
 from start_training.studies.study import Results, Study, print_lines
 from start_training.training.train import seed_global_generators
@@ -121,8 +121,7 @@ def readings_of(net: nn.Module, inputs: Tensor, capture: Capture, failure: str) 
     try:
         net(inputs)
     except Exception as error:  # whatever a user's module raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{failure} of shape {tuple(inputs.shape[1:])} ({reason})") from error
+        raise ValueError(f"{failure} of shape {tuple(inputs.shape[1:])} ({described(error)})") from error
     return capture.stop()
 
 

@@ -20,6 +20,7 @@ from start_training.runs.directory import TABLES, RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import newest_metrics
 from start_training.runs.outcome import Diverged, Interrupted
+from start_training.settings import described
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Record:
             return "interrupted", str(error), error.exit_status
         if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns a KeyboardInterrupt into a SystemExit
             return "interrupted", "stopped at once; the checkpoint is the last epoch's", 130
-        return "failed", " ".join(f"{type(error).__name__}: {error}".split()), 1
+        return "failed", described(error), 1
 
     def _write(self, status: str, reason: str, error: BaseException | None) -> None:
         if not self.run.begun:

@@ -9,7 +9,7 @@ import pandas as pd
 from start_training.order_chaos.scaling_law import scaling_variable
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import MetricsFile
-from start_training.runs.sweep import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import SweepJob, add_jobs
 
 CONSTANT = 40.0
 STEPS = 100  # an epoch

@@ -12,7 +12,7 @@ from scipy.stats import sem
 from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.analysis.sweep_curves import sweep_curves
 from start_training.runs.directory import RunDirectory
-from start_training.runs.sweep import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import SweepJob, add_jobs
 from tests.analysis.made_phases import leave_phases, losses, phases
 from tests.analysis.test_sweep_table import config_of
 

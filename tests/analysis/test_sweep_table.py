@@ -11,7 +11,7 @@ import torch
 
 from start_training.analysis.sweep_table import override_settings, sweep_table
 from start_training.runs.directory import RunDirectory
-from start_training.runs.sweep import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import SweepJob, add_jobs
 
 MAXIMUM = 30
 

@@ -23,7 +23,7 @@ def imported_after(code: str, *words: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_has_a_line_a_function_a_script_and_a_config_of_its_name():
     for name, command in COMMANDS.items():
         assert callable(resolved(command.function)) and command.line.endswith(".")
-        assert (CONF / f"{name}.yaml").exists() == (command.takes != "words")
+        assert (CONF / f"{name}.yaml").exists() == (command.arguments != "words")
         assert f'main("{name}")' in (ROOT / "scripts" / f"{name}.py").read_text()
 
 

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from start_training.config.composed import plain
-from start_training.config.errors import is_users_mistake, one_line
+from start_training.config.errors import error_message, is_users_mistake
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.settings import settings_from
@@ -162,7 +162,7 @@ def test_a_mistake_is_one_line_and_loses_nothing(world, tmp_path, monkeypatch, s
         config = composed_of(script, *words)
         CHECKS[script](Job(plain(config), directory), config)
     assert is_users_mistake(raised.value)
-    said = one_line(raised.value)
+    said = error_message(raised.value)
     assert said.startswith(expected)
     assert "\n" not in said
     assert "HYDRA_FULL_ERROR" not in said or " = " not in expected  # where no setting can be named

@@ -10,8 +10,7 @@ from start_training.launchers import inner_launcher
 from start_training.launchers.inner_launcher import memory_limit, workers_of
 from tests.small_runs import CONF
 
-GPU = {"trainer": {"accelerator": "gpu"}}
-CPU = {"trainer": {"accelerator": "cpu"}}
+GPU, CPU = "gpu", "cpu"
 JOBLIB = {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"}
 LOCAL = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"}
 SLURM = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", "mem_gb": 16}
@@ -38,7 +37,7 @@ def test_how_many_groups_train_at_a_time_here(monkeypatch, launcher, gpus, worke
 
 
 @pytest.mark.parametrize(
-    ("launcher", "config", "workers", "gpus", "available", "limit"),
+    ("launcher", "accelerator", "workers", "gpus", "available", "limit"),
     [
         (BASIC, CPU, 1, 0, 1000, 600),
         (PROCESS, CPU, 3, 0, 1000, 200),
@@ -52,8 +51,8 @@ def test_how_many_groups_train_at_a_time_here(monkeypatch, launcher, gpus, worke
     ],
 )
 def test_a_group_may_take_its_share_of_what_its_worker_has(
-    monkeypatch, launcher, config, workers, gpus, available, limit
+    monkeypatch, launcher, accelerator, workers, gpus, available, limit
 ):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(inner_launcher, "available_bytes", lambda accelerator: available)
-    assert memory_limit(launcher, [config], workers) == limit
+    assert memory_limit(launcher, accelerator, workers) == limit

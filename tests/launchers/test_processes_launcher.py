@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from start_training.launchers import processes
+from start_training.launchers import process_launcher
 from start_training.launchers.process_tree import command
 from start_training.runs.directory import RunDirectory
 from tests.forked import wait_until
@@ -74,12 +74,12 @@ def launch(machine: Machine, wanted: list, gpus: int, jobs: int | None) -> list:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("OMP_NUM_THREADS", raising=False)
-        patch.setattr(processes.torch.cuda, "device_count", lambda: gpus)
-        patch.setattr(processes, "POLL", 0)
-        patch.setattr(processes, "composed_job", composed)
-        patch.setattr(processes.subprocess, "Popen", machine.start)
-        patch.setattr(processes.os, "killpg", machine.send)
-        return processes.launch(OmegaConf.create(), None, [[] for _ in wanted], 0, jobs=jobs)
+        patch.setattr(process_launcher.torch.cuda, "device_count", lambda: gpus)
+        patch.setattr(process_launcher, "POLL", 0)
+        patch.setattr(process_launcher, "composed_job", composed)
+        patch.setattr(process_launcher.subprocess, "Popen", machine.start)
+        patch.setattr(process_launcher.os, "killpg", machine.send)
+        return process_launcher.launch(OmegaConf.create(), None, [[] for _ in wanted], 0, jobs=jobs)
 
 
 def asked(devices: object, gpus: int) -> int:

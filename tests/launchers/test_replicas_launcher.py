@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from start_training.analysis.sweep_table import sweep_table
 from start_training.cli import training_job
-from start_training.launchers.replica_plan import Plan, SweepRun, plan, shown_bytes
+from start_training.launchers.replica_plan import ReplicaPlan, plan, shown_bytes
 from start_training.launchers.replica_units import PREFIX
 from start_training.models.fully_connected import FullyConnected
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
-from start_training.runs.sweep import read_jobs
+from start_training.runs.sweep_jobs import read_jobs
 from start_training.training.train import train
 from tests.launchers.test_sweep import sweep as sweep  # the fixture
 from tests.signalling import SignalAtStep
@@ -23,9 +24,7 @@ from tests.sweeps import left_over, statuses, summaries, untouched
 REPLICAS = "hydra/launcher=replicas"
 
 
-def test_the_plan_is_said_and_every_job_leaves_its_own_directory(sweep, tmp_path, monkeypatch):
-    """The sweeper and the launcher share what they compose: 42 ms a job, which hundreds would wait for twice."""
-    monkeypatch.delattr("start_training.launchers.replicas.composed_job")
+def test_the_plan_is_said_and_every_job_leaves_its_own_directory(sweep, tmp_path):
     status, output, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,0.01", "model.depth=2,3")
     assert (status, errors) == (0, [])
     last = "2 4 FullyConnected 1,754 model.depth=3 seed (2), optimizer.lr (2) 803 kB 3.21 MB"
@@ -117,51 +116,51 @@ def test_a_group_that_ends_before_its_jobs_could_say_anything(sweep, tmp_path, m
     assert not list(tmp_path.glob(f"sweep/{PREFIX}*"))
 
 
-def runs(*overrides: str, seeds: int = 4) -> list[SweepRun]:
-    """Jobs of a sweep, a seed each, named by it."""
-    each = [[*overrides, f"seed={seed}"] for seed in range(seeds)]
-    return [SweepRun(own, own[-1], own, composed(*own)) for own in each]
+def runs(sweep: Path, *overrides: str, seeds: int = 4) -> list[Job]:
+    """Jobs of a sweep, a seed each, in directories named by it."""
+    typed = [[*overrides, f"seed={seed}"] for seed in range(seeds)]
+    return [Job(composed(*words), sweep / words[-1], overrides=words, sweep="sweep") for words in typed]
 
 
-def sizes(planned: Plan) -> list[int]:
+def sizes(planned: ReplicaPlan) -> list[int]:
     return [len(group.jobs) for group in planned.groups]
 
 
 def test_jobs_are_grouped_by_where_they_stand_in_their_runs(tmp_path, monkeypatch):
-    jobs = runs(seeds=6)
+    jobs = runs(tmp_path, seeds=6)
     with monkeypatch.context() as patch:
         for job, step in zip(jobs[:4], (17, 17, 11, 17), strict=False):
             patch.setattr("start_training.training.train.Divergence", lambda step=step: SignalAtStep(step))
             with pytest.raises(Interrupted):
-                train(Job(job.config, tmp_path / job.directory, sweep="sweep"))
+                train(job)
     (tmp_path / "seed=3" / "checkpoints" / "last.ckpt").write_bytes(b"damaged")
-    planned = plan(jobs, tmp_path)
-    assert [([job.directory for job in group.jobs], group.start) for group in planned.groups] == [
+    planned = plan(jobs)
+    assert [([job.directory.name for job in group.jobs], group.start) for group in planned.groups] == [
         (["seed=0", "seed=1"], (1, 6, 17)),
         (["seed=4", "seed=5"], (0, 0, 0)),
     ]
-    assert [job.directory for job, _ in planned.alone] == ["seed=3", "seed=2"]
+    assert [job.directory.name for job, _ in planned.alone] == ["seed=3", "seed=2"]
     assert "is not a whole checkpoint" in planned.alone[0][1]
-    assert planned.alone[1][1] == "no other job has its shapes and stands where it does"
+    assert planned.alone[1][1] == "no other job has its shapes and is at the same step"
 
 
 def test_groups_hold_what_memory_holds(tmp_path):
-    size = plan(runs(), tmp_path).groups[0].bytes
-    assert sizes(plan(runs(seeds=7), tmp_path, limit=3 * size)) == [2, 2, 3]
-    planned = plan(runs(seeds=3), tmp_path, limit=2 * size)
+    size = plan(runs(tmp_path)).groups[0].bytes
+    assert sizes(plan(runs(tmp_path, seeds=7), limit=3 * size)) == [2, 2, 3]
+    planned = plan(runs(tmp_path, seeds=3), limit=2 * size)
     assert (sizes(planned), [reason for _, reason in planned.alone]) == ([2], ["left over by groups of equal size"])
-    planned = plan(runs(), tmp_path, limit=2 * size - 1)
+    planned = plan(runs(tmp_path), limit=2 * size - 1)
     assert not planned.groups and len(planned.alone) == 4
     assert planned.alone[0][1] == f"two replicas would take {shown_bytes(2 * size)}"
 
 
 def test_every_worker_has_a_group_while_there_are_pairs(tmp_path):
-    jobs = [*runs(seeds=6), *runs("model.depth=2", seeds=4)]
+    jobs = [*runs(tmp_path, seeds=6), *runs(tmp_path, "model.depth=2", seeds=4)]
     for workers, expected in ((1, [6, 4]), (2, [6, 4]), (3, [3, 3, 4]), (4, [3, 3, 2, 2]), (9, [2, 2, 2, 2, 2])):
-        assert sizes(plan(jobs, tmp_path, workers=workers)) == expected
+        assert sizes(plan(jobs, workers=workers)) == expected
 
 
 def test_a_config_that_no_net_can_be_built_of_is_left_to_its_jobs(tmp_path):
-    planned = plan([*runs("model.depth=0", seeds=2), *runs(seeds=2)], tmp_path)
+    planned = plan([*runs(tmp_path, "model.depth=0", seeds=2), *runs(tmp_path, seeds=2)])
     assert sizes(planned) == [2]
     assert [reason for _, reason in planned.alone] == ["model.depth = 0: must be a whole number of at least 1"] * 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from start_training.runs.sweep import read_jobs
+from start_training.runs.sweep_jobs import read_jobs
 from tests.forked import Forked, wait_until
 from tests.kill_at import Step, read_steps, start_killed
 from tests.small_runs import SMALL

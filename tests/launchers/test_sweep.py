@@ -11,7 +11,8 @@ import yaml
 
 from start_training.launchers.process_tree import check_launcher
 from start_training.runs.directory import RunDirectory
-from start_training.runs.sweep import read_jobs
+from start_training.runs.sweep_jobs import read_jobs
+from tests.launchers.test_traits import JOBLIB, PROCESS, RAY, SLURM, SUBMITIT_LOCAL
 from tests.small_runs import SMALL
 from tests.sweeps import statuses, summaries, untouched
 
@@ -100,11 +101,11 @@ def test_a_job_of_several_processes_is_refused_where_it_cannot_have_them(sweep, 
     assert error == f"error: {needs.format('BasicLauncher')}; add hydra/launcher=process"
     assert not (tmp_path / "sweep").exists()
     ddp = {"devices": 2, "strategy": "ddp"}
-    for name in ("JoblibLauncher", "LocalLauncher"):
-        with pytest.raises(ValueError, match=needs.format(name)):
-            check_launcher(ddp, {"_target_": f"some.{name}"})
-    for name in ("ProcessLauncher", "SlurmLauncher", "RayLauncher"):
-        check_launcher(ddp, {"_target_": f"some.{name}"})
+    for target in (JOBLIB, SUBMITIT_LOCAL):
+        with pytest.raises(ValueError, match=needs.format(target.rpartition(".")[2])):
+            check_launcher(ddp, {"_target_": target})
+    for target in (PROCESS, SLURM, RAY):
+        check_launcher(ddp, {"_target_": target})
 
 
 def test_where_the_file_system_has_no_locks_every_job_fails_and_says_so(sweep, tmp_path, monkeypatch):

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from start_training.config.errors import one_line
+from start_training.config.errors import error_message
 from start_training.figures import TABLES
 from start_training.reports import sweep_figure as module
 from start_training.reports.range_tests import next_command
 from start_training.reports.sweep_figure import draw_sweep
-from start_training.runs.sweep import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import SweepJob, add_jobs
 from tests.analysis.test_sweep_curves import leave_test
 from tests.analysis.test_sweep_table import MAXIMUM, config_of, leave_run
 from tests.wandb_records import logged, records
@@ -163,7 +163,7 @@ def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, tmp_path, monkey
         options = {key: [value] if key == "without" else value for key, _, value in (w.partition("=") for w in words)}
         with pytest.raises(ValueError) as raised:
             draw_sweep(Path(directory), figure, **options)
-        assert said in one_line(raised.value)
+        assert said in error_message(raised.value)
     status, output, errors = shell("draw", "start", "sweep", "--without", "depth=4", "--by", "seed")
     assert (status, output, len(errors)) == (1, [], 1)
     assert sorted(tmp_path.rglob("*")) == before

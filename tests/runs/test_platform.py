@@ -6,26 +6,17 @@ import sys
 import pytest
 
 from start_training.launchers.process_tree import check_launcher
+from tests.launchers.test_traits import BASIC, JOBLIB, PROCESS, REPLICAS, SUBMITIT_LOCAL
 from tests.small_runs import SMALL
 
-# This process as Windows would have it for this package alone: no fcntl, no resource, and locks by msvcrt.
+# This process as Windows would have it for this package alone: no fcntl, no resource. Locks are filelock's.
 AS_WINDOWS = """
 import builtins, sys, types
-held = {}
-def locking(descriptor, mode, count):
-    import os
-    file = os.fstat(descriptor).st_ino
-    if held.get(file, descriptor) != descriptor:
-        raise PermissionError(13, "Permission denied")
-    held[file] = descriptor
-msvcrt = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
 real = builtins.__import__
 def imported(name, names=None, *arguments):
     ours = str((names or {}).get("__name__", "")).startswith("start_training")
     if ours and name in ("fcntl", "resource"):
         raise ModuleNotFoundError(name)
-    if ours and name == "msvcrt":
-        return msvcrt
     if ours and name == "sys":
         copy = types.ModuleType("sys")
         copy.__dict__.update(sys.__dict__, platform="win32")
@@ -57,7 +48,8 @@ def test_a_single_run_trains_and_its_directory_is_locked(tmp_path):
 
 def test_launchers_that_need_process_groups_are_refused_in_a_line(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
-    check_launcher({}, {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"})
-    for name in ("hydra_plugins.how_to_start_training.ProcessLauncher", "joblib_launcher.JoblibLauncher"):
-        with pytest.raises(ValueError, match=r"^hydra.launcher = \w+launcher: .* use hydra/launcher=basic$"):
-            check_launcher({}, {"_target_": name})
+    for target in (BASIC, REPLICAS):
+        check_launcher({}, {"_target_": target})
+    for target in (PROCESS, JOBLIB, SUBMITIT_LOCAL):
+        with pytest.raises(ValueError, match=r"^hydra.launcher = \w+Launcher: .* use hydra/launcher=basic$"):
+            check_launcher({}, {"_target_": target})

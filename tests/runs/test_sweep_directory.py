@@ -1,7 +1,6 @@
 """The list of a sweep's jobs."""
 
-from start_training.runs.directory import RunDirectory
-from start_training.runs.sweep import SweepJob, add_jobs, read_jobs, states
+from start_training.runs.sweep_jobs import SweepJob, add_jobs, read_jobs
 
 
 def test_the_list_grows_keeps_its_order_and_holds_each_job_once(tmp_path):
@@ -11,8 +10,4 @@ def test_the_list_grows_keeps_its_order_and_holds_each_job_once(tmp_path):
     add_jobs(tmp_path / "new", [third, second])
     assert read_jobs(tmp_path / "new") == [first, second, third]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["jobs.json"]
-    run = RunDirectory(tmp_path / "new" / "1")
-    run.begin({})
-    assert states(tmp_path / "new", [first, second]) == ["absent", "running"]
-    run.release()
     assert (SweepJob("a", ()).name, SweepJob("a", ("b=1", "c=2")).name) == ("default", "b=1 c=2")

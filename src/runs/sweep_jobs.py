@@ -1,12 +1,11 @@
-"""The directory of a sweep: a run directory for each of its jobs, and the list of all that it was asked for."""
+"""The list of a sweep's jobs, in the directory that holds their run directories."""
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from start_training.runs.directory import RunDirectory
 from start_training.runs.job import run_title
 
 NAME = "jobs.json"
@@ -43,8 +42,3 @@ def add_jobs(sweep: Path, jobs: Iterable[SweepJob]) -> None:
     beside = sweep / f".{NAME}.{os.getpid()}.partial"
     beside.write_text(json.dumps({"jobs": text}, indent=2) + "\n")
     os.replace(beside, sweep / NAME)
-
-
-def states(sweep: Path, jobs: Sequence[SweepJob]) -> list[str]:
-    """Each job's `RunDirectory.state`."""
-    return [RunDirectory(sweep / job.directory).state for job in jobs]

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from start_training.config.composed import check_script, plain
 from start_training.config.errors import (
     ReportedError,
+    error_message,
     is_users_mistake,
-    one_line,
     print_error,
     prints_errors,
     users_environment,
@@ -33,14 +33,14 @@ def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int
 
     Args:
         config: as Hydra hands it to a job.
-        work: does the job, and says what came of it on the terminal.
+        work: does the job, and prints its result on the terminal.
         after_interrupt: how to go on after a signal; `{directory}` is the job's.
+
     Returns:
         The exit status that `work` returned, 0 where it returned none or failed in a multirun.
     """
     hydra = HydraConfig.get()
-    in_sweep = hydra.mode == RunMode.MULTIRUN
-    directory = Path(hydra.runtime.output_dir)
+    in_sweep, directory = hydra.mode == RunMode.MULTIRUN, Path(hydra.runtime.output_dir)
     sweep = Path(hydra.sweep.dir).name if in_sweep else os.environ.get(SWEEP)
     try:
         check_script(config, str(hydra.job.config_name))
@@ -53,27 +53,27 @@ def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int
             return work(job, config) or 0
     except Interrupted as interruption:
         print(f"interrupted{after_interrupt and ': '}{after_interrupt.format(directory=directory)}", file=sys.stderr)
-        if in_sweep and in_worker(hydra.launcher):
-            interrupted(interruption.exit_status - 128)  # its directory says so, too
-        else:
+        if not (in_sweep and in_worker(hydra.launcher)):
             sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
+        interrupted(interruption.exit_status - 128)  # its directory says so, too
     except ReportedError:
         raise
-    except RunDirectoryLocked as error:
-        print_error(error)
-        if sweep is None:
-            sys.exit(1)  # in a sweep it is no failure: whoever writes there sees to the job
     except Exception as error:
-        if not prints_errors() or not is_users_mistake(error):
-            if in_sweep:
-                traceback.print_exc()  # Hydra would keep it until the last job has ended
-            if in_sweep and in_worker(hydra.launcher):
-                raise ReportedError(
-                    one_line(error)
-                ) from error  # an error that does not unpickle would break all workers
-            raise
-        print_error(error)
-        if in_sweep:
-            raise ReportedError from error
-        sys.exit(1)
+        _report(error, in_multirun=in_sweep, of_sweep=sweep is not None)
     return 0
+
+
+def _report(error: Exception, *, in_multirun: bool, of_sweep: bool) -> None:
+    """Print an error of a job, and end the job: the process, or in a multirun only the job by an exception."""
+    if not isinstance(error, RunDirectoryLocked) and not (prints_errors() and is_users_mistake(error)):
+        if in_multirun:
+            traceback.print_exc()  # Hydra would keep it until the last job has ended
+        if in_multirun and in_worker(HydraConfig.get().launcher):
+            raise ReportedError(error_message(error)) from error  # some errors cannot be unpickled by who waits
+        raise error
+    print_error(error)
+    if isinstance(error, RunDirectoryLocked) and of_sweep:
+        return  # no failure: the process that writes there does the job
+    if in_multirun and not isinstance(error, RunDirectoryLocked):
+        raise ReportedError from error
+    sys.exit(1)

@@ -1,0 +1,112 @@
+"""The `replicas` launcher: jobs of equal shapes in groups, each trained as one program by some other launcher."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from start_training.config.composed import check_depth, composed_job, without_hydra
+from start_training.config.errors import ReportedError
+from start_training.launchers.inner_launcher import BASIC, memory_limit, with_inner, workers_of
+from start_training.launchers.replica_plan import ReplicaPlan, plan
+from start_training.launchers.replica_report import show
+from start_training.launchers.replica_units import OVERRIDE, units_folder, write_unit
+from start_training.launchers.workers import NotStarted, launch
+from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
+from start_training.settings import number_from_zero, positive_integer
+
+Overrides = Sequence[str]
+
+
+class Replicas:
+    """What the launcher does, with the settings of conf/hydra/launcher/replicas.yaml.
+
+    Args:
+        config: the multirun's.
+        context: Hydra's.
+        task: the function that Hydra calls with each job's config.
+
+    Raises:
+        ValueError: a setting cannot be used, or the command trains no nets.
+    """
+
+    def __init__(self, config: DictConfig, context: HydraContext, task: TaskFunction) -> None:
+        if (script := config.hydra.job.name) != "train":
+            raise ValueError(f"hydra.launcher = replicas: trains nets together, and the command {script} trains none")
+        asked = config.hydra.launcher
+        self.max_size = None if asked.max_size is None else positive_integer("hydra.launcher.max_size", asked.max_size)
+        self.checkpoint_seconds = number_from_zero("hydra.launcher.checkpoint_seconds", asked.checkpoint_seconds)
+        self.config, self.loader, self.sweep = config, context.config_loader, Path(str(config.hydra.sweep.dir))
+        self.inner_config = with_inner(config, self.loader, asked.inner or BASIC, asked.settings or {})
+        self.workers = workers_of(self.inner_config.hydra.launcher)
+        self.inner = Plugins.instance().instantiate_launcher(context, task, self.inner_config)
+
+    def launch(self, all_overrides: Sequence[Overrides], first: int) -> list[JobReturn]:
+        """Print the plan, train, and return what became of each job. Raises as the inner launcher does."""
+        try:
+            jobs = [self._job(overrides, first + number) for number, overrides in enumerate(all_overrides)]
+            overrides = {job.directory: typed for job, typed in zip(jobs, all_overrides, strict=True)}
+            planned = self._plan([*{job.directory: job for job in jobs}.values()])  # a job may be asked for twice
+        except ValueError as error:
+            raise NotStarted(str(error)) from error
+        show(planned, inner=str(self.inner_config.hydra.runtime.choices["hydra/launcher"]), workers=self.workers)
+        with units_folder(self.sweep) as folder:
+            items = [*self._groups(planned, overrides, folder), *self._single_jobs(planned, overrides)]
+            returns = launch(self.inner, self.inner_config, items, first)
+        by_directory = _by_directory(planned, returns)
+        return [_returned(job, by_directory.get(job.directory, JobReturn())) for job in jobs]
+
+    def _job(self, overrides: Overrides, number: int) -> Job:
+        composed = composed_job(self.config, self.loader, overrides, number)
+        config = without_hydra(composed)
+        check_depth(config)
+        directory = self.sweep / str(composed.hydra.sweep.subdir)
+        return Job(config, directory, overrides=list(composed.hydra.overrides.task), sweep=self.sweep.name)
+
+    def _plan(self, jobs: Sequence[Job]) -> ReplicaPlan:
+        accelerator = (jobs[0].config.get("trainer") or {}).get("accelerator", "auto")
+        limit = memory_limit(self.inner_config.hydra.launcher, accelerator, self.workers)
+        return plan(jobs, limit=limit, workers=self.workers, max_size=self.max_size)
+
+    def _groups(self, planned: ReplicaPlan, overrides: dict[Path, Overrides], folder: Path) -> list[Overrides]:
+        """What the inner launcher gets for each group: see `cli/training_job.py`."""
+        directories = [
+            write_unit(folder, number, group.jobs, checkpoint_seconds=self.checkpoint_seconds)
+            for number, group in enumerate(planned.groups)
+        ]
+        return [
+            [*overrides[group.jobs[0].directory], OVERRIDE, f"hydra.sweep.subdir={directory}"]
+            for group, directory in zip(planned.groups, directories, strict=True)
+        ]
+
+    def _single_jobs(self, planned: ReplicaPlan, overrides: dict[Path, Overrides]) -> list[Overrides]:
+        """With their directories, which may be named by a job's number: the inner launcher counts otherwise."""
+        return [
+            [*overrides[job.directory], f"hydra.sweep.subdir='{os.path.relpath(job.directory, self.sweep)}'"]
+            for job, _ in planned.alone
+        ]
+
+
+def _by_directory(planned: ReplicaPlan, returns: Sequence[JobReturn]) -> dict[Path, JobReturn]:
+    """For each job what its group, or itself, has returned."""
+    units = [*(group.jobs for group in planned.groups), *([job] for job, _ in planned.alone)]
+    # joblib returns nothing at all after a signal
+    return {job.directory: returned for jobs, returned in zip(units, returns, strict=bool(returns)) for job in jobs}
+
+
+def _returned(job: Job, of_unit: JobReturn) -> JobReturn:
+    """A job's own return: it failed if its summary says so, or if its unit failed before there was a summary."""
+    summary = RunDirectory(job.directory).summary()
+    returned = JobReturn(overrides=list(job.overrides), working_dir=os.getcwd(), status=JobStatus.COMPLETED)
+    if summary is not None and summary["status"] == "failed":
+        returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary["reason"])
+    elif summary is None and of_unit.status == JobStatus.FAILED:
+        error = of_unit._return_value
+        cause = error.__cause__ if isinstance(error, ReportedError) and error.__cause__ else error
+        returned.status, returned._return_value = JobStatus.FAILED, cause
+    return returned
