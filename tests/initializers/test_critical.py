@@ -36,8 +36,8 @@ REFUSED = [
     (nn.functional.dropout, "activation = 'dropout': must be an elementwise .*an output depends on other inputs"),
     (lambda x: 1.0, r"activation = '<lambda>': must be an elementwise .* give outputs of shape \(\)"),
     (lambda x: x.detach(), "activation = '<lambda>': must be an elementwise function with a derivative .*not require"),
-    ("torch.sign", "q = 1: torch.sign has no stable critical point there .*; nor at any q from"),
-    ("gelu", r"q = 1: gelu has no stable critical point there \(.*slope 1.067\); the nearest is at q = 3.57$"),
+    ("torch.sign", "q = 1: torch.sign has no stable critical point at this q .*; it has none at any q from"),
+    ("gelu", r"q = 1: gelu has no stable critical point at this q \(.*slope 1.067\); the nearest is at q = 3.57$"),
 ]
 
 

@@ -16,6 +16,6 @@ def test_beta_is_the_sum_of_reciprocal_widths(widths, expected):
 
 @pytest.mark.parametrize("widths", [[10, 0], [-1], [math.nan]], ids=str)
 def test_a_width_that_is_not_positive_is_a_mistake(widths):
-    with pytest.raises(ValueError, match=r"^widths = \[.*\]: a width must be positive"):
+    with pytest.raises(ValueError, match=r"^widths = \[.*\]: all widths must be positive"):
         beta(widths)
     assert checked_widths([3, 5]).dtype == "float64"

@@ -92,5 +92,7 @@ def test_orthogonal_layers_by_moments_of_the_sphere(fan_in, n, phi):
 
 
 def test_weights_that_are_not_gaussian_need_their_fourth_moments():
-    with pytest.raises(ValueError, match=r"^kurtosis = 1\.8: weights that are not Gaussian need fourth_moments"):
+    with pytest.raises(
+        ValueError, match=r"^kurtosis = 1\.8: must be 3 \(Gaussian weights\) if fourth_moments is not given"
+    ):
         log_moment_ratio([20], kurtosis=1.8)

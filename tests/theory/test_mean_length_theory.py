@@ -79,8 +79,8 @@ def test_one_kappa_is_one_layer_and_none_is_no_layer():
 @pytest.mark.parametrize("predict", [log_mean_length, lambda *law: log_mean_length_residual([1.0], *law)])
 def test_impossible_variances_are_mistakes(predict):
     for kappas in [2.0, 0.0], [-1.0], [math.nan]:
-        with pytest.raises(ValueError, match=r"^kappas = \[.*\]: a weight variance must be positive"):
+        with pytest.raises(ValueError, match=r"^kappas = \[.*\]: all must be positive"):
             predict(kappas)
     for bias in -0.1, math.nan:
-        with pytest.raises(ValueError, match=r"^bias_variances = \[.*\]: a variance must not be negative"):
+        with pytest.raises(ValueError, match=r"^bias_variances = \[.*\]: all must be at least 0"):
             predict([2.0], bias)
