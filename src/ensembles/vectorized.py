@@ -49,7 +49,7 @@ def sample_vectorized(
         for name, tensor in net.state_dict(keep_vars=True).items()
         if name not in drawn
     }
-    capture = Capture(net, measure=partial(activation_lengths, look=False))
+    capture = Capture(net, measure=partial(activation_lengths, data_dependent=False))
     try:
         with global_stream_from(generator):  # dropout draws from it
             lengths = vmap(_forward(net, capture), randomness="different")(drawn | rest, inputs)

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import die_with_parent
-from start_training.ranks import in_terminals_worker
+from start_training.ranks import in_joblib_worker
 from start_training.runs.outcome import Interrupted
 
 
@@ -54,13 +54,13 @@ def launch(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence
 def in_worker(launcher: Mapping[str, Any]) -> bool:
     """Whether this process runs a job for another that waits for its return, and would miss it after `sys.exit`."""
     name = str(launcher["_target_"]).lower()
-    return in_terminals_worker() or any(known in name for known in ("submitit", "raylauncher"))
+    return in_joblib_worker() or any(known in name for known in ("submitit", "raylauncher"))
 
 
 @contextmanager
 def worker() -> Iterator[bool]:
     """Around a job: whether to do it, which a worker that was asked to end does not."""
-    if not in_terminals_worker():
+    if not in_joblib_worker():
         with _submitit_waits_for_training():
             yield True
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from start_training.lengths.statistics import unpack
+from start_training.lengths.statistics import unpack_statistics
 from start_training.runs.length_tables import Step, length_rows, step_rows
 from start_training.runs.table import Table
 
@@ -29,6 +29,6 @@ class PendingLengths:
         steps, numbers = self._steps, self._numbers
         self._steps, self._numbers = [], []
         if steps:
-            statistics = unpack(np.concatenate(numbers))
+            statistics = unpack_statistics(np.concatenate(numbers))
             Table(directory / "lengths").append(length_rows(self._names, steps, statistics))
             Table(directory / "steps").append(step_rows(steps, statistics))

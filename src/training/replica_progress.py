@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from start_training.ranks import in_terminals_worker
+from start_training.ranks import in_joblib_worker
 from start_training.replicas.group import Group
 
 
@@ -15,7 +15,7 @@ class GroupProgress:
 
     def __init__(self, group: Group, *, shown: bool = True) -> None:
         console = Console(stderr=True)
-        self._shown = shown and console.is_terminal and not in_terminals_worker()
+        self._shown = shown and console.is_terminal and not in_joblib_worker()
         self._runs, self._epochs = len(group.replicas), max(1, group.replicas[0].max_epochs or 1)
         columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=20), TextColumn("{task.fields[runs]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)

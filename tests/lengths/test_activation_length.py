@@ -37,7 +37,9 @@ def test_lengths_are_mean_squares(dtype, device, few_values):
         activation = random(shape, dtype=dtype)
         lengths = activation_lengths(activation.to(device)).cpu()
         torch.testing.assert_close(lengths, exact_lengths(activation), **EXACT)  # float64, of shape (samples,)
-        torch.testing.assert_close(activation_lengths(activation.to(device), look=False).cpu(), lengths, **EXACT)
+        torch.testing.assert_close(
+            activation_lengths(activation.to(device), data_dependent=False).cpu(), lengths, **EXACT
+        )
     images = random((6, 5, 4, 3), dtype=dtype).to(device)
     for other in images.to(memory_format=torch.channels_last), images[:, ::2, 1:]:  # other layouts
         torch.testing.assert_close(activation_lengths(other), exact_lengths(other), **EXACT)
@@ -82,10 +84,10 @@ def test_layers_together_are_the_layers_one_by_one(few_values):
     assert torch.equal(lengths_of_layers(norms, values, out), together) and torch.equal(out, together)
 
 
-@pytest.mark.parametrize("look", [True, False])
-def test_two_leading_axes_are_nets_and_samples(look, few_values):
+@pytest.mark.parametrize("data_dependent", [True, False])
+def test_two_leading_axes_are_nets_and_samples(data_dependent, few_values):
     for shape in (3, 5), (3, 5, 4), (3, 5, 4, 2):
-        norms, values = activation_norms(random(shape), look=look, leading=2)
+        norms, values = activation_norms(random(shape), data_dependent=data_dependent, leading=2)
         nets = torch.stack([exact_lengths(net) for net in random(shape)])
         torch.testing.assert_close(norms.double().square() / values, nets, **EXACT)
 

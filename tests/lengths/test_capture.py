@@ -125,7 +125,8 @@ def test_patterns_choose_modules_in_the_order_in_which_they_run(inputs):
 
 
 @pytest.mark.parametrize(
-    "patterns, message", [(["hidden.*", "hiden.*"], r"'hiden\.\*': matches none of hidden, hidden\.0,"), ([], r"\[\]")]
+    "patterns, message",
+    [(["hidden.*", "hiden.*"], r"'hiden\.\*': must match one of hidden, hidden\.0,"), ([], r"\[\]")],
 )
 def test_a_pattern_that_matches_nothing_is_a_mistake(patterns, message):
     with pytest.raises(ValueError, match=rf"^modules = {message}"):

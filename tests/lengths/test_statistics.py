@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from start_training.lengths.statistics import Statistics, layer_variance, pool, reading, unpack
+from start_training.lengths.statistics import Statistics, layer_variance, pack_statistics, pool, unpack_statistics
 
 LAYERS, SAMPLES = 5, 24
 
@@ -23,7 +23,7 @@ def lengths():
 
 
 def read(lengths):
-    return unpack(reading(list(lengths)).numpy())
+    return unpack_statistics(pack_statistics(list(lengths)).numpy())
 
 
 def parts_of(lengths, sizes):
@@ -39,7 +39,7 @@ def test_means_and_variances_are_numpys_and_layer_variance_the_papers(lengths):
     values, layers = lengths.numpy(), lengths.numpy()[1:]  # the input is no layer
     by_formula = (layers**2).mean(0) - layers.mean(0) ** 2
     work = torch.empty_like(lengths)
-    for statistics in read(lengths), unpack(reading(lengths, work).numpy()):
+    for statistics in read(lengths), unpack_statistics(pack_statistics(lengths, work).numpy()):
         assert (statistics.counts == SAMPLES).all()
         np.testing.assert_allclose(statistics.mean, values.mean(1), rtol=1e-12)
         np.testing.assert_allclose(statistics.variance, values.var(1, ddof=1), rtol=1e-12)
@@ -79,13 +79,13 @@ def test_free_axes_are_each_by_themselves(lengths):
     for part, ranks in enumerate(([0, 2], [1, 3])):
         samples = torch.cat([lengths.split(6, dim=1)[rank] for rank in ranks], dim=1)
         assert_same(Statistics(*(values[part] for values in pooled)), read(samples))
-    packed = reading(list(lengths))
+    packed = pack_statistics(list(lengths))
     assert packed.shape == (3 * (LAYERS + 1) + 2,)
-    nets = reading(torch.stack([lengths, 2 * lengths], 1))  # free axes stand after the numbers
-    torch.testing.assert_close(nets, torch.stack([packed, reading(2 * lengths)], 1))
+    nets = pack_statistics(torch.stack([lengths, 2 * lengths], 1))  # free axes stand after the numbers
+    torch.testing.assert_close(nets, torch.stack([packed, pack_statistics(2 * lengths)], 1))
     for layers in [lengths[0]], [lengths[0], lengths[1].repeat(3)]:  # none, and of different sample counts
-        nets = reading([torch.stack([layer, 2 * layer]) for layer in layers])
-        one_by_one = [reading([factor * layer for layer in layers]) for factor in (1, 2)]
+        nets = pack_statistics([torch.stack([layer, 2 * layer]) for layer in layers])
+        one_by_one = [pack_statistics([factor * layer for layer in layers]) for factor in (1, 2)]
         torch.testing.assert_close(nets, torch.stack(one_by_one, 1), equal_nan=True)
 
 
@@ -115,7 +115,7 @@ def test_a_sample_that_is_not_finite_is_not_taken_for_a_dead_one(lengths, value)
 
 def test_layers_of_different_sample_counts_have_moments_but_no_variance_across(lengths):
     layers = [lengths[0], lengths[1].repeat(3)]
-    statistics = unpack(reading(layers).numpy())
+    statistics = unpack_statistics(pack_statistics(layers).numpy())
     np.testing.assert_array_equal(statistics.counts, [SAMPLES, 3 * SAMPLES])
     np.testing.assert_allclose(statistics.mean, [layer.mean() for layer in layers], rtol=1e-12)
     np.testing.assert_allclose(statistics.variance, [layer.var() for layer in layers], rtol=1e-12)
