@@ -1,4 +1,4 @@
-"""Any activation of torch or of the user, in the form that theory works with."""
+"""Adapter from any activation function or module of torch or of the user to theory's interface `Activation`."""
 
 import copy
 import pkgutil
@@ -14,15 +14,15 @@ _PROBE = torch.linspace(-3, 3, 300, dtype=torch.float64)
 
 
 class TorchActivation:
-    """An elementwise function of tensors in float64, with autograd's derivative.
+    """An elementwise torch function as an `Activation` of float64 arrays, with its derivative from autograd.
 
     Args:
-        function: A function, a module, of which a copy in evaluation mode is used, or a class that can be built without
+        function: A function, a module (of which a copy in evaluation mode is used), or a class of modules that needs no
             arguments.
-        name: What the error message calls it.
+        name: Name of the function in the error message.
 
     Raises:
-        ValueError: it is no elementwise function, or has no derivative.
+        ValueError: function is not an elementwise function, or has no derivative.
 
     Example:
         >>> import numpy as np
@@ -32,11 +32,11 @@ class TorchActivation:
 
     def __init__(self, function: Callable[..., object], name: str) -> None:
         try:
-            with warnings.catch_warnings(action="ignore"):  # torch's, about what the error below reports
+            with warnings.catch_warnings(action="ignore"):  # torch warns of faults that the error below reports
                 built = function() if isinstance(function, type) else function
                 self._function = copy.deepcopy(built).double().eval() if isinstance(built, nn.Module) else built
                 fault = self._fault()
-        except Exception as error:  # whatever a user's function raises
+        except Exception as error:  # a user's function can raise any error
             fault = " ".join(f"{type(error).__name__}: {error}".split())
         if fault:
             raise ValueError(f"activation = {name!r}: must be an elementwise function with a derivative ({fault})")
@@ -52,10 +52,10 @@ class TorchActivation:
         return gradient.numpy()
 
     def _call(self, inputs: Tensor) -> Tensor:
-        outputs = self._function(inputs.clone())  # a copy, as an in-place function overwrites its input
+        outputs = self._function(inputs.clone())  # cloned because an in-place function overwrites its input
         if not isinstance(outputs, Tensor) or outputs.shape != inputs.shape:
-            given, made = (tuple(getattr(values, "shape", ())) for values in (inputs, outputs))
-            raise ValueError(f"inputs of shape {given} give outputs of shape {made}")
+            shapes = [tuple(getattr(values, "shape", ())) for values in (inputs, outputs)]
+            raise ValueError(f"inputs of shape {shapes[0]} give outputs of shape {shapes[1]}")
         return outputs.double()
 
     def _fault(self) -> str | None:
@@ -67,13 +67,13 @@ class TorchActivation:
 
 
 def activation_of(setting: str | Callable[..., object] | None) -> Activation:
-    """The activation that a setting names.
+    """Return the activation that a setting names, in the form that theory uses.
 
     Args:
-        setting: A name of this project such as `tanh`, an import path such as `torch.nn.Mish`, or a function or module.
+        setting: A key of `ACTIVATIONS` such as `tanh`, an import path such as `torch.nn.Mish`, or a function or module.
 
     Raises:
-        ValueError: there is nothing of this name, or it is not something that `TorchActivation` can use.
+        ValueError: nothing has this name, or it is not an elementwise function with a derivative.
 
     Example:
         >>> activation_of("leaky_relu")
@@ -83,13 +83,14 @@ def activation_of(setting: str | Callable[..., object] | None) -> Activation:
         return ACTIVATIONS[setting] if setting in ACTIVATIONS else TorchActivation(_imported(setting), setting)
     if setting is None or not callable(setting):
         raise ValueError(
-            f"activation = {setting!r}: must be the net's own, such as tanh or torch.nn.Mish; this model states none"
+            f"activation = {setting!r}: must be the activation of the net, such as tanh or torch.nn.Mish; "
+            "the model config has no key `activation`"
         )
     return TorchActivation(setting, name_of_activation(setting))
 
 
 def name_of_activation(setting: object) -> str:
-    """What messages call an activation."""
+    """Return the name of an activation for messages."""
     return setting if isinstance(setting, str) else getattr(setting, "__name__", type(setting).__name__)
 
 
@@ -99,7 +100,7 @@ def _imported(path: str) -> Callable[..., object]:
         raise ValueError(f"activation = {path!r}: must be one of {allowed}, or an import path such as torch.nn.Mish")
     try:
         function = pkgutil.resolve_name(path)
-    except Exception as error:  # whatever importing a user's module raises
+    except Exception as error:  # importing a user's module can raise any error
         reason = " ".join(str(error).split())
         raise ValueError(f"activation = {path!r}: cannot be imported ({reason})") from error
     if not callable(function):

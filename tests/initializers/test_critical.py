@@ -21,8 +21,11 @@ BY_PATH = {
     "torch.nn.Identity": "linear",
 }
 REFUSED = [
-    (None, "activation = None: must be the net's own, such as tanh or torch.nn.Mish; this model states none"),
-    (3, "activation = 3: must be the net's own"),
+    (
+        None,
+        "activation = None: must be the activation of the net, such as tanh or torch.nn.Mish; the model ",
+    ),
+    (3, "activation = 3: must be the activation of the net"),
     ("swish", "activation = 'swish': must be one of gelu, leaky_relu, linear, relu, silu, tanh, or an import path"),
     ("no_such_package.act", "activation = 'no_such_package.act': cannot be imported "),
     ("torch.nn", "activation = 'torch.nn': must be a function or a module"),
