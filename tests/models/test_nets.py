@@ -25,7 +25,7 @@ NETS = {
 }
 HE = VarianceScaling(2.0)
 AN_IMAGE = r"input_shape = \(100,\): must be \(channels, height, width\)"
-LEFT = "of images of 16 × 13, a side of"
+SHRUNK = "the side to which images of 16 × 13 pixels have shrunk"
 REFUSED = {
     FullyConnected: [
         ({"widths": []}, r"widths = \[\]: must be a list of at least one"),
@@ -40,7 +40,7 @@ REFUSED = {
     ],
     SquareLayer: [
         ({"width": 15}, r"width = 15: must be 16, the number of inputs"),
-        ({"window": 3}, r"window = 3: must divide the sides of images, and inputs are \(1, 4, 4\)"),
+        ({"window": 3}, r"window = 3: must divide height and width of images, but inputs have shape \(1, 4, 4\)"),
     ],
     Convolutional: [
         ({"input_shape": (100,)}, AN_IMAGE),
@@ -48,18 +48,21 @@ REFUSED = {
         ({"channels": [4, 4]}, r"channels = \[4, 4\]: must be a number or a list of 3, one per layer"),
         ({"channels": [4, 4, 4], "residual": True}, r"channels = \[4, 4, 4\]: must be one number"),
         ({"kernel_size": 2}, "kernel_size = 2: must be odd"),
-        ({"kernel_size": 11}, "kernel_size = 11: must be at most 9, .* around images of 5 × 4 pixels"),
+        (
+            {"kernel_size": 11},
+            "kernel_size = 11: must be at most 9 with circular padding, .* around images of 5 × 4 pixels",
+        ),
         ({"padding": "same"}, "padding = 'same': must be one of circular, zeros"),
     ],
     LeNet: [
         ({"input_shape": (100,)}, AN_IMAGE),
         ({"channels": []}, r"channels = \[\]: must be a list of at least one"),
         ({"channels": [6, 0]}, "channels = 0: must be a whole number of at least 1"),
-        ({"widths": "7"}, "widths = '7': must be a list, a number for each layer"),
-        ({"kernel_size": 17}, f"kernel_size = 17: larger than what is left {LEFT} 16; padding = 8"),
-        ({"kernel_size": 7}, f"kernel_size = 7: larger than what is left {LEFT} 5; padding = 3"),
+        ({"widths": "7"}, "widths = '7': must be a list with a number for each layer"),
+        ({"kernel_size": 17}, f"kernel_size = 17: must be at most 16, {SHRUNK}; set padding = 8"),
+        ({"kernel_size": 7}, f"kernel_size = 7: must be at most 5, {SHRUNK}; set padding = 3"),
         ({"window": 1}, "window = 1: must be a whole number of at least 2"),
-        ({"window": 4}, "window = 4: larger than what is left"),
+        ({"window": 4}, f"window = 4: must be at most 3, {SHRUNK}"),
         ({"pooling": ["max"]}, r"pooling = \['max'\]: must be a name or a list of 2, one per convolution"),
     ],
 }

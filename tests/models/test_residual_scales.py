@@ -28,7 +28,7 @@ def test_a_schedule_has_its_values_and_its_sum_stays_bounded_or_does_not(schedul
     ("schedule", "parameters", "message"),
     [
         ("geometric", {"base": math.nan}, "base = nan: must be a number above 0"),
-        ("geometric", {"base": 3.0}, r"base = 3\.0: overflows within 2000 modules"),
+        ("geometric", {"base": 3.0}, r"base = 3\.0: must be smaller, since base\^2000 overflows"),
         ("harmonic", {}, "scales = 'harmonic': must be one of constant, geometric, inverse_depth, power"),
         ([1.0] * 3, {}, r"scales = \[1\.0, 1\.0, 1\.0\]: must be .* a list of 2000, one per module"),
     ],

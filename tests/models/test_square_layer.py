@@ -28,5 +28,5 @@ def test_the_forward_pass_is_the_formula(generator):
 
 def test_inputs_that_are_no_images_are_taken_as_they_are():
     assert SquareLayer((20,), 3)(torch.ones(2, 20)).shape == (2, 3)
-    with pytest.raises(ValueError, match=r"^window = 2: must divide the sides of images, and inputs are \(20,\)"):
+    with pytest.raises(ValueError, match=r"^window = 2: must divide height and width of images, but .* shape \(20,\)"):
         SquareLayer((20,), 3, window=2)
