@@ -89,10 +89,10 @@ def test_an_image_that_cannot_be_read_is_named(flat, fault):
 @pytest.mark.parametrize(
     "names, settings, message",
     [
-        (["cat/a.png"], {}, "folder = {0!r}: a single class, cat"),
-        (["cat/a.png", "dog/"], {}, "folder = {0!r}: no images in"),
-        (["train/cat/a.png", "test/"], {}, "folder = {0!r}: no subdirectories, one per class, in"),
-        (["train/a/a.png", "test/b/b.png"], {}, "folder = {0!r}: {0}/test/b is no class of"),
+        (["cat/a.png"], {}, "folder = {0!r}: must have at least two classes, and has only cat"),
+        (["cat/a.png", "dog/"], {}, "folder = {0!r}: must have images in"),
+        (["train/cat/a.png", "test/"], {}, "folder = {0!r}: must have one subdirectory per class in"),
+        (["train/a/a.png", "test/b/b.png"], {}, "folder = {0!r}: {0}/test/b must be a class in"),
         (["cat/a.png"], {"channels": 2}, "channels = 2: must be 1 (grey) or 3 (colour)"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_mistake_is_named_in_one_line(tmp_path, names, settings, message):
     found = one_line(lambda: image_folder(tmp_path, **settings).setup())
     assert found.startswith(message.format(str(tmp_path)))
     nowhere = one_line(lambda: image_folder(tmp_path / "nowhere"))
-    assert nowhere == f"folder = '{tmp_path}/nowhere': no directory {tmp_path}/nowhere"
+    assert nowhere == f"folder = '{tmp_path}/nowhere': must be a directory; {tmp_path}/nowhere does not exist"
 
 
 def one_line(call) -> str:

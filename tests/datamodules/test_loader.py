@@ -53,8 +53,8 @@ def test_batches_follow_the_order_and_a_loaded_position_goes_on_with_the_next_on
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"batch_size": 5}, "^batch_size = 5: the checkpoint stopped in mid-epoch with 4$"),
-        ({"size": 24}, "^samples = 24: the checkpoint stopped in mid-epoch with 23$"),
+        ({"batch_size": 5}, "^batch_size = 5: must be 4 to resume the epoch of the checkpoint$"),
+        ({"size": 24}, "^samples = 24: must be 23 to resume the epoch of the checkpoint$"),
     ],
 )
 def test_other_batches_cannot_be_continued_but_a_new_epoch_can_begin(changed, message):

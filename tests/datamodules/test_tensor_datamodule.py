@@ -93,7 +93,7 @@ def test_setup_loads_once_and_the_tensors_move_to_the_device_of_the_trainer(monk
 def test_a_last_batch_with_fewer_samples_than_ranks_is_dropped_and_that_is_said():
     digits = Digits(batch_size=323)  # 1,293 samples: four batches and one sample
     attach(digits, ranks=2, rank=0)
-    message = "^batch_size = 323: the last batch of each epoch is dropped, 1 of 1293 samples, fewer than the 2 ranks$"
+    message = "^batch_size = 323: drops the last 1 of 1293 samples of each epoch, because a batch must have .* 2 ranks$"
     with pytest.warns(UserWarning, match=message):
         assert len(digits.train_dataloader()) == 4
     attach(digits, ranks=1, rank=0)
@@ -115,7 +115,7 @@ def test_without_validation_a_trainer_fits_and_says_nothing(tmp_path):
     datamodule = RandomInputs(32, validation=0, samples=128)
     assert datamodule.val_dataloader() == []
     fit(model, tmp_path, data=datamodule, log_every_n_steps=50)
-    with pytest.raises(ValueError, match=r"^overfit_batches = 1: the batches are drawn anew"):
+    with pytest.raises(ValueError, match=r"^overfit_batches = 1: must be 0, because each epoch has other batches"):
         fit(model, tmp_path, data=datamodule, overfit_batches=1)
 
 
@@ -127,10 +127,16 @@ def on_three_ranks(datamodule: TensorDataModule) -> TensorDataModule:
 @pytest.mark.parametrize(
     "mistake, message",
     [
-        (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: larger than the 1293 train"),
-        (lambda: on_three_ranks(Digits(batch_size=2)).setup(), "batch_size = 2: smaller than the number of ranks, 3"),
-        (lambda: on_three_ranks(RandomInputs(test_samples=2)).test_dataloader(), "ranks = 3: more than the 2 test"),
-        (lambda: Digits(validation=0.99999).setup(), "validation = 0.99999: leaves none of 1437"),
+        (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: must be at most 1293, the number of train"),
+        (
+            lambda: on_three_ranks(Digits(batch_size=2)).setup(),
+            "batch_size = 2: must be at least 3, the number of ranks",
+        ),
+        (
+            lambda: on_three_ranks(RandomInputs(test_samples=2)).test_dataloader(),
+            "ranks = 3: must be at most 2, the number of test",
+        ),
+        (lambda: Digits(validation=0.99999).setup(), "validation = 0.99999: must be smaller, to leave some of 1437"),
         (lambda: Digits(scaling="whiten"), "scaling = 'whiten': must be one of standardize, unit"),
     ],
 )

@@ -118,16 +118,16 @@ def test_a_failed_download_says_where_the_set_was_looked_for(server, tmp_path, m
     if not corrupted:
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["file:///nowhere/"])
     message = one_line(mnist(tmp_path / "new").prepare_data)
-    assert message.startswith(f"data_dir = '{tmp_path}/new': no MNIST in {tmp_path}/new/MNIST/raw")
-    assert "cannot be downloaded" in message and Mnist.files[0] in message
+    assert message.startswith(f"data_dir = '{tmp_path}/new': must contain MNIST, and {tmp_path}/new/MNIST/raw does not")
+    assert "the download failed" in message and Mnist.files[0] in message
     assert not list((tmp_path / "new").glob("[!.]*"))  # no half of a set
 
 
 def test_a_directory_that_cannot_be_made_and_a_set_that_nobody_prepared_are_errors_too(server, tmp_path):
     (tmp_path / "file").write_text("")
     message = one_line(mnist(tmp_path / "file" / "data").prepare_data)
-    assert message.startswith(f"data_dir = '{tmp_path}/file/data': no MNIST in")
-    assert "prepare_data() downloads it" in one_line(mnist(tmp_path).setup)
+    assert message.startswith(f"data_dir = '{tmp_path}/file/data': must contain MNIST, and")
+    assert "call prepare_data() to download it" in one_line(mnist(tmp_path).setup)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_a_damaged_file_is_an_error_that_names_the_set(data_dir, name, damage):
 def test_labels_of_another_set_are_an_error(data_dir):
     labels = data_dir / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     labels.write_bytes(idx(np.zeros(29, np.uint8)))
-    assert "29 labels, images of shape (30, 1, 28, 28)" in one_line(mnist(data_dir).setup)
+    assert "29 labels for images of shape (30, 1, 28, 28)" in one_line(mnist(data_dir).setup)
     labels.write_bytes(idx(np.full(30, 10, np.uint8)))
-    assert "a label is not one of the 10 classes" in one_line(mnist(data_dir).setup)
+    assert "labels must be from 0 to 9" in one_line(mnist(data_dir).setup)
 
 
 @pytest.fixture

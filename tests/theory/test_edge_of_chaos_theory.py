@@ -70,7 +70,7 @@ def test_what_has_no_fixed_point_is_named():
             with pytest.raises(ValueError, match=f"^{name}: must be "):
                 function(J0, J)
     for function in boundary, relu_rates:
-        with pytest.raises(ValueError, match="must be (a )?finite"):
+        with pytest.raises(ValueError, match=r"must be (a )?finite"):
             function([0, np.inf])
 
 
