@@ -41,7 +41,7 @@ class BatchOrder:
         assert 0 <= self.rank < self.ranks
         if self.batch_size > self.size:
             raise ValueError(
-                f"batch_size = {self.batch_size}: must be at most {self.size}, the number of training samples"
+                f"batch_size = {self.batch_size}: must be at most {self.size}, the size of the training set"
             )
         if self.batch_size < self.ranks:
             raise ValueError(f"batch_size = {self.batch_size}: must be at least {self.ranks}, the number of ranks")

@@ -127,14 +127,14 @@ def on_three_ranks(datamodule: TensorDataModule) -> TensorDataModule:
 @pytest.mark.parametrize(
     "mistake, message",
     [
-        (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: must be at most 1293, the number of train"),
+        (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: must be at most 1293, the size of the train"),
         (
             lambda: on_three_ranks(Digits(batch_size=2)).setup(),
-            "batch_size = 2: must be at least 3, the number of ranks",
+            "batch_size = 2: must be at least 3, the number of",
         ),
         (
             lambda: on_three_ranks(RandomInputs(test_samples=2)).test_dataloader(),
-            "ranks = 3: must be at most 2, the number of test",
+            "ranks = 3: must be at most 2, the",
         ),
         (lambda: Digits(validation=0.99999).setup(), "validation = 0.99999: must be smaller, to leave some of 1437"),
         (lambda: Digits(scaling="whiten"), "scaling = 'whiten': must be one of standardize, unit"),

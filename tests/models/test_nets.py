@@ -28,7 +28,7 @@ AN_IMAGE = r"input_shape = \(100,\): must be \(channels, height, width\)"
 SHRUNK = "the side to which images of 16 × 13 pixels have shrunk"
 REFUSED = {
     FullyConnected: [
-        ({"widths": []}, r"widths = \[\]: must be a list of at least one"),
+        ({"widths": []}, r"widths = \[\]: must be a list with at least one"),
         ({"widths": [3, 0]}, "widths = 0: must be a whole number of at least 1"),
         ({"widths": "55"}, "widths = '55': must be a list"),
     ],
@@ -50,13 +50,13 @@ REFUSED = {
         ({"kernel_size": 2}, "kernel_size = 2: must be odd"),
         (
             {"kernel_size": 11},
-            "kernel_size = 11: must be at most 9 with circular padding, .* around images of 5 × 4 pixels",
+            "kernel_size = 11: must be at most 9 with circular .* images of 5 × 4 pixels",
         ),
         ({"padding": "same"}, "padding = 'same': must be one of circular, zeros"),
     ],
     LeNet: [
         ({"input_shape": (100,)}, AN_IMAGE),
-        ({"channels": []}, r"channels = \[\]: must be a list of at least one"),
+        ({"channels": []}, r"channels = \[\]: must be a list with at least one"),
         ({"channels": [6, 0]}, "channels = 0: must be a whole number of at least 1"),
         ({"widths": "7"}, "widths = '7': must be a list with a number for each layer"),
         ({"kernel_size": 17}, f"kernel_size = 17: must be at most 16, {SHRUNK}; set padding = 8"),

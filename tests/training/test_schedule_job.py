@@ -70,7 +70,7 @@ def test_a_finished_run_does_not_go_on_where_it_does(config, trained, tmp_path, 
         resume(config(*schedule, "trainer.max_epochs=5"), tmp_path / "longer", origin=short)
     assert str(raised.value) == (
         f"schedule = {named}: must have the 22 total steps of the checkpoint, not 55; "
-        "short; train the run of the new length from its start"
+        "to change the length of the run, start it without ckpt_path"
     )
     assert RunDirectory(tmp_path / "longer").summary()["status"] == "failed"
 
