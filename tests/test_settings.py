@@ -82,7 +82,8 @@ def test_a_name_is_one_of_those_allowed_and_a_list_not_empty(value):
     if isinstance(value, list):
         assert list_of("names", tuple(value)) == value
     else:
-        with pytest.raises(ValueError, match=f"^{re.escape(f'names = {value!r}: must be a list of at least one')}$"):
+        message = re.escape(f"names = {value!r}: must be a list with at least one entry")
+        with pytest.raises(ValueError, match=f"^{message}$"):
             list_of("names", value)
 
 
@@ -123,11 +124,11 @@ def test_a_dataclass_is_built_from_a_config_level_by_level():
     "wrong, message",
     [
         ({"widths": [1, 0]}, "scan.widths = 0: must be a whole number of at least 1"),
-        ({"widths": []}, "scan.widths = []: must be a list of at least one"),
-        ({"widths": 3}, "scan.widths = 3: must be a list of at least one"),
+        ({"widths": []}, "scan.widths = []: must be a list with at least one entry"),
+        ({"widths": 3}, "scan.widths = 3: must be a list with at least one entry"),
         ({"bins": {"bins": 1}}, "scan.bins.bins = 1: must be a whole number of at least 2"),
         ({"bins": {"bins": 2, "unit": "day"}}, "scan.bins.unit = 'day': must be one of epoch, step"),
-        ({"bins": {}}, "scan.bins.bins: must be given"),
+        ({"bins": {}}, "scan.bins.bins: must be set"),
         ({"share": 1}, "scan.share = 1: must be a fraction, at least 0 and below 1"),
         ({"seed": None}, "scan.seed = None: must be a whole number of at least 0"),
     ],
