@@ -1,4 +1,4 @@
-"""Growth rate of the mean length with depth, which measures failure mode 1 in one number."""
+"""Growth rate of the mean length with depth; a rate far from 0 is failure mode 1."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -125,7 +125,7 @@ class Classifier(pl.LightningModule):
             logger.log_metrics(row, step=self.global_step - 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Needed to resume in mid-epoch. Lightning calls this on all ranks, as the collective `gather` requires.
+        # These entries let a run resume in mid-epoch. All ranks must call this method, as `gather` is a collective.
         checkpoint["random_states"] = gather(torch.get_rng_state().to(self.device)).cpu()
         checkpoint["epoch_losses"] = [float(loss) for loss in self._losses]
         checkpoint["epoch_samples"] = list(self._samples)

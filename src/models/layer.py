@@ -38,5 +38,5 @@ def dense_layer(fan_in: int, fan_out: int, activation: str, dropout: float) -> n
 
 
 def fans_within(module: nn.Module) -> list[Fans]:
-    """Return the fans of every linear layer and 2D convolution inside a module, in the order of `modules()`."""
+    """Return the fan-in and fan-out of every linear layer and 2D convolution inside a module."""
     return [Fans.of(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]

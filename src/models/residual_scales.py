@@ -1,4 +1,4 @@
-"""Schedules of the residual scales eta_l; failure mode 1 is avoided if their sum stays bounded with depth."""
+"""Schedules of the scales eta_l of residual modules act + eta_l · N(act)."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def residual_scales(
     base: PositiveNumber = 0.9,
     exponent: PositiveNumber = 1.0,
 ) -> list[float]:
-    """Compute the residual scales eta_l of modules l = 1 … L.
+    """Compute the scales eta_l of residual modules act + eta_l · N(act), for l = 1 … L.
 
     As L grows, Σ eta_l stays bounded for `inverse_depth`, for `geometric` with base < 1, and for `power` with
     exponent > 1. If Σ eta_l is unbounded, so is the mean length E[M_L] of modules that end in ReLU.

@@ -139,11 +139,12 @@ def log_mean_length_residual_convolutional(
 def log_moment_ratio_bound(channels: ArrayLike, kurtosis: ArrayLike = 3.0, *, activation: Homogeneous = RELU) -> Array:
     """Compute an upper bound of log(E[M_j²] / E[M_j]²) for layers j = 1 … d of a convolutional net.
 
-    The bound holds with circular padding and zero biases. It is Σ_i log(1 + (p max(3, k4) − 1) / channels_i) over
-    layers i ≤ j, where p = E[φ⁴]/E[z⁴] / (E[φ²]/E[z²])² and k4 is the kurtosis. For ReLU and k4 ≤ 3 the added term is
-    5 / channels_i, as in a fully connected layer with one unit per channel. Proof: given a layer's input, channels are
-    independent, and by Minkowski's inequality a mean over positions has no greater E[(·)²] / E[·]² than a single
-    position. The bound is attained if all positions are equal. Source: derived.
+    M_j is the mean square of the activations of layer j, and E the mean over random nets. The bound holds with circular
+    padding and zero biases. It is Σ_i log(1 + (p max(3, k4) − 1) / channels_i) over layers i ≤ j, where p = E[φ⁴]/E[z⁴]
+    / (E[φ²]/E[z²])² and k4 is the kurtosis. For ReLU and k4 ≤ 3 the added term is 5 / channels_i, as in a fully
+    connected layer with one unit per channel. Proof: given a layer's input, channels are independent, and by
+    Minkowski's inequality a mean over positions has no greater E[(·)²] / E[·]² than a single position. The bound is
+    attained if all positions are equal. Source: derived.
 
     Args:
         channels: Channels of each layer, shape (d,).

@@ -1,4 +1,4 @@
-"""The length map of a wide layer, and the weight and bias variances that preserve both gradients and lengths."""
+"""The length map, from the pre-activation variance of a wide layer to that of the next, and its critical points."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,9 @@ class ActivationMoments(NamedTuple):
 
 @dataclass(frozen=True)
 class CriticalPoint:
-    """A stable fixed point q of the length map at which gradients keep their size (chi = 1).
+    """Weight and bias variances of a wide layer that preserve gradients and the variance q of pre-activations.
+
+    q is then a stable fixed point of `length_map`, and chi = 1.
 
     Args:
         q: Variance of pre-activations.
@@ -104,10 +106,10 @@ def moments(activation: Activation, q: float) -> ActivationMoments:
 
 @checked
 def critical_point(activation: Activation, q: PositiveNumber, *, name: str = "this activation") -> CriticalPoint:
-    """Compute the weight and bias variances for which q is a fixed point of the length map and chi = 1.
+    """Compute the weight and bias variances with which wide layers preserve gradients and pre-activation variance q.
 
-    They are σ_w² = 1 / E[φ′(√q z)²] and σ_b² = q − σ_w² E[φ(√q z)²]. Tanh has a critical point at every q > 0, GELU at
-    q ≥ (3 + √17)/2, SiLU at q ≥ 14.32.
+    They are σ_w² = 1 / E[φ′(√q z)²] and σ_b² = q − σ_w² E[φ(√q z)²], for which chi = 1 and length_map(q) = q. Tanh has
+    a critical point at every q > 0, GELU at q ≥ (3 + √17)/2, SiLU at q ≥ 14.32.
     Source: Poole et al. 2016 (arXiv:1606.05340) and Schoenholz et al. 2017 (arXiv:1611.01232) for tanh; Roberts, Yaida
     & Hanin 2022 (arXiv:2106.10165), chapter 5, for GELU and SiLU.
 
@@ -165,7 +167,7 @@ def _fault(point: CriticalPoint) -> str | None:
 
 
 def _nearest(activation: Activation, q: float) -> float | None:
-    """Search `SEARCHED` for the stable critical point nearest to `q` by ratio, to three digits; None without one."""
+    """Find the value nearest to `q` (by ratio) in `SEARCHED` with a stable critical point, to three digits, or None."""
     low, high = map(math.log10, SEARCHED)
     grid = 10 ** np.linspace(low, high, round((high - low) * _PER_DECADE) + 1)
     for good in sorted(grid, key=lambda other: _ratio(other, q)):
@@ -176,7 +178,13 @@ def _nearest(activation: Activation, q: float) -> float | None:
 
 
 def _edge(activation: Activation, good: float, bad: float) -> float:
-    """Bisect between a q with and a q without a stable critical point; return the last q with one, to three digits."""
+    """Find the end of the range of q with a stable critical point by bisection, to three digits.
+
+    Args:
+        activation: φ.
+        good: A value of q with a stable critical point.
+        bad: A value of q without one.
+    """
     on_grid = good
     for _ in range(20):
         middle = math.sqrt(good * bad)

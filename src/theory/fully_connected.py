@@ -95,11 +95,11 @@ class FullyConnectedLaw:
 
     @property
     def beta(self) -> float:
-        """Σ_j 1/n_j over the hidden layers, which determines failure mode 2."""
+        """Sum of reciprocal widths Σ_j 1/n_j, which determines failure mode 2 (lengths fluctuate too much)."""
         return beta(self.widths)
 
     def verdict(self, thresholds: Thresholds = DEFAULTS, *, log_input_length: float = 0.0) -> Verdict:
-        """Predict whether the net has failure mode 1 or 2.
+        """Predict whether lengths or gradients grow or shrink exponentially (failure mode 1) or fluctuate too much (2).
 
         Forward rates are the growth of log E[M_j] per layer. Backward rates, log(kappa_j E[φ²]/E[z²]), are the growth
         of squared gradients, and of the squared difference between two inputs, which can shrink although biases keep

@@ -27,7 +27,8 @@ def log_moment_ratio(
 ) -> Array:
     """Compute log(E[M_j²] / E[M_j]²) for layers j = 1 … d of a fully connected net and one input.
 
-    Weights must be independent and symmetric. In a ReLU net without biases, given a layer's input x,
+    M_j = ‖act_j‖² / n_j is the length of layer j, and E the mean over random nets. Weights must be independent and
+    symmetric. In a ReLU net without biases, given a layer's input x,
         E[M_j² | x] = (kappa_j/2)² M_{j−1}² (1 + (5 + 2 (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) / n_j),
     so that for Gaussian weights E[M_j²] / E[M_j]² = Π_{i≤j} (1 + 5/n_i) ≈ exp(5 beta). For other weights the ratio
     depends on f = E[Σ_i x_i⁴] / E[‖x‖⁴] of each layer's input, which can be measured (src/lengths/fourth_moment.py) or
@@ -127,6 +128,8 @@ def log_moment_ratio_bounds(
 
 def log_moment_ratio_orthogonal(widths: ArrayLike, fan_ins: ArrayLike, *, activation: Homogeneous = RELU) -> Array:
     """Compute log(E[M_j²] / E[M_j]²) for layers j = 1 … d with Haar-random semi-orthogonal weights and no biases.
+
+    M_j = ‖act_j‖² / n_j is the length of layer j of a fully connected net, and E the mean over random nets.
 
     W x is proportional to n of the N = max(n, fan_in) coordinates of a random unit vector, for which
     E[u⁴] = 3 / (N (N + 2)) and E[u² v²] = 1 / (N (N + 2)) for two coordinates u and v. A ReLU layer therefore

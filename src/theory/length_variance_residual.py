@@ -21,9 +21,10 @@ def log_moment_ratio_residual_linear(
 ) -> Array:
     """Compute log(E[M_l²] / E[M_l]²) exactly for modules l = 1 … L whose last layer is linear.
 
-    Weights are Gaussian and biases zero. Given all layers before, the outputs of a module of K layers are independent
-    N(0, s²) with s² = Q M_{l−1}, E[Q] = kappa_K Π_{i<K} kappa_i E[φ²] and E[Q²] / E[Q]² = Π_{i<K} (1 + (3 c − 1) / n_i)
-    over the module's hidden layers, where c is `activation.peakedness` (3 c − 1 = 5 for ReLU). Therefore
+    M_l = ‖act_l‖² / n is the length after module l, and E the mean over random residual nets. Weights are Gaussian and
+    biases zero. Given all layers before, the outputs of a module of K layers are independent N(0, s²) with s² = Q
+    M_{l−1}, E[Q] = kappa_K Π_{i<K} kappa_i E[φ²] and E[Q²] / E[Q]² = Π_{i<K} (1 + (3 c − 1) / n_i) over the module's
+    hidden layers, where c is `activation.peakedness` (3 c − 1 = 5 for ReLU). Therefore
         E[M_l²] = E[M_{l−1}²] (1 + 2 eta² E[Q] + eta⁴ E[Q²] + (4 eta² E[Q] + 2 eta⁴ E[Q²]) / n).
     Source: derived.
 
@@ -64,10 +65,11 @@ def log_moment_ratio_residual(
 ) -> Array:
     """Compute log(E[M_l²] / E[M_l]²) for modules l = 1 … L to first order in the reciprocal widths.
 
-    Weights are Gaussian and biases zero. Given its input, a module adds eta φ(s g_i) to unit i, with g_i standard
-    normal and s² = Q M, so that the length M and the mean activation m form a Markov chain. A module changes their
-    covariance C over nets, relative to the *wide limit*, to J C Jᵀ + noise / n, where J is the Jacobian of the
-    recursion in `log_mean_length_residual` and the noise follows from the moments of φ(g) and Q.
+    M_l = ‖act_l‖² / n is the length after module l, and E the mean over random residual nets. Weights are Gaussian and
+    biases zero. Given its input, a module adds eta φ(s g_i) to unit i, with g_i standard normal and s² = Q M, so that
+    the length M and the mean activation m form a Markov chain. A module changes their covariance C over nets, relative
+    to the *wide limit*, to J C Jᵀ + noise / n, where J is the Jacobian of the recursion in `log_mean_length_residual`
+    and the noise follows from the moments of φ(g) and Q.
     The returned value is the relative variance C_MM rather than log(1 + C_MM), which is the same to first order, since
     C_MM is Var log M, which adds up over modules.
     Every net has a different input, uniform on a sphere, so that m of the input has mean 0 and variance M_0 / n.

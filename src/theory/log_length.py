@@ -14,7 +14,7 @@ from start_training.theory.mean_length import checked_law
 
 
 class LogLength(NamedTuple):
-    """Moments of log(M_j / M_0) for layers j = 1 … d, each of shape (d,).
+    """Moments of the log length log(M_j / M_0) over random nets for layers j = 1 … d, each of shape (d,).
 
     Args:
         mean: Mean over the nets that are alive at layer j (M_j > 0), in nats.
@@ -30,9 +30,10 @@ class LogLength(NamedTuple):
 def log_length(widths: ArrayLike, kappas: ArrayLike = 2.0) -> LogLength:
     """Compute the mean and variance of log(M_j / M_0) over fully connected ReLU nets with Gaussian weights, no biases.
 
-    M_j / M_{j−1} = (kappa_j / n_j) χ²_K with K ~ Binomial(n_j, 1/2), independent from layer to layer; K = 0 is a
-    dead net. Given K > 0, log χ²_K has mean ψ(K/2) + log 2 and variance ψ'(K/2). In a wide layer log M changes by about
-    log(kappa/2) − 5/(2n) on average, with variance about 5/n: a typical net has a smaller M than the mean over nets.
+    M_j = ‖act_j‖² / n_j is the length of layer j. M_j / M_{j−1} = (kappa_j / n_j) χ²_K with K ~ Binomial(n_j, 1/2),
+    independently in each layer; a net with K = 0 is dead. Given K > 0, log χ²_K has mean ψ(K/2) + log 2 and variance
+    ψ'(K/2). In a wide layer log M changes by about log(kappa/2) − 5/(2n) on average, with variance about 5/n: a typical
+    net has a smaller M than the mean over nets.
     Source: derived from the fact that, given a layer's input, its pre-activations are independent normals, of which
     ReLU keeps the positive half; after Hanin & Rolnick 2018 (arXiv:1803.01719), section 4.
 
@@ -59,7 +60,7 @@ def log_length(widths: ArrayLike, kappas: ArrayLike = 2.0) -> LogLength:
 
 
 def log_survival(widths: ArrayLike) -> Array:
-    """Compute log P(M_j > 0), the log probability that layers 1 … j of a ReLU net without biases are not dead.
+    """Compute log P(M_j > 0), the log probability that a ReLU net without biases has a nonzero activation in layer j.
 
     For any continuous symmetric distribution of the weights each unit outputs 0 with probability 1/2, so that all units
     of a layer do with probability 2^(−n_j). Source: derived.

@@ -60,9 +60,9 @@ def log_mean_length_residual(
 ) -> Array:
     """Compute log E[M_l], the log mean length after modules l = 1 … L, of a fully connected residual net.
 
-    The module is act_l = act_{l−1} + eta_l N_l(act_{l−1}), with N_l a fully connected net of K layers. Inside a module
-    let q_0 = 1, z_k = kappa_k q_{k−1} + v_k / M and q_k = E[φ_k²] z_k, and let m be the mean activation (0 for the
-    input). The module changes M and m to
+    M_l is the mean square of act_l = act_{l−1} + eta_l N_l(act_{l−1}), with N_l a fully connected net of K layers.
+    Inside a module let q_0 = 1, z_k = kappa_k q_{k−1} + v_k / M and q_k = E[φ_k²] z_k, and let m be the mean activation
+    (0 for the input). The module changes M and m to
         M (1 + eta² q_K + 2 eta (m / √M) E[φ_K] √z_K)   and   m + eta E[φ_K] √(z_K M),
     for critical modules of one ReLU layer M (1 + eta²) + 2 eta m √(M/π) and m + eta √(M/π). The result is exact if the
     last layer of each module is linear (E[φ_K] = 0), and otherwise the *wide limit*. At width 5 and scales 0.9^l, E[M]

@@ -87,11 +87,11 @@ class ResidualLaw:
 
     @property
     def gaussian(self) -> bool:
-        """Whether weights are independent normals."""
+        """Whether weights are independent normals, for which the full distribution of lengths can be sampled."""
         return not self.orthogonal and bool((self.kurtosis == 3).all())
 
     def verdict(self, thresholds: Thresholds = DEFAULTS, *, log_input_length: float = 0.0) -> Verdict:
-        """Predict whether the net has failure mode 1 or 2.
+        """Predict whether lengths or gradients grow or shrink exponentially (failure mode 1) or fluctuate too much (2).
 
         Forward rates are the growth of log E[M_l] per module; backward rates, log(1 + eta_l² Π_k kappa_k E[φ_k²]), are
         the growth of squared gradients. The spread is log(E[M_L²] / E[M_L]²) / 5 for Gaussian weights, which is near
