@@ -1,4 +1,4 @@
-"""What all nets promise: which settings they refuse, where dropout is, and that whatever they are given is drawn."""
+"""Properties of all nets: errors for impossible settings, the place of dropout, initialization and sampling."""
 
 import numpy as np
 import pytest
@@ -83,20 +83,20 @@ def inputs_of(kind, count=4):
     [(kind, *case) for kind, cases in REFUSED.items() for case in cases],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_a_setting_that_makes_no_net_is_named(kind, settings, message):
+def test_an_impossible_setting_is_an_error(kind, settings, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         made(kind, **settings)
 
 
 @each_net
-def test_its_activation_is_the_named_one_and_no_other_name_is_one(kind):
+def test_the_activation_is_chosen_by_name_and_unknown_names_are_errors(kind):
     with pytest.raises(ValueError, match=r"^activation = 'swish': must be one of gelu"):
         made(kind, activation="swish")
     assert any(isinstance(module, nn.SiLU) for module in made(kind, activation="silu").modules())
 
 
 @each_net
-def test_the_initializers_draw_every_layer_and_the_readout_apart_and_the_graph_is_whole(kind):
+def test_initializers_fill_all_layers_and_the_net_compiles_as_one_graph(kind):
     net, inputs = made(kind), inputs_of(kind)
     initialize_(net, lambda weight: weight.fill_(0.1), readout_initializer=nn.init.zeros_, generator=torch.Generator())
     assert readout_of(net) is net.readout
@@ -105,9 +105,9 @@ def test_the_initializers_draw_every_layer_and_the_readout_apart_and_the_graph_i
     assert all((parameter == 0).all() for parameter in net.parameters() if parameter.dim() == 1)
     logits = torch.compile(net, backend="eager", fullgraph=True)(inputs)
     assert logits.shape == (4, 3) and torch.equal(logits, net(inputs))
-    assert kind is not LeNet or law_of(net, HE) is None  # theory has none of pooling
+    assert kind is not LeNet or law_of(net, HE) is None  # theory does not cover pooling
     assert net(inputs[:0]).shape == (0, 3)
-    assert [net.get_submodule(name) for name in measured_layers(net)]  # by names that are there
+    assert [net.get_submodule(name) for name in measured_layers(net)]  # all names exist
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_initializers_draw_every_layer_and_the_readout_apart_and_the_graph_i
         (LeNet, {"channels": [8, 8], "widths": [60], "pooling": ["max", "mean"]}),
     ],
 )
-def test_nets_are_sampled_side_by_side(kind, settings, sigmas):
+def test_nets_can_be_sampled_vectorized(kind, settings, sigmas):
     ensemble = Ensemble(lambda: made(kind, **settings), HE, inputs_of(kind))
     assert ensemble.choose_sampler() == "vectorized"
     fast, slow = (
@@ -133,7 +133,7 @@ def test_nets_are_sampled_side_by_side(kind, settings, sigmas):
     ("kind", "settings", "layers"),
     [(FullyConnected, {}, 2), (Residual, {}, 3), (Convolutional, {"residual": True}, 3), (LeNet, {}, 3)],
 )
-def test_dropout_is_of_every_layer_but_the_readout_and_of_training_alone(kind, settings, layers):
+def test_dropout_follows_every_layer_except_the_readout_and_only_in_training(kind, settings, layers):
     net, inputs = made(kind, dropout=0.25, **settings), inputs_of(kind)
     drops = [module.p for module in net.modules() if isinstance(module, nn.Dropout)]
     assert drops == [0.25] * layers
