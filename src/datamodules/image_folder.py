@@ -111,7 +111,7 @@ class ImageFolder(TensorDataModule):
             files = (path for path in (directory / name).glob("[!.]*") if path.suffix.lower() in SUFFIXES)
             numbered = [(path, self.class_names.index(name)) for path in sorted(files)]
             if not numbered:
-                raise ValueError(f"folder = {self.folder!r}: must have images in {directory / name}")
+                raise ValueError(f"folder = {self.folder!r}: must have at least one image in {directory / name}")
             listing += numbered
         return listing
 

@@ -83,8 +83,8 @@ def activation_of(setting: str | Callable[..., object] | None) -> Activation:
         return ACTIVATIONS[setting] if setting in ACTIVATIONS else TorchActivation(_imported(setting), setting)
     if setting is None or not callable(setting):
         raise ValueError(
-            f"activation = {setting!r}: must be the activation of the net, such as tanh or torch.nn.Mish; "
-            "the model config has no key `activation`"
+            f"activation = {setting!r}: must be a name, a function or a module; "
+            "set the activation of the net, such as tanh or torch.nn.Mish"
         )
     return TorchActivation(setting, name_of_activation(setting))
 

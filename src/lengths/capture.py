@@ -41,7 +41,7 @@ class Capture:
     whose names match `patterns`; the modules named in `net.measured_layers`; activation modules; innermost modules with
     weights. A module that is called several times in a pass counts as several layers, named `name`, `name:2`,
     `name:3`, …
-    The hooks are registered on inner modules, so that `torch.compile` keeps them if the net is compiled afterwards.
+    The hooks are on inner modules, where `torch.compile` keeps them if they exist before the first compiled call.
 
     Args:
         net: Any module.

@@ -24,7 +24,7 @@ def odd_kernel(name: str, value: object) -> int:
     """Check that the side of a kernel is an odd whole number, so that padding can keep the size of images."""
     size = positive_integer(name, value)
     if size % 2 == 0:
-        raise ValueError(f"{name} = {size}: must be odd for outputs to be as large as inputs")
+        raise ValueError(f"{name} = {size}: must be odd, so that padding preserves the size of images")
     return size
 
 

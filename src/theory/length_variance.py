@@ -168,7 +168,7 @@ def _share_of_input(kappas: Array, log_inputs: Array, biases: Array) -> Array:
 def _recursion(widths: Array, shares: Array, cumulants: Array, bias_excess: Array, activation: Homogeneous) -> Array:
     peak, log_ratio, ratios = activation.peakedness, 0.0, []
     for n, share, cumulant, of_bias in zip(widths, shares, cumulants, bias_excess, strict=True):
-        # log_squares is the log of E[E[z² | x]²] / E[z²]²; fourth is the mean fourth cumulant of z over E[E[z² | x]²].
+        # log_squares is the log of E[E[z² | x]²] / E[z²]²; fourth the mean fourth cumulant of z / E[E[z² | x]²].
         squares, rest = 2 * math.log(share) + log_ratio if share > 0 else -math.inf, 1 - share**2
         log_squares = float(np.logaddexp(squares, math.log(rest) if rest > 0 else -math.inf))
         fourth = cumulant * math.exp(squares - log_squares) + of_bias * (1 - share) ** 2 * math.exp(-log_squares)

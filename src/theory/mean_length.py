@@ -129,9 +129,9 @@ def checked_law(kappas: ArrayLike, bias_variances: ArrayLike) -> tuple[Array, Ar
     kappas = np.atleast_1d(np.asarray(kappas, dtype=np.float64))
     biases = np.broadcast_to(np.asarray(bias_variances, dtype=np.float64), kappas.shape)
     if not (kappas > 0).all():
-        raise ValueError(f"kappas = {kappas.tolist()}: all must be positive")
+        raise ValueError(f"kappas = {kappas.tolist()}: all kappas must be positive")
     if not (biases >= 0).all():
-        raise ValueError(f"bias_variances = {biases.tolist()}: all must be at least 0")
+        raise ValueError(f"bias_variances = {biases.tolist()}: all variances must be at least 0")
     return kappas, biases
 
 

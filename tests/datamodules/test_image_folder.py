@@ -90,7 +90,7 @@ def test_an_image_that_cannot_be_read_is_an_error_that_names_it(flat, fault):
     "names, settings, message",
     [
         (["cat/a.png"], {}, "folder = {0!r}: must have at least two classes, and has only cat"),
-        (["cat/a.png", "dog/"], {}, "folder = {0!r}: must have images in"),
+        (["cat/a.png", "dog/"], {}, "folder = {0!r}: must have at least one image in"),
         (["train/cat/a.png", "test/"], {}, "folder = {0!r}: must have one subdirectory per class in"),
         (["train/a/a.png", "test/b/b.png"], {}, "folder = {0!r}: {0}/test/b must be a class in"),
         (["cat/a.png"], {"channels": 2}, "channels = 2: must be 1 (grey) or 3 (colour)"),

@@ -23,9 +23,9 @@ BY_PATH = {
 REFUSED = [
     (
         None,
-        "activation = None: must be the activation of the net, such as tanh or torch.nn.Mish; the model ",
+        "activation = None: must be a name, a function or a module; set the activation of the net, such as ",
     ),
-    (3, "activation = 3: must be the activation of the net"),
+    (3, "activation = 3: must be a name, a function or a module; set"),
     ("swish", "activation = 'swish': must be one of gelu, leaky_relu, linear, relu, silu, tanh, or an import path"),
     ("no_such_package.act", "activation = 'no_such_package.act': cannot be imported "),
     ("torch.nn", "activation = 'torch.nn': must be a function or a module"),

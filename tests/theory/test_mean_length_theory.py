@@ -79,8 +79,8 @@ def test_a_number_is_one_layer_and_an_empty_list_is_no_layer():
 @pytest.mark.parametrize("predict", [log_mean_length, lambda *law: log_mean_length_residual([1.0], *law)])
 def test_impossible_variances_are_errors(predict):
     for kappas in [2.0, 0.0], [-1.0], [math.nan]:
-        with pytest.raises(ValueError, match=r"^kappas = \[.*\]: all must be positive"):
+        with pytest.raises(ValueError, match=r"^kappas = \[.*\]: all kappas must be positive"):
             predict(kappas)
     for bias in -0.1, math.nan:
-        with pytest.raises(ValueError, match=r"^bias_variances = \[.*\]: all must be at least 0"):
+        with pytest.raises(ValueError, match=r"^bias_variances = \[.*\]: all variances must be at least 0"):
             predict([2.0], bias)
