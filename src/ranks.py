@@ -1,4 +1,4 @@
-"""The processes of a run: which one this is, and tensors of all of them."""
+"""Distributed processes of a run: the rank of this process, and gathering tensors of all ranks."""
 
 import multiprocessing
 
@@ -8,22 +8,28 @@ from torch import Tensor
 
 
 def is_rank_zero() -> bool:
-    """Whether this process writes the run's files; known from environment variables before a Trainer exists."""
+    """Return whether this process has rank 0 and writes the run's files.
+
+    Lightning reads the rank from environment variables, so that it is known before a Trainer exists.
+    """
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def in_terminals_worker() -> bool:
-    """Whether this process is a worker of joblib, several of which write to the same terminal."""
+def in_joblib_worker() -> bool:
+    """Return whether this process is a joblib worker, which shares its terminal with other workers."""
     return multiprocessing.current_process().name.startswith("LokyProcess")
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """The tensors of all ranks: a collective, which all ranks must call with tensors of the same shape.
+    """Stack the tensors of all ranks; all ranks must call this function, with tensors of the same shape.
 
-    Lightning's `all_gather`, through which gradients pass, uses a function that torch has deprecated.
+    It replaces Lightning's `all_gather`, which calls a function that torch has deprecated.
+
+    Args:
+        tensor: This rank's tensor, shape (…).
 
     Returns:
-        Shape (ranks, …).
+        The tensors of all ranks, shape (ranks, …).
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return tensor.unsqueeze(0)

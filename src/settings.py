@@ -1,7 +1,7 @@
-"""What every constructor says of a setting it cannot work with: its name, its value, what is allowed.
+"""Checks of settings, as functions and as constraints in annotations.
 
-Each function returns the value it has checked, or raises a ValueError that begins with
-``name = value:``; `src/config/mistakes.py` puts the config group before it.
+Each check takes the name and the value of a setting. It returns the value, or raises a ValueError that begins with
+``name = value:`` and says what is allowed. `src/config/mistakes.py` adds the config group to the name.
 """
 
 import inspect
@@ -18,57 +18,57 @@ T = TypeVar("T")
 
 
 def positive_integer(name: str, value: object) -> int:
-    """A whole number of at least 1."""
+    """Check that a value is a whole number of at least 1."""
     return whole_number(name, value, at_least=1)
 
 
 def whole_number(name: str, value: object, *, at_least: int = 0) -> int:
-    """A whole number of at least `at_least`; True and 3.0 are not whole numbers here."""
+    """Check that a value is a whole number of at least `at_least`; booleans and floats such as 3.0 are refused."""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ValueError(f"{name} = {value!r}: must be a whole number of at least {at_least}")
     return value
 
 
 def seed(name: str, value: object) -> int:
-    """A whole number in [0, 2^63)."""
-    checked = whole_number(name, value)
-    if checked >= 2**63:
+    """Check that a value is a whole number in [0, 2^63)."""
+    number = whole_number(name, value)
+    if number >= 2**63:
         raise ValueError(f"{name} = {value!r}: must be below 2^63")
-    return checked
+    return number
 
 
 def positive_number(name: str, value: object) -> float:
-    """A finite number above 0."""
+    """Check that a value is a finite number above 0, and return it as a float."""
     if not 0 < _number(value) < math.inf:
         raise ValueError(f"{name} = {value!r}: must be a number above 0")
     return _number(value)
 
 
 def number_from_zero(name: str, value: object) -> float:
-    """A finite number of at least 0."""
+    """Check that a value is a finite number of at least 0, and return it as a float."""
     if not 0 <= _number(value) < math.inf:
         raise ValueError(f"{name} = {value!r}: must be a number of at least 0")
     return _number(value)
 
 
 def fraction(name: str, value: object) -> float:
-    """A number in [0, 1)."""
+    """Check that a value is a number in [0, 1), and return it as a float."""
     if not 0 <= _number(value) < 1:
         raise ValueError(f"{name} = {value!r}: must be a fraction, at least 0 and below 1")
     return _number(value)
 
 
 def one_of(name: str, value: object, allowed: Collection[str]) -> str:
-    """One of the names in `allowed`."""
+    """Check that a value is one of the names in `allowed`."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
     return value
 
 
 def list_of(name: str, value: object) -> list[Any]:
-    """A list that is not empty."""
+    """Check that a value is a list or tuple with at least one entry, and return it as a list."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ValueError(f"{name} = {value!r}: must be a list of at least one")
+        raise ValueError(f"{name} = {value!r}: must be a list with at least one entry")
     return list(value)
 
 
@@ -90,12 +90,12 @@ def described(error: BaseException) -> str:
 
 
 def named_in(message: str) -> str | None:
-    """The setting that a message begins with, `key` or `group.key`; None where it begins otherwise."""
+    """Return the setting at the beginning of an error message ``setting = value: …``, or None if there is none."""
     named = re.match(r"([\w.-]+) = ", message)
     return named[1] if named else None
 
 
-# Constraints as annotations, which `checked` holds arguments to: `def f(*, steps: PositiveInteger, rate: Fraction)`.
+# Constraints as annotations, which `checked` enforces: `def f(*, steps: PositiveInteger, rate: Fraction)`.
 PositiveInteger = Annotated[int, positive_integer]
 WholeNumber = Annotated[int, whole_number]
 Seed = Annotated[int, seed]
@@ -106,7 +106,7 @@ Fraction = Annotated[float, fraction]
 
 @dataclass(frozen=True)
 class AtLeast:
-    """The constraint of `Annotated[int, AtLeast(2)]`: a whole number of at least that."""
+    """A constraint for annotations: `Annotated[int, AtLeast(2)]` is a whole number of at least 2."""
 
     least: int
 
@@ -116,7 +116,7 @@ class AtLeast:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The constraint of `Annotated[str, OneOf(NAMES)]`: one of those names."""
+    """A constraint for annotations: `Annotated[str, OneOf(NAMES)]` is one of the strings in NAMES."""
 
     allowed: Collection[str]
 
@@ -125,17 +125,19 @@ class OneOf:
 
 
 def checked(target: C) -> C:
-    """Hold the arguments of a function, or of a dataclass's constructor, to the constraints in their annotations.
+    """Decorate a function or dataclass so that its arguments are checked against the constraints in their annotations.
 
-    A parameter that may be None is not checked where it is. Of a list, `Sequence[PositiveInteger]`, each entry is
-    checked, and an empty one is refused. Defaults are not checked.
+    An optional parameter is not checked if its value is None. For a list, `Sequence[PositiveInteger]`, each entry is
+    checked and an empty list is refused. Default values are not checked.
 
     Args:
-        target: A function (a class's `__init__` too) or a dataclass, whose parameters or fields are annotated, some
-            with `Annotated[type, constraint]`; a constraint takes a setting's name and value, returns or raises.
+        target: A function or method such as `__init__`, or a dataclass, with parameters annotated by
+            `Annotated[type, constraint]`. A constraint is a function of a setting's name and value, which returns the
+            value or raises a ValueError.
 
     Returns:
-        The same, which raises a ValueError ``name = value: …`` of the first argument that is not allowed.
+        The function or dataclass, which now raises a ValueError ``name = value: …`` for the first argument that is not
+        allowed.
 
     Example:
         >>> @checked
@@ -166,13 +168,25 @@ def checked(target: C) -> C:
 
 @cache
 def constraints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a function's parameters that hold a constraint."""
+    """Return the parameters of a function whose annotations contain a constraint, with these annotations."""
     hints = get_type_hints(inspect.unwrap(function), include_extras=True)
     return {name: hint for name, hint in hints.items() if name != "return" and _constrained(hint)}
 
 
 def check(name: str, value: Any, annotation: Any) -> Any:
-    """The value, held to the constraints in an annotation. Raises ValueError ``name = value: …``."""
+    """Check a value against the constraints in an annotation.
+
+    Args:
+        name: Name of the setting.
+        value: Value of the setting.
+        annotation: A type with a constraint, or a list or union of such types.
+
+    Returns:
+        The value, as the constraint returns it.
+
+    Raises:
+        ValueError: the value is not allowed; the message begins with ``name = value:``.
+    """
     if get_origin(annotation) is Annotated:
         for constraint in get_args(annotation)[1:]:
             value = constraint(name, value)
@@ -185,14 +199,14 @@ def check(name: str, value: Any, annotation: Any) -> Any:
 
 
 def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> T:
-    """A checked dataclass from the keys of a config that have the names of its fields.
+    """Build a dataclass from the keys of a config that are names of its fields.
 
-    A field that is a dataclass itself is built from the mapping under its key. Keys that are no field are left alone.
+    A field that is a dataclass itself is built from the mapping under its key. Other keys are ignored.
 
     Args:
         kind: The dataclass, decorated with `checked`.
-        config: Plain data.
-        group: What messages put before each key, as in ``group.key = value: …``.
+        config: The config as plain data.
+        group: Config group that error messages put before each key, as in ``group.key = value: …``.
 
     Raises:
         ValueError: a value is not allowed, a field without a default is missing, or a field that is a dataclass is
@@ -222,20 +236,20 @@ def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> 
         return kind(**values)
     except TypeError as error:
         missing = next(name for name in hints if name not in config)
-        raise ValueError(f"{prefix}{missing}: must be given") from error
+        raise ValueError(f"{prefix}{missing}: must be set") from error
     except ValueError as error:
         raise ValueError(prefix + str(error)) from error
 
 
 def _constrained(annotation: Any) -> bool:
-    """Whether an annotation, or what it is a union or list of, holds a constraint."""
+    """Return whether an annotation, or a type in its union or list, contains a constraint."""
     if get_origin(annotation) is Annotated:
         return any(callable(extra) for extra in get_args(annotation)[1:])
     return any(_constrained(member) for member in get_args(annotation))
 
 
 def _number(value: object) -> float:
-    """NaN, which no comparison admits, for what is not a number."""
+    """Convert a number to float, and any other value to NaN, which fails every comparison."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     return float(value)

@@ -1,12 +1,12 @@
-"""Which layers of a deep net a table on the terminal shows."""
+"""Selection of the layers that a terminal table shows of a deep net."""
 
 import numpy as np
 
-ROWS = 24  # greatest number of layers in a table
+ROWS = 24  # greatest number of rows in a table
 
 
 def shown_layers(layers: int) -> list[int]:
-    """The layers to show of layers 0 … layers − 1: the first, the last and evenly spaced ones between, at most `ROWS`.
+    """Select at most `ROWS` of the layers 0 … layers − 1 for a table, evenly spaced, with the first and the last.
 
     Example:
         >>> shown_layers(3), shown_layers(100)[:3]

@@ -1,4 +1,4 @@
-"""Every check returns what it accepts, and names what it refuses."""
+"""Checks of settings return allowed values and raise errors that name the setting and its value."""
 
 import inspect
 import math
@@ -50,7 +50,7 @@ EDGES = [-1, 0, 1, 2, -1e-300, -0.0, 0.0, 1e-300, 1.0, math.nextafter(1, 0), mat
 
 @pytest.mark.parametrize("check", NUMBERS)
 @given(value=st.sampled_from([*EDGES, None, "1", True, False, [1]]) | st.integers() | st.floats())
-def test_a_value_that_is_allowed_is_returned_and_one_that_is_not_is_named(check, value):
+def test_an_allowed_value_is_returned_and_another_is_an_error(check, value):
     accepts, rule = NUMBERS[check]
     whole = check in (positive_integer, whole_number)
     if type(value) in ((int,) if whole else (int, float)) and accepts(value):
@@ -60,13 +60,13 @@ def test_a_value_that_is_allowed_is_returned_and_one_that_is_not_is_named(check,
             check("width", value)
 
 
-def test_a_whole_number_may_have_another_floor():
+def test_a_whole_number_can_have_another_minimum():
     assert whole_number("epochs", -1, at_least=-1) == -1
     with pytest.raises(ValueError, match=r"^epochs = -2: must be a whole number of at least -1$"):
         whole_number("epochs", -2, at_least=-1)
 
 
-def test_zero_is_a_seed_and_the_largest_has_63_bits():
+def test_seeds_are_from_0_to_2_to_the_63_minus_1():
     assert (seed("seed", 0), seed("seed", 2**63 - 1)) == (0, 2**63 - 1)
     with pytest.raises(ValueError, match=r"^seed = 9223372036854775808: must be below 2\^63$"):
         seed("seed", 2**63)
@@ -75,18 +75,19 @@ def test_zero_is_a_seed_and_the_largest_has_63_bits():
 
 
 @pytest.mark.parametrize("value", ["rel", "", None, 3, ["relu"]])
-def test_a_name_is_one_of_those_allowed_and_a_list_not_empty(value):
+def test_names_must_be_allowed_and_lists_not_empty(value):
     assert one_of("activation", "relu", {"tanh", "relu"}) == "relu"
     with pytest.raises(ValueError, match=f"^{re.escape(f'activation = {value!r}: must be one of relu, tanh')}$"):
         one_of("activation", value, {"tanh", "relu"})
     if isinstance(value, list):
         assert list_of("names", tuple(value)) == value
     else:
-        with pytest.raises(ValueError, match=f"^{re.escape(f'names = {value!r}: must be a list of at least one')}$"):
+        message = re.escape(f"names = {value!r}: must be a list with at least one entry")
+        with pytest.raises(ValueError, match=f"^{message}$"):
             list_of("names", value)
 
 
-def test_a_message_names_the_setting_it_begins_with():
+def test_the_setting_at_the_beginning_of_a_message_is_found():
     assert [named_in(text) for text in ("a.b-c = 3: bad", "a = b = c", "no a = 3", " a = 3")] == [
         "a.b-c",
         "a",
@@ -114,7 +115,7 @@ class Scan:
 GOOD = {"widths": [1, 2], "bins": {"bins": 2}, "share": None, "other": "left alone"}
 
 
-def test_a_dataclass_is_built_from_a_config_level_by_level():
+def test_a_nested_dataclass_is_built_from_a_config():
     assert settings_from(Scan, GOOD) == Scan([1, 2], Bins(2), None, 0)
     assert settings_from(Scan, GOOD | {"bins": None}).bins is None
 
@@ -123,21 +124,21 @@ def test_a_dataclass_is_built_from_a_config_level_by_level():
     "wrong, message",
     [
         ({"widths": [1, 0]}, "scan.widths = 0: must be a whole number of at least 1"),
-        ({"widths": []}, "scan.widths = []: must be a list of at least one"),
-        ({"widths": 3}, "scan.widths = 3: must be a list of at least one"),
+        ({"widths": []}, "scan.widths = []: must be a list with at least one entry"),
+        ({"widths": 3}, "scan.widths = 3: must be a list with at least one entry"),
         ({"bins": {"bins": 1}}, "scan.bins.bins = 1: must be a whole number of at least 2"),
         ({"bins": {"bins": 2, "unit": "day"}}, "scan.bins.unit = 'day': must be one of epoch, step"),
-        ({"bins": {}}, "scan.bins.bins: must be given"),
+        ({"bins": {}}, "scan.bins.bins: must be set"),
         ({"share": 1}, "scan.share = 1: must be a fraction, at least 0 and below 1"),
         ({"seed": None}, "scan.seed = None: must be a whole number of at least 0"),
     ],
 )
-def test_a_value_that_a_field_does_not_allow_is_named_in_full(wrong, message):
+def test_an_error_names_the_full_key_of_a_field(wrong, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         settings_from(Scan, GOOD | wrong, "scan")
 
 
-def test_a_function_and_a_dataclass_are_checked_however_they_are_called():
+def test_functions_and_dataclasses_check_positional_and_keyword_arguments():
     @checked
     def half(width: PositiveInteger, *rest: int, share: Fraction = 2.0) -> float:
         return width * share
@@ -178,13 +179,13 @@ VALUES = (
 
 
 def named_in_conf():
-    """The classes and functions of this package that a YAML file of conf/ names, by name."""
+    """Return the classes and functions of this package that are named in YAML files of conf/, by name."""
     text = "".join(path.read_text() for path in sorted(CONF.rglob("*.yaml")))
     return {name: pkgutil.resolve_name(name) for name in set(re.findall(r"start_training(?:\.\w+){3,}", text))}
 
 
 def all_checked():
-    """Every function and method of the package that `checked` decorates, by name."""
+    """Return every function and method of the package that is decorated by `checked`, by name."""
     decorated = {}
     for module in pkgutil.walk_packages(start_training.__path__, "start_training."):
         for member in vars(import_module(module.name)).values():
@@ -196,7 +197,7 @@ def all_checked():
 
 
 def refusal(name, value, annotation):
-    """The message by which the constraint in an annotation refuses a value, None where it does not."""
+    """Return the error message of the constraint in an annotation for a value, or None if the value is allowed."""
     try:
         check(name, value, annotation)
     except ValueError as error:
@@ -218,7 +219,7 @@ def names_in(annotation):
 
 
 def raises(message, target, arguments):
-    """Whether a call raises a ValueError with this message."""
+    """Return whether a call raises a ValueError with the given message."""
     try:
         target(**arguments)
     except Exception as error:
@@ -226,8 +227,8 @@ def raises(message, target, arguments):
     return False
 
 
-def not_held(target):
-    """The constrained parameters of a class or function, and those that it does not hold to their constraints."""
+def not_enforced(target):
+    """Return the constrained parameters of a class or function, and those whose constraints it does not enforce."""
     annotations = constraints(target.__init__ if inspect.isclass(target) else target)
     parameters = [p for p in inspect.signature(target).parameters.values() if p.kind is not p.VAR_KEYWORD]
     required = {p.name: allowed(p.name, annotations.get(p.name)) for p in parameters if p.default is p.empty}
@@ -241,16 +242,16 @@ def not_held(target):
     return [*annotations], wrong
 
 
-def test_every_constraint_that_is_declared_is_held_to():
+def test_every_declared_constraint_is_enforced():
     targets = named_in_conf() | all_checked()
-    held = {name: not_held(target) for name, target in targets.items()}
-    assert {name: wrong for name, (_, wrong) in held.items() if wrong} == {}
-    parameters = {f"{name.rpartition('.')[2]}.{key}" for name, (keys, _) in held.items() for key in keys}
+    enforced = {name: not_enforced(target) for name, target in targets.items()}
+    assert {name: wrong for name, (_, wrong) in enforced.items() if wrong} == {}
+    parameters = {f"{name.rpartition('.')[2]}.{key}" for name, (keys, _) in enforced.items() for key in keys}
     some = {"FullyConnected.dropout", "Residual.module_widths", "Mnist.batch_size", "in_blocks.depth", "PhasePoint.J"}
     assert some <= parameters and len(parameters) > 80
 
 
-def test_a_constraint_that_is_not_held_to_is_found():
+def test_a_constraint_that_is_not_enforced_is_found():
     def unchecked(width: PositiveInteger, rate: PositiveNumber = 1.0) -> None:
         positive_number("rate", rate)
 
@@ -262,6 +263,6 @@ def test_a_constraint_that_is_not_held_to_is_found():
     def renamed(size: PositiveInteger) -> None:
         positive_integer("width", size)
 
-    assert not_held(unchecked) == (["width", "rate"], ["width"])
-    assert not_held(Checked) == (["depth"], [])
-    assert not_held(renamed) == (["size"], ["size"])
+    assert not_enforced(unchecked) == (["width", "rate"], ["width"])
+    assert not_enforced(Checked) == (["depth"], [])
+    assert not_enforced(renamed) == (["size"], ["size"])

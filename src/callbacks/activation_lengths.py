@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from start_training.callbacks.contracts import GroupMoment, GroupRun, LengthsCallback
 from start_training.lengths.activation_length import activation_norms, lengths_of_layers
 from start_training.lengths.capture import Capture
-from start_training.lengths.statistics import Statistics, pool, reading, unpack
+from start_training.lengths.statistics import Statistics, pack_statistics, pool, unpack_statistics
 from start_training.ranks import gather
 from start_training.runs.length_tables import StepRecord, length_rows, step_rows
 from start_training.runs.outcome import Diverged, Interrupted
@@ -174,7 +174,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
     def group_flush(self) -> None:
         pending, self._of_group = self._of_group, []
         if steps := [step for steps, _ in pending for step in steps]:
-            self._write(self._names, steps, unpack(np.concatenate([readings for _, readings in pending])))
+            self._write(self._names, steps, unpack_statistics(np.concatenate([readings for _, readings in pending])))
 
     def _measure(self, activation: Tensor) -> Tensor:
         norms, values = activation_norms(activation)
@@ -195,7 +195,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             self._numbers = self._read_at_once(norms)
         else:
             pairs = zip(norms, self._values, strict=True)
-            self._numbers = reading([layer.double().square().div(values) for layer, values in pairs])
+            self._numbers = pack_statistics([layer.double().square().div(values) for layer, values in pairs])
 
     def _read_at_once(self, norms: list[Tensor]) -> Tensor:
         """The reading of layers with equally many samples, four times as fast as layer by layer."""
@@ -206,7 +206,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         if self._memory.shape != shape or self._memory.device != norms[0].device:
             self._memory = torch.empty(shape, dtype=torch.float64, device=norms[0].device)
         lengths, work = self._memory
-        return reading(lengths_of_layers(norms, self._divisors[1], out=lengths), work)
+        return pack_statistics(lengths_of_layers(norms, self._divisors[1], out=lengths), work)
 
     def _flush(self, trainer: pl.Trainer) -> None:
         entries, self._entries = self._entries, []
@@ -239,7 +239,7 @@ def measured_net(module: nn.Module) -> nn.Module:
 def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[StepRecord], Statistics]:
     """Pool (ranks, passes, numbers) over ranks and over the passes of a step; one entry per step."""
     losses = numbers[..., -1].mean(0)
-    by_pass = pool(unpack(numbers[..., :-1]))
+    by_pass = pool(unpack_statistics(numbers[..., :-1]))
     firsts = [index for index, entry in enumerate(passes) if not index or entry.step != passes[index - 1].step]
     if len(firsts) < len(passes):
         spans = [slice(*span) for span in pairwise([*firsts, len(passes)])]

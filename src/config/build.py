@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from start_training.config.mistakes import accepts, check_keys, settings_of, target_of
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.models.classifier import Classifier
-from start_training.models.run_length import asked_lengths
+from start_training.models.run_length import required_lengths
 from start_training.settings import fraction, number_from_zero, positive_number, seed
 
 Config = Mapping[str, Any]
@@ -91,7 +91,7 @@ def try_training(config: Config, net: nn.Module) -> tuple[Optimizer, LRScheduler
         return optimizer, None
     epochs = (config.get("trainer") or {}).get("max_epochs") or -1
     lengths = {"total_steps": _STEPS * (epochs if epochs > 0 else _MANY_EPOCHS), "steps_per_epoch": _STEPS}
-    return optimizer, schedule(optimizer, **{name: lengths[name] for name in asked_lengths(schedule)})
+    return optimizer, schedule(optimizer, **{name: lengths[name] for name in required_lengths(schedule)})
 
 
 def build_schedule(config: Config) -> Callable[..., LRScheduler] | None:

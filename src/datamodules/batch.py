@@ -1,4 +1,4 @@
-"""What a loader yields: one rank's share of a global batch."""
+"""The batches that loaders yield."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """One rank's share of a global batch.
+    """The samples of a global batch that one rank processes.
 
     Args:
         inputs: Shape (n, …), float32.
         targets: Class numbers, shape (n,), int64.
-        weight: Factor on the rank's mean loss, so that DDP's average over ranks is the mean over the global batch.
+        weight: Factor on the rank's mean loss, with which DDP's average over ranks is the mean over the global batch.
     """
 
     inputs: Tensor
@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     weight: float = 1.0
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`; this object itself if it is there already, which saves Lightning work."""
+        """Move the batch to `device`; return this object itself if it is on `device` already, which saves time."""
         if self.inputs.device == device and self.targets.device == device:
             return self
         return Batch(self.inputs.to(device), self.targets.to(device), self.weight)

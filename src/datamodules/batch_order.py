@@ -1,4 +1,4 @@
-"""Which samples are in which batch: a pure function of (seed, epoch, step), for any number of ranks."""
+"""Assignment of samples to batches as a pure function of (seed, epoch, step), for any number of ranks."""
 
 from dataclasses import KW_ONLY, dataclass
 
@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """The global batches of every epoch, and one rank's share of each.
+    """The order of the samples in every epoch, and the share of each global batch that one rank processes.
 
-    Batch `step` of an epoch is permutation[step * batch_size : (step + 1) * batch_size]; of its n samples rank r has
-    those from n r // ranks up to n (r + 1) // ranks. A short last batch is dropped on all ranks if it has fewer samples
-    than there are ranks.
+    Batch `step` of an epoch is permutation[step * batch_size : (step + 1) * batch_size]. Rank r processes its samples
+    n r // ranks up to n (r + 1) // ranks, where n is the number of samples in the batch. A short last batch is dropped
+    on all ranks if it has fewer samples than there are ranks.
 
     Args:
         size: Number of training samples.
-        batch_size: Samples of a global batch.
-        seed: Determines the permutation of each epoch.
+        batch_size: Number of samples in a global batch.
+        seed: Seed of the permutation of each epoch.
         ranks: Number of processes.
-        rank: Which of them this is.
+        rank: Rank of this process.
 
     Raises:
         ValueError: batch_size is above size or below ranks.
@@ -40,37 +40,42 @@ class BatchOrder:
     def __post_init__(self) -> None:
         assert 0 <= self.rank < self.ranks
         if self.batch_size > self.size:
-            raise ValueError(f"batch_size = {self.batch_size}: larger than the {self.size} training samples")
+            raise ValueError(
+                f"batch_size = {self.batch_size}: must be at most {self.size}, the size of the training set"
+            )
         if self.batch_size < self.ranks:
-            raise ValueError(f"batch_size = {self.batch_size}: smaller than the number of ranks, {self.ranks}")
+            raise ValueError(f"batch_size = {self.batch_size}: must be at least {self.ranks}, the number of ranks")
 
     def __len__(self) -> int:
-        """Batches per epoch, the same on every rank."""
+        """Number of batches per epoch, the same on every rank."""
         return self.size // self.batch_size + (self.size % self.batch_size >= self.ranks)
 
     @property
     def dropped(self) -> int:
-        """Samples of each epoch that are in no batch."""
+        """Number of samples that are in no batch of an epoch."""
         return max(0, self.size - len(self) * self.batch_size)
 
     def permutation(self, epoch: int) -> NDArray[np.int64]:
-        """The order of all samples in an epoch, (size,)."""
+        """Return the order of all samples in an epoch, shape (size,)."""
         return np.random.default_rng((self.seed, epoch)).permutation(self.size)
 
     def span(self, step: int) -> slice:
-        """The slice of the permutation that is this rank's share of batch `step`."""
+        """Return the slice of the epoch's permutation that holds this rank's samples of global batch `step`."""
         start, n = step * self.batch_size, self._batch(step)
         return slice(start + n * self.rank // self.ranks, start + n * (self.rank + 1) // self.ranks)
 
     def share(self, epoch: int, step: int) -> NDArray[np.int64]:
-        """Indices of this rank's samples in global batch `step`."""
+        """Return the indices of this rank's samples in global batch `step` of an epoch."""
         return self.permutation(epoch)[self.span(step)]
 
     def weight(self, step: int) -> float:
-        """ranks · n_rank / n, which makes DDP's mean over ranks the mean over samples; n is the size of the batch."""
+        """Return the factor on this rank's mean loss with which DDP's mean over ranks is the mean over the batch.
+
+        It is ranks · n_rank / n for n_rank of the batch's n samples on this rank.
+        """
         span = self.span(step)
         return self.ranks * (span.stop - span.start) / self._batch(step)
 
     def _batch(self, step: int) -> int:
-        """n, the size of global batch `step`."""
+        """Return the number of samples in global batch `step`."""
         return min(self.batch_size, self.size - step * self.batch_size)

@@ -1,4 +1,4 @@
-"""CIFAR-10."""
+"""The CIFAR-10 data set."""
 
 import torchvision
 
@@ -6,7 +6,7 @@ from start_training.datamodules.torchvision_set import TorchvisionSet
 
 
 class Cifar10(TorchvisionSet):
-    """50,000 colour images of 32 x 32 pixels in 10 classes, and 10,000 of the official test set."""
+    """CIFAR-10: colour images of 32 × 32 pixels in 10 classes, 50,000 for training and 10,000 for testing."""
 
     input_shape = (3, 32, 32)
     dataset = torchvision.datasets.CIFAR10

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: real images that need no download."""
+"""The digits data set of scikit-learn, which needs no download."""
 
 import torch
 
@@ -8,21 +8,21 @@ from start_training.datamodules.tensor_datamodule import TensorDataModule
 
 
 class Digits(TensorDataModule):
-    """1,797 grey images of 8 x 8 pixels in 10 classes.
+    """scikit-learn's digits: 1,797 grey images of 8 × 8 pixels in 10 classes.
 
-    There is no official test set. A fixed fifth of each digit, 360 images in all, is the test set, and the other 1,437
-    are the training set, from which the validation set is cut.
+    The data set has no official test set. A fixed fifth of each class, 360 images in total, is the test set. The
+    validation set is cut from the other 1,437 images.
     """
 
     input_shape = (1, 8, 8)
     classes = 10
 
     def load(self) -> tuple[Samples, Samples]:
-        """Pixels 0 to 16 of scikit-learn's `load_digits`, divided by 16."""
-        from sklearn.datasets import load_digits  # imported here: it takes a second
+        """Load the images of scikit-learn's `load_digits`, with pixels scaled from 0 … 16 to 0 … 1."""
+        from sklearn.datasets import load_digits  # imported late, because the import takes a second
 
         bunch = load_digits()
         images = torch.as_tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
         samples = Samples(images, torch.as_tensor(bunch.target, dtype=torch.int64))
-        kept, cut = stratified_cut(samples.targets, 0.2)
-        return samples.take(kept), samples.take(cut)
+        remaining, cut = stratified_cut(samples.targets, 0.2)
+        return samples.take(remaining), samples.take(cut)

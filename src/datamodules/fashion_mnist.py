@@ -1,4 +1,4 @@
-"""Fashion-MNIST: clothes, in the form of MNIST."""
+"""The Fashion-MNIST data set."""
 
 import torchvision
 
@@ -6,7 +6,7 @@ from start_training.datamodules.mnist import Mnist
 
 
 class FashionMnist(Mnist):
-    """60,000 grey images of clothes, 28 x 28, and 10,000 of the official test set."""
+    """Fashion-MNIST: grey images of clothes, 28 × 28 pixels, 60,000 for training and 10,000 for testing."""
 
     dataset = torchvision.datasets.FashionMNIST
     folder = "FashionMNIST/raw"

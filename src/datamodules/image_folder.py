@@ -1,4 +1,4 @@
-"""Any directory of images, one subdirectory per class."""
+"""A data set from a directory of images with one subdirectory per class."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -18,18 +18,22 @@ MODES = {1: "L", 3: "RGB"}
 
 
 class ImageFolder(TensorDataModule):
-    """The images of a folder, decoded once and stretched to image_size × image_size pixels.
+    """The images in a folder with one subdirectory per class, resized to image_size × image_size pixels.
 
-    If there are folder/train and folder/test (or else folder/val), each with one subdirectory per class, they are the
-    training and the test set. Otherwise the subdirectories of the folder are the classes, and a fixed part of each is
-    the test set. Classes are numbered in the order of their names; directories inside a class are not searched.
+    If the subdirectories `train` and `test` (or `train` and `val`) exist, they are the training and the test set, each
+    with one subdirectory per class. Otherwise the subdirectories of the folder are the classes, and a fixed part of
+    each class is the test set. Classes are numbered in the order of their names. Directories inside a class are not
+    searched.
 
     Args:
-        folder: The directory.
-        image_size: Height and width to which images are stretched.
+        folder: Path of the directory.
+        image_size: Height and width to which images are resized, without preserving their aspect ratio.
         channels: 1 (grey) or 3 (colour).
-        test: Fraction of each class that is the test set, if there is no directory of it.
-        batch_size: See `TensorDataModule`, also for validation, scaling and seed.
+        test: Fraction of each class for the test set, if there is no directory `test` or `val`.
+        batch_size: See `TensorDataModule`.
+        validation: See `TensorDataModule`.
+        scaling: See `TensorDataModule`.
+        seed: See `TensorDataModule`.
 
     Raises:
         ValueError: the directory is missing, has fewer than two classes or a class without images, an image cannot be
@@ -59,24 +63,24 @@ class ImageFolder(TensorDataModule):
         self.class_names = self._classes(self._train_directory)
         self.classes = len(self.class_names)
         for directory in filter(None, (self._train_directory, self._test_directory)):
-            self._listing(directory)  # so that a class without images is an error now
+            self._listing(directory)  # raises an error for a class without images
         if self.classes < 2:
             raise ValueError(
-                f"folder = {self.folder!r}: a single class, {self.class_names[0]}; there must be two or more"
+                f"folder = {self.folder!r}: must have at least two classes, and has only {self.class_names[0]}"
             )
 
     def load(self) -> tuple[Samples, Samples]:
-        """uint8 images (B, channels, height, width), in the order of classes and file names."""
+        """Decode all images to uint8 (B, channels, height, width), in the order of classes and file names."""
         train = self._decoded(self._train_directory)
         if self._test_directory:
             return train, self._decoded(self._test_directory)
-        kept, cut = stratified_cut(train.targets, self.test)
-        return train.take(kept), train.take(cut)
+        remaining, cut = stratified_cut(train.targets, self.test)
+        return train.take(remaining), train.take(cut)
 
     def _directories(self) -> tuple[Path, Path | None]:
         root = Path(self.folder).expanduser()
         if not root.is_dir():
-            raise ValueError(f"folder = {self.folder!r}: no directory {root.resolve()}")
+            raise ValueError(f"folder = {self.folder!r}: must be a directory; {root.resolve()} does not exist")
         official = [root / name for name in ("test", "val") if (root / name).is_dir()]
         if official and (root / "train").is_dir():
             return root / "train", official[0]
@@ -85,7 +89,7 @@ class ImageFolder(TensorDataModule):
     def _classes(self, directory: Path) -> list[str]:
         names = sorted(path.name for path in directory.glob("[!.]*") if path.is_dir())
         if not names:
-            raise ValueError(f"folder = {self.folder!r}: no subdirectories, one per class, in {directory}")
+            raise ValueError(f"folder = {self.folder!r}: must have one subdirectory per class in {directory}")
         return names
 
     def _decoded(self, directory: Path) -> Samples:
@@ -98,31 +102,31 @@ class ImageFolder(TensorDataModule):
         return Samples(images, torch.tensor(targets))
 
     def _listing(self, directory: Path) -> list[tuple[Path, int]]:
-        """Every image file of the directory's classes, with the number of its class."""
+        """List the image files of all classes in a directory, each with the number of its class."""
         listing: list[tuple[Path, int]] = []
         for name in self._classes(directory):
             if name not in self.class_names:
-                unknown = f"{directory / name} is no class of {self._train_directory}"
+                unknown = f"{directory / name} must be a class in {self._train_directory} too"
                 raise ValueError(f"folder = {self.folder!r}: {unknown}")
             files = (path for path in (directory / name).glob("[!.]*") if path.suffix.lower() in SUFFIXES)
             numbered = [(path, self.class_names.index(name)) for path in sorted(files)]
             if not numbered:
-                raise ValueError(f"folder = {self.folder!r}: no images in {directory / name}")
+                raise ValueError(f"folder = {self.folder!r}: must have at least one image in {directory / name}")
             listing += numbered
         return listing
 
 
-@lru_cache(maxsize=2)  # a training and a test set, for the next job in the same process
+@lru_cache(maxsize=2)  # the next job in this process reuses the decoded training and test set
 def decode(paths: tuple[Path, ...], image_size: int, *, channels: int) -> Tensor:
-    """Decode image files and stretch them to squares.
+    """Decode image files and resize them to squares.
 
     Args:
-        paths: Of the B files.
-        image_size: Height and width to which images are stretched.
+        paths: Paths of the B files.
+        image_size: Height and width to which images are resized.
         channels: 1 (grey) or 3 (colour).
 
     Returns:
-        uint8, shape (B, channels, image_size, image_size); cached, so not to be written to.
+        uint8 tensor of shape (B, channels, image_size, image_size). It is cached, so callers must not write to it.
 
     Raises:
         ValueError: a file cannot be decoded; the message names it.
@@ -131,7 +135,7 @@ def decode(paths: tuple[Path, ...], image_size: int, *, channels: int) -> Tensor
     for image, path in zip(images, paths, strict=True):
         try:
             with Image.open(path) as source:
-                if source.mode.startswith(("I", "F")):  # Pillow would clip them without a warning
+                if source.mode.startswith(("I", "F")):  # Pillow would clip such values without a warning
                     raise ValueError("more than 8 bits per channel")
                 resized = source.convert(MODES[channels]).resize((image_size, image_size))
         except Exception as error:  # Pillow's plugins raise errors of any class for a broken file

@@ -1,4 +1,4 @@
-"""From pixels to a network's inputs."""
+"""Scaling of pixels to the inputs of a net."""
 
 from collections.abc import Callable
 
@@ -9,17 +9,17 @@ SCALINGS = ("standardize", "unit")
 
 
 def unit(pixels: Tensor) -> Tensor:
-    """uint8 pixels as float32 in [0, 1]; floating-point inputs keep their values."""
+    """Convert uint8 pixels to float32 in [0, 1], and floating-point inputs to float32 without scaling."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
 
 def scaler(scaling: str, train_pixels: Tensor) -> Callable[[Tensor], Tensor]:
-    """The function from pixels to a network's inputs.
+    """Return the function that scales pixels to the inputs of a net.
 
     Args:
-        scaling: `standardize`, which gives each channel mean 0 and variance 1 on the training set, or `unit`, which
-            scales pixels to [0, 1].
-        train_pixels: The training set, shape (B, C, …).
+        scaling: `standardize` to give each channel mean 0 and variance 1 on the training set, or `unit` to scale
+            pixels to [0, 1].
+        train_pixels: Pixels of the training set, shape (B, C, …).
 
     Example:
         >>> scaler("standardize", torch.tensor([[0.0], [2.0]]))(torch.tensor([[4.0]]))
@@ -27,7 +27,7 @@ def scaler(scaling: str, train_pixels: Tensor) -> Callable[[Tensor], Tensor]:
     """
     if scaling == "unit":
         return unit
-    # one channel at a time, as a float64 copy of all of CIFAR-10 would take 1.2 GB
+    # One channel at a time, because a float64 copy of all channels of CIFAR-10 would take 1.2 GB.
     moments = [torch.var_mean(channel.double(), correction=0) for channel in unit(train_pixels).unbind(1)]
     variance, mean = (torch.stack(values) for values in zip(*moments, strict=True))
     shape = (-1,) + (1,) * (train_pixels.ndim - 2)

@@ -1,4 +1,4 @@
-"""Loaders of tensors in memory: training in a reproducible order, evaluation in a fixed order."""
+"""Loaders of data sets in memory: a reproducible random order for training, a fixed order for evaluation."""
 
 from collections.abc import Iterator
 
@@ -10,17 +10,17 @@ from start_training.datamodules.samples import Samples
 
 
 class TrainingLoader:
-    """One rank's batches of an epoch, in the order that `order` states; resumes in mid-epoch.
+    """Loader of one rank's training batches, which can resume in the middle of an epoch.
 
-    `state_dict` holds the epoch and the number of its batches that have been yielded. The first iteration after
-    `load_state_dict` continues from there; all others start at batch 0.
+    `state_dict` holds the epoch and the number of batches that have been yielded in it. The first iteration after
+    `load_state_dict` continues from this position; all others start at batch 0.
 
     Args:
         samples: The training set.
-        order: Which samples are in which batch.
+        order: Assignment of samples to batches.
 
     Raises:
-        ValueError: when it is to continue in an epoch whose batches differ, as another batch size makes them.
+        ValueError: on iteration, if the loaded position is in an epoch with other batches, such as another batch size.
     """
 
     def __init__(self, samples: Samples, order: BatchOrder) -> None:
@@ -32,35 +32,41 @@ class TrainingLoader:
 
     @property
     def sampler(self) -> "TrainingLoader":
-        """Lightning announces each epoch to `loader.sampler.set_epoch`."""
+        """This loader itself, because Lightning calls `loader.sampler.set_epoch` before each epoch."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration, and discard a position within another epoch."""
+        """Set the epoch of the next iteration; discard a loaded position in another epoch."""
         if epoch != self._epoch:
             self._epoch, self._batches, self._resumed = epoch, 0, {}
 
     def state_dict(self) -> dict[str, int]:
-        """The position (epoch, batches), and the settings that determine the order of the batches."""
+        """Return the epoch, the number of batches yielded, and the settings that determine the order of batches."""
         return {"epoch": self._epoch, "batches": self._batches, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue at the position of another loader of the same set."""
+        """Continue from the position in the `state_dict` of another loader."""
         self._resumed = dict(state)
         self._epoch, self._batches = state["epoch"], state["batches"]
 
     def check_resumes(self, state: dict[str, int]) -> None:
-        """Raise a ValueError if the batches of the epoch that `state` stopped in differ from those of this loader."""
-        for name, now in self._identity().items():
-            if state[name] != now:
-                raise ValueError(f"{name} = {now}: the checkpoint stopped in mid-epoch with {state[name]}")
+        """Check that this loader has the batches of another loader, so that it can resume an epoch of the other.
+
+        Args:
+            state: `state_dict` of the other loader.
+
+        Raises:
+            ValueError: the number of samples, the batch size or the seed differs.
+        """
+        for name, value in self._identity().items():
+            if state[name] != value:
+                raise ValueError(f"{name} = {value}: must be {state[name]} to resume the epoch of the checkpoint")
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Batch]:
-        # a generator, so that nothing runs before the first next(): Lightning calls iter() first
-        # and set_epoch() afterwards
+        # This is a generator, so that nothing runs before the first next(): Lightning calls iter() before set_epoch().
         resumed, self._resumed = self._resumed, {}
         start = resumed.get("batches", 0)
         if start:
@@ -68,7 +74,7 @@ class TrainingLoader:
         order = torch.from_numpy(self.order.permutation(self._epoch))
         order = order.to(self.samples.inputs.device)
         for step in range(start, len(self)):
-            # counted before the yield: code after a yield runs only at the next call of next()
+            # Counted before the yield, because code after a yield runs only at the next call of next().
             self._batches = step + 1
             share = self.samples.take(order[self.order.span(step)])
             yield Batch(share.inputs, share.targets, self.order.weight(step))
@@ -79,16 +85,16 @@ class TrainingLoader:
 
 
 class EvaluationLoader:
-    """One rank's contiguous block of a set, in chunks of about batch_size / ranks samples.
+    """Loader of one rank's contiguous block of a set, in batches of about batch_size / ranks samples.
 
-    Every rank has the same number of chunks, none of them empty, so that all ranks enter collectives equally often.
-    Every sample is on exactly one rank. Blocks and chunks differ in size by at most one sample.
+    Every sample is on exactly one rank. Every rank has the same number of batches, none of them empty, so that all
+    ranks enter collectives equally often. Blocks and batches differ in size by at most one sample.
 
     Args:
         samples: The whole set, the same on all ranks.
-        batch_size: Samples of a chunk on all ranks together.
+        batch_size: Number of samples in the batches of all ranks together.
         ranks: Number of processes.
-        rank: Which of them this is.
+        rank: Rank of this process.
     """
 
     def __init__(self, samples: Samples, batch_size: int, *, ranks: int = 1, rank: int = 0) -> None:
@@ -104,7 +110,7 @@ class EvaluationLoader:
 
     @property
     def largest(self) -> int:
-        """Number of samples of the largest chunk."""
+        """Number of samples in the largest batch."""
         return -(-self._size // self._chunks)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""MNIST."""
+"""The MNIST data set."""
 
 import torchvision
 
@@ -6,7 +6,7 @@ from start_training.datamodules.torchvision_set import TorchvisionSet
 
 
 class Mnist(TorchvisionSet):
-    """60,000 grey images of handwritten digits, 28 x 28, and 10,000 of the official test set."""
+    """MNIST: grey images of handwritten digits, 28 × 28 pixels, 60,000 for training and 10,000 for testing."""
 
     input_shape = (1, 28, 28)
     dataset = torchvision.datasets.MNIST

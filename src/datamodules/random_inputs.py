@@ -1,4 +1,4 @@
-"""Random inputs with random labels, which a net can only memorize."""
+"""A data set of random inputs with random labels, which a net can only memorize."""
 
 from typing import Annotated
 
@@ -11,17 +11,19 @@ from start_training.settings import AtLeast, Fraction, PositiveInteger, WholeNum
 
 
 class RandomInputs(TensorDataModule):
-    """Inputs uniform on the sphere of M_0 = ‖x‖² / n_0 = 1, labels uniform over the classes.
+    """Random inputs, uniform on the sphere of length ‖x‖² / n_0 = 1, with labels uniform over the classes.
 
-    There is no setting `scaling`, as standardizing would take the inputs off the sphere.
+    The class has no setting `scaling`, because standardized inputs would not lie on the sphere.
 
     Args:
-        input_size: n_0.
+        input_size: Number n_0 of values of one input.
         classes: Number of classes.
-        samples: Size of the training set, validation included.
-        test_samples: Size of the test set, on which the training set does not depend.
-        data_seed: Determines the sets.
-        batch_size: See `TensorDataModule`, also for validation and seed.
+        samples: Size of the training set, including the validation set.
+        test_samples: Size of the test set; it does not affect the training set.
+        data_seed: Seed of the inputs and labels.
+        batch_size: See `TensorDataModule`.
+        validation: See `TensorDataModule`.
+        seed: See `TensorDataModule`.
 
     Raises:
         ValueError: a setting has a value that is not allowed.
@@ -48,7 +50,7 @@ class RandomInputs(TensorDataModule):
         self.data_seed = data_seed
 
     def load(self) -> tuple[Samples, Samples]:
-        """Two independent draws, inputs (B, n_0)."""
+        """Draw the training and the test set independently, with inputs of shape (B, n_0)."""
         return self._draw(self.train_samples, stream=1), self._draw(self.test_samples, stream=2)
 
     def _draw(self, count: int, *, stream: int) -> Samples:

@@ -1,4 +1,4 @@
-"""A labelled set in memory: two tensors."""
+"""A labelled data set in memory, as two tensors."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Samples(NamedTuple):
-    """A labelled set of B samples.
+    """A labelled data set of B samples.
 
     Args:
         inputs: Shape (B, …).
@@ -23,10 +23,10 @@ class Samples(NamedTuple):
         return self.targets.shape[0]
 
     def take(self, indices: Tensor) -> "Samples":
-        """A copy of the rows `indices`, in that order."""
-        # Takes a third of the time of indexing by a tensor, as whole rows are copied at once.
+        """Copy the samples with the given indices, in the order of the indices."""
+        # index_select takes a third of the time of indexing by a tensor, because it copies whole rows.
         return Samples(self.inputs.index_select(0, indices), self.targets.index_select(0, indices))
 
     def to(self, device: torch.device) -> "Samples":
-        """The same samples on `device`; not copied if they are on it already."""
+        """Move the samples to `device`, without a copy if they are on it already."""
         return Samples(self.inputs.to(device), self.targets.to(device))

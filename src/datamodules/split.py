@@ -1,6 +1,7 @@
-"""Cutting a set in two. The cut is the same in every run, whatever the run's seed.
+"""Random splits of a data set in two, which are the same in every run.
 
-The runs of a sweep over seeds then differ by initialization and batch order only, never by the data.
+The split does not depend on the run's seed, so that the runs of a sweep over seeds use the same data and differ only in
+initialization and batch order.
 """
 
 import math
@@ -14,23 +15,23 @@ _SEED = 2018
 
 
 def cut_size(size: int, fraction: float) -> int:
-    """The number of samples to cut, ceil(fraction · size): at least one for a fraction above 0."""
-    return math.ceil(fraction * size - 1e-9)  # 0.07 * 100 is 7.000000000000001
+    """Compute the number of samples to cut, ceil(fraction · size), which is at least one for a fraction above 0."""
+    return math.ceil(fraction * size - 1e-9)  # rounding errors must not count: 0.07 * 100 is 7.000000000000001
 
 
 def random_cut(size: int, fraction: float) -> tuple[Tensor, Tensor]:
-    """Cut a fraction of the samples at random.
+    """Split samples in two parts at random, by cutting a fraction of them.
 
     Args:
         size: Number of samples.
-        fraction: Of them to cut, in [0, 1].
+        fraction: Fraction of the samples to cut, in [0, 1].
 
     Returns:
-        Indices of the kept and of the cut samples, both ascending.
+        Indices of the remaining and of the cut samples, both ascending.
 
     Example:
-        >>> kept, cut = random_cut(10, 0.2)
-        >>> len(kept), len(cut)
+        >>> remaining, cut = random_cut(10, 0.2)
+        >>> len(remaining), len(cut)
         (8, 2)
     """
     order = np.random.default_rng(_SEED).permutation(size)
@@ -38,14 +39,14 @@ def random_cut(size: int, fraction: float) -> tuple[Tensor, Tensor]:
 
 
 def stratified_cut(targets: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
-    """Cut a fraction of the samples of each class, to within one sample, at random within the class.
+    """Split samples in two parts at random, by cutting the same fraction of each class, to within one sample.
 
     Args:
         targets: Class numbers, shape (B,).
-        fraction: Of the samples to cut, in [0, 1].
+        fraction: Fraction of the samples to cut, in [0, 1].
 
     Returns:
-        Indices of the kept and of the cut samples, both ascending.
+        Indices of the remaining and of the cut samples, both ascending.
     """
     size = len(targets)
     shuffled = np.random.default_rng(_SEED).permutation(size)

@@ -1,4 +1,4 @@
-"""The base class of all datamodules: sets that are held in memory as tensors."""
+"""The base class of all datamodules, which hold their data sets in memory as tensors."""
 
 from abc import abstractmethod
 from typing import Annotated
@@ -19,18 +19,18 @@ Scaling = Annotated[str, OneOf(SCALINGS)]
 
 
 class TensorDataModule(pl.LightningDataModule):
-    """A training, a validation and a test set as float32 tensors on the training device.
+    """Base class of datamodules with a training, a validation and a test set as float32 tensors on the training device.
 
     A subclass sets `input_shape` and `classes`, which are known before any data are loaded, and implements `load`.
-    The test set is the official one where there is one, and never trained on.
+    The test set is the official one if the data set has one.
 
     Args:
-        batch_size: Samples of a global batch, of which each rank has a share (`BatchOrder`).
-        validation: Fraction of the training set to cut at random for validation, the same cut for every seed; 0 means
-            no validation.
-        scaling: `standardize` by the channel means and deviations of the samples that remain for training, or `unit`,
-            pixels in [0, 1].
-        seed: Determines the order of the batches, and nothing else.
+        batch_size: Number of samples in a global batch, which all ranks share (`BatchOrder`).
+        validation: Fraction of the training set to use for validation, chosen at random but the same for every seed;
+            0 means no validation.
+        scaling: `standardize` to give each channel mean 0 and variance 1 on the training set (without the validation
+            set), or `unit` to scale pixels to [0, 1].
+        seed: Seed of the order of the training samples; it determines nothing else.
 
     Raises:
         ValueError: a setting has a value that is not allowed.
@@ -57,62 +57,67 @@ class TensorDataModule(pl.LightningDataModule):
 
     @abstractmethod
     def load(self) -> tuple[Samples, Samples]:
-        """The training and the test set, inputs of shape (B, *input_shape): uint8 pixels, or floats."""
+        """Load the training and the test set, with inputs of shape (B, *input_shape), as uint8 pixels or floats."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Load, cut and scale the sets, once in the life of this object."""
+        """Load, split and scale the data sets; later calls do nothing."""
         if self.trainer and not self.validation:
-            self.trainer.limit_val_batches = 0  # Lightning warns about loaders of length 0
+            self.trainer.limit_val_batches = 0  # avoids Lightning's warning about loaders of length 0
         if overfit := getattr(self.trainer, "overfit_batches", 0):
-            # Lightning would announce that it turns the shuffling off, which it cannot do here
+            # Lightning would say that it disables shuffling, which has no effect on `TrainingLoader`.
             raise ValueError(
-                f"overfit_batches = {overfit}: the batches are drawn anew in each epoch; "
-                "to overfit, train on a set of few samples"
+                f"overfit_batches = {overfit}: must be 0, because each epoch has other batches; "
+                "to overfit, train on a data set of few samples"
             )
         if self._parts:
             return
         source, test = self.load()
-        kept, cut = random_cut(source.size, self.validation)
-        if not len(kept):
-            raise ValueError(f"validation = {self.validation}: leaves none of {source.size} samples to train on")
-        scale = scaler(self.scaling, source.inputs[kept])
-        parts = {"training": source.take(kept), "validation": source.take(cut), "test": test}
+        remaining, cut = random_cut(source.size, self.validation)
+        if not len(remaining):
+            raise ValueError(
+                f"validation = {self.validation}: must be smaller, to leave some of {source.size} samples for training"
+            )
+        scale = scaler(self.scaling, source.inputs[remaining])
+        parts = {"training": source.take(remaining), "validation": source.take(cut), "test": test}
         self._parts = {name: Samples(scale(part.inputs), part.targets) for name, part in parts.items()}
-        self._order()  # so that a batch size that does not fit is an error before the sanity check
+        self._order()  # raises an error for an impossible batch size before Lightning's sanity check
 
     def share(self, other: "TensorDataModule") -> None:
-        """Use the sets that another datamodule has loaded, if all settings but batch_size and seed are equal."""
+        """Use the data that another datamodule has loaded, if all settings except batch_size and seed are equal."""
         if type(self) is type(other) and self._determining() == other._determining():
             self._parts = other._parts
 
     def _determining(self) -> dict[str, object]:
-        others = ("trainer", "batch_size", "seed", "_parts", "_hparams")
-        return {name: value for name, value in vars(self).items() if name not in others} | dict(self.hparams)
+        ignored = ("trainer", "batch_size", "seed", "_parts", "_hparams")
+        return {name: value for name, value in vars(self).items() if name not in ignored} | dict(self.hparams)
 
     def samples(self, part: str) -> Samples:
-        """The `training`, `validation` or `test` set, scaled and on the training device."""
+        """Return the `training`, `validation` or `test` set, scaled and on the training device."""
         self.setup()
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self._parts[part] = self._parts[part].to(device)
         return self._parts[part]
 
     def train_dataloader(self) -> TrainingLoader:
-        """This rank's training batches; warns if a last batch is dropped, which has fewer samples than ranks."""
+        """Create the loader of this rank's training batches.
+
+        It warns if the last batch of each epoch is dropped because it has fewer samples than there are ranks.
+        """
         samples, order = self.samples("training"), self._order()
         if order.dropped:
             rank_zero_warn(
-                f"batch_size = {self.batch_size}: the last batch of each epoch is dropped, "
-                f"{order.dropped} of {order.size} samples, fewer than the {order.ranks} ranks",
-                stacklevel=5,  # the caller's line; Lightning prints what it calls in one line
+                f"batch_size = {self.batch_size}: drops the last {order.dropped} of {order.size} samples of each "
+                f"epoch, because a batch must have a sample for each of {order.ranks} ranks",
+                stacklevel=5,  # shows the line of the caller
             )
         return TrainingLoader(samples, order)
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
-        """This rank's block of the validation set; no loader where validation = 0."""
+        """Create the loader of this rank's block of the validation set; an empty list if validation = 0."""
         return self._evaluation_loader("validation")
 
     def test_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
-        """This rank's block of the test set."""
+        """Create the loader of this rank's block of the test set; an empty list if the set is empty."""
         return self._evaluation_loader("test")
 
     def _evaluation_loader(self, part: str) -> EvaluationLoader | list[EvaluationLoader]:
@@ -120,7 +125,7 @@ class TensorDataModule(pl.LightningDataModule):
         if not samples.size:
             return []
         if samples.size < ranks:
-            raise ValueError(f"ranks = {ranks}: more than the {samples.size} {part} samples")
+            raise ValueError(f"ranks = {ranks}: must be at most {samples.size}, the number of {part} samples")
         return EvaluationLoader(samples, max(self.batch_size, EVALUATION_BATCH), ranks=ranks, rank=rank)
 
     def _order(self) -> BatchOrder:
@@ -130,5 +135,5 @@ class TensorDataModule(pl.LightningDataModule):
 
     @property
     def _ranks(self) -> tuple[int, int]:
-        """(ranks, rank); (1, 0) without a trainer."""
+        """Number of ranks and the rank of this process; (1, 0) without a trainer."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)

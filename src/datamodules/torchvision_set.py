@@ -1,4 +1,4 @@
-"""Sets that torchvision downloads and verifies by checksum."""
+"""The base class of data sets that torchvision downloads and verifies by checksum."""
 
 import contextlib
 import http.client
@@ -18,7 +18,7 @@ from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import Scaling, TensorDataModule
 from start_training.settings import Fraction, PositiveInteger, WholeNumber, described
 
-# what urllib, the archive readers and torchvision's checksums raise when a download fails
+# Errors that urllib, the archive readers and torchvision's checksums raise if a download fails.
 _DOWNLOAD_ERRORS = (
     OSError,
     RuntimeError,
@@ -30,15 +30,18 @@ _DOWNLOAD_ERRORS = (
 
 
 class TorchvisionSet(TensorDataModule):
-    """A torchvision data set of 10 classes, read from data_dir and downloaded where it is missing.
+    """A torchvision data set of 10 classes, read from data_dir and downloaded if it is missing.
 
     Args:
-        data_dir: The folder of all data sets; None means the environment variable DATA_DIR, or `data` without it. It
-            may be read-only once it holds the set.
-        batch_size: See `TensorDataModule`, also for validation, scaling and seed.
+        data_dir: Folder of all data sets; None means the environment variable DATA_DIR, or `data` if it is not set. The
+            folder may be read-only if it contains the data set.
+        batch_size: See `TensorDataModule`.
+        validation: See `TensorDataModule`.
+        scaling: See `TensorDataModule`.
+        seed: See `TensorDataModule`.
 
     Raises:
-        ValueError: the set is missing and cannot be downloaded, or its files are truncated or corrupted.
+        ValueError: the data set is missing and cannot be downloaded, or its files are truncated or corrupted.
     """
 
     classes = 10
@@ -59,35 +62,35 @@ class TorchvisionSet(TensorDataModule):
         self.data_dir = data_dir if data_dir is not None else os.environ.get("DATA_DIR", "data")
 
     def prepare_data(self) -> None:
-        """Download the set if data_dir does not hold it; of several processes, only one does."""
+        """Download the data set if data_dir does not contain it; a lock makes one process download and others wait."""
         if self._present():
             return
         root = self._root
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{self.dataset.__name__}.lock"):
-                if not self._present():  # another process may have downloaded it meanwhile
+                if not self._present():  # another process may have downloaded the set while this one waited
                     self._download(root)
         except _DOWNLOAD_ERRORS as error:
             raise ValueError(
-                f"{self._missing()}, and it cannot be downloaded ({described(error)}): "
-                f"run once with network access, or put {', '.join(self.files)} there"
+                f"{self._missing()}, and the download failed ({described(error)}): "
+                f"run once with network access, or copy {', '.join(self.files)} to that folder"
             ) from error
 
     def load(self) -> tuple[Samples, Samples]:
-        """The official training and test set, uint8 (B, C, H, W)."""
+        """Load the official training and test set, with uint8 images (B, C, H, W)."""
         if not self._present():
-            raise ValueError(f"{self._missing()}: prepare_data() downloads it")
+            raise ValueError(f"{self._missing()}: call prepare_data() to download it")
         return self._read(train=True), self._read(train=False)
 
     def _read(self, *, train: bool) -> Samples:
         try:
             with warnings.catch_warnings():
-                # numpy 2.4 on the dtypes in CIFAR-10's files, which Python 2 pickled (vision#9340)
+                # numpy 2.4 warns of the dtypes in CIFAR-10's files, which Python 2 pickled (vision#9340).
                 warnings.filterwarnings("ignore", message=r"dtype\(\): align")
                 official = self.dataset(str(self._root), train=train)
             return self._checked(official.data, official.targets)
-        except Exception as error:  # torchvision checks little, so a bad file may raise anything
+        except Exception as error:  # torchvision checks little, so that a bad file can raise any error
             raise ValueError(
                 f"data_dir = {self.data_dir!r}: the {'training' if train else 'test'} files in "
                 f"{self._root / self.folder} are truncated or corrupted ({described(error)}); "
@@ -98,15 +101,15 @@ class TorchvisionSet(TensorDataModule):
         images, targets = torch.as_tensor(data), torch.as_tensor(labels, dtype=torch.int64)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         if images.shape != (len(targets), *self.input_shape):
-            raise ValueError(f"{len(targets)} labels, images of shape {tuple(images.shape)}")
+            raise ValueError(f"{len(targets)} labels for images of shape {tuple(images.shape)}")
         if not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
-            raise ValueError(f"a label is not one of the {self.classes} classes")
+            raise ValueError(f"labels must be from 0 to {self.classes - 1}")
         return Samples(images.contiguous(), targets)
 
     def _download(self, root: Path) -> None:
-        # into a folder beside the final one, then moved, so that no process reads half a file
+        # Files are downloaded into a temporary folder and then moved, so that no process reads a partial file.
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as scratch:
-            with contextlib.redirect_stderr(io.StringIO()):  # torchvision's progress bars
+            with contextlib.redirect_stderr(io.StringIO()):  # hides torchvision's progress bars
                 self.dataset(scratch, download=True)
             (root / self.folder).mkdir(parents=True, exist_ok=True)
             for name in self.files:
@@ -117,7 +120,7 @@ class TorchvisionSet(TensorDataModule):
 
     def _missing(self) -> str:
         where = (self._root / self.folder).resolve()
-        return f"data_dir = {self.data_dir!r}: no {self.dataset.__name__} in {where}"
+        return f"data_dir = {self.data_dir!r}: must contain {self.dataset.__name__}, and {where} does not"
 
     @property
     def _root(self) -> Path:

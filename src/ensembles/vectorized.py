@@ -51,7 +51,7 @@ def sample_vectorized(
         for name, tensor in net.state_dict(keep_vars=True).items()
         if name not in drawn
     }
-    capture = Capture(net, measure=partial(activation_lengths, look=False))
+    capture = Capture(net, measure=partial(activation_lengths, data_dependent=False))
 
     def forward(state: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, ...]:
         capture.start()

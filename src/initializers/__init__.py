@@ -1,1 +1,1 @@
-"""How weights are drawn: each law states its variance and kurtosis, which one test compares with draws of all laws."""
+"""Weight initializers, each of which draws weights and states their variance and kurtosis."""

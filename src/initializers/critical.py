@@ -1,4 +1,4 @@
-"""Critical weights and biases for any activation, as He's variance 2/fan_in is for ReLU."""
+"""Critical initialization for any activation, which generalizes He's variance 2/fan_in for ReLU."""
 
 import math
 from collections.abc import Callable
@@ -13,16 +13,17 @@ from start_training.theory.critical_point import critical_point
 
 
 class Critical(VarianceScaling):
-    """W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²): gradients keep their size, and so do pre-activations of variance q.
+    """Normal weights and biases with which wide nets preserve gradients and pre-activations of variance q.
 
-    σ_w² = 1/E[φ′(√q z)²], σ_b² = q − σ_w² E[φ(√q z)²] at infinite width: see `critical_point` of
-    src/theory/critical_point.py. Other variances than q approach q by the factor `point.slope` per layer. For ReLU,
-    leaky ReLU and linear units σ_w² is He's (2 for ReLU) and σ_b² is 0, whatever q.
+    W ~ N(0, σ_w²/fan_in) and b ~ N(0, σ_b²) with σ_w² = 1/E[φ′(√q z)²] and σ_b² = q − σ_w² E[φ(√q z)²], where z is
+    standard normal (see `critical_point` in src/theory/critical_point.py). Each layer multiplies small deviations of
+    the variance from q by `point.slope`. For ReLU, leaky ReLU and linear units σ_b² = 0 and σ_w² does not depend on q
+    (2 for ReLU, as in He initialization).
     Source: Poole et al. 2016 (arXiv:1606.05340); Schoenholz et al. 2017 (arXiv:1611.01232).
 
     Args:
-        activation: The net's activation φ: its name in this project, an import path (`torch.nn.Mish`,
-            `torch.nn.functional.elu`, or a module or function of your own), or the function or module itself.
+        activation: The net's activation φ: a key of `ACTIVATIONS` such as `tanh`, an import path (`torch.nn.Mish`,
+            `torch.nn.functional.elu`, or your own module or function), or the function or module itself.
         q: Variance of pre-activations.
 
     Raises:

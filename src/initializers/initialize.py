@@ -1,4 +1,4 @@
-"""Draw a whole net's weights: one initializer for its layers, perhaps another for its readout."""
+"""Initialization of a whole net, with one initializer for its layers and optionally another for its readout."""
 
 import inspect
 from collections.abc import Callable
@@ -23,16 +23,17 @@ def initialize_(
     readout_initializer: FillTensor | None = None,
     generator: Generator,
 ) -> None:
-    """Fill every dense and convolutional layer of `net` in place, in the order of `named_modules`.
+    """Draw the weights and biases of every dense and convolutional layer of `net` in place.
 
-    Biases are zero unless the initializer states a bias law; other modules (normalization, embeddings) are not changed.
+    Layers are filled in the order of `named_modules`. Biases are set to zero unless the initializer draws biases. Other
+    modules (normalization, embeddings) are not changed.
 
     Args:
         net: Any module.
-        initializer: A weight law, or a function that fills a tensor in place, such as those of `torch.nn.init`.
-        readout_initializer: Another one for the readout: `net.readout` (its last layer, if it is several modules), or
-            the last layer where the net has no such module.
-        generator: The source of all randomness.
+        initializer: An `Initializer`, or a function that fills a tensor in place, such as those of `torch.nn.init`.
+        readout_initializer: Initializer of the readout layer; None uses `initializer`. The readout is the last layer in
+            `net.readout`, or the last layer of the net if it has no such module.
+        generator: Generator from which all random numbers are drawn.
 
     Raises:
         ValueError: an initializer fills a weight with a value that is not finite.
@@ -41,7 +42,7 @@ def initialize_(
         >>> from start_training.initializers.variance_scaling import VarianceScaling
         >>> net = nn.Sequential(nn.Linear(1000, 500), nn.ReLU(), nn.Linear(500, 10))
         >>> initialize_(net, VarianceScaling(2.0), generator=torch.Generator().manual_seed(0))
-        >>> round(1000 * net[0].weight.var().item(), 2)  # He's: kappa = 2
+        >>> round(1000 * net[0].weight.var().item(), 2)  # He initialization: fan_in · Var W = 2
         2.0
     """
     readout = readout_of(net)
@@ -53,31 +54,32 @@ def initialize_(
         if not layer.weight.isfinite().all():
             setting = "initializer" if chosen is initializer else "readout_initializer"
             raise ValueError(
-                f"{setting} = {name_of(chosen)}: left non-finite weights, where all must be finite, in layer {name}"
+                f"{setting} = {name_of(chosen)}: must draw finite weights, and drew non-finite ones for layer {name}"
             )
 
 
 def layers_of(net: nn.Module) -> dict[str, DenseOrConvolution]:
-    """The dense and convolutional layers of a net, by their names in `named_modules`."""
+    """Return the dense and convolutional layers of a net, by their names in `named_modules`."""
     return {name: module for name, module in net.named_modules() if isinstance(module, LAYERS)}
 
 
 def readout_of(net: nn.Module) -> DenseOrConvolution | None:
-    """The layer that computes the logits: the last one of `net.readout`, or of a net without such a module.
+    """Return the layer that computes the logits.
 
-    None where there is no dense or convolutional layer.
+    It is the last dense or convolutional layer in `net.readout`, or in the net if it has no module `readout`. None if
+    there is no such layer.
     """
     readout = getattr(net, "readout", None)
     return next(reversed(layers_of(readout if isinstance(readout, nn.Module) else net).values()), None)
 
 
 def fill_many_(weights: Tensor, initializer: FillTensor, generator: Generator) -> None:
-    """Fill the same layer of many nets in place.
+    """Draw the weights of the same layer of many nets in place.
 
     Args:
         weights: Shape (nets, units out, units in, *kernel).
-        initializer: A weight law, or a function that fills one net's tensor in place.
-        generator: The source of all randomness.
+        initializer: An `Initializer`, or a function that fills one net's tensor in place.
+        generator: Generator from which all random numbers are drawn.
     """
     if isinstance(initializer, Initializer):
         initializer.fill_many_(weights, generator)
@@ -87,13 +89,13 @@ def fill_many_(weights: Tensor, initializer: FillTensor, generator: Generator) -
 
 
 def fill_biases_(biases: Tensor, fans: Fans, initializer: FillTensor, generator: Generator) -> None:
-    """Fill biases in place: with zeros, unless the initializer states a bias law.
+    """Fill biases in place, with zeros unless the initializer draws biases.
 
     Args:
-        biases: Of one layer or of the same layer of many nets, any shape.
-        fans: Of that layer's weights.
-        initializer: A weight law, or a function that fills weights.
-        generator: The source of all randomness.
+        biases: Biases of one layer, or of the same layer of many nets, of any shape.
+        fans: Fans of the layer's weights.
+        initializer: An `Initializer`, or a function that fills weights.
+        generator: Generator from which all random numbers are drawn.
     """
     if isinstance(initializer, Initializer):
         initializer.fill_bias_(biases, fans, generator)
@@ -102,7 +104,7 @@ def fill_biases_(biases: Tensor, fans: Fans, initializer: FillTensor, generator:
 
 
 def accepts_generator(initializer: FillTensor) -> bool:
-    """Whether all its randomness comes from the generator it is given, and none from torch's global generator."""
+    """Return whether an initializer has a parameter `generator`, so that it does not use torch's global generator."""
     parameters = inspect.signature(initializer).parameters.values()
     return any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in parameters)
 
@@ -116,5 +118,5 @@ def _fill_weight_(weight: Tensor, initializer: FillTensor, generator: Generator)
 
 
 def name_of(initializer: FillTensor) -> str:
-    """What messages call an initializer: a function's name, or the repr of a law."""
+    """Return the name of an initializer for messages: the name of a function, or the repr of an `Initializer`."""
     return getattr(initializer, "__name__", repr(initializer))

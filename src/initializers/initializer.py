@@ -1,4 +1,4 @@
-"""The base class of initializers: they fill a weight tensor in place and state its law."""
+"""The base class of initializers, which draw weights in place and state their moments."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 
 
 class Fans(NamedTuple):
-    """How many inputs feed one unit of a layer, and how many units one input feeds.
+    """Fan-in and fan-out of a layer: the numbers of inputs per unit and of units per input.
 
     Args:
-        fan_in: Units in of a dense layer; channels_in · kernel of a convolution.
-        fan_out: Units out of a dense layer; channels_out · kernel of a convolution.
-        kernel: Positions of a convolution's kernel, 1 for a dense layer.
+        fan_in: Number of inputs of a dense layer; input channels · kernel of a convolution.
+        fan_out: Number of outputs of a dense layer; output channels · kernel of a convolution.
+        kernel: Number of positions in a convolution's kernel, 1 for a dense layer.
 
     Example:
         >>> import torch
@@ -29,61 +29,61 @@ class Fans(NamedTuple):
 
     @classmethod
     def of(cls, weight: Tensor) -> "Fans":
-        """The fans of a weight of shape (units out, units in, *kernel)."""
+        """Compute the fans of a weight tensor of shape (units out, units in, *kernel)."""
         kernel = weight[0, 0].numel()
         return cls(weight.shape[1] * kernel, weight.shape[0] * kernel, kernel)
 
 
 class Initializer(ABC):
-    """A weight law. Subclasses state its variance and kurtosis and draw from it.
+    """Base class of initializers, which draw weights from a distribution and state its variance and kurtosis.
 
-    A function that fills a tensor, such as `torch.nn.init.kaiming_normal_`, serves as an initializer too, but only a
-    law that states its moments can be compared with theory.
+    A function that fills a tensor, such as `torch.nn.init.kaiming_normal_`, can be used in place of an `Initializer`,
+    but theory has no predictions for it because its moments are unknown.
     """
 
     independent = True  # whether the weights of a layer are independent of each other
-    symmetric = True  # whether W and −W have the same law, as the theory of lengths assumes
+    symmetric = True  # whether W and −W have the same distribution, as the theory of lengths assumes
 
     @abstractmethod
     def __call__(self, weight: Tensor, generator: Generator | None = None) -> None:
-        """Fill `weight`, of shape (units out, units in, *kernel), in place."""
+        """Draw `weight`, of shape (units out, units in, *kernel), in place."""
 
     @abstractmethod
     def variance(self, fans: Fans) -> float:
-        """Var W of one weight."""
+        """Return the variance of one weight."""
 
     @abstractmethod
     def kurtosis(self, fans: Fans) -> float:
-        """E[W⁴] / E[W²]² of one weight: normal 3, uniform 9/5."""
+        """Return the kurtosis E[W⁴] / E[W²]² of one weight, which is 3 for normal and 9/5 for uniform weights."""
 
     def bias_variance(self, fans: Fans) -> float:
-        """Variance of a bias; 0 means that biases are zero."""
+        """Return the variance of one bias; 0 means that biases are zero."""
         return 0.0
 
     def fill_bias_(self, bias: Tensor, fans: Fans, generator: Generator | None = None) -> None:
-        """Fill the biases of one or many layers with these fans in place: with zeros, unless a subclass has a bias law.
+        """Fill the biases of one or many layers with the given fans in place.
 
-        The kurtosis of a bias law is that of the weights.
+        This class fills them with zeros. In subclasses that draw biases they must have the kurtosis of the weights.
         """
         bias.zero_()
 
     def fill_many_(self, weights: Tensor, generator: Generator | None = None) -> None:
-        """Fill the same layer of many nets, of shape (nets, units out, units in, *kernel), in place."""
+        """Draw the weights of one layer of many nets, of shape (nets, units out, units in, *kernel), in place."""
         for weight in weights:
             self(weight, generator)
 
     def kappa(self, fans: Fans) -> float:
-        """fan_in · Var W: 2 is critical for a ReLU layer (arXiv:1803.01719, theorem 5)."""
+        """Return kappa = fan_in · Var W, which is 2 for a critical ReLU layer (arXiv:1803.01719, theorem 5)."""
         return fans.fan_in * self.variance(fans)
 
     def moments(self, layers: Iterable[Fans]) -> dict[str, NDArray[np.float64]]:
-        """`kappas`, `bias_variances` and `kurtosis` of each layer, as the laws of src/theory are given them.
+        """Return the moments of each layer's weights and biases, as keyword arguments of the laws in src/theory.
 
         Args:
             layers: The fans of each layer.
 
         Returns:
-            Three arrays of shape (layers,), by name.
+            `kappas`, `bias_variances` and `kurtosis`, each an array of shape (layers,).
         """
         rows = [(self.kappa(fans), self.bias_variance(fans), self.kurtosis(fans)) for fans in layers]
         columns = np.array(rows, dtype=np.float64).reshape(-1, 3).T

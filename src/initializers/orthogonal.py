@@ -1,4 +1,4 @@
-"""Orthogonal weights: neither independent nor a fan-in law."""
+"""Orthogonal initialization, whose weights are not independent."""
 
 import math
 
@@ -12,20 +12,20 @@ RELU_GAIN = math.sqrt(2)
 
 
 class Orthogonal(Initializer):
-    """gain times a Haar-random semi-orthogonal matrix of shape (units out, fan_in).
+    """Weights that are `gain` times a Haar-random semi-orthogonal matrix of shape (units out, fan_in).
 
-    With n = max(units out, fan_in), an entry squared is gain² · Beta(1/2, (n − 1)/2), hence
-    Var W = gain²/n and kurtosis 3n/(n + 2); kappa = gain² · min(1, fan_in / units out).
-    Source: Saxe et al. 2013 (arXiv:1312.6120); moments of the uniform law on the sphere.
+    With n = max(units out, fan_in), a squared weight is distributed as gain² · Beta(1/2, (n − 1)/2), so that
+    Var W = gain²/n, the kurtosis is 3n/(n + 2), and kappa = gain² · min(1, fan_in / units out).
+    Source: Saxe et al. 2013 (arXiv:1312.6120); moments of the uniform distribution on the sphere.
 
     Args:
-        gain: √2, which is critical for ReLU, or 1 for linear units.
+        gain: Factor on the orthogonal matrix; √2 is critical for ReLU, 1 for linear units.
 
     Raises:
         ValueError: gain is not positive.
 
     Example:
-        >>> round(Orthogonal().kappa(Fans(100, 200)), 6)  # units out exceed fan_in
+        >>> round(Orthogonal().kappa(Fans(100, 200)), 6)  # fan_in / units out = 1/2
         1.0
     """
 
@@ -43,7 +43,7 @@ class Orthogonal(Initializer):
         shape = (nets, max(units_out, fan_in), min(units_out, fan_in))
         normal = torch.empty(shape, dtype=weights.dtype, device=weights.device).normal_(generator=generator)
         q, r = torch.linalg.qr(normal)
-        q *= r.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)  # QR alone is not Haar: Mezzadri arXiv:math-ph/0609050
+        q *= r.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)  # makes q Haar-random (Mezzadri, arXiv:math-ph/0609050)
         weights.copy_((q if units_out >= fan_in else q.mT).mul_(self.gain).view_as(weights))
 
     def variance(self, fans: Fans) -> float:

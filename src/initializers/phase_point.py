@@ -1,4 +1,4 @@
-"""Weights by the coordinates of a layer in the phase diagram of order and chaos."""
+"""Weights of a layer with given coordinates (J0, J) in the phase diagram of order and chaos."""
 
 import math
 
@@ -10,15 +10,15 @@ from start_training.settings import PositiveNumber, checked
 
 
 class PhasePoint(VarianceScaling):
-    """W ~ N(J0/N, J²/N), N the fan-in, and zero biases: a layer at (J0, J), at the edge of chaos for J0 = 0, J = 1.
+    """Normal weights W ~ N(J0/N, J²/N), where N is the fan-in, and zero biases.
 
-    Variance and kurtosis are those about the mean. With J0 = 0 the law is symmetric and `kappa` is J². With any other
-    J0 it is not symmetric, and the laws of src/theory, which are those of symmetric weights, do not apply.
+    A tanh layer with J0 = 0, J = 1 is at the edge of chaos. `variance`, `kurtosis` and `kappa` = J² are those about the
+    mean J0/N. The laws in src/theory assume symmetric weights, so that they apply for J0 = 0 only.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), who draw their square layer with J0 = 0 and J = 0.5.
 
     Args:
-        J0: Mean of a weight times N.
-        J: Standard deviation of a weight times √N.
+        J0: Mean of the weights times N.
+        J: Standard deviation of the weights times √N.
 
     Raises:
         ValueError: J is not positive, or J0 is not a finite number.
@@ -31,7 +31,7 @@ class PhasePoint(VarianceScaling):
     @checked
     def __init__(self, J0: float = 0.0, J: PositiveNumber = 0.5) -> None:
         if isinstance(J0, bool) or not isinstance(J0, int | float) or not math.isfinite(J0):
-            raise ValueError(f"J0 = {J0!r}: must be a number")
+            raise ValueError(f"J0 = {J0!r}: must be a finite number")
         self.J0 = float(J0)
         self.J = J
         super().__init__(J**2)

@@ -1,4 +1,4 @@
-"""Any activation of torch or of the user, in the form that theory works with."""
+"""Adapter from any activation function or module of torch or of the user to theory's interface `Activation`."""
 
 import copy
 import pkgutil
@@ -15,15 +15,15 @@ _PROBE = torch.linspace(-3, 3, 300, dtype=torch.float64)
 
 
 class TorchActivation:
-    """An elementwise function of tensors in float64, with autograd's derivative.
+    """An elementwise torch function as an `Activation` of float64 arrays, with its derivative from autograd.
 
     Args:
-        function: A function, a module, of which a copy in evaluation mode is used, or a class that can be built without
+        function: A function, a module (of which a copy in evaluation mode is used), or a class of modules that needs no
             arguments.
-        name: What the error message calls it.
+        name: Name of the function in the error message.
 
     Raises:
-        ValueError: it is no elementwise function, or has no derivative.
+        ValueError: function is not an elementwise function, or has no derivative.
 
     Example:
         >>> import numpy as np
@@ -33,7 +33,7 @@ class TorchActivation:
 
     def __init__(self, function: Callable[..., object], name: str) -> None:
         try:
-            with warnings.catch_warnings(action="ignore"):  # torch's, about what the error below reports
+            with warnings.catch_warnings(action="ignore"):  # torch warns of faults that the error below reports
                 built = function() if isinstance(function, type) else function
                 self._function = copy.deepcopy(built).double().eval() if isinstance(built, nn.Module) else built
                 fault = self._fault()
@@ -53,10 +53,10 @@ class TorchActivation:
         return gradient.numpy()
 
     def _call(self, inputs: Tensor) -> Tensor:
-        outputs = self._function(inputs.clone())  # a copy, as an in-place function overwrites its input
+        outputs = self._function(inputs.clone())  # cloned because an in-place function overwrites its input
         if not isinstance(outputs, Tensor) or outputs.shape != inputs.shape:
-            given, made = (tuple(getattr(values, "shape", ())) for values in (inputs, outputs))
-            raise ValueError(f"inputs of shape {given} give outputs of shape {made}")
+            shapes = [tuple(getattr(values, "shape", ())) for values in (inputs, outputs)]
+            raise ValueError(f"inputs of shape {shapes[0]} give outputs of shape {shapes[1]}")
         return outputs.double()
 
     def _fault(self) -> str | None:
@@ -68,13 +68,13 @@ class TorchActivation:
 
 
 def activation_of(setting: str | Callable[..., object] | None) -> Activation:
-    """The activation that a setting names.
+    """Return the activation that a setting names, in the form that theory uses.
 
     Args:
-        setting: A name of this project such as `tanh`, an import path such as `torch.nn.Mish`, or a function or module.
+        setting: A key of `ACTIVATIONS` such as `tanh`, an import path such as `torch.nn.Mish`, or a function or module.
 
     Raises:
-        ValueError: there is nothing of this name, or it is not something that `TorchActivation` can use.
+        ValueError: nothing has this name, or it is not an elementwise function with a derivative.
 
     Example:
         >>> activation_of("leaky_relu")
@@ -84,13 +84,14 @@ def activation_of(setting: str | Callable[..., object] | None) -> Activation:
         return ACTIVATIONS[setting] if setting in ACTIVATIONS else TorchActivation(_imported(setting), setting)
     if setting is None or not callable(setting):
         raise ValueError(
-            f"activation = {setting!r}: must be the net's own, such as tanh or torch.nn.Mish; this model states none"
+            f"activation = {setting!r}: must be a name, a function or a module; "
+            "set the activation of the net, such as tanh or torch.nn.Mish"
         )
     return TorchActivation(setting, name_of_activation(setting))
 
 
 def name_of_activation(setting: object) -> str:
-    """What messages call an activation."""
+    """Return the name of an activation for messages."""
     return setting if isinstance(setting, str) else getattr(setting, "__name__", type(setting).__name__)
 
 

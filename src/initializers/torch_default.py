@@ -1,4 +1,4 @@
-"""PyTorch's default: uniform weights far below critical, and random biases."""
+"""PyTorch's default initialization: uniform weights far below the critical variance, and random biases."""
 
 import math
 
@@ -9,7 +9,9 @@ from start_training.initializers.variance_scaling import VarianceScaling
 
 
 class TorchDefault(VarianceScaling):
-    """W and b uniform in ±1/√fan_in, so Var W = Var b = 1/(3 fan_in) and kappa = 1/3.
+    """PyTorch's default weights and biases, uniform in ±1/√fan_in.
+
+    Var W = Var b = 1/(3 fan_in), so that kappa = 1/3.
 
     Source: `reset_parameters` of torch's Linear and convolutions (kaiming_uniform_ with a = √5).
 

@@ -1,4 +1,4 @@
-"""Independent weights whose variance is given by a scale and the fans, for several distributions."""
+"""Independent weights whose variance is a scale divided by a fan (He, Glorot and LeCun initialization)."""
 
 import math
 from typing import Annotated, NamedTuple
@@ -10,14 +10,14 @@ from start_training.settings import OneOf, PositiveNumber, checked
 
 
 class _Shape(NamedTuple):
-    """True variance and kurtosis of a distribution whose nominal variance is 1."""
+    """Variance and kurtosis of a distribution with nominal variance 1; truncation reduces the true variance."""
 
     variance: float
     kurtosis: float
 
 
 def _truncated_normal(cut: float) -> _Shape:
-    """A standard normal restricted to [-cut, cut], not rescaled.
+    """Compute the variance and kurtosis of a standard normal truncated to [-cut, cut] and not rescaled.
 
     With phi the density and Z = erf(cut / √2) the remaining mass, integration by parts gives
     E[z²] = 1 − 2 cut phi(cut) / Z and E[z⁴] = 3 E[z²] − 2 cut³ phi(cut) / Z.
@@ -28,7 +28,7 @@ def _truncated_normal(cut: float) -> _Shape:
     return _Shape(variance=second, kurtosis=fourth / second**2)
 
 
-CUT = 2.0  # standard deviations, as in the paper's truncated normal
+CUT = 2.0  # standard deviations, as in the truncated normal of arXiv:1803.01719
 SHAPES = {
     "normal": _Shape(variance=1.0, kurtosis=3.0),
     "uniform": _Shape(variance=1.0, kurtosis=9 / 5),
@@ -43,14 +43,14 @@ class VarianceScaling(Initializer):
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3; He et al. 2015 (arXiv:1502.01852); Glorot & Bengio 2010.
 
     Args:
-        scale: 2 is He's, 1 LeCun's and Glorot's.
+        scale: Nominal variance times the fan: 2 for He initialization, 1 for LeCun's and Glorot's.
         fan_mode: `fan_in`, `fan_out`, or `fan_average`, the mean of both.
         distribution: `normal`, `uniform`, or `truncated_normal`, cut at two nominal standard deviations and *not*
-            rescaled, so that its true variance is 0.7737 of the nominal one. (Keras and JAX rescale; the paper's
-            failing initialization does not.)
+            rescaled, so that its true variance is 0.7737 times the nominal one. (Keras and JAX rescale it; the
+            initialization that fails in arXiv:1803.01719 is not rescaled.)
 
     Raises:
-        ValueError: scale is not positive, or there is no such fan_mode or distribution.
+        ValueError: scale is not positive, or fan_mode or distribution is not one of the names above.
 
     Example:
         >>> VarianceScaling(2.0, "fan_average").kappa(Fans(fan_in=300, fan_out=100))
@@ -103,6 +103,6 @@ class VarianceScaling(Initializer):
 
 
 def _fill_truncated_(weight: Tensor, deviation: float, generator: Generator | None) -> None:
-    """Apply the inverse cumulative distribution to uniform draws: five times faster than `nn.init.trunc_normal_`."""
-    kept, cut = math.erf(CUT / math.sqrt(2)), CUT * deviation
-    weight.uniform_(-kept, kept, generator=generator).erfinv_().mul_(math.sqrt(2) * deviation).clamp_(-cut, cut)
+    """Draw truncated normals by inverting the distribution function; five times faster than `nn.init.trunc_normal_`."""
+    mass, cut = math.erf(CUT / math.sqrt(2)), CUT * deviation
+    weight.uniform_(-mass, mass, generator=generator).erfinv_().mul_(math.sqrt(2) * deviation).clamp_(-cut, cut)

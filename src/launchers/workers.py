@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import die_with_parent
 from start_training.launchers.traits import traits_of
-from start_training.ranks import in_terminals_worker
+from start_training.ranks import in_joblib_worker
 from start_training.runs.outcome import Interrupted
 
 
@@ -57,13 +57,13 @@ def launch(launcher: Any, config: DictConfig, jobs: Sequence[Sequence[str]], fir
 
 def in_worker(launcher: Mapping[str, Any]) -> bool:
     """Whether this process runs a job for another that waits for its result, and would miss it after `sys.exit`."""
-    return in_terminals_worker() or traits_of(launcher).returns_results
+    return in_joblib_worker() or traits_of(launcher).returns_results
 
 
 @contextmanager
 def worker() -> Iterator[bool]:
     """Around a job; gives whether to do it, which is False in a worker that was asked to end."""
-    if not in_terminals_worker():
+    if not in_joblib_worker():
         with _submitit_waits_for_training():
             yield True
         return

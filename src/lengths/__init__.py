@@ -1,1 +1,1 @@
-"""What is measured: pure functions of tensors, and the hooks that apply them to a net."""
+"""Measurements of activations and gradients: pure functions of tensors, and hooks that apply them to a net."""

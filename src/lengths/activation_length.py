@@ -1,4 +1,4 @@
-"""The activation length of each sample in a batch."""
+"""Computation of the activation length M = ‖act‖² / n of each sample in a batch."""
 
 import math
 from collections.abc import Sequence
@@ -6,24 +6,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Where a float32 norm has neither overflowed nor lost digits to subnormal squares.
+# Range in which a float32 norm has neither overflowed nor lost digits to subnormal squares.
 SAFE_NORM = (1e-16, 1e18)
 
-# Up to this many values it is faster to sum in float64 than to check whether float32 suffices, which in narrow nets it
-# often does not, because some sample is dead.
+# Up to this many values it is faster to sum in float64 than to check whether float32 suffices. In narrow nets float32
+# often does not suffice, because some sample has length 0.
 FEW_VALUES = 2**14
 
 
-def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
-    """M = ‖act‖² / n of each sample, n the number of its values.
+def activation_lengths(activation: Tensor, *, data_dependent: bool = True) -> Tensor:
+    """Compute the activation length M = ‖act‖² / n of each sample, where n is the number of values of a sample.
 
-    Correct for any activation that is finite in float32, even if its square is not. In the common case the activation
-    is read once and not copied; the function never waits for a device.
+    The result is correct for any activation that is finite in float32, even if its square overflows. In the common case
+    the activation is read once and not copied. On a GPU the function does not synchronize with the host.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), definition of the length.
 
     Args:
         activation: Shape (samples, …).
-        look: Whether the way to reduce may depend on values, which `vmap` does not allow.
+        data_dependent: Whether the precision of the sum may be chosen by looking at values, which `vmap` does not
+            allow.
 
     Returns:
         Shape (samples,), float64.
@@ -32,43 +33,44 @@ def activation_lengths(activation: Tensor, *, look: bool = True) -> Tensor:
         >>> activation_lengths(torch.tensor([[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
         tensor([1., 0.], dtype=torch.float64)
     """
-    norms, values = activation_norms(activation, look=look)
+    norms, values = activation_norms(activation, data_dependent=data_dependent)
     return norms.double().square().div(values)
 
 
-def activation_norms(activation: Tensor, *, look: bool = True, leading: int = 1) -> tuple[Tensor, int]:
-    """Euclidean norms and the number n of values of a sample, with norms² / n the lengths.
+def activation_norms(activation: Tensor, *, data_dependent: bool = True, leading: int = 1) -> tuple[Tensor, int]:
+    """Compute norms of each sample and a number n such that the activation lengths are norms² / n.
 
-    This is the part of `activation_lengths` that reads the activation; `lengths_of_layers` does the rest for many
-    layers at once.
+    This is the part of `activation_lengths` that reads the activation. `lengths_of_layers` converts the norms of many
+    layers to lengths at once.
 
     Args:
         activation: Shape (samples, …), or (nets, samples, …) with leading=2.
-        look: Whether the way to reduce may depend on values, which `vmap` does not allow.
+        data_dependent: Whether the precision of the sum may be chosen by looking at values, which `vmap` does not
+            allow.
         leading: Number of axes before those of a sample.
 
     Returns:
-        Norms, of the shape of the leading axes, in float64, or in float32 if that suffices; and n.
+        Norms, of the shape of the leading axes, in float64, or in float32 if that is precise enough; and n.
     """
     activation = activation.detach()
     if activation.dim() == leading:
         activation = activation.unsqueeze(-1)
-    if torch.compiler.is_compiling() or not look:  # a compiler fuses this into one pass
+    if torch.compiler.is_compiling() or not data_dependent:  # a compiler fuses this into one pass
         values = _values(activation, leading)
         return activation.double().square().sum(_axes(activation, leading)).div(values).sqrt(), 1
-    if torch.is_autocast_enabled(activation.device.type):  # checked first, as entering the context takes microseconds
+    if torch.is_autocast_enabled(activation.device.type):  # entering the context takes microseconds
         with torch.autocast(activation.device.type, enabled=False):
             return _norms(activation, leading), _values(activation, leading)
     return _norms(activation, leading), _values(activation, leading)
 
 
 def lengths_of_layers(norms: Sequence[Tensor], values: Tensor, out: Tensor | None = None) -> Tensor:
-    """Lengths of several layers from their `activation_norms`.
+    """Compute the activation lengths of several layers from their `activation_norms`.
 
     Args:
-        norms: Of each layer, shape (samples,), the same for all.
+        norms: Norms of each layer, shape (samples,), with the same number of samples in all layers.
         values: n of each layer, shape (layers,), float64.
-        out: Where to write the result, as every allocation costs page faults.
+        out: Tensor for the result, which saves the time to allocate one.
 
     Returns:
         Shape (layers, samples), float64.
@@ -81,12 +83,12 @@ def lengths_of_layers(norms: Sequence[Tensor], values: Tensor, out: Tensor | Non
 
 
 def _norms(activation: Tensor, leading: int) -> Tensor:
-    """The Euclidean norm over all axes but the leading ones."""
+    """Compute the Euclidean norm over all axes but the leading ones."""
     if activation.device.type != "cpu":
-        # To choose by value would wait for the device. Always right: float32 for half precision, whose squares it can
-        # represent, and float64 for all other types.
+        # Looking at values would wait for the device. float32 can represent the squares of float16; other types need
+        # float64.
         return _norm_in(torch.float32 if activation.dtype == torch.float16 else torch.float64, activation, leading)
-    if activation.numel() <= FEW_VALUES:  # three passes take less time than a call of vector_norm
+    if activation.numel() <= FEW_VALUES:  # three passes take less time than one call of vector_norm
         return activation.double().square().sum(_axes(activation, leading)).sqrt_()
     norms = _norm_in(torch.promote_types(activation.dtype, torch.float32), activation, leading)
     low, high = torch.aminmax(norms)
@@ -101,7 +103,7 @@ def _norm_in(dtype: torch.dtype, activation: Tensor, leading: int) -> Tensor:
 
 
 def _axes(activation: Tensor, leading: int) -> tuple[int, ...]:
-    return tuple(range(leading, activation.dim()))  # as flattening would copy a channels-last tensor
+    return tuple(range(leading, activation.dim()))  # flattening instead would copy a channels-last tensor
 
 
 def _values(activation: Tensor, leading: int) -> int:

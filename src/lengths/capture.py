@@ -1,4 +1,4 @@
-"""Measure activation lengths in any net's forward pass, by hooks that store nothing else."""
+"""Forward hooks that measure activation lengths in any net and store nothing else."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ from start_training.lengths.activation_length import activation_lengths
 
 INPUT = "input"
 
-# The modules in torch.nn.modules.activation, except those that normalize over units or contain layers.
+# Activation modules: those in torch.nn.modules.activation that neither normalize over units nor contain layers.
 _NO_ACTIVATION = (nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax, nn.MultiheadAttention)
 ACTIVATION_MODULES = tuple(
     module
@@ -22,11 +22,11 @@ ACTIVATION_MODULES = tuple(
 
 
 class LayerReading(NamedTuple):
-    """What was measured at one call of one layer.
+    """Lengths measured at one call of one layer.
 
     Args:
-        name: Of the module, `input` for layer 0; for its k-th call in a pass, k > 1, followed by `:k`.
-        lengths: Of each sample, shape (samples,) in float64.
+        name: Name of the module, or `input` for layer 0; `:k` is appended for the k-th call in a pass, k > 1.
+        lengths: Length of each sample, shape (samples,), float64.
     """
 
     name: str
@@ -34,19 +34,19 @@ class LayerReading(NamedTuple):
 
 
 class Capture:
-    """Hooks on a net that, between `start` and `stop`, measure one length per sample, layer and call.
+    """Forward hooks that measure the length of every sample in each layer of a net, between `start` and `stop`.
 
-    Layer 0 is the input: the output of the module that `net.measured_input` names, or without that attribute the first
-    floating-point tensor given to any innermost module. The other layers are, in this order of preference: the modules
-    whose names match `patterns`; those that `net.measured_layers` names; activation modules; innermost modules with
-    weights. A module that is called several times in a pass is as many layers; the later ones are called `name:2`,
+    Layer 0 is the input: the output of the module named by `net.measured_input`, or without that attribute the first
+    floating-point tensor passed to any innermost module. The other layers are, in this order of preference: the modules
+    whose names match `patterns`; the modules named in `net.measured_layers`; activation modules; innermost modules with
+    weights. A module that is called several times in a pass counts as several layers, named `name`, `name:2`,
     `name:3`, …
-    Hooks are on inner modules, where they survive `torch.compile` if registered before the first compiled call.
+    The hooks are on inner modules, where `torch.compile` keeps them if they exist before the first compiled call.
 
     Args:
         net: Any module.
-        patterns: Names of modules to measure, as in `fnmatch`.
-        measure: From an activation (samples, …) to what is stored of it.
+        patterns: Patterns for the names of the modules to measure, as in `fnmatch`.
+        measure: Function from an activation (samples, …) to the tensor that is stored.
 
     Raises:
         ValueError: a pattern matches nothing, or the net has nothing to measure.
@@ -82,12 +82,12 @@ class Capture:
             self._read_output_of(_plain(name), net.get_submodule(name))
 
     def start(self) -> None:
-        """Begin a forward pass; readings of an earlier pass that was not stopped are discarded."""
+        """Start measuring; discard readings of a pass that was started but not stopped."""
         self._readings = []
         self.active = True
 
     def stop(self) -> list[LayerReading]:
-        """End the pass and return its readings: the input's and then each layer's, in the order of their calls."""
+        """Stop measuring and return the readings of the input and of each layer, in the order of their calls."""
         self.active = False
         readings, self._readings = self._readings, []
         calls: Counter[str] = Counter()
@@ -115,11 +115,11 @@ class Capture:
 
 
 def measured_layers(net: nn.Module, patterns: Sequence[str] | None = None) -> list[str]:
-    """The names of the modules whose outputs are layers 1 … d; see `Capture`.
+    """Return the names of the modules whose outputs `Capture` measures as layers 1 … d.
 
     Args:
         net: Any module.
-        patterns: Names of modules to measure, as in `fnmatch`.
+        patterns: Patterns for the names of the modules to measure, as in `fnmatch`.
 
     Raises:
         ValueError: a pattern matches nothing, or the net has nothing to measure.
@@ -136,21 +136,27 @@ def measured_layers(net: nn.Module, patterns: Sequence[str] | None = None) -> li
     activations = [name for name in names if isinstance(net.get_submodule(name), ACTIVATION_MODULES)]
     weighted = [name for name, module in _innermost(net).items() if any(True for _ in module.parameters())]
     if not activations and not weighted:
-        raise ValueError(f"{type(net).__name__}: has neither activation modules nor modules with weights to measure")
+        raise ValueError(
+            f"{type(net).__name__}: has neither activation modules nor modules with weights; "
+            "name the modules to measure, as in modules=['0', 'hidden.*']"
+        )
     return activations or weighted
 
 
 def _matching(names: list[str], patterns: Sequence[str]) -> list[str]:
     if not patterns:
-        raise ValueError("modules = []: must name at least one pattern, or be left out")
+        raise ValueError("modules = []: must contain at least one pattern, or be null for the default layers")
     for pattern in patterns:
         if not any(fnmatchcase(_plain(name), pattern) for name in names):
-            raise ValueError(f"modules = {pattern!r}: matches none of {', '.join(map(_plain, names))}")
+            raise ValueError(f"modules = {pattern!r}: must match one of {', '.join(map(_plain, names))}")
     return [name for name in names if any(fnmatchcase(_plain(name), pattern) for pattern in patterns)]
 
 
 def _innermost(net: nn.Module) -> dict[str, nn.Module]:
-    """Modules without modules inside, and attention, which uses its inner modules' weights without calling them."""
+    """Return the modules that contain no other modules, by name.
+
+    `nn.MultiheadAttention` counts as innermost, because it uses its inner modules' weights without calling them.
+    """
     modules = {name: module for name, module in net.named_modules() if name}
     attention = [name for name, module in modules.items() if isinstance(module, nn.MultiheadAttention)]
     uncalled = tuple(f"{name}." for name in attention)
@@ -162,11 +168,11 @@ def _innermost(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def _plain(name: str) -> str:
-    return name.replace("_orig_mod.", "")  # the prefix that torch.compile gives to names
+    return name.replace("_orig_mod.", "")  # torch.compile adds this prefix to names
 
 
 def _first_tensor(values: Any) -> Tensor | None:
-    """The first floating-point tensor with a sample axis in a (nested) tuple, list or dict."""
+    """Find the first floating-point tensor with a sample axis in nested tuples, lists and dicts."""
     if isinstance(values, Tensor):
         return values if values.is_floating_point() and values.dim() > 0 else None
     if isinstance(values, dict):

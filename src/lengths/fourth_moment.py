@@ -1,14 +1,14 @@
-"""How concentrated a sample's activation is in few units, which the kurtosis of the weights multiplies."""
+"""The fourth moment Σ_i x_i⁴ / ‖x‖⁴ of activations: how far a sample's activation is concentrated in few units."""
 
 import torch
 from torch import Tensor
 
 
 def fourth_moments(activation: Tensor) -> Tensor:
-    """Σ_i x_i⁴ / ‖x‖⁴ of each sample: between 1/n, where all entries are equal, and 1, where a single one is not 0.
+    """Compute Σ_i x_i⁴ / ‖x‖⁴ of each sample: 1/n if all n entries are equal, 1 if a single entry is not 0.
 
-    Unlike Σ x_i⁴ and ‖x‖⁴ it neither overflows nor vanishes with depth; from it `mean_fourth_moment` computes the ratio
-    of their means.
+    Unlike Σ x_i⁴ and ‖x‖⁴ the ratio neither overflows nor vanishes in deep nets. `mean_fourth_moment` computes the
+    ratio of the means of both from it.
     Source: derived from the proof of theorem 5 of Hanin & Rolnick 2018 (arXiv:1803.01719): given a ReLU layer's input,
     E[M_j² | x] = (kappa_j/2)² M_{j−1}² (1 + (5 + 2 (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) / n_j).
 
@@ -32,9 +32,9 @@ def fourth_moments(activation: Tensor) -> Tensor:
 
 
 def mean_fourth_moment(fourth_moments: Tensor, log_lengths: Tensor) -> Tensor:
-    """E[Σ_i x_i⁴] / E[‖x‖⁴] over nets or samples, the argument `fourth_moments` of theory's `log_moment_ratio`.
+    """Compute E[Σ_i x_i⁴] / E[‖x‖⁴] over nets, the argument `fourth_moments` of theory's `log_moment_ratio`.
 
-    The mean of Σ x_i⁴ / ‖x‖⁴ weighted with M², computed from log M so that it is right at any magnitude.
+    It is the mean of Σ x_i⁴ / ‖x‖⁴ weighted with M², computed from log M so that lengths of any size can be used.
 
     Args:
         fourth_moments: Σ x_i⁴ / ‖x‖⁴ of each net, shape (nets, …).

@@ -1,4 +1,4 @@
-"""The length of a gradient with respect to an activation, sample by sample."""
+"""Computation of the squared norm of a gradient with respect to an activation, for each sample."""
 
 from torch import Tensor
 
@@ -6,11 +6,11 @@ from start_training.lengths.activation_length import activation_lengths
 
 
 def gradient_lengths(gradient: Tensor) -> Tensor:
-    """‖∂L/∂act‖² of each sample, not divided by the width.
+    """Compute ‖∂L/∂act‖² of each sample, the squared norm of the loss gradient (not divided by the width).
 
-    It is the dual of the activation length: a random change of act whose length ‖Δ‖²/n is ε changes L by ε ‖∂L/∂act‖²
-    in mean square. Going backward, a layer of ReLU units with any symmetric weight law multiplies it by kappa/2 on
-    average, the factor by which it multiplies the length going forward, whatever the widths:
+    A random change Δ of act with length ‖Δ‖²/n = ε changes the loss L by ε ‖∂L/∂act‖² in mean square. Going backward, a
+    ReLU layer with any symmetric weight distribution and any widths multiplies ‖∂L/∂act‖² by kappa/2 on average, as it
+    multiplies the activation length going forward:
         E‖∂L/∂act_{j−1}‖² = n_{j−1} Var W · ½ ‖∂L/∂act_j‖² = (kappa_j/2) ‖∂L/∂act_j‖².
     Source: derived; He et al. 2015 (arXiv:1502.01852), section 2.2, whose backward condition counts the fan-out because
     it compares single entries, not norms.

@@ -1,19 +1,19 @@
-"""How fast the mean length grows with depth: failure mode 1 as one number."""
+"""Growth rate of the mean length with depth; a rate far from 0 is failure mode 1."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
 def growth_rate(mean_lengths: ArrayLike) -> NDArray[np.float64]:
-    """Least-squares slope of log mean length against layer, over layers 0 … d.
+    """Compute the least-squares slope of log mean length against the layer number, over layers 0 … d.
 
-    Its expected value is log(kappa / 2) for a ReLU net, and 0 for a net that keeps its lengths.
+    Its expected value is log(kappa / 2) for a ReLU net, which is 0 for kappa = 2.
 
     Args:
-        mean_lengths: Of layers 0 … d, shape (…, d + 1).
+        mean_lengths: Mean length of layers 0 … d, shape (…, d + 1).
 
     Returns:
-        Shape (…), in nats per layer: −inf where a layer is dead (length 0), NaN where a length is not finite or d = 0.
+        Shape (…), in nats per layer; −inf if a length is 0, NaN if a length is not finite or d = 0.
 
     Example:
         >>> round(float(growth_rate([1.0, 0.5, 0.25])), 3)
@@ -31,13 +31,13 @@ def growth_rate(mean_lengths: ArrayLike) -> NDArray[np.float64]:
 
 
 def first_nonfinite_layer(mean_lengths: ArrayLike) -> NDArray[np.int64]:
-    """The first layer whose length is inf or NaN.
+    """Find the first layer whose mean length is inf or NaN.
 
     Args:
-        mean_lengths: Of layers 0 … d, shape (…, d + 1).
+        mean_lengths: Mean length of layers 0 … d, shape (…, d + 1).
 
     Returns:
-        Shape (…); −1 where all lengths are finite.
+        Layer number, shape (…); −1 if all lengths are finite.
 
     Example:
         >>> int(first_nonfinite_layer([1.0, 2.0, np.inf]))

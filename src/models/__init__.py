@@ -1,1 +1,1 @@
-"""What is built: plain nn.Modules, and the LightningModule that trains any of them."""
+"""Neural networks as plain nn.Modules, and the LightningModule that trains any of them."""

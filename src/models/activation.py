@@ -1,4 +1,4 @@
-"""The activations a net can be built with, by name, and those that theory has closed forms for."""
+"""Activation modules by name, and the activations for which theory has closed forms."""
 
 from typing import Annotated
 
@@ -18,19 +18,19 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 ActivationName = Annotated[str, OneOf(ACTIVATIONS)]
 
-# Those with φ(c z) = c φ(z) for c > 0; the lengths of a net with any other depend on the scale of its input.
+# Activations with φ(c z) = c φ(z) for c > 0. With any other activation lengths depend on the scale of the input.
 HOMOGENEOUS = {name: phi for name, phi in IN_THEORY.items() if isinstance(phi, Homogeneous)}
 
 
 @checked
 def activation_named(activation: ActivationName) -> nn.Module:
-    """A new activation module.
+    """Create an activation module.
 
     Args:
         activation: A key of `ACTIVATIONS`.
 
     Raises:
-        ValueError: there is no activation of this name.
+        ValueError: activation is not a key of `ACTIVATIONS`.
 
     Example:
         >>> activation_named("relu")

@@ -1,4 +1,4 @@
-"""The LightningModule that trains any net, of this project or of the user, to classify."""
+"""The LightningModule that trains a net of this project or of the user as a classifier."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,23 +12,23 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from start_training.models.run_length import asked_lengths, check_same_length, run_length
+from start_training.models.run_length import check_same_length, required_lengths, run_length
 from start_training.ranks import gather
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy loss, accuracy, an optimizer and perhaps a schedule.
+    """A LightningModule that trains a net by cross-entropy and logs loss and accuracy.
 
-    A batch is (inputs, targets) or (inputs, targets, weight). The loss is multiplied by the weight, so that the
-    mean over ranks is the mean over the global batch where the ranks' shares differ in size.
+    A batch is (inputs, targets) or (inputs, targets, weight). The loss is multiplied by the weight, so that the mean
+    over ranks is the mean over the global batch even if the ranks have different numbers of samples.
 
     Args:
-        net: From (samples, …) to logits (samples, classes).
+        net: Module from inputs (samples, …) to logits (samples, classes).
         optimizer: A function from parameters to an optimizer.
         classes: Number of classes.
-        schedule: A function from the optimizer to a torch learning-rate scheduler, which is stepped at every optimizer
-            step. If it has parameters `total_steps` or `steps_per_epoch`, it is called with those of the run.
-        seed: Determines, with epoch and rank, the global random generator during training.
+        schedule: A function from the optimizer to a torch learning-rate scheduler, which is stepped after every
+            optimizer step. If the function has parameters `total_steps` or `steps_per_epoch`, it gets those of the run.
+        seed: Seed of torch's global generator during training, together with epoch and rank.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class Classifier(pl.LightningModule):
                 f"{stage}_{name}": metric
                 for stage in ("val", "test")
                 for name, metric in (
-                    # NaN is a result and must count; with "disable", torchmetrics 1.9 would ignore the weights.
+                    # A NaN loss must make the mean NaN. With "disable" torchmetrics 1.9 would ignore the weights.
                     ("loss", MeanMetric(nan_strategy=math.nan)),
                     ("accuracy", MulticlassAccuracy(classes, average="micro")),
                 )
             }
         )
-        self._losses: list[Tensor] = []  # of this epoch's batches, multiplied by their weights
+        self._losses: list[Tensor] = []  # losses of this epoch's batches, multiplied by their weights
         self._samples: list[float] = []  # size of each global batch, divided by the number of ranks
         self._random_state: Tensor | None = None
-        self._resumed_schedule: dict[str, Any] = {}  # its state in the checkpoint
-        self._learning_rate: float | None = None  # at the last step
+        self._resumed_schedule: dict[str, Any] = {}  # state of the schedule in the checkpoint
+        self._learning_rate: float | None = None  # learning rate of the last step
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets this attribute forty times a step, and each time Module would check whether the value is a
-        # parameter, a module or a buffer: 50 µs a step.
+        # Lightning sets this attribute forty times per step. Skipping nn.Module's check whether the value is a
+        # parameter, a module or a buffer saves 50 µs per step.
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
@@ -93,9 +93,9 @@ class Classifier(pl.LightningModule):
         optimizer = self._optimizer(self.parameters())
         if self._schedule is None:
             return optimizer
-        asked = asked_lengths(self._schedule)
-        lengths = run_length(self.trainer) if asked else {}
-        schedule = self._schedule(optimizer, **{name: lengths[name] for name in asked})
+        required = required_lengths(self._schedule)
+        lengths = run_length(self.trainer) if required else {}
+        schedule = self._schedule(optimizer, **{name: lengths[name] for name in required})
         check_same_length(self._resumed_schedule, schedule.state_dict(), type(schedule).__name__)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -107,7 +107,7 @@ class Classifier(pl.LightningModule):
             torch.set_rng_state(self._random_state)
 
     def on_train_epoch_start(self) -> None:
-        # Makes dropout, which draws from the global generator, a function of (seed, epoch, rank), like the batch order.
+        # Makes dropout a function of (seed, epoch, rank), as the batch order is; dropout uses the global generator.
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, self.global_rank))
 
     def on_train_epoch_end(self) -> None:
@@ -120,12 +120,12 @@ class Classifier(pl.LightningModule):
         row = {"epoch": self.current_epoch, "train/loss": float(loss)}
         if self._learning_rate is not None:
             row["learning_rate"] = self._learning_rate
-        # Lightning logs after it has written the checkpoint: a kill in between would lose the row.
+        # Lightning would log after writing the checkpoint, and a kill in between would lose the row.
         for logger in self.loggers:
             logger.log_metrics(row, step=self.global_step - 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # For runs that resume in mid-epoch. All ranks must call this, as `gather` is a collective.
+        # These entries let a run resume in mid-epoch. All ranks must call this method, as `gather` is a collective.
         checkpoint["random_states"] = gather(torch.get_rng_state().to(self.device)).cpu()
         checkpoint["epoch_losses"] = [float(loss) for loss in self._losses]
         checkpoint["epoch_samples"] = list(self._samples)
@@ -134,7 +134,7 @@ class Classifier(pl.LightningModule):
         [self._resumed_schedule] = checkpoint.get("lr_schedulers") or [{}]
         states = checkpoint["random_states"]
         if len(states) == self.trainer.world_size:
-            self._random_state = states[self.global_rank].clone()  # torch crashes on a row of a larger tensor
+            self._random_state = states[self.global_rank].clone()  # set_rng_state crashes on a view of a larger tensor
         losses = torch.tensor(checkpoint["epoch_losses"], dtype=cast(torch.dtype, self.dtype), device=self.device)
         self._losses = list(losses.unbind())
         self._samples = list(checkpoint["epoch_samples"])
@@ -150,5 +150,5 @@ class Classifier(pl.LightningModule):
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """The seed of the global random generator in an epoch of a run, on one of its ranks."""
+    """Compute the seed of torch's global generator for one epoch and rank of a run."""
     return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0])

@@ -1,4 +1,4 @@
-"""A convolutional net: layers of given channels, plain or residual, and a linear readout."""
+"""A plain or residual convolutional net with a linear readout."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,7 +17,12 @@ from start_training.theory.convolutional import ConvolutionalLaw, ResidualConvol
 
 
 class ResidualConvolution(nn.Module):
-    """act + eta · N(act), N one convolutional layer that keeps the number of channels."""
+    """A residual module act + eta · N(act), where N is a convolutional layer that preserves the shape of act.
+
+    Args:
+        layer: N.
+        eta: The residual scale.
+    """
 
     def __init__(self, layer: nn.Module, *, eta: float) -> None:
         super().__init__()
@@ -29,14 +34,15 @@ class ResidualConvolution(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """act_j = φ(W_j ∗ act_{j−1} + b_j) for j = 1 … d, then logits = W act_d + b; inputs (samples, *input_shape).
+    """A convolutional net act_j = φ(W_j ∗ act_{j−1} + b_j) for layers j = 1 … d, with logits = W act_d + b.
 
-    Stride 1 and padding keep the image's size. With `residual`, act_l = act_{l−1} + eta_l φ(W_l ∗ act_{l−1} + b_l), and
-    lengths are measured at act_l; act_0 is the image, embedded by a linear convolution only where it has not as many
-    channels as the layers. Else lengths are measured after each activation, before dropout.
-    The readout sees every unit of the last layer, as in a fully connected net, so that its logits too have mean square
-    kappa M_d; that of pooled channels would depend on how positions correlate.
-    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), the remark on convolutional nets; kappa counts the kernel.
+    Inputs have shape (samples, *input_shape). Stride 1 and padding preserve the size of the image. Lengths are measured
+    after each activation, before dropout. With `residual` the layers are
+    act_l = act_{l−1} + eta_l φ(W_l ∗ act_{l−1} + b_l) and lengths are measured at act_l. A linear convolution embeds
+    the image as act_0 if its number of channels differs from that of the layers.
+    The readout is connected to every unit of the last layer without pooling, so that the mean square of the logits is
+    kappa M_d, as in a fully connected net.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), the remark on convolutional nets; fan_in includes the kernel.
 
     Args:
         input_shape: (channels, height, width).
@@ -45,14 +51,17 @@ class Convolutional(nn.Module):
         channels: Channels of every layer, or a list with a number for each layer.
         kernel_size: Side of the kernels, odd.
         padding: `circular` or `zeros`.
-        residual: Whether layers add to their input.
-        scales: Schedule of eta_l, or a list of them; see `residual_scales`, also for eta, base and exponent.
+        residual: Whether each layer's output is added to its input.
+        scales: Schedule of eta_l, or a list of the eta_l; see `residual_scales`.
+        eta: See `residual_scales`.
+        base: See `residual_scales`.
+        exponent: See `residual_scales`.
         activation: Name of φ, a key of `ACTIVATIONS`.
         dropout: Probability of dropping a unit after each activation.
 
     Raises:
-        ValueError: a setting has a value that is not allowed, inputs are no images, or a circular kernel would wrap
-            more than once around the image.
+        ValueError: a setting has a value that is not allowed, input_shape is not that of an image, or a circular kernel
+            would wrap more than once around the image.
     """
 
     @checked
@@ -102,9 +111,13 @@ class Convolutional(nn.Module):
         return self.readout(self.hidden(self.embedding(inputs)).flatten(1))
 
     def law(self, initializer: Initializer) -> ConvolutionalLaw | ResidualConvolutionalLaw | None:
-        """What theory predicts for this net at initialization, for images that are equally bright everywhere.
+        """Return theory's predictions for this net at initialization, for images with a constant mean square.
 
-        None where the activation is not homogeneous, and for a residual net with dropout.
+        Args:
+            initializer: Initializer of the net's weights.
+
+        Returns:
+            The law, or None if the activation is not homogeneous, or for a residual net with dropout.
         """
         if self.activation not in HOMOGENEOUS or (self.scales is not None and self.dropout > 0):
             return None
@@ -147,7 +160,7 @@ def _channels_of_layers(channels: int | Sequence[int], depth: int, residual: boo
     if not isinstance(channels, Sequence) or isinstance(channels, str):
         return [positive_integer("channels", channels)] * depth
     if residual:
-        raise ValueError(f"channels = {channels!r}: must be one number, as a residual net adds its layers up")
+        raise ValueError(f"channels = {channels!r}: must be one number, because residual layers need equal channels")
     if len(channels) != depth:
         raise ValueError(f"channels = {channels!r}: must be a number or a list of {depth}, one per layer")
     return [positive_integer("channels", number) for number in channels]
@@ -156,6 +169,6 @@ def _channels_of_layers(channels: int | Sequence[int], depth: int, residual: boo
 def _check_wrapping(kernel_size: int, image: Sequence[int]) -> None:
     if kernel_size // 2 > min(image):
         raise ValueError(
-            f"kernel_size = {kernel_size}: must be at most {2 * min(image) + 1}, or it wraps more than once around "
-            f"images of {image[0]} × {image[1]} pixels"
+            f"kernel_size = {kernel_size}: must be at most {2 * min(image) + 1} with circular padding, so that it does "
+            f"not wrap more than once around images of {image[0]} × {image[1]} pixels"
         )

@@ -1,4 +1,4 @@
-"""A fully connected net: hidden layers of given widths and a linear readout."""
+"""A fully connected net with hidden layers of given widths and a linear readout."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,22 +14,22 @@ from start_training.theory.fully_connected import FullyConnectedLaw
 
 
 class FullyConnected(nn.Module):
-    """act_j = φ(W_j act_{j−1} + b_j) for j = 1 … d, then logits = W act_d + b.
+    """A fully connected net act_j = φ(W_j act_{j−1} + b_j) for layers j = 1 … d, with logits = W act_d + b.
 
-    Inputs of any shape (samples, …) are flattened; logits are (samples, classes). Lengths are measured after each
-    activation, before dropout.
+    Inputs of any shape (samples, …) are flattened; logits have shape (samples, classes). Lengths are measured after
+    each activation, before dropout.
 
     Args:
-        input_size: Values of one input.
+        input_size: Number of values of one input.
         classes: Number of logits.
-        depth: Number of hidden layers, all of the same `width`.
+        depth: Number of hidden layers, all with `width` units.
         width: Units of each hidden layer.
-        widths: Units of each hidden layer as a list; where it is given, depth and width are not used.
+        widths: List of the units of each hidden layer, which replaces depth and width.
         activation: Name of φ, a key of `ACTIVATIONS`.
         dropout: Probability of dropping a unit after each activation.
 
     Raises:
-        ValueError: a setting has a value that is not allowed, or neither widths nor depth and width are given.
+        ValueError: a setting has a value that is not allowed, or without widths, depth or width is not given.
     """
 
     @checked
@@ -61,7 +61,7 @@ class FullyConnected(nn.Module):
         return self.readout(self.hidden(self.flatten(inputs)))
 
     def law(self, initializer: Initializer) -> FullyConnectedLaw | None:
-        """What theory predicts for this net at initialization; None where the activation is not homogeneous."""
+        """Return theory's predictions for this net at initialization, or None if the activation is not homogeneous."""
         if self.activation not in HOMOGENEOUS:
             return None
         fans = fans_within(self.hidden)

@@ -1,4 +1,4 @@
-"""What the layers of all nets are made of: an affine map, its activation, and what follows it."""
+"""Builders of the layers of all nets: an affine map, its activation, and optional pooling and dropout."""
 
 from collections import OrderedDict
 
@@ -11,14 +11,14 @@ from start_training.models.activation import activation_named
 def activated(
     name: str, affine: nn.Module, activation: str, *, dropout: float = 0.0, pooling: nn.Module | None = None
 ) -> nn.Sequential:
-    """An affine map and the modules that follow it, as submodules with names that are the same in every net.
+    """Build a layer: an affine map, its activation, and optional pooling and dropout, as named submodules.
 
     Args:
-        name: The name of the affine map.
+        name: Name of the submodule `affine`.
         affine: A linear layer or a convolution.
-        activation: A key of `ACTIVATIONS`; the submodule is called `activation`.
-        dropout: Probability of dropping a unit, by the last submodule `dropout`; there is none where it is 0.
-        pooling: The submodule `pooling`, between activation and dropout.
+        activation: A key of `ACTIVATIONS`, for the submodule `activation`.
+        dropout: Probability of dropping a unit; if it is above 0, the last submodule is `dropout`.
+        pooling: Module for the submodule `pooling`, between activation and dropout; None for no pooling.
 
     Example:
         >>> [name for name, _ in activated("linear", nn.Linear(3, 2), "relu", dropout=0.1).named_children()]
@@ -33,10 +33,10 @@ def activated(
 
 
 def dense_layer(fan_in: int, fan_out: int, activation: str, dropout: float) -> nn.Sequential:
-    """`activated` with a linear layer from fan_in to fan_out units, which is called `linear`."""
+    """Build a layer with a linear map from fan_in to fan_out units, an activation and optional dropout."""
     return activated("linear", nn.Linear(fan_in, fan_out), activation, dropout=dropout)
 
 
 def fans_within(module: nn.Module) -> list[Fans]:
-    """The fans of every linear layer and 2D convolution inside a module, in the order of `modules()`."""
+    """Return the fan-in and fan-out of every linear layer and 2D convolution inside a module."""
     return [Fans.of(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]

@@ -1,4 +1,4 @@
-"""LeNet and similar nets: convolutions with pooling after each, dense layers, and a linear readout."""
+"""LeNet and similar nets: convolutions with pooling, dense layers, and a linear readout."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,13 +12,14 @@ from start_training.models.sizes import ImageShape, LayerSizes
 from start_training.settings import AtLeast, Fraction, PositiveInteger, WholeNumber, checked, one_of
 
 POOLINGS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}
-STRIDE = 2  # of every pooling
+STRIDE = 2  # stride of every pooling layer
 
 
 class LeNet(nn.Module):
-    """act_j = pool_j φ(W_j ∗ act_{j−1} + b_j) for the convolutions, then dense layers φ(W act + b), then the logits.
+    """A net of convolutional layers pool_j(φ(W_j ∗ act + b_j)), then dense layers φ(W act + b), then a linear readout.
 
-    Lengths are measured after each activation, before pooling and dropout. No law of src/theory describes pooling.
+    Lengths are measured after each activation, before pooling and dropout. Theory has no predictions for this net,
+    because no law in src/theory covers pooling.
 
     Args:
         input_shape: (channels, height, width).
@@ -26,16 +27,16 @@ class LeNet(nn.Module):
         channels: Channels of each convolution.
         widths: Units of each dense layer; may be empty.
         kernel_size: Side of the kernels.
-        padding: Zeros around the image at each convolution.
-        pooling: `max`, `mean`, or a list of these with one for each convolution.
-        window: Side of the windows that are pooled. Windows begin two pixels apart, and as in Caffe the last one may
-            reach beyond the image.
+        padding: Width of the zero padding of each convolution.
+        pooling: `max`, `mean`, or a list of these names with one for each convolution.
+        window: Side of the pooling windows. The stride is 2, and as in Caffe the last window may extend beyond the
+            image.
         activation: Name of φ, a key of `ACTIVATIONS`.
         dropout: Probability of dropping a unit after each pooling and each dense activation.
 
     Raises:
-        ValueError: a setting has a value that is not allowed, inputs are no images, or a kernel or a window is larger
-            than the image it is applied to.
+        ValueError: a setting has a value that is not allowed, input_shape is not that of an image, or a kernel or
+            window is larger than the image to which it is applied.
     """
 
     @checked
@@ -54,7 +55,7 @@ class LeNet(nn.Module):
         dropout: Fraction = 0.0,
     ) -> None:
         super().__init__()
-        self.image = nn.Identity()  # gives the input a name under which it is measured
+        self.image = nn.Identity()  # a named module whose output is measured as the input
         sizes_of_convolutions = pairwise([input_shape[0], *channels])
         self.convolutions = nn.Sequential(
             *(
@@ -82,7 +83,7 @@ class LeNet(nn.Module):
 
 
 def _pixels(image: Sequence[int], convolutions: int, *, kernel_size: int, padding: int, window: int) -> int:
-    """Pixels of an image after so many convolutions with their poolings."""
+    """Compute the number of pixels of an image after the given number of convolutions with pooling."""
     sides = [*image]
     for _ in range(convolutions):
         for axis, side in enumerate(sides):
@@ -91,8 +92,8 @@ def _pixels(image: Sequence[int], convolutions: int, *, kernel_size: int, paddin
                 if size > available:
                     more = max(padding + 1, kernel_size // 2)
                     raise ValueError(
-                        f"{setting} = {size}: larger than what is left of images of {image[0]} × {image[1]}, a side of "
-                        f"{available}; padding = {more} or fewer layers leave more"
+                        f"{setting} = {size}: must be at most {available}, the side to which images of {image[0]} × "
+                        f"{image[1]} pixels have shrunk; set padding = {more} or use fewer convolutions"
                     )
             sides[axis] = -(-(convolved - window) // STRIDE) + 1
     return sides[0] * sides[1]

@@ -1,4 +1,4 @@
-"""A residual net: modules that add a scaled fully connected net to what they are given."""
+"""A residual net whose modules add a scaled fully connected net to their input."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,13 +18,13 @@ from start_training.theory.residual import ResidualLaw
 
 
 class ResidualModule(nn.Module):
-    """act + eta · N(act), N a fully connected net through `widths` and back to the size of act.
+    """A residual module act + eta · N(act), where N is a fully connected net whose output has the size of act.
 
     Args:
-        size: Units of act.
+        size: Number of units of act.
         widths: Units of the hidden layers of N; may be empty.
         activations: Names of the activations of all layers of N.
-        eta: The scale.
+        eta: The residual scale.
         dropout: Probability of dropping a unit after each activation.
     """
 
@@ -41,25 +41,28 @@ class ResidualModule(nn.Module):
 
 
 class Residual(nn.Module):
-    """act_l = act_{l−1} + eta_l N_l(act_{l−1}) for l = 1 … L, then logits = W act_L + b.
+    """A residual net act_l = act_{l−1} + eta_l N_l(act_{l−1}) for modules l = 1 … L, with logits = W act_L + b.
 
-    act_0 is the input, embedded by a linear layer only where its size is not `width`. Each N_l is a fully connected
+    act_0 is the flattened input, embedded by a linear layer if its size is not `width`. Each N_l is a fully connected
     net width → module_widths → width. Lengths are measured at each module's output, after the addition.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
 
     Args:
-        input_size: Values of one input.
+        input_size: Number of values of one input.
         classes: Number of logits.
-        modules: L.
-        width: Units of the input and of the output of each module.
+        modules: Number of modules L.
+        width: Units of the input and the output of each module.
         module_widths: Units of the hidden layers inside each module; may be empty.
-        scales: Schedule of eta_l, or a list of L scales; see `residual_scales`, also for eta, base and exponent.
-        ending: `relu`, where each N_l ends in the net's activation, or `linear`, where it ends in a linear layer.
+        scales: Schedule of eta_l, or a list of L scales; see `residual_scales`.
+        eta: See `residual_scales`.
+        base: See `residual_scales`.
+        exponent: See `residual_scales`.
+        ending: Last layer of each N_l: `relu` for one with the net's activation, `linear` for one without.
         activation: Name of the activation, a key of `ACTIVATIONS`.
         dropout: Probability of dropping a unit after each activation.
 
     Raises:
-        ValueError: a setting has a value that is not allowed, or scales is a list that has not L entries.
+        ValueError: a setting has a value that is not allowed, or scales is a list without exactly L entries.
     """
 
     @checked
@@ -99,9 +102,13 @@ class Residual(nn.Module):
         return self.readout(self.residual_modules(self.embedding(inputs.flatten(1))))
 
     def law(self, initializer: Initializer) -> ResidualLaw | None:
-        """What theory predicts for this net at initialization.
+        """Return theory's predictions for this net at initialization.
 
-        None where the activation is not homogeneous, or with dropout, which the recursions do not cover.
+        Args:
+            initializer: Initializer of the net's weights.
+
+        Returns:
+            The law, or None if the activation is not homogeneous, or with dropout.
         """
         if self.activation not in HOMOGENEOUS or self.dropout > 0:
             return None

@@ -1,4 +1,4 @@
-"""The scales eta_l of a residual net's modules: whether their sum is bounded decides failure mode 1."""
+"""Schedules of the scales eta_l of residual modules act + eta_l · N(act)."""
 
 from collections.abc import Sequence
 
@@ -16,22 +16,25 @@ def residual_scales(
     base: PositiveNumber = 0.9,
     exponent: PositiveNumber = 1.0,
 ) -> list[float]:
-    """The scales eta_l of modules l = 1 … L.
+    """Compute the scales eta_l of residual modules act + eta_l · N(act), for l = 1 … L.
 
-    Σ eta_l stays bounded as L grows for `inverse_depth`, for `geometric` with base < 1 and for `power` with
-    exponent > 1, and only then does the mean length E[M_L].
+    As L grows, Σ eta_l stays bounded for `inverse_depth`, for `geometric` with base < 1, and for `power` with
+    exponent > 1. If Σ eta_l is unbounded, so is the mean length E[M_L] of modules that end in ReLU.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 6.
 
     Args:
         scales: `constant` (eta), `inverse_depth` (1/L), `geometric` (base^l), `power` (l^−exponent), or a list of the
             L scales themselves.
-        modules: L.
+        modules: Number of modules L.
         eta: The scale of `constant`.
         base: The base of `geometric`.
         exponent: The exponent of `power`.
 
+    Returns:
+        L scales.
+
     Raises:
-        ValueError: an unknown name, a list that has not L entries, a parameter that is not positive, or a base whose
+        ValueError: an unknown name, a list without exactly L entries, a parameter that is not positive, or a base whose
             powers overflow.
 
     Example:
@@ -53,4 +56,4 @@ def residual_scales(
     try:
         return [base**layer for layer in layers]
     except OverflowError:
-        raise ValueError(f"base = {base!r}: overflows within {modules} modules") from None
+        raise ValueError(f"base = {base!r}: must be smaller, since base^{modules} overflows") from None

@@ -1,4 +1,4 @@
-"""The net of the edge of chaos: one square hidden layer without biases, and a linear readout."""
+"""A net with one square hidden layer without biases and a linear readout, for studies of the edge of chaos."""
 
 from collections.abc import Sequence
 from math import prod
@@ -11,20 +11,21 @@ from start_training.settings import PositiveInteger, checked
 
 
 class SquareLayer(nn.Module):
-    """act = φ(W x), logits = V act + b, with W of shape (N, N), N the number of inputs, and without biases.
+    """A net act = φ(W x) with logits = V act + b, where W is a square (N, N) matrix and N the number of inputs.
 
-    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): N = 784 tanh units.
+    The hidden layer has no biases. Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), with N = 784 tanh units.
 
     Args:
         input_shape: Shape of one input.
         classes: Number of logits.
-        width: The value that N must have; None accepts any.
-        window: Images are first reduced to the means of squares of window × window pixels, which divides N by
-            window²: 28 × 28 pixels are N = 784 with window 1 and N = 196 with window 2.
+        width: The expected value of N, which is checked; None accepts any N.
+        window: Side of the squares of pixels over which images are averaged first, which divides N by window²: images
+            of 28 × 28 pixels give N = 784 with window 1 and N = 196 with window 2.
         activation: Name of φ, a key of `ACTIVATIONS`.
 
     Raises:
-        ValueError: window does not divide the sides of the image, width is not N, or there is no such activation.
+        ValueError: window does not divide the sides of the image, width is not N, or activation is not a key of
+            `ACTIVATIONS`.
     """
 
     @checked
@@ -39,7 +40,9 @@ class SquareLayer(nn.Module):
     ) -> None:
         super().__init__()
         if window > 1 and (len(input_shape) != 3 or any(side % window for side in input_shape[1:])):
-            raise ValueError(f"window = {window}: must divide the sides of images, and inputs are {tuple(input_shape)}")
+            raise ValueError(
+                f"window = {window}: must divide height and width of images, but inputs have shape {tuple(input_shape)}"
+            )
         self.window = window
         self.width = prod(input_shape) // window**2
         if width not in (None, self.width):

@@ -1,4 +1,4 @@
-"""Families of hidden widths, to be given to a fully connected net as its `widths`."""
+"""Lists of hidden widths of a given pattern, for the setting `widths` of a fully connected net."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,11 @@ from start_training.settings import PositiveInteger, checked
 
 @checked
 def alternating(depth: PositiveInteger, widths: Sequence[PositiveInteger]) -> list[int]:
-    """The given widths in turn, repeated until there are `depth` layers.
+    """Repeat a list of widths until there are `depth` layers.
+
+    Args:
+        depth: Number of layers.
+        widths: Widths to repeat.
 
     Raises:
         ValueError: depth or a width is not a whole number of at least 1, or widths is empty.
@@ -21,7 +25,11 @@ def alternating(depth: PositiveInteger, widths: Sequence[PositiveInteger]) -> li
 
 @checked
 def in_blocks(depth: PositiveInteger, widths: Sequence[PositiveInteger]) -> list[int]:
-    """The given widths in their order, each for an equal share of `depth` layers.
+    """Give each of the widths, in order, an equal share of consecutive layers out of `depth`.
+
+    Args:
+        depth: Number of layers.
+        widths: Width of each block of layers.
 
     Raises:
         ValueError: depth or a width is not a whole number of at least 1, or widths is empty.

@@ -81,7 +81,7 @@ class StackedLengths:
     def _measure(self, activation: Tensor) -> Tensor:
         activation = activation.detach()
         if activation.numel() * self.replicas <= FEW_VALUES:
-            norms, values = activation_norms(activation, look=False)
+            norms, values = activation_norms(activation, data_dependent=False)
             self.values.append(values)
             return norms
         norms_of_all = _Norms.apply(activation)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.lengths.activation_length import lengths_of_layers
-from start_training.lengths.statistics import reading
+from start_training.lengths.statistics import pack_statistics
 from start_training.replicas.batches import GroupBatches
 from start_training.replicas.first_layer import FirstLayer
 from start_training.replicas.forward_pass import Passed, StackedLengths, losses_given, losses_of
@@ -135,11 +135,11 @@ class Updates:
         values = self.lengths.values
         if len({layer.shape for layer in norms}) > 1:
             pairs = zip(norms, values, strict=True)
-            return reading([layer.double().square().div(of_layer) for layer, of_layer in pairs]).T
+            return pack_statistics([layer.double().square().div(of_layer) for layer, of_layer in pairs]).T
         if self._values is None or self._values[0] != values:  # a copy to a GPU waits for it
             self._values = values, torch.tensor(values, dtype=torch.float64, device=norms[0].device)
         lengths = lengths_of_layers([layer.flatten() for layer in norms], self._values[1])
-        return reading(lengths.unflatten(1, norms[0].shape)).T
+        return pack_statistics(lengths.unflatten(1, norms[0].shape)).T
 
     def _first_layer(self) -> FirstLayer | None:
         """The first layer, where the batches of all replicas do not fit into a CPU's caches; or None."""

@@ -1,1 +1,1 @@
-"""What is predicted, without torch; every function cites its source."""
+"""Predictions for randomly drawn nets, computed with NumPy and SciPy; every function cites its source."""

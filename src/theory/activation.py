@@ -1,4 +1,4 @@
-"""Activations for theory: elementwise functions of float64 arrays, and their derivatives."""
+"""Activation functions in NumPy: elementwise functions of float64 arrays, with their derivatives."""
 
 import math
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtr
 
 Array: TypeAlias = NDArray[np.float64]
-_HALF_NORMAL = 1 / math.sqrt(2 * math.pi)  # E[z; z > 0] of a standard normal z
+_HALF_NORMAL = 1 / math.sqrt(2 * math.pi)  # E[max(z, 0)] of a standard normal z
 
 
 class Activation(Protocol):
-    """φ and φ′, elementwise, of arrays of any shape."""
+    """Interface of an activation: the function φ and its derivative φ′, applied elementwise to arrays of any shape."""
 
     def value(self, x: Array, /) -> Array: ...
 
@@ -23,15 +23,15 @@ class Activation(Protocol):
 
 @dataclass(frozen=True)
 class Homogeneous:
-    """φ(z) = z for z > 0, negative_slope · z below: φ(c z) = c φ(z) for c > 0.
+    """A positively homogeneous activation: φ(z) = z for z > 0 and φ(z) = negative_slope · z for z ≤ 0.
 
-    Its moments have closed forms, as it is straight on either side of zero.
+    It satisfies φ(c z) = c φ(z) for c > 0, and the moments of φ(z) have closed forms.
 
     Args:
-        negative_slope: 0 is ReLU, 1 a linear unit, 0.01 torch's leaky ReLU.
+        negative_slope: Slope for z ≤ 0: 0 is ReLU, 1 the identity, 0.01 torch's default leaky ReLU.
 
     Example:
-        >>> Homogeneous(0.0).second, Homogeneous(0.0).peakedness  # of ReLU
+        >>> Homogeneous(0.0).second, Homogeneous(0.0).peakedness  # ReLU
         (0.5, 2.0)
     """
 
@@ -50,7 +50,7 @@ class Homogeneous:
 
     @property
     def second(self) -> float:
-        """E[φ(z)²] / E[z²] of any symmetric z."""
+        """E[φ(z)²] / E[z²] for any symmetric random variable z; 1/2 for ReLU."""
         return (1 + self.negative_slope**2) / 2
 
     @property
@@ -60,18 +60,18 @@ class Homogeneous:
 
     @property
     def fourth(self) -> float:
-        """E[φ(z)⁴] / E[z⁴] of any symmetric z."""
+        """E[φ(z)⁴] / E[z⁴] for any symmetric random variable z; 1/2 for ReLU."""
         return (1 + self.negative_slope**4) / 2
 
     @property
     def peakedness(self) -> float:
-        """fourth / second²: 2 for ReLU, 1 for a linear unit."""
+        """The ratio fourth / second²: 2 for ReLU, 1 for the identity."""
         return self.fourth / self.second**2
 
 
 @dataclass(frozen=True)
 class Smooth:
-    """An activation without kinks.
+    """A differentiable activation such as tanh, given by two functions.
 
     Args:
         value: φ, elementwise.
@@ -87,7 +87,7 @@ RELU = Homogeneous(0.0)
 LINEAR = Homogeneous(1.0)
 TANH = Smooth(np.tanh, lambda x: 1 - np.tanh(x) ** 2)
 
-ACTIVATIONS: dict[str, Activation] = {  # those of src/models/activation.py, by the same names
+ACTIVATIONS: dict[str, Activation] = {  # the same keys as ACTIVATIONS in src/models/activation.py
     "relu": RELU,
     "tanh": TANH,
     "gelu": Smooth(lambda x: x * ndtr(x), lambda x: ndtr(x) + x * np.exp(-(x**2) / 2) * _HALF_NORMAL),

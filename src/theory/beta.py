@@ -1,4 +1,4 @@
-"""beta, the one number of an architecture that decides failure mode 2."""
+"""The sum of reciprocal widths, beta, which determines failure mode 2 (activation lengths fluctuate too much)."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,7 +7,7 @@ from start_training.theory.activation import Array
 
 
 def beta(widths: ArrayLike) -> float:
-    """beta = Σ_j 1/n_j over the hidden layers: depth / width where all widths are equal.
+    """Compute beta = Σ_j 1/n_j over the hidden layers, which is depth / width if all widths are equal.
 
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 5 and corollary 1.
 
@@ -25,12 +25,12 @@ def beta(widths: ArrayLike) -> float:
 
 
 def checked_widths(widths: ArrayLike) -> Array:
-    """Widths as float64, shape (d,).
+    """Convert widths to a float64 array of shape (d,) and check that all are positive.
 
     Raises:
         ValueError: a width is not positive.
     """
     widths = np.atleast_1d(np.asarray(widths, dtype=np.float64))
     if not (widths > 0).all():
-        raise ValueError(f"widths = {widths.tolist()}: a width must be positive")
+        raise ValueError(f"widths = {widths.tolist()}: all widths must be positive")
     return widths

@@ -1,4 +1,4 @@
-"""What theory predicts for a convolutional net at initialization, from its architecture and its initializer."""
+"""Theory's predictions for plain and residual convolutional nets at initialization."""
 
 import math
 from dataclasses import dataclass
@@ -17,20 +17,21 @@ from start_training.theory.mean_length import kappas_after_dropout, log_mean_len
 
 @dataclass(frozen=True)
 class ConvolutionalLaw:
-    """act_j = φ(W_j ∗ act_{j−1} + b_j) for layers j = 1 … d.
+    """Predicted activation lengths of a convolutional net act_j = φ(W_j ∗ act_{j−1} + b_j) with layers j = 1 … d.
 
-    There is no `verdict`: for failure mode 2 theory has a bound, and no number to judge.
+    Unlike `FullyConnectedLaw` this class has no method `verdict`, because theory only bounds the spread of lengths
+    (failure mode 2) of convolutional nets.
 
     Args:
         channels: Channels of each layer, shape (d,).
         kappas: kernel · channels_in · Var W of each layer, shape (d,).
         bias_variances: Variance of each layer's biases, shape (d,).
-        kurtosis: Of each layer's weights, shape (d,).
+        kurtosis: Kurtosis of each layer's weights, shape (d,).
         kernel_size: Side of the kernels.
         padding: `circular` or `zeros`.
-        profile: The input's x² averaged over channels at each position, of the image's shape, up to a factor. Used
-            with zero padding alone.
-        activation: φ.
+        profile: Mean over channels of the squared input at each position, of the image's shape, up to a constant
+            factor. Only used with zero padding.
+        activation: φ of every layer.
         orthogonal: Whether weights are Haar-random semi-orthogonal rather than independent.
         dropout: Probability of dropping a unit after each activation.
     """
@@ -45,12 +46,16 @@ class ConvolutionalLaw:
     activation: Homogeneous
     orthogonal: bool = False
     dropout: float = 0.0
-    gaussian: ClassVar[bool] = False  # the whole law of lengths is not explicit, since positions share their weights
+    gaussian: ClassVar[bool] = False  # the full distribution of lengths is unknown, since positions share their weights
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
-        """log E[M_j] before dropout, shape (d,): exact with circular padding, and with zeros for an input of `profile`.
+        """Compute log E[M_j], the log mean length of each layer before dropout, shape (d,), in nats.
 
+        The result is exact: with circular padding for any input, with zero padding for inputs of the given `profile`.
         See src/theory/convolution.py.
+
+        Args:
+            log_input_length: log M_0, the log length of the input.
         """
         kappas = kappas_after_dropout(self.kappas, self.dropout)
         if self.padding == "circular":
@@ -66,9 +71,11 @@ class ConvolutionalLaw:
         )
 
     def log_moment_ratio(self, log_input_length: float = 0.0) -> tuple[Array, Array] | None:
-        """Lower and upper bound of log(E[M_j²] / E[M_j]²), each (d,): 0, and `log_moment_ratio_bound`.
+        """Bound log(E[M_j²] / E[M_j]²) from below by 0 and from above by `log_moment_ratio_bound`.
 
-        None with zero padding, biases, dropout, or weights that are not independent.
+        Returns:
+            Lower and upper bound, each of shape (d,), in nats; None with zero padding, biases, dropout, or weights
+            that are not independent.
         """
         if self.padding != "circular" or self.bias_variances.any() or self.dropout or self.orthogonal:
             return None
@@ -78,7 +85,9 @@ class ConvolutionalLaw:
 
 @dataclass(frozen=True)
 class ResidualConvolutionalLaw:
-    """act_l = act_{l−1} + eta_l φ(W_l ∗ act_{l−1} + b_l) for modules l = 1 … L.
+    """Predicted activation lengths of a residual convolutional net.
+
+    Its modules l = 1 … L are act_l = act_{l−1} + eta_l φ(W_l ∗ act_{l−1} + b_l).
 
     Args:
         scales: eta of each module, shape (L,).
@@ -86,8 +95,8 @@ class ResidualConvolutionalLaw:
         bias_variances: Variance of each module's biases, shape (L,).
         kernel_size: Side of the kernels.
         padding: `circular` or `zeros`.
-        profile: See `ConvolutionalLaw`; that of the embedded image.
-        activation: φ.
+        profile: Mean over channels of the squared embedded image at each position, up to a constant factor.
+        activation: φ of every module.
     """
 
     scales: Array
@@ -100,9 +109,15 @@ class ResidualConvolutionalLaw:
     gaussian: ClassVar[bool] = False  # see `ConvolutionalLaw`
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
-        """log E[M_l], shape (L,), for an input of this profile, in the limit of many channels.
+        """Compute log E[M_l], the log mean length after each module, in the limit of many channels.
 
         See src/theory/convolution.py.
+
+        Args:
+            log_input_length: log M_0, the log length of the embedded image.
+
+        Returns:
+            Shape (L,), in nats.
         """
         return log_mean_length_residual_convolutional(
             self.scales,
@@ -115,7 +130,7 @@ class ResidualConvolutionalLaw:
         )
 
     def log_moment_ratio(self, log_input_length: float = 0.0) -> None:
-        """None: theory has no formula for the second moment of these lengths."""
+        """Return None: theory has no formula for E[M_l²] of residual convolutional nets."""
 
 
 def _scaled(profile: Array, log_input_length: float) -> Array:

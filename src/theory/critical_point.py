@@ -1,4 +1,4 @@
-"""The length map of a wide layer, and the variances at which gradients and lengths both keep their size."""
+"""The length map, from the pre-activation variance of a wide layer to that of the next, and its critical points."""
 
 import math
 from dataclasses import dataclass
@@ -11,15 +11,21 @@ from start_training.settings import PositiveNumber, checked
 from start_training.theory.activation import Activation, Array
 
 POINTS = 40_000
-REACH = 10.0  # standard deviations; beyond them lies a mass of 1e-23
-SEARCHED = (1e-4, 1e4)  # values of q among which the nearest critical point is looked for
+REACH = 10.0  # standard deviations; a normal variable lies beyond them with probability 1e-23
+SEARCHED = (1e-4, 1e4)  # range of q in which the nearest critical point is searched
 _PER_DECADE = 20
 _TAIL = 1e-6  # greatest share of a mean that may come from the last deviation before REACH
 _TOLERANCE = 1e-9  # for rounding: a homogeneous activation has slope 1 and bias variance 0
 
 
 class ActivationMoments(NamedTuple):
-    """At x = √q z, z ~ N(0, 1): E[φ(x)²], E[φ′(x)²], and d E[φ(x)²] / dq = E[φ(x) φ′(x) z] / √q."""
+    """Means over x = √q z, z ~ N(0, 1), of an activation φ.
+
+    Args:
+        second: E[φ(x)²].
+        derivative: E[φ′(x)²].
+        slope: d E[φ(x)²] / dq = E[φ(x) φ′(x) z] / √q.
+    """
 
     second: float
     derivative: float
@@ -28,14 +34,16 @@ class ActivationMoments(NamedTuple):
 
 @dataclass(frozen=True)
 class CriticalPoint:
-    """A stable fixed point q of the length map at which chi = 1.
+    """Weight and bias variances of a wide layer that preserve gradients and the variance q of pre-activations.
+
+    q is then a stable fixed point of `length_map`, and chi = 1.
 
     Args:
         q: Variance of pre-activations.
         weight_variance: σ_w² = fan_in · Var W.
         bias_variance: σ_b².
-        slope: Of the length map at q: the factor per layer on deviations from q. It is 1 for a homogeneous activation,
-            for which every q is a fixed point.
+        slope: Derivative of the length map at q, by which each layer multiplies deviations from q. It is 1 for a
+            homogeneous activation, for which every q is a fixed point.
     """
 
     q: float
@@ -45,7 +53,9 @@ class CriticalPoint:
 
 
 def chi(activation: Activation, q: float, weight_variance: float) -> float:
-    """σ_w² E[φ′(√q z)²]: the factor of a layer on squared perturbations and gradients, at infinite width.
+    """Compute chi = σ_w² E[φ′(√q z)²], by which an infinitely wide layer multiplies squared gradients.
+
+    Squared small perturbations of the layer's input are multiplied by chi, too.
 
     Source: Poole et al. 2016 (arXiv:1606.05340); Schoenholz et al. 2017 (arXiv:1611.01232).
 
@@ -63,7 +73,7 @@ def chi(activation: Activation, q: float, weight_variance: float) -> float:
 
 
 def length_map(activation: Activation, q: float, weight_variance: float, bias_variance: float = 0.0) -> float:
-    """σ_w² E[φ(√q z)²] + σ_b²: the pre-activation variance of the next layer, at infinite width.
+    """Compute the pre-activation variance of the next layer, σ_w² E[φ(√q z)²] + σ_b², at infinite width.
 
     Source: Poole et al. 2016 (arXiv:1606.05340).
 
@@ -77,18 +87,17 @@ def length_map(activation: Activation, q: float, weight_variance: float, bias_va
 
 
 def moments(activation: Activation, q: float) -> ActivationMoments:
-    """The Gaussian moments of an activation, by the midpoint rule in z.
+    """Compute the Gaussian moments of an activation by the midpoint rule.
 
-    Exact to rounding for smooth activations and for a kink at 0, and to 1e-3 for a kink at any other place (hard tanh,
-    ReLU6), for which `gaussian_nodes` would need to know that place. NaN for activations that grow so fast that values
-    beyond `REACH` determine the mean.
+    The error is at rounding level for smooth activations and for a kink at 0, and up to 1e-3 for kinks elsewhere (hard
+    tanh, ReLU6). The result is NaN for activations that grow so fast that values beyond `REACH` determine the mean.
 
     Args:
         activation: φ.
-        q: Variance of the normal variable that φ is applied to.
+        q: Variance of the normal variable to which φ is applied.
     """
     z, weights = _nodes()
-    with np.errstate(all="ignore"):  # a value that is not finite makes the mean so
+    with np.errstate(all="ignore"):  # a non-finite value makes the mean non-finite, which callers check
         phi, derivative = activation.value(math.sqrt(q) * z), activation.derivative(math.sqrt(q) * z)
         terms = weights * np.stack([phi**2, derivative**2, phi * derivative * z / math.sqrt(q)])
     means, tails = terms.sum(-1), np.abs(terms[:, np.abs(z) > REACH - 1]).sum(-1)
@@ -97,16 +106,17 @@ def moments(activation: Activation, q: float) -> ActivationMoments:
 
 @checked
 def critical_point(activation: Activation, q: PositiveNumber, *, name: str = "this activation") -> CriticalPoint:
-    """σ_w² = 1 / E[φ′(√q z)²] and σ_b² = q − σ_w² E[φ(√q z)²]: chi = 1 at a fixed point q of the length map.
+    """Compute the weight and bias variances with which wide layers preserve gradients and pre-activation variance q.
 
-    Source: Poole et al. 2016 (arXiv:1606.05340) and Schoenholz et al. 2017 (arXiv:1611.01232) for tanh, which has one
-    at every q > 0; Roberts, Yaida & Hanin 2022 (arXiv:2106.10165), chapter 5, for GELU, which has them from
-    q = (3 + √17)/2 on, and SiLU, from 14.32.
+    They are σ_w² = 1 / E[φ′(√q z)²] and σ_b² = q − σ_w² E[φ(√q z)²], for which chi = 1 and length_map(q) = q. Tanh has
+    a critical point at every q > 0, GELU at q ≥ (3 + √17)/2, SiLU at q ≥ 14.32.
+    Source: Poole et al. 2016 (arXiv:1606.05340) and Schoenholz et al. 2017 (arXiv:1611.01232) for tanh; Roberts, Yaida
+    & Hanin 2022 (arXiv:2106.10165), chapter 5, for GELU and SiLU.
 
     Args:
         activation: φ.
         q: Variance of pre-activations, the same in all layers.
-        name: What the error message calls the activation.
+        name: Name of the activation in the error message.
 
     Raises:
         ValueError: σ_b² < 0, or the fixed point is not stable, |slope| > 1; the message names the nearest q that has a
@@ -121,9 +131,9 @@ def critical_point(activation: Activation, q: PositiveNumber, *, name: str = "th
     point = _candidate(activation, q)
     if reason := _fault(point):
         nearest = _nearest(activation, q)
-        none = f"nor at any q from {SEARCHED[0]:g} to {SEARCHED[1]:g}"
+        none = f"it has none at any q from {SEARCHED[0]:g} to {SEARCHED[1]:g} either"
         others = f"the nearest is at q = {nearest:.3g}" if nearest else none
-        raise ValueError(f"q = {q:g}: {name} has no stable critical point there ({reason}); {others}")
+        raise ValueError(f"q = {q:g}: {name} has no stable critical point at this q ({reason}); {others}")
     return point
 
 
@@ -135,7 +145,7 @@ def _nodes() -> tuple[Array, Array]:
 
 
 def _candidate(activation: Activation, q: float) -> CriticalPoint:
-    """The only variances that can be critical at q, whether stable or not; NaN where there are none."""
+    """Solve chi = 1 and length map(q) = q for the two variances, which are NaN without a solution; stable or not."""
     mean = moments(activation, q)
     weight_variance = 1 / mean.derivative if mean.derivative > 0 else math.nan
     bias_variance = q - weight_variance * mean.second
@@ -146,18 +156,18 @@ def _candidate(activation: Activation, q: float) -> CriticalPoint:
 
 def _fault(point: CriticalPoint) -> str | None:
     if not all(map(math.isfinite, (point.weight_variance, point.bias_variance, point.slope))):
-        return "its squares or those of its derivative have no finite mean above 0"
+        return "the mean square of the activation or of its derivative is not a finite number above 0"
     if point.bias_variance < 0:
-        return f"biases would need the variance {point.bias_variance:.3g}"
+        return f"the biases would need a negative variance, {point.bias_variance:.3g}"
     if abs(point.slope) > 1 + _TOLERANCE:
         near_one = f"{point.slope:.4g}" == "1"
         slope = f"1 + {point.slope - 1:.1g}" if near_one else f"{point.slope:.4g}"
-        return f"lengths would leave it: the length map has the slope {slope}"
+        return f"the fixed point is unstable: the length map has slope {slope}"
     return None
 
 
 def _nearest(activation: Activation, q: float) -> float | None:
-    """The q of a stable critical point with the least ratio to `q`, to three digits; None if none in `SEARCHED`."""
+    """Find the value nearest to `q` (by ratio) in `SEARCHED` with a stable critical point, to three digits, or None."""
     low, high = map(math.log10, SEARCHED)
     grid = 10 ** np.linspace(low, high, round((high - low) * _PER_DECADE) + 1)
     for good in sorted(grid, key=lambda other: _ratio(other, q)):
@@ -168,7 +178,13 @@ def _nearest(activation: Activation, q: float) -> float | None:
 
 
 def _edge(activation: Activation, good: float, bad: float) -> float:
-    """The end of the good range of q between a good q and a bad one beside it, to three digits within that range."""
+    """Find the end of the range of q with a stable critical point by bisection, to three digits.
+
+    Args:
+        activation: φ.
+        good: A value of q with a stable critical point.
+        bad: A value of q without one.
+    """
     on_grid = good
     for _ in range(20):
         middle = math.sqrt(good * bad)

@@ -1,4 +1,4 @@
-"""Where a random layer's map x ← φ(W x) turns from order to chaos, for W_ij normal of mean J0/N and variance J²/N."""
+"""Order and chaos of the iterated random layer x ← tanh(W x), with W_ij normal of mean J0/N and variance J²/N."""
 
 from typing import NamedTuple
 
@@ -8,25 +8,26 @@ from numpy.typing import ArrayLike
 from start_training.theory.activation import TANH, Array
 from start_training.theory.gaussian import gaussian_nodes
 
-STEPS = 200  # of Newton's method, which halves the error at a double root and doubles the digits at any other
+STEPS = 200  # greatest number of Newton steps; at a double root each step only halves the error
 ACCURACY = 1e-12
-WIDEST = 1e4  # greatest J at which a boundary is looked for
-HALVINGS = 32  # of the range of log J, to 2e-9 of J
+WIDEST = 1e4  # greatest J in the search for the boundary
+HALVINGS = 32  # bisections of the range of log J, which give J to 2e-9
 
 
 class FixedPoint(NamedTuple):
-    """Mean u and mean square q, over units, of the state that x ← tanh(W x) converges to."""
+    """Mean u and mean square q, over the units, of the state to which x ← tanh(W x) converges."""
 
     u: Array
     q: Array
 
 
 def fixed_point(J0: ArrayLike, J: ArrayLike) -> FixedPoint:
-    """The stable solution with u ≥ 0 of u = E tanh(|J0| u + J √q z), q = E tanh²(|J0| u + J √q z), z standard normal.
+    """Compute the mean u ≥ 0 and the mean square q of the state to which x ← tanh(W x) converges.
 
-    Exact for infinitely many units. For J0 < 0 the mean alternates between u and −u. There are up to three solutions:
-    (0, 0), stable where |J0| < 1 and J < 1; (0, q), q > 0, for J > 1; and one of u > 0 with its mirror image, where
-    |J0| E tanh'(J √q z) > 1 at the solution with u = 0, which then is unstable: any small mean grows.
+    (u, q) is the stable solution of u = E tanh(|J0| u + J √q z), q = E tanh²(|J0| u + J √q z), z standard normal, for
+    infinitely many units. For J0 < 0 the mean alternates between u and −u. There are up to three solutions: (0, 0),
+    stable if |J0| < 1 and J < 1; (0, q) with q > 0 if J > 1; and one with u > 0 if |J0| E tanh'(J √q z) > 1 at the
+    solution with u = 0, which is then unstable because any small mean grows.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), the equations of the phase diagram.
 
     Args:
@@ -34,7 +35,7 @@ def fixed_point(J0: ArrayLike, J: ArrayLike) -> FixedPoint:
         J: Standard deviation of the weights times √N, of a shape that broadcasts with that of J0.
 
     Returns:
-        u and q, of the shape of J0 and J broadcast.
+        u and q, each of the broadcast shape of J0 and J.
 
     Raises:
         ValueError: a J is not positive, or a J0 is not finite.
@@ -56,11 +57,11 @@ def fixed_point(J0: ArrayLike, J: ArrayLike) -> FixedPoint:
 
 
 def chi(J0: ArrayLike, J: ArrayLike) -> Array:
-    """χ = J² E tanh'(|J0| u + J √q z)² at the fixed point.
+    """Compute χ, by which one iteration of x ← tanh(W x) multiplies the squared distance of two close states.
 
-    The factor per iteration on the squared distance of two close states whose means agree: chaos above 1, order below
-    1; ½ log χ is the Lyapunov exponent. A difference of the means decays wherever (u, q) is stable, so that the edge is
-    χ = 1 in all directions. Exact for infinitely many units.
+    χ = J² E tanh'(|J0| u + J √q z)² at the fixed point (u, q), for infinitely many units and two states with the same
+    mean. The layer is chaotic for χ > 1 and ordered for χ < 1; ½ log χ is the Lyapunov exponent. A difference between
+    the means of the states decays wherever (u, q) is stable, so that the edge of chaos is χ = 1.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), J² ∫Dz sech⁴ = 1.
 
     Args:
@@ -68,7 +69,7 @@ def chi(J0: ArrayLike, J: ArrayLike) -> Array:
         J: Standard deviation of the weights times √N, of a shape that broadcasts with that of J0.
 
     Returns:
-        Of the shape of J0 and J broadcast.
+        χ, of the broadcast shape of J0 and J.
 
     Raises:
         ValueError: a J is not positive, or a J0 is not finite.
@@ -84,17 +85,17 @@ def chi(J0: ArrayLike, J: ArrayLike) -> Array:
 
 
 def boundary(ratios: ArrayLike) -> Array:
-    """1/J of the edge of chaos for each J0/J: chaos below, order above.
+    """Compute the value of 1/J at the edge of chaos for each ratio J0/J: chaos for smaller 1/J, order for larger 1/J.
 
-    It is 1 for |J0| ≤ J. For a greater |J0| a mean forms at a smaller J than chaos and saturates the units, so that the
-    edge bends down: there it is the root of χ(ratio J, J) = 1, and 0 where even J = `WIDEST` is ordered.
+    It is 1 for |J0| ≤ J. For |J0| > J it is the root of χ(ratio J, J) = 1, which is below 1 because a mean forms and
+    saturates the units before chaos sets in, or 0 if the layer is ordered even at J = `WIDEST`.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), the boundary of the phase diagram.
 
     Args:
         ratios: J0/J, any shape.
 
     Returns:
-        Of the shape of ratios.
+        1/J, of the shape of ratios.
 
     Raises:
         ValueError: a ratio is not finite.
@@ -110,19 +111,19 @@ def boundary(ratios: ArrayLike) -> Array:
 
 
 def checked_ratios(ratios: ArrayLike) -> Array:
-    """Ratios J0/J as float64.
+    """Convert the ratios J0/J to float64 and check that they are finite.
 
     Raises:
         ValueError: a ratio is not finite.
     """
     ratios = np.asarray(ratios, np.float64)
     if not np.isfinite(ratios).all():
-        raise ValueError(f"ratios = {ratios.tolist()}: must be finite")
+        raise ValueError(f"ratios = {ratios.tolist()}: all ratios must be finite numbers")
     return ratios
 
 
 def _bent_edge(ratios: Array) -> Array:
-    """By bisection in log J, for all ratios at once."""
+    """Compute `boundary` for ratios above 1 by bisection in log J."""
     ordered, chaotic = np.zeros(ratios.shape), np.full(ratios.shape, np.log(WIDEST))
     without_chaos = chi(ratios * WIDEST, WIDEST) < 1
     for _ in range(HALVINGS):
@@ -133,16 +134,15 @@ def _bent_edge(ratios: Array) -> Array:
 
 
 def distance_without_mean(J: ArrayLike) -> Array:
-    """√(2 q): the root mean square over units of the final distance of two states, for |J0| ≪ J.
+    """Compute the final distance of two states of x ← tanh(W x), √(2 q) as root mean square over units, for |J0| ≪ J.
 
-    For J > 1 and without a mean two states become independent, however close they are at first; for J ≤ 1 both become
-    0, and so does their distance.
+    For J > 1 the two states become independent with mean 0, however close they start; for J ≤ 1 both converge to 0.
 
     Args:
         J: Standard deviation of the weights times √N, any shape.
 
     Returns:
-        Of the shape of J.
+        The distance, of the shape of J.
 
     Raises:
         ValueError: a J is not positive.
@@ -151,9 +151,10 @@ def distance_without_mean(J: ArrayLike) -> Array:
 
 
 def _settle(strength: Array, J: Array, u: Array, q: Array) -> FixedPoint:
-    """The fixed point that Newton's method reaches from above, the same that iterating the map reaches.
+    """Find a fixed point by Newton's method, started at u and q above the root.
 
-    A step at most halves u and q, so that no step jumps over the first root to (0, 0).
+    No step reduces u or q by more than half, so that Newton's method does not jump over the root to (0, 0), and
+    converges to the same fixed point as iterating the map.
     """
     shape = u.shape
     strength, J, u, q = (values.flatten() for values in (strength, J, u, q))
@@ -169,7 +170,10 @@ def _settle(strength: Array, J: Array, u: Array, q: Array) -> FixedPoint:
 
 
 def _newton(strength: Array, J: Array, u: Array, q: Array) -> tuple[Array, Array]:
-    """One step on (E tanh − u, E tanh² − q), whose derivative by the variance is half the mean of the second one."""
+    """Do one Newton step for the equations E tanh(x) − u = 0 and E tanh²(x) − q = 0, x ~ N(strength · u, J² q).
+
+    For any f, dE[f(x)] / d(Var x) = E[f″(x)] / 2.
+    """
     x, weights = gaussian_nodes(strength * u, J * np.sqrt(q))
     t, slope = np.tanh(x), TANH.derivative(x)
     first, second = (weights * t).sum(-1), (weights * t**2).sum(-1)
@@ -185,10 +189,10 @@ def _newton(strength: Array, J: Array, u: Array, q: Array) -> tuple[Array, Array
 
 
 def _checked(J0: ArrayLike, J: ArrayLike) -> tuple[Array, Array]:
-    """|J0| and J, broadcast."""
+    """Check J0 and J; return |J0| and J as float64 arrays of their broadcast shape."""
     J0, J = np.broadcast_arrays(np.asarray(J0, np.float64), np.asarray(J, np.float64))
     if not (np.isfinite(J) & (J > 0)).all():
         raise ValueError(f"J = {J[~(np.isfinite(J) & (J > 0))].flat[0]:g}: must be a number above 0")
     if not np.isfinite(J0).all():
-        raise ValueError(f"J0 = {J0[~np.isfinite(J0)].flat[0]:g}: must be finite")
+        raise ValueError(f"J0 = {J0[~np.isfinite(J0)].flat[0]:g}: must be a finite number")
     return np.abs(J0), J

@@ -1,4 +1,4 @@
-"""What theory predicts for a fully connected net at initialization, from its architecture and its initializer."""
+"""Theory's predictions for a fully connected net at initialization."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,17 @@ from start_training.theory.verdict import DEFAULTS, Thresholds, Verdict, judge
 
 @dataclass(frozen=True)
 class FullyConnectedLaw:
-    """act_j = φ(W_j act_{j−1} + b_j) for hidden layers j = 1 … d.
+    """Predicted activation lengths of a fully connected net act_j = φ(W_j act_{j−1} + b_j) with layers j = 1 … d.
+
+    The length of layer j is M_j = ‖act_j‖² / n_j, n_j its width.
 
     Args:
         fan_ins: Number of inputs of each layer's units, shape (d,).
         widths: Units of each layer, shape (d,).
         kappas: fan_in · Var W of each layer, shape (d,).
         bias_variances: Variance of each layer's biases, shape (d,).
-        kurtosis: Of each layer's weights and biases, shape (d,).
-        activation: φ.
+        kurtosis: Kurtosis of each layer's weights and biases, shape (d,).
+        activation: φ of every layer.
         orthogonal: Whether weights are Haar-random semi-orthogonal rather than independent.
         dropout: Probability of dropping a unit after each activation.
 
@@ -44,9 +46,12 @@ class FullyConnectedLaw:
     dropout: float = 0.0
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
-        """log E[M_j] before dropout, shape (d,), in nats, for an input of log M_0 = log_input_length.
+        """Compute log E[M_j], the log mean length of each layer before dropout, shape (d,), in nats.
 
         See src/theory/mean_length.py.
+
+        Args:
+            log_input_length: log M_0, the log length of the input.
         """
         return log_mean_length(
             kappas_after_dropout(self.kappas, self.dropout),
@@ -56,10 +61,16 @@ class FullyConnectedLaw:
         )
 
     def log_moment_ratio(self, log_input_length: float = 0.0) -> tuple[Array, Array] | None:
-        """Lower and upper bound of log(E[M_j²] / E[M_j]²), each of shape (d,), for an input of this log M_0.
+        """Compute bounds of log(E[M_j²] / E[M_j]²), the spread of the length over random nets, for each layer.
 
-        The two are equal where the law is exact. None with dropout, and for orthogonal weights with biases.
         See src/theory/length_variance.py.
+
+        Args:
+            log_input_length: log M_0, the log length of the input.
+
+        Returns:
+            Lower and upper bound, each of shape (d,), in nats, which are equal if the value is known exactly; None with
+            dropout, and for orthogonal weights with biases.
         """
         if self.dropout or (self.orthogonal and self.bias_variances.any()):
             return None
@@ -79,25 +90,26 @@ class FullyConnectedLaw:
 
     @property
     def gaussian(self) -> bool:
-        """Whether weights are independent normals, for which the whole law of lengths is explicit."""
+        """Whether weights are independent normals, for which the full distribution of lengths can be sampled."""
         return not self.orthogonal and bool((self.kurtosis == 3).all())
 
     @property
     def beta(self) -> float:
-        """Σ_j 1/n_j, which decides failure mode 2."""
+        """Sum of reciprocal widths Σ_j 1/n_j, which determines failure mode 2 (lengths fluctuate too much)."""
         return beta(self.widths)
 
     def verdict(self, thresholds: Thresholds = DEFAULTS, *, log_input_length: float = 0.0) -> Verdict:
-        """The verdict on failure modes 1 and 2, from theory alone.
+        """Predict whether lengths or gradients grow or shrink exponentially (failure mode 1) or fluctuate too much (2).
 
-        Forward rates are those of E[M_j]. Backward rates, log(kappa_j E[φ²]/E[z²]), are those of squared gradients and
-        of the difference between two inputs, which goes on falling where biases keep lengths constant.
+        Forward rates are the growth of log E[M_j] per layer. Backward rates, log(kappa_j E[φ²]/E[z²]), are the growth
+        of squared gradients, and of the squared difference between two inputs, which can shrink although biases keep
+        lengths constant.
 
         Args:
-            thresholds: What the numbers are compared with.
-            log_input_length: log M_0.
+            thresholds: Greatest healthy values of drift, spread and share of dead nets.
+            log_input_length: log M_0, the log length of the input.
         """
-        with np.errstate(invalid="ignore"):  # a dead input has no rate
+        with np.errstate(invalid="ignore"):  # an input of length 0 has no growth rate
             forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)
         backward = np.log(kappas_after_dropout(self.kappas, self.dropout) * self.activation.second)
         can_die = self.activation.negative_slope == 0 and not self.bias_variances.any()

@@ -1,4 +1,4 @@
-"""Means over a Gaussian, by quadrature that is exact where an activation has its kink at zero."""
+"""Quadrature for means over a normal variable, accurate for functions with a kink at zero."""
 
 from functools import cache
 
@@ -7,26 +7,26 @@ from numpy.typing import ArrayLike
 
 from start_training.theory.activation import Array
 
-POINTS = 100  # on each side of zero
-REACH = 10.0  # standard deviations; beyond them lies a mass of 1e-23
+POINTS = 100  # nodes on each side of zero
+REACH = 10.0  # standard deviations; a normal variable lies beyond them with probability 1e-23
 
 
 def gaussian_nodes(mean: ArrayLike, deviation: ArrayLike) -> tuple[Array, Array]:
-    """Nodes x and weights w with E[f(x)] = Σ w f(x) for x normal with this mean and standard deviation.
+    """Return nodes x and weights w such that E[f(x)] = Σ w f(x) for a normal x of the given mean and deviation.
 
-    Gauss–Legendre quadrature in √|x|, on x < 0 and on x > 0 separately. Functions that are smooth on either side (ReLU,
-    tanh, GELU) are integrated to 1e-9, and to 1e-7 where a deviation of thousands makes tanh a step, as nodes are dense
-    at zero. At a deviation of 0 the result is f(mean).
+    The rule is Gauss–Legendre quadrature in √|x|, on x < 0 and x > 0 separately. Its error is about 1e-9 for functions
+    that are smooth on both sides of zero (ReLU, tanh, GELU), and 1e-7 for a deviation in the thousands, at which tanh
+    is nearly a step. With deviation 0 the sum is f(mean).
 
     Args:
-        mean: Of x, any shape.
+        mean: Mean of x, any shape.
         deviation: Standard deviation of x, of a shape that broadcasts with that of mean.
 
     Returns:
-        Nodes and weights, both of shape (…, 2 POINTS), where … is that of mean and deviation broadcast.
+        Nodes and weights, both of shape (…, 2 POINTS), where … is the broadcast shape of mean and deviation.
 
     Raises:
-        ValueError: a deviation is below 0.
+        ValueError: a deviation is negative.
 
     Example:
         >>> x, weights = gaussian_nodes(1.0, 2.0)
@@ -38,7 +38,7 @@ def gaussian_nodes(mean: ArrayLike, deviation: ArrayLike) -> tuple[Array, Array]
         raise ValueError(f"deviation = {deviation.min():g}: must be at least 0")
     zero = np.divide(-mean, deviation, out=np.zeros_like(mean), where=deviation > 0).clip(-REACH, REACH)[..., None]
     unit, unit_weights = _legendre(POINTS)
-    unit, unit_weights = (unit + 1) / 2, unit_weights / 2  # of [0, 1]
+    unit, unit_weights = (unit + 1) / 2, unit_weights / 2  # mapped to [0, 1]
     squared, jacobian = unit**2, 2 * unit * unit_weights
     below, above = zero + REACH, REACH - zero  # lengths of the two parts
     z = np.concatenate([zero - below * squared, zero + above * squared], axis=-1)
@@ -49,5 +49,5 @@ def gaussian_nodes(mean: ArrayLike, deviation: ArrayLike) -> tuple[Array, Array]
 
 @cache
 def _legendre(points: int) -> tuple[Array, Array]:
-    """Nodes and weights on [−1, 1], cached: computing them takes longer than using them."""
+    """Return Gauss–Legendre nodes and weights on [−1, 1], cached because computing them is slow."""
     return np.polynomial.legendre.leggauss(points)

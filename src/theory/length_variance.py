@@ -1,7 +1,7 @@
-"""Relative variance of the length over nets, layer by layer: failure mode 2 of fully connected nets.
+"""Spread of the activation length over random fully connected nets (failure mode 2).
 
-All functions return log(E[M_j²] / E[M_j]²), which no depth overflows; the relative variance Var M_j / E[M_j]² is its
-`expm1`. For Gaussian ReLU nets the log is near 5 beta.
+All functions return log(E[M_j²] / E[M_j]²) of layers j, which does not overflow in deep nets. Its `expm1` is the
+relative variance Var M_j / E[M_j]². For ReLU nets with Gaussian weights the log is near 5 beta.
 """
 
 import math
@@ -25,26 +25,27 @@ def log_moment_ratio(
     log_input_length: float = 0.0,
     activation: Homogeneous = RELU,
 ) -> Array:
-    """log(E[M_j²] / E[M_j]²) for layers j = 1 … d of independent symmetric weights, for one input.
+    """Compute log(E[M_j²] / E[M_j]²) for layers j = 1 … d of a fully connected net and one input.
 
-    With biases zero each layer has, given its input x of fan_in entries,
+    M_j = ‖act_j‖² / n_j is the length of layer j, and E the mean over random nets. Weights must be independent and
+    symmetric. In a ReLU net without biases, given a layer's input x,
         E[M_j² | x] = (kappa_j/2)² M_{j−1}² (1 + (5 + 2 (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) / n_j),
-    so that for Gaussian weights the ratio is Π_j (1 + 5/n_j) ≈ exp(5 beta). For another weight law it depends on
-    f = E[Σ_i x_i⁴] / E[‖x‖⁴] of each layer's input, which is measured (src/lengths/fourth_moment.py) or bounded
-    (`log_moment_ratio_bounds`). Another homogeneous φ has 3 c + (kurtosis − 3) c f − 1, c = E[φ⁴] / E[φ²]², in place of
-    5 + 2 (kurtosis − 3) f. Biases of variance v enter through z = W x + b: E[z² | x] = kappa M + v, and fourth
-    cumulants add.
+    so that for Gaussian weights E[M_j²] / E[M_j]² = Π_{i≤j} (1 + 5/n_i) ≈ exp(5 beta). For other weights the ratio
+    depends on f = E[Σ_i x_i⁴] / E[‖x‖⁴] of each layer's input, which can be measured (src/lengths/fourth_moment.py) or
+    bounded (`log_moment_ratio_bounds`). For another homogeneous φ, with c its `peakedness`, the number
+    5 + 2 (kurtosis − 3) f becomes 3 c + (kurtosis − 3) c f − 1. With biases of variance v, z = W x + b has
+    E[z² | x] = kappa M + v and a fourth cumulant that is the sum of those of W x and b.
     Source: derived from Hanin & Rolnick 2018 (arXiv:1803.01719), proof of theorem 5; kurtosis: the fourth cumulants of
     independent W_i x_i add, so that E[(Σ_i W_i x_i)⁴] = (3 + (kurtosis − 3) Σ_i x_i⁴ / ‖x‖⁴) (Var W)² ‖x‖⁴.
 
     Args:
         widths: Width n_j of each layer, shape (d,).
-        kappas: fan_in · Var W of each layer, shape (d,) or a number for all.
-        bias_variances: v of each layer, likewise.
-        kurtosis: E[W⁴] / E[W²]² of each layer's weights, likewise; 3 for a normal law.
-        bias_kurtosis: That of each layer's biases.
+        kappas: fan_in · Var W of each layer, shape (d,), or one number for all layers.
+        bias_variances: Variance v of the biases of each layer, shape (d,) or a number.
+        kurtosis: E[W⁴] / E[W²]² of each layer's weights, shape (d,) or a number; 3 for normal weights.
+        bias_kurtosis: Kurtosis of each layer's biases, shape (d,) or a number.
         fourth_moments: f of each layer's input, shape (d,); not needed for Gaussian weights.
-        log_input_length: log M_0; matters only with biases.
+        log_input_length: log M_0, the log length of the input; only matters with biases.
         activation: φ of every layer.
 
     Returns:
@@ -62,9 +63,9 @@ def log_moment_ratio(
     excess = np.broadcast_to(np.asarray(kurtosis, dtype=np.float64) - 3, widths.shape)
     bias_excess = np.broadcast_to(np.asarray(bias_kurtosis, dtype=np.float64) - 3, widths.shape)
     if fourth_moments is None and excess.any():
-        raise ValueError(f"kurtosis = {kurtosis!r}: weights that are not Gaussian need fourth_moments")
+        raise ValueError(f"kurtosis = {kurtosis!r}: must be 3 (Gaussian weights) if fourth_moments is not given")
     moments = 0.0 if fourth_moments is None else fourth_moments
-    cumulants = excess * np.broadcast_to(moments, widths.shape)  # of z, as a share of (kappa M)²
+    cumulants = excess * np.broadcast_to(moments, widths.shape)  # fourth cumulant of W x divided by (kappa M)²
     means = log_mean_length(kappas, biases, log_input_length=log_input_length, activation=activation)
     from_input = _share_of_input(kappas, np.concatenate([[log_input_length], means[:-1]]), biases)
     return _recursion(widths, from_input, cumulants, bias_excess, activation)
@@ -81,14 +82,21 @@ def log_moment_ratio_bounds(
     log_input_length: float = 0.0,
     activation: Homogeneous = RELU,
 ) -> tuple[Array, Array]:
-    """The least and greatest `log_moment_ratio` that a kurtosis allows, which are equal for Gaussian weights.
+    """Compute the least and the greatest `log_moment_ratio` that is possible for a given kurtosis of the weights.
 
-    Σ x_i⁴ / ‖x‖⁴ lies between 1/fan_in, where all entries are equal, and 1, where a single entry is not 0.
-    Source: see `log_moment_ratio`, also for the other arguments.
+    The two are equal for Gaussian weights. For other weights they follow from Σ x_i⁴ / ‖x‖⁴, which lies between
+    1/fan_in (all entries of x equal) and 1 (a single nonzero entry).
+    Source: see `log_moment_ratio`.
 
     Args:
         widths: Width of each layer, shape (d,).
         fan_ins: Number of inputs of each layer's units, shape (d,).
+        kappas: See `log_moment_ratio`.
+        bias_variances: See `log_moment_ratio`.
+        kurtosis: See `log_moment_ratio`.
+        bias_kurtosis: See `log_moment_ratio`.
+        log_input_length: See `log_moment_ratio`.
+        activation: φ of every layer.
 
     Returns:
         Lower and upper bound, each of shape (d,), in nats.
@@ -119,12 +127,14 @@ def log_moment_ratio_bounds(
 
 
 def log_moment_ratio_orthogonal(widths: ArrayLike, fan_ins: ArrayLike, *, activation: Homogeneous = RELU) -> Array:
-    """log(E[M_j²] / E[M_j]²) for layers j = 1 … d of Haar-random semi-orthogonal weights without biases.
+    """Compute log(E[M_j²] / E[M_j]²) for layers j = 1 … d with Haar-random semi-orthogonal weights and no biases.
 
-    W x / ‖W x‖ consists of n of the N = max(n, fan_in) coordinates of a uniform direction, whose squares have
-    E[u⁴] = 3 / (N (N + 2)) and E[u² v²] = 1 / (N (N + 2)), so a layer multiplies the ratio by
-    N (n + 5) / (n (N + 2)), for a square ReLU layer 1 + 3 / (n + 2).
-    Source: derived; moments of the uniform law on the sphere.
+    M_j = ‖act_j‖² / n_j is the length of layer j of a fully connected net, and E the mean over random nets.
+
+    W x is proportional to n of the N = max(n, fan_in) coordinates of a random unit vector, for which
+    E[u⁴] = 3 / (N (N + 2)) and E[u² v²] = 1 / (N (N + 2)) for two coordinates u and v. A ReLU layer therefore
+    multiplies the ratio by N (n + 5) / (n (N + 2)), which is 1 + 3 / (n + 2) for a square layer.
+    Source: derived from the moments of the uniform distribution on the sphere.
 
     Args:
         widths: Width n of each layer, shape (d,).
@@ -147,7 +157,7 @@ def log_moment_ratio_orthogonal(widths: ArrayLike, fan_ins: ArrayLike, *, activa
 
 
 def _share_of_input(kappas: Array, log_inputs: Array, biases: Array) -> Array:
-    """kappa M / (kappa M + v) of each layer: the share of E[z²] that comes from its input, not from its biases."""
+    """Compute kappa M / (kappa M + v) of each layer, the share of E[z²] that is due to W x rather than the biases."""
     with np.errstate(divide="ignore"):
         log_biases = np.log(biases)
     log_weights = np.log(kappas) + log_inputs
@@ -158,7 +168,7 @@ def _share_of_input(kappas: Array, log_inputs: Array, biases: Array) -> Array:
 def _recursion(widths: Array, shares: Array, cumulants: Array, bias_excess: Array, activation: Homogeneous) -> Array:
     peak, log_ratio, ratios = activation.peakedness, 0.0, []
     for n, share, cumulant, of_bias in zip(widths, shares, cumulants, bias_excess, strict=True):
-        # log of E[E[z² | x]²] / E[z²]², and the fourth cumulant of z beside it
+        # log_squares is the log of E[E[z² | x]²] / E[z²]²; fourth the mean fourth cumulant of z / E[E[z² | x]²].
         squares, rest = 2 * math.log(share) + log_ratio if share > 0 else -math.inf, 1 - share**2
         log_squares = float(np.logaddexp(squares, math.log(rest) if rest > 0 else -math.inf))
         fourth = cumulant * math.exp(squares - log_squares) + of_bias * (1 - share) ** 2 * math.exp(-log_squares)

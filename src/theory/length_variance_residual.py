@@ -1,4 +1,4 @@
-"""Relative variance of the length over residual nets: bounded where the scales' sum is, so no failure mode 2."""
+"""Spread of the activation length over random residual nets, which stays bounded if the sum of scales eta_l does."""
 
 import math
 from collections.abc import Sequence
@@ -19,10 +19,12 @@ def log_moment_ratio_residual_linear(
     *,
     activation: Homogeneous = RELU,
 ) -> Array:
-    """log(E[M_l²] / E[M_l]²) for modules l = 1 … L that end in a linear layer, Gaussian weights, no biases.
+    """Compute log(E[M_l²] / E[M_l]²) exactly for modules l = 1 … L whose last layer is linear.
 
-    The last layer's output is z ~ N(0, s²) given all before it, s² = Q M with E[Q] = kappa_k Π_{i<k} kappa_i E[φ²]
-    and E[Q²] / E[Q]² = Π_{i<k} (1 + (3 c − 1) / n_i) over the module's hidden layers (5 for ReLU), so that exactly
+    M_l = ‖act_l‖² / n is the length after module l, and E the mean over random residual nets. Weights are Gaussian and
+    biases zero. Given all layers before, the outputs of a module of K layers are independent N(0, s²) with s² = Q
+    M_{l−1}, E[Q] = kappa_K Π_{i<K} kappa_i E[φ²] and E[Q²] / E[Q]² = Π_{i<K} (1 + (3 c − 1) / n_i) over the module's
+    hidden layers, where c is `activation.peakedness` (3 c − 1 = 5 for ReLU). Therefore
         E[M_l²] = E[M_{l−1}²] (1 + 2 eta² E[Q] + eta⁴ E[Q²] + (4 eta² E[Q] + 2 eta⁴ E[Q²]) / n).
     Source: derived.
 
@@ -30,7 +32,7 @@ def log_moment_ratio_residual_linear(
         scales: eta of each module, shape (L,).
         width: n, units at either end of a module.
         module_widths: n_i, units of a module's hidden layers.
-        kappas: kappa of each layer of a module, shape (hidden layers + 1,) or a number for all.
+        kappas: kappa of each layer of a module, shape (hidden layers + 1,), or one number for all layers.
         activation: φ of a module's hidden layers.
 
     Returns:
@@ -61,22 +63,23 @@ def log_moment_ratio_residual(
     activation: Homogeneous = RELU,
     ending: Homogeneous = RELU,
 ) -> Array:
-    """log(E[M_l²] / E[M_l]²) for modules l = 1 … L to first order in one over the widths, Gaussian weights, no biases.
+    """Compute log(E[M_l²] / E[M_l]²) for modules l = 1 … L to first order in the reciprocal widths.
 
-    Given its input, a module adds eta φ(s g_i) to each unit, g_i normal and s² = Q M, so that (M, m), m the mean
-    activation, is a Markov chain. Its covariance over nets, relative to the *wide limit*, obeys
-        C ← J C Jᵀ + noise / n,
-    J the Jacobian of the mean recursion (`log_mean_length_residual`), noise from the moments of φ(g) and of Q.
-    The relative variance C is returned as the log ratio itself, not as log(1 + C): it is Var log M, which adds up
-    over modules. To first order the two agree.
-    Every net has a different input, uniform on a sphere: its m has variance M_0 / n and mean 0.
-    Source: derived; that it is bounded where Σ eta_l is: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 6.
+    M_l = ‖act_l‖² / n is the length after module l, and E the mean over random residual nets. Weights are Gaussian and
+    biases zero. Given its input, a module adds eta φ(s g_i) to unit i, with g_i standard normal and s² = Q M, so that
+    the length M and the mean activation m form a Markov chain. A module changes their covariance C over nets, relative
+    to the *wide limit*, to J C Jᵀ + noise / n, where J is the Jacobian of the recursion in `log_mean_length_residual`
+    and the noise follows from the moments of φ(g) and Q.
+    The returned value is the relative variance C_MM rather than log(1 + C_MM), which is the same to first order, since
+    C_MM is Var log M, which adds up over modules.
+    Every net has a different input, uniform on a sphere, so that m of the input has mean 0 and variance M_0 / n.
+    Source: derived; the value is bounded if Σ eta_l is, by Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 6.
 
     Args:
         scales: eta of each module, shape (L,).
         width: n, units at either end of a module.
         module_widths: Units of a module's hidden layers.
-        kappas: kappa of each layer of a module, shape (hidden layers + 1,) or a number for all.
+        kappas: kappa of each layer of a module, shape (hidden layers + 1,), or one number for all layers.
         activation: φ of a module's hidden layers.
         ending: φ of a module's last layer.
 
@@ -91,7 +94,7 @@ def log_moment_ratio_residual(
         array([0.0084, 0.0196])
     """
     moments = _module_moments(module_widths, kappas, activation)
-    skew, covariance, ratios = 0.0, np.diag([0.0, 1 / width]), []  # of δM / M and δm / √M
+    skew, covariance, ratios = 0.0, np.diag([0.0, 1 / width]), []  # covariance of δM / M and δm / √M
     for eta in scales:
         jacobian, noise, growth, skew = _linearized(eta, skew, width, *moments, phi=ending)
         units = np.array([growth, math.sqrt(growth)])
@@ -101,7 +104,7 @@ def log_moment_ratio_residual(
 
 
 def _module_moments(module_widths: Sequence[int], kappas: ArrayLike, activation: Homogeneous) -> tuple[float, float]:
-    """E[s²] / M and E[s⁴] / E[s²]², s² the variance of the last layer's pre-activations given the net before it."""
+    """Compute E[s²] / M and E[s⁴] / E[s²]² for the variance s² of a module's last pre-activations given its input."""
     kappas, _ = checked_law(np.broadcast_to(kappas, (len(module_widths) + 1,)), 0.0)
     gain = float(np.prod(kappas)) * activation.second ** len(module_widths)
     if not len(module_widths):
@@ -112,7 +115,7 @@ def _module_moments(module_widths: Sequence[int], kappas: ArrayLike, activation:
 def _linearized(
     eta: float, skew: float, n: int, gain: float, moment_ratio: float, *, phi: Homogeneous
 ) -> tuple[Array, Array, float, float]:
-    """Jacobian and noise of (M, m) → (M', m') at M = 1, then M' and m' / √M'."""
+    """Linearize a module's map (M, m) → (M', m') at M = 1; return its Jacobian and noise, M', and m' / √M'."""
     s, mu = math.sqrt(gain), phi.mean
     spread = phi.second - mu**2  # Var φ(g)
     skewness = phi.third - mu * phi.second  # Cov(φ(g), φ(g)²)

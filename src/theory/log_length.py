@@ -1,4 +1,4 @@
-"""The law of log M in Gaussian ReLU nets: the length of a typical net, where the mean is dominated by rare nets."""
+"""Mean and variance of log M in ReLU nets with Gaussian weights: the length of a typical net, unlike log E[M]."""
 
 import math
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from start_training.theory.mean_length import checked_law
 
 
 class LogLength(NamedTuple):
-    """Moments of log(M_j / M_0) for layers j = 1 … d, each of shape (d,).
+    """Moments of the log length log(M_j / M_0) over random nets for layers j = 1 … d, each of shape (d,).
 
     Args:
-        mean: Over nets that are alive at layer j, in nats.
-        variance: Over nets that are alive at layer j.
+        mean: Mean over the nets that are alive at layer j (M_j > 0), in nats.
+        variance: Variance over the nets that are alive at layer j.
         log_survival: Log of the probability that a net is alive at layer j.
     """
 
@@ -28,17 +28,18 @@ class LogLength(NamedTuple):
 
 
 def log_length(widths: ArrayLike, kappas: ArrayLike = 2.0) -> LogLength:
-    """Moments of log(M_j / M_0) of a fully connected ReLU net of Gaussian weights without biases.
+    """Compute the mean and variance of log(M_j / M_0) over fully connected ReLU nets with Gaussian weights, no biases.
 
-    M_j / M_{j−1} = (kappa_j / n_j) χ²_K with K ~ Binomial(n_j, 1/2), independent from layer to layer; K = 0 is a
-    dead net. Given K > 0, log χ²_K has mean ψ(K/2) + log 2 and variance ψ'(K/2). For wide layers the variance
-    is near 5/n and the mean near log(kappa/2) − 5/(2n): a typical net is shorter than the mean of all.
-    Source: derived, as given its input a layer's pre-activations are independent normals, half of which a ReLU keeps;
-    after Hanin & Rolnick 2018 (arXiv:1803.01719), section 4.
+    M_j = ‖act_j‖² / n_j is the length of layer j. M_j / M_{j−1} = (kappa_j / n_j) χ²_K with K ~ Binomial(n_j, 1/2),
+    independently in each layer; a net with K = 0 is dead. Given K > 0, log χ²_K has mean ψ(K/2) + log 2 and variance
+    ψ'(K/2). In a wide layer log M changes by about log(kappa/2) − 5/(2n) on average, with variance about 5/n: a typical
+    net has a smaller M than the mean over nets.
+    Source: derived from the fact that, given a layer's input, its pre-activations are independent normals, of which
+    ReLU keeps the positive half; after Hanin & Rolnick 2018 (arXiv:1803.01719), section 4.
 
     Args:
         widths: Width n_j of each layer, shape (d,).
-        kappas: kappa_j of each layer, shape (d,) or a number for all.
+        kappas: fan_in · Var W of each layer, shape (d,), or one number for all layers.
 
     Raises:
         ValueError: a width or a kappa is not positive.
@@ -59,10 +60,10 @@ def log_length(widths: ArrayLike, kappas: ArrayLike = 2.0) -> LogLength:
 
 
 def log_survival(widths: ArrayLike) -> Array:
-    """log P(M_j > 0) of a ReLU net without biases, for layers j = 1 … d.
+    """Compute log P(M_j > 0), the log probability that a ReLU net without biases has a nonzero activation in layer j.
 
-    Each unit is silent with probability 1/2 for any continuous symmetric law of its weights, so that a layer dies with
-    probability 2^(−n_j). Source: derived.
+    For any continuous symmetric distribution of the weights each unit outputs 0 with probability 1/2, so that all units
+    of a layer do with probability 2^(−n_j). Source: derived.
 
     Args:
         widths: Width n_j of each layer, shape (d,).
@@ -74,14 +75,14 @@ def log_survival(widths: ArrayLike) -> Array:
         ValueError: a width is not positive.
 
     Example:
-        >>> np.exp(log_survival([2, 1]))  # 3/4, and half of it
+        >>> np.exp(log_survival([2, 1]))  # 1 − 1/4, then (1 − 1/4) (1 − 1/2)
         array([0.75 , 0.375])
     """
     return np.cumsum(np.log1p(-np.exp2(-checked_widths(widths))))
 
 
 def _log_chi_square(n: int) -> tuple[float, float]:
-    """Mean and variance of log χ²_K given K > 0, where K ~ Binomial(n, 1/2)."""
+    """Compute the mean and variance of log χ²_K given K > 0, where K ~ Binomial(n, 1/2)."""
     active = np.arange(1, n + 1)
     weights = binom.pmf(active, n, 0.5)
     weights /= weights.sum()

@@ -1,4 +1,4 @@
-"""Mean activation length per layer: failure mode 1."""
+"""Mean activation length of each layer over random nets, whose growth or decay with depth is failure mode 1."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,17 +16,18 @@ def log_mean_length(
     log_input_length: float = 0.0,
     activation: Homogeneous = RELU,
 ) -> Array:
-    """log E[M_j] of a fully connected net, for layers j = 1 … d.
+    """Compute log E[M_j], the log mean length of layers j = 1 … d, of a fully connected net.
 
-    E[M_j] = (kappa_j E[M_{j−1}] + v_j) / 2 for a ReLU net, any symmetric weight law of variance kappa_j / fan_in and
-    any symmetric bias law of variance v_j; the factor 1/2 is E[φ(z)²] / E[z²] for another homogeneous activation φ.
-    Computed in the log domain, so that no depth overflows.
+    The length of layer j is M_j = ‖act_j‖² / n_j. In a ReLU net E[M_j] = (kappa_j E[M_{j−1}] + v_j) / 2, for any
+    symmetric weight distribution of variance kappa_j / fan_in and any symmetric bias distribution of variance v_j. For
+    another homogeneous activation φ the factor 1/2 becomes E[φ(z)²] / E[z²]. Lengths are kept as logs, so that deep
+    nets do not overflow.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), theorem 5 and its proof.
 
     Args:
         kappas: fan_in · Var W of each layer, shape (d,).
-        bias_variances: v of each layer, shape (d,) or a number for all.
-        log_input_length: log M_0.
+        bias_variances: Variance v of the biases of each layer, shape (d,), or one number for all layers.
+        log_input_length: log M_0, the log length of the input.
         activation: φ of every layer.
 
     Returns:
@@ -36,7 +37,7 @@ def log_mean_length(
         ValueError: a kappa is not positive, or a bias variance is negative.
 
     Example:
-        >>> log_mean_length([2.0, 1.0, 1.0]).round(3)  # He's variance, then half of it twice
+        >>> log_mean_length([2.0, 1.0, 1.0]).round(3)  # kappa = 2 preserves E[M], kappa = 1 halves it
         array([ 0.   , -0.693, -1.386])
     """
     kappas, biases = checked_law(kappas, bias_variances)
@@ -57,22 +58,22 @@ def log_mean_length_residual(
     activation: Homogeneous = RELU,
     ending: Homogeneous = RELU,
 ) -> Array:
-    """log E[M_l] of a residual net's outputs act_l = act_{l−1} + eta_l N_l(act_{l−1}), for modules l = 1 … L.
+    """Compute log E[M_l], the log mean length after modules l = 1 … L, of a fully connected residual net.
 
-    N_l is a fully connected net of K layers. With q_0 = 1, z_k = kappa_k q_{k−1} + v_k / M and q_k = E[φ_k²] z_k inside
-    a module, and m the mean activation (0 for the input),
-        M ← M (1 + eta² q_K + 2 eta (m / √M) E[φ_K] √z_K),   m ← m + eta E[φ_K] √(z_K M),
-    with the values of the module before on the right. Exact where modules end in a linear layer, E[φ_K] = 0; else the
-    *wide limit*. At width 5 and scales 0.9^l, critical nets of 24 single-layer modules are 1.2 times as long as this
-    limit, those whose modules have a hidden layer of that width 0.6 times.
-    For critical single-layer ReLU modules: M ← M (1 + eta²) + 2 eta m √(M/π).
+    M_l is the mean square of act_l = act_{l−1} + eta_l N_l(act_{l−1}), with N_l a fully connected net of K layers.
+    Inside a module let q_0 = 1, z_k = kappa_k q_{k−1} + v_k / M and q_k = E[φ_k²] z_k, and let m be the mean activation
+    (0 for the input). The module changes M and m to
+        M (1 + eta² q_K + 2 eta (m / √M) E[φ_K] √z_K)   and   m + eta E[φ_K] √(z_K M),
+    for critical modules of one ReLU layer M (1 + eta²) + 2 eta m √(M/π) and m + eta √(M/π). The result is exact if the
+    last layer of each module is linear (E[φ_K] = 0), and otherwise the *wide limit*. At width 5 and scales 0.9^l, E[M]
+    of 24 critical modules is 1.2 times this limit if modules have one layer, and 0.6 times if they have a hidden layer.
     Source: derived; growth of order exp(Σ eta_l) is arXiv:1803.01719, theorem 6.
 
     Args:
         scales: eta of each module, shape (L,).
-        kappas: kappa of each layer of a module, shape (K,).
-        bias_variances: v of each layer of a module, shape (K,) or a number for all.
-        log_input_length: log M_0.
+        kappas: fan_in · Var W of each layer of a module, shape (K,).
+        bias_variances: Variance v of the biases of each layer of a module, shape (K,), or one number for all layers.
+        log_input_length: log M_0, the log length of the input.
         activation: φ of the layers 1 … K − 1 of a module.
         ending: φ_K, of the last layer of a module.
 
@@ -83,7 +84,7 @@ def log_mean_length_residual(
         ValueError: a kappa is not positive, or a bias variance is negative.
 
     Example:
-        >>> log_mean_length_residual([1.0], [2.0]).round(3)  # twice the input's length
+        >>> log_mean_length_residual([1.0], [2.0]).round(3)  # E[M_1] = 2 M_0
         array([0.693])
     """
     kappas, biases = checked_law(kappas, bias_variances)
@@ -92,8 +93,8 @@ def log_mean_length_residual(
     lengths = np.full(len(scales), -math.inf)
     length, skew = log_input_length, 0.0  # skew: m / √M
     for layer, eta in enumerate(scales):
-        unit = max(length, floor)  # lengths are taken in units of e^unit, in which nothing overflows
-        if unit == -math.inf:  # the input is 0, and so are all biases
+        unit = max(length, floor)  # in units of e^unit no length overflows
+        if unit == -math.inf:  # the input and all biases are 0
             break
         old = math.exp(length - unit)
         shares = [math.exp(log_or_minus_infinity(bias) - unit) for bias in biases]
@@ -106,7 +107,12 @@ def log_mean_length_residual(
 
 
 def _through_module(length: float, layers: Iterable[tuple[float, float, float]]) -> tuple[float, float]:
-    """E[z²] of a module's last pre-activation and E[φ(z)²], from each layer's (kappa, v, E[φ²])."""
+    """Compute E[z²] and E[φ(z)²] for a module's last pre-activations z.
+
+    Args:
+        length: M of the module's input.
+        layers: kappa, bias variance and E[φ(z)²] / E[z²] of each layer.
+    """
     z = length
     for kappa, bias, factor in layers:
         z = kappa * length + bias
@@ -115,7 +121,7 @@ def _through_module(length: float, layers: Iterable[tuple[float, float, float]])
 
 
 def checked_law(kappas: ArrayLike, bias_variances: ArrayLike) -> tuple[Array, Array]:
-    """Both as float64 of shape (d,), that of kappas.
+    """Convert kappas and bias variances to float64 arrays of the same shape (d,) and check them.
 
     Raises:
         ValueError: a kappa is not positive, or a bias variance is negative.
@@ -123,18 +129,21 @@ def checked_law(kappas: ArrayLike, bias_variances: ArrayLike) -> tuple[Array, Ar
     kappas = np.atleast_1d(np.asarray(kappas, dtype=np.float64))
     biases = np.broadcast_to(np.asarray(bias_variances, dtype=np.float64), kappas.shape)
     if not (kappas > 0).all():
-        raise ValueError(f"kappas = {kappas.tolist()}: a weight variance must be positive")
+        raise ValueError(f"kappas = {kappas.tolist()}: all kappas must be positive")
     if not (biases >= 0).all():
-        raise ValueError(f"bias_variances = {biases.tolist()}: a variance must not be negative")
+        raise ValueError(f"bias_variances = {biases.tolist()}: all variances must be at least 0")
     return kappas, biases
 
 
 def kappas_after_dropout(kappas: Array, dropout: float) -> Array:
-    """kappa of layers 1 … d where dropout follows each activation: x² is scaled up by 1 / (1 − dropout) on average.
+    """Multiply kappa of layers 2 … d by 1 / (1 − dropout), the effect of dropout after each activation.
+
+    Dropout multiplies the mean square of a layer's input by 1 / (1 − dropout). The first layer's kappa stays, because
+    the net's input is not dropped.
 
     Args:
-        kappas: Without dropout, shape (d,).
-        dropout: Probability of dropping a unit; the input is not dropped.
+        kappas: fan_in · Var W of each layer, shape (d,).
+        dropout: Probability of dropping a unit.
 
     Example:
         >>> kappas_after_dropout(np.array([2.0, 2.0]), 0.5)
@@ -144,5 +153,5 @@ def kappas_after_dropout(kappas: Array, dropout: float) -> Array:
 
 
 def log_or_minus_infinity(value: float) -> float:
-    """log(value), −inf for 0."""
+    """Return log(value), or −inf if value is 0."""
     return math.log(value) if value > 0 else -math.inf

@@ -1,4 +1,4 @@
-"""What theory predicts for a residual net at initialization, from its architecture and its initializer."""
+"""Theory's predictions for a fully connected residual net at initialization."""
 
 from dataclasses import dataclass
 
@@ -12,24 +12,26 @@ from start_training.theory.verdict import DEFAULTS, Thresholds, Verdict, judge
 
 @dataclass(frozen=True)
 class ResidualLaw:
-    """act_l = act_{l−1} + eta_l N_l(act_{l−1}) for modules l = 1 … L, each N_l a fully connected net of K layers.
+    """Predicted activation lengths of a residual net act_l = act_{l−1} + eta_l N_l(act_{l−1}) with modules l = 1 … L.
+
+    Each N_l is a fully connected net of K layers. The length after module l is M_l = ‖act_l‖² / width.
 
     Args:
         scales: eta of each module, shape (L,).
-        width: Units at either end of a module.
+        width: Units at the input and output of each module.
         module_widths: Units of the K − 1 hidden layers of a module.
         kappas: fan_in · Var W of each layer of a module, shape (K,).
         bias_variances: Variance of the biases of each layer of a module, shape (K,).
-        kurtosis: Of the weights of each layer of a module, shape (K,).
-        activation: φ of the hidden layers.
-        ending: φ of a module's last layer: the same, or linear.
+        kurtosis: Kurtosis of the weights of each layer of a module, shape (K,).
+        activation: φ of a module's hidden layers.
+        ending: φ of a module's last layer: the same as activation, or linear.
         orthogonal: Whether weights are Haar-random semi-orthogonal rather than independent.
 
     Example:
         >>> from start_training.theory.activation import RELU
-        >>> one = np.ones(1)  # modules of one critical ReLU layer
+        >>> one = np.ones(1)  # each module has one critical ReLU layer
         >>> law = ResidualLaw(np.ones(50), 100, (), 2 * one, 0 * one, 3 * one, activation=RELU, ending=RELU)
-        >>> law.verdict().failure_modes  # Σ eta_l = 50, so that lengths grow too much
+        >>> law.verdict().failure_modes  # lengths grow too much, because Σ eta_l = 50
         ('FM1',)
     """
 
@@ -44,11 +46,13 @@ class ResidualLaw:
     orthogonal: bool = False
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
-        """log E[M_l], shape (L,), in nats, for an input of log M_0 = log_input_length.
+        """Compute log E[M_l], the log mean length after each module, shape (L,), in nats.
 
-        It is the wide limit, and exact where modules end in a linear layer.
+        The result is exact if the last layer of each module is linear, and otherwise the limit of infinite width. See
+        src/theory/mean_length.py.
 
-        See src/theory/mean_length.py.
+        Args:
+            log_input_length: log M_0, the log length of the input.
         """
         return log_mean_length_residual(
             self.scales.tolist(),
@@ -60,10 +64,17 @@ class ResidualLaw:
         )
 
     def log_moment_ratio(self, log_input_length: float = 0.0) -> tuple[Array, Array] | None:
-        """log(E[M_l²] / E[M_l]²), shape (L,), twice; None with biases or weights that are not Gaussian.
+        """Compute log(E[M_l²] / E[M_l]²), the spread of the length over random nets, after each module.
 
-        Exact where modules end in a linear layer, else to first order in one over the widths.
-        See src/theory/length_variance_residual.py.
+        The result is exact if the last layer of each module is linear, and otherwise correct to first order in the
+        reciprocal widths. See src/theory/length_variance_residual.py.
+
+        Args:
+            log_input_length: Not used: without biases the result does not depend on the input's length.
+
+        Returns:
+            Lower and upper bound, which are the same array of shape (L,), in nats; None with biases or with weights
+            that are not Gaussian.
         """
         if self.bias_variances.any() or not self.gaussian:
             return None
@@ -76,21 +87,21 @@ class ResidualLaw:
 
     @property
     def gaussian(self) -> bool:
-        """Whether weights are independent normals."""
+        """Whether weights are independent normals, for which the full distribution of lengths can be sampled."""
         return not self.orthogonal and bool((self.kurtosis == 3).all())
 
     def verdict(self, thresholds: Thresholds = DEFAULTS, *, log_input_length: float = 0.0) -> Verdict:
-        """The verdict on failure modes 1 and 2, from theory alone.
+        """Predict whether lengths or gradients grow or shrink exponentially (failure mode 1) or fluctuate too much (2).
 
-        Forward rates are those of E[M_l]; backward rates, log(1 + eta_l² Π_k kappa_k E[φ_k²]), are those of squared
-        gradients. The spread is log(E[M_L²] / E[M_L]²) / 5 of Gaussian weights, which in fully connected ReLU nets is
-        near beta.
+        Forward rates are the growth of log E[M_l] per module; backward rates, log(1 + eta_l² Π_k kappa_k E[φ_k²]), are
+        the growth of squared gradients. The spread is log(E[M_L²] / E[M_L]²) / 5 for Gaussian weights, which is near
+        beta in fully connected ReLU nets.
 
         Args:
-            thresholds: What the numbers are compared with.
-            log_input_length: log M_0.
+            thresholds: Greatest healthy values of drift, spread and share of dead nets.
+            log_input_length: log M_0, the log length of the input.
         """
-        with np.errstate(invalid="ignore"):  # a dead input has no rate
+        with np.errstate(invalid="ignore"):  # an input of length 0 has no growth rate
             forward = np.diff(self.log_mean_length(log_input_length), prepend=log_input_length)
         halves = self.activation.second ** (len(self.kappas) - 1) * self.ending.second
         backward = np.log1p(self.scales**2 * np.prod(self.kappas) * halves)

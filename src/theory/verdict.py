@@ -1,4 +1,4 @@
-"""A verdict on failure modes 1 and 2 from rates and spreads, predicted or measured."""
+"""Decide from growth rates and spreads, predicted or measured, whether a net has failure mode 1 or 2."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,26 @@ from numpy.typing import ArrayLike
 
 from start_training.settings import Fraction, PositiveNumber, checked
 
-FM1 = "FM1"
-FM2 = "FM2"
+FM1 = "FM1"  # mean lengths or gradients grow or shrink exponentially with depth
+FM2 = "FM2"  # lengths fluctuate too much between layers or nets
 
 
 @checked
 @dataclass(frozen=True)
 class Thresholds:
-    """The greatest values at which a net is still judged healthy.
+    """Greatest values of drift, spread and share of dead nets at which a net is judged healthy.
 
     Args:
-        drift: Nats over the whole net at the rate of its later half, of mean lengths or squared gradients; 9.2 nats are
-            a factor 10⁴. Nets of width 100 on digits train up to 7.7 nats and no longer from 10 on
-            (docs/hanin-rolnick.md has the sweep).
-        beta: Σ_j 1/n_j, or log(E[M²] / E[M]²) / 5 in its place. Width = depth, beta = 1, trains in the paper, and its
-            figure 3 shows training slowing as beta grows to several units.
-        dead: Share of nets in which all units of some layer are silent.
-        normalized: Factor on drift for squared gradients that grow going back through batch normalization (measured
-            only: src/diagnosis). They grow whatever the weights' scale, by 0.4 nats a layer in nets without skip
-            connections, and lose most of that range in one step of training (Yang et al. 2019, arXiv:1902.08129);
-            ResNet-50 has 10 nats, and trains.
+        drift: Growth of mean lengths or squared gradients, in nats: the rate in the later half of the layers times the
+            number of layers. 9.2 nats are a factor 10⁴. Nets of width 100 on digits train up to 7.7 nats, and do not
+            train from 10 nats on (the sweep is in docs/hanin-rolnick.md).
+        beta: Σ_j 1/n_j, or log(E[M²] / E[M]²) / 5 in its place. In arXiv:1803.01719 nets with width = depth (beta = 1)
+            train, and figure 3 shows training slowing down as beta grows to several units.
+        dead: Share of nets in which all units of some layer output 0.
+        normalized: Factor on the drift threshold for squared gradients that grow going back through batch
+            normalization (measured only, in src/diagnosis). There they grow at any scale of the weights, by 0.4 nats a
+            layer in nets without skip connections, and most of the growth vanishes in one training step (Yang et al.
+            2019, arXiv:1902.08129). ResNet-50 has 10 nats and trains.
 
     Raises:
         ValueError: a threshold is not positive, or dead is not a fraction.
@@ -43,19 +43,19 @@ DEFAULTS = Thresholds()
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which failure modes a net shows, and the numbers from which this follows.
+    """Failure modes of a net, with the numbers from which they were decided.
 
     Args:
-        forward: Nats per layer by which mean lengths grow over the later half of the layers.
-        backward: Nats per layer by which squared gradients grow on their way back through the same layers.
-        drift: The one of forward and backward that is further from 0, times the number of layers.
-        error: Standard error of drift; 0 for theory.
-        total: Nats by which mean lengths grow over all layers.
-        starts: The layer after which the drift begins; None where there is no failure mode 1.
+        forward: Growth of mean lengths over the later half of the layers, in nats per layer.
+        backward: Growth of squared gradients going back through the same layers, in nats per layer.
+        drift: Whichever of forward and backward is further from 0, times the number of layers, in nats.
+        error: Standard error of drift; 0 for predictions.
+        total: Growth of mean lengths over all layers, in nats.
+        starts: The layer after which the drift begins; None without failure mode 1.
         spread: beta, or log(E[M²] / E[M]²) / 5 in its place.
-        dead: Share of nets that die.
-        thresholds: What the numbers are compared with.
-        failure_modes: `FM1`, `FM2`, both or none.
+        dead: Share of nets in which all units of some layer output 0.
+        thresholds: Thresholds with which drift, spread and dead were compared.
+        failure_modes: Empty, or `FM1`, `FM2` or both.
     """
 
     forward: float
@@ -71,12 +71,15 @@ class Verdict:
 
     @property
     def healthy(self) -> bool:
-        """Whether there is no failure mode."""
+        """Whether the net has no failure mode."""
         return not self.failure_modes
 
     @property
     def settles(self) -> bool:
-        """Whether lengths change by more than the threshold over the net, but not at the rate of its later half."""
+        """Whether lengths change by more than the threshold in total, but without failure mode 1.
+
+        The change then happens in the earlier layers and would not grow further with depth.
+        """
         return FM1 not in self.failure_modes and abs(self.total) > self.thresholds.drift
 
 
@@ -89,21 +92,21 @@ def judge(
     error: float = 0.0,
     thresholds: Thresholds = DEFAULTS,
 ) -> Verdict:
-    """The verdict on a net with these rates of growth and this spread.
+    """Decide whether a net with the given growth rates and spread has failure mode 1 or 2.
 
-    Failure mode 1 is drift that goes on with depth: the rate of the later half of the layers, forward or backward,
-    would exceed the threshold over all layers by two standard errors. Changes in the earlier half alone do not count.
-    A rate that is not finite (a dead or exploded net) is failure mode 1.
-    Failure mode 2 is a spread or a share of dead nets beyond its threshold.
+    Failure mode 1 is drift that continues with depth: the mean rate of the later half of the layers, forward or
+    backward, times the number of layers exceeds the threshold by more than two standard errors. Changes in the earlier
+    half alone do not count. A rate that is not finite (a dead or exploded net) is failure mode 1, too.
+    Failure mode 2 is a spread or a share of dead nets above its threshold.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3; thresholds: see `Thresholds`.
 
     Args:
         forward_rates: log(M_j / M_{j−1}) of mean lengths, shape (d,), in nats.
         backward_rates: Growth of squared gradients going back through each layer, shape (d,), in nats.
         spread: beta, or log(E[M²] / E[M]²) / 5 in its place.
-        dead: Share of nets that die.
-        error: Standard error of the drift.
-        thresholds: What drift, spread and dead are compared with.
+        dead: Share of nets in which all units of some layer output 0.
+        error: Standard error of the drift, in nats.
+        thresholds: Greatest healthy values of drift, spread and dead.
 
     Example:
         >>> judge([0.0] * 20, [-0.7] * 20, spread=0.2, dead=0.0).failure_modes  # gradients shrink by 14 nats
@@ -112,7 +115,7 @@ def judge(
     forward, backward = (np.asarray(rates, dtype=np.float64) for rates in (forward_rates, backward_rates))
     late = [float(rates[len(rates) // 2 :].mean()) for rates in (forward, backward)]
     finite = [bool(np.isfinite(rates).all()) for rates in (forward, backward)]
-    worse = int(finite[0] and not (finite[1] and abs(late[1]) <= abs(late[0])))  # what is not finite is the worst
+    worse = int(finite[0] and not (finite[1] and abs(late[1]) <= abs(late[0])))  # non-finite rates count as the worst
     rates = (forward, backward)[worse]
     drift = late[worse] * len(rates)
     first = not (all(finite) and abs(drift) - 2 * error <= thresholds.drift)
@@ -132,10 +135,10 @@ def judge(
 
 
 def onset(rates: ArrayLike) -> int:
-    """The layer s after which a drift begins, 0 ≤ s < d; 0 where it is that of the whole net.
+    """Find the layer s after which a drift begins, 0 ≤ s < d; s = 0 if the whole net drifts.
 
-    Least squares of the cumulative rate over layers against 0 up to layer s and a straight line from there on. Where
-    rates are not all finite, it is the first such layer.
+    s minimizes the squared error of fitting the cumulative rate by 0 up to layer s and a straight line afterwards. If
+    some rates are not finite, s is the number of layers before the first of them.
 
     Args:
         rates: Growth of each layer, shape (d,), in nats.

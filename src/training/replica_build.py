@@ -12,7 +12,7 @@ from start_training.config.loggers import build_loggers, check_loggers
 from start_training.datamodules.loader import EvaluationLoader
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import EVALUATION_BATCH, TensorDataModule
-from start_training.models.run_length import asked_lengths, check_same_length
+from start_training.models.run_length import check_same_length, required_lengths
 from start_training.replicas.group_checkpoint import restore
 from start_training.replicas.group_evaluation import Sets
 from start_training.replicas.log import ReplicaLog
@@ -109,7 +109,7 @@ def _schedule(
         return None
     ends = [float(end) for end in (length * max_epochs, max_steps) if end > 0]
     lengths = {"total_steps": min(ends), "steps_per_epoch": float(length)}
-    built = schedule(optimizer, **{name: lengths[name] for name in asked_lengths(schedule)})
+    built = schedule(optimizer, **{name: lengths[name] for name in required_lengths(schedule)})
     assert isinstance(built, Schedule)
     return built
 

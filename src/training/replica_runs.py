@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from start_training.config.errors import ReportedError, is_users_mistake, print_error
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import settings_in
-from start_training.ranks import in_terminals_worker
+from start_training.ranks import in_joblib_worker
 from start_training.replicas.group import ReplicaGroup
 from start_training.replicas.group_checkpoint import start_of
 from start_training.replicas.memory import is_out_of_memory
@@ -100,7 +100,7 @@ class GroupProgress:
 
     def __init__(self, group: ReplicaGroup, *, shown: bool = True) -> None:
         console = Console(stderr=True)
-        self._shown = shown and console.is_terminal and not in_terminals_worker()
+        self._shown = shown and console.is_terminal and not in_joblib_worker()
         self._runs, self._epochs = len(group.replicas), max(1, group.replicas[0].max_epochs or 1)
         columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=20), TextColumn("{task.fields[runs]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)

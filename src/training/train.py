@@ -35,7 +35,7 @@ from start_training.config.devices import check_trainer
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
 from start_training.config.mistakes import settings_in
 from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.ranks import in_terminals_worker, is_rank_zero
+from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
 from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
 from start_training.runs.config_hash import config_hash
@@ -124,7 +124,7 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
         LastCheckpoint(run.checkpoint),
     ]
     trainer = dict(config.get("trainer") or {})
-    if in_terminals_worker():
+    if in_joblib_worker():
         trainer["enable_progress_bar"] = False  # the workers' bars would run into each other
     if trainer.get("enable_progress_bar", True):
         callbacks.append(TrainingProgress(transient=job.sweep is not None))

@@ -47,11 +47,11 @@ MISTAKES = {
 +model.kernel=3 -> model.kernel = 3: no such setting; there are activation, depth, dropout, width, widths
 ~optimizer -> optimizer._target_ = None: must be package.module.name, of a class or function
 model.depth=0 -> model.depth = 0: must be a whole number of at least 1
-initializer={_target_:odd_users.nan_,_partial_:true} -> initializer = odd_users.nan_: left non-finite
-datamodule.batch_size=1 trainer=ddp_cpu -> datamodule.batch_size = 1: smaller than the number of ranks, 2
+initializer={_target_:odd_users.nan_,_partial_:true} -> initializer = odd_users.nan_: must draw finite
+datamodule.batch_size=1 trainer=ddp_cpu -> datamodule.batch_size = 1: must be at least 2, the number of ranks
 ckpt_path={world}/half.ckpt -> ckpt_path = {world}/half.ckpt: is not a whole checkpoint (
 ckpt_path={run} model.width=21 -> ckpt_path = {run}: is of another architecture (hidden.0.linear.weight: 16×64 in
-ckpt_path={world}/cut/checkpoints/last.ckpt datamodule.batch_size=64 -> datamodule.batch_size = 64: the checkpoint
+ckpt_path={world}/cut/checkpoints/last.ckpt datamodule.batch_size=64 -> datamodule.batch_size = 64: must be 128 to
 hydra.run.dir={world}/run +logger.wandb._target_=nowhere.W -> logger.wandb._target_ = 'nowhere.W': cannot be
 """,
     "range_test": """
@@ -95,7 +95,7 @@ finite_size=3 -> finite_size = 3: must have N, matrices, iterations, inverse_J
 image=360 -> image = 360: must be below 360, the number of test images
 layers=[7] -> layers = 7: must be at most 6, the last layer that is measured
 layers=[] -> layers = []: must be a list of layers, or null for 5 of them
-datamodule=random_inputs -> model.input_shape = [100]: must be (channels, height, width), as a datamodule of
+datamodule=random_inputs -> model.input_shape = [100]: must be (channels, height, width); choose a
 initializers=null -> initializers = none: must name at least one, as +initializer@initializers.NAME=NAME
 model=fully_connected -> layers = 1: hidden.0.activation is of shape (100,), where a picture needs
 """,
@@ -214,7 +214,7 @@ def test_so_it_is_in_a_process_with_every_default(tmp_path):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
     typed = (SCRIPTS / "train.py", "datamodule.batch_size=5000", "hydra.run.dir=new")
     ended = run(*typed, cwd=tmp_path, env=kept)
-    said = "datamodule.batch_size = 5000: larger than the 1293 training samples"
+    said = "datamodule.batch_size = 5000: must be at most 1293, the size of the training set"
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"error: {said}\n")
     assert not (tmp_path / "new" / "wandb").exists()
     ended = run(*typed, cwd=tmp_path, env={**kept, "HYDRA_FULL_ERROR": "1"})

@@ -1,4 +1,4 @@
-"""A batch moves to a device as a whole, and not at all where it is there."""
+"""Moving a batch to a device."""
 
 import torch
 from pytorch_lightning.utilities import move_data_to_device
@@ -8,7 +8,7 @@ from start_training.datamodules.batch import Batch
 BATCH = Batch(torch.zeros(3, 2), torch.arange(3), 0.75)
 
 
-def test_a_batch_that_is_there_stays_as_it_is_and_another_device_gets_all_of_it():
+def test_a_batch_moves_to_a_device_as_a_whole():
     moved = BATCH.to(torch.device("meta"))
     assert moved.inputs.device.type == moved.targets.device.type == "meta"
     assert (moved.inputs.shape, moved.targets.shape, moved.weight) == ((3, 2), (3,), 0.75)
@@ -16,6 +16,6 @@ def test_a_batch_that_is_there_stays_as_it_is_and_another_device_gets_all_of_it(
     assert half.targets.device.type == "meta"
 
 
-def test_lightning_asks_the_batch_and_does_not_look_into_it():
+def test_lightning_moves_a_batch_by_its_method_to():
     assert move_data_to_device(BATCH, torch.device("cpu")) is BATCH
     assert isinstance(move_data_to_device(BATCH, torch.device("meta")), Batch)

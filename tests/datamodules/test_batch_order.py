@@ -1,4 +1,4 @@
-"""The order of the batches: a pure function of (seed, epoch, step), shared out among ranks."""
+"""The order of the batches as a function of (seed, epoch, step), and the shares of the ranks."""
 
 import numpy as np
 import torch
@@ -12,9 +12,9 @@ def every_rank(size: int, batch_size: int, ranks: int, seed: int = 5) -> list[Ba
     return [BatchOrder(size, batch_size, seed=seed, ranks=ranks, rank=r) for r in range(ranks)]
 
 
-def test_the_order_depends_on_seed_and_epoch_and_nothing_else():
+def test_the_order_depends_only_on_seed_and_epoch():
     first, again = BatchOrder(50, 8, seed=0), BatchOrder(50, 4, seed=0, ranks=2, rank=1)
-    np.random.seed(1)  # the global generator has no say
+    np.random.seed(1)  # the global generator must not matter
     assert (first.permutation(3) == again.permutation(3)).all()
     assert (first.permutation(3) != first.permutation(4)).any()
     assert (first.permutation(3) != BatchOrder(50, 8, seed=1).permutation(3)).any()
@@ -22,7 +22,7 @@ def test_the_order_depends_on_seed_and_epoch_and_nothing_else():
 
 @given(st.integers(1, 5), st.integers(0, 8), st.integers(0, 30))
 @example(3, 4, 15)  # 22 samples in batches of 7: the last sample is too few for three ranks
-def test_the_shares_of_all_ranks_make_the_batch_of_one_and_an_epoch_sees_every_sample_once(ranks, wider, more):
+def test_the_shares_of_all_ranks_form_the_global_batch(ranks, wider, more):
     batch_size = ranks + wider
     size = batch_size + more
     (alone,), orders = every_rank(size, batch_size, 1), every_rank(size, batch_size, ranks)
@@ -41,7 +41,7 @@ def test_the_shares_of_all_ranks_make_the_batch_of_one_and_an_epoch_sees_every_s
     assert len(set(seen)) == len(seen) == size - orders[0].dropped
 
 
-def test_unweighted_ranks_do_not():
+def test_without_weights_the_mean_over_ranks_is_not_the_mean_over_the_batch():
     inputs = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     unweighted = mean_over_ranks(inputs, every_rank(7, 7, 3), 0, weights=False)
     assert not torch.allclose(unweighted, gradient(inputs, BatchOrder(7, 7, seed=5), 0), rtol=1e-3)

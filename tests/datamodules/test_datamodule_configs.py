@@ -1,4 +1,4 @@
-"""Each config is one datamodule: its keys are the constructor's arguments, its defaults too."""
+"""Every datamodule config has the arguments of the constructor as keys and its defaults as values."""
 
 import inspect
 from pathlib import Path
@@ -16,12 +16,12 @@ from start_training.datamodules.mnist import Mnist
 register_resolvers()
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "datamodule").glob("*.yaml"))
-# Of two datamodules, each of which has a config of its own.
+# Configs that choose between two datamodules, which have their own configs.
 CHOOSE = ("mnist_or_digits", "fashion_mnist_or_digits", "cifar10_or_digits")
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem not in CHOOSE], ids=lambda path: path.stem)
-def test_keys_are_the_arguments_and_values_the_defaults(path):
+def test_config_keys_are_the_arguments_and_values_the_defaults(path):
     config = OmegaConf.load(path)
     arguments = inspect.signature(get_class(config._target_).__init__).parameters
     assert config.keys() - {"_target_"} == arguments.keys() - {"self"}
@@ -31,7 +31,7 @@ def test_keys_are_the_arguments_and_values_the_defaults(path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_shape_and_classes_are_known_before_anything_is_loaded(path, tmp_path, monkeypatch):
+def test_shape_and_classes_are_known_before_data_are_loaded(path, tmp_path, monkeypatch):
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
         (tmp_path / "images" / name / "no-image.png").touch()  # which loading would refuse
@@ -48,13 +48,13 @@ def test_shape_and_classes_are_known_before_anything_is_loaded(path, tmp_path, m
     ("cifar10_or_digits", "cifar-10-batches-py", Cifar10, 64, 64),
 ])  # fmt: skip
 @pytest.mark.parametrize(
-    "size, there, digits", [("small", True, False), ("small", False, True), ("full", False, False)]
+    "size, exists, digits", [("small", True, False), ("small", False, True), ("full", False, False)]
 )
-def test_only_a_small_experiment_makes_do_with_digits(
-    tmp_path, monkeypatch, name, folder, set_, batch, small, size, there, digits
+def test_only_small_experiments_use_digits_in_place_of_a_missing_data_set(
+    tmp_path, monkeypatch, name, folder, set_, batch, small, size, exists, digits
 ):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    if there:
+    if exists:
         (tmp_path / folder).mkdir()
     root = OmegaConf.create({"seed": 0, "size": size, "datamodule": OmegaConf.load(CONFIGS[0].with_stem(name))})
     datamodule = instantiate(root.datamodule)

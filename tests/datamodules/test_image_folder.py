@@ -1,4 +1,4 @@
-"""Directories of images: what is a class, what is a test set, and what is a mistake."""
+"""Data sets from directories of images: their classes, their test sets, and errors."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def draw(path: Path, shade: int, *, size: int = 6, mode: str = "RGB") -> None:
 
 @pytest.fixture
 def flat(tmp_path: Path) -> Path:
-    """Two classes; every image has a shade of its own."""
+    """A folder of two classes, in which every image has a different shade."""
     for number in range(10):
         draw(tmp_path / "cat" / f"{number}.png", number)
         draw(tmp_path / "dog" / f"{number}.PNG", 100 + number, mode="L")
@@ -27,7 +27,7 @@ def flat(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def official(tmp_path: Path) -> Path:
-    """Folders train/, val/ and test/ of two classes."""
+    """A folder with subfolders train/, val/ and test/ of two classes."""
     for part, first in ("train", 0), ("val", 50), ("test", 100):
         for number in range(4):
             draw(tmp_path / part / "cat" / f"{number}.png", first + number)
@@ -43,19 +43,19 @@ def shades(datamodule: ImageFolder, part: str) -> list[int]:
     return sorted((datamodule.samples(part).inputs[:, 0, 0, 0] * 255).round().int().tolist())
 
 
-def test_without_official_folders_a_part_of_each_class_is_the_test_set(flat):
+def test_without_a_test_folder_a_part_of_each_class_is_the_test_set(flat):
     datamodule = image_folder(flat)
     assert torch.bincount(datamodule.samples("test").targets).tolist() == [2, 2]
     together = shades(datamodule, "training") + shades(datamodule, "test")
     assert sorted(together) == [*range(10), *range(100, 110)]
     inputs, targets = datamodule.samples("training")
     assert torch.equal(targets == 1, inputs[:, 1, 0, 0] > 0)  # the dogs are grey, the cats red
-    again = image_folder(flat).samples("training")  # of decoded images that are shared, and never changed
+    again = image_folder(flat).samples("training")  # from the cached images, which must not have changed
     assert torch.equal(again.inputs, inputs) and datamodule.class_names == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("test_name, first", [("test", 100), ("val", 50)])
-def test_official_folders_are_kept_apart(official, test_name, first):
+def test_folders_train_and_test_are_the_training_and_test_set(official, test_name, first):
     if test_name == "val":
         (official / "test").rename(official / ".test")
     datamodule = image_folder(official, test=0.5)
@@ -80,7 +80,7 @@ def deepen(path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [damage, deepen, lambda path: path.write_bytes(b"")])
-def test_an_image_that_cannot_be_read_is_named(flat, fault):
+def test_an_image_that_cannot_be_read_is_an_error_that_names_it(flat, fault):
     fault(flat / "cat" / "3.png")
     message = one_line(image_folder(flat).setup)
     assert message.startswith(f"folder = '{flat}': {flat}/cat/3.png cannot be read as an image")
@@ -89,23 +89,23 @@ def test_an_image_that_cannot_be_read_is_named(flat, fault):
 @pytest.mark.parametrize(
     "names, settings, message",
     [
-        (["cat/a.png"], {}, "folder = {0!r}: a single class, cat"),
-        (["cat/a.png", "dog/"], {}, "folder = {0!r}: no images in"),
-        (["train/cat/a.png", "test/"], {}, "folder = {0!r}: no subdirectories, one per class, in"),
-        (["train/a/a.png", "test/b/b.png"], {}, "folder = {0!r}: {0}/test/b is no class of"),
+        (["cat/a.png"], {}, "folder = {0!r}: must have at least two classes, and has only cat"),
+        (["cat/a.png", "dog/"], {}, "folder = {0!r}: must have at least one image in"),
+        (["train/cat/a.png", "test/"], {}, "folder = {0!r}: must have one subdirectory per class in"),
+        (["train/a/a.png", "test/b/b.png"], {}, "folder = {0!r}: {0}/test/b must be a class in"),
         (["cat/a.png"], {"channels": 2}, "channels = 2: must be 1 (grey) or 3 (colour)"),
     ],
 )
-def test_a_mistake_is_named_in_one_line(tmp_path, names, settings, message):
+def test_impossible_folders_and_settings_are_errors_of_one_line(tmp_path, names, settings, message):
     for name in names:
         if name.endswith("/"):
             (tmp_path / name).mkdir(parents=True)
         else:
             draw(tmp_path / name, 0)
-    found = one_line(lambda: image_folder(tmp_path, **settings).setup())
-    assert found.startswith(message.format(str(tmp_path)))
+    error = one_line(lambda: image_folder(tmp_path, **settings).setup())
+    assert error.startswith(message.format(str(tmp_path)))
     nowhere = one_line(lambda: image_folder(tmp_path / "nowhere"))
-    assert nowhere == f"folder = '{tmp_path}/nowhere': no directory {tmp_path}/nowhere"
+    assert nowhere == f"folder = '{tmp_path}/nowhere': must be a directory; {tmp_path}/nowhere does not exist"
 
 
 def one_line(call) -> str:

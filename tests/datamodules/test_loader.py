@@ -1,4 +1,4 @@
-"""Loaders: batches in the stated order, positions that can be saved, evaluation in step."""
+"""Loaders: the order of batches, saved positions, and evaluation on several ranks."""
 
 import json
 from itertools import islice
@@ -30,11 +30,11 @@ def targets(batches) -> list[list[int]]:
 
 
 @given(st.integers(0, 3), st.integers(0, 6))
-def test_batches_follow_the_order_and_a_loaded_position_goes_on_with_the_next_one_once(epoch, stopped):
+def test_batches_follow_the_order_and_a_loaded_position_is_continued_once(epoch, stopped):
     first, second = loader(), loader()
     expected = [first.order.share(epoch, step).tolist() for step in range(len(first.order))]
     iterator = iter(first)
-    first.sampler.set_epoch(epoch)  # which may be told after iter
+    first.sampler.set_epoch(epoch)  # Lightning calls it after iter()
     batches = list(islice(iterator, stopped))
     assert targets(batches) == expected[:stopped]
     assert all((batch.inputs.squeeze(1) == batch.targets).all() for batch in batches)
@@ -45,7 +45,7 @@ def test_batches_follow_the_order_and_a_loaded_position_goes_on_with_the_next_on
     assert targets(second) == expected[stopped:]
     assert targets(second) == targets(first) == expected
     second.load_state_dict(state)
-    second.sampler.set_epoch(epoch + 1)  # begins at its beginning
+    second.sampler.set_epoch(epoch + 1)  # discards the position in the other epoch
     assert second.state_dict()["batches"] == 0
     assert targets(second) == targets(loader(epoch=epoch + 1)) != expected
 
@@ -53,11 +53,11 @@ def test_batches_follow_the_order_and_a_loaded_position_goes_on_with_the_next_on
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"batch_size": 5}, "^batch_size = 5: the checkpoint stopped in mid-epoch with 4$"),
-        ({"size": 24}, "^samples = 24: the checkpoint stopped in mid-epoch with 23$"),
+        ({"batch_size": 5}, "^batch_size = 5: must be 4 to resume the epoch of the checkpoint$"),
+        ({"size": 24}, "^samples = 24: must be 23 to resume the epoch of the checkpoint$"),
     ],
 )
-def test_other_batches_cannot_be_continued_but_a_new_epoch_can_begin(changed, message):
+def test_an_epoch_with_other_batches_cannot_be_resumed_but_a_new_epoch_can_begin(changed, message):
     first = loader()
     next(iter(first))
     second = loader(**changed)
@@ -70,13 +70,13 @@ def test_other_batches_cannot_be_continued_but_a_new_epoch_can_begin(changed, me
 
 
 @given(st.integers(1, 5), st.integers(0, 100), st.integers(1, 1000))
-def test_evaluation_sees_every_sample_once_in_equally_many_chunks(ranks, more, batch_size):
+def test_evaluation_covers_every_sample_once_with_equally_many_batches_per_rank(ranks, more, batch_size):
     size = ranks + more
     loaders = [EvaluationLoader(numbered(size), batch_size, ranks=ranks, rank=rank) for rank in range(ranks)]
-    chunks = [targets(each) for each in loaders]
-    assert {len(each) for each in chunks} == {len(loaders[0])}
-    assert [target for each in chunks for chunk in each for target in chunk] == list(range(size))
-    sizes = [[len(chunk) for chunk in each] for each in chunks]
-    assert [max(each) for each in sizes] == [loader.largest for loader in loaders]
+    batches = [targets(loader) for loader in loaders]
+    assert {len(of_rank) for of_rank in batches} == {len(loaders[0])}
+    assert [target for of_rank in batches for batch in of_rank for target in batch] == list(range(size))
+    sizes = [[len(batch) for batch in of_rank] for of_rank in batches]
+    assert [max(of_rank) for of_rank in sizes] == [loader.largest for loader in loaders]
     assert min(map(min, sizes)) >= 1 and max(map(max, sizes)) <= max(1, batch_size // ranks) + 1
-    assert all(max(each) - min(each) <= 1 for each in sizes)
+    assert all(max(of_rank) - min(of_rank) <= 1 for of_rank in sizes)

@@ -1,11 +1,11 @@
-"""Random inputs lie on the sphere and depend on their own seed alone."""
+"""Random inputs are uniform on the sphere and depend only on `data_seed`."""
 
 import torch
 
 from start_training.datamodules.random_inputs import RandomInputs
 
 
-def test_inputs_are_uniform_on_the_sphere_and_labels_over_the_classes():
+def test_inputs_are_uniform_on_the_sphere_and_labels_uniform_over_classes():
     inputs, targets = RandomInputs(50, classes=4, samples=4000, validation=0).samples("training")
     lengths = inputs.double().square().mean(dim=1)
     assert (lengths - 1).abs().max() < 1e-6
@@ -15,7 +15,7 @@ def test_inputs_are_uniform_on_the_sphere_and_labels_over_the_classes():
     assert deviations.abs().max() < 4 * (4000 * 3 / 16) ** 0.5
 
 
-def test_the_sets_depend_on_the_data_seed_and_not_on_the_seed_of_the_order():
+def test_the_data_depend_on_data_seed_and_not_on_seed():
     first, reordered, other = (RandomInputs(20, **seeds) for seeds in ({}, {"seed": 1}, {"data_seed": 1}))
     for part in "training", "test":
         assert torch.equal(first.samples(part).inputs, reordered.samples(part).inputs)

@@ -1,4 +1,4 @@
-"""What every datamodule promises, held to account on the digits."""
+"""Properties of every datamodule, tested with the digits."""
 
 from types import SimpleNamespace
 
@@ -14,14 +14,14 @@ from start_training.datamodules.tensor_datamodule import TensorDataModule
 from tests.callbacks.tasks import fit
 from tests.datamodules.test_image_folder import one_line
 
-# Lightning 2.6.6 asks torch 2.15 in a way that torch will drop
+# Lightning 2.6.6 calls a function that torch 2.15 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")
 
 PARTS = ["training", "validation", "test"]
 
 
 class Coloured(TensorDataModule):
-    """Eight-bit pixels whose two channels have statistics of their own."""
+    """A data set of eight-bit images whose channels have different statistics."""
 
     input_shape = (3, 4, 4)
     classes = 2
@@ -41,7 +41,7 @@ def attach(datamodule: TensorDataModule, *, ranks: int, rank: int, device: str =
     datamodule.trainer = SimpleNamespace(world_size=ranks, global_rank=rank, strategy=strategy)
 
 
-def test_the_default_digits_are_1293_144_and_360_labelled_images():
+def test_digits_have_1293_training_144_validation_and_360_test_images():
     digits = Digits()
     assert [digits.samples(part).size for part in PARTS] == [1293, 144, 360]
     for part in PARTS:
@@ -51,20 +51,20 @@ def test_the_default_digits_are_1293_144_and_360_labelled_images():
     unit = [Digits(scaling="unit").samples(part).inputs for part in PARTS]
     assert all(inputs.min() == 0 and inputs.max() == 1 for inputs in unit)
     images = [{row.numpy().tobytes() for row in inputs} for inputs in unit]
-    assert len(set.union(*images)) == sum(map(len, images))  # none is in two parts
+    assert len(set.union(*images)) == sum(map(len, images))  # no image is in two sets
 
 
 @pytest.mark.parametrize("validation", [0, 0.3])
-def test_the_parts_do_not_depend_on_the_seed(validation):
+def test_the_data_sets_do_not_depend_on_the_seed(validation):
     first, second = (Digits(validation=validation, seed=seed) for seed in (0, 1))
     for part in PARTS:
         assert torch.equal(first.samples(part).inputs, second.samples(part).inputs)
-    batches = (next(iter(each.train_dataloader())).targets for each in (first, second))
+    batches = (next(iter(datamodule.train_dataloader())).targets for datamodule in (first, second))
     assert not torch.equal(*batches)
 
 
 @pytest.mark.parametrize("validation", [0, 0.5])
-def test_standardize_uses_the_statistics_of_the_training_part_alone(validation):
+def test_standardize_uses_only_the_statistics_of_the_training_set(validation):
     unit, standard = (Coloured(validation=validation, scaling=s) for s in ("unit", "standardize"))
     axes = (0, 2, 3)
     varying = standard.samples("training").inputs[:, :2]
@@ -76,10 +76,10 @@ def test_standardize_uses_the_statistics_of_the_training_part_alone(validation):
         expected = ((unit.samples(part).inputs - mean) / std)[:, :2]
         torch.testing.assert_close(standard.samples(part).inputs[:, :2], expected)
         assert standard.samples(part).inputs[:, 2].abs().max() < 1e-5
-    assert standard.samples("test").inputs[:, :2].mean(axes).abs().max() > 1e-4  # not its own mean
+    assert standard.samples("test").inputs[:, :2].mean(axes).abs().max() > 1e-4  # not standardized by its own mean
 
 
-def test_setup_loads_once_and_the_tensors_move_to_the_device_of_the_trainer(monkeypatch):
+def test_setup_loads_once_and_tensors_move_to_the_device_of_the_trainer(monkeypatch):
     digits = Digits()
     digits.setup("fit")
     monkeypatch.setattr(Digits, "load", None)
@@ -90,17 +90,17 @@ def test_setup_loads_once_and_the_tensors_move_to_the_device_of_the_trainer(monk
     assert training.samples.inputs is digits.samples("training").inputs  # no second copy
 
 
-def test_a_last_batch_with_fewer_samples_than_ranks_is_dropped_and_that_is_said():
+def test_a_last_batch_with_fewer_samples_than_ranks_is_dropped_with_a_warning():
     digits = Digits(batch_size=323)  # 1,293 samples: four batches and one sample
     attach(digits, ranks=2, rank=0)
-    message = "^batch_size = 323: the last batch of each epoch is dropped, 1 of 1293 samples, fewer than the 2 ranks$"
+    message = "^batch_size = 323: drops the last 1 of 1293 samples of each epoch, because a batch must have .* 2 ranks$"
     with pytest.warns(UserWarning, match=message):
         assert len(digits.train_dataloader()) == 4
     attach(digits, ranks=1, rank=0)
     assert len(digits.train_dataloader()) == 5
 
 
-def test_ranks_share_the_evaluation_sets():
+def test_the_ranks_share_the_evaluation_sets():
     digits = Digits()
     blocks = []
     for rank in range(3):
@@ -109,13 +109,13 @@ def test_ranks_share_the_evaluation_sets():
     assert torch.equal(torch.cat(blocks), digits.samples("test").targets)
 
 
-def test_without_validation_a_trainer_fits_and_says_nothing(tmp_path):
+def test_a_trainer_fits_without_validation_and_without_warnings(tmp_path):
     model = BoringModel()
     model.training_step = lambda batch: model.layer(batch.inputs).mean()
     datamodule = RandomInputs(32, validation=0, samples=128)
     assert datamodule.val_dataloader() == []
     fit(model, tmp_path, data=datamodule, log_every_n_steps=50)
-    with pytest.raises(ValueError, match=r"^overfit_batches = 1: the batches are drawn anew"):
+    with pytest.raises(ValueError, match=r"^overfit_batches = 1: must be 0, because each epoch has other batches"):
         fit(model, tmp_path, data=datamodule, overfit_batches=1)
 
 
@@ -127,18 +127,24 @@ def on_three_ranks(datamodule: TensorDataModule) -> TensorDataModule:
 @pytest.mark.parametrize(
     "mistake, message",
     [
-        (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: larger than the 1293 train"),
-        (lambda: on_three_ranks(Digits(batch_size=2)).setup(), "batch_size = 2: smaller than the number of ranks, 3"),
-        (lambda: on_three_ranks(RandomInputs(test_samples=2)).test_dataloader(), "ranks = 3: more than the 2 test"),
-        (lambda: Digits(validation=0.99999).setup(), "validation = 0.99999: leaves none of 1437"),
+        (lambda: Digits(batch_size=5000).setup(), "batch_size = 5000: must be at most 1293, the size of the train"),
+        (
+            lambda: on_three_ranks(Digits(batch_size=2)).setup(),
+            "batch_size = 2: must be at least 3, the number of",
+        ),
+        (
+            lambda: on_three_ranks(RandomInputs(test_samples=2)).test_dataloader(),
+            "ranks = 3: must be at most 2, the",
+        ),
+        (lambda: Digits(validation=0.99999).setup(), "validation = 0.99999: must be smaller, to leave some of 1437"),
         (lambda: Digits(scaling="whiten"), "scaling = 'whiten': must be one of standardize, unit"),
     ],
 )
-def test_a_mistake_is_named_in_one_line(mistake, message):
+def test_impossible_settings_are_errors_of_one_line(mistake, message):
     assert one_line(mistake).startswith(message)
 
 
-def test_a_channel_that_is_constant_up_to_rounding_stays_small():
+def test_a_channel_that_is_constant_up_to_rounding_is_not_amplified():
     nearly = torch.full((50, 1, 4), 0.1)
     nearly[::2] = torch.nextafter(nearly[0, 0, 0], torch.tensor(1.0))
     assert scaler("standardize", nearly)(nearly).abs().max() < 1e-6

@@ -1,4 +1,4 @@
-"""torchvision's sets: read where they are, downloaded once where they are not, and never half."""
+"""Data sets of torchvision: reading, downloading, and errors for damaged files."""
 
 import gzip
 import hashlib
@@ -26,7 +26,7 @@ DATA_DIR = Path(os.environ.get("DATA_DIR", "data"))
 
 
 def idx(values: np.ndarray) -> bytes:
-    """The IDX format: two zeros, 8 for unsigned bytes, the number of axes, the shape, the bytes."""
+    """Encode an array in the IDX format: two zeros, 8 for unsigned bytes, the number of axes, the shape, the values."""
     return bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes() + values.tobytes()
 
 
@@ -73,7 +73,7 @@ def mnist(data_dir: Path) -> Mnist:
     return Mnist(str(data_dir), batch_size=8, validation=0)
 
 
-def test_images_and_labels_are_those_of_the_files_and_nothing_is_locked_or_written(data_dir, monkeypatch):
+def test_images_and_labels_are_read_from_files_without_locks_or_writes(data_dir, monkeypatch):
     monkeypatch.setattr(filelock.FileLock, "acquire", None)
     before = sorted(data_dir.rglob("*"))
     datamodule = Mnist(str(data_dir), batch_size=8, validation=0, scaling="unit")
@@ -86,7 +86,7 @@ def test_images_and_labels_are_those_of_the_files_and_nothing_is_locked_or_writt
     assert sorted(data_dir.rglob("*")) == before
 
 
-def test_a_missing_set_is_downloaded_quietly_and_nothing_else_is_left(server, tmp_path, capfd):
+def test_a_missing_set_is_downloaded_without_output_or_other_files(server, tmp_path, capfd):
     mnist(tmp_path / "new").prepare_data()
     mnist(tmp_path / "new").setup()
     left = {path.name for path in (tmp_path / "new").rglob("*") if path.is_file()}
@@ -94,7 +94,7 @@ def test_a_missing_set_is_downloaded_quietly_and_nothing_else_is_left(server, tm
     assert capfd.readouterr() == ("", "")
 
 
-def test_two_that_start_at_once_download_once(server, tmp_path, monkeypatch):
+def test_two_concurrent_processes_download_once(server, tmp_path, monkeypatch):
     downloads = []
     original = torchvision.datasets.MNIST.download
 
@@ -112,22 +112,22 @@ def test_two_that_start_at_once_download_once(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("corrupted", [False, True])
-def test_a_failed_download_says_where_the_set_was_looked_for(server, tmp_path, monkeypatch, corrupted):
+def test_a_failed_download_is_an_error_that_names_the_folder(server, tmp_path, monkeypatch, corrupted):
     for archive in server.iterdir():
         archive.write_bytes(archive.read_bytes()[:-9])
     if not corrupted:
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["file:///nowhere/"])
     message = one_line(mnist(tmp_path / "new").prepare_data)
-    assert message.startswith(f"data_dir = '{tmp_path}/new': no MNIST in {tmp_path}/new/MNIST/raw")
-    assert "cannot be downloaded" in message and Mnist.files[0] in message
-    assert not list((tmp_path / "new").glob("[!.]*"))  # no half of a set
+    assert message.startswith(f"data_dir = '{tmp_path}/new': must contain MNIST, and {tmp_path}/new/MNIST/raw does not")
+    assert "the download failed" in message and Mnist.files[0] in message
+    assert not list((tmp_path / "new").glob("[!.]*"))  # no partial data set
 
 
-def test_a_directory_that_cannot_be_made_and_a_set_that_nobody_prepared_are_errors_too(server, tmp_path):
+def test_an_impossible_directory_and_an_unprepared_set_are_errors(server, tmp_path):
     (tmp_path / "file").write_text("")
     message = one_line(mnist(tmp_path / "file" / "data").prepare_data)
-    assert message.startswith(f"data_dir = '{tmp_path}/file/data': no MNIST in")
-    assert "prepare_data() downloads it" in one_line(mnist(tmp_path).setup)
+    assert message.startswith(f"data_dir = '{tmp_path}/file/data': must contain MNIST, and")
+    assert "call prepare_data() to download it" in one_line(mnist(tmp_path).setup)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_a_damaged_file_is_an_error_that_names_the_set(data_dir, name, damage):
 def test_labels_of_another_set_are_an_error(data_dir):
     labels = data_dir / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     labels.write_bytes(idx(np.zeros(29, np.uint8)))
-    assert "29 labels, images of shape (30, 1, 28, 28)" in one_line(mnist(data_dir).setup)
+    assert "29 labels for images of shape (30, 1, 28, 28)" in one_line(mnist(data_dir).setup)
     labels.write_bytes(idx(np.full(30, 10, np.uint8)))
-    assert "a label is not one of the 10 classes" in one_line(mnist(data_dir).setup)
+    assert "labels must be from 0 to 9" in one_line(mnist(data_dir).setup)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_cifar10_keeps_its_channels_apart(cifar):
+def test_the_channels_of_cifar10_are_in_order(cifar):
     datamodule = Cifar10(str(cifar), batch_size=2, validation=0, scaling="unit")
     inputs, targets = datamodule.samples("training")
     assert inputs.shape == (10, 3, 32, 32) and targets.tolist() == [3, 9] * 5

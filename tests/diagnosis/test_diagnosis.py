@@ -134,7 +134,7 @@ NET, ONES = FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64)
     ("net", "batch", "settings", "said"),
     [
         (NET, ONES, {"nets": 1}, "nets = 1: must be a whole number of at least 2"),
-        (NET, ONES, {"modules": ["conv*"]}, "modules = 'conv*': matches none of hidden, "),
+        (NET, ONES, {"modules": ["conv*"]}, "modules = 'conv*': must match one of hidden, "),
         (nn.Sequential(nn.Flatten()), ONES, {}, "Sequential: has neither activation modules nor "),
         (NET, (ONES, ONES[0]), {}, "batch = shape (4, 64), (64,): the module fails on it (TypeError: "),
         (NET, ONES[:0], {}, "batch = shape (0, 64): holds no sample"),

@@ -1,4 +1,4 @@
-"""Critical initialization for any activation: what it draws, what it takes for one, and what it refuses."""
+"""Critical initialization for any activation: its draws, the activations that it accepts, and its errors."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,11 @@ BY_PATH = {
     "torch.nn.Identity": "linear",
 }
 REFUSED = [
-    (None, "activation = None: must be the net's own, such as tanh or torch.nn.Mish; this model states none"),
-    (3, "activation = 3: must be the net's own"),
+    (
+        None,
+        "activation = None: must be a name, a function or a module; set the activation of the net, such as ",
+    ),
+    (3, "activation = 3: must be a name, a function or a module; set"),
     ("swish", "activation = 'swish': must be one of gelu, leaky_relu, linear, relu, silu, tanh, or an import path"),
     ("no_such_package.act", "activation = 'no_such_package.act': cannot be imported "),
     ("torch.nn", "activation = 'torch.nn': must be a function or a module"),
@@ -36,20 +39,20 @@ REFUSED = [
     (nn.functional.dropout, "activation = 'dropout': must be an elementwise .*an output depends on other inputs"),
     (lambda x: 1.0, r"activation = '<lambda>': must be an elementwise .* give outputs of shape \(\)"),
     (lambda x: x.detach(), "activation = '<lambda>': must be an elementwise function with a derivative .*not require"),
-    ("torch.sign", "q = 1: torch.sign has no stable critical point there .*; nor at any q from"),
-    ("gelu", r"q = 1: gelu has no stable critical point there \(.*slope 1.067\); the nearest is at q = 3.57$"),
+    ("torch.sign", "q = 1: torch.sign has no stable critical point at this q .*; it has none at any q from"),
+    ("gelu", r"q = 1: gelu has no stable critical point at this q \(.*slope 1.067\); the nearest is at q = 3.57$"),
 ]
 
 
 @pytest.mark.parametrize("path, name", BY_PATH.items())
-def test_an_import_path_is_the_activation_that_theory_knows(path, name):
+def test_an_import_path_gives_the_values_and_derivatives_of_the_named_activation(path, name):
     x = np.linspace(-5, 5, 30)
     ours = activation_of(path)
     np.testing.assert_allclose(ours.value(x.copy()), ACTIVATIONS[name].value(x), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(ours.derivative(x.copy()), ACTIVATIONS[name].derivative(x), rtol=1e-9, atol=1e-12)
 
 
-def test_a_module_of_ones_own_is_used_as_in_evaluation_and_left_alone():
+def test_a_users_module_is_used_in_evaluation_mode_and_not_changed():
     module = nn.Sequential(nn.PReLU(init=0.5), nn.Dropout(0.9))
     law = Critical(module)
     assert law.point.weight_variance == pytest.approx(2 / (1 + 0.25), rel=1e-12)
@@ -59,7 +62,7 @@ def test_a_module_of_ones_own_is_used_as_in_evaluation_and_left_alone():
     assert repr(law) == "Critical(Sequential, q=1)"
 
 
-def test_relu_draws_what_he_draws():
+def test_critical_relu_draws_the_weights_of_he_initialization():
     for q in 0.1, 10.0:
         critical, he = torch.empty(40, 30), torch.empty(40, 30)
         Critical("relu", q)(critical, torch.Generator().manual_seed(1))
@@ -69,7 +72,7 @@ def test_relu_draws_what_he_draws():
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(50, 400), nn.Conv2d(5, 400, 3)], ids=["dense", "convolution"])
-def test_biases_have_the_stated_variance_and_weights_that_of_their_fan_in(layer, generator, sigmas):
+def test_weights_and_biases_have_the_stated_variances(layer, generator, sigmas):
     law, fans = Critical("gelu", 10.0), Fans.of(layer.weight)
     biases, weights = [], []
     for _ in range(100):
@@ -84,6 +87,6 @@ def test_biases_have_the_stated_variance_and_weights_that_of_their_fan_in(layer,
 
 
 @pytest.mark.parametrize("activation, message", REFUSED, ids=[str(activation)[:25] for activation, _ in REFUSED])
-def test_what_is_no_activation_or_has_no_critical_point_is_refused(activation, message):
+def test_an_unusable_activation_or_one_without_critical_point_is_an_error(activation, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         Critical(activation)

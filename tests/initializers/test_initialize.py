@@ -1,4 +1,4 @@
-"""Filling a whole net: what is drawn from what, which layer is the readout, and what is left alone."""
+"""Initialization of a whole net: its generator, its readout, and modules that are not changed."""
 
 from functools import partial
 
@@ -57,11 +57,11 @@ def filled(net, initializer, seed):
 
 
 @pytest.mark.parametrize("filling", [*USER_CALLABLES.values(), HE, Orthogonal(), TorchDefault()])
-def test_weights_come_from_the_generator_and_the_global_stream_is_left(filling):
+def test_weights_are_drawn_from_the_generator_and_the_global_generator_is_restored(filling):
     net, before = net_of(), torch.get_rng_state()
     first = filled(net, filling, 1)
     assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(3)  # wherever the global stream stands
+    torch.rand(3)  # the state of the global generator must not matter
     assert torch.equal(first, filled(net, filling, 1))
     assert not torch.equal(first, filled(net, filling, 2))
 
@@ -75,16 +75,16 @@ def test_a_callable_without_a_generator_does_not_reseed_the_accelerators(monkeyp
     filled(net, without_generator, 0)
 
 
-def test_a_users_callable_gets_weights_and_biases_are_zero():
+def test_a_users_function_fills_weights_and_biases_are_zero():
     net = net_of()
     initialize_(net, lambda weight: weight.fill_(7.0), generator=seeded(0))
     for name, parameter in net.named_parameters():
         assert (parameter == (0 if name.endswith("bias") else 7)).all(), name
     initialize_(net, without_generator, generator=seeded(0))
-    assert not torch.equal(net.hidden[1].linear.weight[:, :3], net.readout.weight.T)  # a stream, not a seed a layer
+    assert not torch.equal(net.hidden[1].linear.weight[:, :3], net.readout.weight.T)  # one random stream for all
 
 
-def test_many_layers_at_once_are_the_layers_one_by_one():
+def test_filling_many_layers_at_once_equals_filling_them_one_by_one():
     one_by_one, at_once, generator = torch.empty(3, 4, 5), torch.empty(3, 4, 5), seeded(0)
     for weight in one_by_one:
         initialize_(layer := nn.Linear(5, 4), without_generator, generator=generator)
@@ -102,7 +102,7 @@ def test_many_layers_at_once_are_the_layers_one_by_one():
     assert not biases.any()
 
 
-def test_what_draws_from_its_generator_alone_accepts_generator():
+def test_functions_with_a_parameter_generator_accept_one():
     safe = {name: accepts_generator(user) for name, user in USER_CALLABLES.items()}
     unsafe = {"without a generator", "a lambda"}
     assert safe == {name: name not in unsafe for name in USER_CALLABLES}
@@ -110,7 +110,7 @@ def test_what_draws_from_its_generator_alone_accepts_generator():
 
 
 @pytest.mark.parametrize("readout", ["readout", "4"])
-def test_the_readouts_initializer_fills_the_readout_alone(readout):
+def test_the_readout_initializer_fills_only_the_readout(readout):
     net = net_of(readout)
     initialize_(net, HE, readout_initializer=lambda weight: weight.fill_(0.25), generator=seeded(0))
     for name, module in net.named_modules():
@@ -118,10 +118,10 @@ def test_the_readouts_initializer_fills_the_readout_alone(readout):
             assert bool((module.weight == 0.25).all()) == (name == readout), name
     initialize_(net, HE, readout_initializer=TorchDefault(), generator=seeded(0))
     biases = [layer.bias.detach() for layer in layers_of(net).values()]
-    assert biases[-1].abs().min() > 0 and not torch.cat(biases[:-1]).any()  # it states its own
+    assert biases[-1].abs().min() > 0 and not torch.cat(biases[:-1]).any()  # TorchDefault draws biases
 
 
-def test_a_readout_is_the_last_layer_of_what_is_named_so_or_of_the_net():
+def test_the_readout_is_the_last_layer_of_the_module_readout_or_of_the_net():
     net = nn.Module()
     net.readout = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Linear(2, 2), nn.Identity())
     net.auxiliary = nn.Linear(2, 2)
@@ -131,7 +131,7 @@ def test_a_readout_is_the_last_layer_of_what_is_named_so_or_of_the_net():
     assert readout_of(nn.Sequential(nn.ReLU())) is None
 
 
-def test_what_is_no_layer_keeps_what_its_constructor_gave_it_and_a_layer_may_have_no_biases():
+def test_normalization_is_not_changed_and_layers_may_have_no_biases():
     net, layer = net_of("4"), nn.Linear(4, 4, bias=False)
     initialize_(net, lambda weight: weight.fill_(7.0), generator=seeded(0))
     assert (net[1].weight == 1).all() and (net[1].bias == 0).all()
@@ -141,7 +141,7 @@ def test_what_is_no_layer_keeps_what_its_constructor_gave_it_and_a_layer_may_hav
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_a_mistake_that_names_the_layer(value):
+def test_weights_that_are_not_finite_are_an_error_that_names_the_layer(value):
     def broken(weight):
         weight.fill_(1.0)[0, 0] = value
 

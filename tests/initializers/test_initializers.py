@@ -1,4 +1,4 @@
-"""Every initializer of conf/ draws the law that it states: variance, kurtosis, biases."""
+"""The weights and biases of every initializer in conf/ have the stated variance and kurtosis."""
 
 import math
 
@@ -41,18 +41,18 @@ def seeded(seed=0):
 
 
 @pytest.mark.parametrize("path", INITIALIZERS, ids=lambda path: path.stem)
-def test_the_numbers_of_the_papers(path, initializer_named):
+def test_kappa_and_kurtosis_are_the_published_ones(path, initializer_named):
     name = path.stem
     initializer, fans, (kappa, kurtosis) = initializer_named(name), Fans(30, 60), LAWS[name]
     assert initializer.kappa(fans) == pytest.approx(kappa, rel=1e-9)
     assert initializer.kurtosis(fans) == pytest.approx(kurtosis, rel=1e-9)
     assert initializer.bias_variance(fans) == pytest.approx(1 / 90 if name == "torch_default" else 0)
     assert initializer.independent == (name != "orthogonal") and initializer.symmetric
-    assert name in FORMULAS or isinstance(initializer, VarianceScaling)  # whose draws are one formula's, below
+    assert name in FORMULAS or isinstance(initializer, VarianceScaling)  # another test covers all VarianceScaling
 
 
 @pytest.mark.parametrize("shape", [(48, 16), (16, 48), (16, 8, 3, 3)], ids=str)
-def test_weights_have_the_stated_variance_and_kurtosis_one_by_one_and_many_at_once(initializer, shape, sigmas):
+def test_weights_have_the_stated_variance_and_kurtosis(initializer, shape, sigmas):
     fans, generator = Fans.of(torch.empty(shape)), seeded()
     one_by_one, at_once = torch.empty(200, *shape), torch.empty(200, *shape)
     for weight in one_by_one:
@@ -70,7 +70,7 @@ def test_weights_have_the_stated_variance_and_kurtosis_one_by_one_and_many_at_on
 
 
 @given(st.floats(0.1, 10), st.sampled_from(FAN_MODES), st.sampled_from([*SHAPES]), st.sampled_from([(6, 9), (4, 3, 2)]))
-def test_a_scale_and_a_fan_are_a_factor_on_one_formula(scale, fan_mode, distribution, shape):
+def test_scale_and_fan_mode_only_multiply_the_weights(scale, fan_mode, distribution, shape):
     initializer, unit = VarianceScaling(scale, fan_mode, distribution), VarianceScaling(1.0, "fan_in", distribution)
     fans, weight, of_unit = Fans.of(torch.empty(shape)), torch.empty(shape), torch.empty(shape)
     initializer(weight, seeded())
@@ -83,7 +83,7 @@ def test_a_scale_and_a_fan_are_a_factor_on_one_formula(scale, fan_mode, distribu
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(24, 40), nn.Conv2d(6, 40, 2)], ids=["dense", "convolution"])
-def test_torch_default_draws_the_very_weights_and_biases_that_torch_draws(layer, sigmas):
+def test_torch_default_draws_the_same_weights_and_biases_as_torch(layer, sigmas):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         layer.reset_parameters()
@@ -109,31 +109,31 @@ def test_orthogonal_weights_are_orthogonal(shape):
         torch.testing.assert_close(gram, 9 * torch.eye(len(gram)), rtol=0, atol=1e-5)
 
 
-def test_weights_of_a_truncated_normal_end_at_two_nominal_deviations():
+def test_truncated_normal_weights_are_within_two_nominal_deviations():
     weight, edge = torch.empty(200, 100), 2 * math.sqrt(2 / 100)
     VarianceScaling(2.0, distribution="truncated_normal")(weight, seeded())
     assert 0.99 * edge < weight.abs().max() <= edge * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(3, 5), nn.Conv1d(3, 5, 4), nn.Conv2d(3, 5, (2, 3))], ids=str)
-def test_fans_are_torchs(layer):
+def test_fans_agree_with_torch(layer):
     fans = Fans.of(layer.weight)
     assert (fans.fan_in, fans.fan_out) == nn.init._calculate_fan_in_and_fan_out(layer.weight)
     assert fans.kernel == layer.weight[0, 0].numel()
     assert Fans(3, 5).kernel == 1
 
 
-def test_one_number_per_layer(initializer_named):
+def test_moments_have_one_number_per_layer(initializer_named):
     layers = [Fans(10, 30), Fans(30, 30), Fans(8, 48, 4)]
     np.testing.assert_allclose(initializer_named("glorot_normal").moments(layers)["kappas"], [0.5, 1.0, 2 / 7])
-    orthogonal = initializer_named("orthogonal").moments(layers)  # of a convolution's 12 channels and a fan-in of 8
+    orthogonal = initializer_named("orthogonal").moments(layers)  # the last layer has 12 channels and fan-in 8
     np.testing.assert_allclose(orthogonal["kappas"], [2 / 3, 2.0, 4 / 3])
     np.testing.assert_allclose(orthogonal["kurtosis"], [90 / 32, 90 / 32, 36 / 14])
     default = initializer_named("torch_default").moments(layers)
     np.testing.assert_allclose(default["bias_variances"], [1 / 30, 1 / 90, 1 / 24])
 
 
-def test_a_law_that_does_not_exist_is_a_mistake_and_one_that_does_is_named_by_its_settings():
+def test_impossible_settings_are_errors_and_a_repr_shows_the_settings():
     for name, value in {"scale": 0.0, "fan_mode": "fan", "distribution": "cauchy"}.items():
         with pytest.raises(ValueError, match=f"^{name} = {value!r}: must be"):
             VarianceScaling(**{"scale": 2.0} | {name: value})

@@ -1,4 +1,4 @@
-"""Weights by the place of their layer in the phase diagram."""
+"""Weights of layers with given coordinates in the phase diagram."""
 
 import math
 
@@ -27,7 +27,7 @@ NETS = {
     [(nn.Linear(60, 90), 1.5, 1.0), (nn.Conv2d(6, 30, 3), -0.7, 2.0), (nn.Linear(60, 60), 2, 1)],
     ids=str,
 )
-def test_a_layer_is_where_it_was_put(layer, J0, J, generator, sigmas):
+def test_weights_have_the_mean_and_variance_of_J0_and_J(layer, J0, J, generator, sigmas):
     one, many, fan_in = PhasePoint(J0, J), torch.empty(100, *layer.weight.shape), layer.weight[0].numel()
     one_by_one = []
     for _ in range(100):
@@ -46,16 +46,16 @@ def test_a_layer_is_where_it_was_put(layer, J0, J, generator, sigmas):
 
 
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
-def test_theory_speaks_of_symmetric_weights_alone(net):
+def test_laws_exist_only_for_symmetric_weights(net):
     assert law_of(net, PhasePoint(0.0, 1.0)) is not None
     assert law_of(net, PhasePoint(0.1, 1.0)) is None
 
 
-def test_the_default_is_the_papers():
+def test_the_default_is_that_of_the_paper():
     assert repr(PhasePoint()) == "PhasePoint(J0=0, J=0.5)"
 
 
 @pytest.mark.parametrize("name, value", [("J", 0), ("J", -0.5), ("J0", math.inf), ("J0", "1"), ("J0", True)])
-def test_a_place_outside_the_plane_is_a_mistake(name, value):
-    with pytest.raises(ValueError, match=f"^{name} = {value!r}: must be a number"):
+def test_impossible_J0_and_J_are_errors(name, value):
+    with pytest.raises(ValueError, match=f"^{name} = {value!r}: must be a (finite )?number"):
         PhasePoint(**{name: value})

@@ -1,4 +1,4 @@
-"""Nets at initialization, many of them: what laws are held to."""
+"""Samples of the lengths of many nets at initialization, with which laws are compared."""
 
 import numpy as np
 import torch
@@ -10,23 +10,23 @@ HE = VarianceScaling(2.0)
 
 
 def on_the_sphere(*shape):
-    """Inputs of M_0 = 1."""
+    """Draw inputs with length M_0 = 1."""
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return inputs / inputs.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (len(shape) - 1))
 
 
 def sample_logs(build, initializer=HE, *, nets, size=60, inputs=None):
-    """log M_0 … log M_d, (nets, d + 1); each net has an input of its own, or the k-th of `inputs`."""
+    """Sample log M_0 … log M_d of many nets, shape (nets, d + 1); each net has a different input, from `inputs`."""
     inputs = on_the_sphere(nets, size) if inputs is None else inputs
     return np.concatenate(list(Ensemble(build, initializer, inputs).log_lengths(nets)))
 
 
 def sample(build, initializer=HE, **settings):
-    """M_1 / M_0 … M_d / M_0, (nets, d)."""
+    """Sample M_1 / M_0 … M_d / M_0 of many nets, shape (nets, d)."""
     logs = sample_logs(build, initializer, **settings)
     return np.exp(logs[:, 1:] - logs[:, :1])
 
 
 def distance(estimate, predicted, layers=slice(1, None)):
-    """How far layers are from what is predicted of them, in standard errors."""
+    """Compute the distance between estimates and predictions of layers, in standard errors."""
     return np.abs(estimate.value[layers] - predicted) / estimate.error[layers]

@@ -1,4 +1,4 @@
-"""The mean length of convolutional nets, circular and zero-padded: measured over many nets, and predicted."""
+"""The mean length of convolutional nets with circular and zero padding, measured over many nets and predicted."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ from start_training.theory.activation import LINEAR
 from tests.laws.sampled import HE, on_the_sphere, sample
 
 IMAGE = (5, 4)
-PADDINGS = {"circular": "zeros", "zeros": "circular"}  # each beside the wrong one
+PADDINGS = {"circular": "zeros", "zeros": "circular"}  # each padding and the wrong one for the negative control
 SCALES = [1.0, 0.5, 0.8]
 TRUNCATED = VarianceScaling(2.0, distribution="truncated_normal")
 GLOROT = VarianceScaling(1.0, "fan_average", "uniform")
@@ -26,7 +26,7 @@ def net_of(inputs, padding, **settings):
 
 
 def laws_of(initializer, inputs, padding, profile, **settings):
-    """The law for inputs of a profile, and that of the other padding."""
+    """Return the law for inputs of a profile, and the law of the other padding."""
     laws = (net_of(inputs, which, **settings).law(initializer) for which in (padding, PADDINGS[padding]))
     return [replace(law, profile=np.asarray(profile, dtype=np.float64)) for law in laws]
 
@@ -44,7 +44,7 @@ def laws_of(initializer, inputs, padding, profile, **settings):
     ],
     ids=str,
 )
-def test_the_mean_length_is_that_of_the_padding(initializer, padding, settings, sigmas):
+def test_the_mean_length_depends_on_the_padding_as_predicted(initializer, padding, settings, sigmas):
     image = on_the_sphere(1, 3, *IMAGE)
     image[..., 0, 0] *= 8  # brightest in a corner
     image /= image.square().mean().sqrt()
@@ -56,11 +56,11 @@ def test_the_mean_length_is_that_of_the_padding(initializer, padding, settings, 
     assert sigmas(lengths[:, -1], np.exp(right[-1] + 0.25)) > 4
     if padding == "zeros":
         even, _ = laws_of(initializer, image, padding, np.ones(IMAGE), **settings)
-        assert sigmas(lengths[:, 0], np.exp(even.log_mean_length()[0])) > 4  # it matters where an image is bright
+        assert sigmas(lengths[:, 0], np.exp(even.log_mean_length()[0])) > 4  # the place of bright pixels matters
 
 
-def test_an_even_image_attains_the_bound_on_second_moments_and_a_varied_one_stays_below(generator, sigmas):
-    # M_0 = 1 and He: E[M_j²] is the ratio of moments itself.
+def test_only_a_constant_image_attains_the_bound_of_second_moments(generator, sigmas):
+    # With M_0 = 1 and He initialization E[M_j] = 1, so that E[M_j²] is the moment ratio.
     even, varied = torch.ones(1, 3, 4, 4), torch.randn(1, 3, 4, 4, generator=generator)
     build = partial(net_of, even, "circular", depth=2, channels=20)
     _, bound = build().law(HE).log_moment_ratio()
@@ -82,12 +82,12 @@ def test_an_even_image_attains_the_bound_on_second_moments_and_a_varied_one_stay
     ],
     ids=str,
 )
-def test_residual_layers(padding, initializer, activation, generator, sigmas):
-    # With ReLU the law is the limit of many channels: within 1% at 100, and so unseen in 200 nets.
+def test_the_mean_length_of_residual_layers_is_predicted(padding, initializer, activation, generator, sigmas):
+    # With ReLU the law is the limit of many channels. Its error is 1% at 100 channels, which 200 nets do not resolve.
     channels, nets = (100, 200) if activation == "relu" else (12, 1000)
     settings = {"channels": channels, "activation": activation, "residual": True, "scales": SCALES}
     brightness = torch.ones(IMAGE)
-    brightness[:2, :2] = 4.0  # an image for each net, all of one profile, mean 0 and M_0 = 1
+    brightness[:2, :2] = 4.0  # each net has a different image, with the same profile, mean 0 and M_0 = 1
     images = torch.randn(nets, channels, *IMAGE, generator=generator) * brightness
     images /= images.square().mean((1, 2, 3), keepdim=True).sqrt()
     lengths = sample(partial(net_of, images, padding, **settings), initializer, nets=nets, inputs=images)

@@ -1,7 +1,7 @@
-"""Lengths and gradients of wide nets, measured, against the length map and chi: two numbers, not one.
+"""Lengths and gradients of wide nets, measured, and predicted by the length map and by chi.
 
-Gradient lengths are those of the readout's gradient with respect to each activation, on the way back. Statistics are
-ratios of neighbouring layers, which are nearly independent, averaged over the layers of each net.
+Gradient lengths are those of the readout's gradient with respect to each activation. Statistics are ratios of
+neighbouring layers, which are nearly independent, averaged over the layers of each net.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from start_training.theory.activation import ACTIVATIONS
 from start_training.theory.critical_point import chi, length_map
 
 WIDTH, DEPTH, NETS = 200, 40, 30
-SEEN = [0, 4, 9, 19, 39]  # layers held to the law one by one: of all of them some would stray by chance
+SEEN = [0, 4, 9, 19, 39]  # layers that are compared with the law; in all layers, some would deviate by chance
 WIDE = Fans(WIDTH, WIDTH)
 AT_TEN = (10 - 0.32346) / 1.95582  # the M at which critical GELU layers are at q = 10
 INITIALIZERS = {kappa: VarianceScaling(float(kappa)) for kappa in ("0.9", "1", "1.1", "1.9", "2", "2.1")}
@@ -32,7 +32,11 @@ CASES = [
 
 
 def measured(activation, initializer, length):
-    """M_0 … M_d and the gradients' G_0 … G_d of one input of this length to each of NETS nets; each (nets, d + 1)."""
+    """Measure the lengths of activations and gradients in NETS nets with an input of the given length.
+
+    Returns:
+        M_0 … M_d and G_0 … G_d, each of shape (nets, d + 1).
+    """
     generator = torch.Generator().manual_seed(0)
     net = FullyConnected(WIDTH, 1, depth=DEPTH, width=WIDTH, activation=activation)
     lengths, gradients = [], []
@@ -49,7 +53,7 @@ def measured(activation, initializer, length):
 
 
 def predicted(activation, initializer, length):
-    """E[M_0] … E[M_d], and chi_1 … chi_d, in the wide limit."""
+    """Compute E[M_0] … E[M_d] and chi_1 … chi_d in the wide limit."""
     phi, lengths, factors = ACTIVATIONS[activation], [length], []
     weight_variance = INITIALIZERS[initializer].kappa(WIDE)
     for _ in range(DEPTH):
@@ -60,7 +64,7 @@ def predicted(activation, initializer, length):
 
 
 def growth(lengths):
-    """The mean ratio of neighbouring layers' lengths, forward."""
+    """Compute the mean ratio of the lengths of neighbouring layers."""
     return (lengths[..., 1:] / lengths[..., :-1]).mean(-1)
 
 

@@ -1,4 +1,4 @@
-"""Random layers with few hundred units beside the theory of infinitely many."""
+"""Random layers with a few hundred units, compared with the theory of infinitely many units."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ from start_training.theory.edge_of_chaos_relu import relu_rates
 
 
 def simulated(N: int, matrices: int, J0, J, **settings) -> np.ndarray:
-    """(matrices, points)."""
+    """Compute the final distances of two states, shape (matrices, points)."""
     layers = (draw_layer(N, seed=0, number=number) for number in range(matrices))
     return np.array([np.concatenate(list(asymptotic_distances(layer, J0, J, **settings))) for layer in layers])
 
 
 @pytest.mark.parametrize("ratio", [-0.5, 1.5])
-def test_states_separate_below_the_edge_and_meet_above(ratio):
+def test_states_separate_in_the_chaotic_phase_and_converge_in_the_ordered_phase(ratio):
     J = 1 / (float(boundary(ratio)) * np.array([0.4, 1.3]))
     below, above = simulated(400, 3, ratio * J, J, iterations=300, average=50).T
     assert (below > SEPARATED).all()
@@ -50,7 +50,7 @@ def test_without_a_mean_chaotic_states_become_independent(sigmas):
     assert (sigmas(distances, distance_without_mean(0.9 * J)) > 4).all()  # the test can fail
 
 
-def test_the_transition_comes_nearer_to_one_with_size():
+def test_the_measured_transition_approaches_J_1_with_size():
     rows, sizes = Bins(0.4, 1.1, 28), {40: 20, 250: 6}
     J = 1 / rows.centres
     places = [
@@ -61,7 +61,7 @@ def test_the_transition_comes_nearer_to_one_with_size():
     assert means[0] + 4 * np.hypot(*errors) < means[1] < 1
 
 
-def test_relus_rates_are_those_of_theory(sigmas):
+def test_measured_relu_rates_are_those_of_theory(sigmas):
     ratios = np.array([-1.0, -0.5, 0.5, 1.5])
     growth = [relu_growth(draw_layer(1000, seed=0, number=n), ratios, iterations=100, average=60) for n in range(6)]
     theory = relu_rates(ratios)

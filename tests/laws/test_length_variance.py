@@ -1,7 +1,7 @@
-"""The relative variance of the length over nets: measured and predicted. Failure mode 2.
+"""The moment ratio log(E[M²] / E[M]²) of the length over nets, measured and predicted (failure mode 2).
 
-What is held to account is log(E[M²] / E[M]²), in narrow nets, where what a law says of the weights shows. Its standard
-error is a jackknife over 50 batches of nets: leave one batch out, see by how much the estimate moves.
+Nets are narrow, so that the ratio depends strongly on the distribution of the weights. Its standard error is estimated
+by the jackknife, which leaves out each of 50 batches of nets.
 """
 
 import math
@@ -31,7 +31,7 @@ UNIFORM = VarianceScaling(2.0, distribution="uniform")
 
 
 class Signs(Initializer):
-    """Weights ± √(2 / fan_in)."""
+    """Random weights ± √(2 / fan_in), with kurtosis 1."""
 
     def __call__(self, weight, generator=None):
         weight.bernoulli_(0.5, generator=generator).mul_(2).sub_(1).mul_(math.sqrt(2 / weight.shape[-1]))
@@ -46,7 +46,11 @@ class Signs(Initializer):
 
 
 def sample_by_hand(initializer, sizes, generator, *, nets, slope=0.0):
-    """M_1 … M_d, (nets, d), and E[Σ x⁴] / E[‖x‖⁴] of each layer's input, (d,); all nets have one input of M_0 = 1."""
+    """Sample lengths and fourth moments of nets with the same input of length 1.
+
+    Returns:
+        M_1 … M_d, shape (nets, d), and E[Σ x⁴] / E[‖x‖⁴] of each layer's input, shape (d,).
+    """
     x = torch.randn(sizes[0], generator=generator)
     x = (x / x.square().mean().sqrt()).expand(nets, -1)
     lengths, moments = [], []
@@ -61,7 +65,7 @@ def sample_by_hand(initializer, sizes, generator, *, nets, slope=0.0):
 
 
 def log_ratio_and_error(lengths, batches=50):
-    """The jackknife's estimate of log(E[M²] / E[M]²) over the first axis, and its standard error."""
+    """Estimate log(E[M²] / E[M]²) over the first axis and its standard error by the jackknife."""
     parts = np.stack([lengths, lengths**2]).reshape(2, batches, -1, lengths.shape[-1]).mean(2)
     others = (parts.sum(1, keepdims=True) - parts) / (batches - 1)
     whole, without = (np.log(square) - 2 * np.log(mean) for mean, square in (parts.mean(1), others))
@@ -75,7 +79,7 @@ def ratio_sigmas(lengths, predicted):
 
 
 @pytest.mark.parametrize("widths", [[30, 10] * 15, [30] * 10 + [20] * 10 + [10] * 10], ids=["alternating", "falling"])
-def test_gaussian_relu_layers_multiply_by_one_plus_five_over_n(widths):
+def test_gaussian_relu_layers_multiply_the_ratio_by_1_plus_5_over_n(widths):
     build = partial(FullyConnected, 30, 2, widths=widths)
     estimate = log_moment_ratio_by_ratios(sample_logs(build, nets=4000, size=30))
     assert (distance(estimate, log_moment_ratio(widths)) < 4).all()
@@ -83,7 +87,7 @@ def test_gaussian_relu_layers_multiply_by_one_plus_five_over_n(widths):
         assert distance(estimate, np.cumsum(np.log1p(wrong / np.array(widths))))[-1] > 4
 
 
-def test_it_does_not_grow_with_the_depth_of_residual_nets():
+def test_the_ratio_does_not_grow_with_the_depth_of_residual_nets():
     build = partial(Residual, 30, 2, modules=30, width=30, scales="geometric", base=0.5)
     logs = sample_logs(build, nets=4000, size=30)
     estimate, error = log_ratio_and_error(np.exp(logs[:, 1:]))
@@ -93,14 +97,14 @@ def test_it_does_not_grow_with_the_depth_of_residual_nets():
 
 
 @pytest.mark.parametrize("slope, activation", [(0.3, Homogeneous(0.3)), (1.0, LINEAR)], ids=["leaky_relu", "linear"])
-def test_another_homogeneous_activation_has_its_own_peakedness(slope, activation, generator):
+def test_the_ratio_of_other_homogeneous_activations_depends_on_their_peakedness(slope, activation, generator):
     lengths, _ = sample_by_hand(HE, [20] * 4, generator, nets=20_000, slope=slope)
     assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3, activation=activation)) < 4).all()
     assert (ratio_sigmas(lengths, log_moment_ratio([20] * 3)) > 4).all()
 
 
 @pytest.mark.parametrize("initializer, nets", [(UNIFORM, 200_000), (Signs(), 50_000)], ids=["uniform", "signs"])
-def test_a_kurtosis_multiplies_the_fourth_moments_of_each_input(initializer, nets, generator):
+def test_the_ratio_depends_on_the_kurtosis_times_the_fourth_moments_of_inputs(initializer, nets, generator):
     widths, kurtosis = [8] * 3, initializer.kurtosis(Fans(8, 8))
     lengths, moments = sample_by_hand(initializer, [8] * 4, generator, nets=nets)
     predicted = log_moment_ratio(widths, kurtosis=kurtosis, fourth_moments=moments)
@@ -110,10 +114,10 @@ def test_a_kurtosis_multiplies_the_fourth_moments_of_each_input(initializer, net
     lower, upper = log_moment_ratio_bounds(widths, widths, kurtosis=kurtosis)
     assert (lower < estimate + 4 * error).all()
     assert (estimate - 4 * error < upper).all()
-    assert (upper < log_moment_ratio(widths)).all()  # the bounds leave the Gaussian law out
+    assert (upper < log_moment_ratio(widths)).all()  # the ratio of Gaussian weights is outside the bounds
 
 
-def test_biases_and_their_kurtosis_enter_where_the_plateau_begins(generator):
+def test_the_ratio_depends_on_biases_and_their_kurtosis(generator):
     initializer, fans = TorchDefault(), [Fans(8, 8)] * 3
     lengths, moments = sample_by_hand(initializer, [8] * 4, generator, nets=50_000)
     moments_of_weights = initializer.moments(fans)
@@ -126,20 +130,21 @@ def test_biases_and_their_kurtosis_enter_where_the_plateau_begins(generator):
     assert (ratio_sigmas(lengths, without)[1:] > 4).all()
 
 
-def test_orthogonal_layers_square_tall_and_wide(generator):
+def test_the_ratio_of_square_tall_and_wide_orthogonal_layers_is_predicted(generator):
     sizes = [10, 10, 16, 8]
     lengths, _ = sample_by_hand(Orthogonal(), sizes, generator, nets=20_000)
     assert (ratio_sigmas(lengths, log_moment_ratio_orthogonal(sizes[1:], sizes[:-1])) < 4).all()
     as_if_square = log_moment_ratio_orthogonal(sizes[1:], sizes[1:])
-    assert ratio_sigmas(lengths, as_if_square)[2] > 4  # a tall layer is as a square one of its outputs
+    assert ratio_sigmas(lengths, as_if_square)[2] > 4  # a tall layer has the ratio of a square layer of its outputs
     as_if_inputs_counted = log_moment_ratio_orthogonal(sizes[1:], [10, 10, 32])
     assert ratio_sigmas(lengths, as_if_inputs_counted)[2] > 4
     assert (ratio_sigmas(lengths, log_moment_ratio(sizes[1:])) > 4).all()
 
 
 def share_of_the_inputs_mean(scales, width):
-    """Var log M_l from the mean of an input alone, which has variance 1/n: by the mean-length recursion of
-    critical single-layer ReLU modules, M ← M (1 + eta²) + 2 eta m √(M/π), m ← m + eta √(M/π).
+    """Compute the part of Var log M_l that is due to the variance 1/n of the mean of the input.
+
+    It uses the recursion of critical single-layer ReLU modules, M ← M (1 + eta²) + 2 eta m √(M/π), m ← m + eta √(M/π).
     """
 
     def lengths(mean):
@@ -154,13 +159,14 @@ def share_of_the_inputs_mean(scales, width):
 
 
 @pytest.mark.parametrize("module_widths", [(), (100,)], ids=["single layer", "one hidden layer"])
-def test_wide_residual_modules_that_end_in_relu(module_widths):
-    # To first order in 1/width: in 10,000 nets of width 100 the second is not seen. By the chain that needs no weights.
+def test_the_ratio_of_wide_residual_modules_that_end_in_relu_is_predicted(module_widths):
+    # The prediction is of first order in 1/width; 10,000 nets of width 100 do not resolve the second order. Lengths are
+    # sampled without weights, by the Markov chain of the law.
     scales, width = [0.5] * 4, 100
     law = Residual(width, 1, modules=4, width=width, module_widths=module_widths, scales=scales).law(HE)
     lengths = np.exp(sample_gaussian_law(law, 10_000, generator=np.random.default_rng(0))[:, 1:])
     right = log_moment_ratio_residual(scales, width, module_widths)
     assert (ratio_sigmas(lengths, right) < 4).all()
     assert (ratio_sigmas(lengths, right - share_of_the_inputs_mean(scales, width)) > 4).all()
-    as_if_each_met_a_fresh_input = np.cumsum([log_moment_ratio_residual([eta], width, module_widths) for eta in scales])
-    assert (ratio_sigmas(lengths, as_if_each_met_a_fresh_input)[1:] > 4).all()
+    independent_inputs = np.cumsum([log_moment_ratio_residual([eta], width, module_widths) for eta in scales])
+    assert (ratio_sigmas(lengths, independent_inputs)[1:] > 4).all()

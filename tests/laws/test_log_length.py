@@ -1,4 +1,4 @@
-"""The law of log M in narrow Gaussian ReLU nets, of which some die: measured and predicted."""
+"""Mean and variance of log M in narrow Gaussian ReLU nets, some of which die, measured and predicted."""
 
 import math
 from functools import partial
@@ -16,12 +16,12 @@ NETS, WIDTHS, KAPPA = 20_000, [10, 6, 8, 10, 5, 10, 10, 4, 10, 10], 1.5
 
 @pytest.fixture(scope="module")
 def logs():
-    """log(M_j / M_0) of every net, (nets, d): −inf where it is dead."""
+    """log(M_j / M_0) of every net, shape (nets, d); −inf if a net is dead."""
     build = partial(FullyConnected, 10, 2, widths=WIDTHS)
     return sample_logs(build, VarianceScaling(KAPPA), nets=NETS, size=10)[:, 1:]
 
 
-def test_the_mean_and_variance_of_living_nets(logs, sigmas):
+def test_the_mean_and_variance_of_log_lengths_of_living_nets_are_predicted(logs, sigmas):
     law, shrinking = log_length(WIDTHS, KAPPA), math.log(KAPPA / 2) * np.arange(1, len(WIDTHS) + 1)
     shares = 5 * np.cumsum(1 / np.array(WIDTHS))
     for layer, values in enumerate(layer[np.isfinite(layer)] for layer in logs.T):
@@ -33,7 +33,7 @@ def test_the_mean_and_variance_of_living_nets(logs, sigmas):
         assert sigmas(squares, shares[layer]) > 4
 
 
-def test_the_share_of_living_nets(logs, sigmas):
+def test_the_share_of_living_nets_is_predicted(logs, sigmas):
     alive = np.isfinite(logs)
     assert (sigmas(alive, np.exp(log_survival(WIDTHS))) < 4).all()
     for wrong in 1, -1:  # as if layers had a unit more, or one less

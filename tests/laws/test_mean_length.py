@@ -1,7 +1,7 @@
-"""The mean activation length: measured over many nets at initialization, and predicted. Failure mode 1.
+"""The mean activation length, measured over many nets at initialization and predicted (failure mode 1).
 
-Each law is stated for the mean of M and tested on the mean of M, at beta ≤ 0.1, where sample means have power; at
-depth 30, as figure 1a is drawn, on the products of mean layer ratios.
+Laws are tested on the sample mean of M at beta ≤ 0.1, where it is precise enough. At depth 30, as in figure 1a of
+arXiv:1803.01719, they are tested on the product of the mean ratios of neighbouring layers.
 """
 
 import math
@@ -20,7 +20,7 @@ from start_training.models.residual import Residual
 from start_training.theory.mean_length import log_mean_length_residual
 from tests.laws.sampled import HE, distance, on_the_sphere, sample, sample_logs
 
-WIDTHS = [100, 150, 80, 100]  # beta = 0.04, and no two layers of the same fans
+WIDTHS = [100, 150, 80, 100]  # beta = 0.04, and no two layers have the same fans
 SCALES = [1.0, 0.5, 0.8, 0.3]
 GLOROT = VarianceScaling(1.0, "fan_average", "uniform")
 
@@ -35,7 +35,7 @@ def check(lengths, predicted, sigmas):
     assert sigmas(lengths[:, -1], np.exp(predicted[-1] - 0.1)) > 4
 
 
-def test_the_mean_length_of_every_formula_is_the_predicted_one(initializer, sigmas):
+def test_the_mean_length_of_every_initializer_is_predicted(initializer, sigmas):
     check(sample(dense, initializer, nets=1000), dense().law(initializer).log_mean_length(), sigmas)
 
 
@@ -48,7 +48,7 @@ def test_figure_1a_lengths_grow_by_half_kappa_per_layer():
 
 
 @pytest.mark.parametrize("settings", [{"activation": "linear"}, {"dropout": 0.4}], ids=str)
-def test_another_activation_or_dropout_has_its_own_factor(settings, sigmas):
+def test_the_mean_length_depends_on_activation_and_dropout_as_predicted(settings, sigmas):
     initializer = TorchDefault()
     lengths = sample(partial(dense, **settings), initializer, nets=2000)
     check(lengths, dense(**settings).law(initializer).log_mean_length(), sigmas)
@@ -57,7 +57,7 @@ def test_another_activation_or_dropout_has_its_own_factor(settings, sigmas):
 
 
 @pytest.mark.parametrize("factor", [1.0, 25.0])
-def test_biases_feed_a_plateau_whatever_the_length_of_the_input(factor, sigmas):
+def test_biases_keep_the_mean_length_constant_for_inputs_of_any_length(factor, sigmas):
     build, nets = partial(dense, [100] * 8), 600
     logs = sample_logs(build, TorchDefault(), nets=nets, inputs=factor**0.5 * on_the_sphere(nets, 60))
     lengths, law = np.exp(logs[:, 1:]), build().law(TorchDefault())
@@ -68,7 +68,7 @@ def test_biases_feed_a_plateau_whatever_the_length_of_the_input(factor, sigmas):
 
 
 @pytest.mark.parametrize("initializer, module_widths", [(HE, ()), (TorchDefault(), (80,)), (GLOROT, (80,))], ids=str)
-def test_residual_modules_that_end_in_a_linear_layer(initializer, module_widths, sigmas):
+def test_residual_modules_that_end_in_a_linear_layer_are_predicted(initializer, module_widths, sigmas):
     build = partial(Residual, 60, 1, modules=4, width=60, module_widths=module_widths, scales=SCALES, ending="linear")
     predicted = build().law(initializer).log_mean_length()
     check(sample(build, initializer, nets=3000), predicted, sigmas)
@@ -77,8 +77,8 @@ def test_residual_modules_that_end_in_a_linear_layer(initializer, module_widths,
 
 
 @pytest.mark.parametrize("module_widths", [(), (300,)], ids=["single layer", "one hidden layer"])
-def test_wide_residual_modules_that_end_in_relu(module_widths, sigmas):
-    # The limit is off by a term of order 1/width: within 1% at width 100, and so unseen in 200 nets of width 300.
+def test_wide_residual_modules_that_end_in_relu_are_predicted(module_widths, sigmas):
+    # The error of the limit is of order 1/width: 1% at width 100, so that 200 nets of width 300 do not resolve it.
     build = partial(Residual, 300, 1, modules=4, width=300, module_widths=module_widths, scales=SCALES)
     lengths = sample(build, nets=200, size=300)  # one input per net: the recursion's input has mean 0
     check(lengths, build().law(HE).log_mean_length(), sigmas)
@@ -87,7 +87,7 @@ def test_wide_residual_modules_that_end_in_relu(module_widths, sigmas):
 
 
 @pytest.mark.parametrize("layers, ratio", [(1, 1.20), (2, 0.77)], ids=["single layer", "one hidden layer"])
-def test_narrow_residual_modules_leave_the_wide_limit(layers, ratio, generator, sigmas):
+def test_the_mean_length_of_narrow_residual_modules_differs_from_the_wide_limit(layers, ratio, generator, sigmas):
     nets, width, scales = 40_000, 5, [0.5] * 12  # all nets at once: tails are too heavy for thousands
     activation = on_the_sphere(nets, width)[:, :, None]
     for eta in scales:

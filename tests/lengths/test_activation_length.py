@@ -1,4 +1,4 @@
-"""The length of each sample, against float64 arithmetic, whatever its shape, type, scale and neighbours."""
+"""Activation lengths for all shapes, types and scales, against float64 arithmetic."""
 
 import math
 
@@ -24,9 +24,9 @@ def random(shape, dtype=torch.float32, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-@pytest.fixture(params=[0, FEW_VALUES], ids=["float32 if it will do", "float64 at once"])
+@pytest.fixture(params=[0, FEW_VALUES], ids=["float32 if safe", "float64"])
 def few_values(request, monkeypatch):
-    """What is few enough to sum in float64 without a look: nothing, or all that these tests measure."""
+    """Set `FEW_VALUES` so that no activation, or every activation of these tests, is summed in float64 directly."""
     monkeypatch.setattr("start_training.lengths.activation_length.FEW_VALUES", request.param)
 
 
@@ -37,7 +37,9 @@ def test_lengths_are_mean_squares(dtype, device, few_values):
         activation = random(shape, dtype=dtype)
         lengths = activation_lengths(activation.to(device)).cpu()
         torch.testing.assert_close(lengths, exact_lengths(activation), **EXACT)  # float64, of shape (samples,)
-        torch.testing.assert_close(activation_lengths(activation.to(device), look=False).cpu(), lengths, **EXACT)
+        torch.testing.assert_close(
+            activation_lengths(activation.to(device), data_dependent=False).cpu(), lengths, **EXACT
+        )
     images = random((6, 5, 4, 3), dtype=dtype).to(device)
     for other in images.to(memory_format=torch.channels_last), images[:, ::2, 1:]:  # other layouts
         torch.testing.assert_close(activation_lengths(other), exact_lengths(other), **EXACT)
@@ -48,7 +50,7 @@ def test_lengths_are_mean_squares(dtype, device, few_values):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_squares_outside_float32_are_no_trouble(dtype, device, few_values):
+def test_lengths_are_right_if_squares_overflow_or_underflow_in_float32(dtype, device, few_values):
     for scale in HUGE_AND_TINY:
         activation = (random((4, 50)).clamp(-2, 2).double() * scale).to(dtype)
         lengths = activation_lengths(activation.to(device)).cpu()
@@ -57,7 +59,7 @@ def test_squares_outside_float32_are_no_trouble(dtype, device, few_values):
 
 
 @given(st.lists(st.sampled_from([0.0, 1e-20, 1e-3, 1.0, 1e15, math.inf, math.nan]), min_size=1, max_size=6), st.data())
-def test_a_sample_has_its_length_whatever_its_neighbours_and_its_scale(scales, data):
+def test_the_length_of_a_sample_does_not_depend_on_other_samples(scales, data):
     activation = random((len(scales), 40)) * torch.tensor(scales)[:, None]
     activation[torch.tensor(scales) == 0] = 0
     lengths, order = activation_lengths(activation), data.draw(st.permutations(range(len(scales))))
@@ -68,12 +70,12 @@ def test_a_sample_has_its_length_whatever_its_neighbours_and_its_scale(scales, d
     torch.testing.assert_close(activation_lengths(8 * activation), 64 * lengths, **EXACT, equal_nan=True)
 
 
-def test_many_units_cost_few_digits():
+def test_lengths_of_many_units_are_accurate_to_1e_4():
     activation = random((2, 300_000)) + 1
     torch.testing.assert_close(activation_lengths(activation), exact_lengths(activation), rtol=1e-4, atol=0)
 
 
-def test_layers_together_are_the_layers_one_by_one(few_values):
+def test_lengths_of_several_layers_are_those_of_each_layer(few_values):
     layers = [random((6, 33)), random((6, 4, 5)) * 1e30, random((6,)).double(), torch.zeros(6, 2)]
     norms, values = zip(*map(activation_norms, layers), strict=True)
     values = torch.tensor(values, dtype=torch.float64)
@@ -82,10 +84,10 @@ def test_layers_together_are_the_layers_one_by_one(few_values):
     assert torch.equal(lengths_of_layers(norms, values, out), together) and torch.equal(out, together)
 
 
-@pytest.mark.parametrize("look", [True, False])
-def test_two_leading_axes_are_nets_and_samples(look, few_values):
+@pytest.mark.parametrize("data_dependent", [True, False])
+def test_two_leading_axes_are_nets_and_samples(data_dependent, few_values):
     for shape in (3, 5), (3, 5, 4), (3, 5, 4, 2):
-        norms, values = activation_norms(random(shape), look=look, leading=2)
+        norms, values = activation_norms(random(shape), data_dependent=data_dependent, leading=2)
         nets = torch.stack([exact_lengths(net) for net in random(shape)])
         torch.testing.assert_close(norms.double().square() / values, nets, **EXACT)
 
@@ -95,15 +97,15 @@ def test_two_leading_axes_are_nets_and_samples(look, few_values):
     [(1, torch.float32), (1.1e-16, torch.float32), (0.9e-16, torch.float64), (0.9e18, torch.float32),
      (1.1e18, torch.float64), (0, torch.float64)],
 )  # fmt: skip
-def test_float32_is_taken_where_it_will_do_and_not_elsewhere(scale, dtype):
+def test_float32_is_used_for_many_values_in_its_safe_range_only(scale, dtype):
     many = torch.zeros(1, FEW_VALUES + 1)
     many[0, 0] = scale
     assert activation_norms(many)[0].dtype == dtype
-    assert activation_norms(many[:, :FEW_VALUES])[0].dtype == torch.float64  # so few are summed without a look
+    assert activation_norms(many[:, :FEW_VALUES])[0].dtype == torch.float64  # few values are summed in float64
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_autocast_does_not_reach_inside_and_the_graph_is_left_alone(dtype, few_values):
+def test_lengths_do_not_depend_on_autocast_and_have_no_gradient(dtype, few_values):
     activation = random((4, 100), dtype=dtype).requires_grad_()
     before = activation.detach().clone()
     with torch.autocast("cpu", dtype=torch.bfloat16):

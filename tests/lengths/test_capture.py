@@ -1,4 +1,4 @@
-"""What a capture reads off a forward pass, against forward passes by hand."""
+"""The readings of `Capture` in a forward pass, against activations computed by hand."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def lengths_of(activation):
 
 
 def capture_of(net, *inputs, patterns=None, **keywords):
-    """The readings of one forward pass."""
+    """Return the readings of one forward pass."""
     capture = Capture(net, patterns)
     capture.start()
     net(*inputs, **keywords)
@@ -26,7 +26,7 @@ def capture_of(net, *inputs, patterns=None, **keywords):
 
 
 def check(readings, expected):
-    """expected: name and activation of every layer, the input first."""
+    """Compare readings with the expected name and activation of every layer, with the input first."""
     assert [name for name, _ in readings] == [name for name, _ in expected]
     for (name, lengths), (_, activation) in zip(readings, expected, strict=True):
         torch.testing.assert_close(
@@ -40,7 +40,7 @@ def inputs(generator):
 
 
 class Calling(nn.Module):
-    """Modules, and a function that calls them."""
+    """A net of modules whose forward pass is a given function."""
 
     def __init__(self, function, **modules):
         super().__init__()
@@ -53,7 +53,7 @@ class Calling(nn.Module):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.9])
-def test_a_fully_connected_net_is_read_after_each_activation_and_before_dropout(inputs, dropout):
+def test_a_fully_connected_net_is_measured_after_each_activation_and_before_dropout(inputs, dropout):
     net = FullyConnected(10, 3, widths=[9, 7, 5], dropout=dropout).eval()
     activation, expected = inputs, [("input", inputs)]
     for layer in range(3):
@@ -64,7 +64,7 @@ def test_a_fully_connected_net_is_read_after_each_activation_and_before_dropout(
 
 
 @pytest.mark.parametrize("width, ending", [(10, "relu"), (6, "linear")], ids=["as wide as the input", "embedded"])
-def test_a_residual_net_is_read_after_each_addition(inputs, width, ending):
+def test_a_residual_net_is_measured_after_each_addition(inputs, width, ending):
     net = Residual(10, 3, modules=2, width=width, module_widths=[4], scales=[0.5, 2.0], ending=ending)
     activation = inputs if width == 10 else net.embedding(inputs)
     expected = [("input", activation)]
@@ -76,7 +76,7 @@ def test_a_residual_net_is_read_after_each_addition(inputs, width, ending):
     check(capture_of(net, inputs), expected)
 
 
-def test_activations_in_place_are_read_before_the_next_one_overwrites_them(inputs):
+def test_in_place_activations_are_measured_before_the_next_one_overwrites_them(inputs):
     net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(inplace=True), nn.Hardtanh(0.1, 0.2, inplace=True))
     linear = net[0](inputs)
     expected = [("input", inputs), ("1", linear.relu()), ("2", linear.relu().clamp(0.1, 0.2))]
@@ -84,7 +84,7 @@ def test_activations_in_place_are_read_before_the_next_one_overwrites_them(input
     check(capture_of(net, inputs, patterns=["0"]), [("input", inputs), ("0", linear)])
 
 
-def test_without_activation_modules_the_innermost_modules_with_weights_are_read(inputs):
+def test_without_activation_modules_the_innermost_modules_with_weights_are_measured(inputs):
     modules = {"first": nn.Linear(10, 8), "norm": nn.LayerNorm(8), "last": nn.Linear(8, 3)}
     net = Calling(lambda net, x: net.last(net.norm(net.first(x)).relu()), **modules)
     first = net.first(inputs)
@@ -92,12 +92,12 @@ def test_without_activation_modules_the_innermost_modules_with_weights_are_read(
     expected = [("input", inputs), ("first", first), ("norm", normed), ("last", net.last(normed.relu()))]
     check(capture_of(net, inputs), expected)
     modules = {"attention": nn.MultiheadAttention(10, 2), "last": nn.Linear(10, 3)}
-    other = Calling(lambda net, x: net.last(net.attention(x, x, x)[0]), **modules)  # never calls what attention holds
+    other = Calling(lambda net, x: net.last(net.attention(x, x, x)[0]), **modules)  # calls no submodule
     attended, _ = other.attention(inputs, inputs, inputs)
     check(capture_of(other, inputs), [("input", inputs), ("attention", attended), ("last", other.last(attended))])
 
 
-def test_the_first_floating_point_tensor_with_samples_counts(inputs):
+def test_the_first_floating_point_tensor_with_a_sample_axis_is_measured(inputs):
     body = Calling(lambda net, x: (x.argmax(1), "a word", [net.linear(input=x), x]), linear=nn.Linear(10, 8))
     head = Calling(lambda net, pair: {"scale": torch.tensor(2.0), "y": net.linear(pair[2][0])}, linear=nn.Linear(8, 3))
     net = Calling(lambda net, inputs: net.head(pair=net.body(x=inputs))["y"], body=body, head=head)
@@ -110,7 +110,7 @@ def test_the_first_floating_point_tensor_with_samples_counts(inputs):
     check(capture_of(words, tokens), [("input", words[0](tokens)), ("2", words[1](words[0](tokens)).relu())])
 
 
-def test_a_module_that_runs_again_is_another_layer(inputs):
+def test_each_call_of_a_module_is_a_layer(inputs):
     relu = nn.ReLU()
     net = nn.Sequential(nn.Linear(10, 10), relu, nn.Linear(10, 4), relu, relu)
     first = net[0](inputs).relu()
@@ -118,35 +118,36 @@ def test_a_module_that_runs_again_is_another_layer(inputs):
     check(capture_of(net, inputs), [("input", inputs), ("1", first), ("1:2", last), ("1:3", last)])
 
 
-def test_patterns_choose_modules_in_the_order_in_which_they_run(inputs):
+def test_modules_that_match_a_pattern_are_listed_in_the_order_of_their_calls(inputs):
     net = FullyConnected(10, 3, depth=3, width=5)
     names = [name for name, _ in capture_of(net, inputs, patterns=["readout", "hidden.[02].linear"])]
     assert names == ["input", "hidden.0.linear", "hidden.2.linear", "readout"]
 
 
 @pytest.mark.parametrize(
-    "patterns, message", [(["hidden.*", "hiden.*"], r"'hiden\.\*': matches none of hidden, hidden\.0,"), ([], r"\[\]")]
+    "patterns, message",
+    [(["hidden.*", "hiden.*"], r"'hiden\.\*': must match one of hidden, hidden\.0,"), ([], r"\[\]")],
 )
-def test_a_pattern_that_matches_nothing_is_a_mistake(patterns, message):
+def test_a_pattern_that_matches_nothing_is_an_error(patterns, message):
     with pytest.raises(ValueError, match=rf"^modules = {message}"):
         Capture(FullyConnected(10, 3, depth=1, width=5), patterns)
     with pytest.raises(ValueError, match=r"^Sequential: has neither activation modules nor modules with weights"):
         Capture(nn.Sequential(nn.Flatten(), nn.Dropout()))
 
 
-def test_softmax_is_no_activation_to_measure():
+def test_softmax_is_not_measured_as_an_activation():
     net = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4), nn.Softmax(dim=1), nn.Tanh())
     assert measured_layers(net) == ["1", "4"]
 
 
-def test_it_reads_between_start_and_stop_and_not_once_removed(inputs):
+def test_a_capture_measures_only_between_start_and_stop_and_not_after_remove(inputs):
     net = FullyConnected(10, 3, depth=2, width=5)
     capture = Capture(net)
     net(inputs)
     assert capture.stop() == []
     capture.start()
     net(inputs)
-    capture.start()  # which forgets an unfinished pass
+    capture.start()  # discards the unfinished pass
     net(2 * inputs)
     readings = capture.stop()
     assert len(readings) == 3
@@ -184,12 +185,12 @@ def test_measuring_changes_neither_outputs_nor_gradients(inputs):
     ids=lambda net: type(net).__name__,
 )
 @pytest.mark.parametrize("scale", [1.0, 1e25])
-def test_a_compiled_net_reads_as_the_eager_one(net, inputs, scale):
+def test_a_compiled_net_has_the_readings_of_the_eager_net(net, inputs, scale):
     eager = capture_of(net, scale * inputs)
     torch.compiler.reset()
     compiled = torch.compile(net, fullgraph=True)
     capture = Capture(compiled)
-    for _ in range(2):  # the second pass runs what the first has compiled
+    for _ in range(2):  # the first pass compiles, the second does not
         capture.start()
         compiled(scale * inputs)
         readings = capture.stop()

@@ -30,13 +30,13 @@ def test_fourth_moments_are_shares_of_the_squared_norm(dtype, device, generator)
 
 
 @given(st.floats(-300, 300))
-def test_no_magnitude_matters(exponent):
+def test_fourth_moments_do_not_depend_on_the_scale(exponent):
     activation = torch.randn(4, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     scaled = fourth_moments(activation * 10.0**exponent)
     torch.testing.assert_close(scaled, by_formula(activation), **EXACT)
 
 
-def test_a_dead_sample_has_none_and_what_is_not_finite_shows_in_its_own_sample_only(generator):
+def test_a_zero_sample_has_fourth_moment_0_and_a_non_finite_one_nan(generator):
     activation = torch.randn(4, 8, generator=generator)
     activation[1], activation[2, 3], activation[3, 0] = 0, math.inf, math.nan
     measured = fourth_moments(activation.requires_grad_())
@@ -46,7 +46,7 @@ def test_a_dead_sample_has_none_and_what_is_not_finite_shows_in_its_own_sample_o
 
 
 @pytest.mark.parametrize("log_scale", [0.0, -2000.0, 2000.0])
-def test_the_mean_over_nets_is_the_ratio_of_means_at_any_length(log_scale, generator):
+def test_the_mean_over_nets_is_the_ratio_of_means_for_lengths_of_any_size(log_scale, generator):
     nets = torch.randn(30, 6, generator=generator, dtype=torch.float64)
     nets *= torch.randn(30, 1, generator=generator, dtype=torch.float64).exp()
     nets[3] = 0  # one is dead

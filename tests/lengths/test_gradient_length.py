@@ -1,4 +1,4 @@
-"""The length of a gradient: by hand, and that a layer multiplies it as it does the activation length."""
+"""Gradient lengths of known gradients, and their growth through layers."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from start_training.models.fully_connected import FullyConnected
 WIDTHS = [40, 120, 30]  # unequal, so that a wrong power of the width shows
 
 
-def test_it_is_the_squared_norm_of_each_sample():
+def test_a_gradient_length_is_the_squared_norm_of_a_sample():
     gradient = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
     torch.testing.assert_close(gradient_lengths(gradient), torch.tensor([25.0, 1.0], dtype=torch.float64))
     torch.testing.assert_close(gradient_lengths(gradient.reshape(2, 1, 2, 1)), gradient_lengths(gradient))
@@ -20,7 +20,7 @@ def test_it_is_the_squared_norm_of_each_sample():
     torch.testing.assert_close(gradient_lengths(gradient[:, 0]), torch.tensor([9.0, 0.0], dtype=torch.float64))
 
 
-def test_a_layer_multiplies_it_by_half_kappa_whatever_the_widths(generator, sigmas):
+def test_a_layer_multiplies_gradient_lengths_by_half_kappa_for_any_widths(generator, sigmas):
     kappa = 1.0
     net, inputs = FullyConnected(50, 10, widths=WIDTHS), torch.randn(1, 50, generator=generator)
     ratios = []

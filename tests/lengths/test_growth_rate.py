@@ -1,4 +1,4 @@
-"""The growth rate of known lengths, and what it says of dead and exploded layers."""
+"""Growth rates of known lengths, including dead and exploded layers."""
 
 import math
 
@@ -18,7 +18,7 @@ def test_the_rate_is_the_least_squares_slope_of_logs(logs):
     assert growth_rate(np.exp(logs)) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_dead_and_exploded_layers():
+def test_the_rate_of_dead_layers_is_minus_infinity_and_of_exploded_layers_nan():
     for dead in [1.0, 0.5, 0.0], [0.0, 0.0]:
         assert growth_rate(dead) == -INF
     for unknown in [1.0, INF, 3.0], [1.0, NAN, 3.0], [0.0, INF], [1.0], []:
@@ -32,6 +32,6 @@ def test_leading_axes_are_nets_or_steps():
     np.testing.assert_array_equal(first_nonfinite_layer(lengths), [[-1, -1], [-1, 1]])
 
 
-def test_the_first_layer_that_is_not_finite():
+def test_the_first_layer_that_is_not_finite_is_found():
     for lengths, layer in ([1.0, 2.0], -1), ([INF, 1.0, NAN], 0), ([1.0, 0.0, NAN, INF], 2), ([1.0, -INF], 1):
         assert first_nonfinite_layer(lengths) == layer

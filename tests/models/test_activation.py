@@ -1,4 +1,4 @@
-"""The activations a net can have, and that theory knows the moments of the very ones it builds."""
+"""The activation modules of nets, and their moments in theory."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from start_training.theory.activation import LEAK
 
 
 @pytest.mark.parametrize("name", HOMOGENEOUS)
-def test_theory_has_the_moments_of_the_module_that_is_built(name):
+def test_moments_in_theory_are_those_of_the_module(name):
     z = np.linspace(-12, 12, 240_001)  # the trapezoidal rule, with a node at the kink
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     phi = activation_named(name)(torch.from_numpy(z)).numpy()
@@ -18,10 +18,10 @@ def test_theory_has_the_moments_of_the_module_that_is_built(name):
     assert HOMOGENEOUS[name].mean == pytest.approx(trapezoid(phi * density, z), abs=1e-7)
 
 
-def test_the_leak_is_torchs():
+def test_the_slope_of_leaky_relu_is_the_default_of_torch():
     assert torch.nn.LeakyReLU().negative_slope == LEAK
 
 
-def test_two_layers_never_share_a_module():
+def test_every_call_creates_a_new_module():
     for name in ACTIVATIONS:
         assert activation_named(name) is not activation_named(name)

@@ -1,4 +1,4 @@
-"""The Classifier's shortcut past Module's attributes takes nothing else with it."""
+"""`Classifier.__setattr__` skips the checks of nn.Module for a single attribute of Lightning."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ def classifier():
     return Classifier(nn.Linear(8, 3), partial(torch.optim.SGD, lr=0.1), classes=3)
 
 
-def test_weights_modules_and_buffers_are_registered_as_in_any_module(classifier):
+def test_parameters_modules_and_buffers_are_registered(classifier):
     classifier.scale = nn.Parameter(torch.ones(2))
     classifier.layer = nn.Linear(2, 2)
     classifier.register_buffer("count", torch.zeros(1))
@@ -28,9 +28,9 @@ def test_weights_modules_and_buffers_are_registered_as_in_any_module(classifier)
     assert classifier.state_dict()["count"] == 1
 
 
-def test_lightning_still_notes_in_which_hook_it_is(classifier, tmp_path):
+def test_lightning_records_the_name_of_the_current_hook(classifier, tmp_path):
     hooks = []
-    assert hasattr(pl.LightningModule(), HOOK)  # or the shortcut saves nothing
+    assert hasattr(pl.LightningModule(), HOOK)  # Lightning still has this attribute
     classifier.on_before_zero_grad = lambda optimizer: hooks.append(vars(classifier)[HOOK])
     classifier.train_dataloader = Resumable().train_dataloader
     fit(classifier, tmp_path, max_steps=1, limit_val_batches=0)

@@ -1,4 +1,4 @@
-"""How a convolutional net is built, what it computes, and what theory says of it."""
+"""The construction, forward pass and law of convolutional nets."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def images(generator):
         ("zeros", "constant", 3, "relu", torch.relu),
     ],
 )
-def test_the_forward_pass_is_the_formula(padding, mode, kernel_size, activation, phi, images):
+def test_the_forward_pass_agrees_with_the_formula(padding, mode, kernel_size, activation, phi, images):
     net = convolutional(channels=[6, 4, 8], kernel_size=kernel_size, padding=padding, activation=activation)
     act = images
     for layer in net.hidden:
@@ -43,9 +43,9 @@ def test_the_forward_pass_is_the_formula(padding, mode, kernel_size, activation,
 
 @pytest.mark.parametrize("padding, mode", [("circular", "circular"), ("zeros", "constant")])
 @pytest.mark.parametrize("channels", [3, 6])
-def test_residual_layers_add_to_what_they_are_given(padding, mode, channels, images):
+def test_residual_layers_add_to_their_input(padding, mode, channels, images):
     net = convolutional(channels=channels, padding=padding, residual=True, scales=[2.0, 1.0, 0.5])
-    assert isinstance(net.embedding, nn.Identity) == (channels == 3)  # only where channels differ
+    assert isinstance(net.embedding, nn.Identity) == (channels == 3)  # an embedding only if the channels differ
     act = net.embedding(images)
     for eta, module in zip([2.0, 1.0, 0.5], net.hidden, strict=True):
         convolution = module.layer.convolution
@@ -53,16 +53,16 @@ def test_residual_layers_add_to_what_they_are_given(padding, mode, channels, ima
     torch.testing.assert_close(net(images), net.readout(act.flatten(1)))
 
 
-def test_activations_or_modules_are_measured_and_layer_0_is_what_they_are_given():
+def test_activations_or_residual_modules_are_measured_and_the_embedding_as_input():
     plain, residual = convolutional(dropout=0.1), convolutional(residual=True)
     assert [plain.get_submodule(name) for name in plain.measured_layers] == [layer.activation for layer in plain.hidden]
     assert [residual.get_submodule(name) for name in residual.measured_layers] == list(residual.hidden)
     for net in (plain, residual):
         assert net.get_submodule(net.measured_input) is net.embedding
-    assert convolutional(kernel_size=9)(torch.zeros(1, 3, 5, 4)).shape == (1, 2)  # the largest of a circular image
+    assert convolutional(kernel_size=9)(torch.zeros(1, 3, 5, 4)).shape == (1, 2)  # the largest kernel for this image
 
 
-def test_a_law_knows_the_fans_of_each_layer():
+def test_the_law_has_the_kappa_of_each_layer():
     law = convolutional(channels=[6, 4, 8], padding="zeros", dropout=0.1).law(VarianceScaling(1.0, "fan_average"))
     assert isinstance(law, ConvolutionalLaw)
     fans = [Fans(27, 54, 9), Fans(54, 36, 9), Fans(36, 72, 9)]
@@ -71,7 +71,7 @@ def test_a_law_knows_the_fans_of_each_layer():
     assert (law.profile.shape, law.dropout) == ((5, 4), 0.1)
 
 
-def test_a_residual_law_leaves_the_embedding_out():
+def test_the_residual_law_does_not_include_the_embedding():
     law = convolutional(channels=4, residual=True, scales="inverse_depth").law(VarianceScaling(1.0, "fan_out"))
     assert isinstance(law, ResidualConvolutionalLaw)
     np.testing.assert_allclose(law.kappas, [1.0] * 3)
@@ -79,6 +79,6 @@ def test_a_residual_law_leaves_the_embedding_out():
 
 
 @pytest.mark.parametrize("settings", [{"activation": "tanh"}, {"residual": True, "dropout": 0.1}], ids=str)
-def test_nothing_is_predicted_where_theory_does_not_hold(settings):
+def test_there_is_no_law_for_settings_that_theory_does_not_cover(settings):
     assert convolutional(**settings).law(HE) is None
     assert convolutional().law(HE) is not None

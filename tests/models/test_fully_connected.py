@@ -1,4 +1,4 @@
-"""How a fully connected net is built, and what it computes."""
+"""The construction, forward pass and law of fully connected nets."""
 
 import pytest
 import torch
@@ -10,13 +10,13 @@ from start_training.models.fully_connected import FullyConnected
 
 
 @pytest.mark.parametrize("settings", [{"depth": 2, "width": 5}, {"depth": 9, "width": 100, "widths": [5, 5]}])
-def test_depth_counts_hidden_layers_of_one_width_and_widths_win(settings):
+def test_depth_and_width_give_equal_layers_and_widths_replace_them(settings):
     net = FullyConnected(7, 3, **settings)
     linear = [(module.in_features, module.out_features) for module in net.modules() if isinstance(module, nn.Linear)]
     assert (net.widths, linear) == ([5, 5], [(7, 5), (5, 5), (5, 3)])
 
 
-def test_the_forward_pass_is_the_formula(generator):
+def test_the_forward_pass_agrees_with_the_formula(generator):
     net, inputs = FullyConnected(6, 3, widths=[5, 4], activation="tanh"), torch.randn(2, 6, generator=generator)
     (w1, b1), (w2, b2) = ((layer.linear.weight, layer.linear.bias) for layer in net.hidden)
     activation = torch.tanh(w2 @ torch.tanh(w1 @ inputs.T + b1[:, None]) + b2[:, None])

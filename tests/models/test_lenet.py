@@ -1,4 +1,4 @@
-"""What LeNet and the shallow CIFAR-10 net compute, and that those of conf/ are the paper's."""
+"""The forward pass of LeNet and similar nets, and the nets that the configs build."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def images(generator):
 
 
 def pooled(images, pooling, window):
-    """A window at a time; it begins two pixels after the last, if that did not reach the border."""
+    """Pool window by window; a next window begins two pixels further unless the last one reached the border."""
     height, width = images.shape[2:]
     pool = torch.amax if pooling == "max" else torch.mean
     rows = [
@@ -40,7 +40,7 @@ def _starts(size, window):
 
 @pytest.mark.parametrize("pooling", ["max", ["max", "mean"]], ids=str)
 @pytest.mark.parametrize("kernel_size, padding, window", GEOMETRIES)
-def test_the_forward_pass_is_the_formula(pooling, kernel_size, padding, window, images):
+def test_the_forward_pass_agrees_with_the_formula(pooling, kernel_size, padding, window, images):
     activation, phi = ("relu", torch.relu) if pooling == "max" else ("tanh", torch.tanh)
     net = lenet(pooling=pooling, kernel_size=kernel_size, padding=padding, window=window, activation=activation)
     assert [net.get_submodule(name) for name in net.measured_layers] == [
@@ -55,7 +55,7 @@ def test_the_forward_pass_is_the_formula(pooling, kernel_size, padding, window, 
     torch.testing.assert_close(net(images), net.readout(act))
 
 
-def test_the_nets_of_conf_are_those_of_the_paper():
+def test_the_configs_build_the_nets_of_the_paper():
     nets = {"lenet": (1, 28, 28), "shallow_convolutional": (3, 32, 32)}
     weights = {}
     for name, shape in nets.items():

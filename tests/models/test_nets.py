@@ -1,4 +1,4 @@
-"""What all nets promise: which settings they refuse, where dropout is, and that whatever they are given is drawn."""
+"""Properties of all nets: errors for impossible settings, the place of dropout, initialization and sampling."""
 
 import numpy as np
 import pytest
@@ -25,10 +25,10 @@ NETS = {
 }
 HE = VarianceScaling(2.0)
 AN_IMAGE = r"input_shape = \(100,\): must be \(channels, height, width\)"
-LEFT = "of images of 16 × 13, a side of"
+SHRUNK = "the side to which images of 16 × 13 pixels have shrunk"
 REFUSED = {
     FullyConnected: [
-        ({"widths": []}, r"widths = \[\]: must be a list of at least one"),
+        ({"widths": []}, r"widths = \[\]: must be a list with at least one"),
         ({"widths": [3, 0]}, "widths = 0: must be a whole number of at least 1"),
         ({"widths": "55"}, "widths = '55': must be a list"),
     ],
@@ -40,7 +40,7 @@ REFUSED = {
     ],
     SquareLayer: [
         ({"width": 15}, r"width = 15: must be 16, the number of inputs"),
-        ({"window": 3}, r"window = 3: must divide the sides of images, and inputs are \(1, 4, 4\)"),
+        ({"window": 3}, r"window = 3: must divide height and width of images, but inputs have shape \(1, 4, 4\)"),
     ],
     Convolutional: [
         ({"input_shape": (100,)}, AN_IMAGE),
@@ -48,18 +48,21 @@ REFUSED = {
         ({"channels": [4, 4]}, r"channels = \[4, 4\]: must be a number or a list of 3, one per layer"),
         ({"channels": [4, 4, 4], "residual": True}, r"channels = \[4, 4, 4\]: must be one number"),
         ({"kernel_size": 2}, "kernel_size = 2: must be odd"),
-        ({"kernel_size": 11}, "kernel_size = 11: must be at most 9, .* around images of 5 × 4 pixels"),
+        (
+            {"kernel_size": 11},
+            "kernel_size = 11: must be at most 9 with circular .* images of 5 × 4 pixels",
+        ),
         ({"padding": "same"}, "padding = 'same': must be one of circular, zeros"),
     ],
     LeNet: [
         ({"input_shape": (100,)}, AN_IMAGE),
-        ({"channels": []}, r"channels = \[\]: must be a list of at least one"),
+        ({"channels": []}, r"channels = \[\]: must be a list with at least one"),
         ({"channels": [6, 0]}, "channels = 0: must be a whole number of at least 1"),
-        ({"widths": "7"}, "widths = '7': must be a list, a number for each layer"),
-        ({"kernel_size": 17}, f"kernel_size = 17: larger than what is left {LEFT} 16; padding = 8"),
-        ({"kernel_size": 7}, f"kernel_size = 7: larger than what is left {LEFT} 5; padding = 3"),
+        ({"widths": "7"}, "widths = '7': must be a list with a number for each layer"),
+        ({"kernel_size": 17}, f"kernel_size = 17: must be at most 16, {SHRUNK}; set padding = 8"),
+        ({"kernel_size": 7}, f"kernel_size = 7: must be at most 5, {SHRUNK}; set padding = 3"),
         ({"window": 1}, "window = 1: must be a whole number of at least 2"),
-        ({"window": 4}, "window = 4: larger than what is left"),
+        ({"window": 4}, f"window = 4: must be at most 3, {SHRUNK}"),
         ({"pooling": ["max"]}, r"pooling = \['max'\]: must be a name or a list of 2, one per convolution"),
     ],
 }
@@ -80,20 +83,20 @@ def inputs_of(kind, count=4):
     [(kind, *case) for kind, cases in REFUSED.items() for case in cases],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_a_setting_that_makes_no_net_is_named(kind, settings, message):
+def test_an_impossible_setting_is_an_error(kind, settings, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         made(kind, **settings)
 
 
 @each_net
-def test_its_activation_is_the_named_one_and_no_other_name_is_one(kind):
+def test_the_activation_is_chosen_by_name_and_unknown_names_are_errors(kind):
     with pytest.raises(ValueError, match=r"^activation = 'swish': must be one of gelu"):
         made(kind, activation="swish")
     assert any(isinstance(module, nn.SiLU) for module in made(kind, activation="silu").modules())
 
 
 @each_net
-def test_the_initializers_draw_every_layer_and_the_readout_apart_and_the_graph_is_whole(kind):
+def test_initializers_fill_all_layers_and_the_net_compiles_as_one_graph(kind):
     net, inputs = made(kind), inputs_of(kind)
     initialize_(net, lambda weight: weight.fill_(0.1), readout_initializer=nn.init.zeros_, generator=torch.Generator())
     assert readout_of(net) is net.readout
@@ -102,9 +105,9 @@ def test_the_initializers_draw_every_layer_and_the_readout_apart_and_the_graph_i
     assert all((parameter == 0).all() for parameter in net.parameters() if parameter.dim() == 1)
     logits = torch.compile(net, backend="eager", fullgraph=True)(inputs)
     assert logits.shape == (4, 3) and torch.equal(logits, net(inputs))
-    assert kind is not LeNet or law_of(net, HE) is None  # theory has none of pooling
+    assert kind is not LeNet or law_of(net, HE) is None  # theory does not cover pooling
     assert net(inputs[:0]).shape == (0, 3)
-    assert [net.get_submodule(name) for name in measured_layers(net)]  # by names that are there
+    assert [net.get_submodule(name) for name in measured_layers(net)]  # all names exist
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,7 @@ def test_the_initializers_draw_every_layer_and_the_readout_apart_and_the_graph_i
         (LeNet, {"channels": [8, 8], "widths": [60], "pooling": ["max", "mean"]}),
     ],
 )
-def test_nets_are_sampled_side_by_side(kind, settings, sigmas):
+def test_nets_can_be_sampled_vectorized(kind, settings, sigmas):
     ensemble = Ensemble(lambda: made(kind, **settings), HE, inputs_of(kind))
     assert ensemble.choose_sampler() == "vectorized"
     fast, slow = (
@@ -130,7 +133,7 @@ def test_nets_are_sampled_side_by_side(kind, settings, sigmas):
     ("kind", "settings", "layers"),
     [(FullyConnected, {}, 2), (Residual, {}, 3), (Convolutional, {"residual": True}, 3), (LeNet, {}, 3)],
 )
-def test_dropout_is_of_every_layer_but_the_readout_and_of_training_alone(kind, settings, layers):
+def test_dropout_follows_every_layer_except_the_readout_and_only_in_training(kind, settings, layers):
     net, inputs = made(kind, dropout=0.25, **settings), inputs_of(kind)
     drops = [module.p for module in net.modules() if isinstance(module, nn.Dropout)]
     assert drops == [0.25] * layers

@@ -1,4 +1,4 @@
-"""How a residual net is built, and which settings it refuses."""
+"""The construction, forward pass and law of residual nets."""
 
 from itertools import pairwise
 
@@ -16,14 +16,14 @@ def residual(**settings):
     return Residual(**{"input_size": 6, "classes": 3, "modules": 3, "width": 5, **settings})
 
 
-def test_the_input_is_embedded_only_where_sizes_differ(generator):
+def test_the_input_is_embedded_only_if_its_size_differs(generator):
     assert isinstance(residual(width=6).embedding, nn.Identity)
     net, inputs = residual(width=5), torch.randn(2, 6, generator=generator)
     assert net.embedding(inputs).shape == (2, 5)
 
 
 @pytest.mark.parametrize("module_widths", [(), (4,), (7, 2)], ids=str)
-def test_modules_lead_through_their_widths_and_back(module_widths):
+def test_modules_have_the_given_hidden_widths(module_widths):
     net = residual(module_widths=module_widths)
     assert [net.get_submodule(name) for name in net.measured_layers] == list(net.residual_modules)
     assert net.get_submodule(net.measured_input) is net.embedding
@@ -35,7 +35,7 @@ def test_modules_lead_through_their_widths_and_back(module_widths):
 
 @pytest.mark.parametrize("activation, phi", [("relu", torch.relu), ("tanh", torch.tanh)])
 @pytest.mark.parametrize("ending", ["relu", "linear"])
-def test_the_forward_pass_is_the_formula(generator, activation, phi, ending):
+def test_the_forward_pass_agrees_with_the_formula(generator, activation, phi, ending):
     net = residual(module_widths=[4], scales=[2.0, 1.0, 0.5], ending=ending, activation=activation)
     inputs = torch.randn(2, 6, generator=generator)
     act = net.embedding(inputs)
@@ -49,6 +49,6 @@ def test_the_forward_pass_is_the_formula(generator, activation, phi, ending):
 @pytest.mark.parametrize(
     "settings", [{"dropout": 0.1}, {"activation": "tanh"}, {"activation": "gelu", "ending": "linear"}], ids=str
 )
-def test_nothing_is_predicted_where_the_recursion_does_not_hold(settings):
+def test_there_is_no_law_for_settings_that_theory_does_not_cover(settings):
     assert residual(**settings).law(HE) is None
     assert residual().law(HE).log_mean_length().shape == (3,)

@@ -1,4 +1,4 @@
-"""The net of the edge of chaos: one square layer without biases, of the pixels or of means of squares of them."""
+"""The net with one square layer without biases, on pixels or on means over squares of pixels."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def test_the_layer_is_as_wide_as_its_inputs(window, width):
     assert SquareLayer((1, 28, 28), 10, window=window, width=width).width == width
 
 
-def test_the_forward_pass_is_the_formula(generator):
+def test_the_forward_pass_agrees_with_the_formula(generator):
     net, images = SquareLayer((1, 4, 6), 3, window=2), torch.randn(5, 1, 4, 6, generator=generator)
     initialize_(net, PhasePoint(0.3, 1.0), generator=generator)
     means = torch.stack([images[:, 0, i : i + 2, j : j + 2].mean((1, 2)) for i in (0, 2) for j in (0, 2, 4)], 1)
@@ -26,7 +26,7 @@ def test_the_forward_pass_is_the_formula(generator):
     assert not torch.allclose(net(images + 1), expected)
 
 
-def test_inputs_that_are_no_images_are_taken_as_they_are():
+def test_inputs_that_are_not_images_are_accepted_without_a_window():
     assert SquareLayer((20,), 3)(torch.ones(2, 20)).shape == (2, 3)
-    with pytest.raises(ValueError, match=r"^window = 2: must divide the sides of images, and inputs are \(20,\)"):
+    with pytest.raises(ValueError, match=r"^window = 2: must divide height and width of images, but .* shape \(20,\)"):
         SquareLayer((20,), 3, window=2)

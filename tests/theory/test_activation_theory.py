@@ -1,4 +1,4 @@
-"""Theory's activations: values by their formulas, derivatives by differences, moments by quadrature."""
+"""Values, derivatives and moments of theory's activations, against formulas, differences and quadrature."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""beta, and the widths that it accepts."""
+"""Values of beta, and errors for impossible widths."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_beta_is_the_sum_of_reciprocal_widths(widths, expected):
 
 
 @pytest.mark.parametrize("widths", [[10, 0], [-1], [math.nan]], ids=str)
-def test_a_width_that_is_not_positive_is_a_mistake(widths):
-    with pytest.raises(ValueError, match=r"^widths = \[.*\]: a width must be positive"):
+def test_a_width_that_is_not_positive_is_an_error(widths):
+    with pytest.raises(ValueError, match=r"^widths = \[.*\]: all widths must be positive"):
         beta(widths)
     assert checked_widths([3, 5]).dtype == "float64"

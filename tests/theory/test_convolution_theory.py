@@ -1,4 +1,4 @@
-"""Lengths of convolutional nets, plain and residual, against the sum over the kernel position by position."""
+"""Mean lengths of plain and residual convolutional nets, against explicit sums over the kernel."""
 
 import math
 
@@ -27,7 +27,7 @@ def read(profile, kernel_size, padding):
 
 
 def lengths_by_sums(profile, kernel_size, padding, phi=RELU, scales=None):
-    """Mean lengths of each layer in the plain domain; of residual modules, where scales are given."""
+    """Compute the mean length of each layer without logs, or of each residual module if scales are given."""
     skew, lengths = 0 * profile, []
     for layer, (kappa, bias) in enumerate(zip(KAPPAS, BIASES, strict=True)):
         z = kappa * read(profile, kernel_size, padding) + bias
@@ -46,7 +46,7 @@ def profile_of(shape):
 
 
 @given(st.sampled_from(SHAPES), st.sampled_from([1, 3, 5]), st.sampled_from([RELU, LINEAR, LEAKY]))
-def test_profiles_are_sums_over_the_kernel(shape, kernel_size, phi):
+def test_mean_lengths_agree_with_explicit_sums_over_the_kernel(shape, kernel_size, phi):
     profile, law = profile_of(shape), (KAPPAS, BIASES)
     settings = {"kernel_size": kernel_size, "activation": phi}
     for padding in "circular", "zeros":
@@ -62,7 +62,7 @@ def test_profiles_are_sums_over_the_kernel(shape, kernel_size, phi):
 
 
 @given(st.sampled_from(SHAPES), st.sampled_from([3, 5, 7]), st.sampled_from(["random", "corner", "middle"]))
-def test_zero_padding_lies_between_its_bounds(shape, kernel_size, kind):
+def test_mean_length_with_zero_padding_lies_between_bounds(shape, kernel_size, kind):
     profile = profile_of(shape)
     if kind != "random":
         place = tuple(0 if kind == "corner" else size // 2 for size in shape)
@@ -78,7 +78,7 @@ def test_zero_padding_lies_between_its_bounds(shape, kernel_size, kind):
 
 
 @pytest.mark.parametrize("image, kernel_size, share", [((8, 8), 3, 4 / 9), ((8, 8, 8), 3, 8 / 27), ((2,), 5, 2 / 5)])
-def test_a_corner_feeds_the_least_share_of_outputs(image, kernel_size, share):
+def test_an_input_in_a_corner_loses_the_largest_share_to_zero_padding(image, kernel_size, share):
     corner = np.zeros(image)
     corner[(0,) * len(image)] = corner.size
     exact = log_mean_length_zero_padded(2.0, kernel_size=kernel_size, input_profile=corner)
@@ -86,7 +86,7 @@ def test_a_corner_feeds_the_least_share_of_outputs(image, kernel_size, share):
 
 
 @pytest.mark.parametrize("kappa, bias", [(4.0, 0.0), (0.3, 0.0), (4.0, 0.2), (0.3, 0.2)])
-def test_no_depth_overflows(kappa, bias):
+def test_deep_nets_do_not_overflow(kappa, bias):
     exact = log_mean_length_zero_padded([kappa] * 1000, bias, kernel_size=3, input_profile=np.ones((6, 6)))
     eigenvalue = ((1 + 2 * math.cos(math.pi / 7)) / 3) ** 2  # the greatest of the 3-banded matrix of size 6, squared
     growth = 0 if kappa < 2 and bias else math.log(eigenvalue * kappa / 2)
@@ -99,7 +99,7 @@ def test_no_depth_overflows(kappa, bias):
         assert math.log1p(kappa / 4) < rates[-1] == pytest.approx(rates[-100], rel=1e-2)
 
 
-def test_biases_revive_what_has_faded_beyond_float64_or_was_dead():
+def test_biases_give_vanished_and_zero_activations_a_length():
     kappas, biases = [0.3] * 1001, [0.0] * 1000 + [0.5]
     faded = log_mean_length_zero_padded(kappas, biases, kernel_size=3, input_profile=np.ones(4))
     assert faded[-2] < -1500
@@ -112,13 +112,13 @@ def test_biases_revive_what_has_faded_beyond_float64_or_was_dead():
     np.testing.assert_allclose(revived, [-math.inf, math.log(0.0625)])
 
 
-def test_lighter_tails_than_normal_are_bounded_by_normal():
+def test_kurtosis_below_3_has_the_bound_of_normal_weights():
     for kurtosis, phi, excess in (3.0, RELU, 5), (1.8, RELU, 5), (6.0, RELU, 11), (3.0, LINEAR, 2):
         bound = log_moment_ratio_bound([10, 5], kurtosis, activation=phi)
         np.testing.assert_allclose(bound, np.cumsum(np.log1p([excess / 10, excess / 5])))
 
 
-def test_impossible_settings_are_mistakes():
+def test_impossible_settings_are_errors():
     mistakes = {"kernel_size": 4, "padding": "same", "kappas": [0.0], "bias_variances": -1.0}
     for name, value in (*mistakes.items(), ("kernel_size", 0)):
         settings = {"kappas": [2.0], "kernel_size": 3} | {name: value}

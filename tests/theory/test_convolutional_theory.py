@@ -1,4 +1,4 @@
-"""What theory says of a whole convolutional net: the closed forms, handed its architecture."""
+"""The laws of whole convolutional nets, against the closed forms for their architecture."""
 
 import math
 
@@ -30,7 +30,7 @@ def residual(**settings):
 
 
 @pytest.mark.parametrize("phi", [RELU, LEAKY])
-def test_an_input_has_its_profile_at_its_length(phi):
+def test_the_profile_is_scaled_to_the_length_of_the_input(phi):
     profile, common = UNEVEN / UNEVEN.mean() * math.exp(0.7), {"kernel_size": 3, "activation": phi}
     of_law = {"bias_variances": BIASES, "activation": phi}
     expected = log_mean_length(KAPPAS, BIASES, log_input_length=0.7, activation=phi)
@@ -45,12 +45,12 @@ def test_an_input_has_its_profile_at_its_length(phi):
 
 
 @pytest.mark.parametrize("padding", ["circular", "zeros"])
-def test_dropout_feeds_more_to_every_layer_but_the_first(padding):
+def test_dropout_raises_kappa_of_every_layer_except_the_first(padding):
     with_dropout, without = (plain(padding=padding, dropout=dropout).log_mean_length() for dropout in (0.75, 0.0))
     np.testing.assert_allclose(with_dropout - without, np.log(4) * np.arange(3), atol=1e-12)
 
 
-def test_a_moment_ratio_lies_between_none_and_that_of_a_unit_for_each_channel():
+def test_the_moment_ratio_is_bounded_by_0_and_by_a_net_with_one_unit_per_channel():
     for phi in RELU, LINEAR:
         lower, upper = plain(activation=phi).log_moment_ratio()
         assert (lower == 0).all()
@@ -60,7 +60,7 @@ def test_a_moment_ratio_lies_between_none_and_that_of_a_unit_for_each_channel():
 @pytest.mark.parametrize(
     "settings", [{"padding": "zeros"}, {"bias_variances": BIASES}, {"dropout": 0.1}, {"orthogonal": True}], ids=str
 )
-def test_no_bound_is_claimed_that_is_not_derived(settings):
+def test_there_is_no_bound_for_settings_without_a_derivation(settings):
     assert plain(**settings).log_moment_ratio() is None
     assert residual().log_moment_ratio() is None
     assert not plain().gaussian and not residual().gaussian
@@ -68,7 +68,7 @@ def test_no_bound_is_claimed_that_is_not_derived(settings):
 
 @pytest.mark.parametrize("law", [plain, residual])
 @pytest.mark.parametrize("padding", ["circular", "zeros"])
-def test_a_dead_input_stays_dead_until_biases_revive_it(law, padding):
+def test_an_input_of_length_0_has_length_0_until_a_layer_has_biases(law, padding):
     revived = law(padding=padding, bias_variances=np.array([0.0, 0.3, 0.1]))
     np.testing.assert_array_equal(revived.log_mean_length(), revived.log_mean_length(0.0))
     assert np.isneginf(revived.log_mean_length(-math.inf)).tolist() == [True, False, False]

@@ -18,10 +18,10 @@ HARD_TANH = Smooth(lambda x: x.clip(-1, 1), lambda x: (np.abs(x) < 1).astype(flo
 EXPONENTIAL = Smooth(np.exp, np.exp)
 SMALL_ONLY = Smooth(lambda x: np.tanh(x) + 0.02 * x**3, lambda x: 1 - np.tanh(x) ** 2 + 0.06 * x**2)
 UNFIT = {
-    "sign": (Smooth(np.sign, np.zeros_like), "no finite mean above 0"),
-    "log": (Smooth(np.log, lambda x: 1 / x), "no finite mean above 0"),
-    "softplus": (Smooth(lambda x: np.logaddexp(0, x), lambda x: 1 / (1 + np.exp(-x))), r"the variance -2\.14"),
-    "exp": (EXPONENTIAL, "the length map has the slope 2"),
+    "sign": (Smooth(np.sign, np.zeros_like), "is not a finite number above 0"),
+    "log": (Smooth(np.log, lambda x: 1 / x), "is not a finite number above 0"),
+    "softplus": (Smooth(lambda x: np.logaddexp(0, x), lambda x: 1 / (1 + np.exp(-x))), r"a negative variance, -2\.14"),
+    "exp": (EXPONENTIAL, "the length map has slope 2"),
 }
 
 
@@ -32,7 +32,7 @@ def iterated(activation, point, q, layers):
 
 
 @given(st.sampled_from([*ACTIVATIONS.values()]), st.floats(-4, 4))
-def test_moments_by_another_quadrature(activation, log_q):
+def test_moments_agree_with_another_quadrature(activation, log_q):
     q = 10**log_q
     x, weights = gaussian_nodes(0.0, math.sqrt(q))
     phi, derivative = activation.value(x), activation.derivative(x)
@@ -43,14 +43,14 @@ def test_moments_by_another_quadrature(activation, log_q):
     assert length_map(activation, q, 3.0) == pytest.approx(3 * expected[0], rel=1e-7)
 
 
-def test_kinks_elsewhere_cost_little():
+def test_moments_of_activations_with_kinks_away_from_0_are_accurate_to_1e_3():
     inside = erf(1 / math.sqrt(2))  # share of |x| < 1
     assert moments(HARD_TANH, 1.0).derivative == pytest.approx(inside, rel=1e-3)
 
 
 @pytest.mark.parametrize("share, believed", [(0.9e-6, True), (1.1e-6, False)])
-def test_what_is_made_beyond_nine_deviations_is_not_believed(share, believed):
-    # E exp(2 √q z) is made by z about 2 √q: beyond 9 lies the share P(z > 9 − 2 √q)
+def test_moments_determined_beyond_nine_deviations_are_nan(share, believed):
+    # E exp(2 √q z) is dominated by z near 2 √q; the share P(z > 9 − 2 √q) of it comes from z > 9.
     q = ((9 - norm.isf(share)) / 2) ** 2
     assert math.isfinite(moments(EXPONENTIAL, q).second) == believed
     if believed:
@@ -69,7 +69,7 @@ def test_homogeneous_activations_have_one_critical_weight_variance_and_no_biases
     [(GELU, (3 + math.sqrt(17)) / 2, (1.98305826, 0.17292239)), (SILU, 14.32017362, (1.98800468, 0.55514317))],
     ids=["gelu", "silu"],
 )
-def test_the_half_stable_points_of_gelu_and_silu_are_those_of_roberts_yaida_and_hanin(activation, q, published):
+def test_the_first_critical_points_of_gelu_and_silu_are_the_published_ones(activation, q, published):
     point = critical_point(activation, q)
     assert (point.weight_variance, point.bias_variance) == pytest.approx(published, abs=1e-8)
     assert point.slope == pytest.approx(1, abs=1e-9)
@@ -90,7 +90,7 @@ def test_a_critical_point_is_a_stable_fixed_point_at_which_chi_is_one(activation
     assert deviation == pytest.approx(point.slope**10, rel=0.05, abs=1e-3)
 
 
-def test_tanh_without_biases_loses_its_length_as_one_over_twice_the_depth():
+def test_the_variance_of_tanh_without_biases_falls_as_one_over_twice_the_depth():
     q, depth = 1.0, 100
     for _ in range(depth):
         q = length_map(TANH, q, 1.0)
@@ -99,7 +99,7 @@ def test_tanh_without_biases_loses_its_length_as_one_over_twice_the_depth():
 
 
 @pytest.mark.parametrize("activation, q, edge", [(GELU, 1e-6, 3.57), (SILU, 1.0, 14.4), (SMALL_ONLY, 3e5, None)])
-def test_the_nearest_point_is_good_and_nothing_nearer_is(activation, q, edge):
+def test_the_error_names_the_nearest_q_with_a_stable_critical_point(activation, q, edge):
     with pytest.raises(ValueError, match=r"the nearest is at q = [\d.e+-]+$") as caught:
         critical_point(activation, q)
     nearest = float(str(caught.value).rsplit(" ", 1)[1])
@@ -110,9 +110,9 @@ def test_the_nearest_point_is_good_and_nothing_nearer_is(activation, q, edge):
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_an_activation_without_any_says_why(name):
+def test_an_activation_without_critical_points_is_an_error_with_a_reason(name):
     activation, reason = UNFIT[name]
-    searched = r"nor at any q from 0\.0001 to 10000$"
+    searched = r"it has none at any q from 0\.0001 to 10000 either$"
     with pytest.raises(ValueError, match=rf"^q = 1: {name} has no stable .*{reason}.*{searched}"):
         critical_point(activation, 1.0, name=name)
     with pytest.raises(ValueError, match=r"^q = 0: must be a number above 0"):

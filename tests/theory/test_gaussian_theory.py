@@ -1,4 +1,4 @@
-"""Means over a Gaussian by quadrature, against closed forms."""
+"""Means over a normal variable by quadrature, against closed forms."""
 
 import math
 
@@ -12,7 +12,7 @@ from start_training.theory.gaussian import gaussian_nodes
 
 
 @given(st.floats(-20, 20), st.floats(0.1, 50))
-def test_moments_and_what_lies_above_zero(mean, deviation):
+def test_means_of_known_functions_agree_with_closed_forms(mean, deviation):
     x, weights = gaussian_nodes(mean, deviation)
     ratio = mean / deviation
     active, density = norm.cdf(ratio), norm.pdf(ratio)
@@ -29,7 +29,7 @@ def test_moments_and_what_lies_above_zero(mean, deviation):
         assert (weights * values).sum() == pytest.approx(exact, abs=tolerance), name
 
 
-def test_they_broadcast_and_a_deviation_of_zero_is_the_mean():
+def test_nodes_broadcast_and_with_deviation_0_all_equal_the_mean():
     x, weights = gaussian_nodes([[-2.0], [3.0]], [0.0, 1.0, 4.0])
     assert x.shape == weights.shape == (2, 3, 200)
     np.testing.assert_allclose((weights * x).sum(-1), [[-2] * 3, [3] * 3], rtol=1e-9)
@@ -37,6 +37,6 @@ def test_they_broadcast_and_a_deviation_of_zero_is_the_mean():
 
 
 @pytest.mark.parametrize("deviation", [-0.1, math.nan])
-def test_a_deviation_below_zero_is_a_mistake(deviation):
+def test_a_negative_deviation_is_an_error(deviation):
     with pytest.raises(ValueError, match=r"^deviation = .*: must be at least 0"):
         gaussian_nodes(0.0, deviation)

@@ -1,4 +1,4 @@
-"""What theory says of whole nets, fully connected and residual: closed forms, and the verdicts that the paper gives."""
+"""The laws of whole fully connected and residual nets, against closed forms and the verdicts of the paper."""
 
 import math
 from dataclasses import replace
@@ -31,7 +31,7 @@ def residual(scales, *, width=100, module_widths=(), ending=RELU, bias=0.0, acti
     return ResidualLaw(np.array(scales), width, module_widths, kappas, biases, kurtosis, activation, ending)
 
 
-def test_a_fully_connected_law_hands_its_architecture_to_the_closed_forms():
+def test_a_fully_connected_law_evaluates_the_closed_forms_of_its_architecture():
     law = plain(1 / 3, bias=0.1, kurtosis=1.8, activation=LEAKY)
     kappas, biases, widths, fan_ins = [1 / 3] * 5, [0.1] * 5, [7] * 5, [8] * 5
     phi = {"log_input_length": 2.0, "activation": LEAKY}
@@ -41,7 +41,7 @@ def test_a_fully_connected_law_hands_its_architecture_to_the_closed_forms():
     orthogonal = plain(orthogonal=True, activation=LEAKY)
     expected = log_moment_ratio_orthogonal(widths, fan_ins, activation=LEAKY)
     np.testing.assert_array_equal(orthogonal.log_moment_ratio(), [expected] * 2)
-    assert [each.gaussian for each in (law, orthogonal, plain())] == [False, False, True]
+    assert [net.gaussian for net in (law, orthogonal, plain())] == [False, False, True]
     assert law.beta == pytest.approx(5 / 7)
 
 
@@ -77,11 +77,11 @@ def test_dropout_multiplies_kappa_from_the_second_layer_on():
         (residual(np.arange(1, 2001) ** -0.75, ending=LINEAR), ()),
     ],
 )
-def test_the_verdict_is_the_papers(law, modes):
+def test_the_verdict_agrees_with_the_paper(law, modes):
     assert law.verdict().failure_modes == modes
 
 
-def test_torchs_default_fails_by_its_gradients_where_biases_feed_a_plateau():
+def test_torch_default_fails_by_its_gradients_although_biases_keep_lengths_constant():
     for log_input in 0.0, 10.0:
         seen = torch_default(50, 50).verdict(log_input_length=log_input)
         assert (seen.forward, seen.starts) == (pytest.approx(0, abs=1e-9), 0)
@@ -90,14 +90,14 @@ def test_torchs_default_fails_by_its_gradients_where_biases_feed_a_plateau():
         assert seen.total == pytest.approx(math.log(1 / 250) - log_input, rel=1e-9)
 
 
-def test_only_relu_units_without_biases_die():
+def test_only_relu_nets_without_biases_can_die():
     seen = plain(depth=100, width=10).verdict()
     assert seen.dead == pytest.approx(1 - (1 - binom.pmf(10, 10, 0.5)) ** 100)
     assert seen.spread == pytest.approx(10)
     assert torch_default(100, 2).verdict().dead == plain(depth=100, width=2, activation=LEAKY).verdict().dead == 0
 
 
-def test_a_residual_law_hands_its_architecture_to_the_closed_forms():
+def test_a_residual_law_evaluates_the_closed_forms_of_its_architecture():
     scales, shape = [0.7] * 4, (9, (6,), [2.0, 2.0])
     for hidden, ending in (RELU, RELU), (LEAKY, RELU), (RELU, LEAKY), (LEAKY, LINEAR):
         law = residual(scales, width=9, module_widths=(6,), ending=ending, activation=hidden)
@@ -117,13 +117,13 @@ def test_a_residual_law_hands_its_architecture_to_the_closed_forms():
     np.testing.assert_array_equal(with_biases, log_mean_length_residual(scales, [2.0], [0.1]))
 
 
-def test_a_spread_is_beta_where_modules_are_layers():
+def test_the_spread_of_modules_with_a_negligible_skip_connection_is_that_of_layers():
     law = residual([1e4] * 3, width=200, ending=LINEAR)  # the identity is negligible
     assert law.verdict().spread == pytest.approx(3 * 2 / 200 / 5, rel=1e-6)
 
 
 @pytest.mark.parametrize("law", [plain(depth=30, width=50), residual([0.3] * 30)], ids=lambda law: type(law).__name__)
-def test_without_biases_a_verdict_does_not_depend_on_the_inputs_length_unless_it_is_dead(law):
+def test_without_biases_the_verdict_does_not_depend_on_a_positive_input_length(law):
     one, other = law.verdict(), law.verdict(log_input_length=50.0)
     assert (other.total, other.drift) == (pytest.approx(one.total, abs=1e-9), pytest.approx(one.drift, abs=1e-9))
     assert law.verdict(log_input_length=-math.inf).failure_modes == (FM1,)  # and no warning
@@ -132,7 +132,7 @@ def test_without_biases_a_verdict_does_not_depend_on_the_inputs_length_unless_it
 @pytest.mark.parametrize(
     "law", [torch_default(5, 7), residual([0.5] * 3, bias=0.1)], ids=lambda law: type(law).__name__
 )
-def test_an_input_has_length_one_unless_it_is_given(law):
+def test_the_default_input_length_is_1(law):
     np.testing.assert_array_equal(law.log_mean_length(), law.log_mean_length(0.0))
     assert law.verdict() == law.verdict(log_input_length=0.0) != law.verdict(log_input_length=0.5)
     if isinstance(law, FullyConnectedLaw):

@@ -1,4 +1,4 @@
-"""The relative variance of residual nets, against quadrature over all weights and a covariance in plain numbers."""
+"""The moment ratio of residual nets, against quadrature over all weights and finite differences."""
 
 import itertools
 import math
@@ -11,12 +11,15 @@ from start_training.theory.length_variance_residual import log_moment_ratio_resi
 from tests.theory.by_hand import LEAKY, LINEAR, RELU, Z, gaussian_mean, leaky
 
 SCALES, KAPPAS = [1.0, 0.5, 0.8, 0.3], [2.0, 1.2, 3.0]
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(6)  # of a standard normal; no node at a kink
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(6)  # for a standard normal, without a node at the kink 0
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
 def moments_by_quadrature(eta, length, width, module_widths, kappas, slope):
-    """E[M'], E[M'²] of a module given an input of that length: exact, as all are polynomials in the normals."""
+    """Compute E[M'] and E[M'²] after a module, given the length of its input.
+
+    The quadrature is exact, because both are piecewise polynomials of the normal variables.
+    """
     x, first, second = np.full(width, math.sqrt(length)), 0.0, 0.0
     for nodes in itertools.product(range(6), repeat=width + sum(module_widths)):
         g, mass, q = NODES[list(nodes)], WEIGHTS[list(nodes)].prod(), length
@@ -29,7 +32,7 @@ def moments_by_quadrature(eta, length, width, module_widths, kappas, slope):
 
 
 def covariance_by_finite_differences(scales, width, module_widths, kappas, phi, hidden):
-    """Var M / M² after each module: the covariance of (M, m, Q) carried through derivatives taken numerically."""
+    """Compute Var M / M² after each module by propagating the covariance of (M, m, Q) with numerical derivatives."""
 
     mean, second, third, fourth = (gaussian_mean(leaky(Z, phi.negative_slope) ** power) for power in (1, 2, 3, 4))
     gain = np.prod(kappas) * hidden.second ** len(module_widths)
@@ -60,7 +63,7 @@ def covariance_by_finite_differences(scales, width, module_widths, kappas, phi, 
 
 @pytest.mark.parametrize("width, module_widths", [(3, ()), (2, (1,)), (1, (1, 2))])
 @pytest.mark.parametrize("slope", [0.0, 0.3])
-def test_linear_endings_multiply_moments_as_quadrature_says(width, module_widths, slope):
+def test_the_exact_ratio_of_linear_endings_agrees_with_quadrature(width, module_widths, slope):
     kappas, expected = KAPPAS[: len(module_widths) + 1], []
     for eta in SCALES[:2]:
         first, second = moments_by_quadrature(eta, 1.7, width, module_widths, kappas, slope)
@@ -73,7 +76,7 @@ def test_linear_endings_multiply_moments_as_quadrature_says(width, module_widths
 
 @pytest.mark.parametrize("module_widths", [(), (40,), (40, 25)], ids=str)
 @pytest.mark.parametrize("ending, hidden", [(RELU, RELU), (LEAKY, RELU), (LINEAR, LEAKY)])
-def test_the_covariance_of_wide_modules_is_carried_through_their_recursion(ending, hidden, module_widths):
+def test_the_ratio_of_wide_modules_agrees_with_finite_differences(ending, hidden, module_widths):
     kappas = KAPPAS[: len(module_widths) + 1]
     predicted = log_moment_ratio_residual(SCALES, 50, module_widths, kappas, activation=hidden, ending=ending)
     expected = covariance_by_finite_differences(SCALES, 50, module_widths, kappas, ending, hidden)
@@ -81,14 +84,14 @@ def test_the_covariance_of_wide_modules_is_carried_through_their_recursion(endin
 
 
 @pytest.mark.parametrize("module_widths", [(), (10**6,)], ids=str)
-def test_to_first_order_linear_endings_have_their_exact_ratio(module_widths):
+def test_both_formulas_agree_for_wide_modules_with_linear_endings(module_widths):
     settings = ([0.7] * 30, 10**6, module_widths)
     exact = log_moment_ratio_residual_linear(*settings)
     np.testing.assert_allclose(log_moment_ratio_residual(*settings, ending=LINEAR), exact, rtol=1e-4)
 
 
 @pytest.mark.parametrize("predict", [log_moment_ratio_residual, log_moment_ratio_residual_linear])
-def test_scales_of_bounded_sum_have_a_bounded_variance_and_others_a_constant_share(predict):
+def test_the_ratio_is_bounded_if_the_sum_of_scales_is_and_else_grows_by_a_constant(predict):
     for scales, last in ([0.9**layer for layer in range(1, 401)], 1e-6), ([1 / 400] * 400, 2e-2):
         ratios = predict(scales, 20, (20,))
         assert ratios[-1] < 2

@@ -1,4 +1,4 @@
-"""The relative variance of the length, against moments computed in the plain domain and on the sphere."""
+"""The moment ratio of fully connected nets, against moments without logs and moments of the sphere."""
 
 import math
 
@@ -18,7 +18,7 @@ SLOPES = st.sampled_from([0.0, 0.3, 1.0])
 
 
 def ratios_by_recursion(length, kurtosis, bias_kurtosis, phi, biases):
-    """E[M²] / E[M]² from E[M] and E[M²], and the moments of each pre-activation z given by them."""
+    """Compute E[M²] / E[M]² of each layer by a recursion of E[M], E[M²] and the moments of pre-activations z."""
     mean, square, ratios = length, length**2, []
     for n, kappa, bias, moment in zip(WIDTHS, KAPPAS, biases, MOMENTS, strict=True):
         z2 = kappa * mean + bias  # E[z²]
@@ -30,7 +30,7 @@ def ratios_by_recursion(length, kurtosis, bias_kurtosis, phi, biases):
 
 
 @given(st.floats(1, 9), st.floats(1, 9), st.floats(-2, 2), SLOPES, st.sampled_from([BIASES, [0.0] * 4]))
-def test_moments_follow_the_recursion_in_the_plain_domain(kurtosis, bias_kurtosis, log_input, slope, biases):
+def test_the_ratio_agrees_with_a_recursion_of_moments_without_logs(kurtosis, bias_kurtosis, log_input, slope, biases):
     phi = Homogeneous(slope)
     expected = ratios_by_recursion(math.exp(log_input), kurtosis, bias_kurtosis, phi, biases)
     settings = {"kurtosis": kurtosis, "bias_kurtosis": bias_kurtosis, "fourth_moments": MOMENTS}
@@ -38,7 +38,7 @@ def test_moments_follow_the_recursion_in_the_plain_domain(kurtosis, bias_kurtosi
     np.testing.assert_allclose(np.exp(predicted), expected, rtol=1e-12)
 
 
-def test_gaussian_layers_multiply_by_one_plus_five_over_n_or_two():
+def test_gaussian_layers_multiply_the_ratio_by_1_plus_5_over_n_or_2_over_n():
     np.testing.assert_allclose(np.exp(log_moment_ratio(WIDTHS)), np.cumprod([1 + 5 / n for n in WIDTHS]), rtol=1e-14)
     linear = log_moment_ratio(WIDTHS, activation=LINEAR)
     np.testing.assert_allclose(np.exp(linear), np.cumprod([1 + 2 / n for n in WIDTHS]), rtol=1e-14)
@@ -46,7 +46,7 @@ def test_gaussian_layers_multiply_by_one_plus_five_over_n_or_two():
 
 
 @given(st.floats(1, 9), st.sampled_from([0.0, 0.4]))
-def test_bounds_are_reached_by_alike_and_by_single_entries(kurtosis, bias):
+def test_bounds_are_attained_by_equal_entries_and_by_a_single_entry(kurtosis, bias):
     fan_ins, law = [5, *WIDTHS[:-1]], (KAPPAS, bias)
     settings = {"kurtosis": kurtosis, "bias_kurtosis": 2.0, "log_input_length": 1.5, "activation": LEAKY}
     bounds = log_moment_ratio_bounds(WIDTHS, fan_ins, *law, **settings)
@@ -55,7 +55,7 @@ def test_bounds_are_reached_by_alike_and_by_single_entries(kurtosis, bias):
     np.testing.assert_allclose(bounds, np.sort([alike, single], axis=0), rtol=1e-13)
 
 
-def test_bounds_of_gaussian_weights_are_one():
+def test_both_bounds_are_equal_for_gaussian_weights():
     lower, upper = log_moment_ratio_bounds(WIDTHS, [5, *WIDTHS[:-1]], KAPPAS, BIASES)
     np.testing.assert_array_equal(lower, upper)
     np.testing.assert_array_equal(lower, log_moment_ratio(WIDTHS, KAPPAS, BIASES, log_input_length=0.0))
@@ -63,13 +63,13 @@ def test_bounds_of_gaussian_weights_are_one():
 
 @pytest.mark.parametrize("kappa", [4.0, 0.3])
 @pytest.mark.parametrize("log_input_length", [0.0, -3000.0, 3000.0])
-def test_no_depth_overflows(kappa, log_input_length):
+def test_deep_nets_do_not_overflow(kappa, log_input_length):
     predicted = log_moment_ratio([200] * 2000, kappa, log_input_length=log_input_length)
     np.testing.assert_allclose(predicted, np.arange(1, 2001) * math.log1p(5 / 200), rtol=1e-10)
     assert np.isfinite(log_moment_ratio([200] * 2000, kappa, 0.5, log_input_length=log_input_length)).all()
 
 
-def test_on_a_plateau_that_biases_feed_the_variance_ends():
+def test_the_ratio_stops_growing_if_biases_keep_lengths_constant():
     ratios = log_moment_ratio([50] * 200, 1 / 3, 1 / 150)
     assert ratios[-1] - ratios[50] == pytest.approx(0, abs=1e-12)
     dead_input = log_moment_ratio([50], 1 / 3, 1 / 150, log_input_length=-math.inf)
@@ -78,8 +78,8 @@ def test_on_a_plateau_that_biases_feed_the_variance_ends():
 
 @pytest.mark.parametrize("fan_in, n", [(2, 2), (9, 2), (3, 1), (1, 3), (4, 7)])
 @pytest.mark.parametrize("phi", [LINEAR, LEAKY, RELU], ids=["linear", "leaky", "relu"])
-def test_orthogonal_layers_by_moments_of_the_sphere(fan_in, n, phi):
-    """Of N coordinates of a uniform direction, u² is Beta(1/2, (N − 1)/2) and a sum of n Beta(n/2, (N − n)/2)."""
+def test_the_ratio_of_orthogonal_layers_agrees_with_moments_of_the_sphere(fan_in, n, phi):
+    # For N coordinates of a random unit vector, u² is Beta(1/2, (N − 1)/2) and a sum of n squares Beta(n/2, (N − n)/2).
     longer = max(fan_in, n)
     one, sum_squared = beta(1 / 2, (longer - 1) / 2).moment(2), beta(n / 2, (longer - n) / 2 or 1e-15).moment(2)
     slopes = np.array([1, phi.negative_slope**2])  # of φ(u)², each with probability 1/2
@@ -91,6 +91,8 @@ def test_orthogonal_layers_by_moments_of_the_sphere(fan_in, n, phi):
         assert log_moment_ratio_orthogonal([n], [n])[0] == pytest.approx(math.log1p(3 / (n + 2)))
 
 
-def test_weights_that_are_not_gaussian_need_their_fourth_moments():
-    with pytest.raises(ValueError, match=r"^kurtosis = 1\.8: weights that are not Gaussian need fourth_moments"):
+def test_weights_that_are_not_gaussian_require_fourth_moments():
+    with pytest.raises(
+        ValueError, match=r"^kurtosis = 1\.8: must be 3 \(Gaussian weights\) if fourth_moments is not given"
+    ):
         log_moment_ratio([20], kurtosis=1.8)

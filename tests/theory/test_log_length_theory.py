@@ -1,4 +1,4 @@
-"""The law of log M, against numerical integration and the limits of wide layers."""
+"""The moments of log M, against numerical integration and the limits of wide layers."""
 
 import math
 
@@ -11,7 +11,7 @@ from start_training.theory.log_length import log_length, log_survival
 
 
 def integrated(n, power):
-    """E[(log χ²_K)^power given K > 0], K ~ Binomial(n, 1/2), by quadrature over t = log χ²."""
+    """Compute E[(log χ²_K)^power given K > 0], K ~ Binomial(n, 1/2), by quadrature over t = log χ²."""
     share = binom.pmf(range(1, n + 1), n, 0.5) / (1 - 0.5**n)
 
     def density(t):
@@ -21,7 +21,7 @@ def integrated(n, power):
 
 
 @pytest.mark.parametrize("n, kappa", [(1, 2.0), (2, 0.5), (5, 3.0)])
-def test_moments_of_one_layer_by_integration(n, kappa):
+def test_moments_of_one_layer_agree_with_numerical_integration(n, kappa):
     law = log_length([n], kappa)
     mean = integrated(n, 1)
     assert law.mean[0] == pytest.approx(math.log(kappa / n) + mean, rel=1e-6, abs=1e-6)
@@ -30,7 +30,7 @@ def test_moments_of_one_layer_by_integration(n, kappa):
 
 
 @pytest.mark.parametrize("widths, kappas", [([3, 8, 5], [2.0, 1.0, 0.3]), ([90] * 1200, [0.3] * 1200)])
-def test_moments_add_over_layers_of_any_number(widths, kappas):
+def test_moments_add_up_over_layers(widths, kappas):
     law = log_length(widths, kappas)
     layers = {n: log_length([n], kappa) for n, kappa in zip(widths, kappas, strict=True)}
     for field in law._fields:
@@ -38,13 +38,13 @@ def test_moments_add_over_layers_of_any_number(widths, kappas):
         np.testing.assert_allclose(getattr(law, field), expected, rtol=1e-10, err_msg=field)
 
 
-def test_a_typical_net_is_shorter_than_the_mean_of_all_by_five_halves_of_a_share():
+def test_wide_layers_have_mean_minus_5_over_2n_and_variance_5_over_n():
     law = log_length([400])
     assert law.mean[-1] == pytest.approx(-5 / 800, abs=1e-4)
     assert law.variance[-1] == pytest.approx(5 / 400, abs=2.5e-4)
 
 
-def test_the_share_of_dead_nets():
+def test_the_share_of_dead_nets_follows_from_the_widths():
     np.testing.assert_allclose(np.exp(log_survival([10] * 2000)), (1 - 2.0**-10) ** np.arange(1, 2001), rtol=1e-12)
     assert 1 - math.exp(log_survival([10] * 100)[-1]) == pytest.approx(0.093, abs=1e-3)
     assert log_survival([5000])[0] == 0  # 2^-5000 is below float64

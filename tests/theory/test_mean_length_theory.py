@@ -1,4 +1,4 @@
-"""The mean length's closed forms, against the recursions written out in the plain domain."""
+"""The mean lengths of layers and residual modules, against recursions without logs."""
 
 import math
 
@@ -17,7 +17,7 @@ MODULES = st.lists(st.floats(0.01, 2), min_size=1, max_size=6)
 
 
 @given(LAYERS, st.floats(-5, 5), SLOPES)
-def test_a_layer_multiplies_by_its_kappa_adds_its_bias_and_keeps_the_activations_share(layers, log_input, slope):
+def test_the_mean_length_of_layers_agrees_with_the_recursion_without_logs(layers, log_input, slope):
     (kappas, biases), length, expected = zip(*layers, strict=True), math.exp(log_input), []
     for kappa, bias in layers:
         length = (1 + slope**2) / 2 * (kappa * length + bias)
@@ -27,7 +27,7 @@ def test_a_layer_multiplies_by_its_kappa_adds_its_bias_and_keeps_the_activations
 
 
 @given(MODULES, LAYERS, st.floats(-5, 5), SLOPES, SLOPES)
-def test_a_module_adds_its_output_and_the_means_of_all_before(scales, layers, log_input, slope, last):
+def test_the_mean_length_of_modules_agrees_with_the_recursion_without_logs(scales, layers, log_input, slope, last):
     (kappas, biases), length, mean, expected = zip(*layers, strict=True), math.exp(log_input), 0.0, []
     for eta in scales:
         second, z = 1.0, length
@@ -42,23 +42,23 @@ def test_a_module_adds_its_output_and_the_means_of_all_before(scales, layers, lo
 
 
 @pytest.mark.parametrize("kappa", [4.0, 0.3])
-def test_no_depth_overflows(kappa):
-    layers = np.arange(1, 2501)  # whose last length is beyond float64
+def test_deep_nets_do_not_overflow(kappa):
+    layers = np.arange(1, 2501)  # the length of the last layer overflows or underflows in float64
     np.testing.assert_allclose(log_mean_length(np.full(2500, kappa)), layers * math.log(kappa / 2), rtol=1e-10)
     residual = log_mean_length_residual([1.0] * 2500, kappa, log_input_length=-1000.0, ending=LINEAR)
     np.testing.assert_allclose(residual, layers * math.log1p(kappa) - 1000, rtol=1e-10)
 
 
-def test_bounded_scales_settle_and_constant_ones_do_not():
+def test_the_mean_length_is_bounded_if_the_sum_of_scales_is():
     geometric = log_mean_length_residual([0.9**layer for layer in range(1, 201)], 2.0)
-    assert math.exp(geometric[-1]) > 1000  # bounded, and large all the same
+    assert math.exp(geometric[-1]) > 1000  # bounded, but large
     assert geometric[-1] - geometric[99] < 1e-3
     constant = log_mean_length_residual([0.5] * 200, 2.0)
     assert constant[-1] - constant[99] > 20
 
 
 @pytest.mark.parametrize("log_input_length", [-math.inf, -800.0, 800.0])
-def test_biases_revive_a_dead_residual_net_and_no_input_overflows(log_input_length):
+def test_residual_nets_accept_inputs_of_length_0_and_of_any_magnitude(log_input_length):
     long, dead = log_input_length > 0, log_input_length == -math.inf
     predicted = log_mean_length_residual([1.0, 0.5], 2.0, 0.3, log_input_length=log_input_length)
     without = log_mean_length_residual([1.0, 0.5], 2.0, log_input_length=log_input_length)
@@ -71,16 +71,16 @@ def test_biases_revive_a_dead_residual_net_and_no_input_overflows(log_input_leng
     )
 
 
-def test_one_kappa_is_one_layer_and_none_is_no_layer():
+def test_a_number_is_one_layer_and_an_empty_list_is_no_layer():
     np.testing.assert_allclose(log_mean_length(1.0), [math.log(0.5)])
     assert log_mean_length([]).shape == (0,)
 
 
 @pytest.mark.parametrize("predict", [log_mean_length, lambda *law: log_mean_length_residual([1.0], *law)])
-def test_impossible_variances_are_mistakes(predict):
+def test_impossible_variances_are_errors(predict):
     for kappas in [2.0, 0.0], [-1.0], [math.nan]:
-        with pytest.raises(ValueError, match=r"^kappas = \[.*\]: a weight variance must be positive"):
+        with pytest.raises(ValueError, match=r"^kappas = \[.*\]: all kappas must be positive"):
             predict(kappas)
     for bias in -0.1, math.nan:
-        with pytest.raises(ValueError, match=r"^bias_variances = \[.*\]: a variance must not be negative"):
+        with pytest.raises(ValueError, match=r"^bias_variances = \[.*\]: all variances must be at least 0"):
             predict([2.0], bias)

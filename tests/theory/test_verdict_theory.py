@@ -1,4 +1,4 @@
-"""The verdict on rates one can read off: thresholds from both sides, ties, what is not finite, and onsets."""
+"""Verdicts on simple rates: thresholds from both sides, ties, rates that are not finite, and onsets of drift."""
 
 import math
 
@@ -17,7 +17,7 @@ def verdict(forward, backward=NONE, *, spread=0.0, dead=0.0, **settings):
 
 
 @given(st.floats(-3, 3), st.floats(-3, 3), st.integers(1, 30), st.floats(0, 4))
-def test_drift_is_the_further_of_two_rates_over_all_layers(forward, backward, layers, error):
+def test_drift_is_the_rate_further_from_0_times_the_number_of_layers(forward, backward, layers, error):
     seen = verdict(np.full(layers, forward), np.full(layers, backward), error=error)
     further = forward if abs(forward) >= abs(backward) else backward
     assert (seen.forward, seen.backward) == (pytest.approx(forward), pytest.approx(backward))
@@ -33,7 +33,7 @@ def test_drift_is_the_further_of_two_rates_over_all_layers(forward, backward, la
         ({"forward": [4.6, 4.6]}, ()),
         ({"forward": [4.6, 4.601]}, (FM1,)),
         ({"backward": [0.0, -4.601]}, (FM1,)),
-        ({"forward": [0.0, 6.0], "error": 1.39}, (FM1,)),  # a drift of 12, beyond by two standard errors
+        ({"forward": [0.0, 6.0], "error": 1.39}, (FM1,)),  # a drift of 12, more than 9.2 by two standard errors
         ({"forward": [0.0, 6.0], "error": 1.41}, ()),
         ({"spread": 3.0, "dead": 0.2}, ()),
         ({"spread": 3.001}, (FM2,)),
@@ -45,19 +45,19 @@ def test_drift_is_the_further_of_two_rates_over_all_layers(forward, backward, la
         ({"dead": 0.1, "thresholds": Thresholds(dead=0.05)}, (FM2,)),
     ],
 )
-def test_thresholds_from_both_sides(settings, modes):
+def test_failure_modes_begin_just_above_the_thresholds(settings, modes):
     seen = verdict(**{"forward": [0.0, 0.0], "backward": [0.0, 0.0]} | settings)
     assert seen.failure_modes == modes
     assert seen.healthy == (not modes)
-    assert Thresholds().normalized == 2  # of squared gradients through batch normalization
+    assert Thresholds().normalized == 2
 
 
-def test_of_an_equal_drift_the_forward_one_is_reported():
+def test_of_two_equal_drifts_the_forward_one_is_reported():
     assert verdict([1.0], [-1.0]).drift == 1
     assert verdict([1.0], [-1.1]).drift == -1.1
 
 
-def test_what_only_the_earlier_half_does_has_settled():
+def test_a_change_in_the_earlier_half_of_the_layers_alone_is_no_failure():
     rates = np.where(np.arange(21) < 10, 2.0, 0.0)  # the middle layer counts as late
     seen = verdict(rates, np.zeros(21))
     assert (seen.total, seen.drift, seen.starts, seen.healthy) == (20, 0, None, True)
@@ -77,7 +77,7 @@ def test_a_rate_that_is_not_finite_is_failure_mode_1(bad, layer):
 
 
 @given(st.integers(0, 19), st.sampled_from([0.7, -2.0]), st.integers(0, 9))
-def test_onset_is_where_a_rate_sets_in(start, rate, seed):
+def test_onset_finds_the_first_layer_with_a_rate(start, rate, seed):
     rates = np.where(np.arange(20) >= start, rate, 0.0)
     assert onset(rates) == start
     noise = 0.02 * np.random.default_rng(seed).normal(size=20)
@@ -85,7 +85,7 @@ def test_onset_is_where_a_rate_sets_in(start, rate, seed):
 
 
 @pytest.mark.parametrize("name, allowed", [("drift", 1e-9), ("beta", 1e-9), ("normalized", 1e-9), ("dead", 0.0)])
-def test_impossible_thresholds_are_mistakes(name, allowed):
+def test_impossible_thresholds_are_errors(name, allowed):
     assert getattr(Thresholds(**{name: allowed}), name) == allowed
     wrong = 1 if name == "dead" else 0
     with pytest.raises(ValueError, match=f"^{name} = {wrong}: must be a (number above 0|fraction)"):

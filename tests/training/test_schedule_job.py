@@ -69,14 +69,14 @@ def test_a_finished_run_does_not_go_on_where_it_does(config, trained, tmp_path, 
     with pytest.raises(ValueError) as raised:
         resume(config(*schedule, "trainer.max_epochs=5"), tmp_path / "longer", origin=short)
     assert str(raised.value) == (
-        f"schedule = {named}: spans a whole run, of 22 steps in ckpt_path and of 55 now, and cannot be extended or cut "
-        "short; train the run of the new length from its start"
+        f"schedule = {named}: must have the 22 total steps of the checkpoint, not 55; "
+        "to change the length of the run, start it without ckpt_path"
     )
     assert RunDirectory(tmp_path / "longer").summary()["status"] == "failed"
 
 
 def test_epochs_of_another_length_are_others(config, trained, tmp_path):
-    said = "schedule = Step: counts in epochs, of 11 steps in ckpt_path and of 21 now; go"
+    said = "schedule = Step: must have the 11 steps per epoch of the checkpoint, not 21; set"
     with pytest.raises(ValueError, match=said):
         resume(config(*STEP, "trainer.max_epochs=5", "datamodule.batch_size=64"), tmp_path, trained(*STEP))
 
