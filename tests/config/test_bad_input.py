@@ -85,7 +85,7 @@ speed=[0.5] -> speed = [0.5]: must be numbers above 1
 """,
     "phase_diagram": """
 iterations=9 -> iterations = 9: must be a whole number of at least 10
-J0_over_J={low:-1,high:2} -> J0_over_J.bins: must be given
+J0_over_J={low:-1,high:2} -> J0_over_J.bins: must be set
 J0_over_J={low:1,high:1,bins:3} -> J0_over_J.high = 1: must be above low = 1
 J0_over_J={low:0,high:inf,bins:3} -> J0_over_J.high = inf: must be a number
 inverse_J={low:-1.1,high:1,bins:3} -> inverse_J.low = -1.1: must be a number of at least 0
