@@ -7,6 +7,7 @@ Each function returns the value it has checked, or raises a ValueError that begi
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache, wraps
@@ -236,6 +237,6 @@ def _constrained(annotation: Any) -> bool:
 
 def _number(value: object) -> float:
     """NaN, which no comparison admits, for what is not a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         return math.nan
     return float(value)
