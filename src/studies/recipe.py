@@ -84,9 +84,7 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     # Of the baselines with the same rate only the longest is drawn: the shorter run is the beginning of the longer one.
     drawn = [recipe.last, *(longest or recipe.baselines)]
     tests, epochs = curves_of(recipe.decays, "curves"), curves_of(drawn, "epochs")
-    spent = (
-        settings.budget - recipe.budget.last_run
-    )  # epochs of the search, after which the curve of the last run starts
+    spent = settings.budget - recipe.budget.last_run  # epochs of the search; the curve of the last run starts there
     shown = epochs.assign(epoch=epochs["epoch"] + spent * (epochs["option"] == recipe.last.name))
     title = f"The recipe, with {settings.budget} epochs in all"
     figure = draw_trials(tests, shown, table_of([*recipe.decays, *drawn]), title=title, budget=settings.budget)

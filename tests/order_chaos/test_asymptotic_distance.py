@@ -1,4 +1,4 @@
-"""The distance of two states: a whole diagram at once is what each point gives by itself, and what may be left out."""
+"""Final distances of two states, and growth rates of ReLU: the fast computations agree with their definitions."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,9 @@ from start_training.order_chaos.random_layer import INITIAL_DISTANCE, RandomLaye
 from start_training.order_chaos.relu_growth import relu_growth
 
 J = np.array([0.3, 0.9, 1.3, 2.0, 8.0, 1.3, 8.0, 8.0])
-J0 = J * np.array([0.0, 0.5, 0.0, -1.0, 0.5, 2.0, 1.2, 2.0])  # order without and with a mean, and chaos
+J0 = J * np.array(
+    [0.0, 0.5, 0.0, -1.0, 0.5, 2.0, 1.2, 2.0]
+)  # ordered points without and with a mean, and chaotic points
 FEW = {"iterations": 20, "average": 5}
 
 
@@ -26,17 +28,17 @@ def plane():
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 2e-2)])
-def test_one_matrix_for_all_gives_what_a_matrix_for_each_does(dtype, tolerance):
+def test_distances_from_a_shared_matrix_agree_with_those_from_a_matrix_per_point(dtype, tolerance):
     layer = draw_layer(60, seed=0, number=0, dtype=dtype)
     exact = draw_layer(60, seed=0, number=0, dtype=torch.float64)
     slow = np.array([asymptotic_distance_of_one(exact, j0, j, **FEW) for j0, j in zip(J0, J, strict=True)])
     np.testing.assert_allclose(distances(layer, J0, J, **FEW), slow, rtol=tolerance, atol=1e-6)
-    assert np.ptp(np.log(slow[slow > 1e-6])) > 3  # they have come to differ
+    assert np.ptp(np.log(slow[slow > 1e-6])) > 3  # the distances differ by more than a factor e³
     wrong = np.array([asymptotic_distance_of_one(exact, -j0, j, **FEW) for j0, j in zip(J0, J, strict=True)])
     assert not np.allclose(wrong, slow, rtol=0.1)  # the test can fail
 
 
-def test_letting_go_of_states_that_have_met_changes_nothing(plane, monkeypatch):
+def test_stopping_merged_states_does_not_change_the_phases(plane, monkeypatch):
     layer, settings = draw_layer(100, seed=0, number=0), {"iterations": 200, "average": 50}
     quick = distances(layer, *plane, **settings)
     monkeypatch.setattr(asymptotic_distance, "MERGED", -1.0)
@@ -64,9 +66,9 @@ def test_a_layer_is_a_function_of_seed_number_and_size():
 def relu_growth_of_one(
     layer: RandomLayer, J0: float, J: float, *, iterations: int, average: int
 ) -> tuple[float, float]:
-    """Rates of norm and distance of one point by their definition: with a matrix of its own, in its own units.
+    """Compute the growth rates of norm and distance at one point from their definition, without normalizing the states.
 
-    Only for few iterations, as the states themselves grow.
+    The states grow exponentially, so that the number of iterations must be small.
     """
     W, (x, y) = layer.weight(J0, J), layer.states
     rates = []
@@ -80,7 +82,7 @@ def relu_growth_of_one(
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.6, 2.0])
-def test_relus_growth_is_that_of_a_matrix_of_its_own_and_of_any_J(ratio):
+def test_relu_growth_agrees_with_its_definition_for_any_J(ratio):
     layer = draw_layer(60, seed=0, number=0, dtype=torch.float64)
     growth = relu_growth(layer, [ratio, -ratio], iterations=15, average=10)
     for J in (0.7, 1.0, 3.0):
@@ -89,6 +91,6 @@ def test_relus_growth_is_that_of_a_matrix_of_its_own_and_of_any_J(ratio):
         assert norm == pytest.approx(growth.norm[0] + np.log(J), rel=1e-9)
 
 
-def test_relus_growth_is_nan_where_all_units_died():
+def test_relu_growth_is_nan_if_all_units_die():
     layer = RandomLayer(-torch.ones(5, 5), torch.tensor([[1.0] * 5, [1.0 + 2 * INITIAL_DISTANCE] + [1.0] * 4]))
     assert np.isnan(relu_growth(layer, [0.0], iterations=3, average=1).distance).all()
