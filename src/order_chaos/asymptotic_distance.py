@@ -61,7 +61,7 @@ def asymptotic_distance_of_one(layer: RandomLayer, J0: float, J: float, *, itera
 
 
 def transition(edges: ArrayLike, distances: ArrayLike, *, axis: int = 0) -> Array:
-    """Find the value of 1/J below which nearby states separate.
+    """Find the value of 1/J below which nearby states separate under x ← tanh(W x), W = J0/N + J G/√N.
 
     It is the first edge plus the total width of all bins whose distance is above `SEPARATED`. This also gives a
     sensible value if, by chance, a bin without separation lies between bins with separation.
@@ -90,7 +90,7 @@ def transition(edges: ArrayLike, distances: ArrayLike, *, axis: int = 0) -> Arra
 
 
 def below_edge(inverse_J: ArrayLike) -> Array:
-    """Return 1 − 1/J: how far a transition lies below 1, the edge for N → ∞; rounding errors are set to 0."""
+    """Return 1 − 1/J: how far a transition lies below 1/J = 1, the edge of chaos for N → ∞; rounding errors give 0."""
     below = 1 - np.asarray(inverse_J, np.float64)
     return np.where(np.abs(below) > ROUNDING, below, 0.0)
 

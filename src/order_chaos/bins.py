@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 
 def finite_number(name: str, value: object) -> float:
-    """Constraint for an end of an axis: a finite number."""
+    """Constraint for an end of an axis: return the value as a float, or raise ValueError unless it is finite."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)

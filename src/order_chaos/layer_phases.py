@@ -31,7 +31,7 @@ class LayerPhase(NamedTuple):
 
     @property
     def J2(self) -> float:
-        """J², which grows linearly with training time in the ordered phase."""
+        """J² = fan_in · Var W, which grows linearly with training time in the ordered phase."""
         return self.J**2
 
 

@@ -100,7 +100,7 @@ def _activated(x: Tensor, activation: str) -> Tensor:
 
 
 def map_tiles(work: Callable[..., Result], *points: Tensor, size: int, threads: int | None = None) -> Iterator[Result]:
-    """Split points into tiles, call `work` on each tile, and yield the results in order.
+    """Split the points of a phase diagram into tiles, call `work` on each tile, and yield the results in order.
 
     On a CPU, a pool of threads processes the tiles in parallel, and torch's own parallelism is off, since its threads
     would wait for each other after each operation. Tiles not yet begun when the caller stops are skipped.

@@ -28,7 +28,7 @@ class ReluGrowth(NamedTuple):
 
 
 def relu_growth(layer: RandomLayer, ratios: ArrayLike, *, iterations: int, average: int) -> ReluGrowth:
-    """Compute the growth rates of the map x ← ReLU(W x) for each value of J0/J.
+    """Compute the growth rates of the map x ← ReLU(W x), W = J0/N + J G/√N, for each value of J0/J.
 
     As ReLU(c x) = c ReLU(x) for c > 0, J only adds log J to the growth rate of the norm. After each iteration both
     states are divided by their root mean square, and their difference is rescaled to `INITIAL_DISTANCE`; the growth

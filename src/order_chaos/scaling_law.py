@@ -1,4 +1,4 @@
-"""The scaling law of training time: the growth rate A of J² is proportional to eta / ((1 − alpha) B)."""
+"""The scaling law of training time: J² = fan_in · Var W grows per epoch in proportion to eta / ((1 − alpha) B)."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ CONFIDENCE = 0.95
 def scaling_variable(eta: PositiveNumber, alpha: Fraction, batch: PositiveInteger) -> float:
     """Compute the scaling variable eta / ((1 − alpha) B), the effective learning rate per sample.
 
-    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² = A t + C, where t is in epochs and A is proportional
-    to the scaling variable.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² = fan_in · Var W of a layer is A t + C, where t is in
+    epochs and A is proportional to the scaling variable.
 
     Args:
         eta: Learning rate.

@@ -1,4 +1,4 @@
-"""Fit the growth rate A of J² per epoch in the ordered phase: J² = A t + C."""
+"""Fit the growth of J² = fan_in · Var W per epoch in the ordered phase of training: J² = A t + C."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Slope:
-    """The fitted line J² = A t + C, with t in epochs, and the quality of the fit.
+    """The line J² = A t + C fitted to J² = fan_in · Var W of a layer over t in epochs, and the quality of the fit.
 
     Args:
         A: Growth of J² per epoch; 0 if it is no larger than rounding errors.
@@ -42,12 +42,12 @@ class Slope:
 
     @property
     def grows(self) -> bool:
-        """Whether J² grows: A is above 0 by more than rounding errors."""
+        """Whether the fitted J² grows: its slope A is above 0 by more than rounding errors."""
         return self.A > 0
 
     @property
     def bend(self) -> float:
-        """Relative change of the slope over the window, (late − early) / A; infinite if A is 0."""
+        """Relative change of the slope over the window of the fit, (late − early) / A; infinite if A is 0."""
         return (self.late - self.early) / self.A if self.A else math.inf
 
     @property
@@ -57,7 +57,7 @@ class Slope:
 
 
 def ordered_window(epochs: ArrayLike, J2: ArrayLike, *, skip: float = SKIP) -> tuple[float, float]:
-    """Return the window to fit a slope over: the ordered phase (J² < 1) without its first part.
+    """Return the epochs over which to fit the growth of J²: the ordered phase (J² < 1) without its first part.
 
     Args:
         epochs: Times of the measurements in epochs, increasing, shape (measurements,).
@@ -82,7 +82,7 @@ def ordered_window(epochs: ArrayLike, J2: ArrayLike, *, skip: float = SKIP) -> t
 
 
 def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) -> Slope:
-    """Fit the line J² = A t + C by least squares.
+    """Fit the line J² = A t + C to measurements of J² = fan_in · Var W during training, by least squares.
 
     The standard error is that for independent residuals, times √((1 + r) / (1 − r)) if neighbouring residuals have a
     correlation r > 0. An r estimated from few residuals is too low: with ten residuals and a true r of 0.5, the

@@ -1,4 +1,4 @@
-"""Compute the weight decay that holds J² at the edge of chaos, from the growth of J² without weight decay."""
+"""Compute the weight decay that holds J² = fan_in · Var W at 1, the edge of chaos, from its growth without decay."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 @checked
 @dataclass(frozen=True)
 class Descent:
-    """Hyper-parameters of SGD that determine the effect of weight decay on J².
+    """Hyper-parameters of SGD that determine the effect of weight decay on J² = fan_in · Var W of a layer.
 
     Weight decay is a term λ ‖W‖² in the loss, so that PyTorch's `weight_decay` is 2 λ.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), on weight decay.
@@ -55,7 +55,7 @@ class Descent:
     samples: PositiveInteger
 
     def lambda_star(self, A: float) -> float:
-        """Compute λ* = A (1 − alpha) B / (4 eta S), the weight decay that stops the growth of J² at J² = 1.
+        """Compute the weight decay λ* = A (1 − alpha) B / (4 eta S), which stops the growth of J² at 1.
 
         With it, dJ²/dt = A − `decay_rate` · J² is 0 at J² = 1.
 
@@ -86,7 +86,7 @@ class Descent:
 
 
 def saturation(epochs: ArrayLike, *, start: float, A: float, rate: float) -> Array:
-    """Compute J²(t) under weight decay, the solution of dJ²/dt = A − rate · J².
+    """Compute J² = fan_in · Var W under weight decay at times t, the solution of dJ²/dt = A − rate · J².
 
     J²(t) = A / rate + (start − A / rate) exp(−rate t), or start + A t if rate is 0.
 
@@ -108,7 +108,7 @@ def saturation(epochs: ArrayLike, *, start: float, A: float, rate: float) -> Arr
 
 @dataclass(frozen=True)
 class MeanSlope:
-    """The line J² = A t + C without weight decay, averaged over several seeds.
+    """The line J² = A t + C fitted to J² = fan_in · Var W in training without weight decay, averaged over seeds.
 
     Args:
         slopes: The lines fitted to single runs, one for each seed.
@@ -118,22 +118,22 @@ class MeanSlope:
 
     @property
     def A(self) -> float:
-        """Growth of J² per epoch, mean over seeds."""
+        """Growth of J² = fan_in · Var W per epoch, mean over seeds."""
         return float(np.mean([slope.A for slope in self.slopes]))
 
     @property
     def C(self) -> float:
-        """J² of the line at epoch 0, mean over seeds."""
+        """J² = fan_in · Var W at epoch 0 according to the fitted line, mean over seeds."""
         return float(np.mean([slope.C for slope in self.slopes]))
 
     @property
     def fit(self) -> float:
-        """Standard error of A computed from the standard errors of the single fits."""
+        """Standard error of the slope A computed from the standard errors of the fits to single runs."""
         return float(np.sqrt(np.sum(np.square([slope.error for slope in self.slopes])))) / len(self.slopes)
 
     @property
     def seeds(self) -> float:
-        """Standard error of A computed from its spread over seeds; NaN for one seed."""
+        """Standard error of the slope A computed from its spread over seeds; NaN for one seed."""
         return float(mean_and_error([slope.A for slope in self.slopes])[1])
 
     @property
@@ -144,7 +144,7 @@ class MeanSlope:
 
     @property
     def statistical(self) -> float:
-        """Standard error of A: the larger of `fit` and `seeds`, as the spread over seeds includes the fit errors."""
+        """Standard error of the slope A: the larger of `fit` and `seeds`, as the latter should include the former."""
         return float(np.fmax(self.fit, self.seeds))
 
     @property
@@ -159,7 +159,7 @@ class MeanSlope:
 
     @property
     def error(self) -> float:
-        """Total error of A, including half the change of its slope: √(statistical² + (A · bend_at_edge / 2)²)."""
+        """Error of the slope A including half its expected change: √(statistical² + (A · bend_at_edge / 2)²)."""
         return math.hypot(self.statistical, self.A * self.bend_at_edge / 2)
 
     @property
@@ -179,13 +179,13 @@ class MeanSlope:
 
     @property
     def epochs_to_edge(self) -> tuple[float, float]:
-        """Epoch at which the line reaches J² = 1, (1 − C) / A: mean over seeds and its standard error."""
+        """Epoch at which the fitted line reaches J² = 1, (1 − C) / A: mean over seeds and its standard error."""
         return mean_and_error([(1 - slope.C) / slope.A for slope in self.slopes])
 
 
 @dataclass(frozen=True)
 class Settled:
-    """J² at the end of a run, measured over the last `LAST_SHARE` of its epochs.
+    """J² = fan_in · Var W at the end of a run, measured over the last `LAST_SHARE` of its epochs.
 
     Args:
         J2: Mean of J² over these epochs.
@@ -199,7 +199,7 @@ class Settled:
 
     @classmethod
     def of(cls, epochs: ArrayLike, J2: ArrayLike) -> "Settled":
-        """Measure the final J² of a run.
+        """Measure J² = fan_in · Var W at the end of a run.
 
         Args:
             epochs: Times of the measurements in epochs, increasing, shape (measurements,).
@@ -228,7 +228,7 @@ class Settled:
 
 
 def crossing(epochs: ArrayLike, J2: ArrayLike) -> float:
-    """Return the epoch at which J² first reaches 1, interpolated linearly; NaN if J² never reaches 1.
+    """Return the epoch at which J² = fan_in · Var W first reaches 1, interpolated linearly; NaN if it never does.
 
     Args:
         epochs: Times of the measurements in epochs, increasing, shape (measurements,).

@@ -138,7 +138,7 @@ def log_length(activation: Tensor) -> float:
 
 
 def chosen_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
-    """Return the numbers of the layers to show.
+    """Return the numbers of the layers whose activations are drawn.
 
     Args:
         layers: The layers given by the config; None chooses `DEFAULT_LAYERS` layers, geometrically spaced.

@@ -47,7 +47,7 @@ class RecipeSettings(Seeds):
 
 @dataclass(frozen=True)
 class RecipeRuns:
-    """All runs of the recipe.
+    """All range tests and training runs of Smith's recipe.
 
     `decays` are weight decays with their range tests, `momenta` are momenta with their range tests and short runs,
     `last` is the chosen option with its last run for each seed, and `baselines` are fixed learning rates.
@@ -61,7 +61,7 @@ class RecipeRuns:
 
 
 def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
-    """Carry out the recipe, and compare it with training at fixed learning rates.
+    """Carry out Smith's recipe, and compare it with training at fixed learning rates.
 
     1. A range test finds the order of magnitude of the learning rate.
     2. Linear range tests around it compare the weight decays of the settings and one more, found by bisection. They use
@@ -94,14 +94,16 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
 
 
 def make_runs(settings: RecipeSettings, trials: Trials, config: Config) -> RecipeRuns:
-    """Make all range tests and runs of the recipe; `run` describes them."""
+    """Make all range tests and training runs of Smith's recipe, in the order that `run` describes."""
     check_epochs(config)
     momenta = [momentum_option("momenta", momentum, config) for momentum in settings.momenta]
     budget, seed = budget_of(settings, config), settings.seed
     test = partial(range_test, trials, seed, budget.steps_of_test)
     first = test(Option("", momenta[0].changes))
     if np.isnan(estimate := first.max_lr):
-        raise ValueError(f"budget = {settings.budget}: {first.tests[0].suggestion['rule']}")
+        raise ValueError(
+            f"budget = {settings.budget}: first range test gives no rate: {first.tests[0].suggestion['rule']}"
+        )
     decays: dict[float, Option] = {}
     for given in (*settings.weight_decays, None):  # None stands for one more weight decay, found by bisection
         losses = {value: option.lowest_loss for value, option in decays.items()}
@@ -167,7 +169,7 @@ def budget_of(settings: RecipeSettings, config: Config) -> Budget:
 
 
 def report_of(recipe: RecipeRuns, overrides: Sequence[str], balance: Sequence[str]) -> str:
-    """Write the report of the recipe in Markdown.
+    """Write the report of Smith's recipe in Markdown.
 
     Args:
         recipe: The runs of the recipe.

@@ -26,7 +26,7 @@ LOSS_TOLERANCE = 0.02  # range tests count as equally good if their losses diffe
 
 @dataclass(frozen=True)
 class Search:
-    """The context of a search, passed to a search function.
+    """The argument of a search function: the trainer of its runs, their seeds, and the config.
 
     Args:
         trials: Trains runs and makes range tests.
@@ -41,7 +41,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a search.
+    """The result of a search for a hyper-parameter.
 
     Args:
         what: Name of the hyper-parameter.
@@ -92,7 +92,8 @@ def usable(options: Sequence[Option]) -> list[Option]:
     """
     suggesting = [option for option in options if np.isfinite(option.max_lr)]
     if not suggesting:
-        raise ValueError(f"{options[0].name}: {options[0].tests[0].suggestion['rule']}")
+        rule = options[0].tests[0].suggestion["rule"]
+        raise ValueError(f"range_tests: no range test suggests a learning rate; that of {options[0].name}: {rule}")
     return suggesting
 
 

@@ -132,6 +132,6 @@ def print_figures(directory: Path) -> None:
 
 
 def _holds_results(directory: Path) -> bool:
-    """Return whether a study's directory contains a finished run or rows of a table."""
+    """Return whether a study's directory contains results worth keeping: a finished run or rows of a table."""
     runs = any(RunDirectory(path).finished for path in directory.glob("runs/*"))
     return runs or any(directory.glob("*/part-*.parquet"))

@@ -156,9 +156,8 @@ class Option:
         return self
 
     def train(self, trials: Trials, seeds: Iterable[int]) -> None:
-        """Train a full run with each seed, at `max_lr` if range tests were made; ValueError if `max_lr` is NaN."""
-        if self.tests and np.isnan(self.max_lr):
-            raise ValueError(f"{self.name}: {self.tests[0].suggestion['rule']}")
+        """Train a full run with each seed; if range tests were made, at `max_lr`, which must not be NaN."""
+        assert not self.tests or np.isfinite(self.max_lr)
         rate = {"optimizer.lr": self.max_lr} if self.tests else {}
         changes = {**self.changes, **self.run_changes, **rate}
         self.runs += [trials.train({**changes, "seed": seed}) for seed in seeds]

@@ -1,6 +1,7 @@
 """The weight-decay guideline: compute the weight decay that holds a net at the edge of chaos, and check it by training.
 
-Short runs without weight decay measure the growth A of J² per epoch; then λ* = A (1 − alpha) B / (4 eta S).
+Short runs without weight decay measure the growth A per epoch of J² = fan_in · Var W of a square layer, which is 1 at
+the edge of chaos. The weight decay that stops the growth there is λ* = A (1 − alpha) B / (4 eta S).
 Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), on weight decay.
 """
 
@@ -87,9 +88,10 @@ class GuidelineSettings(Seeds):
 
 
 def run(settings: GuidelineSettings, job: Job, config: DictConfig) -> Results:
-    """Measure A, compute λ*, and train with it if `train` is set.
+    """Carry out the weight-decay guideline: compute the recommended weight decay, and check it if `train` is set.
 
-    If a premise of the guideline does not hold, the results state the reason instead.
+    Short runs measure the growth A of J² = fan_in · Var W, from which the weight decay λ* follows. If a premise of the
+    guideline does not hold, the results state the reason instead.
     """
     check_epochs(job.config)
     targets = [target_of(node, f"callbacks.{name}") for name, node in named_nodes(job.config, "callbacks")]
@@ -117,7 +119,7 @@ def run(settings: GuidelineSettings, job: Job, config: DictConfig) -> Results:
 
 
 def measure(settings: GuidelineSettings, trials: Trials, config: Mapping[str, Any]) -> Measured:
-    """Train short runs without weight decay, fit the growth A of their J², and compute λ* from A.
+    """Train short runs without weight decay, fit the growth A of J² = fan_in · Var W, and compute λ* from A.
 
     Raises:
         PremiseFails: The guideline does not apply.
@@ -130,15 +132,15 @@ def measure(settings: GuidelineSettings, trials: Trials, config: Mapping[str, An
 
 
 def runs(settings: GuidelineSettings, trials: Trials, layer: str, changes: Changes) -> list[Curve]:
-    """Train a run with each seed, and return their curves of J²."""
+    """Train a run with each seed, and return the curves of J² = fan_in · Var W of the layer named `layer`."""
     return [Curve.of(trials.train({**changes, "seed": seed}), layer) for seed in settings.all_seeds]
 
 
 def train_and_check(settings: GuidelineSettings, trials: Trials, measured: Measured) -> Check:
-    """Train with λ*, with the multiples of λ* in `factors`, and, depending on the settings, further runs.
+    """Train with the recommended weight decay λ* and with the multiples of λ* in `factors`, to check the guideline.
 
-    If `correct` is set and J² does not settle at 1, these include runs with λ' = λ* A' / A, where A' is the growth of
-    J² measured under the weight decay λ*. If `speed` is set, they include the runs of `train_faster`.
+    If `correct` is set and J² = fan_in · Var W does not settle at 1, further runs use λ' = λ* A' / A, where A' is the
+    growth that training adds to J² under the weight decay λ*. If `speed` is set, `train_faster` adds its runs.
     """
     A, epochs = measured.slope.A, settings.epochs or epochs_to_settle(measured)
 
@@ -160,7 +162,7 @@ def train_and_check(settings: GuidelineSettings, trials: Trials, measured: Measu
 
 
 def train_faster(settings: GuidelineSettings, trials: Trials, measured: Measured) -> list[tuple[float, SeedRuns]]:
-    """Train without weight decay with a larger eta / ((1 − alpha) B), to check that J² reaches the edge sooner.
+    """Train without weight decay with a larger eta / ((1 − alpha) B), to check that J² reaches 1 in fewer epochs.
 
     The factor is the largest entry of `speed` with which the edge is still at least `MIN_WINDOW` epochs away. One
     setting raises eta by this factor, and another divides the batch size by it, if the result is a whole number.
@@ -185,12 +187,12 @@ def train_faster(settings: GuidelineSettings, trials: Trials, measured: Measured
 
 
 def epochs_to_settle(measured: Measured) -> int:
-    """Return 3 / A, the number of epochs in which J² settles at the edge, but at most `MAX_EPOCHS`."""
+    """Return the number of epochs in which J² settles under weight decay, 3 / A, but at most `MAX_EPOCHS`."""
     return min(math.ceil(3 / measured.slope.A), MAX_EPOCHS)
 
 
 def next_run(job: Job, measured: Measured) -> list[str]:
-    """Return the overrides with which the command train trains with λ*, on the job's model and data."""
+    """Return the overrides with which the command train uses the computed weight decay on the job's model and data."""
     overrides = run_overrides(job)
     groups = {word.lstrip("+~").partition("=")[0] for word in overrides}
     defaults = [f"{key}={value}" for key, value in DEFAULTS.items() if key not in groups]

@@ -1,4 +1,4 @@
-"""The Markdown report of the weight-decay guideline: λ*, its error, faster settings, and the results of training."""
+"""The Markdown report of the weight-decay guideline: the weight decay λ*, its error, faster settings, training runs."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def report_of(
     """Write the report of the guideline in Markdown.
 
     Args:
-        measured: λ* and the measurement it was computed from.
+        measured: The recommended weight decay λ* and the measurements it was computed from.
         check: The training runs that check λ*; None if there were none.
         speeds: Factors by which eta / ((1 − alpha) B) is raised in the table of faster settings.
         window: Start and end of the fit in epochs, if the user chose them.
@@ -121,7 +121,7 @@ def _row(trained: SeedRuns) -> str:
 
 
 def _mean(row: Mapping[str, float], name: str) -> str:
-    """Format a column of a row with its standard error; a dash if it is NaN."""
+    """Format the column `name` of a row of options.csv with its standard error, or a dash if it is NaN."""
     return "—" if np.isnan(row[name]) else plus_minus(row[name], row[f"{name} s.e."])
 
 
@@ -155,7 +155,7 @@ def _reason(ratio: float) -> str:
 
 
 def _compared(check: Check) -> str:
-    """Return Markdown lines with the test loss of λ* minus that of every other weight decay."""
+    """Return Markdown lines: the test loss with the recommended weight decay minus that with each other one."""
     lines = []
     for trained in check.runs:
         if trained is not check.at_lambda_star:
@@ -190,6 +190,6 @@ def _faster_runs(check: Check, epochs_to_edge: float) -> list[str]:
 
 
 def _lowest(row: Mapping[str, float]) -> str:
-    """Format the lowest test loss of a row, with its epoch and J."""
+    """Format the lowest test loss in a row of options.csv, with its epoch and J."""
     loss, epoch, J = (_mean(row, f"lowest {name}") for name in ("loss", "epoch", "J"))
     return f"{loss} in epoch {epoch} at J = {J}"

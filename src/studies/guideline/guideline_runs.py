@@ -15,7 +15,7 @@ LOSS, ACCURACY = "test/loss", "test/accuracy"
 
 @dataclass(frozen=True)
 class Curve:
-    """J² and test metrics of one run after each epoch.
+    """J² = fan_in · Var W of a layer, test loss and test accuracy after each epoch of one run.
 
     Args:
         trial: The run.
@@ -45,12 +45,12 @@ class Curve:
 
     @property
     def settled(self) -> Settled:
-        """J² at the end of the run."""
+        """J² = fan_in · Var W averaged over the end of the run, and whether it is still changing."""
         return Settled.of(self.rows["epoch"], self.rows["J2"])
 
     @property
     def edge(self) -> float:
-        """The epoch at which J² first reached 1; NaN if it never did."""
+        """The epoch at which J² = fan_in · Var W first reached 1, the edge of chaos; NaN if it never did."""
         return crossing(self.rows["epoch"], self.rows["J2"])
 
     @property
@@ -65,7 +65,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """Runs of one setting with several seeds, and the parameters of the predicted J² (see `saturation`).
+    """Runs of one setting with several seeds, and the parameters of their predicted J² = fan_in · Var W (`saturation`).
 
     Args:
         name: Name of the setting in tables and reports.
@@ -90,12 +90,12 @@ class SeedRuns:
 
     @property
     def J(self) -> tuple[float, float]:
-        """Final J, the square root of the mean of J² over the last quarter of a run: mean over seeds and its error."""
+        """J = √(fan_in · Var W), averaged over the last quarter of a run: mean over seeds and its standard error."""
         return mean_of_runs([float(np.sqrt(curve.settled.J2)) for curve in self.completed] or [np.nan])
 
     @property
     def moving(self) -> bool:
-        """Whether J² is still changing at the end of most runs."""
+        """Whether J² = fan_in · Var W is still changing at the end of most runs."""
         return sum(curve.settled.moving for curve in self.completed) > len(self.completed) / 2
 
     @property
@@ -122,7 +122,7 @@ class SeedRuns:
         return pd.concat(rows, ignore_index=True)
 
     def predicted(self) -> pd.DataFrame:
-        """Return the predicted J² at 101 times, as a table with the columns option, epoch and J2."""
+        """Return the predicted J² = fan_in · Var W at 101 times, as a table with the columns option, epoch and J2."""
         epochs = np.linspace(0.0, max(curve.rows["epoch"].max() for curve in self.curves), 101)
         J2 = saturation(epochs, start=self.start, A=self.A, rate=self.rate)
         return pd.DataFrame({"option": self.name, "epoch": epochs, "J2": J2})
@@ -130,14 +130,14 @@ class SeedRuns:
 
 @dataclass(frozen=True)
 class Measured:
-    """λ* and the measurements it was computed from.
+    """The recommended weight decay λ*, and the measurements it was computed from.
 
     Args:
         descent: Learning rate, momentum, batch size and samples per epoch of the config.
         layer: Name of the layer whose J² is measured.
         fan_in: Fan-in N of that layer.
         curves: The curves of the short runs without weight decay, one for each seed.
-        slope: The line J² = A t + C fitted to these curves.
+        slope: The line J² = A t + C fitted to these curves, with t in epochs.
         lambda_star: λ*.
     """
 
@@ -150,7 +150,7 @@ class Measured:
 
     @property
     def weight_decay(self) -> float:
-        """PyTorch's `weight_decay`, 2 λ*, rounded to three digits."""
+        """The recommended `weight_decay` of a PyTorch optimizer, 2 λ*, rounded to three digits."""
         return float(f"{2 * self.lambda_star:.3g}")
 
     @property
@@ -161,7 +161,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Check:
-    """The training runs that check λ*.
+    """The training runs that check the recommended weight decay λ*.
 
     Args:
         epochs: Number of epochs of each run, except the faster ones.

@@ -87,7 +87,7 @@ def check_optimizer(config: Config) -> None:
 
 
 def square_layer(net: nn.Module) -> PhasedLayer:
-    """Return the first square dense layer of a net.
+    """Return the first square dense layer of a net, and check that it is ordered with its edge of chaos at J = 1.
 
     Raises:
         PremiseFails: There is none, its edge of chaos is not at J = 1, or it is in the chaotic phase.
@@ -120,7 +120,7 @@ def square_layer(net: nn.Module) -> PhasedLayer:
 
 
 def mean_slope(curves: Sequence[Curve], window: tuple[float, float] | None, *, skip: float) -> MeanSlope:
-    """Fit the slope A of J² in short runs without weight decay, and check that J² grows linearly.
+    """Fit the growth of J² = fan_in · Var W in short runs without weight decay, and check that it is linear.
 
     Args:
         curves: The curves of the short runs, one for each seed.
@@ -156,7 +156,7 @@ def mean_slope(curves: Sequence[Curve], window: tuple[float, float] | None, *, s
 
 
 def slope_of(curve: Curve, window: tuple[float, float] | None, *, skip: float) -> Slope:
-    """Fit the slope of J² in one short run; `mean_slope` explains the arguments.
+    """Fit the growth of J² = fan_in · Var W per epoch in one short run; `mean_slope` explains the arguments.
 
     Raises:
         PremiseFails: The run diverged, or left the ordered phase before a slope can be fitted.

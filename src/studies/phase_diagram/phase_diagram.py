@@ -1,4 +1,7 @@
-"""Simulate the phase diagram of a random layer, and compare it with theory."""
+"""Simulate the phase diagram of a random layer, and compare it with theory.
+
+The weights of the layer have mean J0/N and standard deviation J/√N; the axes of the diagram are J0/J and 1/J.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,7 +165,7 @@ def _finite_size_matrix(settings: PhaseDiagramSettings, sizes: FiniteSize, numbe
 
 
 def simulated(work: Sequence[Stage], directory: Path, *, progress: bool) -> dict[str, pd.DataFrame]:
-    """Simulate the missing matrices of each stage, and return the complete tables by the name of the stage.
+    """Simulate the random matrices that the tables of the stages lack, and return the complete tables by stage name.
 
     Args:
         work: The stages to simulate.
@@ -210,7 +213,7 @@ def report(job: Job, summary: Mapping[str, Any]) -> None:
 
 
 def agreement(summary: Mapping[str, Any]) -> list[str]:
-    """Return a line for each activation that says how well simulation and theory agree."""
+    """Return a line for each activation that says how well the simulated phase diagram agrees with theory."""
     lines = []
     if (tanh := summary.get("tanh")) is not None:
         deviation = _with_error(tanh["boundary_deviation"], tanh["boundary_deviation_error"])
@@ -229,7 +232,7 @@ def agreement(summary: Mapping[str, Any]) -> list[str]:
 
 
 def transitions_table(finite_size: Mapping[str, Any]) -> ShownTable:
-    """Format as a table, for each N, the value of 1/J above which nearby states no longer separate at J0 = 0."""
+    """Format a table of 1/J of the transition from chaos to order at J0 = 0, for each number of units N."""
     table = ShownTable("N", "1/J of the transition", title="tanh at J0 = 0; theory: 1", title_justify="left")
     for column in table.columns:
         column.justify = "right"

@@ -1,4 +1,7 @@
-"""Tables of a phase diagram, with means over matrices next to theory, and numbers that say how well they agree."""
+"""Tables of a phase diagram, with means over matrices next to theory, and numbers that say how well they agree.
+
+The weights of a layer have mean J0/N and standard deviation J/√N; the axes of the diagram are J0/J and 1/J.
+"""
 
 from typing import Any
 
@@ -124,7 +127,7 @@ def finite_size_transitions(rows: Bins, distances: dict[int, Array]) -> pd.DataF
 
 
 def finite_size_agreement(transitions: pd.DataFrame) -> dict[str, Any]:
-    """Fit the exponent p of 1 − 1/J ∝ N^−p, where 1/J is the transition at J0 = 0.
+    """Fit the exponent p with which the transition at J0 = 0 approaches 1/J = 1 for large N: 1 − 1/J ∝ N^−p.
 
     Args:
         transitions: The table of `finite_size_transitions`.
