@@ -101,9 +101,7 @@ def make_runs(settings: RecipeSettings, trials: Trials, config: Config) -> Recip
     test = partial(range_test, trials, seed, budget.steps_of_test)
     first = test(Option("", momenta[0].changes))
     if np.isnan(estimate := first.max_lr):
-        raise ValueError(
-            f"budget = {settings.budget}: first range test gives no rate: {first.tests[0].suggestion['rule']}"
-        )
+        raise ValueError(f"budget = {settings.budget}: no learning rate works: {first.tests[0].suggestion['rule']}")
     decays: dict[float, Option] = {}
     for given in (*settings.weight_decays, None):  # None stands for one more weight decay, found by bisection
         losses = {value: option.lowest_loss for value, option in decays.items()}
