@@ -89,7 +89,7 @@ def draw_layer(
     try:
         G = torch.randn(N, N, generator=generator)
     except RuntimeError as error:
-        raise ValueError(f"N = {N}: a matrix of {4 * N**2 / 2**30:,.0f} GiB does not fit into memory") from error
+        raise ValueError(f"N = {N}: a matrix of {4 * N**2 / 2**30:,.0f} GiB does not fit in memory; lower N") from error
     start, difference = torch.rand(N, generator=generator), torch.randn(N, generator=generator)
     states = torch.stack([start, start + INITIAL_DISTANCE * difference / difference.square().mean().sqrt()])
     return RandomLayer(G.to(device, dtype), states.to(device, dtype))

@@ -69,7 +69,7 @@ def fit_exponent(x: ArrayLike, slopes: ArrayLike) -> Exponent:
     """
     x, slopes = np.asarray(x, np.float64), np.asarray(slopes, np.float64)
     if len(np.unique(x)) < 3:
-        raise ValueError(f"x = {np.unique(x).tolist()}: an exponent needs at least three different values")
+        raise ValueError(f"x = {np.unique(x).tolist()}: must hold at least three different values to fit an exponent")
     for name, values in (("x", x), ("slopes", slopes)):
         if not (values > 0).all():
             raise ValueError(f"{name} = {values.min():g}: must be above 0 to fit an exponent")

@@ -186,7 +186,7 @@ def _table(name: str, readings: list[LayerReading], predicted: np.ndarray | None
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of lengths and the path of the picture."""
     Console().print(lengths_table(pd.read_csv(job.directory / "lengths.csv")))
-    print_lines(f"one image, {summary['seconds']:.1f} s")
+    print_lines(f"passed one image through all nets in {summary['seconds']:.1f} s")
     print_figures(job.directory)
 
 

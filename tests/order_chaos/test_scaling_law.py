@@ -29,7 +29,7 @@ def test_values_without_a_scaling_variable_or_exponent_are_named():
     for arguments, message in (((0, 0.5, 32), "eta = 0: "), ((0.1, 1, 32), "alpha = 1"), ((0.1, 0, 0), "batch = 0: ")):
         with pytest.raises(ValueError, match=f"^{message}"):
             scaling_variable(*arguments)
-    with pytest.raises(ValueError, match=r"^x = \[1.0, 2.0\]: an exponent needs at least three different values"):
+    with pytest.raises(ValueError, match=r"^x = \[1.0, 2.0\]: must hold at least three different values"):
         fit_exponent([1, 2, 2], [1, 2, 2])
     with pytest.raises(ValueError, match=r"^slopes = 0: must be above 0"):
         fit_exponent([1, 2, 3], [1, 0, 2])

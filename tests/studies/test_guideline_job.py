@@ -70,38 +70,38 @@ def test_the_slope_is_measured_and_the_weight_decay_computed(measured):
         phases = RunDirectory(measured / "runs" / name).table("phase").read()
         assert phases["name"].unique().tolist() == ["hidden.linear"]
         slopes.append(fit_slope(phases["epoch"], phases["J2"], window=(5, 8)).A)
-    found = summary(measured)
-    assert found["A"] == pytest.approx(np.mean(slopes))
-    assert found["seeds"] == pytest.approx(stats.sem(slopes))
-    assert found["lambda"] == pytest.approx(np.mean(slopes) * (1 - 0.9) * 128 / (4 * 0.04 * 1437))
-    assert found["weight_decay"] == pytest.approx(2 * found["lambda"], rel=1e-2)
-    assert found["weight_decay_error"] == pytest.approx(2 * found["lambda"] * found["error"] / found["A"])
-    assert (measured / "report.md").read_text() == found["text"]
+    results = summary(measured)
+    assert results["A"] == pytest.approx(np.mean(slopes))
+    assert results["seeds"] == pytest.approx(stats.sem(slopes))
+    assert results["lambda"] == pytest.approx(np.mean(slopes) * (1 - 0.9) * 128 / (4 * 0.04 * 1437))
+    assert results["weight_decay"] == pytest.approx(2 * results["lambda"], rel=1e-2)
+    assert results["weight_decay_error"] == pytest.approx(2 * results["lambda"] * results["error"] / results["A"])
+    assert (measured / "report.md").read_text() == results["text"]
 
 
 def test_the_report_lists_faster_settings_with_the_epochs_to_the_edge(measured):
-    found = summary(measured)
-    rows = [line.split(" | ") for line in found["text"].splitlines() if line.startswith("| ×")]
+    results = summary(measured)
+    rows = [line.split(" | ") for line in results["text"].splitlines() if line.startswith("| ×")]
     assert [(row[0], row[1], row[2]) for row in rows] == [("| × 2", "0.08", "64"), ("| × 3", "0.12", "—")]
     for row, speed in zip(rows, (2, 3), strict=True):
-        assert float(row[3].split()[0]) == pytest.approx(found["epochs_to_edge"] / speed, rel=0.01)
-    assert found["epochs_to_edge"] == pytest.approx((1 - found["C"]) / found["A"], rel=1e-4)
+        assert float(row[3].split()[0]) == pytest.approx(results["epochs_to_edge"] / speed, rel=0.01)
+    assert results["epochs_to_edge"] == pytest.approx((1 - results["C"]) / results["A"], rel=1e-4)
 
 
 def test_training_with_the_computed_weight_decay_is_compared_with_others(followed):
-    found, runs = summary(followed), configs(followed)
+    results, runs = summary(followed), configs(followed)
     decays = {run["optimizer"]["weight_decay"] for run in runs.values() if run["trainer"]["max_epochs"] == 4}
     options = pd.read_csv(followed / "options.csv").set_index("option")
-    assert set(options["weight_decay"]) == decays >= {0.0, found["weight_decay"]}
-    [name] = [name for name, run in runs.items() if run["optimizer"]["weight_decay"] == found["weight_decay"]]
+    assert set(options["weight_decay"]) == decays >= {0.0, results["weight_decay"]}
+    [name] = [name for name, run in runs.items() if run["optimizer"]["weight_decay"] == results["weight_decay"]]
     run = RunDirectory(followed / "runs" / name)
     phases = run.table("phase").read()
     assert options.loc["λ*", "J"] == pytest.approx(np.sqrt(phases["J2"].iloc[1:].mean()))  # 3 epochs at least
     drift = fit_slope(phases["epoch"], phases["J2"], window=(1, 4)).A
-    growth = drift + found["A"] * phases["J2"].iloc[1:].mean()
-    assert found["growth_under_decay"] == pytest.approx(growth, rel=0.01)
+    growth = drift + results["A"] * phases["J2"].iloc[1:].mean()
+    assert results["growth_under_decay"] == pytest.approx(growth, rel=0.01)
     [corrected] = [option for option in options.index if option.endswith("corrected")]
-    expected = found["weight_decay"] * growth / found["A"]
+    expected = results["weight_decay"] * growth / results["A"]
     assert options.loc[corrected, "weight_decay"] == pytest.approx(expected, rel=0.01)
     assert options.loc["λ*", "test/loss"] == pytest.approx(run.summary()["metrics"]["test/loss"])
     assert options.loc["λ*", "lowest loss"] == pytest.approx(run.summary()["lowest_test_loss"]["loss"])
@@ -140,9 +140,9 @@ def test_a_finished_guideline_is_reported_again_and_an_interrupted_one_repeats_n
 
 
 def test_runs_that_diverge_are_part_of_the_results(measure):
-    found = summary(measure("train=true", "epochs=3", "factors=[1e6]", "speed=null", "correct=false"))
-    assert [(row["option"], row["diverged"]) for row in found["training"]] == [("λ*", 0), ("1e+06 λ*", 1)]
-    assert "(1 diverged)" in found["text"] and "With λ*, J ended at" in found["text"]
+    results = summary(measure("train=true", "epochs=3", "factors=[1e6]", "speed=null", "correct=false"))
+    assert [(row["option"], row["diverged"]) for row in results["training"]] == [("λ*", 0), ("1e+06 λ*", 1)]
+    assert "(1 diverged)" in results["text"] and "With λ*, J ended at" in results["text"]
 
 
 @pytest.mark.slow  # 10 seconds
@@ -150,17 +150,17 @@ def test_faster_runs_reach_the_edge_in_the_predicted_epoch(tmp_path):
     small_steps = ("optimizer.lr=0.02", "datamodule.batch_size=64", "measure=20", "window=null")
     settings = ("train=true", "epochs=3", "factors=[1]", "speed=[2]", "correct=false")
     here = start("weight_decay", tmp_path, *small_steps, *settings)
-    found = summary(here)
-    assert [(row["option"], row["speed"]) for row in found["faster"]] == [("2 eta", 2), ("B / 2", 2)]
-    [edge] = found["measured_epochs_to_edge"]
-    assert edge == pytest.approx(found["epochs_to_edge"], rel=0.1)
-    for row in found["faster"]:
+    results = summary(here)
+    assert [(row["option"], row["speed"]) for row in results["faster"]] == [("2 eta", 2), ("B / 2", 2)]
+    [edge] = results["measured_epochs_to_edge"]
+    assert edge == pytest.approx(results["epochs_to_edge"], rel=0.1)
+    for row in results["faster"]:
         assert row["edge epoch"] == pytest.approx(edge / 2, rel=0.25)  # the law holds in the limit of small steps
-        assert f"epoch {row['edge epoch']:.4g} (predicted: {found['epochs_to_edge'] / 2:.3g})" in found["text"]
+        assert f"epoch {row['edge epoch']:.4g} (predicted: {results['epochs_to_edge'] / 2:.3g})" in results["text"]
 
 
 UNTRAINED = [
-    ("optimizer.weight_decay=1e-4", "optimizer.weight_decay = 0.0001: must be 0, because A is the growth of J²"),
+    ("optimizer.weight_decay=1e-4", "optimizer.weight_decay = 0.0001: must be 0, because the guideline is computed"),
     (
         "+optimizer.dampening=0.5 optimizer.nesterov=false",
         "optimizer.dampening = 0.5: must be 0, because the formula assumes",
@@ -193,21 +193,29 @@ def test_a_premise_that_fails_gives_exit_status_3_also_when_repeated(shell, tmp_
 
 
 MEASURED = [
-    ("optimizer.lr=0.4 window=null", "seed 0: J² reaches 1 in epoch ", "lower eta / ((1 − alpha) B)"),
+    ("optimizer.lr=0.4 window=null", "seed 0: J² = fan_in · Var W reaches 1 in epoch ", "lower eta / ((1 − alpha) B)"),
     ("optimizer.lr=1e38", "seed 0: the run without weight decay diverged", ""),
-    ("window=[4,8] optimizer.lr=0.1", "seed 0: J² reaches 1 in epoch ", "within the window"),
-    ("window=[0,8]", "A = ", "J² must grow linearly, but its slope changes by -"),
-    ("window=null measure=10", "A = ", "where the line reaches J² = 1, it changes by -"),
-    ("optimizer.lr=1e-6 optimizer.momentum=0 window=[0,3]", "A = ", "J² must grow towards the edge with every seed"),
+    (
+        "window=[4,8] optimizer.lr=0.1",
+        "seed 0: J² = fan_in · Var W reaches 1 in epoch ",
+        "within the window of the fit",
+    ),
+    ("window=[0,8]", "A = ", "must grow linearly, but its slope changes by -"),
+    ("window=null measure=10", "A = ", "where the fitted line reaches 1, its slope changes by -"),
+    (
+        "optimizer.lr=1e-6 optimizer.momentum=0 window=[0,3]",
+        "A = ",
+        "must be above 0 with every seed and by more than two standard errors",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("typed", "expected", "also"), MEASURED, ids=[typed for typed, *_ in MEASURED])
 def test_a_premise_that_fails_for_the_short_runs_is_reported(measure, typed, expected, also):
-    found = summary(measure(*typed.split()))
-    assert not found["applies"]
-    assert found["reason"].startswith(expected)
-    assert also in found["reason"]
+    results = summary(measure(*typed.split()))
+    assert not results["applies"]
+    assert results["reason"].startswith(expected)
+    assert also in results["reason"]
 
 
 @pytest.mark.slow  # 100 seconds: two runs of 280 epochs

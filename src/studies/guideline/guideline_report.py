@@ -14,8 +14,8 @@ GROWTH_TOLERANCE = 0.05  # the report explains a relative difference between A' 
 J_TOLERANCE = 0.1  # the report calls J off the edge if it is farther from 1 than this
 WELL_BELOW_EDGE = 0.8  # the report recommends longer short runs if their J² ended below this
 PREMISE = (
-    "The stated uncertainty is that of A. The guideline assumes that training adds as much to J² with weight decay as "
-    "without; `train=true` checks this."
+    "The uncertainty of the weight decay comes from that of A. The guideline assumes that training adds as much to J² "
+    "with weight decay as without; `train=true` checks this."
 )
 
 
@@ -27,7 +27,7 @@ def report_of(
     window: tuple[float, float] | None,
     overrides: Sequence[str],
 ) -> str:
-    """Write the report of the guideline in Markdown.
+    """Write the report of the weight-decay guideline in Markdown.
 
     Args:
         measured: The recommended weight decay λ* and the measurements it was computed from.
@@ -51,10 +51,10 @@ def _result(measured: Measured, window: tuple[float, float] | None) -> list[str]
         f"# optimizer.weight_decay = 2 λ* = {measured.weight_decay:.3g} ± {measured.weight_decay_error:.1g}",
         f"λ* = A (1 − alpha) B / (4 eta S) = {measured.lambda_star:.3g}, with eta = {descent.eta:g}, "
         f"alpha = {descent.alpha:g}, B = {descent.batch}, S = {descent.samples}.",
-        f"A = {slope.A:.3g} ± {slope.error:.1g} per epoch: growth of J² of {measured.layer} (N = {measured.fan_in}) "
-        f"without weight decay, epochs {_windows(measured)}, {seeds} seed{'s' * (seeds > 1)}. Its error combines fit "
-        f"± {slope.fit:.1g}{between}, and half the change of the slope up to the edge; over the window the slope "
-        f"changes by {slope.bend:+.0%}.",
+        f"A = {slope.A:.3g} ± {slope.error:.1g} per epoch: growth of J² = N · Var W of {measured.layer} "
+        f"(N = {measured.fan_in}) without weight decay, epochs {_windows(measured)}, {seeds} seed{'s' * (seeds > 1)}. "
+        f"Its error combines fit ± {slope.fit:.1g}{between}, and half the change of the slope up to the edge; over the "
+        f"window the slope changes by {slope.bend:+.0%}.",
     ]
     end = np.mean([float(curve.rows["J2"].iloc[-1]) for curve in measured.curves])
     if not window and np.isnan([curve.edge for curve in measured.curves]).all() and end < WELL_BELOW_EDGE:

@@ -47,8 +47,8 @@ def check_config(config: Config) -> tuple[Descent, PhasedLayer]:
     schedule = config.get("schedule") or {}
     require(
         not schedule,
-        f"schedule = {schedule.get('_target_', 'a schedule')}: the learning rate must be constant, because the slope "
-        "of J² is proportional to it; type schedule=constant",
+        f"schedule = {schedule.get('_target_', 'a schedule')}: the learning rate must be constant, because the growth "
+        "of J² = fan_in · Var W is proportional to it; type schedule=constant",
     )
     datamodule = build_datamodule(config)
     layer = square_layer(build_net(config, datamodule))
@@ -74,8 +74,8 @@ def check_optimizer(config: Config) -> None:
     weight_decay = optimizer.get("weight_decay", 0.0)
     require(
         not weight_decay,
-        f"optimizer.weight_decay = {weight_decay:g}: must be 0, because A is the growth of J² without weight decay; "
-        "type optimizer.weight_decay=0",
+        f"optimizer.weight_decay = {weight_decay:g}: must be 0, because the guideline is computed from the growth of "
+        "J² = fan_in · Var W without weight decay; type optimizer.weight_decay=0",
     )
     for key, value in (("dampening", 0), ("maximize", False)):
         given = optimizer.get(key, value)
@@ -97,8 +97,8 @@ def square_layer(net: nn.Module) -> PhasedLayer:
     if square is None:
         shapes = ", ".join(f"{layer.name} {tuple(layer.weight.shape)}" for layer in layers)
         raise PremiseFails(
-            "model: must have a square dense layer before the readout, whose J² the weight decay is to hold; it has "
-            f"{shapes or 'no layer'}; type model=tanh_layer"
+            "model: must have a square dense layer before the readout, for which the weight decay is computed; its "
+            f"layers are {shapes or 'none'}; type model=tanh_layer"
         )
     require(
         square.edge_at_1,
@@ -137,20 +137,21 @@ def mean_slope(curves: Sequence[Curve], window: tuple[float, float] | None, *, s
     slope = MeanSlope([slope_of(curve, window, skip=skip) for curve in curves])
     require(
         slope.positive,
-        f"A = {slope.A:.3g} ± {slope.statistical:.2g} per epoch: J² must grow towards the edge with every seed, and A "
-        "must be above 0 by more than two standard errors; raise optimizer.lr or measure",
+        f"A = {slope.A:.3g} ± {slope.statistical:.2g} per epoch: A, the growth of J² = fan_in · Var W, must be above "
+        "0 with every seed and by more than two standard errors; raise optimizer.lr or measure",
     )
     require(
         slope.linear,
-        f"A = {slope.A:.3g} per epoch: J² must grow linearly, but its slope changes by {slope.bend:+.0%} over epochs "
-        f"{slope.slopes[0].start:g} to {slope.slopes[0].end:g}; try a later window=[start,end] or a larger measure",
+        f"A = {slope.A:.3g} per epoch: J² = fan_in · Var W must grow linearly, but its slope changes by "
+        f"{slope.bend:+.0%} over epochs {slope.slopes[0].start:g} to {slope.slopes[0].end:g}; try a later "
+        "window=[start,end] or a larger measure",
     )
     require(
         # A user who gives a window accepts a changing slope; the error of A then includes the change.
         window is not None or abs(slope.bend_at_edge) <= MAX_BEND,
-        f"A = {slope.A:.3g} per epoch: the slope must not change much up to the edge, but extrapolated to epoch "
-        f"{slope.epochs_to_edge[0]:.3g}, where the line reaches J² = 1, it changes by {slope.bend_at_edge:+.0%}; try a "
-        "larger measure, which comes closer to the edge",
+        f"A = {slope.A:.3g} per epoch: the growth of J² = fan_in · Var W must be linear up to J² = 1, but extrapolated "
+        f"to epoch {slope.epochs_to_edge[0]:.3g}, where the fitted line reaches 1, its slope changes by "
+        f"{slope.bend_at_edge:+.0%}; try a larger measure, so that J² comes closer to 1",
     )
     return slope
 
@@ -165,11 +166,12 @@ def slope_of(curve: Curve, window: tuple[float, float] | None, *, skip: float) -
     reason = curve.trial.summary["reason"]
     require(curve.completed, f"seed {seed}: the run without weight decay diverged ({reason})")
     epochs, J2 = curve.rows["epoch"].to_numpy(), curve.rows["J2"].to_numpy()
-    require(not J2[0] >= 1, f"seed {seed}: J² = {J2[0]:.3g} at initialization: must be below 1, in the ordered phase")
+    require(not J2[0] >= 1, f"seed {seed}: J² = fan_in · Var W = {J2[0]:.3g} at initialization: must be below 1")
     (start, end), edge = window or ordered_window(epochs, J2, skip=skip), curve.edge
-    reaches = f"seed {seed}: J² reaches 1 in epoch {edge:.1f}"
+    reaches = f"seed {seed}: J² = fan_in · Var W reaches 1 in epoch {edge:.1f}"
     require(
-        not edge <= end, f"{reaches}, within the window; J² grows linearly only below 1, so the window must end before"
+        not edge <= end,
+        f"{reaches}, within the window of the fit; the window must end before, as growth is linear only below 1",
     )
     require(
         end - start >= MIN_WINDOW,

@@ -208,7 +208,7 @@ def report(job: Job, summary: Mapping[str, Any]) -> None:
         if (exponent := summary["finite_size"].get("exponent")) is not None:
             fitted = _with_error(exponent, summary["finite_size"]["exponent_error"], sign="")
             print_lines(f"the distance of the transition from 1/J = 1 falls as N^−p with p = {fitted}")
-    print_lines(f"N = {summary['N']}, {summary['matrices']} matrices, {summary['seconds']:.1f} s")
+    print_lines(f"simulated {summary['matrices']} matrices with N = {summary['N']} in {summary['seconds']:.1f} s")
     print_figures(job.directory)
 
 
