@@ -7,6 +7,7 @@ Each check takes the name and the value of a setting. It returns the value, or r
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache, wraps
@@ -250,6 +251,6 @@ def _constrained(annotation: Any) -> bool:
 
 def _number(value: object) -> float:
     """Convert a number to float, and any other value to NaN, which fails every comparison."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         return math.nan
     return float(value)

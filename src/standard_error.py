@@ -8,13 +8,14 @@ from scipy.stats import sem
 
 
 def mean_and_error(samples: ArrayLike) -> tuple[Any, Any]:
-    """The mean over the first axis, and its standard error with ddof 1.
+    """Compute the mean over the first axis and its standard error (with ddof 1).
 
     Args:
         samples: Independent samples, shape (samples, …).
 
     Returns:
-        Both of shape (…); numbers if samples are numbers. The error of a single sample is NaN.
+        Mean and standard error, both of shape (…); plain numbers if `samples` has one axis. The error of a single
+        sample is NaN.
 
     Example:
         >>> mean, error = mean_and_error([1.0, 3.0])

@@ -175,6 +175,9 @@ VALUES = (
     (1, 2, 3),
     {},
     {"name": {"_target_": "start_training.initializers.torch_default.TorchDefault"}},
+    2**2000,  # float() raises OverflowError
+    [2**2000, 1],
+    {"drift": 2**2000},
 )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from start_training.analysis.phase_curves import lowest_and_last, watched
 from start_training.order_chaos.scaling_law import Exponent, fit_exponent
-from start_training.order_chaos.slope import SHORTEST, SKIP, fit_slope, ordered_window
+from start_training.order_chaos.slope import MIN_WINDOW, SKIP, fit_slope, ordered_window
 from start_training.order_chaos.weight_decay_guideline import Settled, crossing
 from start_training.settings import list_of, one_of
 
@@ -54,15 +54,15 @@ def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, flo
     values = list_of("window", window)
     if len(values) != 2 or not all(isinstance(value, int | float) for value in values) or not values[0] < values[1]:
         raise ValueError(f"window = {values}: must be half, or [start, end] with start below end")
-    if window_in == "epochs" and values[1] - values[0] < SHORTEST:
-        raise ValueError(f"window = {values}: a slope needs at least {SHORTEST:g} epochs")
+    if window_in == "epochs" and values[1] - values[0] < MIN_WINDOW:
+        raise ValueError(f"window = {values}: a slope needs at least {MIN_WINDOW:g} epochs")
     return float(values[0]), float(values[1])
 
 
 def window_rule(window: Window = "half", window_in: str = "epochs") -> str:
     """The window in words, as it is printed under a figure."""
     if (bounds := window_bounds(window, window_in)) is None:
-        return f"the ordered phase (J² < 1) without its first {SKIP:.0%}, but at least {SHORTEST:g} epochs of it"
+        return f"the ordered phase (J² < 1) without its first {SKIP:.0%}, but at least {MIN_WINDOW:g} epochs of it"
     form = {
         "epochs": "epochs {:g} to {:g}",
         "rescaled": r"rescaled times {:g} to {:g} epochs × $\eta/((1-\alpha)B)$",

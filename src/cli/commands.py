@@ -33,7 +33,7 @@ COMMANDS = {
     "simulate": Command(
         "Sample many nets and measure the lengths of their layers.",
         "studies.simulate.SIMULATE",
-        after="studies.simulation_figure.draw_figure_of_all",
+        after="studies.simulation_figure.draw_multirun_figures",
         go_on="the same command goes on from what has been sampled",
     ),
     "diagnose": Command(

@@ -16,7 +16,7 @@ from start_training.analysis.phase_slopes import Window, phase_slopes, window_ru
 from start_training.figures import draws
 from start_training.figures.axes import MARKERS, colours, draw_points, finish, handle, panels
 from start_training.figures.labels import option_of, plus_minus, seeds_text
-from start_training.order_chaos.weight_decay_guideline import LAST, STILL
+from start_training.order_chaos.weight_decay_guideline import LAST_SHARE, SETTLED_CHANGE
 
 DRAWN = (  # in each panel: the quantity, and the columns of filled and of open points
     ("final $J$", ["J"]),
@@ -137,7 +137,7 @@ def _caption(runs: pd.DataFrame, guides: Mapping[str, tuple[float, float]], rule
     text = f"{seeds_text(run_counts(runs))} {trained} epochs."
     decayed = runs[(runs["weight_decay"] > 0) & ~runs["settled"].astype(bool)]
     if len(moving := np.sort(decayed["weight_decay"].unique() / 2)):
-        share = f"by more than {STILL:.0%} in the last {LAST:.0%} of them"
+        share = f"by more than {SETTLED_CHANGE:.0%} in the last {LAST_SHARE:.0%} of them"
         text += f" J² still changed {share} at λ = {', '.join(f'{decay:.2g}' for decay in moving)}."
     if runs.groupby(["option", "weight_decay"])["configuration"].nunique().max() > 1:
         text += " Some points are means of several configurations, which `by` would tell apart."

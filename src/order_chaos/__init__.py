@@ -1,1 +1,1 @@
-"""Layers between order and chaos: their phase, its diagram, its change in training, the weight decay at the edge."""
+"""Ordered and chaotic layers: measure a layer's phase, simulate phase diagrams, fit how the phase moves in training."""

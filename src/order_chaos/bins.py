@@ -1,4 +1,4 @@
-"""An axis of a phase diagram: equal bins, with points at their centres."""
+"""The axes of a phase diagram: bins of equal width, with simulated points at their centres."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,16 +12,23 @@ Array = NDArray[np.float64]
 
 
 def finite_number(name: str, value: object) -> float:
-    """The constraint of an end of an axis: a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise ValueError(f"{name} = {value!r}: must be a number")
+    """Constraint for an end of an axis: return the value as a float, or raise ValueError unless it is finite."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not abs(value) <= float(np.finfo(np.float64).max)
+    ):
+        raise ValueError(f"{name} = {value!r}: must be a finite number")
     return float(value)
 
 
 @checked
 @dataclass(frozen=True)
 class Bins:
-    """`bins` equal bins from `low` to `high`.
+    """An axis from `low` to `high`, divided into `bins` bins of equal width.
+
+    Raises:
+        ValueError: `low` or `high` is not finite, `high` is not above `low`, or `bins` is below 1.
 
     Example:
         >>> Bins(low=0, high=2, bins=2).centres
@@ -38,18 +45,18 @@ class Bins:
 
     @property
     def edges(self) -> Array:
-        """Shape (bins + 1,)."""
+        """The edges of the bins, shape (bins + 1,)."""
         return np.linspace(self.low, self.high, self.bins + 1)
 
     @property
     def centres(self) -> Array:
-        """Shape (bins,)."""
+        """The centres of the bins, shape (bins,)."""
         return (self.edges[:-1] + self.edges[1:]) / 2
 
 
 @checked
 @dataclass(frozen=True)
 class BinsFromZero(Bins):
-    """Bins of an axis whose numbers are not negative."""
+    """An axis of equal bins whose lower end must not be negative."""
 
     low: NumberFromZero

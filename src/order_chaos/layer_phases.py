@@ -1,4 +1,4 @@
-"""The phases of the layers of a net, between order and chaos."""
+"""Measure for each layer of a net where it lies between order and chaos."""
 
 import math
 from collections.abc import Sequence
@@ -19,33 +19,38 @@ ELEMENTWISE = (
     nn.Softsign,
 )  # fmt: skip
 
-EDGE_AT_1 = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Identity)  # odd, with their largest slope, 1, at 0
+# These activations are odd and have their largest slope, 1, at 0, so that the edge of chaos without a mean is at J = 1.
+EDGE_AT_1 = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Identity)
 
 
 class LayerPhase(NamedTuple):
-    """J0 = N · mean(W) and J = √N · std(W) of a layer with fan-in N: the coordinates of its phase diagram."""
+    """Coordinates of a layer in the phase diagram: J0 = N · mean(W) and J = √N · std(W), where N is the fan-in."""
 
     J0: float
     J: float
 
     @property
     def J2(self) -> float:
-        """J², which grows linearly with training time in the ordered phase."""
+        """J² = fan_in · Var W, which grows linearly with training time in the ordered phase."""
         return self.J**2
 
 
 @torch.no_grad()
 def layer_phase(weight: Tensor) -> LayerPhase:
-    """The phase of a layer's weight.
+    """Compute J0 and J of a layer from its weight.
 
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), where W is square; for other layers J² is fan_in · Var W,
     the `kappa` of their weights.
 
     Args:
-        weight: Shape (units out, units in, *kernel); N is its fan-in, units in times the size of the kernel.
+        weight: Shape (units out, units in, *kernel). The fan-in N is units in times the size of the kernel.
 
     Returns:
-        J0 and J, with the standard deviation over all entries (ddof 0), in float64.
+        J0 and J, computed in float64. The standard deviation is that of all entries of the weight, with ddof 0.
+
+    Example:
+        >>> round(layer_phase(torch.eye(4)).J0, 6)
+        1.0
     """
     fan_in = Fans.of(weight).fan_in
     variance, mean = torch.var_mean(weight.double(), correction=0)
@@ -54,7 +59,13 @@ def layer_phase(weight: Tensor) -> LayerPhase:
 
 @dataclass(frozen=True)
 class PhasedLayer:
-    """A dense or convolutional layer by name, and the activation of its output, if that is known."""
+    """A dense or convolutional layer of a net.
+
+    Args:
+        name: The layer's name in the net.
+        module: The layer.
+        activation: The activation applied to its output; None if that is unknown.
+    """
 
     name: str
     module: nn.Module
@@ -67,21 +78,22 @@ class PhasedLayer:
 
     @property
     def square(self) -> bool:
-        """Whether it can be iterated on itself: dense, with as many units as inputs."""
+        """Whether the layer is dense with as many outputs as inputs, so that its output can be fed back as input."""
         return self.weight.dim() == 2 and self.weight.shape[0] == self.weight.shape[1]
 
     @property
     def edge_at_1(self) -> bool:
-        """Whether J = 1 separates order from chaos, as for tanh; for an unknown activation this is assumed."""
+        """Whether J = 1 separates order from chaos, as for tanh; True if the activation is unknown."""
         return self.activation is None or isinstance(self.activation, EDGE_AT_1)
 
 
 def phased_layers(net: nn.Module, activation: nn.Module | None = None) -> list[PhasedLayer]:
-    """Every dense and convolutional layer but the readout, in the net's order.
+    """List every dense and convolutional layer of a net except the readout, in the net's order.
 
     Args:
         net: The net.
-        activation: Of layers that no activation module follows in an `nn.Sequential`.
+        activation: The activation to assume for layers that no activation module follows in an `nn.Sequential`; None
+            if it is unknown.
     """
     readout, following = readout_of(net), _following(net)
     return [
@@ -92,16 +104,16 @@ def phased_layers(net: nn.Module, activation: nn.Module | None = None) -> list[P
 
 
 def measure_phases(layers: Sequence[PhasedLayer], *, iterations: int, starts: int) -> list[dict[str, Any]]:
-    """The phase of each layer, and the Jacobian and Lyapunov exponent of its map.
+    """Measure the phase of each layer, and the Jacobian and Lyapunov exponent of the layer iterated on itself.
 
     Args:
-        layers: Of one net.
-        iterations: Of the map (`asymptotics`).
-        starts: Of the map.
+        layers: Layers of one net.
+        iterations: Number of iterations of x ← φ(W x + b) (see `asymptotics`).
+        starts: Number of random start states x.
 
     Returns:
-        For each layer fan_in, fan_out, J0, J, J2, bias_variance (0 without biases), jacobian and lyapunov, the last two
-        NaN if the layer is not square or its activation is unknown.
+        One dict per layer with the keys fan_in, fan_out, J0, J, J2, bias_variance (0 without biases), jacobian and
+        lyapunov. The last two are NaN if the layer is not square or its activation is unknown.
     """
     of_maps = _of_maps(layers, iterations, starts)
     return [
@@ -129,7 +141,7 @@ def _of_maps(layers: Sequence[PhasedLayer], iterations: int, starts: int) -> lis
 
 
 def _kind(layer: PhasedLayer) -> str:
-    """A key that is the same for layers which can be iterated together."""
+    """Return a key that is equal for layers that can be iterated together in one batch."""
     return f"{tuple(layer.weight.shape)} {layer.weight.device} {layer.module.bias is None} {layer.activation}"
 
 
@@ -142,7 +154,7 @@ def _iterated(layers: Sequence[PhasedLayer], iterations: int, starts: int) -> As
 
 
 def _following(net: nn.Module) -> dict[nn.Module, nn.Module]:
-    """By layer, the activation that follows it in its `nn.Sequential`."""
+    """Map each layer to the elementwise activation that comes directly after it in an `nn.Sequential`."""
     chains = [list(module.children()) for module in net.modules() if isinstance(module, nn.Sequential)]
     pairs = (pair for chain in chains for pair in pairwise(chain))
     return {layer: after for layer, after in pairs if isinstance(after, ELEMENTWISE)}

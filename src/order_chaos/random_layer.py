@@ -1,4 +1,4 @@
-"""One Gaussian matrix that serves for all weights of a phase diagram, two states to iterate, and work on its points."""
+"""A random layer shared by all points of a phase diagram, and the parallel processing of those points."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +13,19 @@ from torch.nn.functional import linear
 
 from start_training.settings import one_of
 
-APART = 1e-4  # root mean square over units of the difference of two states at the start
+INITIAL_DISTANCE = 1e-4  # distance ‖x − y‖/√N of the two start states
 ACTIVATIONS = ("relu", "tanh")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class RandomLayer:
-    """G of independent standard normal entries, (N, N), and two states, (2, N), at the distance `APART`."""
+    """A Gaussian matrix and two nearby start states.
+
+    Args:
+        G: Independent standard normal entries, shape (N, N).
+        states: Two states x and y with ‖x − y‖/√N = `INITIAL_DISTANCE`, shape (2, N).
+    """
 
     G: Tensor
     states: Tensor
@@ -30,25 +35,28 @@ class RandomLayer:
         return len(self.G)
 
     def weight(self, J0: float, J: float) -> Tensor:
-        """W = J0/N + J G/√N."""
+        """Return the weight matrix W = J0/N + J G/√N, shape (N, N)."""
         return J0 / self.N + J * self.G / self.N**0.5
 
     @cached_property
     def _matrix(self) -> Tensor:
-        """G with a column of ones, by which the mean of a state is added to all units."""
+        """G with an extra column of ones, which adds the mean of a state to all units in the same matrix product."""
         return torch.cat([self.G, torch.ones_like(self.G[:, :1])], 1)
 
     def map(self, x: Tensor, J0: Tensor, J: Tensor, activation: str) -> Tensor:
-        """φ(W x) for states of many points, with W of each point's J0 and J, by one matrix product.
+        """Compute φ(W x) for the states of many points, each with its own J0 and J, by one matrix product.
 
-        W x = J0 mean(x) + J G x/√N. In float32 on a CPU oneDNN computes it, which may be several times as fast as
-        torch.
+        W x = J0 mean(x) + J G x/√N. In float32 on a CPU, oneDNN computes the product, which may be several times as
+        fast as torch.
 
         Args:
             x: States, shape (2, points, N).
-            J0: Shape (points,).
-            J: Shape (points,).
-            activation: One of `ACTIVATIONS`.
+            J0: J0 of each point, shape (points,).
+            J: J of each point, shape (points,).
+            activation: Name of φ, one of `ACTIVATIONS`.
+
+        Returns:
+            The new states, shape (2, points, N).
         """
         scaled = x * (J[:, None] / self.N**0.5)
         driven = torch.cat([scaled, (J0 * x.mean(-1))[..., None]], -1).flatten(0, 1)
@@ -60,28 +68,30 @@ class RandomLayer:
 def draw_layer(
     N: int, *, seed: int, number: int, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> RandomLayer:
-    """A random matrix and two states: one uniform on [0, 1), as pixels are, and one at the distance `APART` from it.
+    """Draw a random matrix and two start states.
 
-    A state that begins with a mean converges to the fixed point with a mean, if there is one.
+    The first state is uniform on [0, 1), like pixels, and the second lies at the distance `INITIAL_DISTANCE` from it.
+    The states have a mean above 0, so that they converge to the fixed point with a nonzero mean if there is one.
 
     Args:
-        N: Units.
-        seed: Of the matrices.
-        number: Of the matrix among those of a seed.
-        device: Where the layer lies; its numbers are the same on every device.
-        dtype: Of the layer.
+        N: Number of units.
+        seed: Seed of the series of matrices.
+        number: Index of the matrix within the series.
+        device: Device of the tensors. The values are the same on every device.
+        dtype: Data type of the tensors.
 
     Raises:
         ValueError: The matrix does not fit into memory.
     """
-    state = np.random.SeedSequence((seed, number, N)).generate_state(1, np.uint64)[0]  # far apart for neighbours
+    # Hashed, so that neighbouring seeds and numbers give unrelated generator seeds.
+    state = np.random.SeedSequence((seed, number, N)).generate_state(1, np.uint64)[0]
     generator = Generator().manual_seed(int(state >> np.uint64(1)))
     try:
         G = torch.randn(N, N, generator=generator)
     except RuntimeError as error:
-        raise ValueError(f"N = {N}: a matrix of {4 * N**2 / 2**30:,.0f} GiB does not fit into memory") from error
+        raise ValueError(f"N = {N}: a matrix of {4 * N**2 / 2**30:,.0f} GiB does not fit in memory; lower N") from error
     start, difference = torch.rand(N, generator=generator), torch.randn(N, generator=generator)
-    states = torch.stack([start, start + APART * difference / difference.square().mean().sqrt()])
+    states = torch.stack([start, start + INITIAL_DISTANCE * difference / difference.square().mean().sqrt()])
     return RandomLayer(G.to(device, dtype), states.to(device, dtype))
 
 
@@ -89,26 +99,26 @@ def _activated(x: Tensor, activation: str) -> Tensor:
     return x.tanh_() if one_of("activation", activation, ACTIVATIONS) == "tanh" else x.relu_()
 
 
-def by_tiles(work: Callable[..., Result], *points: Tensor, size: int, threads: int | None = None) -> Iterator[Result]:
-    """Call `work` with tiles of the points, and yield its results in order.
+def map_tiles(work: Callable[..., Result], *points: Tensor, size: int, threads: int | None = None) -> Iterator[Result]:
+    """Split the points of a phase diagram into tiles, call `work` on each tile, and yield the results in order.
 
-    On a CPU tiles are worked on in parallel, each in a thread of its own without torch's own parallelism, whose threads
-    would wait for each other after each operation. Tiles that were not begun when the caller stops are skipped.
+    On a CPU, a pool of threads processes the tiles in parallel, and torch's own parallelism is off, since its threads
+    would wait for each other after each operation. Tiles not yet begun when the caller stops are skipped.
 
     Args:
-        work: Is called with a tile of each tensor in `points`.
-        points: Tensors of the same length.
-        size: Points of a tile.
-        threads: On a CPU; torch's number by default.
+        work: Function called with one tile of each tensor in `points`.
+        points: Tensors with one entry per point along their first axis.
+        size: Number of points in a tile.
+        threads: Number of CPU threads; by default torch's own number.
     """
     tiles = [values.split(size) for values in points]
     if points[0].device.type != "cpu":
         yield from map(work, *tiles)
         return
-    of_torch = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads or of_torch, initializer=lambda: torch.set_num_threads(1))
+    torch_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads or torch_threads, initializer=lambda: torch.set_num_threads(1))
     try:
         yield from pool.map(work, *tiles)
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(of_torch)  # part of the setting is the process's, not the thread's
+        torch.set_num_threads(torch_threads)  # set_num_threads in a pool thread also changes state of the whole process

@@ -1,4 +1,4 @@
-"""The scaling law of training time: A ∝ eta / ((1 − alpha) B)."""
+"""The scaling law of training time: J² = fan_in · Var W grows per epoch in proportion to eta / ((1 − alpha) B)."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,18 @@ CONFIDENCE = 0.95
 
 @checked
 def scaling_variable(eta: PositiveNumber, alpha: Fraction, batch: PositiveInteger) -> float:
-    """eta / ((1 − alpha) B): the learning rate per sample, raised by momentum.
+    """Compute the scaling variable eta / ((1 − alpha) B), the effective learning rate per sample.
 
-    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² = A t + C with A proportional to it, t in epochs.
+    Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² = fan_in · Var W of a layer is A t + C, where t is in
+    epochs and A is proportional to the scaling variable.
 
     Args:
         eta: Learning rate.
         alpha: Momentum.
-        batch: B, samples of an optimizer step.
+        batch: B, the number of samples in an optimizer step.
+
+    Raises:
+        ValueError: `eta` or `batch` is not positive, or `alpha` is outside [0, 1).
 
     Example:
         >>> round(scaling_variable(0.1, 0.9, 50), 6)
@@ -31,7 +35,14 @@ def scaling_variable(eta: PositiveNumber, alpha: Fraction, batch: PositiveIntege
 
 @dataclass(frozen=True)
 class Exponent:
-    """p of A ∝ x^p, and its `CONFIDENCE` interval from `low` to `high`."""
+    """The exponent p of a power law A ∝ x^p fitted to data.
+
+    Args:
+        value: p.
+        low: Lower end of its confidence interval, with confidence `CONFIDENCE`.
+        high: Upper end of that interval.
+        points: Number of data points.
+    """
 
     value: float
     low: float
@@ -40,17 +51,17 @@ class Exponent:
 
 
 def fit_exponent(x: ArrayLike, slopes: ArrayLike) -> Exponent:
-    """p of slopes ∝ x^p: least squares of log A on log x.
+    """Fit the exponent p of slopes ∝ x^p by least squares of log(slopes) on log(x).
 
     Args:
         x: Scaling variables, shape (points,).
-        slopes: A at each of them, shape (points,).
+        slopes: Growth rate A for each scaling variable, shape (points,).
 
     Returns:
         p with its confidence interval, by Student's t with points − 2 degrees of freedom.
 
     Raises:
-        ValueError: there are fewer than three different x, or an x or a slope is not positive.
+        ValueError: `x` has fewer than three different values, or a value of `x` or `slopes` is not positive.
 
     Example:
         >>> round(fit_exponent([1.0, 2.0, 4.0], [3.0, 6.0, 12.0]).value, 6)
@@ -58,10 +69,10 @@ def fit_exponent(x: ArrayLike, slopes: ArrayLike) -> Exponent:
     """
     x, slopes = np.asarray(x, np.float64), np.asarray(slopes, np.float64)
     if len(np.unique(x)) < 3:
-        raise ValueError(f"x = {np.unique(x).tolist()}: an exponent needs at least three different values")
+        raise ValueError(f"x = {np.unique(x).tolist()}: must hold at least three different values to fit an exponent")
     for name, values in (("x", x), ("slopes", slopes)):
         if not (values > 0).all():
-            raise ValueError(f"{name} = {values.min():g}: must be above 0 to have an exponent")
+            raise ValueError(f"{name} = {values.min():g}: must be above 0 to fit an exponent")
     log_x, log_slopes = np.log(x) - np.log(x).mean(), np.log(slopes)
     squares = float(log_x @ log_x)
     value = float(log_x @ log_slopes) / squares

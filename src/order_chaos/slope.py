@@ -1,4 +1,4 @@
-"""How fast J² grows with training time in the ordered phase: J² = A t + C."""
+"""Fit the growth of J² = fan_in · Var W per epoch in the ordered phase of training: J² = A t + C."""
 
 import math
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from start_training.settings import fraction
 
-SHORTEST = 3.0  # epochs that a window has at least
-ROUNDING = 1e-9  # of epochs, which may be fractions
-SKIP = 0.5  # share of the epochs before the edge: J² rises faster at first, while the net learns most
-BEND = 0.5  # |late − early| / A up to which J² is called linear
+MIN_WINDOW = 3.0  # shortest window of a fit, in epochs
+ROUNDING = 1e-9  # tolerance for epochs, which may be fractional
+SKIP = 0.5  # share of the ordered phase left out of a fit: J² rises faster at first, while the net learns most
+MAX_BEND = 0.5  # J² counts as linear up to this value of |late − early| / A
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Slope:
-    """The line J² = A t + C, t in epochs, and how well it fits.
+    """The line J² = A t + C fitted to J² = fan_in · Var W of a layer over t in epochs, and the quality of the fit.
 
     Args:
-        A: Growth of J² per epoch; 0 if rounding alone could have made it.
+        A: Growth of J² per epoch; 0 if it is no larger than rounding errors.
         error: Standard error of A.
         C: J² of the line at epoch 0.
         start: First epoch of the window.
         end: Last epoch of the window.
-        points: Measurements in the window.
-        early: Slope of the window's first half.
-        late: Slope of its second half.
+        points: Number of measurements in the window.
+        early: Slope of a line fitted to the first half of the window.
+        late: Slope of a line fitted to the second half of the window.
     """
 
     A: float
@@ -42,30 +42,31 @@ class Slope:
 
     @property
     def grows(self) -> bool:
-        """Whether J² grows at all: A > 0, beyond rounding."""
+        """Whether the fitted J² grows: its slope A is above 0 by more than rounding errors."""
         return self.A > 0
 
     @property
     def bend(self) -> float:
-        """(late − early) / A: 0 on a line, infinite where A is 0."""
+        """Relative change of the slope over the window of the fit, (late − early) / A; infinite if A is 0."""
         return (self.late - self.early) / self.A if self.A else math.inf
 
     @property
     def linear(self) -> bool:
-        """Whether the halves of the window agree within `BEND` of the slope."""
-        return abs(self.bend) <= BEND
+        """Whether the slopes of the two halves of the window differ by at most `MAX_BEND` times A."""
+        return abs(self.bend) <= MAX_BEND
 
 
 def ordered_window(epochs: ArrayLike, J2: ArrayLike, *, skip: float = SKIP) -> tuple[float, float]:
-    """The window that a slope is fitted over: the ordered phase without its first part.
+    """Return the epochs over which to fit the growth of J²: the ordered phase (J² < 1) without its first part.
 
     Args:
-        epochs: Of the measurements, rising, shape (measurements,).
-        J2: J² at each of them.
-        skip: Share of the ordered phase that the window leaves out, unless it would then be shorter than 3 epochs.
+        epochs: Times of the measurements in epochs, increasing, shape (measurements,).
+        J2: J² at each time, shape (measurements,).
+        skip: Share of the ordered phase to leave out at its beginning; less is left out if the window would otherwise
+            be shorter than 3 epochs.
 
     Returns:
-        Start and end in epochs; the end is the last measurement before J² first reaches 1.
+        Start and end of the window in epochs; the end is the last measurement before J² first reaches 1.
 
     Raises:
         ValueError: Nothing was measured before J² reached 1, or `skip` is outside [0, 1).
@@ -74,27 +75,27 @@ def ordered_window(epochs: ArrayLike, J2: ArrayLike, *, skip: float = SKIP) -> t
     reached = np.flatnonzero(J2 >= 1)
     ordered = t[: reached[0]] if len(reached) else t
     if not len(ordered):
-        raise ValueError(f"J² = {J2[0]:.3g} at epoch {t[0]:g}: not in the ordered phase, which lies below 1")
+        raise ValueError(f"J² = {J2[0]:.3g} at epoch {t[0]:g}: must be below 1, in the ordered phase, to fit a slope")
     first, last = float(ordered[0]), float(ordered[-1])
     start = first + fraction("skip", skip) * (last - first)
-    return max(first, min(start, last - SHORTEST)), last
+    return max(first, min(start, last - MIN_WINDOW)), last
 
 
 def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) -> Slope:
-    """The line of least squares of J² on time t.
+    """Fit the line J² = A t + C to measurements of J² = fan_in · Var W during training, by least squares.
 
-    The standard error is that of independent residuals, times √((1 + r) / (1 − r)) if neighbouring residuals have the
-    correlation r > 0. Estimated from few residuals r is too low: of ten with r = 0.5 the error is 1.7 times too small.
-    A slope or residuals no larger than the rounding of the sums that they are computed from count as 0.
+    The standard error is that for independent residuals, times √((1 + r) / (1 − r)) if neighbouring residuals have a
+    correlation r > 0. An r estimated from few residuals is too low: with ten residuals and a true r of 0.5, the
+    standard error is 1.7 times too small. A slope or residuals no larger than their rounding errors are set to 0.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): J² is linear in time while J < 1.
 
     Args:
-        epochs: Times t of the measurements, rising, shape (measurements,).
-        J2: J² at each of them.
-        window: Start and end in epochs, both included.
+        epochs: Times t of the measurements in epochs, increasing, shape (measurements,).
+        J2: J² at each time, shape (measurements,).
+        window: Start and end in epochs; only measurements in this closed interval are used.
 
     Raises:
-        ValueError: The measurements in the window are fewer than 4, or less than 3 epochs apart.
+        ValueError: The window holds fewer than 4 measurements, or they span less than 3 epochs.
 
     Example:
         >>> line = fit_slope([0, 1, 2, 3, 4], [0.25, 0.35, 0.45, 0.55, 0.65], window=(0, 4))
@@ -106,13 +107,15 @@ def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) 
     inside = (start - ROUNDING <= t) & (t <= end + ROUNDING)
     t, J2 = t[inside], J2[inside]
     length = float(np.ptp(t)) if len(t) else 0.0
-    if length < SHORTEST - ROUNDING:
+    if length < MIN_WINDOW - ROUNDING:
         raise ValueError(
-            f"window = {start:g} to {end:g} epochs: J² was measured over {length:g} of them, "
-            f"and a slope needs at least {SHORTEST:g}"
+            f"window = {start:g} to {end:g} epochs: its measurements of J² span {length:g} epochs; "
+            f"a slope needs at least {MIN_WINDOW:g}"
         )
     if len(t) < 4:
-        raise ValueError(f"window = {start:g} to {end:g} epochs: holds {len(t)} measurements, a slope needs at least 4")
+        raise ValueError(
+            f"window = {start:g} to {end:g} epochs: holds {len(t)} measurements of J²; a slope needs at least 4"
+        )
     A, C = _line(t, J2)
     half = (t[0] + t[-1]) / 2
     early, late = (_line(t[part], J2[part])[0] for part in (t <= half, t >= half))
@@ -120,7 +123,7 @@ def fit_slope(epochs: ArrayLike, J2: ArrayLike, *, window: tuple[float, float]) 
 
 
 def _line(t: Array, values: Array) -> tuple[float, float]:
-    """Slope and intercept; a slope that the rounding of its sum could have made, as of constant values, is 0."""
+    """Return slope and intercept; a slope no larger than its rounding error, as for constant values, is set to 0."""
     centred = t - t.mean()
     if len(t) < 2:
         return math.nan, math.nan
@@ -140,7 +143,7 @@ def _error(t: Array, J2: Array, residuals: Array) -> float:
 
 
 def _rounding(terms: int) -> float:
-    """How large the rounding of a sum of products can be, relative to the sum of their absolute values."""
+    """Return the largest rounding error of a sum of `terms` products, relative to the sum of their absolute values."""
     return (terms + 2) * float(np.finfo(np.float64).eps)
 
 

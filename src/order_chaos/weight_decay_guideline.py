@@ -1,4 +1,4 @@
-"""The weight decay with which J² settles at the edge of chaos, from how fast J² grows without weight decay."""
+"""Compute the weight decay that holds J² = fan_in · Var W at 1, the edge of chaos, from its growth without decay."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from start_training.order_chaos.scaling_law import scaling_variable
-from start_training.order_chaos.slope import SHORTEST, Slope, fit_slope
+from start_training.order_chaos.slope import MIN_WINDOW, Slope, fit_slope
 from start_training.settings import (
     Fraction,
     PositiveInteger,
@@ -19,9 +19,9 @@ from start_training.settings import (
 )
 from start_training.standard_error import mean_and_error
 
-LAST = 0.25  # share of a run's epochs, at its end, over which J² is averaged
-STILL = 0.02  # relative change of J² over that share up to which J² counts as settled
-SIGMAS = 2.0  # standard errors that A must be above 0
+LAST_SHARE = 0.25  # the final J² is the mean over this last share of a run's epochs
+SETTLED_CHANGE = 0.02  # J² counts as settled if its relative change over these epochs is at most this
+MIN_SIGMAS = 2.0  # A counts as positive if it is above 0 by more than this number of standard errors
 
 Array = NDArray[np.float64]
 
@@ -29,10 +29,16 @@ Array = NDArray[np.float64]
 @checked
 @dataclass(frozen=True)
 class Descent:
-    """Plain SGD: learning rate eta, momentum alpha, B = `batch` samples an optimizer step, S = `samples` an epoch.
+    """Hyper-parameters of SGD that determine the effect of weight decay on J² = fan_in · Var W of a layer.
 
-    λ multiplies ‖W‖² in the loss, so that PyTorch's `weight_decay` is 2 λ; SGD adds it to the gradient.
+    Weight decay is a term λ ‖W‖² in the loss, so that PyTorch's `weight_decay` is 2 λ.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), on weight decay.
+
+    Args:
+        eta: Learning rate.
+        alpha: Momentum.
+        batch: B, the number of samples in an optimizer step.
+        samples: S, the number of samples in an epoch.
 
     Example:
         >>> descent = Descent(eta=0.1, alpha=0.0, batch=32, samples=60_000)
@@ -49,10 +55,15 @@ class Descent:
     samples: PositiveInteger
 
     def lambda_star(self, A: float) -> float:
-        """λ* = A (1 − alpha) B / (4 eta S), with which dJ²/dt = A − `decay_rate` · J² is 0 at J² = 1.
+        """Compute the weight decay λ* = A (1 − alpha) B / (4 eta S), which stops the growth of J² at 1.
+
+        With it, dJ²/dt = A − `decay_rate` · J² is 0 at J² = 1.
 
         Args:
             A: Growth of J² per epoch without weight decay.
+
+        Returns:
+            λ*; PyTorch's `weight_decay` is 2 λ*.
 
         Raises:
             ValueError: A is not above 0.
@@ -60,7 +71,7 @@ class Descent:
         return positive_number("A", A) / (4 * scaling_variable(self.eta, self.alpha, self.batch) * self.samples)
 
     def decay_rate(self, weight_decay: float) -> float:
-        """2 weight_decay eta S / ((1 − alpha) B): the share of J² that weight decay removes per epoch.
+        """Compute the share of J² that weight decay removes per epoch, 2 weight_decay eta S / ((1 − alpha) B).
 
         Raises:
             ValueError: `weight_decay` is below 0.
@@ -69,19 +80,21 @@ class Descent:
         return per_sample * scaling_variable(self.eta, self.alpha, self.batch) * self.samples
 
     def smaller_batch(self, speed: float) -> int | None:
-        """B / speed; None if it is not a whole number of at least 1."""
+        """Return the batch size divided by `speed`, or None if that is not a whole number of at least 1."""
         batch = self.batch / speed
         return int(batch) if batch >= 1 and batch == int(batch) else None
 
 
 def saturation(epochs: ArrayLike, *, start: float, A: float, rate: float) -> Array:
-    """J²(t) that solves dJ²/dt = A − rate · J²: A / rate + (start − A / rate) exp(−rate t).
+    """Compute J² = fan_in · Var W under weight decay at times t, the solution of dJ²/dt = A − rate · J².
+
+    J²(t) = A / rate + (start − A / rate) exp(−rate t), or start + A t if rate is 0.
 
     Args:
-        epochs: Times t, of any shape.
+        epochs: Times t in epochs, of any shape.
         start: J² at t = 0.
         A: Growth of J² per epoch without weight decay.
-        rate: `Descent.decay_rate`; with 0 the solution is the line start + A t.
+        rate: Share of J² that weight decay removes per epoch (`Descent.decay_rate`).
 
     Returns:
         J², of the shape of `epochs`.
@@ -95,50 +108,50 @@ def saturation(epochs: ArrayLike, *, start: float, A: float, rate: float) -> Arr
 
 @dataclass(frozen=True)
 class MeanSlope:
-    """The line J² = A t + C without weight decay, as the mean of the lines of several seeds.
+    """The line J² = A t + C fitted to J² = fan_in · Var W in training without weight decay, averaged over seeds.
 
     Args:
-        slopes: The line of one run for each seed.
+        slopes: The lines fitted to single runs, one for each seed.
     """
 
     slopes: Sequence[Slope]
 
     @property
     def A(self) -> float:
-        """Growth of J² per epoch."""
+        """Growth of J² = fan_in · Var W per epoch, mean over seeds."""
         return float(np.mean([slope.A for slope in self.slopes]))
 
     @property
     def C(self) -> float:
-        """J² of the line at epoch 0."""
+        """J² = fan_in · Var W at epoch 0 according to the fitted line, mean over seeds."""
         return float(np.mean([slope.C for slope in self.slopes]))
 
     @property
     def fit(self) -> float:
-        """Standard error of A that follows from the errors of the fits."""
+        """Standard error of the slope A computed from the standard errors of the fits to single runs."""
         return float(np.sqrt(np.sum(np.square([slope.error for slope in self.slopes])))) / len(self.slopes)
 
     @property
     def seeds(self) -> float:
-        """Standard error of A over seeds; NaN for one seed."""
+        """Standard error of the slope A computed from its spread over seeds; NaN for one seed."""
         return float(mean_and_error([slope.A for slope in self.slopes])[1])
 
     @property
     def bend(self) -> float:
-        """(late − early) / A, of the slopes of the window's halves, mean over seeds; infinite unless J² `grows`."""
+        """Relative change of the slope over the window, (late − early) / A; infinite unless J² `grows`."""
         change = float(np.mean([slope.late - slope.early for slope in self.slopes]))
         return change / self.A if self.grows else math.inf
 
     @property
     def statistical(self) -> float:
-        """The larger of `fit` and `seeds`: the spread over seeds contains the error of each fit."""
+        """Standard error of the slope A: the larger of `fit` and `seeds`, as the latter should include the former."""
         return float(np.fmax(self.fit, self.seeds))
 
     @property
     def bend_at_edge(self) -> float:
-        """`bend`, extrapolated to the epoch where the line reaches J² = 1.
+        """Relative change of the slope, `bend`, extrapolated to the epoch where the line reaches J² = 1.
 
-        It is multiplied by that epoch's distance from the middle of the window over half the window, at least by 1.
+        The factor is the distance of that epoch from the middle of the window over half its length, at least 1.
         """
         edge, _ = self.epochs_to_edge
         start, end = np.mean([slope.start for slope in self.slopes]), np.mean([slope.end for slope in self.slopes])
@@ -146,7 +159,7 @@ class MeanSlope:
 
     @property
     def error(self) -> float:
-        """√(statistical² + (A · bend_at_edge / 2)²): the slope may change by A · bend_at_edge up to the edge."""
+        """Error of the slope A including half its expected change: √(statistical² + (A · bend_at_edge / 2)²)."""
         return math.hypot(self.statistical, self.A * self.bend_at_edge / 2)
 
     @property
@@ -156,28 +169,28 @@ class MeanSlope:
 
     @property
     def positive(self) -> bool:
-        """Whether J² grows, and A is above 0 by more than `SIGMAS` statistical errors."""
-        return self.grows and SIGMAS * self.statistical < self.A
+        """Whether J² grows with every seed and A is above 0 by more than `MIN_SIGMAS` standard errors."""
+        return self.grows and MIN_SIGMAS * self.statistical < self.A
 
     @property
     def linear(self) -> bool:
-        """Whether J² is linear in time (`Slope.linear`) with most seeds."""
+        """Whether J² is linear in time (`Slope.linear`) for most seeds."""
         return sum(slope.linear for slope in self.slopes) > len(self.slopes) / 2
 
     @property
     def epochs_to_edge(self) -> tuple[float, float]:
-        """(1 − C) / A, the epoch where the line reaches J² = 1: mean over seeds and its standard error."""
+        """Epoch at which the fitted line reaches J² = 1, (1 − C) / A: mean over seeds and its standard error."""
         return mean_and_error([(1 - slope.C) / slope.A for slope in self.slopes])
 
 
 @dataclass(frozen=True)
 class Settled:
-    """J² in the last `LAST` of a run's epochs.
+    """J² = fan_in · Var W at the end of a run, measured over the last `LAST_SHARE` of its epochs.
 
     Args:
-        J2: Mean of J².
-        drift: Growth of J² per epoch.
-        epochs: Epochs of that share.
+        J2: Mean of J² over these epochs.
+        drift: Growth of J² per epoch during these epochs.
+        epochs: Number of these epochs.
     """
 
     J2: float
@@ -186,29 +199,45 @@ class Settled:
 
     @classmethod
     def of(cls, epochs: ArrayLike, J2: ArrayLike) -> "Settled":
-        """From J² at each of `epochs`, both of shape (measurements,).
+        """Measure J² = fan_in · Var W at the end of a run.
+
+        Args:
+            epochs: Times of the measurements in epochs, increasing, shape (measurements,).
+            J2: J² at each time, shape (measurements,).
 
         Raises:
-            ValueError: there are fewer than 3 epochs, which a line needs.
+            ValueError: There are too few measurements to fit a line: fewer than 4, or over less than 3 epochs.
         """
         t, J2 = np.asarray(epochs, np.float64), np.asarray(J2, np.float64)
-        start = min(t[-1] - LAST * (t[-1] - t[0]), t[-1] - SHORTEST)
+        start = min(t[-1] - LAST_SHARE * (t[-1] - t[0]), t[-1] - MIN_WINDOW)
         line = fit_slope(t, J2, window=(start, float(t[-1])))
         inside = t >= start
         return cls(float(J2[inside].mean()), line.A, float(np.ptp(t[inside])))
 
     @property
     def moving(self) -> bool:
-        """Whether J² changed by more than `STILL` of itself over that share."""
-        return abs(self.drift) * self.epochs > STILL * self.J2
+        """Whether J² is still changing: by more than the fraction `SETTLED_CHANGE` during the measured epochs."""
+        return abs(self.drift) * self.epochs > SETTLED_CHANGE * self.J2
 
     def A_under_decay(self, rate: float) -> float:
-        """A' = dJ²/dt + rate · J²: the growth that weight decay of this `decay_rate` counteracts; ideally A."""
+        """Compute A' = dJ²/dt + rate · J², what training adds to J² per epoch; `rate` is `Descent.decay_rate`.
+
+        A' equals A if this growth does not depend on weight decay.
+        """
         return self.drift + rate * self.J2
 
 
 def crossing(epochs: ArrayLike, J2: ArrayLike) -> float:
-    """The epoch at which J² first reaches 1, interpolated linearly between measurements; NaN if it never does."""
+    """Return the epoch at which J² = fan_in · Var W first reaches 1, interpolated linearly; NaN if it never does.
+
+    Args:
+        epochs: Times of the measurements in epochs, increasing, shape (measurements,).
+        J2: J² at each time, shape (measurements,).
+
+    Example:
+        >>> crossing([0, 1, 2], [0.2, 0.6, 1.4])
+        1.5
+    """
     t, J2 = np.asarray(epochs, np.float64), np.asarray(J2, np.float64)
     reached = np.flatnonzero(J2 >= 1)
     if not len(reached):

@@ -1,1 +1,1 @@
-"""Many runs, nets or matrices with one question, and its answer."""
+"""Studies: commands that train many runs, or sample many nets or matrices, to answer one question."""

@@ -1,4 +1,4 @@
-"""Diagnose the net that a config describes: print the report; the exit status says whether the net is healthy."""
+"""Diagnose the net that a config describes, print the report, and return whether it is healthy as the exit status."""
 
 import json
 import sys
@@ -22,44 +22,48 @@ from start_training.runs.job import Job
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, settings_from
 from start_training.theory.verdict import DEFAULTS, Thresholds
 
-UNHEALTHY = 3  # the exit status
+UNHEALTHY = 3  # the exit status for a net that is not healthy
 
 
 def thresholds_of(name: str, config: object) -> Thresholds:
-    """The constraint of the thresholds: `DEFAULTS` with what the config sets; null is not set."""
+    """Constraint for the thresholds: a mapping of names to numbers; a null or absent threshold gets its default."""
     defaults = asdict(DEFAULTS)
     if not isinstance(config, Mapping):
-        raise ValueError(f"{name} = {config!r}: must be set one by one, as {name}.{next(iter(defaults))}=…")
+        raise ValueError(
+            f"{name} = {config!r}: must be a mapping; set each threshold by its key, as {name}.{next(iter(defaults))}=5"
+        )
     for key, value in config.items():
         if key not in defaults:
             raise ValueError(f"{name}.{key} = {value!r}: no such setting; there are {', '.join(sorted(defaults))}")
-    return Thresholds(**defaults | {str(key): value for key, value in config.items() if value is not None})
+    return settings_from(
+        Thresholds, {**defaults, **{key: config[key] for key in config if config[key] is not None}}, name
+    )
 
 
-def patterns(name: str, modules: object) -> list[str]:
-    """The constraint of name patterns."""
+def name_patterns(name: str, modules: object) -> list[str]:
+    """Constraint for the modules to measure: a list of patterns for module names."""
     if not isinstance(modules, list) or not all(isinstance(pattern, str) for pattern in modules):
-        raise ValueError(f"{name} = {modules!r}: must be a list of name patterns")
+        raise ValueError(f"{name} = {modules!r}: must be a list of patterns for module names, as {name}=[hidden.*]")
     return modules
 
 
 @checked
 @dataclass(frozen=True)
 class DiagnosisSettings:
-    """The keys of conf/diagnose.yaml that do not describe net or data; comments there describe them."""
+    """The settings of the diagnosis itself: keys of conf/diagnose.yaml, which describes them."""
 
     seed: Seed
     nets: Annotated[int, AtLeast(2)]
     samples: PositiveInteger
-    modules: Annotated[Sequence[str], patterns] | None
-    thresholds: Annotated[Any, thresholds_of]  # a `Thresholds`, built from what is set
+    modules: Annotated[Sequence[str], name_patterns] | None
+    thresholds: Annotated[Any, thresholds_of]  # given as a mapping, which the constraint turns into a `Thresholds`
     out: str | None
 
 
 def diagnose_job(job: Job, config: DictConfig) -> int:
-    """Diagnose the job's net and print the report; 0 if it is healthy, `UNHEALTHY` if not."""
+    """Diagnose the job's net, print the report, and return the exit status: 0 if healthy, otherwise `UNHEALTHY`."""
     diagnosis = diagnose_config(job.config)
-    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)  # as wide as in a paper's appendix
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)  # in a file, a width that fits a printed page
     if job.overrides:
         console.print(" ".join(job.overrides), style="bold", markup=False, highlight=False)
     console.print(render(diagnosis))
@@ -67,11 +71,14 @@ def diagnose_job(job: Job, config: DictConfig) -> int:
 
 
 def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:
-    """The diagnosis of the net of a plain config, written as JSON to the file `config["out"]` if that is set.
+    """Diagnose the net that a plain config describes, and write the diagnosis to the JSON file `out` if that is set.
+
+    Args:
+        config: The plain config of the command diagnose.
 
     Raises:
         ValueError: A setting cannot be used.
-        OSError: The file cannot be written.
+        OSError: The file `out` cannot be written.
     """
     with settings_in(config):
         settings = settings_from(DiagnosisSettings, config)
@@ -94,20 +101,32 @@ def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:
 
 
 def batch_of(datamodule: Any, samples: int, seed: int) -> Tensor:
-    """Inputs (samples, …) from the training set: drawn at random if it is in memory, else from the first batch."""
+    """Draw `samples` inputs from the training set: at random if it is in memory, otherwise from its first batch.
+
+    Args:
+        datamodule: The datamodule.
+        samples: Number of inputs; a first batch that is smaller gives fewer.
+        seed: Seed of the random choice.
+
+    Returns:
+        Inputs, shape (samples, …).
+
+    Raises:
+        ValueError: The training set in memory has fewer than `samples` samples.
+    """
     datamodule.prepare_data()
     datamodule.setup("fit")
     if not isinstance(datamodule, TensorDataModule):
         return next(iter(datamodule.train_dataloader()))[0][:samples]
     inputs = datamodule.samples("training").inputs
     if samples > len(inputs):
-        raise ValueError(f"samples = {samples}: larger than the {len(inputs)} training samples")
+        raise ValueError(f"samples = {samples}: must be at most {len(inputs)}, the number of training samples")
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
     return inputs[order[:samples]]
 
 
 def as_plain(diagnosis: Diagnosis) -> dict[str, Any]:
-    """All numbers of a diagnosis as plain data, with None for numbers that are not finite."""
+    """Convert a diagnosis to plain data for JSON, with None for numbers that are not finite."""
     measurement, predicted = diagnosis.measurement, diagnosis.predicted
     return finite(
         {

@@ -1,10 +1,10 @@
-"""Cyclical momentum against the best constant ones, each with the largest rate that its own range tests allow."""
+"""Search for a momentum, cyclical or constant: train each at the largest learning rate its range tests allow."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from start_training.settings import checked, fraction, list_of
-from start_training.studies.search import Finding, Search, best_option, in_words, usable
+from start_training.studies.search import Finding, Search, best_option, comparison, usable
 from start_training.studies.trials import Option
 
 
@@ -15,55 +15,74 @@ def search_momentum(
     constant: Annotated[Sequence[float], list_of],
     cyclical: Annotated[Sequence[Sequence[float]], list_of],
 ) -> Finding:
-    """Full runs with each constant momentum and each cyclical one.
+    """Compare constant and cyclical momenta by full runs, and choose the one with the lowest validation loss.
 
-    A range test of momentum itself only shows divergence. The range test of the rate is made at the momentum that a
-    run has at its largest rate: the lower one of a pair. For Adam, momentum is beta1.
-    Source: Smith 2018 (arXiv:1803.09820), on momentum: 0.95 → 0.85 → 0.95; constant ones of 0.9 to 0.95 do best.
+    Each momentum is trained at the largest learning rate of its range tests. A range test of a cyclical momentum uses
+    the momentum that belongs to the largest learning rate, the lower one of the pair. For Adam, momentum is beta1.
+    Source: Smith 2018 (arXiv:1803.09820), on momentum: the cycle 0.95 → 0.85 → 0.95 is recommended, and the best
+    constant values are 0.9 to 0.95; varying the momentum itself in a range test only shows when training diverges.
 
     Args:
-        search: What makes the runs.
-        constant: Momenta.
-        cyclical: Pairs (at the lowest rate, at the largest).
+        search: Trains the runs of the search.
+        constant: Constant momenta.
+        cyclical: Pairs [momentum at the lowest learning rate, momentum at the largest learning rate].
+
+    Returns:
+        All momenta with their runs, and the chosen one.
 
     Raises:
-        ValueError: A momentum is outside [0, 1), or the optimizer has none.
+        ValueError: A momentum is outside [0, 1), or the schedule or the optimizer has no momentum.
     """
     options = [momentum_option("constant", [value], search.config) for value in constant]
     pairs = [momentum_option("cyclical", pair, search.config) for pair in cyclical]
-    every = [*options, *pairs]
-    for option in every:
+    momenta = [*options, *pairs]
+    for option in momenta:
         option.test(search.trials, search.seeds)
-    for option in usable(every):
+    for option in usable(momenta):
         option.train(search.trials, search.seeds)
-    chosen, best_constant, best_pair = best_option(every), best_option(options), best_option(pairs)
-    against = in_words("cyclical momentum", best_pair, [best_pair, best_constant])
-    return Finding("momentum", every, chosen, [in_words("momentum", chosen, every), against])
+    chosen, best_constant, best_pair = best_option(momenta), best_option(options), best_option(pairs)
+    return Finding(
+        "momentum",
+        momenta,
+        chosen,
+        [
+            comparison("momentum", chosen, momenta),
+            comparison("cyclical momentum", best_pair, [best_pair, best_constant]),
+        ],
+    )
 
 
 def momentum_option(name: str, momentum: Sequence[float], config: Mapping[str, Any]) -> Option:
-    """The option of a constant momentum [m], or of a cyclical one [at the lowest rate, at the largest rate].
+    """Return the search option for one constant or cyclical momentum.
 
     Args:
-        name: The setting, for messages.
-        momentum: One number or two.
+        name: Name of the setting, for error messages.
+        momentum: [m] for a constant momentum m, or [at the lowest learning rate, at the largest learning rate].
         config: The plain config of the runs, with `schedule` and `optimizer`.
 
     Raises:
-        ValueError: `momentum` is neither, or the config's schedule or optimizer has no momentum.
+        ValueError: `momentum` does not hold one or two numbers in [0, 1), the second is larger than the first, or the
+            schedule or the optimizer has no momentum.
     """
     if not isinstance(momentum, Sequence) or isinstance(momentum, str) or len(momentum) not in (1, 2):
-        raise ValueError(f"{name} = {momentum!r}: must hold lists, [at the lowest rate, at the largest] or [constant]")
+        raise ValueError(
+            f"{name} = {momentum!r}: each entry must be [constant momentum] or [momentum at the lowest learning rate, "
+            "momentum at the largest]"
+        )
     values = [fraction(name, value) for value in momentum]
     if values[0] < values[-1]:
-        raise ValueError(f"{name} = {list(momentum)}: must be no lower at the lowest rate, which comes first")
+        raise ValueError(
+            f"{name} = {list(momentum)}: the first momentum, at the lowest learning rate, must not be below the second"
+        )
     if "momentum" not in (config["schedule"] or {}):
-        raise ValueError("schedule.momentum = none: must be there to be chosen; one_cycle and triangular have it")
+        raise ValueError(
+            "schedule.momentum = none: the schedule must have a momentum; choose schedule=one_cycle or triangular"
+        )
     constant = _constant(config["optimizer"], values[-1])
     return Option(
         "–".join(f"{value:g}" for value in values),
         constant,
-        of_runs={"schedule.momentum": values if len(values) == 2 else None},
+        run_changes={"schedule.momentum": values if len(values) == 2 else None},
     )
 
 
@@ -72,4 +91,6 @@ def _constant(optimizer: Mapping[str, Any], momentum: float) -> dict[str, Any]:
         return {"optimizer.momentum": momentum}
     if "betas" in optimizer:
         return {"optimizer.betas": [momentum, *optimizer["betas"][1:]]}
-    raise ValueError(f"optimizer = {optimizer.get('_target_')}: has neither momentum nor betas to search")
+    raise ValueError(
+        f"optimizer = {optimizer.get('_target_')}: must have momentum or betas; choose optimizer=sgd or adam"
+    )

@@ -1,4 +1,4 @@
-"""One image through one deep net, differently initialized: the activations of some layers, the lengths of all."""
+"""Pass one image through a deep net for several initializations, and draw the activations of some of its layers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,41 +27,45 @@ from start_training.tables import shown_layers
 from start_training.theory.convolutional import ConvolutionalLaw
 from start_training.training.train import seed_global_generators
 
-CHOSEN = 5  # layers that are shown if the config names none
-SAFE = (1e-30, 1e30)  # absolute values between which float32 has all its digits
+DEFAULT_LAYERS = 5  # number of layers shown if the config does not list layers
+FLOAT32_RANGE = (1e-30, 1e30)  # range of absolute values in which float32 has full precision, with a margin
 Config = Mapping[str, Any]
 
 
-def shown(name: str, layers: object) -> list[int]:
-    """The constraint of the layers to show: a list of numbers from 1 on."""
+def layer_numbers(name: str, layers: object) -> list[int]:
+    """Constraint for the layers to show: a list of layer numbers of at least 1."""
     if not isinstance(layers, Sequence) or isinstance(layers, str) or not layers:
-        raise ValueError(f"{name} = {layers!r}: must be a list of layers, or null for {CHOSEN} of them")
+        raise ValueError(
+            f"{name} = {layers!r}: must be a list of numbers, as {name}=[1,9], or null for {DEFAULT_LAYERS} layers"
+        )
     return [positive_integer(name, layer) for layer in layers]
 
 
 def named_initializers(name: str, nodes: object) -> dict[str, FillTensor]:
-    """The constraint of the initializers: at least one of them is named. They are built from their configs."""
+    """Constraint for the initializers: a mapping of names to configs, at least one. Returns initializers by name."""
     if not isinstance(nodes, Mapping | None):
-        raise ValueError(f"{name} = {nodes!r}: must name initializers, as +initializer@{name}.NAME=NAME")
+        raise ValueError(
+            f"{name} = {nodes!r}: must be a mapping of names to initializers; type +initializer@{name}.NAME=NAME"
+        )
     given = {key: node for key, node in (nodes or {}).items() if node is not None}
     if not given:
-        raise ValueError(f"{name} = none: must name at least one, as +initializer@initializers.NAME=NAME")
+        raise ValueError(f"{name} = none: must have at least one initializer; type +initializer@{name}.NAME=NAME")
     return {str(key): build_initializer(node, f"{name}.{key}") for key, node in given.items()}
 
 
 @checked
 @dataclass(frozen=True)
 class PictureSettings:
-    """The keys of conf/picture.yaml that do not describe net or data; comments there describe them."""
+    """The settings of the picture itself: keys of conf/picture.yaml, which describes them."""
 
     seed: Seed
     image: WholeNumber
-    layers: Annotated[Sequence[int], shown] | None
+    layers: Annotated[Sequence[int], layer_numbers] | None
     initializers: Annotated[Mapping[str, FillTensor], named_initializers]
 
 
 def run(settings: PictureSettings, job: Job, config: DictConfig) -> Results:
-    """Pass the image through the net of each initializer, and draw the activations."""
+    """Pass the image through one net for each initializer, and draw the activations."""
     datamodule = build_datamodule(job.config)
     image = image_of(datamodule, settings.image)
     tables, activations, log_lengths, layers = [], {}, {}, []
@@ -82,25 +86,28 @@ def run(settings: PictureSettings, job: Job, config: DictConfig) -> Results:
 def pass_through(
     config: Config, datamodule: Any, initializer: FillTensor, image: Tensor
 ) -> tuple[list[LayerReading], np.ndarray | None]:
-    """The activations of one net for one image.
+    """Compute the activations of all layers of one net for one image.
 
-    The net is the one that the command train starts from with this seed. If float32 cannot hold its activations, the
-    same weights are used in float64, whose range suffices for a thousand layers of twice the critical variance.
+    The net has the weights with which the command train would start for the same seed. If the activations exceed the
+    range of float32, the same weights are used in float64, whose range suffices for a thousand layers with twice the
+    critical variance.
 
     Args:
-        config: With `model` and `seed`.
-        datamodule: For which the net is constructed.
-        initializer: Draws its weights.
-        image: Shape (1, …).
+        config: The plain config, with `model` and `seed`.
+        datamodule: The datamodule that the net is constructed for.
+        initializer: The initializer that draws the weights.
+        image: The image, shape (1, …).
 
     Returns:
-        Readings of layers 0 … d, whose `lengths` are the activations, and log E[M_j] of layers 1 … d if theory has it.
+        Readings of layers 0 … d, whose `lengths` hold the activations themselves; and the predicted log E[M_j] of
+        layers 1 … d, or None if theory has no prediction for the net.
     """
-    seed_global_generators(config["seed"])  # for constructors that draw from them: the same for each initializer
+    # Constructors of nets may draw from the global generators, and must draw the same for each initializer.
+    seed_global_generators(config["seed"])
     net = construct_net(config, datamodule)
     initialize_(net, initializer, generator=torch.Generator().manual_seed(config["seed"]))
     law, readings = law_of(net, initializer), _readings(net, image, config["model"]["_target_"])
-    if not all(SAFE[0] < float(reading.lengths.abs().max()) < SAFE[1] for reading in readings):
+    if not all(FLOAT32_RANGE[0] < float(reading.lengths.abs().max()) < FLOAT32_RANGE[1] for reading in readings):
         readings = _readings(net.double(), image.double(), config["model"]["_target_"])
     if isinstance(law, ConvolutionalLaw):
         law = replace(law, profile=image[0].double().square().mean(0).numpy())
@@ -111,13 +118,18 @@ def pass_through(
 def _readings(net: nn.Module, image: Tensor, name: str) -> list[LayerReading]:
     capture = Capture(net, measure=lambda activation: activation)
     try:
-        return readings_of(net, image, capture, f"model = {name}: fails on an image")
+        return readings_of(net, image, capture, f"model = {name}: its forward pass fails on an image")
     finally:
         capture.remove()
 
 
 def log_length(activation: Tensor) -> float:
-    """log(‖act‖² / n) of an activation, also where the square would overflow; −inf for a dead one."""
+    """Compute log(‖act‖² / n) of an activation with n entries, without overflow of the square; −inf if all are 0.
+
+    Example:
+        >>> log_length(torch.ones(1, 3))
+        0.0
+    """
     activation = activation.double()
     largest = float(activation.abs().max())
     if not 0 < largest < math.inf:
@@ -126,20 +138,28 @@ def log_length(activation: Tensor) -> float:
 
 
 def chosen_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
-    """The layers to show of a net with `depth` of them: those given, or `CHOSEN` in equal ratios.
+    """Return the numbers of the layers whose activations are drawn.
+
+    Args:
+        layers: The layers given by the config; None chooses `DEFAULT_LAYERS` layers, geometrically spaced.
+        depth: Number of layers of the net.
 
     Raises:
-        ValueError: A layer is above `depth`.
+        ValueError: A layer number is above `depth`.
     """
     if layers is None:
-        return sorted(set(np.geomspace(1, depth, min(CHOSEN, depth)).round().astype(int).tolist()))
+        return sorted(set(np.geomspace(1, depth, min(DEFAULT_LAYERS, depth)).round().astype(int).tolist()))
     if max(layers) > depth:
-        raise ValueError(f"layers = {max(layers)}: must be at most {depth}, the last layer that is measured")
+        raise ValueError(f"layers = {max(layers)}: must be at most {depth}, the number of the last measured layer")
     return list(layers)
 
 
 def image_of(datamodule: Any, number: int) -> Tensor:
-    """Image `number` of the test set, (1, …). Raises ValueError if the test set is smaller."""
+    """Return image `number` of the test set, shape (1, …).
+
+    Raises:
+        ValueError: The test set has too few images.
+    """
     datamodule.prepare_data()
     images = datamodule.samples("test").inputs
     if number >= len(images):
@@ -151,7 +171,7 @@ def _maps(reading: LayerReading, layer: int) -> np.ndarray:
     if reading.lengths.dim() != 4:
         shape = tuple(reading.lengths.shape[1:])
         raise ValueError(
-            f"layers = {layer}: {reading.name} is of shape {shape}, where a picture needs channels, height and width"
+            f"layers = {layer}: must be a layer with output (channels, height, width); {reading.name} has shape {shape}"
         )
     return reading.lengths[0].numpy()
 
@@ -164,14 +184,18 @@ def _table(name: str, readings: list[LayerReading], predicted: np.ndarray | None
 
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
-    """Print the lengths, and where the picture lies."""
+    """Print the table of lengths and the path of the picture."""
     Console().print(lengths_table(pd.read_csv(job.directory / "lengths.csv")))
-    print_lines(f"one image, {summary['seconds']:.1f} s")
+    print_lines(f"passed one image through all nets in {summary['seconds']:.1f} s")
     print_figures(job.directory)
 
 
 def lengths_table(lengths: pd.DataFrame) -> Table:
-    """A row for each layer with its length at each initialization, and one with the last layer's mean in theory."""
+    """Format lengths.csv as a table to print.
+
+    It has a column for each initializer, a row for each layer shown, and a last row with the theoretical mean length of
+    the last layer if theory has one.
+    """
     options = lengths["initializer"].unique().tolist()
     table = Table("layer", title="Activation length ‖act‖²/n of one image", title_justify="left")
     for option in options:
@@ -183,7 +207,7 @@ def lengths_table(lengths: pd.DataFrame) -> Table:
         table.add_section()
         theory = lengths[lengths["layer"] == lengths["layer"].max()].set_index("initializer")["log_mean_theory"]
         table.add_row("theory", *(_scientific(float(theory[option])) for option in options))
-        table.caption = f"theory: mean over nets of layer {len(logs) - 1}"
+        table.caption = f"theory: mean length of layer {len(logs) - 1} over random nets"
     return table
 
 

@@ -1,4 +1,4 @@
-"""Search for one hyper-parameter by short runs: a table of alternatives, a figure and a choice."""
+"""Search for one hyper-parameter by short runs: compare options in a table and a figure, and choose one."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,21 @@ from start_training.figures.trials import draw_trials
 from start_training.runs.job import Job
 from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
 from start_training.studies.study import Results, Study, print_figures, print_lines
-from start_training.studies.trials import Option, Seeds, Trials, curves_of, named, run_overrides, table_of
+from start_training.studies.trials import Option, Seeds, Trials, as_override, curves_of, run_overrides, table_of
 
-WIDTH = 110  # of the table where no terminal states its width; rich's default is 80
-NEAR = 0.02  # relative difference of losses that short runs cannot tell apart
+TABLE_WIDTH = 110  # minimum width of the printed table; rich assumes 80 columns if there is no terminal
+LOSS_TOLERANCE = 0.02  # range tests count as equally good if their losses differ by less than this fraction
 
 
 @dataclass(frozen=True)
 class Search:
-    """The argument of a function that searches: what makes its runs, their seeds, and the config they are based on."""
+    """The argument of a search function: the trainer of its runs, their seeds, and the config.
+
+    Args:
+        trials: Trains runs and makes range tests.
+        seeds: Seeds of the runs.
+        config: The plain config that the runs are based on.
+    """
 
     trials: Trials
     seeds: Sequence[int]
@@ -35,13 +41,13 @@ class Search:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a search.
+    """The result of a search for a hyper-parameter.
 
     Args:
-        what: The name of the hyper-parameter.
-        options: All alternatives.
-        chosen: One of them.
-        text: Why, in sentences.
+        what: Name of the hyper-parameter.
+        options: All options that were compared.
+        chosen: The chosen option.
+        text: Sentences that give the reasons for the choice.
     """
 
     what: str
@@ -51,7 +57,7 @@ class Finding:
 
 
 def run(settings: Seeds, job: Job, config: DictConfig) -> Results:
-    """Make the range tests and runs of `search`, a function of conf/search, and choose one of its options."""
+    """Call the search function configured in conf/search, and return its choice with tables and a figure."""
     work = build_partial(job.config["search"], "search")
     finding = work(Search(Trials(config, job.directory), settings.all_seeds, job.config))
     options = table_of(finding.options)
@@ -70,66 +76,75 @@ def run(settings: Seeds, job: Job, config: DictConfig) -> Results:
 
 
 def next_run(job: Job, option: Option) -> list[str]:
-    """The overrides with which the command train trains as the option was trained, on the job's own model and data."""
-    asked = run_overrides(job)
-    schedule = [] if any(word.startswith("schedule=") for word in asked) else ["schedule=one_cycle"]
-    changes = {**option.changes, **option.of_runs, "optimizer.lr": option.max_lr}
-    kept = [word for word in asked if word.lstrip("+").partition("=")[0] not in changes]
-    return [*kept, *schedule, *(named(key, value) for key, value in changes.items() if key != "callbacks")]
+    """Return the overrides with which the command train repeats an option's training on the job's model and data."""
+    overrides = run_overrides(job)
+    schedule = [] if any(word.startswith("schedule=") for word in overrides) else ["schedule=one_cycle"]
+    changes = {**option.changes, **option.run_changes, "optimizer.lr": option.max_lr}
+    unchanged = [word for word in overrides if word.lstrip("+").partition("=")[0] not in changes]
+    return [*unchanged, *schedule, *(as_override(key, value) for key, value in changes.items() if key != "callbacks")]
 
 
 def usable(options: Sequence[Option]) -> list[Option]:
-    """The options whose range tests suggest a rate. Raises ValueError with the reason if there is none."""
+    """Return the options whose range tests suggest a learning rate.
+
+    Raises:
+        ValueError: No option has a suggested learning rate; the message gives the reason for the first option.
+    """
     suggesting = [option for option in options if np.isfinite(option.max_lr)]
     if not suggesting:
-        raise ValueError(f"{options[0].name}: {options[0].tests[0].suggestion['rule']}")
+        rule = options[0].tests[0].suggestion["rule"]
+        raise ValueError(f"range_tests: no range test suggests a learning rate; that of {options[0].name}: {rule}")
     return suggesting
 
 
 def best_option(options: Sequence[Option]) -> Option:
-    """The option with the lowest validation loss at the end of its runs, mean over seeds."""
+    """Return the option with the lowest final validation loss of its full runs, mean over seeds."""
     return min((option for option in options if option.runs), key=lambda option: option.final("val/loss")[0])
 
 
 def best_test(options: Sequence[Option]) -> Option:
-    """The option with the largest rate of those whose range tests have the lowest validation loss, within `NEAR`.
+    """Return the option with the best range tests: a low validation loss, and a large learning rate.
 
-    Of options with the same rate it is the last one.
-    Source: Smith 2018 (arXiv:1803.09820): what allows the largest rate and the lowest validation loss.
+    It is the option with the largest rate among those whose lowest validation loss exceeds the lowest of all options
+    by at most the fraction `LOSS_TOLERANCE`. Among options with the same rate, the last one is returned.
+    Source: Smith 2018 (arXiv:1803.09820): choose the value that allows the largest rate and the lowest loss.
     """
     lowest = min(option.lowest_loss for option in options)
-    near = [option for option in options if option.lowest_loss <= lowest * (1 + NEAR)]
+    near = [option for option in options if option.lowest_loss <= lowest * (1 + LOSS_TOLERANCE)]
     return max(reversed(near), key=lambda option: np.nan_to_num(option.max_lr))
 
 
-def in_words(what: str, chosen: Option, options: Sequence[Option]) -> str:
-    """A sentence that compares an option's validation loss with the lowest of the others.
+def comparison(what: str, chosen: Option, options: Sequence[Option]) -> str:
+    """Return a sentence that compares the validation loss of an option with that of the best other option.
 
-    Two losses are told apart where Student's t test at 5% does, which needs several seeds.
+    The sentence says whether the difference is significant by Student's t test at 5%, if there are several seeds.
 
     Args:
-        what: The name of the hyper-parameter.
-        chosen: The option.
-        options: All options; those without runs are ignored.
+        what: Name of the hyper-parameter.
+        chosen: The option to compare.
+        options: All options; options without full runs are ignored.
     """
     text = f"{what} {chosen.name}: validation loss {_loss(chosen)}"
     others = [option for option in options if option is not chosen and option.runs]
     if not others:
         return f"{text}."
     second = best_option(others)
-    text += f", against {_loss(second)} of {second.name}"
-    (loss, error), (its_loss, its_error) = chosen.final("val/loss"), second.final("val/loss")
+    text += f", against {_loss(second)} with {second.name}"
+    (loss, error), (second_loss, second_error) = chosen.final("val/loss"), second.final("val/loss")
     if len(chosen.runs) == 1:
-        return f"{text}, a seed each."
-    if not np.isfinite([loss, its_loss]).all():
+        return f"{text} (one seed each)."
+    if not np.isfinite([loss, second_loss]).all():
         return f"{text}, which diverged."
-    sigmas, count = abs(its_loss - loss) / np.hypot(error, its_error), len(chosen.runs)
-    apart = "" if sigmas > student.ppf(0.975, 2 * (count - 1)) else "not "
-    return f"{text}: {apart}told apart ({sigmas:.1f} standard errors, {count} seeds)."
+    sigmas, count = abs(second_loss - loss) / np.hypot(error, second_error), len(chosen.runs)
+    verdict = "" if sigmas > student.ppf(0.975, 2 * (count - 1)) else "not "
+    return f"{text}: the difference is {verdict}significant ({sigmas:.1f} standard errors, {count} seeds)."
 
 
 def balance(option: Option, config: Mapping[str, Any]) -> list[str]:
-    """For each regularizer that an option raises above the config, a sentence on which other ones to lower."""
+    """Return a sentence for each form of regularization that an option raises above the config.
+
+    Each sentence says which other forms of regularization to lower in exchange.
+    """
     before = Regularizers.of(config)
     decay, batch = before.weight_decay or 0.0, before.batch_size or 0
     raised = {
@@ -141,7 +156,7 @@ def balance(option: Option, config: Mapping[str, Any]) -> list[str]:
 
 
 def plus_minus(value: float, error: float) -> str:
-    """Mean ± standard error; the mean without an error that is NaN, as that of one seed."""
+    """Format a mean and its standard error as "mean ± error"; a NaN error, as for one seed, is left out."""
     return f"{value:.4g}" if np.isnan(error) else f"{value:.4g} ± {error:.2g}"
 
 
@@ -152,14 +167,14 @@ def _loss(option: Option) -> str:
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of options, the reasons for the choice, and which command to run next."""
     options = pd.read_csv(job.directory / "options.csv", dtype={"option": str})
-    Console(width=max(Console().width, WIDTH)).print(options_table(options, summary["chosen"]["option"]))
+    Console(width=max(Console().width, TABLE_WIDTH)).print(options_table(options, summary["chosen"]["option"]))
     print_lines(*summary["text"], f"next: {typed('train')} {shlex.join(summary['chosen']['overrides'])}")
     print_figures(job.directory)
 
 
 def options_table(options: pd.DataFrame, chosen: str) -> Table:
-    """A row for each row of options.csv, that of the chosen option in bold."""
-    table = Table(title="Range tests and full runs, mean over seeds ± s.e.", title_justify="left")
+    """Format options.csv as a table to print, with the chosen option in bold."""
+    table = Table(title="Range tests and full runs, mean over seeds ± standard error", title_justify="left")
     table.add_column("option")
     for heading in ("largest rate", "lowest loss", "epochs", "val loss", "val accuracy", "test accuracy"):
         table.add_column(heading, justify="right")

@@ -29,30 +29,30 @@ from start_training.reports import run_report
 from start_training.runs.job import Job
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described
-from start_training.studies.simulation_figure import note_simulation
+from start_training.studies.simulation_figure import remember_simulation
 from start_training.studies.study import Results, Study, print_lines
 from start_training.training.train import seed_global_generators
 
-FLUSH_EVERY = 1.0  # seconds of sampling that a kill can lose
+FLUSH_EVERY = 1.0  # seconds between two writes to disk; this much sampling is lost if the process is killed
 Array = NDArray[np.float64]
 
 
 def sampling_device(name: str, value: object) -> torch.device:
-    """The constraint of the device: a CPU or GPU of this machine."""
+    """Constraint for the device: a CPU or CUDA GPU that this machine has."""
     try:
         device = torch.device(str(value))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise ValueError(f"{name} = {value!r}: no such device here") from error
+        raise ValueError(f"{name} = {value!r}: this machine has no such device; type {name}=cpu") from error
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"{name} = {value!r}: nets are sampled on cpu or cuda")
+        raise ValueError(f"{name} = {value!r}: must be cpu or cuda")
     return device
 
 
 @checked
 @dataclass(frozen=True)
 class SimulationSettings:
-    """The keys of conf/simulate.yaml that do not describe nets or data; comments there describe them."""
+    """The settings of the simulation itself: keys of conf/simulate.yaml, which describes them."""
 
     seed: Seed
     nets: Annotated[int, AtLeast(2)]
@@ -64,13 +64,13 @@ class SimulationSettings:
 
     def __post_init__(self) -> None:
         if self.figure:
-            build_partial(self.figure, "figure")  # a mistake in it is reported before hours of sampling
+            build_partial(self.figure, "figure")  # reports a mistake in the figure's config before hours of sampling
 
 
 def run(settings: SimulationSettings, job: Job, config: DictConfig) -> Results:
-    """Sample the nets that the job's directory does not hold yet.
+    """Sample the nets that are not in the job's directory yet, and summarize the lengths of all nets by layer.
 
-    The table lengths/ of the directory has a row for each net, and a column for each layer with the log of its length.
+    The table lengths/ in the directory has a row for each net and a column for each layer with the log of its length.
     """
     ensemble, law, names = build_ensemble(settings, job.config)
     log_lengths, sampler = _sample_missing(settings, ensemble, job.directory, names)
@@ -86,8 +86,19 @@ def run(settings: SimulationSettings, job: Job, config: DictConfig) -> Results:
 
 
 def build_ensemble(settings: SimulationSettings, config: Mapping[str, Any]) -> tuple[Ensemble, Law | None, list[str]]:
-    """The ensemble that a config describes, its law if theory has one, and the names of layers 0 … d."""
-    seed_global_generators(settings.seed)  # for constructors that draw from them
+    """Build the ensemble of nets that a config describes.
+
+    Args:
+        settings: The settings of the simulation.
+        config: The plain config, with model, initializer and datamodule.
+
+    Returns:
+        The ensemble; the theoretical law of its lengths, or None if there is none; and the names of layers 0 … d.
+
+    Raises:
+        ValueError: A setting cannot be used, or the net cannot be measured or fails on its inputs.
+    """
+    seed_global_generators(settings.seed)  # constructors of nets may draw from the global generators
     datamodule = build_datamodule(config)
     datamodule.prepare_data()
     build = partial(construct_net, config, datamodule)
@@ -107,16 +118,26 @@ def build_ensemble(settings: SimulationSettings, config: Mapping[str, Any]) -> t
 
 @torch.no_grad()
 def _names(net: nn.Module, ensemble: Ensemble, model: dict[str, Any]) -> list[str]:
-    """The names of layers 0 … d of one net. Raises ValueError if the net cannot be measured or run."""
+    """Return the names of layers 0 … d of one net; raise ValueError if the net cannot be measured or run."""
     with settings_of("model", model):
         capture = Capture(net)
     [inputs] = ensemble.inputs_of(range(1))
-    failure = f"model = {model['_target_']}: fails on samples = {ensemble.samples}"
+    failure = f"model = {model['_target_']}: its forward pass fails on {ensemble.samples} samples"
     return [reading.name for reading in readings_of(net, inputs, capture, failure)]
 
 
 def readings_of(net: nn.Module, inputs: Tensor, capture: Capture, failure: str) -> list[LayerReading]:
-    """The readings of one forward pass. Raises ValueError, which begins with `failure`, if the net raises anything."""
+    """Run one forward pass and return the readings of its layers.
+
+    Args:
+        net: The net.
+        inputs: Inputs of the net, shape (samples, …).
+        capture: A capture attached to the net.
+        failure: Beginning of the error message.
+
+    Raises:
+        ValueError: The net raises any exception; the message is `failure`, the shape of a sample, and the exception.
+    """
     capture.start()
     try:
         net(inputs)
@@ -128,7 +149,14 @@ def readings_of(net: nn.Module, inputs: Tensor, capture: Capture, failure: str) 
 def _sample_missing(
     settings: SimulationSettings, ensemble: Ensemble, directory: Path, names: list[str]
 ) -> tuple[Array, str]:
-    """log_lengths[net, layer] of all nets, with those that an earlier call has sampled; and the sampler."""
+    """Sample the missing nets, and return the log lengths of all nets, shape (nets, layers), and the sampler's name.
+
+    Args:
+        settings: The settings of the simulation.
+        ensemble: The nets to sample.
+        directory: The job's directory, with the table lengths/ of nets that an earlier call has sampled.
+        names: Names of the layers.
+    """
     table, sampler = Table(directory / "lengths", key="net"), _usable(settings.sampler, ensemble)
     rows = table.read()
     done = 0 if rows is None else len(rows)
@@ -151,7 +179,7 @@ def _sample_missing(
                 if time.monotonic() - since > FLUSH_EVERY:
                     flush()
                     since = time.monotonic()
-        finally:  # after a signal too
+        finally:  # also after a signal, so that no sampled net is lost
             flush()
     table.compact()
     rows = table.read()
@@ -160,12 +188,12 @@ def _sample_missing(
 
 
 def _usable(sampler: str, ensemble: Ensemble) -> str:
-    """The sampler by name; auto is the fastest. Raises ValueError early if torch cannot vectorize the net."""
+    """Replace "auto" by the name of the fastest sampler; raise ValueError if torch cannot vectorize the net."""
     if sampler not in ("auto", "vectorized"):
         return sampler
     fastest = ensemble.choose_sampler()
     if sampler == "vectorized" and fastest == "reference":
-        raise ValueError("sampler = 'vectorized': torch cannot vectorize this net; reference samples any")
+        raise ValueError("sampler = 'vectorized': torch cannot vectorize this net; type sampler=reference")
     return fastest if sampler == "auto" else sampler
 
 
@@ -184,8 +212,11 @@ def _with_bar(blocks: Iterator[Array], settings: SimulationSettings, done: int) 
 
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
-    """Print the table of layers; for a job of a sweep one line. The figure of all jobs of a command comes later."""
-    note_simulation(job)
+    """Print the table of layers, or a single line if the job is part of a multirun.
+
+    The job is also remembered for the figure of all jobs of the multirun, which is drawn after the last one.
+    """
+    remember_simulation(job)
     nets = f"{summary['nets']} nets in {summary['seconds']:.1f} s ({summary['sampler']}), {summary['dead']:.1%} dead"
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         print_lines(f"{job.name}: {nets}")

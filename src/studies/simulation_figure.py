@@ -1,4 +1,4 @@
-"""The figure of all simulations of a command line, drawn once from their tables."""
+"""Draw one figure from the tables of all simulations of a multirun."""
 
 import os
 from collections.abc import Sequence
@@ -18,36 +18,37 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.studies.study import print_lines
 
-_noted: dict[Path, list[Job]] = {}  # finished jobs of the present command line, by the stem of their figure's files
+_finished_jobs: dict[Path, list[Job]] = {}  # finished jobs of the present multirun, by the path of their figure
 
 
-def note_simulation(job: Job) -> None:
-    """Remember a finished job for the figure of its command line, if its config has one."""
+def remember_simulation(job: Job) -> None:
+    """Remember a finished job for the figure of its multirun, if the job's config has a figure."""
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
     if not in_sweep or hydra.job.num == 0:
-        _noted.clear()  # what an earlier command line in this process left
+        _finished_jobs.clear()  # forget the jobs of an earlier command in this process
     directory = Path(hydra.runtime.cwd, hydra.sweep.dir if in_sweep else hydra.runtime.output_dir)
     name = str(hydra.runtime.choices.get("experiment") or "figure").rpartition("/")[2]
     if job.config["figure"]:
-        _noted.setdefault(directory / name, []).append(job)
+        _finished_jobs.setdefault(directory / name, []).append(job)
 
 
-def draw_figure_of_all() -> None:
-    """Draw the figure of the jobs of the last command line, if they ask for one."""
-    for path, jobs in _noted.items():
+def draw_multirun_figures() -> None:
+    """Draw the figure of the remembered jobs, and print the paths of its files; without remembered jobs do nothing."""
+    for path, jobs in _finished_jobs.items():
         print_lines(f"figure: {', '.join(str(relative(file)) for file in draw_sweep_figure(jobs, path))}")
 
 
 def draw_sweep_figure(jobs: Sequence[Job], path: Path) -> list[Path]:
-    """Draw the figure of finished simulations.
+    """Draw the figure of several finished simulations, and log it to W&B together with its table.
 
     Args:
-        jobs: The first one's config has the figure as `figure`, a function of the table.
-        path: Where it is written, without a suffix. W&B gets the figure and the table as a run of that name.
+        jobs: The jobs of the simulations. The key `figure` of the first job's config is the function that draws the
+            figure from the table of `sweep_table`.
+        path: Path of the files to write, without suffix; its name is also the name of the W&B run.
 
     Returns:
-        The files written: `path`.png, .pdf and .csv, the table.
+        The written files: the figure as .png and .pdf, and the table as .csv.
     """
     table = sweep_table(jobs)
     figure = build_partial(jobs[0].config["figure"], "figure")(table)
@@ -62,11 +63,11 @@ def draw_sweep_figure(jobs: Sequence[Job], path: Path) -> list[Path]:
 
 
 def sweep_table(jobs: Sequence[Job]) -> pd.DataFrame:
-    """The layer tables of finished simulations, one below the other.
+    """Concatenate the layer tables of finished simulations.
 
     Returns:
-        Beside the columns of layers.csv: `simulation`, its number; `depth`, its layers; `nets`; and each setting that
-        was overridden.
+        A table with the columns of layers.csv and, for each simulation, `simulation` (its number), `depth` (number of
+        layers), `nets` (number of nets), and a column for each overridden setting.
     """
     tables = []
     for number, job in enumerate(jobs):
@@ -78,5 +79,5 @@ def sweep_table(jobs: Sequence[Job]) -> pd.DataFrame:
 
 
 def _settings(job: Job) -> dict[str, str]:
-    """The overridden settings, without those that have a column of their own."""
+    """Return the overridden settings, without nets and depth, which `sweep_table` adds itself."""
     return {key: value for key, value in override_settings(job.overrides).items() if key not in ("nets", "depth")}

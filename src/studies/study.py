@@ -1,4 +1,4 @@
-"""The life of a study, which answers one question by many runs or nets: settings, directory, results, report."""
+"""The steps common to all studies: read the settings, compute results, write them to the directory, print a report."""
 
 import signal
 import time
@@ -28,13 +28,14 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Results:
-    """What a study computed, to be written into its directory.
+    """The results of a study, which are written to its directory.
 
     Args:
         summary: Plain data for summary.json.
-        tables: By file name. W&B gets the .csv files; .parquet files are for larger tables, which stay local.
-        figures: By name; each becomes figures/NAME.png and .pdf, and W&B gets it too.
-        text: Markdown, which W&B shows as the run's notes.
+        tables: Tables by file name. The .csv files are also logged to W&B; .parquet files are for larger tables, which
+            stay local.
+        figures: Figures by name; each is saved as figures/NAME.png and .pdf, and logged to W&B.
+        text: Markdown text, shown by W&B as the notes of the run.
     """
 
     summary: Mapping[str, Any]
@@ -48,12 +49,13 @@ class Study(Generic[S]):
     """A command that samples many nets or trains many runs to answer one question.
 
     Args:
-        settings: A checked dataclass of the config keys that are the study's own.
-        run: Computes the results from the settings, the job, and the job's config before its interpolations were
-            resolved. It writes what is expensive into `job.directory` as it goes, and reads it there when it is
-            called again. It raises ValueError for a setting that cannot be used.
-        report: Prints the finished study from the job and summary.json; returns the exit status if it is not 0.
-        trains: Whether it trains runs, in runs/ of the job's directory.
+        settings: Dataclass of the study's settings, decorated with `checked`; its fields are top-level config keys.
+        run: Function that computes the results from the settings, the job, and the job's config before its
+            interpolations are resolved. It writes expensive intermediate results to `job.directory` and reuses them
+            when it is called again. It raises ValueError for a setting that cannot be used.
+        report: Function that prints the report of the finished study from the job and the content of summary.json.
+            It returns the exit status, where None means 0.
+        trains: Whether the study trains runs, in the folder runs/ of the job's directory.
     """
 
     settings: type[S]
@@ -62,26 +64,26 @@ class Study(Generic[S]):
     trains: bool = False
 
     def __call__(self, job: Job, config: DictConfig) -> int:
-        """Carry out the job, print its report, and return the exit status."""
+        """Carry out a job, print its report, and return the exit status; `carry_out` explains the arguments."""
         if self.trains:
             check_depth(job.config)
         return self.report(job, self.carry_out(job, config)) or 0
 
     def carry_out(self, job: Job, config: DictConfig) -> dict[str, Any]:
-        """Compute what the job's directory does not hold yet, and write config.yaml, the results and summary.json.
+        """Compute the results of a job, and write config.yaml, the results and summary.json to its directory.
 
-        summary.json is written last: a directory that has one is finished, and nothing is computed again.
+        summary.json is written last: if the directory has one, the job is finished and nothing is computed again.
 
         Args:
-            job: Its directory may hold results of an earlier call with the same config.
-            config: The job's config before its interpolations were resolved.
+            job: The job. Its directory may hold partial results of an earlier call with the same config.
+            config: The job's config before its interpolations are resolved.
 
         Returns:
             The content of summary.json.
 
         Raises:
-            ValueError: A setting cannot be used, or the directory holds something else.
-            Interrupted: A signal was received; the same job goes on from the results in its directory.
+            ValueError: A setting cannot be used, or the directory holds results of another config.
+            Interrupted: A signal was received. Carrying out the same job again continues from the partial results.
         """
         run = RunDirectory(job.directory)
         run.claim(job.config)
@@ -93,7 +95,7 @@ class Study(Generic[S]):
         except (KeyboardInterrupt, SystemExit) as error:
             raise Interrupted(signal.SIGINT) from error
         except ValueError as error:
-            if not _holds_results(run.path):  # the directory is then free for a job with another config
+            if not _holds_results(run.path):  # a failed run's directory may be reused by a job with another config
                 run.write_summary({"status": "failed", "reason": f"ValueError: {error}", "steps": 0})
             raise
         finally:
@@ -106,7 +108,7 @@ class Study(Generic[S]):
             run.begin(job.config)
         began = time.monotonic()
         results = self.run(settings_from(self.settings, job.config), job, config)
-        seconds = round(time.monotonic() - began, 3)  # of the last call, if there were several
+        seconds = round(time.monotonic() - began, 3)  # if the study was interrupted, the time of the last call alone
         for name, table in results.tables.items():
             write = table.to_csv if name.endswith(".csv") else table.to_parquet
             write(run.path / name, index=False)
@@ -125,11 +127,11 @@ def print_lines(*lines: str) -> None:
 
 
 def print_figures(directory: Path) -> None:
-    """Print where the figures of a study lie."""
+    """Print the paths of the figures in a study's directory."""
     print_lines(*(f"figure: {relative(file)}" for file in sorted((directory / "figures").glob("*.png"))))
 
 
 def _holds_results(directory: Path) -> bool:
-    """Whether a finished run, or rows of a table, would be lost with a directory."""
+    """Return whether a study's directory contains results worth keeping: a finished run or rows of a table."""
     runs = any(RunDirectory(path).finished for path in directory.glob("runs/*"))
     return runs or any(directory.glob("*/part-*.parquet"))

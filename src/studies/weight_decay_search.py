@@ -1,38 +1,42 @@
-"""Search for a weight decay: range tests over a coarse grid, bisection of the exponent, full runs of the best."""
+"""Search for a weight decay: range tests over a coarse grid, bisection of its exponent, full runs of the best ones."""
 
 from collections.abc import Sequence
 from typing import Annotated
 
 from start_training.schedules.weight_decay import next_weight_decay
 from start_training.settings import PositiveInteger, WholeNumber, checked, list_of, number_from_zero
-from start_training.studies.search import Finding, Search, best_option, in_words, plus_minus, usable
+from start_training.studies.search import Finding, Search, best_option, comparison, plus_minus, usable
 from start_training.studies.trials import Option
 
 
-def grid(name: str, values: Sequence[float]) -> list[float]:
-    """The constraint of weight decays to bisect, which are returned in order: at least two, none below 0."""
+def weight_decay_grid(name: str, values: Sequence[float]) -> list[float]:
+    """Constraint for weight decays to bisect: at least two different ones, none below 0. Returns them sorted."""
     decays = sorted({number_from_zero(name, value) for value in list_of(name, values)})
     if len(decays) < 2:
-        raise ValueError(f"{name} = {list(values)}: must be at least two weight decays, to look between")
+        raise ValueError(f"{name} = {list(values)}: must hold at least two different weight decays")
     return decays
 
 
 @checked
 def search_weight_decay(
-    search: Search, *, values: Annotated[Sequence[float], grid], rounds: WholeNumber, best: PositiveInteger
+    search: Search, *, values: Annotated[Sequence[float], weight_decay_grid], rounds: WholeNumber, best: PositiveInteger
 ) -> Finding:
-    """Range tests of a grid of weight decays, of some between the best and its better neighbour, and full runs.
+    """Compare weight decays by range tests, train the best ones in full, and choose one.
 
-    The lowest validation loss of the range tests, mean over seeds, decides which are trained in full; the last
-    validation loss of the full runs, each at the largest rate of its range tests, decides which is chosen.
+    Range tests are made for a grid of weight decays, and then for values between the best one and its better
+    neighbour. The weight decays whose range tests have the lowest validation loss, mean over seeds, are trained in
+    full at the largest learning rate of their range tests. The lowest final validation loss decides.
     Source: Smith 2018 (arXiv:1803.09820), on weight decay: 1e-3, 1e-4, 1e-5, 0 for a complex net, 1e-2, 1e-3, 1e-4
     for a shallow one, then 3e-4 between 1e-4 and 1e-3.
 
     Args:
-        search: What makes the runs.
-        values: The grid.
-        rounds: Weight decays that bisection adds.
-        best: Weight decays that are trained in full.
+        search: Trains the runs of the search.
+        values: The grid of weight decays.
+        rounds: Number of weight decays that bisection adds.
+        best: Number of weight decays that are trained in full.
+
+    Returns:
+        All weight decays with their range tests and runs, and the chosen one.
     """
     tests = {value: _option(value).test(search.trials, search.seeds) for value in values}
     for _ in range(rounds):
@@ -45,9 +49,10 @@ def search_weight_decay(
     chosen = best_option(leaders)
     largest = max(usable(options), key=lambda option: option.max_lr)
     text = [
-        in_words("weight decay", chosen, leaders),
-        f"Of range tests the lowest validation loss has weight decay {leaders[0].name} "
-        f"({plus_minus(*leaders[0].lowest_losses)}), the largest rate {largest.name} ({largest.max_lr:.2g}).",
+        comparison("weight decay", chosen, leaders),
+        f"In range tests, weight decay {leaders[0].name} has the lowest validation loss "
+        f"({plus_minus(*leaders[0].lowest_losses)}) and weight decay {largest.name} allows the largest learning rate "
+        f"({largest.max_lr:.2g}).",
     ]
     return Finding("weight decay", options, chosen, text)
 

@@ -60,48 +60,48 @@ datamodule.validation=0 -> datamodule.validation = 0: a range test needs validat
     "simulate": """
 nets=1 -> nets = 1: must be a whole number of at least 2
 sampler=layerwise model.dropout=0.5 -> sampler = layerwise: knows no FullyConnected, or not with dropout
-model={_target_:odd_users.Looking,more:1} -> model = odd_users.Looking: fails on samples = 1 of shape (100,) (Runt
+model={_target_:odd_users.Looking,more:1} -> model = odd_users.Looking: its forward pass fails on 1 samples of shape
 model={_target_:odd_users.Looking} sampler=vectorized -> sampler = 'vectorized': torch cannot vectorize
-device=meta -> device = 'meta': nets are sampled on cpu or cuda
+device=meta -> device = 'meta': must be cpu or cuda
 initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: gives lengths that are not numbers
 """,
     "search": """
-search=weight_decay search.values=[1e-3] -> search.values = [0.001]: must be at least two weight decays
-trainer=ddp_cpu -> trainer.devices = 2: its runs are trained one after the other in one process
-range_tests=none -> range_tests = none: must hold a range_test
-search=momentum search.cyclical=[0.9] -> search.cyclical = 0.9: must hold lists, [at the lowest rate, at
-search=momentum schedule=cosine -> schedule.momentum = none: must be there to be chosen
+search=weight_decay search.values=[1e-3] -> search.values = [0.001]: must hold at least two different weight decays
+trainer=ddp_cpu -> trainer.devices = 2: must be 1 with strategy auto, because this command
+range_tests=none -> range_tests = none: must contain range_test; type range_tests=range_test
+search=momentum search.cyclical=[0.9] -> search.cyclical = 0.9: each entry must be [constant momentum] or
+search=momentum schedule=cosine -> schedule.momentum = none: the schedule must have a momentum; choose
 """,
     "recipe": """
 budget=12 -> budget = 12: 5 range tests of 20 steps and 2 runs of 1 epochs take 12 epochs, which leaves
-trainer.max_steps=20 -> trainer.max_steps = 20: would cut runs short
-weight_decays=[1e-3] -> weight_decays = [0.001]: must be at least two weight decays
+trainer.max_steps=20 -> trainer.max_steps = 20: must be -1, because this command limits
+weight_decays=[1e-3] -> weight_decays = [0.001]: must hold at least two different weight decays
 """,
     "weight_decay": """
 measure=2 -> measure = 2: must be a whole number of at least 3
 window=[2,4] -> window = [2, 4]: must be [start, end], at least 3 epochs apart
 epochs=2 -> epochs = 2: must be a whole number of at least 3
-speed=[0.5] -> speed = [0.5]: must be numbers above 1
+speed=[0.5] -> speed = [0.5]: must be a list of numbers above 1, the factors by which
 """,
     "phase_diagram": """
 iterations=9 -> iterations = 9: must be a whole number of at least 10
 J0_over_J={low:-1,high:2} -> J0_over_J.bins: must be set
 J0_over_J={low:1,high:1,bins:3} -> J0_over_J.high = 1: must be above low = 1
-J0_over_J={low:0,high:inf,bins:3} -> J0_over_J.high = inf: must be a number
+J0_over_J={low:0,high:inf,bins:3} -> J0_over_J.high = inf: must be a finite number
 inverse_J={low:-1.1,high:1,bins:3} -> inverse_J.low = -1.1: must be a number of at least 0
 finite_size=3 -> finite_size = 3: must have N, matrices, iterations, inverse_J
 """,
     "picture": """
 image=360 -> image = 360: must be below 360, the number of test images
-layers=[7] -> layers = 7: must be at most 6, the last layer that is measured
-layers=[] -> layers = []: must be a list of layers, or null for 5 of them
+layers=[7] -> layers = 7: must be at most 6, the number of the last measured layer
+layers=[] -> layers = []: must be a list of numbers, as layers=[1,9], or null for 5 layers
 datamodule=random_inputs -> model.input_shape = [100]: must be (channels, height, width); choose a
-initializers=null -> initializers = none: must name at least one, as +initializer@initializers.NAME=NAME
-model=fully_connected -> layers = 1: hidden.0.activation is of shape (100,), where a picture needs
+initializers=null -> initializers = none: must have at least one initializer; type +initializer@initializers.NAME=NAME
+model=fully_connected -> layers = 1: must be a layer with output (channels, height, width); hidden.0.
 """,
     "diagnose": """
 +thresholds.spread=2 -> thresholds.spread = 2: no such setting; there are beta, dead, drift, normalized
-thresholds=2 -> thresholds = 2: must be set one by one, as thresholds.drift=
+thresholds=2 -> thresholds = 2: must be a mapping; set each threshold by its key, as thresholds.drift=
 """,
 }
 # What only a whole script shows, and one of each that can be seen without: script, typed, the beginning of the line.

@@ -1,4 +1,4 @@
-"""J0 and J of a layer whatever its shape; which layers of which nets are measured, and with which activation."""
+"""J0 and J of layers of any shape, and the choice of the measured layers and their activations."""
 
 import math
 
@@ -16,7 +16,7 @@ SETTINGS = {"iterations": 20, "starts": 2}
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (30, 50), (8, 6, 3, 3), (12, 5, 7)])
-def test_a_phase_is_the_moments_of_all_entries_times_the_fan_in(shape, generator):
+def test_a_phase_is_computed_from_mean_and_standard_deviation_of_the_weight_and_the_fan_in(shape, generator):
     weight = torch.randn(shape, generator=generator) + 0.3
     entries, fan_in = weight.numpy().astype(np.float64), math.prod(shape[1:])
     phase = layer_phase(weight)
@@ -24,7 +24,7 @@ def test_a_phase_is_the_moments_of_all_entries_times_the_fan_in(shape, generator
     assert pytest.approx(phase.J**2, abs=1e-12) == phase.J2
 
 
-def test_half_precision_is_summed_in_double():
+def test_half_precision_weights_are_summed_in_float64():
     weight = torch.full((1000, 1000), 0.001, dtype=torch.bfloat16)
     assert list(layer_phase(weight)) == pytest.approx([1000 * float(weight[0, 0]), 0], rel=1e-12)
     [row] = measure_phases(phased_layers(SquareLayer((4,), 3).to(torch.bfloat16)), **SETTINGS)
@@ -35,24 +35,26 @@ def names(net, activation=None):
     return {layer.name: type(layer.activation).__name__ for layer in phased_layers(net, activation)}
 
 
-def test_every_layer_but_the_readout_is_measured_with_the_activation_that_follows_or_is_given():
+def test_every_layer_except_the_readout_is_listed_with_the_activation_that_follows_it_or_the_given_one():
     assert names(SquareLayer((4,), 3)) == {"hidden.linear": "Tanh"}
     assert names(SquareLayer((4,), 3, activation="linear")) == {"hidden.linear": "Identity"}
     layers = phased_layers(FullyConnected(10, 3, depth=4, width=8))
     assert [layer.square for layer in layers] == [False, True, True, True]
-    assert names(nn.Sequential(nn.Flatten(), nn.Linear(4, 3))) == names(nn.ReLU()) == {}  # a readout alone
+    assert (
+        names(nn.Sequential(nn.Flatten(), nn.Linear(4, 3))) == names(nn.ReLU()) == {}
+    )  # the only layer is the readout
     normalized = [nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 4), nn.ELU(), nn.Linear(4, 2)]
     assert names(nn.Sequential(*normalized)) == {"0": "NoneType", "3": "ELU"}
     assert names(nn.Sequential(*normalized), nn.GELU()) == {"0": "GELU", "3": "ELU"}
 
 
-def test_the_edge_is_at_1_of_odd_activations_of_slope_1_and_of_unknown_ones():
+def test_the_edge_is_at_1_for_odd_activations_of_slope_1_and_for_unknown_ones():
     for activation, at_1 in ((nn.Tanh(), True), (nn.Softsign(), True), (nn.ReLU(), False), (nn.GELU(), False)):
         assert PhasedLayer("", nn.Linear(2, 2), activation).edge_at_1 == at_1
     assert PhasedLayer("", nn.Linear(2, 2), None).edge_at_1
 
 
-def test_layers_of_a_kind_are_measured_at_once_and_each_by_its_own_weights_and_biases():
+def test_layers_measured_in_one_batch_give_the_same_numbers_as_single_layers():
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv1d(2, 6, 3), nn.Flatten(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 9), nn.Tanh(),
@@ -72,7 +74,7 @@ def test_layers_of_a_kind_are_measured_at_once_and_each_by_its_own_weights_and_b
         if not layer.square:
             assert math.isnan(row["jacobian"])
             continue
-        alone = asymptotics(layer.weight, layer.module.bias, activation=layer.activation, **SETTINGS)
-        assert row["jacobian"] == pytest.approx(float(alone.jacobian), rel=1e-4)
-        assert row["lyapunov"] == pytest.approx(float(alone.lyapunov), abs=1e-4)
+        single = asymptotics(layer.weight, layer.module.bias, activation=layer.activation, **SETTINGS)
+        assert row["jacobian"] == pytest.approx(float(single.jacobian), rel=1e-4)
+        assert row["lyapunov"] == pytest.approx(float(single.lyapunov), abs=1e-4)
     assert len({row["lyapunov"] for row in rows if math.isfinite(row["lyapunov"])}) == 4

@@ -1,4 +1,4 @@
-"""scripts/diagnose.py: its exit status, what it prints, what it leaves behind, and a line for each mistake."""
+"""The diagnose command: its exit status, its printed report, its JSON file, and its advice."""
 
 import json
 
@@ -24,7 +24,7 @@ def diagnosis_of(typed: str) -> Diagnosis:
 
 @pytest.mark.parametrize(
     ("typed", "healthy"),
-    [  # a model of each kind, every setting of the script, and an initializer of torch's
+    [  # several kinds of models, every setting of the command, and an initializer of torch
         ("model=residual model.modules=30 model.scales=constant", False),
         ("model.depth=20 initializer=torch_default thresholds.drift=50", True),
         ("datamodule=random_inputs readout_initializer=glorot_normal samples=100 seed=3 modules=[hidden.*]", True),
@@ -35,7 +35,7 @@ def test_a_net_is_healthy_or_not(typed, healthy):
     assert diagnosis_of(typed).healthy is healthy
 
 
-def test_a_multirun_says_each_and_ends_with_the_worst(attempt):
+def test_a_multirun_prints_every_verdict_and_exits_with_the_worst_status(attempt):
     status, output, errors = attempt("-m", "initializer=he_normal,torch_default", "model.depth=20")
     assert (status, errors) == (3, [])
     assert [line.split(":")[0] for line in output if "HEALTHY" in line] == ["HEALTHY", "UNHEALTHY"]
@@ -44,7 +44,7 @@ def test_a_multirun_says_each_and_ends_with_the_worst(attempt):
     assert any(line.startswith("HEALTHY") for line in output)
 
 
-def test_the_exit_status_is_the_verdict_and_the_numbers_are_written_where_they_are_wanted(attempt, tmp_path):
+def test_the_exit_status_gives_the_verdict_and_the_numbers_are_written_to_the_file_out(attempt, tmp_path):
     status, output, errors = attempt("nets=5")
     assert (status, errors, list(tmp_path.iterdir())) == (0, [], [])
     assert any(line.strip().startswith("HEALTHY") for line in output)
@@ -59,7 +59,7 @@ def test_the_exit_status_is_the_verdict_and_the_numbers_are_written_where_they_a
 
 
 class OtherDataModule:
-    """Of a user: batches of inputs and targets."""
+    """A user's datamodule, with batches of inputs and targets."""
 
     def prepare_data(self):
         self.prepared = True
@@ -75,6 +75,12 @@ def test_a_batch_comes_from_any_datamodule():
     assert batch_of(OtherDataModule(), 4, 0).flatten().tolist() == [0, 1, 2, 3]
 
 
+def test_a_wrong_threshold_is_named_in_full():
+    for value in ("x", -1, 2**2000):
+        with pytest.raises(ValueError, match=r"^thresholds\.drift = "):
+            thresholds_of("thresholds", {"drift": value})
+
+
 def test_thresholds_that_are_not_set_are_the_defaults():
     assert thresholds_of("thresholds", plain(composed_of("diagnose"))["thresholds"]) == DEFAULTS
     assert thresholds_of("thresholds", {"drift": None, "beta": 7}).beta == 7
@@ -88,11 +94,11 @@ def test_thresholds_that_are_not_set_are_the_defaults():
     ],
     ids=" ".join,
 )
-def test_the_advice_typed_in_makes_the_net_healthy(typed):
+def test_a_net_with_the_advised_overrides_is_healthy(typed):
     sick = diagnosis_of(" ".join(typed))
     assert not sick.healthy
-    kept = {override.split("=")[0]: override for override in typed}
-    kept |= {override.split("=")[0]: override for advice in sick.advice for override in advice.overrides}
-    cured = diagnosis_of(" ".join(kept.values()))
+    overrides = {override.split("=")[0]: override for override in typed}
+    overrides |= {override.split("=")[0]: override for advice in sick.advice for override in advice.overrides}
+    cured = diagnosis_of(" ".join(overrides.values()))
     assert cured.healthy
     assert cured.measured.healthy

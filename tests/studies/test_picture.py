@@ -1,4 +1,4 @@
-"""The picture experiment: what it leaves, what its rows have in common, and what is said of mistakes."""
+"""The picture command: its output files, the lengths of the image's activations, and the layers it chooses."""
 
 import json
 import math
@@ -31,7 +31,7 @@ ROWS = ["he_normal", "he_normal_x2", "lecun_normal", "torch_default"]
 
 
 class Normalized(nn.Sequential):
-    """A user's own net, which names no layers and has no law."""
+    """A user's net, for which theory has no prediction."""
 
     def __init__(self, input_shape, classes):
         channels, height, width = input_shape
@@ -42,12 +42,12 @@ class Normalized(nn.Sequential):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
-    """The directory of a picture."""
+    """The directory of a finished picture."""
     return start("picture", tmp_path_factory.mktemp("picture") / "here")
 
 
 def table_of(*typed: str) -> pd.DataFrame:
-    """The table lengths.csv of a small picture, which is not written."""
+    """The table lengths.csv of a small picture, computed without writing files."""
     config = composed_of("picture", *typed)
     job = Job(plain(config), Path("nowhere"))
     return PICTURE.run(settings_from(PictureSettings, job.config), job, config).tables["lengths.csv"]
@@ -58,7 +58,7 @@ def lengths_of(*typed: str, column: str = "log_length") -> pd.DataFrame:
     return table_of(*typed).pivot(index="layer", columns="initializer", values=column)
 
 
-def test_a_picture_leaves_its_figure_lengths_config_and_summary_and_is_shown_again(drawn, shell, tmp_path, monkeypatch):
+def test_a_finished_picture_has_figure_and_lengths_and_is_reported_again(drawn, shell, tmp_path, monkeypatch):
     shutil.copytree(drawn, tmp_path / "here")
     monkeypatch.setattr(picture_module, "pass_through", lambda *_: pytest.fail("drawn again"))
     status, output, errors = shell("picture", *QUICK["picture"], "hydra.run.dir=here")
@@ -75,7 +75,7 @@ def test_a_picture_leaves_its_figure_lengths_config_and_summary_and_is_shown_aga
     np.testing.assert_allclose(last, np.exp(table["log_length"][table["layer"] == 6]), rtol=0.06)
 
 
-def test_zero_padding_is_predicted_from_where_the_image_is_bright():
+def test_theory_for_zero_padding_depends_on_where_the_image_is_bright():
     theory = lengths_of("model.padding=zeros", column="log_mean_theory")["he_normal"]
     image = build_datamodule({"datamodule": DIGITS}).samples("test").inputs[0]
     profile = image.double().square().mean(0).numpy()
@@ -85,17 +85,20 @@ def test_zero_padding_is_predicted_from_where_the_image_is_bright():
     assert (np.abs(theory[1:] - even) > 0.01).all()
 
 
-def test_beyond_float32_lengths_go_on_to_double():
+def test_lengths_beyond_the_range_of_float32_are_computed_in_float64():
     logs = lengths_of("model.depth=300", "~initializer@initializers.torch_default")
     assert np.isfinite(logs).all(axis=None)
-    for option, factor in (("he_normal_x2", 2.0), ("lecun_normal", 0.5)):  # rows differ by their variance alone
+    for option, factor in (
+        ("he_normal_x2", 2.0),
+        ("lecun_normal", 0.5),
+    ):  # the initializations differ only by their variance
         difference, expected = logs[option] - logs["he_normal"], math.log(factor) * logs.index
         np.testing.assert_allclose(difference[:7], expected[:7], atol=1e-4)
         assert difference[300] == pytest.approx(expected[300], rel=1e-3)
-    assert logs["he_normal_x2"][300] > 2 * math.log(3e19)  # of a root mean square whose square no float32 holds
+    assert logs["he_normal_x2"][300] > 2 * math.log(3e19)  # the square of such a root mean square overflows in float32
 
 
-def test_the_nets_are_those_that_training_begins_with():
+def test_the_net_has_the_weights_with_which_training_starts():
     typed = ("seed=7", "model.residual=true")
     logs = lengths_of(*typed, "image=5")
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -110,20 +113,20 @@ def test_the_nets_are_those_that_training_begins_with():
     np.testing.assert_allclose(logs["lecun_normal"], expected, atol=1e-5)
 
 
-def test_each_job_of_a_sweep_has_its_picture_and_wandb_gets_it(shell, tmp_path):
+def test_each_job_of_a_multirun_draws_its_picture_and_logs_it_to_wandb(shell, tmp_path):
     assert shell("picture", "-m", *QUICK["picture"][:-1], "image=0,1")[0] == 0
     one, _ = (path.parents[1] for path in (tmp_path / "runs/pictures").glob("*/figures/activations.png"))
     mirrored = logged(records(one))
     assert (mirrored["activations._type"], mirrored["lengths.nrows"]) == ("image-file", 28)
 
 
-def test_a_users_own_net_is_pictured_too():
+def test_a_users_net_can_be_drawn():
     lengths = table_of(f"model={{_target_:{__name__}.Normalized}}", "layers=[1]")
     assert "log_mean_theory" not in lengths
     assert lengths["name"].tolist() == ["input", "2"] * 4
 
 
-def test_a_length_beyond_float64_is_still_a_number():
+def test_the_log_length_does_not_overflow():
     assert log_length(torch.full((1, 3), 1e200, dtype=torch.float64)) == pytest.approx(400 * math.log(10))
     assert log_length(torch.tensor([[0.0, 2.0]])) == pytest.approx(math.log(2))
     assert log_length(torch.zeros(1, 3)) == -math.inf
@@ -132,6 +135,6 @@ def test_a_length_beyond_float64_is_still_a_number():
 
 
 @pytest.mark.parametrize("depth, chosen", [(50, [1, 3, 7, 19, 50]), (5, [1, 2, 3, 5]), (1, [1])])
-def test_layers_are_chosen_from_the_first_to_the_last(depth, chosen):
+def test_the_default_layers_are_geometrically_spaced_from_first_to_last(depth, chosen):
     assert chosen_layers(None, depth) == chosen
     assert chosen_layers([1], depth) == [1]

@@ -1,4 +1,4 @@
-"""Searches: what each tries, what it leaves, that it goes on where it was stopped, and how it words its choice."""
+"""The search command: the runs of each search, its output files, resuming it, and the sentences about its choice."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from start_training.config.composed import plain
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.studies.momentum_search import momentum_option
-from start_training.studies.search import balance, best_option, best_test, in_words
+from start_training.studies.search import balance, best_option, best_test, comparison
 from start_training.studies.trials import Option, Trial
 from start_training.training.train import train
 from tests.composing import QUICK, composed_of, start
@@ -33,9 +33,9 @@ def decays(tmp_path_factory) -> Path:
 
 
 def configs(directory: Path) -> list[dict]:
-    """Of all runs of a search, and whether each is a range test."""
-    found = [yaml.safe_load(path.read_text()) for path in sorted(directory.glob("runs/*/config.yaml"))]
-    return [{**config, "test": "range_test" in (config["callbacks"] or {})} for config in found]
+    """The configs of all runs of a search, with a key `test` that says whether the run is a range test."""
+    runs = [yaml.safe_load(path.read_text()) for path in sorted(directory.glob("runs/*/config.yaml"))]
+    return [{**config, "test": "range_test" in (config["callbacks"] or {})} for config in runs]
 
 
 def summary(directory: Path) -> dict:
@@ -53,8 +53,8 @@ def test_weight_decays_are_bisected_and_the_best_are_trained_at_their_own_larges
     assert trained == {(float(option), options.loc[option, "max_lr"]) for option in leaders}
     losses = [RunDirectory(path.parent).summary() for path in decays.glob("runs/*/summary.json")]
     for option in leaders:
-        ended = [each["metrics"]["val/loss"] for each in losses if f"optimizer.weight_decay={float(option)}"
-                 in each["overrides"] and each["metrics"]]  # fmt: skip
+        ended = [run["metrics"]["val/loss"] for run in losses if f"optimizer.weight_decay={float(option)}"
+                 in run["overrides"] and run["metrics"]]  # fmt: skip
         assert options.loc[option, "val/loss"] == pytest.approx(np.mean(ended))
         assert options.loc[option, "val/loss s.e."] == pytest.approx(stats.sem(ended))
     assert summary(decays)["chosen"]["option"] == options["val/loss"].idxmin()
@@ -62,7 +62,7 @@ def test_weight_decays_are_bisected_and_the_best_are_trained_at_their_own_larges
     assert pd.read_parquet(decays / "curves.parquet")["option"].nunique() == 3
 
 
-def test_what_it_says_to_run_next_is_the_run_it_chose(decays, tmp_path):
+def test_the_suggested_command_repeats_the_chosen_run(decays, tmp_path):
     overrides = [*summary(decays)["chosen"]["overrides"], "callbacks=none", "trainer.enable_progress_bar=false"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         again = train(Job(plain(compose("train", overrides)), tmp_path))
@@ -71,25 +71,25 @@ def test_what_it_says_to_run_next_is_the_run_it_chose(decays, tmp_path):
     assert same == [again["metrics"]]
 
 
-def test_finished_it_is_shown_and_cut_off_it_goes_on_where_it_was(decays, shell, tmp_path):
+def test_a_finished_search_is_reported_again_and_an_interrupted_one_repeats_no_run(decays, shell, tmp_path):
     here = tmp_path / "here"
     shutil.copytree(decays, here)
-    there = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/summary.json")}
+    before = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/summary.json")}
     status, output, errors = shell("search", *QUICK["search"], *DECAY, "hydra.run.dir=here")
     assert (status, errors, output[-1]) == (0, [], "figure: here/figures/search.png")
-    found = summary(here)
-    killed, *_ = there
+    finished = summary(here)
+    killed, *_ = before
     (here / "summary.json").unlink()
     shutil.rmtree(killed.parent)
     start("search", here, *DECAY, "logger=wandb")
     again = {path: path.stat().st_mtime_ns for path in here.glob("runs/*/summary.json")}
-    assert {path for path in again if again[path] != there[path]} == {killed}
-    assert summary(here)["chosen"]["option"] == found["chosen"]["option"]
+    assert {path for path in again if again[path] != before[path]} == {killed}
+    assert summary(here)["chosen"]["option"] == finished["chosen"]["option"]
     mirrored = logged(records(here))
     assert (mirrored["search._type"], mirrored["options._type"]) == ("image-file", "table-file")
 
 
-def test_cyclical_momentum_is_tested_at_that_beside_the_largest_rate(tmp_path):
+def test_range_tests_of_cyclical_momentum_use_the_momentum_at_the_largest_rate(tmp_path):
     momenta = ("search.constant=[0.5]", "search.cyclical=[[0.9,0.6]]", "seeds=1")
     start("search", tmp_path, "search=momentum", *momenta)
     runs = configs(tmp_path)
@@ -102,11 +102,11 @@ def test_momentum_of_adam_is_beta1():
     config = plain(composed_of("search", "search=momentum", "optimizer=adam"))
     pair = momentum_option("cyclical", [0.9, 0.7], config)
     assert (pair.name, pair.changes) == ("0.9–0.7", {"optimizer.betas": [0.7, 0.999]})
-    assert momentum_option("constant", [0.8], config).of_runs == {"schedule.momentum": None}
+    assert momentum_option("constant", [0.8], config).run_changes == {"schedule.momentum": None}
 
 
 def test_batch_sizes_have_equal_training_time(tmp_path, monkeypatch):
-    # By a clock that takes a hundredth of a second for each step: 41 of 1293 samples in batches of 32, 6 of 256.
+    # The clock advances 0.01 s per step. 1293 samples take 41 steps in batches of 32, and 6 steps in batches of 256.
     def stop(self, trainer, pl_module):
         self._before, self._since = trainer.global_step / 100, None
 
@@ -115,48 +115,50 @@ def test_batch_sizes_have_equal_training_time(tmp_path, monkeypatch):
     options = pd.read_csv(tmp_path / "options.csv").set_index("option")
     assert options["epochs"].to_dict() == {32: 3, 256: 22}
     assert options["seconds"].to_dict() == pytest.approx({32: 1.23, 256: 1.32})
-    with pytest.raises(ValueError, match=r"^search.seconds = 1.2: less than 3 epochs of batch size 32, of 0.41 second"):
+    with pytest.raises(
+        ValueError, match=r"^search.seconds = 1.2: must be at least 1.23, the duration of 3 epochs with batch size 32"
+    ):
         start("search", tmp_path / "short", "search=batch_size", "search.values=[32]", "search.seconds=1.2")
 
 
 def option(name: str, losses: list[float], *, max_lr: float = 0.1, lowest: float = 1.0) -> Option:
-    """One whose runs ended with these validation losses, and whose range tests found these."""
-    found = {"status": "completed", "range_test": {"max_lr": max_lr, "best_val_loss": lowest}}
+    """An option with these final validation losses of its runs, and this result of its range test."""
+    summary = {"status": "completed", "range_test": {"max_lr": max_lr, "best_val_loss": lowest}}
     run = RunDirectory("nowhere")
     runs = [Trial(run, {"status": "completed", "metrics": {"val/loss": loss}}) for loss in losses]
-    return Option(name, {}, tests=[Trial(run, found)], runs=runs)
+    return Option(name, {}, tests=[Trial(run, summary)], runs=runs)
 
 
 def test_a_run_that_diverged_is_worse_than_any_that_did_not():
     good, bad = option("good", [2.0, 2.1]), option("bad", [0.1, 0.1])
     bad.runs[1] = Trial(bad.runs[1].run, {"status": "diverged", "metrics": {"val/loss": 0.1}})
     assert best_option([bad, good]) is good
-    assert in_words("momentum", good, [good, bad]).endswith("against inf ± inf of bad, which diverged.")
+    assert comparison("momentum", good, [good, bad]).endswith("against inf ± inf with bad, which diverged.")
     assert np.isinf(option("d", [np.inf]).final("val/loss")[0])
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize("share", [0.97, 1.03])
-def test_a_difference_is_called_one_where_a_t_test_at_five_percent_does(seeds, share):
-    """Of equal spreads and numbers the t test's degrees of freedom are 2 (n − 1)."""
+def test_a_difference_is_called_significant_if_a_t_test_at_five_percent_says_so(seeds, share):
+    """The options have equal spreads and numbers of seeds n, so that the t test has 2 (n − 1) degrees of freedom."""
     spread = np.linspace(-0.1, 0.1, seeds)
     error = np.hypot(stats.sem(spread), stats.sem(spread))
     gap = share * error * stats.t.ppf(0.975, 2 * (seeds - 1))
     one, other = option("one", list(1 + spread)), option("other", list(1 + gap + spread))
-    told = stats.ttest_ind(1 + spread, 1 + gap + spread).pvalue < 0.05
-    assert told == (share > 1)
-    verdict = f": {'' if told else 'not '}told apart ({gap / error:.1f} standard errors, {seeds} seeds)."
-    assert in_words("momentum", one, [one, other]).endswith(verdict)
-    assert in_words("momentum", other, [one, other]).endswith(verdict)
+    significant = stats.ttest_ind(1 + spread, 1 + gap + spread).pvalue < 0.05
+    assert significant == (share > 1)
+    verdict = f"{'is' if significant else 'is not'} significant ({gap / error:.1f} standard errors, {seeds} seeds)."
+    assert comparison("momentum", one, [one, other]).endswith(verdict)
+    assert comparison("momentum", other, [one, other]).endswith(verdict)
 
 
-def test_one_seed_tells_nothing_apart_and_one_option_is_compared_with_none():
+def test_with_one_seed_no_significance_is_stated_and_a_single_option_is_not_compared():
     one, other = option("one", [1.0]), option("other", [1.3])
-    assert in_words("momentum", one, [one, other]).endswith("1, against 1.3 of other, a seed each.")
-    assert in_words("momentum", one, [one, option("tested only", [])]) == "momentum one: validation loss 1."
+    assert comparison("momentum", one, [one, other]).endswith("1, against 1.3 with other (one seed each).")
+    assert comparison("momentum", one, [one, option("tested only", [])]) == "momentum one: validation loss 1."
 
 
-def test_of_range_tests_within_two_percent_of_the_lowest_that_of_the_largest_rate_is_the_best():
+def test_the_best_range_test_has_the_largest_rate_among_losses_within_two_percent_of_the_lowest():
     lowest = option("lowest", [])
     near, far = (option(name, [], max_lr=0.3, lowest=loss) for name, loss in (("near", 1.019), ("far", 1.021)))
     assert best_test([near, lowest]).name == "near"
@@ -165,7 +167,7 @@ def test_of_range_tests_within_two_percent_of_the_lowest_that_of_the_largest_rat
     assert best_test([lowest, option("as large", [], lowest=1.0)]).name == "as large"
 
 
-def test_what_is_raised_is_said_to_need_less_of_another():
+def test_a_sentence_is_given_for_each_form_of_regularization_that_an_option_raises():
     config = plain(composed_of("search"))  # rate 0.01, no decay, batches of 128
     for changes, rate, raised in (
         ({}, 0.01, 0),

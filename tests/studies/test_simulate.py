@@ -1,4 +1,4 @@
-"""Simulations: what one leaves, that it can be repeated, cut off and continued, and what is said of mistakes."""
+"""The simulate command: its output files, repeating and resuming a simulation, the figure of a multirun, errors."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ from torch import nn
 
 drawn = 0
 
-def normal_(weight, generator):  # slow, or interrupted by itself, where the environment says so
+def normal_(weight, generator):  # sleeps for SLOWLY seconds, and interrupts the process at call INTERRUPT_AT
     global drawn
     drawn += 1
     weight.normal_(0, (2 / weight[0].numel()) ** 0.5, generator=generator)
@@ -55,7 +55,7 @@ class Bottleneck(nn.Module):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's module and conf/."""
+    """A folder outside the repository with a user's module and conf/."""
     world = tmp_path_factory.mktemp("world")
     (world / "users.py").write_text(USERS_MODULE)
     for option, target in {"model/bottleneck": "Bottleneck", "initializer/mine": "normal_"}.items():
@@ -84,7 +84,7 @@ def attempt(world, shell, monkeypatch):
 
 @pytest.fixture
 def sampled(monkeypatch) -> list[int]:
-    """How many nets each block had that was sampled."""
+    """The number of nets in each sampled block."""
     blocks: list[int] = []
     sample = Ensemble.log_lengths
 
@@ -106,7 +106,7 @@ def state(directory: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files if path.name != ".lock"}
 
 
-def test_a_simulation_leaves_its_lengths_their_table_and_figure_and_all_it_takes_to_repeat_it(simulation):
+def test_a_simulation_writes_lengths_table_figure_and_summary(simulation):
     lengths, layers = rows(simulation), pd.read_csv(simulation / "layers.csv")
     assert lengths.columns.tolist() == ["net", "0", "1", "2", "3"]
     assert lengths["net"].tolist() == list(range(50))
@@ -119,14 +119,16 @@ def test_a_simulation_leaves_its_lengths_their_table_and_figure_and_all_it_takes
     assert {"seed", "overrides", "config_hash", "versions", "commit", "seconds"} < summary.keys()
 
 
-def test_rebuilt_from_config_yaml_alone_it_gives_the_same_bits(simulation, tmp_path):
+def test_a_simulation_repeated_from_config_yaml_gives_the_same_bits(simulation, tmp_path):
     config = yaml.safe_load((simulation / "config.yaml").read_text())
     SIMULATE.carry_out(Job(config, tmp_path / "again", overrides=SMALLEST), DictConfig(config))
     assert rows(tmp_path / "again").equals(rows(simulation))
     assert (tmp_path / "again" / "layers.csv").read_bytes() == (simulation / "layers.csv").read_bytes()
 
 
-def test_repeated_it_samples_nothing_and_changes_no_byte(simulation, attempt, sampled, tmp_path):
+def test_the_command_of_a_finished_simulation_samples_nothing_and_changes_no_file(
+    simulation, attempt, sampled, tmp_path
+):
     shutil.copytree(simulation, tmp_path / "run")
     before = state(tmp_path)
     status, output, errors = attempt(*SMALLEST, "hydra.run.dir=run")
@@ -135,7 +137,7 @@ def test_repeated_it_samples_nothing_and_changes_no_byte(simulation, attempt, sa
     assert state(tmp_path) == before
 
 
-def test_ctrl_c_keeps_what_was_sampled_and_the_same_command_goes_on_from_there(
+def test_after_ctrl_c_the_same_command_continues_with_the_nets_that_are_missing(
     attempt, sampled, world, tmp_path, monkeypatch
 ):
     typed = (*WIDE, f"hydra.searchpath=[file://{world}/my_conf]", "initializer=mine")
@@ -145,39 +147,39 @@ def test_ctrl_c_keeps_what_was_sampled_and_the_same_command_goes_on_from_there(
     status, output, errors = attempt(*typed, "hydra.run.dir=cut")
     assert (status, output) == (130, [])
     assert errors == ["interrupted: the same command goes on from what has been sampled"]
-    kept = rows(tmp_path / "cut")
-    assert 0 < len(kept) == sum(sampled) < 60
+    first_rows = rows(tmp_path / "cut")
+    assert 0 < len(first_rows) == sum(sampled) < 60
     assert RunDirectory(tmp_path / "cut").summary() is None
     other = attempt(*typed, "seed=1", "hydra.run.dir=cut")[2][0]
     assert other.startswith(f"error: hydra.run.dir = {tmp_path}/cut: already holds a run of another config (")
     sampled.clear()
     assert attempt(*typed, "hydra.run.dir=cut")[0] == 0
-    assert sum(sampled) == 60 - len(kept)
+    assert sum(sampled) == 60 - len(first_rows)
     assert rows(tmp_path / "cut").equals(rows(tmp_path / "whole"))
     assert (tmp_path / "cut" / "layers.csv").read_bytes() == (tmp_path / "whole" / "layers.csv").read_bytes()
 
 
 @pytest.mark.slow
-def test_a_process_that_is_stopped_keeps_its_rows_and_its_directory_from_others(attempt, world, tmp_path):
+def test_a_running_simulation_locks_its_directory_and_a_killed_one_can_be_resumed(attempt, world, tmp_path):
     where = f"hydra.run.dir={tmp_path}/cut"
     typed = (*WIDE, "nets=30", f"hydra.searchpath=[file://{world}/my_conf]", "initializer=mine")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
     environment |= {"SLOWLY": "0.1", "PYTHONPATH": str(world)}  # 30 nets of two layers: 6 s
     process = forked.start(SCRIPT, *typed, where, env=environment)
     forked.wait_until(lambda: any((tmp_path / "cut" / "lengths").glob("part-*.parquet")), process)
-    said = f"error: hydra.run.dir = {tmp_path}/cut: another process is writing a run here"
-    assert attempt(*typed, where) == (1, [], [said])
+    message = f"error: hydra.run.dir = {tmp_path}/cut: another process is writing a run here"
+    assert attempt(*typed, where) == (1, [], [message])
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    kept = rows(tmp_path / "cut")
-    assert kept["net"].tolist() == list(range(len(kept)))
-    assert 0 < len(kept) < 30
+    first_rows = rows(tmp_path / "cut")
+    assert first_rows["net"].tolist() == list(range(len(first_rows)))
+    assert 0 < len(first_rows) < 30
     assert attempt(*typed, where)[0] == 0
     assert attempt(*typed, f"hydra.run.dir={tmp_path}/whole")[0] == 0
     assert rows(tmp_path / "cut").equals(rows(tmp_path / "whole"))
 
 
-def test_cut_off_after_its_last_net_it_is_finished_as_if_it_had_not_been(simulation, sampled, tmp_path):
+def test_a_simulation_interrupted_after_its_last_net_is_finished_without_sampling(simulation, sampled, tmp_path):
     run = RunDirectory(shutil.copytree(simulation, tmp_path / "run"))
     summary = run.summary()
     for file in (run.summary_file, run.path / "layers.csv", run.figure):
@@ -187,22 +189,22 @@ def test_cut_off_after_its_last_net_it_is_finished_as_if_it_had_not_been(simulat
     assert run.figure.exists()
     kinds = {key: value for key, value in logged(records(run.path)).items() if key.endswith("_type")}
     assert kinds == {"lengths._type": "image-file", "layers._type": "table-file"}
-    own = {"seconds": 0, "overrides": []}
-    assert run.summary() | own == summary | own
+    differing = {"seconds": 0, "overrides": []}
+    assert run.summary() | differing == summary | differing
 
 
 def test_a_users_architecture_and_initializer_are_simulated_from_outside_the_repository(world, tmp_path):
     typed = (f"hydra.searchpath=[file://{world}/my_conf]", "model=bottleneck", "initializer=mine,he_normal")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
     words = ("-m", *typed, "nets=200", "logger=csv", "progress=false")
-    ended = forked.run(SCRIPT, *words, cwd=tmp_path, env={**kept, "PYTHONPATH": str(world)})
+    ended = forked.run(SCRIPT, *words, cwd=tmp_path, env={**environment, "PYTHONPATH": str(world)})
     assert (ended.returncode, ended.stderr) == (0, "")
     directories = sorted(tmp_path.glob("runs/simulations/*/"))
     assert len(directories) == 2
     for directory in directories:
         summary, layers = RunDirectory(directory).summary(), pd.read_csv(directory / "layers.csv")
         assert (summary["sampler"], summary["layers"]) == ("vectorized", ["input", "net.2"])
-        assert abs(layers["log_mean"][1]) < 4 * layers["log_mean_error"][1]  # both are He's law
+        assert abs(layers["log_mean"][1]) < 4 * layers["log_mean_error"][1]  # both initializers follow He's law
 
 
 DRAWN: list[pd.DataFrame] = []
@@ -221,26 +223,28 @@ def drawn() -> list[pd.DataFrame]:
     return DRAWN
 
 
-def test_a_multirun_is_addressed_by_content_skips_what_is_there_and_draws_all_of_it(attempt, sampled, drawn, tmp_path):
+def test_a_multirun_skips_finished_simulations_and_draws_all_of_them(attempt, sampled, drawn, tmp_path):
     status, output, errors = attempt(*SWEEP, "seed=0,1")
     assert (status, errors) == (0, [])
     assert output[-1] == "figure: sweep/figure.png, sweep/figure.pdf, sweep/figure.csv"
-    found = {path.parent.name: RunDirectory(path.parent).summary() for path in tmp_path.glob("sweep/*/summary.json")}
-    assert len(found) == 2
-    assert all(name == summary["config_hash"] for name, summary in found.items())
+    summaries = {
+        path.parent.name: RunDirectory(path.parent).summary() for path in tmp_path.glob("sweep/*/summary.json")
+    }
+    assert len(summaries) == 2
+    assert all(name == summary["config_hash"] for name, summary in summaries.items())
     before = state(tmp_path / "sweep")
-    assert attempt(*SWEEP, "seed=0,1,2", "model.depth=3")[0] == 0  # further settings, and two that are there
+    assert attempt(*SWEEP, "seed=0,1,2", "model.depth=3")[0] == 0  # a third seed, and two finished ones
     assert sum(sampled) == 3 * 50
     after = state(tmp_path / "sweep")
     assert all(after[path] == when for path, when in before.items() if path.parent.parent.name == "sweep")
     assert [table["seed"].unique().tolist() for table in drawn] == [["0", "1"], ["0", "1", "2"]]
     table = pd.read_csv(tmp_path / "sweep" / "figure.csv")
-    each = [pd.read_csv(path) for path in tmp_path.glob("sweep/*/layers.csv")]
-    assert sorted(table["log_mean"]) == sorted(pd.concat(each)["log_mean"])
+    layers = [pd.read_csv(path) for path in tmp_path.glob("sweep/*/layers.csv")]
+    assert sorted(table["log_mean"]) == sorted(pd.concat(layers)["log_mean"])
 
 
 def test_an_experiment_of_another_script_is_refused_before_anything_runs(attempt, tmp_path):
-    said = "error: script = simulate: this experiment is one of the command simulate"
+    message = "error: script = simulate: this experiment is one of the command simulate"
     status, output, errors = attempt("experiment=hanin_rolnick/figure_1a", "logger=csv", command="train")
-    assert (status, output, errors) == (1, [], [said])
+    assert (status, output, errors) == (1, [], [message])
     assert not list(tmp_path.rglob("summary.json"))

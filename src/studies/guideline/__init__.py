@@ -1,1 +1,1 @@
-"""The weight decay of the edge of chaos, from short runs, and training that checks it."""
+"""The weight decay that holds a net at the edge of chaos: computed from short runs, and checked by training."""

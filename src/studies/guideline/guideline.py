@@ -1,5 +1,7 @@
-"""The weight decay of the edge of chaos: A from short runs, λ* = A (1 − alpha) B / (4 eta S), training that checks it.
+"""The weight-decay guideline: compute the weight decay that holds a net at the edge of chaos, and check it by training.
 
+Short runs without weight decay measure the growth A per epoch of J² = fan_in · Var W of a square layer, which is 1 at
+the edge of chaos. The weight decay that stops the growth there is λ* = A (1 − alpha) B / (4 eta S).
 Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), on weight decay.
 """
 
@@ -17,55 +19,57 @@ from rich.markdown import Markdown
 from start_training.config.loggers import named_nodes
 from start_training.config.mistakes import target_of
 from start_training.figures.trials import draw_guideline
-from start_training.order_chaos.slope import SHORTEST
+from start_training.order_chaos.slope import MIN_WINDOW
 from start_training.runs.job import Job
 from start_training.settings import AtLeast, Fraction, NumberFromZero, checked, list_of, number_from_zero
 from start_training.studies.guideline.guideline_report import report_of
 from start_training.studies.guideline.guideline_runs import Check, Curve, Measured, SeedRuns
 from start_training.studies.guideline.premises import PremiseFails, check_config, mean_slope
 from start_training.studies.study import Results, Study, print_figures, print_lines
-from start_training.studies.trials import Changes, Seeds, Trials, check_epochs, named, run_overrides
+from start_training.studies.trials import Changes, Seeds, Trials, as_override, check_epochs, run_overrides
 
-DOES_NOT_APPLY = 3  # the exit status
-MOST = 300  # epochs that are trained where the config does not say how many
-NAMES = {0.0: "no decay", 1.0: "λ*"}  # of factors
-CLOSE = 0.1  # distance of J² from 1, that is 5% of J, up to which λ* is not corrected
-PAST_THE_EDGE = 2.0  # times the epochs to the edge that a faster run is trained for
-DEFAULTS = {  # of conf/weight_decay.yaml, where conf/train.yaml has others
+DOES_NOT_APPLY = 3  # the exit status if the guideline does not apply
+MAX_EPOCHS = 300  # upper limit of the number of epochs that is chosen if the config gives none
+FACTOR_NAMES = {0.0: "no decay", 1.0: "λ*"}  # names of runs with 0 and 1 times λ*
+J2_TOLERANCE = 0.1  # λ* is corrected if J² ends farther from 1 than this (5% of J)
+FASTER_LENGTH = 2.0  # a faster run lasts this multiple of the epochs that it should take to the edge
+DEFAULTS = {  # the defaults of conf/weight_decay.yaml that differ from those of conf/train.yaml
     "model": "tanh_layer", "initializer": "phase", "readout_initializer": "glorot_uniform", "callbacks": "phase",
     "datamodule.validation": "0", "datamodule.scaling": "unit",
 }  # fmt: skip
-Epochs = Annotated[int, AtLeast(int(SHORTEST))]
+Epochs = Annotated[int, AtLeast(int(MIN_WINDOW))]
 
 
 def true_or_false(name: str, value: object) -> bool:
-    """The constraint of a switch."""
+    """Constraint for a switch: true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} = {value!r}: must be true or false")
     return value
 
 
 def fit_window(name: str, value: object) -> tuple[float, float]:
-    """The constraint of a window [start, end] in epochs, long enough for a slope."""
+    """Constraint for the window of a fit: [start, end] in epochs, at least `MIN_WINDOW` apart."""
     values = list_of(name, value) if isinstance(value, Sequence) and not isinstance(value, str) else []
     ends = [number_from_zero(name, end) for end in values]
-    if len(ends) != 2 or ends[1] - ends[0] < SHORTEST:
-        raise ValueError(f"{name} = {value}: must be [start, end], at least {SHORTEST:g} epochs apart")
+    if len(ends) != 2 or ends[1] - ends[0] < MIN_WINDOW:
+        raise ValueError(f"{name} = {value}: must be [start, end], at least {MIN_WINDOW:g} epochs apart")
     return ends[0], ends[1]
 
 
-def speeds(name: str, value: object) -> list[float]:
-    """The constraint of factors above 1, which are returned in order; null is none."""
-    factors = [] if value is None or value == [] else list_of(name, value)
+def speed_factors(name: str, value: object) -> list[float]:
+    """Constraint for speeds: a list of numbers above 1, returned sorted; null is an empty list."""
+    factors = [] if value is None or (isinstance(value, list) and not value) else list_of(name, value)
     if any(number_from_zero(name, factor) <= 1 for factor in factors):
-        raise ValueError(f"{name} = {value}: must be numbers above 1, by which to raise eta / ((1 − alpha) B)")
+        raise ValueError(
+            f"{name} = {value}: must be a list of numbers above 1, the factors by which to raise eta / ((1 − alpha) B)"
+        )
     return sorted({float(factor) for factor in factors})
 
 
 @checked
 @dataclass(frozen=True)
 class GuidelineSettings(Seeds):
-    """The keys of conf/weight_decay.yaml that are not those of a run; comments there describe them."""
+    """The settings of the guideline itself: keys of conf/weight_decay.yaml, which describes them."""
 
     measure: Epochs
     window: Annotated[tuple[float, float], fit_window] | None
@@ -74,20 +78,26 @@ class GuidelineSettings(Seeds):
     epochs: Epochs | None
     factors: Sequence[NumberFromZero]
     correct: Annotated[bool, true_or_false]
-    speed: Annotated[Sequence[float], speeds]
+    speed: Annotated[Sequence[float], speed_factors]
 
     def __post_init__(self) -> None:
         if self.window and self.window[1] > self.measure:
-            raise ValueError(f"window = {[*self.window]}: must end within the {self.measure} epochs of `measure`")
+            raise ValueError(
+                f"window = {[*self.window]}: must not end after measure = {self.measure}, the epochs of a short run"
+            )
 
 
 def run(settings: GuidelineSettings, job: Job, config: DictConfig) -> Results:
-    """Measure A, compute λ*, and train with it if `train` is set; a premise that fails is a result too."""
+    """Carry out the weight-decay guideline: compute the recommended weight decay, and check it if `train` is set.
+
+    Short runs measure the growth A of J² = fan_in · Var W, from which the weight decay λ* follows. If a premise of the
+    guideline does not hold, the results state the reason instead.
+    """
     check_epochs(job.config)
     targets = [target_of(node, f"callbacks.{name}") for name, node in named_nodes(job.config, "callbacks")]
     if not any(getattr(target, "table", None) == "phase" for target in targets):
         given = ", ".join(job.config["callbacks"] or ()) or "none"
-        raise ValueError(f"callbacks = {given}: must hold phase, as callbacks=phase has it")
+        raise ValueError(f"callbacks = {given}: must contain phase; type callbacks=phase")
     trials = Trials(config, job.directory)
     try:
         measured = measure(settings, trials, job.config)
@@ -109,7 +119,11 @@ def run(settings: GuidelineSettings, job: Job, config: DictConfig) -> Results:
 
 
 def measure(settings: GuidelineSettings, trials: Trials, config: Mapping[str, Any]) -> Measured:
-    """λ* from the growth A of J² in short runs without weight decay. Raises PremiseFails where it does not apply."""
+    """Train short runs without weight decay, fit the growth A of J² = fan_in · Var W, and compute λ* from A.
+
+    Raises:
+        PremiseFails: The guideline does not apply.
+    """
     descent, layer = check_config(config)
     curves = runs(settings, trials, layer.name, {"trainer.max_epochs": settings.measure})
     slope = mean_slope(curves, settings.window, skip=settings.skip)
@@ -118,14 +132,15 @@ def measure(settings: GuidelineSettings, trials: Trials, config: Mapping[str, An
 
 
 def runs(settings: GuidelineSettings, trials: Trials, layer: str, changes: Changes) -> list[Curve]:
-    """The curves of a run with each seed."""
+    """Train a run with each seed, and return the curves of J² = fan_in · Var W of the layer named `layer`."""
     return [Curve.of(trials.train({**changes, "seed": seed}), layer) for seed in settings.all_seeds]
 
 
 def train_and_check(settings: GuidelineSettings, trials: Trials, measured: Measured) -> Check:
-    """Train with λ* and with `factors` times as much, and once more with a corrected λ*, or faster, if so set.
+    """Train with the recommended weight decay λ* and with the multiples of λ* in `factors`, to check the guideline.
 
-    The corrected one is λ' = λ* A' / A, where A' is the growth that was left under the decay λ*.
+    If `correct` is set and J² = fan_in · Var W does not settle at 1, further runs use λ' = λ* A' / A, where A' is the
+    growth that training adds to J² under the weight decay λ*. If `speed` is set, `train_faster` adds its runs.
     """
     A, epochs = measured.slope.A, settings.epochs or epochs_to_settle(measured)
 
@@ -136,10 +151,10 @@ def train_and_check(settings: GuidelineSettings, trials: Trials, measured: Measu
         return SeedRuns(name, weight_decay, curves, measured.slope.C, A, rate)
 
     factors = sorted({1.0, *settings.factors})
-    trained = [train(NAMES.get(factor, f"{factor:g} λ*"), factor, A) for factor in factors]
+    trained = [train(FACTOR_NAMES.get(factor, f"{factor:g} λ*"), factor, A) for factor in factors]
     at_lambda_star, corrected = trained[factors.index(1.0)], None
     J, (A_under_decay, _) = at_lambda_star.J[0], at_lambda_star.A_under_decay
-    if settings.correct and np.isfinite(A_under_decay) and A_under_decay > 0 and abs(J**2 - 1) > CLOSE:
+    if settings.correct and np.isfinite(A_under_decay) and A_under_decay > 0 and abs(J**2 - 1) > J2_TOLERANCE:
         factor = A_under_decay / A
         corrected = train(f"{factor:.2g} λ*, corrected", factor, A_under_decay)
     in_order = sorted([*trained, *([corrected] if corrected else [])], key=lambda runs: runs.weight_decay)
@@ -147,16 +162,20 @@ def train_and_check(settings: GuidelineSettings, trials: Trials, measured: Measu
 
 
 def train_faster(settings: GuidelineSettings, trials: Trials, measured: Measured) -> list[tuple[float, SeedRuns]]:
-    """Runs without decay, at the largest of the speeds with which the edge is `SHORTEST` epochs away or more.
+    """Train without weight decay with a larger eta / ((1 − alpha) B), to check that J² reaches 1 in fewer epochs.
 
-    Once by a larger eta, and once by a smaller batch if B / speed is a whole number.
+    The factor is the largest entry of `speed` with which the edge is still at least `MIN_WINDOW` epochs away. One
+    setting raises eta by this factor, and another divides the batch size by it, if the result is a whole number.
+
+    Returns:
+        Pairs of the factor and the runs of one setting; empty if no entry of `speed` can be used.
     """
     descent, slope = measured.descent, measured.slope
     epochs, _ = slope.epochs_to_edge
-    if not (slow_enough := [speed for speed in settings.speed if epochs / speed >= SHORTEST]):
+    if not (slow_enough := [speed for speed in settings.speed if epochs / speed >= MIN_WINDOW]):
         return []
     speed = slow_enough[-1]
-    until = math.ceil(max(PAST_THE_EDGE * epochs / speed, epochs / speed + SHORTEST))
+    until = math.ceil(max(FASTER_LENGTH * epochs / speed, epochs / speed + MIN_WINDOW))
     ways: dict[str, Changes] = {f"{speed:g} eta": {"optimizer.lr": float(f"{speed * descent.eta:.6g}")}}
     if (batch := descent.smaller_batch(speed)) is not None:
         ways[f"B / {speed:g}"] = {"datamodule.batch_size": batch}
@@ -168,21 +187,21 @@ def train_faster(settings: GuidelineSettings, trials: Trials, measured: Measured
 
 
 def epochs_to_settle(measured: Measured) -> int:
-    """3 / A, in which J² settles at the edge, but at most `MOST`."""
-    return min(math.ceil(3 / measured.slope.A), MOST)
+    """Return the number of epochs in which J² settles under weight decay, 3 / A, but at most `MAX_EPOCHS`."""
+    return min(math.ceil(3 / measured.slope.A), MAX_EPOCHS)
 
 
 def next_run(job: Job, measured: Measured) -> list[str]:
-    """The overrides with which the command train trains with λ*, on the job's own model and data."""
-    asked = run_overrides(job)
-    groups = {word.lstrip("+~").partition("=")[0] for word in asked}
+    """Return the overrides with which the command train uses the computed weight decay on the job's model and data."""
+    overrides = run_overrides(job)
+    groups = {word.lstrip("+~").partition("=")[0] for word in overrides}
     defaults = [f"{key}={value}" for key, value in DEFAULTS.items() if key not in groups]
     changes = {"optimizer.weight_decay": measured.weight_decay, "trainer.max_epochs": epochs_to_settle(measured)}
-    return [*defaults, *asked, *(named(key, value) for key, value in changes.items())]
+    return [*defaults, *overrides, *(as_override(key, value) for key, value in changes.items())]
 
 
 def summary_of(measured: Measured, check: Check | None) -> dict[str, Any]:
-    """The numbers of the guideline, as plain data."""
+    """Return the numbers of the guideline as plain data for summary.json."""
     slope, descent = measured.slope, measured.descent
     return {
         "applies": True,
@@ -203,7 +222,7 @@ def summary_of(measured: Measured, check: Check | None) -> dict[str, Any]:
 
 
 def report(job: Job, summary: Mapping[str, Any]) -> int:
-    """Print report.md, or why the guideline does not apply; returns the exit status."""
+    """Print the report, or the reason why the guideline does not apply; return the exit status."""
     if not summary["applies"]:
         print_lines(f"the guideline does not apply: {summary['reason']}")
         return DOES_NOT_APPLY

@@ -1,4 +1,4 @@
-"""Runs of the weight-decay guideline: J² of its layer beside test loss and accuracy, and means over seeds."""
+"""Results of the runs of the weight-decay guideline: J², test loss and accuracy of each run, and means over seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,41 +15,47 @@ LOSS, ACCURACY = "test/loss", "test/accuracy"
 
 @dataclass(frozen=True)
 class Curve:
-    """One run: its trial, and rows with the columns epoch (from 0), J2, test/loss and test/accuracy (from epoch 1)."""
+    """J² = fan_in · Var W of a layer, test loss and test accuracy after each epoch of one run.
+
+    Args:
+        trial: The run.
+        rows: Table with the columns epoch (from 0), J2, test/loss and test/accuracy (NaN at epoch 0).
+    """
 
     trial: Trial
     rows: pd.DataFrame
 
     @classmethod
     def of(cls, trial: Trial, layer: str) -> "Curve":
-        """The curve of the layer with this name."""
+        """Read the curve of a finished run, with J² of the layer named `layer`."""
         phases = trial.run.table("phase").read()
         assert phases is not None
         of_layer = phases.loc[phases["name"] == layer, ["epoch", "J2"]]
-        ends = of_layer[of_layer["epoch"] % 1 == 0]  # every_n_steps would add rows within epochs
-        epochs = trial.epochs.assign(epoch=lambda rows: rows["epoch"] + 1.0)  # metrics name an epoch by its start
+        ends = of_layer[of_layer["epoch"] % 1 == 0]  # without the rows within epochs that every_n_steps adds
+        # Metrics number an epoch by its start, the phase table by the time of measurement, which is the epoch's end.
+        epochs = trial.epochs.assign(epoch=lambda rows: rows["epoch"] + 1.0)
         tested = [name for name in (LOSS, ACCURACY) if name in epochs]
         rows = ends.merge(epochs[["epoch", *tested]], on="epoch", how="left").reset_index(drop=True)
         return cls(trial, rows.reindex(columns=["epoch", "J2", LOSS, ACCURACY]))
 
     @property
     def completed(self) -> bool:
-        """Whether the run did not diverge."""
+        """Whether the run was completed, that is, did not diverge."""
         return self.trial.summary["status"] == "completed"
 
     @property
     def settled(self) -> Settled:
-        """J² at the end of the run."""
+        """J² = fan_in · Var W averaged over the end of the run, and whether it is still changing."""
         return Settled.of(self.rows["epoch"], self.rows["J2"])
 
     @property
     def edge(self) -> float:
-        """The epoch at which J² reached 1; NaN if it never did."""
+        """The epoch at which J² = fan_in · Var W first reached 1, the edge of chaos; NaN if it never did."""
         return crossing(self.rows["epoch"], self.rows["J2"])
 
     @property
     def lowest(self) -> dict[str, float]:
-        """epoch, loss, accuracy and J where test loss was lowest; NaN if it was never evaluated."""
+        """The epoch of the lowest test loss, and loss, accuracy and J there; all NaN without test metrics."""
         tested = self.rows.dropna(subset=[LOSS])
         if tested.empty:
             return dict.fromkeys(("epoch", "loss", "accuracy", "J"), np.nan)
@@ -59,15 +65,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class SeedRuns:
-    """The runs of one setting, one for each seed, and the parameters of the equation that J² should follow.
+    """Runs of one setting with several seeds, and the parameters of their predicted J² = fan_in · Var W (`saturation`).
 
     Args:
-        name: In tables and reports.
-        weight_decay: PyTorch's, 2 λ.
-        curves: One for each seed.
-        start: J² at epoch 0 of the equation.
-        A: Its growth of J² per epoch without weight decay.
-        rate: `Descent.decay_rate`.
+        name: Name of the setting in tables and reports.
+        weight_decay: PyTorch's `weight_decay`, 2 λ.
+        curves: The curve of one run for each seed.
+        start: Predicted J² at epoch 0.
+        A: Predicted growth of J² per epoch without weight decay.
+        rate: Share of J² that weight decay removes per epoch (`Descent.decay_rate`).
     """
 
     name: str
@@ -84,21 +90,21 @@ class SeedRuns:
 
     @property
     def J(self) -> tuple[float, float]:
-        """J at the end of the runs, √ of the mean of J² over their last quarter: mean over seeds and its error."""
+        """J = √(fan_in · Var W), averaged over the last quarter of a run: mean over seeds and its standard error."""
         return mean_of_runs([float(np.sqrt(curve.settled.J2)) for curve in self.completed] or [np.nan])
 
     @property
     def moving(self) -> bool:
-        """Whether J² of most runs has not settled."""
+        """Whether J² = fan_in · Var W is still changing at the end of most runs."""
         return sum(curve.settled.moving for curve in self.completed) > len(self.completed) / 2
 
     @property
     def A_under_decay(self) -> tuple[float, float]:
-        """A' = dJ²/dt + rate · J² at the end of the runs: mean over seeds and its error."""
+        """Growth that training adds to J² per epoch at the end of the runs, A' = dJ²/dt + rate · J²: mean and error."""
         return mean_of_runs([curve.settled.A_under_decay(self.rate) for curve in self.completed] or [np.nan])
 
     def row(self) -> dict[str, Any]:
-        """Its row of options.csv: means over seeds, each with its standard error."""
+        """Return the setting's row of options.csv: means over seeds, each with its standard error."""
         row: dict[str, Any] = {"option": self.name, "weight_decay": self.weight_decay, "runs": len(self.curves)}
         row |= {"diverged": len(self.curves) - len(self.completed), "moving": self.moving}
         row["J"], row["J s.e."] = self.J
@@ -111,12 +117,12 @@ class SeedRuns:
         return row
 
     def table(self) -> pd.DataFrame:
-        """The rows of all curves, with the columns option and seed."""
+        """Return the rows of all curves in one table, with the added columns option and seed."""
         rows = [curve.rows.assign(option=self.name, seed=curve.trial.summary["seed"]) for curve in self.curves]
         return pd.concat(rows, ignore_index=True)
 
     def predicted(self) -> pd.DataFrame:
-        """J² by the equation, with the columns option, epoch and J2."""
+        """Return the predicted J² = fan_in · Var W at 101 times, as a table with the columns option, epoch and J2."""
         epochs = np.linspace(0.0, max(curve.rows["epoch"].max() for curve in self.curves), 101)
         J2 = saturation(epochs, start=self.start, A=self.A, rate=self.rate)
         return pd.DataFrame({"option": self.name, "epoch": epochs, "J2": J2})
@@ -124,14 +130,14 @@ class SeedRuns:
 
 @dataclass(frozen=True)
 class Measured:
-    """λ* and what it was computed from.
+    """The recommended weight decay λ*, and the measurements it was computed from.
 
     Args:
-        descent: The config's.
-        layer: The name of the layer whose J² is measured.
-        fan_in: N of that layer.
-        curves: Of short runs without weight decay, one for each seed.
-        slope: A and C of these.
+        descent: Learning rate, momentum, batch size and samples per epoch of the config.
+        layer: Name of the layer whose J² is measured.
+        fan_in: Fan-in N of that layer.
+        curves: The curves of the short runs without weight decay, one for each seed.
+        slope: The line J² = A t + C fitted to these curves, with t in epochs.
         lambda_star: λ*.
     """
 
@@ -144,25 +150,25 @@ class Measured:
 
     @property
     def weight_decay(self) -> float:
-        """PyTorch's, 2 λ*, to three digits."""
+        """The recommended `weight_decay` of a PyTorch optimizer, 2 λ*, rounded to three digits."""
         return float(f"{2 * self.lambda_star:.3g}")
 
     @property
     def weight_decay_error(self) -> float:
-        """The error of `weight_decay` that follows from the error of A."""
+        """The error of `weight_decay`, computed from the error of A."""
         return 2 * self.lambda_star * self.slope.error / self.slope.A
 
 
 @dataclass(frozen=True)
 class Check:
-    """Training that checks λ*.
+    """The training runs that check the recommended weight decay λ*.
 
     Args:
-        epochs: Of each run but the faster ones.
-        runs: With each weight decay, in order.
-        at_lambda_star: Those with λ*.
-        corrected: Those with λ* A' / A, if J² of λ* did not end near 1.
-        faster: Those without weight decay and a larger eta / ((1 − alpha) B), by the factor on that.
+        epochs: Number of epochs of each run, except the faster ones.
+        runs: The runs with each weight decay, in increasing order of weight decay.
+        at_lambda_star: The runs with λ*.
+        corrected: The runs with λ* A' / A; None if J² of the runs with λ* ended near 1.
+        faster: Pairs of a factor and the runs without weight decay in which eta / ((1 − alpha) B) is raised by it.
     """
 
     epochs: int

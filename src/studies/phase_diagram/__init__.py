@@ -1,1 +1,1 @@
-"""Where a random layer is ordered and where chaotic, and how that agrees with theory."""
+"""The phase diagram of a random layer: simulate where it is ordered and where chaotic, and compare with theory."""

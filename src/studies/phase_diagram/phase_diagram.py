@@ -1,4 +1,7 @@
-"""The phase diagram of a random layer, simulated and in theory."""
+"""Simulate the phase diagram of a random layer, and compare it with theory.
+
+The weights of the layer have mean J0/N and standard deviation J/√N; the axes of the diagram are J0/J and 1/J.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,17 +28,17 @@ from start_training.order_chaos.relu_growth import relu_growth
 from start_training.runs.job import Job
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, whole_number
-from start_training.studies.phase_diagram import phase_diagram_tables as tables_of
+from start_training.studies.phase_diagram import phase_diagram_tables as phase_tables
 from start_training.studies.study import Results, Study, print_figures, print_lines
 
 Array = NDArray[np.float64]
-Units = Annotated[int, AtLeast(2)]  # one unit has no deviation from its mean
+Units = Annotated[int, AtLeast(2)]  # number of units N; a state of one unit does not deviate from its mean
 
 
 @checked
 @dataclass(frozen=True)
 class FiniteSize:
-    """A scan of 1/J at J0 = 0 for each N: the keys of `finite_size` in conf/phase_diagram.yaml."""
+    """The settings of a scan of 1/J at J0 = 0 for several N: keys of `finite_size` in conf/phase_diagram.yaml."""
 
     N: Sequence[Units]
     matrices: PositiveInteger
@@ -44,14 +47,14 @@ class FiniteSize:
 
     @property
     def sizes(self) -> list[int]:
-        """The different N, in order."""
+        """The values of N, sorted and without repetitions."""
         return sorted(set(self.N))
 
 
 @checked
 @dataclass(frozen=True)
 class PhaseDiagramSettings:
-    """The keys of conf/phase_diagram.yaml; comments there describe them."""
+    """The settings of the phase diagram: keys of conf/phase_diagram.yaml, which describes them."""
 
     size: Annotated[str, OneOf(SIZES)]
     seed: Seed
@@ -76,13 +79,13 @@ class PhaseDiagramSettings:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the simulation, which makes one table.
+    """A part of the simulation, which writes one table.
 
     Args:
-        name: Of the table.
-        matrices: Their number.
-        points: Of each matrix.
-        simulate: The rows of a matrix by its number, in blocks.
+        name: Name of the table.
+        matrices: Number of random matrices.
+        points: Number of points (rows of the table) for each matrix.
+        simulate: Function that takes the index of a matrix and yields its rows in blocks.
     """
 
     name: str
@@ -92,9 +95,9 @@ class Stage:
 
 
 def run(settings: PhaseDiagramSettings, job: Job, config: DictConfig) -> Results:
-    """Simulate the matrices that the job's directory does not hold yet, and compare their means with theory.
+    """Simulate the matrices that are not in the job's directory yet, and compare the means over matrices with theory.
 
-    The tables tanh/, relu/ and finite_size/ of the directory hold a row for each matrix and point.
+    The tables tanh/, relu/ and finite_size/ in the directory have a row for each matrix and point.
     """
     columns, rows, sizes = settings.J0_over_J, settings.inverse_J, settings.finite_size
     measured = simulated(stages(settings), job.directory, progress=settings.progress)
@@ -102,13 +105,13 @@ def run(settings: PhaseDiagramSettings, job: Job, config: DictConfig) -> Results
     summary: dict[str, Any] = {"N": settings.N, "matrices": settings.matrices}
     if "tanh" in measured:
         distances = _by_matrix(measured["tanh"], "distance")
-        tables["diagram_tanh.parquet"] = tables_of.tanh_diagram(columns, rows, distances)
-        tables["boundary.csv"] = tables_of.tanh_boundary(columns, rows, distances)
-        summary["tanh"] = tables_of.tanh_agreement(columns, rows, distances)
+        tables["diagram_tanh.parquet"] = phase_tables.tanh_diagram(columns, rows, distances)
+        tables["boundary.csv"] = phase_tables.tanh_boundary(columns, rows, distances)
+        summary["tanh"] = phase_tables.tanh_agreement(columns, rows, distances)
     if "relu" in measured:
         norms, growths = (_by_matrix(measured["relu"], name) for name in ("norm", "distance"))
-        tables["diagram_relu.parquet"] = tables_of.relu_diagram(columns, rows, norms, growths)
-        summary["relu"] = tables_of.relu_agreement(columns, growths)
+        tables["diagram_relu.parquet"] = phase_tables.relu_diagram(columns, rows, norms, growths)
+        summary["relu"] = phase_tables.relu_agreement(columns, growths)
     by_name = {Path(name).stem: table for name, table in tables.items()}
     figures = {"phase_diagram": draw_phase_diagram(by_name, N=settings.N, matrices=settings.matrices)}
     if sizes is not None:
@@ -116,27 +119,27 @@ def run(settings: PhaseDiagramSettings, job: Job, config: DictConfig) -> Results
         of_sizes = {N: _by_matrix(by_size[by_size["N"] == N], "distance") for N in sizes.sizes}
         distance, transitions = (
             table(sizes.inverse_J, of_sizes)
-            for table in (tables_of.finite_size_table, tables_of.finite_size_transitions)
+            for table in (phase_tables.finite_size_table, phase_tables.finite_size_transitions)
         )
         tables |= {"finite_size_distances.csv": distance, "finite_size_transitions.csv": transitions}
-        summary["finite_size"] = tables_of.finite_size_agreement(transitions)
+        summary["finite_size"] = phase_tables.finite_size_agreement(transitions)
         figures["finite_size"] = draw_finite_size(distance, transitions)
     return Results(summary, tables, figures)
 
 
 def stages(settings: PhaseDiagramSettings) -> list[Stage]:
-    """The simulations that the settings ask for."""
+    """Return the parts of the simulation that the settings select."""
     columns, rows, sizes = settings.J0_over_J.bins, settings.inverse_J.bins, settings.finite_size
-    asked = []
+    selected = []
     if "tanh" in settings.activations:
-        asked.append(Stage("tanh", settings.matrices, columns * rows, partial(_tanh_matrix, settings)))
+        selected.append(Stage("tanh", settings.matrices, columns * rows, partial(_tanh_matrix, settings)))
     if "relu" in settings.activations:
-        asked.append(Stage("relu", settings.matrices, columns, partial(_relu_matrix, settings)))
+        selected.append(Stage("relu", settings.matrices, columns, partial(_relu_matrix, settings)))
     if sizes is not None:
         matrices = sizes.matrices * len(sizes.sizes)
         work = partial(_finite_size_matrix, settings, sizes)
-        asked.append(Stage("finite_size", matrices, sizes.inverse_J.bins, work))
-    return asked
+        selected.append(Stage("finite_size", matrices, sizes.inverse_J.bins, work))
+    return selected
 
 
 def _tanh_matrix(settings: PhaseDiagramSettings, number: int) -> Iterator[pd.DataFrame]:
@@ -162,7 +165,13 @@ def _finite_size_matrix(settings: PhaseDiagramSettings, sizes: FiniteSize, numbe
 
 
 def simulated(work: Sequence[Stage], directory: Path, *, progress: bool) -> dict[str, pd.DataFrame]:
-    """The table of each stage by name, with the matrices that an earlier call left in the directory."""
+    """Simulate the random matrices that the tables of the stages lack, and return the complete tables by stage name.
+
+    Args:
+        work: The stages to simulate.
+        directory: The job's directory, with tables of the matrices that an earlier call has simulated.
+        progress: Whether to show a progress bar on stderr.
+    """
     bar_columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn())
     time_left = TimeRemainingColumn(elapsed_when_finished=True)
     measured = {}
@@ -187,43 +196,43 @@ def simulated(work: Sequence[Stage], directory: Path, *, progress: bool) -> dict
 
 
 def _by_matrix(rows: pd.DataFrame, name: str) -> Array:
-    """A column as (matrices, points)."""
+    """Return a column of a stage's table, reshaped to (matrices, points)."""
     return rows[name].to_numpy().reshape(rows["matrix"].nunique(), -1)
 
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
-    """Print how simulation and theory agree, and where the figures lie."""
+    """Print how well simulation and theory agree, and the paths of the figures."""
     print_lines(*agreement(summary))
     if "finite_size" in summary:
         Console().print(transitions_table(summary["finite_size"]))
         if (exponent := summary["finite_size"].get("exponent")) is not None:
             fitted = _with_error(exponent, summary["finite_size"]["exponent_error"], sign="")
-            print_lines(f"its distance from 1 falls as N^−p, p = {fitted}")
-    print_lines(f"N = {summary['N']}, {summary['matrices']} matrices, {summary['seconds']:.1f} s")
+            print_lines(f"the distance of the transition from 1/J = 1 falls as N^−p with p = {fitted}")
+    print_lines(f"simulated {summary['matrices']} matrices with N = {summary['N']} in {summary['seconds']:.1f} s")
     print_figures(job.directory)
 
 
 def agreement(summary: Mapping[str, Any]) -> list[str]:
-    """A line for each activation in the summary."""
+    """Return a line for each activation that says how well the simulated phase diagram agrees with theory."""
     lines = []
     if (tanh := summary.get("tanh")) is not None:
         deviation = _with_error(tanh["boundary_deviation"], tanh["boundary_deviation_error"])
         lines.append(
-            f"tanh: the edge lies {deviation} from theory in 1/J (mean over J0/J), "
-            f"{tanh['boundary_deviation_rms']:.3f} root mean square; {tanh['judged_alike']:.1%} of the plane is in the "
-            "phase that theory says"
+            f"tanh: 1/J of the simulated edge minus that of theory is {deviation} (mean over J0/J; root mean square "
+            f"{tanh['boundary_deviation_rms']:.3f}); {tanh['judged_alike']:.1%} of the plane is in the predicted phase"
         )
     if (relu := summary.get("relu")) is not None:
         deviation = _with_error(relu["growth_deviation"], relu["growth_deviation_error"])
         lines.append(
-            f"ReLU: distances grow {deviation} nats per iteration faster than in theory (mean over J0/J), "
-            f"{relu['growth_deviation_rms']:.3f} root mean square; {relu['judged_alike']:.1%} with its sign"
+            f"ReLU: the growth rate of distances minus that of theory is {deviation} nats per iteration (mean over "
+            f"J0/J; root mean square {relu['growth_deviation_rms']:.3f}); {relu['judged_alike']:.1%} of the J0/J have "
+            "the predicted sign"
         )
     return lines
 
 
 def transitions_table(finite_size: Mapping[str, Any]) -> ShownTable:
-    """For each N, 1/J above which states no longer separate at J0 = 0."""
+    """Format a table of 1/J of the transition from chaos to order at J0 = 0, for each number of units N."""
     table = ShownTable("N", "1/J of the transition", title="tanh at J0 = 0; theory: 1", title_justify="left")
     for column in table.columns:
         column.justify = "right"
@@ -233,7 +242,7 @@ def transitions_table(finite_size: Mapping[str, Any]) -> ShownTable:
 
 
 def _with_error(value: float, error: float | None, *, sign: str = "+") -> str:
-    """Mean ± standard error, or the mean of a single matrix, which has no error."""
+    """Format a mean and its standard error; the error of a single matrix, None or NaN, is left out."""
     return f"{value:{sign}.3f}" + ("" if error is None or math.isnan(error) else f" ± {error:.3f}")
 
 

@@ -1,4 +1,7 @@
-"""Means over the matrices of a phase diagram beside theory: tables, and numbers of how they agree."""
+"""Tables of a phase diagram, with means over matrices next to theory, and numbers that say how well they agree.
+
+The weights of a layer have mean J0/N and standard deviation J/√N; the axes of the diagram are J0/J and 1/J.
+"""
 
 from typing import Any
 
@@ -16,12 +19,12 @@ Array = NDArray[np.float64]
 
 
 def tanh_diagram(columns: Bins, rows: Bins, distances: Array) -> pd.DataFrame:
-    """The phase diagram of tanh: a row for each point, in order of 1/J, then J0/J.
+    """Return the phase diagram of tanh as a table with a row for each point, ordered by 1/J, then by J0/J.
 
     Args:
-        columns: J0/J.
-        rows: 1/J.
-        distances: Shape (matrices, points).
+        columns: The axis of J0/J.
+        rows: The axis of 1/J.
+        distances: Final distances of the two states, shape (matrices, points).
     """
     plane = _plane(columns, rows)
     plane["distance"], plane["distance_error"] = mean_and_error(distances)
@@ -29,13 +32,15 @@ def tanh_diagram(columns: Bins, rows: Bins, distances: Array) -> pd.DataFrame:
 
 
 def relu_diagram(columns: Bins, rows: Bins, norms: Array, distances: Array) -> pd.DataFrame:
-    """The phase diagram of ReLU, whose growth rates are the same in each row, but for log J.
+    """Return the phase diagram of ReLU as a table with a row for each point, ordered by 1/J, then by J0/J.
+
+    The growth rates are computed once for each J0/J, since J only adds log J to the growth rate of the norm.
 
     Args:
-        columns: J0/J.
-        rows: 1/J.
-        norms: Growth rates of the state's norm at J = 1, in nats per iteration, shape (matrices, columns).
-        distances: Growth rates of the relative distance, likewise.
+        columns: The axis of J0/J.
+        rows: The axis of 1/J.
+        norms: Growth rates of a state's norm at J = 1, in nats per iteration, shape (matrices, columns).
+        distances: Growth rates of the relative distance, in nats per iteration, shape (matrices, columns).
     """
     plane, theory = _plane(columns, rows), relu_rates(columns.centres)
     (norm, norm_error), (growth, growth_error) = mean_and_error(norms), mean_and_error(distances)
@@ -51,9 +56,9 @@ def relu_diagram(columns: Bins, rows: Bins, norms: Array, distances: Array) -> p
 
 
 def tanh_boundary(columns: Bins, rows: Bins, distances: Array) -> pd.DataFrame:
-    """1/J of the edge in each column: in theory, clipped to the rows, and simulated, with its error.
+    """Return a table with 1/J of the edge of chaos for each J0/J: in theory, clipped to the axis, and simulated.
 
-    Arguments as of `tanh_diagram`.
+    `tanh_diagram` explains the arguments.
     """
     simulated, error = mean_and_error(_transitions(columns, rows, distances))
     theory = np.clip(boundary(columns.centres), rows.low, rows.high)
@@ -68,12 +73,12 @@ def tanh_boundary(columns: Bins, rows: Bins, distances: Array) -> pd.DataFrame:
 
 
 def tanh_agreement(columns: Bins, rows: Bins, distances: Array) -> dict[str, float]:
-    """How simulation and theory of tanh agree; arguments as of `tanh_diagram`.
+    """Compute numbers that say how well simulation and theory of tanh agree; `tanh_diagram` explains the arguments.
 
     Returns:
         boundary_deviation: simulated minus theoretical 1/J of the edge, mean over columns; boundary_deviation_error:
         its standard error over matrices; boundary_deviation_rms: root mean square over columns of the mean over
-        matrices; judged_alike: share of points that χ and the mean distance put in the same phase.
+        matrices; judged_alike: share of points for which χ and the mean distance give the same phase.
     """
     theory = np.clip(boundary(columns.centres), rows.low, rows.high)
     deviations = _transitions(columns, rows, distances) - theory
@@ -83,12 +88,12 @@ def tanh_agreement(columns: Bins, rows: Bins, distances: Array) -> dict[str, flo
 
 
 def relu_agreement(columns: Bins, distances: Array) -> dict[str, float]:
-    """How simulation and theory of ReLU agree; arguments as of `relu_diagram`.
+    """Compute numbers that say how well simulation and theory of ReLU agree; `relu_diagram` explains the arguments.
 
     Returns:
         growth_deviation: simulated minus theoretical growth rate, mean over columns; growth_deviation_error: its
         standard error over matrices; growth_deviation_rms: root mean square over columns of the mean over matrices;
-        judged_alike: share of columns whose rate has the sign of theory's, or which in theory lie at the edge.
+        judged_alike: share of columns whose rate has the sign of the theoretical rate, or whose theoretical rate is 0.
     """
     theory = relu_rates(columns.centres).distance
     alike = ((distances.mean(0) > 0) == (theory > 0)) | (np.abs(theory) < ROUNDING)
@@ -96,11 +101,11 @@ def relu_agreement(columns: Bins, distances: Array) -> dict[str, float]:
 
 
 def finite_size_table(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
-    """Distance at J0 = 0 against 1/J for each N, beside theory for N → ∞.
+    """Return a table of the final distance at J0 = 0 for each N and 1/J, with the theoretical one for N → ∞.
 
     Args:
-        rows: 1/J.
-        distances: By N, of shape (matrices, points).
+        rows: The axis of 1/J.
+        distances: Final distances by N, each of shape (matrices, points).
     """
     tables = []
     for N, of_matrices in distances.items():
@@ -111,7 +116,10 @@ def finite_size_table(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
 
 
 def finite_size_transitions(rows: Bins, distances: dict[int, Array]) -> pd.DataFrame:
-    """1/J of the transition at J0 = 0 for each N, which in theory is 1; arguments as of `finite_size_table`."""
+    """Return a table of 1/J of the transition at J0 = 0 for each N; for N → ∞ it is 1 in theory.
+
+    `finite_size_table` explains the arguments.
+    """
     by_size = {N: mean_and_error(transition(rows.edges, values, axis=1)) for N, values in distances.items()}
     return pd.DataFrame(
         [{"N": N, "inverse_J": float(mean), "error": float(error)} for N, (mean, error) in by_size.items()]
@@ -119,18 +127,22 @@ def finite_size_transitions(rows: Bins, distances: dict[int, Array]) -> pd.DataF
 
 
 def finite_size_agreement(transitions: pd.DataFrame) -> dict[str, Any]:
-    """The rows of `finite_size_transitions` as plain data, and their exponent if there are two sizes.
+    """Fit the exponent p with which the transition at J0 = 0 approaches 1/J = 1 for large N: 1 − 1/J ∝ N^−p.
+
+    Args:
+        transitions: The table of `finite_size_transitions`.
 
     Returns:
-        transitions; exponent: p of 1 − 1/J ∝ N^−p, by least squares on logarithms; exponent_error: its standard error
-        by those of the transitions.
+        transitions: the rows of the table as plain data; exponent: p by least squares on logarithms; exponent_error:
+        its standard error, computed from the errors of the transitions. The last two are missing if there are fewer
+        than two sizes or a transition is not below 1.
     """
     deviations = below_edge(transitions["inverse_J"])
     agreement: dict[str, Any] = {"transitions": transitions.to_dict("records")}
     if len(transitions) >= 2 and (deviations > 0).all():
         x = np.log(transitions["N"]) - np.log(transitions["N"]).mean()
         shares = x / (x**2).sum()
-        errors = transitions["error"] / deviations  # of the logarithms
+        errors = transitions["error"] / deviations  # standard errors of the logarithms
         agreement["exponent"] = float(-(shares * np.log(deviations)).sum())
         agreement["exponent_error"] = float(np.sqrt(((shares * errors) ** 2).sum(skipna=False)))
     return agreement
@@ -143,7 +155,7 @@ def _deviation(name: str, deviations: Array) -> dict[str, float]:
 
 
 def _transitions(columns: Bins, rows: Bins, distances: Array) -> Array:
-    """1/J of the edge, (matrices, columns)."""
+    """Return 1/J of the simulated edge of chaos, shape (matrices, columns)."""
     return transition(rows.edges, distances.reshape(len(distances), rows.bins, columns.bins), axis=1)
 
 
