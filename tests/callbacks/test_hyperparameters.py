@@ -9,7 +9,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from start_training.callbacks.hyperparameters import COLUMNS, Hyperparameters, hyperparameter_rows, sent, values_of
+from start_training.callbacks.hyperparameters import (
+    COLUMNS,
+    Hyperparameters,
+    hyperparameter_rows,
+    hyperparameters_of,
+    logged_values,
+)
 from start_training.models.classifier import Classifier
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.one_cycle import OneCycle
@@ -64,11 +70,13 @@ def test_a_row_per_optimizer_step_of_what_it_uses_and_so_without_a_trainer(tmp_p
         {"lr": rate, "weight_decay": decay} | ({} if np.isnan(beta) else {"betas": (beta, 0.9)})
         for *_, rate, beta, decay in used.rows
     ]
-    told = [(step, epoch, values_of(group)) for (step, epoch, *_), group in zip(used.rows, groups, strict=True)]
+    told = [
+        (step, epoch, hyperparameters_of(group)) for (step, epoch, *_), group in zip(used.rows, groups, strict=True)
+    ]
     pd.testing.assert_frame_equal(hyperparameter_rows(told), rows, check_exact=True)
     logged = {step: {name: row[name] for name in COLUMNS if name in row} for step, row in logger.rows.items()}
-    assert {step: sent(values) for step, _, values in told} == logged
-    assert np.isnan(values_of({"lr": 1.0})[1:]).all()
+    assert {step: logged_values(values) for step, _, values in told} == logged
+    assert np.isnan(hyperparameters_of({"lr": 1.0})[1:]).all()
 
 
 def test_loggers_get_a_row_when_a_value_changes_and_the_metrics_file_one_an_epoch(tmp_path):

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.deferred_signals import SIGNALS, DeferredSignals
 from start_training.callbacks.divergence import Divergence
 from start_training.callbacks.last_checkpoint import LastCheckpoint
-from start_training.callbacks.noted_signals import SIGNALS, NotedSignals
 from start_training.runs.outcome import Diverged, Interrupted
 from tests.callbacks.tasks import BATCHES, At, Resumable, fit, small, weights
 
@@ -55,7 +55,7 @@ def test_what_goes_on_from_it_is_as_if_it_had_not_ended(tmp_path, length, signal
 
 def test_a_second_signal_ends_at_once_and_other_threads_note_none():
     handlers = [signal.getsignal(signum) for signum in SIGNALS]
-    with NotedSignals() as signals:
+    with DeferredSignals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.first == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
@@ -64,7 +64,7 @@ def test_a_second_signal_ends_at_once_and_other_threads_note_none():
         assert signals.first == 0
         signals._handlers = dict(zip(SIGNALS, handlers, strict=True))
     assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
-    elsewhere = NotedSignals()
+    elsewhere = DeferredSignals()
     thread = threading.Thread(target=elsewhere.watch)
     thread.start(), thread.join()
     assert [signal.getsignal(signum) for signum in SIGNALS] == handlers

@@ -157,7 +157,7 @@ def test_a_run_that_ends_in_mid_epoch_has_a_row_of_its_end_and_one_that_fails_th
 def test_measured_by_steps_data_must_have_a_length(tmp_path):
     task = Task()
     task.train_dataloader = lambda: iter([])
-    with pytest.raises(ValueError, match=r"^every_n_steps = 2: needs training data of a known length"):
+    with pytest.raises(ValueError, match=r"^every_n_steps = 2: needs training data of known length"):
         run(tmp_path, Phase(every_n_steps=2), task=task)
 
 

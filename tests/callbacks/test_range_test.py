@@ -107,7 +107,7 @@ def test_asked_to_stop_it_ends_the_run_before_training(tmp_path, diverges):
     trainer = fit(task, tmp_path, test)
     assert trainer.global_step == trainer.current_epoch == 0
     assert torch.equal(before, weights(task))
-    assert test.stop_reason() == "range test done, training not begun (stop = true)"
+    assert test.stop_reason() == "range test completed; not trained, since stop = true"
     if diverges:
         assert len(test.curves) == 1 and math.isnan(test.suggestion.max_lr)
         assert test.suggestion.rule == "training diverged at once, at a rate of 0.001: lower min_lr"
@@ -116,13 +116,13 @@ def test_asked_to_stop_it_ends_the_run_before_training(tmp_path, diverges):
 @pytest.mark.parametrize(
     ("attributes", "options", "message"),
     [
-        ({"automatic_optimization": False}, {}, "^range_test: Refused optimizes manually"),
+        ({"automatic_optimization": False}, {}, "^range_test: Refused has automatic_optimization = False"),
         ({"val_dataloader": lambda _: []}, {}, "needs validation data"),
         ({"val_dataloader": lambda _: DataLoader(samples(0, seed=2))}, {}, "needs validation data"),
-        ({"train_dataloader": lambda _: iter([])}, {}, "training data that can be gone through once"),
-        ({"training_step": lambda *_: None}, {}, "training_step: returned None, without a loss"),
-        ({}, {"min_epochs": 2}, "^min_epochs = 2: the range test is to stop before training"),
-        ({}, {"min_steps": 2, "min_epochs": 0}, "^min_steps = 2: the range test is to stop before training"),
+        ({"train_dataloader": lambda _: iter([])}, {}, "training data can be iterated only once"),
+        ({"training_step": lambda *_: None}, {}, "training_step: returned None; has to return a loss"),
+        ({}, {"min_epochs": 2}, "^min_epochs = 2: not allowed with range_test.stop = true"),
+        ({}, {"min_steps": 2, "min_epochs": 0}, "^min_steps = 2: not allowed with range_test.stop = true"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*has no length", "ignore:Total length of .*DataLoader.* is zero")

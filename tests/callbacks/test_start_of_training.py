@@ -48,17 +48,17 @@ def test_the_first_step_that_reaches_the_threshold_is_the_one_found_by_hand(tmp_
     told = StartOfTraining(threshold=THRESHOLD, every_n_steps=every)  # without a trainer
     for step, accuracy in hand.by_step.items():
         if step and step % every == 0:
-            told.note(accuracy, epoch=1 + (step - 1) // per_epoch, step=step)
+            told.add(accuracy, epoch=1 + (step - 1) // per_epoch, step=step)
     assert told.started and told.state_dict() == start.state_dict()
 
 
 def test_it_keeps_the_best_until_a_threshold_is_just_reached_and_nothing_after():
     start = StartOfTraining(threshold=0.5, every_n_steps=4)
     for accuracy, best in ((0.3, 0.3), (0.4, 0.4), (0.2, 0.4)):
-        start.note(accuracy, epoch=1, step=4)
+        start.add(accuracy, epoch=1, step=4)
         assert (start.accuracy, start.started) == (best, False)
     for accuracy in (0.5, 0.9):
-        start.note(accuracy, epoch=2, step=8)
+        start.add(accuracy, epoch=2, step=8)
     found = {"metric": "test/accuracy", "threshold": 0.5, "every_n_steps": 4, "epoch": 2, "step": 8, "accuracy": 0.5}
     assert start.summary() == {"start_of_training": found}
     same, other = StartOfTraining(threshold=0.5, every_n_steps=4), StartOfTraining(threshold=0.6, every_n_steps=4)
@@ -147,9 +147,9 @@ def test_a_datamodules_test_set_goes_before_the_modules(tmp_path):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"forward": pl.LightningModule.forward}, "Refused has no forward"),
+        ({"forward": pl.LightningModule.forward}, "Refused: has no forward method"),
         ({"test_dataloader": lambda _: []}, "no test set"),
-        ({"test_dataloader": lambda _: DataLoader(samples(0, seed=2))}, "test_dataloader: gave no samples"),
+        ({"test_dataloader": lambda _: DataLoader(samples(0, seed=2))}, "test_dataloader: yielded no samples"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Total length of .*DataLoader.* is zero")

@@ -62,10 +62,10 @@ def test_each_epochs_row_has_what_one_finds_by_hand(tmp_path, every):
 
 def test_the_lowest_is_kept_where_loss_rises_or_is_no_number():
     metrics, losses = TestMetrics(), [math.nan, 0.9, 0.5, math.nan, 0.5, 0.7]
-    metrics.note(1, 10, math.nan, 0.1)
+    metrics.add(1, 10, math.nan, 0.1)
     assert metrics.summary() == {}
     for epoch, loss in enumerate(losses, 1):
-        metrics.note(epoch, 10 * epoch, loss, 0.1)
+        metrics.add(epoch, 10 * epoch, loss, 0.1)
     assert metrics.lowest == {"epoch": 3, "step": 30, "loss": 0.5, "accuracy": 0.1}
     resumed = TestMetrics()
     resumed.load_state_dict(metrics.state_dict())

@@ -1,7 +1,13 @@
-"""Nets as users write them, and such as cannot be vectorized."""
+"""Custom nets for tests of replicas, some of which cannot be vectorized; and nets of the project by name."""
+
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from start_training.models.convolutional import Convolutional
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
 
 
 class Normalized(nn.Module):
@@ -144,3 +150,18 @@ class Gated(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         inputs = inputs.flatten(1)
         return self.readout(torch.relu(self.first(inputs) + self.gate * self.second(inputs)))
+
+
+SHAPE = (1, 4, 4)
+NETS = {
+    "fully connected": partial(FullyConnected, 16, 3, depth=2, width=5),
+    "dropout": partial(FullyConnected, 16, 3, depth=2, width=5, dropout=0.5),
+    "residual": partial(Residual, 16, 3, modules=2, width=5),
+    "convolutional": partial(Convolutional, SHAPE, 3, depth=2, channels=2),
+    "in place": partial(InPlace, 16, 3),
+    "patches": partial(Patches, 16, 3),
+    "normalized": partial(Normalized, 16, 3),
+}
+
+
+VECTORIZED = sorted(NETS.keys() - {"dropout"})

@@ -25,7 +25,7 @@ def test_batches_are_those_of_each_ones_order(seeds, size, batch_size, epoch, da
     assert len(of_all) == -(-size // batch_size)
     for step in range(len(of_all)):
         first = data.draw(st.integers(0, len(seeds) - 1))
-        inputs, targets = of_all.take(step, slice(first, len(seeds)))
+        inputs, targets = of_all.gather(step, slice(first, len(seeds)))
         rows = [BatchOrder(size, batch_size, seed=seed).share(epoch, step) for seed in seeds[first:]]
         index = torch.stack([torch.from_numpy(row) for row in rows])
         assert of_all.shared is (len(set(seeds)) == 1) or step > 0
@@ -42,6 +42,6 @@ def test_batches_are_those_of_each_ones_order(seeds, size, batch_size, epoch, da
 def test_the_memory_of_a_batch_is_that_of_the_next():
     of_all = batches(0, 1)
     of_all.begin(0)
-    first, _ = of_all.take(0, slice(0, 2))
-    assert of_all.take(1, slice(0, 2))[0].data_ptr() == first.data_ptr()
-    assert of_all.take(4, slice(0, 1))[0].data_ptr() == first.data_ptr()
+    first, _ = of_all.gather(0, slice(0, 2))
+    assert of_all.gather(1, slice(0, 2))[0].data_ptr() == first.data_ptr()
+    assert of_all.gather(4, slice(0, 1))[0].data_ptr() == first.data_ptr()

@@ -27,7 +27,7 @@ SAMPLES = Samples(torch.rand(6, 1, 4, 4), torch.zeros(6, dtype=torch.int64))
 )
 def test_the_layer_is_found_where_nothing_else_reads_the_inputs(net, name):
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    found = FirstLayer.of(net, SAMPLES)
+    found = FirstLayer.find(net, SAMPLES)
     assert (found.name if found else None) == name
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
@@ -36,7 +36,7 @@ def test_a_frozen_layer_is_left_to_the_net_and_so_is_one_that_is_not_torchs_own(
     frozen, other = FullyConnected(16, 10, depth=2, width=3), FullyConnected(16, 10, depth=2, width=3)
     frozen.hidden[0].requires_grad_(False)
     other.hidden[0].linear = Hooked(16, 3)
-    assert FirstLayer.of(frozen, SAMPLES) is FirstLayer.of(other, SAMPLES) is None
+    assert FirstLayer.find(frozen, SAMPLES) is FirstLayer.find(other, SAMPLES) is None
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -105,7 +105,7 @@ def test_a_rate_that_is_a_millionth_off_would_be_noticed(runs_of_their_own, tmp_
 
 @pytest.mark.parametrize("step", [3, 4], ids=["at the end of an epoch", "within one"])
 def test_a_group_that_a_signal_cuts_off_goes_on_to_the_same_runs(step, runs_of_their_own, tmp_path, monkeypatch):
-    take_step = ReplicaGroup._take_step
+    take_step = ReplicaGroup._train_step
 
     def take(group: ReplicaGroup) -> None:
         take_step(group)
@@ -113,7 +113,7 @@ def test_a_group_that_a_signal_cuts_off_goes_on_to_the_same_runs(step, runs_of_t
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(ReplicaGroup, "_take_step", take)
+        patch.setattr(ReplicaGroup, "_train_step", take)
         together(tmp_path, CASES[ENDS])
     runs = [tmp_path / str(index) for index in range(2)]
     assert statuses(runs) == ["interrupted"] * 2

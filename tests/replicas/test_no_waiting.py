@@ -68,7 +68,7 @@ def group(path: Path, *, batches: int = 5, kind=Normalized, optimizer=SGD, looks
         schedule = OneCycle(its, total_steps=2 * batches)
         replicas.append(Replica(net, its, schedule, callbacks, order, path, ReplicaLog(path), max_epochs=2))
     sets = Sets(samples(batches * BATCH - 1), EvaluationLoader(samples(4), 4), None)
-    return ReplicaGroup(replicas, sets, ended=lambda *_: None)
+    return ReplicaGroup(replicas, sets, on_end=lambda *_: None)
 
 
 def trained(group: ReplicaGroup) -> int:

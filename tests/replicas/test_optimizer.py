@@ -7,7 +7,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from start_training.datamodules.batch_order import BatchOrder
 from start_training.replicas.log import ReplicaLog
-from start_training.replicas.optimizer import EpochSettings, StepSettings, stacked
+from start_training.replicas.optimizer import EpochSettings, StepSettings, stacked_optimizer
 from start_training.replicas.replica import Replica
 
 SHAPES = ((3, 2), (4,))
@@ -72,7 +72,7 @@ def test_rows_move_as_nets_do_and_their_states_are_each_others(kind, settings):
     """What a stack exports, torch's optimizer would have; what a stack loads, it goes on from, less a row, too."""
     own = optimizers(kind, settings, torch.float64)
     parameters = flat(own)
-    first = stacked(own[0], parameters)
+    first = stacked_optimizer(own[0], parameters)
     for _ in range(3):
         first.steps += 1
         first.step_(parameters, step_torchs(own), settings_of(own))
@@ -82,7 +82,7 @@ def test_rows_move_as_nets_do_and_their_states_are_each_others(kind, settings):
         copied.param_groups[0].update({k: v for k, v in optimizer.param_groups[0].items() if k != "params"})
         first.export(copied, {name: parts(state[row]) for name, state in first.states.items()}, first.steps)
         torch.testing.assert_close(copied.state_dict(), optimizer.state_dict(), **CLOSE)
-    second = stacked(own[0], parameters, steps=3)
+    second = stacked_optimizer(own[0], parameters, steps=3)
     for row, optimizer in enumerate(own):
         second.load(optimizer, {name: parts(state[row]) for name, state in second.states.items()})
     second.keep(torch.tensor([0, 2]))
@@ -97,7 +97,7 @@ def test_rows_move_as_nets_do_and_their_states_are_each_others(kind, settings):
 def test_part_by_part_they_move_as_nets_do_also_in_single_precision():
     own = optimizers(AdamW, {"amsgrad": True}, torch.float32)
     parameters = flat(own)
-    together = stacked(own[0], parameters)
+    together = stacked_optimizer(own[0], parameters)
     for _ in range(4):
         gradients = step_torchs(own)
         together.steps += 1
@@ -116,11 +116,11 @@ def test_what_no_replica_has_is_left_out(momentum, decay, tmp_path):
         its = SGD(net.parameters(), lr=0.1, **own)
         replicas.append(Replica(net, its, None, [], BatchOrder(4, 2), tmp_path, ReplicaLog(tmp_path)))
     settings, nets = EpochSettings(replicas, range(2)).at(1), [replica.optimizer for replica in replicas]
-    assert (settings.moving, settings.decaying) == (momentum > 0, decay > 0)
+    assert (settings.has_momentum, settings.has_weight_decay) == (momentum > 0, decay > 0)
     parameters = flat(nets)
-    together = stacked(nets[0], parameters)
+    together = stacked_optimizer(nets[0], parameters)
     for _ in range(2):
         together.steps += 1
         together.step_(parameters, step_torchs(nets), settings)
         torch.testing.assert_close(parameters, flat(nets), **CLOSE)
-    assert bool(together.states["momentum_buffer"].any()) == settings.moving
+    assert bool(together.states["momentum_buffer"].any()) == settings.has_momentum

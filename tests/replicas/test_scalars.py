@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from start_training.models.residual import Residual
-from start_training.replicas.scalars import Place, place_in, varying_scalars
+from start_training.replicas.scalars import Place, swap_value, varying_scalars
 
 NOTHING = object()
 
@@ -47,23 +47,26 @@ def test_numbers_are_found_where_they_stand():
      (NOTHING, 1.0), ((1.0,), (1.0, 2.0)), (nn.Identity(), nn.Identity)],
 )  # fmt: skip
 def test_what_is_more_than_a_number_is_refused_by_name(first, second):
-    with pytest.raises(ValueError, match=r"model: the nets of a group differ in 0(\.it)?, which is more than a number"):
+    with pytest.raises(
+        ValueError,
+        match=r"model: the nets of a group differ in 0(\.it)?; only parameters, buffers and numbers may differ",
+    ):
         varying_scalars([net(first), net(second)])
 
 
 def test_a_number_is_put_in_its_place_and_back():
     made = net([1.0, 2.0])
     made[0].gain = 1.0
-    assert place_in(made, Place("0", "gain"), 3.0) == 1.0
-    assert place_in(made, Place("0", "it", 1), 4.0) == 2.0
+    assert swap_value(made, Place("0", "gain"), 3.0) == 1.0
+    assert swap_value(made, Place("0", "it", 1), 4.0) == 2.0
     assert (made[0].gain, made[0].it) == (3.0, [1.0, 4.0])
 
 
 def test_modules_of_other_classes_are_refused_and_what_a_module_refers_to_itself_is_no_difference():
-    with pytest.raises(ValueError, match=r"differ in 1, which is more than a number"):
+    with pytest.raises(ValueError, match=r"differ in 1; only parameters, buffers and numbers may differ"):
         varying_scalars([net(), nn.Sequential(nn.Linear(2, 2), nn.Sigmoid())])
     nets = [nn.ModuleDict({"memory": nn.LSTM(2, 3)}) for _ in range(2)]  # it holds weak references to its weights
     assert varying_scalars(nets) == {}
     nets[1].scale = 1.0
-    with pytest.raises(ValueError, match=r"differ in scale, which is more than a number"):
+    with pytest.raises(ValueError, match=r"differ in scale; only parameters, buffers and numbers may differ"):
         varying_scalars(nets)

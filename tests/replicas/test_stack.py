@@ -78,6 +78,6 @@ def test_buffers_that_a_pass_moves_or_replaces_are_those_of_each_replica(kind):
 
 def test_what_cannot_be_stacked_is_refused():
     mixed, frozen = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double()), nn.Linear(2, 2).requires_grad_(False)
-    for net, mistake in ((mixed, "model: parameters of several types"), (frozen, "model: no parameters to train")):
+    for net, mistake in ((mixed, "model: several dtypes or devices"), (frozen, "model: no trainable parameters")):
         with pytest.raises(ValueError, match=mistake):
             Stack([net, copy.deepcopy(net)])

@@ -15,8 +15,8 @@ from start_training.datamodules.samples import Samples
 from start_training.replicas import memory, updates
 from start_training.replicas.batches import GroupBatches
 from start_training.replicas.forward_pass import StackedLengths, losses_of
-from start_training.replicas.memory import is_out_of_memory, largest_activation, spans_of, together
-from start_training.replicas.optimizer import StepSettings, stacked
+from start_training.replicas.memory import is_out_of_memory, largest_activation, replicas_per_pass, spans_of
+from start_training.replicas.optimizer import StepSettings, stacked_optimizer
 from start_training.replicas.stack import Stack
 from start_training.replicas.updates import Update, Updates
 from tests.replicas.nets import InPlace, Normalized, Patches
@@ -31,12 +31,12 @@ def group_of(kind: type[nn.Module] = Normalized, samples: Samples = SAMPLES) -> 
     stack = Stack(nets)
     batches = GroupBatches(samples, [BatchOrder(40, 8, seed=seed) for seed in range(5)])
     batches.begin(0)
-    optimizer = stacked(SGD(nets[0].parameters(), lr=0.1, momentum=0.9), stack.parameters)
+    optimizer = stacked_optimizer(SGD(nets[0].parameters(), lr=0.1, momentum=0.9), stack.parameters)
     return Updates(stack, optimizer, batches, nullcontext, StackedLengths(stack.template, None))
 
 
 def trained(group: Updates) -> list[Update]:
-    return [group.take(batch, RATE, measured=True) for batch in range(4)]
+    return [group.train_step(batch, RATE, measured=True) for batch in range(4)]
 
 
 def assert_same(group: Updates, its: list[Update], other: Updates, others: list[Update]) -> None:
@@ -57,7 +57,7 @@ def test_a_few_at_a_time_take_the_steps_of_all(kind, monkeypatch):
         monkeypatch.setattr(updates, "CACHE", cache)
         monkeypatch.setattr(updates, "LARGE", large)
         parts = group_of(kind)
-        assert together(parts.stack, parts.batches) < 5
+        assert replicas_per_pass(parts.stack, parts.batches) < 5
         assert_same(whole, found, parts, trained(parts))
     parts.batches.begin(1)
     with pytest.raises(AssertionError):  # of other batches: the control
@@ -90,7 +90,7 @@ def test_where_memory_runs_out_half_as_many_go_together_from_then_on(after, monk
 
     samples = SimpleNamespace(largest=16)  # twice a batch, so that half as many fit
     assert less.evaluate(measure, samples) and sizes == [[1] * 5]
-    less._together = 5
+    less._replicas_per_pass = 5
     assert less.evaluate(measure, samples) and sizes[1:] == [[1, 2, 2], [1] * 5]
 
 
@@ -104,7 +104,7 @@ def test_what_is_no_lack_of_memory_or_one_replicas_own_is_raised(monkeypatch):
 
         monkeypatch.setattr(updates, "losses_of", fail)
         with pytest.raises(type(error)):
-            group.take(0, RATE, measured=False)
+            group.train_step(0, RATE, measured=False)
         assert len(calls) == (3 if isinstance(error, torch.OutOfMemoryError) else 1)  # of 5, of 2, of 1
         calls.clear()
         with pytest.raises(type(error)):
@@ -119,11 +119,11 @@ def test_how_many_go_together_is_what_a_cpus_caches_bear(monkeypatch):
     of_batch = largest_activation(group.stack.template, SAMPLES.inputs[:8])
     for cache, size in ((1, 1), (2 * of_batch - 1, 1), (2 * of_batch, 2), (5 * of_batch, 5), (9 * of_batch, 5)):
         monkeypatch.setattr(memory, "CACHE", cache)
-        assert together(group.stack, group.batches) == size
+        assert replicas_per_pass(group.stack, group.batches) == size
     largest = max(each.nbytes for each in group.stack.template.parameters())
     for weight, size in ((largest, 5), (largest - 1, 1)):
         monkeypatch.setattr(memory, "WEIGHT", weight)
-        assert together(group.stack, group.batches) == size
+        assert replicas_per_pass(group.stack, group.batches) == size
 
 
 @given(st.integers(1, 40), st.integers(1, 40))

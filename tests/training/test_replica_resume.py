@@ -29,14 +29,14 @@ def three(*overrides: str) -> list[dict]:
 
 def signalled(patch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
     """Let this process get a signal while its group is at a step, after the update."""
-    take_step = ReplicaGroup._take_step
+    take_step = ReplicaGroup._train_step
 
     def take(self: ReplicaGroup) -> None:
         take_step(self)
         for _ in range(times if self.step == step else 0):
             os.kill(os.getpid(), signal.SIGINT)
 
-    patch.setattr(ReplicaGroup, "_take_step", take)
+    patch.setattr(ReplicaGroup, "_train_step", take)
 
 
 def interrupt_group(root: Path, configs: list[dict], step: int) -> None:
@@ -114,7 +114,7 @@ def test_what_is_finished_and_what_another_process_holds_is_left_alone(tmp_path,
 @pytest.mark.parametrize("end", [ZeroDivisionError, SystemError])
 def test_a_failed_group_begins_anew_and_one_that_died_at_its_last_checkpoint(alone, tmp_path, monkeypatch, end):
     """With no seconds between checkpoints, no more than an epoch is lost; who is killed leaves no summary."""
-    configs, taken, take_step = three(), [], ReplicaGroup._take_step
+    configs, taken, take_step = three(), [], ReplicaGroup._train_step
     killed = end is SystemError
 
     def ends(self: ReplicaGroup) -> None:
@@ -127,7 +127,7 @@ def test_a_failed_group_begins_anew_and_one_that_died_at_its_last_checkpoint(alo
             patch.setattr(RunDirectory, "write_summary", lambda *_: None)
         together(tmp_path, configs, checkpoint_seconds=0)
     assert states(tmp_path) == ["killed" if killed else "failed"] * 3
-    monkeypatch.setattr(ReplicaGroup, "_take_step", lambda self: taken.append(self.step) or take_step(self))
+    monkeypatch.setattr(ReplicaGroup, "_train_step", lambda self: taken.append(self.step) or take_step(self))
     assert_same_runs(alone(configs), together(tmp_path, configs))
     assert taken == list(range(2 * LENGTH if killed else 0, 3 * LENGTH))
 

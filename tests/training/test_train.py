@@ -78,7 +78,7 @@ def test_early_stopping_completes_a_run_and_is_given_as_the_reason(trained):
     stopping = "{_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val/loss,mode:max,patience:1}"
     summary = RunDirectory(trained(f"+callbacks.stop={stopping}")).summary()
     assert (summary["status"], summary["epochs"]) == ("completed", 2)
-    assert summary["reason"] == "stopped early: val/loss had not improved for 1 epochs"
+    assert summary["reason"] == "stopped early: val/loss did not improve for 1 epochs"
 
 
 def test_a_job_leaves_nothing_global_behind(config, tmp_path):
