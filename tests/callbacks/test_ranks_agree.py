@@ -7,7 +7,7 @@ from start_training.callbacks import ranks_agree
 from start_training.callbacks.ranks_agree import RanksAgree
 
 
-def test_processes_that_are_not_all_there_or_have_different_configs_are_refused(monkeypatch):
+def test_missing_processes_and_different_configs_are_refused(monkeypatch):
     def start(processes):
         module = SimpleNamespace(device=torch.device("cpu"))
         RanksAgree("0123456789ab").on_fit_start(SimpleNamespace(world_size=processes), module)

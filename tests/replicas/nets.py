@@ -11,7 +11,7 @@ from start_training.models.residual import Residual
 
 
 class Normalized(nn.Module):
-    """Two layers with batch normalization, the first scaled by a number."""
+    """Two layers with batch normalization, of which the first is scaled by the attribute `eta`."""
 
     def __init__(self, input_size: int, classes: int, *, width: int = 12, eta: float = 1.0) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class Normalized(nn.Module):
 
 
 class InPlace(nn.Module):
-    """Activations that overwrite what they are given, and an addition that overwrites what was measured."""
+    """Activations that work in place, and an in-place addition to a measured activation."""
 
     def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(input_size, width), nn.Linear(width, width)
         self.activation = nn.ReLU(inplace=True)
-        self.last = nn.GELU()  # keeps its input for the backward pass, not its output
+        self.last = nn.GELU()  # its backward pass needs the input, not the output
         self.readout = nn.Linear(width, classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class InPlace(nn.Module):
 
 
 class Patches(nn.Module):
-    """A layer on each of the two halves of the input, as samples of their own, and one on their sum."""
+    """A layer applied to both halves of the input, folded into the batch axis, and a readout of their sum."""
 
     def __init__(self, input_size: int, classes: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Patches(nn.Module):
 
 
 class Tied(nn.Module):
-    """One matrix, used twice and named twice; a frozen layer before it; a buffer that no checkpoint has."""
+    """Two layers with tied weights, a frozen layer, and a non-persistent buffer."""
 
     shift: Tensor
 
@@ -72,7 +72,7 @@ class Tied(nn.Module):
 
 
 class Frozen(InPlace):
-    """A layer that is not trained, between two that are."""
+    """A frozen layer between two trained layers."""
 
     def __init__(self, input_size: int, classes: int) -> None:
         super().__init__(input_size, classes)
@@ -80,7 +80,7 @@ class Frozen(InPlace):
 
 
 class Settled(Normalized):
-    """Normalizes by running means in training, too, which its constructor says."""
+    """Batch normalization in evaluation mode during training, set in the constructor."""
 
     def __init__(self, input_size: int, classes: int) -> None:
         super().__init__(input_size, classes)
@@ -88,7 +88,7 @@ class Settled(Normalized):
 
 
 class Counting(nn.Linear):
-    """Counts its passes in a number of Python's, by which it divides."""
+    """A layer that counts its forward passes in a Python number and divides its output by it."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__(*sizes)
@@ -100,7 +100,7 @@ class Counting(nn.Linear):
 
 
 class Hooked(nn.Linear):
-    """Has a hook that holds on to the module itself."""
+    """A layer with a forward hook that refers to the layer itself."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__(*sizes)
@@ -108,14 +108,14 @@ class Hooked(nn.Linear):
 
 
 class Branching(nn.Linear):
-    """Goes one way or the other, as its weights say."""
+    """A layer with control flow that depends on its weights."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return super().forward(inputs) if self.weight.sum() > 0 else -super().forward(inputs)
 
 
 class Idle(nn.Linear):
-    """Has a layer that it does not use."""
+    """A layer with a child that is not used."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__(*sizes)
@@ -123,7 +123,7 @@ class Idle(nn.Linear):
 
 
 class Averaging(nn.Linear):
-    """Divides by a running mean of its outputs' squares, a buffer that every pass replaces."""
+    """A layer that divides by a running mean of squared outputs, a buffer that every forward pass replaces."""
 
     mean: Tensor
 
@@ -139,7 +139,7 @@ class Averaging(nn.Linear):
 
 
 class Gated(nn.Module):
-    """Two branches that read the inputs, the second behind a gate that training opens."""
+    """Two branches that read the inputs, of which the second is multiplied by a parameter that is initially 0."""
 
     def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
         super().__init__()

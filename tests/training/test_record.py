@@ -1,4 +1,4 @@
-"""A record needs no Trainer: whatever says how far training came will do."""
+"""A Record works with any object that has the attributes of a Trainer that it reads."""
 
 import signal
 from contextlib import nullcontext
@@ -19,7 +19,7 @@ from start_training.training.record import Record, end_reason
 
 @dataclass
 class Trained:
-    """What a Record reads, and nothing else."""
+    """The attributes of a Trainer that a Record reads."""
 
     global_step: int = 22
     current_epoch: int = 2
@@ -40,7 +40,7 @@ def recorded(config, directory, trained, error=None):
     return run.summary()
 
 
-def test_it_leaves_the_summary_of_a_training_without_a_trainer(config, tmp_path):
+def test_a_record_without_a_trainer_writes_the_summary(config, tmp_path):
     tests = TestMetrics()
     tests.add(1, 11, 0.7, 0.4)
     summary = recorded(config, tmp_path, Trained(callbacks=[tests]))
@@ -60,7 +60,7 @@ def test_it_leaves_the_summary_of_a_training_without_a_trainer(config, tmp_path)
     ],
     ids=lambda case: type(case).__name__,
 )
-def test_how_a_run_ended_is_what_ended_it(config, tmp_path, error, status, reason):
+def test_status_and_reason_follow_from_the_error_that_ended_the_run(config, tmp_path, error, status, reason):
     with nullcontext() if status == "diverged" else pytest.raises(type(error)):
         recorded(config, tmp_path, Trained(global_step=6), error)
     summary = RunDirectory(tmp_path).summary()
@@ -78,7 +78,7 @@ def started() -> StartOfTraining:
     ("trained", "reason"),
     [
         (Trained(max_epochs=None, max_steps=22), "max_steps = 22 reached"),
-        (Trained(max_steps=23), "max_epochs = 2 reached"),  # which the last batch of an epoch may be short of
+        (Trained(max_steps=23), "max_epochs = 2 reached"),  # max_steps may not be reached at the end of the last epoch
         (Trained(should_stop=True), "stopped by a callback"),
         (
             Trained(callbacks=[started()], should_stop=True),
@@ -86,9 +86,9 @@ def started() -> StartOfTraining:
         ),
     ],
 )
-def test_the_reason_to_end_is_found_without_one(trained, reason):
+def test_the_end_reason_is_found_without_a_trainer(trained, reason):
     assert end_reason(trained) == reason
 
 
-def test_a_range_test_that_was_not_run_ended_nothing():
+def test_a_range_test_that_did_not_run_is_not_the_end_reason():
     assert end_reason(Trained(callbacks=[RangeTest(stop=True)])) == "max_epochs = 2 reached"
