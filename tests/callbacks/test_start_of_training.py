@@ -1,4 +1,4 @@
-"""StartOfTraining with a plain Trainer: it finds the step expected by hand, and training is unchanged."""
+"""StartOfTraining with a plain Trainer: it finds the step computed by hand, and training is unchanged."""
 
 import copy
 

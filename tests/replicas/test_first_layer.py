@@ -1,4 +1,4 @@
-"""The layer that alone reads the inputs is first, and its gathered outputs and gradients are correct."""
+"""The layer that alone reads the inputs is found, and its gathered outputs and gradients are correct."""
 
 import pytest
 import torch

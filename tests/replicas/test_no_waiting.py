@@ -1,4 +1,4 @@
-"""Within an epoch a group never waits for net_optimizer device, and sends it nothing.
+"""Within an epoch a group never waits for its device, and sends nothing to it.
 
 On torch's `meta` device, which has shapes and no values: whatever would wait for a value raises an error.
 """

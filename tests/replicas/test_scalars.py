@@ -1,4 +1,4 @@
-"""Numbers that differ between nets are varying with their place; other attributes that differ are refused."""
+"""Numbers that differ between nets are found with their place; other attributes that differ are refused."""
 
 import copy
 
