@@ -1,4 +1,4 @@
-"""The random streams of the process: Python's, NumPy's and torch's global generators."""
+"""Isolation of the global random generators of Python, NumPy and torch."""
 
 import random
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from torch import Generator
 
 @contextmanager
 def isolate_random_streams(generator: Generator | None = None) -> Iterator[None]:
-    """Run code without disturbing the process's random streams, which are restored at the end, also after an error.
+    """Restore the global random generators of Python, NumPy and torch at the end of the block, also after an error.
 
     Args:
-        generator: Draws the seed of the CPU's streams within the block; by default they continue from their current
-            state. The accelerators' streams are never seeded, and are restored only without a generator.
+        generator: A generator that draws the seed of the CPU generators within the block. None: they continue from
+            their current state. CUDA generators are never seeded, and are restored only if this is None.
 
     Example:
         >>> _ = torch.manual_seed(0)

@@ -1,1 +1,1 @@
-"""Watching a run: each callback is self-contained and serves in anyone's own Lightning Trainer."""
+"""Lightning callbacks that measure and record training. Each can be given to any Trainer by itself."""

@@ -1,4 +1,4 @@
-"""Record the activation length of every measured layer, and its variance, at every optimizer step."""
+"""Record mean and variance of the activation length of every measured layer at every optimizer step."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from start_training.settings import PositiveInteger, checked
 
 
 class _Entry(NamedTuple):
-    """A forward and backward pass of a step; numbers (a reading) and loss are still on the device."""
+    """The measurement of one micro-batch; `numbers` (from `statistics.reading`) and `loss` are still on the device."""
 
     step: int
     epoch: int
@@ -35,24 +35,24 @@ class _Entry(NamedTuple):
 
 
 class ActivationLengths(pl.Callback, LengthsCallback):
-    """Lengths M_j = ‖act_j‖² / n_j of layers 0 … d in training, as two Parquet data sets.
-    A net's layers are chosen as `start_training.lengths.capture.Capture` states; layer 0 is the input. Step k is
-    measured before the k-th update, so that step 0 is initialization. The micro-batches of a step of gradient
-    accumulation are pooled. Both data sets can be read with `pandas.read_parquet`:
+    """Record the activation lengths M_j = ‖act_j‖² / n_j of layers 0 … d during training as two Parquet data sets.
+
+    `start_training.lengths.capture.Capture` describes which layers are measured; layer 0 is the input. Step k is
+    measured before the k-th update, so that step 0 is initialization. With gradient accumulation, the micro-batches
+    of a step are pooled. Both data sets can be read with `pandas.read_parquet`:
 
     - `lengths/` has a row for each step and layer: step, layer, name, the mean and variance (ddof 1) of M_j over the
-      samples of the global batch, and their count.
+      samples of the global batch, and the number of samples.
     - `steps/` has a row for each step: step, epoch, loss, learning_rate, growth_rate (failure mode 1), layer_variance
       and relative_layer_variance (failure mode 2), first_nonfinite_layer.
 
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719).
 
     Args:
-        directory: Where both are written; None: the trainer's `default_root_dir`. Existing rows of the step at which
-            training starts, and of later steps, are replaced.
+        directory: The directory of both data sets; None: the trainer's `default_root_dir`. Existing rows of the step at
+            which training starts, and of later steps, are replaced.
         every_n_steps: Measure every n-th step only.
-        flush_every_n_steps: Write to disk after this number of measured steps at the latest. Only then are values
-            transferred from the device, and collected from other processes.
+        flush_every_n_steps: Transfer values from the device and write them at least once per this many measured steps.
         modules: Name patterns, as in `fnmatch`, of the modules to measure.
 
     Raises:
@@ -89,22 +89,23 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         modules: Sequence[str] | None = None,
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
-        self.every_n_steps, self.flush_every_n_steps = every_n_steps, flush_every_n_steps
-        self.modules = modules
+        self.every_n_steps, self.flush_every_n_steps, self.modules = every_n_steps, flush_every_n_steps, modules
         self._capture: Capture | None = None
         self._entries: list[_Entry] = []
         self._names: tuple[str, ...] = ()
-        self._values: list[int] = []  # numbers of values of a sample, for each layer measured in this pass
-        self._divisors: tuple[list[int], Tensor] | None = None  # `_values` of the last pass, also on its device
-        self._memory = torch.empty(2, 0, 0, dtype=torch.float64)  # to reduce in: (2, layers, samples)
+        self._values: list[int] = []  # values per sample of each layer measured in this pass
+        self._divisors: tuple[list[int], Tensor] | None = (
+            None  # `_values` of the last pass, as a list and on the device
+        )
+        self._memory = torch.empty(2, 0, 0, dtype=torch.float64)  # workspace for reductions, (2, layers, samples)
         self._numbers: Tensor | None = None
         self._step = 0
         self._learning_rate = math.nan
         self._run_directory = Path()
-        self._of_group: list[tuple[list[StepRecord], NDArray[np.float64]]] = []  # steps and readings, not written yet
+        self._of_group: list[tuple[list[StepRecord], NDArray[np.float64]]] = []  # not written yet
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit" and self._capture is None:  # before anything is compiled
+        if stage == "fit" and self._capture is None:  # hooks have to be registered before the net is compiled
             self._capture = Capture(measured_net(pl_module), self.modules, measure=self._measure)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -125,7 +126,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             self._capture.start()
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        self._reduce()  # here, because gradient checkpointing runs layers again in the backward pass
+        self._reduce()  # before the backward pass, in which gradient checkpointing would run layers again
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -133,10 +134,10 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         self._reduce()
         if self._numbers is None:
             return
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs  # None: the module has skipped the batch
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs  # None if the module skipped the batch
         loss = torch.tensor(math.nan) if loss is None else loss.detach() * trainer.accumulate_grad_batches
-        where = (self._step, trainer.current_epoch, float(self._learning_rate))
-        self._entries.append(_Entry(*where, self._names, self._numbers, loss))
+        rate = float(self._learning_rate)
+        self._entries.append(_Entry(self._step, trainer.current_epoch, rate, self._names, self._numbers, loss))
         complete = trainer.global_step > self._step
         if complete and self._step - self._entries[0].step >= (self.flush_every_n_steps - 1) * self.every_n_steps:
             self._flush(trainer)
@@ -153,12 +154,12 @@ class ActivationLengths(pl.Callback, LengthsCallback):
                 table.compact()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        # All ranks are here together only if they agreed to stop, or if there is one.
+        # `_flush` is a collective operation: it needs all ranks, which raise these exceptions together.
         if trainer.world_size == 1 or isinstance(exception, Diverged | Interrupted):
             self._flush(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._divisors, self._memory = None, self._memory.new_empty(2, 0, 0)  # for other batches
+        self._divisors, self._memory = None, self._memory.new_empty(2, 0, 0)  # free the memory
         if self._capture is not None:
             self._capture.remove()
             self._capture = None
@@ -186,9 +187,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             return
         readings = self._capture.stop()
         if not readings:
-            raise RuntimeError(
-                "no measured layer ran in the training step: was the net compiled and called before training began?"
-            )
+            raise RuntimeError("no measured layer ran: training_step has to call the net; if compiled, not before fit")
         self._names = tuple(name for name, _ in readings)
         norms = [norms for _, norms in readings]
         if len({layer.shape[0] for layer in norms}) == 1:
@@ -198,8 +197,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             self._numbers = pack_statistics([layer.double().square().div(values) for layer, values in pairs])
 
     def _read_at_once(self, norms: list[Tensor]) -> Tensor:
-        """The reading of layers with equally many samples, four times as fast as layer by layer."""
-        if self._divisors is None or self._divisors[0] != self._values:  # a copy to a GPU waits for it
+        """Reduce the norms of layers that have equal numbers of samples, four times as fast as layer by layer."""
+        if self._divisors is None or self._divisors[0] != self._values:  # reused, as copying to a GPU waits for it
             values = torch.tensor(self._values, dtype=torch.float64, device=norms[0].device)
             self._divisors = self._values, values
         shape = (2, len(norms), norms[0].shape[0])
@@ -228,16 +227,16 @@ class ActivationLengths(pl.Callback, LengthsCallback):
 
 
 def measured_net(module: nn.Module) -> nn.Module:
-    """The child of a LightningModule that has all its parameters, its net; or the module itself if there is none."""
+    """Return the child of a LightningModule that holds all its parameters, or the module itself if no child does."""
     parameters = len(list(module.parameters()))
     for child in module.children():
         if parameters and len(list(child.parameters())) == parameters:
-            return getattr(child, "_orig_mod", child)  # what torch.compile wraps
+            return getattr(child, "_orig_mod", child)  # torch.compile wraps the net in another module
     return module
 
 
 def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[StepRecord], Statistics]:
-    """Pool (ranks, passes, numbers) over ranks and over the passes of a step; one entry per step."""
+    """Pool measurements of shape (ranks, passes, numbers) over ranks and over the micro-batches of each step."""
     losses = numbers[..., -1].mean(0)
     by_pass = pool(unpack_statistics(numbers[..., :-1]))
     firsts = [index for index, entry in enumerate(passes) if not index or entry.step != passes[index - 1].step]
@@ -246,9 +245,6 @@ def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[St
         losses = np.array([losses[span].mean() for span in spans])
         of_steps = (pool(Statistics(*(values[span] for values in by_pass))) for span in spans)
         by_pass = Statistics(*(np.stack(values) for values in zip(*of_steps, strict=True)))
-    entries = (passes[index] for index in firsts)
-    steps = [
-        StepRecord(entry.step, entry.epoch, entry.learning_rate, float(loss))
-        for entry, loss in zip(entries, losses, strict=True)
-    ]
+    pairs = zip((passes[index] for index in firsts), losses, strict=True)
+    steps = [StepRecord(entry.step, entry.epoch, entry.learning_rate, float(loss)) for entry, loss in pairs]
     return steps, by_pass

@@ -1,8 +1,8 @@
-"""What a callback can implement besides Lightning's hooks: a part of the run's report, and the service of a group.
+"""Methods that a callback can implement besides Lightning's hooks: for run reports, and for groups of replicas.
 
-A callback joins by having the methods: no list names its class. `RunReport` lists methods that are optional one by one.
-A callback that has all methods of `GroupCallback` (inheriting from it supplies those that do nothing) can watch runs
-that `hydra/launcher=replicas` trains as one program; a run with a callback that lacks one trains on its own.
+Callbacks are recognized by their methods, not by their class. Each method of `RunReport` is optional. A callback with
+all methods of `GroupCallback` (inherit from it to get defaults that do nothing) also works in runs that
+`hydra/launcher=replicas` trains together in one program. A run with a callback that lacks them is trained on its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,55 +21,60 @@ from start_training.runs.metrics_file import TakesMetrics
 
 
 class RunReport(Protocol):
-    """Optional methods, each of which is asked of the callbacks that have it."""
+    """Optional methods of a callback that contribute to the report of its run."""
 
-    tested_after_stop: bool = True  # whether a run that this callback has ended is still tested
+    tested_after_stop: bool = True  # whether to test a run that this callback has stopped
 
     def summary(self) -> dict[str, Any]:
-        """Plain data for the run's summary.json, under keys that no other callback uses."""
+        """Return plain data to add to the run's summary.json, under keys that no other callback uses."""
 
     def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
-        """What the terminal prints of a run's whole summary, "" for nothing; short: in a sweep's one line a job."""
+        """Return the text to print on the terminal when the run has ended; "" prints nothing.
+
+        Args:
+            summary: The content of the run's summary.json.
+            short: Whether the text becomes part of the single line that a sweep prints for each job.
+        """
 
     def stop_reason(self) -> str | None:
-        """Why this callback has ended the run; None if it has not."""
+        """Return why this callback stopped the run, or None if it did not."""
 
     def check_settings(self, datamodule: Any) -> None:
-        """Raise ValueError for a datamodule, not loaded yet, whose settings the callback cannot work with."""
+        """Raise ValueError if the callback cannot work with the settings of a datamodule, which is not loaded yet."""
 
 
 class GroupRun(Protocol):
-    """A run that trains as a replica of a group, as its callbacks see it."""
+    """The interface that a run trained in a group of replicas offers to its callbacks."""
 
     net: nn.Module
     optimizer: Optimizer
     callbacks: list[pl.Callback]
     directory: Path
     datamodule: Any
-    should_stop: bool  # which a callback sets to end the run; its epoch ends there
+    should_stop: bool  # a callback sets it to True to stop the run, which also ends its epoch
 
     @property
     def batch_size(self) -> int:
-        """Samples of an optimizer step."""
+        """The number of samples in an optimizer step."""
 
     @property
     def loggers(self) -> Sequence[TakesMetrics]:
-        """Stand-ins for the run's loggers; the one for metrics.csv is a `MetricsFile`."""
+        """Objects to log metrics with, in place of the run's loggers; a `MetricsFile` stands for metrics.csv."""
 
     def set_step(self, step: int) -> dict[str, Any]:
-        """Set learning rate and momentum to those of an optimizer step; returns the optimizer's parameter group."""
+        """Set the optimizer to the learning rate and momentum of a step, and return its parameter group."""
 
 
 @dataclass(frozen=True)
 class GroupMoment:
-    """How far the runs of a group have trained.
+    """The training progress of a group of runs, passed to their callbacks.
 
     Attributes:
-        step: Optimizer steps done.
-        epoch: The epoch of the last one, from 0.
-        epochs: Epochs trained, with the fraction of an unfinished one.
-        epoch_ended: Whether the runs that are asked end their epoch here.
-        test_means: Mean test loss and test accuracy of a run. The first call evaluates all runs at once.
+        step: The number of optimizer steps done.
+        epoch: The epoch of the last step, counted from 0.
+        epochs: The number of epochs trained, including the fraction of an unfinished epoch.
+        epoch_ended: Whether the epoch of these runs ends at this step.
+        test_means: Function that returns mean test loss and test accuracy of a run. The first call evaluates all runs.
     """
 
     step: int
@@ -81,47 +86,48 @@ class GroupMoment:
 
 @runtime_checkable
 class GroupCallback(Protocol):
-    """A callback that can watch runs of a group, where no Trainer exists and no hook of Lightning's is called.
+    """A callback that works in runs of a group of replicas, which have no Trainer and do not call Lightning's hooks.
 
     All runs of a group have callbacks of the same classes and settings, in the same order. `state_dict` and
-    `load_state_dict` are called as by a Trainer.
+    `load_state_dict` are called for checkpoints, as in a Trainer.
     """
 
     def group_check(self, datamodule: Any) -> None:
-        """Raise ValueError for a loaded datamodule that the callback cannot work with."""
+        """Raise ValueError if the callback cannot work with a datamodule, which is loaded."""
         return None
 
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
-        """Prepare for training that begins, or resumes, here; returns whether to measure right now."""
+        """Prepare when training begins or resumes; return whether to measure before the first step."""
         return False
 
     def group_period(self) -> int | None:
-        """Number of steps between the steps at which `group_is_due` is asked; None: at ends of epochs only."""
+        """Return every how many steps `group_is_due` is called; None: only at the end of each epoch."""
         return None
 
     def group_is_due(self, moment: GroupMoment) -> bool:
-        """Whether to measure the run now. Asked at ends of epochs, too."""
+        """Return whether to measure the run now; called every `group_period` steps and at the end of each epoch."""
         return False
 
     @classmethod
     def group_measure(cls, due: Sequence[tuple[Any, GroupRun]], moment: GroupMoment) -> None:
-        """Measure all runs whose callbacks of this class are due, given as pairs of callback and run."""
+        """Measure runs, given as pairs (callback of this class, run) for which `group_is_due` was true."""
         return None
 
     def group_flush(self) -> None:
-        """Write what is not on disk yet: a checkpoint is about to be written, or the run has ended."""
+        """Write pending rows to disk; called before a checkpoint is written and when the run has ended."""
         return None
 
     def group_end(self) -> None:
-        """The run is over; called after `group_flush`."""
+        """Clean up after the end of the run; called after `group_flush`."""
         return None
 
 
 @runtime_checkable
 class LengthsCallback(GroupCallback, Protocol):
-    """A `GroupCallback` that is given the activation lengths of every n-th training step of the group.
+    """A `GroupCallback` that receives the activation lengths measured in every n-th training step of the group.
 
     Attributes:
+        every_n_steps: Measure every n-th step only.
         modules: Name patterns of the modules to measure; see `start_training.lengths.capture.Capture`.
     """
 
@@ -129,13 +135,14 @@ class LengthsCallback(GroupCallback, Protocol):
     modules: Sequence[str] | None
 
     def group_lengths(self, names: Sequence[str], steps: Sequence[StepRecord], readings: NDArray[np.float64]) -> None:
-        """Take the lengths of layers `names` at some steps; row i of readings is `statistics.reading`'s of steps[i]."""
+        """Store measured lengths of the layers `names`; `readings[i]` is the `statistics.reading` of `steps[i]`."""
 
 
 def serves_groups(target: object) -> bool:
-    """Whether a target is the class of a `GroupCallback` whose methods for groups match its hooks.
+    """Return whether `target` is a class of callbacks that work in groups of replicas.
 
-    They do not in a subclass that overrides hooks of Lightning's, but no method for groups.
+    That is a subclass of `GroupCallback`. A class that overrides Lightning's hooks but no `group_` method is excluded,
+    since the inherited `group_` methods would not do what its hooks do.
 
     Example:
         >>> class Counts(pl.Callback, GroupCallback):
@@ -158,26 +165,26 @@ def serves_groups(target: object) -> bool:
     return False
 
 
-def answers(callbacks: Iterable[pl.Callback], method: str, *arguments: Any, **named: Any) -> list[Any]:
-    """What the callbacks that have this method return, in order.
+def call_implemented(callbacks: Iterable[pl.Callback], method: str, *arguments: Any, **named: Any) -> list[Any]:
+    """Call a method of those callbacks that implement it, and return their results in order.
 
     Example:
-        >>> answers([pl.Callback()], "stop_reason")
+        >>> call_implemented([pl.Callback()], "stop_reason")
         []
     """
     return [getattr(callback, method)(*arguments, **named) for callback in callbacks if hasattr(callback, method)]
 
 
 def summaries(callbacks: Iterable[pl.Callback]) -> dict[str, Any]:
-    """The summaries of all callbacks as one dictionary."""
-    return {key: value for summary in answers(callbacks, "summary") for key, value in summary.items()}
+    """Merge the summaries of all callbacks into one dictionary."""
+    return {key: value for summary in call_implemented(callbacks, "summary") for key, value in summary.items()}
 
 
 def stop_reason(callbacks: Iterable[pl.Callback]) -> str | None:
-    """Why the first callback that has ended the run did so; None where none has."""
-    return next((reason for reason in answers(callbacks, "stop_reason") if reason), None)
+    """Return the reason of the first callback that stopped the run, or None if none did."""
+    return next((reason for reason in call_implemented(callbacks, "stop_reason") if reason), None)
 
 
 def is_tested(callbacks: Iterable[pl.Callback]) -> bool:
-    """Whether a run is tested after training: unless a callback that has ended it says otherwise."""
-    return not any(stop_reason([each]) and not getattr(each, "tested_after_stop", True) for each in callbacks)
+    """Return whether to test a run after training; False if a callback with `tested_after_stop = False` stopped it."""
+    return all(getattr(callback, "tested_after_stop", True) for callback in callbacks if stop_reason([callback]))

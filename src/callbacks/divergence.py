@@ -1,4 +1,4 @@
-"""End a run at once when its training loss is no longer finite."""
+"""Stop a run when its training loss is no longer finite."""
 
 import math
 from collections import deque
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from start_training.runs.outcome import Diverged
 
-# How many steps a GPU may run ahead before its loss is looked at: reading the newest would stall it.
-# Fixed, so that all ranks look at the same step and stop together.
+# On a GPU, the loss is read this number of steps later, since reading the newest loss would wait for the device.
+# The number is fixed, so that all ranks check the same step and stop together.
 GPU_LAG = 2
 
 
 class Divergence(pl.Callback):
-    """Raises `Diverged` after the first step whose loss is not finite on any rank; on a GPU two steps later."""
+    """Raise `Diverged` after the first step whose loss is not finite on some rank; on a GPU up to two steps later."""
 
     def __init__(self) -> None:
         self._pending: deque[tuple[int, Tensor, Any]] = deque()
@@ -33,7 +33,7 @@ class Divergence(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs  # none where the module skipped the batch
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs  # None if the module skipped the batch
         if loss is None:
             return
         if trainer.world_size == 1 and not self._lag:
@@ -50,12 +50,12 @@ class Divergence(pl.Callback):
             arrived = torch.cuda.Event()
             arrived.record()
         self._pending.append((self._step, finite, arrived))
-        self._look(self._lag)
+        self._check(self._lag)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._look(0)
+        self._check(0)
 
-    def _look(self, lag: int) -> None:
+    def _check(self, lag: int) -> None:
         while len(self._pending) > lag:
             step, finite, arrived = self._pending.popleft()
             if arrived is not None:

@@ -1,4 +1,4 @@
-"""Evaluate a module in the middle of a fit, which does not notice."""
+"""Evaluate a module during `Trainer.fit` without affecting the training."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,39 +14,44 @@ from start_training.streams import isolate_random_streams
 
 
 def evaluation_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: str) -> list[Iterable[Any]]:
-    """The `test` or `val` loaders of a run that is being fitted: the datamodule's, or else the module's; [] for none.
+    """Return the test or validation loaders during a fit: the datamodule's, or else the module's, or an empty list.
 
-    Raises ValueError for a module without `forward`, whose logits are what is evaluated.
+    Args:
+        part: `test` or `val`.
+    Raises:
+        ValueError: the module has no `forward`, which evaluation needs to compute logits.
     """
     if not is_overridden("forward", module):
-        raise ValueError(f"{type(module).__name__} has no forward to evaluate {part} batches with")
+        raise ValueError(
+            f"{type(module).__name__}: has no forward method; add one that returns logits for {part} inputs"
+        )
     for source in (getattr(trainer, "datamodule", None), module):
         if source is None or not is_overridden(f"{part}_dataloader", source):
             continue
         if part == "test" and isinstance(source, pl.LightningDataModule):
-            source.setup("test")  # fitting alone does not ask for its test set
+            source.setup("test")  # `fit` sets up only the training and validation data
         if loaders := as_list(getattr(source, f"{part}_dataloader")()):
             return loaders
     return []
 
 
-def test_loaders(trainer: pl.Trainer, module: pl.LightningModule, needed: str) -> list[Iterable[Any]]:
-    """The test loaders of a run that is being fitted.
+def test_loaders(trainer: pl.Trainer, module: pl.LightningModule, message: str) -> list[Iterable[Any]]:
+    """Return the test loaders during a fit.
 
     Raises:
-        ValueError: there is none; its message is `needed`.
+        ValueError: there are no test loaders; with the given message.
     """
     with isolate_random_streams():
         loaders = evaluation_loaders(trainer, module, "test")
     if not loaders:
-        raise ValueError(needed)
+        raise ValueError(message)
     return loaders
 
 
-def check_test_set(datamodule: Any, needed: str) -> None:
-    """Raises ValueError, with the message `needed`, for a datamodule of this project whose test set is empty."""
+def check_test_set(datamodule: Any, message: str) -> None:
+    """Raise ValueError with the given message if the test set of a `TensorDataModule` is empty."""
     if not datamodule.samples("test").size:
-        raise ValueError(needed)
+        raise ValueError(message)
 
 
 def test_means(
@@ -55,43 +60,51 @@ def test_means(
     loaders: Iterable[Iterable[Any]],
     *sums: Callable[[Tensor, Tensor], Tensor],
 ) -> list[float]:
-    """Means over the test samples of all ranks, which all enter, of what `sums` of logits and targets add up.
+    """Compute means of metrics over the test samples of all ranks. A collective operation: every rank has to call it.
 
-    Raises ValueError where the loaders hold no sample.
+    Args:
+        sums: Functions of logits (samples, classes) and targets (samples,) that return a metric summed over samples.
+    Returns:
+        The mean of each metric per sample.
+    Raises:
+        ValueError: the loaders have no samples.
     """
     totals = torch.zeros(1 + len(sums), dtype=torch.float64, device=module.device)
-    with undisturbed(trainer, module):
+    with isolated_evaluation(trainer, module):
         for batch in (batch for loader in loaders for batch in loader):
-            inputs, targets, *_ = transferred(trainer, batch)
+            inputs, targets, *_ = transfer_batch(trainer, batch)
             logits = module(inputs)
             totals += torch.stack([totals.new_tensor(len(targets)), *(add(logits, targets) for add in sums)])
-    samples, *of_all = gather(totals).sum(0).tolist()
+    samples, *metrics = gather(totals).sum(0).tolist()
     if not samples:
-        raise ValueError("test_dataloader: gave no samples, so that there is no test set to evaluate")
-    return [each / samples for each in of_all]
+        raise ValueError("test_dataloader: yielded no samples; callbacks that evaluate the test set need at least one")
+    return [metric / samples for metric in metrics]
 
 
 def as_list(loaders: Any) -> list[Iterable[Any]]:
-    """One loader or several, as a list."""
+    """Return one loader, or a list or tuple of loaders, as a list."""
     return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
-def transferred(trainer: pl.Trainer, batch: Any) -> Any:
-    """A batch on the trainer's device and in its precision, through the hooks that a user has for it."""
+def transfer_batch(trainer: pl.Trainer, batch: Any) -> Any:
+    """Move a batch to the trainer's device and precision, calling the module's batch transfer hooks."""
     batch = trainer.precision_plugin.convert_input(batch)
     batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
     return trainer.strategy.batch_to_device(batch)
 
 
 def correct(logits: Tensor, targets: Tensor) -> Tensor:
-    """How many targets have the largest logit, which has to be finite: of NaNs, argmax names the first."""
+    """Count the samples whose target has the largest logit; a sample whose largest logit is not finite is wrong.
+
+    Without that condition, argmax of a row of NaNs would choose class 0.
+    """
     largest, classes = logits.max(1)
     return ((classes == targets) & largest.isfinite()).sum()
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Within, a module evaluates; afterwards each of its parts is in its own mode again, as a user may keep one so."""
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode within the block, and restore the mode of each of its submodules afterwards."""
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
     try:
@@ -102,19 +115,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(trainer: pl.Trainer, module: pl.LightningModule, stage: str = "testing") -> Iterator[None]:
-    """Evaluate a module within a fit as in a stage of its own, and leave what training goes on with as it was.
+def isolated_evaluation(trainer: pl.Trainer, module: pl.LightningModule, stage: str = "testing") -> Iterator[None]:
+    """Set up evaluation of a module during a fit, and restore modes, trainer stage and random streams afterwards.
 
-    stage: `testing` or `validating`.
+    Args:
+        stage: The trainer's stage within the block, `testing` or `validating`.
     """
     before = trainer.state.stage
-    setattr(trainer, stage, True)  # what a user's batch transfer asks for, to augment training batches only
-    # Eager: to compile a net for looking takes seconds, a look milliseconds. Not in inference mode: what a module
-    # keeps of its first call could not be used in training.
+    setattr(trainer, stage, True)  # batch transfer hooks read it to augment training batches only
+    # Eager, since compiling the net for evaluation takes longer than evaluating it. `no_grad` rather than inference
+    # mode, since training cannot use inference tensors that a module creates and stores in its first call.
     eager = torch.compiler.set_stance("force_eager")
     try:
         precision = trainer.precision_plugin.test_step_context()
-        with evaluating(module), eager, torch.no_grad(), isolate_random_streams(), precision:
+        with eval_mode(module), eager, torch.no_grad(), isolate_random_streams(), precision:
             yield
     finally:
         trainer.state.stage = before

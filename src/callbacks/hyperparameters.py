@@ -15,17 +15,20 @@ from start_training.schedules.schedule import momentum_of
 
 NAME = "hyperparameters"
 COLUMNS = ("learning_rate", "momentum", "weight_decay")
-FLUSH_EVERY = 1_000  # steps; a checkpoint flushes too, so that nothing before it can be lost
-Row: TypeAlias = tuple[int, int, tuple[float, ...]]  # step, epoch, and what `values_of` says
+FLUSH_EVERY = 1_000  # steps; a checkpoint flushes as well, so that rows before it are never lost
+Row: TypeAlias = tuple[int, int, tuple[float, ...]]  # step, epoch, and the values of `COLUMNS`
 
 
 class Hyperparameters(pl.Callback):
-    """Writes `hyperparameters/`, a Parquet data set: step, epoch, learning_rate, momentum, weight_decay.
+    """Record learning rate, momentum and weight decay of every step as the Parquet data set `hyperparameters/`.
 
-    A row per optimizer step, of what that step uses; of several parameter groups the first. momentum is SGD's or
-    Adam's beta1, NaN for an optimizer that has none. Loggers get a row whenever a value has changed, at its step;
-    not metrics.csv, which is written as a whole at every row, and whose epochs have the learning rate of their last
-    step. directory: the trainer's `default_root_dir` by default.
+    The columns are step, epoch, learning_rate, momentum and weight_decay: the values that the step uses, from the first
+    parameter group. momentum is SGD's momentum or Adam's beta1, and NaN for an optimizer that has neither. Loggers
+    other than metrics.csv also receive the values at each step where one of them has changed. metrics.csv has the
+    learning rate of each epoch's last step.
+
+    Args:
+        directory: The directory of the data set; None: the trainer's `default_root_dir`.
     """
 
     def __init__(self, directory: str | Path | None = None) -> None:
@@ -42,8 +45,8 @@ class Hyperparameters(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         if trainer.is_global_zero:
-            values = values_of(optimizer.param_groups[0])
-            self.note(trainer.global_step, trainer.current_epoch, values, trainer.loggers)
+            values = hyperparameters_of(optimizer.param_groups[0])
+            self.add(trainer.global_step, trainer.current_epoch, values, trainer.loggers)
         if len(self._rows) >= FLUSH_EVERY:
             self.flush(Path(trainer.default_root_dir))
 
@@ -60,17 +63,21 @@ class Hyperparameters(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.flush(Path(trainer.default_root_dir))
 
-    def note(self, step: int, epoch: int, values: tuple[float, ...], loggers: Iterable[TakesMetrics]) -> None:
-        """Add the row of a step, and log it where a value has changed."""
+    def add(self, step: int, epoch: int, values: tuple[float, ...], loggers: Iterable[TakesMetrics]) -> None:
+        """Add the row of a step, and log the values if one of them has changed."""
         self._rows.append((step, epoch, values))
         if values != self._sent:
             self._sent = values
             for logger in loggers:
                 if not isinstance(logger, MetricsFile):
-                    logger.log_metrics(sent(values), step=step)
+                    logger.log_metrics(logged_values(values), step=step)
 
     def flush(self, directory: Path) -> None:
-        """Write the rows of a run in `directory` that are not on disk yet."""
+        """Write the rows that are not on disk yet.
+
+        Args:
+            directory: The run's directory, used if this callback was given none.
+        """
         rows, self._rows = self._rows, []
         if rows:
             self._table(directory).append(hyperparameter_rows(rows))
@@ -79,22 +86,22 @@ class Hyperparameters(pl.Callback):
         return Table((self.directory or directory) / NAME)
 
 
-def values_of(group: dict[str, Any]) -> tuple[float, ...]:
-    """Of an optimizer's parameter group, in the order of `COLUMNS`.
+def hyperparameters_of(group: dict[str, Any]) -> tuple[float, ...]:
+    """Return learning rate, momentum and weight decay of an optimizer's parameter group, in the order of `COLUMNS`.
 
-    `math.nan` itself for what the optimizer does not have: in a tuple it is equal to itself.
+    A setting that the optimizer does not have is the object `math.nan`, with which tuples still compare equal.
     """
     momentum = momentum_of(group)
     return float(group["lr"]), math.nan if momentum is None else momentum, float(group.get("weight_decay", math.nan))
 
 
-def sent(values: Sequence[float]) -> dict[str, float]:
-    """What loggers other than metrics.csv get of the values: those that the optimizer has, by their column."""
+def logged_values(values: Sequence[float]) -> dict[str, float]:
+    """Return the values to log, by column name, without those that the optimizer does not have (NaN)."""
     return {name: value for name, value in zip(COLUMNS, values, strict=True) if not math.isnan(value)}
 
 
 def hyperparameter_rows(rows: Sequence[Row]) -> pd.DataFrame:
-    """Rows of `hyperparameters/`, at least one: step, epoch and `COLUMNS`."""
+    """Build a table with columns step, epoch and `COLUMNS` from at least one row."""
     steps, epochs, values = zip(*rows, strict=True)
     columns = dict(zip(COLUMNS, zip(*values, strict=True), strict=True))
     return pd.DataFrame({"step": steps, "epoch": epochs, **columns})

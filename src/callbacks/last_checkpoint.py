@@ -1,4 +1,4 @@
-"""Keep one checkpoint, of every epoch's end and of the moment a signal asks the run to stop."""
+"""Write a checkpoint at the end of every epoch, and when a signal stops the run."""
 
 import signal
 from pathlib import Path
@@ -7,29 +7,33 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from start_training.callbacks.noted_signals import NotedSignals
+from start_training.callbacks.deferred_signals import DeferredSignals
 from start_training.runs.outcome import Interrupted
 
-AGREE_EVERY = 50  # batches: with several ranks, asking the others at every batch would stall a GPU
+AGREE_EVERY = 50  # batches; with several ranks, communicating after every batch would stall a GPU
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes `path` at the end of every epoch; on the first SIGINT or SIGTERM after the current step, too.
+    """Write a checkpoint at the end of every epoch, replacing the previous one, and stop the run on a signal.
 
-    It then raises `Interrupted`. A second signal ends the run at once, with the checkpoint of the last
-    epoch. A `Checkpoint` by class, so that Lightning runs it after all other callbacks, whose state it saves.
+    On the first SIGINT or SIGTERM, the current step is completed, a checkpoint is written, and `Interrupted` is
+    raised. A second signal raises KeyboardInterrupt immediately, and the last checkpoint stays. The class derives from
+    `Checkpoint`, so that Lightning calls it after all other callbacks, whose state it saves.
+
+    Args:
+        path: The file of the checkpoint.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._signals = NotedSignals()
+        self._signals = DeferredSignals()
         self._saved_step = -1
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # Saved in on_train_epoch_end, a checkpoint calls the epoch processed but not completed. With max_steps,
-        # Lightning 2.6.6 then skips the epoch that follows. Say that it is over, and that no batch of the next is.
+        # A checkpoint saved in on_train_epoch_end counts the epoch as processed but not completed. With max_steps,
+        # Lightning 2.6.6 then skips the next epoch. Hence count the epoch as completed, with no batch of the next one.
         loops = checkpoint["loops"]["fit_loop"]
         epoch, batch = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
         if epoch["current"]["processed"] == epoch["current"]["ready"] != epoch["current"]["completed"]:
@@ -46,11 +50,11 @@ class LastCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return  # the epoch's end sees to it; in mid-accumulation gradients would be lost
+            return  # saved at the epoch's end; accumulated gradients would be lost
         if trainer.should_stop and trainer.fit_loop.epoch_loop.done:
-            return  # a callback ends the run here, and thereby the epoch, which has yet to be validated and logged
+            return  # a callback has stopped the run: first validate and log the epoch
         if trainer.global_step == trainer.max_steps:
-            self._save(trainer)  # training ends in mid-epoch, and may be asked to go on from there
+            self._save(trainer)  # training ends within an epoch, and may be resumed from this step
         if trainer.world_size == 1 or batch_idx % AGREE_EVERY == 0:
             self._stop_if_asked(trainer, save=True)
 
@@ -72,5 +76,5 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(self._signals.first or signal.SIGINT)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.path)  # collective; written beside and then in place, by rank 0
+        trainer.save_checkpoint(self.path)  # collective; rank 0 writes the file atomically
         self._saved_step = trainer.global_step

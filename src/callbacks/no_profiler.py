@@ -1,4 +1,4 @@
-"""Do not profile: at a fifth of what Lightning's own way of not doing so costs."""
+"""A profiler that does nothing, at a fifth of the cost of Lightning's `PassThroughProfiler`."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -9,7 +9,7 @@ _NOTHING = nullcontext()
 
 
 class NoProfiler(PassThroughProfiler):
-    """One context for all that is not profiled: Lightning asks for forty at each step, and would make each anew."""
+    """Disable profiling. All actions share one null context, since Lightning enters about forty at each step."""
 
     def profile(self, action_name: str) -> Any:
         return _NOTHING

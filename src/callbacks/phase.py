@@ -1,4 +1,4 @@
-"""Record the phase of every layer during training, and how fast J² grows."""
+"""Record the order-chaos phase of every layer during training, and the growth rate of J²."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,35 +23,37 @@ from start_training.settings import AtLeast, Fraction, PositiveInteger, checked
 
 NAME = "phase"
 SENT = ("J0", "J", "J2", "jacobian", "lyapunov", "slope", "slope_error", "scaling")
-FLUSH_EVERY = 1_000  # rows; the end of an epoch and a checkpoint flush too
+FLUSH_EVERY = 1_000  # rows; the end of an epoch and a checkpoint flush as well
 
 
 class Phase(pl.Callback, GroupCallback):
-    """Writes `phase/`, a Parquet data set with a row for each layer but the readout, and each measurement.
-    The table is `phase/`, readable with `pandas.read_parquet`, with a row for each measurement and each layer but the
-    readout. The layers are measured at step 0 and at the end of every epoch. The run is bit-identical to one without
-    this callback, and a run that resumes has the same rows as one that was not interrupted. Of several processes rank 0
-    measures. The columns:
+    """Record the phase of every layer except the readout during training as the Parquet data set `phase/`.
 
-    - step: how many optimizer steps were done before; epoch: how many epochs.
-    - layer, name, fan_in, fan_out: of the layer.
-    - J0, J, J2: its phase (see `order_chaos.layer_phases`); for a rectangular or convolutional layer by its fan-in.
-    - bias_variance: of its biases; 0 without biases.
-    - jacobian, lyapunov: of the map x ← φ(W x + b) of a square dense layer (see `order_chaos.asymptotics`); NaN for
-      other layers.
-    - slope, slope_error: of J² per epoch, fitted over the window that `order_chaos.slope.ordered_window` chooses; NaN
-      where no window is long enough yet, and for activations whose edge of chaos is not at J = 1 (ReLU).
+    The data set can be read with `pandas.read_parquet` and has a row for each measurement and layer. The layers are
+    measured at step 0 and at the end of every epoch, by rank 0 if there are several processes. The run is
+    bit-identical to one without this callback, and a resumed run has the same rows as an uninterrupted one. Columns:
+
+    - step, epoch: the number of optimizer steps and of epochs done before the measurement.
+    - layer, name, fan_in, fan_out: index, module name and shape of the layer.
+    - J0, J, J2: the phase (see `order_chaos.layer_phases`); for rectangular and convolutional layers by their fan-in.
+    - bias_variance: the variance of the layer's biases; 0 without biases.
+    - jacobian, lyapunov: Jacobian norm and Lyapunov exponent of the map x ← φ(W x + b) of a square dense layer (see
+      `order_chaos.asymptotics`); NaN for other layers.
+    - slope, slope_error: the growth of J² per epoch and its standard error, fitted over the window chosen by
+      `order_chaos.slope.ordered_window`; NaN while no window is long enough, and for activations whose edge of chaos
+      is not at J = 1 (ReLU).
     - scaling: eta / ((1 − alpha) B) at that step; NaN unless the optimizer is torch's SGD without dampening.
 
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437).
 
     Args:
-        directory: Where the table is written; None: the trainer's `default_root_dir`.
-        every_n_steps: Measure after every k-th step as well.
-        skip: The share of the ordered phase before the window of the slope, in [0, 1).
-        iterations: Of the map; the first half is not counted.
-        starts: Random starts of the map.
-        activation: φ of layers that no activation module follows in an `nn.Sequential`, by its name in `conf/model`.
+        directory: The directory of the data set; None: the trainer's `default_root_dir`.
+        every_n_steps: Also measure after every n-th step.
+        skip: The share of the ordered phase that precedes the window of the slope, in [0, 1).
+        iterations: The number of iterations of the map, of which the first half is discarded.
+        starts: The number of random starting points of the map.
+        activation: The name in `conf/model` of the activation φ, for layers that are not followed by an activation
+            module in an `nn.Sequential`.
 
     Raises:
         ValueError: a setting is not allowed.
@@ -94,16 +96,16 @@ class Phase(pl.Callback, GroupCallback):
         self.every_n_steps, self.skip = every_n_steps, skip
         self.iterations, self.starts = iterations, starts
         self._activation = None if activation is None else activation_named(activation)
-        self.layers: list[PhasedLayer] = []  # found by `start`
-        self._others: list[pl.Callback] = []  # of the run; one may record the lowest test loss
-        self._table: Table | None = None  # None: nothing is measured
-        self._rows: list[Row] = []  # of the whole run, layer by layer within a measurement
-        self._written = 0  # of these
+        self.layers: list[PhasedLayer] = []  # set by `start`
+        self._others: list[pl.Callback] = []  # the run's other callbacks, one of which may record the lowest test loss
+        self._table: Table | None = None  # None in a process that does not measure
+        self._rows: list[Row] = []  # all rows of the run: for each measurement, the rows of all layers
+        self._written = 0  # the number of rows that are on disk
         self._resumed: dict[str, Any] = {}
         self._last_step = 0
 
     def summary(self) -> dict[str, Any]:
-        """The end of the rows and their slope, for the first square layer, or else the first; {} without layers."""
+        """Summarize the rows of the first square layer, or of the first layer if none is square; {} without rows."""
         if not self._rows:
             return {}
         chosen = next((index for index, layer in enumerate(self.layers) if layer.square), 0)
@@ -127,8 +129,10 @@ class Phase(pl.Callback, GroupCallback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.every_n_steps and trainer.num_training_batches == math.inf:
-            raise ValueError(f"every_n_steps = {self.every_n_steps}: needs training data of a known length, or null")
-        self._others = [each for each in getattr(trainer, "callbacks", []) if each is not self]
+            raise ValueError(
+                f"every_n_steps = {self.every_n_steps}: needs training data of known length; set it to null"
+            )
+        self._others = [callback for callback in getattr(trainer, "callbacks", []) if callback is not self]
         self._last_step = trainer.global_step
         directory = Path(trainer.default_root_dir) if trainer.is_global_zero else None
         if self.start(measured_net(pl_module), directory, step=trainer.global_step):
@@ -138,11 +142,11 @@ class Phase(pl.Callback, GroupCallback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._last_step = self._last_step, trainer.global_step
-        if crosses(self.every_n_steps, before, trainer.global_step) and self.lacks(trainer.global_step):
+        if crosses(self.every_n_steps, before, trainer.global_step) and self.needs_measurement(trainer.global_step):
             self._measure(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.lacks(trainer.global_step):
+        if self.needs_measurement(trainer.global_step):
             self._measure(trainer)
         self.group_flush()
 
@@ -159,18 +163,18 @@ class Phase(pl.Callback, GroupCallback):
         self.group_flush()
 
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
-        self._others = [each for each in run.callbacks if each is not self]
+        self._others = [callback for callback in run.callbacks if callback is not self]
         return self.start(run.net, run.directory, step=moment.step)
 
     def group_period(self) -> int | None:
         return self.every_n_steps
 
     def group_is_due(self, moment: GroupMoment) -> bool:
-        return self.lacks(moment.step)
+        return self.needs_measurement(moment.step)
 
     @classmethod
     def group_measure(cls, due: Sequence[tuple["Phase", GroupRun]], moment: GroupMoment) -> None:
-        """Measures the layers of all runs at once."""
+        """Measure the layers of several runs in one call of `measure_phases`."""
         first, layers = due[0][0], [layer for phase, _ in due for layer in phase.layers]
         measured = iter(measure_phases(layers, iterations=first.iterations, starts=first.starts))
         for phase, run in due:
@@ -188,13 +192,13 @@ class Phase(pl.Callback, GroupCallback):
             self._table.compact()
 
     def start(self, net: nn.Module, directory: Path | None, *, step: int) -> bool:
-        """Find the layers of a net, and the rows of the run so far.
+        """Find the layers of a net to measure, and load existing rows of a run that resumes.
 
         Args:
-            directory: Of the run; None for a process that does not measure.
-            step: Optimizer steps done.
+            directory: The run's directory; None in a process that does not measure.
+            step: The number of optimizer steps done.
         Returns:
-            Whether to measure right now; not if the run resumes and its checkpoint has a measurement.
+            Whether to measure before the first step; False if the checkpoint of a resumed run has that measurement.
         """
         self._rows, self._written, self._table = [], 0, None
         self.layers = phased_layers(net, self._activation)
@@ -202,24 +206,24 @@ class Phase(pl.Callback, GroupCallback):
             return False
         self._table = Table((self.directory or directory) / NAME)
         self._table.truncate(step)
-        if (before := self._table.read()) is not None:
-            self._rows = [{str(name): value for name, value in row.items()} for row in before.to_dict("records")]
+        if (existing := self._table.read()) is not None:
+            self._rows = [{str(name): value for name, value in row.items()} for row in existing.to_dict("records")]
             self._written = len(self._rows)
         resumed, self._resumed = self._resumed, {}
         if resumed.get("step") == step and resumed["settings"] == self._settings():
             self._rows += resumed["rows"]
             return False
-        return not self._rows or resumed.get("step") == step  # in the last case, the checkpoint was of other settings
+        return not self._rows or resumed.get("step") == step  # the checkpoint was written with other settings
 
-    def lacks(self, step: int) -> bool:
-        """Whether there are layers to measure, and no rows of the step yet."""
+    def needs_measurement(self, step: int) -> bool:
+        """Return whether there are layers to measure, and the rows of this step do not exist yet."""
         return self._table is not None and not (self._rows and self._rows[-1]["step"] == step)
 
     def add(
         self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[TakesMetrics] = ()
     ) -> None:
-        """Add and log a measurement of `layers` by `measure_phases`, after so many steps and epochs of training."""
-        assert self.lacks(step)
+        """Add and log the results of `measure_phases` for `layers` after `step` optimizer steps and `epoch` epochs."""
+        assert self.needs_measurement(step)
         for index, (layer, numbers) in enumerate(zip(self.layers, measured, strict=True)):
             row: Row = {"step": step, "epoch": epoch, "layer": index, "name": layer.name, **numbers}
             curve = [*self._rows[index :: len(self.layers)], row] if layer.edge_at_1 else []
@@ -239,7 +243,7 @@ class Phase(pl.Callback, GroupCallback):
 
 
 def _send(loggers: Iterable[TakesMetrics], row: Row) -> None:
-    """Log a row as `phase/<layer>/<number>`; not to metrics.csv, whose rows are epochs."""
+    """Log the finite numbers of a row as `phase/<layer>/<column>`, except to metrics.csv, which has a row per epoch."""
     numbers = {f"{NAME}/{row['name']}/{name}": row[name] for name in SENT if math.isfinite(row[name])}
     for logger in loggers:
         if numbers and not isinstance(logger, MetricsFile):

@@ -1,4 +1,4 @@
-"""How far a training has come: its epochs, its steps, and the scaling variable of the next step."""
+"""The progress of training in steps and epochs, and the scaling variable of the next step."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,10 @@ from start_training.order_chaos.scaling_law import scaling_variable
 
 
 def crosses(every: int | None, before: int, step: int) -> bool:
-    """Whether a multiple of `every` lies in (before, step]; None has no multiples.
+    """Return whether a multiple of `every` lies in (before, step]; False if `every` is None.
 
-    A batch that only accumulates gradients takes no step, and manual optimization may take several.
+    `before` and `step` are step counts before and after a batch: they are equal if the batch only accumulates
+    gradients, and may differ by more than 1 with manual optimization.
 
     Example:
         >>> crosses(4, 3, 9), crosses(4, 4, 7), crosses(None, 3, 9)
@@ -25,12 +26,12 @@ def crosses(every: int | None, before: int, step: int) -> bool:
 
 
 def epochs_trained(trainer: pl.Trainer, *, starting: bool = False) -> float:
-    """Epochs trained so far, of an unfinished one the fraction of its batches.
+    """Return the number of epochs trained so far, including the fraction of an unfinished epoch.
 
     An epoch of unknown length counts as a whole once it has begun.
 
     Args:
-        starting: Whether the caller is `on_train_start`, where no batch of the epoch has been trained in this process.
+        starting: Whether the caller is `on_train_start`, before this process has trained a batch of the epoch.
     """
     batches, within = trainer.num_training_batches, trainer.fit_loop.epoch_loop.batch_idx + 1
     if batches == math.inf:
@@ -39,10 +40,10 @@ def epochs_trained(trainer: pl.Trainer, *, starting: bool = False) -> float:
 
 
 def scaling_of(trainer: pl.Trainer) -> float:
-    """The scaling variable eta / ((1 − alpha) B) of the next step.
+    """Compute the scaling variable eta / ((1 − alpha) B) of the next step.
 
-    B counts the samples of all ranks, and of all batches whose gradients are accumulated. NaN unless there is a single
-    optimizer of torch's class SGD (see `sgd_scaling`), and the loader has a known batch size.
+    eta is the learning rate, alpha the momentum, and B the number of samples over all ranks and accumulated batches.
+    NaN unless there is one optimizer, torch's SGD (see `sgd_scaling`), and the loader has a known batch size.
     """
     batch = global_batch(trainer)
     if batch is None or len(trainer.optimizers) != 1 or type(trainer.optimizers[0]) is not SGD:
@@ -51,9 +52,9 @@ def scaling_of(trainer: pl.Trainer) -> float:
 
 
 def sgd_scaling(group: Mapping[str, Any], batch: int) -> float:
-    """The scaling variable eta / ((1 − alpha) B) of a parameter group of torch's SGD with B = `batch`.
+    """Compute the scaling variable eta / ((1 − alpha) B) of a parameter group of torch's SGD with B = `batch`.
 
-    NaN where it is not defined: with dampening, for a learning rate of 0, and for momentum outside [0, 1).
+    NaN if the variable is not defined: with dampening, for a learning rate of 0, and for momentum outside [0, 1).
     """
     eta, alpha = float(group["lr"]), float(group["momentum"])
     if group["dampening"] or not 0 < eta < math.inf or not 0 <= alpha < 1:
@@ -62,15 +63,15 @@ def sgd_scaling(group: Mapping[str, Any], batch: int) -> float:
 
 
 def scaling_in_group(run: GroupRun, step: int) -> float:
-    """`scaling_of` the step `step` of a run in a group."""
+    """Compute the scaling variable of step `step` for a run in a group of replicas; NaN unless it uses torch's SGD."""
     return sgd_scaling(run.set_step(step), run.batch_size) if type(run.optimizer) is SGD else math.nan
 
 
 def global_batch(trainer: pl.Trainer) -> int | None:
-    """Samples of an optimizer step, over all ranks; None where the loader has no known batch size."""
+    """Return the number of samples in an optimizer step over all ranks; None if the batch size is unknown."""
     loader = trainer.train_dataloader
     if isinstance(loader, TrainingLoader):
-        return loader.order.batch_size * trainer.accumulate_grad_batches  # its batch_size is that of all ranks
+        return loader.order.batch_size * trainer.accumulate_grad_batches  # the batch size over all ranks
     batch = getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     if not isinstance(batch, int) or batch < 1:
         return None

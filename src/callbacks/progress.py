@@ -1,4 +1,4 @@
-"""One progress bar for the whole of training."""
+"""One progress bar for all epochs of training."""
 
 from typing import Any
 
@@ -7,13 +7,14 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-REFRESH_EVERY = 10  # batches: the bar costs nothing that training would notice
+REFRESH_EVERY = 10  # batches; more frequent updates would slow training down
 
 
 class TrainingProgress(ProgressBar):
-    """Steps done of all steps, the epoch, and the newest metrics; Lightning's own bar starts anew each epoch.
+    """Show the steps done, the epoch and the newest metrics in one bar; Lightning's bar starts anew each epoch.
 
-    transient: it vanishes at the end, so that a sweep leaves one line per job.
+    Args:
+        transient: Whether the bar vanishes at the end, so that a sweep prints one line per job.
     """
 
     def __init__(self, *, transient: bool = False) -> None:
@@ -64,10 +65,10 @@ class TrainingProgress(ProgressBar):
         self._stop()
 
     def disable(self) -> None:
-        """Lightning turns bars off on other ranks; there is none to turn off."""
+        """Do nothing. Lightning calls this on ranks above 0, which have no bar."""
 
     def enable(self) -> None:
-        """See `disable`."""
+        """Do nothing, as `disable`."""
 
     def _stop(self) -> None:
         if self._progress:
@@ -76,12 +77,12 @@ class TrainingProgress(ProgressBar):
 
 
 def _epoch(trainer: pl.Trainer) -> str:
-    """The one that begins, counted from 1.
+    """Format the current epoch, counted from 1, and the number of epochs if it is limited: `3/10`.
 
-    Not asked at its end: whether another follows, `fit_loop.done` tells, but it also writes the loop's progress.
+    Called when an epoch starts: at its end only `fit_loop.done` knows if another follows, and it changes the loop.
     """
-    of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-    return f"{trainer.current_epoch + 1}{of}"
+    total = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+    return f"{trainer.current_epoch + 1}{total}"
 
 
 def _metrics(trainer: pl.Trainer) -> str:

@@ -1,4 +1,4 @@
-"""A learning rate range test before training, which does not change the training."""
+"""A learning rate range test before training, after which the state of training is restored."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from start_training.callbacks.noted_signals import NotedSignals
-from start_training.callbacks.trial_updates import TrialUpdates, on_trial
+from start_training.callbacks.deferred_signals import DeferredSignals
+from start_training.callbacks.trial_updates import TrialUpdates, undone_updates
 from start_training.callbacks.validation_subset import ValidationSubset, check_validates
 from start_training.ranks import gather
 from start_training.runs.outcome import Interrupted
@@ -26,33 +26,36 @@ NAME = "range_test"
 
 
 class RangeTest(pl.Callback):
-    """`steps` updates at rates that rise from min_lr to max_lr, before the first step of training.
-    The test ends early where a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
-    `on_trial`), so that the run is bit-identical to one without this callback. A run that resumes does not repeat the
-    test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`. The test
-    costs a copy of weights and optimizer state.
+    """Run a learning rate range test: `steps` updates at rates that rise from min_lr to max_lr, before training.
 
-    It is for modules with automatic optimization, one optimizer, logits from `forward`, and validation batches
-    (inputs, targets, …). The module's `on_train_start` is called after the test.
+    The test ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
+    `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
+    repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
+    The test needs memory for a copy of the weights and of the optimizer state.
+
+    The module needs automatic optimization, one optimizer, logits from `forward`, and validation batches
+    (inputs, targets, …). Its `on_train_start` is called after the test.
     Source: Smith 2018 (arXiv:1803.09820), the LR range test.
 
     Args:
         min_lr: The first learning rate.
         max_lr: The last learning rate.
         steps: The number of updates.
-        ramp: `exponential`, equal ratios; or `linear`, equal differences.
-        val_points: After how many of the updates to validate: evenly spaced ones, with the first and the last.
-        val_samples: How many samples of the validation set to use.
+        ramp: `exponential` (equal ratios of consecutive rates) or `linear` (equal differences).
+        val_points: The number of validations. They follow evenly spaced updates, including the first and the last.
+        val_samples: The number of samples of the validation set to use.
         stop: Whether to end the run after the test, without training.
-        loss: A mean, as a function of logits and targets.
+        loss: A function of logits and targets that returns the mean loss.
 
     Attributes:
-        curves: A row for each update: step, learning_rate, train_loss (before the update, mean over the global batch),
-            val_loss and val_accuracy (after it; NaN where it was not validated). None before the test.
-        suggestion: The learning rates to train with, a `Suggestion`; None before the test.
+        curves: A table with a row for each update: step, learning_rate, train_loss (before the update, mean over the
+            global batch), val_loss and val_accuracy (after the update; NaN if it was not validated). None before the
+            test.
+        suggestion: The suggested learning rates, a `Suggestion`; None before the test.
 
     Raises:
-        ValueError: a setting is not allowed, the module is of another kind, or there is no validation data.
+        ValueError: a setting is not allowed, the module does not meet the conditions above, or there is no validation
+            data.
 
     Example:
         >>> import tempfile
@@ -90,7 +93,7 @@ class RangeTest(pl.Callback):
     ) -> None:
         self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)
         if val_points > steps:
-            raise ValueError(f"val_points = {val_points}: must not be more than the {steps} steps")
+            raise ValueError(f"val_points = {val_points}: must be at most steps = {steps}")
         self._validated = set(np.linspace(0, steps - 1, val_points).round().astype(int).tolist())
         self.val_samples = val_samples
         self._settings = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
@@ -99,10 +102,10 @@ class RangeTest(pl.Callback):
         self.loss = loss
         self.curves: pd.DataFrame | None = None
         self.suggestion: Suggestion | None = None
-        self._chance: float | None = None  # the loss of a guess
+        self._chance: float | None = None  # cross-entropy of uniform guessing
 
     def summary(self) -> dict[str, Any]:
-        """The suggested rates, and extremes of the curves."""
+        """Return the suggested rates and extremes of the curves; {} before the test."""
         if self.curves is None or self.suggestion is None:
             return {}
         return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"]}}
@@ -113,14 +116,14 @@ class RangeTest(pl.Callback):
 
     def stop_reason(self) -> str | None:
         ended = self.stop and self.suggestion is not None
-        return "range test done, training not begun (stop = true)" if ended else None
+        return "range test completed; not trained, since stop = true" if ended else None
 
     def check_settings(self, datamodule: Any) -> None:
         check_validates(datamodule)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.curves = self.suggestion = None  # of an earlier fit; those of a checkpoint are loaded later
+            self.curves = self.suggestion = None  # from an earlier fit; results in a checkpoint are loaded later
             classes = getattr(getattr(trainer, "datamodule", None), "classes", 0)
             self._chance = math.log(classes) if classes > 1 and self.loss is cross_entropy else None
 
@@ -131,13 +134,13 @@ class RangeTest(pl.Callback):
         return {"settings": dict(self._settings), "curves": curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("settings") == self._settings:  # the results hold for these settings only
+        if state_dict.get("settings") == self._settings:  # the results are valid for the same settings only
             self._conclude(pd.DataFrame({name: column.numpy() for name, column in state_dict["curves"].items()}))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.curves is None:
             _check(trainer, pl_module, self.stop)
-            with NotedSignals() as signals, on_trial(trainer, pl_module) as trial:
+            with DeferredSignals() as signals, undone_updates(trainer, pl_module) as trial:
                 validation = ValidationSubset(trainer, pl_module, self.val_samples)
                 self._conclude(pd.DataFrame(self._rows(trial, validation, signals), columns=list(COLUMNS)))
         if trainer.is_global_zero and self.curves is not None:
@@ -147,18 +150,18 @@ class RangeTest(pl.Callback):
         trainer.should_stop = trainer.should_stop or self.stop
 
     def _rows(
-        self, trial: TrialUpdates, validation: ValidationSubset, signals: NotedSignals
+        self, trial: TrialUpdates, validation: ValidationSubset, signals: DeferredSignals
     ) -> Iterator[tuple[int, float, float, float, float]]:
         for step, rate in enumerate(self._rates.tolist()):
             loss = trial.update(rate)
             losses, received = gather(torch.stack([loss, loss.new_tensor(signals.first)])).T.cpu()
             if received.any():
                 raise Interrupted(int(received.max()))
-            mean, seen = float(losses.mean()), (math.nan, math.nan)
+            mean, validated = float(losses.mean()), (math.nan, math.nan)
             if math.isfinite(mean) and step in self._validated:
-                seen = validation.evaluate(self.loss)
-            yield step, rate, mean, *seen
-            if not math.isfinite(mean) or (step in self._validated and not math.isfinite(seen[0])):
+                validated = validation.evaluate(self.loss)
+            yield step, rate, mean, *validated
+            if not math.isfinite(mean) or (step in self._validated and not math.isfinite(validated[0])):
                 return
 
     def _conclude(self, curves: pd.DataFrame) -> None:
@@ -168,9 +171,11 @@ class RangeTest(pl.Callback):
 def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:
     name, optimizers = type(module).__name__, len(trainer.optimizers)
     if not module.automatic_optimization:
-        raise ValueError(f"{NAME}: {name} optimizes manually, and a test can only take the steps that a trainer takes")
+        raise ValueError(f"{NAME}: {name} has automatic_optimization = False; the range test needs True")
     if optimizers != 1:
-        raise ValueError(f"{NAME}: {name} has {optimizers} optimizers, and a test is of one rate")
+        raise ValueError(f"{NAME}: {name} has {optimizers} optimizers; the range test needs exactly one")
     for setting, least in (("min_epochs", trainer.min_epochs), ("min_steps", trainer.min_steps)):
         if stop and least:
-            raise ValueError(f"{setting} = {least}: the range test is to stop before training")
+            raise ValueError(
+                f"{setting} = {least}: not allowed with {NAME}.stop = true, which ends the run before training"
+            )

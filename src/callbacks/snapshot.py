@@ -1,4 +1,4 @@
-"""Save and restore tensors, containers and random generators that objects hold."""
+"""Save and restore tensors, containers and random generators in the attributes of objects."""
 
 import random
 from collections import deque
@@ -14,25 +14,25 @@ from torch import Tensor
 
 @contextmanager
 def restored(*objects: Any) -> Iterator[None]:
-    """Restore the attributes of objects at the end of the block, also after an error.
+    """Save the attributes of objects, and restore them at the end of the block, also after an error.
 
-    What attributes hold is restored in place: the values and gradients of tensors, the states of random generators,
-    and dictionaries, lists, sets and deques with all they contain. New attributes are deleted. Other objects that
-    attributes refer to, such as child modules, are left alone, unless they are named as well. Costs a copy of every
-    tensor, on its device.
+    Values are restored in place: values and gradients of tensors, states of random generators, and dictionaries,
+    lists, sets and deques with their contents. New attributes are deleted. Other objects in attributes, such as child
+    modules, are not restored unless they are also passed as arguments. Needs memory for a copy of every tensor, on its
+    device.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> held = SimpleNamespace(losses=[torch.zeros(2)])
-        >>> with restored(held):
-        ...     held.losses[0] += 1
-        ...     held.losses.append(None)
-        >>> held.losses
+        >>> history = SimpleNamespace(losses=[torch.zeros(2)])
+        >>> with restored(history):
+        ...     history.losses[0] += 1
+        ...     history.losses.append(None)
+        >>> history.losses
         [tensor([0., 0.])]
     """
-    saved: dict[int, tuple[Any, Callable[[], object]]] = {}  # with the values, whose ids stay theirs
-    for each in objects:
-        _save(vars(each), saved)
+    saved: dict[int, tuple[Any, Callable[[], object]]] = {}  # by id; holding the values keeps ids unique
+    for item in objects:
+        _save(vars(item), saved)
     try:
         yield
     finally:
@@ -51,7 +51,7 @@ def _save(value: Any, saved: dict[int, tuple[Any, Callable[[], object]]]) -> Non
 
 
 def _restorer(value: Any) -> Callable[[], object] | None:
-    """Restores the present content of a value; None for a value that is not restored."""
+    """Return a function that restores the present content of a value in place; None for types without content."""
     if isinstance(value, Tensor):
         gradient = value.grad if value.is_leaf else None
         return partial(_restore_tensor, value, value.detach().clone(), gradient) if _can_change(value) else None
@@ -87,7 +87,7 @@ def _refill(container: Any, contents: Any) -> None:
 
 
 def _can_change(tensor: Tensor) -> bool:
-    """Not of an inference tensor, nor of one whose elements share memory, into which nothing can be written."""
+    """Return whether a tensor can be written to: not an inference tensor, and no two elements share memory."""
     if tensor.is_inference() or tensor.layout is not torch.strided:
         return False
     return all(stride or size == 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))

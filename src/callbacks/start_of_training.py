@@ -1,4 +1,4 @@
-"""Record when training starts: in which epoch, and at which step, test accuracy reaches a threshold."""
+"""Record the epoch and step at which test accuracy reaches a threshold, the start of training."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -11,27 +11,28 @@ from start_training.callbacks.position import crosses
 from start_training.settings import PositiveInteger, PositiveNumber, checked, fraction
 
 NAME = "start_of_training"
-NO_TEST_SET = "start_of_training: the data has no test set, whose accuracy says when training starts"
+NO_TEST_SET = "start_of_training: the data has no test set; this callback needs one to measure test accuracy"
 ShareAboveZero = Annotated[PositiveNumber, fraction]
 
 
 class StartOfTraining(pl.Callback, GroupCallback):
-    """Training has started once test accuracy ≥ `threshold`; the epoch is counted from 1, the step in optimizer steps.
-    Test accuracy is that of `forward`'s logits (samples, classes) on the batches (inputs, targets, …) of the
-    `test_dataloader` of the datamodule, or of the module where there is no datamodule; logits that are not finite count
-    as wrong. It is computed at the end of every epoch, or after every k-th step, until training has started. Up to
-    where it stops, the run is bit-identical to one without this callback.
+    """Record the epoch and step at which training starts: when test accuracy first reaches `threshold`.
+
+    Test accuracy is computed from `forward`'s logits (samples, classes) on the batches (inputs, targets, …) of the
+    `test_dataloader` of the datamodule, or of the module if there is no datamodule; logits that are not finite count
+    as wrong. It is computed at the end of every epoch, or after every n-th step, until training has started. Until it
+    is stopped, the run is bit-identical to one without this callback.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), figures 1b and 3: epochs until 20% test accuracy.
 
     Args:
-        threshold: Test accuracy, above 0 and below 1.
-        every_n_steps: Evaluate after every k-th step instead of after every epoch.
-        stop: End the run when training has started, even within an epoch.
+        threshold: The test accuracy at which training counts as started, above 0 and below 1.
+        every_n_steps: Evaluate after every n-th step instead of after every epoch.
+        stop: Whether to end the run when training has started, even within an epoch.
 
     Attributes:
-        epoch: In which training started; None before.
-        step: After which training started; None before.
-        accuracy: At that step; None before.
+        epoch: The epoch in which training started, counted from 1; None before.
+        step: The number of optimizer steps after which training started; None before.
+        accuracy: The test accuracy at that step; before, the highest so far, or None before the first evaluation.
 
     Raises:
         ValueError: a setting is not allowed, or there is no test set.
@@ -72,9 +73,8 @@ class StartOfTraining(pl.Callback, GroupCallback):
         return self.epoch is not None
 
     def summary(self) -> dict[str, Any]:
-        """Epoch, step and accuracy, with the settings."""
-        found = {"epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
-        return {NAME: {"metric": "test/accuracy", **self._settings(), **found}}
+        """Return epoch, step and accuracy of the start of training, with the settings."""
+        return {NAME: {"metric": "test/accuracy", **self.state_dict()}}
 
     def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
         start = summary[NAME]
@@ -102,11 +102,16 @@ class StartOfTraining(pl.Callback, GroupCallback):
     def group_measure(cls, due: Sequence[tuple["StartOfTraining", GroupRun]], moment: GroupMoment) -> None:
         for start, run in due:
             _, accuracy = moment.test_means(run)
-            start.note(accuracy, epoch=moment.epoch + 1, step=moment.step)
+            start.add(accuracy, epoch=moment.epoch + 1, step=moment.step)
             run.should_stop = run.should_stop or (start.stop and start.started)
 
-    def note(self, accuracy: float, *, epoch: int, step: int) -> None:
-        """Add a test accuracy, measured in an epoch (from 1) after so many steps; ignored once training has started."""
+    def add(self, accuracy: float, *, epoch: int, step: int) -> None:
+        """Add a measured test accuracy; ignored once training has started.
+
+        Args:
+            epoch: The epoch of the measurement, counted from 1.
+            step: The number of optimizer steps done.
+        """
         if self.started:
             return
         if accuracy >= self.threshold:
@@ -118,7 +123,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
         return {**self._settings(), "epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self._settings().items() <= state_dict.items():  # the results hold for these settings only
+        if self._settings().items() <= state_dict.items():  # the results are valid for the same settings only
             self.epoch, self.step, self.accuracy = (state_dict[name] for name in ("epoch", "step", "accuracy"))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -127,24 +132,24 @@ class StartOfTraining(pl.Callback, GroupCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
         if self.stop and self.started:
-            trainer.should_stop = True  # the run was killed between the checkpoint and its end
+            trainer.should_stop = True  # the run was killed after this checkpoint and before it stopped
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._last_step = self._last_step, trainer.global_step
         if crosses(self.every_n_steps, before, trainer.global_step):
-            self._look(trainer, pl_module)
+            self._evaluate(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.every_n_steps is None:
-            self._look(trainer, pl_module)
+            self._evaluate(trainer, pl_module)
 
-    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _evaluate(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.started:
             return
         [accuracy] = test_means(trainer, pl_module, self._loaders, correct)
-        self.note(accuracy, epoch=trainer.current_epoch + 1, step=trainer.global_step)
+        self.add(accuracy, epoch=trainer.current_epoch + 1, step=trainer.global_step)
         trainer.should_stop = trainer.should_stop or (self.stop and self.started)
 
     def _settings(self) -> dict[str, Any]:
@@ -152,7 +157,12 @@ class StartOfTraining(pl.Callback, GroupCallback):
 
 
 def sentence(start: Mapping[str, Any], *, epochs: int = 0, steps: int = 0) -> str:
-    """The summary of `StartOfTraining` in words; epochs and steps are those of the run, for one that did not start."""
+    """Describe the entry `start_of_training` of summary.json in one sentence.
+
+    Args:
+        epochs: The number of epochs of the run, reported if training did not start.
+        steps: The number of steps of the run, reported if training did not start.
+    """
     if start["accuracy"] is None:
         return "training did not start: the run ended before test accuracy was first measured"
     accuracy, threshold = f"test accuracy {start['accuracy']:.2%}", f"{100 * start['threshold']:g}%"

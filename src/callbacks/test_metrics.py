@@ -1,4 +1,4 @@
-"""Record test loss and accuracy during training, and where the loss was lowest."""
+"""Record test loss and accuracy during training, and the epoch of the lowest test loss."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,22 +14,24 @@ from start_training.runs.metrics_file import TakesMetrics
 from start_training.settings import PositiveInteger, checked
 
 NAMES = ("test/loss", "test/accuracy")
-NO_TEST_SET = "test_metrics: the data has no test set to evaluate"
+NO_TEST_SET = "test_metrics: the data has no test set; this callback needs one to evaluate"
 
 
 class TestMetrics(pl.Callback, GroupCallback):
-    """`test/loss` and `test/accuracy` after every `every_n_epochs`-th epoch, in that epoch's row of all loggers.
+    """Log `test/loss` and `test/accuracy` after every `every_n_epochs`-th epoch, in the row of that epoch.
+
     The loss is the mean cross-entropy of `forward`'s logits (samples, classes), and the accuracy is that of the largest
-    logit, on the batches (inputs, targets, …) of the `test_dataloader` of the datamodule, or of the module where there
-    is no datamodule. For experiments that report the test set in the course of training; not for choosing a run. The
-    run is bit-identical to one without this callback, which costs a pass over the test set.
+    logit, on the batches (inputs, targets, …) of the `test_dataloader` of the datamodule, or of the module if there is
+    no datamodule. Meant for experiments that report test metrics during training, not for model selection. The run is
+    bit-identical to one without this callback; each evaluation is a pass over the test set.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), who mark the epoch of lowest test loss.
 
     Args:
         every_n_epochs: Evaluate after every n-th epoch.
 
     Attributes:
-        lowest: The epoch (counted from 1), step, loss and accuracy of the lowest test loss so far; None before.
+        lowest: Epoch (counted from 1), step, loss and accuracy of the lowest test loss so far; None before the first
+            evaluation.
 
     Raises:
         ValueError: a setting is not allowed, or there is no test set.
@@ -52,7 +54,7 @@ class TestMetrics(pl.Callback, GroupCallback):
         ['accuracy', 'epoch', 'loss', 'step']
     """
 
-    __test__ = False  # or pytest would collect it as a test
+    __test__ = False  # pytest would collect the class as a test
 
     @checked
     def __init__(self, *, every_n_epochs: PositiveInteger = 1) -> None:
@@ -61,7 +63,7 @@ class TestMetrics(pl.Callback, GroupCallback):
         self._loaders: list[Iterable[Any]] = []
 
     def summary(self) -> dict[str, Any]:
-        """The lowest test loss; {} before the first measurement."""
+        """Return epoch, step, loss and accuracy of the lowest test loss; {} before the first evaluation."""
         return {"lowest_test_loss": dict(self.lowest)} if self.lowest else {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,7 +79,7 @@ class TestMetrics(pl.Callback, GroupCallback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every_n_epochs == 0:
             loss, accuracy = test_means(trainer, pl_module, self._loaders, summed_loss, correct)
-            self.note(epoch, trainer.global_step, loss, accuracy, loggers=trainer.loggers)
+            self.add(epoch, trainer.global_step, loss, accuracy, loggers=trainer.loggers)
 
     def group_check(self, datamodule: Any) -> None:
         check_test_set(datamodule, NO_TEST_SET)
@@ -88,12 +90,18 @@ class TestMetrics(pl.Callback, GroupCallback):
     @classmethod
     def group_measure(cls, due: Sequence[tuple["TestMetrics", GroupRun]], moment: GroupMoment) -> None:
         for tests, run in due:
-            tests.note(moment.epoch + 1, moment.step, *moment.test_means(run), loggers=run.loggers)
+            tests.add(moment.epoch + 1, moment.step, *moment.test_means(run), loggers=run.loggers)
 
-    def note(
-        self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[TakesMetrics] = ()
-    ) -> None:
-        """Add and log a measurement after so many epochs and steps of training; a NaN is never the lowest loss."""
+    def add(self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[TakesMetrics] = ()) -> None:
+        """Add test loss and accuracy, and log them; a loss of NaN is never the lowest.
+
+        Args:
+            epoch: The epoch that has ended, counted from 1.
+            step: The number of optimizer steps done.
+            loss: The mean test loss.
+            accuracy: The test accuracy.
+            loggers: The loggers that receive both metrics.
+        """
         row = {"epoch": epoch - 1, **dict(zip(NAMES, (loss, accuracy), strict=True))}  # Lightning counts epochs from 0
         for logger in loggers:
             logger.log_metrics(row, step=step - 1)
@@ -102,5 +110,5 @@ class TestMetrics(pl.Callback, GroupCallback):
 
 
 def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of logits (samples, classes), summed over the samples, in float32."""
+    """Compute the cross-entropy of logits (samples, classes) in float32, summed over the samples."""
     return cross_entropy(logits.float(), targets, reduction="sum")

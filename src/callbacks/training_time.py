@@ -1,4 +1,4 @@
-"""How long a run trains, without loading, testing and leaving its files."""
+"""Record the time that a run spends in training, without data loading before it and testing after it."""
 
 import time
 from typing import Any
@@ -7,9 +7,10 @@ import pytorch_lightning as pl
 
 
 class TrainingTime(pl.Callback):
-    """`training_seconds` in summary.json: wall-clock time from the first step to the end of the last epoch.
+    """Record the wall-clock time from the first step to the end of the last epoch as `training_seconds`.
 
-    Validation and other callbacks are included. It counts on in a run that is resumed.
+    The entry is added to summary.json. It includes validation, other callbacks, and, in a resumed run, the time before
+    the interruption.
     """
 
     def __init__(self) -> None:
@@ -18,7 +19,7 @@ class TrainingTime(pl.Callback):
 
     @property
     def seconds(self) -> float:
-        """So far."""
+        """The training time so far, in seconds."""
         return self._before + (0.0 if self._since is None else time.monotonic() - self._since)
 
     def summary(self) -> dict[str, Any]:

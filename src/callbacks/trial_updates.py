@@ -1,4 +1,4 @@
-"""Optimizer steps at chosen learning rates, outside the training loop, which are undone afterwards."""
+"""Take optimizer steps at given learning rates outside the training loop, and undo them afterwards."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -14,25 +14,25 @@ from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 from torch.optim import Optimizer
 
-from start_training.callbacks.evaluation import transferred
+from start_training.callbacks.evaluation import transfer_batch
 from start_training.callbacks.snapshot import restored
 from start_training.streams import isolate_random_streams
 
 
 @contextmanager
-def on_trial(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator["TrialUpdates"]:
-    """Optimizer steps on the training batches in their order, which are undone at the end of the block.
+def undone_updates(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator["TrialUpdates"]:
+    """Provide `TrialUpdates` within the block, and undo the optimizer steps at its end, also after an error.
 
-    Restored, also after an error, are the weights, buffers, modes, metrics and other plain attributes of all modules,
-    the optimizer's state, rates and momenta, the scaler of 16-bit training, the loaders' positions and all random
-    streams. Within the block no callback's hook is called, nothing is logged, and the trainer counts no steps.
+    Restored are weights, buffers, modes, metrics and other plain attributes of all modules, the optimizer's state,
+    learning rates and momenta, the gradient scaler of 16-bit training, the positions of the data loaders and all random
+    streams. Within the block no callback hooks are called, nothing is logged, and the trainer counts no steps.
     """
     loaders = _training_loaders(trainer)
     scaler = getattr(trainer.precision_plugin, "scaler", None)
-    held = [*module.modules(), *trainer.optimizers, *_with_samplers(loaders), *([scaler] if scaler else [])]
-    callbacks, loggers = vars(trainer)["callbacks"], trainer.loggers  # its class does not declare the first
-    # Anomaly detection is off: a range test goes on until its loss is not finite.
-    with restored(*held), isolate_random_streams(), torch.autograd.set_detect_anomaly(False):
+    stateful = [*module.modules(), *trainer.optimizers, *_loaders_and_samplers(loaders), *([scaler] if scaler else [])]
+    callbacks, loggers = vars(trainer)["callbacks"], trainer.loggers  # pl.Trainer does not declare `callbacks`
+    # Anomaly detection is off, since a range test continues until the loss is not finite.
+    with restored(*stateful), isolate_random_streams(), torch.autograd.set_detect_anomaly(False):
         try:
             vars(trainer)["callbacks"], trainer.loggers = [], [DummyLogger() for _ in loggers]
             for child in module.modules():
@@ -44,9 +44,10 @@ def on_trial(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator["Trial
 
 
 class TrialUpdates:
-    """Optimizer steps like the trainer's, with its strategy, precision, clipping and accumulation.
+    """Take optimizer steps on the training batches, with the trainer's strategy, precision, clipping and accumulation.
 
-    Momentum is the one that the optimizer was constructed with, even if a schedule has changed it.
+    The batches come in the order of the training loader. Momentum has the value that the optimizer was constructed
+    with, even if a schedule has changed it.
     """
 
     def __init__(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -65,9 +66,9 @@ class TrialUpdates:
         """Take one optimizer step.
 
         Args:
-            rate: The learning rate of the parameter group with the largest one; the others keep their ratios to it.
+            rate: The learning rate of the parameter group whose rate is largest; other groups keep their ratio to it.
         Returns:
-            The loss before the step on this rank's part of the batch, a mean over accumulated batches.
+            The loss before the step on this rank's part of the batch, averaged over accumulated batches.
         """
         trainer, module = self._trainer, self._module
         batches = [next(self._batches) for _ in range(trainer.accumulate_grad_batches)]
@@ -75,10 +76,10 @@ class TrialUpdates:
 
         def closure(position: int) -> Tensor:
             batch, index = batches[position]
-            self._set_rates(rate)  # here, because a module's own optimizer_step may set another one
+            self._set_rates(rate)  # set in every call, because a custom optimizer_step may change it
             with torch.enable_grad():
                 loss = _loss(trainer.strategy.training_step(*_arguments(module, batch, index)))
-                losses.setdefault(position, loss.detach())  # some optimizers ask for it several times
+                losses.setdefault(position, loss.detach())  # some optimizers call the closure several times
                 if position == 0:
                     module.on_before_zero_grad(self._optimizer)
                     module.optimizer_zero_grad(trainer.current_epoch, index, self._optimizer)
@@ -103,19 +104,19 @@ class TrialUpdates:
 
 
 def _batches(trainer: pl.Trainer) -> Iterator[tuple[Any, int]]:
-    """Training batches on their device, with their indices in an epoch, from the current epoch on, without end."""
+    """Yield training batches on the device, with their index in the epoch, endlessly from the current epoch on."""
     combined = copy.copy(trainer.fit_loop._combined_loader)
     assert combined is not None
     limit = trainer.num_training_batches
     for loader in combined.flattened:
         if getattr(loader, "_iterator", None) is not None:
-            loader._iterator = None  # persistent workers have already loaded batches of the run
+            loader._iterator = None  # a new iterator, since persistent workers have prefetched batches of the run
     for epoch in count(trainer.current_epoch):
-        for part in _with_samplers(combined.flattened):
+        for part in _loaders_and_samplers(combined.flattened):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
         for batch, index, _ in islice(combined, None if limit == float("inf") else int(limit)):
-            yield transferred(trainer, batch), index
+            yield transfer_batch(trainer, batch), index
 
 
 def _training_loaders(trainer: pl.Trainer) -> list[Any]:
@@ -124,12 +125,11 @@ def _training_loaders(trainer: pl.Trainer) -> list[Any]:
     for loader in combined.flattened:
         if isinstance(loader, Iterator):
             name = type(loader).__name__
-            raise ValueError(f"{name}: training data that can be gone through once cannot be tried out before")
+            raise ValueError(f"{name}: training data can be iterated only once; the range test needs a DataLoader")
     return combined.flattened
 
 
-def _with_samplers(loaders: list[Any]) -> list[Any]:
-    """Loaders and their samplers, which hold the position within an epoch."""
+def _loaders_and_samplers(loaders: list[Any]) -> list[Any]:
     parts = []
     for loader in loaders:
         batch_sampler = getattr(loader, "batch_sampler", None)
@@ -144,5 +144,5 @@ def _arguments(module: pl.LightningModule, batch: Any, index: int) -> tuple[Any,
 def _loss(output: Any) -> Tensor:
     loss = output.get("loss") if isinstance(output, Mapping) else output
     if not isinstance(loss, Tensor):
-        raise ValueError(f"training_step: returned {output!r}, without a loss to look at")
+        raise ValueError(f"training_step: returned {output!r}; has to return a loss, or a mapping with the key loss")
     return loss

@@ -1,4 +1,4 @@
-"""A fixed part of the validation set, which can be evaluated repeatedly within a fit."""
+"""A fixed subset of the validation set that can be evaluated repeatedly during a fit."""
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -9,45 +9,53 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from start_training.callbacks.evaluation import as_list, correct, evaluation_loaders, transferred, undisturbed
+from start_training.callbacks.evaluation import (
+    as_list,
+    correct,
+    evaluation_loaders,
+    isolated_evaluation,
+    transfer_batch,
+)
 from start_training.ranks import gather
 
-NEEDED = "a range test needs validation data, whose loss says which rates are usable"
+NEEDED = "a range test needs validation data to measure the validation loss"
 
 
 class ValidationSubset:
-    """A number of samples of the validation set, on the device, or all of them if there are fewer.
+    """A given number of validation samples, kept on the device.
 
-    They are evenly spaced: of N samples, those at ⌊i N / samples⌋. Hence they are the same for every seed, number of
-    ranks and batch size, and have all classes even if the set is sorted by class. The loaders are iterated twice.
-    All ranks enter.
+    The samples are evenly spaced, at ⌊i N / samples⌋ of N samples. Hence they are the same for every seed, number of
+    ranks and batch size, and contain all classes even if the set is sorted by class. The loaders are iterated twice.
+    Constructing and evaluating a subset are collective operations: every rank has to take part.
 
+    Args:
+        samples: The number of samples over all ranks; if the validation set has fewer, all of them are used.
     Raises:
         ValueError: there is no validation data, or the module has no `forward`.
     """
 
     def __init__(self, trainer: pl.Trainer, module: pl.LightningModule, samples: int) -> None:
         self._trainer, self._module = trainer, module
-        with undisturbed(trainer, module, "validating"):
+        with isolated_evaluation(trainer, module, "validating"):
             loaders = validation_loaders(trainer, module)
             sizes = [len(batch[1]) for batch in _batches(loaders)]
             rows = self._rows(sizes, samples)
-            taken = [
+            selected = [
                 (batch[0][chosen], batch[1][chosen])
                 for untransferred, chosen in zip(_batches(loaders), rows, strict=True)
                 if len(chosen)
-                for batch in [transferred(trainer, untransferred)]
+                for batch in [transfer_batch(trainer, untransferred)]
             ]
-        self._batches = _joined(taken, max(sizes, default=1))
+        self._batches = _joined(selected, max(sizes, default=1))
 
     def evaluate(self, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
-        """Mean loss and accuracy over the samples of all ranks, which all enter.
+        """Compute mean loss and accuracy over the samples of all ranks.
 
         Args:
-            loss: Of `forward`'s logits and the targets, a mean.
+            loss: A function of `forward`'s logits and the targets that returns the mean loss.
         """
         sums = torch.zeros(3, dtype=torch.float64, device=self._module.device)  # losses, correct, samples
-        with undisturbed(self._trainer, self._module, "validating"):
+        with isolated_evaluation(self._trainer, self._module, "validating"):
             for inputs, targets in self._batches:
                 logits = self._module(inputs)
                 sums[0] += loss(logits, targets).double() * len(targets)
@@ -57,9 +65,8 @@ class ValidationSubset:
         return losses / samples, right / samples
 
     def _rows(self, sizes: list[int], samples: int) -> list[Tensor]:
-        """The rows of each of this rank's batches, of given sizes, that belong to the subset."""
-        mine = torch.tensor(sum(sizes), device=self._module.device)
-        counts = gather(mine).tolist()
+        """Return, for each of this rank's batches with the given sizes, the rows that belong to the subset."""
+        counts = gather(torch.tensor(sum(sizes), device=self._module.device)).tolist()
         total, first = sum(counts), sum(counts[: self._trainer.global_rank])
         if not total:
             raise ValueError(NEEDED)
@@ -71,10 +78,14 @@ class ValidationSubset:
 
 
 def validation_loaders(trainer: pl.Trainer, module: pl.LightningModule) -> list[Iterable[Any]]:
-    """The loaders that the run validates with, or would. Raises ValueError as `ValidationSubset`."""
+    """Return the validation loaders of a run, even if it does not validate.
+
+    Raises:
+        ValueError: there is no validation data, or the module has no `forward`.
+    """
     loaders = evaluation_loaders(trainer, module, "val")
     if trainer.val_dataloaders is not None:
-        loaders = as_list(trainer.val_dataloaders)  # also those given to `fit`, as the strategy needs them
+        loaders = as_list(trainer.val_dataloaders)  # includes loaders passed to `fit`, prepared for the strategy
     if not loaders:
         check_validates(getattr(trainer, "datamodule", None))
         raise ValueError(NEEDED)
@@ -82,9 +93,9 @@ def validation_loaders(trainer: pl.Trainer, module: pl.LightningModule) -> list[
 
 
 def check_validates(datamodule: Any) -> None:
-    """Raises ValueError, naming the setting, for a datamodule of this project without validation data."""
+    """Raise ValueError if the setting `validation` of a datamodule of this project is 0."""
     if getattr(datamodule, "validation", None) == 0:
-        raise ValueError(f"validation = 0: {NEEDED}")
+        raise ValueError(f"validation = 0: {NEEDED}; set it above 0")
 
 
 def _batches(loaders: Iterable[Iterable[Any]]) -> Iterable[Any]:
@@ -92,7 +103,7 @@ def _batches(loaders: Iterable[Iterable[Any]]) -> Iterable[Any]:
 
 
 def _joined(batches: list[tuple[Tensor, Tensor]], size: int) -> list[tuple[Tensor, Tensor]]:
-    """The samples in batches of `size`, if their inputs have one shape: the batches of a subset are small."""
+    """Join batches into batches of `size` samples if all inputs have the same shape, else return them unchanged."""
     if len({inputs.shape[1:] for inputs, _ in batches}) != 1:
         return batches
     inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))

@@ -14,9 +14,9 @@ from start_training.config.build import build_datamodule, construct_net
 from start_training.config.errors import error_message
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.launchers.grouping import alone, check_replicas, group_key
-from start_training.replicas.forward_pass import NotVectorized, check_vectorized, draws_random_numbers
 from start_training.replicas.group_checkpoint import start_of
 from start_training.replicas.memory import optimizer_states, outgrows_caches, replica_bytes
+from start_training.replicas.vectorization_check import NotVectorized, check_vectorized, draws_random_numbers
 from start_training.runs.checkpoint import load_checkpoint
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job

@@ -1,1 +1,1 @@
-"""Many runs as one program: replicas of a net whose parameters, gradients and optimizer states are stacked."""
+"""Training of many runs in one program: parameters, gradients and optimizer states of replicas of a net are stacked."""

@@ -1,4 +1,4 @@
-"""The batches of all replicas at a step, each in the order of the replica's seed."""
+"""Training batches of all replicas at a step, each drawn in the order given by the replica's seed."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,11 @@ from start_training.datamodules.samples import Samples
 
 
 class GroupBatches:
-    """The batches of replicas that train on the same samples, in batches of the same size.
+    """Training batches of replicas that share a training set and a batch size.
 
-    The inputs that `take` returns are overwritten by its next call: to allocate the batches of thirty replicas anew
-    takes longer than to gather them.
+    Args:
+        samples: The training set, on the device.
+        orders: The order of batches of each replica.
     """
 
     def __init__(self, samples: Samples, orders: Sequence[BatchOrder]) -> None:
@@ -21,18 +22,18 @@ class GroupBatches:
         self.orders = list(orders)
         self._memory = samples.inputs.new_empty(0, *samples.inputs.shape[1:])
         self._seeds = list(dict.fromkeys(order.seed for order in orders))
-        self._permutations = torch.empty(0)  # (seeds, all samples), of the epoch
+        self._permutations = torch.empty(0)  # (seeds, samples), of the current epoch
         self._assign()
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return len(self.orders[0])
 
     def begin(self, epoch: int) -> None:
-        """Go to an epoch; copies the orders of its batches to the device."""
-        of_seed = {order.seed: order for order in self.orders}
-        self._seeds = list(of_seed)
-        permutations = [torch.from_numpy(order.permutation(epoch)) for order in of_seed.values()]
+        """Begin an epoch: copy the permutations of the samples to the device."""
+        orders = {order.seed: order for order in self.orders}
+        self._seeds = list(orders)
+        permutations = [torch.from_numpy(order.permutation(epoch)) for order in orders.values()]
         self._permutations = torch.stack(permutations).to(self.samples.targets.device)
         self._assign()
 
@@ -41,8 +42,14 @@ class GroupBatches:
         """Whether all replicas have the same batches."""
         return len(self._seeds) == 1
 
-    def take(self, step: int, replicas: slice) -> tuple[Tensor, Tensor]:
-        """Inputs (k, samples, …) and targets (k, samples) of batch `step`; without the k where `shared`."""
+    def gather(self, step: int, replicas: slice) -> tuple[Tensor, Tensor]:
+        """Gather batch number `step` of the epoch for k replicas.
+
+        The next call overwrites the inputs, since allocating them anew takes longer than gathering them.
+
+        Returns:
+            Inputs (k, samples, …) and targets (k, samples); without the first axis if the batches are `shared`.
+        """
         rows = self._permutations[:, self.orders[0].span(step)] if self.shared else self.index(step, replicas)
         index = rows.flatten()
         if len(self._memory) < len(index):
@@ -54,23 +61,23 @@ class GroupBatches:
         return inputs.unflatten(0, rows.shape), targets
 
     def index(self, step: int, replicas: slice) -> Tensor:
-        """The samples of batch `step`, (k, samples)."""
+        """Return the indices of the samples in batch number `step` of k replicas, shape (k, samples)."""
         return self._permutations[:, self.orders[0].span(step)].index_select(0, self._seed_of[replicas])
 
     def targets(self, index: Tensor) -> Tensor:
-        """The targets of samples, in the shape of the index."""
+        """Return the targets of the samples with the given indices, in the shape of `index`."""
         return self.samples.targets.index_select(0, index.flatten()).unflatten(0, index.shape)
 
     def size(self, step: int) -> int:
-        """The number of samples in batch `step`."""
+        """Return the number of samples in batch number `step` of an epoch."""
         span = self.orders[0].span(step)
         return span.stop - span.start
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all other replicas."""
+        """Keep the replicas with the given indices, and drop all others."""
         self.orders = [self.orders[row] for row in rows]
         self._assign()
 
     def _assign(self) -> None:
-        of = [self._seeds.index(order.seed) for order in self.orders]
-        self._seed_of = torch.tensor(of, device=self.samples.targets.device)
+        seeds = [self._seeds.index(order.seed) for order in self.orders]
+        self._seed_of = torch.tensor(seeds, device=self.samples.targets.device)

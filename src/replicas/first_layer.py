@@ -1,7 +1,7 @@
-"""The first dense layer of many replicas with different batches, which are gathered one at a time.
+"""Apply the first dense layer of many replicas to different batches, gathering one batch at a time.
 
-Thirty batches of a thousand images take a hundred megabytes, which the layer reads in the forward and in the backward
-pass: this takes more time than all other layers of a narrow net. A single batch stays in the CPU's cache.
+Thirty batches of a thousand images take a hundred megabytes. Reading them in the forward and the backward pass takes
+more time than all other layers of a narrow net, while a single batch fits into the CPU's cache.
 """
 
 import copy
@@ -20,7 +20,12 @@ from start_training.lengths.activation_length import activation_norms
 
 
 class FirstLayer:
-    """The dense layer `name` of a net, which reads the net's flattened inputs; nothing else reads them. See `of`."""
+    """The dense layer of a net that alone reads the net's (flattened) inputs; `find` looks it up.
+
+    Args:
+        name: The name of the layer in `net.named_modules()`.
+        samples: The training set.
+    """
 
     def __init__(self, name: str, samples: Samples) -> None:
         self.name = name
@@ -28,17 +33,21 @@ class FirstLayer:
         self._dummy = samples.inputs[:1]
 
     @classmethod
-    def of(cls, net: nn.Module, samples: Samples) -> "FirstLayer | None":
-        """The first layer of a net whose output does not depend on its inputs, given that layer's output; or None.
+    def find(cls, net: nn.Module, samples: Samples) -> "FirstLayer | None":
+        """Find the layer of a net such that the net's output depends on the inputs only through this layer.
 
-        The layer is exactly torch's `nn.Linear`, with trained parameters only, since frozen ones are not in the stack.
+        The layer has to be an `nn.Linear` (no subclass) whose parameters are all trained, since the stack's parameters
+        do not contain frozen ones.
+
+        Returns:
+            The layer, or None if the net has no such layer.
         """
         inputs, net, generator = samples.inputs[:2], copy.deepcopy(net), torch.Generator().manual_seed(0)
-        # NaN passes through whatever reads it, a branch that a weight has not opened yet among them.
+        # NaN propagates through every operation that reads it, even if the result is multiplied by a weight of zero.
         dummies = torch.zeros_like(inputs), 1 + inputs, torch.full_like(inputs, math.nan)
         with torch.no_grad():
             for parameter in net.parameters():
-                parameter.normal_(0.0, 0.1, generator=generator)  # none of the zeros of an initialization
+                parameter.normal_(0.0, 0.1, generator=generator)  # an initialization may have zeros
             for name, module in net.named_modules():
                 if type(module) is not nn.Linear or module.in_features != inputs[0].numel():
                     continue
@@ -49,28 +58,36 @@ class FirstLayer:
         return None
 
     def run(self, net: nn.Module, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """The output of a net for the layer's outputs, and inputs that nothing reads."""
-        with self.giving(net, outputs):
+        """Run a net with given outputs of this layer, and inputs of which only the shape matters."""
+        with self.replace_outputs(net, outputs):
             return net(inputs)
 
     def outputs(self, index: Tensor, weights: Tensor, biases: Tensor | None) -> Tensor:
-        """Outputs (R, B, units out) for the batches `index`, (R, B); weights (R, units out, units in)."""
+        """Compute the layer's outputs for a different batch of each replica.
+
+        Args:
+            index: Indices of the samples in each batch, shape (R, B).
+            weights: Shape (R, units out, units in).
+            biases: Shape (R, units out), or None.
+        Returns:
+            Shape (R, B, units out).
+        """
         outputs = _Gathered.apply(self._inputs, index, weights, biases)
         assert isinstance(outputs, Tensor)
         return outputs.transpose(1, 2)
 
     def dummy(self, samples: int) -> Tensor:
-        """A batch of inputs that nothing reads."""
+        """Return a batch of inputs that has the right shape and need not be read."""
         return self._dummy.expand(samples, *self._dummy.shape[1:])
 
     @cached_property
     def norms(self) -> Tensor:
-        """‖x‖ of all inputs, in float64, as a forward pass would measure them."""
+        """Norms ‖x‖ of all inputs in float64, shape (samples,), equal to those measured in a forward pass."""
         return torch.cat([activation_norms(part)[0].double() for part in self._inputs.split(1024)])
 
     @contextmanager
-    def giving(self, net: nn.Module, outputs: Tensor) -> Iterator[None]:
-        """Replaces the outputs of the net's layer within the block."""
+    def replace_outputs(self, net: nn.Module, outputs: Tensor) -> Iterator[None]:
+        """Replace the output of this layer in `net` by `outputs` within the block."""
         layer = vars(net.get_submodule(self.name))
         layer["forward"] = lambda *_: outputs
         try:
@@ -80,7 +97,7 @@ class FirstLayer:
 
 
 class _Gathered(torch.autograd.Function):
-    """Gather each replica's batch and apply its layer: (R, units out, B), the order in which the next layer reads."""
+    """Gather each replica's batch and apply its layer; returns (R, units out, B), as the next layer reads it."""
 
     @staticmethod
     def forward(inputs: Tensor, index: Tensor, weights: Tensor, biases: Tensor | None) -> Tensor:

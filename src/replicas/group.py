@@ -1,4 +1,4 @@
-"""Train the runs of a group together: one program, whose steps and epochs are those of each run."""
+"""Train a group of replicas together: their steps and epochs are processed in one loop."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -7,32 +7,32 @@ from time import monotonic
 import torch
 
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, LengthsCallback
-from start_training.callbacks.noted_signals import NotedSignals
+from start_training.callbacks.deferred_signals import DeferredSignals
 from start_training.replicas.batches import GroupBatches
 from start_training.replicas.forward_pass import StackedLengths
 from start_training.replicas.group_checkpoint import GroupSnapshot, Progress
 from start_training.replicas.group_evaluation import GroupEvaluation, Sets, measure
-from start_training.replicas.optimizer import EpochSettings, stacked
+from start_training.replicas.optimizer import EpochSettings, stacked_optimizer
 from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
 from start_training.replicas.step_buffer import StepBuffer
 from start_training.replicas.updates import Updates
 from start_training.runs.outcome import Interrupted
 
-Ended = Callable[[Replica, BaseException | None], None]
+OnEnd = Callable[[Replica, BaseException | None], None]
 
 
 class ReplicaGroup:
-    """Replicas that have all trained the same number of steps, and train on from there.
+    """A group of replicas that have trained the same number of steps and continue together.
 
     Args:
-        replicas: Runs of equal shapes, whose callbacks have the same classes and settings.
-        sets: Their data.
-        ended: Called with each run that has ended, and the error that ended it, if one did.
-        batch: Batches of the current epoch that are trained.
+        replicas: Runs with nets of equal shapes, whose callbacks have the same classes and settings.
+        sets: The data of the group.
+        on_end: Called when a run has ended, with its replica and the error that ended it, or None.
+        batch: The number of batches of the current epoch that are already trained.
         precision: `32-true`, `64-true` or `bf16-mixed`.
-        checkpoint_seconds: Least time between checkpoints, which are written at ends of epochs together with tables
-            and metrics; the end of a run and a signal write one at any time.
+        checkpoint_seconds: The minimum time between checkpoints, in seconds. They are written at the end of an epoch,
+            together with tables and metrics. When a run ends or a signal stops it, a checkpoint is always written.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ReplicaGroup:
         replicas: Sequence[Replica],
         sets: Sets,
         *,
-        ended: Ended,
+        on_end: OnEnd,
         batch: int = 0,
         precision: str = "32-true",
         checkpoint_seconds: float = 30.0,
@@ -49,29 +49,37 @@ class ReplicaGroup:
         first = replicas[0]
         self.epoch, self.batch, self.step = first.current_epoch, batch, first.global_step
         stack = Stack([replica.net for replica in replicas])
-        optimizer = stacked(first.optimizer, stack.parameters, steps=self.step)
+        optimizer = stacked_optimizer(first.optimizer, stack.parameters, steps=self.step)
         for row, replica in enumerate(replicas):
-            optimizer.load(replica.optimizer, {name: stack.of(row, each) for name, each in optimizer.states.items()})
-        self._reader = next((each for each in first.callbacks if isinstance(each, LengthsCallback)), None)
+            optimizer.load(
+                replica.optimizer, {name: stack.row_views(row, state) for name, state in optimizer.states.items()}
+            )
+        self._reader = next((callback for callback in first.callbacks if isinstance(callback, LengthsCallback)), None)
         lengths = StackedLengths(stack.template, self._reader.modules) if self._reader else None
         batches = GroupBatches(sets.training, [replica.order for replica in replicas])
         self.updates = Updates(stack, optimizer, batches, _precision(precision, stack.parameters.device), lengths)
         self._evaluation = GroupEvaluation(self.updates, sets, first)
         self._buffer = StepBuffer()
-        self._kept: GroupSnapshot | None = None  # of the last epoch's end, where its checkpoints are not written
+        self._epoch_snapshot: GroupSnapshot | None = (
+            None  # copied at the end of an epoch whose checkpoints were not written
+        )
         self.progress: Callable[[ReplicaGroup], None] = lambda group: None  # called at the end of every epoch
-        self._ended, self._checkpoint_seconds = ended, checkpoint_seconds
+        self._on_end, self._checkpoint_seconds = on_end, checkpoint_seconds
         self._written = monotonic()
         self._settings = EpochSettings(self.replicas, range(self.step, self.step + 1))
 
     def train(self) -> None:
-        """Train until all runs have ended. Raises `Interrupted` after a signal; any error ends all runs."""
+        """Train until all runs have ended. An error ends all runs.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM was received; the checkpoints are written.
+        """
         try:
-            with NotedSignals() as signals:
+            with DeferredSignals() as signals:
                 self._start()
                 while self.replicas:
                     self._train_epoch(signals)
-                if signals.first:  # it came while the last runs ended
+                if signals.first:  # received while the last runs ended
                     raise Interrupted(signals.first)
         except BaseException as error:
             try:
@@ -80,7 +88,7 @@ class ReplicaGroup:
                     replica.flush()
             finally:
                 while self.replicas:
-                    self._ended(self.replicas.pop(), error)
+                    self._on_end(self.replicas.pop(), error)
             raise
 
     def _moment(self, *, epoch_ended: bool = False) -> GroupMoment:
@@ -93,32 +101,32 @@ class ReplicaGroup:
 
     def _start(self) -> None:
         self._evaluation.start(self.replicas, self._moment())
-        over = [replica for replica in self.replicas if replica.over]
-        if self.batch:  # max_steps ended the run within an epoch, whose end is still to be done
-            self._end_epoch(over)
+        finished = [replica for replica in self.replicas if replica.finished]
+        if self.batch:  # the runs reached max_steps within an epoch; its end has not been processed
+            self._end_epoch(finished)
         else:
-            self._conclude(over)
+            self._test_and_end(finished)
 
-    def _train_epoch(self, signals: NotedSignals) -> None:
+    def _train_epoch(self, signals: DeferredSignals) -> None:
         length = len(self.updates.batches)
         self.updates.batches.begin(self.epoch)
         self._settings = EpochSettings(self.replicas, range(self.step - self.batch, self.step - self.batch + length))
         while self.replicas and self.batch < length:
-            self._take_step()
+            self._train_step()
             self._measure_between_batches()
             if self.replicas and self.batch < length:
                 if 0 < self.replicas[0].max_steps <= self.step:
                     self._drop_diverged()
-                    self._save(self.replicas)  # the run ends within the epoch, and may be resumed from there
+                    self._save(self.replicas)  # training may be resumed from this step with a larger max_steps
                     break
                 self._stop_if_asked(signals)
         self._end_epoch(self.replicas)
         self._stop_if_asked(signals)
         self.epoch, self.batch = self.epoch + 1, 0
 
-    def _take_step(self) -> None:
+    def _train_step(self) -> None:
         measured = self._reader is not None and self.step % self._reader.every_n_steps == 0
-        update = self.updates.take(self.batch, self._settings.at(self.step), measured=measured)
+        update = self.updates.train_step(self.batch, self._settings.at(self.step), measured=measured)
         if measured and self.updates.lengths is not None:
             self._buffer.names = self.updates.lengths.names
         self._buffer.add(self.step, self.updates.batches.size(self.batch), *update)
@@ -129,19 +137,19 @@ class ReplicaGroup:
         waits = _waits(self._losses.device)
         if self._evaluation.due(self.replicas, self._moment()):
             if waits:
-                self._drop_diverged(before=self.step)  # to measure waits for the device anyway
+                self._drop_diverged(before=self.step)  # measuring waits for the device in any case
             moment = self._moment()
             measure(self._evaluation.due(self.replicas, moment), moment)
             if waits:
-                self._drop_diverged()  # after the measurement of this step, as in runs on their own
-        # Where losses can be read without waiting for the device, runs that diverge end at once.
+                self._drop_diverged()  # after the measurement of this step, as in a run without a group
+        # If losses can be read without waiting for the device, runs that diverge end immediately.
         if not waits and not self._losses.isfinite().all():
             self._drop_diverged()
         if not self._epoch_is_whole and (stopped := [replica for replica in self.replicas if replica.should_stop]):
             self._end_epoch(stopped)
 
     def _end_epoch(self, replicas: Sequence[Replica]) -> None:
-        """End the epoch of all replicas, or of those that stop before the others."""
+        """Process the end of the epoch for the given replicas: all of them, or those that stop within the epoch."""
         self._drop_diverged()
         replicas = [replica for replica in replicas if replica in self.replicas]
         if not replicas:
@@ -149,26 +157,26 @@ class ReplicaGroup:
         self._evaluation.end_epoch(self.replicas, replicas, self._moment(epoch_ended=True))
         for replica in replicas:
             replica.current_epoch, replica.losses, replica.samples = self.epoch + 1, [], []
-        over = [replica for replica in replicas if replica.over]
+        finished = [replica for replica in replicas if replica.finished]
         if self._epoch_is_whole or replicas[0].should_stop:
-            self._save(over, ended=True)
+            self._save(finished, ended=True)
         if self._epoch_is_whole:
-            self._keep([replica for replica in replicas if replica not in over])
-        self._conclude(over)
+            self._save_or_copy([replica for replica in replicas if replica not in finished])
+        self._test_and_end(finished)
         self.progress(self)
 
-    def _keep(self, replicas: Sequence[Replica]) -> None:
-        """Write the checkpoints of an epoch's end if it is time, or else copy them, for runs that diverge next."""
+    def _save_or_copy(self, replicas: Sequence[Replica]) -> None:
+        """Write checkpoints if `checkpoint_seconds` have passed, else copy the state in case runs diverge."""
         if monotonic() - self._written >= self._checkpoint_seconds:
             self._save(replicas, ended=True)
-            self._written, self._kept = monotonic(), None
+            self._written, self._epoch_snapshot = monotonic(), None
         elif replicas:
-            self._kept = self._snapshot(ended=True, copied=True)
+            self._epoch_snapshot = self._snapshot(ended=True, copied=True)
 
     def _save(self, replicas: Sequence[Replica], *, ended: bool = False) -> None:
         if not replicas:
             return
-        self._buffer.share(self.replicas)
+        self._buffer.distribute(self.replicas)
         snapshot = self._snapshot(ended=ended)
         for replica in replicas:
             replica.flush()
@@ -179,27 +187,26 @@ class ReplicaGroup:
         progress = Progress(self.epoch, self.batch, length, self.step, self._evaluation.validations, ended)
         return GroupSnapshot(self.replicas, progress, self.updates.stack, self.updates.optimizer, copied=copied)
 
-    def _stop_if_asked(self, signals: NotedSignals) -> None:
+    def _stop_if_asked(self, signals: DeferredSignals) -> None:
         if signals.first and self.replicas:
             self._drop_diverged()
             self._save(self.replicas, ended=self._epoch_is_whole)
             for replica in self.replicas:
-                replica.current_epoch = self.epoch  # Lightning counts an epoch after the checkpoint of its end
+                replica.current_epoch = self.epoch  # as in Lightning, the epoch is not counted before its checkpoint
             raise Interrupted(signals.first)
 
     def _drop_diverged(self, *, before: int | None = None) -> None:
-        """End the runs that have diverged, or those that diverged before a step."""
-        self._buffer.share(self.replicas)
+        """End the runs that have diverged; with `before`, only those that diverged before that step."""
+        self._buffer.distribute(self.replicas)
         diverged = [replica for replica in self.replicas if replica.diverged]
         if before is not None:
             diverged = [replica for replica in diverged if replica.global_step < before]
         for replica in diverged:
-            if self._kept:
-                self._kept.save(replica)
+            if self._epoch_snapshot:
+                self._epoch_snapshot.save(replica)
         self._drop(diverged)
 
-    def _conclude(self, replicas: Sequence[Replica]) -> None:
-        """Test runs that have trained to their end, and end them."""
+    def _test_and_end(self, replicas: Sequence[Replica]) -> None:
         if replicas:
             self._evaluation.test(self.replicas, replicas)
             self._drop(replicas)
@@ -217,11 +224,11 @@ class ReplicaGroup:
             for callback in replica.callbacks:
                 if isinstance(callback, GroupCallback):
                     callback.group_end()
-            self._ended(replica, replica.diverged)
+            self._on_end(replica, replica.diverged)
 
 
 def _waits(device: torch.device) -> bool:
-    """Whether reading a value waits for all operations that the device has queued."""
+    """Return whether reading a value from the device waits for all its queued operations."""
     return device.type != "cpu"
 
 

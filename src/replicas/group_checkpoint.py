@@ -1,4 +1,4 @@
-"""Checkpoints of a group's replicas, in the format of Lightning's Trainer."""
+"""Write and read checkpoints of the replicas of a group in the format of Lightning's Trainer."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ from start_training.runs.directory import RunDirectory
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has trained, as its checkpoint counts it.
+    """The progress counters that the checkpoint of a run stores.
 
     Attributes:
-        epoch: From 0.
-        batches: Batches of that epoch that are trained.
-        length: All batches of an epoch.
-        steps: Optimizer steps of the whole run.
-        validations: Batches of the validation set.
-        ended: Whether validation, callbacks and logging of the epoch's end are done.
+        epoch: The current epoch, counted from 0.
+        batches: The number of batches of this epoch that are trained.
+        length: The number of batches in an epoch.
+        steps: The number of optimizer steps of the run.
+        validations: The number of batches in the validation set.
+        ended: Whether validation, callbacks and logging at the end of the epoch are done.
     """
 
     epoch: int
@@ -39,11 +39,11 @@ class Progress:
 
 
 class GroupSnapshot:
-    """The state of all replicas of a group after a step, from which checkpoints are written, now or later.
+    """The state of all replicas of a group after a step, from which checkpoints can be written.
 
     Args:
-        replicas: In the order of the stack.
-        copied: Whether to copy all tensors, which the next step would overwrite.
+        replicas: The replicas in the order of the stack.
+        copied: Whether to copy all tensors, so that checkpoints can be written after the next step.
     """
 
     def __init__(
@@ -55,43 +55,49 @@ class GroupSnapshot:
         *,
         copied: bool = False,
     ) -> None:
-        keep = torch.clone if copied else Tensor.detach
+        copy_of = torch.clone if copied else Tensor.detach
         self._replicas, self._progress, self._stack, self._optimizer = list(replicas), progress, stack, optimizer
-        self._parameters = keep(stack.parameters)
+        self._parameters = copy_of(stack.parameters)
         self._rest, self._states = (
-            {name: keep(each) for name, each in tensors.items()} for tensors in (stack.rest, optimizer.states)
+            {name: copy_of(tensor) for name, tensor in tensors.items()} for tensors in (stack.rest, optimizer.states)
         )
-        by_key = ({each.state_key: each.state_dict() for each in replica.callbacks} for replica in replicas)
+        by_key = ({callback.state_key: callback.state_dict() for callback in replica.callbacks} for replica in replicas)
         self._callbacks = [{key: _copied(state) for key, state in states.items() if state} for states in by_key]
 
     def save(self, replica: Replica) -> None:
         """Write the checkpoint of one replica into its run's directory."""
         row = self._replicas.index(replica)
-        states = {name: self._stack.of(row, state) for name, state in self._states.items()}
+        states = {name: self._stack.row_views(row, state) for name, state in self._states.items()}
         self._optimizer.export(replica.optimizer, states, self._progress.steps)
         net = self._stack.state_dict(row, self._parameters, self._rest)
         checkpoint = _checkpoint_of(replica, self._progress, net, self._callbacks[row])
-        replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack
+        replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack allocated
         path = RunDirectory(replica.directory).checkpoint
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        torch.save(checkpoint, beside)
-        os.replace(beside, path)
+        partial = path.with_name(f".{path.name}.partial")
+        torch.save(checkpoint, partial)
+        os.replace(partial, path)
 
 
 def start_of(checkpoint: Mapping[str, Any] | None) -> tuple[int, int, int]:
-    """(epoch, batches of it, optimizer steps) that a checkpoint has trained; zeros for None."""
+    """Return the position at which training starts or resumes.
+
+    Args:
+        checkpoint: The loaded checkpoint; None for a run that starts anew.
+    Returns:
+        (epoch counted from 0, number of its batches already trained, number of optimizer steps done)
+    """
     if checkpoint is None:
         return 0, 0, 0
     processed = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     loader = interrupted_epoch(checkpoint)
-    if loader and processed <= loader["epoch"]:  # else that epoch has ended: a callback stopped the run within it
+    if loader and processed <= loader["epoch"]:  # otherwise a callback stopped the run, which ended its epoch
         return loader["epoch"], loader["batches"], checkpoint["global_step"]
     return processed, 0, checkpoint["global_step"]
 
 
 def restore(replica: Replica, checkpoint: Mapping[str, Any]) -> None:
-    """Load net, optimizer, callbacks and counts of a replica that has not joined a group yet."""
+    """Load net, optimizer, callbacks and counters of a replica from a checkpoint, before it joins a group."""
     replica.current_epoch, _, replica.global_step = start_of(checkpoint)
     replica.net.load_state_dict(net_state(checkpoint))
     replica.optimizer.load_state_dict(checkpoint["optimizer_states"][0])
@@ -105,7 +111,7 @@ def restore(replica: Replica, checkpoint: Mapping[str, Any]) -> None:
 def _checkpoint_of(
     replica: Replica, progress: Progress, net: Mapping[str, Tensor], callbacks: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A checkpoint that shares no memory with the group; the replica's optimizer holds its states meanwhile."""
+    """Build the checkpoint of a replica, with copies of all tensors; the replica's optimizer has to hold its states."""
     replica.set_step(progress.steps)
     schedule = replica.schedule
     return _copied(
@@ -113,8 +119,8 @@ def _checkpoint_of(
             "epoch": progress.epoch,
             "global_step": progress.steps,
             "pytorch-lightning_version": pl.__version__,
-            "state_dict": _of_module(replica.net, net),
-            "loops": _loops(replica, progress),
+            "state_dict": _module_state(replica.net, net),
+            "loops": _loop_counters(replica, progress),
             "callbacks": callbacks,
             "optimizer_states": [replica.optimizer.state_dict()],
             "lr_schedulers": [] if schedule is None else [schedule.state_dict()],
@@ -125,49 +131,45 @@ def _checkpoint_of(
     )
 
 
-def _loops(replica: Replica, progress: Progress) -> dict[str, Any]:
-    """The counts of Lightning's loops, by its names."""
-    steps, batches = progress.steps, progress.batches
-    done = steps if progress.ended else steps - 1  # within an epoch, Lightning saves during the hooks of the last batch
-    order = replica.order
-    loader = {"epoch": progress.epoch, "batches": batches, "samples": order.size}
-    loader |= {"batch_size": order.batch_size, "seed": order.seed}
+def _loop_counters(replica: Replica, progress: Progress) -> dict[str, Any]:
+    idle = {"state_dict": {}, "batch_progress": {**_counts(0, 0), "is_last_batch": False}}
+    counters = {"fit_loop": _fit_loop_counters(replica, progress), "validate_loop": idle, "test_loop": idle}
+    return {**counters, "predict_loop": {"state_dict": {}, "batch_progress": _counts(0, 0)}}
+
+
+def _fit_loop_counters(replica: Replica, progress: Progress) -> dict[str, Any]:
+    steps, batches, epoch, order = progress.steps, progress.batches, progress.epoch, replica.order
+    unfinished = not progress.ended  # Lightning saves within an epoch before it counts the last batch as completed
+    loader = {"epoch": epoch, "batches": batches, "samples": order.size, "batch_size": order.batch_size}
     scheduled = replica.schedule is not None
-    validated = progress.validations if progress.ended or progress.epoch else 0
-    epochs = {"ready": progress.epoch + 1, "completed": progress.epoch, "started": progress.epoch + 1}
-    epochs["processed"] = progress.epoch + progress.ended
-    batch_done = batches if progress.ended else batches - 1
+    validated = progress.validations if progress.ended or epoch else 0
+    epochs = {"ready": epoch + 1, "completed": epoch, "started": epoch + 1, "processed": epoch + progress.ended}
+    batch_progress = _counts(steps, batches)
+    for counts in batch_progress.values():
+        counts["completed"] -= unfinished
     return {
-        "fit_loop": {
-            "state_dict": {"combined_loader": [loader]},
-            "epoch_loop.state_dict": {"_batches_that_stepped": done},
-            "epoch_loop.batch_progress": {
-                "total": {"ready": steps, "completed": done, "started": steps, "processed": steps},
-                "current": {"ready": batches, "completed": batch_done, "started": batches, "processed": batches},
-                "is_last_batch": progress.ended and batches == progress.length,
-            },
-            "epoch_loop.scheduler_progress": _counts(steps * scheduled, batches * scheduled, ("ready", "completed")),
-            "epoch_loop.automatic_optimization.state_dict": {},
-            "epoch_loop.automatic_optimization.optim_progress": {
-                "optimizer": {
-                    "step": _counts(steps, batches, ("ready", "completed")),
-                    "zero_grad": _counts(steps, batches, ("ready", "completed", "started")),
-                }
-            },
-            "epoch_loop.manual_optimization.state_dict": {},
-            "epoch_loop.manual_optimization.optim_step_progress": _counts(0, 0, ("ready", "completed")),
-            "epoch_loop.val_loop.state_dict": {},
-            "epoch_loop.val_loop.batch_progress": {
-                **_counts(validated * progress.ended, validated),
-                "is_last_batch": validated > 0,
-            },
-            "epoch_progress": {"total": dict(epochs), "current": dict(epochs)},
+        "state_dict": {"combined_loader": [{**loader, "seed": order.seed}]},
+        "epoch_loop.state_dict": {"_batches_that_stepped": steps - unfinished},
+        "epoch_loop.batch_progress": {
+            **batch_progress,
+            "is_last_batch": progress.ended and batches == progress.length,
         },
-        **{
-            name: {"state_dict": {}, "batch_progress": {**_counts(0, 0), "is_last_batch": False}}
-            for name in ("validate_loop", "test_loop")
+        "epoch_loop.scheduler_progress": _counts(steps * scheduled, batches * scheduled, ("ready", "completed")),
+        "epoch_loop.automatic_optimization.state_dict": {},
+        "epoch_loop.automatic_optimization.optim_progress": {
+            "optimizer": {
+                "step": _counts(steps, batches, ("ready", "completed")),
+                "zero_grad": _counts(steps, batches, ("ready", "completed", "started")),
+            }
         },
-        "predict_loop": {"state_dict": {}, "batch_progress": _counts(0, 0)},
+        "epoch_loop.manual_optimization.state_dict": {},
+        "epoch_loop.manual_optimization.optim_step_progress": _counts(0, 0, ("ready", "completed")),
+        "epoch_loop.val_loop.state_dict": {},
+        "epoch_loop.val_loop.batch_progress": {
+            **_counts(validated * progress.ended, validated),
+            "is_last_batch": validated > 0,
+        },
+        "epoch_progress": {"total": dict(epochs), "current": dict(epochs)},
     }
 
 
@@ -178,21 +180,24 @@ def _counts(total: int, current: int, names: Sequence[str] = _BATCHES) -> dict[s
     return {"total": dict.fromkeys(names, total), "current": dict.fromkeys(names, current)}
 
 
-def _of_module(net: nn.Module, held: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The state_dict of a module with this net, whose tensors are those of `held`; it holds modules' versions, too."""
+def _module_state(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the state_dict of a LightningModule whose child `net` has the given tensors.
+
+    It is built from a module, since a state_dict also stores the versions of modules.
+    """
     module = nn.Module()
     module.net = net
     state = module.state_dict()
-    state.update({f"net.{name}": value for name, value in held.items()})
+    state.update({f"net.{name}": value for name, value in tensors.items()})
     return state
 
 
 def _copied(value: Any) -> Any:
-    """Plain data with copies of its tensors: to save a view would save the whole tensor that it is a view of."""
+    """Copy nested plain data with its tensors, since saving a view would save the whole tensor it belongs to."""
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, Mapping):
-        copied: Any = copy(value)  # with a state_dict's attributes
+        copied: Any = copy(value)  # keeps the attribute `_metadata` of a state_dict
         copied.update({key: _copied(item) for key, item in value.items()})
         return copied
     return type(value)(_copied(item) for item in value) if type(value) in (list, tuple) else value

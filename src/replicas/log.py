@@ -1,4 +1,4 @@
-"""The metrics of a replica, kept in memory until there is time to write them."""
+"""Logging of a replica's metrics, which are kept in memory until they are written."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from start_training.runs.metrics_file import MetricsFile, TakesMetrics
 
 
 class DeferredMetricsFile(MetricsFile):
-    """metrics.csv, which is written by `flush` alone."""
+    """The file metrics.csv of a replica; rows are kept in memory until `flush`."""
 
     def __init__(self, save_dir: Path) -> None:
         super().__init__(save_dir)
@@ -27,9 +27,10 @@ class DeferredMetricsFile(MetricsFile):
 
 
 class DeferredLogger:
-    """Keeps the rows for a run's other loggers (W&B), of which a process can have only one run's at a time.
+    """Keeps metrics for loggers such as W&B until the run has ended, as a process can have only one W&B run at a time.
 
-    They start when the run has ended, and are then given all rows by `replay`.
+    Args:
+        keep: Whether the run has such loggers; if not, metrics are discarded.
     """
 
     def __init__(self, *, keep: bool = True) -> None:
@@ -37,13 +38,13 @@ class DeferredLogger:
         self._keep = keep
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Keep a row, unless the run has no other loggers."""
+        """Store a row of metrics for `replay`."""
         assert step is not None
         if self._keep:
             self._rows.append((dict(metrics), step))
 
     def replay(self, loggers: Sequence[Logger]) -> None:
-        """Log all rows with loggers that have started, metrics.csv's excepted."""
+        """Log all stored rows with the given loggers, except with that of metrics.csv."""
         for logger in loggers:
             if not isinstance(logger, MetricsFile):
                 for metrics, step in self._rows:
@@ -51,13 +52,18 @@ class DeferredLogger:
 
 
 class ReplicaLog:
-    """Stand-ins for a replica's loggers: metrics.csv, and all others."""
+    """The loggers of a replica: one for metrics.csv, and one that stores metrics for all other loggers.
+
+    Args:
+        directory: The run's directory.
+        has_others: Whether the run has loggers besides metrics.csv.
+    """
 
     def __init__(self, directory: Path, *, has_others: bool = True) -> None:
         self.file, self.others = DeferredMetricsFile(directory), DeferredLogger(keep=has_others)
         self.loggers: list[TakesMetrics] = [self.file, self.others]
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log a row with all loggers."""
+        """Log a row of metrics with both loggers."""
         for logger in self.loggers:
             logger.log_metrics(dict(metrics), step)

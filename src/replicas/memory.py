@@ -1,4 +1,4 @@
-"""How many replicas fit into memory, and how many into a CPU's caches at a time."""
+"""Estimate how many replicas fit into memory, and how many into the CPU's caches in one pass."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -15,48 +15,54 @@ from start_training.replicas.batches import GroupBatches
 from start_training.replicas.stack import Stack
 from start_training.streams import isolate_random_streams
 
-SHARE = 0.6  # of what is free: the rest is for the data, torch's own buffers, and what this estimate leaves out
-STATES = {"SGD": 1, "Adam": 2, "AdamW": 2}  # tensors that an optimizer keeps of each parameter
-BACKWARD = 2  # times what the forward pass keeps: the backward pass adds gradients of activations
-EVALUATION = 3  # times a layer's output: its input, its product, and that with the bias
+SHARE = 0.6  # share of free memory to use; the rest is for data, torch's buffers and errors of this estimate
+STATES = {"SGD": 1, "Adam": 2, "AdamW": 2}  # number of state tensors per parameter
+BACKWARD = 2  # memory of the backward pass relative to the saved activations: it adds their gradients
+EVALUATION = 3  # memory of evaluation relative to the largest output: input, matrix product, sum with the bias
 MEMORY = Path("/proc/meminfo")
-CGROUPS = (  # limit and use: version 2, version 1
+CGROUPS = (  # files with limit and usage, for cgroup versions 2 and 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-# On a CPU: the bytes that one activation of all replicas in a pass may have. Larger ones do not fit into its caches,
-# and a pass of all takes up to twice as long as several passes of a few replicas each.
+# On a CPU: maximum size, in bytes, of an activation of all replicas in one pass. Larger activations do not fit into the
+# caches, and one pass of all replicas takes up to twice as long as several passes of a few replicas each.
 CACHE = 2**24
-# On a CPU: the bytes of one parameter above which products of several replicas are no faster than those of one, while
-# a net on its own keeps such weights in the caches from one step to the next.
+# On a CPU: size of a parameter, in bytes, above which training replicas together is no faster than one by one. A single
+# net keeps such weights in the caches between steps.
 WEIGHT = 400_000
 
 
 def replica_bytes(config: Mapping[str, Any], net: nn.Module, datamodule: TensorDataModule) -> int:
-    """Bytes that a replica takes in the job of a plain config, whose net and datamodule these are."""
+    """Estimate the memory of a replica in bytes, from its job's config and the net and datamodule built from it."""
     if config["trainer"].get("precision") == "64-true":
         net = copy.deepcopy(net).double()
     return bytes_per_replica(net, datamodule.input_shape, datamodule.batch_size, states=optimizer_states(config))
 
 
 def optimizer_states(config: Mapping[str, Any]) -> int:
-    """How many tensors the config's optimizer keeps of each parameter: SGD without momentum none."""
+    """Return the number of state tensors per parameter of the config's optimizer: 0 for SGD without momentum."""
     optimizer = config["optimizer"]
     return STATES[optimizer["_target_"].rpartition(".")[2]] if optimizer.get("momentum", 1) else 0
 
 
 def bytes_per_replica(net: nn.Module, input_shape: tuple[int, ...], batch_size: int, *, states: int) -> int:
-    """Peak memory of one net more in a stacked training step: weights, what autograd keeps, batch.
+    """Estimate the peak memory, in bytes, that one more replica needs in a training step.
 
-    P (1 + 1 + s) bytes of parameters, gradients and the optimizer's s states, P (1 + s) of their copy from the
-    epoch's start; BACKWARD times what a forward pass of the batch saves for the backward pass, found from passes of
-    two sizes, between which it is linear; and the batch. Evaluation, which saves nothing, counts where it takes more.
+    The sum of: P (2 + s) bytes for parameters, gradients and s optimizer states; P (1 + s) for the copy of parameters
+    and states made at the end of an epoch; BACKWARD times the tensors that autograd saves; and the batch. The saved
+    tensors are extrapolated linearly in the batch size from two small passes. If evaluation needs more memory than the
+    training pass, its memory counts instead.
+
+    Args:
+        input_shape: The shape of a sample's inputs.
+        batch_size: The number of samples in a training batch.
+        states: The number s of optimizer states per parameter.
     """
-    weights = sum(each.numel() * each.element_size() for each in net.state_dict().values())
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in net.state_dict().values())
     batch = _sample(net, input_shape, 1).nbytes
-    with isolate_random_streams():  # dropout draws
+    with isolate_random_streams():  # dropout draws random numbers
         two, four = (_saved_bytes(net, _sample(net, input_shape, samples)) for samples in (2, 4))
-        largest = _largest_output(net, _sample(net, input_shape, 2)) / 2
+        largest = _largest_output_bytes(net, _sample(net, input_shape, 2)) / 2
     slope = max(0, four - two) / 2
     training = BACKWARD * (two + slope * (batch_size - 2)) + batch * batch_size
     evaluation = EVALUATION * largest * max(batch_size, EVALUATION_BATCH)
@@ -64,24 +70,33 @@ def bytes_per_replica(net: nn.Module, input_shape: tuple[int, ...], batch_size: 
 
 
 def available_bytes(accelerator: str) -> int | None:
-    """Memory that is free for training on this machine's device; None where it cannot be told.
+    """Return the memory available for training on a device, in bytes; None if it is unknown.
 
-    On the CPU what the system calls available, or what the limit of this process's control group leaves.
+    On the CPU: MemAvailable of /proc/meminfo, or less if the limit of this process's cgroup is lower.
+
+    Args:
+        accelerator: As Lightning's Trainer: `cpu`, `gpu`, `cuda` or `auto`.
     """
     cuda = torch.cuda.is_available()
     if accelerator in ("gpu", "cuda") or (accelerator == "auto" and cuda):
         if not cuda:
             return None
-        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # by torch, of groups of this process
-        return torch.cuda.mem_get_info()[0] + kept
+        cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # by torch's allocator, reusable
+        return torch.cuda.mem_get_info()[0] + cached
     if accelerator not in ("cpu", "auto") or not MEMORY.exists():
         return None
     line = next(line for line in MEMORY.read_text().splitlines() if line.startswith("MemAvailable:"))
-    return min([int(line.split()[1]) * 1024, *(left for files in CGROUPS if (left := _left(*files)) is not None)])
+    cgroups = [_cgroup_bytes_left(*files) for files in CGROUPS]
+    return min([int(line.split()[1]) * 1024, *(left for left in cgroups if left is not None)])
 
 
-def _left(limit: str, used: str) -> int | None:
-    """What a control group may still take; None where there is none, or it has no limit."""
+def _cgroup_bytes_left(limit: str, used: str) -> int | None:
+    """Return the bytes that the cgroup of this process may still allocate; None without a cgroup or a limit.
+
+    Args:
+        limit: The file with the limit.
+        used: The file with the current usage.
+    """
     if not (Path(limit).exists() and Path(used).exists()):
         return None
     allowed = Path(limit).read_text().strip()
@@ -94,14 +109,14 @@ def _sample(net: nn.Module, input_shape: tuple[int, ...], samples: int) -> Tenso
 
 
 def _saved_bytes(net: nn.Module, inputs: Tensor) -> int:
-    """Memory that autograd keeps of a forward pass and its loss, besides parameters, buffers and inputs."""
+    """Measure the bytes that autograd saves in a forward pass with its loss, without parameters, buffers and inputs."""
     targets = torch.zeros(len(inputs), dtype=torch.long)
     saved = _saved_tensors(lambda: functional.cross_entropy(net(inputs), targets), net, inputs)
-    return sum({each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in saved}.values())
+    return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in saved}.values())
 
 
 def _saved_tensors(forward: Callable[[], Tensor], net: nn.Module, inputs: Tensor) -> list[Tensor]:
-    saved: list[Tensor] = []  # all of them, or the next tensor could get the address of one that is gone
+    saved: list[Tensor] = []  # all are kept, since the addresses of freed tensors are reused
 
     def save(tensor: Tensor) -> Tensor:
         saved.append(tensor)
@@ -113,8 +128,7 @@ def _saved_tensors(forward: Callable[[], Tensor], net: nn.Module, inputs: Tensor
     return [tensor for tensor in saved if tensor.untyped_storage().data_ptr() not in others]
 
 
-def _largest_output(net: nn.Module, inputs: Tensor) -> int:
-    """Bytes of the largest output of any of its modules; the inputs of an evaluation are the same for all."""
+def _largest_output_bytes(net: nn.Module, inputs: Tensor) -> int:
     sizes = [0]
     handles = [
         module.register_forward_hook(lambda _, __, output: sizes.append(getattr(output, "nbytes", 0)))
@@ -129,8 +143,8 @@ def _largest_output(net: nn.Module, inputs: Tensor) -> int:
     return max(sizes)
 
 
-def together(stack: Stack, batches: GroupBatches) -> int:
-    """How many replicas to evaluate in one pass: on a GPU all, on a CPU as many as fit into its caches."""
+def replicas_per_pass(stack: Stack, batches: GroupBatches) -> int:
+    """Return the number of replicas to run in one pass: all on a GPU, as many as fit into the caches on a CPU."""
     if stack.parameters.device.type != "cpu":
         return len(stack)
     if outgrows_caches(stack.template):
@@ -140,28 +154,25 @@ def together(stack: Stack, batches: GroupBatches) -> int:
 
 
 def outgrows_caches(net: nn.Module) -> bool:
-    """Whether a parameter is so large that on a CPU replicas train no faster together."""
+    """Return whether a parameter is so large that training replicas together on a CPU is no faster than one by one."""
     return any(parameter.nbytes > WEIGHT for parameter in net.parameters() if parameter.requires_grad)
 
 
 def largest_activation(net: nn.Module, inputs: Tensor) -> int:
-    """Bytes of the largest tensor that autograd keeps of a forward pass of these samples."""
+    """Measure the bytes of the largest tensor that autograd saves in a forward pass of the given inputs."""
     net = copy.deepcopy(net)
     return max((tensor.nbytes for tensor in _saved_tensors(lambda: net(inputs), net, inputs)), default=0)
 
 
 def spans_of(replicas: int, size: int) -> list[slice]:
-    """Split range(replicas) into slices of at most `size`, of sizes as equal as possible."""
+    """Split `replicas` rows into slices of at most `size` rows, of lengths as equal as possible."""
     parts = max(1, -(-replicas // size))
     edges = [replicas * part // parts for part in range(parts + 1)]
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out, of the CPU or a GPU."""
-    messages = (
-        "can't allocate memory",
-        "CUDA error: out of memory",
-        "STATUS_ALLOC_FAILED",
-    )  # the last by cuBLAS, cuDNN
+    """Return whether an error was raised because the memory of the CPU or a GPU was exhausted."""
+    # STATUS_ALLOC_FAILED is from cuBLAS and cuDNN.
+    messages = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(message in str(error) for message in messages)

@@ -1,4 +1,4 @@
-"""One run of a group: its net, optimizer, callbacks and loggers, and how far it has trained."""
+"""A replica: one run of a group, with its net, optimizer, callbacks, loggers and progress."""
 
 import math
 from collections.abc import Sequence
@@ -21,17 +21,22 @@ from start_training.runs.outcome import Diverged
 from start_training.schedules.schedule import Schedule, momentum_of, set_momentum
 
 
-@dataclass(eq=False)  # two replicas are never equal
+@dataclass(eq=False)  # compared and hashed by identity
 class Replica:
-    """A run that trains as one of a group; counts and limits have the names of a Trainer's attributes.
+    """A run that trains as one of a group. Counters and limits are named as attributes of Lightning's Trainer.
 
     Attributes:
-        optimizer: Holds the run's settings; its states are in the stack's, but for the moment of a checkpoint.
-        schedule: The learning rate of each step; None: constant.
-        order: Which samples each batch has.
-        losses: Of the batches of the current epoch so far.
+        net: The run's net, whose tensors are views of the group's stack.
+        optimizer: The settings of the run's optimizer. Its states are in the group's optimizer, except while a
+            checkpoint is written.
+        schedule: The learning rate schedule; None: constant.
+        callbacks: The run's callbacks, in the same order in all runs of the group.
+        order: The samples of each batch.
+        directory: The run's directory.
+        log: The run's loggers.
+        losses: The losses of the batches of the current epoch so far.
         samples: The sizes of these batches.
-        diverged: Names the step of the first loss that was not finite.
+        diverged: The exception that names the step of the first loss that was not finite; None if there was none.
     """
 
     net: nn.Module
@@ -61,36 +66,39 @@ class Replica:
 
     @property
     def loggers(self) -> Sequence[TakesMetrics]:
-        """Stand-ins for the run's loggers."""
+        """The loggers of the run, which store metrics until they are written."""
         return self.log.loggers
 
     @property
     def batch_size(self) -> int:
-        """Samples of an optimizer step."""
+        """The number of samples in an optimizer step."""
         return self.order.batch_size
 
     @property
-    def over(self) -> bool:
-        """Whether the run has ended: by a callback, or at its last step or epoch."""
+    def finished(self) -> bool:
+        """Whether the run has been stopped by a callback, or has reached its last step or epoch."""
         if self.should_stop or 0 < self.max_steps <= self.global_step:
             return True
         return self.max_epochs is not None and 0 <= self.max_epochs <= self.current_epoch
 
     def random_state(self, epoch: int) -> Tensor:
-        """The state of torch's global stream in an epoch, from which nets of a group draw nothing."""
+        """Return the state of torch's global generator in an epoch, to store in a checkpoint.
+
+        Nets in a group do not draw random numbers in the forward pass, so that the state follows from the seed.
+        """
         return Generator().manual_seed(epoch_seed(self.seed, epoch)).get_state()
 
     def rate(self, step: int) -> float:
-        """The learning rate of an optimizer step."""
+        """Return the learning rate of an optimizer step."""
         return self._rate if self.schedule is None else float(self._rate * self.schedule.share(step))
 
     def momentum(self, step: int) -> float:
-        """SGD's momentum or Adam's beta1 at a step."""
-        moved = self.schedule.momentum_at(step) if self.schedule is not None else None
-        return self._momentum if moved is None else moved
+        """Return SGD's momentum or Adam's beta1 at a step; 0 for an optimizer without either."""
+        scheduled = self.schedule.momentum_at(step) if self.schedule is not None else None
+        return self._momentum if scheduled is None else scheduled
 
     def set_step(self, step: int) -> dict[str, Any]:
-        """Set optimizer and schedule to the rate and momentum of a step; returns the optimizer's parameter group."""
+        """Set optimizer and schedule to the rate and momentum of a step, and return the optimizer's parameter group."""
         group = self.optimizer.param_groups[0]
         if self.schedule is not None:
             self.schedule.load_state_dict({"last_epoch": step})
@@ -99,8 +107,14 @@ class Replica:
         group["lr"] = self.rate(step)
         return group
 
-    def note(self, first: int, losses: Sequence[float], samples: Sequence[float]) -> None:
-        """Add the losses of consecutive steps of this epoch from `first` on, the last of which may not be finite."""
+    def add_losses(self, first: int, losses: Sequence[float], samples: Sequence[float]) -> None:
+        """Record the losses of consecutive steps of the current epoch.
+
+        Args:
+            first: The number of the first step.
+            losses: The loss of each step; if the last is not finite, the run has diverged.
+            samples: The number of samples in each step.
+        """
         self.losses += losses
         self.samples += samples
         self.global_step = first + len(losses)
@@ -111,10 +125,10 @@ class Replica:
         for step in range(first, self.global_step):
             if self.schedule is not None:
                 values = float(self.rate(step)), self.momentum(step), decay
-            self._hyperparameters.note(step, self.current_epoch, values, self.loggers)
+            self._hyperparameters.add(step, self.current_epoch, values, self.loggers)
 
     def flush(self) -> None:
-        """Write tables and metrics.csv up to the present step."""
+        """Write pending rows of tables and metrics.csv to disk."""
         self._hyperparameters.flush(self.directory)
         self.log.file.flush()
         for callback in self.callbacks:
@@ -123,6 +137,11 @@ class Replica:
 
 
 def mean_loss(losses: Sequence[float], samples: Sequence[float]) -> float:
-    """Mean loss over the samples of an epoch, rounded to float32 as in a run on its own."""
+    """Compute the mean loss over the samples of an epoch, rounded to float32 as in a run without a group.
+
+    Args:
+        losses: The mean loss of each batch.
+        samples: The number of samples in each batch.
+    """
     weights = torch.tensor(samples, dtype=torch.float64)
     return float(((torch.tensor(losses, dtype=torch.float64) * weights).sum() / weights.sum()).float())

@@ -1,4 +1,4 @@
-"""Numbers by which the modules of otherwise equal nets differ, such as the scales of residual modules."""
+"""Find scalar attributes in which nets of one architecture differ, such as the scales of residual modules."""
 
 import weakref
 from collections.abc import Sequence
@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Attributes of nn.Module itself: they hold tensors, which `Stack` stacks, or nothing that a forward pass computes with.
+# Attributes of every nn.Module: tensors, which `Stack` handles, and settings without effect on the forward pass.
 _OF_TORCH = frozenset(vars(nn.Module()))
+ALLOWED = "only parameters, buffers and numbers may differ"
 
 
 class Place(NamedTuple):
-    """Where a module of a net holds a number: in an attribute, or in the entry of a list that is the attribute."""
+    """The place of a number in a net: a module's name, its attribute, and the entry if the attribute is a list."""
 
     name: str
     attribute: str
@@ -21,34 +22,34 @@ class Place(NamedTuple):
 
 
 def varying_scalars(nets: Sequence[nn.Module]) -> dict[Place, list[float]]:
-    """The numbers that are not the same in all nets, with their values in each net.
+    """Find the scalar attributes of modules that are not equal in all nets.
 
+    Returns:
+        The values in each net, by place.
     Raises:
-        ValueError: the nets differ in anything else than such numbers, parameters and buffers.
+        ValueError: the nets differ in something other than numbers, parameters and buffers.
     """
     modules = [dict(net.named_modules()) for net in nets]
-    found: dict[Place, list[float]] = {}
+    scalars: dict[Place, list[float]] = {}
     for name, first in modules[0].items():
-        others = [each[name] for each in modules if type(each.get(name)) is type(first)]
-        if len(others) < len(nets):
-            raise ValueError(
-                f"model: the nets of a group differ in {name or 'their class'}, which is more than a number"
-            )
-        for attribute in dict.fromkeys(key for each in others for key in vars(each) if key not in _OF_TORCH):
-            values = [vars(each).get(attribute) for each in others]
+        namesakes = [by_name[name] for by_name in modules if type(by_name.get(name)) is type(first)]
+        if len(namesakes) < len(nets):
+            raise ValueError(f"model: the nets of a group differ in {name or 'their class'}; {ALLOWED}")
+        for attribute in dict.fromkeys(key for module in namesakes for key in vars(module) if key not in _OF_TORCH):
+            values = [vars(module).get(attribute) for module in namesakes]
             if not all(_same(value, values[0]) for value in values[1:]):
-                found |= _places(name, attribute, values)
-    return found
+                scalars |= _places(name, attribute, values)
+    return scalars
 
 
-def place_in(net: nn.Module, place: Place, value: Any) -> Any:
-    """Put a value into a place; returns the value that it replaces."""
+def swap_value(net: nn.Module, place: Place, value: Any) -> Any:
+    """Set the value at a place of a net, and return the previous value."""
     holder: Any = vars(net.get_submodule(place.name))
     key: Any = place.attribute
     if place.entry is not None:
         holder, key = holder[key], place.entry
-    before, holder[key] = holder[key], value
-    return before
+    previous, holder[key] = holder[key], value
+    return previous
 
 
 def _places(name: str, attribute: str, values: Sequence[Any]) -> dict[Place, list[float]]:
@@ -57,9 +58,9 @@ def _places(name: str, attribute: str, values: Sequence[Any]) -> dict[Place, lis
     if all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
         columns = list(zip(*values, strict=True))
         if all(_is_number(value) for column in columns for value in column):
-            return {Place(name, attribute, index): [float(v) for v in each] for index, each in enumerate(columns)}
+            return {Place(name, attribute, index): [float(v) for v in column] for index, column in enumerate(columns)}
     where = f"{name}.{attribute}" if name else attribute
-    raise ValueError(f"model: the nets of a group differ in {where}, which is more than a number")
+    raise ValueError(f"model: the nets of a group differ in {where}; {ALLOWED}")
 
 
 def _is_number(value: Any) -> bool:
@@ -69,7 +70,7 @@ def _is_number(value: Any) -> bool:
 def _same(value: Any, other: Any) -> bool:
     if type(value) is not type(other):
         return False
-    if isinstance(value, nn.Parameter | weakref.ref):  # other references to parameters, which modules hold (nn.LSTM)
+    if isinstance(value, nn.Parameter | weakref.ref):  # nn.LSTM has weak references to its parameters
         return True
     if isinstance(value, Tensor):
         return torch.equal(value, other)

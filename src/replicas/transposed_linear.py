@@ -1,4 +1,4 @@
-"""Dense layers of many replicas whose activations lie in memory unit by unit, rather than sample by sample."""
+"""Compute dense layers of many replicas with transposed memory layout of the activations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class TransposedLinear(TorchFunctionMode):
-    """Within, a dense layer is (W xᵀ + b)ᵀ instead of x Wᵀ + b: the same numbers, in another order in memory.
+    """Context manager that computes dense layers as (W xᵀ + b)ᵀ instead of x Wᵀ + b.
 
-    On a CPU, products of many small matrices take half the time when their long side, the samples, is contiguous; on a
-    GPU, gradients of weights come out as the weights lie, and are not copied.
+    The values are the same, but samples are contiguous in memory. On a CPU this halves the time of products of many
+    small matrices. On a GPU, gradients have the memory layout of the weights and are not copied.
     """
 
     def __torch_function__(
@@ -25,5 +25,5 @@ class TransposedLinear(TorchFunctionMode):
 
 
 def _linear(inputs: Tensor, weights: Tensor, biases: Tensor | None) -> Tensor:
-    outputs = torch.mm(weights, inputs.T)  # under vmap addmm multiplies by its alpha and beta, in kernels of their own
+    outputs = torch.mm(weights, inputs.T)  # not addmm, which under vmap runs separate kernels for its alpha and beta
     return (outputs if biases is None else outputs.add_(biases.unsqueeze(1))).T

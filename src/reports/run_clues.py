@@ -1,4 +1,4 @@
-"""Clues on settings that would have been better, from a run's loss curves."""
+"""Infer from the loss curves of a run which settings to change (clues)."""
 
 import math
 from collections.abc import Mapping
@@ -19,14 +19,18 @@ COLUMNS = ("train/loss", "val/loss", "val/accuracy", "learning_rate")
 def clues_of(
     run: RunDirectory, config: Mapping[str, Any], *, classes: int | None = None, diverged_at: int | None = None
 ) -> dict[str, Any]:
-    """The clues of a run that has ended, as plain data with `advice` on what to change.
+    """Read the clues of a run that has ended from the losses of its epochs.
 
-    They are read from the losses of its epochs; of a run that was a range test only, from the test's losses, without
-    advice, which the test gives itself.
+    For a run that consists of a range test only, the losses of the test are used, and `advice` is empty, since the test
+    gives its own.
 
     Args:
-        classes: Their number, whose logarithm is the loss of a guess; None: unknown.
-        diverged_at: The step whose loss was not finite; None: the run has not diverged.
+        run: The run's directory.
+        config: The run's config.
+        classes: The number of classes, whose logarithm is the loss of uniform guessing; None if unknown.
+        diverged_at: The step whose loss was not finite; None if the run has not diverged.
+    Returns:
+        The fields of `start_training.schedules.clues.Clues`, and `advice` on settings to change.
     """
     epochs, test = epochs_of(run), run.path / "range_test"
     if epochs.empty and diverged_at is None and any(test.glob("part-*.parquet")):
@@ -37,13 +41,13 @@ def clues_of(
 
 
 def epochs_of(run: RunDirectory) -> pd.DataFrame:
-    """The rows of the metrics file that have a training or a validation loss; NaN for values that are missing."""
+    """Return the rows of metrics.csv that have a training or a validation loss; missing values are NaN."""
     rows = pd.DataFrame(list(read_metrics(run.metrics_file).values()), columns=["step", *COLUMNS], dtype=float)
     return rows[rows["train/loss"].notna() | rows["val/loss"].notna()].sort_values("step")
 
 
 def sentence(clues: Mapping[str, Any]) -> str:
-    """The entry `clues` of a run's summary in words."""
+    """Describe the entry `clues` of a run's summary in one sentence."""
     return "; ".join(part for part in (clues["text"], clues["advice"]) if part)
 
 

@@ -1,4 +1,4 @@
-"""The report of a finished run: tables for the terminal and a figure."""
+"""Report of a finished run: the figure of its activation lengths, and tables for the terminal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RecordedLengths:
-    """Activation lengths of layers 0 … d, as a run has recorded them.
+    """Activation lengths M_0 … M_d recorded in a run; all arrays have shape (d + 1,).
 
     Attributes:
-        names: Of the layers.
-        initial: Mean lengths at the first step measured, (d + 1,).
-        deviation: Their standard deviations over samples.
-        final: Mean lengths at the last step measured.
-        predicted_log: log E[M_j] at initialization; None where there is no prediction.
-        last_step: The number of the last step measured.
+        names: The names of layers 0 … d.
+        initial: Mean lengths over samples at the first measured step.
+        deviation: Standard deviations over samples at the first measured step.
+        final: Mean lengths over samples at the last measured step.
+        predicted_log: The predicted log E[M_j] at initialization, in nats; None without a prediction.
+        last_step: The number of the last measured step.
     """
 
     names: list[str]
@@ -42,7 +42,12 @@ class RecordedLengths:
 
 
 def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> RecordedLengths | None:
-    """The first and the last lengths in a run's table, with their prediction; None if it has no such table."""
+    """Read the first and last activation lengths of a run, and predict the first; None if none were recorded.
+
+    Args:
+        net: The run's net.
+        initializer: The run's initializer, on which the prediction depends.
+    """
     directory = run.path / "lengths"
     if not any(directory.glob("part-*.parquet")):
         return None
@@ -60,13 +65,13 @@ def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> 
 
 
 def predicted_log(net: nn.Module, initializer: object, initial: Array) -> Array | None:
-    """The prediction of the initial lengths, given the measured M_0.
+    """Predict the mean activation lengths at initialization from the measured M_0.
 
     Args:
-        initial: Measured mean lengths M_0 … M_d.
+        initial: Measured mean lengths M_0 … M_d, shape (d + 1,).
     Returns:
-        log E[M_j], (d + 1,), in nats; None for a net or an initializer without a law, or if other modules were measured
-        than the law is about.
+        log E[M_j], shape (d + 1,), in nats; None if there is no theory for the net or initializer, or if the measured
+        modules are not the layers of the theory.
     """
     law = law_of(net, initializer)
     if law is None or not initial[0] > 0:
@@ -79,7 +84,7 @@ def predicted_log(net: nn.Module, initializer: object, initial: Array) -> Array 
 
 
 def figure(lengths: RecordedLengths, title: str) -> Figure:
-    """Log mean length against layer, with the theory drawn over it."""
+    """Draw log mean length against layer at the first and last measured step, with the prediction."""
     return draw_mean_length(
         lengths.initial,
         lengths.final,
@@ -91,7 +96,7 @@ def figure(lengths: RecordedLengths, title: str) -> Figure:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Test accuracy and loss."""
+    """Build a table of `test/accuracy` and `test/loss`, as far as they are in `metrics`."""
     table = Table("metric", "value", title="Test", title_justify="left")
     table.columns[1].justify = "right"
     if (accuracy := metrics.get("test/accuracy")) is not None:
@@ -102,7 +107,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def lengths_table(lengths: RecordedLengths) -> Table:
-    """The mean activation lengths of each layer: at initialization, in theory, and at the end."""
+    """Build a table of the mean activation length of each layer: initial, predicted and final."""
     table = Table("layer", "name", title="Mean activation length ‖act‖²/n", title_justify="left")
     for heading in ("initial", "theory", "final"):
         table.add_column(heading, justify="right")
@@ -115,10 +120,10 @@ def lengths_table(lengths: RecordedLengths) -> Table:
 
 
 def layers_table(layers: pd.DataFrame) -> Table:
-    """The table of a simulation: for each layer log(M_j / M_0), measured and in theory, and its distribution over nets.
+    """Build a table of log(M_j / M_0) over an ensemble of nets: mean, theory, median, percentiles and dead nets.
 
     Args:
-        layers: A row for each layer, as `ensembles.layer_table` makes them.
+        layers: A row for each layer, with the columns of `ensembles.layer_table`.
     """
     table = Table("layer", "name", title="log(M_j / M_0) over nets, in nats", title_justify="left")
     some_die = bool(layers["dead"].any())
@@ -134,7 +139,7 @@ def layers_table(layers: pd.DataFrame) -> Table:
 
 
 def relative(path: Path) -> Path:
-    """The path relative to the working directory, if it lies below; else as it is."""
+    """Return the path relative to the working directory if it is inside, else the path unchanged."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

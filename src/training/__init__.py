@@ -1,1 +1,1 @@
-"""One job, alone or in a group of replicas, from its config to its summary."""
+"""Run jobs, one by one or in groups of replicas, from the config to the summary."""

@@ -1,4 +1,4 @@
-"""Test a finished run again, from nothing but what it left."""
+"""Test the checkpoint of a run, using only its run directory."""
 
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,16 @@ from start_training.training.train import quiet_lightning
 
 
 def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None = None) -> dict[str, float]:
-    """`test/loss` and `test/accuracy` of the net in the run's last checkpoint, on the run's data.
+    """Compute test metrics of the net in a run's last checkpoint, on the run's data.
 
-    data_dir: where the data lie now, if they have moved. Raises ValueError where the run left no checkpoint.
+    Args:
+        directory: The run directory.
+        accelerator: As Lightning's Trainer.
+        data_dir: The directory of the data, if it differs from that in the run's config.
+    Returns:
+        `test/loss` and `test/accuracy`.
+    Raises:
+        ValueError: the run has no checkpoint, or the checkpoint does not fit the net of the run's config.
     """
     run = RunDirectory(directory)
     config: dict[str, Any] = run.config()

@@ -1,4 +1,4 @@
-"""The record of a run being trained, which ends with its summary, its figure and its W&B run, whatever ends the run."""
+"""Write summary, figure and W&B results of a run when it ends, also after an error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,14 +25,20 @@ from start_training.settings import described
 
 @dataclass
 class Record:
-    """A context that ends with summary.json. It suppresses `Diverged`, since a run that diverges is a result.
+    """Context manager of a run that writes its results at the end, also after an error.
 
-    On ranks above 0 it writes nothing, and neither where the directory holds an earlier run and this one failed before
-    it began.
+    It writes summary.json and the figure, and finishes the W&B run. `Diverged` is suppressed, since a run that diverges
+    has a valid result. Nothing is written on ranks above 0, nor if the run failed before it began and the directory has
+    the results of an earlier run.
 
     Attributes:
-        checkpoint: The checkpoint that the run resumes from.
-        net: This one, `initializer` and `trainer` are set as soon as they are built.
+        job: The job of the run.
+        run: The run's directory.
+        checkpoint: The content of the checkpoint that the run resumes from; None for a new run.
+        net: The net, None until it is built. `initializer` and `trainer` likewise.
+        metrics: The newest value of each metric.
+        lengths: The activation lengths of the run, if recorded.
+        summary: The content of summary.json, empty before it is written.
     """
 
     job: Job
@@ -63,20 +69,20 @@ class Record:
         return status == "diverged"
 
     def collect_metrics(self) -> None:
-        """Keep the newest value of each metric: Lightning forgets them between fitting and testing."""
+        """Store the newest value of each metric, since Lightning resets them between fitting and testing."""
         if self.trainer is not None:
             self.metrics |= {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
     def _outcome(self, error: BaseException | None) -> tuple[str, str, int]:
         if error is None:
             assert self.trainer is not None
-            return "completed", reason_to_end(self.trainer), 0
+            return "completed", end_reason(self.trainer), 0
         if isinstance(error, Diverged):
             return "diverged", str(error), 0
         if isinstance(error, Interrupted):
             return "interrupted", str(error), error.exit_status
         if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns a KeyboardInterrupt into a SystemExit
-            return "interrupted", "stopped at once; the checkpoint is the last epoch's", 130
+            return "interrupted", "stopped immediately; the checkpoint is that of the last completed epoch", 130
         return "failed", described(error), 1
 
     def _write(self, status: str, reason: str, error: BaseException | None) -> None:
@@ -84,7 +90,7 @@ class Record:
             self.run.begin(self.job.config)
         self.collect_metrics()
         if isinstance(error, Diverged):
-            self.run.truncate(error.step + 1)  # steps that a GPU has taken before the loss was read
+            self.run.truncate(error.step + 1)  # a GPU takes further steps before the loss is read
         if status in ("completed", "diverged"):
             self.run.compact()
         if self.net is not None:
@@ -96,7 +102,7 @@ class Record:
         if status in ("completed", "diverged"):
             recorded["clues"] = self._clues(error)
         if wandb.run is not None:
-            self._mirror({"status": status, **recorded})
+            self._log_to_wandb({"status": status, **recorded})
         self.summary = {
             "status": status,
             "reason": reason,
@@ -114,7 +120,7 @@ class Record:
         diverged_at = error.step if isinstance(error, Diverged) else None
         return clues_of(self.run, self.job.config, classes=classes, diverged_at=diverged_at)
 
-    def _mirror(self, summary: Mapping[str, Any]) -> None:
+    def _log_to_wandb(self, summary: Mapping[str, Any]) -> None:
         assert wandb.run is not None
         wandb.run.summary.update(dict(summary))
         artifact = wandb.Artifact(f"run-{wandb.run.id}", type="tables")
@@ -126,21 +132,21 @@ class Record:
             wandb.run.log({"lengths": wandb.Image(str(self.run.figure))})
 
 
-def reason_to_end(trainer: pl.Trainer | Replica) -> str:
-    """Why a run that was not cut short has ended."""
+def end_reason(trainer: pl.Trainer | Replica) -> str:
+    """Return why a run without an error has ended, as the entry `reason` of its summary."""
     callbacks = callbacks_of(trainer)
     if (reason := stop_reason(callbacks)) is not None:
         return reason
     for callback in callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
-            return f"stopped early: {callback.monitor} had not improved for {callback.patience} epochs"
+            return f"stopped early: {callback.monitor} did not improve for {callback.patience} epochs"
     if 0 < trainer.max_steps <= trainer.global_step:
         return f"max_steps = {trainer.max_steps} reached"
     if trainer.should_stop:
-        return "a callback asked to stop"
+        return "stopped by a callback"
     return f"max_epochs = {trainer.max_epochs} reached"
 
 
 def callbacks_of(trainer: object) -> list[pl.Callback]:
-    """The callbacks of a Trainer, whose class does not declare them, or a replica; none where there is no trainer."""
+    """Return the callbacks of a Trainer (which does not declare the attribute) or a replica; an empty list for None."""
     return getattr(trainer, "callbacks", [])

@@ -1,11 +1,11 @@
-"""Build the replica of a job, with the same checks as `train` for a run on its own."""
+"""Build the replica of a job, with the same checks of its settings as `train`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from start_training.callbacks.contracts import answers
+from start_training.callbacks.contracts import call_implemented
 from start_training.config.build import build_datamodule, build_initializer, build_net, build_optimizer, build_schedule
 from start_training.config.devices import check_trainer
 from start_training.config.loggers import build_loggers, check_loggers
@@ -22,16 +22,18 @@ from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
 from start_training.settings import seed
 from start_training.training.record import Record
-from start_training.training.train import build_callbacks, load, seed_global_generators
+from start_training.training.train import build_callbacks, load_datamodule, seed_global_generators
 
-LIGHTNINGS_EPOCHS = 1000  # without max_epochs and max_steps
+LIGHTNINGS_EPOCHS = 1000  # Lightning's max_epochs if neither max_epochs nor max_steps is set
 
 
 def build_replica(record: Record, device: torch.device) -> Replica:
-    """Build the replica of a record, and what the record has of it.
+    """Build the replica of a job on a device, restored from the record's checkpoint if there is one.
+
+    Sets `net`, `initializer` and `trainer` of the record.
 
     Raises:
-        ValueError: a setting that no run could use.
+        ValueError: a setting is not allowed, or the checkpoint does not fit.
     """
     config, path = record.job.config, record.run.path
     seed_global_generators(seed("seed", config["seed"]))
@@ -40,7 +42,7 @@ def build_replica(record: Record, device: torch.device) -> Replica:
     datamodule = build_datamodule(config)
     net = build_net(config, datamodule)
     record.initializer = build_initializer(config["initializer"])
-    load(datamodule, None, record.checkpoint, shared=True)
+    load_datamodule(datamodule, None, record.checkpoint, shared=True)
     if record.checkpoint:
         check_fits(record.checkpoint, net, record.run.checkpoint)
     net.to(device=device, dtype=torch.float64 if trainer.get("precision") == "64-true" else None)
@@ -65,7 +67,7 @@ def build_replica(record: Record, device: torch.device) -> Replica:
         max_steps=max_steps,
         datamodule=datamodule,
     )
-    answers(replica.callbacks, "group_check", datamodule)
+    call_implemented(replica.callbacks, "group_check", datamodule)
     if record.checkpoint:
         restore(replica, record.checkpoint)
     record.net, record.trainer = net, replica
@@ -73,7 +75,7 @@ def build_replica(record: Record, device: torch.device) -> Replica:
 
 
 def load_sets(datamodule: TensorDataModule, device: torch.device, dtype: torch.dtype) -> Sets:
-    """A group's data."""
+    """Load training, validation and test data of a group onto a device, with inputs of the given dtype."""
     parts = {
         part: Samples(samples.inputs.to(device, dtype), samples.targets.to(device))
         for part in ("training", "validation", "test")
@@ -87,14 +89,14 @@ def load_sets(datamodule: TensorDataModule, device: torch.device, dtype: torch.d
 
 
 def device_of(accelerator: str) -> torch.device:
-    """Where Lightning would train on one device."""
+    """Return the device on which Lightning trains for a given `accelerator` and `devices=1`."""
     if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
         return torch.device("cuda", 0)
     return torch.device("cpu")
 
 
 def limits(trainer: Mapping[str, Any]) -> tuple[int, int]:
-    """(max_epochs, max_steps) as Lightning reads them, −1 for no limit."""
+    """Return (max_epochs, max_steps) of the config's Trainer with Lightning's defaults; −1 is no limit."""
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
     if epochs is None:
         epochs = LIGHTNINGS_EPOCHS if steps == -1 else -1
@@ -115,7 +117,7 @@ def _schedule(
 
 
 def _has_other_loggers(record: Record) -> bool:
-    """Whether a run has loggers besides metrics.csv. They start when it has ended, and are checked here."""
+    """Check a run's loggers, which start when it has ended; return whether there are any besides metrics.csv."""
     loggers = build_loggers(record.job, record.run)
     check_loggers(loggers, record.job.config)
     return any(not isinstance(logger, MetricsFile) for logger in loggers)

@@ -1,4 +1,4 @@
-"""Train a group of jobs as one program; each run directory ends as that of a run on its own."""
+"""Train a group of jobs together in one program, and write a run directory for each of them."""
 
 import gc
 import traceback
@@ -26,31 +26,32 @@ from start_training.runs.job import Job
 from start_training.runs.open_files import allow_runs
 from start_training.training.record import Record
 from start_training.training.replica_build import build_replica, device_of, load_sets
-from start_training.training.train import nothing_left_behind, quiet_lightning, show
+from start_training.training.train import print_results, quiet_lightning, restored_process_settings
 
 
 def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> None:
-    """Train jobs of one `group_key` together; those that resume at different steps, one group after the other.
+    """Train jobs together as a group of replicas. Jobs that resume at different steps are trained in separate groups.
 
-    Finished jobs, and jobs whose directory another process holds, are skipped.
+    Jobs that are finished, or whose directory is locked by another process, are skipped.
 
     Args:
-        checkpoint_seconds: Least time between checkpoints, which are written at ends of epochs. A worker that is
-            killed loses what was trained after the last one.
+        jobs: Jobs with the same `group_key`.
+        checkpoint_seconds: The minimum time between checkpoints, in seconds; they are written at the end of an epoch.
+            If the process is killed, training since the last checkpoint is lost.
     Raises:
-        ReportedError: a job has failed; its summary is written, and the other jobs have been trained.
-        Interrupted: a signal was received; all runs have written checkpoints.
+        ReportedError: a job has failed; its error is printed and its summary written, and the other jobs are trained.
+        Interrupted: SIGINT or SIGTERM was received; all runs have written checkpoints.
     """
-    with quiet_lightning(), nothing_left_behind(), _claimed(jobs) as (records, failed):
-        for _, together in groupby(sorted(records, key=_start), key=_start):
-            failed |= _train_together(list(together), checkpoint_seconds)
+    with quiet_lightning(), restored_process_settings(), _claimed(jobs) as (records, failed):
+        for _, group in groupby(sorted(records, key=_start), key=_start):
+            failed |= _train_together(list(group), checkpoint_seconds)
     if failed:
         raise ReportedError
 
 
 @contextmanager
 def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[Record], bool]]:
-    """Records of the jobs that are left to do, whose directories are locked meanwhile; and whether a job has failed."""
+    """Lock the directories of unfinished jobs within the block; yield their records, and whether a job has failed."""
     records, failed = list[Record](), False
     allow_runs(len(jobs))
     try:
@@ -58,13 +59,13 @@ def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[Record], bool]]:
             run = RunDirectory(job.directory)
             try:
                 run.claim(job.config)
-                if run.finished:  # by another process, since this one was asked to
+                if run.finished:  # another process has finished it since the jobs were selected
                     run.release()
                 else:
                     records.append(Record(job, run, load_checkpoint(run.checkpoint) if run.resumable else None))
             except RunDirectoryLocked as error:
                 print_error(error)
-            except ValueError as error:  # no run's directory, or a broken checkpoint
+            except ValueError as error:  # not a run directory, or an invalid checkpoint
                 print_error(error)
                 run.release()
                 failed = True
@@ -79,7 +80,7 @@ def _start(record: Record) -> tuple[int, int, int]:
 
 
 def _train_together(records: Sequence[Record], checkpoint_seconds: float) -> bool:
-    """Whether one of them has failed."""
+    """Train runs that start at the same step; return whether one of them has failed."""
     runs = _Runs(device_of(records[0].job.config["trainer"].get("accelerator", "auto")))
     try:
         for record in records:
@@ -92,10 +93,10 @@ def _train_together(records: Sequence[Record], checkpoint_seconds: float) -> boo
 
 
 class GroupProgress:
-    """A context with a bar of a group's epochs and of its runs that still train; it vanishes at the end.
+    """Context manager that shows a progress bar with the epochs of a group and the number of runs still training.
 
     Args:
-        shown: Whether the runs' settings ask for it. It also needs a terminal that only this process writes on.
+        shown: Whether to show the bar. It is not shown without a terminal, or if other processes write to the terminal.
     """
 
     def __init__(self, group: ReplicaGroup, *, shown: bool = True) -> None:
@@ -106,7 +107,9 @@ class GroupProgress:
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         self._task = self._bar.add_task("", total=self._epochs, completed=group.epoch, epoch=group.epoch + 1, runs="")
         group.progress = lambda group: self._show(group, epoch=group.epoch + 1)
-        self._show(group, epoch=group.epoch)  # not kept: a cycle of references would keep its GPU memory
+        self._show(
+            group, epoch=group.epoch
+        )  # no reference to the group is stored: a cycle would keep its GPU memory allocated
 
     def __enter__(self) -> "GroupProgress":
         return self
@@ -115,7 +118,7 @@ class GroupProgress:
         self.pause()
 
     def pause(self) -> None:
-        """Hide the bar until the end of the epoch, so that other lines can be printed."""
+        """Hide the bar until the end of the epoch, so that lines can be printed."""
         if self._shown:
             self._bar.stop()
 
@@ -128,15 +131,13 @@ class GroupProgress:
 
 @dataclass
 class _Runs:
-    """Replicas and the records of their runs."""
-
     device: torch.device
     records: dict[Replica, Record] = field(default_factory=dict)
     progress: GroupProgress | None = None
     failed: bool = False
 
     def add(self, record: Record) -> None:
-        """Build a replica, and begin its run. If that fails, the run has failed, and the others go on."""
+        """Build the replica of a job and begin its run; an error is reported and ends this run only."""
         record.__enter__()
         config = record.job.config
         try:
@@ -152,13 +153,13 @@ class _Runs:
         self.records[replica] = record
 
     def train(self, checkpoint_seconds: float) -> None:
-        """Train all replicas at once, or, where memory runs out, one half after the other."""
+        """Train all replicas together; if memory runs out, train them in halves, one after the other."""
         waiting = [list(self.records)]
         while waiting:
             replicas = waiting.pop(0)
             if not replicas:
                 continue
-            gc.collect()  # frees the memory of earlier groups, which frames and schedules hold in cycles
+            gc.collect()  # frees the memory of earlier groups, which reference cycles keep allocated
             try:
                 with settings_in(self.records[replicas[0]].job.config):
                     group = self._group(replicas, checkpoint_seconds)
@@ -171,10 +172,10 @@ class _Runs:
             shown = self.records[replicas[0]].job.config["trainer"].get("enable_progress_bar", True)
             with GroupProgress(group, shown=shown) as self.progress:
                 group.train()
-            del group  # and its tensors, before the next one allocates as much
+            del group  # frees its tensors before the next group is allocated
 
     def end(self, error: BaseException) -> None:
-        """End the runs that have begun and that no group has trained yet."""
+        """End all runs that have begun and have not been trained, with the given error."""
         for replica in list(self.records):
             self._ended(replica, error)
 
@@ -186,11 +187,11 @@ class _Runs:
         sets = load_sets(first.datamodule, self.device, dtype)
         _, batch, _ = _start(record)
         return ReplicaGroup(
-            replicas, sets, batch=batch, precision=precision, ended=self._ended, checkpoint_seconds=checkpoint_seconds
+            replicas, sets, batch=batch, precision=precision, on_end=self._ended, checkpoint_seconds=checkpoint_seconds
         )
 
     def _ended(self, replica: Replica, error: BaseException | None) -> None:
-        """End a run's record. An error in that is reported, and the other runs go on."""
+        """Write the results of a run that has ended; an error while doing so is reported and ends this run only."""
         record = self.records.pop(replica)
         try:
             loggers = build_loggers(record.job, record.run)
@@ -202,13 +203,13 @@ class _Runs:
             error = failure
         try:
             record.__exit__(*_exception(error))
-        except Exception as failure:  # as where the disk is full
+        except Exception as failure:  # for example, the disk is full
             self._report(failure)
             return
         if record.summary["status"] in FINISHED:
             if self.progress:
                 self.progress.pause()
-            show(record)
+            print_results(record)
 
     def _report(self, error: Exception) -> None:
         self.failed = True

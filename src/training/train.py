@@ -1,4 +1,4 @@
-"""Train one net: from a job to a finished run directory."""
+"""Train the net of one job, and write its run directory."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from start_training.callbacks.contracts import answers, is_tested
+from start_training.callbacks.contracts import call_implemented, is_tested
 from start_training.callbacks.divergence import Divergence
 from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.callbacks.last_checkpoint import LastCheckpoint
@@ -46,14 +46,18 @@ from start_training.training.record import Record, callbacks_of
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Run a job and return its summary, the last thing written in its directory; {} on ranks above 0.
+    """Train and test the net of a job, and write its run directory.
 
-    A job of a sweep goes on: one that its directory says is finished is left alone, one that was cut off resumes
-    from its checkpoint, one that failed begins anew.
-    A run that diverges is a result. One that a signal interrupts leaves a checkpoint and raises `Interrupted`;
-    one that fails raises what it failed of. Raises ValueError for a setting that no run could use.
+    In a sweep, the state of the run directory decides what to do: a finished job is skipped, an interrupted job resumes
+    from its checkpoint, and a failed job starts anew. A run that diverges ends without an error.
+
+    Returns:
+        The content of summary.json; {} on ranks above 0.
+    Raises:
+        ValueError: a setting is not allowed.
+        Interrupted: SIGINT or SIGTERM was received; a checkpoint is written.
     """
-    with quiet_lightning(), nothing_left_behind():
+    with quiet_lightning(), restored_process_settings():
         return _train(job)
 
 
@@ -61,14 +65,14 @@ def _train(job: Job) -> dict[str, Any]:
     config, run = job.config, RunDirectory(job.directory)
     if is_rank_zero():
         run.claim(config)
-    if job.sweep is not None:  # ranks above 0 come to the same answer: rank 0 changes the directory in `begin` alone
+    if job.sweep is not None:  # the same result on all ranks: rank 0 changes the directory only in `begin`
         if run.finished:
             run.release()
             return run.summary() or {}
         if run.resumable and config["ckpt_path"] is None:
             config = {**config, "ckpt_path": str(run.checkpoint)}
     with Record(job, run) as record, settings_in(config):
-        # What can be wrong with the settings shows here, before anything that lies in the directory is touched.
+        # All settings are checked before any file in the run directory is changed.
         seed_global_generators(seed("seed", config["seed"]))
         check_trainer(config.get("trainer") or {})
         resumed = load_checkpoint(config["ckpt_path"]) if config["ckpt_path"] else None
@@ -80,41 +84,45 @@ def _train(job: Job) -> dict[str, Any]:
             check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
-        # Lightning would do so after it has restored a checkpoint's weights, and thereby round those in float64.
+        # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
         trainer.precision_plugin.convert_module(classifier)
-        load(datamodule, trainer, resumed, shared=job.sweep is not None)
+        load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
         start_loggers(trainer.loggers, config)
         if is_rank_zero():
             origin = Path(config["ckpt_path"]) if resumed else None
             run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
         if config["compile"]:
-            torch.compiler.reset()  # or a net of an earlier job, compiled without hooks, would lend this one its graph
+            torch.compiler.reset()  # do not reuse the graph of an earlier job, compiled without hooks
             net.compile()
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
         if is_tested(callbacks_of(trainer)):
             trainer.test(classifier, datamodule=datamodule, verbose=False)
     if is_rank_zero():
-        show(record)
+        print_results(record)
     return record.summary
 
 
 def check_settings(config: Mapping[str, Any]) -> None:
-    """Raises ValueError, as `train` would, for what is wrong with a config without a look at its net or data."""
+    """Check the settings of a config that can be checked without building the net and loading the data.
+
+    Raises:
+        ValueError: a setting is not allowed.
+    """
     with settings_in(config):
         seed("seed", config["seed"])
         datamodule, callbacks = build_datamodule(config), build_callbacks(config)
         build_optimizer(config), build_schedule(config)
-        answers(callbacks, "check_settings", datamodule)
+        call_implemented(callbacks, "check_settings", datamodule)
 
 
 def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
-    """Those that the config names."""
+    """Instantiate the callbacks named in the config."""
     return [build(node, f"callbacks.{name}") for name, node in named_nodes(config, "callbacks")]
 
 
 def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
-    """The Trainer of the config, with the run directory's loggers and callbacks."""
+    """Build the Trainer of a job, with the callbacks of the config and those that write the run directory."""
     config = job.config
     callbacks = [
         *build_callbacks(config),
@@ -125,7 +133,7 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
     ]
     trainer = dict(config.get("trainer") or {})
     if in_joblib_worker():
-        trainer["enable_progress_bar"] = False  # the workers' bars would run into each other
+        trainer["enable_progress_bar"] = False  # bars of several workers would overwrite each other
     if trainer.get("enable_progress_bar", True):
         callbacks.append(TrainingProgress(transient=job.sweep is not None))
     settings = {} if "profiler" in trainer else {"profiler": NoProfiler()}
@@ -138,15 +146,23 @@ def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
         default_root_dir=str(run.path),
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,  # nothing is logged by step; a larger number makes Lightning warn of short epochs
+        log_every_n_steps=1,  # no metric is logged per step; larger values make Lightning warn of short epochs
     )
 
 
-_loaded: list[TensorDataModule] = []  # the last one of a sweep, which the next job of this process mostly shares
+_loaded: list[TensorDataModule] = []  # the datamodule of the last job, whose data the next job of a sweep can reuse
 
 
-def load(datamodule: Any, trainer: pl.Trainer | None, resumed: dict[str, Any] | None, *, shared: bool = False) -> None:
-    """Load this project's sets before the Trainer does, which then finds them loaded."""
+def load_datamodule(
+    datamodule: Any, trainer: pl.Trainer | None, resumed: dict[str, Any] | None, *, shared: bool = False
+) -> None:
+    """Load the data of a `TensorDataModule` before the Trainer does; other datamodules are left to the Trainer.
+
+    Args:
+        trainer: The Trainer that will use the datamodule; None for a replica.
+        resumed: The checkpoint that the run resumes from, which has to fit the training loader.
+        shared: Whether to share loaded data with the previous job of this process.
+    """
     if isinstance(datamodule, TensorDataModule):
         datamodule.trainer = trainer
         for last in _loaded if shared else []:
@@ -159,15 +175,15 @@ def load(datamodule: Any, trainer: pl.Trainer | None, resumed: dict[str, Any] | 
 
 
 def seed_global_generators(seed: int) -> None:
-    """For what draws without asking for a generator. Unlike Lightning's, it leaves no environment variable."""
+    """Seed the global generators of Python, NumPy and torch, without setting environment variables."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 @contextmanager
-def nothing_left_behind() -> Iterator[None]:
-    """What a Trainer sets for the whole process (`deterministic`, `benchmark`, variables) is this job's alone."""
+def restored_process_settings() -> Iterator[None]:
+    """Restore process-wide settings that a Trainer changes: environment variables, deterministic algorithms, cuDNN."""
     environment, deterministic = dict(os.environ), torch.are_deterministic_algorithms_enabled()
     warns, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
     try:
@@ -181,11 +197,11 @@ def nothing_left_behind() -> Iterator[None]:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's remarks on which devices it found (config.yaml says which it uses); its warnings stay."""
+    """Suppress Lightning's INFO messages (such as the devices found) within the block, but not its warnings."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
-        # Lightning 2.6.6 on torch 2.15: a torch-internal tree function that it calls is deprecated.
+        # Lightning 2.6.6 calls a function of torch's pytree module that torch 2.15 deprecates.
         warnings.filterwarnings("ignore", message=".isinstance.treespec, LeafSpec", category=FutureWarning)
         for logger in loggers:
             logger.setLevel(logging.WARNING)
@@ -196,11 +212,11 @@ def quiet_lightning() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def show(record: Record) -> None:
-    """Print the run's results; those of a sweep's job in one line."""
+def print_results(record: Record) -> None:
+    """Print the results of a run on the terminal: tables and sentences, or a single line for a job of a sweep."""
     summary, callbacks, in_sweep = record.summary, callbacks_of(record.trainer), record.job.sweep is not None
     steps = f"{summary['steps']} steps in {summary['seconds']:.1f} s"
-    sentences = [line for line in answers(callbacks, "sentence", summary, short=in_sweep) if line]
+    sentences = [line for line in call_implemented(callbacks, "sentence", summary, short=in_sweep) if line]
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if in_sweep:
         accuracy = summary["metrics"].get("test/accuracy")
@@ -214,5 +230,5 @@ def show(record: Record) -> None:
     ended = f"{summary['status']}: {summary['reason']}; {steps}"
     clues = f"clues: {run_clues.sentence(summary['clues'])}"
     for line in (*sentences, clues, ended, f"run directory: {run_report.relative(record.run.path)}"):
-        if line != summary["reason"]:  # which is part of the line on how the run ended
+        if line != summary["reason"]:  # the line `ended` contains the reason
             console.print(line)

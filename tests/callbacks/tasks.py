@@ -1,4 +1,4 @@
-"""Modules of somebody's, their data, and how they are fitted."""
+"""LightningModules, data and callbacks for tests of callbacks, and `fit`, which trains a module with a Trainer."""
 
 from functools import partial
 
@@ -16,11 +16,11 @@ from start_training.datamodules.loader import TrainingLoader
 from start_training.datamodules.samples import Samples
 
 BATCHES, BATCH, VALIDATION = 6, 16, 50
-TEST = {"min_lr": 1e-3, "max_lr": 1.0, "steps": 20, "val_points": 7, "val_samples": 30}  # of a range test
+TEST = {"min_lr": 1e-3, "max_lr": 1.0, "steps": 20, "val_points": 7, "val_samples": 30}  # settings of a range test
 PLAIN_SGD = partial(torch.optim.SGD, lr=0.1)
 SGD = partial(PLAIN_SGD, momentum=0.9)
 
-# Of loaders and logs as small as a test's.
+# Warnings that small data sets and short runs cause.
 small = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",
     "ignore:.*smaller than the logging interval",
@@ -30,7 +30,7 @@ small = pytest.mark.filterwarnings(
 
 
 def samples(count: int, seed: int) -> TensorDataset:
-    """Three classes that a net can learn to tell apart."""
+    """Random inputs of 8 features, labelled by the largest of the first three."""
     inputs = torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
     return TensorDataset(inputs, inputs[:, :3].argmax(1))
 
@@ -41,7 +41,7 @@ def mlp() -> nn.Sequential:
 
 
 class Plain(pl.LightningModule):
-    """Batches in order and nothing drawn, so that a test can do the same by hand."""
+    """A classifier without randomness and with unshuffled batches, so that a test can repeat its training by hand."""
 
     def __init__(self, net: nn.Module | None = None, optimizer=SGD) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Plain(pl.LightningModule):
 
 
 class Resumable(Plain):
-    """With a loader that goes on in mid-epoch, and nothing to validate with."""
+    """A module with a training loader that resumes within an epoch, and without validation."""
 
     val_dataloader, validation_step = pl.LightningModule.val_dataloader, pl.LightningModule.validation_step
 
@@ -77,14 +77,14 @@ class Resumable(Plain):
 
 
 def drawing_mlp(*norm: nn.Module) -> nn.Sequential:
-    """With batch norm's averages and with dropout."""
+    """A net with batch normalization and dropout."""
     torch.manual_seed(0)
     first = [nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3)]
     return nn.Sequential(*first, nn.Linear(16, 16), *norm, nn.ReLU(), nn.Linear(16, 3))
 
 
 class Evaluated(Plain):
-    """With a test set; dropout and shuffled loaders draw from the global stream, batch norm keeps averages."""
+    """A module with a test set; dropout and shuffled loaders draw from torch's global generator."""
 
     val_dataloader, validation_step = pl.LightningModule.val_dataloader, pl.LightningModule.validation_step
 
@@ -105,7 +105,7 @@ class Evaluated(Plain):
 
 
 class Busy(Plain):
-    """Much in it draws, counts, keeps averages or logs."""
+    """A module with much state: random generators, counters, lists, metrics, batch normalization and logging."""
 
     def __init__(self, optimizer=SGD, *, scheduled: bool = False) -> None:
         super().__init__(drawing_mlp(), optimizer)
@@ -143,7 +143,7 @@ class Busy(Plain):
 
 
 class Recorded(pl.Callback):
-    """What the trainer logged, and which hooks of a training step it called with how many steps taken."""
+    """Records logged metrics, and the hooks of training steps with the number of steps done."""
 
     def __init__(self) -> None:
         self.hooks: list[tuple[str, int]] = []
@@ -167,7 +167,7 @@ class Recorded(pl.Callback):
 
 
 class Recording(Logger):
-    """Keeps the rows it is given."""
+    """A logger that stores metrics in `rows`, by step."""
 
     name = version = ""
 
@@ -176,14 +176,14 @@ class Recording(Logger):
         self.rows = {}
 
     def log_hyperparams(self, *args, **kwargs):
-        """Nothing here has any."""
+        """Ignore hyperparameters."""
 
     def log_metrics(self, metrics, step=None):
         self.rows.setdefault(step, {}).update(metrics)
 
 
 class At(pl.Callback):
-    """Calls something with the trainer once, after a step; in mid-epoch, or after everyone else at an epoch's end."""
+    """Call a function with the trainer once, after the given step, within an epoch or at its end."""
 
     def __init__(self, step: int, call) -> None:
         self.step, self.call = step, call
@@ -198,7 +198,7 @@ class At(pl.Callback):
 
 
 class Careless(pl.Callback):
-    """Looks at the test set as one would without thinking of the run."""
+    """Evaluates the test set without isolating its effects on training; a negative control."""
 
     def on_train_epoch_end(self, trainer, pl_module):
         for inputs, _ in pl_module.test_dataloader():
@@ -216,5 +216,5 @@ def fit(task: pl.LightningModule, directory, *callbacks: pl.Callback, ckpt_path=
 
 
 def weights(task: pl.LightningModule) -> torch.Tensor:
-    """Parameters, and the averages of batch norm."""
+    """Parameters and running averages of batch normalization, as one vector."""
     return torch.cat([value.ravel().double() for value in task.state_dict().values()])

@@ -1,4 +1,4 @@
-"""The callback in anyone's own Trainer, on nets of their own, against lengths computed by hand."""
+"""ActivationLengths with a plain Trainer and custom nets, compared to lengths computed by hand."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def mlp() -> nn.Sequential:
 
 
 class Task(Plain):
-    """Around an MLP, of whose batches it computes lengths by itself."""
+    """A module that computes the lengths of its batches without the callback."""
 
     def __init__(self, net: nn.Module | None = None) -> None:
         super().__init__(net or mlp())
@@ -32,30 +32,30 @@ class Task(Plain):
 
     @torch.no_grad()
     def lengths_by_hand(self, inputs):
-        """Layer 0 and each ReLU, in float64, without calling any module."""
-        found, activation = [inputs.double().square().mean(1)], inputs.double()
+        """Compute the lengths of layer 0 and of each ReLU in float64, without calling a module."""
+        lengths, activation = [inputs.double().square().mean(1)], inputs.double()
         layers = getattr(self.net, "_orig_mod", self.net)
         for linear in [layer for layer in layers if isinstance(layer, nn.Linear)][:-1]:
             activation = (activation @ linear.weight.double().T + linear.bias.double()).clamp(min=0)
-            found.append(activation.square().mean(1))
-        return found
+            lengths.append(activation.square().mean(1))
+        return lengths
 
 
 def record(task, directory, *callbacks, callback=None, **options):
-    """Train, with a sanity check and a validation that nobody should record, and read what was recorded."""
+    """Train, with a sanity check and validation that must not be recorded, and read both tables."""
     options = {"max_epochs": 1, "num_sanity_val_steps": 1, **options}
     fit(task, directory, callback or ActivationLengths(directory), *callbacks, **options)
     return pd.read_parquet(directory / "lengths"), pd.read_parquet(directory / "steps")
 
 
 def by_hand(task: Task, micro_batches: int = 1) -> list[list[np.ndarray]]:
-    """For each step, each layer's lengths over the pooled micro-batches."""
+    """Return, for each step and layer, the lengths of the pooled micro-batches."""
     starts = range(0, len(task.seen), micro_batches)
     return [[torch.cat(layer).numpy() for layer in zip(*task.seen[i : i + micro_batches], strict=True)] for i in starts]
 
 
 @pytest.mark.parametrize("micro_batches", [1, 4])
-def test_every_step_is_what_one_computes_by_hand(tmp_path, micro_batches):
+def test_every_step_equals_a_computation_by_hand(tmp_path, micro_batches):
     task, losses = Task(), []
     task.on_before_backward = lambda loss: losses.append(loss.item() * micro_batches)
     lengths, steps = record(task, tmp_path, accumulate_grad_batches=micro_batches)
@@ -64,7 +64,7 @@ def test_every_step_is_what_one_computes_by_hand(tmp_path, micro_batches):
     assert lengths["name"][:3].tolist() == ["input", "1", "3"]
     assert steps["learning_rate"].tolist() == [0.1] * len(steps) and (steps["epoch"] == 0).all()
     pooled = [losses[i : i + micro_batches] for i in range(0, BATCHES, micro_batches)]
-    assert steps["loss"].tolist() == pytest.approx([np.mean(of_step) for of_step in pooled])
+    assert steps["loss"].tolist() == pytest.approx([np.mean(parts) for parts in pooled])
     for step, layers in enumerate(expected):
         rows = lengths[lengths["step"] == step]
         assert (rows["count"] == len(layers[0])).all()
@@ -76,7 +76,7 @@ def test_every_step_is_what_one_computes_by_hand(tmp_path, micro_batches):
         np.testing.assert_allclose(steps["relative_layer_variance"][step], relative, rtol=1e-5)
 
 
-def test_fewer_steps_and_shorter_flushes_record_the_same_numbers(tmp_path):
+def test_measuring_fewer_steps_and_flushing_more_often_gives_the_same_numbers(tmp_path):
     every, _ = record(Task(), tmp_path / "every")
     seen: list[int] = []
 
@@ -89,10 +89,10 @@ def test_fewer_steps_and_shorter_flushes_record_the_same_numbers(tmp_path):
     assert steps["step"].tolist() == [0, 2, 4]
     chosen = every[every["step"] % 2 == 0].reset_index(drop=True)
     pd.testing.assert_frame_equal(some, chosen, check_exact=True)
-    assert seen == [0, 0, 2, 2, 2, 2]  # a flush after every second that is measured
+    assert seen == [0, 0, 2, 2, 2, 2]  # flushed after every second measured step
 
 
-def test_rows_before_a_checkpoint_or_an_error_are_on_disk_and_a_resumed_run_replaces_the_later(tmp_path):
+def test_rows_are_written_before_a_checkpoint_or_an_error_and_later_rows_are_replaced_on_resuming(tmp_path):
     def save(trainer):
         trainer.save_checkpoint(tmp_path / "a.ckpt")
         assert pd.read_parquet(tmp_path / "steps")["step"].tolist() == [0, 1, 2, 3]
@@ -126,17 +126,17 @@ class Checkpointed(nn.Module):
     ("task", "modules", "names"),
     [
         (lambda: Plain(Functional()), None, ["input", "first", "last"]),
-        (lambda: Plain(Checkpointed()), None, ["input", "body.1", "body.3"]),  # once, though run twice
+        (lambda: Plain(Checkpointed()), None, ["input", "body.1", "body.3"]),  # recorded once, though run twice
         (lambda: Plain(mlp()), ["0", "[13]"], ["input", "0", "1", "3"]),
     ],
 )
-def test_it_measures_nets_it_has_never_seen(tmp_path, task, modules, names):
+def test_custom_nets_are_measured(tmp_path, task, modules, names):
     lengths, _ = record(task(), tmp_path, callback=ActivationLengths(modules=modules))
     assert lengths["name"].tolist() == names * BATCHES
 
 
 @pytest.mark.parametrize("factor", [1e15, torch.inf])
-def test_explosions_are_measured_as_long_as_activations_are_finite_and_the_first_other_layer_is_named(tmp_path, factor):
+def test_exploding_lengths_are_measured_while_finite_and_the_first_nonfinite_layer_is_named(tmp_path, factor):
     task = Task()
     with torch.no_grad():
         for layer, scale in ((0, 1e15), (2, factor), (4, 1e-30)):
@@ -152,7 +152,7 @@ def test_explosions_are_measured_as_long_as_activations_are_finite_and_the_first
         assert pd.isna(steps["first_nonfinite_layer"][0])
 
 
-def test_a_net_that_was_called_before_it_was_watched_is_refused(tmp_path):
+def test_a_training_step_that_does_not_call_the_net_is_refused(tmp_path):
     class Hidden(Plain):
         def training_step(self, batch, batch_idx):
             return cross_entropy(batch[0][:, :3] * self.net[0].bias[:3], batch[1])  # no module runs

@@ -1,4 +1,4 @@
-"""The table of hyper-parameters holds what each optimizer step used, and costs loggers no row too many."""
+"""The table hyperparameters has the settings that each optimizer step used; loggers get rows when a value changes."""
 
 from functools import partial
 
@@ -9,7 +9,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from start_training.callbacks.hyperparameters import COLUMNS, Hyperparameters, hyperparameter_rows, sent, values_of
+from start_training.callbacks.hyperparameters import (
+    COLUMNS,
+    Hyperparameters,
+    hyperparameter_rows,
+    hyperparameters_of,
+    logged_values,
+)
 from start_training.models.classifier import Classifier
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.one_cycle import OneCycle
@@ -21,7 +27,7 @@ pytestmark = small
 
 
 class Used(pl.Callback):
-    """Reads the optimizer itself, when the gradients of each of its steps begin."""
+    """Records the settings of the optimizer before each of its steps."""
 
     def __init__(self):
         self.rows = []
@@ -46,12 +52,14 @@ def table(directory):
 @pytest.mark.parametrize(
     ("optimizer", "momentum", "accumulate"),
     [
-        (SGD, (0.95, 0.85), 4),  # of six batches the last step has two
+        (SGD, (0.95, 0.85), 4),  # six batches in steps of four and two
         (partial(torch.optim.AdamW, lr=0.1, weight_decay=0.2), (0.95, 0.85), 1),
         (partial(torch.optim.Adagrad, lr=0.1), None, 1),
     ],
 )
-def test_a_row_per_optimizer_step_of_what_it_uses_and_so_without_a_trainer(tmp_path, optimizer, momentum, accumulate):
+def test_each_row_has_the_settings_that_its_optimizer_step_uses_also_without_a_trainer(
+    tmp_path, optimizer, momentum, accumulate
+):
     used, logger = Used(), Recording()
     cycle = partial(OneCycle, momentum=momentum)
     run(tmp_path, used, optimizer=optimizer, schedule=cycle, accumulate_grad_batches=accumulate, logger=logger)
@@ -64,14 +72,16 @@ def test_a_row_per_optimizer_step_of_what_it_uses_and_so_without_a_trainer(tmp_p
         {"lr": rate, "weight_decay": decay} | ({} if np.isnan(beta) else {"betas": (beta, 0.9)})
         for *_, rate, beta, decay in used.rows
     ]
-    told = [(step, epoch, values_of(group)) for (step, epoch, *_), group in zip(used.rows, groups, strict=True)]
-    pd.testing.assert_frame_equal(hyperparameter_rows(told), rows, check_exact=True)
+    direct = [
+        (step, epoch, hyperparameters_of(group)) for (step, epoch, *_), group in zip(used.rows, groups, strict=True)
+    ]
+    pd.testing.assert_frame_equal(hyperparameter_rows(direct), rows, check_exact=True)
     logged = {step: {name: row[name] for name in COLUMNS if name in row} for step, row in logger.rows.items()}
-    assert {step: sent(values) for step, _, values in told} == logged
-    assert np.isnan(values_of({"lr": 1.0})[1:]).all()
+    assert {step: logged_values(values) for step, _, values in direct} == logged
+    assert np.isnan(hyperparameters_of({"lr": 1.0})[1:]).all()
 
 
-def test_loggers_get_a_row_when_a_value_changes_and_the_metrics_file_one_an_epoch(tmp_path):
+def test_loggers_get_a_row_when_a_value_changes_and_the_metrics_file_one_per_epoch(tmp_path):
     for schedule, expected in ((None, [0]), (OneCycle, list(range(STEPS)))):
         logger = Recording()
         run(tmp_path, schedule=schedule, logger=[logger, MetricsFile(tmp_path)])

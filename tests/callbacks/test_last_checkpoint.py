@@ -1,4 +1,4 @@
-"""A run that ends at its epochs' ends, in their middle or by a signal goes on from there; one that diverges ends."""
+"""A run that ends within or after an epoch or by a signal can be resumed; a run that diverges ends."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.callbacks.deferred_signals import SIGNALS, DeferredSignals
 from start_training.callbacks.divergence import Divergence
 from start_training.callbacks.last_checkpoint import LastCheckpoint
-from start_training.callbacks.noted_signals import SIGNALS, NotedSignals
 from start_training.runs.outcome import Diverged, Interrupted
 from tests.callbacks.tasks import BATCHES, At, Resumable, fit, small, weights
 
@@ -30,10 +30,12 @@ def steps_in(path) -> int:
         ({"max_epochs": -1, "max_steps": 9}, None, 1, 9),
         ({"max_epochs": 3}, 8, 1, 8),
         ({"max_epochs": 3}, BATCHES, 1, BATCHES),  # at an epoch's end
-        ({"max_epochs": 3}, 2, 4, 2),  # of four micro-batches and two
+        ({"max_epochs": 3}, 2, 4, 2),  # steps of four and two micro-batches
     ],
 )
-def test_what_goes_on_from_it_is_as_if_it_had_not_ended(tmp_path, length, signalled, accumulate, saved):
+def test_a_run_resumed_from_the_last_checkpoint_equals_an_uninterrupted_run(
+    tmp_path, length, signalled, accumulate, saved
+):
     path, whole, first, second = tmp_path / "last.ckpt", Resumable(), Resumable(), Resumable()
     handlers = [signal.getsignal(signum) for signum in SIGNALS]
     options = {"accumulate_grad_batches": accumulate, "enable_checkpointing": True}
@@ -53,9 +55,9 @@ def test_what_goes_on_from_it_is_as_if_it_had_not_ended(tmp_path, length, signal
     assert steps_in(path) == steps_in(tmp_path / "whole.ckpt")
 
 
-def test_a_second_signal_ends_at_once_and_other_threads_note_none():
+def test_a_second_signal_raises_immediately_and_other_threads_install_no_handlers():
     handlers = [signal.getsignal(signum) for signum in SIGNALS]
-    with NotedSignals() as signals:
+    with DeferredSignals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.first == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
@@ -64,8 +66,8 @@ def test_a_second_signal_ends_at_once_and_other_threads_note_none():
         assert signals.first == 0
         signals._handlers = dict(zip(SIGNALS, handlers, strict=True))
     assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
-    elsewhere = NotedSignals()
-    thread = threading.Thread(target=elsewhere.watch)
+    in_thread = DeferredSignals()
+    thread = threading.Thread(target=in_thread.watch)
     thread.start(), thread.join()
     assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
 
@@ -83,7 +85,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_after_its_step(tmp_path, loss):
 
 
 @pytest.mark.filterwarnings("ignore:.*training_step.* returned .*None")
-def test_a_batch_that_a_module_skips_ends_nothing(tmp_path):
+def test_a_batch_that_a_module_skips_does_not_end_the_run(tmp_path):
     class Skipping(Resumable):
         def training_step(self, batch, batch_idx):
             loss = super().training_step(batch, batch_idx)

@@ -1,4 +1,4 @@
-"""The scaling variable of a step, where the law says nothing, and how many samples a step is of."""
+"""The scaling variable of a step, the global batch size, and the number of epochs trained."""
 
 import math
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ def group(**settings):
     return group
 
 
-def test_it_is_that_of_rate_momentum_and_batch():
+def test_the_scaling_variable_is_computed_from_rate_momentum_and_batch_size():
     assert sgd_scaling(group(), 8) == 0.1 / 8
     assert sgd_scaling(group(momentum=0.9, weight_decay=1e-3, nesterov=True), 32) == pytest.approx(0.1 / (0.1 * 32))
 
@@ -27,7 +27,7 @@ def test_it_is_that_of_rate_momentum_and_batch():
         {"momentum": 0.9, "dampening": 0.5}, {"dampening": 0.5},
     ],
 )  # fmt: skip
-def test_where_the_law_says_nothing_it_is_nan(settings):
+def test_the_scaling_variable_is_nan_where_it_is_not_defined(settings):
     assert math.isnan(sgd_scaling({**group(), **settings}, 8))
 
 
@@ -38,7 +38,7 @@ def trainer_of(loader, *optimizers):
 @pytest.mark.parametrize(
     ("loader", "samples"),
     [
-        (Resumable().train_dataloader(), 2 * BATCH),  # which says the batch of all ranks
+        (Resumable().train_dataloader(), 2 * BATCH),  # its batch size is that of all ranks
         (SimpleNamespace(batch_size=5), 30),
         (SimpleNamespace(batch_size=None, batch_sampler=SimpleNamespace(batch_size=4)), 24),
         (SimpleNamespace(batch_size=1), 6),
@@ -46,7 +46,7 @@ def trainer_of(loader, *optimizers):
         (SimpleNamespace(batch_size=0), None),
     ],
 )
-def test_a_step_is_of_all_ranks_and_accumulated_batches(loader, samples):
+def test_the_global_batch_counts_all_ranks_and_accumulated_batches(loader, samples):
     sgd, adam = (kind([torch.zeros(1)], lr=0.1) for kind in (torch.optim.SGD, torch.optim.Adam))
     assert global_batch(trainer_of(loader)) == samples
     expected = math.nan if samples is None else 0.1 / samples
@@ -59,12 +59,12 @@ def test_a_step_is_of_all_ranks_and_accumulated_batches(loader, samples):
     [(5, 4, False, 3.0), (5, 1, False, 2.4), (5, 1, True, 2.4), (5, 4, True, 2.0), (math.inf, 7, False, 3.0),
      (math.inf, 7, True, 2.0)],
 )  # fmt: skip
-def test_epochs_are_counted_in_batches_where_their_number_is_known(batches, index, starting, epochs):
+def test_an_unfinished_epoch_counts_by_its_share_of_batches(batches, index, starting, epochs):
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_idx=index))
     trainer = SimpleNamespace(num_training_batches=batches, current_epoch=2, fit_loop=loop)
     assert epochs_trained(trainer, starting=starting) == pytest.approx(epochs)
 
 
-def test_a_multiple_is_crossed_however_many_steps_a_batch_takes():
+def test_a_multiple_is_crossed_by_any_number_of_steps():
     assert [crosses(4, *pair) for pair in ((3, 4), (4, 4), (4, 7), (3, 9))] == [True, False, False, True]
     assert not crosses(None, 3, 9)

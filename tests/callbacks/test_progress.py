@@ -1,4 +1,4 @@
-"""The bar shows the epoch that is being trained, and a run does not notice it."""
+"""The progress bar shows the current epoch and does not change the run."""
 
 import pytest
 import pytorch_lightning as pl
@@ -19,15 +19,15 @@ class Logging(Resumable):
         return loss
 
 
-class Look(pl.Callback):
-    """Which epoch and how many steps the bar shows at every batch."""
+class ShownValues(pl.Callback):
+    """Records the epoch and the number of steps that the bar shows at every batch."""
 
     def __init__(self, monkeypatch) -> None:
-        class Kept(Progress):
+        class StoredProgress(Progress):
             def start(bar) -> None:
                 self.bar = bar
 
-        monkeypatch.setattr("start_training.callbacks.progress.Progress", Kept)
+        monkeypatch.setattr("start_training.callbacks.progress.Progress", StoredProgress)
         self.shown: list[tuple[str, int]] = []
 
     def on_train_batch_start(self, *_):
@@ -40,14 +40,14 @@ class Look(pl.Callback):
 
 
 @pytest.mark.parametrize("length", [{"max_epochs": -1, "max_steps": 14}, {"max_epochs": 3, "max_steps": 12}])
-def test_it_shows_the_epoch_that_is_being_trained_and_leaves_the_run_as_it_is(tmp_path, monkeypatch, length):
-    alone, watched, look, logger = Logging(), Logging(), Look(monkeypatch), MetricsFile(tmp_path)
+def test_the_bar_shows_the_current_epoch_and_does_not_change_the_run(tmp_path, monkeypatch, length):
+    alone, watched, recorder, logger = Logging(), Logging(), ShownValues(monkeypatch), MetricsFile(tmp_path)
     fit(alone, tmp_path, **length)
-    fit(watched, tmp_path, TrainingProgress(), look, **length, logger=logger, enable_progress_bar=True)
+    fit(watched, tmp_path, TrainingProgress(), recorder, **length, logger=logger, enable_progress_bar=True)
     assert torch.equal(weights(alone), weights(watched))
     steps = length["max_steps"]
     epochs = [f"{step // BATCHES + 1}" + "/3" * (length["max_epochs"] == 3) for step in range(steps)]
     # Refreshed with the first batch of an epoch and at its end.
     done = [0 if step == 0 else step // BATCHES * BATCHES + (step % BATCHES > 0) for step in range(steps)]
-    assert look.shown == list(zip([*epochs, epochs[-1]], [*done, steps], strict=True))
-    assert look.bar.tasks[0].total == steps
+    assert recorder.shown == list(zip([*epochs, epochs[-1]], [*done, steps], strict=True))
+    assert recorder.bar.tasks[0].total == steps

@@ -1,4 +1,4 @@
-"""The range test in anyone's own Trainer: its curves are what one finds by hand."""
+"""RangeTest with a plain Trainer: its curves equal those of a plain training loop."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ pytestmark = small
 
 
 def by_hand(task: Plain, rates, *, micro_batches: int = 1, clip: float | None = None) -> pd.DataFrame:
-    """The ramp as a plain loop on a copy of the net; validated after every update on the whole set's subset."""
+    """Run the ramp as a plain loop on a copy of the net, and validate after every update."""
     net = copy.deepcopy(task.net)
     optimizer, batches, rows = SGD(net.parameters()), list(task.train_dataloader()), []
     inputs, targets = samples(VALIDATION, seed=2).tensors
@@ -27,8 +27,8 @@ def by_hand(task: Plain, rates, *, micro_batches: int = 1, clip: float | None = 
     for step, rate in enumerate(rates):
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        mine = [batches[(step * micro_batches + index) % BATCHES] for index in range(micro_batches)]
-        loss = sum(cross_entropy(net(x), y) for x, y in mine) / micro_batches
+        batch_parts = [batches[(step * micro_batches + index) % BATCHES] for index in range(micro_batches)]
+        loss = sum(cross_entropy(net(x), y) for x, y in batch_parts) / micro_batches
         loss.backward()
         if clip:
             nn.utils.clip_grad_norm_(net.parameters(), clip)
@@ -44,9 +44,7 @@ def by_hand(task: Plain, rates, *, micro_batches: int = 1, clip: float | None = 
 @pytest.mark.parametrize(
     ("kind", "micro_batches", "clip"), [("exponential", 1, None), ("linear", 3, None), ("exponential", 1, 0.05)]
 )
-def test_the_curves_are_those_of_a_plain_loop_and_the_table_is_what_the_callback_holds(
-    tmp_path, kind, micro_batches, clip
-):
+def test_the_curves_equal_those_of_a_plain_loop_and_are_written_as_a_table(tmp_path, kind, micro_batches, clip):
     task, test = Plain(), RangeTest(**TEST, ramp=kind)
     rates = ramp_rates(20, min_lr=1e-3, max_lr=1.0, ramp=kind)
     expected, other = (by_hand(task, times * rates, micro_batches=micro_batches, clip=clip) for times in (1, 1.01))
@@ -59,14 +57,14 @@ def test_the_curves_are_those_of_a_plain_loop_and_the_table_is_what_the_callback
     pd.testing.assert_frame_equal(curves, expected, rtol=1e-5)
     assert not np.allclose(curves["train_loss"], other["train_loss"], rtol=1e-5)  # the control
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "range_test"), curves, check_exact=True)
-    said = test.summary()["range_test"]
-    assert (said["max_lr"], said["best_val_loss"]) == (test.suggestion.max_lr, curves["val_loss"].min())
-    assert (said["steps"], said["diverged_at"], said["ramp"]) == (20, None, kind)
-    assert (said["min_rate_tested"], said["max_rate_tested"]) == (1e-3, 1.0)
+    summary = test.summary()["range_test"]
+    assert (summary["max_lr"], summary["best_val_loss"]) == (test.suggestion.max_lr, curves["val_loss"].min())
+    assert (summary["steps"], summary["diverged_at"], summary["ramp"]) == (20, None, kind)
+    assert (summary["min_rate_tested"], summary["max_rate_tested"]) == (1e-3, 1.0)
 
 
 class Exploding(Plain):
-    """Its loss is not finite from a step on; which it is, it counts itself."""
+    """A module whose loss is NaN in one step, counted by the module itself."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
@@ -77,8 +75,8 @@ class Exploding(Plain):
         return super().training_step(batch, batch_idx) * (math.nan if self.step == self.at + 1 else 1.0)
 
 
-@pytest.mark.parametrize("at", [8, 19])  # an epoch of training does not come so far
-def test_it_ends_where_a_training_loss_is_not_finite_and_training_goes_on(tmp_path, at):
+@pytest.mark.parametrize("at", [8, 19])  # beyond the steps of an epoch of training
+def test_the_test_ends_at_a_nonfinite_training_loss_and_training_is_unchanged(tmp_path, at):
     alone, task, test = Plain(), Exploding(at), RangeTest(**TEST)
     fit(alone, tmp_path, max_epochs=1)
     fit(task, tmp_path, test, max_epochs=1, detect_anomaly=True)
@@ -87,7 +85,7 @@ def test_it_ends_where_a_training_loss_is_not_finite_and_training_goes_on(tmp_pa
     assert torch.equal(weights(alone), weights(task))
 
 
-def test_it_ends_where_a_validation_loss_is_not_finite(tmp_path):
+def test_the_test_ends_at_a_nonfinite_validation_loss(tmp_path):
     class Overflowing(Plain):
         def forward(self, inputs):
             logits = self.net(inputs)
@@ -101,13 +99,13 @@ def test_it_ends_where_a_validation_loss_is_not_finite(tmp_path):
 
 
 @pytest.mark.parametrize("diverges", [False, True])
-def test_asked_to_stop_it_ends_the_run_before_training(tmp_path, diverges):
+def test_with_stop_the_run_ends_before_training(tmp_path, diverges):
     task, test = Exploding(0 if diverges else 99), RangeTest(**TEST, stop=True)
     before = weights(task)
     trainer = fit(task, tmp_path, test)
     assert trainer.global_step == trainer.current_epoch == 0
     assert torch.equal(before, weights(task))
-    assert test.stop_reason() == "range test done, training not begun (stop = true)"
+    assert test.stop_reason() == "range test completed; not trained, since stop = true"
     if diverges:
         assert len(test.curves) == 1 and math.isnan(test.suggestion.max_lr)
         assert test.suggestion.rule == "training diverged at once, at a rate of 0.001: lower min_lr"
@@ -116,39 +114,39 @@ def test_asked_to_stop_it_ends_the_run_before_training(tmp_path, diverges):
 @pytest.mark.parametrize(
     ("attributes", "options", "message"),
     [
-        ({"automatic_optimization": False}, {}, "^range_test: Refused optimizes manually"),
+        ({"automatic_optimization": False}, {}, "^range_test: Refused has automatic_optimization = False"),
         ({"val_dataloader": lambda _: []}, {}, "needs validation data"),
         ({"val_dataloader": lambda _: DataLoader(samples(0, seed=2))}, {}, "needs validation data"),
-        ({"train_dataloader": lambda _: iter([])}, {}, "training data that can be gone through once"),
-        ({"training_step": lambda *_: None}, {}, "training_step: returned None, without a loss"),
-        ({}, {"min_epochs": 2}, "^min_epochs = 2: the range test is to stop before training"),
-        ({}, {"min_steps": 2, "min_epochs": 0}, "^min_steps = 2: the range test is to stop before training"),
+        ({"train_dataloader": lambda _: iter([])}, {}, "training data can be iterated only once"),
+        ({"training_step": lambda *_: None}, {}, "training_step: returned None; has to return a loss"),
+        ({}, {"min_epochs": 2}, "^min_epochs = 2: not allowed with range_test.stop = true"),
+        ({}, {"min_steps": 2, "min_epochs": 0}, "^min_steps = 2: not allowed with range_test.stop = true"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*has no length", "ignore:Total length of .*DataLoader.* is zero")
-def test_a_module_that_admits_no_test_is_refused(tmp_path, attributes, options, message):
+def test_a_module_that_cannot_be_tested_is_refused(tmp_path, attributes, options, message):
     task = type("Refused", (Plain,), attributes)()
     with pytest.raises(ValueError, match=message):
         fit(task, tmp_path, RangeTest(**TEST, stop=bool(options)), limit_val_batches=0, **options)
 
 
-def test_settings_no_test_could_use_are_named():
+def test_settings_that_are_not_allowed_are_named():
     for setting in ({"steps": 1}, {"val_points": 21}, {"val_points": 1}):
         with pytest.raises(ValueError, match=f"^{next(iter(setting))} = "):
             RangeTest(**{**TEST, **setting})
 
 
 @pytest.mark.parametrize("scheduled", [False, True])
-def test_groups_keep_their_ratios_and_momentum_is_the_optimizers(tmp_path, scheduled):
-    taken: list[tuple[float, float, float]] = []
+def test_parameter_groups_keep_their_ratios_and_the_momentum_of_the_optimizer(tmp_path, scheduled):
+    steps: list[tuple[float, float, float]] = []
 
     class TwoGroups(Plain):
         def configure_optimizers(self):
             groups = [{"params": self.net[0].parameters(), "lr": 0.02}, {"params": self.net[2].parameters()}]
             optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.7)
             optimizer.register_step_post_hook(
-                lambda it, *_: taken.append(
-                    (*(group["lr"] for group in it.param_groups), it.param_groups[1]["momentum"])
+                lambda optimizer, *_: steps.append(
+                    (*(group["lr"] for group in optimizer.param_groups), optimizer.param_groups[1]["momentum"])
                 )
             )
             if not scheduled:
@@ -157,12 +155,12 @@ def test_groups_keep_their_ratios_and_momentum_is_the_optimizers(tmp_path, sched
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
         def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
-            optimizer.param_groups[0]["lr"] *= 1.0 if scheduled else 1.5  # as a warm-up by hand would set it
+            optimizer.param_groups[0]["lr"] *= 1.0 if scheduled else 1.5  # as in a custom warm-up
             optimizer.step(closure=optimizer_closure)
 
     test = RangeTest(**TEST, stop=True)
     fit(TwoGroups(), tmp_path, test)
-    first, second, momentum = np.array(taken).T
+    first, second, momentum = np.array(steps).T
     np.testing.assert_array_equal(second, test.curves["learning_rate"])
     np.testing.assert_allclose(first / second, 0.2)
-    assert (momentum == 0.7).all()  # where a schedule begins, it has made it 0.95
+    assert (momentum == 0.7).all()  # the schedule has set it to 0.95 at its start

@@ -1,4 +1,4 @@
-"""A run with a range test is the run without it: to the bit, resumed, and after errors."""
+"""A run with a range test is bit-identical to one without it, and state is restored after errors."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ VARIANTS = {
 }
 
 
-def forget(what, task, trainer):
+def change(what, task, trainer):
     if what == "weights":
         task.net[0].weight.data[0, 0] += 1e-6
     elif what == "optimizer":
@@ -39,27 +39,25 @@ def forget(what, task, trainer):
         task.net[1].running_mean += 1e-6
 
 
-class Forgetful(RangeTest):
+class ChangesState(RangeTest):
     def __init__(self, what, **settings) -> None:
         super().__init__(**settings)
         self.what = what
 
     def on_train_start(self, trainer, pl_module):
         super().on_train_start(trainer, pl_module)
-        forget(self.what, pl_module, trainer)
+        change(self.what, pl_module, trainer)
 
 
 CONTROLS = ("weights", "optimizer", "streams", "generator", "list", "metric", "batch norm")
 
 
 @pytest.mark.parametrize(
-    ("variant", "forgotten"), [*((variant, None) for variant in VARIANTS), *(("scheduled", what) for what in CONTROLS)]
+    ("variant", "changed"), [*((variant, None) for variant in VARIANTS), *(("scheduled", what) for what in CONTROLS)]
 )
-def test_the_run_is_the_same_to_the_bit_as_without_it_and_anything_forgotten_would_be_noticed(
-    tmp_path, variant, forgotten
-):
+def test_the_run_is_bit_identical_to_one_without_the_test_and_unrestored_state_is_detected(tmp_path, variant, changed):
     settings, options = VARIANTS[variant]
-    alone, tested, test = Busy(**settings), Busy(**settings), Forgetful(forgotten, **{**TEST, "max_lr": 1e4})
+    alone, tested, test = Busy(**settings), Busy(**settings), ChangesState(changed, **{**TEST, "max_lr": 1e4})
     records = Recorded(), Recorded()
     one, other = tmp_path / "alone", tmp_path / "tested"
     fit(alone, one, ActivationLengths(), records[0], **options)
@@ -71,21 +69,21 @@ def test_the_run_is_the_same_to_the_bit_as_without_it_and_anything_forgotten_wou
     for table in ("lengths", "steps"):
         first, second = (pd.read_parquet(directory / table) for directory in (one, other))
         same = same and first.equals(second)
-    assert same is (forgotten is None)
+    assert same is (changed is None)
 
 
 class SeveralAtOnce(Plain):
-    """Two training loaders side by side, the shorter one cycled."""
+    """A module with two training loaders, of which the shorter is cycled."""
 
     def train_dataloader(self):
         return {"long": super().train_dataloader(), "short": DataLoader(samples(3 * BATCH, seed=6), BATCH)}
 
     def training_step(self, batch):
-        return sum(super(SeveralAtOnce, self).training_step(each, 0) for each in batch.values())
+        return sum(super(SeveralAtOnce, self).training_step(part, 0) for part in batch.values())
 
 
 class Workers(Busy):
-    """A loader whose workers persist, and have begun on the run's batches before the test."""
+    """A module with persistent loader workers, which prefetch batches of the run before the test."""
 
     def train_dataloader(self):
         data = samples(BATCHES * BATCH, seed=1)
@@ -93,14 +91,14 @@ class Workers(Busy):
 
 
 class SecondOrder(Plain):
-    """An optimizer that asks for the loss several times a step."""
+    """A module whose optimizer calls the closure several times in a step."""
 
     def configure_optimizers(self):
         return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
 
 
 @pytest.mark.parametrize("task", [SeveralAtOnce, SecondOrder, pytest.param(Workers, marks=pytest.mark.slow)])
-def test_so_it_is_with_unusual_loaders_optimizers_and_nets(tmp_path, task):
+def test_the_run_is_bit_identical_with_unusual_loaders_and_optimizers(tmp_path, task):
     alone, tested, test = task(), task(), RangeTest(**{**TEST, "max_lr": 0.5})
     fit(alone, tmp_path)
     fit(tested, tmp_path, test)
@@ -109,7 +107,7 @@ def test_so_it_is_with_unusual_loaders_optimizers_and_nets(tmp_path, task):
 
 
 class Breaks(Busy):
-    """Raises, or receives signals, in the middle of the ramp."""
+    """A module that raises an error or receives signals within the range test."""
 
     def __init__(self, *signals) -> None:
         super().__init__()
@@ -126,9 +124,13 @@ class Breaks(Busy):
 
 @pytest.mark.parametrize(
     ("signals", "error"),
-    [((), RuntimeError), ([signal.SIGTERM], Interrupted), ([signal.SIGINT] * 2, SystemExit)],  # Lightning's
+    [
+        ((), RuntimeError),
+        ([signal.SIGTERM], Interrupted),
+        ([signal.SIGINT] * 2, SystemExit),
+    ],  # Lightning raises SystemExit
 )
-def test_after_an_error_or_a_signal_all_is_as_it_was(tmp_path, signals, error):
+def test_state_is_restored_after_an_error_or_a_signal(tmp_path, signals, error):
     task, handlers = Breaks(*signals), [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
     before = weights(task)
     try:
@@ -136,7 +138,7 @@ def test_after_an_error_or_a_signal_all_is_as_it_was(tmp_path, signals, error):
             fit(task, tmp_path, test := RangeTest(**TEST))
         assert error is not Interrupted or caught.value.exit_status == 128 + signal.SIGTERM
         assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == handlers or (
-            error is SystemExit  # Lightning has turned them off
+            error is SystemExit  # Lightning has disabled them
         )
     finally:
         signal.signal(signal.SIGINT, handlers[0])

@@ -1,4 +1,4 @@
-"""What objects hold is put back in place, whatever was done to it."""
+"""Attributes of objects and global random generators are restored in place."""
 
 import random
 from collections import defaultdict, deque
@@ -12,7 +12,7 @@ from start_training.callbacks.snapshot import restored
 from start_training.streams import isolate_random_streams
 
 
-def holder() -> SimpleNamespace:
+def example_state() -> SimpleNamespace:
     losses = [torch.tensor(1.0)]
     return SimpleNamespace(
         count=3,
@@ -30,47 +30,47 @@ def holder() -> SimpleNamespace:
     )
 
 
-def disturb(held: SimpleNamespace) -> None:
-    held.count, held.extra = 4, "new"
-    del held.name
-    held.losses.append(torch.tensor(2.0))
-    held.losses[0].add_(1)
-    held.nested["deep"][0]["tensor"].zero_()
-    held.nested["more"] = 1
-    held.states[1]["step"] += 1
-    held.states[2]["step"] = torch.tensor(0.0)
-    held.seen.add(3)
-    held.queue.extend([2, 3, 4])
-    held.pair[1][0].fill_(torch.nan)
-    torch.rand(1, generator=held.torch_stream)
-    held.numpy_stream.random()
-    held.python_stream.random()
+def disturb(state: SimpleNamespace) -> None:
+    state.count, state.extra = 4, "new"
+    del state.name
+    state.losses.append(torch.tensor(2.0))
+    state.losses[0].add_(1)
+    state.nested["deep"][0]["tensor"].zero_()
+    state.nested["more"] = 1
+    state.states[1]["step"] += 1
+    state.states[2]["step"] = torch.tensor(0.0)
+    state.seen.add(3)
+    state.queue.extend([2, 3, 4])
+    state.pair[1][0].fill_(torch.nan)
+    torch.rand(1, generator=state.torch_stream)
+    state.numpy_stream.random()
+    state.python_stream.random()
 
 
-def drawn(held: SimpleNamespace) -> tuple[float, float, float]:
+def drawn(state: SimpleNamespace) -> tuple[float, float, float]:
     return (
-        float(torch.rand(1, generator=held.torch_stream)), held.numpy_stream.random(), held.python_stream.random()
+        float(torch.rand(1, generator=state.torch_stream)), state.numpy_stream.random(), state.python_stream.random()
     )  # fmt: skip
 
 
-def plain(held: SimpleNamespace) -> str:
-    """All but the streams, as text: exact, and NaN equals NaN."""
-    return repr({name: value for name, value in sorted(vars(held).items()) if not name.endswith("_stream")})
+def plain(state: SimpleNamespace) -> str:
+    """Everything except the generators as text, in which NaN equals NaN."""
+    return repr({name: value for name, value in sorted(vars(state).items()) if not name.endswith("_stream")})
 
 
-def test_everything_is_as_it_was_in_the_same_objects():
-    held, untouched = holder(), holder()
-    losses, tensor = held.losses, held.nested["deep"][0]["tensor"]
-    with restored(held):
-        disturb(held)
-        assert plain(held) != plain(untouched)
-    assert plain(held) == plain(untouched)
-    assert drawn(held) == drawn(untouched)
-    assert held.losses is losses is held.alias
-    assert held.nested["deep"][0]["tensor"] is tensor
+def test_all_attributes_are_restored_in_the_same_objects():
+    state, untouched = example_state(), example_state()
+    losses, tensor = state.losses, state.nested["deep"][0]["tensor"]
+    with restored(state):
+        disturb(state)
+        assert plain(state) != plain(untouched)
+    assert plain(state) == plain(untouched)
+    assert drawn(state) == drawn(untouched)
+    assert state.losses is losses is state.alias
+    assert state.nested["deep"][0]["tensor"] is tensor
 
 
-def test_global_streams_go_on_also_after_an_error():
+def test_global_generators_are_restored_after_an_error():
     def draws() -> tuple[float, float, float]:
         return float(torch.rand(1)), float(np.random.rand()), random.random()
 

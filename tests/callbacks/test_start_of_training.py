@@ -1,4 +1,4 @@
-"""The callback in anyone's own Trainer: what it finds is what one finds by hand, and training does not notice it."""
+"""StartOfTraining with a plain Trainer: it finds the step computed by hand, and training is unchanged."""
 
 import copy
 
@@ -12,12 +12,12 @@ from start_training.callbacks.start_of_training import StartOfTraining, sentence
 from tests.callbacks.tasks import BATCH, BATCHES, VALIDATION, Evaluated, Plain, fit, samples, small, weights
 
 EPOCHS = 4
-THRESHOLD = 0.6  # of three classes: the first steps stay below it
+THRESHOLD = 0.6  # not reached in the first steps, with three classes
 pytestmark = small
 
 
 class ByHand(pl.Callback):
-    """Test accuracy after every optimizer step and at every epoch's end, of a copy of the net."""
+    """Measures the test accuracy of a copy of the net after every step and epoch."""
 
     def __init__(self) -> None:
         self.by_step: dict[int, float] = {}
@@ -35,32 +35,34 @@ class ByHand(pl.Callback):
         return float((copy.deepcopy(module.net).eval()(inputs).argmax(1) == targets).double().mean())
 
 
-@pytest.mark.parametrize(("every", "micro_batches"), [(1, 1), (3, 2), (3, 4)])  # 4: an epoch's last step has but 2
-def test_the_first_step_that_reaches_the_threshold_is_the_one_found_by_hand(tmp_path, every, micro_batches):
+@pytest.mark.parametrize(
+    ("every", "micro_batches"), [(1, 1), (3, 2), (3, 4)]
+)  # with 4, the last step of an epoch has 2
+def test_the_start_is_the_first_step_that_reaches_the_threshold(tmp_path, every, micro_batches):
     hand, start = ByHand(), StartOfTraining(threshold=THRESHOLD, every_n_steps=every)
     options = {"accumulate_grad_batches": micro_batches, "max_epochs": EPOCHS * micro_batches}
     fit(Evaluated(), tmp_path, hand, start, **options)
-    looked = {step: accuracy for step, accuracy in hand.by_step.items() if step and step % every == 0}
-    first = min(step for step, accuracy in looked.items() if accuracy >= THRESHOLD)
-    assert first > every  # the first look was below
+    measured = {step: accuracy for step, accuracy in hand.by_step.items() if step and step % every == 0}
+    first = min(step for step, accuracy in measured.items() if accuracy >= THRESHOLD)
+    assert first > every  # the first evaluation was below the threshold
     per_epoch = -(-BATCHES // micro_batches)
-    assert (start.step, start.epoch, start.accuracy) == (first, -(-first // per_epoch), looked[first])
-    told = StartOfTraining(threshold=THRESHOLD, every_n_steps=every)  # without a trainer
+    assert (start.step, start.epoch, start.accuracy) == (first, -(-first // per_epoch), measured[first])
+    direct = StartOfTraining(threshold=THRESHOLD, every_n_steps=every)  # without a trainer
     for step, accuracy in hand.by_step.items():
         if step and step % every == 0:
-            told.note(accuracy, epoch=1 + (step - 1) // per_epoch, step=step)
-    assert told.started and told.state_dict() == start.state_dict()
+            direct.add(accuracy, epoch=1 + (step - 1) // per_epoch, step=step)
+    assert direct.started and direct.state_dict() == start.state_dict()
 
 
-def test_it_keeps_the_best_until_a_threshold_is_just_reached_and_nothing_after():
+def test_the_best_accuracy_is_stored_until_the_threshold_is_reached():
     start = StartOfTraining(threshold=0.5, every_n_steps=4)
     for accuracy, best in ((0.3, 0.3), (0.4, 0.4), (0.2, 0.4)):
-        start.note(accuracy, epoch=1, step=4)
+        start.add(accuracy, epoch=1, step=4)
         assert (start.accuracy, start.started) == (best, False)
     for accuracy in (0.5, 0.9):
-        start.note(accuracy, epoch=2, step=8)
-    found = {"metric": "test/accuracy", "threshold": 0.5, "every_n_steps": 4, "epoch": 2, "step": 8, "accuracy": 0.5}
-    assert start.summary() == {"start_of_training": found}
+        start.add(accuracy, epoch=2, step=8)
+    expected = {"metric": "test/accuracy", "threshold": 0.5, "every_n_steps": 4, "epoch": 2, "step": 8, "accuracy": 0.5}
+    assert start.summary() == {"start_of_training": expected}
     same, other = StartOfTraining(threshold=0.5, every_n_steps=4), StartOfTraining(threshold=0.6, every_n_steps=4)
     for callback in (same, other):
         callback.load_state_dict(start.state_dict())
@@ -68,13 +70,13 @@ def test_it_keeps_the_best_until_a_threshold_is_just_reached_and_nothing_after()
     assert not other.started and other.accuracy is None
 
 
-def test_a_net_that_never_gets_there_is_said_not_to_have_started():
-    said = {"threshold": 0.99, "epoch": None, "step": None, "accuracy": 0.345}
-    assert "did not start: test accuracy 34.50% at best, below 99%" in sentence(said, epochs=2, steps=12)
-    assert "before test accuracy was first measured" in sentence({**said, "accuracy": None}, epochs=0, steps=3)
+def test_a_net_that_never_reaches_the_threshold_is_reported_as_not_started():
+    summary = {"threshold": 0.99, "epoch": None, "step": None, "accuracy": 0.345}
+    assert "did not start: test accuracy 34.50% at best, below 99%" in sentence(summary, epochs=2, steps=12)
+    assert "before test accuracy was first measured" in sentence({**summary, "accuracy": None}, epochs=0, steps=3)
 
 
-def test_the_module_is_evaluated_as_in_a_test_and_given_back_as_it_was(tmp_path):
+def test_the_module_is_evaluated_in_test_mode_and_restored(tmp_path):
     class PartlyFrozen(Evaluated):
         def on_train_epoch_start(self):
             self.net[1].eval()
@@ -92,25 +94,25 @@ def test_the_module_is_evaluated_as_in_a_test_and_given_back_as_it_was(tmp_path)
 
 
 @pytest.mark.parametrize("every", [None, 1])
-def test_asked_to_stop_it_ends_the_run_at_that_step_and_so_it_is_when_resumed(tmp_path, every):
+def test_with_stop_the_run_ends_at_the_start_of_training_also_when_resumed(tmp_path, every):
     start, ends = StartOfTraining(threshold=THRESHOLD, every_n_steps=every, stop=True), ByHand()
     trainer = fit(Evaluated(), tmp_path, start, ends, max_epochs=EPOCHS)
     assert start.started
     assert trainer.global_step == start.step < EPOCHS * BATCHES
-    assert (start.step % BATCHES == 0) == (every is None)  # by steps, in the middle of an epoch
-    assert max(ends.by_epoch) == start.epoch  # the epoch it stops in has its end
+    assert (start.step % BATCHES == 0) == (every is None)  # with every_n_steps, within an epoch
+    assert max(ends.by_epoch) == start.epoch  # the hooks at the end of the last epoch are called
     if every is None:
         trainer.save_checkpoint(tmp_path / "last.ckpt")
         again = StartOfTraining(threshold=THRESHOLD, stop=True)
         assert fit(Evaluated(), tmp_path, again, ckpt_path=tmp_path / "last.ckpt").global_step == start.step
         assert again.summary() == start.summary()
-    else:  # a required number of epochs is trained all the same
+    else:  # min_epochs has priority
         start = StartOfTraining(threshold=THRESHOLD, every_n_steps=1, stop=True)
         assert start.step is None
         assert fit(Evaluated(), tmp_path, start, min_epochs=3).global_step == 3 * BATCHES > start.step
 
 
-def test_logits_that_are_not_finite_are_wrong_but_for_a_class_ruled_out():
+def test_a_largest_logit_that_is_not_finite_is_wrong():
     inf, nan = torch.inf, torch.nan
     for logits, right in (([2, 1, 0], 1), ([0, 1, 0], 0), ([nan, 1, 0], 0), ([2, 1, nan], 0), ([inf, 1, 0], 0),
                           ([2, 1, -inf], 1)):  # fmt: skip
@@ -120,7 +122,7 @@ def test_logits_that_are_not_finite_are_wrong_but_for_a_class_ruled_out():
 
 
 class Data(pl.LightningDataModule):
-    """Makes its test set when asked for a test, as Lightning's documentation has it; two loaders of it."""
+    """A datamodule that creates its test set in `setup("test")`, with two test loaders."""
 
     def setup(self, stage):
         if stage == "test":
@@ -135,7 +137,7 @@ class Data(pl.LightningDataModule):
         return [DataLoader(TensorDataset(inputs[rows], targets[rows]), 20) for rows in (slice(30), slice(30, None))]
 
 
-def test_a_datamodules_test_set_goes_before_the_modules(tmp_path):
+def test_the_test_set_of_the_datamodule_has_priority_over_that_of_the_module(tmp_path):
     hand, start, task, alone = ByHand(), StartOfTraining(threshold=THRESHOLD), Evaluated(), Evaluated()
     task.test_dataloader = lambda: pytest.fail("the datamodule's is the run's test set")
     fit(task, tmp_path, hand, start, data=Data())
@@ -147,13 +149,13 @@ def test_a_datamodules_test_set_goes_before_the_modules(tmp_path):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"forward": pl.LightningModule.forward}, "Refused has no forward"),
+        ({"forward": pl.LightningModule.forward}, "Refused: has no forward method"),
         ({"test_dataloader": lambda _: []}, "no test set"),
-        ({"test_dataloader": lambda _: DataLoader(samples(0, seed=2))}, "test_dataloader: gave no samples"),
+        ({"test_dataloader": lambda _: DataLoader(samples(0, seed=2))}, "test_dataloader: yielded no samples"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Total length of .*DataLoader.* is zero")
-def test_a_run_without_what_it_needs_is_refused(tmp_path, attributes, message):
+def test_a_module_without_forward_or_test_set_is_refused(tmp_path, attributes, message):
     with pytest.raises(ValueError, match=message):
         fit(type("Refused", (Plain,), attributes)(), tmp_path, StartOfTraining(), limit_val_batches=0)
     with pytest.raises(ValueError, match=r"^threshold = 0: "):

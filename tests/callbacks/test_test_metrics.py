@@ -1,4 +1,4 @@
-"""Test loss and accuracy in anyone's own Trainer: what one finds by hand, in the epoch's row, and unnoticed."""
+"""TestMetrics with a plain Trainer: metrics equal those computed by hand, and training is unchanged."""
 
 import copy
 import math
@@ -26,7 +26,7 @@ pytestmark = small
 
 
 class ByHand(pl.Callback):
-    """Test loss and accuracy of a copy of the net at the end of every epoch, in one batch."""
+    """Computes test loss and accuracy of a copy of the net at the end of every epoch, in one batch."""
 
     def __init__(self) -> None:
         self.rows: dict[int, dict[str, float]] = {}
@@ -40,38 +40,38 @@ class ByHand(pl.Callback):
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_each_epochs_row_has_what_one_finds_by_hand(tmp_path, every):
+def test_the_row_of_an_epoch_has_the_test_metrics_computed_by_hand(tmp_path, every):
     hand, logger, metrics = ByHand(), Recording(), TestMetrics(every_n_epochs=every)
     task, alone, careless = Evaluated(), Evaluated(), Evaluated()
     fit(task, tmp_path, hand, metrics, logger=logger, max_epochs=4)
     expected = {step: row for step, row in hand.rows.items() if (step + 1) % (every * BATCHES) == 0}
     assert len(expected) == 4 // every
-    sent = {step: row for step, row in logger.rows.items() if "test/loss" in row}
+    logged = {step: row for step, row in logger.rows.items() if "test/loss" in row}
     for step, row in expected.items():
-        assert {name: sent[step][name] for name in row} == pytest.approx(row, rel=1e-6)
-        assert sent.pop(step)["epoch"] == (step + 1) // BATCHES - 1
-    assert not sent
+        assert {name: logged[step][name] for name in row} == pytest.approx(row, rel=1e-6)
+        assert logged.pop(step)["epoch"] == (step + 1) // BATCHES - 1
+    assert not logged
     lowest = min(expected, key=lambda step: expected[step]["test/loss"])
-    found = {"step": lowest + 1, "epoch": (lowest + 1) // BATCHES, "loss": expected[lowest]["test/loss"]}
-    found["accuracy"] = expected[lowest]["test/accuracy"]
-    assert metrics.summary()["lowest_test_loss"] == pytest.approx(found, rel=1e-6)
+    summary = {"step": lowest + 1, "epoch": (lowest + 1) // BATCHES, "loss": expected[lowest]["test/loss"]}
+    summary["accuracy"] = expected[lowest]["test/accuracy"]
+    assert metrics.summary()["lowest_test_loss"] == pytest.approx(summary, rel=1e-6)
     fit(alone, tmp_path, max_epochs=4)
     fit(careless, tmp_path, Careless(), max_epochs=4)  # the control
     assert torch.equal(weights(alone), weights(task)) and not torch.equal(weights(alone), weights(careless))
 
 
-def test_the_lowest_is_kept_where_loss_rises_or_is_no_number():
+def test_the_lowest_loss_is_stored_when_the_loss_rises_or_is_nan():
     metrics, losses = TestMetrics(), [math.nan, 0.9, 0.5, math.nan, 0.5, 0.7]
-    metrics.note(1, 10, math.nan, 0.1)
+    metrics.add(1, 10, math.nan, 0.1)
     assert metrics.summary() == {}
     for epoch, loss in enumerate(losses, 1):
-        metrics.note(epoch, 10 * epoch, loss, 0.1)
+        metrics.add(epoch, 10 * epoch, loss, 0.1)
     assert metrics.lowest == {"epoch": 3, "step": 30, "loss": 0.5, "accuracy": 0.1}
     resumed = TestMetrics()
     resumed.load_state_dict(metrics.state_dict())
     assert resumed.summary() == metrics.summary()
 
 
-def test_without_a_test_set_it_says_so(tmp_path):
+def test_a_missing_test_set_is_reported(tmp_path):
     with pytest.raises(ValueError, match=r"^test_metrics: the data has no test set"):
         fit(Plain(), tmp_path, TestMetrics(), max_epochs=1)

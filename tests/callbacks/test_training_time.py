@@ -1,4 +1,4 @@
-"""Training time is that of training: neither loading nor testing, and it goes on in a resumed run."""
+"""Training time excludes loading and testing, and continues in a resumed run."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from start_training.callbacks.training_time import TrainingTime
 
 
 @pytest.mark.parametrize("end", ["on_train_end", "on_exception"])
-def test_it_counts_from_the_first_step_to_the_end_and_goes_on_in_a_resumed_run(monkeypatch, end):
+def test_time_is_counted_from_the_first_step_to_the_end_and_continues_in_a_resumed_run(monkeypatch, end):
     timer, now = TrainingTime(), iter([100.0, 101.5, 103.25, 200.0, 202.0])
     monkeypatch.setattr(training_time.time, "monotonic", lambda: next(now))
     assert timer.summary() == {"training_seconds": 0}

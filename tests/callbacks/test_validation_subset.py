@@ -1,4 +1,4 @@
-"""The part of the validation set that is looked at depends on nothing but the set."""
+"""The validation subset depends only on the validation set, not on its batches."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ INPUTS, TARGETS = samples(VALIDATION, seed=2).tensors
 ORDER = TARGETS.argsort(stable=True)  # sorted by class
 
 
-class Look(pl.Callback):
-    """What is seen in a subset of so many samples."""
+class EvaluateSubset(pl.Callback):
+    """Evaluates a validation subset with the given number of samples at the start of training."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
@@ -24,11 +24,11 @@ class Look(pl.Callback):
     def on_train_start(self, trainer, pl_module):
         subset = ValidationSubset(trainer, pl_module, self.samples)
         self.inputs, self.targets = (torch.cat(parts) for parts in zip(*subset._batches, strict=True))
-        self.found = subset.evaluate(cross_entropy)
+        self.means = subset.evaluate(cross_entropy)
 
 
 class Parts(Plain):
-    """The sorted set, in two loaders and smaller batches or in one."""
+    """A module with validation samples sorted by class, in one or two loaders."""
 
     def __init__(self, *, first: int, size: int) -> None:
         super().__init__()
@@ -40,20 +40,20 @@ class Parts(Plain):
 
 
 @pytest.mark.parametrize(("first", "size"), [(0, 20), (13, 7)])
-@pytest.mark.parametrize("wanted", [12, VALIDATION, 10_000])
-def test_it_is_evenly_spaced_in_the_set_however_that_is_batched(tmp_path, first, size, wanted):
-    task, look = Parts(first=first, size=size), Look(wanted)
-    count = min(wanted, VALIDATION)
+@pytest.mark.parametrize("requested", [12, VALIDATION, 10_000])
+def test_the_samples_are_evenly_spaced_for_any_batches(tmp_path, first, size, requested):
+    task, callback = Parts(first=first, size=size), EvaluateSubset(requested)
+    count = min(requested, VALIDATION)
     chosen = ORDER[np.arange(count) * VALIDATION // count]
     logits = task.net(INPUTS[chosen]).detach()
-    fit(task, tmp_path, look, max_epochs=1, limit_val_batches=0)  # the run itself need not validate
-    assert torch.equal(look.inputs, INPUTS[chosen])
-    assert torch.bincount(look.targets).min() >= 3  # of every class, where the first twelve are of one
+    fit(task, tmp_path, callback, max_epochs=1, limit_val_batches=0)  # the run itself need not validate
+    assert torch.equal(callback.inputs, INPUTS[chosen])
+    assert torch.bincount(callback.targets).min() >= 3  # all classes, though the first twelve samples have the same
     expected = (cross_entropy(logits, TARGETS[chosen]), (logits.argmax(1) == TARGETS[chosen]).float().mean())
-    assert look.found == pytest.approx([float(value) for value in expected], rel=1e-5)
+    assert callback.means == pytest.approx([float(value) for value in expected], rel=1e-5)
 
 
-def test_data_that_keep_none_for_validation_are_named_by_the_setting():
+def test_missing_validation_data_are_reported_with_the_setting():
     check_validates(None)
     check_validates(type("Data", (), {"validation": 0.1}))
     with pytest.raises(ValueError, match=r"^validation = 0: a range test needs validation data"):

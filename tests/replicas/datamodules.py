@@ -1,4 +1,4 @@
-"""Datamodules as users write them."""
+"""Custom datamodules for tests of replicas."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from start_training.datamodules.samples import Samples
 
 
 class Flipped(RandomInputs):
-    """Changes batches on their way to the net."""
+    """A datamodule that changes batches before they are transferred."""
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         inputs, *others = batch
@@ -17,7 +17,7 @@ class Flipped(RandomInputs):
 
 
 class Drawn(RandomInputs):
-    """Draws its samples from the process's own stream."""
+    """A datamodule that draws its samples from torch's global generator."""
 
     def load(self) -> tuple[Samples, Samples]:
         training, test = super().load()

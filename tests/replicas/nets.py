@@ -1,11 +1,17 @@
-"""Nets as users write them, and such as cannot be vectorized."""
+"""Custom nets for tests of replicas, some of which cannot be vectorized; and nets of the project by name."""
+
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from start_training.models.convolutional import Convolutional
+from start_training.models.fully_connected import FullyConnected
+from start_training.models.residual import Residual
+
 
 class Normalized(nn.Module):
-    """Two layers with batch normalization, the first scaled by a number."""
+    """Two layers with batch normalization, of which the first is scaled by the attribute `eta`."""
 
     def __init__(self, input_size: int, classes: int, *, width: int = 12, eta: float = 1.0) -> None:
         super().__init__()
@@ -19,13 +25,13 @@ class Normalized(nn.Module):
 
 
 class InPlace(nn.Module):
-    """Activations that overwrite what they are given, and an addition that overwrites what was measured."""
+    """Activations that work in place, and an in-place addition to a measured activation."""
 
     def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(input_size, width), nn.Linear(width, width)
         self.activation = nn.ReLU(inplace=True)
-        self.last = nn.GELU()  # keeps its input for the backward pass, not its output
+        self.last = nn.GELU()  # its backward pass needs the input, not the output
         self.readout = nn.Linear(width, classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -36,7 +42,7 @@ class InPlace(nn.Module):
 
 
 class Patches(nn.Module):
-    """A layer on each of the two halves of the input, as samples of their own, and one on their sum."""
+    """A layer applied to both halves of the input, folded into the batch axis, and a readout of their sum."""
 
     def __init__(self, input_size: int, classes: int) -> None:
         super().__init__()
@@ -49,7 +55,7 @@ class Patches(nn.Module):
 
 
 class Tied(nn.Module):
-    """One matrix, used twice and named twice; a frozen layer before it; a buffer that no checkpoint has."""
+    """Two layers with tied weights, a frozen layer, and a non-persistent buffer."""
 
     shift: Tensor
 
@@ -66,7 +72,7 @@ class Tied(nn.Module):
 
 
 class Frozen(InPlace):
-    """A layer that is not trained, between two that are."""
+    """A frozen layer between two trained layers."""
 
     def __init__(self, input_size: int, classes: int) -> None:
         super().__init__(input_size, classes)
@@ -74,7 +80,7 @@ class Frozen(InPlace):
 
 
 class Settled(Normalized):
-    """Normalizes by running means in training, too, which its constructor says."""
+    """Batch normalization in evaluation mode during training, set in the constructor."""
 
     def __init__(self, input_size: int, classes: int) -> None:
         super().__init__(input_size, classes)
@@ -82,7 +88,7 @@ class Settled(Normalized):
 
 
 class Counting(nn.Linear):
-    """Counts its passes in a number of Python's, by which it divides."""
+    """A layer that counts its forward passes in a Python number and divides its output by it."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__(*sizes)
@@ -94,7 +100,7 @@ class Counting(nn.Linear):
 
 
 class Hooked(nn.Linear):
-    """Has a hook that holds on to the module itself."""
+    """A layer with a forward hook that refers to the layer itself."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__(*sizes)
@@ -102,14 +108,14 @@ class Hooked(nn.Linear):
 
 
 class Branching(nn.Linear):
-    """Goes one way or the other, as its weights say."""
+    """A layer with control flow that depends on its weights."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return super().forward(inputs) if self.weight.sum() > 0 else -super().forward(inputs)
 
 
 class Idle(nn.Linear):
-    """Has a layer that it does not use."""
+    """A layer with a child that is not used."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__(*sizes)
@@ -117,7 +123,7 @@ class Idle(nn.Linear):
 
 
 class Averaging(nn.Linear):
-    """Divides by a running mean of its outputs' squares, a buffer that every pass replaces."""
+    """A layer that divides by a running mean of squared outputs, a buffer that every forward pass replaces."""
 
     mean: Tensor
 
@@ -133,7 +139,7 @@ class Averaging(nn.Linear):
 
 
 class Gated(nn.Module):
-    """Two branches that read the inputs, the second behind a gate that training opens."""
+    """Two branches that read the inputs, of which the second is multiplied by a parameter that is initially 0."""
 
     def __init__(self, input_size: int, classes: int, *, width: int = 12) -> None:
         super().__init__()
@@ -144,3 +150,18 @@ class Gated(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         inputs = inputs.flatten(1)
         return self.readout(torch.relu(self.first(inputs) + self.gate * self.second(inputs)))
+
+
+SHAPE = (1, 4, 4)
+NETS = {
+    "fully connected": partial(FullyConnected, 16, 3, depth=2, width=5),
+    "dropout": partial(FullyConnected, 16, 3, depth=2, width=5, dropout=0.5),
+    "residual": partial(Residual, 16, 3, modules=2, width=5),
+    "convolutional": partial(Convolutional, SHAPE, 3, depth=2, channels=2),
+    "in place": partial(InPlace, 16, 3),
+    "patches": partial(Patches, 16, 3),
+    "normalized": partial(Normalized, 16, 3),
+}
+
+
+VECTORIZED = sorted(NETS.keys() - {"dropout"})

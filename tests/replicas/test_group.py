@@ -1,6 +1,6 @@
-"""A group's runs leave what their own runs leave, to rounding, whatever watches them, ends them or cuts them off.
+"""Runs trained in a group equal single runs up to rounding, with callbacks, divergence, stops and interruptions.
 
-The shortest that show it: three steps an epoch, of batches of 512, 512 and 413 digits.
+The runs are short: three steps per epoch, with batches of 512, 512 and 413 digits.
 """
 
 import copy
@@ -29,14 +29,14 @@ CALLBACKS = {
     "start": {"_target_": "start_training.callbacks.start_of_training.StartOfTraining", "threshold": 0.12},
 }
 SEEDS = ("seed=0", "seed=1 optimizer.lr=0.1 optimizer.weight_decay=0.01")
-# Weights that grow by 1e27 a step, whose loss overflows in the second epoch; and such as overflow at once.
+# Weights that grow by a factor of 1e27 per step and overflow in the second epoch; and weights that overflow at once.
 LATE = "optimizer.weight_decay=1e29 optimizer.momentum=0 optimizer.lr=0.01"
 AT_ONCE = "optimizer.lr=1e200"
 
 
 def configs(*overrides: str, each: tuple[str, ...] = SEEDS, **callbacks: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of jobs that have overrides and callbacks in common, each with some settings of its own."""
-    settings = [composed(*SMALL, *overrides, *own.split()) for own in each]
+    """Compose configs with common overrides and callbacks; each string in `each` has overrides of one job."""
+    settings = [composed(*SMALL, *overrides, *overrides_of_job.split()) for overrides_of_job in each]
     return [config | {"callbacks": copy.deepcopy(callbacks)} for config in settings]
 
 
@@ -47,7 +47,7 @@ def statuses(runs: list[Path]) -> list[str]:
 BETWEEN = {name: {**CALLBACKS[name], "every_n_steps": 2} for name in ("lengths", "phase", "start")}
 STOPPING = {"start": {**BETWEEN["start"], "stop": True}, "lengths": CALLBACKS["lengths"]}
 CASES = {
-    # starts in its first epoch, in which the test metrics are not due
+    # training starts in the first epoch, in which test metrics are not measured
     "at ends of epochs": configs(
         *("schedule=one_cycle", "schedule.momentum=[0.95,0.5]"),
         **CALLBACKS | {"start": {**CALLBACKS["start"], "threshold": 0.03}},
@@ -67,8 +67,8 @@ ENDS, BETWEEN_BATCHES, STOPPED, UNWATCHED = CASES
 
 
 @pytest.fixture(scope="module")
-def runs_of_their_own(tmp_path_factory) -> Callable[[str], list[Path]]:
-    """Those of a case, trained once."""
+def single_runs(tmp_path_factory) -> Callable[[str], list[Path]]:
+    """Train the single runs of a case once."""
 
     @cache
     def trained(case: str) -> list[Path]:
@@ -87,61 +87,61 @@ def runs_of_their_own(tmp_path_factory) -> Callable[[str], list[Path]]:
         (UNWATCHED, True, ["completed", "completed", "diverged"]),
     ],
 )
-def test_runs_of_a_group_are_the_runs_that_they_would_be(case, waits, ends, runs_of_their_own, tmp_path, monkeypatch):
-    """waits: on a device that one waits for, where those that diverge leave later."""
+def test_runs_of_a_group_equal_single_runs(case, waits, ends, single_runs, tmp_path, monkeypatch):
+    """`waits` simulates a device on which reading a value waits, so that diverged runs are dropped later."""
     monkeypatch.setattr("start_training.replicas.group._waits", lambda device: waits)
-    found = together(tmp_path, CASES[case])
-    assert_same_runs(runs_of_their_own(case), found)
-    assert statuses(found) == ends
+    runs = together(tmp_path, CASES[case])
+    assert_same_runs(single_runs(case), runs)
+    assert statuses(runs) == ends
 
 
-def test_a_rate_that_is_a_millionth_off_would_be_noticed(runs_of_their_own, tmp_path):
+def test_a_learning_rate_off_by_a_millionth_is_detected(single_runs, tmp_path):
     other = copy.deepcopy(CASES[ENDS])
     other[1]["optimizer"]["lr"] *= 1 + 1e-6
-    found = [differences(*pair) for pair in zip(runs_of_their_own(ENDS), together(tmp_path, other), strict=True)]
-    assert not found[0]
-    assert any("state_dict" in each for each in found[1])
+    runs = [differences(*pair) for pair in zip(single_runs(ENDS), together(tmp_path, other), strict=True)]
+    assert not runs[0]
+    assert any("state_dict" in difference for difference in runs[1])
 
 
 @pytest.mark.parametrize("step", [3, 4], ids=["at the end of an epoch", "within one"])
-def test_a_group_that_a_signal_cuts_off_goes_on_to_the_same_runs(step, runs_of_their_own, tmp_path, monkeypatch):
-    take_step = ReplicaGroup._take_step
+def test_an_interrupted_group_resumes_to_the_same_runs(step, single_runs, tmp_path, monkeypatch):
+    train_step = ReplicaGroup._train_step
 
-    def take(group: ReplicaGroup) -> None:
-        take_step(group)
+    def step_and_signal(group: ReplicaGroup) -> None:
+        train_step(group)
         if group.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(ReplicaGroup, "_take_step", take)
+        patch.setattr(ReplicaGroup, "_train_step", step_and_signal)
         together(tmp_path, CASES[ENDS])
     runs = [tmp_path / str(index) for index in range(2)]
     assert statuses(runs) == ["interrupted"] * 2
     assert [checkpoint(run)["global_step"] for run in runs] == [step] * 2
-    assert_same_runs(runs_of_their_own(ENDS), together(tmp_path, CASES[ENDS]))
+    assert_same_runs(single_runs(ENDS), together(tmp_path, CASES[ENDS]))
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(0.0, [3, 6, 9]), (1e9, [9])])
-def test_checkpoints_of_ends_of_epochs_are_written_when_it_is_time(seconds, steps, tmp_path, monkeypatch):
-    """A run that diverges meanwhile has the last one, from memory where it was not written."""
+def test_checkpoints_are_written_at_the_end_of_an_epoch_when_the_time_has_passed(seconds, steps, tmp_path, monkeypatch):
+    """A run that diverges gets the checkpoint of the last epoch, from memory if it was not written."""
     written: list[int] = []
     save = ReplicaGroup._save
 
-    def note(group: ReplicaGroup, replicas: list[Replica], **settings: bool) -> None:
+    def save_and_record(group: ReplicaGroup, replicas: list[Replica], **settings: bool) -> None:
         written.extend([group.step] if replicas else [])
         save(group, replicas, **settings)
 
-    monkeypatch.setattr(ReplicaGroup, "_save", note)
+    monkeypatch.setattr(ReplicaGroup, "_save", save_and_record)
     _, diverged = together(tmp_path, configs(each=("seed=0", LATE)), checkpoint_seconds=seconds)
     assert written == steps
     assert checkpoint(diverged)["global_step"] == 3
 
 
-def test_an_epochs_mean_loss_weighs_batches_by_their_samples():
+def test_the_mean_loss_of_an_epoch_weights_batches_by_size():
     assert mean_loss([1.0, 4.0], [3.0, 1.0]) == 1.75
 
 
-def test_half_precision_is_asked_for_by_its_name():
+def test_precision_is_selected_by_name():
     for name, dtype in (("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)):
         with _precision(name, torch.device("cpu"))():
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype

@@ -1,4 +1,4 @@
-"""Losses and accuracies of all replicas at once are those of each net on its own."""
+"""Losses and accuracies of stacked replicas equal those of single nets."""
 
 import copy
 from contextlib import nullcontext
@@ -22,13 +22,13 @@ def nets() -> list[Normalized]:
     torch.manual_seed(0)
     made = [Normalized(6, 3, eta=eta) for eta in (1.0, 0.5, 2.0, 1.5)]
     for net in made:
-        net(3 * torch.randn(50, 6))  # averages that are not batches'
+        net(3 * torch.randn(50, 6))  # running averages that differ from batch averages
     return made
 
 
 @pytest.mark.parametrize("evaluate", [logged_metrics, exact_metrics])
-def test_each_replica_is_evaluated_as_by_itself(nets, evaluate):
-    """At once or in parts; each with numbers of its own; also after others have gone."""
+def test_metrics_of_replicas_equal_those_of_single_nets(nets, evaluate):
+    """In one pass or several, with different scalar attributes, and after replicas are dropped."""
     stack = Stack(nets)
     for spans, stay in (([slice(0, 4)], [0, 1, 2, 3]), ([slice(0, 1), slice(1, 4)], [2, 3]), ([slice(0, 2)], [1])):
         losses, accuracies = evaluate(stack, LOADER, spans, nullcontext)
@@ -44,7 +44,7 @@ def test_each_replica_is_evaluated_as_by_itself(nets, evaluate):
     assert stack.template.training and stack.template.eta == 1.0
 
 
-def test_logits_that_are_not_finite_are_wrong_and_no_other_replicas_matter(nets):
+def test_nonfinite_logits_are_wrong_and_do_not_affect_other_replicas(nets):
     healthy = exact_metrics(Stack(copy.deepcopy(nets)), LOADER, [slice(0, 4)], nullcontext)
     nets[1].readout.bias.data[:] = torch.nan
     losses, accuracies = exact_metrics(Stack(nets), LOADER, [slice(0, 4)], nullcontext)

@@ -1,4 +1,4 @@
-"""The estimate of a replica's memory, against what stacked training steps take from torch's allocator."""
+"""The estimated memory of a replica, compared to the memory that stacked training steps allocate."""
 
 from functools import partial
 
@@ -35,7 +35,7 @@ def optimizer_of(config: dict, parameters) -> torch.optim.Optimizer:
 
 
 def train(nets: list[nn.Module], inputs: Tensor, states: int) -> None:
-    """Two steps on all nets at once, a batch for each, with a copy of all that is trained, as an engine keeps it."""
+    """Train two steps on stacked nets, each with its own batch, and copy parameters and states as a group does."""
     parameters, buffers = stack_module_state(nets)
     optimizer = optimizer_of(OPTIMIZERS[states], parameters.values())
 
@@ -43,19 +43,19 @@ def train(nets: list[nn.Module], inputs: Tensor, states: int) -> None:
         logits = functional_call(nets[0], (parameters, buffers), (batch,))
         return functional.cross_entropy(logits, torch.zeros(len(batch), dtype=torch.long))
 
-    kept: list[Tensor] = []
+    saved: list[Tensor] = []
     for _ in range(2):
         batches = inputs.clone()
         optimizer.zero_grad()
         vmap(loss, randomness="different")(parameters, buffers, batches).sum().backward()
         optimizer.step()
-        kept.clear()
-        kept += [tensor.detach().clone() for tensor in parameters.values()]
-        kept += [value.clone() for state in optimizer.state.values() for value in state.values() if value.dim()]
+        saved.clear()
+        saved += [tensor.detach().clone() for tensor in parameters.values()]
+        saved += [value.clone() for state in optimizer.state.values() for value in state.values() if value.dim()]
 
 
 def peak(work) -> int:
-    """The most bytes that are allocated at a time by what `work` does, above those before."""
+    """Return the peak of the bytes that `work` allocates."""
     with profile(profile_memory=True, acc_events=True) as profiler:
         work()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -67,10 +67,14 @@ def peak(work) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "batch_size", "states"),  # batches at which activations, and at which weights and states take more
+    (
+        "name",
+        "batch_size",
+        "states",
+    ),  # activations need most memory with large batches, weights and states with small ones
     [("residual", 1024, 1), ("convolutional", 256, 0), ("dropout", 1024, 0), ("fully connected", 8, 2)],
 )
-def test_the_estimate_is_what_one_more_replica_takes(name, batch_size, states, monkeypatch):
+def test_the_estimate_matches_the_memory_of_one_more_replica(name, batch_size, states, monkeypatch):
     build, shape = NETS[name]
     monkeypatch.setattr(memory, "EVALUATION_BATCH", 1)
     peaks = []
@@ -81,20 +85,20 @@ def test_the_estimate_is_what_one_more_replica_takes(name, batch_size, states, m
     assert taken <= bytes_per_replica(build(), shape, batch_size, states=states) < 2 * taken
 
 
-def test_the_estimate_of_a_net_by_hand():
-    """P weights: parameters, gradients, states, and a copy without gradients; twice what autograd keeps; the batch."""
+def test_the_estimate_equals_a_computation_by_hand():
+    """Parameters, gradients, states, and a copy without gradients; twice the tensors autograd saves; the batch."""
     net, samples = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10)), 5000
     weights = 4 * (20 * 30 + 30 + 30 * 10 + 10)
-    kept = 4 * samples * (30 + 10) + 8 * samples  # the activation, log-softmax and targets
+    saved = 4 * samples * (30 + 10) + 8 * samples  # the activation, log-softmax and targets
     batch = 4 * samples * 20
     for states in (0, 2):
         estimate = bytes_per_replica(net, (20,), samples, states=states)
-        assert estimate == pytest.approx(weights * (3 + 2 * states) + 2 * kept + batch, rel=1e-3)
-    few = bytes_per_replica(net, (20,), 1, states=1)  # of which evaluation takes the most: thrice the largest output
+        assert estimate == pytest.approx(weights * (3 + 2 * states) + 2 * saved + batch, rel=1e-3)
+    few = bytes_per_replica(net, (20,), 1, states=1)  # evaluation needs most: three times the largest output
     assert few == weights * 5 + 3 * 4 * 30 * memory.EVALUATION_BATCH
 
 
-def test_a_configs_replica_is_its_nets_and_its_random_stream_is_left_alone():
+def test_the_estimate_from_a_config_equals_that_of_its_net_and_restores_random_streams():
     config = {"optimizer": OPTIMIZERS[1], "trainer": {"precision": "32-true"}}
     net = FullyConnected(20, 10, depth=2, width=30, dropout=0.5)
     datamodule, before = RandomInputs(input_size=20, batch_size=32), torch.get_rng_state()
@@ -105,31 +109,31 @@ def test_a_configs_replica_is_its_nets_and_its_random_stream_is_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_states_that_an_optimizer_keeps():
+def test_the_number_of_optimizer_states():
     for states, config in OPTIMIZERS.items():
         assert optimizer_states({"optimizer": config}) == states
         parameter = nn.Parameter(torch.ones(3))
         built = optimizer_of(config, [parameter])
         parameter.sum().backward()
         built.step()
-        assert states == sum(isinstance(each, Tensor) and each.dim() > 0 for each in built.state[parameter].values())
-    assert optimizer_states({"optimizer": {"_target_": "torch.optim.SGD"}}) == 1  # rather too large than too small
+        assert states == sum(isinstance(state, Tensor) and state.dim() > 0 for state in built.state[parameter].values())
+    assert optimizer_states({"optimizer": {"_target_": "torch.optim.SGD"}}) == 1  # overestimated
 
 
-def test_what_is_available_is_what_the_system_and_the_control_group_leave(tmp_path, monkeypatch):
+def test_available_memory_is_limited_by_the_system_and_the_cgroup(tmp_path, monkeypatch):
     system, limited, used = (tmp_path / name for name in ("meminfo", "limit", "used"))
     monkeypatch.setattr(memory, "MEMORY", system)
     monkeypatch.setattr(memory, "CGROUPS", ((str(limited), str(used)),))
     assert available_bytes("cpu") is None
     system.write_text("MemTotal: 9000 kB\nMemAvailable:    8192 kB\n")
-    assert available_bytes("cpu") == 8 * 2**20  # no control group
+    assert available_bytes("cpu") == 8 * 2**20  # no cgroup
     used.write_text("500000\n")
     for limit, available in (("max", 8 * 2**20), ("2000000", 1_500_000), (str(2**62), 8 * 2**20)):  # none in version 1
         limited.write_text(limit + "\n")
         assert available_bytes("cpu") == available
 
 
-def test_what_a_gpu_has_is_what_is_free_and_what_torch_keeps_of_it(monkeypatch):
+def test_available_gpu_memory_is_free_memory_and_memory_cached_by_torch(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert available_bytes("gpu") is None
     assert available_bytes("mps") is None

@@ -1,4 +1,4 @@
-"""Within an epoch a group never waits for its device, and sends it nothing.
+"""Within an epoch a group never waits for its device, and sends nothing to it.
 
 On torch's `meta` device, which has shapes and no values: whatever would wait for a value raises an error.
 """
@@ -32,7 +32,7 @@ BATCH = 8
 
 
 class Numbers(TorchFunctionMode):
-    """Counts tensors that are made of Python's numbers."""
+    """Counts tensors created from Python numbers."""
 
     count = 0
 
@@ -42,13 +42,13 @@ class Numbers(TorchFunctionMode):
 
 
 class Crossings(TorchDispatchMode):
-    """Counts operations whose tensors are not all on one device."""
+    """Counts operations whose tensors are on several devices."""
 
     count = 0
 
     def __torch_dispatch__(self, operation, types, arguments=(), named=None):
         output = operation(*arguments, **(named or {}))
-        tensors = [each for each in tree_leaves((arguments, named, output)) if isinstance(each, Tensor)]
+        tensors = [leaf for leaf in tree_leaves((arguments, named, output)) if isinstance(leaf, Tensor)]
         self.count += len({tensor.device for tensor in tensors if tensor.dim()}) > 1
         return output
 
@@ -62,17 +62,17 @@ def group(path: Path, *, batches: int = 5, kind=Normalized, optimizer=SGD, looks
     for seed in range(3):
         with torch.device("meta"):
             net = kind(6, 3)
-        its = optimizer(net.parameters(), lr=0.1)
+        net_optimizer = optimizer(net.parameters(), lr=0.1)
         callbacks = [ActivationLengths(), *([StartOfTraining(every_n_steps=1)] if looks else [])]
         order = BatchOrder(batches * BATCH - 1, BATCH, seed=seed)
-        schedule = OneCycle(its, total_steps=2 * batches)
-        replicas.append(Replica(net, its, schedule, callbacks, order, path, ReplicaLog(path), max_epochs=2))
+        schedule = OneCycle(net_optimizer, total_steps=2 * batches)
+        replicas.append(Replica(net, net_optimizer, schedule, callbacks, order, path, ReplicaLog(path), max_epochs=2))
     sets = Sets(samples(batches * BATCH - 1), EvaluationLoader(samples(4), 4), None)
-    return ReplicaGroup(replicas, sets, ended=lambda *_: None)
+    return ReplicaGroup(replicas, sets, on_end=lambda *_: None)
 
 
 def trained(group: ReplicaGroup) -> int:
-    """Steps until a value is first asked for."""
+    """Count the steps until a value is first read from the device."""
     with pytest.raises(RuntimeError, match="meta tensor"):
         group.train()
     return group.step
@@ -82,20 +82,20 @@ def trained(group: ReplicaGroup) -> int:
     ("kind", "optimizer", "few"),
     [(Normalized, partial(SGD, momentum=0.9, weight_decay=0.01), True), (Patches, AdamW, False)],
 )
-def test_nothing_is_asked_of_the_device_before_the_end_of_an_epoch(kind, optimizer, few, tmp_path, monkeypatch):
-    """Of nets whose activations are small, and of such as are measured for all replicas at once."""
+def test_no_value_is_read_from_the_device_before_the_end_of_an_epoch(kind, optimizer, few, tmp_path, monkeypatch):
+    """For nets with small activations, and for activations that are measured for all replicas at once."""
     if not few:
         monkeypatch.setattr(forward_pass, "FEW_VALUES", 0)
         monkeypatch.setattr(activation_length, "FEW_VALUES", 0)
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)  # which torch knows not of this device
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)  # torch does not support it on this device
     assert trained(group(tmp_path, kind=kind, optimizer=optimizer)) == 5
 
 
-def test_what_looks_after_every_step_waits_for_the_device(tmp_path):
+def test_a_callback_that_measures_after_every_step_waits_for_the_device(tmp_path):
     assert trained(group(tmp_path, looks=True)) == 1
 
 
-def test_what_is_sent_to_the_device_does_not_grow_with_the_steps_of_an_epoch(tmp_path):
+def test_the_number_of_transfers_does_not_grow_with_the_steps_of_an_epoch(tmp_path):
     sent = []
     for batches in (5, 10):
         with Crossings() as crossings, Numbers() as numbers:

@@ -1,4 +1,4 @@
-"""Numbers that differ between nets are found where they stand; anything else that differs is refused by name."""
+"""Numbers that differ between nets are found with their place; other attributes that differ are refused."""
 
 import copy
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from start_training.models.residual import Residual
-from start_training.replicas.scalars import Place, place_in, varying_scalars
+from start_training.replicas.scalars import Place, swap_value, varying_scalars
 
 NOTHING = object()
 
@@ -20,15 +20,15 @@ def net(it: object = NOTHING) -> nn.Module:
     return made
 
 
-def test_the_scales_of_residual_nets_are_found():
-    found = varying_scalars([Residual(4, 2, modules=2, width=4, scales="constant", eta=eta) for eta in (1.0, 0.5)])
-    modules = {place.name: values for place, values in found.items() if place.attribute == "eta"}
+def test_different_scales_of_residual_nets_are_found():
+    varying = varying_scalars([Residual(4, 2, modules=2, width=4, scales="constant", eta=eta) for eta in (1.0, 0.5)])
+    modules = {place.name: values for place, values in varying.items() if place.attribute == "eta"}
     assert modules == {f"residual_modules.{index}": [1.0, 0.5] for index in range(2)}
 
 
-def test_numbers_are_found_where_they_stand():
+def test_numbers_that_differ_are_found_with_their_place():
     alike = ("a", {"b": torch.ones(2)})
-    for first, second, found in (
+    for first, second, varying in (
         (NOTHING, NOTHING, {}),
         (1.0, 1.0, {}),
         (1.0, 2.0, {None: [1.0, 2.0]}),
@@ -36,7 +36,7 @@ def test_numbers_are_found_where_they_stand():
         (alike, copy.deepcopy(alike), {}),
         (np.ones(3), np.ones(3), {}),
     ):
-        places = {Place("0", "it", entry): values for entry, values in found.items()}
+        places = {Place("0", "it", entry): values for entry, values in varying.items()}
         assert varying_scalars([net(first), net(second)]) == places
 
 
@@ -46,24 +46,27 @@ def test_numbers_are_found_where_they_stand():
      ([1.0, "a"], [2.0, "a"]), ((1.0,), (2.0,)), ({"a": 1.0}, {"a": 2.0}), ({"a": 1}, {"b": 1}), (1.0, NOTHING),
      (NOTHING, 1.0), ((1.0,), (1.0, 2.0)), (nn.Identity(), nn.Identity)],
 )  # fmt: skip
-def test_what_is_more_than_a_number_is_refused_by_name(first, second):
-    with pytest.raises(ValueError, match=r"model: the nets of a group differ in 0(\.it)?, which is more than a number"):
+def test_attributes_other_than_numbers_that_differ_are_refused_by_name(first, second):
+    with pytest.raises(
+        ValueError,
+        match=r"model: the nets of a group differ in 0(\.it)?; only parameters, buffers and numbers may differ",
+    ):
         varying_scalars([net(first), net(second)])
 
 
-def test_a_number_is_put_in_its_place_and_back():
+def test_a_value_is_swapped():
     made = net([1.0, 2.0])
     made[0].gain = 1.0
-    assert place_in(made, Place("0", "gain"), 3.0) == 1.0
-    assert place_in(made, Place("0", "it", 1), 4.0) == 2.0
+    assert swap_value(made, Place("0", "gain"), 3.0) == 1.0
+    assert swap_value(made, Place("0", "it", 1), 4.0) == 2.0
     assert (made[0].gain, made[0].it) == (3.0, [1.0, 4.0])
 
 
-def test_modules_of_other_classes_are_refused_and_what_a_module_refers_to_itself_is_no_difference():
-    with pytest.raises(ValueError, match=r"differ in 1, which is more than a number"):
+def test_modules_of_different_classes_are_refused_and_weak_references_are_not_compared():
+    with pytest.raises(ValueError, match=r"differ in 1; only parameters, buffers and numbers may differ"):
         varying_scalars([net(), nn.Sequential(nn.Linear(2, 2), nn.Sigmoid())])
-    nets = [nn.ModuleDict({"memory": nn.LSTM(2, 3)}) for _ in range(2)]  # it holds weak references to its weights
+    nets = [nn.ModuleDict({"memory": nn.LSTM(2, 3)}) for _ in range(2)]  # LSTM has weak references to its weights
     assert varying_scalars(nets) == {}
     nets[1].scale = 1.0
-    with pytest.raises(ValueError, match=r"differ in scale, which is more than a number"):
+    with pytest.raises(ValueError, match=r"differ in scale; only parameters, buffers and numbers may differ"):
         varying_scalars(nets)

@@ -1,4 +1,4 @@
-"""A step of a group: how many go together, and that it makes no difference."""
+"""Training steps of a group: the number of replicas in a pass does not change the result."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -15,8 +15,8 @@ from start_training.datamodules.samples import Samples
 from start_training.replicas import memory, updates
 from start_training.replicas.batches import GroupBatches
 from start_training.replicas.forward_pass import StackedLengths, losses_of
-from start_training.replicas.memory import is_out_of_memory, largest_activation, spans_of, together
-from start_training.replicas.optimizer import StepSettings, stacked
+from start_training.replicas.memory import is_out_of_memory, largest_activation, replicas_per_pass, spans_of
+from start_training.replicas.optimizer import StepSettings, stacked_optimizer
 from start_training.replicas.stack import Stack
 from start_training.replicas.updates import Update, Updates
 from tests.replicas.nets import InPlace, Normalized, Patches
@@ -31,16 +31,16 @@ def group_of(kind: type[nn.Module] = Normalized, samples: Samples = SAMPLES) -> 
     stack = Stack(nets)
     batches = GroupBatches(samples, [BatchOrder(40, 8, seed=seed) for seed in range(5)])
     batches.begin(0)
-    optimizer = stacked(SGD(nets[0].parameters(), lr=0.1, momentum=0.9), stack.parameters)
+    optimizer = stacked_optimizer(SGD(nets[0].parameters(), lr=0.1, momentum=0.9), stack.parameters)
     return Updates(stack, optimizer, batches, nullcontext, StackedLengths(stack.template, None))
 
 
 def trained(group: Updates) -> list[Update]:
-    return [group.take(batch, RATE, measured=True) for batch in range(4)]
+    return [group.train_step(batch, RATE, measured=True) for batch in range(4)]
 
 
-def assert_same(group: Updates, its: list[Update], other: Updates, others: list[Update]) -> None:
-    for one, two in zip(its, others, strict=True):
+def assert_same(group: Updates, results: list[Update], other: Updates, others: list[Update]) -> None:
+    for one, two in zip(results, others, strict=True):
         torch.testing.assert_close(one.losses, two.losses)
         torch.testing.assert_close(one.readings, two.readings, equal_nan=True)
     torch.testing.assert_close(group.stack.parameters, other.stack.parameters)
@@ -48,27 +48,27 @@ def assert_same(group: Updates, its: list[Update], other: Updates, others: list[
 
 
 @pytest.mark.parametrize("kind", [Normalized, InPlace, Patches])
-def test_a_few_at_a_time_take_the_steps_of_all(kind, monkeypatch):
-    """Also by the way of large batches, whose first layer gathers them one after the other, and part by part."""
+def test_passes_of_few_replicas_give_the_steps_of_one_pass_of_all(kind, monkeypatch):
+    """Also if the first layer gathers batches one by one, and parameters are updated one by one."""
     whole = group_of(kind)
-    found = trained(whole)
+    expected = trained(whole)
     for cache, large in ((1600, updates.LARGE), (1, 1)):
         monkeypatch.setattr(memory, "CACHE", cache)
         monkeypatch.setattr(updates, "CACHE", cache)
         monkeypatch.setattr(updates, "LARGE", large)
         parts = group_of(kind)
-        assert together(parts.stack, parts.batches) < 5
-        assert_same(whole, found, parts, trained(parts))
+        assert replicas_per_pass(parts.stack, parts.batches) < 5
+        assert_same(whole, expected, parts, trained(parts))
     parts.batches.begin(1)
-    with pytest.raises(AssertionError):  # of other batches: the control
-        assert_same(whole, found, parts, trained(parts))
+    with pytest.raises(AssertionError):  # control: other batches
+        assert_same(whole, expected, parts, trained(parts))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["at once", "after the pass"])
-def test_where_memory_runs_out_half_as_many_go_together_from_then_on(after, monkeypatch):
-    """Also where batch normalization has moved its averages by then: they move once."""
-    whole, less, sizes = group_of(), group_of(), []
-    found = trained(whole)
+def test_the_number_of_replicas_in_a_pass_is_halved_when_memory_runs_out(after, monkeypatch):
+    """Running averages of batch normalization that were already updated in the failed pass are restored."""
+    whole, limited_group, sizes = group_of(), group_of(), []
+    expected = trained(whole)
 
     def limited(stack, rows, *args, **settings):
         sizes.append(len(next(iter(rows.parameters.values()))))
@@ -78,8 +78,8 @@ def test_where_memory_runs_out_half_as_many_go_together_from_then_on(after, monk
         return passed
 
     monkeypatch.setattr(updates, "losses_of", limited)
-    assert_same(whole, found, less, trained(less))
-    assert sizes == [5, 2, 3, 1, 2, *[1, 2, 2] * 3]  # 2 of 5 in one of two parts, the other 3 in two
+    assert_same(whole, expected, limited_group, trained(limited_group))
+    assert sizes == [5, 2, 3, 1, 2, *[1, 2, 2] * 3]  # 5 fail, then passes of 2 and 3, of which 3 fails
     sizes.clear()
 
     def measure(stack, loader, spans, precision):
@@ -88,13 +88,13 @@ def test_where_memory_runs_out_half_as_many_go_together_from_then_on(after, monk
             raise MemoryError
         return (torch.ones(1),)
 
-    samples = SimpleNamespace(largest=16)  # twice a batch, so that half as many fit
-    assert less.evaluate(measure, samples) and sizes == [[1] * 5]
-    less._together = 5
-    assert less.evaluate(measure, samples) and sizes[1:] == [[1, 2, 2], [1] * 5]
+    samples = SimpleNamespace(largest=16)  # twice the batch size, so that a pass has half as many replicas
+    assert limited_group.evaluate(measure, samples) and sizes == [[1] * 5]
+    limited_group._replicas_per_pass = 5
+    assert limited_group.evaluate(measure, samples) and sizes[1:] == [[1, 2, 2], [1] * 5]
 
 
-def test_what_is_no_lack_of_memory_or_one_replicas_own_is_raised(monkeypatch):
+def test_other_errors_and_lack_of_memory_for_one_replica_are_raised(monkeypatch):
     for error in (RuntimeError("shapes cannot be multiplied"), torch.OutOfMemoryError("CUDA out of memory")):
         group, calls = group_of(), []
 
@@ -104,37 +104,43 @@ def test_what_is_no_lack_of_memory_or_one_replicas_own_is_raised(monkeypatch):
 
         monkeypatch.setattr(updates, "losses_of", fail)
         with pytest.raises(type(error)):
-            group.take(0, RATE, measured=False)
+            group.train_step(0, RATE, measured=False)
         assert len(calls) == (3 if isinstance(error, torch.OutOfMemoryError) else 1)  # of 5, of 2, of 1
         calls.clear()
         with pytest.raises(type(error)):
             group_of().evaluate(fail, SimpleNamespace(largest=8))
 
 
-def test_how_many_go_together_is_what_a_cpus_caches_bear(monkeypatch):
+def test_the_number_of_replicas_in_a_pass_fits_into_the_caches_of_a_cpu(monkeypatch):
     net = nn.Sequential(nn.Linear(4, 50), nn.ReLU(), nn.Linear(50, 3))
     assert largest_activation(net, torch.zeros(2, 4)) == 2 * 50 * 4
     assert largest_activation(nn.Linear(4, 3), torch.zeros(2, 4)) == 0
     group = group_of()
-    of_batch = largest_activation(group.stack.template, SAMPLES.inputs[:8])
-    for cache, size in ((1, 1), (2 * of_batch - 1, 1), (2 * of_batch, 2), (5 * of_batch, 5), (9 * of_batch, 5)):
+    batch_bytes = largest_activation(group.stack.template, SAMPLES.inputs[:8])
+    for cache, size in (
+        (1, 1),
+        (2 * batch_bytes - 1, 1),
+        (2 * batch_bytes, 2),
+        (5 * batch_bytes, 5),
+        (9 * batch_bytes, 5),
+    ):
         monkeypatch.setattr(memory, "CACHE", cache)
-        assert together(group.stack, group.batches) == size
-    largest = max(each.nbytes for each in group.stack.template.parameters())
+        assert replicas_per_pass(group.stack, group.batches) == size
+    largest = max(parameter.nbytes for parameter in group.stack.template.parameters())
     for weight, size in ((largest, 5), (largest - 1, 1)):
         monkeypatch.setattr(memory, "WEIGHT", weight)
-        assert together(group.stack, group.batches) == size
+        assert replicas_per_pass(group.stack, group.batches) == size
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_parts_are_as_few_and_as_even_as_they_can_be(replicas, size):
+def test_slices_are_few_and_of_equal_length(replicas, size):
     spans = spans_of(replicas, size)
     sizes = [span.stop - span.start for span in spans]
     assert [row for span in spans for row in range(replicas)[span]] == [*range(replicas)]
     assert max(sizes) <= size and len(spans) == -(-replicas // size) and max(sizes) - min(sizes) <= 1
 
 
-def test_what_says_that_memory_ran_out():
+def test_out_of_memory_errors_are_recognized():
     says = ("CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
             "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The clues of real runs that are made to be each case, and where they are written."""
+"""The clues of runs constructed as examples of each verdict, and where they are written."""
 
 import json
 import math
@@ -22,7 +22,7 @@ NET = ("model.depth=3", "callbacks=none", "logger=csv", "trainer.enable_progress
 
 
 class WronglyLabelled(Digits):
-    """Digits of which 0.3, in training and validation, have labels drawn at random: who learns them overfits."""
+    """Digits of which 30% have random labels, so that a net that fits them overfits."""
 
     def load(self) -> tuple[Samples, Samples]:
         training, test = super().load()
@@ -44,12 +44,12 @@ def wrongly_labelled(*overrides: str) -> dict:
 
 
 def rising(epochs: int = 30, gamma: float = 1.013) -> dict:
-    """A rate that grows by this factor in every step: 3400 times in 630."""
+    """A learning rate that grows by the factor `gamma` in every step: 3400-fold in 630 steps."""
     ramp = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "_partial_": True, "gamma": gamma}
     return {**composed("optimizer.lr=1e-3", f"trainer.max_epochs={epochs}"), "schedule": ramp}
 
 
-CASES = {  # settings, and which verdicts are right
+CASES = {  # settings and correct verdicts
     "too small a rate": (composed, ["optimizer.lr=3e-4"], {verdicts.UNDERFITTING}),
     "too few epochs": (composed, ["optimizer.lr=1e-3", "trainer.max_epochs=8"], {verdicts.UNDERFITTING}),
     "wrong labels": (wrongly_labelled, ["optimizer.lr=0.03"], {verdicts.OVERFITTING}),
@@ -63,22 +63,22 @@ CASES = {  # settings, and which verdicts are right
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_runs_made_to_be_a_case_are_read_as_that(case, tmp_path):
+def test_clues_of_a_run_name_its_case(case, tmp_path):
     build, overrides, right = CASES[case]
     config = build(*overrides) | {"callbacks": None}
     read = []
     for seed in range(10, 13):
         config["seed"] = config["datamodule"]["seed"] = seed
         read.append(train(Job(config, tmp_path / str(seed)))["clues"]["verdict"])
-    assert sum(verdict in right for verdict in read) >= 2, read  # of seeds 10 to 13 all 32 were read right
+    assert sum(verdict in right for verdict in read) >= 2, read  # with seeds 10 to 13 all 32 verdicts were correct
 
 
-def test_the_summary_holds_the_clues_and_what_they_rest_on(tmp_path):
+def test_the_summary_has_the_clues_and_their_evidence(tmp_path):
     clues = train(Job(composed("optimizer.lr=1e-3", "trainer.max_epochs=8"), tmp_path))["clues"]
     epochs = epochs_of(RunDirectory(tmp_path))
     assert clues["verdict"] == verdicts.UNDERFITTING
     assert clues["text"].startswith("underfitting: validation loss still falls at the end, by ")
-    assert len(epochs) == 8  # the row of the test is none
+    assert len(epochs) == 8  # without the row of the test metrics
     assert clues["numbers"]["best_val_loss"] == epochs["val/loss"].min()
 
 
@@ -99,7 +99,7 @@ def test_every_run_has_a_verdict(overrides, verdict, tmp_path):
         assert summary["reason"].endswith(f"step {summary['clues']['from_step']} is not finite")
 
 
-def test_the_rate_at_which_something_sets_in_is_that_of_the_schedule(tmp_path):
+def test_the_learning_rate_in_a_clue_is_that_of_the_schedule(tmp_path):
     clues = train(Job(rising(24, 1.016), tmp_path))["clues"]
     assert clues["from_step"] > 100
     if clues["verdict"] == verdicts.INSTABILITY:
@@ -107,7 +107,7 @@ def test_the_rate_at_which_something_sets_in_is_that_of_the_schedule(tmp_path):
     assert clues["verdict"] in (verdicts.INSTABILITY, verdicts.CANDIDATE)
 
 
-def test_the_terminal_has_them_in_one_line_and_of_a_job_of_a_sweep_in_none(shell):
+def test_clues_are_printed_in_one_line_and_not_in_a_sweep(shell):
     settings = [*NET, "trainer.max_epochs=1"]
     status, output, _ = shell("train", *settings, "hydra.run.dir=run")
     [line] = [line for line in output if line.startswith("clues: ")]

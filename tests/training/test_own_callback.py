@@ -1,4 +1,4 @@
-"""A user's callback that implements the contracts is served as the project's own, on its own and in a group."""
+"""A custom callback that implements the contracts works like the project's callbacks, also in a group."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def config(*overrides: str, kind: type = WeightNorm, epochs: int = 2) -> dict:
     return composed("trainer.precision=64-true", *overrides) | {"callbacks": {"own": own}}
 
 
-def test_its_summary_and_why_it_stopped_are_the_runs(tmp_path, capsys):
+def test_summary_and_reason_of_a_custom_callback_are_part_of_the_runs_summary(tmp_path, capsys):
     train(Job(config(), tmp_path / "one"))
     summary = RunDirectory(tmp_path / "one").summary()
     assert summary["reason"] == "2 norms are enough" and summary["epochs"] == 2 == len(summary["weight_norms"])
@@ -27,26 +27,26 @@ def test_its_summary_and_why_it_stopped_are_the_runs(tmp_path, capsys):
     assert f", weight norm {summary['weight_norms'][1]:.3f}; 22 steps" in capsys.readouterr().out
 
 
-def test_one_that_ends_runs_before_training_may_have_them_left_untested(tmp_path, monkeypatch):
+def test_a_callback_can_stop_a_run_so_that_it_is_not_tested(tmp_path, monkeypatch):
     monkeypatch.setattr(WeightNorm, "tested_after_stop", False, raising=False)
     train(Job(config(), tmp_path))
     assert "test/accuracy" not in RunDirectory(tmp_path).summary()["metrics"]
 
 
-def test_a_group_serves_it_as_a_trainer_does(tmp_path):
+def test_a_custom_callback_works_in_a_group_as_with_a_trainer(tmp_path):
     assert issubclass(WeightNorm, GroupCallback) and not issubclass(WeightNorm.__base__, GroupCallback)
     configs = [config("seed=0"), config("seed=1", "optimizer.lr=0.1")]
-    assert [trains_alone(each) for each in configs] == [None, None]
+    assert [trains_alone(config) for config in configs] == [None, None]
     runs = together(tmp_path / "group", configs)
     assert_same_runs(one_by_one(tmp_path / "one", configs), runs)
     assert [RunDirectory(run).summary()["reason"] for run in runs] == ["2 norms are enough"] * 2
 
 
-def test_one_that_changes_only_hooks_of_a_trainer_trains_alone():
+def test_a_subclass_that_overrides_only_hooks_is_not_trained_in_a_group():
     assert not serves_groups(Loud) and not serves_groups(print)
     assert trains_alone(config(kind=Loud)) == "callbacks.own = Loud: needs a trainer of its own"
 
 
-def test_what_it_cannot_work_with_is_refused_before_training():
+def test_settings_that_a_callback_refuses_are_reported_before_training():
     with pytest.raises(ValueError, match=r"epochs = 1000: more than a batch$"):
         check_settings(config(epochs=1000))

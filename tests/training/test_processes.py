@@ -1,4 +1,4 @@
-"""Several processes: DDP gives what one process gives, and a multirun runs each job once, on all of its data."""
+"""Several processes: DDP gives the results of one process, and a multirun runs each job once."""
 
 import signal
 from subprocess import CompletedProcess
@@ -18,12 +18,12 @@ ENVIRONMENT = {"PYTHONPATH": str(forked.ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def run(*overrides: str, flags: tuple[str, ...] = ()) -> CompletedProcess[str]:
-    """scripts/train.py in a process of its own."""
+    """Run scripts/train.py in a subprocess."""
     return forked.run(SCRIPT, *flags, *SMALL, *overrides, env={**forked.os.environ, **ENVIRONMENT})
 
 
 @pytest.mark.slow
-def test_two_processes_record_and_learn_what_one_does(trained, tmp_path):
+def test_two_processes_give_the_run_of_one_process(trained, tmp_path):
     # 1293 samples in batches of 127: shares of 64 and 63, and a last batch of 23 split in 12 and 11
     overrides = ("datamodule.batch_size=127", "trainer.max_epochs=2", "datamodule.validation=0.1")
     finished = run(*overrides, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}")
@@ -43,7 +43,7 @@ def test_two_processes_record_and_learn_what_one_does(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_resume_where_they_were_interrupted(tmp_path):
+def test_two_processes_resume_after_an_interruption(tmp_path):
     overrides = ("trainer=ddp_cpu", "model.dropout=0.1", "trainer.max_epochs=2")
     at = "+callbacks.signal={_target_:tests.signalling.SignalAtStep,step:5}"
     cut = run(*overrides, at, f"hydra.run.dir={tmp_path / 'cut'}")
@@ -68,10 +68,10 @@ def test_a_multirun_of_mixed_device_counts_runs_each_job_once_on_all_of_its_data
         lengths = pd.read_parquet(job / "lengths")
         assert lengths.groupby("layer")["count"].sum().unique().tolist() == [1437]
         assert len(list(job.glob("wandb/offline-run-*"))) == 1
-        assert {each.run_group for each in of_kind(records(job), "run")} == {"sweep"}
+        assert {record.run_group for record in of_kind(records(job), "run")} == {"sweep"}
 
 
-def test_a_signal_ends_a_run_with_a_checkpoint_and_the_shells_status(tmp_path):
+def test_a_signal_ends_a_run_with_a_checkpoint_and_the_exit_status_of_a_shell(tmp_path):
     words = (*SMALL, "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path}")
     process = forked.start(SCRIPT, *words, env={**forked.os.environ, **ENVIRONMENT})
     forked.wait_until(RunDirectory(tmp_path).checkpoint.exists, process)

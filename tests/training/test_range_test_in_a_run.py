@@ -1,4 +1,4 @@
-"""A range test in a run of this project: the run is the same with it, alone or on two processes, and resumes."""
+"""A range test in a job: the run is unchanged, resumes, and gives the same with two processes."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ TEST = f"+callbacks.range_test={{_target_:{CLASS},steps:30,val_points:15,val_sam
 
 
 def small(**settings: object) -> str:
-    """The override of a test with some other settings."""
-    kept = [pair for pair in TEST[:-1].split(",") if pair.split(":")[0] not in settings]
-    return ",".join([*kept, *(f"{name}:{value}" for name, value in settings.items())]) + "}"
+    """The override that adds a range test, with the given settings changed."""
+    unchanged = [pair for pair in TEST[:-1].split(",") if pair.split(":")[0] not in settings]
+    return ",".join([*unchanged, *(f"{name}:{value}" for name, value in settings.items())]) + "}"
 
 
-def test_a_run_that_resumes_has_tested_and_goes_on_as_if_nothing_had_happened(config, trained, tmp_path, monkeypatch):
+def test_a_resumed_run_does_not_repeat_the_test_and_equals_an_uninterrupted_run(config, trained, tmp_path, monkeypatch):
     whole = trained(TEST)
     interrupted(config(TEST), tmp_path, 14)
     monkeypatch.setattr(f"{CLASS}._rows", lambda *_: pytest.fail("tested a second time"))
@@ -34,7 +34,7 @@ def test_a_run_that_resumes_has_tested_and_goes_on_as_if_nothing_had_happened(co
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(tmp_path):
+def test_two_processes_give_the_range_test_of_one_process(tmp_path):
     # shares of 64 and 63, a last batch of 23 in 12 and 11; a validation set of 144 in blocks of 72
     overrides = ("datamodule.batch_size=127", "trainer.max_epochs=1")
     tested = small(steps=60)
@@ -43,7 +43,7 @@ def test_two_processes_find_what_one_finds(tmp_path):
         assert finished.returncode == 0, finished.stderr
     assert_same_run(tmp_path / "alone", tmp_path / "two")
     one, two = (pd.read_parquet(tmp_path / name / "range_test") for name in ("one", "two"))
-    stable = one["learning_rate"] < 0.03  # beyond, roundings grow
+    stable = one["learning_rate"] < 0.03  # at larger rates rounding errors grow
     assert 8 < stable.sum() < len(one)
     for name in ("learning_rate", "train_loss", "val_loss", "val_accuracy"):
         np.testing.assert_allclose(two[name][stable], one[name][stable], rtol=1e-4)

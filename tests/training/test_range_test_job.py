@@ -1,4 +1,4 @@
-"""scripts/range_test.py: rates with their spread from one command, swept, overlaid, cut off and gone on with."""
+"""scripts/range_test.py: suggested rates over seeds, sweeps, figures, interruption and resuming."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SMALLEST = QUICK["range_test"]
 
 @pytest.fixture
 def start(shell, tmp_path):
-    """Start the script in a sweep directory, on a small net: its status, output and errors."""
+    """Run the command in a sweep directory with a small net; returns status, output and errors."""
 
     def call(*overrides: str, sweep: str = "sweep") -> tuple[int, list[str], list[str]]:
         return shell("range_test", *SMALLEST, f"hydra.sweep.dir={sweep}", *overrides)
@@ -28,14 +28,16 @@ def start(shell, tmp_path):
 
 
 def runs(sweep: Path) -> dict[str, RunDirectory]:
-    """By their overrides, but for those that make tests quick."""
-    found = [RunDirectory(path.parent) for path in sweep.glob("*/summary.json")]
-    typed = [each.replace("=false", "=False") for each in SMALLEST]  # as Hydra repeats it
-    return {" ".join(each for each in run.summary()["overrides"] if each not in typed): run for run in found}
+    """Runs by their overrides, without the overrides that make tests quick."""
+    existing = [RunDirectory(path.parent) for path in sweep.glob("*/summary.json")]
+    typed = [override.replace("=false", "=False") for override in SMALLEST]  # as Hydra repeats it
+    return {
+        " ".join(override for override in run.summary()["overrides"] if override not in typed): run for run in existing
+    }
 
 
 def interrupting_loss(logits: torch.Tensor, targets: torch.Tensor, *, flag: str, looks: int) -> torch.Tensor:
-    """Cross entropy, that sends Ctrl-C at the so-manieth look at validation data while there is a file `flag`."""
+    """Cross-entropy that sends SIGINT in validation number `looks` while the file `flag` exists."""
     if Path(flag).exists():
         Path(flag).write_text(Path(flag).read_text() + ".")
         if len(Path(flag).read_text()) == looks:
@@ -43,15 +45,15 @@ def interrupting_loss(logits: torch.Tensor, targets: torch.Tensor, *, flag: str,
     return cross_entropy(logits, targets)
 
 
-def test_alone_it_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path):
+def test_the_command_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path):
     status, output, errors = shell("range_test", *SMALLEST)
     assert (status, errors) == (0, [])
     [sweep] = (tmp_path / "runs" / "range_tests").iterdir()
-    found = runs(sweep)
-    assert sorted(found) == ["seed=0", "seed=1", "seed=2"]
-    rates = [run.summary()["range_test"]["max_lr"] for run in found.values()]
+    existing = runs(sweep)
+    assert sorted(existing) == ["seed=0", "seed=1", "seed=2"]
+    rates = [run.summary()["range_test"]["max_lr"] for run in existing.values()]
     assert len(set(rates)) == 3
-    assert {run.summary()["steps"] for run in found.values()} == {0}  # none has trained
+    assert {run.summary()["steps"] for run in existing.values()} == {0}  # no run has trained
     [answer] = json.loads((sweep / "range_test.json").read_text())["configurations"]
     assert answer["max_lr"] == pytest.approx(np.median(rates))
     assert (answer["max_lr_low"], answer["max_lr_high"]) == pytest.approx((min(rates), max(rates)))
@@ -61,10 +63,10 @@ def test_alone_it_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_path)
     assert output[-2].endswith(f"optimizer.lr={answer['max_lr']:.2g} schedule=one_cycle")
 
 
-def test_started_again_it_tests_only_what_is_new(start, tmp_path, monkeypatch):
+def test_a_repeated_command_runs_only_new_jobs(start, tmp_path, monkeypatch):
     start("seed=0,1")
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
-    with monkeypatch.context() as patch:  # jobs that have finished are not looked at for mistakes
+    with monkeypatch.context() as patch:  # finished jobs are not checked
         patch.setattr(
             "start_training.launchers.sweep.check_settings",
             lambda config: fail("datamodule.folder = 'gone': no directory"),
@@ -78,15 +80,15 @@ def test_started_again_it_tests_only_what_is_new(start, tmp_path, monkeypatch):
     assert answer["tests"] == 3
 
 
-def fail(said: str) -> None:
-    raise ValueError(said)
+def fail(message: str) -> None:
+    raise ValueError(message)
 
 
-def test_ctrl_c_in_a_ramp_ends_the_sweep_and_the_same_command_goes_on(start, tmp_path):
+def test_ctrl_c_within_a_test_ends_the_sweep_and_the_same_command_resumes_it(start, tmp_path):
     flag = tmp_path / "flag"
     flag.touch()
     target = f"{interrupting_loss.__module__}.{interrupting_loss.__name__}"
-    loss = f"+callbacks.range_test.loss={{_target_:{target},_partial_:true,flag:{flag},looks:30}}"  # of 20 each
+    loss = f"+callbacks.range_test.loss={{_target_:{target},_partial_:true,flag:{flag},looks:30}}"  # 20 per run
     status, _, errors = start("seed=0,1,2", loss)
     assert status == 130
     assert errors[-1] == "go on: the same command with hydra.sweep.dir=sweep"
@@ -97,15 +99,15 @@ def test_ctrl_c_in_a_ramp_ends_the_sweep_and_the_same_command_goes_on(start, tmp
     assert start("seed=0,1,2", loss)[0] == 0
     start("seed=0,1,2", sweep="whole")
     one, other = (pd.read_csv(tmp_path / name / "range_test.csv") for name in ("sweep", "whole"))
-    own = ["seed", "step", "learning_rate", "train_loss", "val_loss", "val_accuracy", "max_lr"]
-    pd.testing.assert_frame_equal(one[own], other[own], check_exact=True)
+    columns = ["seed", "step", "learning_rate", "train_loss", "val_loss", "val_accuracy", "max_lr"]
+    pd.testing.assert_frame_equal(one[columns], other[columns], check_exact=True)
 
 
-def test_what_is_wrong_with_every_job_is_said_once_and_nothing_begins_unless_only_data_tell(start, tmp_path):
-    said = "error: optimizer.momentum = 1.5: must be a fraction, at least 0 and below 1"
-    assert start("optimizer.momentum=1.5", "seed=0,1") == (1, [], [said])
+def test_a_mistake_in_all_jobs_is_reported_once_before_any_job_begins(start, tmp_path):
+    message = "error: optimizer.momentum = 1.5: must be a fraction, at least 0 and below 1"
+    assert start("optimizer.momentum=1.5", "seed=0,1") == (1, [], [message])
     assert not list((tmp_path / "sweep").glob("*"))
     status, _, errors = start("datamodule.batch_size=5000", "seed=0,1")
-    assert (status, len(errors)) == (1, 2 + 2 + 1)  # each job's, the summary's, and how to go on
+    assert (status, len(errors)) == (1, 2 + 2 + 1)  # two jobs, two lines of the summary, and how to resume
     assert errors[0] == errors[1]
     assert not list((tmp_path / "sweep").glob("range_test.*"))

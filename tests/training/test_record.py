@@ -1,4 +1,4 @@
-"""A record needs no Trainer: whatever says how far training came will do."""
+"""A Record works with any object that has the attributes of a Trainer that it reads."""
 
 import signal
 from contextlib import nullcontext
@@ -14,12 +14,12 @@ from start_training.callbacks.test_metrics import TestMetrics
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Diverged, Interrupted
-from start_training.training.record import Record, reason_to_end
+from start_training.training.record import Record, end_reason
 
 
 @dataclass
 class Trained:
-    """What a Record reads, and nothing else."""
+    """The attributes of a Trainer that a Record reads."""
 
     global_step: int = 22
     current_epoch: int = 2
@@ -40,9 +40,9 @@ def recorded(config, directory, trained, error=None):
     return run.summary()
 
 
-def test_it_leaves_the_summary_of_a_training_without_a_trainer(config, tmp_path):
+def test_a_record_without_a_trainer_writes_the_summary(config, tmp_path):
     tests = TestMetrics()
-    tests.note(1, 11, 0.7, 0.4)
+    tests.add(1, 11, 0.7, 0.4)
     summary = recorded(config, tmp_path, Trained(callbacks=[tests]))
     assert (summary["status"], summary["reason"]) == ("completed", "max_epochs = 2 reached")
     assert (summary["steps"], summary["epochs"]) == (22, 2)
@@ -55,12 +55,12 @@ def test_it_leaves_the_summary_of_a_training_without_a_trainer(config, tmp_path)
     [
         (Diverged(5), "diverged", "the training loss at step 5 is not finite"),
         (Interrupted(signal.SIGTERM), "interrupted", "SIGTERM"),
-        (KeyboardInterrupt(), "interrupted", "stopped at once; the checkpoint is the last epoch's"),
+        (KeyboardInterrupt(), "interrupted", "stopped immediately; the checkpoint is that of the last completed epoch"),
         (RuntimeError("no\nluck"), "failed", "RuntimeError: no luck"),
     ],
     ids=lambda case: type(case).__name__,
 )
-def test_how_a_run_ended_is_what_ended_it(config, tmp_path, error, status, reason):
+def test_status_and_reason_follow_from_the_error_that_ended_the_run(config, tmp_path, error, status, reason):
     with nullcontext() if status == "diverged" else pytest.raises(type(error)):
         recorded(config, tmp_path, Trained(global_step=6), error)
     summary = RunDirectory(tmp_path).summary()
@@ -70,7 +70,7 @@ def test_how_a_run_ended_is_what_ended_it(config, tmp_path, error, status, reaso
 
 def started() -> StartOfTraining:
     start = StartOfTraining(stop=True)
-    start.note(0.25, epoch=1, step=11)
+    start.add(0.25, epoch=1, step=11)
     return start
 
 
@@ -78,17 +78,17 @@ def started() -> StartOfTraining:
     ("trained", "reason"),
     [
         (Trained(max_epochs=None, max_steps=22), "max_steps = 22 reached"),
-        (Trained(max_steps=23), "max_epochs = 2 reached"),  # which the last batch of an epoch may be short of
-        (Trained(should_stop=True), "a callback asked to stop"),
+        (Trained(max_steps=23), "max_epochs = 2 reached"),  # max_steps may not be reached at the end of the last epoch
+        (Trained(should_stop=True), "stopped by a callback"),
         (
             Trained(callbacks=[started()], should_stop=True),
             "training started in epoch 1 (step 11): test accuracy 25.00% ≥ 20%",
         ),
     ],
 )
-def test_the_reason_to_end_is_found_without_one(trained, reason):
-    assert reason_to_end(trained) == reason
+def test_the_end_reason_is_found_without_a_trainer(trained, reason):
+    assert end_reason(trained) == reason
 
 
-def test_a_range_test_that_was_not_run_ended_nothing():
-    assert reason_to_end(Trained(callbacks=[RangeTest(stop=True)])) == "max_epochs = 2 reached"
+def test_a_range_test_that_did_not_run_is_not_the_end_reason():
+    assert end_reason(Trained(callbacks=[RangeTest(stop=True)])) == "max_epochs = 2 reached"

@@ -1,4 +1,4 @@
-"""A group for which there is too little memory trains fewer at a time, and leaves the same runs."""
+"""A group that does not fit into memory is trained in smaller groups, with the same results."""
 
 import gc
 import weakref
@@ -15,7 +15,7 @@ from tests.small_runs import composed
 
 @pytest.fixture
 def too_little():
-    """Raises what torch would where more replicas go together than fit; collects no garbage by chance."""
+    """Raise torch's error if a group has more replicas than fit; disables automatic garbage collection."""
 
     def raise_above(most: int, replicas: int) -> None:
         if replicas > most:
@@ -26,14 +26,16 @@ def too_little():
     gc.enable()
 
 
-def test_a_group_that_memory_does_not_hold_trains_and_is_evaluated_in_halves(alone, tmp_path, monkeypatch, too_little):
+def test_a_group_that_does_not_fit_into_memory_is_trained_and_evaluated_in_halves(
+    alone, tmp_path, monkeypatch, too_little
+):
     shared = (*DOUBLE, "trainer.max_epochs=1", "callbacks=start_of_training")
     settings, sizes, groups = [composed(*shared, f"seed={seed}") for seed in range(3)], [], []
     train, logits_of = ReplicaGroup.train, group_evaluation.logits_of
     monkeypatch.setattr(ReplicaGroup, "train", lambda self: groups.append(weakref.ref(self)) or train(self))
 
     def small_stack(nets):
-        assert not [group for group in groups if group() is not None]  # with all its tensors
+        assert not [group for group in groups if group() is not None]  # groups and their tensors are freed
         sizes.append(len(nets))
         too_little(2, len(nets))
         return Stack(nets)

@@ -1,4 +1,4 @@
-"""Groups that were cut off, and runs of groups that go on by themselves, are those that were left alone."""
+"""Interrupted groups, and runs of groups that resume without a group, give the results of uninterrupted runs."""
 
 import os
 import shutil
@@ -22,21 +22,21 @@ WATCHED = ("callbacks=start_of_training", "callbacks.start_of_training.every_n_s
 
 
 def three(*overrides: str) -> list[dict]:
-    """The configs of three runs of 33 steps."""
-    own = (("seed=0",), ("seed=1", "optimizer.lr=0.003"), ("seed=2", "optimizer.weight_decay=0.01"))
-    return [composed(*DOUBLE, *overrides, *each) for each in own]
+    """Compose the configs of three runs of 33 steps."""
+    overrides_of_jobs = (("seed=0",), ("seed=1", "optimizer.lr=0.003"), ("seed=2", "optimizer.weight_decay=0.01"))
+    return [composed(*DOUBLE, *overrides, *job) for job in overrides_of_jobs]
 
 
 def signalled(patch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
-    """Let this process get a signal while its group is at a step, after the update."""
-    take_step = ReplicaGroup._take_step
+    """Send this process a signal after the update of a given step of its group."""
+    train_step = ReplicaGroup._train_step
 
-    def take(self: ReplicaGroup) -> None:
-        take_step(self)
+    def step_and_signal(self: ReplicaGroup) -> None:
+        train_step(self)
         for _ in range(times if self.step == step else 0):
             os.kill(os.getpid(), signal.SIGINT)
 
-    patch.setattr(ReplicaGroup, "_take_step", take)
+    patch.setattr(ReplicaGroup, "_train_step", step_and_signal)
 
 
 def interrupt_group(root: Path, configs: list[dict], step: int) -> None:
@@ -58,8 +58,8 @@ def states(root: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [PHASES, (*WATCHED, "optimizer=adamw", "trainer.max_steps=20")], ids=len)
-def test_an_interrupted_group_leaves_what_its_runs_would_leave_and_goes_on(alone, tmp_path, overrides):
-    """From checkpoints as of its runs, so that these go on from a group's, and a group from theirs."""
+def test_an_interrupted_group_writes_the_files_of_interrupted_single_runs_and_resumes(alone, tmp_path, overrides):
+    """Checkpoints of groups and single runs are interchangeable."""
     configs, group, one = three(*overrides)[:2], tmp_path / "group", tmp_path / "one"
     interrupt_group(group, configs, 16)
     interrupt_each(one, configs, 16)
@@ -70,8 +70,8 @@ def test_an_interrupted_group_leaves_what_its_runs_would_leave_and_goes_on(alone
     assert_same_runs(alone(configs), together(group, configs))
 
 
-def test_what_has_diverged_unseen_when_a_signal_comes_has_diverged(alone, tmp_path, monkeypatch):
-    """On a device for which one waits, where losses are looked at as epochs end."""
+def test_a_run_that_diverged_before_a_signal_has_status_diverged(alone, tmp_path, monkeypatch):
+    """On a device on which reading a value waits, losses are checked at the end of an epoch."""
     configs = [*three()[:2], *three("optimizer.lr=1e200")[2:]]
     monkeypatch.setattr("start_training.replicas.group._waits", lambda device: True)
     interrupt_group(tmp_path, configs, 5)
@@ -79,8 +79,8 @@ def test_what_has_diverged_unseen_when_a_signal_comes_has_diverged(alone, tmp_pa
     assert_same_runs(alone(configs), together(tmp_path, configs))
 
 
-def test_a_run_that_ended_in_mid_epoch_and_lost_its_summary_ends_the_same_again(alone, tmp_path):
-    """As where it was killed between its checkpoint and its summary, which others of its group come before."""
+def test_a_run_that_ended_within_an_epoch_and_lost_its_summary_ends_the_same_way_again(alone, tmp_path):
+    """As if the process was killed after the checkpoint and before the summary."""
     configs = three("trainer.max_steps=16", *PHASES)
     together(tmp_path, configs)
     for index in range(3):
@@ -88,18 +88,20 @@ def test_a_run_that_ended_in_mid_epoch_and_lost_its_summary_ends_the_same_again(
     assert_same_runs(alone(configs), together(tmp_path, configs))
 
 
-def test_members_that_stand_at_different_steps_train_apart(alone, tmp_path, monkeypatch):
-    """Also those that were interrupted after their last step."""
-    configs, sizes, own = three(), [], ReplicaGroup.train
+def test_jobs_at_different_steps_are_trained_in_separate_groups(alone, tmp_path, monkeypatch):
+    """Also a job that was interrupted after its last step."""
+    configs, sizes, train = three(), [], ReplicaGroup.train
     interrupt_each(tmp_path / "late", configs[2:], 3 * LENGTH)
     interrupt_group(tmp_path, configs[:2], 16)
     shutil.move(tmp_path / "late" / "0", tmp_path / "2")
-    monkeypatch.setattr(ReplicaGroup, "train", lambda self: sizes.append((len(self.replicas), self.step)) or own(self))
+    monkeypatch.setattr(
+        ReplicaGroup, "train", lambda self: sizes.append((len(self.replicas), self.step)) or train(self)
+    )
     assert_same_runs(alone(configs), together(tmp_path, configs))
     assert sizes == [(2, 16), (1, 33)]
 
 
-def test_what_is_finished_and_what_another_process_holds_is_left_alone(tmp_path, capsys):
+def test_finished_and_locked_jobs_are_skipped(tmp_path, capsys):
     configs = three("trainer.max_epochs=1")
     one_by_one(tmp_path, configs[:1])
     before, held = untouched(tmp_path), RunDirectory(tmp_path / "1")
@@ -112,9 +114,11 @@ def test_what_is_finished_and_what_another_process_holds_is_left_alone(tmp_path,
 
 
 @pytest.mark.parametrize("end", [ZeroDivisionError, SystemError])
-def test_a_failed_group_begins_anew_and_one_that_died_at_its_last_checkpoint(alone, tmp_path, monkeypatch, end):
-    """With no seconds between checkpoints, no more than an epoch is lost; who is killed leaves no summary."""
-    configs, taken, take_step = three(), [], ReplicaGroup._take_step
+def test_a_failed_group_starts_anew_and_a_killed_group_resumes_from_its_last_checkpoint(
+    alone, tmp_path, monkeypatch, end
+):
+    """With checkpoint_seconds = 0, at most one epoch is lost; a killed process writes no summary."""
+    configs, taken, train_step = three(), [], ReplicaGroup._train_step
     killed = end is SystemError
 
     def ends(self: ReplicaGroup) -> None:
@@ -127,13 +131,13 @@ def test_a_failed_group_begins_anew_and_one_that_died_at_its_last_checkpoint(alo
             patch.setattr(RunDirectory, "write_summary", lambda *_: None)
         together(tmp_path, configs, checkpoint_seconds=0)
     assert states(tmp_path) == ["killed" if killed else "failed"] * 3
-    monkeypatch.setattr(ReplicaGroup, "_take_step", lambda self: taken.append(self.step) or take_step(self))
+    monkeypatch.setattr(ReplicaGroup, "_train_step", lambda self: taken.append(self.step) or train_step(self))
     assert_same_runs(alone(configs), together(tmp_path, configs))
     assert taken == list(range(2 * LENGTH if killed else 0, 3 * LENGTH))
 
 
-def test_a_second_signal_ends_a_group_at_once_and_one_after_the_last_step_is_not_lost(tmp_path):
-    """Or whoever asked a sweep to stop would see it go on with the next group."""
+def test_a_second_signal_ends_a_group_immediately_and_a_signal_after_the_last_step_is_raised(tmp_path):
+    """Otherwise a sweep would continue with the next group after a signal."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         signalled(patch, 16, times=2)
         together(tmp_path, three(), checkpoint_seconds=0)

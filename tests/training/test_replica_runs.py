@@ -1,4 +1,4 @@
-"""Runs that train as a group leave what their own runs leave, to rounding."""
+"""Runs trained in a group equal single runs up to rounding."""
 
 from pathlib import Path
 
@@ -24,29 +24,29 @@ LOOKING = ("callbacks=start_of_training", "callbacks.start_of_training.every_n_s
 
 @pytest.fixture
 def configs(config):
-    """Of jobs that have some settings in common, each with some of its own."""
+    """Compose configs with common overrides; each string in `each` has overrides of one job."""
 
     def composed(*shared: str, each: tuple[str, ...]) -> list[dict]:
-        return [config(*shared, *own.split()) for own in each]
+        return [config(*shared, *job.split()) for job in each]
 
     return composed
 
 
 def of_nets(configs: list[dict], target: str) -> list[dict]:
-    """The same configs, of nets of tests/replicas/nets.py."""
+    """Replace the model of configs by a net of tests/replicas/nets.py."""
     return [{**config, "model": {"_target_": f"tests.replicas.nets.{target}"}} for config in configs]
 
 
 def statuses(runs: list[Path]) -> list[tuple[str, int]]:
-    found = [RunDirectory(run).summary() for run in runs]
-    return [(summary["status"], summary["steps"]) for summary in found]
+    summaries = [RunDirectory(run).summary() for run in runs]
+    return [(summary["status"], summary["steps"]) for summary in summaries]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shared", "each"),
     [
-        (("schedule=one_cycle", "schedule.momentum=[0.95,0.0]"), RATES),  # torch keeps no velocity where it is 0
+        (("schedule=one_cycle", "schedule.momentum=[0.95,0.0]"), RATES),  # torch has no buffer without momentum
         (("optimizer=adamw", "schedule=one_cycle", "datamodule.validation=0", *LOOKING, TESTS), RATES),
         (RESIDUAL, SCALES),
         (("model=tanh_layer", "initializer=phase", "callbacks=phase"),
@@ -54,66 +54,68 @@ def statuses(runs: list[Path]) -> list[tuple[str, int]]:
     ],
     ids=["no velocity", "adamw", "residual", "phase"],
 )  # fmt: skip
-def test_runs_of_a_group_are_the_runs_that_they_would_be(alone, configs, tmp_path, shared, each):
+def test_runs_of_a_group_equal_single_runs(alone, configs, tmp_path, shared, each):
     settings = configs(*SHORT, *shared, each=each)
     assert_same_runs(alone(settings), together(tmp_path, settings))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["Frozen", "Settled", None])
-@pytest.mark.filterwarnings("ignore:Found 1 module")  # of Settled, as Lightning says, "if this is intentional"
+@pytest.mark.filterwarnings("ignore:Found 1 module")  # a warning about the net Settled
 def test_any_module_trains_in_a_group(alone, configs, tmp_path, net):
     settings = configs(*SHORT, "trainer.max_epochs=1", "optimizer=adamw", each=SEEDS[:2])
     settings = of_nets(settings, net) if net else [settings[seed] | {"model": SCALED[seed]} for seed in range(2)]
     assert_same_runs(alone(settings), together(tmp_path, settings))
 
 
-def test_data_drawn_from_the_processs_stream_are_those_of_the_runs(alone, configs, tmp_path, monkeypatch):
-    """Of which a net like this one draws before them."""
+def test_data_drawn_from_the_global_generator_equal_those_of_single_runs(alone, configs, tmp_path, monkeypatch):
+    """The net draws its weights from the global generator before the data are drawn."""
     shared = (*SHORT, *RANDOM, "datamodule._target_=tests.replicas.datamodules.Drawn")
     settings = of_nets(configs(*shared, each=SEEDS[:1] * 2), "Normalized")
     ones = alone(settings[:1])
-    monkeypatch.setattr("start_training.training.train._loaded", [])  # as in another process
+    monkeypatch.setattr("start_training.training.train._loaded", [])  # as in a new process
     assert_same_runs(ones, together(tmp_path, settings)[:1])
 
 
-def test_in_half_precision_they_are_runs_of_the_same_form(alone, configs, tmp_path):
-    """Other roundings of 8 bits make other runs: 1% of the loss after 55 steps."""
+def test_runs_in_half_precision_are_close_to_single_runs(alone, configs, tmp_path):
+    """With 8-bit mantissas, rounding changes the loss by 1% after 55 steps."""
     settings = configs("trainer.max_epochs=5", "trainer.precision=bf16-mixed", each=SEEDS[:2])
     for one, other in zip(alone(settings), together(tmp_path, settings), strict=True):
-        found = dict(deviations(one, other))
-        assert max(found.values()) < np.inf
-        assert 1e-5 < found["steps.loss"] < 0.05
+        summaries = dict(deviations(one, other))
+        assert max(summaries.values()) < np.inf
+        assert 1e-5 < summaries["steps.loss"] < 0.05
 
 
-def test_a_job_that_cannot_be_built_leaves_the_others_alone(alone, configs, tmp_path, capsys):
-    """It says of itself what a run of its own would say."""
+def test_a_job_that_cannot_be_built_does_not_affect_other_jobs(alone, configs, tmp_path, capsys):
+    """Its error message is that of a single run."""
     mistakes = ("initializer.scale=-1", "optimizer.lr=-1", "seed=-1", "callbacks.lengths.every_n_steps=0")
-    settings, own = configs(*SHORT, each=("seed=0", *mistakes, "seed=2")), []
+    settings, messages = configs(*SHORT, each=("seed=0", *mistakes, "seed=2")), []
     ones = alone([settings[0], settings[-1]])
     for broken in settings[1:-1]:
         with pytest.raises(ValueError) as error:
             alone([broken])
-        own.append(str(error.value))
+        messages.append(str(error.value))
     capsys.readouterr()
     with pytest.raises(ReportedError):
         together(tmp_path, settings)
-    assert capsys.readouterr().err.splitlines() == [f"error: {message}" for message in own]
+    assert capsys.readouterr().err.splitlines() == [f"error: {message}" for message in messages]
     first, *failed, last = (tmp_path / str(index) for index in range(6))
     assert_same_runs(ones, [first, last])
     assert statuses(failed) == [("failed", 0)] * 4
-    assert [RunDirectory(run).summary()["reason"] for run in failed] == [f"ValueError: {message}" for message in own]
+    assert [RunDirectory(run).summary()["reason"] for run in failed] == [
+        f"ValueError: {message}" for message in messages
+    ]
 
 
-def test_what_keeps_a_run_from_its_directory_logger_or_summary_is_its_own(configs, tmp_path, monkeypatch, capsys):
+def test_an_error_of_directory_logger_or_summary_ends_only_its_run(configs, tmp_path, monkeypatch, capsys):
     def refuse_logger(loggers, config):
         if config["seed"] == 1:
             raise ValueError("logger.wandb: no")
 
-    def refuse_summary(self, summary, own=RunDirectory.write_summary):
+    def refuse_summary(self, summary, write=RunDirectory.write_summary):
         if self.path.name == "2":
             raise OSError("No space left on device")
-        own(self, summary)
+        write(self, summary)
 
     monkeypatch.setattr("start_training.training.replica_runs.start_loggers", refuse_logger)
     monkeypatch.setattr(RunDirectory, "write_summary", refuse_summary)
@@ -127,14 +129,14 @@ def test_what_keeps_a_run_from_its_directory_logger_or_summary_is_its_own(config
     assert [RunDirectory(tmp_path / str(index)).state for index in range(3)] == ["completed", "failed", "killed"]
 
 
-def test_a_mistake_that_shows_when_a_group_begins_names_its_setting(configs, tmp_path):
+def test_a_mistake_found_when_a_group_starts_names_its_setting(configs, tmp_path):
     with pytest.raises(ValueError, match=r"^callbacks\.lengths\.modules = 'nothing'"):
         together(tmp_path, configs(*SHORT, "callbacks.lengths.modules=[nothing]", each=SEEDS[:2]))
     runs = [RunDirectory(tmp_path / str(index)) for index in range(2)]
     assert all("callbacks.lengths.modules" in run.summary()["reason"] and run.state == "failed" for run in runs)
 
 
-def test_a_callback_without_the_test_set_it_looks_at_fails_before_training(configs, tmp_path, capsys):
+def test_a_callback_that_needs_a_missing_test_set_fails_before_training(configs, tmp_path, capsys):
     with pytest.raises(ReportedError):
         together(tmp_path, configs(*SHORT, *RANDOM, "datamodule.test_samples=0", TESTS, each=SEEDS[:2]))
     assert capsys.readouterr().err.count("the data has no test set") == 2
@@ -145,5 +147,5 @@ def test_a_callback_without_the_test_set_it_looks_at_fails_before_training(confi
     ({}, (1000, -1)), ({"max_steps": 5}, (-1, 5)), ({"max_epochs": 3}, (3, -1)), ({"max_epochs": -1}, (-1, -1)),
     ({"max_epochs": 3, "max_steps": 5}, (3, 5)),
 ])  # fmt: skip
-def test_limits_that_are_not_set_are_lightnings(settings, expected):
+def test_limits_that_are_not_set_have_lightnings_defaults(settings, expected):
     assert limits(settings) == expected

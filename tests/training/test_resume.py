@@ -1,4 +1,4 @@
-"""A run that was cut off and resumed is the run that was left alone, to the bit."""
+"""An interrupted and resumed run is bit-identical to an uninterrupted one."""
 
 import shutil
 
@@ -19,24 +19,24 @@ EXPONENTIAL = ("schedule=torch", "schedule._target_=torch.optim.lr_scheduler.Exp
 
 @pytest.mark.parametrize(
     ("step", "overrides"),
-    [  # in an epoch, with layers that draw; between two looks; where steps are counted; at an epoch's end
+    [  # within an epoch with dropout; between two measurements; with max_steps; at the end of an epoch
         (4, ("model.dropout=0.2", "trainer.accumulate_grad_batches=2", "callbacks.lengths.flush_every_n_steps=3")),
         (12, ("optimizer=adamw", "callbacks.lengths.every_n_steps=5", "datamodule.validation=0")),
         (15, ("trainer.max_steps=30",)),
         (22, EXPONENTIAL),
     ],
 )
-def test_an_interrupted_run_resumes_as_if_nothing_had_happened(config, trained, tmp_path, step, overrides):
+def test_an_interrupted_run_resumes_to_the_same_result(config, trained, tmp_path, step, overrides):
     interrupted(config(*overrides), tmp_path / "cut", step, "SIGTERM" if step == 22 else "SIGINT")
     assert pd.read_parquet(tmp_path / "cut/steps")["step"].max() <= step
     assert resume(config(*overrides), tmp_path / "elsewhere", origin=tmp_path / "cut")["status"] == "completed"
-    assert_same_run(trained(*overrides), tmp_path / "elsewhere")  # its rows came along
+    assert_same_run(trained(*overrides), tmp_path / "elsewhere")  # with the rows of the interrupted run
     assert RunDirectory(tmp_path / "cut").state == "interrupted"
     resume(config(*overrides), tmp_path / "cut")
     assert_same_run(trained(*overrides), tmp_path / "cut")
 
 
-def test_the_same_seed_gives_the_same_run_and_another_would_be_noticed(config, trained, tmp_path):
+def test_the_same_seed_gives_the_same_run_and_another_seed_does_not(config, trained, tmp_path):
     train(Job(config(), tmp_path))
     assert_same_run(trained(), tmp_path)
     with pytest.raises(AssertionError):
@@ -46,8 +46,8 @@ def test_the_same_seed_gives_the_same_run_and_another_would_be_noticed(config, t
 FLUSHING = ("callbacks.lengths.flush_every_n_steps=8", "trainer.max_epochs=2")
 
 
-def test_a_run_killed_at_named_steps_goes_on_as_if_nothing_had_happened(config, trained, tmp_path):
-    """Killed before it has a lock, between two tables of a flush, and between the tables and their checkpoint."""
+def test_a_run_killed_at_given_points_resumes_to_the_same_result(config, trained, tmp_path):
+    """Killed before the lock, between the tables of a flush, and between tables and checkpoint."""
     command = ("-m", *SMALL, *FLUSHING, f"hydra.sweep.dir={tmp_path}/sweep", "hydra.sweep.subdir=run")
     run = RunDirectory(tmp_path / "sweep" / "run")
     for name, nth, state, files in (
@@ -69,14 +69,14 @@ def test_a_run_killed_at_named_steps_goes_on_as_if_nothing_had_happened(config, 
 
 
 def move_a_weight(run: RunDirectory) -> None:
-    """By a millionth, in its checkpoint."""
+    """Change a weight in the checkpoint by a millionth."""
     checkpoint = torch.load(run.checkpoint, weights_only=True)
     next(iter(checkpoint["state_dict"].values())).mul_(1 + 1e-6)
     torch.save(checkpoint, run.checkpoint)
 
 
 @pytest.mark.parametrize("setting", ["trainer.max_epochs", "trainer.max_steps"])
-def test_a_finished_run_goes_on_where_more_is_asked_for(config, trained, tmp_path, setting):
+def test_a_finished_run_continues_with_a_larger_limit(config, trained, tmp_path, setting):
     short, long = {"trainer.max_epochs": (2, 3), "trainer.max_steps": (15, 30)}[setting]
     resume(config(f"{setting}={long}"), tmp_path, origin=trained(f"{setting}={short}"))
     one, other = (pd.read_parquet(run / "lengths") for run in (trained(f"{setting}={long}"), tmp_path))

@@ -1,4 +1,4 @@
-"""Schedules in a job: the run's own length, resuming and extending to the bit, and what cannot go on."""
+"""Schedules in a job: they span the run, resume bit-identically, and refuse to continue with other settings."""
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,11 @@ def hyperparameters(directory):
         ((), 33),
         (("trainer.max_epochs=-1", "trainer.max_steps=20"), 20),
         (("trainer.max_steps=100",), 33),
-        (("trainer.accumulate_grad_batches=3",), 12),  # of 11 batches the last two are a step too
+        (("trainer.accumulate_grad_batches=3",), 12),  # the last two of 11 batches are a step as well
         (("trainer.accumulate_grad_batches=3", "+trainer.limit_train_batches=6"), 6),
     ],
 )
-def test_a_cycle_spans_the_run(trained, overrides, steps):
+def test_a_one_cycle_schedule_spans_the_run(trained, overrides, steps):
     rows = hyperparameters(trained("schedule=one_cycle", "callbacks=none", *overrides))
     schedule = OneCycle(torch.optim.SGD([torch.zeros(1)], lr=0.01, momentum=0.9), total_steps=steps)
     assert rows["step"].tolist() == list(range(steps))
@@ -40,12 +40,12 @@ def test_a_cycle_spans_the_run(trained, overrides, steps):
 @pytest.mark.parametrize(
     ("step", "overrides"),
     [
-        (15, ["schedule=one_cycle", "optimizer=adamw"]),  # at the peak
-        (22, ["schedule=one_cycle", "optimizer.nesterov=true"]),  # on the way down, between epochs
+        (15, ["schedule=one_cycle", "optimizer=adamw"]),  # at the peak of the rate
+        (22, ["schedule=one_cycle", "optimizer.nesterov=true"]),  # decreasing rate, between epochs
         (10, [*STEP_LR]),
     ],
 )
-def test_an_interrupted_run_resumes_as_if_nothing_had_happened(config, trained, tmp_path, step, overrides):
+def test_an_interrupted_run_resumes_to_the_same_result(config, trained, tmp_path, step, overrides):
     settings = config(*overrides)
     interrupted(settings, tmp_path, step)
     assert hyperparameters(tmp_path)["step"].tolist() == list(range(step))
@@ -54,7 +54,7 @@ def test_an_interrupted_run_resumes_as_if_nothing_had_happened(config, trained, 
 
 
 @pytest.mark.parametrize("schedule", [TRIANGULAR, STEP_LR], ids=str)
-def test_a_finished_run_goes_on_where_its_schedule_does_not_depend_on_its_length(config, trained, tmp_path, schedule):
+def test_a_finished_run_continues_if_its_schedule_does_not_depend_on_the_length(config, trained, tmp_path, schedule):
     resume(config(*schedule), tmp_path, origin=trained(*schedule, "trainer.max_epochs=2"))
     assert_same_run(trained(*schedule), tmp_path)
 
@@ -63,9 +63,11 @@ ONE_CYCLE_LR = ("schedule=torch", "schedule._target_=torch.optim.lr_scheduler.On
 
 
 @pytest.mark.parametrize(("schedule", "named"), [(("schedule=one_cycle",), "OneCycle"), (ONE_CYCLE_LR, "OneCycleLR")])
-def test_a_finished_run_does_not_go_on_where_it_does(config, trained, tmp_path, schedule, named):
+def test_a_finished_run_does_not_continue_if_its_schedule_depends_on_the_length(
+    config, trained, tmp_path, schedule, named
+):
     short = trained(*schedule, "trainer.max_epochs=2")
-    resume(config(*schedule, "trainer.max_epochs=2"), tmp_path / "same", origin=short)  # nothing is left
+    resume(config(*schedule, "trainer.max_epochs=2"), tmp_path / "same", origin=short)  # the run is complete
     with pytest.raises(ValueError) as raised:
         resume(config(*schedule, "trainer.max_epochs=5"), tmp_path / "longer", origin=short)
     assert str(raised.value) == (
@@ -75,13 +77,13 @@ def test_a_finished_run_does_not_go_on_where_it_does(config, trained, tmp_path, 
     assert RunDirectory(tmp_path / "longer").summary()["status"] == "failed"
 
 
-def test_epochs_of_another_length_are_others(config, trained, tmp_path):
-    said = "schedule = Step: must have the 11 steps per epoch of the checkpoint, not 21; set"
-    with pytest.raises(ValueError, match=said):
+def test_a_schedule_in_epochs_does_not_continue_with_epochs_of_another_length(config, trained, tmp_path):
+    message = "schedule = Step: must have the 11 steps per epoch of the checkpoint, not 21; set"
+    with pytest.raises(ValueError, match=message):
         resume(config(*STEP, "trainer.max_epochs=5", "datamodule.batch_size=64"), tmp_path, trained(*STEP))
 
 
-def test_a_run_goes_on_under_the_settings_it_began_with(config, trained, tmp_path):
-    said = r"^schedule\.step_size = 8: the run in ckpt_path has 7, and goes"
-    with pytest.raises(ValueError, match=said):
+def test_a_run_resumes_only_with_the_schedule_settings_of_its_checkpoint(config, trained, tmp_path):
+    message = r"^schedule\.step_size = 8: the run in ckpt_path has 7, and goes"
+    with pytest.raises(ValueError, match=message):
         resume(config(*STEP_LR, "schedule.step_size=8"), tmp_path, origin=trained(*STEP_LR, "trainer.max_epochs=2"))

@@ -1,4 +1,4 @@
-"""What a run leaves behind, and that it leaves nothing else."""
+"""The files that a run writes, and process settings that it restores."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def run(trained):
     return RunDirectory(trained())
 
 
-def test_the_summary_says_how_the_run_ended_and_what_made_it(run):
+def test_the_summary_has_status_and_origin_of_the_run(run):
     summary = run.summary()
     assert (summary["status"], summary["reason"]) == ("completed", "max_epochs = 3 reached")
     assert (summary["steps"], summary["epochs"], summary["seed"]) == (33, 3, 0)
@@ -58,13 +58,13 @@ def test_metrics_have_a_row_per_epoch_and_one_for_the_test(run):
 
 
 @pytest.mark.figure
-def test_the_figure_is_a_picture_and_evaluating_the_run_again_gives_what_it_said(config, tmp_path):
+def test_the_figure_is_a_picture_and_evaluating_the_run_again_gives_the_same_metrics(config, tmp_path):
     metrics = train(Job(config("trainer.max_epochs=1"), tmp_path))["metrics"]
     assert min(imread(RunDirectory(tmp_path).figure).shape[:2]) > 300
     assert evaluate(tmp_path) == {name: metrics[name] for name in ("test/loss", "test/accuracy")}
 
 
-def test_a_run_that_diverges_is_a_result(trained):
+def test_a_run_that_diverges_ends_without_an_error(trained):
     run = RunDirectory(trained("optimizer.lr=1e30"))
     summary, steps = run.summary(), pd.read_parquet(run.path / "steps")
     assert summary["status"] == "diverged"
@@ -74,14 +74,14 @@ def test_a_run_that_diverges_is_a_result(trained):
     assert "test/loss" not in summary["metrics"]
 
 
-def test_early_stopping_completes_a_run_and_is_given_as_the_reason(trained):
+def test_early_stopping_completes_a_run_and_is_its_reason(trained):
     stopping = "{_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val/loss,mode:max,patience:1}"
     summary = RunDirectory(trained(f"+callbacks.stop={stopping}")).summary()
     assert (summary["status"], summary["epochs"]) == ("completed", 2)
-    assert summary["reason"] == "stopped early: val/loss had not improved for 1 epochs"
+    assert summary["reason"] == "stopped early: val/loss did not improve for 1 epochs"
 
 
-def test_a_job_leaves_nothing_global_behind(config, tmp_path):
+def test_a_job_restores_process_settings(config, tmp_path):
     def everything():
         handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
         return dict(os.environ), handlers, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -97,8 +97,8 @@ def test_without_the_callback_training_is_the_same(trained, run):
     assert other.summary()["metrics"] == run.summary()["metrics"] and not (other.path / "lengths").exists()
 
 
-def test_groups_of_settings_combine(trained):
-    """Shortcuts and mixed precision; and everything else that draws, without validation."""
+def test_config_groups_can_be_combined(trained):
+    """A residual net with mixed precision, and a job with random inputs without validation."""
     residual = ("model=residual", "model.modules=3", "model.scales=power", "model.ending=linear")
     drawing = ("model.widths=[30,10]", "model.activation=gelu", "model.dropout=0.1", "initializer=orthogonal",
                "readout_initializer=glorot_uniform", "optimizer=adam", "datamodule=random_inputs")  # fmt: skip
@@ -107,16 +107,16 @@ def test_groups_of_settings_combine(trained):
 
 
 @pytest.mark.slow
-def test_a_compiled_job_is_measured_also_after_one_that_was_not(config, tmp_path):
+def test_a_compiled_job_is_measured_after_one_without_hooks(config, tmp_path):
     for callbacks in ("none", "lengths"):
         settings = config("compile=true", f"callbacks={callbacks}", "trainer.max_epochs=1")
         assert train(Job(settings, tmp_path / callbacks))["status"] == "completed"
     assert len(pd.read_parquet(tmp_path / "lengths/lengths")) == 11 * 4
 
 
-def test_theory_is_given_for_the_layers_it_speaks_of_and_for_no_others():
+def test_lengths_are_predicted_only_for_the_layers_of_the_theory():
     net, initializer = FullyConnected(4, 2, depth=3, width=8, activation="relu"), VarianceScaling(1.0)
     predicted = predicted_log(net, initializer, np.array([2.0, 1, 1, 1]))
-    np.testing.assert_allclose(predicted, np.log(2) - np.log(2) * np.arange(4))  # kappa / 2 a layer
+    np.testing.assert_allclose(predicted, np.log(2) - np.log(2) * np.arange(4))  # a factor kappa / 2 per layer
     assert predicted_log(net, initializer, np.array([2.0, 1, 1])) is None
     assert predicted_log(net, initializer, np.array([0.0, 1, 1, 1])) is None

@@ -9,22 +9,22 @@ from start_training.training.train import train
 from tests.wandb_records import config_of, logged, of_kind, records, tables_of
 
 
-def test_the_run_mirrors_the_directory(config, tmp_path):
+def test_the_wandb_run_has_the_content_of_the_run_directory(config, tmp_path):
     settings = config("logger=wandb")
     summary = train(Job(settings, tmp_path, overrides=("seed=0", "model.width=16"), sweep="a-sweep"))
-    found = records(tmp_path)
-    run = of_kind(found, "run")[0]
+    entries = records(tmp_path)
+    run = of_kind(entries, "run")[0]
     assert (run.project, run.run_group) == ("how-to-start-training", "a-sweep")
     assert run.display_name == "seed=0 model.width=16"
-    assert config_of(found)["model"] == settings["model"]
-    metrics = logged(found)
+    assert config_of(entries)["model"] == settings["model"]
+    metrics = logged(entries)
     assert {name: metrics[name] for name in summary["metrics"]} == summary["metrics"]
     assert metrics["lengths._type"] == "image-file"
-    assert {Path(name).parts[0] for name in tables_of(found)} == {"lengths", "steps", "hyperparameters"}
-    assert [end.exit_code for end in of_kind(found, "exit")] == [0]
+    assert {Path(name).parts[0] for name in tables_of(entries)} == {"lengths", "steps", "hyperparameters"}
+    assert [end.exit_code for end in of_kind(entries, "exit")] == [0]
 
 
-def test_a_failed_run_is_closed_with_its_status_and_the_next_is_a_run_of_its_own(config, tmp_path, monkeypatch):
+def test_a_failed_wandb_run_is_finished_and_the_next_job_has_its_own(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr("start_training.models.classifier.Classifier.training_step", lambda *_, **__: 1 / 0)
         train(Job(config("logger=wandb"), tmp_path / "failed"))
