@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from start_training.runs.length_tables import StepRecord
-from start_training.runs.metrics_file import TakesMetrics
+from start_training.runs.metrics_file import MetricsLogger
 
 
 class RunReport(Protocol):
@@ -53,7 +53,7 @@ class GroupRun(Protocol):
         """Samples of an optimizer step."""
 
     @property
-    def loggers(self) -> Sequence[TakesMetrics]:
+    def loggers(self) -> Sequence[MetricsLogger]:
         """Stand-ins for the run's loggers; the one for metrics.csv is a `MetricsFile`."""
 
     def set_step(self, step: int) -> dict[str, Any]:

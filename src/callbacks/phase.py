@@ -17,7 +17,7 @@ from start_training.callbacks.position import crosses, epochs_trained, scaling_i
 from start_training.models.activation import activation_named
 from start_training.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
 from start_training.order_chaos.slope import SKIP
-from start_training.runs.metrics_file import MetricsFile, TakesMetrics
+from start_training.runs.metrics_file import MetricsFile, MetricsLogger
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, Fraction, PositiveInteger, checked
 
@@ -216,7 +216,7 @@ class Phase(pl.Callback, GroupCallback):
         return self._table is not None and not (self._rows and self._rows[-1]["step"] == step)
 
     def add(
-        self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[TakesMetrics] = ()
+        self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[MetricsLogger] = ()
     ) -> None:
         """Add and log a measurement of `layers` by `measure_phases`, after so many steps and epochs of training."""
         assert self.lacks(step)
@@ -238,7 +238,7 @@ class Phase(pl.Callback, GroupCallback):
         return {"skip": self.skip, "iterations": self.iterations, "starts": self.starts}
 
 
-def _send(loggers: Iterable[TakesMetrics], row: Row) -> None:
+def _send(loggers: Iterable[MetricsLogger], row: Row) -> None:
     """Log a row as `phase/<layer>/<number>`; not to metrics.csv, whose rows are epochs."""
     numbers = {f"{NAME}/{row['name']}/{name}": row[name] for name in SENT if math.isfinite(row[name])}
     for logger in loggers:

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun
 from start_training.callbacks.evaluation import check_test_set, correct, test_loaders, test_means
-from start_training.runs.metrics_file import TakesMetrics
+from start_training.runs.metrics_file import MetricsLogger
 from start_training.settings import PositiveInteger, checked
 
 NAMES = ("test/loss", "test/accuracy")
@@ -91,7 +91,7 @@ class TestMetrics(pl.Callback, GroupCallback):
             tests.note(moment.epoch + 1, moment.step, *moment.test_means(run), loggers=run.loggers)
 
     def note(
-        self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[TakesMetrics] = ()
+        self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[MetricsLogger] = ()
     ) -> None:
         """Add and log a measurement after so many epochs and steps of training; a NaN is never the lowest loss."""
         row = {"epoch": epoch - 1, **dict(zip(NAMES, (loss, accuracy), strict=True))}  # Lightning counts epochs from 0

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from start_training.config.build import build_datamodule
-from start_training.config.errors import typed
+from start_training.config.errors import shell_command
 from start_training.figures.trials import draw_trials
 from start_training.reports.run_clues import sentence as clues_sentence
 from start_training.runs.job import Job
@@ -195,7 +195,7 @@ def report_of(done: RecipeRuns, overrides: Sequence[str], balance: Sequence[str]
         *(line for sentence in balance for line in ("", sentence)),
         *_tried(done, short),
         "",
-        f"Again: `{typed('train')} {shlex.join(overrides)}`",
+        f"Again: `{shell_command('train')} {shlex.join(overrides)}`",
     ]
     return "\n".join(lines) + "\n"
 

@@ -33,7 +33,7 @@ from start_training.config.build import (
 )
 from start_training.config.devices import check_trainer
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
-from start_training.config.mistakes import settings_in
+from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.ranks import in_terminals_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
@@ -67,7 +67,7 @@ def _train(job: Job) -> dict[str, Any]:
             return run.summary() or {}
         if run.resumable and config["ckpt_path"] is None:
             config = {**config, "ckpt_path": str(run.checkpoint)}
-    with Record(job, run) as record, settings_in(config):
+    with Record(job, run) as record, name_setting_in_errors(config):
         # What can be wrong with the settings shows here, before anything that lies in the directory is touched.
         seed_global_generators(seed("seed", config["seed"]))
         check_trainer(config.get("trainer") or {})
@@ -101,7 +101,7 @@ def _train(job: Job) -> dict[str, Any]:
 
 def check_settings(config: Mapping[str, Any]) -> None:
     """Raises ValueError, as `train` would, for what is wrong with a config without a look at its net or data."""
-    with settings_in(config):
+    with name_setting_in_errors(config):
         seed("seed", config["seed"])
         datamodule, callbacks = build_datamodule(config), build_callbacks(config)
         build_optimizer(config), build_schedule(config)

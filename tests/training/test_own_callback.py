@@ -3,7 +3,7 @@
 import pytest
 
 from start_training.callbacks.contracts import GroupCallback, serves_groups
-from start_training.launchers.grouping import alone as trains_alone
+from start_training.launchers.grouping import ungroupable_reason
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.training.train import check_settings, train
@@ -36,7 +36,7 @@ def test_one_that_ends_runs_before_training_may_have_them_left_untested(tmp_path
 def test_a_group_serves_it_as_a_trainer_does(tmp_path):
     assert issubclass(WeightNorm, GroupCallback) and not issubclass(WeightNorm.__base__, GroupCallback)
     configs = [config("seed=0"), config("seed=1", "optimizer.lr=0.1")]
-    assert [trains_alone(each) for each in configs] == [None, None]
+    assert [ungroupable_reason(each) for each in configs] == [None, None]
     runs = together(tmp_path / "group", configs)
     assert_same_runs(one_by_one(tmp_path / "one", configs), runs)
     assert [RunDirectory(run).summary()["reason"] for run in runs] == ["2 norms are enough"] * 2
@@ -44,7 +44,7 @@ def test_a_group_serves_it_as_a_trainer_does(tmp_path):
 
 def test_one_that_changes_only_hooks_of_a_trainer_trains_alone():
     assert not serves_groups(Loud) and not serves_groups(print)
-    assert trains_alone(config(kind=Loud)) == "callbacks.own = Loud: needs a trainer of its own"
+    assert ungroupable_reason(config(kind=Loud)) == "callbacks.own = Loud: needs a trainer of its own"
 
 
 def test_what_it_cannot_work_with_is_refused_before_training():
