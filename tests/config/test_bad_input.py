@@ -50,7 +50,7 @@ model.depth=0 -> model.depth = 0: must be a whole number of at least 1
 initializer={_target_:odd_users.nan_,_partial_:true} -> initializer = odd_users.nan_: left non-finite
 datamodule.batch_size=1 trainer=ddp_cpu -> datamodule.batch_size = 1: smaller than the number of ranks, 2
 ckpt_path={world}/half.ckpt -> ckpt_path = {world}/half.ckpt: not a checkpoint, or a damaged one (
-ckpt_path={run} model.width=21 -> ckpt_path = {run}: the checkpoint has another architecture (hidden.0.linear.weight: 16×64 in
+ckpt_path={run} model.width=21 -> ckpt_path = {run}: the checkpoint has another architecture (hidden.0.linear.weight:
 ckpt_path={world}/cut/checkpoints/last.ckpt datamodule.batch_size=64 -> datamodule.batch_size = 64: the checkpoint
 hydra.run.dir={world}/run +logger.wandb._target_=nowhere.W -> logger.wandb._target_ = 'nowhere.W': cannot be
 """,

@@ -89,7 +89,7 @@ AGAIN = {"_target_": "start_training.callbacks.activation_lengths.ActivationLeng
         ({"callbacks__again": AGAIN}, "several callbacks of one class"),
         ({"logger__mine": {"_target_": "pytorch_lightning.loggers.CSVLogger"}}, "logger.mine = CSVLogger: does"),
         ({"datamodule___target_": "pytorch_lightning.LightningDataModule"}, "datamodule LightningDataModule: is not"),
-        ({"datamodule___target_": "tests.replicas.datamodules.Flipped"}, "datamodule Flipped: overrides on_after_batch_"),
+        ({"datamodule___target_": "tests.replicas.datamodules.Flipped"}, "datamodule Flipped: overrides on_after_"),
         ({"optimizer___target_": "torch.optim.RMSprop"}, "optimizer RMSprop: groups support only SGD, Adam, AdamW"),
         ({"optimizer___target_": "torch.optim.Nothing"}, "optimizer._target_ = 'torch.optim.Nothing': cannot be"),
         ({"schedule": {"_target_": "torch.optim.lr_scheduler.StepLR"}}, "schedule StepLR: groups support only"),

@@ -46,7 +46,7 @@ def test_the_hash_ignores_hardware_and_paths_but_no_other_setting(key):
     assert (config_hash({**CONFIG, group: {**CONFIG[group], key: 64}}) == config_hash(CONFIG)) == ignored
     assert config_hash({**CONFIG, "model": {**CONFIG["model"], key: 64}}) != config_hash(
         CONFIG
-    )  # in this group no key is ignored
+    )  # counts in model
     assert config_hash({**CONFIG, **dict.fromkeys(WATCHING, key)}) == config_hash(CONFIG)
     assert config_hash({**CONFIG, key: 0}) != config_hash(CONFIG)
 

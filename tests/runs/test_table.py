@@ -13,7 +13,7 @@ from start_training.runs.table import Table
 
 APPEND = st.tuples(
     st.just("append"), st.lists(st.integers(0, 2), max_size=4)
-)  # increments between the steps of the rows
+)  # increments of step
 OTHERS = [st.tuples(st.just("truncate"), st.integers(0, 20)), st.sampled_from([("compact", 0), ("reopen", 0)])]
 
 

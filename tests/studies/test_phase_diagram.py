@@ -96,7 +96,7 @@ def test_ctrl_c_keeps_the_matrices_that_are_done(diagram, shell, drawn, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(phase_diagram_module, "relu_growth", interrupted)
         status, output, errors = shell("phase_diagram", *WORDS)
-    said = "interrupted: the same command goes on from the matrices that are done"
+    said = "interrupted: run the same command again to continue; finished matrices are kept"
     assert (status, output, errors) == (130, [], [said])
     assert not (tmp_path / "here/summary.json").exists()
     drawn.clear()

@@ -144,7 +144,7 @@ def test_ctrl_c_keeps_what_was_sampled_and_the_same_command_goes_on_from_there(
     sampled.clear()
     status, output, errors = attempt(*typed, "hydra.run.dir=cut")
     assert (status, output) == (130, [])
-    assert errors == ["interrupted: the same command goes on from what has been sampled"]
+    assert errors == ["interrupted: run the same command again to continue; what has been sampled is kept"]
     kept = rows(tmp_path / "cut")
     assert 0 < len(kept) == sum(sampled) < 60
     assert RunDirectory(tmp_path / "cut").summary() is None

@@ -44,7 +44,7 @@ def test_a_group_serves_it_as_a_trainer_does(tmp_path):
 
 def test_one_that_changes_only_hooks_of_a_trainer_trains_alone():
     assert not serves_groups(Loud) and not serves_groups(print)
-    assert ungroupable_reason(config(kind=Loud)) == "callbacks.own = Loud: needs a trainer of its own"
+    assert ungroupable_reason(config(kind=Loud)) == "callbacks.own = Loud: does not support groups"
 
 
 def test_what_it_cannot_work_with_is_refused_before_training():
