@@ -54,13 +54,7 @@ class RunDirectory:
         return Table(self.path / name)
 
     def config(self, setting: str = "RUN_DIRECTORY") -> dict[str, Any]:
-        """Read the resolved config that the run was started with.
-
-        Args:
-            setting: name of the setting or argument that holds the path, for error messages.
-        Raises:
-            ValueError: config.yaml is missing or damaged.
-        """
+        """Read the resolved config of the run. Raise ValueError, naming `setting`, if it is missing or damaged."""
         if not self.config_file.is_file():
             raise ValueError(f"{setting} = {self.path}: not a run directory (it has no {self.config_file.name})")
         try:
@@ -77,10 +71,7 @@ class RunDirectory:
 
     @property
     def state(self) -> str:
-        """State of the run: `running` if another process holds the lock, else the `status` in its summary.
-
-        Without a summary, `killed` if the run has begun, else `absent`.
-        """
+        """State of the run: `running` in another process, else its summary's `status`, else `killed` or `absent`."""
         if self._is_locked_elsewhere():
             return "running"
         if (summary := self.summary()) is not None:
@@ -100,10 +91,8 @@ class RunDirectory:
         return self.checkpoint.exists() and (summary is None or summary["status"] == "interrupted")
 
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Lock the directory for a run of this config, without changing any file of a run in it.
+        """Lock the directory for a run of this (resolved, plain) config, without changing any file of a run in it.
 
-        Args:
-            config: resolved and plain.
         Raises:
             RunDirectoryLocked: another process is writing a run in the directory.
             ValueError: the directory is not writable, or holds a run of another config, or holds no run but files that
@@ -126,7 +115,6 @@ class RunDirectory:
             config: resolved and plain.
             resume_from: the checkpoint to resume from; None: a new run.
             step: the training step of that checkpoint.
-
         Raises:
             ValueError: the directory cannot be claimed (see `claim`).
         """
@@ -161,10 +149,7 @@ class RunDirectory:
 
     @property
     def holds_results(self) -> bool:
-        """Whether the directory holds a run that got beyond its start.
-
-        False without a run, or if the run failed or was interrupted before its first step, without a checkpoint.
-        """
+        """Whether the directory holds a run, other than one that failed or was interrupted before its first step."""
         if not self.config_file.exists():
             return False
         summary = self.summary()
@@ -200,10 +185,9 @@ class RunDirectory:
             shutil.copy(origin / METRICS, self.metrics_file)
 
     def _lock(self) -> None:
-        """Lock the directory until `release` or the end of the process, even by SIGKILL.
+        """Lock the open file `.lock` until `release` or the end of the process, even by SIGKILL.
 
-        The lock is held on an open file; the existence of the file `.lock` means nothing. Raises RunDirectoryLocked if
-        another process holds the lock, and ValueError if the file cannot be written or locked.
+        Raises RunDirectoryLocked if another process holds the lock, ValueError if the file cannot be written or locked.
         """
         if self._locked is not None:
             return
@@ -228,10 +212,7 @@ class RunDirectory:
             return not self._acquires(file, pause=0.002)
 
     def _acquires(self, file: IO[str], *, pause: float) -> bool:
-        """Try five times to lock the file, `pause` seconds apart, and return whether that succeeded.
-
-        Several tries are needed because a process that reads `state` holds the lock for a moment.
-        """
+        """Try five times, `pause` seconds apart, to lock the file: reading `state` holds the lock for a moment."""
         try:
             for seconds in (pause, pause, pause, pause, 0):
                 if lock_descriptor(file.fileno(), blocking=False):

@@ -110,9 +110,7 @@ def test_tasks_on_two_nodes_train_one_net_in_one_directory(tmp_path, cluster):
     for name in summaries(tmp_path / "sweep"):
         run = tmp_path / "sweep" / name
         lengths = pd.read_parquet(run / "lengths")
-        assert lengths.groupby("layer")["count"].sum().unique().tolist() == [
-            1437
-        ]  # each sample once
+        assert lengths.groupby("layer")["count"].sum().unique().tolist() == [1437]  # each sample once
         assert len(list((run / "wandb").glob("offline-run-*"))) == 1
     logs = [log.read_text() for log in sorted(tmp_path.glob("sweep/.submitit/*/*_log.out"))]
     assert len(logs) == 4

@@ -154,7 +154,7 @@ def test_memory_limits_the_size_of_groups(tmp_path):
     planned = plan(runs(tmp_path, seeds=3), limit=2 * size)
     assert (sizes(planned), [reason for _, reason in planned.single_jobs]) == (
         [2],
-        ["left over by groups of equal size"],
+        ["left over after dividing the jobs into groups of equal size"],
     )
     planned = plan(runs(tmp_path), limit=2 * size - 1)
     assert not planned.groups and len(planned.single_jobs) == 4

@@ -44,9 +44,7 @@ def test_the_hash_ignores_hardware_and_paths_but_no_other_setting(key):
     ignored = key not in ("max_epochs", "batch_size", "new")
     group = "datamodule" if key in CONFIG["datamodule"] else "trainer"
     assert (config_hash({**CONFIG, group: {**CONFIG[group], key: 64}}) == config_hash(CONFIG)) == ignored
-    assert config_hash({**CONFIG, "model": {**CONFIG["model"], key: 64}}) != config_hash(
-        CONFIG
-    )  # counts in model
+    assert config_hash({**CONFIG, "model": {**CONFIG["model"], key: 64}}) != config_hash(CONFIG)  # counts in model
     assert config_hash({**CONFIG, **dict.fromkeys(WATCHING, key)}) == config_hash(CONFIG)
     assert config_hash({**CONFIG, key: 0}) != config_hash(CONFIG)
 

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from start_training.runs import table as module
 from start_training.runs.table import Table
 
-APPEND = st.tuples(
-    st.just("append"), st.lists(st.integers(0, 2), max_size=4)
-)  # increments of step
+APPEND = st.tuples(st.just("append"), st.lists(st.integers(0, 2), max_size=4))  # increments of step
 OTHERS = [st.tuples(st.just("truncate"), st.integers(0, 20)), st.sampled_from([("compact", 0), ("reopen", 0)])]
 
 
