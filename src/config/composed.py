@@ -69,6 +69,8 @@ def compose_job(config: DictConfig, config_loader: Any, overrides: Sequence[str]
         config_loader: Hydra's config loader.
         overrides: the overrides of the job.
         number: the number of the job in the multirun, from 0.
+    Returns:
+        The config of the job, including the node `hydra`; interpolations are not yet resolved.
     Raises:
         OmegaConfBaseException: a value is missing, or an interpolation cannot be resolved.
     """

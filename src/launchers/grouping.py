@@ -97,9 +97,9 @@ _ONE_DEVICE = (
 
 def _reasons(config: Config) -> Iterator[str]:
     if config.get("ckpt_path"):
-        yield "ckpt_path is set"
+        yield "ckpt_path is set: not supported in groups"
     if config.get("compile"):
-        yield "compile = true"
+        yield "compile = true: not supported in groups"
     if not _is_class(data := target_of(config.get("datamodule"), "datamodule"), TensorDataModule):
         yield f"datamodule {_name(data)}: is not a TensorDataModule, which holds its data in memory"
     elif redefined := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
@@ -115,9 +115,9 @@ def _reasons(config: Config) -> Iterator[str]:
             yield f"{name} = {_name(target)}: does not support groups"
     classes = [node["_target_"] for node in (config.get("callbacks") or {}).values() if node is not None]
     if len({*classes}) < len(classes):
-        yield "several callbacks of one class"
+        yield "several callbacks of one class: not supported in groups"
     if sum(hasattr(target, "group_lengths") for target in targets.values()) > 1:
-        yield "several callbacks that measure activation lengths"
+        yield "several callbacks that measure activation lengths: not supported in groups"
     if (optimizer := target_of(config.get("optimizer"), "optimizer")) not in OPTIMIZERS:
         yield f"optimizer {_name(optimizer)}: groups support only {', '.join(map(_name, OPTIMIZERS))}"
     if config.get("schedule") and not _is_class(target := target_of(config["schedule"], "schedule"), Schedule):

@@ -32,7 +32,7 @@ class JobProcess:
     Args:
         line: the command line.
         sweep: name of the sweep.
-        gpus_asked: number of GPUs to pin the job to.
+        gpu_count: number of GPUs to pin the job to.
         returned: the result that the launcher returns to Hydra for the job.
         gpus: the GPUs that the job is pinned to, set by `start`.
         output: files that collect stdout and stderr until the process ends; empty if the process prints directly.
@@ -41,7 +41,7 @@ class JobProcess:
 
     line: list[str]
     sweep: str
-    gpus_asked: int
+    gpu_count: int
     returned: JobReturn
     gpus: list[str] = field(default_factory=list)
     output: list[IO[bytes]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class JobProcess:
 
 
 class _Pool:
-    """Runs jobs at the same time, at most `jobs`, and distributes the GPUs evenly among them."""
+    """A pool of running jobs, at most `jobs` at a time, among which the GPUs are distributed evenly."""
 
     def __init__(self, jobs: int | None) -> None:
         self.all_gpus = _visible_gpus()
@@ -111,7 +111,7 @@ class _Pool:
         share = -(-self.jobs // max(1, len(self.all_gpus)))
         used = Counter(gpu for other in self.running for gpu in other.gpus)
         free = sorted((gpu for gpu in self.all_gpus if used[gpu] < share), key=lambda gpu: used[gpu])
-        number = min(job.gpus_asked, len(self.all_gpus))  # if the job asks for more, it reports that error itself
+        number = min(job.gpu_count, len(self.all_gpus))  # if the job asks for more, it reports that error itself
         return free[:number] if len(free) >= number else None
 
     def _start(self, job: JobProcess, gpus: list[str]) -> None:
@@ -160,15 +160,15 @@ def _job_process(config: DictConfig, config_loader: Any, overrides: Sequence[str
     sweep = Path(str(job.hydra.sweep.dir))
     line = command(job.hydra, overrides, Path(sweep, str(job.hydra.sweep.subdir)).resolve())
     returned = JobReturn(overrides=list(job.hydra.overrides.task), cfg=job, hydra_cfg=job, working_dir=os.getcwd())
-    return JobProcess(line, sweep.name, _gpus_asked(job.get("trainer") or {}), returned)
+    return JobProcess(line, sweep.name, _gpus_to_pin(job.get("trainer") or {}), returned)
 
 
 def _temporary_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def _gpus_asked(trainer: Any) -> int:
-    """Return how many GPUs to pin a job to; 0 if its trainer uses no GPU or lists GPU numbers itself."""
+def _gpus_to_pin(trainer: Any) -> int:
+    """Return how many GPUs to pin a job to: `sys.maxsize` for all; 0 if it uses none or lists GPU numbers itself."""
     devices = trainer.get("devices", 1)
     if trainer.get("accelerator", "auto") not in ("gpu", "cuda", "auto"):
         return 0

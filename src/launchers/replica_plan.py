@@ -193,7 +193,12 @@ def _parts(jobs: Sequence[Job], parts: int) -> list[Sequence[Job]]:
 
 
 def format_bytes(size: int) -> str:
-    """Return a number of bytes as text with three digits and a decimal unit, such as "3.21 MB"."""
+    """Return a number of bytes as text with three digits and a decimal unit.
+
+    Example:
+        >>> format_bytes(3_210_000)
+        '3.21 MB'
+    """
     number, units = float(size), ["B", "kB", "MB", "GB", "TB"]
     while number >= 999.5 and len(units) > 1:
         number /= 1000

@@ -32,7 +32,7 @@ def print_plan(plan: ReplicaPlan, *, inner: str, workers: int) -> None:
         reasons[reason].append(job)
     for reason, jobs in reasons.items():
         several = f", and {len(jobs) - 1} more" if len(jobs) > 1 else ""
-        console.print(f"on its own: {jobs[0].name}{several} ({reason})", soft_wrap=True)
+        console.print(f"trains on its own: {jobs[0].name}{several} ({reason})", soft_wrap=True)
     console.print(_totals(plan, inner, workers), soft_wrap=True)
 
 
@@ -90,5 +90,5 @@ def _totals(plan: ReplicaPlan, inner: str, workers: int) -> str:
     memory = f", at most {format_bytes(largest)} per group" if largest else ""
     memory += f" (limit {format_bytes(plan.limit)})" if largest and plan.limit is not None else ""
     at_a_time = f", {workers} at a time" if workers > 1 else ""
-    single = f"{len(plan.single_jobs)} on their own"
+    single = f"{len(plan.single_jobs)} jobs on their own"
     return f"replicas: {groups}{memory}; {single}; launched by hydra/launcher={inner}{at_a_time}"

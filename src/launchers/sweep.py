@@ -167,7 +167,7 @@ class Sweep:
         for overrides, job in failures[:SHOWN]:
             console.print(f"failed: {job.name} ({self._reason(job, self.errors.get(overrides))})", soft_wrap=True)
         if len(failures) > SHOWN:
-            console.print(f"… and {len(failures) - SHOWN} more")
+            console.print(f"… and {len(failures) - SHOWN} more failed jobs")
         if {*after} - {*FINISHED}:
             console.print(f"to resume: repeat the command with hydra.sweep.dir={self.directory}", soft_wrap=True)
         return len(failures)

@@ -28,6 +28,9 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: resolved and plain.
+    Example:
+        >>> canonical({"_target_": "torch.optim.SGD", "lr": 1})
+        {'_target_': 'torch.optim.SGD', 'lr': 1.0}
     """
     return _mapping(config, Any)
 

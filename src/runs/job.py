@@ -10,7 +10,12 @@ from start_training.runs.provenance import commit, versions
 
 
 def run_title(overrides: Sequence[str]) -> str:
-    """Return the overrides of a run separated by spaces, or "default" without overrides."""
+    """Return the overrides of a run separated by spaces, or "default" without overrides.
+
+    Example:
+        >>> run_title(["model.depth=3", "seed=1"])
+        'model.depth=3 seed=1'
+    """
     return " ".join(overrides) or "default"
 
 

@@ -29,7 +29,7 @@ def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_p
     assert (status, errors) == (0, [])
     last = "2 4 FullyConnected 1,754 model.depth=3 seed (2), optimizer.lr (2) 803 kB 3.21 MB"
     assert " ".join(output[2].split()) == last
-    totals = r"replicas: 8 jobs in 2 groups, at most 3.21 MB per group \(limit [\d.]+ [GT]B\); 0 on their own; "
+    totals = r"replicas: 8 jobs in 2 groups, at most 3.21 MB per group \(limit [\d.]+ [GT]B\); 0 jobs on their own; "
     assert re.fullmatch(totals + "launched by hydra/launcher=basic", output[3])
     assert statuses(tmp_path / "sweep") == ["completed"] * 8
     assert left_over(tmp_path / "sweep") == []
@@ -59,9 +59,9 @@ def test_a_mixed_sweep_trains_groups_of_the_maximum_size_and_single_jobs(sweep, 
     status, output, errors = sweep(REPLICAS, "seed=0,1,2,3,4", "model.dropout=0,0.1", *settings)
     assert (status, errors) == (0, [])
     assert [line.split()[:2] for line in output[1:3]] == [["1", "2"], ["2", "3"]]
-    assert output[3].startswith("on its own: ") and "needs its own random stream" in output[3]
+    assert output[3].startswith("trains on its own: ") and "needs its own random stream" in output[3]
     assert ", and 4 more" in output[3]
-    assert output[4].startswith("replicas: 5 jobs in 2 groups") and "5 on their own" in output[4]
+    assert output[4].startswith("replicas: 5 jobs in 2 groups") and "5 jobs on their own" in output[4]
     runs = summaries(tmp_path / "sweep")
     assert {summary["status"] for summary in runs.values()} == {"completed"}
     for number, (seed, dropout) in enumerate((seed, dropout) for seed in range(5) for dropout in ("0", "0.1")):

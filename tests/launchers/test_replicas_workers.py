@@ -31,7 +31,7 @@ def test_every_launcher_trains_groups_and_single_jobs(tmp_path, launcher):
     jobs = ("seed=0,1", "model.depth=0,2", "trainer.max_epochs=1")
     first = sweep(tmp_path, *launcher, *jobs)
     assert first.returncode == 1, first.stderr
-    assert "replicas: 2 jobs in 1 group, " in first.stdout and "2 on their own" in first.stdout
+    assert "replicas: 2 jobs in 1 group, " in first.stdout and "2 jobs on their own" in first.stdout
     assert statuses(tmp_path) == ["completed"] * 2 + ["failed"] * 2
     assert first.stderr.count("model.depth = 0: must be a whole number") >= 2  # once per job
     assert "Traceback" not in first.stderr
