@@ -14,7 +14,7 @@ from start_training.config.composed import check_script, plain
 from start_training.config.errors import (
     ReportedError,
     error_message,
-    is_users_mistake,
+    is_user_error,
     print_error,
     prints_errors,
     users_environment,
@@ -74,7 +74,7 @@ def _report(error: Exception, *, in_multirun: bool, of_sweep: bool) -> None:
 
     Returns normally if the job belongs to a sweep and another process is running it.
     """
-    if not isinstance(error, RunDirectoryLocked) and not (prints_errors() and is_users_mistake(error)):
+    if not isinstance(error, RunDirectoryLocked) and not (prints_errors() and is_user_error(error)):
         if in_multirun:
             traceback.print_exc()  # Hydra would print it only after the last job
         if in_multirun and in_worker(HydraConfig.get().launcher):

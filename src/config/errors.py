@@ -40,7 +40,7 @@ def run(main: Callable[[], Any]) -> None:
     except ReportedError:
         sys.exit(1)
     except Exception as error:
-        if not is_users_mistake(error):
+        if not is_user_error(error):
             raise
         print_error(error)
         sys.exit(1)
@@ -65,7 +65,7 @@ def prints_errors() -> bool:
 
 @contextmanager
 def users_environment() -> Iterator[None]:
-    """Restore the user's value of HYDRA_FULL_ERROR while the context is open, for a job and its child processes."""
+    """Remove HYDRA_FULL_ERROR, which `run` has set, while the context is open, for a job and its child processes."""
     if not prints_errors():
         yield
         return
@@ -85,7 +85,7 @@ def shell_command(command: str) -> str:
     return f"start-training {command}" if installed else f"uv run python scripts/{command}.py"
 
 
-def is_users_mistake(error: BaseException) -> bool:
+def is_user_error(error: BaseException) -> bool:
     """Return whether an error counts as a user error: a ValueError, or an error of Hydra, OmegaConf or the OS."""
     return isinstance(error, ValueError | HydraException | OmegaConfBaseException | OSError)
 

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from start_training.config.errors import ReportedError, is_users_mistake, print_error
+from start_training.config.errors import ReportedError, is_user_error, print_error
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.ranks import in_terminals_worker
@@ -212,7 +212,7 @@ class _Runs:
 
     def _report(self, error: Exception) -> None:
         self.failed = True
-        if is_users_mistake(error):
+        if is_user_error(error):
             print_error(error)
         else:
             traceback.print_exception(error)

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from start_training.config.composed import plain
-from start_training.config.errors import error_message, is_users_mistake
+from start_training.config.errors import error_message, is_user_error
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.settings import settings_from
@@ -162,7 +162,7 @@ def test_a_user_error_is_one_line_and_changes_no_file(world, tmp_path, monkeypat
     with pytest.raises(Exception) as raised:
         config = composed_of(script, *words)
         CHECKS[script](Job(plain(config), directory), config)
-    assert is_users_mistake(raised.value)
+    assert is_user_error(raised.value)
     message = error_message(raised.value)
     assert message.startswith(expected)
     assert "\n" not in message
