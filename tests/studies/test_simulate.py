@@ -240,7 +240,7 @@ def test_a_multirun_is_addressed_by_content_skips_what_is_there_and_draws_all_of
 
 
 def test_an_experiment_of_another_script_is_refused_before_anything_runs(attempt, tmp_path):
-    said = "error: script = simulate: this experiment is one of the command simulate"
+    said = "error: script = simulate: this experiment runs with the command simulate, not with train"
     status, output, errors = attempt("experiment=hanin_rolnick/figure_1a", "logger=csv", command="train")
     assert (status, output, errors) == (1, [], [said])
     assert not list(tmp_path.rglob("summary.json"))
