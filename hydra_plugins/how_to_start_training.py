@@ -1,5 +1,8 @@
-"""What Hydra finds by scanning: this project's sweeper and launchers. Hydra imports this file in every application of
-the environment, so it imports Hydra alone; what does the work is imported when a plugin is set up."""
+"""The sweeper and the launchers of this project, which Hydra discovers by scanning the package `hydra_plugins`.
+
+Hydra imports this file in every application of the environment, so the file imports only Hydra; the implementation is
+imported in `setup`.
+"""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -13,7 +16,7 @@ from omegaconf import DictConfig
 
 
 class ResumableSweeper(BasicSweeper):
-    """Hydra's own grid, of which only those jobs are launched that their directories do not say are finished."""
+    """Hydra's grid sweeper, except that jobs whose run directory shows that they have finished are not launched."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from start_training.config.composed import JobLoader
@@ -31,7 +34,11 @@ class ResumableSweeper(BasicSweeper):
 
 
 class ProcessLauncher(Launcher):
-    """Every job a process tree of its own, `jobs` at a time; null: as many as there are GPUs, or one."""
+    """Launcher that runs each job in its own process tree.
+
+    Args:
+        jobs: how many jobs run at a time; None: as many as there are GPUs, or 1 without a GPU.
+    """
 
     traits: ClassVar = {"process_tree": True, "jobs_setting": "jobs", "pins_gpus": True}
 
@@ -49,7 +56,7 @@ class ProcessLauncher(Launcher):
 
 
 class ReplicasLauncher(Launcher):
-    """Jobs of equal shapes in groups that train as one program each, handed to the launcher `inner`."""
+    """Launcher that trains jobs of equal tensor shapes in groups, one program per group, through an inner launcher."""
 
     traits: ClassVar = {"trains_replicas": True, "windows": True}
 
@@ -60,7 +67,7 @@ class ReplicasLauncher(Launcher):
         max_size: int | None = None,
         checkpoint_seconds: float = 30,
     ) -> None:
-        """The settings of conf/hydra/launcher/replicas.yaml, which `setup` reads in its config."""
+        """Accept the settings of conf/hydra/launcher/replicas.yaml; `setup` reads their values from the config."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from start_training.launchers.replicas_launcher import Replicas

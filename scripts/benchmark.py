@@ -1,4 +1,4 @@
-"""Run a benchmark: python scripts/benchmark.py NAME [OPTIONS]; NAME --help shows its options."""
+"""Run a benchmark: python scripts/benchmark.py NAME [OPTIONS]. NAME --help prints the options of that benchmark."""
 
 import argparse
 import sys
@@ -15,13 +15,13 @@ def main() -> None:
     names = sorted(file.stem for file in (ROOT / "benchmarks").glob("[!_]*.py"))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", metavar="NAME", help=", ".join(names))
-    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTIONS", help="the benchmark's own")
+    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTIONS", help="options of the benchmark")
     arguments = parser.parse_args()
     name = one_of("benchmark", arguments.name, names)
 
-    from start_training.training.train import quiet_lightning  # after parsing, so that --help does not wait for torch
+    from start_training.training.train import quiet_lightning  # imported after parsing: --help needs no torch
 
-    sys.path.insert(0, str(ROOT))  # where benchmarks/ is found from any directory
+    sys.path.insert(0, str(ROOT))  # makes benchmarks/ importable from any working directory
     benchmark = import_module(f"benchmarks.{name}")
     with quiet_lightning():
         benchmark.main(arguments.options)

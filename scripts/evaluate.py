@@ -1,4 +1,4 @@
-"""Rebuild a run from its directory and test it again: python scripts/evaluate.py RUN_DIRECTORY."""
+"""Rebuild the trained net of a run directory and test it again: python scripts/evaluate.py RUN_DIRECTORY."""
 
 from start_training.cli.commands import main
 

@@ -1,4 +1,4 @@
-"""Where a random layer's map is ordered and where chaotic: python scripts/phase_diagram.py --help."""
+"""Draw the ordered and the chaotic phase of a random layer's map: python scripts/phase_diagram.py --help."""
 
 from start_training.cli.commands import main
 

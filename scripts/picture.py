@@ -1,4 +1,4 @@
-"""One image through one deep net, several initializations side by side: python scripts/picture.py --help."""
+"""Draw the activations of one image in a deep net, for several initializers: python scripts/picture.py --help."""
 
 from start_training.cli.commands import main
 

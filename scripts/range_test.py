@@ -1,4 +1,4 @@
-"""The largest learning rate that a net can use, over seeds and any sweep: python scripts/range_test.py --help."""
+"""Find the largest learning rate that a net can use, by range tests: python scripts/range_test.py --help."""
 
 from start_training.cli.commands import main
 

@@ -1,4 +1,4 @@
-"""From range tests to a trained net within a budget of epochs: python scripts/recipe.py --help."""
+"""Choose hyper-parameters by range tests and train, within a budget of epochs: python scripts/recipe.py --help."""
 
 from start_training.cli.commands import main
 

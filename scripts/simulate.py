@@ -1,4 +1,4 @@
-"""Sample many nets at initialization, or with -m a sweep of them: python scripts/simulate.py --help."""
+"""Measure the layer lengths of many nets at initialization: python scripts/simulate.py --help. With -m: a sweep."""
 
 from start_training.cli.commands import main
 

@@ -1,4 +1,4 @@
-"""Train one net, or with -m a sweep of them: python scripts/train.py --help."""
+"""Train one net, or a sweep of nets with -m: python scripts/train.py --help."""
 
 from start_training.cli.commands import main
 

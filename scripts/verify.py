@@ -1,4 +1,4 @@
-"""Run a campaign, which takes too long for every change: python scripts/verify.py NAME [OPTIONS]; NAME --help."""
+"""Run a test campaign that is too slow for the test suite: python scripts/verify.py NAME [OPTIONS]. See NAME --help."""
 
 import argparse
 import sys
@@ -12,9 +12,9 @@ NAMES = ("bounds", "fuzz", "kills", "mutate", "signals")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
-    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTIONS", help="the campaign's own")
+    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTIONS", help="options of the campaign")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT))  # where tests/ is found from any directory
+    sys.path.insert(0, str(ROOT))  # makes tests/ importable from any working directory
     return import_module(f"tests.campaigns.{arguments.name}").main(arguments.options)
 
 

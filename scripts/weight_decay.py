@@ -1,6 +1,6 @@
-"""The weight decay with which a layer settles at the edge of chaos: python scripts/weight_decay.py --help.
+"""Find the weight decay that keeps a layer at the edge of chaos: python scripts/weight_decay.py --help.
 
-Exit status 0: a number, 3: the guideline does not apply, 1: a mistake.
+Exit status 0: a weight decay was found, 3: the guideline does not apply, 1: an error in the config or command line.
 """
 
 from start_training.cli.commands import main

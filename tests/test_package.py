@@ -1,4 +1,4 @@
-"""The wheel: in somebody's project it works from any directory, and touches nothing of theirs."""
+"""The wheel, installed in another project, works from any directory and changes none of the project's files."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SMALL = ("model.depth=2", "model.width=8", "datamodule.batch_size=256", "trainer.max_epochs=1", "logger=csv",
          "trainer.enable_progress_bar=false")  # fmt: skip
-PROJECT = {  # one that has a src, a conf and a Hydra plugin of its own, under the names that this project uses
+PROJECT = {  # another project, whose folders src, conf and hydra_plugins have the names that this project uses
     "src/__init__.py": "",
     "src/models/__init__.py": "",
     "src/models/lenet.py": "from start_training.models.fully_connected import FullyConnected\n\n\n"
@@ -41,7 +41,7 @@ def test_the_list_of_packages_is_complete():
     assert sorted(settings["packages"]) == sorted({"hydra_plugins", "start_training.conf", *packages})
 
 
-def test_hydras_plugin_file_imports_hydra_alone_and_registers_nothing():
+def test_the_hydra_plugin_file_imports_only_hydra_and_registers_no_resolver():
     code = """
 import sys
 from omegaconf import OmegaConf
@@ -56,7 +56,7 @@ assert not heavy and not before and not OmegaConf.has_resolver("config_hash"), h
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # a copy: building leaves files beside pyproject.toml
+    source = folder / "source"  # a copy, since building writes files beside pyproject.toml
     for name in ("src", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
@@ -68,7 +68,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> Path:
-    """A virtual environment with all that this one has, as links, but for this project."""
+    """A virtual environment with links to all packages of the current one except this project."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     [packages] = folder.glob("lib/python*/site-packages")
@@ -81,21 +81,23 @@ def _link(source: Path, target: Path) -> None:
         if re.search("how_to_start_training", path.name) or path.name in ("__pycache__", "__editable___.pth"):
             continue
         if path.is_dir() and path.suffix != ".dist-info" and not (path / "__init__.py").exists():
-            (target / path.name).mkdir()  # part of a package that several distributions share
+            (target / path.name).mkdir()  # a namespace package that several distributions share
             _link(path, target / path.name)
         else:
             (target / path.name).symlink_to(path)
 
 
 def state(*folders: Path) -> dict[str, str]:
-    """What lies in folders, but for Python's caches and, of an environment, the contents of links."""
+    """Return a hash of each file in the folders, without Python's caches and run outputs; links are not followed."""
     return {str(path): "" if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
             for folder in folders for path in folder.rglob("*")
             if path.is_file() and not {"__pycache__", "runs", "outputs", ".lock"} & {*path.parts}}  # fmt: skip
 
 
 @pytest.mark.slow
-def test_in_a_project_with_the_same_names_it_works_warns_of_nothing_and_leaves_nothing(wheel, environment, tmp_path):
+def test_the_wheel_works_in_a_project_with_the_same_folder_names_and_uninstalls_without_a_trace(
+    wheel, environment, tmp_path
+):
     project = tmp_path / "project"
     for name, text in PROJECT.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -111,22 +113,22 @@ def test_in_a_project_with_the_same_names_it_works_warns_of_nothing_and_leaves_n
     def pip(*words: str) -> None:
         subprocess.run(["uv", "pip", *words, "--quiet", "--python", environment], check=True)
 
-    theirs = ("python", "app.py")
-    hydras = ("env", "PYTHONPATH=.", *theirs)
-    before, alone = state(project, environment), (run(*theirs), run(*hydras))
-    assert alone == ("theirs {'word': 'none'}\n",) * 2 or alone[1].startswith("plugin")
+    app = ("python", "app.py")
+    app_with_plugins = ("env", "PYTHONPATH=.", *app)
+    before, outputs = state(project, environment), (run(*app), run(*app_with_plugins))
+    assert outputs == ("theirs {'word': 'none'}\n",) * 2 or outputs[1].startswith("plugin")
 
     pip("install", "--no-deps", str(wheel))
-    assert (run(*theirs), run(*hydras)) == alone
+    assert (run(*app), run(*app_with_plugins)) == outputs
     assert run("python", "-c", "from start_training import ActivationLengths, diagnose, initialize_, RangeTest; "
                "import src.greeting; print(src.greeting.WORD)") == "theirs\n"  # fmt: skip
     assert "train " in run("start-training", "--help")
     assert run("python", "app.py", "hydra.searchpath=[pkg://start_training.conf]", "+optimizer=sgd", "-c", "job")
     listed = run("python", "-c", "import start_training.conf as c, pathlib; f = pathlib.Path(c.__path__[0]); "
                  "print(*sorted(str(p.relative_to(f)) for p in f.rglob('*.yaml')))").split()  # fmt: skip
-    own = [path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")]
+    files = [path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")]
     links = [Path("readout_initializer") / path.name for path in (ROOT / "conf" / "initializer").glob("*.yaml")]
-    assert listed == sorted({str(path) for path in [*own, *links]})
+    assert listed == sorted({str(path) for path in [*files, *links]})
 
     figure = "from start_training.reports.sweep_figure import figure_node; print(figure_node('figure_1b')['_target_'])"
     assert run("python", "-c", figure) == "start_training.figures.start_of_training.draw_start_of_training\n"
@@ -136,11 +138,11 @@ def test_in_a_project_with_the_same_names_it_works_warns_of_nothing_and_leaves_n
         assert len(list((project / "runs" / launcher).glob("*/summary.json"))) == 2
     run("start-training", "train", *SMALL, "trainer=ddp_cpu", "hydra.run.dir=runs/ranks")
     assert (project / "runs" / "ranks" / "summary.json").exists()
-    # A class of theirs has the old name of one of ours.
+    # A class of the other project has the former name of a class of this project.
     run("start-training", "train", "--config-dir", "conf", "model=mine", *SMALL[2:], "hydra.run.dir=runs/mine")
     assert "src.models.lenet.LeNet" in (project / "runs" / "mine" / "config.yaml").read_text()
     assert '"commit": null' in (project / "runs" / "mine" / "summary.json").read_text()
 
     pip("uninstall", "how-to-start-training")
     assert state(project, environment) == before
-    assert (run(*theirs), run(*hydras)) == alone
+    assert (run(*app), run(*app_with_plugins)) == outputs

@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from start_training.runs.length_tables import StepRecord
-from start_training.runs.metrics_file import TakesMetrics
+from start_training.runs.metrics_file import MetricsLogger
 
 
 class RunReport(Protocol):
@@ -58,7 +58,7 @@ class GroupRun(Protocol):
         """The number of samples in an optimizer step."""
 
     @property
-    def loggers(self) -> Sequence[TakesMetrics]:
+    def loggers(self) -> Sequence[MetricsLogger]:
         """Objects to log metrics with, in place of the run's loggers; a `MetricsFile` stands for metrics.csv."""
 
     def set_step(self, step: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytorch_lightning as pl
 from torch.optim import Optimizer
 
-from start_training.runs.metrics_file import MetricsFile, TakesMetrics
+from start_training.runs.metrics_file import MetricsFile, MetricsLogger
 from start_training.runs.table import Table
 from start_training.schedules.schedule import momentum_of
 
@@ -63,7 +63,7 @@ class Hyperparameters(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.flush(Path(trainer.default_root_dir))
 
-    def add(self, step: int, epoch: int, values: tuple[float, ...], loggers: Iterable[TakesMetrics]) -> None:
+    def add(self, step: int, epoch: int, values: tuple[float, ...], loggers: Iterable[MetricsLogger]) -> None:
         """Add the row of a step, and log the values if one of them has changed."""
         self._rows.append((step, epoch, values))
         if values != self._sent:

@@ -17,7 +17,7 @@ from start_training.callbacks.position import crosses, epochs_trained, scaling_i
 from start_training.models.activation import activation_named
 from start_training.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
 from start_training.order_chaos.slope import SKIP
-from start_training.runs.metrics_file import MetricsFile, TakesMetrics
+from start_training.runs.metrics_file import MetricsFile, MetricsLogger
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, Fraction, PositiveInteger, checked
 
@@ -220,7 +220,7 @@ class Phase(pl.Callback, GroupCallback):
         return self._table is not None and not (self._rows and self._rows[-1]["step"] == step)
 
     def add(
-        self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[TakesMetrics] = ()
+        self, measured: Sequence[Row], *, step: int, epoch: float, scaling: float, loggers: Iterable[MetricsLogger] = ()
     ) -> None:
         """Add and log the results of `measure_phases` for `layers` after `step` optimizer steps and `epoch` epochs."""
         assert self.needs_measurement(step)
@@ -242,7 +242,7 @@ class Phase(pl.Callback, GroupCallback):
         return {"skip": self.skip, "iterations": self.iterations, "starts": self.starts}
 
 
-def _send(loggers: Iterable[TakesMetrics], row: Row) -> None:
+def _send(loggers: Iterable[MetricsLogger], row: Row) -> None:
     """Log the finite numbers of a row as `phase/<layer>/<column>`, except to metrics.csv, which has a row per epoch."""
     numbers = {f"{NAME}/{row['name']}/{name}": row[name] for name in SENT if math.isfinite(row[name])}
     for logger in loggers:

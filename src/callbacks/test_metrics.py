@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun
 from start_training.callbacks.evaluation import check_test_set, correct, test_loaders, test_means
-from start_training.runs.metrics_file import TakesMetrics
+from start_training.runs.metrics_file import MetricsLogger
 from start_training.settings import PositiveInteger, checked
 
 NAMES = ("test/loss", "test/accuracy")
@@ -92,7 +92,9 @@ class TestMetrics(pl.Callback, GroupCallback):
         for tests, run in due:
             tests.add(moment.epoch + 1, moment.step, *moment.test_means(run), loggers=run.loggers)
 
-    def add(self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[TakesMetrics] = ()) -> None:
+    def add(
+        self, epoch: int, step: int, loss: float, accuracy: float, *, loggers: Iterable[MetricsLogger] = ()
+    ) -> None:
         """Add test loss and accuracy, and log them; a loss of NaN is never the lowest.
 
         Args:

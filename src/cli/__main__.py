@@ -1,4 +1,4 @@
-"""python -m start_training.cli COMMAND …"""
+"""Entry point of `python -m start_training.cli COMMAND …`."""
 
 from start_training.cli.commands import main
 

@@ -1,4 +1,4 @@
-"""Every command, and the one way in which they are started: start-training COMMAND …, or python scripts/COMMAND.py …"""
+"""The table of commands and their entry point: start-training COMMAND …, or python scripts/COMMAND.py …"""
 
 import os
 import pkgutil
@@ -15,29 +15,40 @@ from start_training.settings import one_of
 
 @dataclass(frozen=True)
 class Command:
-    """What a command does, and the function that does it, which is imported when it is called: it waits for torch."""
+    """A command: its description for --help, and the function that runs it.
+
+    Functions are given by name and imported when they are called, since importing them takes as long as torch does.
+
+    Args:
+        line: one sentence for the list of commands.
+        function: dotted name within this package.
+        arguments: what the function is called with: "job": a Job and its DictConfig; "config": the DictConfig of a
+            job; "words": the command-line arguments as strings.
+        resume_hint: how to continue after an interruption, printed then; only with arguments="job".
+        after: dotted name of a function that is called once, after all jobs of the command line; "": none.
+    """
 
     line: str
-    function: str  # within this package: called with `arguments`
-    arguments: Literal["job", "config", "words"] = "job"  # a job and its config; a job's config; the words typed
-    go_on: str = ""  # what to do after a signal, where the function takes a job
-    after: str = ""  # called once all jobs of a command line have ended
+    function: str
+    arguments: Literal["job", "config", "words"] = "job"
+    resume_hint: str = ""
+    after: str = ""
 
 
 COMMANDS = {
     "train": Command(
-        "Train one net, or with -m a sweep of them.",
+        "Train one net, or a sweep of nets with -m.",
         "cli.training_job.train_hydra_job",
         arguments="config",
     ),
     "simulate": Command(
-        "Sample many nets and measure the lengths of their layers.",
+        "Measure the layer lengths of many nets at initialization.",
         "studies.simulate.SIMULATE",
         after="studies.simulation_figure.draw_multirun_figures",
-        go_on="the same command goes on from what has been sampled",
+        resume_hint="run the same command again to continue; what has been sampled is kept",
     ),
     "diagnose": Command(
-        "Tell whether a net will start training; if not, exit status 3.",
+        "Predict whether a net will start training; exit status 3: no.",
         "studies.diagnose_config.diagnose_job",
     ),
     "range_test": Command(
@@ -48,25 +59,25 @@ COMMANDS = {
     "search": Command(
         "Choose weight decay, momentum or batch size by short runs.",
         "studies.search.SEARCH",
-        go_on="the same command goes on",
+        resume_hint="run the same command again to continue",
     ),
     "recipe": Command(
-        "Go from range tests to a trained net within a budget of epochs.",
+        "Tune by range tests and train, within a budget of epochs.",
         "studies.recipe.RECIPE",
-        go_on="the same command goes on",
+        resume_hint="run the same command again to continue",
     ),
     "weight_decay": Command(
         "Find the weight decay that keeps a layer at the edge of chaos.",
         "studies.guideline.guideline.GUIDELINE",
-        go_on="the same command goes on",
+        resume_hint="run the same command again to continue",
     ),
     "phase_diagram": Command(
-        "Draw where a random layer's map is ordered and where chaotic.",
+        "Draw the ordered and the chaotic phase of a random layer's map.",
         "studies.phase_diagram.phase_diagram.PHASE_DIAGRAM",
-        go_on="the same command goes on from the matrices that are done",
+        resume_hint="run the same command again to continue; finished matrices are kept",
     ),
     "picture": Command(
-        "Draw one image through one deep net, by several initializers.",
+        "Draw one image's activations in a deep net, per initializer.",
         "studies.picture.PICTURE",
     ),
     "draw": Command(
@@ -75,22 +86,25 @@ COMMANDS = {
         arguments="words",
     ),
     "evaluate": Command(
-        "Rebuild a run from its directory and test it again.",
+        "Rebuild the net of a run directory and test it again.",
         "cli.evaluate_command.main",
         arguments="words",
     ),
 }
 
 
-def resolved(name: str) -> Callable[..., Any]:
-    """A function of this package by its name."""
+def resolve_function(name: str) -> Callable[..., Any]:
+    """Import a function of this package by its dotted name, such as "studies.search.SEARCH"."""
     return pkgutil.resolve_name(f"start_training.{name}")
 
 
 def main(name: str | None = None) -> None:
-    """Run a command with the words of the command line; without a name its first word is the command.
+    """Run a command with the arguments in `sys.argv`.
 
-    Ends the process by SystemExit where the status is not 0.
+    Args:
+        name: a key of `COMMANDS`; None: the first argument is the command.
+    Raises:
+        SystemExit: the exit status of the command is not 0.
     """
     run(lambda: _call(name, sys.argv[1:]))
 
@@ -105,15 +119,15 @@ def _call(name: str | None, words: Sequence[str]) -> None:
             return
         name, words = one_of("command", words[0], COMMANDS), words[1:]
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a user's own nets lie, as for the processes that a command starts
+        sys.path.append(os.getcwd())  # so that `_target_`s in the user's working directory can be imported
     command = COMMANDS[name]
     if command.arguments == "words":
-        resolved(command.function)(words)
+        resolve_function(command.function)(words)
         return
-    job = None if command.arguments == "config" else command.go_on
-    status = run_composed(name, JobFunction(f"start_training.{command.function}", job), words)
+    hint = None if command.arguments == "config" else command.resume_hint
+    status = run_composed(name, JobFunction(f"start_training.{command.function}", hint), words)
     if command.after:
-        resolved(command.after)()
+        resolve_function(command.after)()
     if status:
         sys.exit(status)
 
@@ -121,6 +135,6 @@ def _call(name: str | None, words: Sequence[str]) -> None:
 def _help() -> str:
     lines = [f"  {name:14} {command.line}" for name, command in COMMANDS.items()]
     return "\n".join([
-        "usage: start-training COMMAND [KEY=VALUE …]", "of each: start-training COMMAND --help", "",
+        "usage: start-training COMMAND [KEY=VALUE …]", "help on one command: start-training COMMAND --help", "",
         *lines,
     ])  # fmt: skip

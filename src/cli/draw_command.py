@@ -10,17 +10,25 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument(
         "figure",
         metavar="FIGURE",
-        help="an experiment whose figure it is, such as figure_1b; or, for any sweep, start, range_test, phase or "
-        "phase_trajectory",
+        help="name of an experiment, such as figure_1b, to draw its figure; or a figure that suits any sweep: start, "
+        "range_test, phase or phase_trajectory",
     )
     parser.add_argument("directory", type=Path, metavar="SWEEP_DIRECTORY")
-    parser.add_argument("--by", metavar="KEY", help="a curve for each value of this setting, such as initializer")
-    parser.add_argument("--x", metavar="KEY", help="depth, beta, log_growth or any other number of the table")
-    parser.add_argument("--without", metavar="KEY=VALUE", action="append", default=[], help="leave these runs out")
-    parser.add_argument("--wandb", action="store_true", help="to W&B too; offline unless WANDB_MODE=online")
+    parser.add_argument("--by", metavar="KEY", help="draw one curve per value of this setting, such as initializer")
+    parser.add_argument("--x", metavar="KEY", help="x-axis: depth, beta, log_growth or any numeric column of the table")
+    parser.add_argument(
+        "--without",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="exclude the runs with this value; may be repeated",
+    )
+    parser.add_argument(
+        "--wandb", action="store_true", help="also log the figure to W&B; offline unless WANDB_MODE=online"
+    )
     arguments = parser.parse_args(words)
 
-    from start_training.reports.sweep_figure import (  # after parsing, so that --help does not wait for torch
+    from start_training.reports.sweep_figure import (  # imported after parsing: --help needs no torch
         draw_sweep,
         wandb_node,
     )

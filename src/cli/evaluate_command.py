@@ -1,4 +1,4 @@
-"""Rebuild a run from its directory and test it again."""
+"""Rebuild the trained net of a run directory and test it again."""
 
 import argparse
 import os
@@ -11,11 +11,13 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("directory", type=Path, metavar="RUN_DIRECTORY")
     parser.add_argument("--accelerator", default="cpu", help="cpu (default), gpu or auto")
     parser.add_argument(
-        "--data-dir", default=os.environ.get("DATA_DIR"), help="where the data lie now, if not where they lay"
+        "--data-dir",
+        default=os.environ.get("DATA_DIR"),
+        help="directory of the data sets; default: $DATA_DIR, or if that is unset, the directory in the run's config",
     )
     arguments = parser.parse_args(words)
 
-    from rich.console import Console  # after parsing, so that --help does not wait for torch
+    from rich.console import Console  # imported after parsing: --help needs no torch
 
     from start_training.reports.run_report import metrics_table
     from start_training.training.evaluate import evaluate

@@ -1,4 +1,4 @@
-"""A command whose config Hydra composes: from conf/ of this package, and from the user's own with --config-dir."""
+"""Commands whose config Hydra composes, from conf/ of this package and from directories given by --config-dir."""
 
 import pkgutil
 from collections.abc import Sequence
@@ -10,45 +10,60 @@ from omegaconf import DictConfig
 
 from start_training.config.composed import CONF, register_resolvers
 
-register_resolvers()  # in a launcher's workers too, which import this module for the function below
+register_resolvers()  # at import, so that it also happens in a launcher's workers, which unpickle JobFunction
 _statuses: list[int] = []
 
 
 @dataclass(frozen=True)
 class JobFunction:
-    """What Hydra calls with each job's config. Launchers pickle it for their workers: it is imported there by name."""
+    """The task function that Hydra calls with the config of each job; returns the exit status of the job.
+
+    Launchers pickle it for their workers, so it holds the name of the function instead of the function.
+
+    Args:
+        function: full dotted name. It is called with (Job, DictConfig), or with the DictConfig if `resume_hint` is
+            None.
+        resume_hint: how to continue, printed when a signal ends the job; None: the function handles signals itself.
+    """
 
     function: str
-    go_on: str | None  # what a job says after a signal; None: the function takes the config alone, and says it itself
+    resume_hint: str | None
 
     def __call__(self, config: DictConfig) -> int:
         function = pkgutil.resolve_name(self.function)
-        if self.go_on is None:
+        if self.resume_hint is None:
             status = function(config)
         else:
-            from start_training.cli.hydra_job import run_job  # here, so that --help does not wait for torch
+            from start_training.cli.hydra_job import run_job  # imported late: --help needs no torch
 
-            status = run_job(config, function, after_interrupt=self.go_on)
+            status = run_job(config, function, resume_hint=self.resume_hint)
         _statuses.append(status or 0)
         return status or 0
 
 
 def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
-    """Call a function with the config conf/`name`.yaml as the words typed change it, or with each job's of a multirun.
+    """Compose conf/`name`.yaml with command-line overrides and call a function with the config of each job.
 
-    As `hydra.main` does, which reads sys.argv; Lightning starts ranks by it, and it holds the command's name, too.
+    This replaces `hydra.main`, which would parse `sys.argv`: there the first argument may be the name of the command,
+    and `sys.argv` has to stay unchanged because Lightning repeats it to start further ranks.
 
+    Args:
+        name: name of the primary config, which is the name of the command.
+        function: called once for a single run, and once per job of a multirun.
+        words: command-line arguments after the command: Hydra's flags and overrides.
     Returns:
         The largest exit status that the function returned in this process.
     Raises:
-        ValueError: --experimental-rerun was typed.
+        ValueError: the arguments contain --experimental-rerun, which is not supported.
     """
     version.setbase("1.3")
     _statuses.clear()
     parser = get_args_parser()
     arguments = parser.parse_args(words)
     if arguments.experimental_rerun is not None:
-        raise ValueError("--experimental-rerun: runs leave no pickled job; the same command goes on with a run")
+        raise ValueError(
+            "--experimental-rerun: not supported; to continue a run, repeat its command with the same hydra.run.dir"
+        )
     _run_hydra(
         args=arguments,
         args_parser=parser,

@@ -1,4 +1,4 @@
-"""A job that Hydra has composed: its directory and sweep, and what becomes of a mistake or a signal in it."""
+"""Run one job composed by Hydra, and turn errors and signals into messages and exit statuses."""
 
 import os
 import sys
@@ -14,13 +14,13 @@ from start_training.config.composed import check_script, plain
 from start_training.config.errors import (
     ReportedError,
     error_message,
-    is_users_mistake,
+    is_user_error,
     print_error,
     prints_errors,
     users_environment,
 )
 from start_training.launchers.process_tree import SWEEP
-from start_training.launchers.workers import in_worker, interrupted
+from start_training.launchers.workers import in_worker, mark_interrupted
 from start_training.runs.directory import RunDirectoryLocked
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
@@ -28,16 +28,22 @@ from start_training.runs.outcome import Interrupted
 Work = Callable[[Job, DictConfig], int | None]
 
 
-def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int:
-    """Do the job that Hydra has composed. A user's mistake ends the process with one line, in a multirun the job.
+def run_job(config: DictConfig, work: Work, *, resume_hint: str = "") -> int:
+    """Run `work` on the job that Hydra has composed.
+
+    A user error is printed in one line. It ends the process with status 1; in a multirun it ends only this job.
 
     Args:
-        config: as Hydra hands it to a job.
-        work: does the job, and prints its result on the terminal.
-        after_interrupt: how to go on after a signal; `{directory}` is the job's.
+        config: the config that Hydra passes to the task function.
+        work: called with the job and its config; prints its result and returns an exit status, or None for 0.
+        resume_hint: how to continue after a signal, printed then; `{directory}` is replaced by the job's directory.
 
     Returns:
-        The exit status that `work` returned, 0 where it returned none or failed in a multirun.
+        The exit status of `work`; 0 if the job was interrupted in a worker, or another process is running it.
+    Raises:
+        SystemExit: the job failed in a single run, or was interrupted outside a worker.
+        ReportedError: the job failed in a multirun; its error has been printed.
+        Exception: any error that is not a user error, unchanged, unless this process is a worker.
     """
     hydra = HydraConfig.get()
     in_sweep, directory = hydra.mode == RunMode.MULTIRUN, Path(hydra.runtime.output_dir)
@@ -46,16 +52,16 @@ def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int
         check_script(config, str(hydra.job.config_name))
     except ValueError as error:
         print_error(error)
-        sys.exit(1)  # the whole sweep, whose other jobs are no better
+        sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
         with users_environment():
             return work(job, config) or 0
     except Interrupted as interruption:
-        print(f"interrupted{after_interrupt and ': '}{after_interrupt.format(directory=directory)}", file=sys.stderr)
+        print(f"interrupted{resume_hint and ': '}{resume_hint.format(directory=directory)}", file=sys.stderr)
         if not (in_sweep and in_worker(hydra.launcher)):
-            sys.exit(interruption.exit_status)  # a SystemExit, which ends a sweep too
-        interrupted(interruption.exit_status - 128)  # its directory says so, too
+            sys.exit(interruption.exit_status)  # ends the sweep, too
+        mark_interrupted(interruption.exit_status - 128)
     except ReportedError:
         raise
     except Exception as error:
@@ -64,16 +70,19 @@ def run_job(config: DictConfig, work: Work, *, after_interrupt: str = "") -> int
 
 
 def _report(error: Exception, *, in_multirun: bool, of_sweep: bool) -> None:
-    """Print an error of a job, and end the job: the process, or in a multirun only the job by an exception."""
-    if not isinstance(error, RunDirectoryLocked) and not (prints_errors() and is_users_mistake(error)):
+    """Print the error of a job and end the job: by SystemExit in a single run, by ReportedError in a multirun.
+
+    Returns normally if the job belongs to a sweep and another process is running it.
+    """
+    if not isinstance(error, RunDirectoryLocked) and not (prints_errors() and is_user_error(error)):
         if in_multirun:
-            traceback.print_exc()  # Hydra would keep it until the last job has ended
+            traceback.print_exc()  # Hydra would print it only after the last job
         if in_multirun and in_worker(HydraConfig.get().launcher):
-            raise ReportedError(error_message(error)) from error  # some errors cannot be unpickled by who waits
+            raise ReportedError(error_message(error)) from error  # the parent process cannot unpickle every exception
         raise error
     print_error(error)
     if isinstance(error, RunDirectoryLocked) and of_sweep:
-        return  # no failure: the process that writes there does the job
+        return  # not a failure: the process that holds the lock runs this job
     if in_multirun and not isinstance(error, RunDirectoryLocked):
         raise ReportedError from error
     sys.exit(1)

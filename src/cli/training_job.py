@@ -1,4 +1,4 @@
-"""A job that trains one net or a group of replicas, in processes of its own where it needs several."""
+"""The task function of the commands train and range_test: train one net or a group of replicas."""
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 from start_training.cli.hydra_job import run_job
 from start_training.config.composed import check_depth
 from start_training.config.errors import ReportedError
-from start_training.launchers.process_tree import check_launcher, end_with_parent, run_alone, starts_processes
+from start_training.launchers.process_tree import check_launcher, end_with_parent, run_in_process_tree, starts_processes
 from start_training.launchers.replica_units import read_unit
-from start_training.launchers.workers import worker
+from start_training.launchers.workers import worker_signals
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 from start_training.training.replica_runs import train_group
@@ -17,7 +17,10 @@ from start_training.training.train import train
 
 
 def train_hydra_job(config: DictConfig) -> None:
-    """Train the job that Hydra has composed, in processes of its own where it needs several."""
+    """Train the net, or the group of replicas, of a job that Hydra has composed.
+
+    A job of a multirun that needs several processes (DDP) is run in its own process tree.
+    """
     end_with_parent()
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
@@ -31,20 +34,19 @@ def train_hydra_job(config: DictConfig) -> None:
         trainer = job.config.get("trainer")
         if in_sweep and starts_processes(trainer):
             check_launcher(trainer, hydra.launcher)
-            _train_alone(job)
+            _train_in_process_tree(job)
         else:
             train(job)
 
     resume = "" if in_sweep or config.get("replicas") else "resume with ckpt_path={directory}/checkpoints/last.ckpt"
-    with worker() as wanted:
-        if wanted:
-            run_job(config, work, after_interrupt=resume)
+    with worker_signals() as proceed:
+        if proceed:
+            run_job(config, work, resume_hint=resume)
 
 
-def _train_alone(job: Job) -> None:
-    """For launchers whose workers are not this script."""
-    status = run_alone(HydraConfig.get(), job.overrides, job.directory, str(job.sweep))
+def _train_in_process_tree(job: Job) -> None:
+    status = run_in_process_tree(HydraConfig.get(), job.overrides, job.directory, str(job.sweep))
     if status >= 128:
         raise Interrupted(status - 128)
     if status:
-        raise ReportedError  # by that process
+        raise ReportedError  # the other process has printed the error

@@ -1,1 +1,1 @@
-"""From a plain config to the objects it names, and whose mistake it was where that fails."""
+"""Build objects from plain configs, and report config errors by the name of the setting."""

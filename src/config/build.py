@@ -1,4 +1,4 @@
-"""From a plain config to the objects it names."""
+"""Build the objects that a plain config names: datamodule, net, initializers, optimizer, schedule, classifier."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -11,34 +11,35 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from start_training.config.mistakes import accepts, check_keys, settings_of, target_of
+from start_training.config.mistakes import accepts, check_keys, name_group_in_errors, target_of
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.models.classifier import Classifier
 from start_training.models.run_length import required_lengths
 from start_training.settings import fraction, number_from_zero, positive_number, seed
 
 Config = Mapping[str, Any]
-_STEPS, _MANY_EPOCHS = 1_000, 1_000_000  # in an epoch, and in a run without that limit, on trial
+_TRIAL_STEPS, _TRIAL_EPOCHS = 1_000, 1_000_000  # steps per epoch, and epochs without max_epochs, in `try_training`
 _OPTIMIZER = {"lr": positive_number, "momentum": fraction, "weight_decay": number_from_zero}
 
 
-class Sized(Protocol):
-    """What a net has to know of its data; a datamodule knows it before it has loaded any."""
+class DataSpec(Protocol):
+    """Input shape and number of classes of a datamodule, which are known before it loads any data."""
 
     input_shape: tuple[int, ...]
     classes: int
 
 
 def build_datamodule(config: Config) -> Any:
-    """The datamodule of `config["datamodule"]`; it has loaded nothing yet."""
+    """Return the datamodule of `config["datamodule"]`, before it has loaded any data."""
     return build(config.get("datamodule"), "datamodule")
 
 
-def build_net(config: Config, datamodule: Sized) -> nn.Module:
-    """The net of `config["model"]`, sized for the data and initialized from `config["seed"]`.
+def build_net(config: Config, datamodule: DataSpec) -> nn.Module:
+    """Return the net of `config["model"]`, sized for the data and initialized with the seed `config["seed"]`.
 
-    Raises ValueError, naming the setting, for a config that no net can be built from, or for an
-    initializer that leaves weights that are not finite.
+    Raises:
+        ValueError: a setting is invalid, or the initializer gives weights that are not finite. The message names the
+            setting.
     """
     net = construct_net(config, datamodule)
     generator = torch.Generator().manual_seed(seed("seed", config["seed"]))
@@ -47,8 +48,8 @@ def build_net(config: Config, datamodule: Sized) -> nn.Module:
     return net
 
 
-def construct_net(config: Config, datamodule: Sized) -> nn.Module:
-    """The net of `config["model"]`, sized for the data, with the weights that its constructor gives it."""
+def construct_net(config: Config, datamodule: DataSpec) -> nn.Module:
+    """Return the net of `config["model"]`, sized for the data, with the weights drawn by its constructor."""
     input_shape = tuple(datamodule.input_shape)
     size = (
         {"input_shape": input_shape}
@@ -59,7 +60,7 @@ def construct_net(config: Config, datamodule: Sized) -> nn.Module:
 
 
 def build_initializers(config: Config) -> tuple[FillTensor, FillTensor | None]:
-    """Those of the layers and of the readout; None where the readout is drawn like the layers."""
+    """Return the initializers of the layers and of the readout; None for the readout if it has the layers' one."""
     readout = config.get("readout_initializer")
     return (
         build_initializer(config.get("initializer"), "initializer"),
@@ -68,39 +69,52 @@ def build_initializers(config: Config) -> tuple[FillTensor, FillTensor | None]:
 
 
 def build_initializer(config: Config | None, group: str = "initializer") -> FillTensor:
-    """An initializer from its `_target_`: a class is instantiated, any other callable fills tensors as it is."""
+    """Return the initializer of a config node.
+
+    Args:
+        config: its `_target_` is a class, which is instantiated, or a function that fills a tensor in place.
+        group: the config group of the node, for error messages.
+    """
     if inspect.isclass(target_of(config, group)):
         return build(config, group)
     return build_partial(config, group)
 
 
-def build_classifier(config: Config, net: nn.Module, datamodule: Sized) -> Classifier:
-    """The LightningModule that trains `net` as `config` says."""
+def build_classifier(config: Config, net: nn.Module, datamodule: DataSpec) -> Classifier:
+    """Return the LightningModule that trains `net` with the optimizer and the schedule of the config."""
     try_training(config, net)
     optimizer, schedule = build_optimizer(config), build_schedule(config)
     return Classifier(net, optimizer, classes=datamodule.classes, schedule=schedule, seed=config["seed"])
 
 
 def try_training(config: Config, net: nn.Module) -> tuple[Optimizer, LRScheduler | None]:
-    """An optimizer and a schedule like those that train `net`: torch looks at their settings only when they are made.
+    """Build the optimizer and the schedule of the config for `net`, so that invalid settings raise before training.
 
-    Data are not loaded yet, so an epoch's length is a guess; of a cycle, what counts is how many epochs there are.
+    The length of an epoch is not known before data are loaded; 1,000 steps are assumed.
+
+    Returns:
+        The optimizer, and its schedule or None for a constant learning rate.
+    Raises:
+        ValueError: torch rejects a setting of the optimizer or the schedule.
     """
     optimizer, schedule = build_optimizer(config)(net.parameters()), build_schedule(config)
     if schedule is None:
         return optimizer, None
     epochs = (config.get("trainer") or {}).get("max_epochs") or -1
-    lengths = {"total_steps": _STEPS * (epochs if epochs > 0 else _MANY_EPOCHS), "steps_per_epoch": _STEPS}
+    lengths = {
+        "total_steps": _TRIAL_STEPS * (epochs if epochs > 0 else _TRIAL_EPOCHS),
+        "steps_per_epoch": _TRIAL_STEPS,
+    }
     return optimizer, schedule(optimizer, **{name: lengths[name] for name in required_lengths(schedule)})
 
 
 def build_schedule(config: Config) -> Callable[..., LRScheduler] | None:
-    """The schedule of any optimizer; None where the rate is constant."""
+    """Return a function from an optimizer to its learning rate schedule, or None if the rate is constant."""
     return build_partial(config["schedule"], "schedule") if config.get("schedule") else None
 
 
 def build_optimizer(config: Config) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
-    """The optimizer of any parameters."""
+    """Return a function from parameters to the optimizer of the config."""
     optimizer = build_partial(config.get("optimizer"), "optimizer")
     for key, check in _OPTIMIZER.items():
         if key in config["optimizer"]:
@@ -109,19 +123,31 @@ def build_optimizer(config: Config) -> Callable[[Iterable[nn.Parameter]], Optimi
 
 
 def build(config: Config | None, group: str, /, **arguments: Any) -> Any:
-    """Instantiate one config group. Raises ValueError whose message names the setting in full: `group.key`."""
+    """Instantiate the `_target_` of one config group.
+
+    Args:
+        config: the node of the group; its keys are arguments of the target.
+        group: name of the group, for error messages.
+        arguments: further arguments of the target, which the config must not hold.
+    Raises:
+        ValueError: an unknown key, or any error in the call. The message begins with `group.key = value:` if the
+            setting can be told.
+    """
     check_keys(config, group, arguments)
-    with settings_of(group, config):
+    with name_group_in_errors(group, config):
         return instantiate(dict(config or {}), _convert_="all", **arguments)
 
 
 def build_partial(config: Config | None, group: str) -> Callable[..., Any]:
-    """As `build`, of what takes one more argument; also what goes wrong in the call is said of the group."""
+    """Return the `_target_` of a config group as a function of its remaining arguments.
+
+    Errors in the call become ValueErrors that name the group, as in `build`.
+    """
     partial = build(config, group, _partial_=True)
 
     @wraps(partial)
     def call(*arguments: Any, **named: Any) -> Any:
-        with settings_of(group, config):
+        with name_group_in_errors(group, config):
             return partial(*arguments, **named)
 
     call.__name__ = config["_target_"] if config else ""

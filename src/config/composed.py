@@ -1,4 +1,4 @@
-"""What Hydra composes: resolvers that its YAML files use, and the plain data that a job is given."""
+"""Configs composed by Hydra: the resolvers of the YAML files, the config of each job, and its conversion to dicts."""
 
 import os
 import pickle
@@ -19,28 +19,32 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.moved_targets import current_targets
 from start_training.settings import one_of, whole_number
 
-CONF = Path(str(files("start_training.conf")))  # the YAML files, in the repository or installed
+CONF = Path(str(files("start_training.conf")))  # directory of the YAML files, in the repository or installed
 SIZES = ("full", "small")
-FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}  # in DATA_DIR
+# Data set: its subdirectory of DATA_DIR.
+FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved config as dicts, lists, strings, numbers and None."""
+    """Return the resolved config as dicts, lists, strings, numbers and None, with current names of moved targets."""
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
     return current_targets({str(key): value for key, value in resolved.items()})
 
 
 class JobLoader(ConfigLoaderImpl):
-    """Hydra's config loader, which composes each job of a multirun once: for its plan, and for its launcher.
+    """Hydra's config loader with a cache, so that each job of a multirun is composed only once.
 
-    Composing a job takes some 0.07 s, a copy of what was composed 0.003 s. Pickled, as launchers send it to their
-    workers, it is Hydra's own loader.
+    Planning and launching both load the config of each job. Composing a job takes about 0.07 s, a copy from the cache
+    0.003 s. Pickling, as launchers do for their workers, gives Hydra's loader without the cache.
+
+    Args:
+        loader: Hydra's config loader.
     """
 
     def __init__(self, loader: ConfigLoader) -> None:
         super().__init__(loader.get_search_path())
-        self._hydras = loader
+        self._loader = loader
         self._composed: dict[tuple[str, ...], bytes] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -48,52 +52,67 @@ class JobLoader(ConfigLoaderImpl):
         if key in self._composed:
             return pickle.loads(self._composed[key])
         job = super().load_sweep_config(master_config, sweep_overrides)
-        with suppress(pickle.PicklingError):  # of a class that Hydra has imported twice: the job is composed again
-            self._composed[key] = pickle.dumps(job)  # 16 kB; the object itself takes some 300
+        with suppress(pickle.PicklingError):  # holds a class that Hydra has imported twice; not cached then
+            self._composed[key] = pickle.dumps(job)  # takes 16 kB, the object about 300 kB
         return job
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copy, (self._hydras,)
+        return copy, (self._loader,)
 
 
-def composed_job(config: DictConfig, config_loader: Any, overrides: Sequence[str], number: int) -> DictConfig:
-    """What a job of the multirun `config` is given, as Hydra's launchers compose it."""
+def compose_job(config: DictConfig, config_loader: Any, overrides: Sequence[str], number: int) -> DictConfig:
+    """Compose the config of one job of a multirun, as Hydra's launchers do.
+
+    Args:
+        config: the config of the multirun.
+        config_loader: Hydra's config loader.
+        overrides: the overrides of the job.
+        number: the number of the job in the multirun, from 0.
+    Returns:
+        The config of the job, including the node `hydra`; interpolations are not yet resolved.
+    Raises:
+        OmegaConfBaseException: a value is missing, or an interpolation cannot be resolved.
+    """
     setup_globals()
     job = config_loader.load_sweep_config(config, list(overrides))
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
-    HydraConfig.instance().set_config(job)  # for what is interpolated through it
-    without_hydra(job)  # a missing value or a broken interpolation raises now
+    HydraConfig.instance().set_config(job)  # the resolver ${hydra:…} reads it
+    without_hydra(job)  # raises if a value is missing or an interpolation is broken
     return job
 
 
 def without_hydra(config: DictConfig) -> dict[str, Any]:
-    """A composed config without Hydra's own node, as plain data."""
+    """Return a composed config as plain data, without the node `hydra`."""
     return plain(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
 
 
 def check_script(config: Mapping[str, Any], name: str) -> None:
-    """Raises ValueError where an experiment is one of another script than `name`."""
+    """Raise ValueError if the experiment of the config belongs to another command than `name`."""
     if (script := config.get("script", name)) != name:
-        raise ValueError(f"script = {script}: this experiment is one of the command {script}")
+        raise ValueError(f"script = {script}: this experiment runs with the command {script}, not with {name}")
 
 
 def check_depth(config: Mapping[str, Any]) -> None:
-    """Raises ValueError for a `depth` that nothing would be built of."""
+    """Raise ValueError if the top-level key `depth` is set, but no family or experiment uses it."""
     choices = HydraConfig.get().runtime.choices
     if config.get("depth") is not None and not (choices.get("family") or choices.get("experiment")):
-        raise ValueError(f"depth = {config['depth']}: is that of a family or an experiment; model.depth is the net's")
+        raise ValueError(
+            f"depth = {config['depth']}: only used with family=… or experiment=…; for one net set "
+            f"model.depth={config['depth']}"
+        )
 
 
 def register_resolvers() -> None:
-    """Register the OmegaConf resolvers that the YAML files of conf/ use; to be called before Hydra composes a config.
+    """Register the OmegaConf resolvers that the YAML files of conf/ use. Call it before Hydra composes a config.
 
-    - ${config_hash:} is the hash of the job's config, the same for two jobs only if they are the same job.
-      ${config_hash:folder} is the name of the job's directory in that folder, if an earlier version named it otherwise.
-    - ${sized:a,b} is b with size=small, and otherwise a, the value in the published experiment.
-    - ${mnist_or_digits:a,b} is b with size=small where DATA_DIR has no MNIST, and otherwise a;
+    - ${config_hash:} is the hash of the job's config; two jobs have the same hash only if they are the same run.
+      ${config_hash:folder} is the name of the job's directory in that folder, which is the hash, or the name that an
+      earlier version gave to an existing directory of the same run.
+    - ${sized:a,b} is b with size=small and a with size=full; a is the value of the published experiment.
+    - ${mnist_or_digits:a,b} is b if size=small and DATA_DIR has no MNIST, otherwise a;
       ${fashion_mnist_or_digits:a,b} and ${cifar10_or_digits:a,b} likewise.
-    - ${at:position,list} is the entry of a list at the value of the key `position`, for sweeps in which several
+    - ${at:position,list} is the entry of a list at the index given by the key `position`, for sweeps in which several
       settings change together.
 
     Example:
@@ -109,33 +128,36 @@ def register_resolvers() -> None:
 
 
 def config_hash_of(folder: str | None = None, *, _root_: DictConfig) -> str:
-    """`config_hash` of a composed config, Hydra's own node or not; or its `run_name` in a folder."""
+    """Return the hash of a composed config, or the name of its run directory in `folder` if that is given.
+
+    The nodes `hydra` and `logger` are ignored.
+    """
     job = plain(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key not in ("hydra", "logger")]))
     if folder is None:
         return config_hash(job)
-    from start_training.runs.run_name import run_name  # here, so that --help does not wait for pandas
+    from start_training.runs.run_name import run_name  # imported late: --help needs no pandas
 
     return run_name(job, Path(folder))
 
 
 def sized(full: Any, small: Any, *, _root_: DictConfig) -> Any:
-    """The value that `size` chooses. Raises ValueError for a size that is neither."""
+    """Return `full` or `small`, whichever the config's key `size` names. Raise ValueError for any other size."""
     return full if one_of("size", _root_.get("size", "full"), SIZES) == "full" else small
 
 
 def at(key: str, values: Any, *, _root_: DictConfig) -> Any:
-    """values[_root_[key]]. Raises ValueError where the list has no such entry."""
+    """Return the entry of `values` whose index is the config's `key`. Raise ValueError if the index is too large."""
     number = whole_number(key, _root_.get(key))
     if number >= len(values):
-        raise ValueError(f"{key} = {number}: must be below {len(values)}, the number of values to choose from")
+        raise ValueError(f"{key} = {number}: must be below {len(values)}, the number of values")
     return values[number]
 
 
 def _or_digits(folder: str) -> Callable[..., Any]:
-    """A resolver: the value for digits in a small experiment without `folder`; else the data's own, which says so."""
+    """Return a resolver that chooses its second value if size=small and DATA_DIR lacks `folder`, else its first."""
 
-    def choose(own: Any, digits: Any, *, _root_: DictConfig) -> Any:
-        return own if _in_data_directory(folder) else sized(own, digits, _root_=_root_)
+    def choose(published: Any, digits: Any, *, _root_: DictConfig) -> Any:
+        return published if _in_data_directory(folder) else sized(published, digits, _root_=_root_)
 
     return choose
 

@@ -1,4 +1,4 @@
-"""Checks of a trainer's settings, before Lightning sees them."""
+"""Checks of the trainer's settings before the Lightning Trainer is built."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,10 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:
-    """Raises ValueError, naming the setting, for a device that is not there or a length of training below one."""
+    """Raise ValueError, naming the setting, for invalid trainer settings.
+
+    Checked are accelerator, devices, num_nodes, accumulate_grad_batches, gradient_clip_val, max_epochs and max_steps.
+    """
     accelerator = check_accelerator("trainer.accelerator", trainer.get("accelerator", "auto"))
     devices = trainer.get("devices", "auto")
     if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
@@ -26,16 +29,21 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         if trainer.get(name) not in (None, -1):
             positive_integer(f"trainer.{name}", trainer[name])
     if trainer.get("max_epochs") == -1 and trainer.get("max_steps") in (None, -1):
-        raise ValueError("trainer.max_epochs = -1: needs a trainer.max_steps, or training would never end")
+        raise ValueError("trainer.max_epochs = -1: training would never end; set trainer.max_steps or max_epochs > 0")
 
 
 def check_accelerator(name: str, accelerator: object) -> str:
-    """The accelerator, if this machine has one; raises ValueError otherwise."""
+    """Return the accelerator if it is known and this machine has it, else raise ValueError.
+
+    Args:
+        name: name of the setting, for the error message.
+        accelerator: the value of the setting.
+    """
     chosen = one_of(name, accelerator, ACCELERATORS)
     if chosen in ("gpu", "cuda") and not torch.cuda.device_count():
-        raise ValueError(f"{name} = {chosen!r}: this machine has no GPU; cpu does without")
+        raise ValueError(f"{name} = {chosen!r}: this machine has no CUDA GPU; use cpu")
     if chosen == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"{name} = {chosen!r}: this machine has none; cpu does without")
+        raise ValueError(f"{name} = {chosen!r}: this machine has no Apple GPU; use cpu")
     return chosen
 
 
@@ -45,6 +53,6 @@ def _check_gpus(devices: Any) -> None:
         return
     if isinstance(devices, list) and devices:
         if max(whole_number("trainer.devices", device) for device in devices) >= available:
-            raise ValueError(f"trainer.devices = {devices}: this machine has GPUs 0 to {available - 1}")
+            raise ValueError(f"trainer.devices = {devices}: must be GPU numbers from 0 to {available - 1}")
     elif positive_integer("trainer.devices", devices) > available:
-        raise ValueError(f"trainer.devices = {devices}: this machine has {available} GPU{'s' if available > 1 else ''}")
+        raise ValueError(f"trainer.devices = {devices}: must be at most {available}, the number of GPUs")

@@ -1,4 +1,4 @@
-"""A user's mistake is printed in one line instead of a traceback."""
+"""Print user errors, such as an invalid setting, in one line instead of a traceback."""
 
 import os
 import re
@@ -20,21 +20,27 @@ register_resolvers()
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Call a `hydra.main` function; end with status 1 and one line where a user's setting is at fault.
+    """Call `main`; print a user error in one line on stderr and exit with status 1.
 
-    With HYDRA_FULL_ERROR=1 the traceback comes, as from any Hydra application.
+    With HYDRA_FULL_ERROR=1 in the environment, errors are raised and give a traceback, as in any Hydra application.
+
+    Args:
+        main: the command, without arguments.
+    Raises:
+        SystemExit: status 1 after a user error or a failed job, 130 after Ctrl-C.
+        Exception: any other error of `main`.
     """
     if os.environ.get(FULL_ERROR) == "1" and not prints_errors():
         main()
         return
     os.environ[_PRINTS_ERRORS] = "1"
-    os.environ[FULL_ERROR] = "1"  # Hydra is to hand its errors over rather than print them
+    os.environ[FULL_ERROR] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         main()
     except ReportedError:
         sys.exit(1)
     except Exception as error:
-        if not is_users_mistake(error):
+        if not is_user_error(error):
             raise
         print_error(error)
         sys.exit(1)
@@ -44,21 +50,22 @@ def run(main: Callable[[], Any]) -> None:
         del os.environ[FULL_ERROR], os.environ[_PRINTS_ERRORS]
 
 
-_PRINTS_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"  # a variable, so that a launcher's workers know it, too
+# An environment variable, so that a launcher's workers inherit it.
+_PRINTS_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"
 
 
 class ReportedError(Exception):
-    """A job of a multirun has failed, and its error has been printed."""
+    """Raised when a job of a multirun has failed and its error has already been printed."""
 
 
 def prints_errors() -> bool:
-    """Whether a user's mistake is printed in one line instead of a traceback."""
+    """Return whether user errors are printed in one line, as within `run`, instead of as a traceback."""
     return _PRINTS_ERRORS in os.environ
 
 
 @contextmanager
 def users_environment() -> Iterator[None]:
-    """For a job, and the processes it starts: the environment as it was before `run`."""
+    """Remove HYDRA_FULL_ERROR, which `run` has set, while the context is open, for a job and its child processes."""
     if not prints_errors():
         yield
         return
@@ -69,15 +76,17 @@ def users_environment() -> Iterator[None]:
         os.environ[FULL_ERROR] = "1"
 
 
-def typed(command: str) -> str:
-    """How a command is typed where this one was: `start-training train`, or `uv run python scripts/train.py`."""
-    started = Path(sys.argv[0]).name
-    installed = started in ("start-training", "__main__.py")
+def shell_command(command: str) -> str:
+    """Return how to type a command of this project in the shell, in the form in which this process was started.
+
+    For the command train that is `start-training train` or `uv run python scripts/train.py`.
+    """
+    installed = Path(sys.argv[0]).name in ("start-training", "__main__.py")
     return f"start-training {command}" if installed else f"uv run python scripts/{command}.py"
 
 
-def is_users_mistake(error: BaseException) -> bool:
-    """ValueErrors, as raised by this project's checks, what Hydra says of a config, and the file system's refusals."""
+def is_user_error(error: BaseException) -> bool:
+    """Return whether an error counts as a user error: a ValueError, or an error of Hydra, OmegaConf or the OS."""
     return isinstance(error, ValueError | HydraException | OmegaConfBaseException | OSError)
 
 
@@ -87,33 +96,36 @@ def print_error(error: BaseException) -> None:
 
 
 def error_message(error: BaseException) -> str:
-    """An error in one line: the setting, its value and what is allowed, as far as the error holds them."""
+    """Return a one-line message for an error: setting, value and what is allowed, as far as the error has them."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group} = {option}: no such option; there are {', '.join(sorted(error.options))}"
+        return f"{group} = {option}: no such option; must be one of {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not an override, which is key=value ({one_line(error)})"
+        return f"{error.override}: not a valid override; must be key=value ({one_line(error)})"
     if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error, error.__cause__)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     if isinstance(error, OSError) and error.filename:
-        return _refused(error)
+        return _os_error_message(error)
     text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]
-    return text if named_in(text) or isinstance(error, HydraException) else f"{text} ({FULL_ERROR}=1 shows where)"
+    hint = "" if named_in(text) or isinstance(error, HydraException) else f" (set {FULL_ERROR}=1 for a traceback)"
+    return text + hint
 
 
 def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
-    typed = re.search(r"append to your config use \+([^=\s]+)=(.*)", str(error))
-    name, value = typed.groups() if typed else (cause.full_key, "…")
+    override = re.search(r"append to your config use \+([^=\s]+)=(.*)", str(error))
+    name, value = override.groups() if override else (cause.full_key, "…")
     keys = sorted(str(key) for key in cause.parent_node or () if not str(key).startswith("_"))
-    return f"{name} = {value}: no such key; there are {', '.join(keys) or 'none'} (+{name}={value} would add it)"
+    return (
+        f"{name} = {value}: no such key; must be one of {', '.join(keys) or 'none'}, or type +{name}={value} to add it"
+    )
 
 
-def _refused(error: OSError) -> str:
-    """What the file system refused: of Hydra the output directory, as a job says its own errors."""
+def _os_error_message(error: OSError) -> str:
+    """Return a message with the file name; for an error raised within Hydra, with the setting of the directory."""
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
     if not any(module.startswith("hydra.") for module in modules):
         return f"{error.filename}: {error.strerror}"
     setting = "hydra.sweep.dir" if any("sweep" in module for module in modules) else "hydra.run.dir"
-    return f"{setting} = {error.filename}: cannot be written to ({error.strerror})"
+    return f"{setting} = {error.filename}: not writable ({error.strerror})"

@@ -1,4 +1,4 @@
-"""Which setting is at fault: from what goes wrong with a config to a ValueError, `group.key = value: …`."""
+"""Turn errors raised while using a config into ValueErrors that name the setting: `group.key = value: …`."""
 
 import inspect
 import logging
@@ -15,15 +15,22 @@ from start_training.runs.outcome import Diverged, Interrupted
 from start_training.settings import named_in, one_line
 
 Config = Mapping[str, Any]
-logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # it would say on stderr what it raises anyway
+logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # else it also prints the errors that it raises
 
 
 @contextmanager
-def settings_of(group: str, config: Config | None) -> Iterator[None]:
-    """Turn every error within into a ValueError that names this config group, and the key if the error names one."""
+def name_group_in_errors(group: str, config: Config | None) -> Iterator[None]:
+    """Turn errors raised in the context into ValueErrors that name the config group, and the key if it can be told.
+
+    `Diverged` and `Interrupted`, which end a run, are passed on.
+
+    Args:
+        group: name of the config group, such as "optimizer".
+        config: the node of the group; a key is named if the error text contains the key and its value.
+    """
     try:
         yield
-    except (Diverged, Interrupted):  # of a run within: no mistake
+    except (Diverged, Interrupted):  # the end of a run, not an error
         raise
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
@@ -31,10 +38,13 @@ def settings_of(group: str, config: Config | None) -> Iterator[None]:
 
 
 @contextmanager
-def settings_in(config: Config) -> Iterator[None]:
-    """A ValueError that names a key alone gets the group before it, if the key is in one place of the config.
+def name_setting_in_errors(config: Config) -> Iterator[None]:
+    """Prefix the key in ValueErrors raised in the context with its config group, if only one group has that key.
 
-    What Lightning calls a misconfiguration is said of the trainer.
+    Lightning's MisconfigurationException becomes a ValueError that names the group trainer.
+
+    Args:
+        config: the config of the job.
     """
     try:
         yield
@@ -49,35 +59,50 @@ def settings_in(config: Config) -> Iterator[None]:
 
 
 def target_of(config: Config | None, group: str) -> Any:
-    """What the group's `_target_` names. Raises ValueError where that cannot be imported."""
+    """Return the class or function that the `_target_` of a config group names.
+
+    Args:
+        config: the node of the group.
+        group: name of the group, for error messages.
+    Raises:
+        ValueError: `_target_` is missing or cannot be imported.
+    """
     name = config.get("_target_") if isinstance(config, Mapping) else None
     if not isinstance(name, str):
-        raise ValueError(f"{group}._target_ = {name!r}: must be package.module.name, of a class or function")
+        raise ValueError(f"{group}._target_ = {name!r}: must be package.module.name of a class or function")
     try:
         return get_object(name)
-    except Exception as error:  # whatever importing a user's module raises
+    except Exception as error:  # importing a user's module can raise anything
         raise ValueError(f"{group}._target_ = {name!r}: cannot be imported ({one_line(error)})") from error
 
 
 def accepts(config: Config | None, group: str, key: str) -> bool:
-    """Whether the group's target has a parameter of this name."""
+    """Return whether the target of a config group has a parameter named `key`."""
     return key in inspect.signature(target_of(config, group)).parameters
 
 
 def check_keys(config: Config | None, group: str, given: Config) -> None:
-    """Raises ValueError for a key that the group's target has no parameter for, or that is not the user's to set."""
+    """Raise ValueError if a config group has a key that its target does not accept.
+
+    Args:
+        config: the node of the group.
+        group: name of the group, for error messages.
+        given: arguments that the program passes itself, which the config must not set.
+    """
     target = target_of(config, group)
     try:
         parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # nothing to call, as instantiating it will tell, or written in C
+    except (TypeError, ValueError):  # not callable, for which instantiating raises an error, or written in C
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    to_come = list(parameters)[:1] if given.get("_partial_") else []
-    allowed = sorted(parameters.keys() - given.keys() - set(to_come))
+    open_parameters = list(parameters)[:1] if given.get("_partial_") else []
+    allowed = sorted(parameters.keys() - given.keys() - set(open_parameters))
     for key, value in (config or {}).items():
         if not key.startswith("_") and key not in allowed:
-            raise ValueError(f"{group}.{key} = {value!r}: no such setting; there are {', '.join(allowed) or 'none'}")
+            raise ValueError(
+                f"{group}.{key} = {value!r}: no such setting; must be one of {', '.join(allowed) or 'none'}"
+            )
 
 
 def _message(group: str, config: Config, error: BaseException) -> str:

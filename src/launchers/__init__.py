@@ -1,1 +1,1 @@
-"""A multirun: the resumable sweep, and the launchers that start its jobs."""
+"""Multiruns: the resumable sweep, and the launchers that start its jobs."""

@@ -1,4 +1,4 @@
-"""Which jobs of a sweep may train as one program: those whose nets, data and training have equal shapes."""
+"""Decide which jobs of a sweep can train together as replicas in one program: those with equal tensor shapes."""
 
 import hashlib
 import json
@@ -15,26 +15,31 @@ from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.models.convolutional import Convolutional
 from start_training.models.residual import Residual
 from start_training.replicas.optimizer import OPTIMIZERS
-from start_training.runs.config_hash import determining
+from start_training.runs.config_hash import result_settings
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
 
 Config = Mapping[str, Any]
 
 LOGGERS = (MetricsFile, WandbLogger)
-SCALED = (Residual, Convolutional)  # nets in which these settings are residual scales, and change no shape
+# Nets whose settings SCALES are residual scales, which change no tensor shape.
+SCALED = (Residual, Convolutional)
 SCALES = ("scales", "eta", "base", "exponent")
-# Methods of a datamodule that a group does not call, because it takes batches from tensors.
+# Methods of a datamodule that a group does not call, because it slices batches from tensors in memory.
 LOADING = (
     *("train_dataloader", "val_dataloader", "test_dataloader", "samples"),
     *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"),
 )
-# What training reads of a config; each replica has its own seed and initializers, and its own settings in OWN.
+# Config groups that all replicas of a training group share, except for the keys in PER_REPLICA.
 SHARED = ("model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
-OWN = {"datamodule": ("seed",), "optimizer": ("lr", "momentum", "betas", "weight_decay")}
-# Settings of the trainer that may have any value (several devices are refused), and the values allowed for others.
-ANY = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "max_epochs", "max_steps", "enable_progress_bar")
-SOME = {
+PER_REPLICA = {"datamodule": ("seed",), "optimizer": ("lr", "momentum", "betas", "weight_decay")}
+# Trainer settings that may have any value in a group (`check_replicas` rejects several devices).
+ANY_VALUE = (
+    *("_target_", "accelerator", "devices", "num_nodes", "strategy"),
+    *("max_epochs", "max_steps", "enable_progress_bar"),
+)
+# Trainer settings that may have only these values in a group; any setting in neither list excludes a job.
+ALLOWED_VALUES = {
     "precision": ("32-true", "64-true", "bf16-mixed"),
     "accumulate_grad_batches": (1,),
     "gradient_clip_val": (None,),
@@ -42,34 +47,35 @@ SOME = {
 
 
 def group_key(config: Config) -> str:
-    """Twelve hexadecimal digits that are equal for configs whose jobs may train together, if neither is `alone`.
+    """Return a hash (12 hexadecimal digits) that is equal for configs whose jobs can train in one group.
 
     Such configs may differ in seed and datamodule.seed, initializer and readout_initializer, residual scales,
-    learning rate, momentum, betas and weight decay; in an experiment's own settings, such as `depth`, which only
-    define others; and in what `config_hash` ignores, except for the accelerator.
+    learning rate, momentum, betas and weight decay; in top-level settings that only define others, such as `depth`;
+    and in settings that `config_hash` ignores, except for the accelerator. It applies only to jobs for which
+    `ungroupable_reason` is None.
     """
-    kept = {group: value for group, value in determining(config).items() if group in SHARED}
-    for group, keys in OWN.items():
-        kept[group] = _without(kept.get(group), keys)
+    shared = {group: value for group, value in result_settings(config).items() if group in SHARED}
+    for group, keys in PER_REPLICA.items():
+        shared[group] = _without(shared.get(group), keys)
     if _target(config, "model") in SCALED:
-        kept["model"] = _without(kept["model"], SCALES)
+        shared["model"] = _without(shared["model"], SCALES)
     accelerator = (config.get("trainer") or {}).get("accelerator", "auto")
-    text = json.dumps([accelerator, kept], sort_keys=True)
+    text = json.dumps([accelerator, shared], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def alone(config: Config) -> str | None:
-    """Why a job trains on its own, in words for the plan; None where it may train with others."""
+def ungroupable_reason(config: Config) -> str | None:
+    """Return why a job has to train on its own, as text for the printed plan; None if it can train in a group."""
     try:
         return next(_reasons(config), None)
-    except ValueError as error:  # a mistake, which the job reports when it is trained
+    except ValueError as error:  # an invalid setting, which the job itself will report
         return str(error)
 
 
 def check_replicas(config: Config) -> None:
-    """Raises ValueError for what the user should not have asked to train as replicas.
+    """Raise ValueError for trainer settings that hydra/launcher=replicas does not support.
 
-    That is a trainer of several devices, and clipping the norm of the gradient over all parameters.
+    These are several devices, and clipping of the gradient norm over all parameters.
     """
     trainer = config.get("trainer") or {}
     for key, allowed in {"devices": (None, 1, "auto"), "num_nodes": (None, 1), "strategy": (None, "auto")}.items():
@@ -78,26 +84,26 @@ def check_replicas(config: Config) -> None:
     clipped, by = trainer.get("gradient_clip_val"), trainer.get("gradient_clip_algorithm")
     if isinstance(clipped, int | float) and clipped > 0 and by in (None, "norm"):
         raise ValueError(
-            f"trainer.gradient_clip_val = {clipped}: clips a norm over all parameters, which hydra/launcher=replicas "
-            "would take over all replicas; train with another launcher, or with null"
+            f"trainer.gradient_clip_val = {clipped}: hydra/launcher=replicas cannot clip the gradient norm of each "
+            "replica; use another launcher, or set it to null"
         )
 
 
 _ONE_DEVICE = (
-    "hydra/launcher=replicas trains many nets on one device; for several devices, "
-    "hydra.launcher.inner=process gives each its own groups"
+    "hydra/launcher=replicas trains each group on one device; to use several devices, set "
+    "hydra.launcher.inner=process, which gives each device its own groups"
 )
 
 
 def _reasons(config: Config) -> Iterator[str]:
     if config.get("ckpt_path"):
-        yield "ckpt_path is set"
+        yield "ckpt_path is set: not supported in groups"
     if config.get("compile"):
-        yield "compile = true"
+        yield "compile = true: not supported in groups"
     if not _is_class(data := target_of(config.get("datamodule"), "datamodule"), TensorDataModule):
-        yield f"{_named(data)} holds no tensors in memory"
+        yield f"datamodule {_name(data)}: is not a TensorDataModule, which holds its data in memory"
     elif redefined := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
-        yield f"{_named(data)}.{redefined[0]}: is another way to batches than TensorDataModule's"
+        yield f"datamodule {_name(data)}: overrides {redefined[0]}, which a group does not call"
     targets = {
         f"{group}.{name}": target_of(node, f"{group}.{name}")
         for group in ("callbacks", "logger")
@@ -106,33 +112,33 @@ def _reasons(config: Config) -> Iterator[str]:
     }
     for name, target in targets.items():
         if target not in LOGGERS and not serves_groups(target):
-            yield f"{name} = {_named(target)}: needs a trainer of its own"
-    kinds = [node["_target_"] for node in (config.get("callbacks") or {}).values() if node is not None]
-    if len({*kinds}) < len(kinds):
-        yield "several callbacks of one class"
+            yield f"{name} = {_name(target)}: does not support groups"
+    classes = [node["_target_"] for node in (config.get("callbacks") or {}).values() if node is not None]
+    if len({*classes}) < len(classes):
+        yield "several callbacks of one class: not supported in groups"
     if sum(hasattr(target, "group_lengths") for target in targets.values()) > 1:
-        yield "several callbacks that read activation lengths"
+        yield "several callbacks that measure activation lengths: not supported in groups"
     if (optimizer := target_of(config.get("optimizer"), "optimizer")) not in OPTIMIZERS:
-        yield f"optimizer {_named(optimizer)}: only {', '.join(map(_named, OPTIMIZERS))} train together"
+        yield f"optimizer {_name(optimizer)}: groups support only {', '.join(map(_name, OPTIMIZERS))}"
     if config.get("schedule") and not _is_class(target := target_of(config["schedule"], "schedule"), Schedule):
-        yield f"schedule {_named(target)}: is not one of src/schedules"
-    yield from _trainers_reasons(config)
+        yield f"schedule {_name(target)}: groups support only the schedules of src/schedules"
+    yield from _trainer_reasons(config)
 
 
-def _trainers_reasons(config: Config) -> Iterator[str]:
+def _trainer_reasons(config: Config) -> Iterator[str]:
     trainer = config.get("trainer") or {}
     if (target := target_of(trainer, "trainer")) is not pl.Trainer:
-        yield f"trainer {_named(target)}: is not Lightning's"
+        yield f"trainer {_name(target)}: is not pytorch_lightning.Trainer"
     accelerator = trainer.get("accelerator", "auto")
     if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
-        yield "an Apple GPU has no float64, in which a group keeps its rates"
+        yield "groups need float64 for learning rates, which an Apple GPU lacks"
     for key, value in trainer.items():
-        if key not in ANY and value not in SOME.get(key, ()):
-            yield f"trainer.{key} = {value}"
+        if key not in ANY_VALUE and value not in ALLOWED_VALUES.get(key, ()):
+            yield f"trainer.{key} = {value}: not supported in groups"
 
 
 def _target(config: Config, group: str) -> Any:
-    """None where there is none that can be imported."""
+    """Return the target of a config group, or None if it is missing or cannot be imported."""
     try:
         return target_of(config.get(group), group)
     except ValueError:
@@ -147,5 +153,5 @@ def _is_class(target: Any, base: type) -> bool:
     return isinstance(target, type) and issubclass(target, base)
 
 
-def _named(target: Any) -> str:
+def _name(target: Any) -> str:
     return getattr(target, "__name__", str(target))

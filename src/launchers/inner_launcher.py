@@ -1,4 +1,4 @@
-"""The launcher that groups of replicas are handed to: its config, its number of workers, and their memory."""
+"""The inner launcher, which runs the groups of the replicas launcher: its config, number of workers and memory."""
 
 import os
 from collections.abc import Mapping
@@ -13,26 +13,26 @@ from start_training.launchers.traits import traits_of
 from start_training.replicas.memory import SHARE, available_bytes
 from start_training.settings import positive_integer
 
-BASIC = "basic"  # Hydra's own, one job after the other in this process
+BASIC = "basic"  # Hydra's default launcher, which runs one job after the other in this process
 _SETTINGS = "hydra.launcher.settings."
-_OF_A_LAUNCHER = ("hydra/launcher", "hydra.launcher")
+_LAUNCHER_KEYS = ("hydra/launcher", "hydra.launcher")
 
 
 def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) -> DictConfig:
-    """The multirun's config as if it had been started with another launcher.
+    """Return a copy of a multirun's config in which the launcher is replaced by another one.
 
     Args:
-        config: the multirun's.
+        config: the config of the multirun.
         loader: Hydra's config loader.
-        inner: the name of the other launcher, as in hydra/launcher=NAME.
-        settings: of that launcher, over those of its config.
+        inner: the name of the new launcher, as in hydra/launcher=NAME.
+        settings: settings of the new launcher that override its config.
 
     Raises:
-        ValueError: there is no such launcher or setting, or it cannot train groups.
+        ValueError: the launcher or a setting does not exist, or the launcher cannot train groups.
     """
-    typed = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # interpolations are for each job
-    assert isinstance(typed, list)
-    hydra = [override for override in map(str, typed) if not override.lstrip("+~").startswith(_OF_A_LAUNCHER)]
+    overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # jobs resolve interpolations
+    assert isinstance(overrides, list)
+    hydra = [override for override in map(str, overrides) if not override.lstrip("+~").startswith(_LAUNCHER_KEYS)]
     if not isinstance(inner, str):
         raise ValueError(f"hydra.launcher.inner = {inner}: must be the name of a launcher")
     hydra.append(f"hydra/launcher={inner}")
@@ -41,7 +41,7 @@ def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) ->
     except MissingConfigException as error:
         names = sorted({*(error.options or ())} - {"replicas"})
         raise ValueError(
-            f"hydra.launcher.inner = {inner}: no such launcher, or not installed; there are {', '.join(names)}"
+            f"hydra.launcher.inner = {inner}: no such launcher, or not installed; must be one of {', '.join(names)}"
         ) from None
     copy = config.copy()
     with open_dict(copy):
@@ -55,24 +55,37 @@ def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) ->
 
 def _set(launcher: DictConfig, settings: object, inner: str) -> None:
     if not isinstance(settings, Mapping):
-        raise ValueError(f"hydra.launcher.settings = {settings}: must be settings of the inner launcher, as key: value")
+        raise ValueError(f"hydra.launcher.settings = {settings}: must be settings of the inner launcher as key: value")
     names = sorted(str(key) for key in launcher if not str(key).startswith("_"))
     for key, value in settings.items():
         if key not in names:
-            raise ValueError(f"{_SETTINGS}{key} = {value}: {inner} has {', '.join(names) or 'no settings'}")
+            raise ValueError(
+                f"{_SETTINGS}{key} = {value}: no such setting of hydra/launcher={inner}; "
+                f"must be one of {', '.join(names) or 'none'}"
+            )
         launcher[key] = value
 
 
 def _check(launcher: Mapping[str, Any], inner: str) -> None:
     if traits_of(launcher).trains_replicas:
-        raise ValueError(f"hydra.launcher.inner = {inner}: must be another launcher; null is this process")
+        raise ValueError(
+            f"hydra.launcher.inner = {inner}: must be a launcher that does not train replicas itself, "
+            "or null to train groups in this process"
+        )
     for key in ("nodes", "tasks_per_node"):
         if launcher.get(key, 1) != 1:
-            raise ValueError(f"hydra.launcher.inner = {inner}: has {key} = {launcher[key]}; groups train in one")
+            raise ValueError(
+                f"hydra.launcher.inner = {inner}: its setting {key} is {launcher[key]}, but a group trains in one "
+                f"process; set +{_SETTINGS}{key}=1"
+            )
 
 
 def workers_of(launcher: Mapping[str, Any]) -> int:
-    """How many of its jobs a launcher runs at a time on this machine; 1 where they run elsewhere."""
+    """Return how many jobs a launcher runs at a time on this machine; 1 if it runs jobs on other machines.
+
+    Args:
+        launcher: the config node `hydra.launcher`.
+    """
     traits = traits_of(launcher)
     if traits.jobs_setting is None:
         return 1
@@ -85,7 +98,15 @@ def workers_of(launcher: Mapping[str, Any]) -> int:
 
 
 def memory_limit(launcher: Mapping[str, Any], accelerator: str, workers: int) -> int | None:
-    """Bytes that a group may take, `SHARE` of what its worker has; None where only the worker's machine knows that."""
+    """Return the bytes that a group may allocate: the share `SHARE` of the memory of its worker.
+
+    Args:
+        launcher: the config node `hydra.launcher` of the inner launcher.
+        accelerator: the setting trainer.accelerator.
+        workers: how many workers share this machine.
+    Returns:
+        Bytes, or None if the memory of the worker is not known on this machine.
+    """
     traits = traits_of(launcher)
     if traits.remote:
         gigabytes = launcher.get("mem_gb") if accelerator == "cpu" else None

@@ -1,4 +1,4 @@
-"""The `process` launcher: jobs in process trees of their own, several at a time, each with GPUs of its own."""
+"""The `process` launcher: each job runs in its own process tree, several at a time, each pinned to its own GPUs."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ import torch
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from start_training.config.composed import composed_job
+from start_training.config.composed import compose_job
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import command, environment
 from start_training.settings import positive_integer
@@ -27,33 +27,49 @@ POLL = 0.05  # seconds
 
 @dataclass
 class JobProcess:
-    """A job's command line and the process that it becomes."""
+    """A job of the process launcher: its command line, its GPUs and its process once it has started.
+
+    Args:
+        line: the command line.
+        sweep: name of the sweep.
+        gpu_count: number of GPUs to pin the job to.
+        returned: the result that the launcher returns to Hydra for the job.
+        gpus: the GPUs that the job is pinned to, set by `start`.
+        output: files that collect stdout and stderr until the process ends; empty if the process prints directly.
+        process: the running `subprocess.Popen`.
+    """
 
     line: list[str]
     sweep: str
-    gpus_asked: int
+    gpu_count: int
     returned: JobReturn
     gpus: list[str] = field(default_factory=list)
-    output: list[IO[bytes]] = field(default_factory=list)  # stdout and stderr, where several jobs run at a time
+    output: list[IO[bytes]] = field(default_factory=list)
     process: Any = None
 
     def start(self, gpus: list[str], variables: dict[str, str], *, hold_output: bool) -> None:
-        """Start it on these GPUs. Output that is held is written when the process ends."""
+        """Start the process.
+
+        Args:
+            gpus: GPUs that the process is pinned to.
+            variables: additional environment variables.
+            hold_output: whether to print the output only when the process ends.
+        """
         self.gpus = gpus
         self.output = [_temporary_file(), _temporary_file()] if hold_output else []
         stdout, stderr = self.output or (None, None)
-        # In a session of its own, so that Ctrl-C in the terminal reaches the launcher only, which passes it on once.
+        # A new session: Ctrl-C in the terminal then reaches only the launcher, which sends the signal to each job once.
         self.process = subprocess.Popen(
             self.line, env=environment(self.sweep, **variables), stdout=stdout, stderr=stderr, start_new_session=True
         )
 
     def send(self, signum: int) -> None:
-        """Send a signal to all processes of the job, if it has not ended."""
+        """Send a signal to all processes of the job, unless the job has ended."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signum)
 
     def finish(self) -> None:
-        """Write the held output and set what the job returns."""
+        """Print the held output and set the job's status and result."""
         for held, stream in zip(self.output, (sys.stdout, sys.stderr), strict=False):
             held.seek(0)
             stream.write(held.read().decode(errors="replace"))
@@ -61,11 +77,11 @@ class JobProcess:
             held.close()
         status = self.process.returncode
         self.returned.status = JobStatus.FAILED if status else JobStatus.COMPLETED
-        self.returned._return_value = ReportedError(f"its process ended with status {status}") if status else None
+        self.returned._return_value = ReportedError(f"the job's process ended with status {status}") if status else None
 
 
 class _Pool:
-    """Jobs running side by side, and which GPUs have how many of them."""
+    """A pool of running jobs, at most `jobs` at a time, among which the GPUs are distributed evenly."""
 
     def __init__(self, jobs: int | None) -> None:
         self.all_gpus = _visible_gpus()
@@ -89,38 +105,42 @@ class _Pool:
             job.send(signum)
 
     def _gpus_for(self, job: JobProcess) -> list[str] | None:
-        """The least used ones; None where the job has to wait, for them or for one of the jobs at a time."""
+        """Return the least used GPUs for a job, or None if the job has to wait for GPUs or for another job to end."""
         if len(self.running) >= self.jobs:
             return None
         share = -(-self.jobs // max(1, len(self.all_gpus)))
         used = Counter(gpu for other in self.running for gpu in other.gpus)
         free = sorted((gpu for gpu in self.all_gpus if used[gpu] < share), key=lambda gpu: used[gpu])
-        number = min(job.gpus_asked, len(self.all_gpus))  # more are the user's mistake, which the job reports
+        number = min(job.gpu_count, len(self.all_gpus))  # if the job asks for more, it reports that error itself
         return free[:number] if len(free) >= number else None
 
     def _start(self, job: JobProcess, gpus: list[str]) -> None:
         variables = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         if self.jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
             variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        job.start(gpus, variables, hold_output=self.jobs > 1)  # progress bars of several would run into each other
+        job.start(gpus, variables, hold_output=self.jobs > 1)  # output of several jobs would mix
         self.running.append(job)
-        for signum in self.signals:  # that came meanwhile
+        for signum in self.signals:  # signals that arrived while the process was starting
             job.send(signum)
 
 
 def launch(
     config: DictConfig, config_loader: Any, overrides: Sequence[Sequence[str]], first: int, *, jobs: int | None
 ) -> list[JobReturn]:
-    """Run a job for each list of overrides, in this order, as many at a time as there is room for.
+    """Run one job per list of overrides, started in the order given, several at a time.
 
-    SIGINT and SIGTERM are passed on to the jobs, which write checkpoints; then the process ends by SystemExit.
+    SIGINT and SIGTERM are passed on to the running jobs, which write checkpoints; no further job starts.
 
     Args:
-        config: the multirun's.
-        config_loader: Hydra's.
-        overrides: of each job.
-        first: the number of the first job.
-        jobs: how many at a time; None: one for each GPU, or one.
+        config: the config of the multirun.
+        config_loader: Hydra's config loader.
+        overrides: the overrides of each job.
+        first: the number of the first job in the multirun.
+        jobs: how many jobs run at a time; None: one per GPU, or 1 without a GPU.
+    Returns:
+        The result of each job, in the order of `overrides`.
+    Raises:
+        SystemExit: a signal arrived; raised when the running jobs have ended.
     """
     pool = _Pool(jobs)
     processes = [_job_process(config, config_loader, words, first + number) for number, words in enumerate(overrides)]
@@ -136,19 +156,19 @@ def launch(
 
 
 def _job_process(config: DictConfig, config_loader: Any, overrides: Sequence[str], number: int) -> JobProcess:
-    job = composed_job(config, config_loader, overrides, number)
+    job = compose_job(config, config_loader, overrides, number)
     sweep = Path(str(job.hydra.sweep.dir))
     line = command(job.hydra, overrides, Path(sweep, str(job.hydra.sweep.subdir)).resolve())
     returned = JobReturn(overrides=list(job.hydra.overrides.task), cfg=job, hydra_cfg=job, working_dir=os.getcwd())
-    return JobProcess(line, sweep.name, _gpus_asked(job.get("trainer") or {}), returned)
+    return JobProcess(line, sweep.name, _gpus_to_pin(job.get("trainer") or {}), returned)
 
 
 def _temporary_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def _gpus_asked(trainer: Any) -> int:
-    """How many GPUs to pin a job to; 0 where it uses none, or names them itself."""
+def _gpus_to_pin(trainer: Any) -> int:
+    """Return how many GPUs to pin a job to: `sys.maxsize` for all; 0 if it uses none or lists GPU numbers itself."""
     devices = trainer.get("devices", 1)
     if trainer.get("accelerator", "auto") not in ("gpu", "cuda", "auto"):
         return 0
@@ -158,6 +178,6 @@ def _gpus_asked(trainer: Any) -> int:
 
 
 def _visible_gpus() -> list[str]:
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu.strip() for gpu in named.split(",") if gpu.strip()]
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu.strip() for gpu in visible.split(",") if gpu.strip()]
     return [str(gpu) for gpu in range(torch.cuda.device_count())]

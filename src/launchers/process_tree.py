@@ -1,4 +1,4 @@
-"""The process tree of one job: whether it needs one, how it is started, and that it ends with its parent."""
+"""Run a job in its own process tree: whether it needs one, its command line, and its end when its parent ends."""
 
 import ctypes
 import os
@@ -19,14 +19,20 @@ from start_training.launchers.traits import traits_of
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
 PARENT = "HOW_TO_START_TRAINING_PARENT"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
-# Hydra's own settings that belong to the sweep, or that a job is given anew.
-_OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
+# Overrides of Hydra's settings that are not passed to a single job: they belong to the sweep, or are set anew.
+_SWEEP_KEYS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
 
 
 def starts_processes(trainer: Mapping[str, Any] | None) -> bool:
-    """Whether Lightning will relaunch the script for other ranks, as it does where nothing has started them."""
+    """Return whether Lightning would start processes for further ranks.
+
+    Lightning does so for several devices or a strategy, unless SLURM or torchrun has already started the ranks.
+
+    Args:
+        trainer: the config node `trainer`.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The `srun` command is available")  # where a sweep is started
+        warnings.filterwarnings("ignore", message="The `srun` command is available")  # on a login node
         if SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
             return False
     trainer = trainer or {}
@@ -34,71 +40,87 @@ def starts_processes(trainer: Mapping[str, Any] | None) -> bool:
 
 
 def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any]) -> None:
-    """Raises ValueError where a launcher cannot run a job with this trainer.
+    """Raise ValueError if a launcher cannot run a job with this trainer.
 
-    A job of several processes needs a process tree of its own: Lightning starts the other ranks by repeating the
-    command line, which in a multirun is that of the whole sweep, and sets environment variables by which the next job
-    of this process would take itself for a rank of the last one. Replicas share one device (`check_replicas`).
+    A job of several processes needs its own process tree: Lightning starts the other ranks by repeating the command
+    line, which in a multirun is that of the whole sweep, and sets environment variables that would make the next job
+    in this process a rank of the previous one. Replicas share one device (`check_replicas`).
+
+    Args:
+        trainer: the config node `trainer`.
+        launcher: the config node `hydra.launcher`.
     """
     traits, name = traits_of(launcher), str(launcher["_target_"]).rpartition(".")[2]
     if sys.platform == "win32" and not traits.windows:
         raise ValueError(
-            f"hydra.launcher = {name}: needs process groups, which Windows does not have; use hydra/launcher=basic"
+            f"hydra.launcher = {name}: needs process groups, which Windows lacks; use hydra/launcher=basic"
         )
     if traits.trains_replicas:
         check_replicas({"trainer": trainer})
     elif starts_processes(trainer) and not traits.process_tree:
         devices, strategy = (trainer or {}).get("devices"), (trainer or {}).get("strategy")
         raise ValueError(
-            f"trainer.devices = {devices}: with strategy = {strategy} a job needs a process tree of its own, which "
-            f"{name} cannot give it; add hydra/launcher=process"
+            f"trainer.devices = {devices}: with trainer.strategy = {strategy} a job starts several processes, which "
+            f"{name} does not support; add hydra/launcher=process"
         )
 
 
 def command(hydra: Any, overrides: Sequence[str], directory: Path) -> list[str]:
-    """The command line that runs one job of a multirun by itself.
+    """Return the command line that runs one job of a multirun as a single run.
 
     Args:
-        hydra: the job's `hydra` node.
-        overrides: the job's.
-        directory: the job's.
+        hydra: the node `hydra` of the job's config.
+        overrides: the overrides of the job.
+        directory: the run directory of the job.
     """
     sources = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    of_hydra = [word for word in hydra.overrides.hydra if not word.lstrip("+~").startswith(_OF_THE_SWEEP)]
+    hydra_overrides = [word for word in hydra.overrides.hydra if not word.lstrip("+~").startswith(_SWEEP_KEYS)]
     return [
         *(sys.executable, "-m", "start_training.cli", str(hydra.job.name)),
         *("--config-name", str(hydra.job.config_name)),
         *(word for path in sources for word in ("--config-dir", str(path))),
         *filter_overrides(overrides),
-        *of_hydra,
+        *hydra_overrides,
         "hydra.mode=RUN",
         f"hydra.run.dir='{directory}'",
     ]
 
 
 def environment(sweep: str, **more: str) -> dict[str, str]:
-    """The environment of a job's process tree: the name of its sweep, the launcher's process id, and more variables."""
+    """Return the environment variables for a job's process tree: those of this process, its id, the name of the sweep.
+
+    Args:
+        sweep: name of the sweep.
+        more: additional variables.
+    """
     return {**os.environ, SWEEP: sweep, PARENT: str(os.getpid()), **more}
 
 
 def end_with_parent() -> None:
-    """In a job's process tree: end when the launcher that started it dies."""
-    parent = os.environ.pop(PARENT, None)  # popped: the ranks that this process starts have another parent
+    """Make this process end when the launcher that started it ends. Without such a launcher, do nothing."""
+    parent = os.environ.pop(PARENT, None)  # removed, since ranks started by this process have another parent
     if parent is not None:
         die_with_parent()
-        if os.getppid() != int(parent):  # it died before
+        if os.getppid() != int(parent):  # the launcher has already ended
             sys.exit(1)
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, also by SIGKILL; on Linux only.
+    """Make the kernel kill this process when its parent ends, even by SIGKILL. Does nothing outside Linux.
 
-    Otherwise a job of a killed sweep would go on unseen, and keep its directory locked.
+    Otherwise a job of a killed sweep would keep running and keep its directory locked.
     """
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def run_alone(hydra: Any, overrides: Sequence[str], directory: Path, sweep: str) -> int:
-    """Run this job of a multirun in a process tree of its own, and return its exit status."""
+def run_in_process_tree(hydra: Any, overrides: Sequence[str], directory: Path, sweep: str) -> int:
+    """Run a job of a multirun in its own process tree, wait for its end, and return its exit status.
+
+    Args:
+        hydra: the node `hydra` of the job's config.
+        overrides: the overrides of the job.
+        directory: the run directory of the job.
+        sweep: name of the sweep.
+    """
     return subprocess.run(command(hydra, overrides, directory), env=environment(sweep), check=False).returncode

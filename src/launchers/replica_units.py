@@ -1,4 +1,4 @@
-"""A group of jobs on its way to the worker that trains it: a file beside the sweep's runs, and the way back."""
+"""Pass a group of jobs to the worker that trains it, as a file in the sweep's directory."""
 
 import json
 import os
@@ -10,17 +10,20 @@ from pathlib import Path
 
 from start_training.runs.job import Job
 
-PREFIX = ".replicas-"  # of the folders in the sweep's directory
+PREFIX = ".replicas-"  # prefix of the folders of groups in the sweep's directory
 NAME = "jobs.json"
-OVERRIDE = "++replicas=true"  # tells a launcher's job that it is a group
+OVERRIDE = "++replicas=true"  # marks a job of the inner launcher as a group of replicas
 
 
 @contextmanager
 def units_folder(sweep: Path) -> Iterator[Path]:
-    """A new folder for the groups of one launch, as several launches of a sweep may run at a time."""
+    """Create a folder for the groups of one launch in the directory `sweep`, and delete it on exit.
+
+    Each launch has its own folder, since several launches of a sweep may run at the same time.
+    """
     sweep.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=sweep))
-    folder.chmod(0o755)  # as the sweep's other directories: what starts the workers may be another user
+    folder.chmod(0o755)  # workers may run as another user, who cannot read the default 0o700
     try:
         yield folder
     finally:
@@ -28,7 +31,16 @@ def units_folder(sweep: Path) -> Iterator[Path]:
 
 
 def write_unit(folder: Path, number: int, jobs: Sequence[Job], *, checkpoint_seconds: float) -> str:
-    """Write a group's jobs to a directory of its own in `folder`; returns that directory, relative to the sweep's."""
+    """Write the jobs of a group to the directory `folder/number`.
+
+    Args:
+        folder: from `units_folder`.
+        number: the number of the group.
+        jobs: the jobs of the group.
+        checkpoint_seconds: time between checkpoints of the group.
+    Returns:
+        The new directory, relative to the sweep's directory.
+    """
     unit = folder / str(number)
     unit.mkdir()
     listed = [
@@ -44,13 +56,21 @@ def write_unit(folder: Path, number: int, jobs: Sequence[Job], *, checkpoint_sec
 
 
 def read_unit(unit: Job) -> tuple[list[Job], float]:
-    """The jobs of the group that a launcher's job stands for, and the seconds between their checkpoints.
+    """Read the group of jobs that `write_unit` has written.
 
-    Raises ValueError where no launcher has written one.
+    Args:
+        unit: the job of the inner launcher that trains the group; its directory holds the file.
+    Returns:
+        The jobs of the group, and the seconds between their checkpoints.
+    Raises:
+        ValueError: no group has been written there, because a user has set `replicas`.
     """
     file = unit.directory / NAME
     if not file.is_file():
-        raise ValueError(f"replicas = {unit.config['replicas']}: is not for you to set; hydra/launcher=replicas does")
+        raise ValueError(
+            f"replicas = {unit.config['replicas']}: reserved for internal use; to train replicas, type "
+            "hydra/launcher=replicas"
+        )
     sweep, written = unit.directory.parents[1], json.loads(file.read_text())
     jobs = [
         Job(job["config"], sweep / job["directory"], overrides=tuple(job["overrides"]), sweep=unit.sweep)

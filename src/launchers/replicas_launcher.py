@@ -1,4 +1,4 @@
-"""The `replicas` launcher: jobs of equal shapes in groups, each trained as one program by some other launcher."""
+"""The `replicas` launcher: jobs of equal shapes are grouped, and an inner launcher trains each group as one program."""
 
 import os
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from start_training.config.composed import check_depth, composed_job, without_hydra
+from start_training.config.composed import check_depth, compose_job, without_hydra
 from start_training.config.errors import ReportedError
 from start_training.launchers.inner_launcher import BASIC, memory_limit, with_inner, workers_of
 from start_training.launchers.replica_plan import ReplicaPlan, plan
-from start_training.launchers.replica_report import show
+from start_training.launchers.replica_report import print_plan
 from start_training.launchers.replica_units import OVERRIDE, units_folder, write_unit
 from start_training.launchers.workers import NotStarted, launch
 from start_training.runs.directory import RunDirectory
@@ -24,37 +24,44 @@ Overrides = Sequence[str]
 
 
 class Replicas:
-    """What the launcher does, with the settings of conf/hydra/launcher/replicas.yaml.
+    """Implementation of the replicas launcher, whose settings are in conf/hydra/launcher/replicas.yaml.
 
     Args:
-        config: the multirun's.
-        context: Hydra's.
-        task: the function that Hydra calls with each job's config.
+        config: the config of the multirun.
+        context: Hydra's context, with the config loader.
+        task: the function that Hydra calls with the config of each job.
 
     Raises:
-        ValueError: a setting cannot be used, or the command trains no nets.
+        ValueError: a setting is invalid, or the command is not `train`.
     """
 
     def __init__(self, config: DictConfig, context: HydraContext, task: TaskFunction) -> None:
         if (script := config.hydra.job.name) != "train":
-            raise ValueError(f"hydra.launcher = replicas: trains nets together, and the command {script} trains none")
-        asked = config.hydra.launcher
-        self.max_size = None if asked.max_size is None else positive_integer("hydra.launcher.max_size", asked.max_size)
-        self.checkpoint_seconds = number_from_zero("hydra.launcher.checkpoint_seconds", asked.checkpoint_seconds)
+            raise ValueError(f"hydra.launcher = replicas: only the command train supports it, not {script}")
+        settings, max_size = config.hydra.launcher, config.hydra.launcher.max_size
+        self.max_size = None if max_size is None else positive_integer("hydra.launcher.max_size", max_size)
+        self.checkpoint_seconds = number_from_zero("hydra.launcher.checkpoint_seconds", settings.checkpoint_seconds)
         self.config, self.loader, self.sweep = config, context.config_loader, Path(str(config.hydra.sweep.dir))
-        self.inner_config = with_inner(config, self.loader, asked.inner or BASIC, asked.settings or {})
+        self.inner_config = with_inner(config, self.loader, settings.inner or BASIC, settings.settings or {})
         self.workers = workers_of(self.inner_config.hydra.launcher)
         self.inner = Plugins.instance().instantiate_launcher(context, task, self.inner_config)
 
     def launch(self, all_overrides: Sequence[Overrides], first: int) -> list[JobReturn]:
-        """Print the plan, train, and return what became of each job. Raises as the inner launcher does."""
+        """Print the plan, train all groups and single jobs, and return the result of each job.
+
+        Args:
+            all_overrides: the overrides of each job.
+            first: the number of the first job in the multirun.
+        Raises:
+            NotStarted: a setting is invalid; no job has started.
+        """
         try:
             jobs = [self._job(overrides, first + number) for number, overrides in enumerate(all_overrides)]
-            overrides = {job.directory: typed for job, typed in zip(jobs, all_overrides, strict=True)}
-            planned = self._plan([*{job.directory: job for job in jobs}.values()])  # a job may be asked for twice
+            overrides = dict(zip((job.directory for job in jobs), all_overrides, strict=True))
+            planned = self._plan([*{job.directory: job for job in jobs}.values()])  # without duplicate jobs
         except ValueError as error:
             raise NotStarted(str(error)) from error
-        show(planned, inner=str(self.inner_config.hydra.runtime.choices["hydra/launcher"]), workers=self.workers)
+        print_plan(planned, inner=str(self.inner_config.hydra.runtime.choices["hydra/launcher"]), workers=self.workers)
         with units_folder(self.sweep) as folder:
             items = [*self._groups(planned, overrides, folder), *self._single_jobs(planned, overrides)]
             returns = launch(self.inner, self.inner_config, items, first)
@@ -62,7 +69,7 @@ class Replicas:
         return [_returned(job, by_directory.get(job.directory, JobReturn())) for job in jobs]
 
     def _job(self, overrides: Overrides, number: int) -> Job:
-        composed = composed_job(self.config, self.loader, overrides, number)
+        composed = compose_job(self.config, self.loader, overrides, number)
         config = without_hydra(composed)
         check_depth(config)
         directory = self.sweep / str(composed.hydra.sweep.subdir)
@@ -74,7 +81,10 @@ class Replicas:
         return plan(jobs, limit=limit, workers=self.workers, max_size=self.max_size)
 
     def _groups(self, planned: ReplicaPlan, overrides: dict[Path, Overrides], folder: Path) -> list[Overrides]:
-        """What the inner launcher gets for each group: see `cli/training_job.py`."""
+        """Write each group to a file, and return the overrides by which the inner launcher starts it.
+
+        `train_hydra_job` in cli/training_job.py reads them.
+        """
         directories = [
             write_unit(folder, number, group.jobs, checkpoint_seconds=self.checkpoint_seconds)
             for number, group in enumerate(planned.groups)
@@ -85,28 +95,36 @@ class Replicas:
         ]
 
     def _single_jobs(self, planned: ReplicaPlan, overrides: dict[Path, Overrides]) -> list[Overrides]:
-        """With their directories, which may be named by a job's number: the inner launcher counts otherwise."""
+        """Return the overrides of each single job for the inner launcher.
+
+        They set the job's directory, whose name may contain the job's number: the inner launcher numbers differently.
+        """
         return [
             [*overrides[job.directory], f"hydra.sweep.subdir='{os.path.relpath(job.directory, self.sweep)}'"]
-            for job, _ in planned.alone
+            for job, _ in planned.single_jobs
         ]
 
 
 def _by_directory(planned: ReplicaPlan, returns: Sequence[JobReturn]) -> dict[Path, JobReturn]:
-    """For each job what its group, or itself, has returned."""
-    units = [*(group.jobs for group in planned.groups), *([job] for job, _ in planned.alone)]
-    # joblib returns nothing at all after a signal
+    """Return the inner launcher's result of each job, or of the group of the job, by the directory of the job."""
+    units = [*(group.jobs for group in planned.groups), *([job] for job, _ in planned.single_jobs)]
+    # strict only with results: joblib returns an empty list after a signal
     return {job.directory: returned for jobs, returned in zip(units, returns, strict=bool(returns)) for job in jobs}
 
 
-def _returned(job: Job, of_unit: JobReturn) -> JobReturn:
-    """A job's own return: it failed if its summary says so, or if its unit failed before there was a summary."""
+def _returned(job: Job, unit: JobReturn) -> JobReturn:
+    """Return the result of one job: failed if its summary says so, or if its unit failed before writing a summary.
+
+    Args:
+        job: the job.
+        unit: the inner launcher's result of the job or of its group.
+    """
     summary = RunDirectory(job.directory).summary()
     returned = JobReturn(overrides=list(job.overrides), working_dir=os.getcwd(), status=JobStatus.COMPLETED)
     if summary is not None and summary["status"] == "failed":
         returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary["reason"])
-    elif summary is None and of_unit.status == JobStatus.FAILED:
-        error = of_unit._return_value
+    elif summary is None and unit.status == JobStatus.FAILED:
+        error = unit._return_value
         cause = error.__cause__ if isinstance(error, ReportedError) and error.__cause__ else error
         returned.status, returned._return_value = JobStatus.FAILED, cause
     return returned

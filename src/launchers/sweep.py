@@ -1,4 +1,4 @@
-"""A multirun that can be started again: finished jobs are skipped, interrupted ones go on, failed ones start anew."""
+"""Resumable multiruns: finished jobs are skipped, interrupted jobs resume, and failed jobs start again."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from start_training.config.composed import check_script, composed_job, config_hash_of, plain, without_hydra
+from start_training.config.composed import check_script, compose_job, config_hash_of, plain, without_hydra
 from start_training.config.errors import ReportedError, error_message, print_error
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
@@ -22,8 +22,8 @@ from start_training.runs.sweep_jobs import SweepJob, add_jobs
 from start_training.training.train import check_settings
 
 Overrides = Sequence[str]
-SHOWN = 10  # jobs that are named one by one
-STATES = {  # and their colours
+SHOWN = 10  # number of failed jobs that are listed
+STATES = {  # state of a run: colour of its row in the table
     "completed": "",
     "diverged": "",
     "failed": "red",
@@ -32,17 +32,19 @@ STATES = {  # and their colours
     "running": "yellow",
     "absent": "yellow",
 }
-ALWAYS = ("completed", "diverged", "failed")
+ALWAYS = ("completed", "diverged", "failed")  # states that have a row even without jobs
 
 
 @dataclass
 class Sweep:
-    """The jobs of one command line: planned from their directories, launched, and reported at the end.
+    """The jobs of a multirun. `run` launches the unfinished jobs and prints how all jobs ended.
 
     Args:
-        config: the multirun's.
-        launcher: Hydra's, set up with this config.
-        config_loader: Hydra's.
+        config: the config of the multirun.
+        launcher: a Hydra launcher, set up with this config.
+        config_loader: Hydra's config loader.
+        jobs: the jobs by their overrides, filled by `run`.
+        errors: the exceptions of failed jobs by their overrides, filled by `run`.
     """
 
     config: DictConfig
@@ -56,7 +58,16 @@ class Sweep:
         return Path(str(self.config.hydra.sweep.dir))
 
     def run(self, batches: Sequence[Sequence[Overrides]]) -> list[Sequence[JobReturn]]:
-        """Launch what is not finished. Raises `ReportedError` if any job has failed, after all others have run."""
+        """Launch the unfinished jobs, print a report and draw the figure of the experiment.
+
+        Args:
+            batches: batches of jobs, a job being its list of overrides; one launch per batch.
+        Returns:
+            The results of the launched jobs, batch by batch.
+        Raises:
+            ReportedError: a job has failed; raised after all other jobs have run.
+            ValueError: two different jobs have the same directory.
+        """
         self._plan([overrides for batch in batches for overrides in batch])
         before = dict(zip(self.jobs, self._states(), strict=True))
         self._announce(Counter(before.values()))
@@ -81,9 +92,9 @@ class Sweep:
         return returns
 
     def _plan(self, combinations: Sequence[Overrides]) -> None:
-        """Find each job once, by its overrides, though it may be asked for twice; add it to the sweep's list of jobs.
+        """Fill `jobs`, without duplicates, and add them to the sweep's list of jobs on disk.
 
-        Raises ValueError for a directory that would be that of two jobs.
+        Raises ValueError if two different jobs have the same directory.
         """
         first_in: dict[str, int] = {}
         for number, overrides in enumerate(combinations):
@@ -93,17 +104,17 @@ class Sweep:
                 self.jobs[tuple(overrides)] = job
             elif self._hash(combinations[first], first) != self._hash(overrides, number):
                 raise ValueError(
-                    f"hydra.sweep.subdir = {job.directory}: is the directory of two jobs, "
+                    f"hydra.sweep.subdir = {job.directory}: must differ between jobs, but is the same for "
                     f"{self.jobs[tuple(combinations[first])].name} and {job.name}"
                 )
         unfinished = [words for words, job in self.jobs.items() if not self._run_of(job).finished]
-        if mistake := self._mistake_of_all(unfinished):
-            print_error(mistake)
+        if error := self._common_error(unfinished):
+            print_error(error)
             raise ReportedError
         add_jobs(self.directory, self.jobs.values())
 
     def _job(self, overrides: Overrides, number: int) -> DictConfig:
-        return composed_job(self.config, self.config_loader, overrides, number)
+        return compose_job(self.config, self.config_loader, overrides, number)
 
     def _hash(self, overrides: Overrides, number: int) -> str:
         return config_hash_of(_root_=self._job(overrides, number))
@@ -120,8 +131,8 @@ class Sweep:
         check_launcher(config.get("trainer"), self.config.hydra.launcher)
         return SweepJob(str(config.hydra.sweep.subdir), tuple(filter_overrides(overrides)))
 
-    def _mistake_of_all(self, combinations: Sequence[Overrides]) -> ValueError | None:
-        """What is wrong with the settings of every job, if it is the same: printed once, and no job is launched."""
+    def _common_error(self, combinations: Sequence[Overrides]) -> ValueError | None:
+        """Return the error in the settings that all of these jobs have in common, or None."""
         first: ValueError | None = None
         for number, overrides in enumerate(combinations):
             try:
@@ -137,41 +148,41 @@ class Sweep:
         if counts.total() > counts["absent"]:
             print(
                 f"sweep {run_report.relative(self.directory.resolve())}: {counts.total()} jobs, "
-                f"{sum(counts[state] for state in FINISHED)} finished before, "
-                f"{counts['interrupted'] + counts['killed']} to go on with, {counts['failed']} that failed, "
+                f"{sum(counts[state] for state in FINISHED)} already finished, "
+                f"{counts['interrupted'] + counts['killed']} to resume, {counts['failed']} failed before, "
                 f"{counts['absent']} new"
-                + (f", {counts['running']} that another process has" if counts["running"] else "")
+                + (f", {counts['running']} running in another process" if counts["running"] else "")
             )
 
     def _report(self) -> int:
-        """Print how the jobs ended; returns how many have failed."""
+        """Print how the jobs ended, and return the number of failed jobs."""
         after = self._states()
         for index, overrides in enumerate(self.jobs):
             if overrides in self.errors and after[index] in ("absent", "killed"):
-                after[index] = "failed"  # before it could write a summary, or in a worker that died
+                after[index] = "failed"  # it failed before writing a summary, or its worker died
         Console().print(f"sweep {run_report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
         Console().print(_table(Counter(after)))
-        console = Console(stderr=True, highlight=False, markup=False)  # reasons may hold brackets
+        console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup
         failures = [pair for pair, state in zip(self.jobs.items(), after, strict=True) if state == "failed"]
         for overrides, job in failures[:SHOWN]:
             console.print(f"failed: {job.name} ({self._reason(job, self.errors.get(overrides))})", soft_wrap=True)
         if len(failures) > SHOWN:
-            console.print(f"… and {len(failures) - SHOWN} more")
+            console.print(f"… and {len(failures) - SHOWN} more failed jobs")
         if {*after} - {*FINISHED}:
-            console.print(f"go on: the same command with hydra.sweep.dir={self.directory}", soft_wrap=True)
+            console.print(f"to resume: repeat the command with hydra.sweep.dir={self.directory}", soft_wrap=True)
         return len(failures)
 
     def _draw(self) -> None:
-        """The figure of an experiment; scripts/draw.py draws it at any other time."""
+        """Draw the figure that the config names, if any, from the runs of the sweep."""
         config = plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
         if config["figure"]:
             try:
                 draw_sweep(self.directory, config["figure"], name=self._name(), logger=config["logger"])
-            except ValueError as error:  # there is nothing to draw
+            except ValueError as error:  # no run has data for the figure
                 print_error(error)
 
     def _name(self) -> str:
-        """The figure's name: the experiment's, or the command's; `train` would tell nothing about a figure."""
+        """Return the file name of the figure: the name of the experiment, else of the command; "figure" for train."""
         if experiment := self.config.hydra.runtime.choices.get("experiment"):
             return str(experiment).rpartition("/")[2]
         script = str(self.config.hydra.job.config_name)
@@ -183,7 +194,7 @@ class Sweep:
         cause = error.__cause__ or error if isinstance(error, ReportedError) else error
         if isinstance(cause, ReportedError) and not str(cause):
             return "see the error above"
-        return error_message(cause) if cause is not None else "it gave no reason"
+        return error_message(cause) if cause is not None else "unknown reason"
 
 
 def _table(counts: Counter[str]) -> Table:

@@ -1,4 +1,4 @@
-"""What a launcher can do: stated by its class, or here for launchers of other packages."""
+"""Traits of launchers, such as whether jobs run on other machines: stated by the class, or here for other packages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from hydra.utils import get_object
 
 @dataclass(frozen=True)
 class LauncherTraits:
-    """What a launcher can do. The defaults are what is assumed of a launcher that states nothing.
+    """What a launcher can do, as plain data. A launcher class without traits is assumed to have the defaults.
 
-    A launcher of your own states what differs, as plain data in its class: `traits = {"windows": True}`.
+    A custom launcher states the traits that differ from the defaults in its class: `traits = {"windows": True}`.
 
     Args:
-        process_tree: a job may start further processes, such as the ranks of DDP.
-        trains_replicas: several jobs train in one process, as replicas of one net.
-        jobs_setting: the launcher's setting for the number of jobs at a time on this machine, where null is one for
-            each GPU; None: one job at a time, or all of them on other machines.
-        counts_cores: below zero that setting counts back from the number of cores, as joblib's does.
-        pins_gpus: of several GPUs each job gets its own; otherwise all jobs use the first one.
-        remote: jobs run on other machines, whose memory is not known here.
-        child_workers: jobs run in child processes that get signals from this process only, and whose death raises a
-            RuntimeError.
-        returns_results: another process waits for what a job returns, and would miss it after `sys.exit`.
-        windows: jobs also run on Windows.
+        process_tree: whether a job may start further processes, such as the ranks of DDP.
+        trains_replicas: whether several jobs train in one process, as replicas of one net.
+        jobs_setting: name of the launcher's setting for the number of jobs that run at a time on this machine, whose
+            value null means one per GPU. None: one job at a time, or all jobs on other machines.
+        counts_cores: whether a negative value of that setting counts back from the number of cores, as in joblib.
+        pins_gpus: whether each job is restricted to its own GPUs; otherwise all jobs use the first GPU.
+        remote: whether jobs run on other machines, whose memory is unknown on this machine.
+        child_workers: whether jobs run in child processes that receive signals only from this process, and whose
+            death raises a RuntimeError.
+        returns_results: whether another process waits for the return value of a job, which `sys.exit` would lose.
+        windows: whether the launcher works on Windows.
     """
 
     process_tree: bool = False
@@ -40,7 +40,7 @@ class LauncherTraits:
 
 _SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"
 _RAY = LauncherTraits(process_tree=True, remote=True, returns_results=True)
-_OF_OTHERS = {
+_TRAITS_OF_OTHER_PACKAGES = {
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher": LauncherTraits(windows=True),
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher": LauncherTraits(
         jobs_setting="n_jobs", counts_cores=True, child_workers=True
@@ -53,12 +53,15 @@ _OF_OTHERS = {
 
 
 def traits_of(launcher: Mapping[str, Any]) -> LauncherTraits:
-    """The traits of the launcher that a config `hydra.launcher` names by its `_target_`.
+    """Return the traits of the launcher that a config node names by its `_target_`.
 
-    Raises TypeError where its class states a trait that there is not.
+    Args:
+        launcher: the config node `hydra.launcher`.
+    Raises:
+        TypeError: the class of the launcher states an unknown trait.
     """
     target = str(launcher["_target_"])
-    if target in _OF_OTHERS:
-        return _OF_OTHERS[target]
+    if target in _TRAITS_OF_OTHER_PACKAGES:
+        return _TRAITS_OF_OTHER_PACKAGES[target]
     stated = getattr(get_object(target), "traits", None)
     return LauncherTraits(**stated) if isinstance(stated, Mapping) else LauncherTraits()

@@ -1,4 +1,4 @@
-"""Jobs in the workers of other packages' launchers: how signals and dead workers are handled there and here."""
+"""Signals and dead workers in launchers of other packages (joblib, submitit): handling in the parent and in workers."""
 
 import multiprocessing
 import os
@@ -21,27 +21,30 @@ from start_training.runs.outcome import Interrupted
 
 
 class NotStarted(ValueError):
-    """A launcher has refused its jobs, for a mistake of the user's, and begun none."""
+    """Raised when a launcher rejects its jobs because of a user error, before any job has started."""
 
 
-_signals: list[int] = []  # that this process got, as one of joblib's workers
-_busy = Event()  # set while it does a job
+_signals: list[int] = []  # signals that this process has received as a joblib worker
+_busy = Event()  # set while this process runs a job
 
 
 def launch(launcher: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-    """Launch jobs and wait until all have ended, also after a signal and where one of them dies.
+    """Launch jobs and wait until all have ended, even if a signal arrives or a worker dies.
 
-    joblib's workers are sent SIGTERM for the first SIGINT or SIGTERM, and write checkpoints; then the process ends by
-    SystemExit. A second signal ends it at once.
+    With joblib, the first SIGINT or SIGTERM sends SIGTERM to the workers, which write checkpoints; a second signal
+    ends the process at once.
 
     Args:
-        launcher: a launcher of Hydra's, set up.
-        config: the multirun's, whose `hydra.launcher` it is.
-        jobs: the overrides of each.
-        first: the number of the first job.
+        launcher: a Hydra launcher, set up.
+        config: the config of the multirun, with the config of this launcher in `hydra.launcher`.
+        jobs: the overrides of each job.
+        first: the number of the first job in the multirun.
 
+    Returns:
+        The result of each job, in the order of `jobs`.
     Raises:
-        ValueError: a worker of joblib's died, or there is no SLURM.
+        ValueError: a joblib worker died, or SLURM is not installed.
+        SystemExit: a signal arrived, and joblib's workers have ended.
     """
     traits, name = traits_of(config.hydra.launcher), config.hydra.runtime.choices["hydra/launcher"]
     try:
@@ -56,19 +59,28 @@ def launch(launcher: Any, config: DictConfig, jobs: Sequence[Sequence[str]], fir
 
 
 def in_worker(launcher: Mapping[str, Any]) -> bool:
-    """Whether this process runs a job for another that waits for its result, and would miss it after `sys.exit`."""
+    """Return whether this process runs a job as a worker of a parent process that waits for the job's return value.
+
+    Such a job must not call `sys.exit`, which would lose the value.
+
+    Args:
+        launcher: the config node `hydra.launcher`.
+    """
     return in_joblib_worker() or traits_of(launcher).returns_results
 
 
 @contextmanager
-def worker() -> Iterator[bool]:
-    """Around a job; gives whether to do it, which is False in a worker that was asked to end."""
+def worker_signals() -> Iterator[bool]:
+    """Handle signals to this process while it runs a job, so that training writes a checkpoint first.
+
+    Yields whether to run the job: False in a joblib worker that has already received a signal.
+    """
     if not in_joblib_worker():
         with _submitit_waits_for_training():
             yield True
         return
-    if os.getpgrp() != os.getpid():  # its first job
-        os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the parent alone, which passes it on once
+    if os.getpgrp() != os.getpid():  # first job of this worker
+        os.setpgid(0, 0)  # Ctrl-C in the terminal then reaches only the parent, which sends the signal on once
         die_with_parent()
         signal.signal(signal.SIGTERM, _on_signal)
     _busy.set()
@@ -78,14 +90,14 @@ def worker() -> Iterator[bool]:
         _busy.clear()
 
 
-def interrupted(signum: int) -> None:
-    """A signal ended this worker's job: it is to start no other."""
+def mark_interrupted(signum: int) -> None:
+    """Record that a signal has ended the job of this worker, so that the worker starts no further job."""
     _signals.append(signum)
 
 
 def _on_signal(signum: int, frame: FrameType | None) -> None:
     _signals.append(signum)
-    if _busy.is_set():  # but not training, where a callback listens
+    if _busy.is_set():  # before or after training; during training a callback handles signals
         raise Interrupted(signum)
 
 
@@ -103,7 +115,7 @@ def _launch_children(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -
     handlers = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         return launcher.launch(jobs, initial_job_idx=first)
-    except RuntimeError:  # a worker was killed, or had not yet begun when the signal came
+    except RuntimeError:  # a worker was killed, or had not started when the signal arrived
         if not signals:
             raise
         return []
@@ -116,14 +128,15 @@ def _launch_children(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -
 
 @contextmanager
 def _deaths_are_failures() -> Iterator[None]:
-    """Wait for all jobs of submitit's launcher, which would raise at the first one whose process left no result.
+    """Make submitit's launcher treat a job whose process died as a failed job, while the context is open.
 
-    The launcher collects `Job.results()` itself, so that this method is the only place to turn a death into a result.
+    By default it raises at the first such job and loses the results of the others. It calls `Job.results()` itself,
+    so this method is patched.
     """
     try:
         from submitit import Job
         from submitit.core.utils import FailedJobError, UncompletedJobError
-    except ImportError:  # the launcher is another
+    except ImportError:  # the launcher is not submitit's
         yield
         return
     results = Job.results
@@ -134,7 +147,7 @@ def _deaths_are_failures() -> Iterator[None]:
         except (FailedJobError, UncompletedJobError) as error:
             dead = JobReturn(status=JobStatus.FAILED)
             dead._return_value = ReportedError(
-                f"its process left no result; see {job.paths.stderr}: {_last_line(error)}"
+                f"the job's process ended without a result; see {job.paths.stderr}: {_last_line(error)}"
             )
             return [dead]
 
@@ -151,22 +164,22 @@ def _last_line(error: BaseException) -> str:
 
 @contextmanager
 def _submitit_waits_for_training() -> Iterator[None]:
-    """Around a job: the signal that its time is over asks training for a checkpoint before submitit requeues the job.
+    """On submitit's timeout signal, let training write a checkpoint before submitit requeues the job.
 
-    submitit's own handler ends the process in the middle of a step, with the checkpoint of the last epoch.
+    submitit's handler alone would end the process in the middle of a step, with the checkpoint of the last epoch.
     """
     name = f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"
     requeue = signal.getsignal(getattr(signal, name)) if "SUBMITIT_EXECUTOR" in os.environ else None
     if not callable(requeue):
         yield
         return
-    before, came = signal.getsignal(signal.SIGTERM), []
+    before, received = signal.getsignal(signal.SIGTERM), []
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
-        if signal.getsignal(signal.SIGTERM) == before:  # not training
+        if signal.getsignal(signal.SIGTERM) == before:  # training has not installed its handler
             requeue(signum, frame)
         else:
-            came.append(signum)
+            received.append(signum)
             os.kill(os.getpid(), signal.SIGTERM)
 
     signal.signal(getattr(signal, name), on_signal)
@@ -174,5 +187,5 @@ def _submitit_waits_for_training() -> Iterator[None]:
         yield
     finally:
         signal.signal(getattr(signal, name), requeue)
-        if came:
-            requeue(came[0], None)
+        if received:
+            requeue(received[0], None)

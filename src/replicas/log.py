@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
 
-from start_training.runs.metrics_file import MetricsFile, TakesMetrics
+from start_training.runs.metrics_file import MetricsFile, MetricsLogger
 
 
 class DeferredMetricsFile(MetricsFile):
@@ -61,7 +61,7 @@ class ReplicaLog:
 
     def __init__(self, directory: Path, *, has_others: bool = True) -> None:
         self.file, self.others = DeferredMetricsFile(directory), DeferredLogger(keep=has_others)
-        self.loggers: list[TakesMetrics] = [self.file, self.others]
+        self.loggers: list[MetricsLogger] = [self.file, self.others]
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log a row of metrics with both loggers."""

@@ -16,7 +16,7 @@ from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.datamodules.batch_order import BatchOrder
 from start_training.models.classifier import epoch_seed
 from start_training.replicas.log import ReplicaLog
-from start_training.runs.metrics_file import TakesMetrics
+from start_training.runs.metrics_file import MetricsLogger
 from start_training.runs.outcome import Diverged
 from start_training.schedules.schedule import Schedule, momentum_of, set_momentum
 
@@ -65,7 +65,7 @@ class Replica:
         self._hyperparameters = Hyperparameters()
 
     @property
-    def loggers(self) -> Sequence[TakesMetrics]:
+    def loggers(self) -> Sequence[MetricsLogger]:
         """The loggers of the run, which store metrics until they are written."""
         return self.log.loggers
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
-from start_training.config.errors import typed
+from start_training.config.errors import shell_command
 from start_training.figures.labels import option_of, setting_of
 from start_training.reports.sweep_tables import SweepTable, number_table, print_first, print_lines, short_names
 
@@ -93,7 +93,7 @@ def next_command(row: Mapping[Any, Any]) -> str | None:
     groups = {word: re.split("[./=]", word.lstrip("+~"))[0] for word in str(row["overrides"]).split(" ") if word}
     kept = [word for word, group in groups.items() if group not in _OF_THE_TEST and "optimizer.lr=" not in word]
     words = shlex.join([*kept, f"optimizer.lr={row['max_lr']:.2g}", "schedule=one_cycle"])
-    return words if "experiment" in groups.values() else f"{typed('train')} {words}"
+    return words if "experiment" in groups.values() else f"{shell_command('train')} {words}"
 
 
 def _best(tests: pd.DataFrame, setting: str) -> list[str]:

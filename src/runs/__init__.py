@@ -1,1 +1,1 @@
-"""Run directories: the files of a run, its identity, and what is read from them."""
+"""Run directories: the files of a run, the hash that identifies it, and functions that read them."""

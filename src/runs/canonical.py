@@ -1,4 +1,4 @@
-"""One form for all configs that mean the same: how numbers are written, and what a class is called, do not count."""
+"""The canonical form of a config, equal for configs that differ only in the spelling of numbers or of moved classes."""
 
 import builtins
 import inspect
@@ -10,21 +10,27 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from start_training.runs.moved_targets import current_name, first_name
 
-# Keys that configs have had only since a later version, with the value that means what was done before: at that value
-# they are left out. By the first name of the class whose parameter it is; "" for keys at the top of a config.
+# Keys added in later versions, each with the value that reproduces the earlier behaviour; `canonical` removes a key
+# with this value. Grouped by the first name of the class that has the parameter; "" for top-level keys of a config.
 ADDED: dict[str, dict[str, Any]] = {}
-# Lightning annotates it as int | float, as it does limits of batches, of which 1 is one and 1.0 is all; here it is one.
+# Parameters that Lightning annotates as int | float although 1 and 1.0 mean the same, unlike limit_train_batches.
 _FLOATS = {"gradient_clip_val"}
 _LISTS = (list, tuple, Sequence, Iterable)
 
 
 def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with numbers of the type that the parameters of each `_target_` are annotated with.
+    """Return the config with each number converted to the annotated type of its parameter in the `_target_`.
 
-    A float parameter's 1 is 1.0, an int parameter's 100.0 is 100, in lists as well; True is no number. Where the
-    annotation admits both int and float, or there is none, the number stays as it is, since the types may differ in
-    meaning (`limit_train_batches` = 1 is one batch, 1.0 all of them). Names are each class's first; keys of `ADDED`
-    are left out at the value that means "as before".
+    1 becomes 1.0 for a float parameter, and 100.0 becomes 100 for an int parameter, also within lists; booleans stay.
+    If the annotation allows both int and float, or is missing, the number stays, since the types may differ in meaning
+    (`limit_train_batches` = 1 is one batch, 1.0 is all batches). Each `_target_` becomes the first name of the class,
+    and keys of `ADDED` with the listed value are removed.
+
+    Args:
+        config: resolved and plain.
+    Example:
+        >>> canonical({"_target_": "torch.optim.SGD", "lr": 1})
+        {'_target_': 'torch.optim.SGD', 'lr': 1.0}
     """
     return _mapping(config, Any)
 
@@ -41,7 +47,12 @@ def _mapping(config: Mapping[str, Any], annotation: Any) -> dict[str, Any]:
 
 
 def without_added(config: Mapping[str, Any], first: str) -> dict[str, Any]:
-    """The config of a class, or "" for a whole one, less the keys that say no more than that all is as before."""
+    """Return a config without the keys in `ADDED` whose value is the one listed there.
+
+    Args:
+        config: the arguments of a class, or a whole config.
+        first: the first name of the class, "" for a whole config.
+    """
     added = ADDED.get(first, {})
     return {key: value for key, value in config.items() if key not in added or not _same(value, added[key])}
 
@@ -59,12 +70,12 @@ def _value(value: Any, annotation: Any) -> Any:
     if isinstance(value, bool) or len(kinds) != 1:
         return value
     if isinstance(value, int) and kinds == {float}:
-        return float(value) if abs(value) <= 2**53 else value  # beyond, several integers are one float
+        return float(value) if abs(value) <= 2**53 else value  # a float cannot represent every larger integer
     return int(value) if isinstance(value, float) and kinds == {int} and value.is_integer() else value
 
 
 def _items(annotation: Any, length: int) -> list[Any]:
-    """The annotation of each entry of a list."""
+    """Return the annotation of each of `length` list entries, given the annotation of the list."""
     for origin, args in _members(annotation):
         if origin in _LISTS and args:
             fixed = origin is tuple and args[-1] is not Ellipsis
@@ -73,7 +84,7 @@ def _items(annotation: Any, length: int) -> list[Any]:
 
 
 def _members(annotation: Any) -> list[tuple[Any, tuple[Any, ...]]]:
-    """(type, its arguments) of each member of a union; of anything else of the one that it is."""
+    """Return (type, type arguments) of each member of a union, or of the annotation itself if it is not a union."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return [member for argument in args for member in _members(argument)]
@@ -84,19 +95,22 @@ def _members(annotation: Any) -> list[tuple[Any, tuple[Any, ...]]]:
 
 @cache
 def _annotations(target: str) -> dict[str, Any]:
-    """Of a target's parameters; of a class also of its parents', to which it may hand them on."""
+    """Return the annotations of a target's parameters by name.
+
+    For a class, parameters of its parents' constructors are included, since it may pass arguments on to them.
+    """
     try:
         named = pkgutil.resolve_name(target)
-    except Exception:  # whatever importing a user's module raises: building from the name says it
+    except Exception:  # importing a user's module can raise anything; building the object reports it
         return {}
-    made_by = [vars(base).get("__init__") for base in reversed(named.__mro__)] if inspect.isclass(named) else [named]
+    functions = [vars(base).get("__init__") for base in reversed(named.__mro__)] if inspect.isclass(named) else [named]
     annotations: dict[str, Any] = {}
-    for function in filter(None, made_by):
-        annotations |= _of_function(inspect.unwrap(function))
+    for function in filter(None, functions):
+        annotations |= _function_annotations(inspect.unwrap(function))
     return annotations | dict.fromkeys(_FLOATS & annotations.keys(), float)
 
 
-def _of_function(function: Callable[..., Any]) -> dict[str, Any]:
+def _function_annotations(function: Callable[..., Any]) -> dict[str, Any]:
     names = getattr(function, "__globals__", {})
     return {key: _evaluated(text, names) for key, text in getattr(function, "__annotations__", {}).items()}
 
@@ -106,12 +120,12 @@ def _evaluated(annotation: Any, names: Mapping[str, Any]) -> Any:
         return annotation
     try:
         return eval(annotation, {}, _Names(names))
-    except Exception:  # nothing that Python can read as an annotation
+    except Exception:  # the text is not a valid annotation
         return Any
 
 
 class _Names(dict[str, Any]):
-    """A module's names; a name that only a type checker imports is that of some class."""
+    """The global names of a module. Unknown names, such as those imported only for type checkers, are `object`."""
 
     def __missing__(self, name: str) -> Any:
         return getattr(builtins, name, object)

@@ -1,4 +1,4 @@
-"""Read a checkpoint, and check whether it is of this net, optimizer and schedule."""
+"""Load a checkpoint, and check whether it matches a net, an optimizer and a schedule."""
 
 import inspect
 from collections.abc import Mapping
@@ -14,60 +14,86 @@ from start_training.models.run_length import LENGTHS
 from start_training.settings import described
 
 PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states"}
-_PREFIX = "net."  # the net's place in the Classifier
+_PREFIX = "net."  # prefix of the net's parameters in the state_dict of a Classifier
 
 
 def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, Any]:
-    """The checkpoint at `path`: plain data and tensors, loaded as such.
+    """Load the checkpoint file at `path`.
 
-    Raises ValueError where there is none, or what is there is not a whole checkpoint.
+    Only plain data and tensors are unpickled (`weights_only=True`), so a foreign file cannot run code.
+
+    Args:
+        path: the checkpoint file.
+        setting: name of the setting that holds the path, for error messages.
+    Raises:
+        ValueError: the file does not exist, is damaged, or is not a checkpoint of a run.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{setting} = {path}: there is no such file")
+        raise ValueError(f"{setting} = {path}: no such file")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch passes on whatever it met in a broken file
-        raise ValueError(f"{setting} = {path}: is not a whole checkpoint ({described(error)})") from error
+    except Exception as error:  # torch can raise anything on a damaged file
+        raise ValueError(f"{setting} = {path}: not a checkpoint, or a damaged one ({described(error)})") from error
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= PARTS:
-        raise ValueError(f"{setting} = {path}: is not a checkpoint of a run, which holds {', '.join(sorted(PARTS))}")
+        raise ValueError(f"{setting} = {path}: not a checkpoint of a run, which would hold {', '.join(sorted(PARTS))}")
     return checkpoint
 
 
 def check_fits(checkpoint: Mapping[str, Any], net: nn.Module, path: str | Path) -> None:
-    """Raises ValueError, naming the first difference, where the checkpoint is of another architecture."""
+    """Raise ValueError if the checkpoint's parameters differ from the net's in name or shape.
+
+    Args:
+        checkpoint: from `load_checkpoint`.
+        net: the net to load the parameters into.
+        path: path of the checkpoint, for the error message.
+    """
     saved, built = _shapes(net_state(checkpoint)), _shapes(net.state_dict())
     for name in dict.fromkeys([*built, *saved]):
         if saved.get(name) != built.get(name):
             raise ValueError(
-                f"ckpt_path = {path}: is of another architecture ({name}: {_shown(saved.get(name))} in the checkpoint, "
-                f"{_shown(built.get(name))} in this config's net)"
+                f"ckpt_path = {path}: the checkpoint has another architecture ({name}: "
+                f"{_format_shape(saved.get(name))} in the checkpoint, {_format_shape(built.get(name))} in this config)"
             )
 
 
 def check_optimizer_fits(
     checkpoint: Mapping[str, Any], optimizer: Optimizer, schedule: LRScheduler | None, path: str | Path
 ) -> None:
-    """Raises ValueError where the checkpoint is of another optimizer or schedule, or of another setting of them.
+    """Raise ValueError if the checkpoint has another optimizer or schedule, or other settings of them.
 
-    Resuming would restore the checkpoint's settings without a word. Those that the schedule moves differ by
-    themselves; of the rate it is the initial one that has to be the same.
+    Resuming would silently restore the settings of the checkpoint. Settings that the schedule changes during training
+    are not compared; of the learning rate, the initial value is.
+
+    Args:
+        checkpoint: from `load_checkpoint`.
+        optimizer: the optimizer of this run.
+        schedule: its schedule; None: constant learning rate.
+        path: path of the checkpoint, for the error message.
     """
     check_schedule_fits(checkpoint, schedule)
     saved, built = (state["param_groups"] for state in (checkpoint["optimizer_states"][0], optimizer.state_dict()))
     if [group.keys() - {"initial_lr"} for group in saved] != [group.keys() - {"initial_lr"} for group in built]:
-        raise ValueError(f"ckpt_path = {path}: is of another optimizer than {type(optimizer).__name__}")
-    for there, here in zip(saved, built, strict=True):
-        _check_same("optimizer", _settings(there, schedule), _settings(here, schedule))
+        raise ValueError(
+            f"ckpt_path = {path}: the checkpoint is of another optimizer than {type(optimizer).__name__}; "
+            "set the optimizer of that run"
+        )
+    for saved_group, built_group in zip(saved, built, strict=True):
+        _check_same("optimizer", _settings(saved_group, schedule), _settings(built_group, schedule))
 
 
 def check_schedule_fits(checkpoint: Mapping[str, Any], schedule: LRScheduler | None) -> None:
-    """Raises ValueError as `check_optimizer_fits`, of the schedule alone; how long the run is does not show here."""
+    """Raise ValueError if the checkpoint has another schedule, or other settings of it; run lengths may differ.
+
+    Args:
+        checkpoint: from `load_checkpoint`.
+        schedule: the schedule of this run; None: constant learning rate.
+    """
     saved = next(iter(checkpoint.get("lr_schedulers") or [{}]))
     built = schedule.state_dict() if schedule is not None else {}
     if saved.keys() != built.keys() or saved.get("schedule") != built.get("schedule"):
         name = "constant" if schedule is None else type(schedule).__name__
         other = saved.get("schedule", "another") if saved else "constant"
-        raise ValueError(f"schedule = {name}: the run in ckpt_path has {other}, and goes on with it")
+        raise ValueError(f"schedule = {name}: must be that of the resumed run, {other}")
     if schedule is not None:
         parameters = inspect.signature(type(schedule)).parameters
         settings = [name for name in parameters if name in saved and name not in ("last_epoch", *LENGTHS)]
@@ -78,19 +104,19 @@ def _check_same(group: str, saved: Mapping[str, Any], built: Mapping[str, Any]) 
     for name, value in built.items():
         if value != saved[name]:
             raise ValueError(
-                f"{group}.{name} = {value!r}: the run in ckpt_path has {saved[name]!r}, and goes on with it"
+                f"{group}.{name} = {value!r}: must be that of the resumed run in ckpt_path, {saved[name]!r}"
             )
 
 
 def interrupted_epoch(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Where in an epoch the training loader stood; None where the checkpoint was taken between epochs."""
+    """Return the state of the training data loader in the middle of an epoch; None if saved between epochs."""
     loops = checkpoint["loops"]["fit_loop"]
     [loader] = loops["state_dict"].get("combined_loader") or [None]
     return None if loops["epoch_loop.batch_progress"]["is_last_batch"] else loader
 
 
 def net_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The net's own state_dict out of a Classifier's checkpoint."""
+    """Return the state_dict of the net from the checkpoint of a Classifier."""
     state = checkpoint["state_dict"]
     return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
 
@@ -100,17 +126,17 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _settings(group: Mapping[str, Any], schedule: LRScheduler | None) -> dict[str, Any]:
-    """A parameter group's, by the names that they have in a config, less what the schedule moves."""
+    """Return the settings of an optimizer's parameter group, without those that the schedule changes in training."""
     settings = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
     if schedule is None:
         return settings
     settings["lr"] = group["initial_lr"]
-    if getattr(schedule, "momentum", None) or getattr(schedule, "cycle_momentum", False):  # ours, or torch's
+    if getattr(schedule, "momentum", None) or getattr(schedule, "cycle_momentum", False):  # src/schedules, torch
         settings.pop("momentum", None)
         if "betas" in settings:
             settings["betas"] = list(settings["betas"][1:])
     return settings
 
 
-def _shown(shape: tuple[int, ...] | None) -> str:
+def _format_shape(shape: tuple[int, ...] | None) -> str:
     return "absent" if shape is None else "×".join(map(str, shape)) or "a number"

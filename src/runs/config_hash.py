@@ -1,4 +1,4 @@
-"""The identity of a run: a hash of all that determines its result, and of nothing else."""
+"""The hash that identifies a run: computed from the settings that determine its result, and from no others."""
 
 import hashlib
 import json
@@ -8,8 +8,9 @@ from typing import Any
 from start_training.runs.canonical import canonical, without_added
 from start_training.runs.moved_targets import current_name
 
-SCHEME = 2  # 1 was of the config as it was written: 1 and 1.0, or a class that had moved, made two runs of one
-# Where a run writes, what watches and draws it and what it runs on leave its result alone.
+# Version of the hash. Version 1 hashed the config as written, so that 1 and 1.0, or a moved class, gave two hashes.
+SCHEME = 2
+# Settings that do not change the result: output paths, loggers, figures and hardware.
 _WITHOUT_GROUPS = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script", "size")
 _WITHOUT_KEYS = {
     "trainer": ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "default_root_dir"),
@@ -18,26 +19,37 @@ _WITHOUT_KEYS = {
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of a resolved, plain config, of what determines the result in it."""
-    text = json.dumps([SCHEME, without_added(canonical(determining(config)), "")], sort_keys=True)
+    """Return the first 12 hexadecimal digits of the SHA-256 of the settings that determine the result of a run.
+
+    Args:
+        config: resolved and plain.
+    """
+    text = json.dumps([SCHEME, without_added(canonical(result_settings(config)), "")], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def determining(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a config that determines the result."""
-    kept = {group: value for group, value in config.items() if group not in _WITHOUT_GROUPS}
+def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a config that determines the result of a run, without output paths, loggers and hardware."""
+    selected = {group: value for group, value in config.items() if group not in _WITHOUT_GROUPS}
     for group, keys in _WITHOUT_KEYS.items():
-        if isinstance(kept.get(group), Mapping):
-            kept[group] = {key: value for key, value in kept[group].items() if key not in keys}
-    return kept
+        if isinstance(selected.get(group), Mapping):
+            selected[group] = {key: value for key, value in selected[group].items() if key not in keys}
+    return selected
 
 
-def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What tells two configs apart, each as `key: value there, value here`."""
-    one, other = (_leaves(canonical(determining(config))) for config in (there, here))
-    values = {key: [json.dumps(leaves[key]) if key in leaves else "not set" for leaves in (one, other)]
-              for key in [*other, *(key for key in one if key not in other)]}  # fmt: skip
-    return [f"{key}: {before} there, {now} here" for key, (before, now) in values.items() if before != now]
+def differing_settings(existing: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the settings by which two configs have different hashes.
+
+    Args:
+        existing: the config of an existing run.
+        new: the config of the run that is about to start.
+    Returns:
+        One string per setting, such as "trainer.max_epochs: existing 1, new 2".
+    """
+    first, second = (_leaves(canonical(result_settings(config))) for config in (existing, new))
+    values = {key: [json.dumps(leaves[key]) if key in leaves else "not set" for leaves in (first, second)]
+              for key in [*second, *(key for key in first if key not in second)]}  # fmt: skip
+    return [f"{key}: existing {before}, new {after}" for key, (before, after) in values.items() if before != after]
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The directory of one run: what lies where, who may write there, and the summary written last."""
+"""The directory of one run: its files, the lock that allows one writer at a time, and the state of the run."""
 
 import json
 import math
@@ -18,25 +18,25 @@ from start_training.runs.metrics_file import truncate_metrics
 from start_training.runs.moved_targets import current_targets
 from start_training.runs.table import Table
 
-# Their rows are training steps, which a resumed run goes on from.
+# Tables with one row or more per training step; a resumed run keeps the rows before its first step.
 BY_STEP = ("lengths", "steps", "hyperparameters", "phase")
 TABLES = (*BY_STEP, "range_test")
 FOLDERS = (*TABLES, "checkpoints", "figures")
 LOCK = ".lock"
 FINISHED = ("completed", "diverged")
-SHOWN = 5  # settings that are named one by one
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it: ten times as fast
+SHOWN = 5  # number of differing settings listed in an error message
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's loader, if available, is ten times as fast
 
 
 class RunDirectoryLocked(ValueError):
-    """Another process is writing a run in the directory."""
+    """Raised when another process is writing a run in the directory."""
 
 
 class RunDirectory:
-    """A run's files under `path`.
+    """The directory of a run at `path`, which need not exist yet.
 
-    config.yaml (the resolved config), metrics.csv, the tables (Parquet) lengths/, steps/, hyperparameters/, phase/
-    and range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, which is written when the run ends.
+    Its files are config.yaml (the resolved config), metrics.csv, the Parquet tables lengths/, steps/, hyperparameters/,
+    phase/ and range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, which is written last.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -46,32 +46,32 @@ class RunDirectory:
         self.checkpoint = self.path / "checkpoints" / "last.ckpt"
         self.figure = self.path / "figures" / "lengths.png"
         self.summary_file = self.path / "summary.json"
-        self.begun = False  # whether this object has written here
+        self.begun = False  # whether `begin` has claimed the directory for this object
         self._locked: IO[str] | None = None
 
     def table(self, name: str) -> Table:
-        """One of `TABLES`."""
+        """Return the table `name`, one of `TABLES`; its directory is created if missing."""
         return Table(self.path / name)
 
     def config(self, setting: str = "RUN_DIRECTORY") -> dict[str, Any]:
-        """The resolved config that the run was started with. Raises ValueError where there is none."""
+        """Read the resolved config of the run. Raise ValueError, naming `setting`, if it is missing or damaged."""
         if not self.config_file.is_file():
-            raise ValueError(f"{setting} = {self.path}: holds no run (no {self.config_file.name})")
+            raise ValueError(f"{setting} = {self.path}: not a run directory (it has no {self.config_file.name})")
         try:
             config = yaml.load(self.config_file.read_text(), _LOADER)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is damaged ({error})") from error
         if not isinstance(config, dict):
-            raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is not a run's")
+            raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is not the config of a run")
         return current_targets(config)
 
     def summary(self) -> dict[str, Any] | None:
-        """The summary that the run wrote when it ended; None before."""
+        """Read summary.json, which the run wrote when it ended; None if it does not exist."""
         return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
 
     @property
     def state(self) -> str:
-        """How the run ended (its summary's `status`), or, of one that has not: `running`, `killed` or `absent`."""
+        """State of the run: `running` in another process, else its summary's `status`, else `killed` or `absent`."""
         if self._is_locked_elsewhere():
             return "running"
         if (summary := self.summary()) is not None:
@@ -80,23 +80,23 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do: the run completed or diverged, as its summary, written last, says."""
+        """Whether the run has completed or diverged, so that there is nothing left to do."""
         summary = self.summary()
         return summary is not None and summary["status"] in FINISHED
 
     @property
     def resumable(self) -> bool:
-        """Whether a signal or a kill ended the run after its first checkpoint; a failed run starts anew."""
+        """Whether the run has a checkpoint to resume from: it was interrupted or killed, and has not failed."""
         summary = self.summary()
         return self.checkpoint.exists() and (summary is None or summary["status"] == "interrupted")
 
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Lock the directory for a run of this config, and change no file in it.
+        """Lock the directory for a run of this (resolved, plain) config, without changing any file of a run in it.
 
         Raises:
-            RunDirectoryLocked: another process writes here.
-            ValueError: the directory cannot be written to, or it holds a run of another config, or files that are no
-                run's but have the names of a run's files.
+            RunDirectoryLocked: another process is writing a run in the directory.
+            ValueError: the directory is not writable, or holds a run of another config, or holds no run but files that
+                a run would overwrite.
         """
         self._lock()
         try:
@@ -106,55 +106,55 @@ class RunDirectory:
             raise
 
     def begin(self, config: Mapping[str, Any], *, resume_from: Path | None = None, step: int = 0) -> None:
-        """Claim the directory and write what a run of this config starts from.
+        """Claim the directory and prepare its files for a run of this config.
 
-        A new run starts empty. One that resumes keeps the rows before its step, or copies them from another run.
+        A new run starts with empty tables. A resumed run keeps the rows before `step`; if its checkpoint is in the
+        directory of another run, the tables and metrics of that run are copied first.
 
         Args:
-            config: the run's, resolved.
-            resume_from: the checkpoint that it resumes from; None: a new run.
-            step: at which that checkpoint was written.
-
+            config: resolved and plain.
+            resume_from: the checkpoint to resume from; None: a new run.
+            step: the training step of that checkpoint.
         Raises:
-            ValueError: as `claim`.
+            ValueError: the directory cannot be claimed (see `claim`).
         """
         self.claim(config)
         self.begun = True
         origin = resume_from.resolve().parent.parent if resume_from else None
-        here = origin == self.path.resolve()
-        if not here:
+        in_place = origin == self.path.resolve()
+        if not in_place:
             self._clear()
         self.summary_file.unlink(missing_ok=True)
         _replace(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
-        if origin and not here:
-            self._inherit(origin)
+        if origin and not in_place:
+            self._copy_tables(origin)
         self.truncate(step)
 
     def compact(self) -> None:
-        """Join the parts of each table in one file."""
+        """Merge the part files of each table into one file."""
         for name in TABLES:
             if (self.path / name).exists():
                 self.table(name).compact()
 
     def truncate(self, step: int) -> None:
-        """Drop all rows of the training step `step` and later ones."""
+        """Delete the rows of the training step `step` and of later steps from all tables and metrics."""
         for name in BY_STEP:
             if (self.path / name).exists():
                 self.table(name).truncate(step)
         truncate_metrics(self.metrics_file, step)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """The last thing a run writes. Numbers that are not finite become null: JSON has none."""
+        """Write summary.json, which marks the end of the run. NaN and infinity become null, since JSON lacks them."""
         _replace(self.summary_file, json.dumps(finite(summary), indent=2, allow_nan=False) + "\n")
 
     @property
     def holds_results(self) -> bool:
-        """Whether a run has results here: not if it failed or was interrupted before its first step."""
+        """Whether the directory holds a run, other than one that failed or was interrupted before its first step."""
         if not self.config_file.exists():
             return False
         summary = self.summary()
-        cut_off = summary is not None and summary["status"] in ("failed", "interrupted") and summary["steps"] == 0
-        return not cut_off or self.checkpoint.exists()
+        empty = summary is not None and summary["status"] in ("failed", "interrupted") and summary["steps"] == 0
+        return not empty or self.checkpoint.exists()
 
     def _check_free(self, config: Mapping[str, Any]) -> None:
         name = f"hydra.run.dir = {self.path}"
@@ -168,7 +168,8 @@ class RunDirectory:
         foreign = [file for file in (*FOLDERS, METRICS) if (self.path / file).exists()]
         if foreign and not self.config_file.exists():
             raise ValueError(
-                f"{name}: holds no run, but {', '.join(foreign)}, which a run would overwrite; choose another directory"
+                f"{name}: not a run directory, but it holds {', '.join(foreign)}, which a run would overwrite; "
+                "choose another directory"
             )
 
     def _clear(self) -> None:
@@ -176,7 +177,7 @@ class RunDirectory:
             shutil.rmtree(self.path / name, ignore_errors=True)
         self.metrics_file.unlink(missing_ok=True)
 
-    def _inherit(self, origin: Path) -> None:
+    def _copy_tables(self, origin: Path) -> None:
         for name in TABLES:
             if (origin / name).is_dir():
                 shutil.copytree(origin / name, self.path / name)
@@ -184,9 +185,9 @@ class RunDirectory:
             shutil.copy(origin / METRICS, self.metrics_file)
 
     def _lock(self) -> None:
-        """Lock the directory until `release` or the end of the process, also by SIGKILL: the file itself locks nothing.
+        """Lock the open file `.lock` until `release` or the end of the process, even by SIGKILL.
 
-        Raises RunDirectoryLocked where another process has it, ValueError where there can be no lock.
+        Raises RunDirectoryLocked if another process holds the lock, ValueError if the file cannot be written or locked.
         """
         if self._locked is not None:
             return
@@ -194,7 +195,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / LOCK).open("w")
         except OSError as error:
-            raise ValueError(f"hydra.run.dir = {self.path}: cannot be written to ({error.strerror})") from error
+            raise ValueError(f"hydra.run.dir = {self.path}: not writable ({error.strerror})") from error
         try:
             if not self._acquires(file, pause=0.02):
                 raise RunDirectoryLocked(f"hydra.run.dir = {self.path}: another process is writing a run here")
@@ -207,11 +208,11 @@ class RunDirectory:
         lock = self.path / LOCK
         if self._locked is not None or not lock.exists():
             return False
-        with lock.open("r+" if os.access(lock, os.W_OK) else "r") as file:  # NFS wants it writable
+        with lock.open("r+" if os.access(lock, os.W_OK) else "r") as file:  # NFS locks only files opened for writing
             return not self._acquires(file, pause=0.002)
 
     def _acquires(self, file: IO[str], *, pause: float) -> bool:
-        """Whether the lock could be had within five tries: a process that reads `state` holds it for a moment."""
+        """Try five times, `pause` seconds apart, to lock the file: reading `state` holds the lock for a moment."""
         try:
             for seconds in (pause, pause, pause, pause, 0):
                 if lock_descriptor(file.fileno(), blocking=False):
@@ -219,26 +220,26 @@ class RunDirectory:
                 time.sleep(seconds)
         except OSError as error:
             raise ValueError(
-                f"hydra.run.dir = {self.path}: its file system refuses locks ({error.strerror}), which keep two "
-                "processes from writing one run; choose a directory on another file system"
+                f"hydra.run.dir = {self.path}: its file system does not support file locks ({error.strerror}), which "
+                "prevent two processes from writing the same run; choose a directory on another file system"
             ) from error
         return False
 
     def release(self) -> None:
-        """Let another process take the directory."""
+        """Unlock the directory, so that another process can claim it."""
         if self._locked is not None:
             self._locked.close()
             self._locked = None
 
 
 def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def finite(value: Any) -> Any:
-    """Plain data with None, as JSON has nothing better, in place of numbers that are not finite."""
+    """Return plain data (dicts, lists, numbers, …) with NaN and infinity replaced by None."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

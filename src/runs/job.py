@@ -1,4 +1,4 @@
-"""One run before it starts: its config, its directory, and its name."""
+"""A training run before it starts: its config, directory, overrides and sweep."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,24 @@ from start_training.runs.provenance import commit, versions
 
 
 def run_title(overrides: Sequence[str]) -> str:
-    """The overrides of a run as one line, `default` without any."""
+    """Return the overrides of a run separated by spaces, or "default" without overrides.
+
+    Example:
+        >>> run_title(["model.depth=3", "seed=1"])
+        'model.depth=3 seed=1'
+    """
     return " ".join(overrides) or "default"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training run before it starts.
+    """A training run before it starts.
 
     Args:
-        config: resolved and plain.
-        directory: where the run writes.
-        overrides: of the command line, which name the run.
-        sweep: the name of the multirun that it belongs to, the group of its W&B run; None: it is a single run.
+        config: the resolved, plain config.
+        directory: the run directory.
+        overrides: the command-line overrides, which give the name of the run.
+        sweep: name of the multirun that the run belongs to, used as the group of its W&B run; None: a single run.
     """
 
     config: Mapping[str, Any]
@@ -32,12 +37,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The title of the run."""
+        """The overrides in one line, which is the name of the run in W&B and in messages."""
         return run_title(self.overrides)
 
     @property
     def origin(self) -> dict[str, Any]:
-        """The origin of a summary's numbers: seed, overrides, hash of the config, versions, commit."""
+        """Provenance of the run's results, for summary.json: seed, overrides, config hash, package versions, commit."""
         return {
             "seed": self.config["seed"],
             "overrides": list(self.overrides),

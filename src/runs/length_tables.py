@@ -1,4 +1,4 @@
-"""The rows of a run's tables `lengths/` and `steps/`, from what its steps measured."""
+"""Build the rows of a run's tables `lengths/` and `steps/` from the statistics of training steps."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from start_training.lengths.statistics import Statistics
 
 
 class StepRecord(NamedTuple):
-    """An optimizer step by its number, counted from 0, with its epoch, learning rate and loss before the update."""
+    """An optimizer step: its number from 0, its epoch, its learning rate and the training loss before the update."""
 
     step: int
     epoch: int
@@ -20,10 +20,15 @@ class StepRecord(NamedTuple):
 
 
 def length_rows(names: Sequence[str], steps: Sequence[StepRecord], statistics: Statistics) -> pd.DataFrame:
-    """Rows of `lengths/`, step by step and in each layer by layer: of layers 0 … d with `names`.
+    """Return rows of the table `lengths/`, one per step and layer, ordered by step.
 
-    step, layer (int32), name, mean and variance (ddof 1) of the length over the samples, count of these.
-    statistics: leading shape (steps,).
+    Args:
+        names: names of the layers 0 … d.
+        steps: the training steps.
+        statistics: length statistics of leading shape (steps,).
+    Returns:
+        Columns step, layer (int32), name, mean and variance (ddof 1) of the length over samples, and count, the number
+        of samples.
     """
     layers = len(names)
     return pd.DataFrame(
@@ -39,10 +44,14 @@ def length_rows(names: Sequence[str], steps: Sequence[StepRecord], statistics: S
 
 
 def step_rows(steps: Sequence[StepRecord], statistics: Statistics) -> pd.DataFrame:
-    """Rows of `steps/`, one a step.
+    """Return rows of the table `steps/`, one per training step.
 
-    step, epoch, loss, learning_rate; growth_rate (failure mode 1), layer_variance and relative_layer_variance (failure
-    mode 2), first_nonfinite_layer (none where all are finite). statistics: leading shape (steps,).
+    Args:
+        steps: the training steps.
+        statistics: length statistics of leading shape (steps,).
+    Returns:
+        Columns step, epoch, loss, learning_rate, growth_rate (failure mode 1), layer_variance and
+        relative_layer_variance (failure mode 2), and first_nonfinite_layer (missing if all lengths are finite).
     """
     first = first_nonfinite_layer(statistics.mean)
     return pd.DataFrame(

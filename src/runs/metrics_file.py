@@ -1,4 +1,4 @@
-"""A run's metrics as one CSV file, and a Lightning logger that writes it."""
+"""The metrics of a run in one CSV file, metrics.csv, and the Lightning logger that writes it."""
 
 import csv
 import os
@@ -12,18 +12,18 @@ from pytorch_lightning.utilities import rank_zero_only
 NAME = "metrics.csv"
 
 
-class TakesMetrics(Protocol):
-    """A logger, or what stands for one."""
+class MetricsLogger(Protocol):
+    """An object with the method `log_metrics` of a Lightning logger."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """A row at a step."""
+        """Log the values of metrics at a training step."""
 
 
 class MetricsFile(Logger):
-    """`metrics.csv` in `save_dir`: a row per step at which something was logged, a column per metric.
+    """Lightning logger that writes `metrics.csv` in `save_dir`: one row per logged step, one column per metric.
 
-    Lightning's CSVLogger deletes on resuming what it finds; this one goes on from it. The file is
-    replaced as a whole at every row, and rows are few: an epoch each.
+    Unlike Lightning's CSVLogger it keeps an existing file and adds to it, so runs can be resumed. Each call rewrites
+    the whole file, which is cheap because metrics are logged about once per epoch.
     """
 
     def __init__(self, save_dir: str | Path) -> None:
@@ -43,7 +43,7 @@ class MetricsFile(Logger):
         return str(self._path.parent)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The run directory's config.yaml has them."""
+        """Do nothing: hyper-parameters are in config.yaml of the run directory."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         assert step is not None
@@ -51,8 +51,8 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_rows(self, added: Iterable[tuple[Mapping[str, float], int]]) -> None:
-        """Several at once, each at its step, for as much as one costs."""
-        rows = read_metrics(self._path)  # not kept in memory: the directory may change hands before training begins
+        """Log several (metrics, step) pairs, writing the file only once."""
+        rows = read_metrics(self._path)  # not cached: another process may write the run before training begins
         for metrics, step in added:
             row = rows.setdefault(step, {"step": step})
             row.update({name: float(value) for name, value in metrics.items()})
@@ -60,7 +60,7 @@ class MetricsFile(Logger):
 
 
 def read_metrics(path: Path) -> dict[int, dict[str, float]]:
-    """The rows of a metrics file by step; none where there is no file."""
+    """Read a metrics file; return its rows by step, or an empty dict if the file does not exist."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:
@@ -69,30 +69,33 @@ def read_metrics(path: Path) -> dict[int, dict[str, float]]:
 
 
 def newest_metrics(path: Path) -> dict[str, float]:
-    """The last value of each metric; where it was taken, and at which rate, is no metric."""
+    """Return the last value of each metric in a metrics file, without step, epoch and learning_rate."""
     newest = {name: value for _, row in sorted(read_metrics(path).items()) for name, value in row.items()}
     return {name: value for name, value in newest.items() if name not in ("step", "epoch", "learning_rate")}
 
 
 def truncate_metrics(path: Path, step: int) -> None:
-    """Drop the rows of `step` and later ones."""
+    """Delete the rows of `step` and of later steps from a metrics file."""
     rows = read_metrics(path)
-    kept = {at: row for at, row in rows.items() if at < step}
-    if len(kept) < len(rows):
-        _write(path, kept)
+    earlier = {row_step: row for row_step, row in rows.items() if row_step < step}
+    if len(earlier) < len(rows):
+        _write(path, earlier)
 
 
 def _write(path: Path, rows: Mapping[int, Mapping[str, float]]) -> None:
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    beside = path.with_name(f".{path.name}.partial")
-    with beside.open("w", newline="") as file:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         for _, row in sorted(rows.items()):
             writer.writerow({name: _text(value) for name, value in row.items()})
-    os.replace(beside, path)
+    os.replace(partial, path)
 
 
 def _text(value: float) -> str:
-    """Whole numbers as such, up to where floats have all of them: of more than 64 bits, pandas would read text."""
+    """Return a number as text; integers below 2^53 without a decimal point.
+
+    Larger integers are written as floats, since pandas reads integers of more than 64 bits as text.
+    """
     return str(int(value)) if abs(value) < 2**53 and value == int(value) else repr(float(value))

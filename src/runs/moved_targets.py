@@ -1,4 +1,4 @@
-"""Classes and functions of earlier versions that a config may still name, and where they are now."""
+"""Former names of classes and functions, which old configs may hold as `_target_`, and their present names."""
 
 import pkgutil
 import sys
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# What YAML files named while the package was called src.
+# Targets that YAML files named while the package was called `src`.
 _OF_SRC = {
     "callbacks": "activation_lengths.ActivationLengths phase.Phase range_test.RangeTest "
     "start_of_training.StartOfTraining test_metrics.TestMetrics",
@@ -28,30 +28,36 @@ _OF_SRC = {
     "runs": "metrics_file.MetricsFile",
     "schedules": "cosine.Cosine inverse.Inverse one_cycle.OneCycle step.Step triangular.Triangular",
 }
-_SINCE = {"jobs": "studies"}  # folders that are called otherwise now
+_RENAMED_FOLDERS = {"jobs": "studies"}
 _RENAMED = {"start_training.initializers.phase.Phase": "start_training.initializers.phase_point.PhasePoint"}
-# Former name: present name, the oldest first. An identity is of the first, so that a move changes no run's hash.
+# Former name: present name, the oldest first. Hashes use the oldest name, so that moving a class changes no hash.
 MOVED: dict[str, str] = {
-    f"{package}.{folder}.{name}": _RENAMED.get(now := f"start_training.{_SINCE.get(folder, folder)}.{name}", now)
+    f"{package}.{folder}.{name}": _RENAMED.get(
+        present := f"start_training.{_RENAMED_FOLDERS.get(folder, folder)}.{name}", present
+    )
     for package in ("src", "start_training")
     for folder, names in _OF_SRC.items()
     for name in names.split()
-    if package == "src" or folder in _SINCE
+    if package == "src" or folder in _RENAMED_FOLDERS
 } | _RENAMED
-_said: set[str] = set()
+_reported: set[str] = set()
 
 
 def current_targets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the present name in place of each `_target_` that has moved; one line on stderr says so, once.
+    """Return the config with the former name in each `_target_` replaced by the present name.
 
-    A name that can be imported as it stands is left alone: it is the user's own package of the same name.
+    Replacements are reported on stderr, once per name. A former name that belongs to a package of the user, and can be
+    imported from it, is not replaced.
+
+    Args:
+        config: resolved and plain.
     """
     moved: list[str] = []
     current = {key: _current(value, moved, key) for key, value in config.items()}
-    if new := [name for name in dict.fromkeys(moved) if name not in _said]:
-        _said.update(new)
-        others = f", and {len(new) - 1} more have moved" if len(new) > 1 else ""
-        print(f"note: {new[0]} is {MOVED[new[0]]} now{others}; old names still work", file=sys.stderr)
+    if new := [name for name in dict.fromkeys(moved) if name not in _reported]:
+        _reported.update(new)
+        others = f", and {len(new) - 1} more targets have moved" if len(new) > 1 else ""
+        print(f"note: {new[0]} has moved to {MOVED[new[0]]}{others}; old names still work", file=sys.stderr)
     return current
 
 
@@ -68,28 +74,31 @@ def _current(value: Any, moved: list[str], key: str = "") -> Any:
 
 @cache
 def current_name(name: str) -> str:
-    """The present name of something that may have moved."""
-    return name if name not in MOVED or _is_somebody_elses(name) else MOVED[name]
+    """Return the present name of a class or function, which is `name` itself if it has not moved."""
+    return name if name not in MOVED or _is_users(name) else MOVED[name]
 
 
 @cache
 def first_name(name: str) -> str:
-    """The name that a class or function had when configs first named it; one of the user's is not taken for ours."""
+    """Return the oldest name of a class or function, which hashes use.
+
+    A name in `MOVED` that belongs to a package of the user becomes "another NAME", so that its hash differs.
+    """
     present = current_name(name)
     if name in MOVED and present == name:
         return f"another {name}"
-    return next((first for first, now in MOVED.items() if now == present), name)
+    return next((first for first, current in MOVED.items() if current == present), name)
 
 
-def _is_somebody_elses(name: str) -> bool:
+def _is_users(name: str) -> bool:
+    """Return whether `name` can be imported from a package other than this one, such as a user's package `src`."""
     package = find_spec(name.partition(".")[0])
-    here = str(
-        Path(__file__).resolve().parents[1]
-    )  # this package's folder src/, which can be imported as `src` from its parent
-    if package is None or here in [str(Path(path).resolve()) for path in package.submodule_search_locations or ()]:
+    # From the root of the repository, this package can be imported as `src`, too.
+    folder = Path(__file__).resolve().parents[1]
+    if package is None or folder in [Path(path).resolve() for path in package.submodule_search_locations or ()]:
         return False
     try:
         pkgutil.resolve_name(name)
-    except Exception:  # whatever importing a user's module raises: building from the name says it
+    except Exception:  # importing a user's module can raise anything; building the object reports it
         return False
     return True

@@ -1,25 +1,25 @@
-"""How many run directories a process can hold at a time: each by an open file, of which systems allow a number."""
+"""The limit on open files, and with it on run directories locked by one process, since each lock is an open file."""
 
 import sys
 
 if sys.platform != "win32":
     import resource
 
-OTHERS = 256  # files that a process has open beside those of its runs; CUDA opens many
+OTHERS = 256  # open files that a process needs besides one per run; CUDA opens many
 
 
-def allow_runs(number: int) -> None:
-    """Ask the system for as many open files as so many runs need, or as many as it gives."""
+def raise_open_file_limit(number: int) -> None:
+    """Raise the limit on open files of this process so that it can lock `number` run directories, or to the maximum."""
     if sys.platform == "win32":
-        return  # files are not counted there
+        return  # Windows has no such limit
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = number + OTHERS if hard == resource.RLIM_INFINITY else min(number + OTHERS, hard)
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def most_runs() -> int | None:
-    """How many the system allows; None where there is no limit."""
+def max_open_runs() -> int | None:
+    """Return how many run directories this process can lock at the same time; None: no limit."""
     if sys.platform == "win32":
         return None
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

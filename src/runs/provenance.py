@@ -1,4 +1,4 @@
-"""What a run was made with: the packages' versions and the code's commit."""
+"""The software that a run was made with: versions of packages, and the git commit of this code."""
 
 import platform
 import subprocess
@@ -12,15 +12,15 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmet
 
 @cache
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that a result can depend on."""
+    """Return the versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 
-@cache  # what runs is what was there when it was imported
+@cache  # the code in memory is that of the time of import, even if files change later
 def commit() -> str | None:
-    """The commit of this code, with `-dirty` where files differ from it; None outside a git checkout."""
+    """Return the git commit of this code, with the suffix `-dirty` if files have changed; None outside a checkout."""
     try:
-        _git("ls-files", "--error-unmatch", str(_FILE))  # an installed copy may lie within a checkout of the user's
+        _git("ls-files", "--error-unmatch", str(_FILE))  # fails for a copy installed within another project's checkout
         return _git("describe", "--always", "--abbrev=40", "--dirty")
     except (OSError, subprocess.CalledProcessError):  # no git, or an installed copy
         return None

@@ -1,4 +1,4 @@
-"""The name of a run's directory in a folder of runs: its hash, or the one that an earlier version gave it."""
+"""The name of a run's directory in a folder of runs: its hash, or a hash computed by an earlier version."""
 
 import re
 import sys
@@ -14,10 +14,14 @@ _HASH = re.compile(r"[0-9a-f]{12}")
 
 
 def run_name(config: Mapping[str, Any], folder: Path) -> str:
-    """Under which name a run of this config lies in `folder`, or is to begin there.
+    """Return the name of the directory in `folder` of the run with this config.
 
-    Earlier versions hashed other things: a directory whose config.yaml has the same hash today keeps its name. Of
-    several such directories a finished one counts, which is said once.
+    It is the config's hash, unless an earlier version, which hashed differently, has already created a directory for
+    the run. If there are several directories for the run, a finished one is used, and a note is printed once.
+
+    Args:
+        config: resolved and plain.
+        folder: the directory that holds the run directories.
     """
     name = config_hash(config)
     earlier = _earlier_names(folder.resolve(), folder.stat().st_mtime_ns).get(name) if folder.is_dir() else None
@@ -26,13 +30,13 @@ def run_name(config: Mapping[str, Any], folder: Path) -> str:
     names = [*earlier, *([name] if RunDirectory(folder / name).config_file.exists() else [])]
     chosen = next((directory for directory in names if RunDirectory(folder / directory).finished), names[0])
     if len(names) > 1:
-        _print_once(f"note: {folder}: {' and '.join(names)} hold the same run; {chosen} counts")
+        _print_once(f"note: {folder}: directories {' and '.join(names)} hold the same run; {chosen} is used")
     return chosen
 
 
-@lru_cache(maxsize=8)  # of the folder as it is: a new directory changes when it was modified
+@lru_cache(maxsize=8)  # `modified` is part of the key: it changes when a directory is added
 def _earlier_names(folder: Path, modified: int) -> dict[str | None, list[str]]:
-    """By today's hash, the directories whose name is another hash."""
+    """Return the directories named by a hash of an earlier version, by the present hash of their config."""
     names: dict[str | None, list[str]] = {}
     for file in sorted(folder.glob("*/config.yaml")):
         directory = file.parent.name
@@ -45,7 +49,7 @@ def _earlier_names(folder: Path, modified: int) -> dict[str | None, list[str]]:
 def _hash_of(file: Path, modified: int) -> str | None:
     try:
         return config_hash(RunDirectory(file.parent).config())
-    except ValueError:  # damaged: whoever reads the run says so
+    except ValueError:  # a damaged config, which is reported when the run is read
         return None
 
 

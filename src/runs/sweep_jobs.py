@@ -1,4 +1,4 @@
-"""The list of a sweep's jobs, in the directory that holds their run directories."""
+"""The list of a sweep's jobs, jobs.json, in the directory of the sweep."""
 
 import json
 import os
@@ -13,19 +13,23 @@ NAME = "jobs.json"
 
 @dataclass(frozen=True)
 class SweepJob:
-    """One job: its directory within the sweep's, and what was overridden to get it."""
+    """A job of a sweep: its directory, relative to the sweep's directory, and its overrides."""
 
     directory: str
     overrides: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The title of the run."""
+        """The overrides in one line."""
         return run_title(self.overrides)
 
 
 def read_jobs(sweep: Path) -> list[SweepJob]:
-    """All jobs that the sweep was ever asked for, in that order; none where no list was kept."""
+    """Return all jobs in the sweep's list, in the order in which they were added; an empty list without a file.
+
+    Args:
+        sweep: the directory of the sweep.
+    """
     file = sweep / NAME
     if not file.exists():
         return []
@@ -33,12 +37,19 @@ def read_jobs(sweep: Path) -> list[SweepJob]:
 
 
 def add_jobs(sweep: Path, jobs: Iterable[SweepJob]) -> None:
-    """Add those that are not on the list yet: a sweep grows when it is started again with other values."""
+    """Add jobs to the sweep's list, except for those whose directory is already in it.
+
+    The list grows when a sweep is started again with other values.
+
+    Args:
+        sweep: the directory of the sweep.
+        jobs: the jobs to add.
+    """
     known = {job.directory: job for job in read_jobs(sweep)}
     for job in jobs:
         known.setdefault(job.directory, job)
     text = [{"directory": job.directory, "overrides": list(job.overrides)} for job in known.values()]
     sweep.mkdir(parents=True, exist_ok=True)
-    beside = sweep / f".{NAME}.{os.getpid()}.partial"
-    beside.write_text(json.dumps({"jobs": text}, indent=2) + "\n")
-    os.replace(beside, sweep / NAME)
+    partial = sweep / f".{NAME}.{os.getpid()}.partial"
+    partial.write_text(json.dumps({"jobs": text}, indent=2) + "\n")
+    os.replace(partial, sweep / NAME)

@@ -1,4 +1,4 @@
-"""A table on disk that grows by whole flushes and survives a kill at any moment."""
+"""A table on disk that grows by appended part files and loses no row if the process is killed."""
 
 import os
 from pathlib import Path
@@ -7,14 +7,14 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-_COMPACTED = ".compacted.parquet"  # readers of a Parquet data set pass over names that begin with a dot
+_COMPACTED = ".compacted.parquet"  # readers of a Parquet data set ignore names that begin with a dot
 
 
 class Table:
-    """A Parquet data set in `directory`, its rows ordered by the integer column `key`.
+    """A Parquet data set in `directory`, with rows ordered by the integer column `key`.
 
-    Each append writes one part, beside and then in place, so that no reader ever meets half of one;
-    `pandas.read_parquet(directory)` reads what is there at any moment.
+    Each append writes one part file under a temporary name and then renames it, so that
+    `pandas.read_parquet(directory)` never reads an incomplete file.
     """
 
     def __init__(self, directory: Path, key: str = "step") -> None:
@@ -22,39 +22,39 @@ class Table:
         self.key = key
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / _COMPACTED).exists():
-            self._finish_compaction()  # a kill had come between
+            self._finish_compaction()  # a process was killed while compacting
 
     def append(self, rows: pd.DataFrame) -> None:
-        """Add rows whose keys lie after those that are there."""
+        """Append rows, whose keys must be larger than those of all existing rows."""
         if len(rows):
             self._write(rows, self._part(int(rows[self.key].iloc[0])))
 
     def read(self) -> pd.DataFrame | None:
-        """All rows, or None where there are none yet."""
+        """Return all rows, or None if the table is empty."""
         return pd.read_parquet(self.directory) if self._parts() else None
 
     def truncate(self, step: int) -> None:
-        """Drop the rows of `step` and later ones: what a run that resumes there will write again."""
+        """Delete the rows whose key is `step` or larger; a run that resumes at `step` writes them again."""
         parts = self._parts()
         later = [part for part in parts if _first_step(part) >= step]
         for part in reversed(later):
             part.unlink()
         earlier = parts[: len(parts) - len(later)]
-        if earlier:  # parts are ordered, so only the last can reach past the step
+        if earlier:  # parts are ordered, so only the last one can hold rows from `step` on
             rows = pd.read_parquet(earlier[-1])
-            kept = rows[rows[self.key] < step]
-            if len(kept) < len(rows):
-                self._write(kept, earlier[-1])
+            remaining = rows[rows[self.key] < step]
+            if len(remaining) < len(rows):
+                self._write(remaining, earlier[-1])
 
     def compact(self) -> None:
-        """Join all parts in one file."""
+        """Merge all part files into one file."""
         if len(self._parts()) > 1:
             self._write(pd.read_parquet(self.directory), self.directory / _COMPACTED)
             self._finish_compaction()
 
     def _finish_compaction(self) -> None:
-        # From the moment that the joined file exists it is the truth; a kill before the last line here
-        # costs readers some rows for a while, the next opening brings them back, and none is ever twice.
+        # The merged file is complete, so the parts can be deleted before it is renamed. If the process is killed in
+        # between, readers miss rows until the table is opened again, but never read a row twice.
         parts = self._parts()
         for part in parts:
             part.unlink()
@@ -67,10 +67,10 @@ class Table:
         return self.directory / f"part-{step:012d}.parquet"
 
     def _write(self, rows: pd.DataFrame, path: Path) -> None:
-        beside = self.directory / f".{path.name.lstrip('.')}.partial"
-        # On one thread: those that to_parquet starts cost busy cores more than such small tables can save.
-        parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False, nthreads=1), beside)
-        os.replace(beside, path)
+        partial = self.directory / f".{path.name.lstrip('.')}.partial"
+        # One thread: starting the threads of `DataFrame.to_parquet` costs more than they save on small tables.
+        parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False, nthreads=1), partial)
+        os.replace(partial, path)
 
 
 def _first_step(part: Path) -> int:

@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from start_training.config.build import build_datamodule, build_initializers, build_net
-from start_training.config.mistakes import settings_in
+from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.diagnosis.diagnose import diagnose
 from start_training.diagnosis.diagnosis import WIDTH, Diagnosis, render
@@ -80,7 +80,7 @@ def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:
         ValueError: A setting cannot be used.
         OSError: The file `out` cannot be written.
     """
-    with settings_in(config):
+    with name_setting_in_errors(config):
         settings = settings_from(DiagnosisSettings, config)
         datamodule = build_datamodule(config)
         net = build_net(config, datamodule)

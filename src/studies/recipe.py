@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from start_training.config.build import build_datamodule
-from start_training.config.errors import typed
+from start_training.config.errors import shell_command
 from start_training.figures.trials import draw_trials
 from start_training.reports.run_clues import sentence as clues_sentence
 from start_training.runs.job import Job
@@ -200,7 +200,7 @@ def report_of(recipe: RecipeRuns, overrides: Sequence[str], balance: Sequence[st
         *(line for sentence in balance for line in ("", sentence)),
         *_search_tables(recipe, short),
         "",
-        f"To repeat the last run: `{typed('train')} {shlex.join(overrides)}`",
+        f"To repeat the last run: `{shell_command('train')} {shlex.join(overrides)}`",
     ]
     return "\n".join(lines) + "\n"
 

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from start_training.config.build import build_datamodule, build_initializers, build_partial, construct_net
-from start_training.config.mistakes import settings_of
+from start_training.config.mistakes import name_group_in_errors
 from start_training.ensembles.layer_table import Law, layer_table
 from start_training.ensembles.sample import Ensemble
 from start_training.figures.mean_length import draw_simulation
@@ -119,7 +119,7 @@ def build_ensemble(settings: SimulationSettings, config: Mapping[str, Any]) -> t
 @torch.no_grad()
 def _names(net: nn.Module, ensemble: Ensemble, model: dict[str, Any]) -> list[str]:
     """Return the names of layers 0 … d of one net; raise ValueError if the net cannot be measured or run."""
-    with settings_of("model", model):
+    with name_group_in_errors("model", model):
         capture = Capture(net)
     [inputs] = ensemble.inputs_of(range(1))
     failure = f"model = {model['_target_']}: its forward pass fails on {ensemble.samples} samples"

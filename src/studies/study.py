@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from start_training.config.composed import check_depth
-from start_training.config.mistakes import settings_in
+from start_training.config.mistakes import name_setting_in_errors
 from start_training.figures.save import save_figure
 from start_training.reports.run_report import relative
 from start_training.reports.sweep_figure import mirror_figures
@@ -89,7 +89,7 @@ class Study(Generic[S]):
         run.claim(job.config)
         try:
             if not run.finished:
-                with settings_in(job.config):
+                with name_setting_in_errors(job.config):
                     self._compute(run, job, config)
             return run.summary() or {}
         except (KeyboardInterrupt, SystemExit) as error:

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 from start_training.config.build import build_classifier, build_datamodule, build_net
 from start_training.config.devices import check_accelerator
-from start_training.config.mistakes import accepts, settings_in
+from start_training.config.mistakes import accepts, name_setting_in_errors
 from start_training.runs.checkpoint import check_fits, load_checkpoint, net_state
 from start_training.runs.directory import RunDirectory
 from start_training.training.train import quiet_lightning
@@ -31,7 +31,7 @@ def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None 
     checkpoint = load_checkpoint(run.checkpoint, "checkpoint")
     if data_dir is not None and accepts(config["datamodule"], "datamodule", "data_dir"):
         config["datamodule"]["data_dir"] = data_dir
-    with quiet_lightning(), settings_in(config):
+    with quiet_lightning(), name_setting_in_errors(config):
         datamodule = build_datamodule(config)
         net = build_net(config, datamodule)
         check_fits(checkpoint, net, run.checkpoint)

@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from start_training.config.errors import ReportedError, is_users_mistake, print_error
+from start_training.config.errors import ReportedError, is_user_error, print_error
 from start_training.config.loggers import build_loggers, start_loggers
-from start_training.config.mistakes import settings_in
+from start_training.config.mistakes import name_setting_in_errors
 from start_training.ranks import in_joblib_worker
 from start_training.replicas.group import ReplicaGroup
 from start_training.replicas.group_checkpoint import start_of
@@ -23,7 +23,7 @@ from start_training.replicas.replica import Replica
 from start_training.runs.checkpoint import load_checkpoint
 from start_training.runs.directory import FINISHED, RunDirectory, RunDirectoryLocked
 from start_training.runs.job import Job
-from start_training.runs.open_files import allow_runs
+from start_training.runs.open_files import raise_open_file_limit
 from start_training.training.record import Record
 from start_training.training.replica_build import build_replica, device_of, load_sets
 from start_training.training.train import print_results, quiet_lightning, restored_process_settings
@@ -53,7 +53,7 @@ def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> Non
 def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[Record], bool]]:
     """Lock the directories of unfinished jobs within the block; yield their records, and whether a job has failed."""
     records, failed = list[Record](), False
-    allow_runs(len(jobs))
+    raise_open_file_limit(len(jobs))
     try:
         for job in jobs:
             run = RunDirectory(job.directory)
@@ -141,7 +141,7 @@ class _Runs:
         record.__enter__()
         config = record.job.config
         try:
-            with settings_in(config):
+            with name_setting_in_errors(config):
                 replica = build_replica(record, self.device)
                 origin = record.run.checkpoint if record.checkpoint else None
                 config = {**config, "ckpt_path": str(origin)} if origin else config
@@ -161,7 +161,7 @@ class _Runs:
                 continue
             gc.collect()  # frees the memory of earlier groups, which reference cycles keep allocated
             try:
-                with settings_in(self.records[replicas[0]].job.config):
+                with name_setting_in_errors(self.records[replicas[0]].job.config):
                     group = self._group(replicas, checkpoint_seconds)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(replicas) == 1:
@@ -213,7 +213,7 @@ class _Runs:
 
     def _report(self, error: Exception) -> None:
         self.failed = True
-        if is_users_mistake(error):
+        if is_user_error(error):
             print_error(error)
         else:
             traceback.print_exception(error)

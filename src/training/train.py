@@ -33,7 +33,7 @@ from start_training.config.build import (
 )
 from start_training.config.devices import check_trainer
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
-from start_training.config.mistakes import settings_in
+from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
@@ -71,7 +71,7 @@ def _train(job: Job) -> dict[str, Any]:
             return run.summary() or {}
         if run.resumable and config["ckpt_path"] is None:
             config = {**config, "ckpt_path": str(run.checkpoint)}
-    with Record(job, run) as record, settings_in(config):
+    with Record(job, run) as record, name_setting_in_errors(config):
         # All settings are checked before any file in the run directory is changed.
         seed_global_generators(seed("seed", config["seed"]))
         check_trainer(config.get("trainer") or {})
@@ -109,7 +109,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a setting is not allowed.
     """
-    with settings_in(config):
+    with name_setting_in_errors(config):
         seed("seed", config["seed"])
         datamodule, callbacks = build_datamodule(config), build_callbacks(config)
         build_optimizer(config), build_schedule(config)

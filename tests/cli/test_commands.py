@@ -1,4 +1,4 @@
-"""The commands: their list, how each is reached, and that asking for help waits for no torch."""
+"""The table of commands, their entry points, and that --help does not import torch."""
 
 import subprocess
 import sys
@@ -6,29 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from start_training.cli.commands import COMMANDS, main, resolved
+from start_training.cli.commands import COMMANDS, main, resolve_function
 from start_training.cli.hydra_command import CONF
-from start_training.config.errors import typed
+from start_training.config.errors import shell_command
 
 ROOT = Path(__file__).parents[2]
 HEAVY = "{'torch', 'pytorch_lightning', 'pandas', 'wandb', 'matplotlib'}"
 
 
 def imported_after(code: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh process, which then prints what it has imported of what takes seconds."""
+    """Run code in a new process, which then prints on stderr which of the `HEAVY` packages it has imported."""
     tail = f"\nimport sys; print(sorted({HEAVY} & sys.modules.keys()), file=sys.stderr)"
     return subprocess.run([sys.executable, "-c", code + tail, *words], capture_output=True, text=True)
 
 
-def test_every_command_has_a_line_a_function_a_script_and_a_config_of_its_name():
+def test_every_command_has_a_description_a_function_a_script_and_a_config():
     for name, command in COMMANDS.items():
-        assert callable(resolved(command.function)) and command.line.endswith(".")
+        assert callable(resolve_function(command.function)) and command.line.endswith(".")
         assert (CONF / f"{name}.yaml").exists() == (command.arguments != "words")
         assert f'main("{name}")' in (ROOT / "scripts" / f"{name}.py").read_text()
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
-def test_help_lists_each_command_in_a_line(words, capsys, monkeypatch):
+def test_help_has_one_line_per_command(words, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["start-training", *words])
     main()
     printed = capsys.readouterr().out.splitlines()
@@ -37,20 +37,20 @@ def test_help_lists_each_command_in_a_line(words, capsys, monkeypatch):
     assert dict(lines) == {name: command.line for name, command in COMMANDS.items()}
 
 
-@pytest.mark.parametrize("words, said", [
+@pytest.mark.parametrize("words, message", [
     (["trian"], "error: command = 'trian': must be one of diagnose, draw, "),
     (["train", "--experimental-rerun", "x"], "error: --experimental-rerun: "),
 ])  # fmt: skip
-def test_a_mistake_is_one_line(words, said, capsys, monkeypatch):
+def test_a_user_error_is_one_line(words, message, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["start-training", *words])
     with pytest.raises(SystemExit) as end:
         main()
     output, errors = capsys.readouterr()
-    assert (end.value.code, output) == (1, "") and errors.startswith(said) and errors.count("\n") == 1
+    assert (end.value.code, output) == (1, "") and errors.startswith(message) and errors.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["recipe", "--help"], ["--version"]], ids=" ".join)
-def test_help_waits_for_no_torch(words):
+def test_help_does_not_import_torch(words):
     code = """
 import sys
 from start_training.cli.commands import main
@@ -63,7 +63,7 @@ except SystemExit as end:
     assert finished.stdout and finished.stderr == "[]\n", finished.stderr
 
 
-def test_the_package_imports_nothing_before_it_is_used_and_lists_what_is_public():
+def test_importing_the_package_is_lazy_and_dir_lists_the_public_names():
     code = "import start_training as s; assert set(s.__all__) <= set(dir(s)) and not hasattr(s, 'nosuch')"
     assert imported_after(code).stderr == "[]\n"
     use = "; [getattr(s, name) for name in s.__all__]; from start_training import *; initialize_, diagnose"
@@ -75,6 +75,6 @@ def test_the_package_imports_nothing_before_it_is_used_and_lists_what_is_public(
     ("/site/start_training/cli/__main__.py", "start-training train"),
     ("scripts/search.py", "uv run python scripts/train.py"),
 ])  # fmt: skip
-def test_what_to_do_next_is_typed_as_this_command_was(started, command, monkeypatch):
+def test_shell_commands_have_the_form_in_which_this_process_was_started(started, command, monkeypatch):
     monkeypatch.setattr(sys, "argv", [started])
-    assert typed("train") == command
+    assert shell_command("train") == command

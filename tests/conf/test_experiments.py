@@ -1,4 +1,4 @@
-"""Every experiment of conf/ says what it claims, composes, and runs small from its command to its figure."""
+"""Every experiment of conf/ has a lab record, composes, and runs at small size from its command to its figure."""
 
 import math
 import re
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
 RECORD = ("Claim", "Source", "Command", "Takes", "Expected")
-SMALL = {  # what makes the jobs of each command small
+SMALL = {  # overrides that make the jobs of each command small
     "range_test": [
         "size=small",
         "trainer.enable_progress_bar=false",
@@ -41,7 +41,7 @@ each_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: 
 
 @pytest.fixture(autouse=True)
 def without_mnist(monkeypatch, tmp_path):
-    """Small experiments take digits where there is no MNIST."""
+    """Set DATA_DIR to an empty directory, so that small experiments use digits instead of MNIST."""
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
 
 
@@ -54,7 +54,7 @@ def option(path: Path) -> str:
 
 
 def head(path: Path) -> dict[str, str]:
-    """The lab record in the comment that a file begins with; indented lines go on with the last."""
+    """Return the lab record in the comment at the top of a file by its fields; indented lines continue a field."""
     record: dict[str, str] = {}
     first, *comment = path.read_text().splitlines()
     assert first == "# @package _global_"
@@ -69,24 +69,24 @@ def head(path: Path) -> dict[str, str]:
 
 
 def kind(path: Path) -> str:
-    """Of the table that the figure is drawn from."""
+    """Return the kind of the table that the figure of an experiment is drawn from."""
     return "layers" if read(path)["script"] == "simulate" else table_of(read(path)["figure"]).kind
 
 
 def tables(path: Path) -> list[str]:
-    """What W&B gets of the sweep."""
+    """Return the names of the tables of an experiment that are logged to W&B."""
     if read(path)["script"] == "simulate":
         return ["layers"]
     table = table_of(read(path)["figure"])
     return [table.name, *{"range_test": ["suggestions"], "phase": ["slopes"]}.get(table.kind, [])]
 
 
-# One of each kind of job and table, whose figure and tables W&B gets too; the others run among the slow tests.
+# One experiment per command and kind of table, for the test of W&B logging; the others run in the slow tests.
 KINDS = {(read(path)["script"], kind(path)): path for path in reversed(EXPERIMENTS)}
 
 
 def as_number(value: str) -> float | str:
-    """1e-2 and 0.01 are the same setting."""
+    """Return the value as float if it is a number, so that 1e-2 and 0.01 are equal."""
     try:
         return float(value)
     except ValueError:
@@ -95,7 +95,7 @@ def as_number(value: str) -> float | str:
 
 @cache
 def composed(path: Path, *overrides: str) -> DictConfig:
-    """Its config, Hydra's own node included, before anything in it is resolved."""
+    """Return the unresolved config of an experiment, including the node `hydra`."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(read(path)["script"], [f"experiment={option(path)}", *overrides], return_hydra_config=True)
 
@@ -112,7 +112,7 @@ def job(config: DictConfig) -> dict:
 
 
 def swept(path: Path, *, size: str) -> dict[str, list[str]]:
-    """The settings that the sweep goes through, each with its values; of numbers the first and the last."""
+    """Return the swept settings of an experiment with their values; of numeric settings, the first and the last."""
     config = composed(path) if read(path)["script"] == "simulate" else with_values(composed(path), size=size)
     values = {setting: str(values).split(",") for setting, values in config.hydra.sweeper.params.items()}
     numbers = {setting: isinstance(as_number(chosen[0]), float) for setting, chosen in values.items()}
@@ -133,22 +133,22 @@ def test_an_experiment_is_a_lab_record_whose_command_names_itself(path):
     assert Path(words[3]).stem == read(path)["script"]
     assert f"experiment={option(path)}" in words
     assert "arXiv:" in record["Source"]
-    if read(path)["script"] != "simulate":  # drawn again by its name
+    if read(path)["script"] != "simulate":  # scripts/draw.py finds its figure by the name of the experiment
         assert figure_node(path.stem) == read(path)["figure"]
     assert build_partial(job(composed(path))["figure"], "figure")
 
 
 @each_experiment
 def test_every_shape_of_job_of_an_experiment_composes(path):
-    """A value at a time around the first job: options composed, numbers, which change no shape, put in."""
+    """Changes one setting of the first job at a time: options are composed, numbers are only inserted."""
     base, settings = composed(path), swept(path, size="full")
     if "depth" in settings:
-        assert settings["depth"][-1] == str(base["depth"])  # what -m takes from the file alone
+        assert settings["depth"][-1] == str(base["depth"])  # the default for a single run
     numbers = {setting for setting, values in settings.items() if isinstance(as_number(values[0]), float)}
     first = [f"{setting}={values[0]}" for setting, values in settings.items() if setting not in numbers]
     cells = [composed(path, *first)]
     for setting in settings.keys() - numbers:
-        others = [each for each in first if not each.startswith(f"{setting}=")]
+        others = [override for override in first if not override.startswith(f"{setting}=")]
         cells += [composed(path, *others, f"{setting}={value}") for value in settings[setting][1:]]
     for at in (0, -1):
         cells += [with_values(cell, **{name: settings[name][at] for name in numbers}) for cell in tuple(cells[:1])]
@@ -160,25 +160,25 @@ def test_every_shape_of_job_of_an_experiment_composes(path):
 
 @pytest.fixture
 def start(tmp_path, capfd, monkeypatch):
-    """Run an experiment as from the shell, its sweep cut down to these values; returns its directory."""
+    """A function that runs an experiment as from the shell with only the given values, and returns its directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "start_training.reports.run_report.figure", lambda *_: Figure(figsize=(0.1, 0.1))
-    )  # of a job; the sweep's is real
+    )  # the figure of each job; the figure of the sweep is drawn
 
     def call(path: Path, *overrides: str, **values: list[str]) -> Path:
         name, *arguments = shlex.split(head(path)["Command"])[3:]
         command = read(path)["script"]
         node = ",".join(f"{setting}:'{','.join(chosen)}'" for setting, chosen in values.items())
-        kept = [each for each in SMALL[command] if each.partition("=")[0] not in values]
-        typed = [*arguments, *kept, *overrides, f"hydra.sweeper.params={{{node}}}"]
-        monkeypatch.setattr(sys, "argv", [str(ROOT / name), *dict.fromkeys(typed)])
+        small = [override for override in SMALL[command] if override.partition("=")[0] not in values]
+        words = [*arguments, *small, *overrides, f"hydra.sweeper.params={{{node}}}"]
+        monkeypatch.setattr(sys, "argv", [str(ROOT / name), *dict.fromkeys(words)])
         main(command)
         output, errors = capfd.readouterr()
         assert errors == ""
         [directory] = (tmp_path / "runs").iterdir()
         kinds = ["png", "pdf", "csv", *["parquet"] * (read(path)["script"] != "simulate")]
-        kinds += ["json"] * (len(tables(path)) > 1)  # what is said of them
+        kinds += ["json"] * (len(tables(path)) > 1)  # statistics of the figure
         written = [f"runs/{directory.name}/{path.stem}.{kind}" for kind in kinds]
         assert output.splitlines()[-1] == f"figure: {', '.join(written)}"
         assert matplotlib.image.imread(directory / f"{path.stem}.png").std() > 0
@@ -189,7 +189,7 @@ def start(tmp_path, capfd, monkeypatch):
 
 
 @pytest.mark.parametrize("path", KINDS.values(), ids=["-".join(kind) for kind in KINDS])
-def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(path, start):
+def test_an_experiment_of_one_job_writes_its_figure_and_table_to_disk_and_to_wandb(path, start):
     values = {setting: chosen[:1] for setting, chosen in swept(path, size="small").items()}
     values |= {"depth": ["4"]} if "depth" in values else {}
     directory = start(path, **values)
@@ -199,10 +199,10 @@ def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(
     else:
         assert table["directory"].nunique() == 1
         assert "depth" not in values or set(table["depth"]) == {4}
-    found = records(directory)
-    names = [record.run.display_name for record in found if record.WhichOneof("record_type") == "run"]
+    wandb_records = records(directory)
+    names = [record.run.display_name for record in wandb_records if record.WhichOneof("record_type") == "run"]
     assert names[0] == path.stem
-    mirrored = logged(found)
+    mirrored = logged(wandb_records)
     rows, *others = tables(path)
     assert mirrored[f"{path.stem}._type"] == "image-file"
     assert {mirrored[f"{name}._type"] for name in (rows, *others)} == {"table-file"}
@@ -215,7 +215,7 @@ def test_an_experiment_of_one_job_leaves_its_figure_and_table_here_and_in_wandb(
 
 @pytest.mark.slow
 @each_experiment
-def test_an_experiment_runs_small_through_all_that_it_compares(path, start):
+def test_an_experiment_runs_at_small_size_with_all_settings_that_it_compares(path, start):
     values = swept(path, size="small")
     values |= {"depth": ["2", "4"]} if "depth" in values else {}
     values |= {"trainer.max_epochs": ["1"]} if "trainer.max_epochs" in values else {}
@@ -223,9 +223,9 @@ def test_an_experiment_runs_small_through_all_that_it_compares(path, start):
         values["seed"] = ["0"]
     directory = start(path, "logger=csv", **values)
     jobs = math.prod(map(len, values.values()))
-    found = {file.parent.name: RunDirectory(file.parent).summary() for file in directory.glob("*/summary.json")}
-    assert len(found) == jobs
-    assert all(summary["config_hash"] == name for name, summary in found.items())
+    summaries = {file.parent.name: RunDirectory(file.parent).summary() for file in directory.glob("*/summary.json")}
+    assert len(summaries) == jobs
+    assert all(summary["config_hash"] == name for name, summary in summaries.items())
     table = pd.read_csv(directory / f"{path.stem}.csv", dtype=str)
     for setting, chosen in values.items():
         assert set(map(as_number, table[setting])) == set(map(as_number, chosen))

@@ -1,4 +1,4 @@
-"""A table of mistakes: each ends with status 1 and one line that names the setting, and costs no earlier run a byte."""
+"""A table of user errors: each ends with status 1 and one line that names the setting, and changes no existing file."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from start_training.config.composed import plain
-from start_training.config.errors import error_message, is_users_mistake
+from start_training.config.errors import error_message, is_user_error
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.settings import settings_from
@@ -32,7 +32,7 @@ from torch import nn
 def nan_(weight):
     weight.fill_(float("nan"))
 
-class Looking(nn.Module):  # at its data, which vmap cannot
+class Branching(nn.Module):  # branches on its data, which vmap does not support
     def __init__(self, input_size, classes, *, more=0):
         super().__init__()
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(input_size + more, 8), nn.ReLU(), nn.Linear(8, classes))
@@ -41,11 +41,11 @@ class Looking(nn.Module):  # at its data, which vmap cannot
         return self.net(inputs) if inputs.sum() > 0 else self.net(-inputs)
 """
 
-# What is typed, and how the line goes on after `error: `. {world}: see the fixture; {run}: its run's checkpoint.
+# Overrides -> the beginning of the error message. {world}: the directory of the fixture; {run}: a checkpoint in it.
 MISTAKES = {
     "train": """
-+model.kernel=3 -> model.kernel = 3: no such setting; there are activation, depth, dropout, width, widths
-~optimizer -> optimizer._target_ = None: must be package.module.name, of a class or function
++model.kernel=3 -> model.kernel = 3: no such setting; must be one of activation, depth, dropout, width, widths
+~optimizer -> optimizer._target_ = None: must be package.module.name of a class or function
 model.depth=0 -> model.depth = 0: must be a whole number of at least 1
 initializer={_target_:odd_users.nan_,_partial_:true} -> initializer = odd_users.nan_: must draw finite
 datamodule.batch_size=1 trainer=ddp_cpu -> datamodule.batch_size = 1: must be at least 2, the number of ranks
@@ -104,14 +104,15 @@ model=fully_connected -> layers = 1: must be a layer with output (channels, heig
 thresholds=2 -> thresholds = 2: must be a mapping; set each threshold by its key, as thresholds.drift=
 """,
 }
-# What only a whole script shows, and one of each that can be seen without: script, typed, the beginning of the line.
+# Errors that only the whole command shows, and some that a function call would show: command, overrides, beginning of
+# the error message.
 TYPED = [
-    ("train", "datamodule=cifar100", "datamodule = cifar100: no such option; there are cifar10, cifar10_or_digits, "),
-    ("train", "model.depth", "model.depth: not an override, which is key=value ("),
+    ("train", "datamodule=cifar100", "datamodule = cifar100: no such option; must be one of cifar10, cifar10_or"),
+    ("train", "model.depth", "model.depth: not a valid override; must be key=value ("),
     ("train", "model.depth=${{deep}}", "model.depth: Interpolation key 'deep' not found"),
-    ("train", "hydra.run.dir={world}/mine", "hydra.run.dir = {world}/mine: holds no run, but figures, which a run "),
+    ("train", "hydra.run.dir={world}/mine", "hydra.run.dir = {world}/mine: not a run directory, but it holds figures"),
     ("train", "hydra.run.dir={world}/run model.depth=9", "hydra.run.dir = {world}/run: already holds a run of an"),
-    ("weight_decay", "depth=3", "depth = 3: is that of a family"),
+    ("weight_decay", "depth=3", "depth = 3: only used with family=… or experiment=…; for one"),
     ("diagnose", "out=nowhere/verdict.json", "nowhere/verdict.json: No such file or directory"),
 ]  # fmt: skip
 CHECKS: dict[str, Callable[[Job, DictConfig], object]] = {
@@ -124,7 +125,7 @@ CHECKS: dict[str, Callable[[Job, DictConfig], object]] = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, trained) -> Path:
-    """A finished run, one cut off in its second epoch, broken checkpoints, a file, a figure, and a user's classes."""
+    """A directory with a finished and an interrupted run, damaged checkpoints, a file, a figure and custom classes."""
     world = tmp_path_factory.mktemp("world")
     shutil.copytree(trained(), world / "run")
     interrupted(plain(composed_of("train")), world / "cut", 14)
@@ -148,34 +149,36 @@ CASES = [(script, line) for script, lines in MISTAKES.items() for line in lines.
 
 
 @pytest.mark.parametrize(("script", "line"), CASES, ids=[f"{script} {line.split(' ->')[0]}" for script, line in CASES])
-def test_a_mistake_is_one_line_and_loses_nothing(world, tmp_path, monkeypatch, script, line):
+def test_a_user_error_is_one_line_and_changes_no_file(world, tmp_path, monkeypatch, script, line):
     monkeypatch.syspath_prepend(str(world))
     monkeypatch.chdir(tmp_path)
-    written_out = line.replace("{run}", "{world}/run/checkpoints/last.ckpt").replace("{world}", str(world))
-    typed, expected = written_out.split(" -> ")
-    words = typed.split()
+    filled = line.replace("{run}", "{world}/run/checkpoints/last.ckpt").replace("{world}", str(world))
+    overrides, expected = filled.split(" -> ")
+    words = overrides.split()
     directory = tmp_path / "new"
     if words[0].startswith("hydra.run.dir="):
         directory = Path(words.pop(0).partition("=")[2])
-    before = hashes(world) if written_out != line else None
+    before = hashes(world) if filled != line else None
     with pytest.raises(Exception) as raised:
         config = composed_of(script, *words)
         CHECKS[script](Job(plain(config), directory), config)
-    assert is_users_mistake(raised.value)
-    said = error_message(raised.value)
-    assert said.startswith(expected)
-    assert "\n" not in said
-    assert "HYDRA_FULL_ERROR" not in said or " = " not in expected  # where no setting can be named
+    assert is_user_error(raised.value)
+    message = error_message(raised.value)
+    assert message.startswith(expected)
+    assert "\n" not in message
+    assert "HYDRA_FULL_ERROR" not in message or " = " not in expected  # the hint is for messages without a setting
     assert before is None or hashes(world) == before
-    if summary := RunDirectory(directory).summary() if directory == tmp_path / "new" else None:  # free for any other
+    if summary := RunDirectory(directory).summary() if directory == tmp_path / "new" else None:
         assert summary["status"] == "failed"
-        assert said.startswith(summary["reason"].removeprefix("ValueError: "))
+        assert message.startswith(summary["reason"].removeprefix("ValueError: "))
         assert not (directory / "runs").exists()
 
 
-@pytest.mark.parametrize(("script", "typed", "expected"), TYPED, ids=[" ".join(case[:2]) for case in TYPED])
-def test_so_it_is_through_the_whole_script(world, shell, tmp_path, script, typed, expected):
-    before, words = hashes(world), typed.format(world=world).split()
+@pytest.mark.parametrize(("script", "overrides", "expected"), TYPED, ids=[" ".join(case[:2]) for case in TYPED])
+def test_a_user_error_of_a_whole_command_is_one_line_and_changes_no_file(
+    world, shell, tmp_path, script, overrides, expected
+):
+    before, words = hashes(world), overrides.format(world=world).split()
     status, output, errors = shell(script, *QUICK[script], "hydra.run.dir=new", *words)
     assert (status, output) == (1, [])
     [line] = errors
@@ -184,7 +187,7 @@ def test_so_it_is_through_the_whole_script(world, shell, tmp_path, script, typed
     assert not list((tmp_path / "new").glob("runs/*"))
 
 
-def test_the_same_calls_without_a_mistake_succeed_where_one_with_a_mistake_was(tmp_path):
+def test_a_corrected_command_succeeds_in_the_directory_of_the_failed_one(tmp_path):
     for script, mistake in (("train", "model.depth=0"), ("simulate", "nets=1"), ("picture", "layers=[7]")):
         with pytest.raises(ValueError):
             start(script, tmp_path / script, mistake)
@@ -192,32 +195,32 @@ def test_the_same_calls_without_a_mistake_succeed_where_one_with_a_mistake_was(t
         assert RunDirectory(tmp_path / script).summary()["status"] == "completed"
 
 
-def test_a_gpu_that_is_not_there(config, tmp_path, monkeypatch):
+def test_a_gpu_that_the_machine_lacks(config, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(ValueError, match=r"^trainer.accelerator = 'gpu': this machine has no GPU; cpu does without$"):
+    with pytest.raises(ValueError, match=r"^trainer.accelerator = 'gpu': this machine has no CUDA GPU; use cpu$"):
         train_job(Job(config("trainer=gpu", "trainer.devices=1"), tmp_path))
-    with pytest.raises(ValueError, match=r"^device = 'cuda': this machine has no GPU; cpu does without$"):
+    with pytest.raises(ValueError, match=r"^device = 'cuda': this machine has no CUDA GPU; use cpu$"):
         settings_from(PhaseDiagramSettings, plain(composed_of("phase_diagram", "device=cuda")))
 
 
-def test_evaluating_what_is_no_run(shell, world):
-    nothing = world / "no_checkpoint"
-    for typed, said in (
-        (world / "nowhere", f"RUN_DIRECTORY = {world}/nowhere: holds no run (no config.yaml)"),
-        (nothing, f"checkpoint = {nothing}/checkpoints/last.ckpt: there is no such file"),
+def test_evaluating_a_directory_without_a_run_or_without_a_checkpoint(shell, world):
+    incomplete = world / "no_checkpoint"
+    for directory, message in (
+        (world / "nowhere", f"RUN_DIRECTORY = {world}/nowhere: not a run directory (it has no config.yaml)"),
+        (incomplete, f"checkpoint = {incomplete}/checkpoints/last.ckpt: no such file"),
     ):
-        assert shell("evaluate", str(typed)) == (1, [], [f"error: {said}"])
+        assert shell("evaluate", str(directory)) == (1, [], [f"error: {message}"])
 
 
-def test_so_it_is_in_a_process_with_every_default(tmp_path):
-    """One line, nothing of W&B's, and a traceback only where it is asked for."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
-    typed = (SCRIPTS / "train.py", "datamodule.batch_size=5000", "hydra.run.dir=new")
-    ended = run(*typed, cwd=tmp_path, env=kept)
-    said = "datamodule.batch_size = 5000: must be at most 1293, the size of the training set"
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"error: {said}\n")
+def test_a_user_error_in_a_separate_process_is_one_line(tmp_path):
+    """With the default loggers W&B writes nothing; with HYDRA_FULL_ERROR=1 there is a traceback."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
+    command = (SCRIPTS / "train.py", "datamodule.batch_size=5000", "hydra.run.dir=new")
+    ended = run(*command, cwd=tmp_path, env=environment)
+    message = "datamodule.batch_size = 5000: must be at most 1293, the size of the training set"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"error: {message}\n")
     assert not (tmp_path / "new" / "wandb").exists()
-    ended = run(*typed, cwd=tmp_path, env={**kept, "HYDRA_FULL_ERROR": "1"})
+    ended = run(*command, cwd=tmp_path, env={**environment, "HYDRA_FULL_ERROR": "1"})
     assert ended.returncode == 1
     assert "Traceback (most recent call last)" in ended.stderr
-    assert f"ValueError: {said}" in ended.stderr
+    assert f"ValueError: {message}" in ended.stderr

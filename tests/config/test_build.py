@@ -1,11 +1,11 @@
-"""From a plain config to objects, and whose mistake it is where none can be made."""
+"""Objects built from plain configs, and the setting that an error message names if building fails."""
 
 import pytest
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from start_training.config.build import build_classifier, build_initializer, build_net, build_optimizer
-from start_training.config.mistakes import settings_in, settings_of
+from start_training.config.mistakes import name_group_in_errors, name_setting_in_errors
 from start_training.datamodules.random_inputs import RandomInputs
 from start_training.initializers.variance_scaling import VarianceScaling
 from start_training.runs.outcome import Diverged, Interrupted
@@ -24,21 +24,21 @@ CONFIG = {
 DATA = RandomInputs(7, 3)
 
 
-def test_a_net_is_of_its_data_and_its_weights_of_the_seed_alone():
+def test_the_shape_of_a_net_is_given_by_its_data_and_its_weights_by_the_seed():
     torch.manual_seed(1)
     net = build_net(CONFIG, DATA)
     torch.manual_seed(2)
     again, other = build_net(CONFIG, DATA), build_net({**CONFIG, "seed": 4}, DATA)
-    first = [each.hidden[0].linear.weight for each in (net, again, other)]
+    first = [built.hidden[0].linear.weight for built in (net, again, other)]
     assert first[0].shape == (5, 7) and net.readout.weight.shape == (3, 5)
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
     assert (net.readout.weight == 0).all()
     image = {"model": {"_target_": "start_training.models.square_layer.SquareLayer"}}
-    assert build_net({**CONFIG, **image}, DATA).hidden.linear.weight.shape == (7, 7)  # that asks for the shape
+    assert build_net({**CONFIG, **image}, DATA).hidden.linear.weight.shape == (7, 7)  # takes input_shape
     assert (build_net({**CONFIG, "readout_initializer": None}, DATA).readout.weight != 0).any()
 
 
-def test_a_classifier_steps_the_config_s_optimizer_by_its_schedule():
+def test_a_classifier_has_the_optimizer_and_the_schedule_of_its_config():
     classifier = build_classifier(CONFIG, build_net(CONFIG, DATA), DATA)
     assert classifier.seed == 3
     optimizer = classifier._optimizer(classifier.parameters())
@@ -52,21 +52,21 @@ def test_a_classifier_steps_the_config_s_optimizer_by_its_schedule():
     ("group", "changed", "message"),
     [
         ("optimizer", {"weight_decay": -1}, "optimizer.weight_decay = -1: must be a number of at least 0"),
-        ("optimizer", {"rate": 1}, "optimizer.rate = 1: no such setting; there are dampening, "),
+        ("optimizer", {"rate": 1}, "optimizer.rate = 1: no such setting; must be one of dampening, "),
         ("optimizer", {"nesterov": True}, "optimizer: Nesterov momentum requires"),
         ("optimizer", {"_target_": "torch.optim.None"}, r"optimizer._target_ = 'torch.optim.None': cannot be imported"),
         ("schedule", {"cycle": 2.0}, "schedule.cycle = 2.0: must be the cycle's share of the run"),
-        ("model", {"input_size": 3}, "model.input_size = 3: no such setting; there are activation, depth, "),
+        ("model", {"input_size": 3}, "model.input_size = 3: no such setting; must be one of activation, depth, "),
         ("initializer", {"scale": "two"}, "initializer"),
     ],
 )
-def test_a_mistake_is_named_by_its_group_and_key(group, changed, message):
+def test_an_error_message_begins_with_group_key_and_value(group, changed, message):
     config = {**CONFIG, group: {**CONFIG[group], **changed}}
     with pytest.raises(ValueError, match=f"^{message}"):
         build_classifier(config, build_net(config, DATA), DATA)
 
 
-def test_whatever_goes_wrong_is_said_of_its_group_but_the_end_of_a_run_is_no_mistake():
+def test_errors_name_their_group_but_divergence_and_interruption_are_passed_on():
     for error, message in (
         (ValueError("lr = 3: too large"), "group.lr = 3: too large"),
         (ValueError("other.lr = 3: too large"), "other.lr = 3: too large"),
@@ -74,24 +74,24 @@ def test_whatever_goes_wrong_is_said_of_its_group_but_the_end_of_a_run_is_no_mis
         (TypeError("lr of 34 or 1.3"), "group: lr of 34 or 1.3"),
         (KeyError("x"), "group: KeyError: 'x'"),
     ):
-        with pytest.raises(ValueError) as caught, settings_of("group", {"lr": 3}):
+        with pytest.raises(ValueError) as caught, name_group_in_errors("group", {"lr": 3}):
             raise error
         assert str(caught.value) == message
     for end in (Diverged(3), Interrupted(2)):
-        with pytest.raises(type(end)), settings_of("group", {}):
+        with pytest.raises(type(end)), name_group_in_errors("group", {}):
             raise end
     assert (Diverged(3).step, Interrupted(15).exit_status) == (3, 143)
 
 
-def test_a_key_that_is_in_one_place_gets_the_group_before_it():
+def test_a_key_that_only_one_group_has_is_prefixed_with_the_group():
     config = {"a": {"depth": 1, "b": {"width": 2, "size": 3}}, "c": {"depth": 2}, "size": 4, "trainer": {"devices": 3}}
     for error, message in (
         (ValueError("width = 2: bad"), "a.b.width = 2: bad"),
-        (ValueError("depth = 2: bad"), "depth = 2: bad"),  # of which there are two
+        (ValueError("depth = 2: bad"), "depth = 2: bad"),  # two groups have it
         (ValueError("size = 4: bad"), "size = 4: bad"),  # the one at the root
         (ValueError("bad"), "bad"),
         (MisconfigurationException("bad devices 3"), "trainer.devices = 3: bad devices 3"),
     ):
-        with pytest.raises(ValueError) as caught, settings_in(config):
+        with pytest.raises(ValueError) as caught, name_setting_in_errors(config):
             raise error
         assert str(caught.value) == message

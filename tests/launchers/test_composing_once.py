@@ -1,4 +1,4 @@
-"""Each job of a multirun is composed once: for the plan, and for the launcher that starts it."""
+"""Each job of a multirun is composed by Hydra only once, although both planning and launching load it."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from start_training.config.composed import JobLoader, composed_job
+from start_training.config.composed import JobLoader, compose_job
 from start_training.launchers import process_launcher
 from tests.launchers.test_processes_launcher import Machine
 from tests.launchers.test_sweep import sweep as sweep  # the fixture
@@ -18,7 +18,7 @@ from tests.small_runs import CONF
 
 @pytest.fixture
 def composed(monkeypatch) -> list[list[str]]:
-    """The overrides of each job that Hydra composes."""
+    """A list to which the overrides of each job are appended when Hydra composes it."""
     jobs, compose = [], ConfigLoaderImpl.load_sweep_config
 
     def counted(loader, master_config, sweep_overrides):
@@ -34,9 +34,9 @@ def test_each_job_is_composed_once(sweep, composed, monkeypatch, launcher):
     machine = Machine([0])
     if launcher == "process":
         monkeypatch.setattr(process_launcher.subprocess, "Popen", machine.start)
-    by_number = "hydra.sweep.subdir=${hydra.job.num}"  # which is known once a job is composed
+    by_number = "hydra.sweep.subdir=${hydra.job.num}"  # resolved only after composing
     assert sweep(f"hydra/launcher={launcher}", "seed=0,1,2", by_number)[0] == 0
-    group = [["seed=0", "++replicas=true"]] if launcher == "replicas" else []  # which is a job of its own
+    group = [["seed=0", "++replicas=true"]] if launcher == "replicas" else []  # the group is a further job
     assert composed == [["seed=0"], ["seed=1"], ["seed=2"], *group]
     assert len(machine.begun) == (3 if launcher == "process" else 0)
     composed.clear()
@@ -44,13 +44,13 @@ def test_each_job_is_composed_once(sweep, composed, monkeypatch, launcher):
     assert composed[:3] == [["seed=1"], ["seed=2"], ["seed=3"]]
 
 
-def test_a_copy_is_what_was_composed_and_a_worker_gets_hydras_own_loader(tmp_path):
+def test_cached_jobs_equal_composed_ones_and_a_pickled_loader_is_hydras(tmp_path):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        hydras = GlobalHydra.instance().config_loader()
-        loader = JobLoader(hydras)
+        hydra_loader = GlobalHydra.instance().config_loader()
+        loader = JobLoader(hydra_loader)
         multirun = loader.load_configuration("train", [f"hydra.sweep.dir={tmp_path}"], RunMode.MULTIRUN)
-        jobs = [composed_job(multirun, each, ["seed=3"], 7) for each in (hydras, loader, loader)]
-        jobs[1].seed = 4  # which is not the other copy's
+        jobs = [compose_job(multirun, config_loader, ["seed=3"], 7) for config_loader in (hydra_loader, loader, loader)]
+        jobs[1].seed = 4  # does not change the other copy
         assert OmegaConf.to_container(jobs[0]) == OmegaConf.to_container(jobs[2])
         assert jobs[0].hydra.sweep.subdir == jobs[2].hydra.sweep.subdir
         assert type(pickle.loads(pickle.dumps(loader))) is ConfigLoaderImpl

@@ -1,4 +1,4 @@
-"""Which jobs may train together: one setting at a time, whether it makes another group, or a job of its own."""
+"""Which jobs may train in one group: each setting is changed in turn and moves the job to another group, or not."""
 
 import copy
 import re
@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from start_training.config.composed import plain
-from start_training.launchers.grouping import alone, check_replicas, group_key
+from start_training.launchers.grouping import check_replicas, group_key, ungroupable_reason
 
 CONF = Path(__file__).parents[2] / "conf"
 BASES = {
@@ -19,11 +19,11 @@ BASES = {
     "residual": ("model=residual", "schedule=one_cycle", "callbacks=start_of_training"),
     "convolutional": ("model=convolutional", "model.residual=true", "optimizer=adamw", "callbacks=phase_and_lengths"),
 }
-# What each replica has of its own, by the beginnings of its settings; all others make another group.
-OWN = ("seed", "datamodule.seed", "initializer", "optimizer.lr", "optimizer.momentum", "optimizer.betas",
+# Settings (and groups of settings) that may differ between replicas of a group; any other setting changes the group.
+PER_REPLICA = ("seed", "datamodule.seed", "initializer", "optimizer.lr", "optimizer.momentum", "optimizer.betas",
        "optimizer.weight_decay", "depth", "size", "figure", "logger", "ckpt_path", "trainer.devices",
        "trainer.num_nodes", "trainer.strategy", "trainer.enable_progress_bar")  # fmt: skip
-SCALES = ("model.scales", "model.eta", "model.base", "model.exponent")  # of nets that have residual modules
+SCALES = ("model.scales", "model.eta", "model.base", "model.exponent")  # settings of nets with residual modules
 
 
 @cache
@@ -50,19 +50,19 @@ def leaves(node: dict[str, Any], name: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_jobs_train_together_that_differ_only_in_what_a_replica_has_of_its_own(base):
-    """Every setting of a config, one at a time."""
-    own = OWN if base == "default" else (*OWN, *SCALES)
-    assert alone(composed(base)) is None
+def test_jobs_that_differ_only_in_per_replica_settings_train_together(base):
+    """Changes every setting of a config, one at a time."""
+    per_replica = PER_REPLICA if base == "default" else (*PER_REPLICA, *SCALES)
+    assert ungroupable_reason(composed(base)) is None
     for name in leaves(composed(base)):
         other = "torch.nn.Linear" if name == "model___target_" else "another"
         equal = group_key(changed(base, **{name: other})) == group_key(composed(base))
         setting = name.replace("__", ".")
-        assert equal is any(setting == each or setting.startswith(f"{each}.") for each in own), setting
+        assert equal is any(setting == name or setting.startswith(f"{name}.") for name in per_replica), setting
 
 
 def test_a_setting_that_only_one_of_two_configs_has_makes_another_group():
-    for added in ({"readout_initializer": 1}, {"position": 3}):  # each replica's own, and an experiment's
+    for added in ({"readout_initializer": 1}, {"position": 3}):  # per replica, and a setting that defines others
         assert group_key(changed(**added)) == group_key(composed("default"))
     for added in ({"callbacks__tests": 1}, {"optimizer__dampening": 0.1}, {"trainer__limit_test_batches": 1}):
         assert group_key(changed(**added)) != group_key(composed("default"))
@@ -71,8 +71,8 @@ def test_a_setting_that_only_one_of_two_configs_has_makes_another_group():
     assert group_key(without) == group_key(changed(trainer__accelerator="auto")) != group_key(changed())
 
 
-def test_a_net_of_ones_own_has_no_residual_scales():
-    """Whatever `base` may be there: a width, say."""
+def test_settings_named_like_residual_scales_change_the_group_of_a_custom_net():
+    """In a custom net, `base` may be anything, such as a width."""
     one, other = (changed(model={"_target_": "torch.nn.Linear", "base": base}) for base in (1, 2))
     assert group_key(one) != group_key(other)
     assert re.fullmatch("[0-9a-f]{12}", group_key(one))
@@ -85,48 +85,53 @@ AGAIN = {"_target_": "start_training.callbacks.activation_lengths.ActivationLeng
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"callbacks__mine": MINE}, "callbacks.mine = Broken: needs a trainer of its own"),
+        ({"callbacks__mine": MINE}, "callbacks.mine = Broken: does not support groups"),
         ({"callbacks__again": AGAIN}, "several callbacks of one class"),
-        ({"logger__mine": {"_target_": "pytorch_lightning.loggers.CSVLogger"}}, "logger.mine = CSVLogger: needs"),
-        ({"datamodule___target_": "pytorch_lightning.LightningDataModule"}, "LightningDataModule holds no tensors"),
-        ({"datamodule___target_": "tests.replicas.datamodules.Flipped"}, "Flipped.on_after_batch_transfer: is its own"),
-        ({"optimizer___target_": "torch.optim.RMSprop"}, "optimizer RMSprop: only SGD, Adam, AdamW train together"),
+        ({"logger__mine": {"_target_": "pytorch_lightning.loggers.CSVLogger"}}, "logger.mine = CSVLogger: does"),
+        ({"datamodule___target_": "pytorch_lightning.LightningDataModule"}, "datamodule LightningDataModule: is not"),
+        ({"datamodule___target_": "tests.replicas.datamodules.Flipped"}, "datamodule Flipped: overrides on_after_"),
+        ({"optimizer___target_": "torch.optim.RMSprop"}, "optimizer RMSprop: groups support only SGD, Adam, AdamW"),
         ({"optimizer___target_": "torch.optim.Nothing"}, "optimizer._target_ = 'torch.optim.Nothing': cannot be"),
-        ({"schedule": {"_target_": "torch.optim.lr_scheduler.StepLR"}}, "schedule StepLR: is not one of"),
-        ({"trainer__limit_train_batches": 3}, "trainer.limit_train_batches = 3"),
-        ({"trainer__precision": "16-mixed"}, "trainer.precision = 16-mixed"),
-        ({"trainer__accelerator": "mps"}, "an Apple GPU has no float64"),
-        ({"trainer___target_": "tests.broken.Broken"}, "trainer Broken: is not Lightning's"),
+        ({"schedule": {"_target_": "torch.optim.lr_scheduler.StepLR"}}, "schedule StepLR: groups support only"),
+        ({"trainer__limit_train_batches": 3}, "trainer.limit_train_batches = 3: not supported in groups"),
+        ({"trainer__precision": "16-mixed"}, "trainer.precision = 16-mixed: not supported in groups"),
+        ({"trainer__accelerator": "mps"}, "groups need float64"),
+        ({"trainer___target_": "tests.broken.Broken"}, "trainer Broken: is not pytorch_lightning.Trainer"),
         ({"compile": True}, "compile = true"),
         ({"ckpt_path": "some/last.ckpt"}, "ckpt_path is set"),
     ],
 )  # fmt: skip
-def test_what_trains_on_its_own_says_why(settings, why):
-    assert alone(changed(**settings)).startswith(why)
+def test_a_job_that_cannot_train_in_a_group_has_a_reason(settings, why):
+    assert ungroupable_reason(changed(**settings)).startswith(why)
 
 
-def test_what_a_group_does_itself_is_no_reason_to_train_on_its_own(monkeypatch):
+def test_optimizers_precisions_and_datamodules_that_groups_support_are_no_reason(monkeypatch):
     for kind in ("SGD", "Adam", "AdamW"):
-        assert alone(changed(optimizer___target_=f"torch.optim.{kind}")) is None
+        assert ungroupable_reason(changed(optimizer___target_=f"torch.optim.{kind}")) is None
     for precision in ("32-true", "64-true", "bf16-mixed"):
-        assert alone(changed(trainer__precision=precision, trainer__accelerator="gpu", callbacks__none=None)) is None
+        assert (
+            ungroupable_reason(changed(trainer__precision=precision, trainer__accelerator="gpu", callbacks__none=None))
+            is None
+        )
     assert (
-        alone(changed(datamodule___target_="start_training.datamodules.cifar10.Cifar10", callbacks=None, logger=None))
+        ungroupable_reason(
+            changed(datamodule___target_="start_training.datamodules.cifar10.Cifar10", callbacks=None, logger=None)
+        )
         is None
     )
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    assert alone(changed(trainer__accelerator="auto")).startswith("an Apple GPU")
-    assert alone(changed(trainer__accelerator="cpu")) is None
+    assert ungroupable_reason(changed(trainer__accelerator="auto")).startswith("groups need float64")
+    assert ungroupable_reason(changed(trainer__accelerator="cpu")) is None
 
 
-def test_what_cannot_be_had_with_replicas_is_refused_and_one_device_and_clipping_by_value_are_not():
+def test_several_devices_and_clipping_of_the_gradient_norm_are_rejected():
     by = "trainer__gradient_clip_algorithm"
     for settings, mistake in (
         ({"trainer__devices": 2}, "trainer.devices = 2: "),
         ({"trainer__devices": -1}, "trainer.devices = -1: "),
         ({"trainer__strategy": "ddp"}, "trainer.strategy = ddp: "),
         ({"trainer__num_nodes": 2}, "trainer.num_nodes = 2: "),
-        ({"trainer__gradient_clip_val": 0.5}, "trainer.gradient_clip_val = 0.5: clips a norm"),
+        ({"trainer__gradient_clip_val": 0.5}, "trainer.gradient_clip_val = 0.5: hydra/launcher="),
         ({"trainer__gradient_clip_val": 1, by: "norm"}, "trainer.gradient_clip_val = "),
     ):
         with pytest.raises(ValueError, match=f"^{re.escape(mistake)}"):

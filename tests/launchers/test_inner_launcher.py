@@ -1,4 +1,4 @@
-"""What the launcher behind the replicas says of the machine: workers, and memory for a group."""
+"""Number of workers and memory limit of the inner launcher, which runs the groups of replicas."""
 
 import os
 
@@ -31,7 +31,7 @@ PROCESS = dict(OmegaConf.load(CONF / "hydra/launcher/process.yaml"))
         (SLURM, 8, 1),  # on other machines
     ],
 )
-def test_how_many_groups_train_at_a_time_here(monkeypatch, launcher, gpus, workers):
+def test_number_of_groups_that_train_at_a_time_on_this_machine(monkeypatch, launcher, gpus, workers):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert workers_of(launcher) == workers
 
@@ -50,7 +50,7 @@ def test_how_many_groups_train_at_a_time_here(monkeypatch, launcher, gpus, worke
         (SLURM, CPU, 1, 0, 1000, int(0.6 * 16 * 2**30)),
     ],
 )
-def test_a_group_may_take_its_share_of_what_its_worker_has(
+def test_the_memory_limit_of_a_group_is_a_share_of_its_workers_memory(
     monkeypatch, launcher, accelerator, workers, gpus, available, limit
 ):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)

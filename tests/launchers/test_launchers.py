@@ -1,4 +1,4 @@
-"""Other launchers than ours: joblib's workers, submitit's processes, and SLURM as far as it can be had here."""
+"""Launchers of other packages: joblib's workers, submitit's processes, and SLURM with simulated commands."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ DDP_ON_CPUS = (  # two nodes of one task each
 
 @pytest.fixture
 def cluster(tmp_path) -> dict[str, str]:
-    """The environment in which SLURM's commands are found."""
+    """Environment variables by which simulated SLURM commands are found."""
     folder = tmp_path / "bin"
     folder.mkdir()
     return slurm.install(folder)
@@ -37,40 +37,40 @@ def cluster(tmp_path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [JOBLIB, SUBMITIT], ids=["joblib", "submitit"])
-def test_every_job_runs_once_fails_alone_and_is_left_alone_when_finished(tmp_path, launcher):
-    """By a mistake, an error that does not unpickle, and, where each has a process, by a kill."""
+def test_a_job_that_fails_stops_no_other_job(tmp_path, launcher):
+    """Jobs fail by an exception that cannot be unpickled and, with submitit, by a killed process."""
     failing = ("seed=0,1",) if launcher is JOBLIB else ("seed=0,1,2", DEADLY)
     jobs = (*launcher, "model.depth=2", "trainer.max_epochs=1", "logger=wandb", BROKEN, *failing)
     first = sweep(tmp_path / "a-sweep", *jobs, "trainer.enable_progress_bar=true")
     assert first.returncode == 1, first.stderr
     assert statuses(tmp_path / "a-sweep") == ["completed", "failed"]
     assert "(Unpicklable: no luck in this net)" in first.stderr
-    assert ("its process left no result" in first.stderr) == (launcher is SUBMITIT)
-    assert "Epoch" not in first.stdout + first.stderr  # no bars that would run into each other
+    assert ("the job's process ended without a result" in first.stderr) == (launcher is SUBMITIT)
+    assert "Epoch" not in first.stdout + first.stderr  # no progress bars, whose output would mix
     runs = [of_kind(records(path.parent), "run")[0] for path in tmp_path.glob("a-sweep/*/wandb")
             if (path.parent / "summary.json").exists()]  # fmt: skip
     assert {run.run_group for run in runs} == {"a-sweep"} and len({run.display_name for run in runs}) == 2
 
 
 @pytest.mark.slow
-def test_a_signal_ends_joblibs_workers_with_checkpoints_that_the_same_command_goes_on_from(tmp_path):
+def test_a_signal_ends_joblibs_workers_with_checkpoints_from_which_the_same_command_resumes(tmp_path):
     jobs = (*JOBLIB, "seed=0,1,2", "trainer.max_epochs=30")
     process = start(tmp_path, *jobs)
     wait_until(lambda: len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 2, process)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert statuses(tmp_path) == ["interrupted", "interrupted"]  # and the third has not begun
+    assert statuses(tmp_path) == ["interrupted", "interrupted"]  # the third job has not started
     assert "Traceback" not in errors
     assert all(0 < summary["steps"] < 330 for summary in summaries(tmp_path).values())
     again = sweep(tmp_path, *jobs)
     assert again.returncode == 0, again.stderr
-    assert "0 finished before, 2 to go on with, 0 that failed, 1 new" in again.stdout
+    assert "0 already finished, 2 to resume, 0 failed before, 1 new" in again.stdout
     assert {summary["steps"] for summary in summaries(tmp_path).values()} == {330}
 
 
 @pytest.mark.slow
-def test_a_worker_of_joblibs_that_dies_is_told_of_in_one_line(tmp_path):
+def test_a_joblib_worker_that_dies_is_reported_in_one_line(tmp_path):
     finished = sweep(tmp_path, *JOBLIB, "seed=0,2", "trainer.max_epochs=1", DEADLY)
     assert finished.returncode == 1 and "Traceback" not in finished.stderr
     assert "error: hydra/launcher = joblib: A worker process" in finished.stderr
@@ -91,18 +91,18 @@ def test_slurms_tasks_and_lightnings_ranks_agree(monkeypatch):
         check_launcher(trainer, launcher)
 
 
-def test_ranks_that_slurm_has_started_start_no_others(monkeypatch):
+def test_ranks_started_by_slurm_start_no_further_processes(monkeypatch):
     trainer = {"devices": 4, "strategy": "ddp"}
     assert starts_processes(trainer)
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
     assert not starts_processes(trainer)
-    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")  # a shell on a node, whose SLURM_NTASKS nobody started
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")  # an interactive shell: no tasks have been started
     assert starts_processes(trainer)
 
 
 @pytest.mark.slow
-def test_tasks_on_two_nodes_train_one_net_and_leave_one_directory(tmp_path, cluster):
+def test_tasks_on_two_nodes_train_one_net_in_one_directory(tmp_path, cluster):
     jobs = (*DDP_ON_CPUS, "seed=0,1", "trainer.max_epochs=1", "datamodule.validation=0", "logger=wandb")
     finished = sweep(tmp_path / "sweep", *jobs, **cluster)
     assert (finished.returncode, finished.stderr) == (0, "")
@@ -110,15 +110,15 @@ def test_tasks_on_two_nodes_train_one_net_and_leave_one_directory(tmp_path, clus
     for name in summaries(tmp_path / "sweep"):
         run = tmp_path / "sweep" / name
         lengths = pd.read_parquet(run / "lengths")
-        assert lengths.groupby("layer")["count"].sum().unique().tolist() == [1437]  # each sample once, by one of both
+        assert lengths.groupby("layer")["count"].sum().unique().tolist() == [1437]  # each sample once
         assert len(list((run / "wandb").glob("offline-run-*"))) == 1
-    said = [log.read_text() for log in sorted(tmp_path.glob("sweep/.submitit/*/*_log.out"))]
-    assert len(said) == 4
-    assert sum("completed, test accuracy" in log for log in said) == 2  # by rank 0 of each job
+    logs = [log.read_text() for log in sorted(tmp_path.glob("sweep/.submitit/*/*_log.out"))]
+    assert len(logs) == 4
+    assert sum("completed, test accuracy" in log for log in logs) == 2  # printed by rank 0 of each job
 
 
 @pytest.mark.slow
-def test_a_job_whose_time_is_over_leaves_a_checkpoint_is_requeued_and_goes_on(tmp_path, cluster):
+def test_a_job_that_times_out_writes_a_checkpoint_is_requeued_and_resumes(tmp_path, cluster):
     process = start(tmp_path / "sweep", *DDP_ON_CPUS, "seed=0", "trainer.max_epochs=60", **cluster)
     wait_until(lambda: list(tmp_path.glob("sweep/*/checkpoints/last.ckpt")), process)
     [tasks] = [file.read_text().split() for file in tmp_path.glob("bin/*.pids")]

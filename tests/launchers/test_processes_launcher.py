@@ -1,4 +1,4 @@
-"""The process launcher: jobs side by side, each with GPUs of its own, and all of them end with it."""
+"""The process launcher: several jobs at a time, each with its own GPUs, which end when the launcher ends."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ DEVICES = st.sampled_from([0, 1, 2, 3, "auto", -1, "-1", [2, 3], "cpu"])
 
 
 class Process:
-    """What the launcher starts: a process of a machine, which ends when it is its turn."""
+    """A simulated process on a `Machine`, in place of `subprocess.Popen`."""
 
     returncode: int | None = None
 
@@ -36,7 +36,13 @@ class Process:
 
 
 class Machine:
-    """Processes that end one at a look, in any order, once the launcher has had its signals and passed them on."""
+    """A simulated machine whose processes end one per poll, in the given order, after all signals have been passed on.
+
+    Args:
+        order: determines which of the running processes ends next.
+        signals: signals that the launcher receives, one per poll.
+        status: exit status of every process.
+    """
 
     def __init__(self, order: list[int], signals: tuple[int, ...] = (), status: int = 0) -> None:
         self.order, self.signals, self.status, self.fired = order, [*signals], status, 0
@@ -49,8 +55,8 @@ class Machine:
         return self.begun[-1]
 
     def look(self, process: Process) -> None:
-        running = [each for each in self.begun if each.returncode is None]
-        if process not in running or any(len(each.sent) < self.fired for each in running):
+        running = [candidate for candidate in self.begun if candidate.returncode is None]
+        if process not in running or any(len(candidate.sent) < self.fired for candidate in running):
             return
         if self.signals:
             self.fired += 1
@@ -62,11 +68,11 @@ class Machine:
         self.begun[pid].sent.append(signum)
 
 
-def launch(machine: Machine, wanted: list, gpus: int, jobs: int | None) -> list:
-    """What the launcher returns for jobs of so many devices each, on a machine with so many GPUs."""
+def launch(machine: Machine, job_devices: list, gpus: int, jobs: int | None) -> list:
+    """Launch one job per value of trainer.devices on a machine with `gpus` GPUs, and return the results."""
 
     def composed(config: DictConfig, loader: object, overrides: list[str], number: int) -> DictConfig:
-        devices = wanted[number]
+        devices = job_devices[number]
         trainer = {"accelerator": "cpu" if devices == "cpu" else "gpu", "devices": 1 if devices == "cpu" else devices}
         hydra = {"sweep": {"dir": "a/sweep", "subdir": str(number)}, "overrides": {"task": [], "hydra": []},
                  "job": {"name": "train", "config_name": "train"}, "runtime": {"config_sources": []}}  # fmt: skip
@@ -76,46 +82,46 @@ def launch(machine: Machine, wanted: list, gpus: int, jobs: int | None) -> list:
         patch.delenv("OMP_NUM_THREADS", raising=False)
         patch.setattr(process_launcher.torch.cuda, "device_count", lambda: gpus)
         patch.setattr(process_launcher, "POLL", 0)
-        patch.setattr(process_launcher, "composed_job", composed)
+        patch.setattr(process_launcher, "compose_job", composed)
         patch.setattr(process_launcher.subprocess, "Popen", machine.start)
         patch.setattr(process_launcher.os, "killpg", machine.send)
-        return process_launcher.launch(OmegaConf.create(), None, [[] for _ in wanted], 0, jobs=jobs)
+        return process_launcher.launch(OmegaConf.create(), None, [[] for _ in job_devices], 0, jobs=jobs)
 
 
-def asked(devices: object, gpus: int) -> int:
-    """How many GPUs a job is pinned to: none of a list, of which it names them itself."""
+def pinned_gpus(devices: object, gpus: int) -> int:
+    """Return how many GPUs a job should be pinned to: 0 for a list of devices, since the job selects them itself."""
     if isinstance(devices, list) or devices == "cpu":
         return 0
     return gpus if devices in (-1, "-1") else min(1 if devices == "auto" else int(devices), gpus)
 
 
 @given(
-    wanted=st.lists(DEVICES, min_size=1, max_size=8),
+    job_devices=st.lists(DEVICES, min_size=1, max_size=8),
     gpus=st.integers(0, 4),
     jobs=st.integers(1, 5) | st.none(),
     order=st.lists(st.integers(0, 7), min_size=1, max_size=8),
 )
-def test_each_job_has_the_gpus_it_asked_for_and_none_has_more_than_its_share(wanted, gpus, jobs, order):
+def test_each_job_has_the_gpus_it_needs_and_no_gpu_has_more_than_its_share_of_jobs(job_devices, gpus, jobs, order):
     machine = Machine(order)
-    returned = launch(machine, wanted, gpus, jobs)
-    assert [job.status for job in returned] == [JobStatus.COMPLETED] * len(wanted)
+    returned = launch(machine, job_devices, gpus, jobs)
+    assert [job.status for job in returned] == [JobStatus.COMPLETED] * len(job_devices)
     numbers = [process.line[-1].rstrip("'").rpartition("/")[2] for process in machine.begun]
-    assert [*map(int, numbers)] == list(range(len(wanted)))
-    assert [len(process.gpus) for process in machine.begun] == [asked(devices, gpus) for devices in wanted]
+    assert [*map(int, numbers)] == list(range(len(job_devices)))
+    assert [len(process.gpus) for process in machine.begun] == [pinned_gpus(devices, gpus) for devices in job_devices]
     limit = max(1, gpus) if jobs is None else jobs
     for running in machine.at_a_time[1:]:
         assert len(running) <= limit
         used = Counter(gpu for process in running for gpu in process.gpus)
         assert max(used.values(), default=0) <= -(-limit // max(1, gpus))
-        *others, newest = running  # which takes the least used ones
+        *others, newest = running  # the newest process takes the least used GPUs
         used = Counter(gpu for process in others for gpu in process.gpus)
         spare = [used[str(gpu)] for gpu in range(gpus) if str(gpu) not in newest.gpus]
         assert all(used[gpu] <= load for gpu in newest.gpus for load in spare)
 
 
-def test_more_jobs_than_gpus_share_them_evenly_and_all_have_their_part_of_the_cores(monkeypatch):
+def test_more_jobs_than_gpus_share_gpus_and_cores_evenly(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 9)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b")  # those that are named, if any
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b")  # only visible GPUs are used
     machine = Machine([0])
     launch(machine, [1] * 5, gpus=8, jobs=4)
     first = machine.at_a_time[4]
@@ -126,12 +132,12 @@ def test_more_jobs_than_gpus_share_them_evenly_and_all_have_their_part_of_the_co
     assert max(map(len, machine.at_a_time)) == 1 and "OMP_NUM_THREADS" not in machine.begun[0].env
 
 
-def test_a_jobs_status_is_that_of_its_process():
+def test_the_status_of_a_job_is_that_of_its_process():
     [failed] = launch(Machine([0], status=3), [0], gpus=0, jobs=1)
-    assert (failed.status, str(failed._return_value)) == (JobStatus.FAILED, "its process ended with status 3")
+    assert (failed.status, str(failed._return_value)) == (JobStatus.FAILED, "the job's process ended with status 3")
 
 
-def test_signals_are_passed_on_to_the_jobs_no_other_begins_and_the_first_is_the_status():
+def test_signals_are_passed_on_to_running_jobs_and_no_further_job_starts():
     for signals in ((signal.SIGTERM, signal.SIGINT), (signal.SIGINT,)):
         machine = Machine([0], signals)
         with pytest.raises(SystemExit) as end:
@@ -140,11 +146,11 @@ def test_signals_are_passed_on_to_the_jobs_no_other_begins_and_the_first_is_the_
         assert [process.sent for process in machine.begun] == [[*signals]] * 2
 
 
-def test_a_jobs_command_line_is_the_job_alone(tmp_path):
+def test_the_command_line_of_a_job_has_no_settings_of_the_sweep(tmp_path):
     sources = {"config_sources": [{"path": "mine", "provider": "command-line"}]}
-    own = ["hydra/launcher=process", "hydra.sweep.dir=x", "hydra.searchpath=[pkg://conf]"]
+    overrides = ["hydra/launcher=process", "hydra.sweep.dir=x", "hydra.searchpath=[pkg://conf]"]
     job = {"name": "train", "config_name": "train"}
-    hydra = OmegaConf.create({"job": job, "runtime": sources, "overrides": {"hydra": own}})
+    hydra = OmegaConf.create({"job": job, "runtime": sources, "overrides": {"hydra": overrides}})
     words = "--config-name train --config-dir mine seed=1 hydra.searchpath=[pkg://conf] hydra.mode=RUN"
     line = command(hydra, ["seed=1", "hydra.mode=MULTIRUN"], tmp_path)
     assert line[:4] == [sys.executable, "-m", "start_training.cli", "train"]

@@ -1,4 +1,4 @@
-"""Groups on many workers: launchers train them, signals end them with checkpoints, and no job has two trainers."""
+"""Groups of replicas on several workers: every launcher, signals, kills, and never two trainers of one job."""
 
 import os
 import random
@@ -31,9 +31,9 @@ def test_every_launcher_trains_groups_and_single_jobs(tmp_path, launcher):
     jobs = ("seed=0,1", "model.depth=0,2", "trainer.max_epochs=1")
     first = sweep(tmp_path, *launcher, *jobs)
     assert first.returncode == 1, first.stderr
-    assert "replicas: 2 jobs in 1 group, " in first.stdout and "2 on their own" in first.stdout
+    assert "replicas: 2 jobs in 1 group, " in first.stdout and "2 jobs on their own" in first.stdout
     assert statuses(tmp_path) == ["completed"] * 2 + ["failed"] * 2
-    assert first.stderr.count("model.depth = 0: must be a whole number") >= 2  # of both jobs
+    assert first.stderr.count("model.depth = 0: must be a whole number") >= 2  # once per job
     assert "Traceback" not in first.stderr
     assert left_over(tmp_path) == []
 
@@ -42,7 +42,7 @@ def test_every_launcher_trains_groups_and_single_jobs(tmp_path, launcher):
 @pytest.mark.parametrize(
     ("launcher", "signum"), [((REPLICAS,), signal.SIGTERM), (PROCESS, signal.SIGINT)], ids=["basic", "process"]
 )
-def test_a_signal_ends_groups_with_checkpoints_that_the_same_command_goes_on_from(tmp_path, launcher, signum):
+def test_a_signal_ends_groups_with_checkpoints_from_which_the_same_command_resumes(tmp_path, launcher, signum):
     jobs = (*launcher, *LONG, "hydra.launcher.checkpoint_seconds=0.2")
     process = start(tmp_path, *jobs)
     begun = 6 if launcher is PROCESS else 3
@@ -51,7 +51,7 @@ def test_a_signal_ends_groups_with_checkpoints_that_the_same_command_goes_on_fro
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + signum, errors
     assert "Traceback" not in errors and "resume with" not in errors
-    assert errors.splitlines()[-1] == f"go on: the same command with hydra.sweep.dir={tmp_path}"
+    assert errors.splitlines()[-1] == f"to resume: repeat the command with hydra.sweep.dir={tmp_path}"
     assert "interrupted" in statuses(tmp_path) and {*statuses(tmp_path)} <= {"interrupted", "completed"}
     assert left_over(tmp_path) == []
     again = sweep(tmp_path, *jobs)
@@ -61,25 +61,25 @@ def test_a_signal_ends_groups_with_checkpoints_that_the_same_command_goes_on_fro
 
 
 def assert_whole(sweep: Path) -> None:
-    """Every job that the sweep was asked for completed, and each of its steps is told of once."""
-    found = summaries(sweep)
-    assert found.keys() == {job.directory for job in read_jobs(sweep)}
-    assert {(run["status"], run["steps"]) for run in found.values()} == {("completed", EPOCHS * 11)}
-    for name in found:
+    """Assert that every job of the sweep has completed, and that its table `steps/` has each step once."""
+    runs = summaries(sweep)
+    assert runs.keys() == {job.directory for job in read_jobs(sweep)}
+    assert {(run["status"], run["steps"]) for run in runs.values()} == {("completed", EPOCHS * 11)}
+    for name in runs:
         assert pd.read_parquet(sweep / name / "steps")["step"].tolist() == list(range(EPOCHS * 11))
 
 
 def writers(steps: Iterable[tuple[int, Step]]) -> dict[str, list[tuple[int, str]]]:
-    """For each run who wrote in its directory, one after the other: the process, and the last that it wrote."""
-    found: dict[str, list[tuple[int, str]]] = {}
+    """Return for each run the processes that wrote in its directory, in turn, each with the last file it wrote."""
+    turns_of_runs: dict[str, list[tuple[int, str]]] = {}
     for pid, step in steps:
         run, _, file = step.name.removeprefix("rename ").partition("/")
         if step.name.startswith("rename") and file:
-            turns = found.setdefault(run, [])
+            turns = turns_of_runs.setdefault(run, [])
             if turns and turns[-1][0] == pid:
                 turns.pop()
             turns.append((pid, file))
-    return found
+    return turns_of_runs
 
 
 def assert_one_trainer_at_a_time(steps: Iterable[tuple[int, Step]]) -> None:
@@ -89,7 +89,7 @@ def assert_one_trainer_at_a_time(steps: Iterable[tuple[int, Step]]) -> None:
 
 
 @pytest.mark.slow
-def test_no_job_ever_has_two_trainers_and_each_finishes_once_whoever_is_killed(tmp_path):
+def test_no_job_has_two_trainers_and_each_finishes_once_if_launchers_or_workers_are_killed(tmp_path):
     generator, folder, log = random.Random(0), tmp_path / "sweep", tmp_path / "log"
     command = ("-m", *SMALL, f"hydra.sweep.dir={folder}", *LONG, "hydra.launcher.checkpoint_seconds=1")
 
@@ -97,7 +97,7 @@ def test_no_job_ever_has_two_trainers_and_each_finishes_once_whoever_is_killed(t
         return start_killed(folder, *command, *launcher, log=log)
 
     for whose in ("launcher", "worker"):
-        # a launcher that finds every job with the other ends at once, so that a worker's end needs workers of both
+        # A launcher ends at once if the other one holds every job, so killing a worker needs workers of both.
         other = (REPLICAS,) if whose == "launcher" else PROCESS
         parts = len(list(folder.glob("*/lengths/*.parquet")))
         processes = [launch(*launcher) for launcher in (PROCESS, other)]
@@ -116,14 +116,14 @@ def test_no_job_ever_has_two_trainers_and_each_finishes_once_whoever_is_killed(t
     outputs = [process.communicate(timeout=240) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert_whole(folder)
-    for leftover in left_over(folder):  # of launchers that were killed
+    for leftover in left_over(folder):  # folders of groups of the killed launchers
         shutil.rmtree(folder / leftover)
     assert {path.name for path in folder.iterdir()} == {*summaries(folder), "jobs.json"}
     assert_one_trainer_at_a_time(read_steps(log))
-    assert max(map(len, writers(read_steps(log)).values())) > 1  # some were cut off
+    assert max(map(len, writers(read_steps(log)).values())) > 1  # some runs were interrupted
 
 
-def test_two_trainers_of_a_job_and_one_that_finishes_it_twice_would_be_noticed():
+def test_two_trainers_at_a_time_and_a_job_finished_twice_fail_the_assertion():
     part, end = Step("rename run/steps/part-000000000000.parquet"), Step("rename run/summary.json")
     assert_one_trainer_at_a_time([(1, part), (1, part), (2, part), (2, end)])
     for steps in ([(1, part), (2, part), (1, part), (1, end)], [(1, part), (1, end), (2, part), (2, end)]):

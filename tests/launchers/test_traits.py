@@ -1,4 +1,4 @@
-"""What launchers can do: as their classes state it, as it is known of those of other packages, and of any other."""
+"""Traits of launchers: stated by their class, listed for launchers of other packages, and the defaults."""
 
 import sys
 import types
@@ -23,7 +23,7 @@ DDP = {"devices": 2, "strategy": "ddp"}
 
 
 def of_a_user(monkeypatch, **attributes) -> dict[str, str]:
-    """The config of a launcher in a module of the user's own, with these class attributes."""
+    """Return the config of a custom launcher with these class attributes."""
 
     class Mine(Launcher):
         def setup(self, **_):
@@ -41,11 +41,11 @@ def of_a_user(monkeypatch, **attributes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("target", [BASIC, PROCESS, REPLICAS, JOBLIB, SUBMITIT_LOCAL, SLURM, RAY])
-def test_every_launcher_of_the_documentation_states_something(target):
+def test_every_documented_launcher_has_traits(target):
     assert traits_of({"_target_": target}) != LauncherTraits()
 
 
-def test_a_launcher_of_a_users_own_is_what_it_states(monkeypatch):
+def test_a_custom_launcher_has_the_traits_of_its_class(monkeypatch):
     stated = {"process_tree": True, "jobs_setting": "seats", "pins_gpus": True, "windows": True}
     mine = of_a_user(monkeypatch, traits=stated) | {"seats": 6}
     assert traits_of(mine) == LauncherTraits(**stated)
@@ -60,21 +60,21 @@ def test_a_launcher_of_a_users_own_is_what_it_states(monkeypatch):
     assert in_worker(of_a_user(monkeypatch, traits={"returns_results": True}))
 
 
-def test_of_a_launcher_that_states_nothing_the_least_is_expected(monkeypatch):
-    for attributes in ({}, {"traits": lambda self: None}):  # a method of another meaning
+def test_a_launcher_without_traits_has_the_defaults(monkeypatch):
+    for attributes in ({}, {"traits": lambda self: None}):  # a method that happens to be called `traits`
         silent = of_a_user(monkeypatch, **attributes)
         assert traits_of(silent) == LauncherTraits() and workers_of(silent) == 1
         check_launcher({}, silent)
-        with pytest.raises(ValueError, match=r"which Mine cannot give it; add hydra/launcher=process$"):
+        with pytest.raises(ValueError, match=r"which Mine does not support; add hydra/launcher=process$"):
             check_launcher(DDP, silent)
 
 
-def test_a_launcher_of_a_users_own_launches_and_its_own_errors_are_left_alone(monkeypatch):
+def test_a_custom_launcher_launches_and_its_errors_are_raised_unchanged(monkeypatch):
     config = OmegaConf.create({"hydra": {"launcher": of_a_user(monkeypatch), "runtime": {"choices": {}}}})
     config.hydra.runtime.choices["hydra/launcher"] = "mine"
     mine = sys.modules["a_users_launchers"].Mine
     assert launch(mine(), config, [["seed=1"]], 3) == [["seed=1"], 3]
-    for message, kind, said in (
+    for message, kind, expected in (
         ("no luck", RuntimeError, "^no luck$"),
         ("Could not detect 'srun'", ValueError, r"^hydra/launcher = mine: Could not detect"),
     ):
@@ -83,5 +83,5 @@ def test_a_launcher_of_a_users_own_launches_and_its_own_errors_are_left_alone(mo
             raise RuntimeError(message)
 
         monkeypatch.setattr(mine, "launch", fails)
-        with pytest.raises(kind, match=said):
+        with pytest.raises(kind, match=expected):
             launch(mine(), config, [["seed=1"]], 3)

@@ -40,7 +40,7 @@ def parameters_of(optimizer: Optimizer) -> list[torch.Tensor]:
     return optimizer.param_groups[0]["params"]
 
 
-def settings_of(optimizers: list[Optimizer], factor: float = 1.0) -> StepSettings:
+def name_group_in_errors(optimizers: list[Optimizer], factor: float = 1.0) -> StepSettings:
     groups = [optimizer.param_groups[0] for optimizer in optimizers]
     betas = [group.get("betas", (group.get("momentum"), 0)) for group in groups]
     rows = ([factor * group["lr"] for group in groups], [first for first, _ in betas],
@@ -77,7 +77,7 @@ def test_rows_and_states_equal_those_of_torchs_optimizers(kind, settings):
     first = stacked_optimizer(reference[0], parameters)
     for _ in range(3):
         first.steps += 1
-        first.step_(parameters, step_torchs(reference), settings_of(reference))
+        first.step_(parameters, step_torchs(reference), name_group_in_errors(reference))
         torch.testing.assert_close(parameters, flat(reference), **CLOSE)
     for row, optimizer in enumerate(reference):
         copied = kind([tensor.detach().clone().requires_grad_() for tensor in parameters_of(optimizer)])
@@ -91,7 +91,7 @@ def test_rows_and_states_equal_those_of_torchs_optimizers(kind, settings):
     reference, parameters = [reference[0], reference[2]], parameters[[0, 2]]
     for factor in (1.0, 1.0, 1 + 1e-9):
         second.steps += 1
-        second.step_(parameters, step_torchs(reference), settings_of(reference, factor))
+        second.step_(parameters, step_torchs(reference), name_group_in_errors(reference, factor))
         same = torch.allclose(parameters, flat(reference), **CLOSE)
         assert same is (factor == 1)  # a rate off by a billionth is detected
 
@@ -104,7 +104,7 @@ def test_updates_in_parts_equal_torchs_optimizers_in_single_precision():
         gradients = step_torchs(reference)
         together.steps += 1
         for rows in (slice(0, 1), slice(1, 3)):
-            of_rows = settings_of(reference).map(lambda column, rows=rows: column[rows])
+            of_rows = name_group_in_errors(reference).map(lambda column, rows=rows: column[rows])
             for columns in (slice(0, 7), slice(7, 10)):
                 together.step_(parameters, gradients[rows, columns], of_rows, (rows, columns))
         torch.testing.assert_close(parameters, flat(reference), rtol=1e-6, atol=1e-6)

@@ -142,7 +142,7 @@ def test_anyones_sweep_is_drawn_by_the_columns_asked_for(sweep, capsys):
 MISTAKES = """
 figure_9 sweep -> figure = figure_9: no such figure of training runs; there are cifar10_weight_decay,
 figure_1a sweep -> figure = figure_1a: the command simulate draws it
-range_test tested x=depth -> figure.x = 'depth': no such setting; there are by, smooth, title
+range_test tested x=depth -> figure.x = 'depth': no such setting; must be one of by, smooth, title
 start nowhere -> SWEEP_DIRECTORY = nowhere: no such directory
 start . -> SWEEP_DIRECTORY = .: holds no runs
 start begun -> no run has ended yet (1 absent, 1 killed)

@@ -1,4 +1,4 @@
-"""A checkpoint is read whole or named, and fits the net, optimizer and schedule that it is of, and no other."""
+"""Checkpoints are loaded or rejected with a reason, and must match the net, the optimizer and the schedule."""
 
 from contextlib import nullcontext
 
@@ -24,7 +24,7 @@ def net(width=4):
 
 
 def scheduled(*, make=SGD, cycle=None, **settings):
-    """An optimizer and its schedule, which has moved the rate."""
+    """Return an optimizer and its schedule after one step, so that the schedule has changed the learning rate."""
     optimizer = make(net().parameters(), **{"lr": 0.1, **settings})
     if cycle is None:
         return optimizer, None
@@ -33,7 +33,7 @@ def scheduled(*, make=SGD, cycle=None, **settings):
     return optimizer, schedule
 
 
-def test_what_is_saved_is_what_is_loaded_and_what_is_no_whole_checkpoint_is_named(tmp_path):
+def test_a_checkpoint_is_loaded_as_saved_and_a_damaged_or_foreign_file_is_rejected(tmp_path):
     saved = dict.fromkeys(PARTS, torch.arange(3.0))
     torch.save(saved, tmp_path / "whole.ckpt")
     loaded = load_checkpoint(tmp_path / "whole.ckpt")
@@ -41,9 +41,9 @@ def test_what_is_saved_is_what_is_loaded_and_what_is_no_whole_checkpoint_is_name
     (tmp_path / "half.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:500])
     torch.save(dict.fromkeys(PARTS - {"loops"}, 0), tmp_path / "foreign.ckpt")
     torch.save([1], tmp_path / "list.ckpt")
-    for name, message in (("no", "there is no such file"), ("half", "is not a whole checkpoint"),
-                          ("foreign", "is not a checkpoint of a run, which holds global_step, loops"),
-                          ("list", "is not a checkpoint of a run")):  # fmt: skip
+    for name, message in (("no", "no such file"), ("half", "not a checkpoint, or a damaged one"),
+                          ("foreign", "not a checkpoint of a run, which would hold global_step, loops"),
+                          ("list", "not a checkpoint of a run")):  # fmt: skip
         with pytest.raises(ValueError, match=rf"^from = .*{name}\.ckpt: {message}"):
             load_checkpoint(tmp_path / f"{name}.ckpt", "from")
 
@@ -52,12 +52,12 @@ def test_what_is_saved_is_what_is_loaded_and_what_is_no_whole_checkpoint_is_name
     ("built", "message"),
     [
         (net(), None),
-        (net(5), r"\(0\.weight: 4×3 in the checkpoint, 5×3 in this config's net\)"),
+        (net(5), r"\(0\.weight: 4×3 in the checkpoint, 5×3 in this config\)"),
         (nn.BatchNorm1d(4), r"\(weight: absent in the checkpoint, 4 in"),
         (net()[:2], r"\(2\.weight: 2×4 in the checkpoint, absent in"),
     ],
 )
-def test_it_fits_a_net_of_the_same_architecture_alone(built, message):
+def test_a_checkpoint_fits_only_nets_of_the_same_architecture(built, message):
     saved = {"state_dict": Classifier(net(), SGD, classes=2).state_dict()}
     with pytest.raises(ValueError, match=f"^ckpt_path = a.ckpt: .*{message}") if message else nullcontext():
         check_fits(saved, built, "a.ckpt")
@@ -67,19 +67,23 @@ def test_it_fits_a_net_of_the_same_architecture_alone(built, message):
     ("built", "saved", "message"),
     [
         ({}, {}, None),
-        ({"cycle": {}}, {"cycle": {}}, None),  # of the rate and momentum that it moves
+        ({"cycle": {}}, {"cycle": {}}, None),  # rate and momentum, which the schedule changes
         ({"cycle": {}, "momentum": 0.9}, {"cycle": {}, "momentum": 0.8}, None),
         ({"cycle": {}, "make": AdamW}, {"cycle": {}, "make": AdamW}, None),
-        ({"lr": 0.2}, {}, r"optimizer.lr = 0.2: the run in ckpt_path has 0.1, and goes on with it"),
-        ({"make": AdamW}, {}, "ckpt_path = a.ckpt: is of another optimizer than AdamW"),
+        ({"lr": 0.2}, {}, r"optimizer.lr = 0.2: must be that of the resumed run in ckpt_path, 0.1"),
+        ({"make": AdamW}, {}, "ckpt_path = a.ckpt: the checkpoint is of another optimizer than AdamW"),
         ({"cycle": {"momentum": None}, "momentum": 0.9}, {"cycle": {"momentum": None}}, "optimizer.momentum = 0.9: "),
         ({"cycle": {}, "make": AdamW, "betas": (0.8, 0.9)}, {"cycle": {}, "make": AdamW}, r"optimizer.betas = \[0.9\]"),
-        ({"cycle": {"cycle": 0.5}}, {"cycle": {}}, "schedule.cycle = 0.5: the run in ckpt_path has 0.9, and goes on"),
-        ({"cycle": {}}, {}, "schedule = OneCycle: the run in ckpt_path has constant, and goes on with it"),
-        ({"cycle": {"total_steps": 20}}, {"cycle": {}}, None),  # its length shows elsewhere
+        (
+            {"cycle": {"cycle": 0.5}},
+            {"cycle": {}},
+            "schedule.cycle = 0.5: must be that of the resumed run in ckpt_path, 0.9",
+        ),
+        ({"cycle": {}}, {}, "schedule = OneCycle: must be that of the resumed run, constant"),
+        ({"cycle": {"total_steps": 20}}, {"cycle": {}}, None),  # the length of the run may differ
     ],
 )
-def test_an_optimizer_and_its_schedule_go_on_with_the_settings_they_had_alone(built, saved, message):
+def test_a_checkpoint_fits_only_optimizers_and_schedules_with_the_same_settings(built, saved, message):
     old, old_schedule = scheduled(**saved)
     checkpoint = {"optimizer_states": [old.state_dict()]}
     if old_schedule:
@@ -88,15 +92,15 @@ def test_an_optimizer_and_its_schedule_go_on_with_the_settings_they_had_alone(bu
         check_optimizer_fits(checkpoint, *scheduled(**built), "a.ckpt")
 
 
-def test_a_schedule_of_another_name_is_another_though_its_settings_are_called_alike():
+def test_a_schedule_of_another_class_is_rejected_even_with_equal_setting_names():
     _, schedule = scheduled(cycle={})
     saved = schedule.state_dict()
     check_schedule_fits({"lr_schedulers": [saved]}, schedule)
-    with pytest.raises(ValueError, match=r"^schedule = OneCycle: the run in ckpt_path has Triangular, and goes on"):
+    with pytest.raises(ValueError, match=r"^schedule = OneCycle: must be that of the resumed run, Triangular"):
         check_schedule_fits({"lr_schedulers": [saved | {"schedule": "Triangular"}]}, schedule)
 
 
 @pytest.mark.parametrize(("last", "loader"), [(True, [{"batches": 3}]), (False, [{"batches": 3}]), (False, [])])
-def test_a_checkpoint_in_mid_epoch_says_where_the_loader_stood(last, loader):
+def test_a_checkpoint_within_an_epoch_holds_the_state_of_the_loader(last, loader):
     loops = {"state_dict": {"combined_loader": loader}, "epoch_loop.batch_progress": {"is_last_batch": last}}
     assert interrupted_epoch({"loops": {"fit_loop": loops}}) == (None if last or not loader else {"batches": 3})

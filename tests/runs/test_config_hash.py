@@ -1,4 +1,4 @@
-"""Equal configs have one hash, whatever the order of their keys, and nothing but the result changes it."""
+"""The config hash depends only on settings that determine the result, and not on the order of keys."""
 
 import random
 
@@ -22,13 +22,13 @@ CONFIGS = st.dictionaries(st.sampled_from("abcd"), LEAVES | st.dictionaries(st.s
 def reordered(value, shuffle):
     if not isinstance(value, dict):
         return value
-    items = [(key, reordered(each, shuffle)) for key, each in value.items()]
+    items = [(key, reordered(item, shuffle)) for key, item in value.items()]
     shuffle(items)
     return dict(items)
 
 
 @given(CONFIGS, st.sampled_from("abe"), LEAVES)
-def test_the_order_of_keys_has_no_say_and_what_is_added_has(config, key, value):
+def test_the_order_of_keys_does_not_change_the_hash_but_a_new_or_changed_key_does(config, key, value):
     assert config_hash(reordered(config, random.Random(0).shuffle)) == config_hash(config)
     more = {"model": {**config, key: value}}
     same = key in config and config[key] == value and type(config[key]) is type(value)
@@ -40,14 +40,14 @@ WATCHING = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "scri
 
 @pytest.mark.parametrize("key", ["accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar",
                                  "default_root_dir", "data_dir", "max_epochs", "batch_size", "new"])  # fmt: skip
-def test_the_hash_is_that_of_what_determines_the_result(key):
-    alike = key not in ("max_epochs", "batch_size", "new")
+def test_the_hash_ignores_hardware_and_paths_but_no_other_setting(key):
+    ignored = key not in ("max_epochs", "batch_size", "new")
     group = "datamodule" if key in CONFIG["datamodule"] else "trainer"
-    assert (config_hash({**CONFIG, group: {**CONFIG[group], key: 64}}) == config_hash(CONFIG)) == alike
-    assert config_hash({**CONFIG, "model": {**CONFIG["model"], key: 64}}) != config_hash(CONFIG)  # in no other group
+    assert (config_hash({**CONFIG, group: {**CONFIG[group], key: 64}}) == config_hash(CONFIG)) == ignored
+    assert config_hash({**CONFIG, "model": {**CONFIG["model"], key: 64}}) != config_hash(CONFIG)  # counts in model
     assert config_hash({**CONFIG, **dict.fromkeys(WATCHING, key)}) == config_hash(CONFIG)
     assert config_hash({**CONFIG, key: 0}) != config_hash(CONFIG)
 
 
-def test_a_hash_is_twelve_digits_that_stay_what_they_are():
+def test_a_hash_has_twelve_digits_and_does_not_change_between_versions():
     assert config_hash({"seed": 0, "model": {"depth": 3}}) == "71fe7ff94dbe"

@@ -1,4 +1,4 @@
-"""What a run directory says of its run, who may write there, and what a run that begins there finds."""
+"""Run directories: the state of the run, the lock, and the files that a new or resumed run starts from."""
 
 import errno
 import fcntl
@@ -41,20 +41,20 @@ def touch(path):
         ("interrupted", 0, True, False, True, True),
     ],
 )
-def test_how_a_run_ended_says_whether_it_goes_on_and_whether_another_may_take_its_place(
+def test_the_summary_determines_whether_a_run_can_resume_and_whether_another_config_may_claim(
     tmp_path, status, steps, checkpoint, finished, resumable, holds_results
 ):
-    run, looking = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "run")
-    assert (looking.state, looking.holds_results, run.begun) == ("absent", False, False)
+    run, reader = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "run")
+    assert (reader.state, reader.holds_results, run.begun) == ("absent", False, False)
     run.begin(CONFIG)
-    assert (looking.state, looking.finished, run.begun) == ("running", False, True)
+    assert (reader.state, reader.finished, run.begun) == ("running", False, True)
     if checkpoint:
         touch(run.checkpoint)
     if status:
         run.write_summary({"status": status, "steps": steps})
-    assert looking.state == "running"  # until it lets go, as the kernel does when a process dies
+    assert reader.state == "running"  # until the lock is released, as when a process dies
     run.release()
-    assert looking.state == (status or "killed")
+    assert reader.state == (status or "killed")
     assert (run.finished, run.resumable, run.holds_results) == (finished, resumable, holds_results)
     run.claim(CONFIG)
     run.release()
@@ -64,14 +64,14 @@ def test_how_a_run_ended_says_whether_it_goes_on_and_whether_another_may_take_it
     else:
         run.claim({"seed": 1})
         run.release()
-    looking.claim(CONFIG)  # which the other, refused, does not keep it from
-    looking.release()
+    reader.claim(CONFIG)  # a rejected claim holds no lock
+    reader.release()
 
 
-def test_two_cannot_write_at_once(tmp_path):
+def test_only_one_process_can_claim_a_directory(tmp_path):
     run, waiting = RunDirectory(tmp_path), RunDirectory(tmp_path)
     run.claim(CONFIG)
-    run.claim(CONFIG)  # it has it
+    run.claim(CONFIG)  # claiming again does nothing
     with pytest.raises(RunDirectoryLocked, match="another process is writing"):
         waiting.claim(CONFIG)
     run.release()
@@ -80,21 +80,21 @@ def test_two_cannot_write_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("readable_only", [False, True])
-def test_a_run_of_another_users_is_looked_at_without_the_right_to_write(tmp_path, monkeypatch, readable_only):
-    run, looking = RunDirectory(tmp_path), RunDirectory(tmp_path)
+def test_the_state_can_be_read_without_write_permission(tmp_path, monkeypatch, readable_only):
+    run, reader = RunDirectory(tmp_path), RunDirectory(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: not readable_only)
     run.claim(CONFIG)
-    assert looking.state == "running"
+    assert reader.state == "running"
     run.release()
-    assert looking.state == "absent"
+    assert reader.state == "absent"
 
 
-def test_a_short_look_is_waited_for(tmp_path, monkeypatch):
-    looks, lock = [], fcntl.flock
-    monkeypatch.setattr("time.sleep", lambda seconds: looks.append(seconds))
+def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path, monkeypatch):
+    pauses, lock = [], fcntl.flock
+    monkeypatch.setattr("time.sleep", lambda seconds: pauses.append(seconds))
 
     def held(file, kind):
-        if len(looks) < 4:
+        if len(pauses) < 4:
             raise BlockingIOError(errno.EAGAIN, "")
         lock(file, kind)
 
@@ -102,50 +102,52 @@ def test_a_short_look_is_waited_for(tmp_path, monkeypatch):
     run = RunDirectory(tmp_path)
     run.claim(CONFIG)
     run.release()
-    assert len(looks) == 4 and 0.05 < sum(looks) < 0.2
-    looks.clear()
+    assert len(pauses) == 4 and 0.05 < sum(pauses) < 0.2
+    pauses.clear()
     assert run.state == "absent"
-    assert len(looks) == 4 and 0.005 < sum(looks) < 0.02
+    assert len(pauses) == 4 and 0.005 < sum(pauses) < 0.02
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
-def test_a_file_system_without_locks_is_said_so_and_not_taken_for_another_process(tmp_path, monkeypatch, number):
+def test_a_file_system_without_locks_is_reported_as_such_and_not_as_a_locked_directory(tmp_path, monkeypatch, number):
     def refused(file, kind):
         raise OSError(number, os.strerror(number))
 
     run = RunDirectory(tmp_path)
     monkeypatch.setattr(fcntl, "flock", refused)
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"its file system refuses locks \(.+\), which keep two") as error:
+        with pytest.raises(
+            ValueError, match=r"its file system does not support file locks \(.+\), which prevent"
+        ) as error:
             run.claim(CONFIG)
         assert not isinstance(error.value, RunDirectoryLocked)
-        with pytest.raises(ValueError, match="refuses locks"):
+        with pytest.raises(ValueError, match="does not support file locks"):
             assert run.state
-    for taken in (errno.EAGAIN, errno.EACCES):
-        monkeypatch.setattr(fcntl, "flock", lambda file, kind, taken=taken: (_ for _ in ()).throw(OSError(taken, "")))
+    for code in (errno.EAGAIN, errno.EACCES):
+        monkeypatch.setattr(fcntl, "flock", lambda file, kind, code=code: (_ for _ in ()).throw(OSError(code, "")))
         with pytest.raises(RunDirectoryLocked):
             run.claim(CONFIG)
 
 
-def test_what_is_no_run_is_not_taken_for_one_nor_overwritten(tmp_path):
+def test_a_directory_that_holds_no_run_is_rejected_and_not_overwritten(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"file/run: cannot be written to"):
+    with pytest.raises(ValueError, match=r"file/run: not writable"):
         RunDirectory(tmp_path / "file" / "run").claim(CONFIG)
     run = RunDirectory(tmp_path)
-    for text, message in ((None, "holds no run"), ("a: [1", "is damaged"), ("a", "is not a run's")):
+    for text, message in ((None, "not a run directory"), ("a: [1", "is damaged"), ("a", "is not the config of a run")):
         if text:
             run.config_file.write_text(text)
         with pytest.raises(ValueError, match=rf"^RUN_DIRECTORY = .*{message}"):
             run.config()
     run.config_file.unlink()
     touch(run.metrics_file)
-    with pytest.raises(ValueError, match=r"holds no run, but metrics\.csv, which a run would overwrite"):
+    with pytest.raises(ValueError, match=r"not a run directory, but it holds metrics\.csv, which a run would"):
         run.claim(CONFIG)
 
 
 @pytest.fixture
 def cut_off(tmp_path):
-    """A run that was killed, with six rows in every table and metrics."""
+    """A run that was killed, with six rows in every table and in metrics.csv."""
     run = RunDirectory(tmp_path / "run")
     run.begin(CONFIG)
     for name in TABLES:
@@ -164,7 +166,7 @@ def rows(run):
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_run_that_goes_on_has_the_steps_before_and_all_of_its_range_test(cut_off, tmp_path, elsewhere):
+def test_a_resumed_run_has_the_rows_of_earlier_steps_and_all_rows_of_its_range_test(cut_off, tmp_path, elsewhere):
     run = RunDirectory(tmp_path / "other") if elsewhere else cut_off
     run.begin(CONFIG, resume_from=cut_off.checkpoint, step=4)
     assert rows(run) == {**dict.fromkeys(BY_STEP, 4), "range_test": 6, "metrics": 4}
@@ -177,7 +179,7 @@ def test_a_run_that_goes_on_has_the_steps_before_and_all_of_its_range_test(cut_o
     assert rows(run)["lengths"] == 4
 
 
-def test_a_run_that_begins_anew_has_nothing_of_the_one_before(cut_off):
+def test_a_new_run_has_no_files_of_the_previous_one(cut_off):
     cut_off.write_summary({"status": "failed", "steps": 6})
     touch(cut_off.figure)
     cut_off.begin(CONFIG)

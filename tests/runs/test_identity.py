@@ -1,4 +1,4 @@
-"""Which spellings of a config are one run, which are two, and that runs of earlier versions are found again."""
+"""Configs that mean the same have one hash, and runs of earlier versions are found under their old hash."""
 
 import json
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ ADAM, STEP = "torch.optim.AdamW", "torch.optim.lr_scheduler.StepLR"
 
 
 class Annotated:
-    """As a user's class may be annotated: by names that only a type checker knows, too."""
+    """A custom class whose annotations hold names that are imported only for type checkers."""
 
     def __init__(self, share: "float | Tensor", count: "int", either: "int | float", plain, rates: "dict[str, float]"):
         pass
@@ -38,7 +38,7 @@ CHILD = f"{__name__}.Child"
 
 
 def one_run(key, one, other, target):
-    """Whether two values of a parameter make one run."""
+    """Return whether two values of a parameter give the same config hash."""
     return len({config_hash({"group": {"_target_": target, key: value}}) for value in (one, other)}) == 1
 
 
@@ -52,10 +52,10 @@ def one_run(key, one, other, target):
         (SGD, "momentum", False, 0.0, False),
         (SGD, "lr", 1, "1", False),
         (SGD, "nosuch", 1, 1.0, False),
-        (SGD, "lr", 2**53 + 1, float(2**53 + 1), False),  # that float is another number
+        (SGD, "lr", 2**53 + 1, float(2**53 + 1), False),  # the float is another number
         (ADAM, "betas", [0, 0.999], [0.0, 0.999], True),
         (ADAM, "betas", [0, 0.999], [0.999, 0.0], False),
-        (STEP, "step_size", 100, 100.0, True),  # annotated by text
+        (STEP, "step_size", 100, 100.0, True),  # the annotation is a string
         (STEP, "step_size", 100, 100.5, False),
         (NET, "depth", 100, 100.0, True),
         (NET, "dropout", 0, 0.0, True),
@@ -78,12 +78,12 @@ def one_run(key, one, other, target):
         ("nosuch.Class", "lr", 1, 1.0, False),
     ],
 )
-def test_numbers_are_one_where_the_annotation_says_so(target, key, one, other, same):
+def test_int_and_float_give_one_hash_if_the_annotation_is_one_of_them(target, key, one, other, same):
     assert one_run(key, one, other, target) == one_run(key, other, one, target) == same
 
 
 @given(st.integers() | st.floats(allow_nan=False) | st.booleans())
-def test_a_canonical_value_is_equal_and_stays_as_it_is(value):
+def test_canonical_values_are_equal_to_the_original_and_canonical_is_idempotent(value):
     config = {"optimizer": {"_target_": SGD, "lr": value}, "net": {"_target_": NET, "depth": value}}
     made = canonical(config)
     numbers = [made["optimizer"]["lr"], made["net"]["depth"]]
@@ -91,7 +91,7 @@ def test_a_canonical_value_is_equal_and_stays_as_it_is(value):
     assert [isinstance(number, bool) for number in numbers] == [isinstance(value, bool)] * 2
 
 
-def test_a_later_key_at_the_value_that_means_as_before_makes_no_other_run(monkeypatch):
+def test_an_added_key_with_its_neutral_value_does_not_change_the_hash(monkeypatch):
     monkeypatch.setitem(ADDED, SGD, {"lookahead": 1.0})
     monkeypatch.setitem(ADDED, "", {"criterion": None})
     before = {"seed": 0, "optimizer": {"_target_": SGD, "lr": 0.1}}
@@ -106,24 +106,24 @@ def test_a_later_key_at_the_value_that_means_as_before_makes_no_other_run(monkey
     assert config_hash(elsewhere) != config_hash(before)
 
 
-def test_what_tells_two_configs_apart_is_named_with_both_values():
+def test_differing_settings_are_listed_with_both_values():
     one = {"trainer": {"_target_": TRAINER, "max_epochs": 1, "devices": 2}, "optimizer": {"_target_": SGD, "lr": 1}}
     two = {
         "trainer": {"_target_": TRAINER, "max_epochs": 2},
         "optimizer": {"_target_": SGD, "lr": 1.0, "momentum": 0.9},
     }
     assert differing_settings(one, two) == [
-        "trainer.max_epochs: 1 there, 2 here", "optimizer.momentum: not set there, 0.9 here"
+        "trainer.max_epochs: existing 1, new 2", "optimizer.momentum: existing not set, new 0.9"
     ]  # fmt: skip
     assert differing_settings(one, one) == []
     [other] = differing_settings({"model": {"_target_": NET}}, {"model": {"_target_": SGD}})
-    assert other == f'model._target_: "{NET}" there, "{SGD}" here'
+    assert other == f'model._target_: existing "{NET}", new "{SGD}"'
 
 
 @pytest.fixture
 def moved(monkeypatch):
     monkeypatch.setitem(MOVED, "old_home.Sgd", SGD)
-    monkeypatch.setitem(MOVED, "torch.optim.Adam", SGD)  # a name that still is somebody's
+    monkeypatch.setitem(MOVED, "torch.optim.Adam", SGD)  # still importable under its former name
     yield
     current_name.cache_clear(), first_name.cache_clear()
 
@@ -131,23 +131,23 @@ def moved(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_names_are_remembered(monkeypatch):
     current_name.cache_clear(), first_name.cache_clear()
-    monkeypatch.setattr("start_training.runs.moved_targets._said", set())
+    monkeypatch.setattr("start_training.runs.moved_targets._reported", set())
 
 
-def test_a_class_that_has_moved_is_found_by_its_old_name_which_is_said_once(moved, capsys):
+def test_a_moved_class_is_found_by_its_old_name_with_one_note(moved, capsys):
     old = {"optimizer": {"_target_": "old_home.Sgd", "lr": 1}, "callbacks": [{"_target_": "old_home.Sgd"}, 3]}
     new = current_targets(old)
     assert new == {"optimizer": {"_target_": SGD, "lr": 1}, "callbacks": [{"_target_": SGD}, 3]}
-    assert capsys.readouterr().err == f"note: old_home.Sgd is {SGD} now; old names still work\n"
-    kept = {"optimizer": {"_target_": "torch.optim.Adam"}}
-    ours = {"net": {"_target_": f"src.{NET.partition('.')[2]}"}}  # which src/ beside this file has, too
+    assert capsys.readouterr().err == f"note: old_home.Sgd has moved to {SGD}; old names still work\n"
+    foreign = {"optimizer": {"_target_": "torch.optim.Adam"}}
+    ours = {"net": {"_target_": f"src.{NET.partition('.')[2]}"}}  # importable from the root of the repository
     assert current_targets(ours) == {"net": {"_target_": NET}} and "old names still work" in capsys.readouterr().err
-    assert current_targets(kept) == kept and not capsys.readouterr().err
-    assert config_hash(kept) != config_hash({"optimizer": {"_target_": SGD}})  # that is somebody else's
+    assert current_targets(foreign) == foreign and not capsys.readouterr().err
+    assert config_hash(foreign) != config_hash({"optimizer": {"_target_": SGD}})
     assert config_hash({"optimizer": {"_target_": "old_home.Sgd"}}) == config_hash({"optimizer": {"_target_": SGD}})
 
 
-def test_a_move_changes_no_hash(monkeypatch):
+def test_moving_a_class_changes_no_hash(monkeypatch):
     config = {"optimizer": {"_target_": SGD, "lr": 1}}
     before = config_hash({"optimizer": {"_target_": "old_home.Sgd", "lr": 1.0}})
     assert config_hash(config) != before
@@ -157,51 +157,54 @@ def test_a_move_changes_no_hash(monkeypatch):
     first_name.cache_clear()
 
 
-def test_a_class_that_was_renamed_keeps_the_hash_of_its_runs_under_all_its_names(capsys):
+def test_all_names_of_a_renamed_class_give_the_same_hash(capsys):
     names = ("src.initializers.phase.Phase", "start_training.initializers.phase.Phase")
     now = "start_training.initializers.phase_point.PhasePoint"
     configs = [{"initializer": {"_target_": name, "J0": 0, "J": 0.5}} for name in (*names, now)]
     assert len({config_hash(config) for config in configs}) == 1
-    assert canonical(configs[-1])["initializer"]["_target_"] == names[0]  # what the hash is of
+    assert canonical(configs[-1])["initializer"]["_target_"] == names[0]  # the hash uses the oldest name
     assert [current_targets(config) for config in configs] == [configs[-1]] * 3
-    notes = [f"note: {name} is {now} now; old names still work" for name in names]
+    notes = [f"note: {name} has moved to {now}; old names still work" for name in names]
     assert capsys.readouterr().err.splitlines() == notes
 
 
-def leave(folder, name, config, status=None):
+def write_run(folder, name, config, status=None):
     (folder / name).mkdir(parents=True)
     (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
     if status:
         (folder / name / "summary.json").write_text(json.dumps({"status": status, "steps": 1}))
 
 
-def test_a_directory_of_an_earlier_version_keeps_its_name_and_of_two_the_finished_one_counts(tmp_path, capsys):
+def test_a_directory_of_an_earlier_version_keeps_its_name_and_a_finished_one_is_preferred(tmp_path, capsys):
     config, spelled = ({"seed": 0, "optimizer": {"_target_": SGD, "lr": lr}} for lr in (1.0, 1))
     name, old, other = config_hash(config), "0123456789ab", "ba9876543210"
     assert run_name(config, tmp_path / "none") == name
-    leave(tmp_path / "one", old, spelled)
-    leave(tmp_path / "one", other, {**config, "seed": 1}, "completed")
+    write_run(tmp_path / "one", old, spelled)
+    write_run(tmp_path / "one", other, {**config, "seed": 1}, "completed")
     assert run_name(config, tmp_path / "one") == old
     assert not capsys.readouterr().err
-    leave(tmp_path / "two", old, spelled, "interrupted")
-    leave(tmp_path / "two", name, config, "completed")
-    leave(tmp_path / "two", "mine", config, "completed")  # not a hash, so not a name that is given
+    write_run(tmp_path / "two", old, spelled, "interrupted")
+    write_run(tmp_path / "two", name, config, "completed")
+    write_run(tmp_path / "two", "mine", config, "completed")  # not named by a hash, so not considered
     assert [run_name(config, tmp_path / "two") for _ in range(2)] == [name, name]
-    assert capsys.readouterr().err == f"note: {tmp_path / 'two'}: {old} and {name} hold the same run; {name} counts\n"
-    leave(tmp_path / "both", old, spelled, "completed")
-    leave(tmp_path / "both", name, config, "interrupted")
+    assert (
+        capsys.readouterr().err
+        == f"note: {tmp_path / 'two'}: directories {old} and {name} hold the same run; {name} is used\n"
+    )
+    write_run(tmp_path / "both", old, spelled, "completed")
+    write_run(tmp_path / "both", name, config, "interrupted")
     assert run_name(config, tmp_path / "both") == old
 
 
-def test_a_directory_of_another_config_is_refused_by_its_settings(tmp_path):
+def test_a_directory_with_another_config_is_rejected_with_the_differing_settings(tmp_path):
     one = {"seed": 0, "trainer": {"_target_": TRAINER, "max_epochs": 1}}
     run = RunDirectory(tmp_path)
     run.begin(one)
     run.checkpoint.parent.mkdir()
     run.checkpoint.touch()
     run.release()
-    with pytest.raises(ValueError, match=r"another config \(trainer.max_epochs: 1 there, 2 here\); choose"):
+    with pytest.raises(ValueError, match=r"another config \(trainer.max_epochs: existing 1, new 2\); choose"):
         RunDirectory(tmp_path).claim({"seed": 0, "trainer": {"_target_": TRAINER, "max_epochs": 2}})
     many = {"seed": 0, "trainer": {"_target_": TRAINER, "max_epochs": 1}} | {f"k{index}": index for index in range(7)}
-    with pytest.raises(ValueError, match=r"k4: not set there, 4 here; 2 more\)"):
+    with pytest.raises(ValueError, match=r"k4: existing not set, new 4; 2 more\)"):
         RunDirectory(tmp_path).claim(many)

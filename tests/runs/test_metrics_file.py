@@ -1,4 +1,4 @@
-"""metrics.csv: a row for each step, read back as the numbers that were written."""
+"""metrics.csv has one row per step, and reading returns exactly the numbers that were written."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +16,13 @@ ROWS = st.lists(
 
 
 def known(row):
-    """As text: exact, and NaN is NaN."""
+    """Return a row with its numbers as text, which compares them exactly and makes NaN equal to NaN."""
     return {name: repr(value + 0.0) for name, value in sorted(row.items())}
 
 
 @given(ROWS, st.integers(0, 21))
 @example([(0, {"a": 1.1e32, "b": 2.0**53, "c": -(2.0**53)}), (3, {"a": 0.5, "b": 2.0**53 - 1})], 3)
-def test_rows_are_read_back_as_the_numbers_they_were_however_often_it_is_opened(logged, step):
+def test_rows_are_read_back_exactly_after_any_number_of_writes(logged, step):
     expected: dict[int, dict[str, float]] = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "metrics.csv"
@@ -32,7 +32,7 @@ def test_rows_are_read_back_as_the_numbers_they_were_however_often_it_is_opened(
         read = read_metrics(path)
         assert {at: known(row) for at, row in read.items()} == {at: known(row) for at, row in expected.items()}
         assert list(read) == sorted(read)
-        if read:  # pandas reads numbers, too, to which a whole number of more than 64 bits is text
+        if read:  # pandas reads numbers, too, although it reads integers of more than 64 bits as text
             table = pd.read_csv(path).set_index("step")
             for at, row in expected.items():
                 for name in row.keys() - {"step"}:
@@ -41,7 +41,7 @@ def test_rows_are_read_back_as_the_numbers_they_were_however_often_it_is_opened(
         assert list(read_metrics(path)) == [at for at in sorted(expected) if at < step]
 
 
-def test_the_newest_of_each_metric_is_told_from_where_it_was_taken(tmp_path):
+def test_newest_metrics_are_the_last_values_without_step_epoch_and_learning_rate(tmp_path):
     logger = MetricsFile(tmp_path)
     logger.log_rows([({"epoch": 1, "learning_rate": 0.1, "train/loss": 2.0}, 9), ({"train/loss": 3.0, "val": 1.0}, 4)])
     assert newest_metrics(tmp_path / "metrics.csv") == {"train/loss": 2.0, "val": 1.0}

@@ -1,10 +1,10 @@
-"""A process may hold as many run directories as the system can be asked for."""
+"""The limit on open files is raised as far as the run directories of a process need and the system allows."""
 
 import resource
 
 import pytest
 
-from start_training.runs.open_files import OTHERS, allow_runs, most_runs
+from start_training.runs.open_files import OTHERS, max_open_runs, raise_open_file_limit
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,10 @@ from start_training.runs.open_files import OTHERS, allow_runs, most_runs
         (1, OTHERS, 300, 1),
     ],
 )
-def test_the_soft_limit_is_raised_as_far_as_runs_need_and_the_hard_one_allows(monkeypatch, runs, hard, soft, most):
+def test_the_soft_limit_is_raised_as_far_as_runs_need_and_the_hard_limit_allows(monkeypatch, runs, hard, soft, most):
     limits = [300, hard]
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.__setitem__(slice(None), new))
-    allow_runs(runs)
+    raise_open_file_limit(runs)
     assert limits == [soft, hard]
-    assert most_runs() == most
+    assert max_open_runs() == most

@@ -1,4 +1,4 @@
-"""Where the platform is Windows: importing and a single run work, and what does not is said in a line."""
+"""On (simulated) Windows, importing and a single run work, and unsupported launchers are rejected in one line."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from start_training.launchers.process_tree import check_launcher
 from tests.launchers.test_traits import BASIC, JOBLIB, PROCESS, REPLICAS, SUBMITIT_LOCAL
 from tests.small_runs import SMALL
 
-# This process as Windows would have it for this package alone: no fcntl, no resource. Locks are filelock's.
+# Simulates Windows for this package only: no modules fcntl and resource, and sys.platform is win32.
 AS_WINDOWS = """
 import builtins, sys, types
 real = builtins.__import__
@@ -24,9 +24,9 @@ def imported(name, names=None, *arguments):
     return real(name, names, *arguments)
 builtins.__import__ = imported
 from start_training.runs.directory import RunDirectory, RunDirectoryLocked
-from start_training.runs.open_files import allow_runs, most_runs
-allow_runs(10)
-assert most_runs() is None
+from start_training.runs.open_files import raise_open_file_limit, max_open_runs
+raise_open_file_limit(10)
+assert max_open_runs() is None
 one, other = RunDirectory("lock"), RunDirectory("lock")
 one.claim({"seed": 0})
 try:
@@ -46,7 +46,7 @@ def test_a_single_run_trains_and_its_directory_is_locked(tmp_path):
     assert (tmp_path / "run" / "summary.json").exists()
 
 
-def test_launchers_that_need_process_groups_are_refused_in_a_line(monkeypatch):
+def test_launchers_that_need_process_groups_are_rejected_in_one_line(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     for target in (BASIC, REPLICAS):
         check_launcher({}, {"_target_": target})

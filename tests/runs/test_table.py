@@ -1,4 +1,4 @@
-"""A table on disk holds what a list of rows would, whatever is done to it, and a kill loses none of them."""
+"""A table on disk behaves like a list of rows under all operations, and loses no row if a process is killed."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from start_training.runs import table as module
 from start_training.runs.table import Table
 
-APPEND = st.tuples(st.just("append"), st.lists(st.integers(0, 2), max_size=4))  # by how much each step is later
+APPEND = st.tuples(st.just("append"), st.lists(st.integers(0, 2), max_size=4))  # increments of step
 OTHERS = [st.tuples(st.just("truncate"), st.integers(0, 20)), st.sampled_from([("compact", 0), ("reopen", 0)])]
 
 
@@ -20,29 +20,29 @@ def rows(steps: list[int]) -> pd.DataFrame:
 
 
 @given(st.lists(st.one_of(APPEND, *OTHERS), max_size=6))
-def test_it_holds_what_a_list_would(operations):
+def test_a_table_behaves_like_a_list_of_rows(operations):
     with TemporaryDirectory() as folder:
-        table, kept = Table(Path(folder) / "table"), []
+        table, steps = Table(Path(folder) / "table"), []
         for name, how in operations:
             if name == "append":
-                added = [(kept[-1] + 1 if kept else 0) + sum(how[: index + 1]) for index in range(len(how))]
+                added = [(steps[-1] + 1 if steps else 0) + sum(how[: index + 1]) for index in range(len(how))]
                 table.append(rows(added))
-                kept += added
+                steps += added
             elif name == "truncate":
                 table.truncate(how)
-                kept = [step for step in kept if step < how]
+                steps = [step for step in steps if step < how]
             elif name == "compact":
                 table.compact()
                 assert len(list(table.directory.iterdir())) <= 1
             else:
                 table = Table(table.directory)
         read = table.read()
-        assert (read is not None) == bool(kept)
-        pd.testing.assert_frame_equal(rows([]) if read is None else read, rows(kept))
+        assert (read is not None) == bool(steps)
+        pd.testing.assert_frame_equal(rows([]) if read is None else read, rows(steps))
 
 
 @pytest.mark.parametrize("survived", range(4))
-def test_a_kill_while_compacting_loses_no_row_and_doubles_none(tmp_path, survived, monkeypatch):
+def test_a_kill_while_compacting_loses_and_duplicates_no_row(tmp_path, survived, monkeypatch):
     table, unlinked = Table(tmp_path), []
     for steps in ([0, 0, 1], [2, 3], [5, 6]):
         table.append(rows(steps))
@@ -64,7 +64,7 @@ def test_a_kill_while_compacting_loses_no_row_and_doubles_none(tmp_path, survive
         patch.setattr(Path, "unlink", lambda path: killed_at(min(len(unlinked), 2), unlink)(path))
         patch.setattr(module.os, "replace", killed_at(3, rename))
         table.compact()
-    (tmp_path / ".part-000000000008.parquet.partial").write_bytes(b"half")  # as of a kill while writing
-    if survived < 3:  # a reader who comes in between may miss rows, and sees none twice
+    (tmp_path / ".part-000000000008.parquet.partial").write_bytes(b"half")  # left by a kill while writing
+    if survived < 3:  # a reader in between may miss rows, but sees no row twice
         assert len(pd.read_parquet(tmp_path)) in (7, 4, 2)
     pd.testing.assert_frame_equal(Table(tmp_path).read(), before)

@@ -98,7 +98,7 @@ def test_after_ctrl_c_the_finished_matrices_are_kept(diagram, shell, drawn, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(phase_diagram_module, "relu_growth", interrupted)
         status, output, errors = shell("phase_diagram", *WORDS)
-    message = "interrupted: the same command goes on from the matrices that are done"
+    message = "interrupted: run the same command again to continue; finished matrices are kept"
     assert (status, output, errors) == (130, [], [message])
     assert not (tmp_path / "here/summary.json").exists()
     drawn.clear()

@@ -146,7 +146,7 @@ def test_after_ctrl_c_the_same_command_continues_with_the_nets_that_are_missing(
     sampled.clear()
     status, output, errors = attempt(*typed, "hydra.run.dir=cut")
     assert (status, output) == (130, [])
-    assert errors == ["interrupted: the same command goes on from what has been sampled"]
+    assert errors == ["interrupted: run the same command again to continue; what has been sampled is kept"]
     first_rows = rows(tmp_path / "cut")
     assert 0 < len(first_rows) == sum(sampled) < 60
     assert RunDirectory(tmp_path / "cut").summary() is None

@@ -3,7 +3,7 @@
 import pytest
 
 from start_training.callbacks.contracts import GroupCallback, serves_groups
-from start_training.launchers.grouping import alone as trains_alone
+from start_training.launchers.grouping import ungroupable_reason
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.training.train import check_settings, train
@@ -36,7 +36,7 @@ def test_a_callback_can_stop_a_run_so_that_it_is_not_tested(tmp_path, monkeypatc
 def test_a_custom_callback_works_in_a_group_as_with_a_trainer(tmp_path):
     assert issubclass(WeightNorm, GroupCallback) and not issubclass(WeightNorm.__base__, GroupCallback)
     configs = [config("seed=0"), config("seed=1", "optimizer.lr=0.1")]
-    assert [trains_alone(config) for config in configs] == [None, None]
+    assert [ungroupable_reason(config) for config in configs] == [None, None]
     runs = together(tmp_path / "group", configs)
     assert_same_runs(one_by_one(tmp_path / "one", configs), runs)
     assert [RunDirectory(run).summary()["reason"] for run in runs] == ["2 norms are enough"] * 2
@@ -44,7 +44,7 @@ def test_a_custom_callback_works_in_a_group_as_with_a_trainer(tmp_path):
 
 def test_a_subclass_that_overrides_only_hooks_is_not_trained_in_a_group():
     assert not serves_groups(Loud) and not serves_groups(print)
-    assert trains_alone(config(kind=Loud)) == "callbacks.own = Loud: needs a trainer of its own"
+    assert ungroupable_reason(config(kind=Loud)) == "callbacks.own = Loud: does not support groups"
 
 
 def test_settings_that_a_callback_refuses_are_reported_before_training():

@@ -73,7 +73,7 @@ def test_a_repeated_command_runs_only_new_jobs(start, tmp_path, monkeypatch):
         )
         assert start("seed=0,1")[0] == 0
         assert start("seed=2") == (1, [], ["error: datamodule.folder = 'gone': no directory"])
-    assert start("seed=0,1,2")[1][0] == "sweep sweep: 3 jobs, 2 finished before, 0 to go on with, 0 that failed, 1 new"
+    assert start("seed=0,1,2")[1][0] == "sweep sweep: 3 jobs, 2 already finished, 0 to resume, 0 failed before, 1 new"
     after = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
     assert before.items() <= after.items()
     [answer] = json.loads((tmp_path / "sweep" / "range_test.json").read_text())["configurations"]
@@ -91,7 +91,7 @@ def test_ctrl_c_within_a_test_ends_the_sweep_and_the_same_command_resumes_it(sta
     loss = f"+callbacks.range_test.loss={{_target_:{target},_partial_:true,flag:{flag},looks:30}}"  # 20 per run
     status, _, errors = start("seed=0,1,2", loss)
     assert status == 130
-    assert errors[-1] == "go on: the same command with hydra.sweep.dir=sweep"
+    assert errors[-1] == "to resume: repeat the command with hydra.sweep.dir=sweep"
     states = {run.summary()["overrides"][0]: run.summary()["status"] for run in runs(tmp_path / "sweep").values()}
     assert states == {"seed=0": "completed", "seed=1": "interrupted"}
     assert not list((tmp_path / "sweep").glob("*.png"))

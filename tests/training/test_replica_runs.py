@@ -124,7 +124,7 @@ def test_an_error_of_directory_logger_or_summary_ends_only_its_run(configs, tmp_
     with pytest.raises(ReportedError):
         together(tmp_path, configs(*SHORT, each=(*SEEDS, "seed=3")))
     errors = capsys.readouterr().err
-    assert "3: holds no run, but lengths" in errors
+    assert "3: not a run directory, but it holds lengths" in errors
     assert "logger.wandb: no" in errors and "No space left on device" in errors
     assert [RunDirectory(tmp_path / str(index)).state for index in range(3)] == ["completed", "failed", "killed"]
 

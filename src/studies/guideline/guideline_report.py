@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from start_training.config.errors import typed
+from start_training.config.errors import shell_command
 from start_training.order_chaos.slope import MIN_WINDOW
 from start_training.studies.guideline.guideline_runs import ACCURACY, LOSS, Check, Measured, SeedRuns
 from start_training.studies.search import plus_minus
@@ -40,7 +40,7 @@ def report_of(
     if check:
         blocks += [*_trained(measured, check), *_settled(measured.slope.A, check), _compared(check)]
         blocks += _faster_runs(check, measured.slope.epochs_to_edge[0])
-    blocks.append(f"Next: `{typed('train')} {shlex.join(overrides)}`")
+    blocks.append(f"Next: `{shell_command('train')} {shlex.join(overrides)}`")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
