@@ -59,11 +59,11 @@ datamodule.validation=0 -> datamodule.validation = 0: a range test needs validat
 """,
     "simulate": """
 nets=1 -> nets = 1: must be a whole number of at least 2
-sampler=layerwise model.dropout=0.5 -> sampler = layerwise: knows no FullyConnected, or not with dropout
+sampler=layerwise model.dropout=0.5 -> sampler = layerwise: only supports FullyConnected and Residual nets
 model={_target_:odd_users.Looking,more:1} -> model = odd_users.Looking: fails on samples = 1 of shape (100,) (Runt
 model={_target_:odd_users.Looking} sampler=vectorized -> sampler = 'vectorized': torch cannot vectorize
 device=meta -> device = 'meta': nets are sampled on cpu or cuda
-initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: gives lengths that are not numbers
+initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: its weights give lengths that are NaN
 """,
     "search": """
 search=weight_decay search.values=[1e-3] -> search.values = [0.001]: must be at least two weight decays
