@@ -97,7 +97,7 @@ class Probe:
     def _flow_back(self, outputs: Any, leaves: list[Tensor], generator: Generator) -> None:
         floating = [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
         if not floating:
-            raise ValueError(f"net = {type(self._net).__name__}: the output of its forward has no floating-point tensor")
+            raise ValueError(f"net = {type(self._net).__name__}: the output of forward has no floating-point tensor")
         floating = [tensor for tensor in floating if tensor.requires_grad]
         cotangents = [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for tensor in floating]
         if floating and leaves:

@@ -90,8 +90,8 @@ def orthogonal_gain(parameter: Tensor) -> float | None:
 def second_moment_variances(net: nn.Module) -> dict[str, float]:
     """Return for each layer, by name, the relative sampling variance of the mean square of its weights.
 
-    It is (kurtosis − 1) / entries for independent weights, and 0 for orthogonal weights and for zeros. All redraws share
-    the mean square, so this variance of log kappa, and thus of the rate of a layer, is not reduced by more redraws. For
+    It is (kurtosis − 1) / entries for independent weights, and 0 for orthogonal weights and for zeros. All redraws have
+    the same mean square, so more redraws do not reduce this variance of log kappa, and thus of the rate of a layer. For
     10 × 10 normal weights it is 0.02.
     """
     variances = {}
