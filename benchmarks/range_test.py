@@ -89,7 +89,6 @@ class NetAndData:
     seeds={"type": int, "default": 5},
 )
 def main(session: Session) -> None:
-    """Test and train every net, and print two tables for each."""
     options = session.options
     seeds = 2 if options.quick else positive_integer("seeds", options.seeds)
     for net in nets(quick=options.quick):
@@ -128,7 +127,6 @@ def measure(net: NetAndData, seeds: int) -> dict[str, Any]:
 
 
 def our_test(net: NetAndData, seed: int) -> float:
-    """Return the learning rate that `RangeTest` suggests."""
     module, data = net.module(seed, rate=0.1)  # the test does not use the rate
     test = RangeTest(stop=True)
     with tempfile.TemporaryDirectory() as directory:

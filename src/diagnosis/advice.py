@@ -207,13 +207,11 @@ def _widened(
 
 
 def _at_least(law: FullyConnectedLaw, least: int) -> FullyConnectedLaw:
-    """Return the law of the same net with layers of at least `least` units."""
     widths = np.maximum(law.widths, least)
     return replace(law, widths=widths, fan_ins=np.concatenate([law.fan_ins[:1], widths[:-1]]))
 
 
 def _wider(law: ResidualLaw, times: int) -> ResidualLaw:
-    """Return the law of the same net with all widths multiplied by `times`."""
     return replace(law, width=law.width * times, module_widths=tuple(width * times for width in law.module_widths))
 
 
@@ -228,6 +226,5 @@ def _cap(shares: Array, total: float) -> float:
 
 
 def _range(values: Array) -> str:
-    """Return the smallest and the largest value as text, or the only value."""
     low, high = f"{values.min():.3g}", f"{values.max():.3g}"
     return low if low == high else f"{low} to {high}"

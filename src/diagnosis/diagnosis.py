@@ -65,7 +65,6 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether the verdict has no failure mode."""
         return self.verdict.healthy
 
     @property

@@ -78,7 +78,6 @@ class LayerMeasurement:
 
     @property
     def nets(self) -> int:
-        """Number of nets."""
         return len(self.lengths)
 
     @property

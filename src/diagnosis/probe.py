@@ -142,7 +142,6 @@ def tensors_in(values: Any) -> list[Tensor]:
 
 
 def _silent_share(activation: Tensor) -> float:
-    """Return the fraction of units (see `Readings.silent`) that are zero on every sample."""
     silent = (activation == 0).reshape(len(activation), -1) if activation.dim() == 1 else activation == 0
     units = 1 if silent.dim() > 3 else silent.dim() - 1
     return float(silent.movedim(units, 0).flatten(1).all(1).double().mean())

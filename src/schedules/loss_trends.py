@@ -21,12 +21,10 @@ class LossTrends:
 
     @cached_property
     def validation(self) -> Trend:
-        """Trend of log(validation loss + floor)."""
         return Trend(self.curves.steps, relative(self.curves.validation, self.curves.top, floor=FLOOR))
 
     @cached_property
     def training(self) -> Trend:
-        """Trend of log(training loss + floor)."""
         return Trend(self.curves.steps, relative(self.curves.training, self.curves.top, floor=FLOOR))
 
     @cached_property

@@ -29,17 +29,14 @@ class Trend:
 
     @property
     def end(self) -> int:
-        """Number of values that count as the end of the curve."""
         return max(2, len(self.values) // 6)
 
     @property
     def window(self) -> int:
-        """Number of values at the end to which `fall` fits a slope."""
         return max(4, len(self.values) // 3)
 
     @property
     def width(self) -> int:
-        """Odd number of values in a running median."""
         return 2 * (len(self.values) // 24) + 1
 
     @cached_property
@@ -86,7 +83,6 @@ class Trend:
         return int(np.flatnonzero(before <= before.min() + min(self.margin, self.rise() / 2))[-1])
 
     def at_end(self) -> float:
-        """Return the median of the values at the end."""
         return float(np.median(self.values[-self.end :]))
 
     def rise(self) -> float:

@@ -34,7 +34,6 @@ class WideRates:
 
     @property
     def times(self) -> float:
-        """Ratio of the largest to the smallest rate."""
         return self.high / self.low
 
 

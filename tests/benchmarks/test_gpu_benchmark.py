@@ -98,7 +98,7 @@ def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_has_started(tmp_p
 
 def test_without_a_gpu_one_line_says_what_to_type(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"^device = cuda: torch .* finds no GPU here; .* --device cpu --tiny$"):
+    with pytest.raises(ValueError, match=r"^device = cuda: torch .* finds no GPU; .* --device cpu --tiny$"):
         check_device("cuda", advice=gpu.TRY)
 
 
