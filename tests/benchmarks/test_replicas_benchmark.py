@@ -1,4 +1,4 @@
-"""The benchmark of replicas trains the same jobs both ways and counts rightly; how long they take is not tested."""
+"""Tests of the benchmark `replicas`: both methods train the same jobs; measured times are not tested."""
 
 import json
 
@@ -29,17 +29,17 @@ def without_mnist(monkeypatch, tmp_path):
 
 @pytest.fixture
 def stopwatch(monkeypatch):
-    """Jobs last 1 s and 10 ms a step, together a quarter of it; none is trained. Notes the way and number of jobs."""
+    """Replace training: jobs last 1 s plus 10 ms per step, a quarter of it together. Return the recorded calls."""
     log: list[tuple[str, int, int]] = []
 
-    def fake(train, configs):
+    def fake_timed(train, configs):
         [way] = [way for way in WAYS if WAYS[way] is train]
         steps = configs[0]["trainer"]["max_steps"]
         log.append((way, len(configs), steps))
         ends = [{"steps": steps, "metrics": {"test/loss": 2.0 + (way == TOGETHER)}} for _ in configs]
         return len(configs) * (1 + 0.01 * steps) / (4 if way == TOGETHER else 1), ends
 
-    monkeypatch.setattr(replicas, "timed", fake)
+    monkeypatch.setattr(replicas, "timed", fake_timed)
     return log
 
 
@@ -55,7 +55,7 @@ def test_jobs_one_at_a_time_are_a_sample_in_alternating_order(stopwatch):
     assert (result["goal"], result["met"], result["loss_apart"]) == (2, True, 0.5)
 
 
-def test_summary_takes_the_median_of_rounds_and_drift_cancels():
+def test_summary_is_the_median_over_rounds_and_a_drift_of_the_machine_cancels():
     times = np.array([[[8.0, 3.0], [4.0, 2.0]]] * 3)  # seconds; of a way the long jobs, then the short
     times[1] *= 2  # this round ran at half the speed throughout
     times[2, 1] = [5.0, 3.0]
@@ -65,7 +65,7 @@ def test_summary_takes_the_median_of_rounds_and_drift_cancels():
     assert result["step"]["milliseconds"] == {ALONE: 1250, TOGETHER: 500}
 
 
-def test_the_same_jobs_are_trained_both_ways():
+def test_both_methods_train_the_same_jobs():
     result = measure(TINY, "lengths", DIGITS)
     assert result["loss_apart"] < 1e-4
     assert all(seconds > 0 for seconds in result["jobs"]["seconds"].values())
@@ -73,15 +73,15 @@ def test_the_same_jobs_are_trained_both_ways():
     assert result["peak_mebibytes"] is None
 
 
-def test_a_job_that_takes_other_steps_or_fails_is_no_result():
+def test_a_job_that_fails_or_takes_another_number_of_steps_is_an_error():
     check_steps([{"steps": 3}], 3)
-    with pytest.raises(RuntimeError, match="2 steps, not 3"):
+    with pytest.raises(RuntimeError, match="took 2 steps instead of 3"):
         check_steps([{"overrides": ["seed=1"], "steps": 2, "reason": "max_epochs = 1 reached"}], 3)
     with pytest.raises(RuntimeError, match="seed=0: absent"):
         timed(lambda jobs: None, TINY.configs("none", DIGITS, "cpu")[1][:1])
 
 
-def test_the_benchmark_prints_tables_and_writes_numbers(monkeypatch, tmp_path, capsys, stopwatch):
+def test_the_benchmark_prints_tables_and_writes_results(monkeypatch, tmp_path, capsys, stopwatch):
     monkeypatch.setattr(replicas, "sweeps", lambda *, quick: [TINY] if quick else [])
     monkeypatch.setattr(replicas, "data_overrides", lambda: (DIGITS, "digits"))
     replicas.main(["--quick", "--out", str(tmp_path / "out.json")])
@@ -105,7 +105,7 @@ def test_figure_1b_is_timed_together_and_extrapolated_one_at_a_time(monkeypatch,
     assert 0 < result["teraflops"] < result["limit"]  # of nets so small
 
 
-def test_time_one_at_a_time_is_extrapolated_over_depths_and_epochs():
+def test_the_time_of_jobs_one_at_a_time_is_extrapolated_over_depths_and_epochs():
     depths, steps = np.array([10, 30, 50, 100]), np.array([590, 0, 59, 118])
     epochs, chosen = np.array([1.0, 3.0]), np.array([10, 50, 100])
     seconds = 0.5 + 0.1 * chosen[:, None] * (1 + epochs)  # fixed, and an epoch's, both linear in depth
