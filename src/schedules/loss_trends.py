@@ -70,8 +70,8 @@ class LossTrends:
 
     @property
     def _learned(self) -> float:
-        """The value of log(loss + floor) below which a net has learned."""
-        return float(np.log((1 - LEARNED + FLOOR) * self.curves.top))
+        """The value of log(loss + floor) below which a net has learned; −inf if the reference loss is not positive."""
+        return float(np.log((1 - LEARNED + FLOOR) * self.curves.top)) if self.curves.top > 0 else -np.inf
 
     @property
     def validation_at_end(self) -> float:

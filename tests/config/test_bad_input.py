@@ -73,7 +73,7 @@ search=momentum search.cyclical=[0.9] -> search.cyclical = 0.9: must hold lists,
 search=momentum schedule=cosine -> schedule.momentum = none: must be there to be chosen
 """,
     "recipe": """
-budget=12 -> budget = 12: 5 range tests of 20 steps and 2 runs of 1 epochs take 12 epochs, which leaves
+budget=12 -> budget = 12: 5 range tests of 20 steps and 2 runs of 1 epochs take 12 epochs, so that
 trainer.max_steps=20 -> trainer.max_steps = 20: would cut runs short
 weight_decays=[1e-3] -> weight_decays = [0.001]: must be at least two weight decays
 """,
