@@ -16,7 +16,7 @@ from benchmarks._replica_jobs import (
     compose_each,
     existing_objects_not_collected,
     timed,
-    train_alone,
+    train_one_by_one,
 )
 from start_training.config.build import build_datamodule, construct_net
 from start_training.launchers.grouping import group_key
@@ -43,7 +43,7 @@ def figure_1b(overrides: Sequence[str], device: str = "cpu") -> dict[str, Any]:
     composed, swept = sweep([*EXPERIMENT, TRAINERS[device], *overrides])
     configs = [changed(config, settings) for config in composed for settings in swept]
     depths = np.array([config["depth"] for config in configs])
-    sample, steps_per_epoch = sample_alone(composed[0], np.unique(depths))
+    sample, steps_per_epoch = time_one_by_one(composed[0], np.unique(depths))
     with existing_objects_not_collected():
         seconds, ends = timed(train_in_groups, configs)
     steps = np.array([end["steps"] for end in ends])
@@ -72,7 +72,7 @@ def train_in_groups(jobs: Sequence[Job]) -> None:
         train_group([job for job, job_key in zip(jobs, keys, strict=True) if job_key == key])
 
 
-def sample_alone(composed: DictConfig, depths: Array) -> tuple[dict[int, list[float]], int]:
+def time_one_by_one(composed: DictConfig, depths: Array) -> tuple[dict[int, list[float]], int]:
     """Time single jobs of the smallest, a middle and the largest depth, after a warm-up job.
 
     Args:
@@ -86,7 +86,7 @@ def sample_alone(composed: DictConfig, depths: Array) -> tuple[dict[int, list[fl
     for turn, depth, length in [(0, 0, 0), *np.ndindex(seconds.shape)]:
         config = full_length(composed, {"depth": int(chosen[depth])}, SAMPLED_EPOCHS[length])
         with existing_objects_not_collected():
-            seconds[turn, depth, length], [end] = timed(train_alone, [config])
+            seconds[turn, depth, length], [end] = timed(train_one_by_one, [config])
         steps = end["steps"] // SAMPLED_EPOCHS[length]
     return dict(zip(chosen.tolist(), np.median(seconds, axis=0).tolist(), strict=True)), steps
 
@@ -127,8 +127,8 @@ def summary(
     """Return the times of all jobs, in groups and extrapolated one at a time for the same numbers of steps.
 
     Args:
-        sample: Seconds of single jobs, from `sample_alone`.
-        steps_per_epoch: Optimizer steps in an epoch, from `sample_alone`.
+        sample: Seconds of single jobs, from `time_one_by_one`.
+        steps_per_epoch: Optimizer steps in an epoch, from `time_one_by_one`.
         seconds: Seconds of all jobs in groups.
         depths: Depth of each job, shape (jobs,).
         steps: Optimizer steps of each job, shape (jobs,).

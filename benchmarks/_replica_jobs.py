@@ -22,17 +22,17 @@ from start_training.training.train import quiet_lightning, train
 Config = dict[str, Any]
 TrainJobs = Callable[[Sequence[Job]], object]
 
-ALONE, TOGETHER = "one at a time", "together"
+ONE_BY_ONE, TOGETHER = "one at a time", "together"
 TRAINERS = {"cpu": "trainer=cpu", "cuda": "trainer=gpu"}
 
 
-def train_alone(jobs: Sequence[Job]) -> None:
+def train_one_by_one(jobs: Sequence[Job]) -> None:
     """Train jobs one after the other in this process, as a multirun with the basic launcher of Hydra does."""
     for job in jobs:
         train(job)
 
 
-WAYS: dict[str, TrainJobs] = {ALONE: train_alone, TOGETHER: train_group}
+WAYS: dict[str, TrainJobs] = {ONE_BY_ONE: train_one_by_one, TOGETHER: train_group}
 
 
 def compose_each(overrides: Sequence[str], initializers: Sequence[str], **more: Any) -> list[DictConfig]:

@@ -27,7 +27,7 @@ from benchmarks._harness import Columns, Session, benchmark, goal_cell, results_
 from benchmarks._measuring import Array, in_turns, peak_mebibytes, ratio_and_range
 from benchmarks._mnist import data_overrides
 from benchmarks._replica_jobs import (
-    ALONE,
+    ONE_BY_ONE,
     TOGETHER,
     TRAINERS,
     WAYS,
@@ -36,7 +36,7 @@ from benchmarks._replica_jobs import (
     compose_each,
     existing_objects_not_collected,
     timed,
-    train_alone,
+    train_one_by_one,
 )
 
 QUICK_FIGURE = ("size=small", "trainer.max_epochs=1", "hydra.sweeper.params.seed='0,1'")
@@ -161,7 +161,7 @@ def measure(sweep: ReplicaSweep, callbacks: str, data: Sequence[str], device: st
     """
     jobs = sweep.configs(callbacks, data, device)
     losses: dict[tuple[int, int, str], Array] = {}
-    every = {ALONE: sweep.every, TOGETHER: 1}
+    every = {ONE_BY_ONE: sweep.every, TOGETHER: 1}
 
     def seconds_of_all(length: int, way: str, turn: int) -> float:
         configs = jobs[length][:: every[way]]
@@ -170,12 +170,12 @@ def measure(sweep: ReplicaSweep, callbacks: str, data: Sequence[str], device: st
         losses[turn, length, way] = np.array([end["metrics"][LOSS] for end in ends])[:: sweep.every // every[way]]
         return seconds * len(jobs[length]) / len(configs)
 
-    timed(train_alone, jobs[1][:1])
+    timed(train_one_by_one, jobs[1][:1])
     timed(WAYS[TOGETHER], jobs[1])
     with existing_objects_not_collected():
         ways = [partial(seconds_of_all, length, way) for length in range(len(jobs)) for way in WAYS]
         times: Array = np.array(in_turns(ways, sweep.rounds)).reshape(sweep.rounds, len(jobs), len(WAYS))
-    together, alone = (np.array([losses[key] for key in losses if key[-1] == way]) for way in (TOGETHER, ALONE))
+    together, alone = (np.array([losses[key] for key in losses if key[-1] == way]) for way in (TOGETHER, ONE_BY_ONE))
     return {
         "case": str(sweep),
         "batch": sweep.batch,
@@ -227,7 +227,7 @@ def _medians(values: Array) -> dict[str, float]:
 def peaks(configs: Sequence[Config], device: str) -> dict[str, float | None]:
     """Return the peak memory of training these jobs by method, in MiB beyond the memory after a job of a tiny net."""
     least = {**configs[0], **{group: {**configs[0][group], **settings} for group, settings in LEAST.items()}}
-    prepare = partial(timed, train_alone, [least])
+    prepare = partial(timed, train_one_by_one, [least])
     return {way: peak_mebibytes(prepare, partial(timed, WAYS[way], configs), device) for way in WAYS}
 
 

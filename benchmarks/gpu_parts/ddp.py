@@ -103,14 +103,14 @@ def _train_ranks(path: Path, backend: str, ranks: int, device: str, tiny: bool, 
                 return f"training did not end within {seconds:.0f} s"
     except ProcessException as error:
         print(error, file=sys.stderr)
-        return telling_line(str(error))
+        return most_informative_line(str(error))
     finally:
         for process in world.processes:
             process.kill()
     return None
 
 
-def telling_line(output: str) -> str:
+def most_informative_line(output: str) -> str:
     """Return the most informative line of the error of a rank: a message of NCCL, or else the last line."""
     lines = [line.strip()[:300] for line in output.splitlines() if line.strip()]
     messages = [line for sign in REFUSALS for line in lines if sign in line and not SOURCE.search(line)]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from benchmarks._figure_1b import EXPERIMENT, GOALS, epoch_cost, extrapolate, full_length, goals_met, sweep
 from benchmarks._measuring import with_gpu_peak
 from benchmarks._mnist import data_overrides
-from benchmarks._replica_jobs import TRAINERS, existing_objects_not_collected, timed, train_alone
+from benchmarks._replica_jobs import TRAINERS, existing_objects_not_collected, timed, train_one_by_one
 from benchmarks.gpu_parts.parts import FINDING, Case
 from start_training.training.replica_runs import train_group
 
@@ -65,9 +65,9 @@ def one_depth(device: str, tiny: bool, together: Seconds, alone: Seconds, depth:
 
     def train_all() -> list[list[float]]:
         with existing_objects_not_collected():
-            return [[timed(train_group, jobs)[0], timed(train_alone, jobs[:1])[0]] for jobs in configs]
+            return [[timed(train_group, jobs)[0], timed(train_one_by_one, jobs[:1])[0]] for jobs in configs]
 
-    timed(train_alone, configs[0][:1])
+    timed(train_one_by_one, configs[0][:1])
     times, peak = with_gpu_peak(train_all, device)
     together[depth], alone[depth] = np.transpose(times).tolist()
     (_, epoch), (_, epoch_alone) = epoch_cost(EPOCHS, together[depth]), epoch_cost(EPOCHS, alone[depth])

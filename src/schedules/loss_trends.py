@@ -63,7 +63,7 @@ class LossTrends:
 
     @property
     def calm(self) -> int:
-        """Index of the first validation after which the validation loss stays near its value at the end."""
+        """Index of the first validation from which on the validation loss stays near its value at the end."""
         end = self.validation.at_end()
         far = np.flatnonzero(np.abs(self.validation.smooth - end) > max(MATTERS, self.validation.margin))
         return min(int(far[-1]) + 1, len(self.curves.steps) - 1) if len(far) else 0

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import _figure_1b, replicas
 from benchmarks._figure_1b import figure_1b
-from benchmarks._replica_jobs import ALONE, TOGETHER, WAYS, timed
+from benchmarks._replica_jobs import ONE_BY_ONE, TOGETHER, WAYS, timed
 from benchmarks.replicas import ReplicaSweep, check_steps, measure, summary
 
 DIGITS = ["datamodule=digits", "datamodule.validation=0"]
@@ -46,12 +46,12 @@ def stopwatch(monkeypatch):
 def test_jobs_one_at_a_time_are_a_sample_in_alternating_order(stopwatch):
     result = measure(ReplicaSweep(3, 256, 100, replicas=6, every=3, rounds=2), "none", DIGITS)
     warm_up, rounds = stopwatch[:2], stopwatch[2:]
-    assert warm_up == [(ALONE, 1, 20), (TOGETHER, 6, 20)]
-    assert rounds[:4] == [(ALONE, 2, 100), (TOGETHER, 6, 100), (ALONE, 2, 20), (TOGETHER, 6, 20)]
+    assert warm_up == [(ONE_BY_ONE, 1, 20), (TOGETHER, 6, 20)]
+    assert rounds[:4] == [(ONE_BY_ONE, 2, 100), (TOGETHER, 6, 100), (ONE_BY_ONE, 2, 20), (TOGETHER, 6, 20)]
     assert rounds[4:] == rounds[3::-1]
-    assert result["jobs"] == {"seconds": pytest.approx({ALONE: 12, TOGETHER: 3}), "ratio": 4, "range": [4, 4]}
-    assert result["step"]["milliseconds"] == pytest.approx({ALONE: 10, TOGETHER: 2.5})
-    assert result["fixed"]["seconds"] == pytest.approx({ALONE: 1, TOGETHER: 0.25})
+    assert result["jobs"] == {"seconds": pytest.approx({ONE_BY_ONE: 12, TOGETHER: 3}), "ratio": 4, "range": [4, 4]}
+    assert result["step"]["milliseconds"] == pytest.approx({ONE_BY_ONE: 10, TOGETHER: 2.5})
+    assert result["fixed"]["seconds"] == pytest.approx({ONE_BY_ONE: 1, TOGETHER: 0.25})
     assert (result["goal"], result["met"], result["loss_apart"]) == (2, True, 0.5)
 
 
@@ -62,7 +62,7 @@ def test_summary_is_the_median_over_rounds_and_a_drift_of_the_machine_cancels():
     result = summary(times, ReplicaSweep(10, 1024, 5, replicas=1))
     assert result["jobs"]["ratio"] == 2 and result["jobs"]["range"] == [1.6, 2]
     assert result["step"]["ratio"] == 2.5 and result["step"]["range"] == [2.5, 2.5]
-    assert result["step"]["milliseconds"] == {ALONE: 1250, TOGETHER: 500}
+    assert result["step"]["milliseconds"] == {ONE_BY_ONE: 1250, TOGETHER: 500}
 
 
 def test_both_methods_train_the_same_jobs():

@@ -110,7 +110,8 @@ def test_asked_to_stop_it_ends_the_run_before_training(tmp_path, diverges):
     assert test.stop_reason() == "range test done, training not begun (stop = true)"
     if diverges:
         assert len(test.curves) == 1 and math.isnan(test.suggestion.max_lr)
-        assert test.suggestion.rule == "training diverged at once, at a rate of 0.001: lower min_lr"
+        rule = "training diverged at the first learning rate of the test, 0.001: set a smaller min_lr"
+        assert test.suggestion.rule == rule
 
 
 @pytest.mark.parametrize(

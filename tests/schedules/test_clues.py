@@ -38,12 +38,12 @@ def verdict(train, val=None, **settings):
     return clues_of(STEPS[: len(train)], train, train if val is None else val, **settings).verdict
 
 
-def confusion(*cases, each, points=(8, 200), noise=(0.003, 0.05)):
+def confusion(*cases, count, points=(8, 200), noise=(0.003, 0.05)):
     """Return the fraction of misclassified curves of each case; length and noise are log-uniform random numbers."""
     wrong = {}
     for case in cases:
         random, verdicts = np.random.default_rng((0, CASES.index(case))), []
-        for _ in range(each):
+        for _ in range(count):
             length, deviation = np.exp(random.uniform(*np.log([points, noise]).T))
             c = curve(case, random, points=round(length), noise=deviation)
             verdicts.append(clues_of(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance).verdict)
@@ -52,15 +52,15 @@ def confusion(*cases, each, points=(8, 200), noise=(0.003, 0.05)):
 
 
 def test_about_one_curve_in_a_hundred_is_misclassified():
-    wrong = confusion(*CASES, each=250)
+    wrong = confusion(*CASES, count=250)
     assert np.mean(list(wrong.values())) < 0.015  # 0.5% of 3,000; its standard error over these 1,500 is 0.2%
     assert max(wrong.values()) < 0.04
-    hidden = confusion(UNDERFITTING, OVERFITTING, PLATEAU, each=40, noise=(2.0, 3.0))  # as large as the curve
+    hidden = confusion(UNDERFITTING, OVERFITTING, PLATEAU, count=40, noise=(2.0, 3.0))  # as large as the curve
     assert np.mean(list(hidden.values())) > 0.4
 
 
 def test_plateaus_are_misclassified_if_noise_is_not_taken_into_account(monkeypatch):
-    settings = {"each": 100, "points": (8, 60), "noise": (0.05, 0.2)}
+    settings = {"count": 100, "points": (8, 60), "noise": (0.05, 0.2)}
     assert confusion(PLATEAU, **settings)[PLATEAU] < 0.15
     monkeypatch.setattr(trend, "SIGMAS", 0.0)
     monkeypatch.setattr(trend.Trend, "_noise_of_minimum", 0.0)

@@ -45,9 +45,9 @@ def curves(
     rates = ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind)
     draw = np.random.default_rng(seed).normal(size=(3, steps))
     learned = 1 / (1 + (5e-3 / rates) ** 3)
-    kept = 1 / (1 + (rates / lost) ** 6)
-    accuracy = CHANCE + (0.8 + noise * draw[0]) * learned * kept
-    loss = math.log(CLASSES) * (1 - 0.8 * learned * kept) * np.exp(noise * draw[1]) + np.log1p((rates / worse) ** 3)
+    retained = 1 / (1 + (rates / lost) ** 6)
+    accuracy = CHANCE + (0.8 + noise * draw[0]) * learned * retained
+    loss = math.log(CLASSES) * (1 - 0.8 * learned * retained) * np.exp(noise * draw[1]) + np.log1p((rates / worse) ** 3)
     table = pd.DataFrame({"step": np.arange(steps), "learning_rate": rates, "train_loss": loss + noise * draw[2]})
     table["val_loss"], table["val_accuracy"] = loss, accuracy
     table.loc[(table["step"] % every > 0) & (table["step"] < steps - 1), ["val_loss", "val_accuracy"]] = math.nan
