@@ -141,21 +141,22 @@ def first_mode(verdict: Verdict, depth: int) -> str:
     back = abs(verdict.backward) > abs(verdict.forward) * (1 + 1e-3)
     rate, what = (verdict.backward, "squared gradients") if back else (verdict.forward, "lengths")
     if not math.isfinite(verdict.drift):
-        return f"{FM1} yes: {what} become zero, infinite or NaN from layer {starts} on."
+        return f"Failure mode 1 ({FM1}): yes; {what} become zero, infinite or NaN from layer {starts} on."
     drift = f"{signed(verdict.drift)}{f' ± {verdict.error:.2g}' if verdict.error else ''} nats over {depth} layers"
     if FM1 in verdict.failure_modes:
         plateau = " Biases keep lengths constant, while differences between inputs vanish." * bool(
             back and rate < 0 and abs(verdict.forward) * depth < limit
         )
         return (
-            f"{FM1} yes: {what} {'grow' if rate > 0 else 'shrink'} by {factor(rate)} per layer"
+            f"Failure mode 1 ({FM1}): yes; {what} {'grow' if rate > 0 else 'shrink'} by {factor(rate)} per layer"
             f"{' of the backward pass' * back} ({signed(rate)} nats/layer) from layer {starts} on. At this rate the "
             f"drift is {drift}, beyond the threshold ±{limit:g}.{plateau}"
         )
     settled = f" Lengths change by {factor(verdict.total)} over all layers, most of it in the earlier half."
     return (
-        f"{FM1} no: {what} change by {factor(rate)} per layer{' of the backward pass' * back} in the later half of the "
-        f"net. At this rate the drift is {drift}, within the threshold ±{limit:g}.{settled * verdict.settles}"
+        f"Failure mode 1 ({FM1}): no; {what} change by {factor(rate)} per layer{' of the backward pass' * back} in the "
+        f"later half of the net. At this rate the drift is {drift}, within the threshold ±{limit:g}."
+        f"{settled * verdict.settles}"
     )
 
 
@@ -163,9 +164,9 @@ def second_mode(verdict: Verdict) -> str:
     """Return a sentence on failure mode 2: beta, the spread of lengths over nets, and dead nets."""
     limits, deviation = verdict.thresholds, math.sqrt(5 * max(verdict.spread, 0))
     return (
-        f"{FM2} {'yes' if FM2 in verdict.failure_modes else 'no'}: beta {verdict.spread:.3g} "
-        f"(threshold {limits.beta:g}): the standard deviation of log-lengths over nets is {deviation:.2g} nats, a "
-        f"factor {factor(deviation)} in length; {abs(verdict.dead):.1%} of nets are dead (threshold {limits.dead:.0%})."
+        f"Failure mode 2 ({FM2}): {'yes' if FM2 in verdict.failure_modes else 'no'}; beta is {verdict.spread:.3g} "
+        f"(threshold {limits.beta:g}): the standard deviation of log-lengths over nets is {deviation:.2g} nats, which "
+        f"is {factor(deviation)} in length; {abs(verdict.dead):.1%} of nets are dead (threshold {limits.dead:.0%})."
     )
 
 

@@ -37,8 +37,8 @@ def test_report_of_the_default_initialization(inputs):
 def test_report_of_a_narrow_net_shows_some_of_its_layers(inputs):
     diagnosis = diagnose(FullyConnected(64, 10, depth=100, width=10), inputs, initializer=HE)
     report = report_of(diagnosis)
-    assert "UNHEALTHY: FM2" in report and "FM1 no: lengths" in report
-    assert "beta 10 (threshold 3): the standard deviation of log-lengths over nets is 7.1 nats" in report
+    assert "UNHEALTHY: FM2" in report and "Failure mode 1 (FM1): no; lengths" in report
+    assert "beta is 10 (threshold 3): the standard deviation of log-lengths over nets is 7.1 nats" in report
     assert "9.3% of nets are dead (threshold" in report
     assert report.count("activation ") == 23 and "hidden.99.activation" in report
 
