@@ -101,7 +101,7 @@ def main(session: Session) -> None:
     sentence = f"{SMALL}: {2 * nets:,} nets take {ratio} times as long as {nets:,}"
     session.print(results_table(title, MEMORY_COLUMNS, memory), sentence)
     if not _jax.installed():
-        session.print("jax.vmap: not installed; uv run --with jax python scripts/benchmark.py ensembles")
+        session.print("JAX is not installed: to measure it, uv run --with jax python scripts/benchmark.py ensembles")
 
 
 def jobs(*, quick: bool = False) -> list[EnsembleJob]:

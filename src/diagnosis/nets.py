@@ -101,8 +101,8 @@ class Nets:
                     readings.append(probe.read(arguments, named, torch.Generator().manual_seed(seed)))
         if any(of_net.names != readings[0].names for of_net in readings):
             raise ValueError(
-                f"net = {type(self.net).__name__}: different forward passes execute different modules; choose modules "
-                "that every pass executes by modules=…"
+                f"net = {type(self.net).__name__}: its forward passes execute different modules; name modules that "
+                "every pass executes by modules=…"
             )
         return readings
 

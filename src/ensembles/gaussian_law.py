@@ -47,8 +47,8 @@ def sample_gaussian_law(
     """
     if not law.gaussian:
         raise ValueError(
-            f"kurtosis = {law.kurtosis.tolist()}: must be 3 in every layer, since the exact law is only known for "
-            "Gaussian weights"
+            f"kurtosis = {law.kurtosis.tolist()}: the exact law is only known for independent Gaussian weights, whose "
+            "kurtosis is 3"
         )
     start = np.full(nets, float(log_input_length))
     if isinstance(law, ResidualLaw):

@@ -40,8 +40,8 @@ def known_steps(name: str, value: object) -> int:
     """Return a number of steps as an integer; raise ValueError if it is below 1, or infinite (a run without an end)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
         raise ValueError(
-            f"{name} = {value!r}: this schedule needs the length of the run; set trainer.max_epochs or "
-            "trainer.max_steps"
+            f"{name} = {value!r}: must be finite and at least 1, since this schedule depends on the length of the run; "
+            "set trainer.max_epochs or trainer.max_steps"
         )
     return int(value)
 

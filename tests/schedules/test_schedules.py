@@ -177,7 +177,7 @@ MISTAKES = [  # one example of each kind of error
     (partial(OneCycle, total_steps=40, cycle=1.01), "cycle = 1.01: must be a fraction of the run, above 0"),
     (partial(OneCycle, total_steps=40, momentum=[0.85, 0.95]), "momentum = [0.85, 0.95]: the first number (at"),
     (partial(OneCycle, total_steps=40, momentum="09"), "momentum = '09': must be two numbers"),
-    (partial(OneCycle, total_steps=math.inf), "total_steps = inf: this schedule needs the length of the run; "),
+    (partial(OneCycle, total_steps=math.inf), "total_steps = inf: must be finite and at least 1, "),
     (partial(Triangular, total_steps=40, steps_per_epoch=5, cycle_epochs=8.1), "cycle_epochs = 8.1: must be at most"),
     (partial(Step, steps_per_epoch=5, every_epochs=1, factor=2), "factor = 2: must be a fraction of optimizer.lr"),
 ]
