@@ -1,4 +1,4 @@
-"""The jobs that ensembles are timed at, torch's ways to do them, and how slices of nets are timed in turns."""
+"""The tasks and methods that the benchmark of ensembles compares, and the timing of slices of nets in turns."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,9 +24,10 @@ OURS = "layerwise"
 FLOOR = "draw, 1 thread"
 REFERENCE = "reference"
 LAW = "exact law"
-LAW_NETS = 1000  # at a time, by numpy
+LAW_NETS = 1000  # nets that numpy samples at a time from the exact law
 Fill = Callable[[Tensor, Generator], object]
-# torch's own function of each law. Orthogonal weights start from normal ones; the QR that follows is not counted.
+# The torch function of each distribution. Orthogonal weights are drawn from normal ones; their QR decomposition is not
+# part of the floor.
 FILLS: dict[str, tuple[str, Fill]] = {
     "normal": ("normal_", lambda buffer, generator: buffer.normal_(generator=generator)),
     "uniform": ("uniform_", lambda buffer, generator: buffer.uniform_(-1, 1, generator=generator)),
@@ -39,9 +40,12 @@ FILLS: dict[str, tuple[str, Fill]] = {
 
 @dataclass(frozen=True)
 class EnsembleJob:
-    """log M_d / M_0 of fully connected ReLU nets, at one input of length 1.
+    """A task: compute log M_d / M_0 of fully connected ReLU nets at one input of length 1.
 
-    distribution: one of VarianceScaling's, He-scaled, or `orthogonal`.
+    Attributes:
+        depth: Number of hidden layers.
+        width: Number of units of each layer.
+        distribution: Distribution of the He-scaled weights: one of `VarianceScaling`, or `orthogonal`.
     """
 
     depth: int
@@ -61,26 +65,30 @@ class EnsembleJob:
 
     @cached_property
     def net(self) -> FullyConnected:
-        """For the samplers that build only one net, whatever the number of slices."""
+        """A net that all slices share, for samplers that only need its architecture."""
         return self.build()
 
     def inputs(self, device: str = "cpu") -> Tensor:
-        """One sample of length 1, (1, width)."""
+        """Return one input of length 1, shape (1, width)."""
         normal = torch.randn(1, self.width, generator=torch.Generator().manual_seed(0))
         return (normal / normal.square().mean().sqrt()).to(device)
 
     def exact_log_ratios(self, nets: int, seed: int) -> Array:
-        """log M_d / M_0 of so many nets, drawn from the exact law of Gaussian weights."""
+        """Sample log M_d / M_0 of `nets` nets from the exact law of Gaussian weights, shape (nets,)."""
         law = self.net.law(self.initializer)
         assert law is not None
         return sample_gaussian_law(law, nets, generator=np.random.default_rng(seed))[:, -1]
 
 
 class Way(NamedTuple):
-    """`work(nets, seed)` does the job for so many nets, and returns log M_d / M_0 of each, or an empty array.
+    """A method to do a task.
 
-    It works in whole chunks of `unit` nets: a slice that ended within one would waste the rest of it, as a long job
-    does only once.
+    Attributes:
+        name: Name of the method.
+        work: Function (nets, seed) that does the task for a number of nets and returns log M_d / M_0 of each, or an
+            empty array if it only draws weights.
+        unit: Number of nets of a chunk. Slices consist of whole chunks, since an incomplete chunk costs as much as a
+            whole one.
     """
 
     name: str
@@ -89,7 +97,7 @@ class Way(NamedTuple):
 
 
 class SliceTimes(NamedTuple):
-    """Of one way: nets per slice, seconds per net (rounds, slices), and log M_d / M_0 of all nets."""
+    """Times of one method: nets per slice, seconds per net of shape (rounds, slices), and log M_d / M_0 of all nets."""
 
     nets: int
     seconds: Array
@@ -97,11 +105,14 @@ class SliceTimes(NamedTuple):
 
 
 def torch_ways(job: EnsembleJob, device: str = "cpu") -> list[Way]:
-    """Ours first; the exact law, of Gaussian weights only, is numpy's. On a GPU nothing uses several threads."""
+    """Return all methods for a task that use torch or numpy, the layerwise sampler first.
+
+    The exact law is only included for Gaussian weights. On a GPU, no method uses several threads.
+    """
     threads = torch.get_num_threads() if device == "cpu" else 1
     chunk = layerwise.chunk_size(job.net, device)
     floor = "uniform" if job.distribution == "uniform" else "normal"
-    own_fill = job.distribution in FILLS and job.distribution != floor  # torch's own function for truncated weights
+    has_fill = job.distribution in FILLS and job.distribution != floor  # torch has a function for truncated weights
     law = job.net.law(job.initializer)
     job.net.to(device)
     draw, sample = partial(draw_job, job), partial(_sample, job)
@@ -109,7 +120,7 @@ def torch_ways(job: EnsembleJob, device: str = "cpu") -> list[Way]:
         Way(OURS, partial(sample, OURS, device, threads), chunk * threads),
         Way(FLOOR, partial(draw, floor, device, 1)),
         *([Way(f"draw, {threads} threads", partial(draw, floor, device, threads))] if threads > 1 else []),
-        *([Way(FILLS[job.distribution][0], partial(draw, job.distribution, device, 1))] if own_fill else []),
+        *([Way(FILLS[job.distribution][0], partial(draw, job.distribution, device, 1))] if has_fill else []),
         *([Way("layerwise, 1 thread", partial(sample, OURS, device, 1), chunk)] if threads > 1 else []),
         Way("vectorized", partial(sample, "vectorized", device, None), vectorized.chunk_size(job.net, device)),
         Way(REFERENCE, partial(sample, REFERENCE, device, None)),
@@ -118,10 +129,10 @@ def torch_ways(job: EnsembleJob, device: str = "cpu") -> list[Way]:
 
 
 def draw_job(job: EnsembleJob, distribution: str, device: str, threads: int, nets: int, seed: int) -> Array:
-    """Draw as many weights as a job's nets have, and do nothing else with them; returns an empty array.
+    """Draw as many weights as the nets of a task have, do nothing else, and return an empty array.
 
-    They go into one buffer, as large as a chunk of the layerwise sampler, over and over; shared among `threads`
-    generators, because one draws serially, however many threads torch has.
+    The weights are drawn repeatedly into a buffer as large as a chunk of the layerwise sampler. They are divided among
+    `threads` generators, since a single generator does not use several threads.
     """
     _, fill = FILLS[distribution]
     weights = nets * job.depth * job.width**2
@@ -143,7 +154,7 @@ def _draw(fill: Fill, weights: int, generator: Generator) -> None:
 def _sample(job: EnsembleJob, sampler: str, device: str, threads: int | None, nets: int, seed: int) -> Array:
     build = job.build if sampler == REFERENCE else lambda: job.net
     ensemble, before = Ensemble(build, job.initializer, job.inputs(device), seed=seed), torch.get_num_threads()
-    torch.set_num_threads(threads or before)  # the calling thread is used, too, if there is only one
+    torch.set_num_threads(threads or before)  # with a single thread, the calling thread computes too
     ratios = sampled_log_ratios(ensemble, nets, sampler=sampler, threads=threads)
     torch.set_num_threads(before)
     return ratios
@@ -152,7 +163,7 @@ def _sample(job: EnsembleJob, sampler: str, device: str, threads: int | None, ne
 def sampled_log_ratios(
     ensemble: Ensemble, nets: int, *, first: int = 0, sampler: str = OURS, threads: int | None = None
 ) -> Array:
-    """log M_d / M_0 of nets `first` … `nets` − 1."""
+    """Return log M_d / M_0 of nets `first` … `nets` − 1 of an ensemble."""
     blocks = list(ensemble.log_lengths(nets, first=first, sampler=sampler, threads=threads))
     return np.concatenate([block[:, -1] - block[:, 0] for block in blocks])
 
@@ -160,15 +171,17 @@ def sampled_log_ratios(
 def time_slices(
     ways: Sequence[Way], *, rounds: int, slices: int, seconds: float = 0.1, device: str = "cpu", nets: int | None = None
 ) -> list[SliceTimes]:
-    """Time all ways in turns, `rounds` of `slices` each, after a warm-up.
+    """Time several methods in turns, after a warm-up.
 
     Args:
-        ways: Ways to do the same job; no two slices have the same seed.
-        rounds: How many.
-        slices: Of each way in a round.
-        seconds: What a slice should take: it has as many nets as the warm-up did in this time.
+        ways: Methods for the same task; each slice has its own seed.
+        rounds: Number of rounds.
+        slices: Number of slices of each method in a round.
+        seconds: Intended time of a slice; the warm-up determines its number of nets.
         device: `cpu` or `cuda`.
-        nets: Of a slice of each way, in place of `seconds`.
+        nets: Number of nets of a slice, instead of `seconds`.
+    Returns:
+        The times of each method.
     """
     sizes = [nets or _nets_in(seconds, way, device) for way in ways]
 
@@ -186,9 +199,10 @@ def time_slices(
 
 
 def _nets_in(seconds: float, way: Way, device: str) -> int:
-    """At least one unit, after a first one, which allocates memory and compiles, is not timed.
+    """Return the number of nets, in whole chunks, that a method computes in about `seconds`.
 
-    At most tenfold at a time, because the time of few nets is mostly that of beginning.
+    The first chunk, which allocates memory and compiles, is not timed. The number grows at most tenfold at a time,
+    since the time of few nets is mostly overhead.
     """
     way.work(way.unit, 0)
     nets = way.unit
@@ -198,6 +212,6 @@ def _nets_in(seconds: float, way: Way, device: str) -> int:
 
 
 def sigmas(one: Array, other: Array) -> float:
-    """Standard errors between the means of two samples, values that are not finite (dead nets) left out."""
+    """Return the distance between the means of two samples in standard errors, without values that are not finite."""
     one, other = one[np.isfinite(one)], other[np.isfinite(other)]
     return float(abs(one.mean() - other.mean()) / np.hypot(sem(one), sem(other)))

@@ -1,4 +1,4 @@
-"""What every benchmark shares: its options, the terminal, tables, and the JSON file of what was measured."""
+"""Common parts of all benchmarks: command-line options, terminal output, tables, and the JSON file of results."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def environment(device: str, **more: Any) -> dict[str, Any]:
-    """What results depend on besides the code; `load` is what else ran in the minute before."""
+    """Return what results depend on besides the code; `load` is the system load average of the last minute."""
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
@@ -35,15 +35,19 @@ def environment(device: str, **more: Any) -> dict[str, Any]:
 
 
 def check_device(device: str, *, advice: str = "") -> str:
-    """The device, if it is `cpu`, or `cuda` where torch finds a GPU. Raises ValueError, which ends with `advice`."""
+    """Return the device if it is `cpu`, or if it is `cuda` and torch finds a GPU.
+
+    Raises:
+        ValueError: the device is not available or unknown; the message ends with `advice`.
+    """
     if one_of("device", device, ("cpu", "cuda")) == "cuda" and not torch.cuda.is_available():
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
-        raise ValueError(f"device = cuda: torch {torch.__version__}, built for {built}, finds no GPU here{advice}")
+        raise ValueError(f"device = cuda: torch {torch.__version__}, built with {built}, finds no GPU{advice}")
     return device
 
 
 class Session:
-    """One call of a benchmark: its options and device, the terminal, and what has been measured so far."""
+    """One execution of a benchmark: its options, device, console, environment, and the results so far."""
 
     def __init__(self, options: argparse.Namespace, width: int) -> None:
         self.options = options
@@ -55,12 +59,14 @@ class Session:
         self.results: dict[str, Any] = {}
 
     def measure(self, name: str, function: Callable[..., T], *arguments: Any, key: str = "", **more: Any) -> T:
-        """Return what `function` measures; it is added to the results, and they are written.
+        """Call a function that measures something, add its result to the JSON file, and return it.
 
         Args:
-            name: What the terminal shows while the function runs.
-            function: Called with `arguments` and `more`; returns plain data, a list where it has several entries.
-            key: The entry of the JSON file that is what was measured; by default it goes into the list `results`.
+            name: Text that the terminal shows while the function runs.
+            function: Function that returns plain data, or a list of several results.
+            arguments: Positional arguments of the function.
+            key: Key of the result in the JSON file; by default it is appended to the list `results`.
+            more: Keyword arguments of the function.
         """
         with self.console.status(name):
             measured = function(*arguments, **more)
@@ -72,12 +78,12 @@ class Session:
         return measured
 
     def write(self) -> None:
-        """Write the results so far to the JSON file of --out."""
+        """Write the results so far to the JSON file of the option --out."""
         if self.options.out:
             write_json(self.options.out, {"environment": self.environment, **self.results})
 
     def print(self, *renderables: Any) -> None:
-        """Print tables, and lines of text however long they are."""
+        """Print tables, and lines of text without wrapping them."""
         for renderable in renderables:
             self.console.print(renderable, soft_wrap=isinstance(renderable, str), highlight=False)
 
@@ -85,23 +91,24 @@ class Session:
 def benchmark(
     *, quick: str, on_gpu: bool = True, width: int = 80, **options: Mapping[str, Any]
 ) -> Callable[[Callable[[Session], None]], Callable[[Sequence[str]], None]]:
-    """Make a function that measures in a `Session` the `main` of its module, which takes the command line's words.
+    """Decorate a function that measures in a `Session`, to make it the `main` of its module.
 
-    What was measured before an error or Ctrl-C is in the JSON file, and the environment is printed at every end.
+    The decorated function takes the command-line arguments. Results from before an error or Ctrl-C are in the JSON
+    file, and the environment is printed at the end in any case.
 
     Args:
-        quick: What --quick measures, for the help.
-        on_gpu: Whether the benchmark has the option --device; without it, it runs on a CPU.
-        width: Columns of the tables where no terminal says how wide it is.
-        options: Further options, by name: the arguments of `add_argument`.
+        quick: Help of the option --quick.
+        on_gpu: Whether the benchmark has the option --device; without this option it runs on a CPU.
+        width: Least width of tables in columns.
+        options: Further options: keyword arguments of `add_argument` by the name of the option.
     """
 
     def decorate(measure: Callable[[Session], None]) -> Callable[[Sequence[str]], None]:
-        device = {"device": {"default": "cpu", "help": "cpu (default) or cuda"}} if on_gpu else {}
+        device = {"device": {"default": "cpu", "help": "device to measure, cpu (default) or cuda"}} if on_gpu else {}
         standard: dict[str, Mapping[str, Any]] = {
             "quick": {"action": "store_true", "help": quick},
-            "threads": {"type": int, "help": "of torch; its own choice by default"},
-            "out": {"type": Path, "help": "a JSON file for the numbers"},
+            "threads": {"type": int, "help": "number of threads of torch (default: its own choice)"},
+            "out": {"type": Path, "help": "JSON file for the results"},
         }
         parser = option_parser(measure.__module__, {**standard, **device, **options})
 
@@ -110,7 +117,7 @@ def benchmark(
             session = Session(parser.parse_args(arguments), width)
             try:
                 measure(session)
-            except Interrupted as interruption:  # a job's checkpoint was in a temporary directory
+            except Interrupted as interruption:  # nothing to resume: the run was in a temporary directory
                 sys.exit(interruption.exit_status)
             finally:
                 session.print(", ".join(f"{key} {value}" for key, value in session.environment.items()))
@@ -122,7 +129,10 @@ def benchmark(
 
 
 def option_parser(module: str, options: Mapping[str, Mapping[str, Any]]) -> argparse.ArgumentParser:
-    """The command line of a benchmark's module, described by its docstring; options as `benchmark` takes them."""
+    """Return the command-line parser of a benchmark, described by the docstring of its module.
+
+    `options` holds the keyword arguments of `add_argument` by the name of each option.
+    """
     parser = argparse.ArgumentParser(
         prog=f"benchmark.py {module.rpartition('.')[2]}",
         description=sys.modules[module].__doc__,
@@ -141,14 +151,15 @@ def results_table(
     words: int = 1,
     caption: str | None = None,
 ) -> Table:
-    """A table with one row per result.
+    """Return a table with one row per result.
 
     Args:
-        title: Above the table.
-        columns: By heading, the format of a row's entries, such as `{ratio:.2f}`, or a function of the row.
+        title: Text above the table.
+        columns: Columns by heading: a format of the entries of a result, such as `{ratio:.2f}`, or a function of the
+            result that returns text.
         rows: The results.
-        words: How many of the first columns hold words; the others hold numbers.
-        caption: Below the table.
+        words: Number of first columns that contain text and are left-justified; the others contain numbers.
+        caption: Text below the table.
     """
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE)
     for index, heading in enumerate(columns):
@@ -159,17 +170,16 @@ def results_table(
 
 
 def met(is_met: bool) -> str:
-    """In words whether a goal is reached."""
     return "met" if is_met else "missed"
 
 
 def goal_cell(form: str = "{goal}") -> Callable[[Mapping[str, Any]], str]:
-    """A column of `results_table`: a row's `goal` in this format, and whether it is `met`; empty without a goal."""
+    """Return a column for `results_table`: the `goal` of a row in this format and whether it is `met`, or nothing."""
     return lambda row: f"{form.format(**row)} {met(row['met'])}" if row["goal"] else ""
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Replace a file in one step, so that it is whole JSON at any time, also after a kill."""
-    beside = file.with_name(f"{file.name}.new")
-    beside.write_text(json.dumps(finite(content), indent=2, default=float) + "\n")
-    os.replace(beside, file)
+    """Write a JSON file atomically, so that it is complete at any time, even after a kill."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(json.dumps(finite(content), indent=2, default=float) + "\n")
+    os.replace(new, file)

@@ -1,7 +1,8 @@
-"""The same job in JAX, which need not be installed.
+"""The task of the benchmark of ensembles in JAX, which is an optional dependency.
 
-A net is a scan over its layers: draw a matrix by JAX's default generator, multiply, ReLU, measure the length, divide by
-its root. Nets are vmapped and the whole is compiled, in float32, on as many threads as XLA chooses.
+A net is a scan over its layers: draw a matrix with the default generator of JAX, multiply, apply ReLU, measure the
+length, and divide by its square root. The scan is vmapped over nets and compiled, in float32, on as many threads as XLA
+chooses.
 """
 
 import math
@@ -17,9 +18,9 @@ from benchmarks._ensemble_ways import EnsembleJob, Way
 from benchmarks._measuring import Array, least_seconds
 from start_training.initializers.variance_scaling import CUT
 
-CHUNKS = (16, 128, 1024)  # nets compiled to run at once: the warm-up decides
-CHUNK_ORTHOGONAL = 4  # each net takes a third of a second
-LARGEST_CHUNK_WEIGHTS = 2**24  # of one layer: 64 MiB
+CHUNKS = (16, 128, 1024)  # numbers of nets that are compiled to run at once; the warm-up chooses the fastest
+CHUNK_ORTHOGONAL = 4  # an orthogonal net takes a third of a second
+LARGEST_CHUNK_WEIGHTS = 2**24  # most weights of one layer of a chunk: 64 MiB
 
 
 def installed() -> bool:
@@ -27,17 +28,17 @@ def installed() -> bool:
 
 
 def jax_way(job: EnsembleJob) -> Way:
-    """With the chunk that is the fastest here. Raises ImportError without JAX."""
+    """Return the method that uses JAX, with the fastest chunk size; raise ImportError if JAX is not installed."""
     chunks = (CHUNK_ORTHOGONAL,) if job.distribution == "orthogonal" else CHUNKS
     sizes = sorted({min(chunk, max(LARGEST_CHUNK_WEIGHTS // job.width**2, 1)) for chunk in chunks})
     ways = [Way("jax.vmap", partial(_work, _compiled(job, size), size), size) for size in sizes]
     for way in ways:
-        way.work(way.unit, 0)  # compiles
+        way.work(way.unit, 0)  # compiles the function
     return min(ways, key=lambda way: least_seconds(lambda: way.work(sizes[-1], 0), calls=2))
 
 
 def environment() -> dict[str, str]:
-    """JAX's version and where it runs."""
+    """Return the version of JAX and the device on which it runs."""
     if not installed():
         return {"jax": "not installed"}
     jax: Any = import_module("jax")
@@ -45,13 +46,16 @@ def environment() -> dict[str, str]:
 
 
 def _work(chunk_of: Callable[[int], Any], size: int, nets: int, seed: int) -> Array:
-    # All are dispatched before the first is waited for.
+    # JAX computes asynchronously: start all chunks before waiting for the first result.
     chunks = [chunk_of(seed * 100_000 + index) for index in range(-(-nets // size))]
     return np.concatenate([np.asarray(chunk, dtype=np.float64) for chunk in chunks])
 
 
 def _compiled(job: EnsembleJob, nets: int) -> Callable[[int], Any]:
-    """From a seed to log M_d / M_0, (nets,); every layer's is computed, as in the other ways."""
+    """Return a compiled function of a seed that returns log M_d / M_0, shape (nets,).
+
+    It computes the lengths of all layers, as the other methods do.
+    """
     jax: Any = import_module("jax")
     numpy: Any = import_module("jax.numpy")
     start = numpy.asarray(job.inputs()[0].numpy())
@@ -70,7 +74,7 @@ def _compiled(job: EnsembleJob, nets: int) -> Callable[[int], Any]:
 
 
 def _matrix(jax: Any, key: Any, job: EnsembleJob) -> Any:
-    """One layer's weights, (width, width); truncated ones not rescaled, like ours."""
+    """Draw the weights of one layer, shape (width, width); truncated normal weights are not rescaled, as in torch."""
     shape, deviation = (job.width, job.width), math.sqrt(2 / job.width)
     if job.distribution == "orthogonal":
         return math.sqrt(2) * jax.random.orthogonal(key, job.width)

@@ -1,4 +1,4 @@
-"""The time between two jobs of a multirun: a real one, in a process of its own, which notes when each step happens."""
+"""Measure the time between two jobs of a multirun, which runs in its own process with a callback that records times."""
 
 import json
 import os
@@ -19,9 +19,10 @@ from benchmarks._measuring import spread
 from benchmarks._mnist import mnist_directory
 
 LOGGERS = {"csv": "logger=csv", "W&B, offline": "logger=wandb"}
-GOAL = 0.3  # seconds between jobs
+GOAL = 0.3  # largest number of seconds between two jobs
 
-# The first two are of the first job and the last two of the next; in the third, W&B also finishes the first one's run.
+# Parts of the time between jobs: the first two belong to the earlier job, the last two to the next one. In the third
+# part, W&B also finishes the run of the earlier job.
 PARTS = ("test", "figure, summary", "compose, data, net", "Trainer, first batch")
 _SETTINGS = (
     "model.depth=10",
@@ -36,7 +37,7 @@ _DIGITS = ("datamodule=digits", "datamodule.batch_size=64")
 
 
 class JobClock(pl.Callback):
-    """Notes when a job was built, began its first step, ended its last and was tested, in job_clock.json of its run."""
+    """Callback that writes the times when a job was built, began to train, ended and was tested to job_clock.json."""
 
     def __init__(self) -> None:
         self._times = {"built": time.time()}
@@ -53,15 +54,17 @@ class JobClock(pl.Callback):
 
 
 def job_gaps(logger: str, *, jobs: int) -> list[dict[str, float]]:
-    """Run a multirun, on MNIST in batches of 1024 where DATA_DIR has it, else on digits in batches of 64.
+    """Run a multirun and measure the times between its jobs.
+
+    It trains on MNIST in batches of 1024 if DATA_DIR has MNIST, otherwise on digits in batches of 64.
 
     Args:
         logger: One of `LOGGERS`.
-        jobs: How many jobs the multirun has.
+        jobs: Number of jobs of the multirun.
     Returns:
-        For each two consecutive jobs the seconds of each of `PARTS`.
+        Seconds of each of `PARTS` for each two consecutive jobs.
     Raises:
-        RuntimeError: The multirun failed.
+        RuntimeError: the multirun failed.
     """
     mnist = mnist_directory()
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # jobs import this module
@@ -89,12 +92,12 @@ def job_gaps(logger: str, *, jobs: int) -> list[dict[str, float]]:
 
 
 def jobs_table(jobs: dict[str, list[dict[str, float]]]) -> Table:
-    """One row per logger: medians over jobs, in seconds."""
+    """Return a table with one row per logger: medians over jobs of the seconds of each of `PARTS`."""
     rows = []
     for logger, gaps in jobs.items():
         parts = {part: np.median([gap[part] for gap in gaps]) for part in PARTS}
         total = spread([sum(gap.values()) for gap in gaps])
         rows.append({"logger": logger, **parts, "total": total})
-    title = f"from a job's last step to the next one's first, in seconds; goal ≤ {GOAL:g}"
-    columns = {"logger": "{logger}", **{part: f"{{{part}:.2f}}" for part in PARTS}, "in all": "{total.median:.2f}"}
+    title = f"seconds from the last step of a job to the first step of the next; goal ≤ {GOAL:g}"
+    columns = {"logger": "{logger}", **{part: f"{{{part}:.2f}}" for part in PARTS}, "total": "{total.median:.2f}"}
     return results_table(title, {**columns, "range": "{total.least:.2f}–{total.greatest:.2f}"}, rows)

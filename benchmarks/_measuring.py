@@ -1,7 +1,7 @@
-"""How benchmarks measure: ways that take turns, ratios with their spread over rounds, and memory at its peak.
+"""Measurements of benchmarks: methods timed in turns, ratios with their spread over rounds, and peak memory.
 
-Two timings one after the other differ by what else the machine did meanwhile. So ways to do the same work are measured
-in turns, in reverse order in every second turn, and compared turn by turn.
+Two successive timings differ because of other load of the machine. Methods to do the same work are therefore timed in
+turns, in reverse order in every second turn, and compared within each turn.
 """
 
 import time
@@ -23,10 +23,10 @@ FORGET_PEAK = Path("/proc/self/clear_refs")
 
 
 class Spread(NamedTuple):
-    """A quantity's median over rounds, and its least and greatest value.
+    """Median, smallest and largest value of a quantity over rounds.
 
-    The range is a confidence interval that assumes no distribution: of n independent rounds all lie on one side of the
-    true median with probability 2^(1 − n), so that it covers 96.9 % for six rounds.
+    The range is a distribution-free confidence interval of the median: all of n independent rounds are on one side of
+    the true median with probability 2^(1 − n), so that the confidence is 96.9% for six rounds.
     """
 
     median: float
@@ -34,12 +34,12 @@ class Spread(NamedTuple):
     greatest: float
 
     def text(self, form: str = ".2f") -> str:
-        """`median (least–greatest)`, each in this format."""
+        """Return `median (least–greatest)` as text, with each number in this format."""
         return f"{self.median:{form}} ({self.least:{form}}–{self.greatest:{form}})"
 
 
 def spread(values: ArrayLike) -> Spread:
-    """The spread over rounds. values: one number per round, or (rounds, turns), whose medians over turns count."""
+    """Return the spread over rounds of values of shape (rounds,), or of the medians over turns of (rounds, turns)."""
     rounds = np.asarray(values, dtype=np.float64)
     if rounds.ndim > 1:
         rounds = np.median(rounds, axis=1)
@@ -47,20 +47,20 @@ def spread(values: ArrayLike) -> Spread:
 
 
 def ratio_and_range(values: ArrayLike) -> dict[str, Any]:
-    """The spread of ratios over rounds, as an entry `ratio` and an entry `range`."""
+    """Return the median of ratios over rounds as `ratio`, and their smallest and largest value as `range`."""
     ratio, *ratio_range = spread(values)
     return {"ratio": ratio, "range": ratio_range}
 
 
 def in_turns(ways: Sequence[Callable[[int], T]], turns: int, *, first: int = 0) -> list[list[T]]:
-    """Call every way with the number of each turn, in reverse order in every second turn.
+    """Call several functions in turns, in reverse order in every second turn.
 
     Args:
-        ways: Functions of a turn's number, which do a share of the same work and return what they measured.
-        turns: How often each is called.
-        first: The number of the first turn, where earlier calls of this function have had those before it.
+        ways: Functions of the number of a turn, which do a part of the same work and return a measurement.
+        turns: Number of turns; each function is called once per turn.
+        first: Number of the first turn, which continues the turns of an earlier call.
     Returns:
-        What they returned, as [turn][way].
+        The measurements, as a list over turns of lists over functions.
     """
     results = []
     for turn in range(first, first + turns):
@@ -70,14 +70,14 @@ def in_turns(ways: Sequence[Callable[[int], T]], turns: int, *, first: int = 0) 
 
 
 def now(device: str) -> float:
-    """The clock in seconds, read when the device has done what it was given."""
+    """Wait until the device has finished all its work and return the time in seconds."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def least_seconds(work: Callable[[], object], device: str = "cpu", *, calls: int = 5) -> float:
-    """The seconds of the fastest of some calls."""
+    """Return the seconds of the fastest of several calls of `work`."""
     seconds = []
     for _ in range(calls):
         start = now(device)
@@ -87,31 +87,31 @@ def least_seconds(work: Callable[[], object], device: str = "cpu", *, calls: int
 
 
 def arithmetic_limit(device: str, *, size: int, dtype: torch.dtype = torch.float32) -> float:
-    """How fast the device multiplies two square matrices of this size, in TFLOP/s, 2 size³ operations each."""
+    """Measure the rate, in TFLOP/s, at which the device multiplies square matrices (2 size³ operations each)."""
     matrix = torch.full((size, size), 1 / size, device=device, dtype=dtype)
     return 2e-12 * size**3 / least_seconds(lambda: matrix @ matrix, device)
 
 
 @contextmanager
 def single_threaded_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads in each of which torch uses one thread."""
+    """Provide a thread pool in which torch uses a single thread within each thread."""
     before = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
         yield pool
-    torch.set_num_threads(before)  # part of the setting is the process's, not the thread's
+    torch.set_num_threads(before)  # a part of this setting is global to the process
 
 
 def peak_mebibytes(prepare: Callable[[], object], work: Callable[[], object], device: str = "cpu") -> float | None:
-    """What `work()` adds at its peak to the memory that a new process holds after `prepare()`, in MiB.
+    """Measure the peak memory of `work()` in a new process, in MiB, beyond the memory in use after `prepare()`.
 
-    On a GPU: what torch allocated there at the peak.
+    On a GPU, it is the peak of the memory that torch allocates on the GPU in `work()`.
 
     Args:
-        prepare: Called first; what it leaves in memory is not counted. Picklable, as `work` has to be.
-        work: Called once, with as many threads of torch as here.
+        prepare: Picklable function that is called first; memory that it still uses afterwards is not counted.
+        work: Picklable function that is called once, with the same number of torch threads as in this process.
         device: `cpu` or `cuda`.
     Returns:
-        None where the operating system does not say in /proc how much memory a process takes.
+        The peak in MiB, or None if the operating system has no /proc/self/status, from which it is read.
     """
     if device == "cpu" and not (STATUS.exists() and FORGET_PEAK.exists()):
         return None
@@ -120,7 +120,10 @@ def peak_mebibytes(prepare: Callable[[], object], work: Callable[[], object], de
 
 
 def with_gpu_peak(work: Callable[[], T], device: str) -> tuple[T, float | None]:
-    """What `work()` returns, and the MiB that torch allocated on the GPU at the peak; None on a CPU."""
+    """Call `work()` and return its result and the peak of the memory that torch allocated on the GPU, in MiB.
+
+    The peak is None on a CPU.
+    """
     if device == "cpu":
         return work(), None
     torch.cuda.reset_peak_memory_stats()
@@ -133,13 +136,13 @@ def _measure_peak(prepare: Callable[[], object], work: Callable[[], object], dev
     prepare()
     if device == "cuda":
         return with_gpu_peak(work, device)[1]
-    before = _status_mebibytes("VmRSS")  # held now
-    FORGET_PEAK.write_text("5")  # the peak, VmHWM, begins anew from what is held now
+    before = _status_mebibytes("VmRSS")  # memory in use now
+    FORGET_PEAK.write_text("5")  # reset the peak, VmHWM, to the memory in use now
     work()
     return _status_mebibytes("VmHWM") - before
 
 
 def _status_mebibytes(key: str) -> float:
-    """From /proc, of this program alone; `getrusage` would count the process that started it."""
+    """Read a value of /proc/self/status in MiB; `getrusage` would include the memory of the parent process."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return int(line.split()[1]) / 1024

@@ -1,4 +1,4 @@
-"""The nets whose steps benchmarks time: fully connected ones of several depths and widths, and a ResNet-18."""
+"""Nets whose steps benchmarks time: fully connected nets of several depths and widths, and a ResNet-18."""
 
 import copy
 from collections.abc import Callable
@@ -21,7 +21,14 @@ Batch = tuple[Tensor, Tensor]
 class TimedNet:
     """A kind of net and the shape of its batch.
 
-    pairs: how many pairs of turns to time in each round. goal: the ratio that recording lengths should not exceed.
+    Attributes:
+        kind: Kind of net as text.
+        name: Kind of net and batch as text.
+        build: Function that returns a new net.
+        batch: Shape of the inputs of a batch.
+        classes: Number of classes.
+        pairs: Number of pairs of turns to time in each round.
+        goal: Largest ratio of step times with and without recording lengths; None without a goal.
     """
 
     kind: str
@@ -33,7 +40,7 @@ class TimedNet:
     goal: float | None = None
 
     def twins(self, device: str) -> tuple[list[nn.Module], Batch]:
-        """Two nets of equal weights, critical at initialization, and normal inputs with random classes."""
+        """Return two He-initialized nets with equal weights, and a batch of normal inputs with random classes."""
         generator = torch.Generator().manual_seed(0)
         net = self.build()
         initialize_(net, VarianceScaling(2.0), generator=generator)
@@ -42,27 +49,26 @@ class TimedNet:
         return [copy.deepcopy(net).to(device) for _ in range(2)], (inputs, targets)
 
     def classifier(self, net: nn.Module, *, compiled: bool = False) -> Classifier:
-        """What trains one of the twins, by SGD."""
-        if compiled:  # at the first call, when the callbacks' hooks are there; else the twins would share one graph
+        """Return the LightningModule that trains one of the twins by SGD."""
+        if compiled:  # compilation happens at the first call, after callbacks register hooks; twins share no graph
             net.compile(isolate_recompiles=True)
         return Classifier(net, partial(torch.optim.SGD, lr=1e-3), classes=self.classes)
 
 
 def dense(depth: int, width: int, pairs: int = 1, goal: float | None = None, *, batch: int = 1024) -> TimedNet:
-    """`depth` hidden layers of `width`, and inputs as wide."""
+    """Return a fully connected net with `depth` hidden layers of `width` units, and `width` inputs."""
     build = partial(FullyConnected, width, 10, depth=depth, width=width)
     return TimedNet(f"{depth} x {width}", f"{depth} x {width}, batch {batch}", build, (batch, width), 10, pairs, goal)
 
 
 def resnet(batch: int, size: int, pairs: int = 1, goal: float | None = None) -> TimedNet:
-    """torchvision's ResNet-18 on images of size x size."""
     build = partial(torchvision.models.resnet18, weights=None)
     name = f"ResNet-18, batch {batch} of {size} x {size}"
     return TimedNet("ResNet-18", name, build, (batch, 3, size, size), 1000, pairs, goal)
 
 
 def critical_net(inputs: int, depth: int, width: int, *, seed: int = 0) -> FullyConnected:
-    """A fully connected ReLU net with 10 classes, He-initialized: critical."""
+    """Return a fully connected ReLU net with 10 classes and He initialization, which is critical."""
     net = FullyConnected(inputs, 10, depth=depth, width=width)
     initialize_(net, VarianceScaling(2.0), generator=torch.Generator().manual_seed(seed))
     return net

@@ -1,4 +1,4 @@
-"""Jobs of scripts/train.py, composed in this process, and the time that they take one at a time or together."""
+"""Compose jobs of scripts/train.py in this process, and time them one at a time or together as replicas."""
 
 import gc
 import tempfile
@@ -22,27 +22,30 @@ from start_training.training.train import quiet_lightning, train
 Config = dict[str, Any]
 TrainJobs = Callable[[Sequence[Job]], object]
 
-ALONE, TOGETHER = "one at a time", "together"
+ONE_BY_ONE, TOGETHER = "one at a time", "together"
 TRAINERS = {"cpu": "trainer=cpu", "cuda": "trainer=gpu"}
 
 
-def train_alone(jobs: Sequence[Job]) -> None:
-    """Train one after another in this process, as a multirun does under Hydra's basic launcher."""
+def train_one_by_one(jobs: Sequence[Job]) -> None:
+    """Train jobs one after the other in this process, as a multirun with the basic launcher of Hydra does."""
     for job in jobs:
         train(job)
 
 
-WAYS: dict[str, TrainJobs] = {ALONE: train_alone, TOGETHER: train_group}
+WAYS: dict[str, TrainJobs] = {ONE_BY_ONE: train_one_by_one, TOGETHER: train_group}
 
 
 def compose_each(overrides: Sequence[str], initializers: Sequence[str], **more: Any) -> list[DictConfig]:
-    """The config of scripts/train.py with these overrides, for each initializer; `more` is for Hydra's `compose`."""
+    """Compose the config of scripts/train.py with these overrides for each initializer.
+
+    `more` holds keyword arguments of Hydra's `compose`.
+    """
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return [compose("train", [*overrides, f"initializer={name}"], **more) for name in initializers]
 
 
 def changed(config: DictConfig, settings: Mapping[str, Any]) -> Config:
-    """A composed config as plain data with other values of settings; what is interpolated from them follows."""
+    """Return a composed config as plain data with changed settings, which interpolations take into account."""
     config = config.copy()
     for name, value in settings.items():
         OmegaConf.update(config, name, value)
@@ -51,7 +54,10 @@ def changed(config: DictConfig, settings: Mapping[str, Any]) -> Config:
 
 @contextmanager
 def existing_objects_not_collected() -> Iterator[None]:
-    """Within, the garbage collector skips what exists already: a pass over the imports takes as long as some jobs."""
+    """Exclude all existing objects from garbage collection in the context.
+
+    A collection of all imported modules takes as long as some jobs and would distort their times.
+    """
     gc.collect()
     gc.freeze()
     try:
@@ -61,15 +67,16 @@ def existing_objects_not_collected() -> Iterator[None]:
 
 
 def timed(train_jobs: TrainJobs, configs: Sequence[Config]) -> tuple[float, list[Config]]:
-    """Train jobs of these configs in new directories.
+    """Train jobs in new directories and measure the time.
 
     Args:
-        train_jobs: One of `WAYS`, or another function of a list of jobs.
-        configs: Of each job.
+        train_jobs: Function of a list of jobs that trains them, such as one of `WAYS`.
+        configs: Config of each job.
     Returns:
-        The seconds it took (a run that has written its results has waited for its device), and the jobs' summaries.
+        The seconds of all jobs (including the work of a GPU, since each job has written its results) and the summary
+        of each job.
     Raises:
-        RuntimeError: A job did not end.
+        RuntimeError: a job did not finish.
     """
     with tempfile.TemporaryDirectory() as directory, redirect_stdout(StringIO()), quiet_lightning():
         jobs = [
@@ -83,5 +90,5 @@ def timed(train_jobs: TrainJobs, configs: Sequence[Config]) -> tuple[float, list
         summaries: list[Config] = [run.summary() or {} for run in runs]
         for job, run, summary in zip(jobs, runs, summaries, strict=True):
             if not run.finished:
-                raise RuntimeError(f"{job.name}: {run.state} ({summary.get('reason', 'no reason left')})")
+                raise RuntimeError(f"{job.name}: {run.state} ({summary.get('reason', 'reason unknown')})")
     return seconds, summaries

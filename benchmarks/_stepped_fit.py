@@ -1,4 +1,4 @@
-"""A real training that trains only when asked to, so that two of them can take steps in turns."""
+"""A Lightning training that is advanced step by step, so that two trainings can take steps in turns."""
 
 import tempfile
 import threading
@@ -15,11 +15,17 @@ from benchmarks._measuring import now
 
 
 class SteppedFit:
-    """A `Trainer.fit` in a thread of its own, which trains on one batch over and over, and only when asked to.
+    """A `Trainer.fit` in a separate thread that trains repeatedly on one batch, only when `time_steps` is called.
 
-    A turn lasts from the moment its first batch is handed out to the moment the loader is asked for the batch after
-    its last, with the device done: it includes all that Lightning, module, optimizer and callbacks do in these steps,
-    and not the change from one training to another.
+    A turn is timed from the moment when the loader returns its first batch to the moment when Lightning requests the
+    batch after its last and the device has finished. It includes all work of Lightning, module, optimizer and callbacks
+    in these steps, and not the switch between trainings.
+
+    Args:
+        module: The module to train.
+        batch: The batch of all steps.
+        callback: Callback of the Trainer.
+        trainer: Further arguments of the Trainer.
     """
 
     def __init__(
@@ -32,7 +38,7 @@ class SteppedFit:
         self._thread.start()
 
     def time_steps(self, steps: int = 1) -> float:
-        """Train for so many steps; returns seconds per step. Raises what the training raised."""
+        """Train for a number of steps and return seconds per step; raise any exception of the training."""
         self._turns.put(steps)
         answer = self._seconds.get()
         if isinstance(answer, BaseException):
@@ -40,14 +46,14 @@ class SteppedFit:
         return answer / steps
 
     def finish(self) -> None:
-        """End the training as if its data had ended. Raises what the training raised in ending."""
+        """End the training as at the end of its data; raise any exception of the training."""
         self._turns.put(0)
         self._thread.join()
         if not self._seconds.empty() and isinstance(error := self._seconds.get(), BaseException):
             raise error
 
     def __len__(self) -> int:
-        return 10**9  # from a loader without a length Lightning fetches each batch a step early
+        return 10**9  # Lightning would fetch each batch a step early if the loader had no length
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         device = self._batch[0].device.type
@@ -73,16 +79,16 @@ def deferred_seconds(
     *,
     periods: int = 2,
 ) -> float:
-    """What a callback puts off to every `period`-th step, in seconds per step.
+    """Measure the work that a callback defers to every `period`-th step, in seconds per step.
 
-    It is the mean excess of these steps over the median of the others, divided by the period.
+    It is the mean excess of these steps over the median of the other steps, divided by the period.
 
     Args:
-        module: What is trained.
-        batch: Of which two samples are used, since what is put off does not depend on their number.
-        callback: Called with a directory to write to and the period.
-        period: In steps.
-        periods: How many are trained.
+        module: The module to train.
+        batch: A batch; only two of its samples are used, since deferred work does not depend on their number.
+        callback: Function of a directory to write to and the period that returns the callback.
+        period: Number of steps between deferred work.
+        periods: Number of periods to train.
     """
     with tempfile.TemporaryDirectory() as directory:
         fit = SteppedFit(module, tuple(tensor[:2] for tensor in batch), callback(Path(directory), period))
@@ -92,7 +98,7 @@ def deferred_seconds(
 
 
 def silent_trainer(accelerator: str, **settings: Any) -> pl.Trainer:
-    """A Trainer of one epoch on one device, which logs, saves and shows nothing."""
+    """Return a Trainer for one epoch on one device that logs, saves and shows nothing; `settings` are its arguments."""
     return pl.Trainer(
         accelerator=accelerator,
         devices=1,

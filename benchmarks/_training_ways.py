@@ -1,7 +1,7 @@
-"""Ways to train one net on one data set, and how long their steps take: bare PyTorch, Lightning, a run of this project.
+"""Methods to train a net on a data set, and the time of their steps: bare PyTorch, Lightning, a run of this project.
 
-A turn is a training of its own in the calling thread, as any run is: a thread for each way would give each way
-OpenMP threads of its own, which slow one another down.
+Each turn is a separate training in the calling thread. With a thread for each method, each would have separate OpenMP
+threads, which slow each other down.
 """
 
 import copy
@@ -40,7 +40,7 @@ NEVER = 10**9
 SGD = partial(torch.optim.SGD, lr=0.01)
 BARE = "bare PyTorch loop"
 LIGHTNING = "Lightning, all off"
-STEP_COLUMNS = {  # of a table of the rows of `step_rows`
+STEP_COLUMNS = {  # columns of a table of the rows of `step_rows`
     "way": "{way}",
     "ms/step": "{milliseconds:.3f}",
     "added, µs": "{added_microseconds:.0f}",
@@ -50,20 +50,20 @@ STEP_COLUMNS = {  # of a table of the rows of `step_rows`
 
 
 class Turn(NamedTuple):
-    """How many steps to train before timing, since the first allocate memory, and how many to time."""
+    """A turn of a training: `warm_up` steps, which allocate memory and are not timed, then `steps` timed steps."""
 
     warm_up: int
     steps: int
 
 
-Train = Callable[[nn.Module, Samples, Turn], float]  # seconds per step of a turn
+Train = Callable[[nn.Module, Samples, Turn], float]  # trains for a turn and returns its seconds per step
 
 
 class TimedLoader:
-    """Batches of one epoch after another; `seconds` is how long the turn's steps took.
+    """Loader of the batches of successive epochs; `seconds` is the time of all timed steps of a turn.
 
-    They are timed from the request of the first batch after the warm-up, with which an epoch begins, to the request
-    of the batch after the last: loading a batch and all that is done with it is included.
+    The time is measured from the request of the first batch after the warm-up, with which an epoch begins, to the
+    request of the batch after the last, so that it includes loading and processing each batch.
     """
 
     def __init__(self, epoch: Callable[[int], Iterable[Any]], turn: Turn) -> None:
@@ -72,7 +72,7 @@ class TimedLoader:
         self._turn = turn
 
     def __len__(self) -> int:
-        return NEVER  # from a loader without a length Lightning fetches each batch a step early
+        return NEVER  # Lightning would fetch each batch a step early if the loader had no length
 
     def __iter__(self) -> Iterator[Any]:
         yield from islice(self._epoch(0), self._turn.warm_up)
@@ -82,20 +82,20 @@ class TimedLoader:
 
 
 def bare_epoch(samples: Samples, batch: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of a random permutation."""
+    """Yield the batches of an epoch of the bare loop, a random permutation of all samples."""
     inputs, targets = samples
     for rows in torch.randperm(len(targets)).split(batch):
         yield inputs.index_select(0, rows), targets.index_select(0, rows)
 
 
 def run_epoch(loader: TrainingLoader, epoch: int) -> TrainingLoader:
-    """An epoch's batches as a run of this project has them."""
+    """Return the loader of a run of this project, set to an epoch."""
     loader.set_epoch(epoch)
     return loader
 
 
 def bare_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int) -> float:
-    """Seconds per step of the loop that everybody writes first."""
+    """Return the seconds per step of a plain PyTorch training loop."""
     batches, optimizer = TimedLoader(partial(bare_epoch, samples, batch), turn), SGD(net.parameters())
     for inputs, targets in batches:
         loss = cross_entropy(net(inputs), targets)
@@ -106,7 +106,7 @@ def bare_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int) -> fl
 
 
 class PlainModule(pl.LightningModule):
-    """The same loop as a LightningModule."""
+    """The plain PyTorch training loop as a LightningModule."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -121,14 +121,14 @@ class PlainModule(pl.LightningModule):
 
 
 def lightning_turn(net: nn.Module, samples: Samples, turn: Turn, *, batch: int) -> float:
-    """Seconds per step under a Trainer that logs, saves and shows nothing."""
+    """Return the seconds per step of a Lightning Trainer that logs, saves and shows nothing."""
     batches = TimedLoader(partial(bare_epoch, samples, batch), turn)
     silent_trainer("cpu").fit(PlainModule(net), batches)
     return batches.seconds / turn.steps
 
 
 class HiddenTerminal(StringIO):
-    """A terminal on which a progress bar is drawn in full, and which is not shown."""
+    """A stream that claims to be a terminal, so that a progress bar is drawn to it completely but not shown."""
 
     def isatty(self) -> bool:
         return True
@@ -143,7 +143,7 @@ def run_turn(
     bar: bool = False,
     batch: int,
 ) -> float:
-    """Seconds per step of what scripts/train.py runs; lengths are measured, and not yet written."""
+    """Return the seconds per step of a run of scripts/train.py; lengths are measured but not written to disk."""
     batches = TimedLoader(partial(run_epoch, training_loader(samples, batch)), turn)
     fit_run(Classifier(net, SGD, classes=10), batches, *callbacks, lengths=lengths, bar=bar)
     return batches.seconds / turn.steps
@@ -152,7 +152,7 @@ def run_turn(
 def fit_run(
     module: Classifier, batches: Any, *callbacks: pl.Callback, lengths: bool = False, bar: bool = False, epochs: int = 1
 ) -> None:
-    """Train under the Trainer that training.train builds from trainer=cpu, logger=csv, callbacks=lengths or none."""
+    """Train with the Trainer that scripts/train.py builds for trainer=cpu, logger=csv and callbacks=lengths or none."""
     with tempfile.TemporaryDirectory() as directory, redirect_stderr(HiddenTerminal()) if bar else nullcontext():
         trainer = pl.Trainer(
             accelerator="cpu",
@@ -171,7 +171,7 @@ def fit_run(
             enable_progress_bar=bar,
             default_root_dir=directory,
             enable_model_summary=False,
-            limit_val_batches=0,  # as a datamodule without validation has it
+            limit_val_batches=0,  # as for a datamodule without validation
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             max_epochs=epochs,
@@ -180,13 +180,13 @@ def fit_run(
 
 
 def training_loader(samples: Samples, batch: int, *, batches: int | None = None) -> TrainingLoader:
-    """The loader of a run in one process, with so many batches in an epoch."""
+    """Return the training loader of a run in one process; `batches` limits the number of batches in an epoch."""
     few = Samples(*(tensor[: batches and batches * batch] for tensor in samples))
     return TrainingLoader(few, BatchOrder(few.size, batch))
 
 
 class HookTimes(pl.Callback):
-    """Notes the clock at every start and end of a step and every end of an epoch."""
+    """Callback that records the time of every start and end of a step and every end of an epoch."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
@@ -206,17 +206,23 @@ class HookTimes(pl.Callback):
 def time_steps(
     ways: Mapping[str, Train], net: nn.Module, samples: Samples, turn: Turn, *, turns: int, first: int = 0
 ) -> Array:
-    """Seconds per step, (turns, ways), each of a training of a copy of the net; `first` as in `in_turns`."""
+    """Return the seconds per step of each method in each turn, shape (turns, ways).
+
+    Each turn trains a copy of the net. `first` is the number of the first turn, as in `in_turns`.
+    """
     trainings = [lambda _, way=way: way(copy.deepcopy(net), samples, turn) for way in ways.values()]
     return np.array(in_turns(trainings, turns, first=first))
 
 
 def step_rows(ways: Iterable[str], times: Array) -> list[dict[str, Any]]:
-    """A row for each way, whose `ratio`, with its `range`, is that to the first way.
+    """Return a row of results for each method.
 
     Args:
-        ways: Their names.
-        times: Seconds per step, (rounds, turns, ways).
+        ways: Names of the methods; the first one is the reference.
+        times: Seconds per step, shape (rounds, turns, ways).
+    Returns:
+        Rows with the milliseconds of a step, the microseconds it takes more than the reference, and `ratio` and
+        `range`, the median and range over rounds of its time divided by that of the reference.
     """
     rows, bare = [], times[..., 0]
     for way, seconds in zip(ways, np.moveaxis(times, -1, 0), strict=True):

@@ -1,19 +1,19 @@
-"""What recording every layer's length at every step costs, compared with the usual ways to record it.
+"""Measure the cost of recording the length of every layer at every step, compared with other ways to record it.
 
-Timed are whole training steps of Lightning (`Trainer.fit`, automatic optimization, SGD; no logger, no
-checkpoints, no progress bar, which makes the plain step as short as it can be) on one batch. Each method
-watches a net whose twin, with the same weights, is not watched, and the two trainings take turns.
-On a GPU, and for compiled nets, a turn is ten steps: waiting for the device after each step would hide
-that the host may run ahead.
+Whole training steps of Lightning on one batch are timed (`Trainer.fit`, automatic optimization, SGD; no logger, no
+checkpoints and no progress bar, so that the plain step is as short as possible). Each method is a callback that
+watches a net. A twin of this net, with the same weights, is trained without it, and both trainings take turns. On a
+GPU and for compiled nets a turn has ten steps, since waiting for the device after each step would prevent the host
+from running ahead.
 
-A round is a new pair of trainings, since their places in memory change step times by a percent or so; its
-result is the median ratio of its pairs of turns. Reported are the median of six rounds, and their range.
+Each round trains a new pair of nets, since their places in memory change step times by about a percent. The result of
+a round is the median ratio of its pairs of turns; the table shows the median and the range of six rounds.
 
-Every step is charged. What a method puts off to every 100th step (ActivationLengths its transfer and
-writing to disk) does not depend on the batch: it is timed in two hundred steps of a separate net, not
-compiled, on two samples, and a hundredth of it is added to every step. Not charged is what happens once
-(registering hooks, joining the tables' parts at the end), nor the work of the process that W&B starts,
-which slows both twins. The first method, a callback that does nothing, shows how far noise takes a ratio from 1.
+The times include all work of a step. Work that a method defers to every 100th step (for ActivationLengths, transfer
+and writing to disk) does not depend on the batch: it is timed in two hundred steps of a separate net, not compiled, on
+two samples, and a hundredth of it is added to every step. The times do not include what happens once (registering
+hooks, joining the parts of tables at the end) and the work of the process that W&B starts, which slows both twins. The
+first method, a callback that does nothing, shows how far noise moves a ratio from 1.
 """
 
 import math
@@ -36,7 +36,7 @@ from start_training.callbacks.activation_lengths import ActivationLengths, measu
 from start_training.lengths.capture import Capture, measured_layers
 
 ROUNDS = 6
-PERIOD = 100  # steps after which to do what was put off, the default of ActivationLengths
+PERIOD = 100  # steps after which deferred work is done, the default of ActivationLengths
 NEVER = 10**9
 
 OURS = "ActivationLengths"
@@ -44,9 +44,10 @@ ITEM = "item_by_layer"
 
 
 class ReadEachLayer(pl.Callback):
-    """A forward hook on each layer that calls `.item()` on mean and variance of its length, the usual way.
+    """Callback with a forward hook on each layer that calls `.item()` on the mean and variance of its length.
 
-    On the layers that the callback measures, except the input, in float32; the numbers go into a list.
+    This is the usual way to record lengths. It measures, in float32, the same layers as ActivationLengths except the
+    input, and appends the numbers to a list.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class ReadEachLayer(pl.Callback):
 
 
 class WatchWithWandb(pl.Callback):
-    """`wandb.watch` of all weights and gradients, and one `log` call at each step; offline, in `directory`."""
+    """Callback that calls `wandb.watch` for all weights and gradients, and `log` at each step; offline."""
 
     def __init__(self, directory: Path, log_freq: int) -> None:
         self.directory = directory
@@ -87,7 +88,7 @@ class WatchWithWandb(pl.Callback):
         self.run.finish()
 
 
-Method = Callable[[Path, int], pl.Callback]  # of a directory to write to, and a period to put work off by, in steps
+Method = Callable[[Path, int], pl.Callback]  # function of a directory to write to and the period of deferred work
 METHODS: dict[str, Method] = {
     "nothing": lambda directory, period: pl.Callback(),
     OURS: lambda directory, period: ActivationLengths(directory, flush_every_n_steps=period),
@@ -95,7 +96,7 @@ METHODS: dict[str, Method] = {
     "wandb.watch": lambda directory, period: WatchWithWandb(directory, 1),
     "wandb.watch/100": WatchWithWandb,
 }
-DEFERRING = (OURS, "wandb.watch/100")  # those that put work off
+DEFERRING = (OURS, "wandb.watch/100")  # methods that defer work
 COLUMNS: Columns = {
     "method": "{method}",
     "added, µs": "{added_microseconds:.0f}",
@@ -107,12 +108,17 @@ COLUMNS: Columns = {
 
 
 @benchmark(
-    quick="two small nets and fewer pairs, under a minute",
+    quick="measure two small nets with fewer pairs, in less than a minute",
     compile={"action": "store_true", "help": "compile the nets"},
-    methods={"nargs": "+", "choices": METHODS, "metavar": "METHOD", "help": ", ".join(METHODS)},
+    methods={
+        "nargs": "+",
+        "choices": METHODS,
+        "metavar": "METHOD",
+        "help": f"methods to measure: {', '.join(METHODS)}",
+    },
 )
 def main(session: Session) -> None:
-    """Time the nets that suit the device, and print a table of each."""
+    """Time the methods on nets suitable for the device, and print a table for each net."""
     device, compiled = session.device, session.options.compile
     session.environment["compiled"] = compiled
     for net in nets(device, quick=session.options.quick, compiled=compiled):
@@ -125,7 +131,7 @@ def main(session: Session) -> None:
 
 
 def nets(device: str, *, quick: bool, compiled: bool) -> list[TimedNet]:
-    """Those that take minutes on the device, or seconds if `quick`."""
+    """Return nets whose measurement takes minutes on the device, or seconds if `quick`."""
     if device == "cuda":
         goal = 1.05 if compiled else None
         on_gpu = [dense(10, 100, 20, goal), dense(50, 1000, 10, goal), resnet(256, 224, 5, 1.05)]
@@ -139,7 +145,7 @@ def nets(device: str, *, quick: bool, compiled: bool) -> list[TimedNet]:
 
 
 def suitable_methods(net: TimedNet, *, compiled: bool) -> list[str]:
-    """Fewer for slower nets; for compiled ones none that break the graph at every layer."""
+    """Return the methods for a net: fewer for slow nets, and no methods that break the graph of compiled nets."""
     if net.pairs == 1:
         return [OURS, ITEM]
     if compiled:
@@ -161,16 +167,17 @@ def measure(
     """Time one method on one net.
 
     Args:
-        net: The net that is trained twice, watched and not.
+        net: The net, which is trained twice: watched by the method and not watched.
         method: One of `METHODS`.
         device: `cpu` or `cuda`.
         compiled: Whether both nets are compiled.
-        precision: Of Lightning's Trainer.
-        rounds: At most; each trains new twins.
-        period: Steps between those to which the method puts work off.
-        seconds: No round is begun, but the first, that would probably end later than this.
+        precision: `precision` of Lightning's Trainer.
+        rounds: Largest number of rounds; each trains new twins.
+        period: Number of steps after which the method does deferred work.
+        seconds: Time limit; no round except the first begins that would probably end later.
     Returns:
-        The names, the number of layers that ActivationLengths measures, and the numbers of `summary`.
+        Names of the net and the method, the number of layers that ActivationLengths measures, and the results of
+        `summary`.
     """
     way, times, start = METHODS[method], list[Array](), time.monotonic()
     for count in range(1, rounds + 1):
@@ -185,14 +192,14 @@ def measure(
 
 
 def summary(times: Array, deferred: float) -> dict[str, Any]:
-    """The cost of a method.
+    """Return the cost of a method.
 
     Args:
-        times: Seconds per step, (rounds, pairs, 2), not watched and watched.
-        deferred: Seconds per step of what is put off.
+        times: Seconds per step, shape (rounds, pairs, 2), without and with the method.
+        deferred: Seconds per step of deferred work.
     Returns:
-        `ratio` of step times, watched over plain, with `ratio_range`, and `added_microseconds`, their difference, of
-        which `deferred_microseconds` are a part.
+        `ratio`, the time of a step with the method divided by that without, and its range over rounds `ratio_range`;
+        `added_microseconds`, the difference of these times, which includes `deferred_microseconds`.
     """
     plain, watched = times[..., 0], times[..., 1] + deferred
     ratio, *ratio_range = spread(watched / plain)
@@ -208,7 +215,7 @@ def summary(times: Array, deferred: float) -> dict[str, Any]:
 
 
 def count_layers(net: TimedNet) -> int:
-    """How many layers ActivationLengths measures, the input and repeated calls counted."""
+    """Return the number of layers that ActivationLengths measures, including the input and repeated calls."""
     (module, _), (inputs, _) = net.twins("cpu")
     capture = Capture(module)
     capture.start()
@@ -217,7 +224,7 @@ def count_layers(net: TimedNet) -> int:
 
 
 def _round(net: TimedNet, method: Method, device: str, compiled: bool, precision: str) -> Array:
-    """Seconds per step (pairs, 2) of new twins, after two pairs that are not counted: allocations, compilation."""
+    """Return seconds per step of new twins, shape (pairs, 2), after two warm-up pairs (allocation, compilation)."""
     modules, batch = net.twins(device)
     steps, warm_up = 10 if device == "cuda" or compiled else 1, min(net.pairs, 2)
     with tempfile.TemporaryDirectory() as directory:

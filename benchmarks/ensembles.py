@@ -1,16 +1,18 @@
-"""What sampling 1,000 nets costs, compared with drawing their weights alone, a loop over nets, and JAX.
+"""Measure the cost of sampling 1,000 nets, compared with only drawing their weights, a loop over nets, and JAX.
 
-The job is log M_j of fully connected ReLU nets, one input each. The ways to do it take turns at slices of nets, in
-alternating order, so that other load of the machine slows all of them; seconds are extrapolated to 1,000 nets from as
-many as a slice has (cost is linear in nets, which is measured too). A round's result is the median ratio of its slices;
-reported are the median of six rounds, and their range.
+The task is to compute log M_j of fully connected ReLU nets with one input each. The methods take turns, each computing
+a slice of nets per turn, in alternating order, so that other load of the machine slows all of them. Seconds are
+extrapolated to 1,000 nets from the nets of a slice (that cost is linear in the number of nets is measured too). The
+result of a round is the median ratio over its slices; the tables show the median and the range of six rounds.
 
-The floor is one torch generator on one thread (on a GPU, one generator of the device), drawing as many weights as the
-measured layers have: normal ones, or uniform where the job's are. With several threads there is one generator in each.
-The layerwise sampler uses all threads, and is also timed on one; the others use as many as they can.
+The floor is the time in which one torch generator in one thread (on a GPU, one generator of the device) draws as many
+weights as the measured layers have, uniform ones if the weights of the nets are uniform, normal ones otherwise. With
+several threads, each has its own generator. The layerwise sampler uses all threads and is also timed with one; the
+other methods use as many threads as they can.
 
-σ: standard errors between a way's mean of log M_d / M_0 and ours, over all its nets. Beyond 4 it would be another job.
-JAX is installed for the benchmark only: uv run --with jax python scripts/benchmark.py ensembles
+σ: distance, in standard errors, between the mean of log M_d / M_0 of a method and that of the layerwise sampler. More
+than 4 means that the method samples other nets.
+JAX is only installed for this benchmark: uv run --with jax python scripts/benchmark.py ensembles
 """
 
 import operator
@@ -40,12 +42,14 @@ from start_training.ensembles.sample import Ensemble
 COMPARE = {"≥": operator.ge, "≤": operator.le}
 MEMORY_GOAL = 1024  # MiB
 SMALL = EnsembleJob(16, 16)
-# How long to measure; `seconds` is what a slice should take.
+# Numbers of rounds and of slices per round, and the intended seconds of a slice.
 EFFORT = {"rounds": 6, "slices": 4, "seconds": 0.3}
 QUICK_EFFORT = {"rounds": 2, "slices": 2, "seconds": 0.1}
 
 
 def _ratio(key: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return a column for `results_table` that shows median and range of the ratio `key` of a row."""
+
     def cell(row: Mapping[str, Any]) -> str:
         ratio, least, greatest = (f"{value:{'.2f' if value >= 0.1 else '.2g'}}" for value in row[key])
         return f"{ratio} ({least}–{greatest})"
@@ -66,12 +70,12 @@ WAY_COLUMNS: Columns = {
 MEMORY_COLUMNS: Columns = {
     "job": "{job}",
     "nets": "{nets:,}",
-    "MiB": lambda row: "unknown here" if row["mebibytes"] is None else f"{row['mebibytes']:.0f}",
+    "MiB": lambda row: "unknown on this system" if row["mebibytes"] is None else f"{row['mebibytes']:.0f}",
 }
 
 
 class Goal(NamedTuple):
-    """A way's time over that of `ours`, or of the `floor`, is to be at least (`≥`) or at most (`≤`) a number."""
+    """A goal: the time of a method divided by that of `over` ("ours" or "floor") is `sign` (≥ or ≤) `ratio`."""
 
     over: str
     sign: str
@@ -81,9 +85,9 @@ class Goal(NamedTuple):
         return f"× {self.over} {self.sign} {self.ratio:g}"
 
 
-@benchmark(quick="two jobs and fewer slices, under a minute", width=140)
+@benchmark(quick="measure two tasks with fewer slices, in less than a minute", width=140)
 def main(session: Session) -> None:
-    """Time the jobs, print a table of each, and measure memory and linearity."""
+    """Time all methods on each task, print a table of each, and measure memory and linearity."""
     quick, device = session.options.quick, session.device
     effort = QUICK_EFFORT if quick else EFFORT
     session.environment |= _jax.environment()
@@ -97,11 +101,11 @@ def main(session: Session) -> None:
     sentence = f"{SMALL}: {2 * nets:,} nets take {ratio} times as long as {nets:,}"
     session.print(results_table(title, MEMORY_COLUMNS, memory), sentence)
     if not _jax.installed():
-        session.print("jax.vmap: not installed; uv run --with jax python scripts/benchmark.py ensembles")
+        session.print("JAX is not installed: to measure it, uv run --with jax python scripts/benchmark.py ensembles")
 
 
 def jobs(*, quick: bool = False) -> list[EnsembleJob]:
-    """Those that the project has goals for, and a wide one."""
+    """Return the tasks that the project has goals for, and one with wide nets."""
     if quick:
         return [SMALL, EnsembleJob(100, 100)]
     laws = ("normal", "uniform", "truncated_normal", "orthogonal")
@@ -109,7 +113,7 @@ def jobs(*, quick: bool = False) -> list[EnsembleJob]:
 
 
 def goals(job: EnsembleJob, device: str = "cpu") -> dict[str, Goal]:
-    """For two CPU cores, by the name of a way; none on a GPU, where ratios are only reported."""
+    """Return the goals for two CPU cores by the name of a method; none on a GPU, where ratios are only reported."""
     if device == "cuda" or job.width == 1000:
         return {}
     by_way = {"jax.vmap": Goal("ours", "≥", 1)}
@@ -122,22 +126,23 @@ def goals(job: EnsembleJob, device: str = "cpu") -> dict[str, Goal]:
 
 
 def measure(job: EnsembleJob, effort: Mapping[str, Any], *, device: str = "cpu") -> list[dict[str, Any]]:
-    """The rows of `summary`, of each way that can do the job here; effort: of `time_slices`."""
+    """Time all available methods on a task and return the rows of `summary`; `effort`: settings of `time_slices`."""
     ways = [*torch_ways(job, device), *([_jax.jax_way(job)] if _jax.installed() else [])]
     times = time_slices(ways, **effort, device=device)
     return summary(job, dict(zip([way.name for way in ways], times, strict=True)), goals(job, device))
 
 
 def summary(job: EnsembleJob, times: Mapping[str, SliceTimes], aims: Mapping[str, Goal]) -> list[dict[str, Any]]:
-    """A row for each way.
+    """Return a row of results for each method.
 
     Args:
-        job: What was timed.
-        times: By the name of the way.
-        aims: The goals, likewise.
+        job: The task that was timed.
+        times: Times of each method, by name.
+        aims: Goals of the methods, by name.
     Returns:
-        Of each way its time, nets per second, its goal, and `over_ours` and `over_floor`: its time over those, as
-        [median, least, greatest] of the rounds. `sigmas_from_ours` is None of a way that measures nothing.
+        Rows with the time of the method, its nets per second and its goal; `over_ours` and `over_floor` are its time
+        divided by that of the layerwise sampler and of the floor, as [median, smallest, largest] over rounds.
+        `sigmas_from_ours` is None for a method that only draws weights.
     """
     rows = []
     for name, way in times.items():
@@ -163,7 +168,7 @@ def summary(job: EnsembleJob, times: Mapping[str, SliceTimes], aims: Mapping[str
 
 
 def measure_memory(device: str = "cpu", *, quick: bool = False) -> list[dict[str, Any]]:
-    """What sampling few nets and many adds to memory at its peak, blocks being forgotten as they come."""
+    """Measure the peak memory of sampling few and many nets, when no block of lengths is kept."""
     large = [(SMALL, 100_000), (EnsembleJob(100, 100), 100), (EnsembleJob(100, 100), 1_000)]
     large += [(EnsembleJob(100, 100, "orthogonal"), 100), (EnsembleJob(10, 1000), 4), (EnsembleJob(10, 1000), 40)]
     rows = []
@@ -179,9 +184,9 @@ def _sample(job: EnsembleJob, nets: int, device: str) -> None:
 
 
 def measure_linearity(rounds: int, device: str = "cpu") -> dict[str, Any]:
-    """Seconds of 2 N nets of 16 x 16 over those of N, in turns; range over rounds."""
+    """Measure the ratio of the time of 2 N nets to that of N nets, with its range over rounds."""
     ours = torch_ways(SMALL, device)[0]
-    nets = 4 * ours.unit  # as many chunks for each thread
+    nets = 4 * ours.unit  # the same number of chunks for each thread
     twice = Way("2 N", lambda nets, seed: ours.work(2 * nets, seed))
     short, long = time_slices([ours, twice], rounds=rounds, slices=4, device=device, nets=nets)
     return {"nets": nets, "ratio": list(spread(long.seconds / short.seconds))}

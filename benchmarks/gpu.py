@@ -1,12 +1,12 @@
-"""All that is unmeasured on a GPU, in one command of a few minutes: the most valuable part first.
+"""Run all benchmarks and correctness checks for a GPU in a few minutes, the most important part first.
 
-Each part runs in a process of its own and is killed at its time limit, so that a hang, a crash or too little memory
-costs only that part. Its limit is its share of what is left of --minutes; time that it does not use goes to the parts
-that follow. Results are in the JSON file as they come, and the file is whole at any time, also after a kill. At the end
-a table is printed. docs/gpus.md states what the parts measure, and how to carry the dependencies to a machine without a
-network.
+Each part runs in its own process and is killed at its time limit, so that a hang, a crash or too little memory only
+affects this part. The limit of a part is its share of the remaining --minutes; time that it does not use goes to later
+parts. Results are written to the JSON file as soon as they are known, and the file is valid JSON at any time, even
+after a kill. At the end a table is printed. docs/gpus.md describes what the parts measure, and how to install the
+dependencies on a machine without a network.
 
-To try the command where there is no GPU: --device cpu --tiny, about a minute on one core.
+To try the command without a GPU, type --device cpu --tiny; this takes about a minute on one core.
 """
 
 import signal
@@ -27,21 +27,21 @@ from benchmarks.gpu_parts.parts import FINDING, PARTS, Part, Record, run_part, s
 from start_training.runs.provenance import commit, versions
 from start_training.settings import positive_number
 
-LEAST = 1.0  # seconds in which no part could begin
+LEAST = 1.0  # seconds that have to remain for a part to begin
 TRY = "; to try the command on a CPU, type --device cpu --tiny"
 WIDTH = 80
 NAMES = [part.name for part in PARTS]
 OPTIONS: dict[str, Mapping[str, Any]] = {
-    "minutes": {"type": float, "default": 8.0, "help": "for all parts together; 8 by default"},
-    "out": {"type": Path, "default": Path("gpu.json"), "help": "the JSON file; gpu.json by default"},
-    "parts": {"nargs": "+", "choices": NAMES, "metavar": "PART", "help": ", ".join(NAMES)},
-    "device": {"default": "cuda", "help": "cuda (default) or cpu"},
-    "tiny": {"action": "store_true", "help": "small sizes, to try whether everything runs"},
+    "minutes": {"type": float, "default": 8.0, "help": "time limit of all parts together, in minutes (default 8)"},
+    "out": {"type": Path, "default": Path("gpu.json"), "help": "file for the results (default gpu.json)"},
+    "parts": {"nargs": "+", "choices": NAMES, "metavar": "PART", "help": f"parts to run: {', '.join(NAMES)}"},
+    "device": {"default": "cuda", "help": "device to measure, cuda (default) or cpu"},
+    "tiny": {"action": "store_true", "help": "use small sizes, to try whether all parts run"},
 }
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the parts, write the results to the JSON file as they come, and print a table of them."""
+    """Run the parts, write each result to the JSON file as soon as it is known, and print a table of all results."""
     options = option_parser(__name__, OPTIONS).parse_args(arguments)
     device, seconds = check_device(options.device, advice=TRY), 60 * positive_number("minutes", options.minutes)
     parts = [part for part in PARTS if part.name in (options.parts or NAMES)]
@@ -59,11 +59,11 @@ def main(arguments: Sequence[str]) -> None:
     finally:
         signal.signal(signal.SIGTERM, handler)
         Console(width=max(Console().width, WIDTH)).print(parts_table(parts, written["parts"]))
-        print(f"written to {options.out}")
+        print(f"results are in {options.out}")
 
 
 def run_parts(parts: Sequence[Part], written: Record, *, seconds: float, out: Path) -> None:
-    """Run all of them within so many seconds; their records go into written["parts"], and into the file."""
+    """Run all parts within a number of seconds; their records are added to `written["parts"]` and to the file `out`."""
     device, tiny = written["command"]["device"], written["command"]["tiny"]
     deadline, console = time.monotonic() + seconds, Console()
     for index, part in enumerate(parts):
@@ -77,12 +77,12 @@ def run_parts(parts: Sequence[Part], written: Record, *, seconds: float, out: Pa
             changed({"state": "not begun", "reason": "no time left"})
             continue
         limit = share(left, [later.weight for later in parts[index:]])
-        with console.status(f"{part.name}, at most {limit:.0f} s: {part.question}"):
+        with console.status(f"running {part.name} (at most {limit:.0f} s): {part.question}"):
             run_part(part, device=device, tiny=tiny, seconds=limit, changed=changed)
 
 
 def parts_table(parts: Sequence[Part], records: Mapping[str, Record]) -> Table:
-    """The question of each part, and a row for each of its cases: its finding, or why there is none."""
+    """Return a table with the question of each part, and the finding of each of its cases or why there is none."""
     table = Table(box=SIMPLE, width=WIDTH, pad_edge=False)
     table.add_column("measurement", ratio=2)
     table.add_column("finding", ratio=3)

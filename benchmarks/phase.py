@@ -1,19 +1,20 @@
-"""What recording the phase after each epoch costs, and a step of such a run compared with a bare PyTorch loop.
+"""Measure the cost of recording the phase after each epoch, and of steps of such a run compared with a bare loop.
 
-The net of the edge of chaos, one layer of N tanh units, at batches of 32 of 60,000 images, SGD; N = 784, and N = 196,
-where 2 x 2 pixels are averaged. MNIST where DATA_DIR has it, else random tensors of its shape.
+The net is that of the edge of chaos, one layer of N tanh units, trained by SGD on batches of 32 of 60,000 images;
+N = 784, or N = 196, where 2 x 2 pixels are averaged. The data are MNIST if DATA_DIR has it, otherwise random tensors of
+its shape.
 
-Steps: as in the benchmark `training`. Ways to train take turns of 1,000 steps each, after some that are not timed, in
-alternating order; a turn is a training of its own, timed with loading its batches. A round's result is the median
-ratio of its turns; reported are the median of six rounds, and their range.
+Steps are timed as in the benchmark `training`. The methods take turns of 1,000 steps each, after some steps that are
+not timed, in alternating order; each turn is a separate training, and loading its batches is included. The result of a
+round is the median ratio of its turns; the table shows the median and the range of six rounds.
 
   bare PyTorch loop     a permutation per epoch, index_select per batch, forward, backward, SGD, and nothing else
   Lightning, all off    the same under a Trainer that logs, saves and shows nothing
   callbacks off         what scripts/train.py runs with callbacks=none logger=csv, with the progress bar off
-  callbacks=phase       the same with Phase, between its measurements
+  callbacks=phase       the same with the callback Phase, in steps without a measurement
 
-Ends of epochs: what Phase (measurement and writing) and TestMetrics (10,000 images) take then, timed in the same
-rounds within epochs of two batches, and their share of an epoch: of its 1,875 steps with callbacks off.
+Ends of epochs: the time of Phase (measurement and writing) and of TestMetrics (10,000 images) at the end of an epoch,
+timed in the same rounds in epochs of two batches, and divided by the time of 1,875 steps with callbacks off.
 """
 
 import copy
@@ -55,8 +56,8 @@ from start_training.models.classifier import Classifier
 from start_training.models.square_layer import SquareLayer
 
 BATCH = 32
-TESTED = 10_000  # images of the test set
-GOAL = 0.02  # of an epoch
+TESTED = 10_000  # number of images of the test set
+GOAL = 0.02  # largest time of Phase as a fraction of the time of an epoch
 END = "{watcher} {milliseconds:.1f} ms, {share_of_epoch:.2%} of an epoch ({range[0]:.2%}–{range[1]:.2%})"
 TURN = Turn(50, 1_000)
 OFF, PHASE = "callbacks off", "callbacks=phase"
@@ -69,9 +70,8 @@ WAYS: dict[str, Train] = {
 WATCHERS: dict[str, Callable[[], pl.Callback]] = {"Phase": Phase, "TestMetrics": TestMetrics}
 
 
-@benchmark(quick="N = 196 alone and few steps, some seconds", on_gpu=False)
+@benchmark(quick="measure only N = 196 with few steps, in some seconds", on_gpu=False)
 def main(session: Session) -> None:
-    """Time steps and ends of epochs, and print a table for each N."""
     samples, source = training_samples()
     session.results["data"] = source
     quick: dict[str, Any] = (
@@ -81,22 +81,24 @@ def main(session: Session) -> None:
         result = session.measure(f"window {window}", measure, window, samples, **quick)
         title = f"N = {result['N']}, batch {BATCH}, {source}; an epoch takes {result['epoch_seconds']:.2f} s"
         ends = "; ".join(END.format(**row) for row in result["ends"])
-        caption = f"at an epoch's end: {ends}; goal for Phase ≤ {GOAL:.0%}"
+        caption = f"at the end of an epoch: {ends}; goal for Phase ≤ {GOAL:.0%}"
         session.print(results_table(title, STEP_COLUMNS, result["steps"], caption=caption))
 
 
 def measure(
     window: int, samples: Samples, *, turns: int = 2, rounds: int = 6, turn: Turn = TURN, epochs: int = 5
 ) -> dict[str, Any]:
-    """Steps of every way and ends of epochs, in rounds of both.
+    """Time the steps of every method and the ends of epochs, both in each round.
 
     Args:
-        window: The side of the squares of pixels that are averaged.
-        samples: What the net is trained on.
-        turns: Of each way in a round.
-        rounds: How many.
-        turn: How long a turn is.
-        epochs: Of two batches, whose ends are timed, in each round.
+        window: Side of the squares of pixels that are averaged.
+        samples: Training data.
+        turns: Number of turns of each method in a round.
+        rounds: Number of rounds.
+        turn: Numbers of steps in a turn.
+        epochs: Number of epochs, of two batches, whose ends are timed in each round.
+    Returns:
+        The number of units N and the results of `summary`.
     """
     net = SquareLayer(samples.inputs.shape[1:], 10, window=window)
     initialize_(net, PhasePoint(0.0, 0.5), generator=torch.Generator().manual_seed(0))
@@ -109,15 +111,15 @@ def measure(
 
 
 def summary(steps: Array, ends: Array, samples: int) -> dict[str, Any]:
-    """Ratios of steps, and shares of epochs.
+    """Return ratios of the times of steps, and times of ends of epochs as fractions of an epoch.
 
     Args:
-        steps: Seconds per step, (rounds, turns, ways).
-        ends: Seconds per end of an epoch, (rounds, watchers).
-        samples: Of an epoch.
+        steps: Seconds per step, shape (rounds, turns, ways).
+        ends: Seconds per end of an epoch, shape (rounds, watchers).
+        samples: Number of samples in an epoch.
     Returns:
-        `steps`: the rows of `step_rows`. `ends`: a row for each watcher, with its share of the seconds that all of an
-        epoch's steps take with callbacks off, and the range of that share over rounds.
+        `steps`: the rows of `step_rows`. `ends`: a row for each of `WATCHERS` with its time as a fraction of the time
+        of all steps of an epoch with callbacks off, and the range of this fraction over rounds.
     """
     epochs = np.median(steps[..., [*WAYS].index(OFF)], axis=1) * -(-samples // BATCH)
     watchers = []
@@ -134,7 +136,7 @@ def summary(steps: Array, ends: Array, samples: int) -> dict[str, Any]:
 
 
 def end_seconds(net: nn.Module, samples: Samples, watcher: pl.Callback, epochs: int) -> float:
-    """The median over epochs, of two batches each, of what a callback takes at the end of one."""
+    """Return the median seconds that a callback takes at the end of an epoch; epochs have two batches."""
     module, before, after = Classifier(copy.deepcopy(net), SGD, classes=10), HookTimes(), HookTimes()
     tested = EvaluationLoader(Samples(samples.inputs[-TESTED:], samples.targets[-TESTED:]), 1_000)
     module.test_dataloader = lambda: tested  # type: ignore[method-assign]

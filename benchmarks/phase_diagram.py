@@ -1,15 +1,17 @@
-"""What a phase diagram costs: all points with one matrix, compared with one point at a time, each with its own matrix.
+"""Measure the cost of a phase diagram whose points share one matrix, compared with a separate matrix for each point.
 
-The job is the tanh diagram of the paper: 150 bins of J0/J from −1 to 2, 100 of 1/J up to 2, N = 1,000 units, two
-states, 500 iterations. Its points, shuffled, are shared out among turns. In a turn our way computes its share of them,
-so that all turns together are one whole diagram; the other ways compute a few points of the same share, each with a
-matrix that is drawn for it. Every way uses all threads, the others one point in each. The ways follow each other in a
-turn, in alternating order, so that other load of the machine slows all of them; a turn's result is the ratio of seconds
-per point. Reported are the median of the turns and their range, by the clock and by processor time, which a shared
-machine distorts less; the whole diagram's seconds are our sum, and for the others the median per point times 15,000.
+The task is the tanh diagram of the paper: 150 bins of J0/J from −1 to 2, 100 bins of 1/J up to 2, N = 1,000 units, two
+states, 500 iterations. Its points are shuffled and divided among turns. In each turn, the method with one matrix
+computes all points of the turn, so that all turns together give one whole diagram; the other methods compute a few of
+these points, each with a new matrix. All methods use all threads; the other methods compute one point per thread. The
+methods take turns in alternating order, so that other load of the machine slows all of them. The result of a turn is
+the ratio of seconds per point; the table shows the median and the range over turns, in wall time and in processor time,
+which other load distorts less. The seconds of the whole diagram are the sum over turns for the method with one matrix,
+and 15,000 times the median per point for the others.
 
-own matrix, rows: x Wᵀ of the two states as rows, which is the faster product here. own matrix, columns: W x of two
-columns, as the equation is written. Both iterate both states to the last iteration; ours drops states that have met.
+own matrix, rows: x Wᵀ with the two states as rows, the faster product. own matrix, columns: W x with the two states as
+columns, as in the equation. Both iterate both states to the last iteration; the method with one matrix drops states
+that have become equal.
 """
 
 import time
@@ -28,11 +30,11 @@ from start_training.order_chaos.random_layer import RandomLayer, draw_layer
 from start_training.settings import positive_integer
 
 OURS, ROWS, COLUMNS = "one matrix for all", "own matrix, rows", "own matrix, columns"
-GOAL, GOAL_SECONDS = 10.0, 360.0  # × as fast as the others; seconds of the whole diagram on two CPU cores
+GOAL, GOAL_SECONDS = 10.0, 360.0  # least speed-up over the others; most seconds of a whole diagram on two CPU cores
 
 
 class Size(NamedTuple):
-    """The diagram, and how it is shared out: `sample` points a turn for the slow ways."""
+    """Size of a diagram, and its division into turns; slow methods compute `sample` points per turn."""
 
     columns: Bins = Bins(-1.0, 2.0, 150)
     rows: Bins = Bins(0.0, 2.0, 100)
@@ -47,11 +49,11 @@ class Size(NamedTuple):
 
     @property
     def iterating(self) -> dict[str, int]:
-        """How many iterations a distance takes, and over how many of the last it is averaged."""
+        """Settings of a distance: the number of iterations, and of the last iterations over which it is averaged."""
         return {"iterations": self.iterations, "average": self.iterations // 5}
 
     def shares(self) -> list[tuple[Array, Array]]:
-        """(J0, J) of each turn's points."""
+        """Return the parameters (J0, J) of the points of each turn."""
         inverse_J, ratio = np.meshgrid(self.rows.centres, self.columns.centres, indexing="ij")
         order = np.random.default_rng(0).permutation(self.points)
         J0, J = (values.ravel()[order] for values in (ratio / inverse_J, 1 / inverse_J))
@@ -70,12 +72,11 @@ WAY_COLUMNS: Columns = {
 
 
 @benchmark(
-    quick="a tenth of the diagram with 100 units, seconds",
+    quick="measure a hundredth of the diagram with 100 units, in a few seconds",
     width=120,
-    N={"type": int, "help": "units; 1000 by default"},
+    N={"type": int, "help": "number of units (default 1000)"},
 )
 def main(session: Session) -> None:
-    """Time the ways, and print a table."""
     size, N = QUICK if session.options.quick else Size(), session.options.N
     if N is not None:
         size = size._replace(N=positive_integer("N", N))
@@ -85,7 +86,7 @@ def main(session: Session) -> None:
 
 
 def measure(size: Size, *, device: str = "cpu") -> list[dict[str, Any]]:
-    """The row of each way, as from `way_row`."""
+    """Time all methods and return the row of each, as from `way_row`."""
     layer, shares = draw_layer(size.N, seed=0, number=0, device=device), size.shares()
     ways: dict[str, Callable[[Array, Array, int], Sized]] = {
         OURS: lambda J0, J, turn: distances(layer, J0, J, size),
@@ -105,12 +106,11 @@ def measure(size: Size, *, device: str = "cpu") -> list[dict[str, Any]]:
 
 
 def distances(layer: RandomLayer, J0: Array, J: Array, size: Size) -> Array:
-    """The distances of all points with one matrix, (points,)."""
     return np.concatenate(list(asymptotic_distances(layer, J0, J, **size.iterating)))
 
 
 def one_by_one(size: Size, distance: Callable[..., float], device: str, J0: Array, J: Array, turn: int) -> list[float]:
-    """The distances of the first `sample` of the points, each with a matrix drawn for it."""
+    """Return the distances of the first `size.sample` points, each with a new matrix."""
 
     def point(number: int) -> float:
         layer = draw_layer(size.N, seed=1 + turn, number=number, device=device)
@@ -122,7 +122,7 @@ def one_by_one(size: Size, distance: Callable[..., float], device: str, J0: Arra
 
 @torch.no_grad()
 def distance_by_columns(layer: RandomLayer, J0: float, J: float, *, iterations: int, average: int) -> float:
-    """`asymptotic_distance_of_one` with the states as columns."""
+    """Return the same as `asymptotic_distance_of_one`, computed with the states as columns."""
     W, x, distances = layer.weight(J0, J), layer.states.T.contiguous(), []
     for iteration in range(iterations):
         x = torch.tanh(W @ x)
@@ -132,15 +132,16 @@ def distance_by_columns(layer: RandomLayer, J0: float, J: float, *, iterations: 
 
 
 def way_row(size: Size, way: str, seconds: Array, ours: Array) -> dict[str, Any]:
-    """The numbers of a way, and whether it meets its goal, if the size is the one that has goals.
+    """Return the results of a method, and whether it meets its goal if `size` is the size that has goals.
 
     Args:
-        size: What was computed.
-        way: The way's name.
-        seconds: Per point, (turns, 2), by the clock and of processors.
-        ours: Likewise, of our way.
+        size: Size of the diagram.
+        way: Name of the method.
+        seconds: Seconds per point, shape (turns, 2), in wall time and in processor time.
+        ours: Seconds per point of the method with one matrix, shape (turns, 2).
     Returns:
-        `over_ours`, `processor_over_ours`: the ratios as [median, least, greatest] of turns.
+        The row of the method. `over_ours` and `processor_over_ours` are its time divided by that of the method with
+        one matrix, as [median, smallest, largest] over turns.
     """
     over, processor_over = (spread(ratios) for ratios in (seconds / ours).T)
     typical, processor = np.median(seconds, axis=0).tolist()

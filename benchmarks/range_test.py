@@ -1,10 +1,10 @@
-"""How good a learning rate is that a range test suggests: this project's test, and Lightning's.
+"""Compare the learning rates that `RangeTest` and Lightning's `Tuner.lr_find` suggest, and the accuracies they give.
 
-`RangeTest` and `Tuner.lr_find().suggestion()` run on the same nets, data and seeds (initialization and order of
-batches), both with their defaults. Reported are the suggestions over seeds, their spread in octaves, log2(largest /
-smallest), and the seconds of a test. Then each seed's net is trained for a fixed short time at the rate suggested for
-it, by 1cycle and at that fixed rate, and its accuracy on the whole validation set is measured: of a run that diverged,
-too. The last table shows 1cycle runs at multiples of the geometric mean of our suggestions, to compare with the best.
+Both tests run with their default settings on the same nets, data and seeds (of initialization and order of batches).
+The table shows the suggestions over seeds, their spread in octaves, log2(largest / smallest), and the seconds of a
+test. Then the net of each seed is trained for a fixed short time at the rate suggested for it, once by 1cycle and once
+at that constant rate, and its accuracy on the whole validation set is measured, even if the run diverged. The last
+table shows 1cycle runs at multiples of the geometric mean of the rates that `RangeTest` suggests.
 """
 
 import math
@@ -44,7 +44,7 @@ MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 def _percent(key: str) -> Callable[[Mapping[str, Any]], str]:
-    """A column of `results_table`: mean and range of a row's accuracies."""
+    """Return a column for `results_table` that shows mean and range of the accuracies of a row."""
 
     def cell(row: Mapping[str, Any]) -> str:
         known = 100 * np.array([value for value in row[key] if math.isfinite(value)])
@@ -66,7 +66,7 @@ MULTIPLE_COLUMNS = {f"× {multiple:g}": _percent(str(multiple)) for multiple in 
 
 @dataclass(frozen=True)
 class NetAndData:
-    """A fully connected ReLU net of `depth` layers of 100, its data, its optimizer, and how long to train it."""
+    """A fully connected ReLU net with `depth` layers of 100 units, its data, optimizer, and number of epochs."""
 
     name: str
     data: Callable[..., TensorDataModule]
@@ -75,7 +75,7 @@ class NetAndData:
     depth: int = 10
 
     def module(self, seed: int, rate: float, schedule: Any = None) -> tuple[Classifier, TensorDataModule]:
-        """A net critical at initialization, and its data in the order of the seed."""
+        """Return a He-initialized net, and its data in the order that the seed determines."""
         data = self.data(seed=seed)
         net = critical_net(int(np.prod(data.input_shape)), self.depth, 100, seed=seed)
         optimizer = partial(self.optimizer, lr=rate)
@@ -83,26 +83,25 @@ class NetAndData:
 
 
 @benchmark(
-    quick="one small net and two seeds, under a minute",
+    quick="measure one small net with two seeds, in less than a minute",
     on_gpu=False,
     width=110,
     seeds={"type": int, "default": 5},
 )
 def main(session: Session) -> None:
-    """Test and train every net, and print two tables of each."""
     options = session.options
     seeds = 2 if options.quick else positive_integer("seeds", options.seeds)
     for net in nets(quick=options.quick):
         result = session.measure(net.name, measure, net, seeds)
-        title = "{case}: suggestions for {seeds} seeds; accuracy (%) after {epochs} epochs of".format(**result)
+        title = "{case}: suggested rates, {seeds} seeds; accuracy (%) after {epochs} epochs".format(**result)
         session.print(results_table(title, WAY_COLUMNS, result["ways"]))
         mean = result["ways"][0]["geometric_mean"]
-        title = f"accuracy (%) after 1cycle at multiples of {OURS}'s geometric mean, {mean:.2g}"
+        title = f"accuracy (%) after 1cycle at multiples of {mean:.2g}, the geometric mean of {OURS}"
         session.print(results_table(title, MULTIPLE_COLUMNS, [result["one_cycle_at_multiples"]], words=0))
 
 
 def nets(*, quick: bool = False) -> list[NetAndData]:
-    """On digits with two optimizers, and on MNIST where DATA_DIR has it."""
+    """Return nets on digits with two optimizers, and one on MNIST if DATA_DIR has it."""
     sgd = partial(SGD, momentum=0.9)
     if quick:
         return [NetAndData("digits, 3 x 100, SGD", Digits, sgd, epochs=1, depth=3)]
@@ -117,7 +116,7 @@ def nets(*, quick: bool = False) -> list[NetAndData]:
 
 
 def measure(net: NetAndData, seeds: int) -> dict[str, Any]:
-    """A row for each way to test, and accuracies after 1cycle at multiples of what ours suggests."""
+    """Return a row for each of both tests, and accuracies after 1cycle at multiples of the rate of `RangeTest`."""
     rows = [_row(net, way, test, seeds) for way, test in ((OURS, our_test), (LIGHTNING, lightnings_test))]
     rates = {multiple: multiple * rows[0]["geometric_mean"] for multiple in MULTIPLES}
     multiples = {
@@ -128,7 +127,6 @@ def measure(net: NetAndData, seeds: int) -> dict[str, Any]:
 
 
 def our_test(net: NetAndData, seed: int) -> float:
-    """The rate that `RangeTest` suggests."""
     module, data = net.module(seed, rate=0.1)  # the test does not use the rate
     test = RangeTest(stop=True)
     with tempfile.TemporaryDirectory() as directory:
@@ -138,21 +136,21 @@ def our_test(net: NetAndData, seed: int) -> float:
 
 
 def lightnings_test(net: NetAndData, seed: int) -> float:
-    """The rate that Lightning suggests; NaN where it has no suggestion."""
+    """Return the learning rate that Lightning's `lr_find` suggests; NaN without a suggestion."""
     module, data = net.module(seed, rate=0.1)
-    with tempfile.TemporaryDirectory() as directory, redirect_stderr(StringIO()):  # its progress bar
+    with tempfile.TemporaryDirectory() as directory, redirect_stderr(StringIO()):  # hides its progress bar
         finder = Tuner(_trainer(directory, max_epochs=-1)).lr_find(module, datamodule=data, update_attr=False)
     suggested = finder.suggestion() if finder else None
     return math.nan if suggested is None else float(suggested)
 
 
 def accuracy(net: NetAndData, seed: int, rate: float, schedule: str) -> float:
-    """Validation accuracy after training at a rate."""
+    """Return the validation accuracy after training at a learning rate; NaN if the rate is NaN."""
     if not math.isfinite(rate):
         return math.nan
     module, data = net.module(seed, rate, SCHEDULES[schedule])
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Encountered `nan` values")  # torchmetrics, of a loss that is NaN
+        warnings.filterwarnings("ignore", "Encountered `nan` values")  # torchmetrics warns of NaN losses
         trainer = _trainer(directory, max_epochs=net.epochs, check_val_every_n_epoch=net.epochs)
         trainer.fit(module, datamodule=data)
     return float(trainer.callback_metrics["val/accuracy"])

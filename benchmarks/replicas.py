@@ -1,18 +1,18 @@
-"""How much faster a multirun's jobs train together, as one program, than one at a time in the same process.
+"""Measure how much faster the jobs of a multirun train together, as replicas in one program, than one at a time.
 
-Whole jobs of scripts/train.py with logger=csv and no progress bar: SGD at 0.01 without momentum, no validation, MNIST
-where DATA_DIR has it, else random inputs of its shape. A sweep has 30 seeds, each with its weights and order of
-batches, or 6 initializers × 5 seeds, as figure 1b has them; of larger nets 6 seeds. Both ways train the same jobs in
-new directories, in alternating order, after a short run of each that is not timed. One at a time, only every third
-job is trained (of larger nets every second), and the time multiplied. A job that takes another number of steps is an
-error.
+Whole jobs of scripts/train.py are timed, with logger=csv and no progress bar, SGD at 0.01 without momentum, no
+validation, and MNIST if DATA_DIR has it, otherwise random inputs of its shape. A sweep has 30 seeds, each with its
+weights and order of batches, or 6 initializers × 5 seeds, as in figure 1b; larger nets have 6 seeds. Both methods train
+the same jobs in new directories, in alternating order, after a short run of each that is not timed. One at a time, only
+every third job is trained (of larger nets every second), and the time is multiplied accordingly. A job with another
+number of steps is an error.
 
-  jobs   from the first job's start to the last one's summary: net, steps, test of 10,000 images, figure and all
-  step   of one replica, without the fixed costs of a job: from the difference to jobs of a fifth of the steps
+  jobs   from the start of the first job to the summary of the last, including test of 10,000 images and figures
+  step   a step of one replica, without the fixed costs of a job: from the difference to jobs of a fifth of the steps
 
-Ratios are times one at a time over times together, medians of rounds with their ranges; goals are of whole jobs.
---figure-1b times instead all jobs of the full-size figure 1b together, and extrapolates one at a time from a sample;
-their rate of arithmetic is compared with that of products of large matrices on the device.
+Ratios are times one at a time divided by times together, medians over rounds with their ranges; goals refer to whole
+jobs. With --figure-1b, all jobs of the full-size figure 1b are timed together instead; the time one at a time is
+extrapolated from a sample, and the rate of arithmetic is compared with that of products of large matrices.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from benchmarks._harness import Columns, Session, benchmark, goal_cell, results_
 from benchmarks._measuring import Array, in_turns, peak_mebibytes, ratio_and_range
 from benchmarks._mnist import data_overrides
 from benchmarks._replica_jobs import (
-    ALONE,
+    ONE_BY_ONE,
     TOGETHER,
     TRAINERS,
     WAYS,
@@ -36,12 +36,12 @@ from benchmarks._replica_jobs import (
     compose_each,
     existing_objects_not_collected,
     timed,
-    train_alone,
+    train_one_by_one,
 )
 
 QUICK_FIGURE = ("size=small", "trainer.max_epochs=1", "hydra.sweeper.params.seed='0,1'")
 INITIALIZERS = ("he_normal", "he_uniform", "he_truncated_normal", "lecun_normal", "glorot_normal", "torch_default")
-SHORT = 5  # the short jobs, from which fixed costs are computed, take a fifth of the steps
+SHORT = 5  # short jobs, for the computation of fixed costs, have a fifth of the steps
 LOSS = "test/loss"
 SWEEP_COLUMNS = {"net, jobs": "{case}", "callbacks": "{callbacks}", "batch": "{batch}"}
 JOB_COLUMNS: Columns = {
@@ -55,16 +55,24 @@ STEP_COLUMNS = {
     **SWEEP_COLUMNS,
     **{way: f"{{step[milliseconds][{way}]:.3f}}" for way in WAYS},
     "ratio (range)": "{step[ratio]:.2f} ({step[range][0]:.2f}–{step[range][1]:.2f})",
-    "rest of a job, s": " / ".join(f"{{fixed[seconds][{way}]:.2f}}" for way in WAYS),
+    "fixed costs of a job, s": " / ".join(f"{{fixed[seconds][{way}]:.2f}}" for way in WAYS),
 }
 LEAST = {"model": {"depth": 1, "width": 1}, "datamodule": {"batch_size": 1}, "trainer": {"max_steps": 1}}
 
 
 @dataclass(frozen=True)
 class ReplicaSweep:
-    """Jobs that train `size` layers of `size`.
+    """A sweep of jobs that train fully connected nets with `size` layers of `size` units.
 
-    How many, for how many steps, and every how many-th of them one at a time; `memory`: whether it is measured.
+    Attributes:
+        size: Number of layers, and their width.
+        batch: Batch size.
+        steps: Number of optimizer steps of a job.
+        replicas: Number of jobs.
+        every: Every how many-th job is trained when jobs are trained one at a time.
+        rounds: Number of rounds.
+        initializers: Names of the initializers.
+        memory: Whether to measure the peak memory.
     """
 
     size: int
@@ -77,23 +85,23 @@ class ReplicaSweep:
     memory: bool = False
 
     def __str__(self) -> str:
-        kinds = f"{len(self.initializers)} laws × " if len(self.initializers) > 1 else ""
+        kinds = f"{len(self.initializers)} initializers × " if len(self.initializers) > 1 else ""
         return f"{self.size} x {self.size}, {kinds}{self.replicas // len(self.initializers)} seeds"
 
     @property
     def goal(self) -> float:
-        """The least ratio asked for."""
+        """Smallest ratio of times that meets the goal."""
         if self.size > 20:
             return 0.95
         return 2.0 if self.batch <= 256 else 1.0
 
     @property
     def lengths(self) -> tuple[int, int]:
-        """Steps of the long jobs and of the short ones."""
+        """Numbers of steps of the long and of the short jobs."""
         return self.steps, max(self.steps // SHORT, 1)
 
     def configs(self, callbacks: str, data: Sequence[str], device: str) -> list[list[Config]]:
-        """Of all jobs, the long and the short ones; the seed varies fastest."""
+        """Return the configs of all long jobs and of all short jobs; the seed varies fastest."""
         model = [f"model.depth={self.size}", f"model.width={self.size}", "optimizer.momentum=0"]
         rest = [TRAINERS[device], f"callbacks={callbacks}", "logger=csv", "trainer.enable_progress_bar=false"]
         composed = compose_each([*data, f"datamodule.batch_size={self.batch}", *model, *rest], self.initializers)
@@ -105,9 +113,9 @@ class ReplicaSweep:
 
 
 @benchmark(
-    quick="one small net and few steps, under a minute",
+    quick="measure one small net with few steps, in less than a minute",
     width=120,
-    figure_1b={"action": "store_true", "help": "its jobs, with --quick those of its small size"},
+    figure_1b={"action": "store_true", "help": "measure the jobs of figure 1b (with --quick: of size=small)"},
 )
 def main(session: Session) -> None:
     """Time the sweeps, or figure 1b, and print the results."""
@@ -129,7 +137,7 @@ def main(session: Session) -> None:
 
 
 def sweeps(*, quick: bool = False) -> list[ReplicaSweep]:
-    """Those that the project has goals for. The larger nets' replicas and steps are fewer, as they take so long."""
+    """Return the sweeps that the project has goals for; those of larger nets have fewer replicas and steps."""
     if quick:
         return [ReplicaSweep(10, 64, 150, every=6, rounds=2)]
     small = [ReplicaSweep(10, 64, 300), ReplicaSweep(10, 256, 300), ReplicaSweep(10, 1024, 150, memory=True)]
@@ -140,20 +148,20 @@ def sweeps(*, quick: bool = False) -> list[ReplicaSweep]:
 
 
 def measure(sweep: ReplicaSweep, callbacks: str, data: Sequence[str], device: str = "cpu") -> dict[str, Any]:
-    """Times of the jobs one at a time and together.
+    """Time the jobs of a sweep one at a time and together.
 
     Args:
         sweep: The jobs.
-        callbacks: The option of that config group.
-        data: Overrides, as from `data_overrides`.
+        callbacks: Option of the config group `callbacks`.
+        data: Overrides of the data, from `data_overrides`.
         device: `cpu` or `cuda`.
     Returns:
-        The numbers of `summary`, the peak of memory, and `loss_apart`: |loss together / loss one at a time − 1|, at
-        most over jobs.
+        The results of `summary`, the peak memory, and `loss_apart`, the maximum over jobs of
+        |loss together / loss one at a time − 1|.
     """
     jobs = sweep.configs(callbacks, data, device)
     losses: dict[tuple[int, int, str], Array] = {}
-    every = {ALONE: sweep.every, TOGETHER: 1}
+    every = {ONE_BY_ONE: sweep.every, TOGETHER: 1}
 
     def seconds_of_all(length: int, way: str, turn: int) -> float:
         configs = jobs[length][:: every[way]]
@@ -162,12 +170,12 @@ def measure(sweep: ReplicaSweep, callbacks: str, data: Sequence[str], device: st
         losses[turn, length, way] = np.array([end["metrics"][LOSS] for end in ends])[:: sweep.every // every[way]]
         return seconds * len(jobs[length]) / len(configs)
 
-    timed(train_alone, jobs[1][:1])
+    timed(train_one_by_one, jobs[1][:1])
     timed(WAYS[TOGETHER], jobs[1])
     with existing_objects_not_collected():
         ways = [partial(seconds_of_all, length, way) for length in range(len(jobs)) for way in WAYS]
         times: Array = np.array(in_turns(ways, sweep.rounds)).reshape(sweep.rounds, len(jobs), len(WAYS))
-    together, alone = (np.array([losses[key] for key in losses if key[-1] == way]) for way in (TOGETHER, ALONE))
+    together, alone = (np.array([losses[key] for key in losses if key[-1] == way]) for way in (TOGETHER, ONE_BY_ONE))
     return {
         "case": str(sweep),
         "batch": sweep.batch,
@@ -182,21 +190,21 @@ def measure(sweep: ReplicaSweep, callbacks: str, data: Sequence[str], device: st
 
 
 def check_steps(ends: Sequence[dict[str, Any]], steps: int) -> None:
-    """Raises RuntimeError for a job that took another number of steps than the one that its time is divided by."""
+    """Check that every job took this number of steps, by which its time is divided; raise RuntimeError otherwise."""
     for end in ends:
         if end["steps"] != steps:
-            raise RuntimeError(f"{end['overrides']}: {end['steps']} steps, not {steps} ({end['reason']})")
+            raise RuntimeError(f"{end['overrides']}: took {end['steps']} steps instead of {steps} ({end['reason']})")
 
 
 def summary(times: Array, sweep: ReplicaSweep) -> dict[str, Any]:
-    """Ratios of times, one at a time over together; `range` is that over rounds.
+    """Return times and their ratios, one at a time divided by together, as medians and ranges over rounds.
 
     Args:
-        times: Seconds of all jobs, (rounds, ways, lengths): one at a time and together, of long jobs and short ones.
+        times: Seconds of all jobs, shape (rounds, ways, lengths): one at a time and together; long and short jobs.
         sweep: The jobs.
     Returns:
-        `jobs`: of long jobs. `step`: of a replica's step, (long − short) / (replicas × the steps between); NaN where
-        noise has made that negative. `fixed`: of a job, long / replicas − steps × step.
+        `jobs`: times of all long jobs. `step`: times of a step of one replica, (long − short) / (replicas · difference
+        in steps), NaN if noise makes it negative. `fixed`: fixed costs of a job, long / replicas − steps · step.
     """
     long, short = sweep.lengths
     steps = (times[..., 0] - times[..., 1]) / (sweep.replicas * (long - short))
@@ -213,22 +221,21 @@ def summary(times: Array, sweep: ReplicaSweep) -> dict[str, Any]:
 
 
 def _medians(values: Array) -> dict[str, float]:
-    """By way, of values (rounds, ways)."""
     return dict(zip(WAYS, np.median(values, axis=0).tolist(), strict=True))
 
 
 def peaks(configs: Sequence[Config], device: str) -> dict[str, float | None]:
-    """By way, what training these jobs adds at its peak to the memory held after a job of the least net, in MiB."""
+    """Return the peak memory of training these jobs by method, in MiB beyond the memory after a job of a tiny net."""
     least = {**configs[0], **{group: {**configs[0][group], **settings} for group, settings in LEAST.items()}}
-    prepare = partial(timed, train_alone, [least])
+    prepare = partial(timed, train_one_by_one, [least])
     return {way: peak_mebibytes(prepare, partial(timed, WAYS[way], configs), device) for way in WAYS}
 
 
 def remarks(results: Sequence[dict[str, Any]]) -> list[str]:
-    """Sentences about memory, and about how much the two ways' losses differ."""
-    memory = "memory at its peak, {case}, batch {batch}, callbacks={callbacks}: "
+    """Return sentences about the peak memory, and about the difference between the losses of both methods."""
+    memory = "peak memory, {case}, batch {batch}, callbacks={callbacks}: "
     by_way = ", ".join(f"{{peak_mebibytes[{way}]:.0f}} MiB {way}" for way in WAYS)
     known = [row for row in results if row["peak_mebibytes"] and None not in row["peak_mebibytes"].values()]
     apart = max(row["loss_apart"] for row in results)
-    sentence = f"test losses of the two ways differ by at most {apart:.1e} of their value"
+    sentence = f"the test losses of the jobs one at a time and together differ by at most {apart:.1e} of their value"
     return [*((memory + by_way).format(**row) for row in known), sentence]

@@ -1,7 +1,7 @@
-"""Will this network start training, and with which initialization, architecture and hyper-parameters?
+"""Measure, predict and improve how neural networks start training: initialization, architecture, learning rates.
 
-The names in `__all__` are the public interface; other names may move between versions. A name is imported when it is
-first used, so that `import start_training` takes milliseconds.
+The names in `__all__` are the public interface; all other names may move between versions. The module of a public name
+is imported when the name is first used, so that `import start_training` takes milliseconds.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from start_training.initializers.torch_default import TorchDefault
     from start_training.initializers.variance_scaling import VarianceScaling
 
-_HOMES = {  # the module of each public name
+_MODULES = {  # the module that defines each public name
     "ActivationLengths": "callbacks.activation_lengths",
     "Phase": "callbacks.phase",
     "RangeTest": "callbacks.range_test",
@@ -53,9 +53,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,9 +1,10 @@
-"""Whether ActivationLengths records on the device what it records on the CPU: same net, same batches, three steps.
+"""Check that ActivationLengths records the same on the device as on the CPU, for the same net and three batches.
 
-Compared are all rows of lengths/: the same steps, layers and counts, and the largest relative deviation of means and
-variances over samples. A negative control trains on the device with inputs that are longer by three tolerances: the
-comparison has to see it. The CPU's record is of the same precision, eager: with bfloat16 autocast the two devices round
-differently, and differ by as much as either does from float32.
+All rows of lengths/ are compared: steps, layers and counts have to be equal, and the largest relative deviation of
+means and variances over samples has to be within a tolerance. A negative control trains on the device with inputs whose
+lengths differ by three tolerances, which the comparison has to detect. On the CPU the net has the same precision and is
+not compiled; with bfloat16 autocast the two devices round differently, and deviate from each other by as much as either
+deviates from float32.
 """
 
 import tempfile
@@ -24,7 +25,7 @@ STEPS = 3
 
 
 class Tolerance(NamedTuple):
-    """The largest relative deviations allowed between two records of the same training: means, variances of lengths."""
+    """Largest allowed relative deviations of the means and of the variances of lengths between two trainings."""
 
     mean: float
     variance: float
@@ -35,11 +36,11 @@ FLOAT32, TF32, BF16 = Tolerance(1e-4, 1e-3), Tolerance(3e-3, 3e-2), Tolerance(1e
 
 
 class BatchList(list[Batch]):
-    """A loader of just these batches; Lightning would take a plain list for a list of loaders."""
+    """A loader with these batches; Lightning would interpret a plain list as a list of loaders."""
 
 
 def cases(device: str, *, tiny: bool) -> list[Case]:
-    """Two nets, two precisions, and one of them compiled, which takes longest."""
+    """Return cases for two nets in several precisions, and for a compiled net, which takes longest."""
     fully, residual = (dense(3, 16, batch=24), resnet(24, 64)) if tiny else (dense(10, 500), resnet(96, 64))
     bf16: dict[str, Any] = {"tolerance": BF16, "precision": "bf16-mixed"}
     tf32: dict[str, Any] = {"tolerance": TF32, "tf32": True}
@@ -63,7 +64,7 @@ def measure(
     compiled: bool = False,
     tf32: bool = False,
 ) -> dict[str, Any]:
-    """Three trainings, on the CPU and, with these settings, on the device; see `verdict`."""
+    """Train on the CPU, on the device, and on the device with longer inputs as a control; return the `verdict`."""
     reference = record(net, "cpu", precision=precision)
     on_device = partial(record, net, device, precision=precision, compiled=compiled)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):  # by default a GPU uses TF32
@@ -76,16 +77,16 @@ def measure(
 def record(
     net: TimedNet, device: str, *, precision: str = "32-true", compiled: bool = False, scale: float = 1.0
 ) -> Tables:
-    """Train a net for a few steps, an equal part of its batch each.
+    """Train a net for a few steps, each on an equal part of its batch, and return the recorded tables.
 
-    Weights and batches are drawn on the CPU whatever the device: Lightning moves them.
+    Weights and batches are drawn on the CPU for any device, to which Lightning moves them.
 
     Args:
-        net: What is trained.
+        net: The net to train.
         device: `cpu` or `cuda`.
-        precision: Of Lightning's Trainer.
+        precision: `precision` of Lightning's Trainer.
         compiled: Whether the net is compiled.
-        scale: A factor of the inputs.
+        scale: Factor by which the inputs are multiplied.
     """
     (module, _), (inputs, targets) = net.twins("cpu")
     batches = BatchList(zip((inputs * scale).chunk(STEPS), targets.chunk(STEPS), strict=True))
@@ -97,19 +98,23 @@ def record(
 
 
 def read_tables(directory: Path) -> Tables:
-    """What ActivationLengths has written to a directory."""
     return pd.read_parquet(directory / "lengths"), pd.read_parquet(directory / "steps")
 
 
 def deviations(one: Tables, other: Tables) -> dict[str, float]:
-    """|other / one − 1|, at most over steps and layers, of the means and variances of lengths, and of the loss.
+    """Return the maxima over steps and layers of |other / one − 1| for means and variances of lengths, and for losses.
 
-    Infinite where either is not finite. Raises ValueError where steps, layers or counts are not the same.
+    A maximum is infinite if a value is not finite.
+
+    Raises:
+        ValueError: the tables have different steps, layers or counts.
     """
     (lengths, steps), (other_lengths, other_steps) = one, other
     keys = ["step", "layer", "name", "count"]
     if not lengths[keys].equals(other_lengths[keys]) or len(steps) != len(other_steps):
-        raise ValueError(f"the records are not of the same layers and steps: {len(lengths)}, {len(other_lengths)}")
+        raise ValueError(
+            f"the tables have different steps, layers or counts ({len(lengths)} and {len(other_lengths)} rows)"
+        )
     pairs = {name: (lengths[name], other_lengths[name]) for name in ("mean", "variance")}
     pairs["loss"] = steps["loss"], other_steps["loss"]
     with np.errstate(all="ignore"):
@@ -118,7 +123,7 @@ def deviations(one: Tables, other: Tables) -> dict[str, float]:
 
 
 def verdict(apart: dict[str, float], control: dict[str, float], tolerance: Tolerance) -> dict[str, Any]:
-    """Whether the records agree, and whether the comparison would have seen a difference of three tolerances."""
+    """Return whether the tables agree, and whether the comparison detects the control's difference."""
     agree = apart["mean"] <= tolerance.mean and apart["variance"] <= tolerance.variance
     seen = control["mean"] > tolerance.mean
     return {
@@ -127,7 +132,7 @@ def verdict(apart: dict[str, float], control: dict[str, float], tolerance: Toler
         "apart": apart,
         "control": control,
         "tolerance": tolerance._asdict(),
-        FINDING: f"{'agree' if agree else 'DIFFER'}: means {apart['mean']:.1e} apart (at most {tolerance.mean:g})"
-        f", variances {apart['variance']:.1e} ({tolerance.variance:g})"
-        f"; control {control['mean']:.1e}, {'seen' if seen else 'NOT SEEN'}",
+        FINDING: f"{'agree' if agree else 'DIFFER'}: means differ by {apart['mean']:.1e} (tolerance {tolerance.mean:g})"
+        f", variances by {apart['variance']:.1e} (tolerance {tolerance.variance:g})"
+        f"; control by {control['mean']:.1e}, {'detected' if seen else 'NOT DETECTED'}",
     }

@@ -1,8 +1,9 @@
-"""What ActivationLengths adds to a training step on the device, in interleaved rounds, as `benchmark.py callback` does.
+"""Measure the cost of ActivationLengths in a training step on the device, as `benchmark.py callback` does.
 
-Each round trains new twins, one watched, in turns of ten steps; a result is the median of the rounds' median ratios,
-and their range. There are six rounds, or as many as time allows. Then what the callback makes the host wait for: ops of
-a step that synchronize with the device, as torch counts them, and the peak of memory, both without it and with it.
+Each round trains a new pair of nets, one of them with the callback, in turns of ten steps. The result is the median and
+the range over rounds of the median ratios; there are six rounds, or as many as time allows. The part also measures the
+number of operations per step that synchronize with the device, as reported by torch, and the peak memory, both with and
+without the callback.
 """
 
 import gc
@@ -23,13 +24,13 @@ from benchmarks.gpu_parts.correctness import BatchList
 from benchmarks.gpu_parts.parts import FINDING, Case
 from start_training.callbacks.activation_lengths import ActivationLengths
 
-GOAL = 1.05  # the ratio not to be exceeded
+GOAL = 1.05  # largest allowed ratio
 FLOAT32, BF16 = "32-true", "bf16-mixed"
-COUNTED = 10  # steps whose synchronizations are counted, after as many that are not
+COUNTED = 10  # number of steps whose synchronizations are counted, after as many warm-up steps
 
 
 def cases(device: str, *, tiny: bool) -> list[Case]:
-    """Two nets, eager and compiled, in float32 and bfloat16. Tiny: compiled is left out, as it takes a minute."""
+    """Return cases for two nets, eager and compiled, in float32 and bfloat16; `tiny` leaves out compiled nets."""
     if tiny:
         fully, residual, period = dense(3, 16, 2, batch=32), resnet(2, 32, 1), 2
         eager = [(fully, FLOAT32), (fully, BF16), (residual, FLOAT32)]
@@ -46,38 +47,44 @@ def cases(device: str, *, tiny: bool) -> list[Case]:
         training = {"device": device, "compiled": compiled, "precision": precision}
         ratios.append(Case(", ".join(words), partial(ratio, net, period, training), weight))
     nets = (fully,) if tiny else (fully, residual)
-    waits = [Case(f"waits, {net.kind}", partial(waits_and_memory, net, device), 0.5) for net in nets]
+    waits = [Case(f"synchronizations, {net.kind}", partial(waits_and_memory, net, device), 0.5) for net in nets]
     return [*ratios[:2], *waits, *ratios[2:]]
 
 
 def ratio(net: TimedNet, period: int, training: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Of watched steps to unwatched ones; see `callback.measure`, whose arguments `training` has."""
+    """Measure the ratio of the times of steps with and without the callback.
+
+    `training` holds arguments of `callback.measure`.
+    """
     if training["compiled"]:
         torch.compiler.reset()
     rounds = 1 if period < PERIOD else 6
     result = measure(net, OURS, **training, rounds=rounds, period=period, seconds=seconds)
-    words = "ratio {ratio:.3f} ({ratio_range[0]:.3f}–{ratio_range[1]:.3f}), rounds: {rounds}"
+    words = "ratio {ratio:.3f} ({ratio_range[0]:.3f}–{ratio_range[1]:.3f}), {rounds} rounds"
     words += ", step {plain_milliseconds:.2f} ms"
     goal = "" if net.goal is None else f"; goal {net.goal:g} {met(result['ratio'] <= net.goal)}"
     return {**result, **training, FINDING: words.format(**result) + goal}
 
 
 def waits_and_memory(net: TimedNet, device: str, seconds: float) -> dict[str, Any]:
-    """Synchronizing ops of a step, and the peak of memory of a training, without the callback and with it."""
+    """Count synchronizing operations per step and measure peak memory, without the callback and with it."""
     with tempfile.TemporaryDirectory() as directory:
         watchers = {"without": pl.Callback(), "with": ActivationLengths(directory, flush_every_n_steps=NEVER)}
         results = {name: _waits_and_mebibytes(net, device, callback) for name, callback in watchers.items()}
     if device == "cpu":
-        return {"net": net.name, FINDING: "only measured on a GPU"}
+        return {"net": net.name, FINDING: "not measured on a CPU"}
     (waits, peak), (watched_waits, watched_peak) = results.values()
-    words = f"{watched_waits:g} waits a step, {waits:g} without; memory +{watched_peak - peak:.1f} of {peak:.0f} MiB"
+    words = (
+        f"{watched_waits:g} synchronizations per step, {waits:g} without the callback; peak memory {peak:.0f} MiB "
+        f"+ {watched_peak - peak:.1f} MiB"
+    )
     return {"net": net.name, "waits_and_mebibytes": results, FINDING: words}
 
 
 def _waits_and_mebibytes(net: TimedNet, device: str, callback: pl.Callback) -> tuple[float, float]:
     (module, _), batch = net.twins(device)
     counter = WaitCounter(device)
-    gc.collect()  # an earlier training, which cycles keep
+    gc.collect()  # an earlier training may be kept alive by reference cycles
     trainer = silent_trainer(device, callbacks=[callback, counter], limit_val_batches=0)
     work = partial(trainer.fit, net.classifier(module), BatchList([batch] * 2 * COUNTED), [])
     _, peak = with_gpu_peak(work, device)
@@ -85,7 +92,7 @@ def _waits_and_mebibytes(net: TimedNet, device: str, callback: pl.Callback) -> t
 
 
 class WaitCounter(pl.Callback):
-    """Counts synchronizing ops per step between two steps; torch warns of them where it is asked to."""
+    """Callback that counts synchronizing operations per step, from the warnings of torch's sync debug mode."""
 
     def __init__(self, device: str) -> None:
         self._device = device

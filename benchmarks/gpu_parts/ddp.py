@@ -1,8 +1,9 @@
-"""Whether several processes record on one device what one process records: the same samples of every step, shared out.
+"""Check that ActivationLengths records the same with several DDP processes on one device as with one process.
 
-The reference is a training in one process without DDP, on the device. Under NCCL one process with DDP can be tried on
-one GPU; two are refused by NCCL ("Duplicate GPU detected"), and its message is the finding. Gloo is tried with two. A
-negative control compares the reference with rank 0's samples alone, as if the gather reached one rank only.
+The processes divide the samples of every step among them. The reference is a training on the device in one process
+without DDP. On one GPU, NCCL supports one process with DDP; it refuses two ("Duplicate GPU detected"), and then its
+message is the finding. Gloo is tried with two processes. A negative control compares the reference with a training on
+the samples of rank 0 only, as if the gather included one rank only.
 """
 
 import os
@@ -29,13 +30,13 @@ from start_training.datamodules.random_inputs import RandomInputs
 from start_training.training.train import quiet_lightning
 
 TOLERANCE = Tolerance(1e-4, 1e-3)
-REFUSALS = ("Duplicate GPU", "ncclInvalidUsage", "NCCL error")  # in what a rank raises, the most telling first
-SOURCE = re.compile(r'File "|raise ')  # of a traceback
-PATIENCE = 5.0  # seconds for the other ranks to notice that one has failed, and to report it
+REFUSALS = ("Duplicate GPU", "ncclInvalidUsage", "NCCL error")  # texts in the error of a rank, most specific first
+SOURCE = re.compile(r'File "|raise ')  # matches source lines of a traceback
+PATIENCE = 5.0  # seconds for other ranks to notice and report that a rank has failed
 
 
 def cases(device: str, *, tiny: bool) -> list[Case]:
-    """Of one process and of two, with what each backend can do."""
+    """Return a case for each supported combination of backend and number of processes."""
     worlds = [("nccl", 1), ("gloo", 2), ("nccl", 2)] if device == "cuda" else [("gloo", 2)]
     return [
         Case(f"{'a process' if ranks == 1 else f'{ranks} processes'}, {backend}",
@@ -45,27 +46,27 @@ def cases(device: str, *, tiny: bool) -> list[Case]:
 
 
 def measure(backend: str, ranks: int, device: str, tiny: bool, seconds: float) -> dict[str, Any]:
-    """Train without DDP, with it, and with half the samples."""
+    """Train with DDP, without DDP, and with half of the samples, and compare the recorded lengths."""
     world = {"backend": backend, "ranks": ranks}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("several", "one", "half")]
         if refusal := _train_ranks(paths[0], backend, ranks, device, tiny, seconds):
-            return {**world, "refused": refusal, FINDING: f"could not: {refusal}"}
+            return {**world, "refused": refusal, FINDING: f"not supported or failed: {refusal}"}
         for path, data in zip(paths[1:], (RandomInputs, RankZeroOfTwo), strict=True):
             train(path, device, tiny, data=data)
         several, one, half = map(read_tables, paths)
-    half[0]["count"] = one[0]["count"]  # the only column in which the comparison would notice it
+    half[0]["count"] = one[0]["count"]  # counts differ necessarily; the control is about the other columns
     return {**world, **verdict(deviations(one, several), deviations(one, half), TOLERANCE)}
 
 
 class RankZeroOfTwo(RandomInputs):
-    """The share of every batch that rank 0 of two ranks has, for a training without DDP."""
+    """Data for a training without DDP: the half of every batch that rank 0 of two ranks gets."""
 
     _ranks = (2, 0)
 
 
 def train(directory: Path, device: str, tiny: bool, *, data: type[RandomInputs] = RandomInputs, **trainer: Any) -> None:
-    """Train a fully connected net for a few steps; its tables are written to the directory."""
+    """Train a fully connected net for a few steps; ActivationLengths writes its tables to the directory."""
     net = dense(3, 16, batch=24) if tiny else dense(10, 500, batch=768)
     (module, _), _ = net.twins("cpu")
     batch, width = net.batch
@@ -76,13 +77,16 @@ def train(directory: Path, device: str, tiny: bool, *, data: type[RandomInputs] 
 
 
 def train_rank(rank: int, port: int, directory: Path, device: str, tiny: bool, backend: str, ranks: int) -> None:
-    """In a rank's process: train with DDP, all ranks on device 0; Lightning by itself would ask for as many GPUs."""
+    """Train with DDP in the process of a rank, with all ranks on device 0.
+
+    By default, Lightning would require a GPU for each rank.
+    """
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     devices = [torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")] * ranks
     ddp = DDPStrategy(
         parallel_devices=devices,
         process_group_backend=backend,
-        cluster_environment=LightningEnvironment(),  # by the variables, also where SLURM has started this
+        cluster_environment=LightningEnvironment(),  # use the variables above, even in a job of SLURM
     )
     with quiet_lightning():
         train(directory, device, tiny, strategy=ddp)
@@ -90,24 +94,24 @@ def train_rank(rank: int, port: int, directory: Path, device: str, tiny: bool, b
 
 
 def _train_ranks(path: Path, backend: str, ranks: int, device: str, tiny: bool, seconds: float) -> str | None:
-    """Why the ranks' training did not end, or None."""
+    """Train all ranks and return None, or the reason why their training failed or did not end in time."""
     deadline, arguments = time.monotonic() + seconds, (find_free_network_port(), path, device, tiny, backend, ranks)
     world = torch.multiprocessing.spawn(train_rank, arguments, ranks, join=False)
     try:
         while not world.join(max(deadline - time.monotonic(), 0), grace_period=PATIENCE):
             if time.monotonic() > deadline:
-                return f"no end within {seconds:.0f} s"
+                return f"training did not end within {seconds:.0f} s"
     except ProcessException as error:
         print(error, file=sys.stderr)
-        return telling_line(str(error))
+        return most_informative_line(str(error))
     finally:
         for process in world.processes:
             process.kill()
     return None
 
 
-def telling_line(output: str) -> str:
-    """What a failed rank raised, in one line: NCCL's own message, or else the last line."""
+def most_informative_line(output: str) -> str:
+    """Return the most informative line of the error of a rank: a message of NCCL, or else the last line."""
     lines = [line.strip()[:300] for line in output.splitlines() if line.strip()]
     messages = [line for sign in REFUSALS for line in lines if sign in line and not SOURCE.search(line)]
     return [*messages, lines[-1]][0]

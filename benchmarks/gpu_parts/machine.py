@@ -1,4 +1,4 @@
-"""Which device this is, what torch it has, and how fast it multiplies and moves numbers."""
+"""Describe the device and its software, and measure how fast it multiplies matrices and copies memory."""
 
 import os
 import platform
@@ -11,12 +11,11 @@ from benchmarks._harness import environment
 from benchmarks._measuring import arithmetic_limit, least_seconds
 from benchmarks.gpu_parts.parts import FINDING, Case
 
-SIZES = {"cpu": 512, "cuda": 8192}  # of matrices
-COPIED = {"cpu": 2**22, "cuda": 2**30}  # numbers
+SIZES = {"cpu": 512, "cuda": 8192}  # sizes of square matrices
+COPIED = {"cpu": 2**22, "cuda": 2**30}  # amounts of copied float32 numbers
 
 
 def cases(device: str, *, tiny: bool) -> list[Case]:
-    """Facts, and rates in the two formats that training uses."""
     return [
         Case("facts", partial(facts, device)),
         Case("products, float32", partial(products, device, torch.float32)),
@@ -26,7 +25,7 @@ def cases(device: str, *, tiny: bool) -> list[Case]:
 
 
 def facts(device: str, seconds: float) -> dict[str, Any]:
-    """As other benchmarks state them, and what torch knows about the GPU."""
+    """Return the environment as other benchmarks do, and properties of the GPU as reported by torch."""
     more: dict[str, Any] = {"python": platform.python_version(), "cores": os.cpu_count(), "cuda": torch.version.cuda}
     memory = ""
     if device == "cuda":
@@ -45,13 +44,13 @@ def facts(device: str, seconds: float) -> dict[str, Any]:
 
 
 def products(device: str, dtype: torch.dtype, seconds: float) -> dict[str, Any]:
-    """Of large square matrices of this format, in torch's default settings: float32 without TF32."""
+    """Measure products of large square matrices of this type with torch's default settings (float32 without TF32)."""
     rate = arithmetic_limit(device, size=SIZES[device], dtype=dtype)
     return {"teraflops": rate, "size": SIZES[device], FINDING: f"{rate:.3g} TFLOP/s"}
 
 
 def copies(device: str, seconds: float) -> dict[str, Any]:
-    """From the device's memory to itself; bytes read and written."""
+    """Measure copies within the memory of the device; bytes read and bytes written both count."""
     numbers = torch.zeros(COPIED[device], device=device)
     copy = torch.empty_like(numbers)
     rate = 2e-9 * numbers.nbytes / least_seconds(lambda: copy.copy_(numbers), device)

@@ -1,4 +1,4 @@
-"""A group of replicas against one run at a time on the device: sweeps as in `benchmark.py replicas`, fewer rounds."""
+"""Compare groups of replicas with one run at a time on the device, as `benchmark.py replicas` with fewer rounds."""
 
 import math
 from functools import partial
@@ -9,7 +9,7 @@ from benchmarks._replica_jobs import TOGETHER, WAYS
 from benchmarks.gpu_parts.parts import FINDING, Case
 from benchmarks.replicas import INITIALIZERS, ReplicaSweep, measure
 
-SWEEPS = (  # the smaller nets' jobs last as long; the host's share of them is larger
+SWEEPS = (  # jobs of smaller nets take as long, but a larger part of their time is spent on the host
     (ReplicaSweep(10, 256, 100, every=10, rounds=1), "lengths"),
     (ReplicaSweep(100, 1024, 20, every=15, rounds=1), "lengths"),
     (ReplicaSweep(10, 256, 100, every=10, rounds=1), "none"),
@@ -20,7 +20,6 @@ TINY_DATA = ["datamodule=digits", "datamodule.validation=0"]
 
 
 def cases(device: str, *, tiny: bool) -> list[Case]:
-    """One per sweep and choice of callbacks."""
     return [
         Case(
             f"{sweep}, batch {sweep.batch}{'' if callbacks == 'none' else f', {callbacks}'}",
@@ -31,11 +30,12 @@ def cases(device: str, *, tiny: bool) -> list[Case]:
 
 
 def ratios(sweep: ReplicaSweep, callbacks: str, device: str, tiny: bool, seconds: float) -> dict[str, Any]:
-    """Of whole jobs and their steps, one at a time over together; and how much the losses of the two differ."""
+    """Return the ratios of times one at a time to together, of jobs and steps, and the difference of the losses."""
     data, source = (TINY_DATA, "digits") if tiny else data_overrides()
     result = measure(sweep, callbacks, data, device)
     jobs, step = result["jobs"], result["step"]
-    words = "jobs {:.2f} times as fast ({:.1f} s, {:.1f} s)".format(jobs["ratio"], *map(jobs["seconds"].get, WAYS))
+    times = " → ".join(f"{jobs['seconds'][way]:.1f} s" for way in WAYS)
+    words = f"jobs {jobs['ratio']:.2f} times as fast together ({times})"
     if math.isfinite(step["ratio"]):
-        words += f", steps {step['ratio']:.1f} times ({step['milliseconds'][TOGETHER]:.3f} ms a replica)"
-    return {**result, "data": source, FINDING: f"{words}; losses {result['loss_apart']:.0e} apart"}
+        words += f", steps {step['ratio']:.1f} times ({step['milliseconds'][TOGETHER]:.3f} ms per replica)"
+    return {**result, "data": source, FINDING: f"{words}; losses differ by {result['loss_apart']:.0e}"}

@@ -1,10 +1,10 @@
-"""Ensembles on the device: nets of width 10,000, one matrix of which has 10⁸ weights, and many of width 100.
+"""Check and time ensembles on the device: nets of width 10,000, whose matrices have 10⁸ weights, and of width 100.
 
-Nets are built and drawn on the device. Law: the mean of log M_d / M_0 against that of the exact law of normal weights
-(Hanin & Rolnick 2018, arXiv:1803.01719), in standard errors, of which 4 would be another law; a negative control adds
-10% to the variance of the weights. Memory: the peak against its estimate, the net that gives the shapes and the buffer
-of one layer's weights; activations are small beside them. Time: of a net, and over that of drawing as many weights and
-doing nothing else.
+Nets are built and drawn on the device. Law: the mean of log M_d / M_0 is compared with that of the exact law of normal
+weights (Hanin & Rolnick 2018, arXiv:1803.01719); a difference of more than 4 standard errors is an error. A negative
+control increases the variance of the weights by 10%. Memory: the peak is compared with an estimate, the weights of the
+net that gives the shapes and the buffer for one layer; activations are small compared with them. Time: the time of a
+net, and its ratio to the time in which the same number of weights is only drawn.
 """
 
 import time
@@ -32,14 +32,14 @@ from start_training.ensembles.sample import Ensemble
 from start_training.initializers.variance_scaling import VarianceScaling
 from start_training.models.fully_connected import FullyConnected
 
-FIRST = 4  # nets that are timed before more are drawn
-LARGEST = 2000  # nets
+FIRST = 4  # number of nets that are sampled first, to estimate the time of more
+LARGEST = 2000  # largest number of nets
 LAW_NETS = 100_000
-CONTROL = 1.1  # times the variance of the weights
+CONTROL = 1.1  # factor on the variance of the weights in the negative control
 
 
 def cases(device: str, *, tiny: bool) -> list[Case]:
-    """Width 10,000 first, which is new on a GPU."""
+    """Return cases for nets of width 10,000 and of width 100."""
     jobs = (EnsembleJob(2, 64), EnsembleJob(2, 16)) if tiny else (EnsembleJob(10, 10_000), EnsembleJob(100, 100))
     rounds, wide = 1 if tiny else 3, jobs[0]
     return [
@@ -49,8 +49,11 @@ def cases(device: str, *, tiny: bool) -> list[Case]:
 
 
 def law_and_memory(job: EnsembleJob, device: str, seconds: float) -> dict[str, Any]:
-    """Of as many nets as two thirds of the time allow; the rest is for the control."""
-    with torch.device(device):  # where its weights are drawn
+    """Compare sampled lengths with the exact law, and the peak memory with its estimate.
+
+    Two thirds of the time are for the sample, one third is for the negative control.
+    """
+    with torch.device(device):  # its weights are drawn on the device
         net = job.build()
     ours = partial(sampled, net, job, device)
     (ratios, total), peak = with_gpu_peak(lambda: within(ours, seconds * 2 / 3), device)
@@ -67,14 +70,14 @@ def law_and_memory(job: EnsembleJob, device: str, seconds: float) -> dict[str, A
         "control_seen": control > 4,
         "peak_mebibytes": peak,
         "estimated_mebibytes": estimate,
-        FINDING: f"{len(ratios)} nets, {per_net:.3g} s each; {apart:.1f} σ from the law, control {control:.0f} σ; "
-        f"{f'{peak:,.0f} MiB, ' if peak else ''}estimated {estimate:,.0f} MiB",
+        FINDING: f"{len(ratios)} nets, {per_net:.3g} s each; {apart:.1f} standard errors from the exact law, control "
+        f"{control:.0f}; memory {f'{peak:,.0f} MiB, ' if peak else ''}estimated {estimate:,.0f} MiB",
     }
 
 
 def times(job: EnsembleJob, device: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """Of a net, and over that of drawing its weights; median and range of rounds."""
-    with torch.device(device):  # where its weights are drawn
+    """Measure the time of a net, and its ratio to the time of only drawing its weights (median and range of rounds)."""
+    with torch.device(device):  # its weights are drawn on the device
         net = job.build()
     ours = Way(OURS, lambda nets, seed: sampled(net, job, device, 0, nets, seed=seed), chunk_size(net, device))
     floor = Way(FLOOR, partial(draw_job, job, job.distribution, device, 1))
@@ -85,12 +88,12 @@ def times(job: EnsembleJob, device: str, rounds: int, seconds: float) -> dict[st
         "over_floor": ratio.median,
         "range": ratio[1:],
         "rounds": rounds,
-        FINDING: f"{rate:.3g} nets a second; {ratio.text()} times as long as drawing them",
+        FINDING: f"{rate:.3g} nets per second; {ratio.text()} times as long as only drawing the weights",
     }
 
 
 def estimated_bytes(net: FullyConnected, device: str) -> int:
-    """The net's weights, and those of a chunk of nets of the layer that has most."""
+    """Return the estimated memory: the weights of one net, and the largest layer of a chunk of nets."""
     largest = max(parameter.nbytes for parameter in net.parameters())
     return sum(parameter.nbytes for parameter in net.parameters()) + chunk_size(net, device) * largest
 
@@ -98,13 +101,21 @@ def estimated_bytes(net: FullyConnected, device: str) -> int:
 def sampled(
     net: FullyConnected, job: EnsembleJob, device: str, first: int, nets: int, *, scale: float = 2.0, seed: int = 0
 ) -> Array:
-    """log M_d / M_0 of nets `first` … `nets` − 1, whose weights have `scale` over their fan-in as variance."""
+    """Sample log M_d / M_0 of nets `first` … `nets` − 1, whose weights have the variance scale / fan_in."""
     ensemble = Ensemble(lambda: net, VarianceScaling(scale), job.inputs(device), seed=seed)
     return sampled_log_ratios(ensemble, nets, first=first)
 
 
 def within(draw: Callable[[int, int], Array], seconds: float, *, largest: int = LARGEST) -> tuple[Array, float]:
-    """`draw(first, nets)` of nets 0, 1, …, twice as many each time while time allows; and the seconds it took."""
+    """Sample as many nets as a time limit allows.
+
+    Args:
+        draw: Function (first, nets) that samples nets `first` … `nets` − 1; each call doubles the number of nets.
+        seconds: Time limit.
+        largest: Largest number of nets.
+    Returns:
+        The samples of all nets, and the seconds that they took.
+    """
     began = time.monotonic()
     count = min(FIRST, largest)
     parts = [draw(0, count)]

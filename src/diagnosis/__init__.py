@@ -1,1 +1,1 @@
-"""Will this net start training? Measurements on copies, and theory, give a verdict and what would change it."""
+"""Diagnosis of any module: measurements on copies and theory give a verdict on failure modes, and advice."""

@@ -1,4 +1,4 @@
-"""What to change in a net that will not start training, and the effect that the change would have."""
+"""Advice on what to change in a net that will not start training, with the predicted effect of the change."""
 
 import math
 from bisect import bisect_left
@@ -15,20 +15,20 @@ from start_training.theory.fully_connected import FullyConnectedLaw
 from start_training.theory.residual import ResidualLaw
 from start_training.theory.verdict import FM1, FM2, Thresholds, Verdict
 
-TARGET_BETA = 1.0  # width = depth, at which the paper's nets train
-WIDEST = 2**20
+TARGET_BETA = 1.0  # beta of a net with width = depth; such nets train in Hanin & Rolnick 2018
+WIDEST = 2**20  # largest width that is considered
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One change to make, after those of the advice before it.
+    """One recommended change of a net; several pieces of advice are meant to be followed one after the other.
 
     Attributes:
-        action: What to do, in words.
-        effect: The verdict after it, in words, and whether it is predicted or was tried.
-        change: To apply to the initialized net.
-        widths: Hidden widths to use instead.
-        overrides: Settings to type after this project's commands.
+        action: What to do, as a sentence.
+        effect: The verdict after the change as text, which begins with its source: theory, or a measurement on copies.
+        change: Change of the weights, to be applied to the initialized net.
+        widths: Recommended hidden widths; empty if they should not change.
+        overrides: Settings to type after the commands of this package.
     """
 
     action: str
@@ -41,7 +41,17 @@ class Advice:
 def advise_fully_connected(
     law: FullyConnectedLaw, measured: LayerMeasurement, thresholds: Thresholds, log_input_length: float
 ) -> list[Advice]:
-    """Critical weights for the layers whose weights are not; then widths for `TARGET_BETA`. Effects are predicted."""
+    """Return advice for a fully connected net of known law: first critical weights, then larger widths.
+
+    Weights are changed only in layers where they are not critical, and only for failure mode 1; layers are widened to
+    reach `TARGET_BETA` only for failure mode 2. Effects are predicted by theory.
+
+    Args:
+        law: Law of the net.
+        measured: Measurement of the net, which names the layers.
+        thresholds: Thresholds of the verdict.
+        log_input_length: log M_0 of the batch.
+    """
     verdict = methodcaller("verdict", thresholds, log_input_length=log_input_length)
     advice = []
     if FM1 in verdict(law).failure_modes:
@@ -58,23 +68,31 @@ def advise_fully_connected(
 
 
 def advise_residual(law: ResidualLaw, thresholds: Thresholds, log_input_length: float) -> list[Advice]:
-    """Scales 1/L; where that is not enough, critical weights; then width. Effects are predicted."""
+    """Return advice for a residual net of known law: residual scales 1/L, then critical weights, then larger widths.
+
+    Each change is only recommended if the failure mode it cures remains. Effects are predicted by theory.
+
+    Args:
+        law: Law of the net.
+        thresholds: Thresholds of the verdict.
+        log_input_length: log M_0 of the batch.
+    """
     verdict = methodcaller("verdict", thresholds, log_input_length=log_input_length)
 
     def effect(law: ResidualLaw) -> str:
         total = float(law.log_mean_length(log_input_length)[-1]) - log_input_length
-        return f"{predicted(verdict(law))}; E[M_L] = {factor(total)} of M_0"
+        return f"{predicted(verdict(law))}; E[M_L] / M_0 = {factor(total)}"
 
     advice, modules = [], len(law.scales)
     if FM1 in verdict(law).failure_modes:
         action = (
-            f"Scale what each of the {modules} modules adds by eta = 1/{modules}: their sum is then 1, "
-            f"not {law.scales.sum():.3g}"
+            f"Multiply the output of each of the {modules} residual modules by eta = 1/{modules}, so that the sum of "
+            f"all eta is 1 instead of {law.scales.sum():.3g}"
         )
         law = replace(law, scales=np.full(modules, 1 / modules))
         advice.append(Advice(action, effect(law), overrides=("model.scales=inverse_depth",)))
     if FM1 in verdict(law).failure_modes:
-        action = f"Within modules, draw weights with kappa 2, not {law.kappas.max():.3g}, and biases zero"
+        action = f"In the residual modules, use weights with kappa 2 instead of {law.kappas.max():.3g} and zero biases"
         law = replace(law, kappas=np.full(law.kappas.shape, 2.0), bias_variances=np.zeros(law.kappas.shape))
         advice.append(Advice(action, effect(law), overrides=("initializer=he_normal",)))
     if FM2 in verdict(law).failure_modes:
@@ -83,62 +101,68 @@ def advise_residual(law: ResidualLaw, thresholds: Thresholds, log_input_length: 
             times *= 2
         law = _wider(law, times)
         widths = f"model.width={law.width}", f"model.module_widths=[{','.join(map(str, law.module_widths))}]"
-        advice.append(Advice(f"Widen every layer by a factor {times}", effect(law), overrides=widths))
+        advice.append(Advice(f"Multiply the width of every layer by {times}", effect(law), overrides=widths))
     return advice
 
 
 def advise_widths(measured: LayerMeasurement, thresholds: Thresholds) -> Advice:
-    """Without theory: which layers to widen, those that spread lengths most, and by how much. Effects go as 1/n."""
+    """Return advice for a net of unknown law: which layers to widen, and by how much.
+
+    These are the layers that contribute most to the spread of lengths over nets. The spread is predicted from its
+    proportionality to 1/n, the reciprocal number of units.
+    """
     target = min(TARGET_BETA, thresholds.beta)
     shares, total = measured.spread, float(measured.spread.sum())
     if total <= target:
         return Advice(
-            "Widen the layers that are silent in the table, or give them biases above zero: a layer of n ReLU units "
-            "is dead in a share 2^−n of all nets",
-            f"a spread of {total:.2g} is no failure",
+            "Widen the layers that the table shows as silent, or give them positive biases: a layer of n ReLU units is "
+            "dead with probability 2^−n",
+            f"not predicted; the spread of {total:.2g} is within its threshold",
         )
     level = _cap(shares, target)
     wide = np.flatnonzero(shares > level)
     names = layer_names([measured.names[layer + 1] for layer in wide])
     times = float(shares[wide].sum() / (level * len(wide)))
     return Advice(
-        f"Widen {names} about {times:.2g} times (each now varies over nets as if it had "
-        f"{1 / shares[wide].max():.2g} to {1 / shares[wide].min():.2g} units)",
-        f"spread {total:.3g} → {target:.2g}, as 1/n; log M_d varies over nets by ±{math.sqrt(5 * target):.2g} nats",
+        f"Multiply the width of {names} by about {times:.2g} (the lengths of each now vary over nets like those of a "
+        f"layer of {1 / shares[wide].max():.2g} to {1 / shares[wide].min():.2g} units)",
+        f"spread proportional to 1/width: from {total:.3g} to {target:.2g}; standard deviation of log M_d over nets "
+        f"about {math.sqrt(5 * target):.2g} nats",
     )
 
 
-def predicted(verdict: Verdict, by: str = "theory") -> str:
-    """The numbers of a verdict in one line, after the name of their source."""
+def predicted(verdict: Verdict, source: str = "theory") -> str:
+    """Return the numbers of a verdict and its failure modes in one line, after the name of their source."""
     modes = "healthy" if verdict.healthy else "still " + " and ".join(verdict.failure_modes)
     return (
-        f"{by}: drift {signed(verdict.drift)} nats, beta {verdict.spread:.3g}, {abs(verdict.dead):.1%} of nets dead: "
-        f"{modes}"
+        f"{source}: drift {signed(verdict.drift)} nats, beta {verdict.spread:.3g}, {abs(verdict.dead):.1%} of nets "
+        f"dead: {modes}"
     )
 
 
 def factor(nats: float) -> str:
-    """exp(nats) in words: ×0.167, ×3.2e+12."""
+    """Return exp(nats) as text, such as ×0.167 or ×3.2e+12."""
     with np.errstate(over="ignore"):
         return f"×{np.exp(nats):.3g}"
 
 
 def signed(value: float) -> str:
-    """Two decimals with a sign, never −0.00."""
+    """Return a number with a sign and two decimals as text, never −0.00."""
     return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
 
 
 def layer_names(names: Sequence[str]) -> str:
-    """The only name, or the first and last one and their number."""
+    """Return a single name, or the first and the last name with the number of layers, as text."""
     return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)} layers)"
 
 
 def _critical(
     law: FullyConnectedLaw, measured: LayerMeasurement, thresholds: Thresholds
 ) -> tuple[FullyConnectedLaw, Change, str, tuple[str, ...]]:
-    kept = np.ones(len(law.kappas))
-    kept[1:] = 1 - law.dropout  # dropout scales up the units that it keeps
-    target = kept / law.activation.second
+    """Return the law with critical weights in all layers, the change to reach it, the action and the overrides."""
+    retained = np.ones(len(law.kappas))
+    retained[1:] = 1 - law.dropout  # dropout scales up the units that it retains
+    target = retained / law.activation.second
     off = np.abs(np.log(law.kappas / target)) > thresholds.drift / len(target)
     scales = np.sqrt(target / law.kappas)
     layers, biased = np.flatnonzero(off), bool(law.bias_variances.any())
@@ -161,7 +185,11 @@ def _critical(
 def _widened(
     law: FullyConnectedLaw, thresholds: Thresholds, verdict: Callable[[FullyConnectedLaw], Verdict]
 ) -> tuple[FullyConnectedLaw, str]:
-    """The smallest width such that no narrower layer is needed for beta ≤ 1, or less where the threshold is."""
+    """Return the law with all layers widened to a least width, and the action as text.
+
+    The least width is the smallest one with which beta is at most `TARGET_BETA` and the threshold, without failure
+    mode 2.
+    """
     target = min(TARGET_BETA, thresholds.beta)
 
     def enough(least: int) -> bool:
@@ -172,8 +200,8 @@ def _widened(
     narrow = law.widths < least
     share = float((1 / law.widths[narrow]).sum())
     action = (
-        f"Widen {int(narrow.sum())} of {len(law.widths)} hidden layers, now {_range(law.widths[narrow])} wide, "
-        f"to {least} (they make {share:.3g} of beta {law.beta:.3g})"
+        f"Widen {int(narrow.sum())} of {len(law.widths)} hidden layers from {_range(law.widths[narrow])} to {least} "
+        f"units (they contribute {share:.3g} to beta = {law.beta:.3g})"
     )
     return _at_least(law, least), action
 
@@ -188,7 +216,7 @@ def _wider(law: ResidualLaw, times: int) -> ResidualLaw:
 
 
 def _cap(shares: Array, total: float) -> float:
-    """The level at which shares, cut there, sum to `total`."""
+    """Return the level c for which Σ min(share, c) equals `total`."""
     ordered = np.sort(shares)
     for index, share in enumerate(ordered):
         level = (total - ordered[:index].sum()) / (len(ordered) - index)

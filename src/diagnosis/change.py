@@ -1,4 +1,4 @@
-"""A change of a net's initialization that can be tried on copies."""
+"""A change of the initialization of a net, which a diagnosis tries on copies and recommends."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from start_training.initializers.initialize import layers_of
 
 @dataclass(frozen=True)
 class Change:
-    """Multiply the weights of some layers by factors.
+    """A change of an initialized net: the weights of some layers are multiplied by factors.
 
     Attributes:
-        factors: By the name of a dense or convolutional layer.
-        zero_biases: Whether to set the biases of those layers to zero as well.
+        factors: Factor of the weights, by the name of a dense or convolutional layer.
+        zero_biases: Whether the biases of these layers are set to zero as well.
     """
 
     factors: Mapping[str, float] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Change:
 
     @torch.no_grad()
     def apply_(self, net: nn.Module) -> None:
-        """Change a net in place, after it has been initialized."""
+        """Apply the change to the weights and biases of an initialized net in place."""
         layers = layers_of(net)
         for name, factor in self.factors.items():
             weight, bias = layers[name].weight, layers[name].bias
@@ -33,7 +33,7 @@ class Change:
                 bias.zero_()
 
     def then(self, other: "Change") -> "Change":
-        """This change followed by the other, as one change."""
+        """Return this change followed by another one, as a single change."""
         names = {**self.factors, **other.factors}
         factors = {name: self.factors.get(name, 1.0) * other.factors.get(name, 1.0) for name in names}
         return Change(factors, self.zero_biases or other.zero_biases)

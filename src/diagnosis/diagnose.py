@@ -1,4 +1,4 @@
-"""Will this net start training? One call for any module and a batch."""
+"""The function `diagnose`, which predicts whether a net will start training."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -30,23 +30,28 @@ def diagnose(
     modules: Sequence[str] | None = None,
     seed: Seed = 0,
 ) -> Diagnosis:
-    """Whether `net` will start training, from measurements on initialized copies and, where known, from theory.
+    """Predict whether `net` will start training, from measurements on initialized copies and from theory if known.
 
-    Neither the module nor a global random stream is changed. Source: Hanin & Rolnick 2018 (arXiv:1803.01719).
+    Each copy passes the batch forward and a random cotangent of its outputs backward; no loss or targets are needed.
+    Neither the module nor any global random stream is changed. Source: Hanin & Rolnick 2018 (arXiv:1803.01719).
 
     Args:
-        net: Any module. Its copies pass the batch forward and a random cotangent backward, without a loss or targets.
-        batch: A tensor, or a tuple or dict of the arguments of the module's forward; the first axis is samples.
-        initializer: Draws all copies, as in `initialize_`. None: the first copy is the module as it is, and the
-            others are redrawn from its own weights, which works for freshly initialized modules (see `Redraw`).
-        readout_initializer: Draws the readout of all copies; None: as the other layers.
-        nets: The number of copies, at least 2.
-        thresholds: Of the verdict; `Thresholds` gives the reasons for them.
-        modules: Name patterns, as in `fnmatch`, of the modules whose outputs to measure; None: see `Capture`.
-        seed: Of all random numbers, so that the same arguments give the same diagnosis.
+        net: Any module.
+        batch: A tensor, or a tuple or dict of the arguments of `net.forward`; the first axis is samples.
+        initializer: Initializer of all copies, as in `initialize_`. None: the first copy has the weights of `net`, and
+            the other copies get weights that are redrawn from them, which is valid for freshly initialized modules (see
+            `Redraw`).
+        readout_initializer: Initializer of the readout of all copies; None: the same as of the other layers.
+        nets: Number of copies, at least 2.
+        thresholds: Thresholds of the verdict; see `Thresholds` for the reasons for the default values.
+        modules: Name patterns, as in `fnmatch`, of the modules whose outputs are measured; None: see `Capture`.
+        seed: Seed of all random numbers; the same arguments and seed give the same diagnosis.
+
+    Returns:
+        The verdict, the measurements and advice on what to change; `print` it for a report.
 
     Raises:
-        ValueError: a setting is not allowed, the net has nothing to measure, or it fails on the batch.
+        ValueError: a setting is not allowed, the net has no layer to measure, or it fails on the batch.
 
     Example:
         >>> import torch

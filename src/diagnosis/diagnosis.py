@@ -1,4 +1,4 @@
-"""A diagnosis, and its report: a table of layers, measurement beside theory, the verdict in words, and advice."""
+"""The result of `diagnose` and its report: a table of layers, measurement and theory, the verdict, and advice."""
 
 import io
 import math
@@ -18,22 +18,22 @@ from start_training.theory.verdict import FM1, FM2, Verdict
 
 WIDTH = 110
 LEGEND = (
-    "length: of the median net. forward, backward: nats per layer, log of the mean ratio of lengths M_j/M_{j−1},\n"
-    "and of squared gradients on the way back. silent: share of units that are 0 on every sample."
+    "length M: median over nets. forward, backward: growth in nats per layer, the log of the mean ratio of lengths\n"
+    "M_j/M_{j−1}, and of squared gradients in the backward pass. silent: units that are 0 on every sample."
 )
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The result of `diagnose`; `print` it for the report.
+    """The result of `diagnose`; `print` it for a report.
 
     Attributes:
-        name: The module's class.
-        batch: Its shape, in words.
-        measurement: Of each layer.
-        measured: The verdict from the measurement alone.
-        prediction: From theory; None where no law is known for the net.
-        advice: Changes to make, one after the other; empty for a healthy net.
+        name: Class name of the module.
+        batch: Shape of the batch as text.
+        measurement: Measurements of each layer.
+        measured: Verdict from the measurements without theory.
+        prediction: Prediction of theory; None if no law is known for the net.
+        advice: Recommended changes, to be made one after the other; empty for a healthy net.
 
     Example:
         >>> import torch
@@ -55,39 +55,38 @@ class Diagnosis:
 
     @property
     def predicted(self) -> Verdict | None:
-        """Theory's verdict; None where it has none."""
+        """Verdict of theory, or None if theory does not give one."""
         return self.prediction.verdict if self.prediction else None
 
     @property
     def verdict(self) -> Verdict:
-        """Theory's verdict where it has one, since it is exact for any number of nets; otherwise the measured one."""
+        """Verdict of theory if there is one, since it has no sampling error; otherwise the measured verdict."""
         return self.predicted or self.measured
 
     @property
     def healthy(self) -> bool:
-        """Whether there is no failure mode."""
         return self.verdict.healthy
 
     @property
     def agrees(self) -> bool:
-        """Whether the measurement shows the failure modes that theory predicts; True where theory has no verdict."""
+        """Whether the measurement shows the failure modes that theory predicts; True without a verdict of theory."""
         return self.verdict.failure_modes == self.measured.failure_modes
 
     def __str__(self) -> str:
-        """The report without colours."""
+        """Return the report as text without colours."""
         output = io.StringIO()
         Console(file=output, width=WIDTH, no_color=True).print(render(self))
         return output.getvalue().rstrip()
 
 
 def render(diagnosis: Diagnosis) -> Group:
-    """The whole report."""
+    """Return the whole report of a diagnosis, to be printed by `rich`."""
     layers, legend = rates_by_layer(diagnosis), Text(LEGEND, style="dim")
     return Group(layers, legend, _whole_net(diagnosis), _verdict(diagnosis), _advice(diagnosis))
 
 
 def rates_by_layer(diagnosis: Diagnosis) -> Table:
-    """Per layer: length of the median net, rates measured and predicted, silent units."""
+    """Return a table with a row per layer: median length over nets, measured and predicted rates, silent units."""
     measured, prediction = diagnosis.measurement, diagnosis.prediction
     title = f"{diagnosis.name}: {measured.nets} initializations, batch of {diagnosis.batch}"
     table = Table(title=title, title_justify="left")
@@ -109,20 +108,20 @@ def _whole_net(diagnosis: Diagnosis) -> Table:
     table = Table("the whole net", "measured", "theory", "threshold", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
-    of = theory or measured
+    predicted = theory or measured
     error = f" ± {measured.error:.2g}" if measured.error else ""
     dead, nets = int(diagnosis.measurement.dead.sum()), diagnosis.measurement.nets
     rows = (
-        ("forward, later half", _rate(measured.forward), _rate(of.forward), ""),
-        ("backward, later half", _rate(measured.backward), _rate(of.backward), ""),
-        ("drift over all layers, nats", signed(measured.drift) + error, signed(of.drift), f"±{limits.drift:g}"),
-        ("spread (beta)", f"{measured.spread:.3g}", f"{of.spread:.3g}", f"{limits.beta:g}"),
-        ("dead nets", f"{dead} of {nets}", f"{abs(of.dead):.1%}", f"{limits.dead:.0%}"),
+        ("forward, later half", _rate(measured.forward), _rate(predicted.forward), ""),
+        ("backward, later half", _rate(measured.backward), _rate(predicted.backward), ""),
+        ("drift over all layers, nats", signed(measured.drift) + error, signed(predicted.drift), f"±{limits.drift:g}"),
+        ("spread (beta)", f"{measured.spread:.3g}", f"{predicted.spread:.3g}", f"{limits.beta:g}"),
+        ("dead nets", f"{dead} of {nets}", f"{abs(predicted.dead):.1%}", f"{limits.dead:.0%}"),
     )
-    for name, ours, predicted, limit in rows:
-        table.add_row(name, ours, predicted if theory else "—", limit)
+    for name, measurement, prediction, limit in rows:
+        table.add_row(name, measurement, prediction if theory else "—", limit)
     deviation = diagnosis.measurement.log_deviation
-    table.add_row("deviation of log M_d over nets", "—" if math.isnan(deviation) else f"{deviation:.2g}", "", "")
+    table.add_row("std. dev. of log M_d over nets", "—" if math.isnan(deviation) else f"{deviation:.2g}", "", "")
     return table
 
 
@@ -137,54 +136,56 @@ def _verdict(diagnosis: Diagnosis) -> Group:
 
 
 def first_mode(verdict: Verdict, depth: int) -> str:
-    """Failure mode 1 in words: the rate, the layer from which on it drifts, whether it goes on with depth."""
+    """Return a sentence on failure mode 1: the rate per layer, the layer where the drift starts, and its size."""
     limit, starts = verdict.thresholds.drift, (verdict.starts or 0) + 1
     back = abs(verdict.backward) > abs(verdict.forward) * (1 + 1e-3)
-    rate, what = (verdict.backward, "squared gradients, going back,") if back else (verdict.forward, "lengths")
+    rate, what = (verdict.backward, "squared gradients") if back else (verdict.forward, "lengths")
     if not math.isfinite(verdict.drift):
-        return f"{FM1} yes: {what} vanish or overflow from layer {starts} on."
+        return f"Failure mode 1 ({FM1}): yes; {what} become zero, infinite or NaN from layer {starts} on."
     drift = f"{signed(verdict.drift)}{f' ± {verdict.error:.2g}' if verdict.error else ''} nats over {depth} layers"
     if FM1 in verdict.failure_modes:
-        plateau = " Biases keep lengths on a plateau, and differences between inputs die out." * bool(
+        plateau = " Biases keep lengths constant, while differences between inputs vanish." * bool(
             back and rate < 0 and abs(verdict.forward) * depth < limit
         )
         return (
-            f"{FM1} yes: {what} {'grow' if rate > 0 else 'shrink'} by {factor(rate)} per layer ({signed(rate)} "
-            f"nats/layer), from layer {starts} on, and this goes on with depth: {drift}, beyond ±{limit:g}.{plateau}"
+            f"Failure mode 1 ({FM1}): yes; {what} {'grow' if rate > 0 else 'shrink'} by {factor(rate)} per layer"
+            f"{' of the backward pass' * back} ({signed(rate)} nats/layer) from layer {starts} on. At this rate the "
+            f"drift is {drift}, beyond the threshold ±{limit:g}.{plateau}"
         )
-    settled = f" Lengths change by {factor(verdict.total)} in all and settle: the later half adds little."
+    settled = f" Lengths change by {factor(verdict.total)} over all layers, most of it in the earlier half."
     return (
-        f"{FM1} no: {what} change by {factor(rate)} per layer over the later half: {drift}, within ±{limit:g}."
+        f"Failure mode 1 ({FM1}): no; {what} change by {factor(rate)} per layer{' of the backward pass' * back} in the "
+        f"later half of the net. At this rate the drift is {drift}, within the threshold ±{limit:g}."
         f"{settled * verdict.settles}"
     )
 
 
 def second_mode(verdict: Verdict) -> str:
-    """Failure mode 2 in words: beta, the spread over nets, dead nets."""
+    """Return a sentence on failure mode 2: beta, the spread of lengths over nets, and dead nets."""
     limits, deviation = verdict.thresholds, math.sqrt(5 * max(verdict.spread, 0))
     return (
-        f"{FM2} {'yes' if FM2 in verdict.failure_modes else 'no'}: beta {verdict.spread:.3g} "
-        f"(threshold {limits.beta:g}): log-lengths differ between nets by ±{deviation:.2g} nats, "
-        f"lengths by {factor(deviation)}; {abs(verdict.dead):.1%} of nets are dead (threshold {limits.dead:.0%})."
+        f"Failure mode 2 ({FM2}): {'yes' if FM2 in verdict.failure_modes else 'no'}; beta is {verdict.spread:.3g} "
+        f"(threshold {limits.beta:g}): the standard deviation of log-lengths over nets is {deviation:.2g} nats, which "
+        f"is {factor(deviation)} in length; {abs(verdict.dead):.1%} of nets are dead (threshold {limits.dead:.0%})."
     )
 
 
 def _agreement(diagnosis: Diagnosis) -> str:
     if diagnosis.agrees:
-        return "Theory decides, and the measurement agrees."
+        return "The verdict is that of theory, and the measurement agrees with it."
     measured = " and ".join(diagnosis.measured.failure_modes) or "no failure mode"
     predicted = " and ".join(diagnosis.verdict.failure_modes) or "none"
     return (
-        f"The measurement shows {measured}, theory predicts {predicted}: theory decides; measure more nets (nets=…) "
-        "for certainty."
+        f"The measurement shows {measured}, while theory predicts {predicted}. The verdict is that of theory; to check "
+        "it, measure more nets (nets=…)."
     )
 
 
 def _advice(diagnosis: Diagnosis) -> Group:
     lines = []
     for number, advice in enumerate(diagnosis.advice, start=1):
-        typed = f" [{' '.join(advice.overrides)}]" if 0 < len(" ".join(advice.overrides)) <= 80 else ""
-        lines.append(Padding(Text(f"{number}. {advice.action}.{typed}", style="bold"), (0, 0, 0, 2)))
+        overrides = f" [{' '.join(advice.overrides)}]" if 0 < len(" ".join(advice.overrides)) <= 80 else ""
+        lines.append(Padding(Text(f"{number}. {advice.action}.{overrides}", style="bold"), (0, 0, 0, 2)))
         lines.append(Padding(Text(f"→ {advice.effect}."), (0, 0, 0, 5)))
     return Group(Text("What to change", style="bold"), *lines) if lines else Group()
 

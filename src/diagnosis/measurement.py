@@ -1,4 +1,4 @@
-"""What a few nets show together: rates per layer forward and backward, spread, silent units, dead nets."""
+"""Measurements of each layer over several nets: forward and backward rates, spread, silent units, dead nets."""
 
 import math
 from collections.abc import Mapping
@@ -14,22 +14,23 @@ from start_training.theory.verdict import FM1, Thresholds, Verdict, judge
 
 @dataclass(frozen=True)
 class LayerMeasurement:
-    """Measurements of layers 0 … d, in the order in which they ran, of several nets.
+    """Measurements of layers 0 … d of several nets; layer 0 is the input, the others are in order of execution.
 
-    In a net with branches a rate compares a layer with the one that ran before; the sum over layers still is the
-    change from the first to the last.
+    In a net with branches, the rate of a layer compares it with the layer that was executed before it. The sum of the
+    rates is still the change from the first to the last layer.
 
     Attributes:
-        names: Of the d + 1 layers.
-        feeds: For each layer 0 … d, the weighted layers that ran since the layer before.
-        lengths: Shape (nets, d + 1), means over the samples.
-        gradients: Shape (nets, d + 1), squared, means over the samples; NaN where no gradient flows.
-        forward: Rates of lengths, layers 1 … d.
-        backward: Rates of squared gradients, layers 1 … d.
-        spread: Shape (d,), each layer's share of the effective beta.
-        silent: Shape (d + 1,), the share of units that are zero on every sample, mean over nets.
+        names: Names of the d + 1 layers.
+        feeds: For each layer 0 … d, the names of the dense and convolutional layers executed since the previous layer.
+        lengths: Lengths averaged over samples, shape (nets, d + 1).
+        gradients: Squared gradients averaged over samples, shape (nets, d + 1); NaN if no gradient flows.
+        forward: Growth rates of lengths in layers 1 … d.
+        backward: Growth rates of squared gradients, in the direction of the backward pass, in layers 1 … d.
+        spread: Contribution of each layer to the effective beta, shape (d,); see `layer_rates.spread`.
+        silent: Fraction of units that are zero on every sample, averaged over nets, shape (d + 1,).
         normalized: Whether the net has batch normalization.
-        shared: Shape (d,), the variance of a rate that all nets share because they are redrawn from the same weights.
+        shared: Variance of the rate of each layer that all nets share because they are redrawn from the same weights,
+            shape (d,).
     """
 
     names: tuple[str, ...]
@@ -45,18 +46,18 @@ class LayerMeasurement:
 
     @classmethod
     def of(cls, nets: list[Readings], *, normalized: bool, shared: Mapping[str, float]) -> "LayerMeasurement":
-        """From the readings of each net.
+        """Combine the readings of several nets.
 
         Args:
-            nets: All of the same layers.
+            nets: Readings of each net, all with the same layers.
             normalized: Whether the net has batch normalization.
-            shared: The variance of a rate that all nets share, by the name of the weighted layer.
+            shared: Variance of a rate that all nets share, by the name of the dense or convolutional layer.
 
         Raises:
             ValueError: the input is the only layer.
         """
         if len(nets[0].names) < 2:
-            raise ValueError(f"modules = {nets[0].names}: there is no layer after the input to measure in this pass")
+            raise ValueError("modules: the forward pass executes none of the modules to measure; set other modules=…")
         lengths = np.array([[float(layer.mean()) for layer in net.lengths] for net in nets])
         gradients = np.array(
             [[math.nan if layer is None else float(layer.mean()) for layer in net.gradients] for net in nets]
@@ -77,30 +78,30 @@ class LayerMeasurement:
 
     @property
     def nets(self) -> int:
-        """The number of nets."""
         return len(self.lengths)
 
     @property
     def depth(self) -> int:
-        """The number of layers without the input."""
+        """Number d of layers, not counting the input."""
         return len(self.names) - 1
 
     @property
     def dead(self) -> NDArray[np.bool_]:
-        """Whether a layer of each net is all zero and no gradient reaches the input; (nets,)."""
+        """Whether each net is dead, shape (nets,): a layer is zero on all samples and no gradient reaches the input."""
         return (self.lengths == 0).any(1) & ~(self.gradients[:, 0] > 0)
 
     @property
     def log_deviation(self) -> float:
-        """Standard deviation of log M_d over living nets; NaN for fewer than two."""
+        """Standard deviation of log M_d over living nets; NaN for fewer than two of them."""
         last = self.lengths[~self.dead, -1]
         last = last[(last > 0) & np.isfinite(last)]
         return float(np.log(last).std(ddof=1)) if len(last) > 1 else math.nan
 
     def verdict(self, thresholds: Thresholds) -> Verdict:
-        """The verdict from these measurements alone; where no gradient flows, from the forward pass alone.
+        """Return the verdict from these measurements, without theory.
 
-        Gradients that grow on their way back through batch normalization have another threshold, see `Thresholds`.
+        If no gradient flows, only the forward pass counts. Squared gradients that grow in the backward pass of a net
+        with batch normalization have a larger threshold, see `Thresholds.normalized`.
         """
         verdict = self._judge(thresholds)
         if self.normalized and FM1 in verdict.failure_modes and verdict.backward > abs(verdict.forward):

@@ -1,4 +1,4 @@
-"""A copy of a module, and the nets that are drawn in it one after the other."""
+"""Draw several initializations of a module in one copy of it, and measure them one after the other."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,28 +17,29 @@ from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.settings import described, one_line
 from start_training.streams import isolate_random_streams
 
-LARGE = 2**25  # weights up to which float64 costs seconds; ResNet-50 has 2^24.6
+LARGE = 2**25  # number of weights up to which float64 takes only seconds; ResNet-50 has 2^24.6
 
 
 class Nets:
-    """Nets drawn in a copy of `net`, on the CPU and in training mode, as at step 0 of training.
+    """Several initializations of a module, drawn one after the other in a copy on the CPU in training mode.
 
-    They are in float64, in which nets of any practical depth neither over- nor underflow; in the module's own
-    precision where it has more than `LARGE` weights, or fails in float64. The module itself and the global random
-    streams of Python, NumPy and torch are not changed. Python hooks on the module run on the copies too.
+    The copy is in float64, so that nets of any practical depth neither overflow nor underflow. It has the precision of
+    the module instead if the module has more than `LARGE` weights or fails in float64. Neither the module nor the
+    global random streams of Python, NumPy and torch are changed. Python hooks of the module are executed on the copy
+    too.
 
     Args:
         net: The module.
-        batch: A tensor, or a list, tuple or mapping of the arguments of its forward.
-        initializer: Draws each net, as in `initialize_`; None: the first net is the module as it is, and the others
-            are redrawn from its weights (`Redraw`).
-        readout_initializer: As in `initialize_`.
-        nets: How many.
-        seed: Of all random numbers.
+        batch: A tensor, or a list, tuple or mapping of the arguments of `net.forward`.
+        initializer: Initializer of each net, as in `initialize_`; None: the first net has the weights of the module,
+            and the others are redrawn from them (see `Redraw`).
+        readout_initializer: Initializer of the readout, as in `initialize_`.
+        nets: Number of nets.
+        seed: Seed of all random numbers.
         modules: Name patterns of the modules to measure, as in `Capture`.
 
     Raises:
-        ValueError: the batch holds no finite tensor, or the net cannot be copied or fails on the batch.
+        ValueError: the batch has no tensor or one that is not finite, or the module cannot be copied.
     """
 
     def __init__(
@@ -68,21 +69,21 @@ class Nets:
         self._redraw = None if self._initializer else Redraw(self.net)
 
     def change(self, change: Change) -> None:
-        """Apply a change to all nets that are drawn later."""
+        """Apply a change to all nets that `measure` draws from now on."""
         if self._initializer:
             self._changes.append(change)
         else:
             change.apply_(self.net)
 
     def measure(self) -> LayerMeasurement:
-        """Measure all nets, each on the batch forward and a random cotangent backward."""
+        """Draw and measure all nets: each passes the batch forward and a random cotangent backward."""
         with isolate_random_streams():
             try:
                 readings = self._read()
             except _ModuleFails:
                 if not self._double:
                     raise
-                self._begin(double=False)  # the module may create float32 tensors itself
+                self._begin(double=False)  # the forward pass may create float32 tensors
                 readings = self._read()
         normalized = any(isinstance(module, _BatchNorm) for module in self.net.modules())
         shared = second_moment_variances(self.net) if self._redraw else {}
@@ -94,12 +95,15 @@ class Nets:
         with Probe(self.net, self._modules) as probe:
             for index in range(self._nets):
                 self._draw(index, generator)
-                seed = int(torch.randint(2**62, (), generator=generator))  # of dropout, and of the cotangent
+                seed = int(torch.randint(2**62, (), generator=generator))  # seed of dropout and of the cotangent
                 torch.default_generator.manual_seed(seed)
                 with _module_fails_on(self._batch), torch.enable_grad():
                     readings.append(probe.read(arguments, named, torch.Generator().manual_seed(seed)))
         if any(of_net.names != readings[0].names for of_net in readings):
-            raise ValueError(f"net = {type(self.net).__name__}: runs other modules at each pass; name some in modules")
+            raise ValueError(
+                f"net = {type(self.net).__name__}: its forward passes execute different modules; name modules that "
+                "every pass executes by modules=…"
+            )
         return readings
 
     def _draw(self, index: int, generator: Generator) -> None:
@@ -116,27 +120,28 @@ class Nets:
 
 
 class _ModuleFails(ValueError):
-    """The module fails on the batch."""
+    """The error that the forward or backward pass of a module fails on the batch."""
 
 
 @contextmanager
 def _module_fails_on(batch: str) -> Iterator[None]:
+    """Raise any error of the user's module as `_ModuleFails`, naming the shape of the batch."""
     try:
         yield
-    except Exception as error:  # user modules raise anything
+    except Exception as error:  # the module of the user may raise any exception
         if isinstance(error, ValueError) and str(error).startswith("net = "):
             raise
-        raise _ModuleFails(f"batch = {batch}: the module fails on it ({described(error)})") from error
+        raise _ModuleFails(f"batch = {batch}: the net fails on this batch ({described(error)})") from error
 
 
 def copied(net: nn.Module) -> nn.Module:
-    """A copy on the CPU in training mode; of its parameters, only embeddings require gradients."""
+    """Return a copy of the net on the CPU in training mode, in which only weights of embeddings require gradients."""
     try:
         net = copy.deepcopy(getattr(net, "_orig_mod", net)).cpu().train()  # a compiled module wraps the plain one
     except Exception as error:
-        raise ValueError(f"net = {type(net).__name__}: cannot be copied ({one_line(error)})") from error
+        raise ValueError(f"net = {type(net).__name__}: copy.deepcopy fails on it ({one_line(error)})") from error
     net.zero_grad()
-    net.requires_grad_(False)  # gradients flow through activations, and those of weights are not needed
+    net.requires_grad_(False)  # only gradients of activations are needed
     for module in net.modules():
         if isinstance(module, nn.Embedding):
             module.weight.requires_grad_(True)
@@ -144,27 +149,32 @@ def copied(net: nn.Module) -> nn.Module:
 
 
 def forward_arguments(batch: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and named arguments of `forward`. Raises ValueError for a batch without samples or not finite."""
+    """Return the positional and the keyword arguments of `forward` that a batch contains.
+
+    Raises:
+        ValueError: the batch has no tensor, no samples, or values that are not finite.
+    """
     arguments = [batch] if isinstance(batch, Tensor) else list(batch) if isinstance(batch, list | tuple) else []
     named = dict(batch) if isinstance(batch, Mapping) else {}
     tensors = tensors_in((arguments, named))
     if not tensors:
         raise ValueError(
-            f"batch = {type(batch).__name__}: must be a tensor, or a tuple or dict of forward's arguments with one"
+            f"batch = {type(batch).__name__}: must be a tensor, or a tuple or dict of the arguments of forward with at "
+            "least one tensor"
         )
     if tensors[0].dim() == 0 or tensors[0].numel() == 0:
-        raise ValueError(f"batch = {batch_shape(batch)}: holds no sample")
+        raise ValueError(f"batch = {batch_shape(batch)}: must have at least one sample on its first axis")
     if any(not _is_finite(tensor, mask=len(tensors) > 1) for tensor in tensors):
-        raise ValueError(f"batch = {batch_shape(batch)}: holds values that are not finite")
+        raise ValueError(f"batch = {batch_shape(batch)}: must not contain NaN or infinite values")
     return arguments, named
 
 
 def _is_finite(tensor: Tensor, *, mask: bool) -> bool:
-    """Without NaN or infinity, but for the −inf of a mask, which one of several arguments may be."""
+    """Return whether a tensor has neither NaN nor infinity; −inf is allowed if it may be an attention mask."""
     finite = tensor.isfinite() | tensor.isneginf() if mask and tensor.is_floating_point() else tensor.isfinite()
     return bool(finite.all())
 
 
 def batch_shape(batch: Any) -> str:
-    """For messages: `shape (8, 3, 64, 64)`, with the shape of each tensor."""
+    """Return the shapes of all tensors of a batch as text for messages, such as `shape (8, 3, 64, 64)`."""
     return f"shape {', '.join(str(tuple(tensor.shape)) for tensor in tensors_in(batch))}"

@@ -1,4 +1,4 @@
-"""What theory predicts for a net, where the laws of net and initializer are known."""
+"""Prediction of theory for a diagnosed net, if the law of the net under its initializer is known."""
 
 import math
 from typing import Any, NamedTuple
@@ -13,13 +13,13 @@ from start_training.theory.verdict import Thresholds, Verdict
 
 
 class Prediction(NamedTuple):
-    """The prediction of a law for the input that was measured.
+    """The prediction of a law for the measured batch.
 
     Attributes:
-        law: The result of `net.law(initializer)`.
+        law: The law of the net, the result of `net.law(initializer)`.
         log_input_length: log M_0 of the batch.
-        forward: Shape (d,), log E[M_j] / E[M_{j−1}], in nats.
-        verdict: None where the law gives none.
+        forward: Predicted rates log(E[M_j] / E[M_{j−1}]), shape (d,), in nats per layer.
+        verdict: The predicted verdict; None if the law does not give one.
     """
 
     law: Any
@@ -31,13 +31,13 @@ class Prediction(NamedTuple):
 def predict(
     net: nn.Module, initializer: object, measured: LayerMeasurement, thresholds: Thresholds
 ) -> Prediction | None:
-    """The prediction for the layers that were measured; None where no law is known for them."""
+    """Return the prediction for the measured layers of `net`, or None if no law is known for them."""
     law, input_length = law_of(net, initializer), float(measured.lengths[:, 0].mean())
     if law is None or not 0 < input_length < math.inf:
         return None
     log_input = math.log(input_length)
     lengths = law.log_mean_length(log_input)
-    if len(lengths) != measured.depth:  # the law is of other layers than were measured
+    if len(lengths) != measured.depth:  # the law describes other layers than the measured ones
         return None
     verdict = law.verdict(thresholds, log_input_length=log_input) if hasattr(law, "verdict") else None
     return Prediction(law, log_input, np.diff(lengths, prepend=log_input), verdict)

@@ -1,4 +1,4 @@
-"""Read lengths forward and gradients backward from one pass of a net, without a loss or targets."""
+"""Read lengths of activations and of gradients from one forward and backward pass, without a loss or targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -14,15 +14,15 @@ from start_training.lengths.gradient_length import gradient_lengths
 
 
 class Readings(NamedTuple):
-    """What was read from one net; each list has an entry for each of layers 0 … d.
+    """Readings from one pass of one net; each list has one entry for each of layers 0 … d.
 
     Attributes:
-        names: As in `Capture`.
-        lengths: Shape (samples,) each.
-        gradients: Squared, shape (samples,) each; None where no gradient flows back.
-        silent: The share of units that are zero on every sample; a unit is a channel (axis 1 of four axes or more),
-            and otherwise an entry of the last axis.
-        feeds: The names of the dense and convolutional layers that ran since the layer before.
+        names: Names of the layers, as in `Capture`.
+        lengths: Length of each sample, each entry of shape (samples,).
+        gradients: Squared gradient norm of each sample, each entry of shape (samples,), or None if no gradient flows.
+        silent: Fraction of units that are zero on every sample; a unit is a channel (axis 1) of tensors with four or
+            more axes, and an entry of the last axis otherwise.
+        feeds: Names of the dense and convolutional layers that were executed since the previous layer.
     """
 
     names: list[str]
@@ -33,18 +33,18 @@ class Readings(NamedTuple):
 
 
 class Probe:
-    """Hooks on a net; `read` passes a batch forward and a random Gaussian cotangent of the outputs backward.
+    """Context manager that installs hooks on a net, which `read` uses, and removes them at the end.
 
-    The gradients are those of Σ ⟨cotangent, output⟩: they show what depth does to gradients, without the effect of a
-    loss. They are read by hooks on the captured tensors, and so are right also where the next module changes these in
-    place. A context manager, at whose end the hooks are removed.
+    `read` passes a batch forward and a random Gaussian cotangent of the outputs backward. The gradients are those of
+    Σ ⟨cotangent, output⟩: they show the effect of depth on gradients, without the effect of a loss. They are read by
+    hooks on the captured tensors, so that they are correct even if the next module changes these tensors in place.
 
     Args:
-        net: Its innermost modules get hooks.
-        patterns: Of the modules to measure, as in `Capture`.
+        net: The net; its innermost modules get hooks.
+        patterns: Name patterns of the modules to measure, as in `Capture`.
 
     Raises:
-        ValueError: as `Capture`.
+        ValueError: see `Capture`.
     """
 
     def __init__(self, net: nn.Module, patterns: Sequence[str] | None = None) -> None:
@@ -67,12 +67,12 @@ class Probe:
             handle.remove()
 
     def read(self, arguments: Sequence[Any], named: Mapping[str, Any], generator: Generator) -> Readings:
-        """The readings of one pass.
+        """Run one forward and backward pass and return its readings.
 
         Args:
-            arguments: Positional arguments of the net's forward.
-            named: Keyword arguments of the net's forward.
-            generator: Of the cotangent.
+            arguments: Positional arguments of `net.forward`.
+            named: Keyword arguments of `net.forward`.
+            generator: Random generator of the cotangent.
 
         Raises:
             ValueError: the output has no floating-point tensor.
@@ -85,7 +85,7 @@ class Probe:
             if not tensor.is_floating_point():
                 return tensor
             leaves.append(tensor.detach().clone().requires_grad_())
-            return leaves[-1].clone()  # a leaf that requires gradients cannot be changed in place
+            return leaves[-1].clone()  # the net may change its inputs in place, which a leaf with gradients forbids
 
         self._capture.start()
         outputs = self._net(*map_tensors(with_gradient, list(arguments)), **map_tensors(with_gradient, dict(named)))
@@ -97,13 +97,14 @@ class Probe:
     def _flow_back(self, outputs: Any, leaves: list[Tensor], generator: Generator) -> None:
         floating = [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()]
         if not floating:
-            raise ValueError(f"net = {type(self._net).__name__}: its output holds no floating-point tensor")
+            raise ValueError(f"net = {type(self._net).__name__}: the output of forward has no floating-point tensor")
         floating = [tensor for tensor in floating if tensor.requires_grad]
         cotangents = [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for tensor in floating]
         if floating and leaves:
             torch.autograd.grad(floating, leaves, cotangents, allow_unused=True)
 
     def _fed_by(self, name: str) -> Callable[..., None]:
+        """Return a forward pre-hook that records that the layer `name` is executed."""
         return lambda module, inputs: self._ran.append(name) if self._capture.active else None
 
     def _measure(self, activation: Tensor) -> Tensor:
@@ -113,16 +114,16 @@ class Probe:
         self._readings.feeds.append(tuple(self._ran))
         self._ran = []
 
-        def keep(gradient: Tensor) -> None:
+        def record(gradient: Tensor) -> None:
             gradients[layer] = gradient_lengths(gradient)
 
         if activation.requires_grad:
-            activation.register_hook(keep)
+            activation.register_hook(record)
         return activation_lengths(activation)
 
 
 def map_tensors(function: Callable[[Tensor], Any], values: Any) -> Any:
-    """The same nested mappings (as dicts), lists and tuples, each tensor replaced by `function` of it."""
+    """Apply `function` to every tensor in nested mappings (returned as dicts), lists and tuples."""
     if isinstance(values, Tensor):
         return function(values)
     if isinstance(values, Mapping):
@@ -134,7 +135,7 @@ def map_tensors(function: Callable[[Tensor], Any], values: Any) -> Any:
 
 
 def tensors_in(values: Any) -> list[Tensor]:
-    """All tensors in nested mappings, lists and tuples."""
+    """Return all tensors in nested mappings, lists and tuples."""
     tensors: list[Tensor] = []
     map_tensors(tensors.append, values)
     return tensors

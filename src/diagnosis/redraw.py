@@ -1,4 +1,4 @@
-"""Draw a module's weights again, with nothing known but the weights it has."""
+"""Draw new weights for a module of unknown initializer, from the distribution of its existing weights."""
 
 from collections.abc import Sequence
 
@@ -7,29 +7,29 @@ from torch import Generator, Tensor, nn
 
 from start_training.initializers.initialize import layers_of
 
-LARGE = 2**20  # entries; in larger tensors whole rows and columns are permuted, a hundred times faster
-ROWS = 64  # how many rows of a matrix are tested for orthogonality
-TOLERANCE = 1e-4  # of W Wᵀ = c I, relative to c; float32 is off by 1e-6
+LARGE = 2**20  # entries; in larger tensors whole rows and columns are permuted, which is a hundred times faster
+ROWS = 64  # number of rows of a matrix that are tested for orthogonality
+TOLERANCE = 1e-4  # largest entry of W Wᵀ / c − I for orthogonal rows; float32 rounding gives 1e-6
 
 
 class Redraw:
-    """Other initializations of a module, from the law that its weights suggest.
+    """Redraws the parameters of a module at random, from the distribution that its existing weights suggest.
 
-    - The entries of each parameter (weights, biases, norms, `in_proj_weight`) are permuted at random, and weights
-      whose mean is 0 within four standard errors get random signs: an exact redraw of independent identically
-      distributed entries, symmetric ones for weights, conditional on their absolute values. (Without the signs all
-      redraws would share the mean of these weights, which shifts log-lengths of narrow nets by several nats.) In
-      tensors of more than `LARGE` entries rows and columns are permuted and get signs instead, which keeps singular
-      values too.
-    - A matrix of orthogonal rows or columns (W Wᵀ or Wᵀ W ∝ I, kernels flattened) becomes a Haar-random one of the
-      same scale: an exact redraw of orthogonal initialization.
+    - The entries of each parameter (weights, biases, norms, `in_proj_weight`) are permuted at random. Weights whose
+      mean is 0 within four standard errors also get random signs. For independent, identically distributed entries
+      (symmetric ones for weights) this is an exact redraw, conditional on the absolute values of the entries. Without
+      the signs, all redraws would share the mean of the weights, which shifts log-lengths of narrow nets by several
+      nats. In tensors of more than `LARGE` entries, whole rows and columns are permuted and get signs instead; this
+      also keeps the singular values.
+    - A matrix with orthogonal rows or columns (W Wᵀ or Wᵀ W ∝ I, kernels flattened) is replaced by a Haar-random one
+      of the same scale, an exact redraw of orthogonal initialization.
 
-    Weights that were trained or built by hand lose their structure, and a verdict then holds for unstructured weights
-    of the same distribution. Constant parameters (zeros, ones) do not change. All redraws share the second moment of
-    the weights, however many redraws there are: see `second_moment_variances`.
+    Weights that were trained or constructed lose their structure: a verdict then holds for unstructured weights of the
+    same distribution. Constant parameters (zeros, ones) do not change. All redraws share the second moment of the
+    weights, which adds an error that more redraws do not reduce: see `second_moment_variances`.
 
     Args:
-        net: Whose parameters are tested for orthogonality.
+        net: The module whose parameters are tested for orthogonality.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -39,7 +39,7 @@ class Redraw:
 
     @torch.no_grad()
     def __call__(self, net: nn.Module, generator: Generator) -> None:
-        """Redraw every floating-point parameter in place."""
+        """Redraw every floating-point parameter of `net` in place."""
         for name, parameter in _floating(net):
             if name in self._gains:
                 nn.init.orthogonal_(parameter, self._gains[name], generator=generator)
@@ -48,7 +48,10 @@ class Redraw:
 
 
 def permute_(parameter: Tensor, generator: Generator) -> None:
-    """Permute the entries in place, or rows and columns of a large tensor; weights of mean 0 get random signs."""
+    """Permute the entries of a parameter in place, or the rows and columns of a large one.
+
+    Weights (two or more axes) whose mean is 0 within four standard errors also get random signs.
+    """
     signed = parameter.dim() > 1 and _has_mean_zero(parameter)
     if parameter.dim() < 2 or parameter.numel() <= LARGE:
         order = torch.randperm(parameter.numel(), generator=generator)
@@ -73,9 +76,9 @@ def _signs(shape: Sequence[int], generator: Generator) -> Tensor:
 
 
 def orthogonal_gain(parameter: Tensor) -> float | None:
-    """√c where the rows or columns of the matrix, whichever are fewer, are orthogonal with norm √c; otherwise None."""
+    """Return √c if W Wᵀ or Wᵀ W (the smaller of both) equals c I, or None if the weights are not orthogonal."""
     if parameter.dim() < 2 or min(parameter.shape[0], parameter[0].numel()) < 2:
-        return None  # a single vector is orthogonal in a trivial way
+        return None  # a single vector is trivially orthogonal
     matrix = parameter.detach().flatten(1).double()
     matrix = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T)[:ROWS]
     gram = matrix @ matrix.T
@@ -85,10 +88,11 @@ def orthogonal_gain(parameter: Tensor) -> float | None:
 
 
 def second_moment_variances(net: nn.Module) -> dict[str, float]:
-    """Relative variance of the mean square of a layer's weights about that of their law, by the layer's name.
+    """Return for each layer, by name, the relative sampling variance of the mean square of its weights.
 
-    (kurtosis − 1) / entries for independent weights; 0 where they are orthogonal or all zero. It is the variance of
-    log kappa, and so of a layer's rate, that more redraws do not reduce: 0.02 for 10 × 10 normal weights.
+    It is (kurtosis − 1) / entries for independent weights, and 0 for orthogonal weights and for zeros. All redraws have
+    the same mean square, so more redraws do not reduce this variance of log kappa, and thus of the rate of a layer. For
+    10 × 10 normal weights it is 0.02.
     """
     variances = {}
     for name, layer in layers_of(net).items():

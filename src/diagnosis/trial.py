@@ -1,4 +1,4 @@
-"""Without theory, find by trying which scale of the weights keeps lengths and gradients."""
+"""Advice for nets of unknown law: find by trials the scale of the weights that keeps lengths and gradients constant."""
 
 import math
 
@@ -11,22 +11,23 @@ from start_training.diagnosis.nets import Nets
 from start_training.theory.verdict import FM1, Thresholds, Verdict
 
 TRIES = 6
-MARGIN = 0.5  # of the threshold: a trial succeeds within it, so that other draws of the net remain within the threshold
+MARGIN = 0.5  # a trial succeeds if the drift is within this fraction of its threshold, since other draws differ
 
 
 def advise_scales(nets: Nets, measured: LayerMeasurement, thresholds: Thresholds) -> tuple[Advice, LayerMeasurement]:
-    """Multiply weights by exp(−rate / 2) from the onset of the drift on, measure again, up to `TRIES` times.
+    """Rescale the weights until lengths and gradients no longer drift, and return this as advice.
 
-    One step is enough where activations are homogeneous and there are no normalizations or skip connections; nets with
-    other activations, such as tanh, need more.
+    Each trial multiplies the weights of the layers from the onset of the drift on by exp(−rate / 2) and measures again;
+    there are up to `TRIES` trials. One is enough for homogeneous activations without normalizations and skip
+    connections; other nets, such as tanh nets, need several.
 
     Args:
-        nets: Changed as the advice says.
-        measured: Their measurement before.
-        thresholds: Of the verdict.
+        nets: The nets; the changes are applied to them.
+        measured: Measurement of the nets before the trials.
+        thresholds: Thresholds of the verdict.
 
     Returns:
-        The advice, whose effect is measured on as many nets as the diagnosis; and the measurement after the last trial.
+        The advice, whose effect is measured on all nets, and the measurement after the last trial.
     """
     total, verdict = Change(), measured.verdict(thresholds)
     if measured.normalized and verdict.backward > abs(verdict.forward):
@@ -43,16 +44,20 @@ def advise_scales(nets: Nets, measured: LayerMeasurement, thresholds: Thresholds
     if FM1 in verdict.failure_modes:
         largest = max(total.factors.values(), key=lambda factor: abs(math.log(factor)), default=1.0)
         action = (
-            "Normalize, take a ReLU, or scale down what branches add to skip connections (by 1/L for L of them): "
-            "no scale of the weights alone steadies this net"
+            "Add normalization layers, use ReLU activations, or multiply the output of each of L residual branches by "
+            "1/L: rescaling the weights alone does not keep the lengths and gradients of this net constant"
         )
-        by = f"tried on copies, weights multiplied by up to {largest:.3g}"
-        return Advice(action, predicted(verdict, by)), measured
-    return Advice(_action(total), predicted(verdict, f"tried on {measured.nets} copies"), change=total), measured
+        source = f"measured on copies whose weights were multiplied by up to {largest:.3g}"
+        return Advice(action, predicted(verdict, source)), measured
+    return Advice(_action(total), predicted(verdict, f"measured on {measured.nets} copies"), change=total), measured
 
 
 def step(measured: LayerMeasurement, verdict: Verdict) -> Change:
-    """The change that counters the drift of a verdict, for the weights that lead to each layer after its onset."""
+    """Return the change that compensates the drift of a verdict.
+
+    It multiplies the weights that feed each layer after the onset of the drift by exp(−rate / 2), with the mean rate
+    of these layers; if several weighted layers feed one layer, each gets an equal root of this factor.
+    """
     backward = abs(verdict.backward) > abs(verdict.forward)
     rates = measured.backward if backward else measured.forward
     layers = np.flatnonzero(rates.known)[verdict.starts or 0 :]
@@ -64,16 +69,17 @@ def step(measured: LayerMeasurement, verdict: Verdict) -> Change:
         for layer in layers
         for name in measured.feeds[layer + 1]
     }
-    # Biases maintain a plateau where lengths no longer fall while gradients, and differences between inputs, still do.
+    # If gradients shrink faster than lengths, biases keep the lengths up while differences between inputs vanish.
     return Change(factors, zero_biases=backward and verdict.backward < verdict.forward)
 
 
 def _skip_connections(verdict: Verdict) -> Advice:
     limit = verdict.thresholds.drift
     return Advice(
-        "Add skip connections, or take fewer layers: batch normalization makes gradients grow, whatever the weights' "
-        "scale",
-        f"{int(limit / verdict.backward)} layers, at {verdict.backward:.2f} nats each, would stay within ±{limit:g}",
+        "Add skip connections, or use fewer layers: batch normalization makes gradients grow at any scale of the "
+        "weights",
+        f"{int(limit / verdict.backward)} layers, with {verdict.backward:.2f} nats each, would have a drift within "
+        f"±{limit:g} nats",
     )
 
 

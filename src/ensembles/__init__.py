@@ -1,1 +1,1 @@
-"""The lengths of many networks at initialization, log_lengths[net, layer], by three interchangeable samplers."""
+"""Sample the lengths of many nets at initialization, log_lengths[net, layer], by three interchangeable samplers."""

@@ -1,10 +1,11 @@
-"""Estimates from the lengths of an ensemble that remain accurate when lengths are heavy-tailed over nets.
+"""Estimators from the lengths of an ensemble that remain accurate when lengths are heavy-tailed over nets.
 
-At beta near 1 and above, M_d is so heavy-tailed over nets that its sample mean and variance are far off: at width =
-depth = 60 the exact relative variance is (1 + 5/60)^60 − 1 = 121, and 1,000 nets show about 26. Layer ratios
-M_j / M_{j−1} are nearly independent and light-tailed, and so are logarithms.
+At beta near 1 and above, M_d is so heavy-tailed over nets that its sample mean and variance are far too small: for
+width = depth = 60 the exact relative variance is (1 + 5/60)^60 − 1 = 121, while 1,000 nets give about 26. In contrast,
+layer ratios M_j / M_{j−1} are nearly independent and light-tailed, and logarithms of lengths are light-tailed too.
 
-All functions take log_lengths of shape (nets, d + 1), log M_0 … log M_d of each net, −inf where a layer is dead.
+The argument of all functions is log_lengths of shape (nets, d + 1): log M_0 … log M_d of each net, −inf if a layer is
+dead.
 """
 
 from typing import NamedTuple
@@ -13,12 +14,12 @@ import numpy as np
 
 from start_training.ensembles.scaled import Array
 
-# Dead layers are −inf and unknown values are NaN; neither needs a warning.
+# Dead layers are −inf and unknown values are NaN, which is intended and needs no warning.
 _QUIET = np.errstate(invalid="ignore", divide="ignore")
 
 
 class LayerEstimate(NamedTuple):
-    """A quantity of layers 0 … d, (d + 1,), and its standard error, (d + 1,)."""
+    """An estimate for each of layers 0 … d: `value` and its standard `error`, both of shape (d + 1,)."""
 
     value: Array
     error: Array
@@ -26,10 +27,10 @@ class LayerEstimate(NamedTuple):
 
 @_QUIET
 def log_mean_by_ratios(log_lengths: Array) -> LayerEstimate:
-    """log E[M_j / M_0] = Σ_{i ≤ j} log E[M_i / M_{i−1}], from the means of ratios over living nets.
+    """Estimate log E[M_j / M_0] = Σ_{i ≤ j} log E[M_i / M_{i−1}] from the means of layer ratios over living nets.
 
-    Correct where the mean of a ratio does not depend on earlier layers, as in fully connected nets without biases.
-    The logarithm of a mean of N ratios is too low by Var / (2 N mean²), which is added.
+    This is correct if the mean of a ratio does not depend on earlier layers, as in fully connected nets without biases.
+    The logarithm of a mean of N ratios is too low by Var / (2 N mean²) on average, which is added.
     """
     mean, relative = _moments(_ratios(log_lengths))
     rates, errors = np.log(mean) + relative / 2, np.sqrt(relative)
@@ -39,9 +40,9 @@ def log_mean_by_ratios(log_lengths: Array) -> LayerEstimate:
 
 @_QUIET
 def log_mean(log_lengths: Array) -> LayerEstimate:
-    """log of the mean of M_j / M_0 over nets, dead ones included.
+    """Estimate log E[M_j / M_0] by the log of the sample mean over nets, including dead ones.
 
-    The error is the relative standard error of the mean; the estimate is reliable only where it is well below 1.
+    The error is the relative standard error of the mean; the estimate is reliable only if the error is well below 1.
     """
     logs = log_lengths - log_lengths[:, :1]
     top = logs.max(0)
@@ -52,27 +53,28 @@ def log_mean(log_lengths: Array) -> LayerEstimate:
 
 @_QUIET
 def log_moment_ratio_by_ratios(log_lengths: Array) -> LayerEstimate:
-    """log(E[M_j²] / E[M_j]²) = Σ_{i ≤ j} log(E[r_i²] / E[r_i]²), where r_i = M_i / M_{i−1} of living nets.
+    """Estimate log(E[M_j²] / E[M_j]²) = Σ_{i ≤ j} log(E[r_i²] / E[r_i]²) from layer ratios r_i = M_i / M_{i−1}.
 
-    The relative variance of M_j is its expm1. Correct where ratios of different layers are independent: in Gaussian
-    and orthogonal fully connected nets without biases, and nearly so for other laws. Errors by the delta method.
+    The ratios are those of living nets. The expm1 of the result is the relative variance of M_j. This is correct if
+    ratios of different layers are independent: in fully connected nets without biases whose weights are Gaussian or
+    orthogonal, and approximately for other weights. Errors by the delta method.
     """
     ratios = _ratios(log_lengths)
     relative = ratios / _mean(ratios)
     second = _mean(relative**2)
-    influence = relative**2 / second - 2 * relative  # of one net on log second − 2 log mean
+    influence = relative**2 / second - 2 * relative  # influence of one net on log second − 2 log mean
     errors = _variance(influence, ddof=1) / _count(ratios)
-    # Both logarithms of means are too low by half their relative variance: the second once, the mean twice.
+    # The log of a mean is too low by half its relative variance; log second occurs once, log mean twice.
     bias = (_variance(relative**2 / second) / 2 - _variance(relative)) / _count(ratios)
     return LayerEstimate(_from_zero(np.cumsum(np.log(second) + bias)), _from_zero(np.sqrt(np.cumsum(errors))))
 
 
 @_QUIET
 def log_moment_ratio(log_lengths: Array) -> LayerEstimate:
-    """log(mean of M_j² / squared mean of M_j) over nets, dead ones included.
+    """Estimate log(E[M_j²] / E[M_j]²) by sample moments over nets, including dead ones.
 
-    For nets whose ratios depend on each other, such as residual ones; reliable only where it is well below 1.
-    Errors by the delta method.
+    It is intended for nets whose layer ratios are not independent, such as residual nets, and reliable only if it is
+    well below 1. Errors by the delta method.
     """
     relative = np.exp(log_lengths - log_lengths[:, :1] - log_mean(log_lengths).value)
     second = _mean(np.square(relative))
@@ -82,31 +84,32 @@ def log_moment_ratio(log_lengths: Array) -> LayerEstimate:
 
 @_QUIET
 def log_variance(log_lengths: Array) -> LayerEstimate:
-    """Var[log M_j] over nets that are alive in layer j, with the standard error of a sample variance."""
+    """Estimate Var[log M_j] over the nets that are alive in layer j, with the standard error of a sample variance."""
     logs = _finite(log_lengths)
     error = np.sqrt(_variance(np.square(logs - _mean(logs))) / _count(logs))
     return LayerEstimate(_variance(logs, ddof=1), error)
 
 
 def dead_share(log_lengths: Array) -> Array:
-    """The share of nets whose layer j is dead, (d + 1,)."""
+    """Return the fraction of nets that are dead in each layer, shape (d + 1,)."""
     return np.isneginf(log_lengths).mean(0)
 
 
 @_QUIET
 def log_layer_variance(log_lengths: Array) -> LayerEstimate:
-    """Mean over nets of the log of the relative variance of their lengths over layers 1 … j.
+    """Estimate the mean over nets of the log relative variance of a net's lengths over its layers 1 … j.
 
-    For one net ((1/j) Σ_i M_i² − ((1/j) Σ_i M_i)²) / ((1/j) Σ_i M_i)², the across-layer variance of failure mode 2
-    divided by the squared mean; its logarithm, since it is heavy-tailed over nets. NaN for fewer than two layers.
-    Nets are left out that are dead from the first layer on, or whose lengths differ by rounding only.
+    The relative variance of one net is ((1/j) Σ_i M_i² − ((1/j) Σ_i M_i)²) / ((1/j) Σ_i M_i)², the across-layer
+    variance of failure mode 2 divided by the squared mean. Its logarithm is averaged, since it is heavy-tailed over
+    nets. The estimate is NaN for j < 2. Nets whose first layer is dead, or whose lengths differ only by rounding, are
+    left out.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 3.
     """
     logs = log_lengths[:, 1:]
     sums = np.logaddexp.accumulate(logs, axis=1)
     squares = np.logaddexp.accumulate(2 * logs, axis=1)
     layers = np.arange(1, logs.shape[1] + 1)
-    # log of (1/j) Σ M² / ((1/j) Σ M)², which is at least 0 by Jensen's inequality, up to rounding
+    # log of (1/j) Σ M² / ((1/j) Σ M)², which is at least 0 up to rounding by Jensen's inequality
     excess = squares - 2 * sums + np.log(layers)
     rounding = 4 * layers * np.finfo(np.float64).eps * (1 + np.abs(sums))
     relative = np.log(np.expm1(np.where(excess > rounding, excess, 0.0)))
@@ -117,23 +120,23 @@ def log_layer_variance(log_lengths: Array) -> LayerEstimate:
 
 
 def _ratios(log_lengths: Array) -> Array:
-    """M_j / M_{j−1}, (nets, d); NaN where the net was dead before, 0 where it dies."""
+    """Return M_j / M_{j−1}, shape (nets, d); NaN if layer j − 1 is dead, 0 if only layer j is dead."""
     return np.exp(log_lengths[:, 1:] - _finite(log_lengths[:, :-1]))
 
 
 def _moments(values: Array) -> tuple[Array, Array]:
-    """The mean over nets, and its squared relative standard error."""
+    """Return the mean over nets and the squared relative standard error of this mean."""
     mean = _mean(values)
     return mean, _variance(values, ddof=1) / _count(values) / mean**2
 
 
 def _mean(values: Array) -> Array:
-    """Over the nets that have a finite value; NaN where none has."""
+    """Return the mean over the nets with finite values; NaN if there are none."""
     return np.where(np.isfinite(values), values, 0.0).sum(0) / _count(values)
 
 
 def _variance(values: Array, *, ddof: int = 0) -> Array:
-    """Over the nets that have a finite value; NaN where there are too few."""
+    """Return the variance over the nets with finite values; NaN if there are at most `ddof` of them."""
     count = _count(values)
     return _mean(np.square(values - _mean(values))) * count / np.where(count > ddof, count - ddof, np.nan)
 

@@ -1,7 +1,7 @@
-"""The lengths of Gaussian nets, sampled from their exact law with few random numbers per layer and no weights.
+"""Sample the lengths of nets with Gaussian weights from their exact law, without drawing the weights.
 
-Given its input x, a layer of Gaussian weights has independent normal pre-activations of variance s² = kappa M(x) + v,
-which depends on x only through its length M(x). So lengths are a Markov chain over layers.
+Given the input x of a layer with Gaussian weights, its pre-activations are independent and normal with variance
+s² = kappa M(x) + v, which depends on x only through its length M(x). Lengths therefore form a Markov chain over layers.
 """
 
 import math
@@ -17,25 +17,26 @@ from start_training.theory.residual import ResidualLaw
 def sample_gaussian_law(
     law: FullyConnectedLaw | ResidualLaw, nets: int, *, generator: np.random.Generator, log_input_length: float = 0.0
 ) -> Array:
-    """log M_0 … log M_d, distributed as those of nets of this law.
+    """Sample log M_0 … log M_d of nets with Gaussian weights from their exact law.
 
-    Fully connected, O(1) random numbers per layer: M_j = (s²/n_j) (χ²_K + a² χ²_{n_j − K}) with K ~ Binomial(n_j, 1/2),
-    a the negative slope. Residual, O(width): each unit gains eta φ(s g), g normal; inputs are uniform on a sphere.
-    A layer of a ReLU net with K = 0 is dead; without biases, so are all later ones.
-    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 4: given a layer's input, its pre-activations are
-    independent normal of variance s² = kappa_j M_{j−1} + v_j, and K is the number of positive ones.
+    Fully connected nets need O(1) random numbers per layer: M_j = (s²/n_j) (χ²_K + a² χ²_{n_j − K}), where
+    K ~ Binomial(n_j, 1/2) and a is the negative slope of the activation. Residual nets need O(width) random numbers per
+    module: each unit is increased by eta φ(s g) with normal g, and inputs are uniform on a sphere. A layer of a ReLU
+    net with K = 0 is dead; without biases, all later layers are dead too.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719), section 4: given the input of a layer, its pre-activations are
+    independent and normal with variance s² = kappa_j M_{j−1} + v_j; K is the number of positive pre-activations.
 
     Args:
-        law: Of Gaussian weights.
-        nets: How many nets to sample.
-        generator: The source of all random numbers.
+        law: Law of a net with Gaussian weights and without dropout.
+        nets: Number of nets to sample.
+        generator: Source of all random numbers.
         log_input_length: log M_0, the same for all nets.
 
     Returns:
         Shape (nets, d + 1); a dead layer is −inf.
 
     Raises:
-        ValueError: the law is not Gaussian, or has dropout.
+        ValueError: the weights are not Gaussian, or the net has dropout.
 
     Example:
         >>> from start_training.initializers.variance_scaling import VarianceScaling
@@ -45,12 +46,15 @@ def sample_gaussian_law(
         (1000, 51)
     """
     if not law.gaussian:
-        raise ValueError(f"kurtosis = {law.kurtosis.tolist()}: only the law of Gaussian weights is explicit")
+        raise ValueError(
+            f"kurtosis = {law.kurtosis.tolist()}: the exact law is only known for independent Gaussian weights, whose "
+            "kurtosis is 3"
+        )
     start = np.full(nets, float(log_input_length))
     if isinstance(law, ResidualLaw):
         return _residual(law, start, generator)
     if law.dropout:
-        raise ValueError(f"dropout = {law.dropout}: the explicit law knows none")
+        raise ValueError(f"dropout = {law.dropout}: must be 0, since the exact law is only known without dropout")
     return _fully_connected(law, start, generator)
 
 
@@ -63,7 +67,7 @@ def _fully_connected(law: FullyConnectedLaw, start: Array, generator: np.random.
 
 
 def _log_mean_square(width: int, nets: int, phi: Homogeneous, generator: np.random.Generator) -> Array:
-    """log of the mean of φ(g_i)² over `width` normal g_i, (nets,)."""
+    """Sample log((1/width) Σ_i φ(g_i)²) with `width` standard normal g_i for each net, shape (nets,)."""
     positive = generator.binomial(width, 0.5, nets)
     squares = 2 * generator.standard_gamma(positive / 2)  # χ² of 0 degrees of freedom is 0
     if phi.negative_slope:
@@ -73,7 +77,7 @@ def _log_mean_square(width: int, nets: int, phi: Homogeneous, generator: np.rand
 
 
 def _residual(law: ResidualLaw, start: Array, generator: np.random.Generator) -> Array:
-    """Each net's values are rescaled to length 1 after every module, and their log length is kept apart."""
+    """Sample a residual net; its activations are rescaled to length 1 after every module, to avoid overflow."""
     values = generator.standard_normal((len(start), law.width))
     values /= np.sqrt(np.square(values).mean(1, keepdims=True))
     lengths = [start]
@@ -83,7 +87,7 @@ def _residual(law: ResidualLaw, start: Array, generator: np.random.Generator) ->
         for layer, width in enumerate(law.module_widths, start=1):
             inner = log_variance + _log_mean_square(width, len(start), law.activation, generator)
             log_variance = _log_variance(inner, law.kappas[layer], law.bias_variances[layer])
-        unit = np.maximum(old, log_variance)  # the logarithm of the scale of the squares
+        unit = np.maximum(old, log_variance)  # both terms of the sum are divided by exp(unit / 2)
         normal = generator.standard_normal(values.shape)
         update = np.where(normal > 0, 1.0, law.ending.negative_slope) * normal
         values = _times(values, old - unit) + eta * _times(update, log_variance - unit)
@@ -95,9 +99,10 @@ def _residual(law: ResidualLaw, start: Array, generator: np.random.Generator) ->
 
 
 def _times(values: Array, log_square: Array) -> Array:
-    return values * np.exp(np.nan_to_num(log_square, nan=-math.inf) / 2)[:, None]  # NaN: −inf − −inf, dead twice
+    """Multiply the values of each net by exp(log_square / 2); NaN (−inf minus −inf, a dead net) counts as −inf."""
+    return values * np.exp(np.nan_to_num(log_square, nan=-math.inf) / 2)[:, None]
 
 
 def _log_variance(log_length: Array, kappa: float, bias: float) -> Array:
-    """log s² = log(kappa M + v)."""
+    """Return log s² = log(kappa M + v), the log variance of the pre-activations."""
     return np.logaddexp(math.log(kappa) + log_length, math.log(bias) if bias else -math.inf)

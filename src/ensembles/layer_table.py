@@ -1,4 +1,4 @@
-"""The lengths of an ensemble as a table: estimates for each layer, and what theory predicts."""
+"""A table of the lengths of an ensemble: estimates for each layer, and predictions of theory."""
 
 import warnings
 
@@ -22,34 +22,37 @@ from start_training.theory.residual import ResidualLaw
 
 Law = FullyConnectedLaw | ResidualLaw | ConvolutionalLaw | ResidualConvolutionalLaw
 BAND = (0.05, 0.95)
-LAW_NETS = 4000  # sampled from the exact law, whose quantiles they give to about 1% of a net's spread
+LAW_NETS = 4000  # nets sampled from the exact law; errors of quantiles are about 1% of the spread over nets
 
 
 def layer_table(log_lengths: Array, names: list[str], law: Law | None = None) -> pd.DataFrame:
-    """Estimates from an ensemble for each of layers 0 … d, and predictions where the law is known.
+    """Return a table of estimates for each of layers 0 … d of an ensemble, with predictions if its law is known.
 
     Args:
-        log_lengths: Shape (nets, d + 1).
-        names: Of the d + 1 layers.
-        law: What theory knows of these nets, or None.
+        log_lengths: log M_0 … log M_d of each net, shape (nets, d + 1).
+        names: Names of the d + 1 layers.
+        law: Law of these nets, or None if unknown.
 
     Returns:
         A row per layer, with lengths relative to M_0, in these columns:
 
-        - layer, name.
-        - log_mean, log_moment_ratio, log_variance, log_layer_variance, as in src/ensembles/estimate.py; and each
-          with `_error`, one standard error.
-        - low, median, high: the 5%, 50% and 95% quantiles over living nets. dead: the share of dead nets.
-        - with a law, log_mean_theory; log_moment_ratio_low_theory and log_moment_ratio_high_theory, its bounds, which
-          are equal where it is exact; and beta, or sum_of_scales, of the layers so far.
-        - with a law of Gaussian weights, the same estimates with `_law`, from LAW_NETS nets of the exact law.
+        - `layer`, `name`: number and name of the layer.
+        - `log_mean`, `log_moment_ratio`, `log_variance`, `log_layer_variance`: see the module `estimate`. For each of
+          them there is a column with the suffix `_error`, its standard error.
+        - `low`, `median`, `high`: 5%, 50% and 95% quantiles of log M_j / M_0 over living nets.
+        - `dead`: fraction of dead nets.
+        - with a law: `log_mean_theory`; `log_moment_ratio_low_theory` and `log_moment_ratio_high_theory`, bounds that
+          are equal if the ratio is known exactly; and `beta` or `sum_of_scales` of layers 1 … j.
+        - with a law of Gaussian weights: the same estimates with the suffix `_law`, from `LAW_NETS` nets that are
+          sampled from the exact law.
     """
-    by_ratios = isinstance(law, FullyConnectedLaw) and not law.bias_variances.any()  # M_j is their product
+    # Without biases the ratios are independent of earlier layers, and their product is M_j / M_0.
+    by_ratios = isinstance(law, FullyConnectedLaw) and not law.bias_variances.any()
     table = pd.DataFrame({"layer": range(len(names)), "name": names}).join(_measured(log_lengths, by_ratios=by_ratios))
     if law is None:
         return table
     table = table.join(_predicted(law, float(np.log(np.exp(log_lengths[:, 0]).mean()))))
-    # Positions of a convolution share their weights, so that its law is not explicit.
+    # The exact law of a convolutional net is not known, since the positions of a convolution share their weights.
     if isinstance(law, ConvolutionalLaw | ResidualConvolutionalLaw) or not law.gaussian:
         return table
     if isinstance(law, FullyConnectedLaw) and law.dropout:
@@ -72,7 +75,7 @@ def _measured(log_lengths: Array, *, by_ratios: bool) -> pd.DataFrame:
         columns[name], columns[f"{name}_error"] = estimate(log_lengths)
     living = np.where(np.isfinite(log_lengths), log_lengths - log_lengths[:, :1], np.nan)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a layer dead in every net
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a layer may be dead in every net
         columns["low"], columns["median"], columns["high"] = np.nanquantile(living, (BAND[0], 0.5, BAND[1]), axis=0)
     return pd.DataFrame(columns | {"dead": dead_share(log_lengths)})
 

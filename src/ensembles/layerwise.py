@@ -1,7 +1,7 @@
-"""The fast sampler: fully connected and residual nets, layer by layer, many nets at once.
+"""The fastest sampler, for fully connected and residual nets: compute a chunk of nets at once, layer by layer.
 
-All weights of one layer of a chunk of nets are drawn into one buffer, which the next layer reuses. The readout is not
-measured, and not drawn.
+The weights of one layer of all nets of a chunk are drawn into one buffer, which the next layer reuses. The readout is
+neither measured nor drawn.
 """
 
 import math
@@ -17,18 +17,18 @@ from start_training.models.activation import HOMOGENEOUS
 from start_training.models.fully_connected import FullyConnected
 from start_training.models.residual import Residual, ResidualModule
 
-# A chunk's weights of one layer stay in a core's cache: 512 KiB. On a GPU, enough to fill it.
+# Weights of one layer of a chunk: on a CPU 512 KiB, which fit into the cache of a core; on a GPU enough to occupy it.
 CHUNK_WEIGHTS = {"cpu": 2**17, "cuda": 2**26}
-LARGEST_CHUNK = 512  # nets: chunks are sampled as a whole, so that a smaller one wastes less at the end
+LARGEST_CHUNK = 512  # nets; the last chunk is sampled as a whole, and smaller chunks waste less there
 
 
 def supports(net: nn.Module) -> bool:
-    """Whether this sampler knows the net: FullyConnected or Residual, without dropout."""
-    return type(net) in (FullyConnected, Residual) and not net.dropout  # not a subclass, whose forward may differ
+    """Return whether this sampler supports the net: a FullyConnected or Residual net without dropout."""
+    return type(net) in (FullyConnected, Residual) and not net.dropout  # the forward pass of a subclass may differ
 
 
 def chunk_size(net: nn.Module, device: str = "cpu") -> int:
-    """How many nets to sample at once, between 1 and LARGEST_CHUNK."""
+    """Return the number of nets to sample at once, between 1 and `LARGEST_CHUNK`."""
     measured = [layer for layer in layers_of(net).values() if layer is not readout_of(net)]
     largest = max(layer.get_parameter("weight").numel() for layer in measured)
     return min(max(CHUNK_WEIGHTS[torch.device(device).type] // largest, 1), LARGEST_CHUNK)
@@ -36,19 +36,19 @@ def chunk_size(net: nn.Module, device: str = "cpu") -> int:
 
 @torch.no_grad()
 def sample_layerwise(net: nn.Module, initializer: FillTensor, inputs: Tensor, *, generator: Generator) -> Array:
-    """log M_0 … log M_d of independently initialized nets, distributed as those of `sample_reference`.
+    """Sample log M_0 … log M_d of independently initialized nets, with the same distribution as `sample_reference`.
 
-    Activations of homogeneous nets are `Scaled`, so that nothing overflows at any depth: with the unit u,
-    z = W act + b becomes z/u = W (act/u) + b/u.
+    Activations of homogeneous nets are rescaled (see `Scaled`), so that they do not overflow at any depth: with the
+    unit u, z = W act + b becomes z/u = W (act/u) + b/u.
 
     Args:
-        net: One that `supports` accepts, for its architecture; its weights are not used.
-        initializer: See `initialize_`.
-        inputs: Shape (nets, samples, …).
-        generator: The source of all random numbers.
+        net: A net that `supports` accepts; only its architecture is used, not its weights.
+        initializer: Initializer of the weights, as in `initialize_`.
+        inputs: Inputs of each net, shape (nets, samples, …).
+        generator: Source of all random numbers.
 
     Returns:
-        Shape (nets, d + 1), each length the mean over the net's samples; a dead net's is −inf.
+        Shape (nets, d + 1); log of the mean length over the samples of a net, −inf for a dead layer.
     """
     draw = _Draw(initializer, generator, homogeneous=net.activation in HOMOGENEOUS)
     activation = Scaled(inputs.flatten(2), inputs.new_zeros(inputs.shape[:2], dtype=torch.float64))
@@ -81,7 +81,7 @@ def _residual(net: Residual, draw: "_Draw", activation: Scaled) -> list[Tensor]:
 
 
 def _measured(net: FullyConnected | Residual, activation: Scaled) -> tuple[Scaled, Tensor]:
-    """An activation, normalized where the net is homogeneous, and its log length."""
+    """Return the activation, normalized if the net is homogeneous, and its log lengths."""
     if net.activation in HOMOGENEOUS:
         return activation.normalized()
     return activation, activation.log_lengths()
@@ -89,7 +89,7 @@ def _measured(net: FullyConnected | Residual, activation: Scaled) -> tuple[Scale
 
 @dataclass
 class _Draw:
-    """Draws the weights of many nets, one layer after the other, into a buffer that all layers share."""
+    """Draws the weights of a chunk of nets, one layer after the other, into a buffer that all layers share."""
 
     initializer: FillTensor
     generator: Generator
@@ -97,20 +97,21 @@ class _Draw:
     _buffer: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def dense_layer(self, activation: Scaled, layer: nn.Module) -> Scaled:
-        """φ(W act + b), with W and b new for each net."""
+        """Return φ(W act + b) with weights and biases drawn for each net."""
         linear = layer.get_submodule("linear")
         assert isinstance(linear, nn.Linear)
         outputs = self.linear(activation, linear)
         return Scaled(layer.get_submodule("activation")(outputs.values), outputs.log_unit)
 
     def linear(self, activation: Scaled, linear: nn.Linear) -> Scaled:
-        """W act + b, with W and b new for each net."""
+        """Return W act + b with weights and biases drawn for each net."""
         weights = self._weights(len(activation.values), linear)
         fans = Fans.of(linear.weight)
         values, log_unit = activation
         bias = self._biases(len(values), linear, fans)
         if bias is not None and self.homogeneous:
-            # Divided by a unit below their own size biases would overflow; a dead activation is 0 in any unit.
+            # Biases divided by a unit far below their standard deviation would overflow, so the unit is at least that
+            # large; a dead activation is 0 in any unit.
             assert isinstance(self.initializer, Initializer)
             floor = math.log(self.initializer.bias_variance(fans)) / 2
             unit = log_unit.clamp(min=floor)

@@ -1,4 +1,4 @@
-"""The slow, obvious sampler: build each net, initialize it, run it."""
+"""The reference sampler, slow and simple: build each net, initialize it and run it."""
 
 from collections.abc import Callable
 
@@ -21,21 +21,22 @@ def sample_reference(
     generator: Generator,
     readout_initializer: FillTensor | None = None,
 ) -> Array:
-    """log M_0 … log M_d of independently built and initialized nets.
+    """Sample log M_0 … log M_d of independently built and initialized nets.
 
     Args:
-        build: Returns a new net. Parameters that the initializer does not fill keep what the constructor drew.
-        initializer: See `initialize_`.
-        inputs: Shape (nets, samples, …).
-        generator: The source of all random numbers.
-        readout_initializer: See `initialize_`.
+        build: Function that returns a new net. Parameters that the initializer does not fill keep the values of the
+            constructor.
+        initializer: Initializer of the weights, as in `initialize_`.
+        inputs: Inputs of each net, shape (nets, samples, …).
+        generator: Source of all random numbers.
+        readout_initializer: Initializer of the readout, as in `initialize_`; None: the same as of the other layers.
 
     Returns:
-        Shape (nets, d + 1), each length the mean over the net's samples.
+        Shape (nets, d + 1); log of the mean length over the samples of a net.
     """
     lengths = []
     for samples in inputs:
-        with isolate_random_streams(generator):  # from which the constructor and dropout draw
+        with isolate_random_streams(generator):  # constructor and dropout draw from the global stream
             net = build().to(inputs.device)
             initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
             capture = Capture(net)

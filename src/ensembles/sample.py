@@ -1,4 +1,4 @@
-"""Sample the lengths of many nets at initialization, whatever the net."""
+"""Sample the lengths of many nets at initialization, by the fastest sampler that supports the net."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,19 +23,19 @@ SAMPLERS = ("layerwise", "vectorized", "reference")
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Independently initialized nets.
+    """An ensemble of independently initialized nets.
 
-    Net k depends on `seed`, k, the sampler, and the device, whose random numbers it is drawn from; neither on the
-    number of nets nor on threads.
+    Net k depends on `seed`, k, the sampler and the device, whose random numbers are used; it depends neither on the
+    number of nets nor on the number of threads.
 
     Attributes:
-        build: Returns a new net.
-        initializer: Draws the weights, as in `initialize_`.
-        inputs: Shape (N, …), on the device on which nets are sampled. Net k is given `samples` of them in order,
-            beginning with input k · samples modulo N.
-        seed: Of all nets together.
-        readout_initializer: Draws the readout's weights; None: as the others.
-        samples: Inputs of each net. Its length M_j is the mean over them.
+        build: Function that returns a new net.
+        initializer: Initializer of the weights, as in `initialize_`.
+        inputs: Shape (N, …), on the device on which nets are sampled. Net k gets the `samples` consecutive inputs that
+            begin at index k · samples modulo N.
+        seed: Seed of the whole ensemble.
+        readout_initializer: Initializer of the readout; None: the same as of the other layers.
+        samples: Number of inputs of each net. The length M_j of a net is the mean over them.
 
     Example:
         >>> from start_training.initializers.variance_scaling import VarianceScaling
@@ -54,7 +54,7 @@ class Ensemble:
     samples: int = 1
 
     def choose_sampler(self) -> str:
-        """The fastest of `SAMPLERS` that supports this net."""
+        """Return the name of the fastest of `SAMPLERS` that supports this net."""
         net, device = self._built(), self.inputs.device
         if layerwise.supports(net):
             return "layerwise"
@@ -73,28 +73,32 @@ class Ensemble:
         sampler: Annotated[str, OneOf((*SAMPLERS, "auto"))] = "auto",
         threads: int | None = None,
     ) -> Iterator[Array]:
-        """log M_0 … log M_d of nets `first` … `nets` − 1, in blocks and in order.
+        """Yield log M_0 … log M_d of nets `first` … `nets` − 1 in blocks, by increasing number of the net.
 
         Args:
-            nets: One more than the number of the last net.
-            first: The first net, to go on where an earlier call ended.
+            nets: Number of nets of the ensemble; the last one sampled is net `nets` − 1.
+            first: Number of the first net to sample, so that a later call can continue an earlier one.
             sampler: One of `SAMPLERS`, or `auto` for the fastest that supports the net.
-            threads: Of the layerwise sampler on a CPU, the only one that uses several; None: as many as torch uses.
+            threads: Number of threads of the layerwise sampler on a CPU; other samplers ignore it. None: the number of
+                threads of torch.
 
         Returns:
             Blocks of shape (nets in the block, d + 1); a dead layer is −inf.
 
         Raises:
-            ValueError: an unknown sampler, the layerwise sampler with a net that it does not support, or an
-                initializer that gives weights that are not finite.
+            ValueError: the sampler is unknown or is `layerwise` and does not support the net, or the initializer draws
+                weights that give NaN lengths.
         """
         return self._blocks(nets, first, self.choose_sampler() if sampler == "auto" else sampler, threads)
 
     def _blocks(self, nets: int, first: int, sampler: str, threads: int | None) -> Iterator[Array]:
         net = self._built()
         if sampler == "layerwise" and not layerwise.supports(net):
-            raise ValueError(f"sampler = layerwise: knows no {type(net).__name__}, or not with dropout")
-        # Always the same whole chunks, wherever an earlier call ended, so that net k is the same net.
+            raise ValueError(
+                "sampler = layerwise: only supports FullyConnected and Residual nets without dropout, not this "
+                f"{type(net).__name__}; set sampler=auto"
+            )
+        # Chunks always begin at multiples of their size, so that net k does not depend on where a call begins.
         size = self._chunk_size(net, sampler)
         starts = range(first // size * size, nets if first < nets else 0, size)
         chunks = [range(start, start + size) for start in starts]
@@ -104,11 +108,11 @@ class Ensemble:
         results = _in_order(work, chunks, threads) if parallel else map(work, chunks)
         for chunk, lengths in zip(chunks, results, strict=True):
             if np.isnan(lengths).any():
-                raise ValueError(f"initializer = {name_of(self.initializer)}: gives lengths that are not numbers")
+                raise ValueError(f"initializer = {name_of(self.initializer)}: its weights give lengths that are NaN")
             yield lengths[max(first - chunk.start, 0) : nets - chunk.start]
 
     def _built(self) -> nn.Module:
-        with isolate_random_streams(Generator().manual_seed(self.seed)):  # from which its constructor may draw
+        with isolate_random_streams(Generator().manual_seed(self.seed)):  # the constructor may draw weights
             return self.build().to(self.inputs.device)
 
     def _chunk_size(self, net: nn.Module, sampler: str) -> int:
@@ -118,7 +122,7 @@ class Ensemble:
         return module.chunk_size(net, self.inputs.device.type)
 
     def _sample(self, net: nn.Module, sampler: str, nets: range) -> Array:
-        # Seeds of neighbouring ensembles and chunks have nothing in common.
+        # SeedSequence makes the random numbers of ensembles and chunks with neighbouring numbers independent.
         [state] = np.random.SeedSequence((self.seed, nets.start)).generate_state(1, np.uint64)
         generator = Generator(self.inputs.device).manual_seed(int(state >> np.uint64(1)))
         inputs, readout = self.inputs_of(nets), self.readout_initializer
@@ -131,25 +135,26 @@ class Ensemble:
         return sample_reference(self.build, self.initializer, inputs, generator=generator, readout_initializer=readout)
 
     def inputs_of(self, nets: range) -> Tensor:
-        """The inputs of these nets, (nets, samples, …)."""
+        """Return the inputs of the nets with these numbers, shape (nets, samples, …)."""
         index = torch.arange(nets.start * self.samples, nets.stop * self.samples) % len(self.inputs)
         return self.inputs[index.to(self.inputs.device)].unflatten(0, (len(nets), self.samples))
 
 
 def _in_order(work: Callable[[range], Array], chunks: Sequence[range], threads: int) -> Iterator[Array]:
-    """The result of each chunk in order, computed at most two chunks a thread ahead of the consumer.
+    """Yield the result of each chunk in order, computing at most two chunks per thread ahead of the consumer.
 
-    Torch uses one thread within each of the Python threads: some draw random numbers while others multiply.
+    Within each Python thread, torch uses a single thread, so that some threads draw random numbers while others
+    multiply matrices.
     """
-    of_torch = torch.get_num_threads()
-    waiting: deque[Future[Array]] = deque()
+    threads_of_torch = torch.get_num_threads()
+    pending: deque[Future[Array]] = deque()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
         for chunk in chunks:
-            waiting.append(pool.submit(work, chunk))
-            if len(waiting) == 2 * threads:
-                yield waiting.popleft().result()
-        yield from (future.result() for future in waiting)
+            pending.append(pool.submit(work, chunk))
+            if len(pending) == 2 * threads:
+                yield pending.popleft().result()
+        yield from (future.result() for future in pending)
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, as soon as the chunks end that have begun
-        torch.set_num_threads(of_torch)
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, wait only for the chunks that are being computed
+        torch.set_num_threads(threads_of_torch)

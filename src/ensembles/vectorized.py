@@ -1,4 +1,4 @@
-"""The general sampler: any module, its forward pass vectorized over nets."""
+"""The general sampler, for any module whose forward pass `torch.func.vmap` can vectorize over nets."""
 
 from functools import partial
 from typing import Any
@@ -14,12 +14,12 @@ from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
 from start_training.streams import isolate_random_streams
 
-CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # all parameters of a chunk: 16 MiB, 1 GiB
-LARGEST_CHUNK = 128  # nets: chunks are sampled as a whole, so that a smaller one wastes less at the end
+CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # parameters and buffers of all nets of a chunk: 16 MiB, 1 GiB
+LARGEST_CHUNK = 128  # nets; the last chunk is sampled as a whole, and smaller chunks waste less there
 
 
 def chunk_size(net: nn.Module, device: str = "cpu") -> int:
-    """How many nets to sample at once, between 1 and LARGEST_CHUNK."""
+    """Return the number of nets to sample at once, between 1 and `LARGEST_CHUNK`."""
     parameters = sum(tensor.numel() for tensor in net.state_dict().values())
     return min(max(CHUNK_WEIGHTS[torch.device(device).type] // max(parameters, 1), 1), LARGEST_CHUNK)
 
@@ -33,16 +33,18 @@ def sample_vectorized(
     generator: Generator,
     readout_initializer: FillTensor | None = None,
 ) -> Array:
-    """log M_0 … log M_d of independently initialized nets, all computed by one vectorized forward pass.
+    """Sample log M_0 … log M_d of independently initialized nets by one vectorized forward pass.
 
     Args:
-        net: Run in the mode that it is in. Parameters that the initializer does not fill are the same in all nets.
-        initializer, readout_initializer: See `initialize_`.
-        inputs: Shape (nets, samples, …).
-        generator: The source of all random numbers.
+        net: The module, run in its current mode (training or evaluation). Parameters that the initializer does not fill
+            are the same in all nets.
+        initializer: Initializer of the weights, as in `initialize_`.
+        inputs: Inputs of each net, shape (nets, samples, …).
+        generator: Source of all random numbers.
+        readout_initializer: Initializer of the readout, as in `initialize_`; None: the same as of the other layers.
 
     Returns:
-        Shape (nets, d + 1), each length the mean over the net's samples, of the layers that `Capture` measures.
+        Shape (nets, d + 1), for the layers that `Capture` measures; log of the mean length over the samples of a net.
     """
     nets = len(inputs)
     drawn = _draw(net, initializer, readout_initializer, nets, generator)
@@ -59,7 +61,7 @@ def sample_vectorized(
         return tuple(reading.lengths.mean(0, keepdim=True) for reading in capture.stop())
 
     try:
-        with isolate_random_streams(generator):  # from which dropout draws
+        with isolate_random_streams(generator):  # dropout draws from the global stream
             lengths = vmap(forward, randomness="different")(drawn | rest, inputs)
     finally:
         capture.remove()
@@ -73,7 +75,7 @@ def _draw(
     nets: int,
     generator: Generator,
 ) -> dict[str, Tensor]:
-    """The weights and biases that `initialize_` would fill, by name, each stacked over nets."""
+    """Draw the weights and biases that `initialize_` fills, by parameter name, each stacked over nets."""
     readout, drawn = readout_of(net), {}
     for name, layer in layers_of(net).items():
         chosen = readout_initializer if layer is readout and readout_initializer else initializer

@@ -1,1 +1,1 @@
-"""Learning-rate and momentum schedules, and what the loss curves of short runs say about the learning rate."""
+"""Learning-rate and momentum schedules, and the analysis of loss curves and learning-rate range tests."""

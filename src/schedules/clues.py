@@ -1,20 +1,20 @@
-"""The verdict on the loss curves of a run: under- or overfitting, a plateau, an instability.
+"""Classify the loss curves of a run as underfitting, overfitting, a plateau or an instability.
 
 - underfitting: the validation loss still falls at the end.
-- overfitting: the validation loss is higher at the end than before.
-- instability: the training loss is higher at the end, too; or both end at the loss of a guess; or a loss is not finite.
+- overfitting: the validation loss has risen since its minimum.
+- instability: the training loss has risen too; or both losses end at the chance loss; or a loss is not finite.
 - plateau, the goal: the validation loss neither falls nor rises at the end.
-- super-convergence candidate: a plateau after rates that rose, or a rising ramp that ends in instability, if the
-  validation stayed near its best over tenfold rates (see `wide_rates`).
-- not learning: neither loss was ever clearly below that of a guess.
+- super-convergence candidate: the validation loss stays near its minimum while the learning rate varies by a factor of
+  ten or more (see `wide_rates`), and the run ends in a plateau, or in an instability after a rate that only rose.
+- not learning: neither loss was ever clearly below the chance loss, that of a classifier that guesses.
 
-Only the end counts: a loss that rises in the middle of a cycle and falls again is none of these. A fall or rise exceeds
-both a tenth of the loss (`loss_trends.MATTERS`) and three standard errors of the curve's noise (`Trend`). Fewer than
-six validations are too short to tell.
+Only the end of a run is classified: a loss that rises in the middle of a learning-rate cycle and falls again counts as
+neither. A fall or rise has to exceed both a tenth of the loss (`loss_trends.MATTERS`) and three standard errors of the
+noise of the curve (`Trend`). Fewer than six validation losses are too few to classify.
 
-Errors: 0.5% are misread of 3,000 curves that were made to be these cases by twice the threshold
-(tests/schedules/made_curves.py; 8 to 200 points, noise of 0.3 to 5%). With 8 to 15 points and noise of 5 to 10%, 18%
-are misread, most of them underfitting that is called a plateau.
+Accuracy: of 3,000 synthetic curves that exceed the thresholds of their class by a factor of two
+(tests/schedules/made_curves.py; 8 to 200 points, noise of 0.3 to 5%), 0.5% are misclassified. With 8 to 15 points and
+noise of 5 to 10%, 18% are misclassified; most of these are underfitting that is called a plateau.
 Source: Smith 2018 (arXiv:1803.09820), on the clues in validation loss; the thresholds are this project's.
 """
 
@@ -42,15 +42,16 @@ LEAST_POINTS = 6
 
 @dataclass(frozen=True)
 class Clues:
-    """The verdict on a run, and the measurements behind it.
+    """The verdict on the loss curves of a run, with the measurements it is based on.
 
     Attributes:
         verdict: One of `VERDICTS`.
-        text: The verdict and its evidence in words.
-        from_step: The step at which a rise or a plateau begins, or the rate becomes too large; None without one.
-        rate: The learning rate at that step; None where it is unknown.
-        numbers: What was compared, by name. Losses are in nats; `rise`, `fall_at_end` and `noise` are in nats of the
-            logarithm of the loss plus its floor (see `LossTrends`).
+        text: The verdict and its evidence as a sentence.
+        from_step: The step at which the rise or the plateau begins or, for a super-convergence candidate, the step of
+            the largest usable learning rate; None for verdicts without such a step.
+        rate: The learning rate at `from_step`, or None if it is unknown.
+        numbers: The compared quantities by name. Losses are in nats; `rise`, `fall_at_end` and `noise` are differences
+            of log(loss + floor) (see `LossTrends`), so that 0.1 is a change of the loss by about a tenth.
     """
 
     verdict: str
@@ -61,10 +62,13 @@ class Clues:
 
 
 def read_clues(curves: Curves) -> Clues:
-    """The verdict on the loss curves of a run, by the rules at the top of this file.
+    """Classify the loss curves of a run by the rules in the docstring of this module.
 
     Args:
-        curves: From the rows of a metrics table, see `Curves.of`.
+        curves: The curves, as built by `Curves.of` from the columns of a metrics table.
+
+    Returns:
+        The verdict, its evidence as a sentence, and the compared numbers.
 
     Example:
         >>> steps = np.arange(1, 31)
@@ -94,20 +98,22 @@ def _too_few(curves: Curves) -> Clues:
     if curves.diverged_at is not None:
         return _diverged(curves)
     if not len(curves.steps):
-        return Clues(NO_VALIDATION, f"{NO_VALIDATION}: without validation loss the curves tell nothing of fitting")
-    measured = f"validation loss was measured {len(curves.steps)} times, of {LEAST_POINTS} that it takes"
-    return Clues(TOO_SHORT, f"{TOO_SHORT}: {measured}")
+        text = f"{NO_VALIDATION}: no validation loss was recorded, so under- and overfitting cannot be recognized"
+        return Clues(NO_VALIDATION, text)
+    text = f"{TOO_SHORT}: a verdict needs {LEAST_POINTS} validation losses, and this run has {len(curves.steps)}"
+    return Clues(TOO_SHORT, text)
 
 
 def _diverged(curves: Curves) -> Clues:
     rate = curves.rate_at(-1) if len(curves.steps) else None
-    text = f"{INSTABILITY}: the loss at step {curves.diverged_at} is not finite"
+    text = f"{INSTABILITY}: the loss at step {curves.diverged_at} is not finite (NaN or infinity)"
     return Clues(INSTABILITY, text, curves.diverged_at, rate)
 
 
 def _not_learning(trends: LossTrends) -> Clues:
     curves = trends.curves
-    text = f"{NOT_LEARNING}: validation loss is {curves.validation.min():.3g} at best, and a guess's {curves.top:.3g}"
+    lowest = f"the lowest validation loss is {curves.validation.min():.3g}"
+    text = f"{NOT_LEARNING}: {lowest}, not clearly below the {curves.top:.3g} of guessing"
     return _clues(NOT_LEARNING, text, trends)
 
 
@@ -115,18 +121,21 @@ def _underfitting(trends: LossTrends) -> Clues:
     validation, rates = trends.curves.validation, trends.curves.rates
     at = len(validation) - trends.validation.window
     text = (
-        f"{UNDERFITTING}: validation loss still falls at the end, by {1 - validation[-1] / validation[at]:.0%} since "
-        f"{_step(trends, at)}, to {validation[-1]:.3g}"
+        f"{UNDERFITTING}: validation loss still falls at the end of the run, by "
+        f"{1 - validation[-1] / validation[at]:.0%} since {_step(trends, at)}, to {validation[-1]:.3g}"
     )
     if rates is not None and rates[-1] < rates[at] / 2:
-        text += f"; the rate fell there from {rates[at]:.2g} to {rates[-1]:.2g}, which alone lowers the loss"
+        text += (
+            f"; the learning rate fell from {rates[at]:.2g} to {rates[-1]:.2g} since that step, which by itself lowers "
+            "the loss"
+        )
     return _clues(UNDERFITTING, text, trends)
 
 
 def _overfitting(trends: LossTrends) -> Clues:
     before, end = trends.curves.training[trends.turn], trends.training_at_end
     change = f"went from {before:.3g} to {end:.3g}" if np.isfinite(before + end) else "was not measured"
-    text = f"{OVERFITTING} from {_step(trends, trends.turn)} on: {_rise(trends)}, while training loss {change}"
+    text = f"{OVERFITTING} since {_step(trends, trends.turn)}: {_rise(trends)}, while training loss {change}"
     return _clues(OVERFITTING, text, trends, trends.turn)
 
 
@@ -134,28 +143,28 @@ def _instability(trends: LossTrends) -> Clues:
     curves = trends.curves
     if not trends.rises and not trends.is_lost:
         return _diverged(curves)
-    text = f"{INSTABILITY} from {_step(trends, trends.turn)} on: {_rise(trends)}, and training loss with it"
+    text = f"{INSTABILITY} since {_step(trends, trends.turn)}: {_rise(trends)}, and training loss has risen too"
     if trends.is_lost:
-        text += ", to that of a guess"
+        text += "; both are at the loss of guessing"
     if curves.diverged_at is not None:
-        text += f"; the loss at step {curves.diverged_at} is not finite"
+        text += f"; the loss at step {curves.diverged_at} is not finite (NaN or infinity)"
     return _clues(INSTABILITY, text, trends, trends.turn)
 
 
 def _candidate(trends: LossTrends, wide: WideRates, unstable: bool) -> Clues:
     text = (
-        f"{CANDIDATE}: validation stays near its best at rates from {wide.low:.2g} to {wide.high:.2g}, "
-        f"{wide.times:.0f} times as large"
+        f"{CANDIDATE}: validation loss stays near its minimum at all learning rates from {wide.low:.2g} to "
+        f"{wide.high:.2g}, a factor of {wide.times:.0f}"
     )
     if unstable:
-        text += f", and is unstable above, after {_step(trends, wide.last)}"
+        text += f"; training is unstable after {_step(trends, wide.last)}, at larger rates"
     return _clues(CANDIDATE, text, trends, wide.largest, low_rate=wide.low, high_rate=wide.high)
 
 
 def _plateau(trends: LossTrends) -> Clues:
     text = (
-        f"{PLATEAU}: from {_step(trends, trends.calm)} on validation loss stays near {trends.validation_at_end:.3g}, "
-        "and neither falls nor rises at the end"
+        f"{PLATEAU}: since {_step(trends, trends.calm)} validation loss stays near {trends.validation_at_end:.3g}, "
+        "and it neither falls nor rises at the end of the run"
     )
     return _clues(PLATEAU, text, trends, trends.calm)
 
@@ -166,7 +175,7 @@ def _rise(trends: LossTrends) -> str:
 
 def _step(trends: LossTrends, at: int) -> str:
     rate = trends.curves.rate_at(at)
-    return f"step {trends.curves.steps[at]:.0f}" + (f" (rate {rate:.2g})" if rate is not None else "")
+    return f"step {trends.curves.steps[at]:.0f}" + (f" (learning rate {rate:.2g})" if rate is not None else "")
 
 
 def _clues(verdict: str, text: str, trends: LossTrends, at: int | None = None, **numbers: float) -> Clues:

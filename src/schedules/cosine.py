@@ -1,4 +1,4 @@
-"""Half a cosine wave from the largest learning rate down to the last."""
+"""Cosine annealing of the learning rate over the whole run, without restarts."""
 
 import math
 
@@ -9,14 +9,15 @@ from start_training.settings import checked
 
 
 class Cosine(Schedule):
-    """end + (1 − end) (1 + cos(π k / (T − 1))) / 2 at step k of T: 1 at the first step, `end` at the last.
+    """Cosine schedule: the rate falls from lr at the first step to `end` · lr at the last.
 
+    At step k of T it is lr · (end + (1 − end) (1 + cos(π k / (T − 1))) / 2).
     Source: Loshchilov & Hutter 2017 (arXiv:1608.03983), without restarts.
 
     Args:
-        optimizer: Its learning rate is the largest.
-        total_steps: T, the optimizer steps of the run.
-        end: The last step's rate, as a share of the largest.
+        optimizer: The optimizer; its learning rate lr is the first and largest rate.
+        total_steps: T, the number of optimizer steps in the run.
+        end: Rate of the last step divided by lr.
 
     Raises:
         ValueError: a setting is not allowed.

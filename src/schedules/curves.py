@@ -1,4 +1,4 @@
-"""The loss curves of a run or of a range test, at the steps where the net was validated."""
+"""Loss curves of a run at the steps where the net was validated."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curves:
-    """The m validations of a run before its training diverged.
+    """Losses, learning rates and accuracies of a run at its m validations before it diverged.
 
     Attributes:
-        steps: Shape (m,), rising.
-        training: Shape (m,), the mean training loss of all steps since the validation before.
-        validation: Shape (m,), the validation loss.
-        rates: Shape (m,), the learning rate; None where it is unknown.
-        accuracy: Shape (m,), the validation accuracy; None where it is unknown.
-        top: The loss of a guess, or else the greatest of the first losses.
-        diverged_at: The first step whose loss is not finite; None where all are finite.
+        steps: Step of each validation, shape (m,), increasing.
+        training: Mean training loss of the steps since the previous validation, shape (m,).
+        validation: Validation loss, shape (m,).
+        rates: Learning rate, shape (m,), or None if unknown.
+        accuracy: Validation accuracy, shape (m,), or None if unknown.
+        top: Chance loss if known, else the greater of the first training loss and the first validation loss.
+        diverged_at: First step whose loss is not finite, or None if all losses are finite.
     """
 
     steps: Array
@@ -42,28 +42,38 @@ class Curves:
         chance: float | None = None,
         diverged_at: int | None = None,
     ) -> "Curves":
-        """Curves from columns of a metrics table, shape (n,), NaN where something was not measured.
+        """Build curves from columns of a metrics table, each of shape (n,) with NaN where nothing was measured.
 
-        Training diverged at the first row with an infinite loss or with neither loss; later rows are left out.
-        Raises ValueError for columns of different lengths, and steps that do not rise from row to row.
+        Training has diverged at the first row with an infinite loss, or with neither a training nor a validation loss;
+        this row and later ones are left out.
 
         Args:
-            chance: The loss of a guess, log(number of classes); None: the greater of the first losses instead.
-            diverged_at: The step of a loss that was not finite, if it is in none of the rows.
+            steps: Step of each row, increasing.
+            train_loss: Training loss.
+            val_loss: Validation loss.
+            rates: Learning rate; None if unknown.
+            val_accuracy: Validation accuracy; None if unknown.
+            chance: Chance loss, log(number of classes); None: the greater of the first losses takes its place.
+            diverged_at: Step of a loss that was not finite, if no row has it.
+
+        Raises:
+            ValueError: the columns have different lengths, or the steps do not increase.
         """
         at, train, val = (_array(values) for values in (steps, train_loss, val_loss))
         if not len(at) == len(train) == len(val):
-            raise ValueError(f"steps = {len(at)} of them: must be as many as losses, {len(train)} and {len(val)}")
+            raise ValueError(
+                f"steps has {len(at)} values: must be as many as train_loss ({len(train)}) and val_loss ({len(val)})"
+            )
         if not (np.diff(at) > 0).all():
-            raise ValueError("steps: must rise from row to row")
+            raise ValueError("steps: must increase from each row to the next")
         bad = np.isinf(train) | np.isinf(val) | (np.isnan(train) & np.isnan(val))
         if bad.any() and (diverged_at is None or at[bad][0] < diverged_at):
             diverged_at = int(at[bad][0])
-        kept = ~bad if diverged_at is None else (at < diverged_at) & ~bad
-        at, train, val = at[kept], train[kept], val[kept]
+        finite = ~bad if diverged_at is None else (at < diverged_at) & ~bad
+        at, train, val = at[finite], train[finite], val[finite]
         points = np.flatnonzero(np.isfinite(val))
         rate, accuracy = (
-            None if values is None else _interpolated(_array(values)[kept], at, points)
+            None if values is None else _interpolated(_array(values)[finite], at, points)
             for values in (rates, val_accuracy)
         )
         firsts = [float(values[0]) for values in (train[np.isfinite(train)], val[points]) if len(values)]
@@ -71,7 +81,7 @@ class Curves:
         return cls(at[points], _means(at, train, points), val[points], rate, accuracy, top, diverged_at)
 
     def rate_at(self, index: int) -> float | None:
-        """The learning rate at a validation; None where it is unknown."""
+        """Return the learning rate at the validation of this index, or None if it is unknown."""
         return None if self.rates is None or not len(self.rates) else float(self.rates[index])
 
 
@@ -80,13 +90,16 @@ def _array(values: ArrayLike) -> Array:
 
 
 def _interpolated(row: Array, steps: Array, points: NDArray[np.intp]) -> Array | None:
-    """The values at `points`, interpolated where one is missing; None where the whole row is missing."""
+    """Return the values at the indices `points`, interpolated where missing; None if all values are missing."""
     known = np.isfinite(row)
     return np.interp(steps[points], steps[known], row[known]) if known.any() else None
 
 
 def _means(steps: Array, train: Array, points: NDArray[np.intp]) -> Array:
-    """For each point the mean since the point before, (m,); interpolated where nothing was measured since."""
+    """Return for each point the mean training loss since the previous point, shape (m,).
+
+    If no training loss was measured since the previous point, the loss is interpolated.
+    """
     known = np.isfinite(train)
     at_points = _interpolated(train, steps, points)
     if not len(points) or at_points is None:

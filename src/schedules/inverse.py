@@ -1,4 +1,4 @@
-"""Caffe's learning-rate policy `inv`: the rate decays as a power of the step."""
+"""The learning-rate policy `inv` of Caffe, in which the rate decays as a power of the step."""
 
 from torch.optim import Optimizer
 
@@ -7,15 +7,16 @@ from start_training.settings import NumberFromZero, PositiveNumber, checked
 
 
 class Inverse(Schedule):
-    """(1 + gamma k)^(−power) at step k. It does not depend on the run's length, so that a run may be extended.
+    """Inverse decay: the rate at step k is lr · (1 + gamma k)^(−power).
 
-    Source: Caffe's learning-rate policy "inv", with which its LeNet example trains; the decaying rate that
-    Smith 2018 (arXiv:1803.09820) compares with.
+    It does not depend on the length of the run, so that a run may be extended.
+    Source: the learning-rate policy "inv" of Caffe, used in its LeNet example; Smith 2018 (arXiv:1803.09820) compares
+    1cycle with it.
 
     Args:
-        optimizer: Its learning rate is the largest.
-        gamma: In 1 / steps.
-        power: 0 is a constant rate.
+        optimizer: The optimizer; its learning rate lr is the first and largest rate.
+        gamma: Decay per step, in 1 / steps.
+        power: Exponent of the decay; 0 gives a constant rate.
 
     Raises:
         ValueError: a setting is not allowed.

@@ -1,4 +1,4 @@
-"""Whether the losses of a run fall, rise or stay at its end: the measurements behind its verdict."""
+"""Trends of the training and validation loss at the end of a run, from which `clues` derives its verdict."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,14 +8,14 @@ import numpy as np
 from start_training.schedules.curves import Curves
 from start_training.schedules.trend import Trend, relative
 
-MATTERS = 0.10  # of a loss: a smaller change counts as neither a fall nor a rise
-FLOOR = 0.05  # of a guess's loss, added to every loss, so that changes of a loss near zero do not count
-LEARNED = 0.05  # of a guess's loss: a net whose loss is not this far below it has learned nothing
+MATTERS = 0.10  # relative change of a loss below which it counts as neither a fall nor a rise
+FLOOR = 0.05  # fraction of the chance loss that is added to every loss, so that changes near zero do not count
+LEARNED = 0.05  # a net has learned if its loss is below the chance loss by more than this fraction of the chance loss
 
 
 @dataclass(frozen=True)
 class LossTrends:
-    """Curves with m ≥ 6 validations, and the trends of the logarithms of their losses plus the floor."""
+    """The trends of log(loss + floor) for the validation and training loss of curves with at least 6 validations."""
 
     curves: Curves
 
@@ -29,52 +29,56 @@ class LossTrends:
 
     @cached_property
     def falls(self) -> bool:
-        """Whether validation loss still falls at the end, so fast that as many steps again reach its minimum."""
+        """Whether validation loss still falls at the end, by at least as much as it is above its minimum.
+
+        At this slope, the minimum would be reached again within another window of the same length.
+        """
         return self.validation.falls(MATTERS) and self.validation.rise() <= self.validation.fall()
 
     @cached_property
     def rises(self) -> bool:
-        """Whether validation loss is higher at the end than before, and does not fall at the end."""
+        """Whether validation loss has risen since its minimum and is not falling at the end."""
         return not self.falls and self.validation.rises(MATTERS)
 
     @cached_property
     def both_rise(self) -> bool:
-        """Whether validation loss rises and training loss does too, or is no better than a guess's at the end."""
+        """Whether validation loss has risen, and training loss has risen too or ends at the chance loss."""
         return self.rises and (self.training.rises(MATTERS) or self.training.at_end() > self._learned)
 
     @property
     def has_learned(self) -> bool:
-        """Whether either loss was ever clearly below that of a guess."""
+        """Whether the training or the validation loss was ever clearly below the chance loss."""
         return bool(np.fmin(self.validation.lowest, self.training.lowest) < self._learned)
 
     @property
     def is_lost(self) -> bool:
-        """Whether both losses are those of a guess at the end; of validation only if training's is unknown."""
+        """Whether all known losses end at the chance loss and are not falling."""
         ends = np.fmin(self.validation.at_end(), self.training.at_end())
         return not self.falls and bool(ends > self._learned)
 
     @cached_property
     def turn(self) -> int:
-        """The index of the validation after which the loss rises; if both losses rise, after which both do."""
+        """Index of the validation after which validation loss rises, or both losses do if `both_rise`."""
         return max(self.validation.last_low, self.training.last_low) if self.both_rise else self.validation.last_low
 
     @property
     def calm(self) -> int:
-        """The index of the validation from which on the loss stays near its value at the end."""
+        """Index of the first validation from which on the validation loss stays near its value at the end."""
         end = self.validation.at_end()
         far = np.flatnonzero(np.abs(self.validation.smooth - end) > max(MATTERS, self.validation.margin))
         return min(int(far[-1]) + 1, len(self.curves.steps) - 1) if len(far) else 0
 
     @property
     def _learned(self) -> float:
-        return float(np.log((1 - LEARNED + FLOOR) * self.curves.top))
+        """The value of log(loss + floor) below which a net has learned; −inf if the reference loss is not positive."""
+        return float(np.log((1 - LEARNED + FLOOR) * self.curves.top)) if self.curves.top > 0 else -np.inf
 
     @property
     def validation_at_end(self) -> float:
-        """Median validation loss at the end, in nats."""
+        """Median validation loss at the end of the run, in nats."""
         return float(np.median(self.curves.validation[-self.validation.end :]))
 
     @property
     def training_at_end(self) -> float:
-        """Median training loss at the end, in nats; NaN where it was not measured."""
+        """Median training loss at the end of the run, in nats; NaN if it was not measured."""
         return float(np.median(self.curves.training[-self.validation.end :]))

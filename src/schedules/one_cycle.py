@@ -1,4 +1,4 @@
-"""1cycle: the learning rate rises, falls back in as many steps, then decays to almost zero."""
+"""The 1cycle schedule: the learning rate rises, falls back in as many steps, then decays to almost zero."""
 
 from typing import Annotated
 
@@ -18,26 +18,26 @@ from start_training.settings import checked
 
 
 class OneCycle(Schedule):
-    """The share rises linearly from `start` to 1, falls back in as many steps, then to `end` at the last step.
+    """1cycle schedule: the rate rises linearly from `start` · lr to lr, falls back, then decays to `end` · lr.
 
-    Of T steps, rise and fall have L = round(cycle (T − 1) / 2) steps each, at least one and leaving one for the last
-    decay, so that the peak is exactly on step L. Of T = 3 steps the last one both completes the fall and is at `end`;
-    of T = 2 the first is at the peak; the step of T = 1 is at the peak.
-    Momentum falls from the first value to the second as the rate rises, rises as it falls, and then stays.
+    In a run of T steps, the rise and the fall have L = round(cycle (T − 1) / 2) steps each (at least one, and at least
+    one step remains for the decay), so that the peak is exactly on step L. For T = 3 the last step is at `end`; for
+    T = 2 the first step is at the peak and the second at `end`; for T = 1 the only step is at the peak.
+    Momentum falls from its first value to its second as the rate rises, rises back as the rate falls, and then stays.
 
-    This is not torch's OneCycleLR(three_phase=True): its peak is at pct_start T − 1, mostly between two steps (at
-    pct_start = 0.45 no step reaches it for 475 of the run lengths 1 … 500); it divides by zero where that is 0; and
-    where pct_start > 1/2 the run ends far above its last rate.
-    Source: Smith 2018 (arXiv:1803.09820), section 2: from max/10 to max and back in somewhat less than the run, then
-    several orders of magnitude below.
+    `torch.optim.lr_scheduler.OneCycleLR(three_phase=True)` differs: its peak is at pct_start · T − 1, which is mostly
+    between two steps (for pct_start = 0.45, no step reaches the peak for 475 of the run lengths 1 … 500); it divides by
+    zero if that is 0; and for pct_start > 1/2 the run ends far above the final rate.
+    Source: Smith 2018 (arXiv:1803.09820), section 2: the rate goes from max/10 to max and back in somewhat less than
+    the run, then falls several orders of magnitude.
 
     Args:
-        optimizer: Its learning rate is the largest.
-        total_steps: T, the optimizer steps of the run.
-        start: The first step's rate, as a share of the largest.
-        cycle: The share of the run in which the rate rises and falls.
-        end: The last step's rate, as a share of the largest.
-        momentum: At the lowest and at the largest rate; None leaves the optimizer's.
+        optimizer: The optimizer; its learning rate lr is the peak rate.
+        total_steps: T, the number of optimizer steps in the run.
+        start: Rate of the first step divided by lr.
+        cycle: Fraction of the run in which the rate rises and falls back.
+        end: Rate of the last step divided by lr.
+        momentum: Momenta at the lowest rate and at the peak rate; None does not change the momentum of the optimizer.
 
     Raises:
         ValueError: a setting is not allowed.
@@ -50,7 +50,7 @@ class OneCycle(Schedule):
         *,
         total_steps: Annotated[int, known_steps],
         start: Share = 0.1,
-        cycle: Annotated[float, ShareOf("the cycle's share of the run")] = 0.9,
+        cycle: Annotated[float, ShareOf("a fraction of the run")] = 0.9,
         end: ShareFromZero = 1e-4,
         momentum: Momenta = (0.95, 0.85),
     ) -> None:
@@ -71,7 +71,15 @@ class OneCycle(Schedule):
 
 
 def one_cycle(steps: int, cycle: float, *, low: float, peak: float, end: float) -> Corners:
-    """The corners (step, value) of a cycle from `low` to `peak` and back, then to `end` at the last of `steps`."""
+    """Return the corners (step, value) of a linear cycle from `low` to `peak` and back, then to `end`.
+
+    Args:
+        steps: Number of steps; the last corner is at step `steps` − 1 for more than two steps.
+        cycle: Fraction of the steps in which the value goes to `peak` and back.
+        low: Value at both ends of the cycle.
+        peak: Value in the middle of the cycle.
+        end: Value at the last step.
+    """
     if steps <= 2:
         return [(0, peak), (1, end)]
     leg = max(1, min(round(cycle * (steps - 1) / 2), (steps - 2) // 2))

@@ -1,4 +1,4 @@
-"""The learning rates that a range test goes through."""
+"""Learning rates of the updates of a range test."""
 
 from typing import Annotated
 
@@ -18,18 +18,19 @@ def ramp_rates(
     max_lr: PositiveNumber,
     ramp: Annotated[str, OneOf(RAMPS)] = "exponential",
 ) -> NDArray[np.float64]:
-    """A learning rate for each update of a range test, from exactly `min_lr` to exactly `max_lr`.
+    """Return the learning rate of each update of a range test, from exactly `min_lr` to exactly `max_lr`.
 
     Source: Smith 2018 (arXiv:1803.09820), the LR range test, whose rates rise linearly.
 
     Args:
-        steps: The number of updates.
-        min_lr: The first rate.
-        max_lr: The last rate.
-        ramp: `linear`, equal differences; or `exponential`, equal ratios, so that each octave has as many steps.
+        steps: Number of updates.
+        min_lr: First rate.
+        max_lr: Last rate.
+        ramp: `linear`: neighbouring rates have equal differences; `exponential`: they have equal ratios, so that every
+            octave has the same number of updates.
 
     Returns:
-        Shape (steps,), rising.
+        Shape (steps,), increasing.
 
     Raises:
         ValueError: a setting is not allowed, or `min_lr` is not below `max_lr`.
@@ -39,7 +40,7 @@ def ramp_rates(
         array([0.01, 0.1 , 1.  ])
     """
     if min_lr >= max_lr:
-        raise ValueError(f"min_lr = {min_lr}: must be below max_lr, {max_lr}")
+        raise ValueError(f"min_lr = {min_lr}: must be below max_lr = {max_lr}")
     rates = np.linspace(min_lr, max_lr, steps) if ramp == "linear" else np.geomspace(min_lr, max_lr, steps)
-    rates[[0, -1]] = min_lr, max_lr  # rounding may have moved them
+    rates[[0, -1]] = min_lr, max_lr  # linspace and geomspace may round the ends
     return rates

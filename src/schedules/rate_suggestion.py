@@ -1,4 +1,4 @@
-"""The learning rates that a range test suggests, from the validation loss and accuracy at rising rates."""
+"""Suggest learning rates from the curves of a range test: validation loss and accuracy at increasing rates."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,25 +13,25 @@ from start_training.schedules.curves import Array
 
 COLUMNS = ("step", "learning_rate", "train_loss", "val_loss", "val_accuracy")
 
-WINDOW = 5  # points of the running median whose extreme is a curve's best, so that one lucky point does not count
-LEVELS = np.linspace(0.1, 0.9, 5)  # shares of the gain that are lost one after the other
-KEPT = 2 / 3  # of the gain: a merit that keeps as much has not turned
-SAFETY = 3.0  # training stays by this factor below the rate at which everything is lost
-LEAST_FALL = 0.05  # of the first validation loss, or of a guess's if that is less: a smaller fall is no learning
-ONE_CYCLE, CYCLICAL = 10, 3  # Smith 2018: the largest rate over the smallest is 10–20, of cyclical rates 3–4
+WINDOW = 5  # points in the running median whose maximum is the best merit, so that a single outlier does not count
+LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `turn` averages the rates at which they are lost
+KEPT = 2 / 3  # the merit has not turned if at least this fraction of the best gain remains at the end
+SAFETY = 3.0  # max_lr is the rate at which the merit is lost, divided by this factor
+LEAST_FALL = 0.05  # smallest relative fall of the validation loss, from its first value or chance, that is learning
+ONE_CYCLE, CYCLICAL = 10, 3  # Smith 2018: max_lr / min_lr is 10–20 in one cycle, and 3–4 in repeated cycles
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Learning rates to train with, and the rule from which they follow, in words.
+    """Learning rates suggested by a range test, with the reason for them.
 
     Attributes:
-        max_lr: The largest usable rate; NaN where the test gives none.
-        min_lr: The rate at which a single cycle begins.
-        cyclical_min_lr: The smallest of rates that rise and fall throughout a run.
-        turned: Whether the test went on until validation got worse. Otherwise max_lr is a lower bound: the same share
-            of the largest rate that was tried.
-        rule: Why these rates, or why none.
+        max_lr: Largest usable learning rate; NaN if the test suggests none.
+        min_lr: Learning rate at which a single cycle begins.
+        cyclical_min_lr: Smallest learning rate of a schedule with repeated cycles.
+        turned: Whether validation got worse within the test. If not, `max_lr` is a lower bound: the largest tested
+            rate divided by `SAFETY`.
+        rule: The reason for these rates, or for suggesting none, as a sentence.
     """
 
     max_lr: float
@@ -42,60 +42,65 @@ class Suggestion:
 
     @classmethod
     def of(cls, max_lr: float, rule: str, *, turned: bool = False) -> "Suggestion":
-        """The suggestion with this largest rate; with NaN, none."""
+        """Return the suggestion with this largest rate; NaN means that no rate is suggested."""
         return cls(max_lr, max_lr / ONE_CYCLE, max_lr / CYCLICAL, turned, rule)
 
 
 def suggest(curves: pd.DataFrame, *, chance: float | None = None) -> Suggestion:
-    """The learning rates that a range test suggests.
+    """Return the learning rates that a range test suggests.
 
     max_lr = a / `SAFETY`, where a is the rate at which the merit, validation accuracy + exp(−validation loss), is lost
-    (see `turn`). exp(−loss) is the geometric mean of the probabilities of the right classes, and so on the same scale
-    as accuracy; in some nets the one falls first as training diverges, in others the other.
-    Source: Smith 2018 (arXiv:1803.09820): the largest usable rate is where validation loss begins to rise, or
-    validation accuracy to fall, which the paper leaves to the reader's eye. The rate at which merit is half lost
-    agrees between five seeds to 0.8 octaves (mean of 12 nets, data sets and optimizers); the rate at which it begins
-    to turn only to more than 1. A third of it was right for all 12: 1cycle runs ended within 1.3% of the accuracy at
-    the best of rates an octave apart; beyond 2a training was lost.
+    (see `turn`). exp(−loss) is the geometric mean of the probabilities of the true classes, which has the same scale
+    as the accuracy; as training diverges, loss gets worse first in some nets and accuracy in others.
+    Source: Smith 2018 (arXiv:1803.09820): the largest usable rate is where validation loss begins to rise or
+    validation accuracy begins to fall, which the paper judges by eye. Over five seeds, the rate at which half of the
+    merit is lost varies by 0.8 octaves (mean over 12 combinations of net, data set and optimizer), and the rate at
+    which the merit begins to fall by more than 1 octave. A third of a was right for all 12: the accuracy of 1cycle
+    runs was within 1.3% of that at the best rate of a grid with steps of an octave; beyond 2a training failed.
 
     Args:
-        curves: A row for each update of the test, in columns `COLUMNS`; NaN where it was not validated.
-        chance: The loss of a guess, log(number of classes), if known: a net that is never below it learned nothing.
+        curves: A row for each update of the test with the columns `COLUMNS`; NaN where the net was not validated.
+        chance: Chance loss, log(number of classes), if known: a net whose loss is never below it has learned nothing.
+
+    Returns:
+        The suggested rates and the reason for them.
     """
     seen = curves[curves["val_accuracy"].notna()]
     rates, loss, accuracy = (seen[name].to_numpy(np.float64) for name in ("learning_rate", "val_loss", "val_accuracy"))
     first, top = float(curves["learning_rate"].iloc[0]), float(curves["learning_rate"].iloc[-1])
     if not len(seen) or not math.isfinite(loss[0]):
-        return Suggestion.of(math.nan, f"training diverged at once, at a rate of {first:.3g}: lower min_lr")
+        rule = f"training diverged at the first learning rate of the test, {first:.3g}: set a smaller min_lr"
+        return Suggestion.of(math.nan, rule)
     before = loss[0] if chance is None else min(loss[0], chance)
     if before - loss[np.isfinite(loss)].min() <= LEAST_FALL * abs(before):
-        of = f"from {loss[0]:.3g}" if before == loss[0] else f"below a guess's {before:.3g}"
-        rule = f"validation loss never fell {of}: nothing was learned at rates up to {top:.3g}"
+        level = f"its first value, {loss[0]:.3g}" if before == loss[0] else f"that of guessing, {before:.3g}"
+        rule = f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
         return Suggestion.of(math.nan, rule)
     if diverged_at(curves) is not None:
         rates, loss, accuracy = np.append(rates, top), np.append(loss, math.inf), np.append(accuracy, 0.0)
     lost = turn(rates, accuracy + np.exp(-np.where(np.isfinite(loss), loss, math.inf)))
     if lost is None:
-        rule = f"neither validation loss nor accuracy had turned by {top:.3g}"
-        return Suggestion.of(top / SAFETY, f"{rule}; max_lr is a third of that: test larger ones")
-    best = f"loss {np.nanmin(loss):.3g}, accuracy {accuracy.max():.1%}"
-    rule = f"validation was at its best ({best}) below {lost:.3g}, and lost from there on; max_lr is a third of that"
+        rule = f"validation loss and accuracy did not get worse up to the largest learning rate tested, {top:.3g}"
+        return Suggestion.of(top / SAFETY, f"{rule}; max_lr is a third of it; test larger rates")
+    best = f"best loss {np.nanmin(loss):.3g}, best accuracy {accuracy.max():.1%}"
+    rule = f"validation ({best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 
 
 def turn(rates: Array, merit: Array) -> float | None:
-    """The learning rate at which a merit that rose is lost again for good.
+    """Return the learning rate at which a merit that has risen is lost for good.
 
-    Beyond the best point, the gain since the first point, as a share of the best gain, is fitted by least squares with
-    a function that never rises (isotonic regression in log rate), which ignores passing losses. The rates at which the
-    fit falls below each of `LEVELS` are averaged geometrically.
+    After the best point, the gain since the first point, divided by the best gain, is fitted with a non-increasing
+    function of the log rate (isotonic regression), which ignores temporary losses. The result is the geometric mean
+    of the rates at which this fit falls below each of `LEVELS`.
 
     Args:
-        rates: Learning rates, shape (n,), rising.
-        merit: Larger is better, shape (n,).
+        rates: Learning rates, shape (n,), increasing.
+        merit: A score such as accuracy, larger is better, shape (n,).
 
     Returns:
-        The rate; None where two thirds of the gain or more are kept at the end.
+        The rate; None if the merit never rises above its first value, is best at the last rate, or still has at least
+        two thirds of its gain there.
     """
     smooth = _running_median(merit)
     start = int(np.argmax(smooth))
@@ -103,7 +108,7 @@ def turn(rates: Array, merit: Array) -> float | None:
         return None
     logs = np.log(rates[start:])
     gain = np.clip((merit[start:] - merit[0]) / (smooth[start] - merit[0]), 0, 1)
-    weights = np.maximum(np.gradient(logs), np.finfo(np.float64).tiny)  # the last rate may be there twice: 0 apart
+    weights = np.maximum(np.gradient(logs), np.finfo(np.float64).tiny)  # the last rate may occur twice, at distance 0
     fit = isotonic_regression(gain, weights=weights, increasing=False).x
     if fit[-1] >= KEPT:
         return None
@@ -112,7 +117,7 @@ def turn(rates: Array, merit: Array) -> float | None:
 
 
 def diverged_at(curves: pd.DataFrame) -> int | None:
-    """The last step of a range test if its training or validation loss is not finite; otherwise None."""
+    """Return the last step of a range test if its training or validation loss is not finite, else None."""
     last = curves.iloc[-1]
     validated = np.isfinite(last["val_accuracy"])
     lost = not np.isfinite(last["train_loss"]) or (validated and not np.isfinite(last["val_loss"]))
@@ -120,7 +125,7 @@ def diverged_at(curves: pd.DataFrame) -> int | None:
 
 
 def described(suggestion: Suggestion, curves: pd.DataFrame) -> dict[str, Any]:
-    """A suggestion and a summary of the range test's curves as plain data, for summary.json."""
+    """Return a suggestion and a summary of the curves of its range test as plain data, for summary.json."""
     return {
         **asdict(suggestion),
         "steps": len(curves),
@@ -133,29 +138,32 @@ def described(suggestion: Suggestion, curves: pd.DataFrame) -> dict[str, Any]:
 
 
 def in_short(test: Mapping[str, Any]) -> str:
-    """The largest rate of a test that `described` gave; the reason where there is none."""
+    """Return `max_lr …` for a range test as given by `described`, or the reason why no rate is suggested."""
     known = test["max_lr"] is not None and math.isfinite(test["max_lr"])
     return f"max_lr {test['max_lr']:.3g}" if known else str(test["rule"])
 
 
 def advice(test: Mapping[str, Any]) -> str:
-    """The rule of a test that `described` gave, and below it the settings to type."""
+    """Return lines of text: the rule of a range test as given by `described`, then the settings to type."""
     lines = [f"range test: {test['rule']}"]
     if in_short(test) != test["rule"]:
         peak = f"optimizer.lr={test['max_lr']:.3g}"
         lines += [
-            f"    one cycle, from {test['min_lr']:.3g}: {peak} schedule=one_cycle",
-            f"    cycles, from {test['cyclical_min_lr']:.3g}: "
+            f"    for one cycle, starting at {test['min_lr']:.3g}: {peak} schedule=one_cycle",
+            f"    for repeated cycles, starting at {test['cyclical_min_lr']:.3g}: "
             f"{peak} schedule=triangular schedule.start={1 / CYCLICAL:.3g}",
         ]
     return "\n".join(lines)
 
 
 def spread(rates: Sequence[float]) -> dict[str, float]:
-    """How far apart the rates are that several seeds suggest; NaN, from a test that suggests none, is left out.
+    """Return the spread of the learning rates that range tests with several seeds suggest.
+
+    Args:
+        rates: Suggested rates; NaN, of a test that suggests none, is left out.
 
     Returns:
-        smallest, largest, median and geometric_mean; octaves, which is log2(largest / smallest).
+        `smallest`, `largest`, `median` and `geometric_mean` of the rates, and `octaves`, log2(largest / smallest).
 
     Raises:
         ValueError: all rates are NaN.
@@ -166,7 +174,7 @@ def spread(rates: Sequence[float]) -> dict[str, float]:
     """
     known = np.array([rate for rate in rates if rate is not None and math.isfinite(rate)], dtype=np.float64)
     if not len(known):
-        raise ValueError(f"rates = {list(rates)}: none of these range tests suggests one")
+        raise ValueError(f"rates = {list(rates)}: none of these range tests suggests a learning rate")
     logs = np.log2(known)
     return {
         "smallest": float(known.min()),
@@ -178,6 +186,6 @@ def spread(rates: Sequence[float]) -> dict[str, float]:
 
 
 def _running_median(values: Array) -> Array:
-    """The median of the points around each, equally many on both sides, and fewer at the ends."""
+    """Return the running median over up to `WINDOW` points; the symmetric window shrinks towards both ends."""
     sides = [min(index, len(values) - 1 - index, WINDOW // 2) for index in range(len(values))]
     return np.array([np.median(values[at - side : at + side + 1]) for at, side in enumerate(sides)])

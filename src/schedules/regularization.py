@@ -1,4 +1,4 @@
-"""Learning rate, batch size, weight decay and dropout all regularize: which of them to change, and in what order."""
+"""Advice on regularization: which of learning rate, batch size, weight decay and dropout to change, in which order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,16 @@ DROPOUT = "dropout"
 MORE = {RATE: "a larger learning rate", BATCH: "smaller batches", DECAY: "more weight decay", DROPOUT: "more dropout"}
 LESS = {RATE: "a smaller learning rate", BATCH: "larger batches", DECAY: "less weight decay", DROPOUT: "less dropout"}
 
-# A larger rate makes training faster, smaller batches make it slower.
-TO_ADD = (RATE, DECAY, DROPOUT, BATCH)
-# Weight decay can be set finely and costs no time; a large rate, which makes training fast, is lowered last.
-TO_TAKE = (DECAY, DROPOUT, BATCH, RATE)
+# The order in which to increase regularization: a larger rate makes training faster, smaller batches make it slower.
+TO_INCREASE = (RATE, DECAY, DROPOUT, BATCH)
+# The order in which to decrease it: weight decay can be set finely and costs no time, while a large rate, which makes
+# training fast, is lowered last.
+TO_DECREASE = (DECAY, DROPOUT, BATCH, RATE)
 
 
 @dataclass(frozen=True)
 class Regularizers:
-    """The settings of a run that regularize it; None where unknown. batch_size is that of all ranks together."""
+    """The settings of a run that regularize it; None if unknown. `batch_size` is the sum over all ranks."""
 
     learning_rate: float | None = None
     batch_size: int | None = None
@@ -31,63 +32,72 @@ class Regularizers:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Regularizers":
-        """From a training config: optimizer.lr and weight_decay, datamodule.batch_size and model.dropout."""
+        """Read `optimizer.lr`, `datamodule.batch_size`, `optimizer.weight_decay` and `model.dropout` from a config."""
         optimizer, data, model = ((config.get(group) or {}) for group in ("optimizer", "datamodule", "model"))
         return cls(optimizer.get("lr"), data.get("batch_size"), optimizer.get("weight_decay"), model.get("dropout"))
 
     def to_lower(self, *, but: str) -> list[str]:
-        """What to change to regularize less, in order: neither `but`, nor a setting that is 0 already."""
+        """Return the changes that regularize less, in order, without the setting `but` and settings that are 0."""
         zero = [name for name, value in ((DECAY, self.weight_decay), (DROPOUT, self.dropout)) if value == 0]
-        return [LESS[name] for name in TO_TAKE if name not in (but, *zero)]
+        return [LESS[name] for name in TO_DECREASE if name not in (but, *zero)]
 
 
 @checked
 def what_to_lower(raised: Annotated[str, OneOf(tuple(MORE))], settings: Regularizers | None = None) -> str:
-    """A sentence: which settings to change, and in what order, when `raised` is to regularize more.
+    """Return a sentence on how to compensate for one setting that regularizes more than before.
 
-    Source: Smith 2018 (arXiv:1803.09820): all forms of regularization are to be balanced together, so that one has to
-    fall when another rises. The order is this project's: first what costs no time, and the large rate last.
+    Source: Smith 2018 (arXiv:1803.09820): all forms of regularization have to be balanced, so that one has to decrease
+    when another increases. The order is this project's: first settings that cost no time, and the large learning rate
+    last.
 
     Args:
-        raised: learning rate, batch size (which regularizes more when it falls), weight decay or dropout.
-        settings: Those of the run; a setting that is 0 is left out.
+        raised: The setting that regularizes more: `learning rate`, `batch size` (smaller batches), `weight decay` or
+            `dropout`.
+        settings: The settings of the run; weight decay or dropout of 0 is left out of the sentence.
 
     Raises:
-        ValueError: another name.
+        ValueError: `raised` is another name.
 
     Example:
         >>> what_to_lower("dropout")
-        'more dropout regularizes more; in balance with it: less weight decay, then larger batches, then a smaller \
+        'more dropout regularizes more; to compensate, try less weight decay, then larger batches, then a smaller \
 learning rate'
     """
     less = (settings or Regularizers()).to_lower(but=raised)
-    return f"{MORE[raised]} regularizes more; in balance with it: {', then '.join(less)}"
+    return f"{MORE[raised]} regularizes more; to compensate, try {', then '.join(less)}"
 
 
 def advise(verdict: str, settings: Regularizers | None = None, *, rate: float | None = None) -> str:
-    """What to change after a verdict of `read_clues`, in a sentence; empty for a verdict without advice.
+    """Return a sentence on what to change after a verdict of `read_clues`; empty for a verdict without advice.
 
-    Source: Smith 2018 (arXiv:1803.09820): underfitting asks for less regularization or longer training; overfitting
-    for more regularization, also because a small rate regularizes little; instability at a large rate is not
-    overfitting; large rates with little other regularization make training fast. The orders are this project's.
+    Source: Smith 2018 (arXiv:1803.09820): underfitting requires less regularization or longer training; overfitting
+    requires more regularization, for example a larger learning rate; instability at a large rate is not overfitting;
+    large rates with little other regularization make training fast. The orders of changes are this project's.
 
     Args:
         verdict: One of `clues.VERDICTS`.
-        settings: Those of the run; a setting that is 0 is left out.
-        rate: The learning rate at which an instability begins, if known.
+        settings: The settings of the run; weight decay or dropout of 0 is left out of the sentence.
+        rate: Learning rate at which an instability begins, if known.
     """
-    take = ", then ".join((settings or Regularizers()).to_lower(but=RATE))
-    add = ", then ".join(MORE[name] for name in TO_ADD)
+    less = ", then ".join((settings or Regularizers()).to_lower(but=RATE))
+    more = ", then ".join(MORE[name] for name in TO_INCREASE)
     below = "" if rate is None else f", below {rate:.2g}"
     sentences = {
-        UNDERFITTING: f"train longer or at a larger rate, if a range test admits it, or regularize less: {take}",
-        OVERFITTING: f"regularize more: {add}; a range test tells how large the rate can be",
-        INSTABILITY: f"this is not overfitting: a smaller rate{below}, or to keep the rate, in balance with it: {take}",
-        PLATEAU: f"balanced, which is the goal; to come there sooner, a larger rate, and in balance with it: {take}",
-        CANDIDATE: f"try one short cycle with such large rates, and in balance with them: {take}",
+        UNDERFITTING: (
+            f"train longer, or use a larger learning rate if a range test allows it, or regularize less: {less}"
+        ),
+        OVERFITTING: f"regularize more: {more}; run a range test to see how large the learning rate can be",
+        INSTABILITY: (
+            f"this is not overfitting: use a smaller learning rate{below}, or keep the rate and regularize less: {less}"
+        ),
+        PLATEAU: (
+            "the run is neither under- nor overfitting, which is the goal; to reach the plateau in fewer steps, use a "
+            f"larger learning rate and regularize less: {less}"
+        ),
+        CANDIDATE: f"try one short cycle with learning rates as large as these, and regularize less: {less}",
         NOT_LEARNING: (
-            "the rate is far too small or too large, which a range test tells, or the net cannot start training, which "
-            "the command diagnose tells"
+            "the learning rate is far too small or far too large (run a range test), or the net cannot start training "
+            "(run the command diagnose)"
         ),
     }
     return sentences.get(verdict, "")

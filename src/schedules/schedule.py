@@ -1,4 +1,4 @@
-"""Learning rate and momentum of every optimizer step, as functions of the step number."""
+"""The base class of learning-rate and momentum schedules, and the constraints of their settings."""
 
 import inspect
 import math
@@ -18,14 +18,14 @@ Corners = Sequence[tuple[int, float]]
 
 @dataclass(frozen=True)
 class ShareOf:
-    """The constraint of `Annotated[float, ShareOf("a share of the run")]`: a number above 0 and at most 1.
+    """Constraint of a setting: a number above 0 and at most 1, as in `Annotated[float, ShareOf("a fraction of …")]`.
 
     Args:
-        what: How the error message names such a number.
+        what: Description of the number in the error message.
         or_zero: Whether 0 is allowed as well.
     """
 
-    what: str = "a share of optimizer.lr"
+    what: str = "a fraction of optimizer.lr"
     or_zero: bool = False
 
     def __call__(self, name: str, value: object) -> float:
@@ -37,21 +37,33 @@ class ShareOf:
 
 
 def known_steps(name: str, value: object) -> int:
-    """A number of steps, whole. Raises ValueError for a run without an end, whose length is infinite, or below 1."""
+    """Return a number of steps as an integer; raise ValueError if it is below 1, or infinite (a run without an end)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
-        raise ValueError(f"{name} = {value!r}: must be known here; set trainer.max_epochs, or trainer.max_steps")
+        raise ValueError(
+            f"{name} = {value!r}: must be finite and at least 1, since this schedule depends on the length of the run; "
+            "set trainer.max_epochs or trainer.max_steps"
+        )
     return int(value)
 
 
 def momentum_pair(name: str, value: object) -> tuple[float, float] | None:
-    """The momenta at the lowest and at the largest rate: both in [0, 1), the first not below the second; or None."""
+    """Return the momenta (at the lowest rate, at the largest rate), or None for None.
+
+    Raises:
+        ValueError: the value is not a pair of numbers in [0, 1), or its first number is below its second.
+    """
     if value is None:
         return None
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise ValueError(f"{name} = {value!r}: must be two numbers, at the lowest and at the largest rate, or null")
+        raise ValueError(
+            f"{name} = {value!r}: must be two numbers [at the lowest rate, at the largest rate], or null to keep the "
+            "momentum of the optimizer"
+        )
     low, high = (fraction(name, momentum) for momentum in value)
     if low < high:
-        raise ValueError(f"{name} = {value!r}: must be no lower at the lowest rate, which comes first")
+        raise ValueError(
+            f"{name} = {value!r}: the first number (at the lowest rate) must be at least the second (at the largest)"
+        )
     return low, high
 
 
@@ -62,19 +74,23 @@ Momenta = Annotated[tuple[float, float] | None, momentum_pair]
 
 
 class Schedule(LambdaLR, ABC):
-    """Step k = 0, 1, … runs at share(k) · lr, for each parameter group's learning rate lr, which is its largest.
+    """Base class of schedules: step k = 0, 1, … has the learning rate share(k) · lr in each parameter group.
 
-    To write a schedule, subclass this: define `share`, perhaps `momentum_at`, and a constructor that stores its
-    settings as attributes of the same names and then calls this constructor. Constructor parameters named
-    `total_steps` and `steps_per_epoch` are filled in with the numbers of the run. Since rate and momentum depend on
-    k only, they are exact at every step, also in a run that resumes.
+    lr is the learning rate that the parameter group has at construction; it is the largest rate of the schedule.
+    To write a schedule, subclass `Schedule` and define `share`, optionally `momentum_at`, and a constructor that stores
+    its settings as attributes of the same names and then calls `super().__init__(optimizer)`. Constructor parameters
+    named `total_steps` and `steps_per_epoch` are filled in with the numbers of the run. Rate and momentum are functions
+    of k only, so that they are exact at every step, also in a resumed run.
+
+    Args:
+        optimizer: The optimizer whose learning rate and momentum the schedule sets.
 
     Attributes:
-        momentum: (at the lowest rate, at the largest rate), or None, which leaves the optimizer's. It is `momentum`
-            of SGD and similar optimizers, and `betas[0]` of Adam and similar ones.
+        momentum: Momenta (at the lowest rate, at the largest rate), or None to keep the momentum of the optimizer.
+            Momentum is the setting `momentum` of SGD and similar optimizers, and `betas[0]` of Adam and similar ones.
 
     Raises:
-        ValueError: `momentum` is set, and the optimizer has none.
+        ValueError: `momentum` is set, and the optimizer has no momentum.
 
     Example:
         >>> from torch import nn, optim
@@ -94,20 +110,21 @@ class Schedule(LambdaLR, ABC):
     def __init__(self, optimizer: Optimizer) -> None:
         if self.momentum is not None and momentum_of(optimizer.param_groups[0]) is None:
             raise ValueError(
-                f"momentum = {list(self.momentum)}: {type(optimizer).__name__} has none to cycle; null leaves it out"
+                f"momentum = {list(self.momentum)}: {type(optimizer).__name__} has no momentum; "
+                "type schedule.momentum=null"
             )
         super().__init__(optimizer, self.share)
 
     @abstractmethod
     def share(self, step: int) -> float:
-        """The learning rate of a step, divided by the largest one."""
+        """Return the learning rate of a step divided by the largest learning rate, in [0, 1]."""
 
     def momentum_at(self, step: int) -> float | None:
-        """The momentum of a step; None leaves the optimizer's unchanged."""
+        """Return the momentum of a step, or None to leave the momentum of the optimizer unchanged."""
         return None
 
     def step(self, epoch: int | None = None) -> None:
-        """Set rate and momentum of the next step; to be called after the optimizer's step."""
+        """Set the learning rate and momentum of the next step; call it after `optimizer.step()`."""
         super().step(epoch)
         momentum = self.momentum_at(self.last_epoch)
         if momentum is not None:
@@ -115,16 +132,16 @@ class Schedule(LambdaLR, ABC):
                 set_momentum(group, momentum)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data: the schedule's class, its settings, and the number of the current step."""
+        """Return the class name of the schedule, its settings and the number of the current step, as plain data."""
         names = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
         settings = {name: getattr(self, name) for name in names if name not in ("optimizer", "momentum")}
         momentum = None if self.momentum is None else list(self.momentum)
         return {"schedule": type(self).__name__, "last_epoch": self.last_epoch, **settings, "momentum": momentum}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to the step of `state_dict`, with the settings of this object.
+        """Continue at the step of `state_dict`, keeping the settings of this object.
 
-        Rate and momentum of that step are in the optimizer's own state.
+        The learning rate and momentum of that step are restored with the state of the optimizer.
         """
         self.last_epoch = state_dict["last_epoch"]
         self._step_count = self.last_epoch + 1
@@ -132,14 +149,14 @@ class Schedule(LambdaLR, ABC):
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:
-    """The momentum of an optimizer's parameter group: SGD's `momentum`, or Adam's beta1; None without either."""
+    """Return the momentum of a parameter group: its `momentum`, or else `betas[0]`; None if it has neither."""
     if "momentum" in group:
         return float(group["momentum"])
     return float(group["betas"][0]) if "betas" in group else None
 
 
 def set_momentum(group: dict[str, Any], momentum: float) -> None:
-    """Set the momentum of an optimizer's parameter group in place."""
+    """Set the momentum (`momentum` or `betas[0]`) of a parameter group of an optimizer in place."""
     if "momentum" in group:
         group["momentum"] = momentum
     else:
@@ -147,11 +164,13 @@ def set_momentum(group: dict[str, Any], momentum: float) -> None:
 
 
 def interpolate(corners: Corners, step: int) -> float:
-    """The value at a step of the piecewise linear function through `corners`, which stays constant after the last.
+    """Return the value at a step of the piecewise linear function through `corners`.
+
+    The function is constant after the last corner.
 
     Args:
-        corners: (step, value) by increasing step. The value at each of these steps is exact.
-        step: At or after the first corner's step.
+        corners: Pairs (step, value), by increasing step. The value at each corner is exact.
+        step: The step, not before the first corner.
 
     Example:
         >>> interpolate([(0, 1.0), (10, 3.0)], 5)

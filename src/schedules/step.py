@@ -1,4 +1,4 @@
-"""The learning rate falls by a factor every few epochs."""
+"""A learning rate that is multiplied by a constant factor every few epochs."""
 
 from torch.optim import Optimizer
 
@@ -7,13 +7,16 @@ from start_training.settings import PositiveNumber, checked
 
 
 class Step(Schedule):
-    """factor^⌊k / n⌋ at step k, n = max(1, round(every_epochs · steps_per_epoch)). A run may be extended.
+    """Step schedule: the rate is multiplied by `factor` every `every_epochs` epochs.
+
+    At step k the rate is lr · factor^⌊k / n⌋ with n = max(1, round(every_epochs · steps_per_epoch)). It does not
+    depend on the length of the run, so that a run may be extended.
 
     Args:
-        optimizer: Its learning rate is the largest.
-        steps_per_epoch: Optimizer steps in an epoch of the run.
-        every_epochs: Epochs at a constant rate.
-        factor: By which the rate is then multiplied, above 0 and at most 1.
+        optimizer: The optimizer; its learning rate lr is the first and largest rate.
+        steps_per_epoch: Number of optimizer steps in an epoch.
+        every_epochs: Number of epochs between two changes of the rate.
+        factor: Factor of each change, above 0 and at most 1.
 
     Raises:
         ValueError: a setting is not allowed.

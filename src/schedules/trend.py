@@ -1,4 +1,4 @@
-"""Whether a noisy curve falls or rises at its end, compared with its noise and with the smallest change that counts."""
+"""Trend of a noisy curve at its end: does it fall or rise by more than its noise and more than a threshold?"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,20 +8,20 @@ from scipy.stats import theilslopes
 
 from start_training.schedules.curves import Array
 
-SIGMAS = 3.0  # standard errors that a change must exceed
-MAD = 1.4826  # standard deviation of a normal law, divided by its median absolute value
+SIGMAS = 3.0  # a change has to exceed this many standard errors
+MAD = 1.4826  # standard deviation of a normal distribution divided by its median absolute deviation
 
 
 @dataclass(frozen=True)
 class Trend:
-    """A curve, smoothed, with its noise and with what it does at its end.
+    """A noisy curve, with its noise, its running median, and its fall or rise at the end.
 
-    The end is the last sixth of the values, two or more. The window whose slope is judged is the last third, four or
-    more. Running medians span a twelfth.
+    The end is the last sixth of the values, at least two. The slope is fitted in a window of the last third of the
+    values, at least four. Running medians span a twelfth of the values.
 
     Attributes:
-        steps: Shape (n,), n ≥ 4, rising.
-        values: Shape (n,), in nats (see `relative`), so that a change of 0.1 is a change by a tenth.
+        steps: Step of each value, shape (n,) with n ≥ 4, increasing.
+        values: Logarithm of the curve, shape (n,), in nats (see `relative`); 0.1 is a change by about a tenth.
     """
 
     steps: Array
@@ -41,11 +41,12 @@ class Trend:
 
     @cached_property
     def noise(self) -> float:
-        """The standard deviation of single values, from the distance of each to the line between its neighbours.
+        """Standard deviation of single values, estimated from their distances to the line between their neighbours.
 
-        It is a median (the lower one of an even number), so that a jump does not count, over the later two thirds,
-        since the beginning is steep and curved. Curvature adds to it, so that short curves are judged with more
-        caution. The median of few values is small by chance, and is multiplied by 1 + 3/n.
+        The estimate is a median of distances (the lower median of an even number), so that a jump does not count. It
+        is taken over the later two thirds of the curve, since the beginning is steep and curved. Curvature increases
+        it, so that short curves need larger changes. The median of n distances is low on average for small n, and is
+        therefore multiplied by 1 + 3/n.
         """
         before, at, after = self.steps[:-2], self.steps[1:-1], self.steps[2:]
         left = (after - at) / (after - before)
@@ -56,69 +57,71 @@ class Trend:
 
     @cached_property
     def smooth(self) -> Array:
-        """Running medians, of shape (n,)."""
+        """Running median of the values, shape (n,)."""
         padded = np.pad(self.values, self.width // 2, mode="reflect")
         return np.median(np.lib.stride_tricks.sliding_window_view(padded, self.width), axis=1)
 
     @property
     def margin(self) -> float:
-        """How far noise alone may place the end above the smoothed minimum, at most."""
-        return self._luck + float(SIGMAS * self.noise / np.sqrt(self.end))
+        """Largest distance between the end and the smoothed minimum that noise alone may cause."""
+        return self._noise_of_minimum + float(SIGMAS * self.noise / np.sqrt(self.end))
 
     @property
     def lowest(self) -> float:
-        """The smoothed minimum, corrected for the amount by which noise lowers a minimum."""
-        return float(self.smooth.min()) + self._luck
+        """Minimum of the running median, corrected for the amount by which noise lowers a minimum."""
+        return float(self.smooth.min()) + self._noise_of_minimum
 
     @property
-    def _luck(self) -> float:
-        """How far noise lowers the least of k means of w values: about σ √(2 log k / w)."""
+    def _noise_of_minimum(self) -> float:
+        """Amount by which noise lowers the minimum of k means of w values, about σ √(2 log k / w)."""
         return float(self.noise * np.sqrt(2 * np.log(len(self.values) / self.width) / self.width))
 
     @property
     def last_low(self) -> int:
-        """The index of the last smoothed value that is within noise of the minimum, after which a rise begins."""
+        """Index of the last value of the running median that is within noise of its minimum: a rise begins there."""
         before = self.smooth[: -self.end]
         return int(np.flatnonzero(before <= before.min() + min(self.margin, self.rise() / 2))[-1])
 
     def at_end(self) -> float:
-        """The median of the values at the end."""
         return float(np.median(self.values[-self.end :]))
 
     def rise(self) -> float:
-        """How far the end is above the smoothed minimum before it; 0 where it is below."""
+        """Return how far the end is above the minimum of the running median before it, or 0 if it is below."""
         return max(self.at_end() - float(self.smooth[: -self.end].min()), 0.0)
 
-    def rises(self, matters: float) -> bool:
-        """Whether `rise` is more than `matters`, and more than noise (which also lowers the minimum of n values)."""
-        return self.rise() > max(matters, self.margin)
+    def rises(self, threshold: float) -> bool:
+        """Return whether `rise` exceeds both `threshold` and the part that noise may cause (`margin`)."""
+        return self.rise() > max(threshold, self.margin)
 
     def fall(self) -> float:
-        """By how much the line through the window falls: Theil and Sen's, the median slope of all pairs of values.
+        """Return how far the Theil–Sen line (median slope of all pairs of values) falls over the window.
 
-        A spike does not tilt it; its standard error under normal noise is about that of least squares.
+        A single outlier does not tilt this line. Under normal noise its standard error is about that of least squares.
         """
         steps, values = self.steps[-self.window :], self.values[-self.window :]
         return -float(theilslopes(values, steps).slope * (steps[-1] - steps[0]))
 
-    def falls(self, matters: float) -> bool:
-        """Whether `fall` is more than `matters` and more than noise, and the fall goes on to the end.
+    def falls(self, threshold: float) -> bool:
+        """Return whether `fall` exceeds both `threshold` and its noise, and the fall continues to the end.
 
-        It goes on where the end is below the same number of values before it by more than a third of `matters`.
+        It continues if the median of the end is lower than the median of as many values before it, by more than a
+        third of `threshold`.
         """
         steps = self.steps[-self.window :]
         error = self.noise * (steps[-1] - steps[0]) / np.sqrt(((steps - steps.mean()) ** 2).sum())
-        goes_on = np.median(self.values[-2 * self.end : -self.end]) - self.at_end() > matters / 3
-        return bool(goes_on and self.fall() > max(matters, SIGMAS * error))
+        continues = np.median(self.values[-2 * self.end : -self.end]) - self.at_end() > threshold / 3
+        return bool(continues and self.fall() > max(threshold, SIGMAS * error))
 
 
 def relative(values: Array, top: float, *, floor: float) -> Array:
-    """log(value + floor · top), in which a change by 0.1 is a change by a tenth of value and floor together.
+    """Return log(value + floor · top), in which relative changes of the loss have the same size at any loss.
+
+    A difference of 0.1 is a change of (value + floor · top) by about a tenth.
 
     Args:
         values: Losses, shape (n,).
-        top: The height of the whole curve, such as the loss of a guess.
-        floor: The share of `top` below which changes of a loss hardly count.
+        top: Height of the whole curve, such as the chance loss.
+        floor: Fraction of `top` below which changes of a loss hardly count.
 
     Returns:
         Shape (n,), in nats.

@@ -1,4 +1,4 @@
-"""Cyclical learning rate: up and down between two rates, cycle after cycle."""
+"""The triangular cyclical learning rate, which rises and falls linearly between two rates in every cycle."""
 
 from torch.optim import Optimizer
 
@@ -7,19 +7,19 @@ from start_training.settings import PositiveNumber, checked
 
 
 class Triangular(Schedule):
-    """The share rises linearly from `start` to 1 and falls back in every cycle; momentum goes the other way.
+    """Cyclical schedule: in every cycle the rate rises linearly from `start` · lr to lr and falls back.
 
-    Both halves of a cycle have max(1, round(cycle_epochs · steps_per_epoch / 2)) steps, so that every peak is exactly
-    on a step. The run may end in the middle of a cycle, and may be extended.
-    Source: Smith 2015 (arXiv:1506.01186), "triangular".
+    Momentum moves in the opposite direction. Each half of a cycle has max(1, round(cycle_epochs · steps_per_epoch / 2))
+    steps, so that every peak is exactly on a step. The run may end in the middle of a cycle, and may be extended.
+    Source: Smith 2015 (arXiv:1506.01186), policy "triangular".
 
     Args:
-        optimizer: Its learning rate is the largest.
-        total_steps: Optimizer steps of the run.
-        steps_per_epoch: Optimizer steps in an epoch of the run.
-        cycle_epochs: Epochs in a cycle, at most those of the run.
-        start: The lowest rate, as a share of the largest.
-        momentum: At the lowest and at the largest rate; None leaves the optimizer's.
+        optimizer: The optimizer; its learning rate lr is the peak rate.
+        total_steps: Number of optimizer steps in the run.
+        steps_per_epoch: Number of optimizer steps in an epoch.
+        cycle_epochs: Length of a cycle in epochs, at most the length of the run.
+        start: Lowest rate divided by the peak rate.
+        momentum: Momenta at the lowest rate and at the peak rate; None does not change the momentum of the optimizer.
 
     Raises:
         ValueError: a setting is not allowed, or a cycle is longer than the run.
@@ -38,7 +38,7 @@ class Triangular(Schedule):
     ) -> None:
         if cycle_epochs * steps_per_epoch > total_steps:
             epochs = total_steps / steps_per_epoch
-            raise ValueError(f"cycle_epochs = {cycle_epochs:g}: longer than the run, which has {epochs:g}")
+            raise ValueError(f"cycle_epochs = {cycle_epochs:g}: must be at most {epochs:g}, the epochs of the run")
         self.steps_per_epoch = steps_per_epoch
         self.cycle_epochs = cycle_epochs
         self.start = start
@@ -53,6 +53,6 @@ class Triangular(Schedule):
         return None if self.momentum is None else self._between(*self.momentum, step)
 
     def _between(self, low: float, high: float, step: int) -> float:
-        """Linear from `low` at both ends of a cycle to `high` in its middle."""
+        """Return the value at a step, linear from `low` at both ends of a cycle to `high` in its middle."""
         from_peak = abs(step % (2 * self._leg) - self._leg) / self._leg
         return high + (low - high) * from_peak if from_peak < 1 else low

@@ -1,4 +1,4 @@
-"""Over how wide a range of rising learning rates a net stays near its best: the sign of super-convergence."""
+"""The range of learning rates at which validation stays near its best; a wide range suggests super-convergence."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 from start_training.schedules.curves import Array, Curves
 from start_training.schedules.trend import Trend
 
-WIDE = 10.0  # least ratio of the largest to the smallest rate of a wide range
-RISEN = 5.0  # least factor by which the rate must have risen: a ramp or a cycle
-NEAR = 0.10  # of the fall from a guess's loss to the best: a loss this close to the best is near it
-POINTS = 0.05  # of accuracy: an accuracy this close to the best is near it
-ROUNDING = 1e-12  # relative to a rate: a smaller fall is a schedule's rounding, and the rate counts as constant
+WIDE = 10.0  # smallest ratio of the largest to the smallest rate of a wide range
+RISEN = 5.0  # smallest factor by which the rate of a ramp or a cycle rises
+NEAR = 0.10  # a loss is near the best if they differ by at most this fraction of the fall from the chance loss
+POINTS = 0.05  # an accuracy is near the best if they differ by at most this much
+ROUNDING = 1e-12  # relative decrease of a rate up to which it counts as constant, since schedules round
 
 
 @dataclass(frozen=True)
 class WideRates:
-    """A range of learning rates.
+    """A range of learning rates, over consecutive validations that are near the best.
 
     Attributes:
-        low: The smallest rate.
-        high: The largest rate.
-        largest: The index of the validation at the largest rate.
-        last: The index of the last validation in the range.
+        low: Smallest rate.
+        high: Largest rate.
+        largest: Index of the validation at the largest rate.
+        last: Index of the last validation in the range.
     """
 
     low: float
@@ -38,12 +38,12 @@ class WideRates:
 
 
 def wide_rates(curves: Curves) -> WideRates | None:
-    """The widest range of rates through which validation stays near its best; None where it is less than tenfold.
+    """Return the widest range of rates in which validation stays near its best, or None if it is less than tenfold.
 
-    Near its best is a loss that has kept at least 90% of the fall from the loss of a guess, and an accuracy at most 5
-    points below the best. A range is of consecutive validations, either while the rate rises, or in a cycle from its
-    largest rate down to a tenth of it. Rates that never rise by a factor 5 give no range: at the end of rates that
-    only fall, or stay, every run is near its best.
+    A validation is near the best if its loss has at least 90% of the best fall from the chance loss, and its accuracy
+    is at most 5 percentage points below the best. A range consists of consecutive validations, either while the rate
+    rises, or in a cycle from the largest rate down to a tenth of it. If the rate does not rise by a factor of at least
+    5, there is no range, since every run whose rate is constant or falls is near its best at the end.
     Source: Smith 2018 (arXiv:1803.09820), and Smith & Topin 2017 (arXiv:1708.07120): accuracy that stays high over an
     unusually wide range of large rates in a range test; the thresholds are this project's.
     """
@@ -55,7 +55,7 @@ def wide_rates(curves: Curves) -> WideRates | None:
         return None
     near = _near_the_best(curves)
     ways = [range(peak + 1)]
-    if near[peak]:  # down to a tenth, below which every run is near its best
+    if near[peak]:  # down to a tenth of the peak rate, since every run is near its best at smaller rates
         ways.append(range(peak, peak + 1 + int((rates[peak:-1] > rates[peak] / WIDE).cumprod().sum())))
     ranges = [_range_of(rates, stretch) for way in ways for stretch in _stretches(near, way)]
     widest = max(ranges, key=lambda wide: wide.times, default=None)
@@ -63,7 +63,7 @@ def wide_rates(curves: Curves) -> WideRates | None:
 
 
 def rises_throughout(curves: Curves) -> bool:
-    """Whether the rate never falls, and rises by a factor 5 or more: a ramp, which is to end in instability."""
+    """Return whether the rate never falls and rises by a factor of 5 or more, as in a range test."""
     rates = curves.rates
     if rates is None or (rates[1:] < (1 - ROUNDING) * rates[:-1]).any():
         return False
@@ -71,6 +71,7 @@ def rises_throughout(curves: Curves) -> bool:
 
 
 def _near_the_best(curves: Curves) -> NDArray[np.bool_]:
+    """Return for each validation whether its loss and accuracy are near the best, shape (m,)."""
     loss = Trend(curves.steps, curves.validation).smooth
     near = loss <= loss.min() + NEAR * max(curves.top - loss.min(), 0.0)
     if curves.accuracy is not None:
@@ -85,6 +86,6 @@ def _range_of(rates: Array, stretch: range) -> WideRates:
 
 
 def _stretches(near: NDArray[np.bool_], way: range) -> list[range]:
-    """The parts of `way` without a gap in which `near` holds."""
+    """Return the contiguous parts of the index range `way` in which `near` is true."""
     edges = [way.start, *(i for i in way[1:] if near[i] != near[i - 1]), way.stop]
     return [range(first, stop) for first, stop in pairwise(edges) if near[first]]

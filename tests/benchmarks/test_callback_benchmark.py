@@ -1,4 +1,4 @@
-"""The benchmark of the callback measures what it says; how long things take is not tested."""
+"""Tests of the benchmark `callback`; measured times are not tested."""
 
 import time
 
@@ -17,7 +17,7 @@ TINY = dense(3, 8, 4, batch=16)
 
 
 class Stopwatch:
-    """A training whose steps take known times."""
+    """A replacement for `SteppedFit` whose steps take known times."""
 
     def __init__(self, seconds: list[float]) -> None:
         self.seconds, self.finished = iter(seconds), False
@@ -41,7 +41,7 @@ def test_each_method_is_measured(method):
     assert results_table("", callback.COLUMNS, [result]).row_count == 1
 
 
-def test_what_is_put_off_is_shared_among_the_steps_and_the_training_ends(monkeypatch):
+def test_deferred_work_is_divided_by_the_period_and_the_training_ends(monkeypatch):
     training = Stopwatch([1, 1, 7, 1, 1, 10])
     monkeypatch.setattr(_stepped_fit, "SteppedFit", lambda module, batch, callback: training)
     seconds = deferred_seconds(None, (), lambda directory, period: None, 3, periods=2)
@@ -49,7 +49,7 @@ def test_what_is_put_off_is_shared_among_the_steps_and_the_training_ends(monkeyp
     assert training.finished
 
 
-def test_what_a_callback_does_and_what_goes_wrong_is_inside_the_turn():
+def test_a_turn_includes_the_time_of_callbacks_and_raises_their_errors():
     steps: list[int] = []
 
     class Watching(pl.Callback):
@@ -60,14 +60,14 @@ def test_what_a_callback_does_and_what_goes_wrong_is_inside_the_turn():
 
     (net, _), batch = TINY.twins("cpu")
     training = SteppedFit(TINY.classifier(net), batch, Watching())
-    assert training.time_steps(3) > 0.02  # a sleep is never shorter, however busy the machine
+    assert training.time_steps(3) > 0.02  # a sleep is never shorter than this
     assert steps == [1, 2, 3]
     with pytest.raises(AssertionError, match="as it should"):
         training.time_steps()
     training.finish()
 
 
-def test_summary_charges_what_was_put_off():
+def test_summary_includes_deferred_work():
     times = np.array([[[1.0, 1.1], [2.0, 2.2]], [[1.0, 1.3], [1.0, 1.3]]])  # two rounds of two pairs
     result = callback.summary(times, 0.1)
     assert result["ratio"] == pytest.approx(np.mean([1.175, 1.4]))
@@ -76,7 +76,7 @@ def test_summary_charges_what_was_put_off():
     assert result["plain_milliseconds"] == 1000
 
 
-def test_a_benchmark_that_is_not_there_is_said_in_one_line(monkeypatch, capsys):
+def test_an_unknown_benchmark_is_reported_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["benchmark.py", "nothing_here"])
     with pytest.raises(SystemExit, match="1"):
         run(main)

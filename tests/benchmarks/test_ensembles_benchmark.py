@@ -1,4 +1,4 @@
-"""The benchmark of ensembles times the same job done in all ways; how long things take is not tested."""
+"""Tests of the benchmark `ensembles`: all methods do the same task; measured times are not tested."""
 
 import json
 
@@ -25,7 +25,7 @@ OTHER_LAWS = [pytest.param(law, marks=pytest.mark.slow) for law in ("uniform", "
 
 
 @pytest.mark.parametrize("law", ["normal", *OTHER_LAWS])
-def test_all_ways_do_the_same_job(law):
+def test_all_methods_do_the_same_task(law):
     ways = {way.name: way for way in torch_ways(EnsembleJob(3, 8, law)) if way.work(way.unit, 0).size}
     assert {OURS, "vectorized", REFERENCE} <= set(ways)
     assert (LAW in ways) == (law == "normal")
@@ -36,7 +36,7 @@ def test_all_ways_do_the_same_job(law):
         assert sigmas(logs, results[OURS] + 1) > 4  # the test can fail: the spread is 2, so a shift by 1 is 9 sigma
 
 
-def test_turns_alternate_no_two_have_the_same_seed_and_a_slice_is_made_of_whole_chunks():
+def test_turns_alternate_slices_have_different_seeds_and_consist_of_whole_chunks():
     log: list[tuple[str, int, int]] = []
 
     def way(name: str, unit: int = 1) -> Way:
@@ -53,13 +53,13 @@ def test_turns_alternate_no_two_have_the_same_seed_and_a_slice_is_made_of_whole_
     assert result.log_ratios.shape == (result.nets,)
 
 
-def test_sigmas_leave_dead_nets_out():
+def test_sigmas_ignores_dead_nets():
     one, other = np.array([0.0, 2, -np.inf]), np.array([3.0, 5])
     assert sigmas(one, other) == pytest.approx(3 / np.sqrt(2))
 
 
-def test_summary_compares_slice_with_slice():
-    """Drift, here a machine twice as slow in the second round, cancels."""
+def test_summary_compares_methods_within_each_slice():
+    """A drift of the machine, here by a factor of two in the second round, cancels."""
     drift, logs = np.array([[1.0, 1.0], [2.0, 2.0]]), np.array([0.0, 1.0])
     turns = {OURS: SliceTimes(10, drift, logs), FLOOR: SliceTimes(20, 2 * drift, np.empty(0)),
              REFERENCE: SliceTimes(1, 6 * drift, logs)}  # fmt: skip
@@ -71,7 +71,7 @@ def test_summary_compares_slice_with_slice():
     assert ours["seconds_for_1000_nets"] == 1500
 
 
-def test_the_command_prints_tables_and_writes_its_numbers_also_without_jax(monkeypatch, tmp_path, capsys):
+def test_the_command_prints_tables_and_writes_results_without_jax(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(_jax, "find_spec", lambda name: None)
     monkeypatch.setattr(ensembles, "jobs", lambda quick: [SMALL])
     monkeypatch.setattr(ensembles, "measure_memory", lambda device, quick: [])

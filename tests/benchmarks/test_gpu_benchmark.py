@@ -1,4 +1,4 @@
-"""The GPU's benchmark keeps to its time, loses nothing that it has found and compares as it says, seen on a CPU."""
+"""Tests of the benchmark `gpu` on a CPU: time limits are kept, no result is lost, comparisons detect differences."""
 
 import copy
 import json
@@ -47,32 +47,33 @@ def is_running(pid: int) -> bool:
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0, 1)), min_size=1, max_size=8), st.floats(1, 1000))
-def test_shares_add_up_to_what_there_is_and_what_one_leaves_passes_on(uses, seconds):
-    left, weights = seconds, [weight for weight, _ in uses]  # and how much of its share each uses
-    for index, (_, used) in enumerate(uses):
-        of_this = share(left, weights[index:])
-        assert 0 <= of_this <= left * (1 + 1e-12) and of_this >= seconds * weights[index] / sum(weights) * (1 - 1e-9)
-        left -= used * of_this
-    assert share(left, weights[-1:]) == pytest.approx(left) and share(-1.0, weights) == 0
+def test_time_is_divided_by_weight_and_unused_time_goes_to_later_parts(uses, seconds):
+    remaining, weights = seconds, [weight for weight, _ in uses]
+    for index, (_, used) in enumerate(uses):  # `used` is the fraction of its limit that a part uses
+        limit = share(remaining, weights[index:])
+        assert 0 <= limit <= remaining * (1 + 1e-12)
+        assert limit >= seconds * weights[index] / sum(weights) * (1 - 1e-9)
+        remaining -= used * limit
+    assert share(remaining, weights[-1:]) == pytest.approx(remaining) and share(-1.0, weights) == 0
 
 
-def test_a_measurement_that_fails_says_why_and_the_others_follow(monkeypatch):
+def test_a_case_that_fails_has_a_reason_and_later_cases_are_measured(monkeypatch):
     def fail(seconds):
         raise RuntimeError("CUDA out of\n memory")
 
-    reports, asked = [], []
+    reports, limits = [], []
     monkeypatch.setattr(parts, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    later = Case("later", lambda seconds: asked.append(seconds) or {FINDING: "well"}, 3.0)
+    later = Case("later", lambda seconds: limits.append(seconds) or {FINDING: "well"}, 3.0)
     measure_cases([Case("fails", fail, 1.0), later], 100.0, lambda results: reports.append(copy.deepcopy(results)))
     states = [[result["state"] for result in results] for results in reports]
     assert [result["what"] for result in reports[0]] == ["fails", "later"]
     assert states == [["running", "not begun"], ["failed", "not begun"], ["failed", "running"], ["failed", "done"]]
     assert reports[-1][0]["reason"] == "RuntimeError: CUDA out of memory" and reports[-1][1][FINDING] == "well"
-    assert asked == [100]  # three quarters, and what the first has left
+    assert limits == [100]  # its three quarters of the time, and the time that the first case has not used
 
 
 @pytest.mark.slow
-def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_has_started(tmp_path, monkeypatch):
+def test_a_part_that_hangs_is_killed_at_its_limit_with_its_child_processes(tmp_path, monkeypatch):
     started, late = tmp_path / "pid", [0.0]
     (tmp_path / "hangs.py").write_text(HANGS.replace("STARTED", str(started)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]))
@@ -87,18 +88,18 @@ def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_has_started(tmp_p
 
     part = Part("hangs", "hangs", 1.0, "does it?")
     result = run_part(part, device="cpu", tiny=True, seconds=5.0, changed=changed)
-    assert (result["state"], result["reason"], result["seconds"]) == ("out of time", "killed after 5 s", 7.0)
+    assert (result["state"], result["reason"], result["seconds"]) == ("out of time", "killed at its limit of 5 s", 7.0)
     assert [end["state"] for end in result["results"]] == ["done", "failed", "out of time", "not begun"]
     assert result["results"][0][FINDING] == "cpu True" and "ZeroDivisionError" in result["results"][1]["reason"]
-    deadline = time.monotonic() + 60  # the kernel takes a moment to end what it was told to kill
+    deadline = time.monotonic() + 60  # the kernel may take a moment to end a killed process
     while is_running(int(started.read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_without_a_gpu_one_line_says_what_to_type(monkeypatch):
+def test_without_a_gpu_the_error_says_what_to_type(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"^device = cuda: torch .* finds no GPU here; .* --device cpu --tiny$"):
+    with pytest.raises(ValueError, match=r"^device = cuda: torch .* finds no GPU; .* --device cpu --tiny$"):
         check_device("cuda", advice=gpu.TRY)
 
 
@@ -107,16 +108,16 @@ def test_parts_are_chosen_and_those_without_time_are_not_begun(monkeypatch, tmp_
     out = tmp_path / "gpu.json"
     gpu.main(["--device", "cpu", "--minutes", "0.01", "--parts", "ddp", "machine", "--out", str(out)])
     written = json.loads(out.read_text())
-    assert [*written["parts"]] == ["machine", "ddp"]  # in the order of their value
+    assert [*written["parts"]] == ["machine", "ddp"]  # in order of importance
     assert {part["reason"] for part in written["parts"].values()} == {"no time left"}
     assert capsys.readouterr().out.count("not begun: no time left") == 2
 
 
-def test_every_part_lists_what_it_measures_without_touching_a_device():
+def test_the_cases_of_every_part_have_different_names_and_are_listed_without_a_device():
     assert len({part.name for part in PARTS}) == len(PARTS)
     for device, tiny, part in product(("cuda", "cpu"), (True, False), PARTS):
-        measured = [each.name for each in import_module(part.module).cases(device, tiny=tiny)]
-        assert measured and measured == [*dict.fromkeys(measured)]
+        names = [case.name for case in import_module(part.module).cases(device, tiny=tiny)]
+        assert names and names == [*dict.fromkeys(names)]
 
 
 def tables(mean: float = 1.0, variance: float = 0.5, loss: float = 2.0, names: tuple[str, ...] = ("input", "a")):
@@ -124,21 +125,21 @@ def tables(mean: float = 1.0, variance: float = 0.5, loss: float = 2.0, names: t
     return pd.DataFrame(rows), pd.DataFrame({"loss": [loss]})
 
 
-def test_records_agree_within_the_tolerance_and_the_control_has_to_be_seen():
+def test_tables_agree_within_the_tolerance_and_the_control_has_to_be_detected():
     one, far = tables(), {"mean": 3e-3, "variance": 0.0, "loss": 0.0}
     assert deviations(one, tables(1.01, 0.49, 2.2)) == pytest.approx({"mean": 0.01, "variance": 0.02, "loss": 0.1})
     for mean, variance, agree in ((0.9e-3, 0.9e-2, True), (1.1e-3, 0, False), (0, 1.1e-2, False)):
-        found = verdict(deviations(one, tables(1 + mean, 0.5 * (1 - variance))), far, TOLERANCE)
-        assert (found["agree"], found["control_seen"]) == (agree, True)
-        assert ("DIFFER" in found[FINDING]) == (not agree)
+        result = verdict(deviations(one, tables(1 + mean, 0.5 * (1 - variance))), far, TOLERANCE)
+        assert (result["agree"], result["control_seen"]) == (agree, True)
+        assert ("DIFFER" in result[FINDING]) == (not agree)
     blind = verdict(deviations(one, one), far | {"mean": 0.9e-3}, TOLERANCE)
-    assert blind["agree"] and not blind["control_seen"] and "NOT SEEN" in blind[FINDING]
-    assert deviations(one, tables(math.nan))["mean"] == math.inf  # and so they do not agree
-    with pytest.raises(ValueError, match="not of the same layers"):
+    assert blind["agree"] and not blind["control_seen"] and "NOT DETECTED" in blind[FINDING]
+    assert deviations(one, tables(math.nan))["mean"] == math.inf  # NaN does not agree with any number
+    with pytest.raises(ValueError, match="the tables have different steps, layers or counts"):
         deviations(one, tables(names=("input", "b")))
 
 
-def test_synchronizations_are_counted_in_steps_that_are_warm():
+def test_synchronizations_are_counted_after_the_warm_up_steps():
     class Waits(pl.Callback):
         def on_before_backward(self, *args):
             for _ in range(2):
@@ -147,18 +148,18 @@ def test_synchronizations_are_counted_in_steps_that_are_warm():
     case, counter = dense(1, 4, 1, batch=4), cost.WaitCounter("cpu")
     (net, _), batch = case.twins("cpu")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the steps before
+        warnings.simplefilter("ignore")  # ignore the warnings of the warm-up steps
         trainer = silent_trainer("cpu", callbacks=[Waits(), counter], limit_val_batches=0)
         trainer.fit(case.classifier(net), BatchList([batch] * 2 * cost.COUNTED), [])
     assert counter.waits == 2
 
 
-def test_distances_are_compared_relatively_but_for_states_that_have_met():
+def test_distances_are_compared_relatively_unless_the_reference_is_zero():
     assert wide_phase_diagram.relative(np.array([0.0, 0.51]), np.array([1e-9, 0.5])) == pytest.approx(0.02)
     assert wide_phase_diagram.relative(np.array([0.3, 0.5]), np.array([0.0, 0.5])) == pytest.approx(0.3)
 
 
-def test_figure_1b_is_extrapolated_exactly_where_cost_is_linear():
+def test_the_extrapolation_of_figure_1b_is_exact_for_linear_costs():
     def seconds(depth, replicas):
         return [3.0 * depth + epochs * (0.5 + 0.2 * depth) * replicas for epochs in figure_1b_depths.EPOCHS]
 
@@ -170,9 +171,9 @@ def test_figure_1b_is_extrapolated_exactly_where_cost_is_linear():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)  # two of the ranks are processes: minutes at load 30
+@pytest.mark.timeout(3000)  # two ranks are separate processes, which take minutes on a busy machine
 def test_all_parts_run_tiny_on_a_cpu_and_everything_agrees():
-    """In this process, as starting one for each part would take longer than the parts."""
+    """All parts run in this process, since starting a process for each would take longer than the parts."""
     deadline, records = time.monotonic() + 3600, {}
     for part in PARTS:
         reports = []

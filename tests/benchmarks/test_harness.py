@@ -1,4 +1,4 @@
-"""What every benchmark shares: ways take turns, ratios have a spread, and what was measured is kept."""
+"""Tests of the common parts of benchmarks: turns, spreads of ratios, and the file of results."""
 
 import json
 import operator
@@ -12,7 +12,7 @@ from benchmarks._measuring import in_turns, least_seconds, peak_mebibytes, sprea
 
 @benchmark(quick="nothing less", on_gpu=False, times={"type": int, "default": 1})
 def interrupted(session: Session) -> None:
-    """Measure some things, and be interrupted."""
+    """A benchmark that is interrupted after some results."""
     for number in range(session.options.times):
         session.measure("numbers", lambda value=number: {"value": value})
     session.measure("letters", lambda: ["a", "b"], key="letters")
@@ -20,7 +20,7 @@ def interrupted(session: Session) -> None:
     raise KeyboardInterrupt
 
 
-def test_ways_take_turns_in_alternating_order():
+def test_functions_are_called_in_turns_in_alternating_order():
     log: list[str] = []
     ways = [lambda turn, name=name: log.append(name) or f"{name}{turn}" for name in "pqw"]
     assert in_turns(ways, 3) == [["p0", "q0", "w0"], ["p1", "q1", "w1"], ["p2", "q2", "w2"]]
@@ -30,19 +30,19 @@ def test_ways_take_turns_in_alternating_order():
     assert "".join(log) == "qppq"
 
 
-def test_a_spread_is_over_rounds_of_the_medians_over_turns():
+def test_a_spread_is_that_of_medians_over_turns():
     assert spread([3, 1, 2]) == (2, 1, 3)
     assert spread([[1, 3, 8], [5, 5, 5]]) == (4, 3, 5)
     assert spread([3, 1, 2]).text(".1f") == "2.0 (1.0–3.0)"
 
 
-def test_the_fastest_call_counts(monkeypatch):
+def test_least_seconds_is_the_time_of_the_fastest_call(monkeypatch):
     clock = iter([0, 5, 10, 12, 20, 29])
     monkeypatch.setattr("benchmarks._measuring.now", lambda device: next(clock))
     assert least_seconds(lambda: None, calls=3) == 2
 
 
-def test_what_was_measured_before_ctrl_c_is_in_the_file_and_the_environment_is_printed(tmp_path, capsys):
+def test_results_before_ctrl_c_are_in_the_file_and_the_environment_is_printed(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         interrupted(["--times", "2", "--out", str(tmp_path / "out.json")])
     written = json.loads((tmp_path / "out.json").read_text())
@@ -51,7 +51,7 @@ def test_what_was_measured_before_ctrl_c_is_in_the_file_and_the_environment_is_p
     assert capsys.readouterr().out.startswith("device CPU, threads ")
 
 
-def test_a_benchmark_that_only_runs_on_a_cpu_has_no_option_device(capsys):
+def test_a_benchmark_without_gpu_support_has_no_option_device(capsys):
     with pytest.raises(SystemExit):
         interrupted(["--device", "cuda"])
     with pytest.raises(SystemExit):
@@ -61,6 +61,6 @@ def test_a_benchmark_that_only_runs_on_a_cpu_has_no_option_device(capsys):
 
 
 @pytest.mark.slow
-def test_memory_is_that_of_the_work_and_not_of_the_preparation():
+def test_peak_memory_is_that_of_the_work_and_not_of_the_preparation():
     mebibytes = [partial(operator.mul, b"x", size << 20) for size in (96, 64)]
     assert peak_mebibytes(*mebibytes) == pytest.approx(64, abs=8)

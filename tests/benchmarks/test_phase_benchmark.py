@@ -1,4 +1,4 @@
-"""The benchmark of the phase measures what it says; how long things take is not tested."""
+"""Tests of the benchmark `phase`; measured times are not tested."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_a_net_is_measured(samples, monkeypatch):
     json.dumps(result)
 
 
-def test_shares_are_of_an_epoch_with_callbacks_off_and_ratios_turn_by_turn():
+def test_shares_refer_to_an_epoch_with_callbacks_off_and_ratios_to_the_same_turn():
     steps = np.ones((3, 2, len(WAYS))) * [1.0, 2.0, 3.0, 3.3]
     steps[1] *= 2  # the second round ran at half the speed throughout
     ends = np.array([[3.0, 30.0], [6.0, 60.0], [3.0, 30.0]])

@@ -1,4 +1,4 @@
-"""The benchmark tests and trains what it says; how good the suggestions are is no test."""
+"""Tests of the benchmark `range_test`; the quality of the suggestions is not tested."""
 
 import json
 import math
@@ -20,7 +20,7 @@ def net():
         yield range_test.nets(quick=True)[0]
 
 
-def test_a_seed_has_its_net_and_its_batches_and_training_is_at_the_rate_given(net):
+def test_a_seed_determines_net_and_batches_and_training_uses_the_given_rate(net):
     (one, data), (same, _), (other, others) = (net.module(seed, rate=0.1) for seed in (0, 0, 1))
     weights = [module.net.readout.weight for module in (one, same, other)]
     assert weights[0].equal(weights[1]) and not weights[0].equal(weights[2])
@@ -30,8 +30,8 @@ def test_a_seed_has_its_net_and_its_batches_and_training_is_at_the_rate_given(ne
     assert math.isnan(range_test.accuracy(net, 0, math.nan, FIXED))
 
 
-def test_it_compares_both_on_all_seeds_and_writes_the_numbers(tmp_path, capsys, monkeypatch):
-    """Tests that find 0.1 and 0.4, or 0.2 twice, and trainings of accuracies that name them."""
+def test_both_tests_are_compared_on_all_seeds_and_results_are_written(tmp_path, capsys, monkeypatch):
+    """The range tests are replaced by constants, and the trainings by functions of their rate."""
     monkeypatch.setattr(range_test, "our_test", lambda net, seed: 0.1 * 4**seed)
     monkeypatch.setattr(range_test, "lightnings_test", lambda net, seed: 0.2)
     monkeypatch.setattr(range_test, "accuracy", lambda net, seed, rate, schedule: rate / (1 + (schedule == FIXED)))

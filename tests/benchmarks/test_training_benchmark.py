@@ -1,4 +1,4 @@
-"""The training benchmark trains what scripts/train.py trains, and times what it says; how long it takes is no test."""
+"""Tests of the benchmark `training`: it trains like scripts/train.py; measured times are not tested."""
 
 import copy
 import time
@@ -29,18 +29,18 @@ def net(samples):
     return critical_net(16, 3, 3)
 
 
-def test_the_timed_part_begins_with_an_epoch_and_goes_on_through_others():
+def test_the_timed_steps_begin_with_an_epoch_and_continue_through_later_epochs():
     assert list(TimedLoader(lambda epoch: [10 * epoch, 10 * epoch + 1], Turn(1, 3))) == [0, 10, 11, 20]
 
 
-def test_what_is_done_with_a_batch_is_timed_and_the_warm_up_is_not():
+def test_the_time_includes_the_processing_of_batches_but_not_the_warm_up():
     timed = TimedLoader(lambda epoch: [0, 1], TURN)
     for index, _ in enumerate(timed):
         time.sleep(0.5 if index == 0 else 0.02)
     assert 0.04 < timed.seconds < 0.5  # a sleep is never shorter, and the long one is left out
 
 
-def test_every_way_trains_a_copy_is_timed_and_ends_at_the_same_weights_on_the_same_batches(net, samples, monkeypatch):
+def test_every_method_trains_a_copy_and_ends_with_the_same_weights_for_the_same_batches(net, samples, monkeypatch):
     one_order = list(islice(_training_ways.training_loader(samples, BATCH), 1))
     monkeypatch.setattr(_training_ways, "bare_epoch", lambda *_: [batch[:2] for batch in one_order])
     monkeypatch.setattr(_training_ways, "run_epoch", lambda *_: one_order)
@@ -67,7 +67,7 @@ def test_a_net_is_measured(samples):
     assert results_table("tiny", training.COLUMNS, result["steps"]).row_count == len(WAYS)
 
 
-def test_summary_compares_turn_by_turn_and_charges_lengths_with_writing():
+def test_summary_compares_within_turns_and_adds_the_time_of_writing_lengths():
     times = np.ones((3, 2, len(WAYS)))  # seconds; the second round ran at half the speed throughout
     times[..., -1] = 1.2
     times[1] *= 2
@@ -81,7 +81,7 @@ def test_summary_compares_turn_by_turn_and_charges_lengths_with_writing():
 
 
 @pytest.mark.slow
-def test_gaps_of_a_real_multirun(monkeypatch, tmp_path):
+def test_the_gaps_between_the_jobs_of_a_real_multirun_are_measured(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))  # digits
     gaps = _job_gaps.job_gaps("csv", jobs=3)
     assert len(gaps) == 2

@@ -108,7 +108,8 @@ def test_with_stop_the_run_ends_before_training(tmp_path, diverges):
     assert test.stop_reason() == "range test completed; not trained, since stop = true"
     if diverges:
         assert len(test.curves) == 1 and math.isnan(test.suggestion.max_lr)
-        assert test.suggestion.rule == "training diverged at once, at a rate of 0.001: lower min_lr"
+        rule = "training diverged at the first learning rate of the test, 0.001: set a smaller min_lr"
+        assert test.suggestion.rule == rule
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Whether the project runs with the lowest versions of its dependencies that its bounds allow, and with the newest.
+"""Check that the project runs with the lowest versions of its dependencies that its bounds allow, and with the newest.
 
-For each Python a new environment is made, in a copy of the tree without pyproject's constraints: those are the versions
-that CI uses, and a user's installation only has the bounds. In it the README's first command runs, and the default
-tests of the folders that use libraries most. There is one environment at a time, since torch's CUDA build takes 6 GB.
-Without `--versions`: the lowest on the oldest Python, the newest on the others. uv has to find the Pythons (with pyenv:
-those that PYENV_VERSION lists, separated by colons).
+For each Python, a new environment is made in a copy of the tree without the constraints of pyproject.toml, which fix
+the versions that CI uses, since an installation by a user only has the bounds. The first command of the README and the
+default tests of the folders that use libraries most are run in it. There is one environment at a time, since the CUDA
+build of torch takes 6 GB. Without `--versions`, the lowest versions are tried on the oldest Python and the newest on
+the others. uv has to find the Pythons (with pyenv, list them in PYENV_VERSION, separated by colons).
 """
 
 import argparse
@@ -33,14 +33,14 @@ RUN = ("environment", "first command", *FOLDERS)
 
 
 def pythons(root: Path = ROOT) -> list[str]:
-    """The versions of Python that the classifiers name, oldest first."""
+    """Return the versions of Python in the classifiers, oldest first."""
     classifiers = tomllib.loads((root / "pyproject.toml").read_text())["project"]["classifiers"]
     minors = [re.fullmatch(r"Programming Language :: Python :: 3\.(\d+)", text) for text in classifiers]
     return [f"3.{minor}" for minor in sorted(int(match[1]) for match in minors if match)]
 
 
 def without_constraints(pyproject: str) -> str:
-    """pyproject.toml with the bounds of its dependencies only."""
+    """Return the text of pyproject.toml without the constraints of versions, only with bounds."""
     return re.sub(r"^constraint-dependencies = \[\n.*?^\]\n", "", pyproject, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -52,7 +52,7 @@ def first_command(root: Path = ROOT) -> str:
 
 @dataclass
 class Trial:
-    """An environment, and the outcomes of what ran in it."""
+    """A Python version, the resolution of its dependencies, and the outcomes of the commands run with them."""
 
     python: str
     versions: str
@@ -65,13 +65,13 @@ class Trial:
 
 
 class Environment:
-    """A copy of the tree and the environment that uv makes for it, both in a scratch folder."""
+    """A copy of the tree and its environment made by uv, both in a scratch folder."""
 
     def __init__(self, root: Path, scratch: Path, trial: Trial, *, seconds: float) -> None:
         self.tree, self.scratch, self.trial, self.seconds = copy_of(root, scratch / "tree"), scratch, trial, seconds
         pyproject = self.tree / "pyproject.toml"
         pyproject.write_text(without_constraints(pyproject.read_text()))
-        removed = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS")  # of this process's environment
+        removed = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS")  # these affect only this process
         self.variables = {name: value for name, value in os.environ.items() if name not in removed} | {
             "UV_PYTHON": trial.python,
             "UV_RESOLUTION": RESOLUTIONS[trial.versions],
@@ -80,7 +80,7 @@ class Environment:
         }
 
     def run(self, name: str, command: str) -> str | None:
-        """The output of a command; None if it failed or took too long, which is added to the trial's failures."""
+        """Run a command and return its output; if it fails or is too slow, record a failure and return None."""
         start, log = time.monotonic(), self.scratch / "log"
         with log.open("w") as file:
             process = subprocess.Popen(command, shell=True, cwd=self.tree, env=self.variables, stdout=file,
@@ -91,7 +91,7 @@ class Environment:
                 ended = "out of time"
             finally:
                 if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)  # with the processes that it has started
+                    os.killpg(process.pid, signal.SIGKILL)  # with its child processes
                     process.wait()
         passed, printed = process.returncode == 0, log.read_text(errors="replace")
         self.trial.outcomes[name] = f"{'passed' if passed else 'failed'}, {time.monotonic() - start:.0f} s"
@@ -109,7 +109,7 @@ class Environment:
 
 
 def counts(report: Path) -> str:
-    """The numbers of tests that passed, failed and were skipped, from pytest's report."""
+    """Return the numbers of tests that passed, failed and were skipped, from a report of pytest."""
     suite = ElementTree.parse(report).find("testsuite")
     assert suite is not None
     tests, skipped, failures, errors = (int(suite.attrib[name]) for name in ("tests", "skipped", "failures", "errors"))
@@ -118,10 +118,10 @@ def counts(report: Path) -> str:
 
 
 def run_trial(trial: Trial, root: Path, *, directory: Path | None, seconds: float) -> None:
-    """Make the environment, run everything in it, and delete it."""
+    """Make the environment of a trial, run all commands in it, and delete it."""
     finding = subprocess.run(["uv", "python", "find", trial.python], capture_output=True, text=True)
     if finding.returncode:
-        trial.failures.append(f"uv finds no Python {trial.python} here")
+        trial.failures.append(f"uv finds no Python {trial.python}")
         return
     with tempfile.TemporaryDirectory(prefix="bounds-", dir=directory) as scratch:
         environment = Environment(root, Path(scratch), trial, seconds=seconds)
@@ -145,13 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py bounds", description=__doc__.splitlines()[0])
     known = pythons()
     parser.add_argument("--python", nargs="+", metavar="3.X", default=known, help=f"Pythons to try ({' '.join(known)})")
-    parser.add_argument("--versions", choices=RESOLUTIONS, help="of the dependencies, on every Python")
-    parser.add_argument("--minutes", type=float, default=30, help="limit of each command (30)")
-    parser.add_argument("--directory", type=Path, help="for the environments; best on the disk of uv's cache")
+    parser.add_argument("--versions", choices=RESOLUTIONS, help="versions of the dependencies to try on every Python")
+    parser.add_argument("--minutes", type=float, default=30, help="time limit of each command (30)")
+    parser.add_argument("--directory", type=Path, help="folder of the environments, best on the disk of uv's cache")
     options = parser.parse_args(arguments)
     trials = [Trial(python, options.versions or ("lowest" if python == known[0] else "newest"))
               for python in options.python]  # fmt: skip
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that 6 GB are deleted
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # to delete 6 GB
     try:
         for trial in trials:
             run_trial(trial, ROOT, directory=options.directory, seconds=60 * options.minutes)

@@ -1,4 +1,4 @@
-"""Which tests can find a fault: those that run its line, or those of its folder."""
+"""Choose the tests that may detect a fault: those that execute its line, or those of its folder."""
 
 import os
 import re
@@ -19,13 +19,21 @@ MANY = 20
 
 @dataclass(frozen=True)
 class LineTests:
-    """The default tests that ran each line, by file and number, and the seconds of each test."""
+    """Coverage of the default tests.
+
+    Attributes:
+        of_line: Tests that executed each line, by (file, line number).
+        seconds: Seconds of each test.
+    """
 
     of_line: Mapping[tuple[str, int], Sequence[str]]
     seconds: Mapping[str, float]
 
     def of(self, fault: Fault, source: str, limit: float) -> list[str]:
-        """Tests that run the fault's line, or its file if the line only runs in an import, within `limit` seconds."""
+        """Return tests that execute the line of a fault, up to `limit` seconds of them.
+
+        If the line is only executed by an import, return tests that execute any line of its file.
+        """
         number = fault.number(source)
         candidates = set(self.of_line.get((fault.file, number or 0), ()))
         if not candidates:
@@ -43,14 +51,14 @@ class LineTests:
 
     @classmethod
     def read(cls, coverage_file: Path, report: Path, root: Path) -> "LineTests":
-        """What coverage and pytest's report of a tree state, without the tests that failed."""
+        """Read the coverage file and the JUnit report of a test run, without the tests that failed."""
         from coverage import CoverageData
 
         data = CoverageData(str(coverage_file))
         data.read()
         of_line = {}
         for file in data.measured_files():
-            if not Path(file).is_relative_to(root):  # conf/, which is found where it is installed
+            if not Path(file).is_relative_to(root):  # conf/ is found where it is installed
                 continue
             name = Path(file).relative_to(root).as_posix()
             for line, contexts in data.contexts_by_lineno(file).items():
@@ -62,20 +70,21 @@ class LineTests:
             if case.find("failure") is not None or case.find("error") is not None:
                 failed.add(_node_id(case))
         if failed:
-            print("not used, as they fail without a fault:", *sorted(failed), sep="\n  ")
+            print("these tests are not used, since they fail without a fault:", *sorted(failed), sep="\n  ")
         of_line = {line: [test for test in tests if test not in failed] for line, tests in of_line.items()}
         return cls(of_line, seconds)
 
 
 def _node_id(case: ElementTree.Element) -> str:
-    """pytest's name of a test from its report's: the module is a dotted path."""
+    """Return the pytest node id of a test case of the JUnit report, which names the module by a dotted path."""
     return f"{case.attrib['classname'].replace('.', '/')}.py::{case.attrib['name']}"
 
 
 def own_tests(fault: Fault, root: Path) -> list[str]:
-    """The test files of a fault's folder, first those that name its module, or else a module that imports it.
+    """Return the test files of the folder of a fault, with the most relevant files first.
 
-    If there are more than `MANY` files, only those: all that train take minutes.
+    These name the module of the fault or, if there are none, a module that imports it. If the folder has more than
+    `MANY` test files, only the relevant ones are returned, since tests that train take minutes.
     """
     sources = {_module(path.relative_to(root).as_posix()): path.read_text()
                for folder in ("src", "scripts") for path in (root / folder).rglob("*.py")}  # fmt: skip
@@ -88,8 +97,8 @@ def own_tests(fault: Fault, root: Path) -> list[str]:
         nearest = [file for file in files if any(_names(file.read_text(), module) for module in level)]
         seen |= level
         level = {name for name, text in sources.items() if any(_names(text, module) for module in level)} - seen
-    kept = nearest if nearest and len(files) > MANY else [*nearest, *(file for file in files if file not in nearest)]
-    return [file.relative_to(root).as_posix() for file in kept]
+    chosen = nearest if nearest and len(files) > MANY else [*nearest, *(file for file in files if file not in nearest)]
+    return [file.relative_to(root).as_posix() for file in chosen]
 
 
 def _names(text: str, module: str) -> bool:
@@ -98,13 +107,13 @@ def _names(text: str, module: str) -> bool:
 
 
 def _module(file: str) -> str:
-    """The dotted name by which tests import a file."""
+    """Return the dotted name by which tests import a file."""
     return re.sub(r"^src/", "start_training/", file).removesuffix(".py").replace("/", ".")
 
 
 def measure(root: Path, coverage_file: Path, report: Path) -> None:
-    """Run the default tests of a tree once, and record which lines each of them runs."""
-    settings = coverage_file.with_name("settings.ini")  # not coverage.ini, which coverage deletes
+    """Run the default tests of a tree once, and record which lines each of them executes."""
+    settings = coverage_file.with_name("settings.ini")  # coverage would delete a file named coverage.ini
     settings.write_text(f"[run]\nsource = start_training\ndata_file = {coverage_file}\n")
     command = [sys.executable, "-m", "pytest", "-q", "--cov=start_training", f"--cov-config={settings}",
                "--cov-context=test", "--cov-report=", f"--junitxml={report}", "-o", "junit_family=xunit1"]  # fmt: skip
@@ -112,7 +121,7 @@ def measure(root: Path, coverage_file: Path, report: Path) -> None:
 
 
 def measured_tests(folder: Path, root: Path) -> LineTests:
-    """The measurement that a folder holds; if it holds none, the tree `root` is measured first."""
+    """Read the coverage measurement in a folder, after measuring the tree `root` if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     coverage_file, report = folder / "coverage", folder / "report.xml"
     if not report.exists():

@@ -1,4 +1,4 @@
-"""Single faults: every place in a source file where one can be put, and a seeded sample of them from each folder."""
+"""Single faults of source files: enumerate all faults of a file, and draw a seeded sample from each folder."""
 
 import ast
 import random
@@ -10,7 +10,7 @@ from pathlib import Path
 
 FOLDERS = ("analysis", "callbacks", "cli", "config", "diagnosis", "initializers", "launchers", "lengths",
            "order_chaos", "replicas", "reports", "runs", "schedules", "studies", "theory", "training")  # fmt: skip
-OPERATORS = {  # by syntax node: the symbol, and the one it becomes
+OPERATORS = {  # symbol and its replacement, by syntax node
     ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"), ast.Pow: ("**", "*"),
     ast.FloorDiv: ("//", "/"), ast.Mod: ("%", "+"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"), ast.Eq: ("==", "!="),
@@ -18,14 +18,14 @@ OPERATORS = {  # by syntax node: the symbol, and the one it becomes
     ast.NotIn: ("not in", "in"), ast.And: ("and", "or"), ast.Or: ("or", "and"),
 }  # fmt: skip
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "abs": "", "mean": "sum", "sum": "mean"}
-FACTOR = 1.5  # of a real constant: tests have to hold a threshold to within less than this factor
+FACTOR = 1.5  # real constants are multiplied by this factor, which tests of thresholds have to detect
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One change of a source file: in the `nth` such `line` of `function`, `old` at `column` becomes `new`.
+    """One change of a source file: in the `nth` occurrence of `line` in `function`, `old` at `column` becomes `new`.
 
-    It does not have a line number, so that the same fault is found again after other lines of its file have changed.
+    A fault has no line number, so that it can still be located after other lines of its file have changed.
     """
 
     file: str
@@ -40,17 +40,17 @@ class Fault:
         return f"{self.file}:{self.function}: {self.old} -> {self.new} in `{self.line}` (column {self.column})"
 
     def number(self, source: str) -> int | None:
-        """The number, from 1, of the line that it changes; None if the source has no such line any more."""
+        """Return the number (from 1) of the changed line, or None if the source no longer has this line."""
         numbers = [
             number for number, function, text in _lines(source) if (function, text) == (self.function, self.line)
         ]
         return numbers[self.nth] if self.nth < len(numbers) else None
 
     def put_into(self, source: str) -> str:
-        """The source with the fault. Raises ValueError if the source has no such line any more."""
+        """Return the source with the fault; raise ValueError if the source no longer has its line."""
         number = self.number(source)
         if number is None:
-            raise ValueError(f"{self}: no such line any more")
+            raise ValueError(f"{self}: the file no longer has this line")
         lines = source.splitlines(keepends=True)
         text = lines[number - 1]
         start = len(text) - len(text.lstrip()) + self.column
@@ -60,14 +60,14 @@ class Fault:
 
 
 def all_faults(file: str, source: str) -> list[Fault]:
-    """Every single fault of a source file, in the order of the source.
+    """Return all single faults of a source file, in the order of the source.
 
-    Operators and comparisons become the most similar other one, signs, `not` and abs are dropped, integers are off by
-    one, real constants are multiplied by 1.5, truth values and conditions reversed, min and max, any and all, sum and
-    mean exchanged. Docstrings, annotations, assertions, messages (f-strings and arguments of raised errors) and imports
-    are left out.
+    Operators and comparisons are replaced by the most similar one; signs, `not` and `abs` are dropped; integers are
+    increased by one; real constants are multiplied by 1.5; truth values and conditions are reversed; min and max, any
+    and all, sum and mean are exchanged. Docstrings, annotations, assertions, messages (f-strings and arguments of
+    raised errors) and imports have no faults.
     """
-    lines, seen, faults = source.encode().splitlines(), Counter(), []  # bytes, as syntax trees count in them
+    lines, seen, faults = source.encode().splitlines(), Counter(), []  # columns of syntax trees are bytes
     where = {}
     for number, function, text in _lines(source):
         where[number] = (function, text, seen[function, text])
@@ -80,7 +80,7 @@ def all_faults(file: str, source: str) -> list[Fault]:
 
 
 def sample(root: Path, *, per_folder: int, seed: int, folders: Sequence[str] = FOLDERS) -> list[Fault]:
-    """So many faults of every folder of src/, drawn from all of them, at most one per line."""
+    """Draw a number of faults at random from each folder of src/, at most one per line."""
     generator, chosen = random.Random(seed), []
     for folder in folders:
         faults = [
@@ -90,13 +90,13 @@ def sample(root: Path, *, per_folder: int, seed: int, folders: Sequence[str] = F
         ]
         generator.shuffle(faults)
         one_per_line = {(fault.file, fault.function, fault.line, fault.nth): fault for fault in reversed(faults)}
-        kept = [fault for fault in faults if fault in one_per_line.values()]
-        chosen += sorted(kept[:per_folder], key=lambda fault: (fault.file, fault.function))
+        candidates = [fault for fault in faults if fault in one_per_line.values()]
+        chosen += sorted(candidates[:per_folder], key=lambda fault: (fault.file, fault.function))
     return chosen
 
 
 def _lines(source: str) -> Iterator[tuple[int, str, str]]:
-    """Each line's number, the function or class around it, and its text without indentation."""
+    """Yield for each line its number, the function or class around it, and its text without indentation."""
     function = dict.fromkeys(range(1, source.count("\n") + 2), "")
 
     def visit(node: ast.AST, name: str) -> None:
@@ -149,7 +149,7 @@ def _changes(tree: ast.AST, lines: list[bytes]) -> Iterator[tuple[int, int, str,
 
 
 def _computing(node: ast.AST) -> Iterator[ast.AST]:
-    """The syntax nodes that compute something."""
+    """Yield the syntax nodes that may have faults."""
     if isinstance(node, ast.Assert | ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
         return
     yield node
@@ -164,7 +164,7 @@ def _computing(node: ast.AST) -> Iterator[ast.AST]:
 def _between(left: ast.AST, right: ast.AST, op: ast.AST, lines: list[bytes], suffix: str = "") -> Iterator[
     tuple[int, int, str, str]
 ]:  # fmt: skip
-    """The operator between two operands, which may be on different lines."""
+    """Yield the replacement of the operator between two operands, which may be on different lines."""
     old, new = (symbol + suffix for symbol in OPERATORS[type(op)])
     for number in range(left.end_lineno, right.lineno + 1):
         begin = left.end_col_offset if number == left.end_lineno else 0

@@ -1,8 +1,9 @@
-"""Wrong and odd settings of every script: a case ends well, or with status 1 or 2 and one line that names the setting.
+"""Try wrong and unusual settings of every script, which has to succeed or to print one line that names the setting.
 
-A case is one or two settings of a script's config, or of an option of one of its groups, with values that they should
-not have. It runs in a fork of a process that has the libraries loaded, on tiny nets, in a directory that holds another
-run, with 6 GB at most; a case that still runs after `--seconds` is interrupted, and has to end then.
+A case has one or two settings with values that they should not have, from the config of a script or from an option of
+one of its groups. It runs in a fork of a process that has imported the libraries, on tiny nets, in a directory that
+has another run, with at most 6 GB of memory. A case that still runs after `--seconds` is interrupted, and has to end
+then. The exit status of an error has to be 1 or 2.
 """
 
 import argparse
@@ -27,30 +28,30 @@ from tests.small_runs import CONF
 
 SCRIPTS = CONF.parent / "scripts"
 LIMITED = Path(__file__).with_name("limited.py")
-# Known failures, for issue 18 to mend: a pattern of the command line, the verdict, and the reason.
+# Known failures (issue 18): a pattern of the command line, the verdict, and the reason.
 KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"--nosuch", "no one line", "argparse shows its usage and ends with 2"),
-    (r"\bcompile=", "hang", "whatever is not false compiles, which Ctrl-C does not end within a minute"),
-    (r"callbacks\.\w+\.modules=", "traceback", "name patterns that are no list are not refused"),
-    (rf"\b({'|'.join(GROUPS)})=\S*\[", "traceback", "a list in place of a group's settings is not refused"),
-    (rf"\b({'|'.join(GROUPS)})=-?\d", "names nothing", "Hydra does not name the group that a number is no option of"),
+    (r"\bcompile=", "hang", "any value except false compiles the net, and Ctrl-C does not end this within a minute"),
+    (r"callbacks\.\w+\.modules=", "traceback", "name patterns that are not a list are not refused"),
+    (rf"\b({'|'.join(GROUPS)})=\S*\[", "traceback", "a list instead of the settings of a group is not refused"),
+    (rf"\b({'|'.join(GROUPS)})=-?\d", "names nothing", "Hydra does not name the group if the option is a number"),
 )
 
 
 class Verdict(verdict.Verdict):
-    """The outcome of a case: `ran`, `refused` (in one line), `interrupted` (still running), else what is wrong."""
+    """The outcome of a case: `ran`, `refused` (in one line), `interrupted` (while running), or the kind of failure."""
 
     GOOD = ("ran", "refused", "interrupted")
 
     @property
     def known(self) -> str:
-        """The reason of a known failure; empty for a new one."""
+        """Reason of a known failure; empty for a new one."""
         command = str(self.case)
         return next((why for pattern, name, why in KNOWN if name == self.name and re.search(pattern, command)), "")
 
 
 def judge(case: Case, status: int, output: str, errors: str) -> str:
-    """The name of the verdict on a case that has ended."""
+    """Return the name of the verdict on a case that has ended."""
     if "Traceback (most recent call last)" in output + errors:
         return "traceback"
     if status == 0 or (status == 3 and case.script in ("diagnose", "weight_decay")):
@@ -67,7 +68,7 @@ def judge(case: Case, status: int, output: str, errors: str) -> str:
 
 
 def names(word: str, line: str) -> bool:
-    """Whether a line names a setting that was typed, a part of its name, or its value."""
+    """Return whether a line mentions the setting of a command-line word, a part of its name, or its value."""
     parts = [part for part in re.split(r"[.=@]", key_of(word)) if part]
     value = word.partition("=")[2].strip("'[]{}") or word
     return any(re.search(rf"\b{re.escape(part)}\b", line) for part in parts) or value in line
@@ -79,12 +80,12 @@ def hashes(directory: Path) -> dict[str, str]:
 
 
 def try_case(case: Case, other: Path, seconds: float) -> Verdict:
-    """Run a case beside a copy of another run, and judge how it ends."""
+    """Run a case in a directory with a copy of another run, and judge how it ends."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         place = Path(scratch)
         subprocess.run(["cp", "-r", str(other), str(place / "other")], check=True)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HYDRA_", "WANDB_"))}
-        environment = {**kept, "DATA_DIR": str(place / "data"), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HYDRA_", "WANDB_"))}
+        environment = {**inherited, "DATA_DIR": str(place / "data"), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
         before = hashes(place / "other")
         script = str(SCRIPTS / f"{case.script}.py")
         process = forked.start(LIMITED, script, *case.words, cwd=place, env=environment, new_session=True)
@@ -104,7 +105,7 @@ def try_case(case: Case, other: Path, seconds: float) -> Verdict:
 
 
 def interrupt(process: forked.Forked) -> str:
-    """Send Ctrl-C to a job that still runs; returns the name of the verdict."""
+    """Send Ctrl-C to a job that is still running, and return the name of the verdict."""
     process.send_signal(signal.SIGINT)
     try:
         status = process.wait(60)
@@ -118,7 +119,7 @@ def interrupt(process: forked.Forked) -> str:
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """The number of cases of each script with each verdict; known failures have columns of their own."""
+    """Return a table of the number of cases of each script with each verdict; known failures have separate columns."""
     counts = Counter(
         (verdict.case.script, f"known: {verdict.name}" if verdict.known else verdict.name) for verdict in verdicts
     )
@@ -133,12 +134,12 @@ def table(verdicts: Sequence[Verdict]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py fuzz", description=__doc__.splitlines()[0])
     every: Mapping[str, Any] = {**TINY, **TYPED}
-    parser.add_argument("--seed", type=int, default=0, help="of the cases drawn (0)")
-    parser.add_argument("--count", type=int, default=2000, help="cases in all (2000)")
-    parser.add_argument("--script", choices=sorted(every), action="append", help="only those of this script")
-    parser.add_argument("--seconds", type=float, default=60, help="until a job at work is interrupted (60)")
-    parser.add_argument("--minutes", type=float, default=600, help="after which no case is begun (600)")
-    parser.add_argument("--workers", type=int, default=2, help="cases at a time (2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the cases (0)")
+    parser.add_argument("--count", type=int, default=2000, help="number of cases (2000)")
+    parser.add_argument("--script", choices=sorted(every), action="append", help="only cases of this script")
+    parser.add_argument("--seconds", type=float, default=60, help="seconds after which a job is interrupted (60)")
+    parser.add_argument("--minutes", type=float, default=600, help="minutes after which no case begins (600)")
+    parser.add_argument("--workers", type=int, default=2, help="number of cases at a time (2)")
     options_ = parser.parse_args(arguments)
     cases = draw_cases(options_.script or sorted(every), seed=options_.seed, count=options_.count)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:

@@ -1,4 +1,4 @@
-"""The cases of the campaign `fuzz`, drawn by a seed: settings of every script, some of them wrong or odd."""
+"""Draw the cases of the campaign `fuzz`: settings of every script, some of them wrong or unusual."""
 
 import hashlib
 import shlex
@@ -25,29 +25,30 @@ TINY = {
     "weight_decay": ("datamodule.batch_size=512", "measure=3", "window=[0,3]", "seeds=1", "logger=csv"),
     "diagnose": ("nets=5", "model.depth=4"),
 }  # fmt: skip
-TYPED = {"evaluate": (), "draw": ()}  # scripts that have arguments and options instead of settings
+TYPED = {"evaluate": (), "draw": ()}  # scripts with arguments and options instead of settings
 WRONG = ("null", "''", "-1", "0", "1", "0.5", "1.5", "1e30", "1e-30", "9223372036854775808", "nan", "inf", "-inf",
          "foo", "true", "a b", "?", "[]", "[1]", "[foo]", "[[1]]", "[null]", "{}", "{a:1}", "/dev/null")  # fmt: skip
 GROUPS = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {"experiment", "hydra"})
-SKIPPED = {"mnist", "fashion_mnist", "cifar10", "cifar10_or_digits", "ddp_cpu", "ddp", "slurm_ddp"}  # data; processes
+# Options that need data files or several processes.
+SKIPPED = {"mnist", "fashion_mnist", "cifar10", "cifar10_or_digits", "ddp_cpu", "ddp", "slurm_ddp"}
 OTHER = ("hydra.run.dir=other", "hydra.run.dir=''", "hydra.run.dir=other/config.yaml", "hydra.run.dir=5",
          "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Case:
-    """A script and its arguments."""
+    """A script with its command-line words, some of which are wrong or unusual."""
 
     script: str
     words: tuple[str, ...]
-    odd: tuple[str, ...]  # the wrong ones among the words
+    odd: tuple[str, ...]  # the wrong or unusual ones among the words
 
     def __str__(self) -> str:
         return shlex.join(["python", f"scripts/{self.script}.py", *self.words])
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a config, those of inner nodes too."""
+    """Yield every dotted key of a config, including keys of inner nodes."""
     for key in node:
         name = f"{prefix}{key}"
         yield name
@@ -58,7 +59,7 @@ def leaves(node: Any, prefix: str = "") -> Iterator[str]:
 
 @cache
 def composed(script: str, choice: str) -> DictConfig | None:
-    """A script's config with an option of a group; None if Hydra cannot compose it."""
+    """Return the config of a script with an option of a group, or None if Hydra cannot compose it."""
     words = [word for word in TINY[script] if not _same(word, choice)]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -68,12 +69,12 @@ def composed(script: str, choice: str) -> DictConfig | None:
 
 
 def key_of(word: str) -> str:
-    """The key that an override sets."""
+    """Return the key that an override sets."""
     return word.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
 def _same(word: str, other: str) -> bool:
-    """Whether two words set the same key, or one sets a part of what the other sets."""
+    """Return whether two overrides set the same key, or a key and one of its parents."""
     one, two = key_of(word) + ".", key_of(other) + "."
     return bool(other) and (one.startswith(two) or two.startswith(one))
 
@@ -83,13 +84,13 @@ def options(group: str) -> list[str]:
 
 
 class Draw:
-    """Random choices, most of which do not change when options are added or removed."""
+    """Random choices from a seed, most of which do not change when options are added or removed."""
 
     def __init__(self, seed: str) -> None:
         self.seed, self.count = seed, 0
 
     def number(self, option: object = "") -> float:
-        """In [0, 1), a hash of the seed, the number of the draw and the option."""
+        """Return a number in [0, 1), computed from a hash of the seed, the number of the draw and the option."""
         return int.from_bytes(hashlib.sha256(f"{self.seed} {self.count} {option}".encode()).digest()[:8]) / 2**64
 
     def random(self) -> float:
@@ -102,7 +103,7 @@ class Draw:
 
 
 def draw_case(script: str, random_: Draw) -> Case:
-    """One wrong setting, or two."""
+    """Draw a case with one or two wrong settings."""
     if script in TYPED:
         return draw_arguments(script, random_)
     group = random_.choice([*GROUPS, *[""] * 3])
@@ -132,7 +133,7 @@ def draw_case(script: str, random_: Draw) -> Case:
 
 
 def draw_arguments(script: str, random_: Draw) -> Case:
-    """A case of evaluate.py or draw.py, whose settings are arguments."""
+    """Draw a case of evaluate.py or draw.py, which have arguments instead of settings."""
     places = ("other", "nowhere", ".", "", "other/config.yaml", "/dev/null", "runs")
     values = ("", "foo", "5", "-1", "null", "seed", "seed=0", "=", "a=b", "[1]", "nan")
     flags = {"evaluate": ("--accelerator", "--data-dir", "--nosuch"), "draw": ("--by", "--x", "--without", "--nosuch")}
@@ -143,7 +144,7 @@ def draw_arguments(script: str, random_: Draw) -> Case:
 
 
 def draw_cases(scripts: Sequence[str], *, seed: int, count: int) -> list[Case]:
-    """So many cases, of the scripts in turns."""
+    """Draw a number of cases, one script after the other in turns."""
     register_resolvers()
     turns = [(scripts[n % len(scripts)], n // len(scripts)) for n in range(count)]
     return [draw_case(script, Draw(f"{seed} {script} {turn}")) for script, turn in turns]

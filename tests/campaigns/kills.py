@@ -1,7 +1,8 @@
 """Kill runs and sweeps, start the same command again, and compare the result with that of a run that is not killed.
 
-A run is killed before each of its file-system steps, and after each opening of a file, which is empty then; a sweep
-by each launcher at two random moments and at a random step. Files that begin with a dot may remain after a kill.
+A run is killed before each of its file-system operations, and after each opening of a file, when the file is empty. A
+sweep of each launcher is killed at two random moments and at a random operation. Files whose names begin with a dot
+may remain after a kill.
 """
 
 import argparse
@@ -22,12 +23,12 @@ from tests.sweeps import assert_same_sweep, summaries, untouched
 
 RUN = ("hydra.sweep.subdir=run", "trainer.max_epochs=2", "callbacks.lengths.flush_every_n_steps=8", "model.dropout=0.1")
 GRID = ("seed=0,1", "trainer.max_epochs=20", "callbacks=start_of_training")
-RATES = "optimizer.lr=0.01,1e30"  # the second of which diverges
+RATES = "optimizer.lr=0.01,1e30"  # the second run diverges
 LAUNCHERS = {
     "basic": ("hydra/launcher=basic", RATES),
     "process": ("hydra/launcher=process", "hydra.launcher.jobs=2", RATES),
     "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", RATES),
-    # In float64 a rate of 1e30 overflows slowly, and rounding decides between infinity and no number.
+    # In float64 a run at a rate of 1e30 overflows slowly, and rounding decides between infinity and NaN.
     "replicas": ("hydra/launcher=replicas", "hydra.launcher.checkpoint_seconds=0", "trainer.precision=64-true",
                  "optimizer.lr=0.01,1e200"),
 }  # fmt: skip
@@ -36,7 +37,7 @@ PATIENCE = 280  # seconds that a command may take on a busy machine
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was killed, where, and what was wrong afterwards; empty if nothing was."""
+    """What was killed, at which place, and what was wrong afterwards; `wrong` is empty if nothing was wrong."""
 
     what: str
     where: str
@@ -48,7 +49,7 @@ def command(folder: Path, *overrides: str) -> tuple[str, ...]:
 
 
 def run_reference(folder: Path, *overrides: str) -> list[Step]:
-    """Run to the end without a kill; returns the steps."""
+    """Run a command to its end without a kill, and return its file-system operations."""
     log = folder.parent / f"{folder.name}.log"
     finish(folder, *overrides, log=log)
     return [step for _, step in read_steps(log)]
@@ -61,21 +62,21 @@ def finish(folder: Path, *overrides: str, log: Path | None = None) -> None:
 
 
 def places(steps: Sequence[Step]) -> list[Killed]:
-    """Where to kill a run so that its files are in different states; a folder is made only once."""
+    """Return the places at which to kill a run, so that its files are in different states."""
     changes = [step for step in steps if not step.name.startswith("mkdir") or step.nth == 1]
     empty = [Killed(step, after=True) for step in changes if step.name.startswith("open")]
     return [*(Killed(step) for step in changes), *empty]
 
 
 def kill_run(reference: Path, root: Path, at: Killed) -> Outcome:
-    """Kill a run, which then resumes as a job of a sweep, and compare it with the reference."""
+    """Kill a run, resume it as a job of a sweep, and compare it with the reference."""
     folder = Path(tempfile.mkdtemp(dir=root)) / "sweep"
     where = f"{'after' if at.after else 'before'} {at.step.name} ({at.step.nth})"
 
     def run_again() -> None:
         process = start_killed(folder, *command(folder, *RUN), at=at)
         process.communicate(PATIENCE)
-        assert process.returncode == -9, f"not killed, but ended with {process.returncode}"
+        assert process.returncode == -9, f"was not killed, but ended with status {process.returncode}"
         finish(folder, *RUN)
         assert_same_run(reference / "run", folder / "run")
         assert visible(reference) == visible(folder), visible(reference) ^ visible(folder)
@@ -95,7 +96,7 @@ def kill_sweep(reference: Path, steps: Sequence[Step], root: Path, launcher: str
         done: dict[Path, int] = {}
         for at in (None, Killed(generator.choice(steps), generator.random() < 0.5), None):
             process = start_killed(folder, *command(folder, *overrides), at=at)
-            if at is None:  # at a random moment after it has begun to write
+            if at is None:  # kill it at a random moment after it has begun to write
                 parts, deadline = written(folder), time.monotonic() + PATIENCE
                 while written(folder) == parts and process.poll() is None and time.monotonic() < deadline:
                     time.sleep(0.01)
@@ -103,10 +104,10 @@ def kill_sweep(reference: Path, steps: Sequence[Step], root: Path, launcher: str
                 process.kill()
             process.communicate(PATIENCE)
             where.append(f"{moment:.2f} s" if at is None else f"{'after' if at.after else 'before'} {at.step.name}")
-            assert done.items() <= untouched(folder).items(), "a finished job was written to"
+            assert done.items() <= untouched(folder).items(), "files of a finished job were changed"
             done = untouched(folder)
         finish(folder, *overrides)
-        assert done.items() <= untouched(folder).items(), "a finished job was written to"
+        assert done.items() <= untouched(folder).items(), "files of a finished job were changed"
         compare(reference, folder, launcher)
 
     wrong = wrong_with(run_again)
@@ -122,8 +123,8 @@ def compare(reference: Path, folder: Path, launcher: str) -> None:
         assert_same_sweep(reference, folder)
         return
     assert summaries(reference).keys() == summaries(folder).keys()
-    for name in summaries(reference):  # to rounding: another group adds up in another order
-        # Clues are computed from the metrics, and much more sensitive to rounding: they are of residuals of a trend.
+    for name in summaries(reference):  # up to rounding, since other groups sum in another order
+        # Clues are computed from residuals of a trend of the metrics, and are much more sensitive to rounding.
         different = [key for key in differences(reference / name, folder / name) if ".clues." not in key]
         assert not different, f"{name}: {different[:3]}"
 
@@ -139,12 +140,14 @@ def wrong_with(check: Callable[[], None]) -> str:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py kills", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", default="all", help="at which a run is killed: all, or how many of them")
-    parser.add_argument("--sweeps", type=int, default=5, help="by each launcher")
+    parser.add_argument("--steps", default="all", help="number of operations at which a run is killed (all)")
+    parser.add_argument("--sweeps", type=int, default=5, help="number of killed sweeps of each launcher (5)")
     parser.add_argument("--launchers", nargs="*", choices=LAUNCHERS, default=[*LAUNCHERS])
     parser.add_argument("--at-a-time", type=int, default=2)
     parser.add_argument(
-        "--root", type=Path, help="for the runs; on another file system than TMPDIR, where files go first"
+        "--root",
+        type=Path,
+        help="folder for the runs, on another file system than TMPDIR, where files are written first",
     )
     options = parser.parse_args(arguments)
     generator = random.Random(options.seed)
@@ -167,5 +170,5 @@ def main(arguments: Sequence[str]) -> int:
             line = f"{'WRONG' if outcome.wrong else 'same':5}  {outcome.what:8}  {outcome.where}  {outcome.wrong}"
             print(line.rstrip(), flush=True)
             failed += bool(outcome.wrong)
-    print(f"{len(chosen)} of {total} places in a run, {len(kills) - len(chosen)} sweeps: {failed} not the same again")
+    print(f"{len(chosen)} of {total} places in a run, {len(kills) - len(chosen)} sweeps: {failed} with another result")
     return int(failed > 0)

@@ -1,9 +1,9 @@
-"""How many single faults in the source the default tests find.
+"""Count how many single faults in the source the default tests detect.
 
-Every fault is put into a copy of the tree, and the tests that run its line are run there until one fails: those of
-its folder first, then the fastest, up to `--seconds` of them. Tests run in a fork of one process that has the libraries
-loaded. Controls, which change nothing, have to pass. Existing tools did not fit: mutmut takes `src` for a folder that
-holds packages, and cosmic-ray starts a new interpreter for every fault, with 4 s of imports.
+Each fault is put into a copy of the tree, and tests that execute its line are run there until one fails: first those of
+its folder, then the fastest ones, up to `--seconds` of tests. Tests run in a fork of a process that has imported the
+libraries. Controls, without a fault, have to pass. Existing tools are not suitable: mutmut takes `src` for a folder of
+packages, and cosmic-ray starts a new interpreter for every fault, with 4 s of imports.
 """
 
 import argparse
@@ -27,12 +27,12 @@ ROOT = Path(__file__).parents[2]
 FIXED = Path(__file__).with_name("faults.json")
 LIBRARIES = ("pytorch_lightning", "torchvision", "hydra", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "wandb",
              "scipy.stats", "scipy.optimize", "sklearn.datasets", "torchmetrics", "rich", "pytest")  # fmt: skip
-OWN = 280.0  # seconds that a folder's tests are expected to take
-START = 60  # seconds a fork may take beyond three times what its tests took without a fault
+OWN = 280.0  # expected seconds of the tests of a folder
+START = 60  # a fork may take this many seconds plus three times the time of its tests without a fault
 
 
 def run_tests(tests: Sequence[str], root: Path, log: Path) -> int:
-    """Fork, and run tests in a tree until one fails; returns the process's id."""
+    """Run tests in a tree in a forked process until one fails, and return the id of the process."""
     pid = os.fork()
     if pid:
         return pid
@@ -70,7 +70,7 @@ def run_tests(tests: Sequence[str], root: Path, log: Path) -> int:
 
 @dataclass
 class Trial:
-    """A fault (None: a control), its tests, and their outcome."""
+    """A fault, or None for a control, with its tests and their outcome."""
 
     fault: Fault | None
     tests: list[str]
@@ -92,7 +92,7 @@ class Trial:
 
 
 def run_trials(trials: Sequence[Trial], roots: Sequence[Path], record) -> None:
-    """Run them, one in each tree at a time."""
+    """Run trials in parallel, one at a time in each tree, and call `record` with each finished trial."""
     waiting, free, running = list(trials), list(roots), {}
     while waiting or running:
         while waiting and free:
@@ -113,7 +113,7 @@ def run_trials(trials: Sequence[Trial], roots: Sequence[Path], record) -> None:
             if not ended and not late:
                 continue
             with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)  # with the processes that it has started
+                os.killpg(pid, signal.SIGKILL)  # with its child processes
             if late:
                 os.waitpid(pid, 0)
             trial.end(None if late else status)
@@ -130,14 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, help="draw new faults; by default, those of tests/campaigns/faults.json are used"
     )
-    parser.add_argument("--each", type=int, default=8, help="faults of each folder, with --seed (8)")
-    parser.add_argument("--folder", choices=FOLDERS, action="append", help="only those of this folder of src")
-    parser.add_argument("--seconds", type=float, default=60, help="of tests at most for one fault (60)")
+    parser.add_argument("--each", type=int, default=8, help="number of faults of each folder, with --seed (8)")
+    parser.add_argument("--folder", choices=FOLDERS, action="append", help="only faults of this folder of src")
+    parser.add_argument("--seconds", type=float, default=60, help="most seconds of tests for one fault (60)")
     parser.add_argument("--own", action="store_true", help="run the default tests of the fault's folder only")
-    parser.add_argument("--workers", type=int, default=2, help="faults at a time (2)")
+    parser.add_argument("--workers", type=int, default=2, help="number of faults at a time (2)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout whose tests are used (this one)")
     parser.add_argument("--draw", type=Path, help="write the faults to this file, and stop")
-    parser.add_argument("--measured", type=Path, help="folder of an earlier measurement of which lines each test runs")
+    parser.add_argument("--measured", type=Path, help="folder of an earlier coverage measurement")
     parser.add_argument("--out", type=Path, default=Path("mutate.json"), help="file for the outcomes (mutate.json)")
     options = parser.parse_args(arguments)
     if options.seed is None:
@@ -155,7 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def plan_trials(
     faults: Sequence[Fault], tests: LineTests | None, options: argparse.Namespace, scratch: Path
 ) -> list[Trial]:
-    """A trial for each fault, and a control before the first of each folder; those that need no run have an outcome."""
+    """Return a trial for each fault, and a control before the first fault of each folder.
+
+    Trials that need no run already have their outcome.
+    """
     trials = []
     for index, fault in enumerate(faults):
         source = (options.root / fault.file).read_text() if (options.root / fault.file).exists() else ""
@@ -171,12 +174,12 @@ def plan_trials(
         if not fault.number(source):
             trials[-1].outcome = "gone"
         elif not chosen:
-            trials[-1].outcome = "survived"  # no default test runs its file
+            trials[-1].outcome = "survived"  # no default test executes its file
     return trials
 
 
 def score(faults: Sequence[Fault], options: argparse.Namespace, scratch: Path) -> int:
-    """Print and write the outcome of each fault; returns 0 if every control passed."""
+    """Run the trials of all faults, print and write their outcomes, and return 0 if every control passed, else 1."""
     os.environ.update(OMP_NUM_THREADS="1", PYTHONHASHSEED="0", MPLBACKEND="agg")
     roots = [copy_of(options.root, scratch / str(worker)) for worker in range(options.workers)]
     tests = None if options.own else measured_tests(options.measured or scratch / "measured", roots[0])
@@ -201,7 +204,7 @@ def score(faults: Sequence[Fault], options: argparse.Namespace, scratch: Path) -
 
 
 def print_score(results: Sequence[Mapping]) -> None:
-    """Print how many faults of each folder were killed."""
+    """Print the number of killed faults of each folder."""
     faults = [result for result in results if result["fault"]]
     print(f"\n{'folder':14} faults  killed")
     for folder in (*FOLDERS, "all"):
@@ -210,4 +213,4 @@ def print_score(results: Sequence[Mapping]) -> None:
             print(f"{folder:14} {len(scored):6}  {sum(r['outcome'].startswith('killed') for r in scored):6}")
     gone = sum(result["outcome"] == "gone" for result in faults)
     controls = [result["outcome"] == "survived" for result in results if not result["fault"]]
-    print(f"gone with their line: {gone}; controls that passed: {sum(controls)} of {len(controls)}")
+    print(f"faults whose line no longer exists: {gone}; controls that passed: {sum(controls)} of {len(controls)}")

@@ -1,10 +1,10 @@
-"""Signals at random moments: the process ends with their status, and the same command then gives the same result.
+"""Send signals to jobs at random moments, and check their exit status and the result of the same command afterwards.
 
-A training run, a sweep in one process, one of the process launcher, a simulation and a sweep of range tests run once
-without a signal, in a fork of a process that has the libraries loaded: the reference. Then they are sent SIGINT,
-SIGTERM, or SIGINT twice at a moment between start and end, and started again. The exit status has to be 128 + the
-signal's number, or 0 if the job had ended before; no traceback may be printed; and the job that is started again has to
-give the result of the reference.
+As references, a training run, a sweep in one process, a sweep of the process launcher, a simulation and a sweep of
+range tests run once without a signal, in a fork of a process that has imported the libraries. Then the jobs get SIGINT,
+SIGTERM, or SIGINT twice at a random moment between start and end, and are started again. The exit status has to be 128
++ the number of the signal, or 0 if the job had ended before; no traceback may be printed; and the job that is started
+again has to give the result of the reference.
 """
 
 import argparse
@@ -35,15 +35,15 @@ SIGNALS = {
     "SIGTERM": (signal.SIGTERM,),
     "SIGINT twice": (signal.SIGINT, signal.SIGINT),
 }
-# Known failures, for issue 18 to mend: how kind, signals and verdict begin, and the reason.
+# Known failures (issue 18): the beginnings of the names of kind, signals and verdict, and the reason.
 KNOWN: tuple[tuple[str, str, str, str], ...] = (
-    ("", "SIGINT twice", "traceback", "the second comes while the interpreter shuts down after the first"),
-    ("", "SIGINT twice", "status 1", "the second is taken for a failure of the job"),
+    ("", "SIGINT twice", "traceback", "the second signal arrives while the interpreter shuts down after the first"),
+    ("", "SIGINT twice", "status 1", "the second signal is interpreted as a failure of the job"),
 )
 
 
 def rows_of(table: str, key: str) -> Callable[[Path], pd.DataFrame]:
-    """A function that reads the rows of a table of a run, or of all runs of a sweep."""
+    """Return a function that reads the rows of a table of a run, or of all runs of a sweep."""
 
     def read(directory: Path) -> pd.DataFrame:
         runs = [path.parent for path in sorted(directory.rglob("config.yaml"))]
@@ -67,7 +67,7 @@ def same_rows(table: str, key: str) -> Callable[[Path, Path], None]:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of job: a script, its arguments, the setting of its directory, and how two results are compared."""
+    """A kind of job: a script, its arguments, the setting of its directory, and the comparison of two results."""
 
     script: str
     words: tuple[str, ...]
@@ -101,7 +101,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of job, the signals it is sent, and when, as a share of the time it takes."""
+    """A kind of job, the signals sent to it, and their time as a fraction of the duration of the job."""
 
     kind: str
     signals: str
@@ -114,20 +114,20 @@ class Case:
 
 
 class Verdict(verdict.Verdict):
-    """The outcome of a case: `as undisturbed`, `had ended`, or what is wrong."""
+    """The outcome of a case: `as undisturbed`, `had ended`, or the kind of failure."""
 
     GOOD = ("as undisturbed", "had ended")
 
     @property
     def known(self) -> str:
-        """The reason of a known failure; empty for a new one."""
+        """Reason of a known failure; empty for a new one."""
         names = (self.case.kind, self.case.signals, self.name)
         return next((why for *known, why in KNOWN if all(map(str.startswith, names, known))), "")
 
 
 def begin(kind: Kind, directory: Path) -> forked.Forked:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
-    environment = {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONF.parent)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
+    environment = {**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONF.parent)}
     script, place = SCRIPTS / f"{kind.script}.py", directory.parent
     return forked.start(script, *kind.command(directory), cwd=place, env=environment, new_session=True)
 
@@ -171,7 +171,7 @@ def disturb(case: Case, reference: Path, seconds: float, limit: float) -> Verdic
 
 
 def run_reference(kind: Kind, directory: Path, limit: float) -> float:
-    """Run a job without a signal; returns the seconds it took."""
+    """Run a job without a signal, and return its duration in seconds."""
     began = time.monotonic()
     process = begin(kind, directory)
     assert process.wait(limit) == 0, process.stderr
@@ -179,7 +179,7 @@ def run_reference(kind: Kind, directory: Path, limit: float) -> float:
 
 
 def draw_cases(kinds: Sequence[str], *, seed: int, count: int) -> list[Case]:
-    """Cases of all kinds and signals in turns, at random moments."""
+    """Draw cases of all kinds and signals in turns, at random moments."""
     signals = list(SIGNALS)
     return [
         Case(kinds[n % len(kinds)], signals[n // len(kinds) % len(signals)], random.Random(f"{seed} {n}").random())
@@ -189,12 +189,12 @@ def draw_cases(kinds: Sequence[str], *, seed: int, count: int) -> list[Case]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py signals", description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
-    parser.add_argument("--count", type=int, default=200, help="of disturbed jobs (200)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (0)")
+    parser.add_argument("--count", type=int, default=200, help="number of disturbed jobs (200)")
     parser.add_argument("--kind", choices=sorted(KINDS), action="append", help="only this kind of job")
-    parser.add_argument("--seconds", type=float, default=240, help="that a job may take before it hangs (240)")
-    parser.add_argument("--minutes", type=float, default=600, help="after which no job is begun (600)")
-    parser.add_argument("--workers", type=int, default=2, help="jobs at a time (2)")
+    parser.add_argument("--seconds", type=float, default=240, help="seconds after which a job counts as hanging (240)")
+    parser.add_argument("--minutes", type=float, default=600, help="minutes after which no job begins (600)")
+    parser.add_argument("--workers", type=int, default=2, help="number of jobs at a time (2)")
     options = parser.parse_args(arguments)
     kinds = options.kind or list(KINDS)
     with tempfile.TemporaryDirectory(prefix="signals-") as scratch:

@@ -1,4 +1,4 @@
-"""Each Python has bounds in pyproject.toml, which are versions that can be installed, and the campaign tries them."""
+"""Tests of the lower bounds of dependencies in pyproject.toml, and of the campaign `bounds`."""
 
 import os
 import shutil
@@ -31,14 +31,14 @@ esac
 
 
 def requirements(*extras: str) -> list[Requirement]:
-    """The requirements of the project, of some of its extras, and of its dependency groups."""
+    """Return the requirements of the project, of some of its extras, and of its dependency groups."""
     chosen = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] for extra in extras)]
     listed = [Requirement(text) for texts in [*chosen, *PYPROJECT["dependency-groups"].values()] for text in texts]
     return [requirement for requirement in listed if requirement.name != PROJECT["name"]]
 
 
 def lower_bounds(python: str, listed: list[Requirement]) -> dict[str, list[Version]]:
-    """By package, its lower bounds on that Python."""
+    """Return the lower bounds of each package on this Python, by name."""
     bounds_of: dict[str, list[Version]] = {canonicalize_name(requirement.name): [] for requirement in listed}
     for requirement in listed:
         if not requirement.marker or requirement.marker.evaluate({"python_version": python}):
@@ -62,19 +62,19 @@ def test_the_oldest_python_of_the_classifiers_is_the_one_required():
 @pytest.fixture(scope="module")
 def uv() -> str:
     if UV is None:
-        pytest.skip("no uv here")
+        pytest.skip("uv is not installed")
     control = subprocess.run([UV, "pip", "compile", "-q", "--refresh", "-"], input="filelock", text=True,
                              capture_output=True, cwd="/", timeout=60)  # fmt: skip
     if control.returncode:
-        pytest.skip("no package index in reach")
+        pytest.skip("no package index can be reached")
     return UV
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("python", bounds.pythons())  # a wheel is for one of them: 5 s each
+@pytest.mark.parametrize("python", bounds.pythons())  # wheels depend on the Python version; 5 s each
 def test_the_lowest_versions_fit_each_other_and_need_no_compiler(python, uv, tmp_path):
-    """Except Hydra's antlr4, which is plain Python and has no wheel of its version."""
-    listed = requirements("launchers")  # ray's extra excludes them
+    """The exception is the antlr4 of Hydra, which is plain Python and has no wheel of its version."""
+    listed = requirements("launchers")  # the extra of ray excludes these versions
     lowest = {name: versions[0] for name, versions in lower_bounds(python, listed).items()}
     command = [uv, "pip", "compile", "-q", "--no-header", "--no-annotate", "--no-python-downloads", "-",
                "--python-version", python, "--resolution", "lowest-direct", "--only-binary", ":all:",
@@ -89,8 +89,8 @@ def test_the_lowest_versions_fit_each_other_and_need_no_compiler(python, uv, tmp
 
 @pytest.mark.parametrize("no_python, failed, message", [(0, 0, "8 passed, 0 failed, 1 skipped"),
                                                  (0, 1, "7 passed, 1 failed, 1 skipped"),
-                                                 (1, 0, "uv finds no Python 3.12 here")])  # fmt: skip
-def test_the_campaign_prints_what_ran_and_fails_if_something_did(
+                                                 (1, 0, "uv finds no Python 3.12")])  # fmt: skip
+def test_the_campaign_prints_outcomes_and_fails_if_a_command_fails(
     no_python, failed, message, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "uv").write_text(STUB)
@@ -106,7 +106,7 @@ def test_the_campaign_prints_what_ran_and_fails_if_something_did(
     assert [path.name for path in tmp_path.iterdir()] == ["uv"]  # the environment is gone
 
 
-def test_what_is_tried_has_every_file_and_the_bounds_alone(tmp_path):
+def test_the_copied_tree_has_every_file_and_only_the_bounds_of_versions(tmp_path):
     tree = copy_of(ROOT, tmp_path)
     assert (tree / "conf" / "readout_initializer").is_symlink()
     left = tomllib.loads(bounds.without_constraints((tree / "pyproject.toml").read_text()))
@@ -119,11 +119,11 @@ def test_what_is_tried_has_every_file_and_the_bounds_alone(tmp_path):
     (DeprecationWarning, "start_training.theory.activation", True),
     (DeprecationWarning, "scripts.train", True),
     (DeprecationWarning, "test_bounds", True),
-    (DeprecationWarning, "matplotlib._fontconfig_pattern", False),  # of pyparsing, by matplotlib 3.9
+    (DeprecationWarning, "matplotlib._fontconfig_pattern", False),  # of pyparsing, caused by matplotlib 3.9
     (UserWarning, "matplotlib.axes", True),
-    (RuntimeWarning, "numpy.core", True),  # of a number that the project handed it
+    (RuntimeWarning, "numpy.core", True),  # of a number that the project passed to it
 ])  # fmt: skip
-def test_warnings_are_errors_but_a_library_that_deprecates_for_a_library(category, module, is_error):
+def test_warnings_are_errors_except_deprecation_warnings_between_libraries(category, module, is_error):
     try:
         warnings.warn_explicit("some", category, "some.py", 1, module)
     except category:

@@ -1,4 +1,4 @@
-"""Some of the campaign of wrong settings, and its verdicts."""
+"""A small part of the campaign `fuzz`, and tests of its verdicts."""
 
 import pytest
 
@@ -9,7 +9,7 @@ CASE = Case("train", ("model.depth=0",), ("model.depth=0",))
 
 
 @pytest.mark.slow
-def test_wrong_settings_end_in_one_line(capsys):
+def test_wrong_settings_cause_one_line_of_error(capsys):
     status = main(["--seed", "18", "--count", "22"])
     assert status == 0, capsys.readouterr().out
 
@@ -28,24 +28,24 @@ def test_wrong_settings_end_in_one_line(capsys):
         (0, "", "Traceback (most recent call last):\n", "traceback"),
     ],
 )
-def test_verdicts(status, output, errors, name):
+def test_the_verdict_depends_on_status_output_and_errors(status, output, errors, name):
     assert judge(CASE, status, output, errors) == name
     verdict = Verdict(CASE, name)
     assert verdict.good == (name in ("ran", "refused"))
     assert name in table([verdict])
 
 
-def test_a_verdict_on_a_script_that_has_a_status_of_its_own():
+def test_the_status_3_of_diagnose_is_not_an_error():
     assert judge(Case("diagnose", (), ()), 3, "", "") == "ran"
 
 
-def test_a_line_names_a_setting_or_its_value_as_a_word():
+def test_a_line_mentions_a_setting_or_its_value_as_a_word():
     assert names("model.depth=0", "error: depth = 0: must be")
     assert names("+nosuch=foo", "error: foo: no such file")
     assert not names("seed=1e30", "error: seeds = 3: too many")
 
 
-def test_cases_are_drawn_by_a_seed_the_scripts_in_turns():
+def test_cases_are_reproducible_from_a_seed_with_scripts_in_turns():
     cases = draw_cases(["train", "draw"], seed=3, count=6)
     assert cases == draw_cases(["train", "draw"], seed=3, count=6)
     assert cases[:4] == draw_cases(["train", "draw"], seed=3, count=4)

@@ -1,4 +1,4 @@
-"""A seeded tenth of the campaign `kills`, and that it notices what is lost."""
+"""A seeded tenth of the campaign `kills`, and a test that it detects lost rows."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from tests.campaigns import kills
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_what_is_killed_ends_as_what_is_not(capsys):
+def test_killed_runs_and_sweeps_give_the_same_result_after_resuming(capsys):
     status = kills.main(["--seed", "1", "--steps", "6", "--sweeps", "1", "--launchers", "process", "replicas"])
     assert status == 0, capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_run_that_resumes_from_elsewhere_would_be_noticed(monkeypatch, capsys):
-    """The first rows are deleted before the command is started again."""
+def test_the_campaign_detects_a_run_that_loses_rows(monkeypatch, capsys):
+    """The file of the first rows is deleted before the command is started again."""
     finish = kills.finish
 
     def lossy(folder, *overrides, log=None):

@@ -1,4 +1,4 @@
-"""A tenth of the mutation campaign: single faults are found, an unchanged copy passes."""
+"""A tenth of the campaign `mutate`: single faults are detected, and an unchanged copy passes."""
 
 import json
 import subprocess
@@ -10,12 +10,12 @@ import pytest
 from tests.campaigns.faults import all_faults
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("theory", "lengths", "initializers")  # whose tests take seconds
+FOLDERS = ("theory", "lengths", "initializers")  # folders whose tests take seconds
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_tenth_of_the_faults_is_found(tmp_path):
+def test_a_tenth_of_the_faults_is_detected(tmp_path):
     folders = [word for folder in FOLDERS for word in ("--folder", folder)]
     words = ["--own", "--seed", "15", "--each", "5", *folders, "--out", str(tmp_path / "mutate.json")]
     command = [sys.executable, str(ROOT / "scripts" / "verify.py"), "mutate", *words]
@@ -28,7 +28,7 @@ def test_a_tenth_of_the_faults_is_found(tmp_path):
     assert sum(outcome.startswith("killed") for outcome in outcomes) >= 13, done.stdout
 
 
-def test_every_kind_of_fault_is_put_where_it_belongs():
+def test_every_kind_of_fault_is_put_into_the_source():
     source = "def f(a, b):\n    if not a:\n        return -abs(a - 2.0)\n    return min(a, 3) <= b and a + b > 0\n"
     faults = {(fault.line, fault.old, fault.new): fault.put_into(source) for fault in all_faults("f.py", source)}
     changed = {text for (_, old, new), text in faults.items() if (old, new) in ((">", ">="), ("abs", ""), ("3", "4"))}

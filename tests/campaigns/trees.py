@@ -1,4 +1,4 @@
-"""Copies of the working tree, in which a campaign changes files."""
+"""Copy the working tree, so that a campaign can change files in the copy."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def copy_of(root: Path, into: Path) -> Path:
-    """Copy the files of a working tree that git tracks or would add; returns `into`."""
+    """Copy the files of a working tree that git tracks or would add, and return the folder `into`."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=root, capture_output=True, check=True
     )
@@ -22,5 +22,5 @@ def copy_of(root: Path, into: Path) -> Path:
 
 
 def paths(root: Path) -> str:
-    """A PYTHONPATH by which a tree's `tests` and `start_training` (a link to src) hide the installed ones."""
+    """Return a PYTHONPATH with which `tests` and `start_training` are imported from a tree."""
     return os.pathsep.join([str(root), str(root / ".typing")])

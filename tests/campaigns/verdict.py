@@ -1,4 +1,4 @@
-"""The cases of a campaign: several are tried at a time, new failures are printed at once, all are counted."""
+"""Try the cases of a campaign in parallel, print new failures immediately, and count all outcomes."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-SHOWN = 3  # last lines of a case's output
+SHOWN = 3  # number of last lines of the output of a case that are printed
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a case: one of the `GOOD` names of its class, else what is wrong."""
+    """The outcome of a case: one of the names in `GOOD` of its class, or the kind of failure."""
 
     case: Any
     name: str
@@ -24,12 +24,12 @@ class Verdict:
 
     @property
     def known(self) -> str:
-        """The reason of a known failure; empty for a new one."""
+        """Reason of a known failure; empty for a new one."""
         raise NotImplementedError
 
 
 def try_all(cases: Iterable[Any], attempt: Callable[[Any], Verdict], *, workers: int, minutes: float) -> list[Verdict]:
-    """The verdicts of as many cases as can be begun in so many minutes; new failures are printed."""
+    """Try as many cases as can be begun within a number of minutes, print new failures, and return the verdicts."""
     end, verdicts = time.monotonic() + 60 * minutes, []
     with ThreadPoolExecutor(workers) as pool:
         tried = pool.map(lambda case: attempt(case) if time.monotonic() < end else None, cases)
@@ -42,7 +42,7 @@ def try_all(cases: Iterable[Any], attempt: Callable[[Any], Verdict], *, workers:
 
 
 def exit_status(verdicts: Sequence[Verdict], what: str) -> int:
-    """Print the number of cases, called `what`, and of failures; returns 1 if one of them is new."""
+    """Print the numbers of cases (described by `what`) and of failures; return 1 if there is a new failure, else 0."""
     new = sum(not verdict.good and not verdict.known for verdict in verdicts)
     known = sum(not verdict.good and bool(verdict.known) for verdict in verdicts)
     print(f"{len(verdicts)} {what}, {known} known failures, {new} new")

@@ -59,11 +59,11 @@ datamodule.validation=0 -> datamodule.validation = 0: a range test needs validat
 """,
     "simulate": """
 nets=1 -> nets = 1: must be a whole number of at least 2
-sampler=layerwise model.dropout=0.5 -> sampler = layerwise: knows no FullyConnected, or not with dropout
+sampler=layerwise model.dropout=0.5 -> sampler = layerwise: only supports FullyConnected and Residual nets
 model={_target_:odd_users.Looking,more:1} -> model = odd_users.Looking: its forward pass fails on 1 samples of shape
 model={_target_:odd_users.Looking} sampler=vectorized -> sampler = 'vectorized': torch cannot vectorize
 device=meta -> device = 'meta': must be cpu or cuda
-initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: gives lengths that are not numbers
+initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: its weights give lengths that are NaN
 """,
     "search": """
 search=weight_decay search.values=[1e-3] -> search.values = [0.001]: must hold at least two different weight decays
@@ -73,7 +73,7 @@ search=momentum search.cyclical=[0.9] -> search.cyclical = 0.9: each entry must 
 search=momentum schedule=cosine -> schedule.momentum = none: the schedule must have a momentum; choose
 """,
     "recipe": """
-budget=12 -> budget = 12: 5 range tests of 20 steps and 2 runs of 1 epochs take 12 epochs, which leaves
+budget=12 -> budget = 12: 5 range tests of 20 steps and 2 runs of 1 epochs take 12 epochs, so that
 trainer.max_steps=20 -> trainer.max_steps = 20: must be -1, because this command limits
 weight_decays=[1e-3] -> weight_decays = [0.001]: must hold at least two different weight decays
 """,

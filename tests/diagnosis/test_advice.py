@@ -1,4 +1,4 @@
-"""Advice that is followed makes a failing net healthy."""
+"""Tests that a failing net becomes healthy when the advice is followed."""
 
 import dataclasses
 import math
@@ -34,11 +34,11 @@ def measured(inputs):
 
 
 @pytest.mark.parametrize(
-    ("initializer", "told"), [(TorchDefault(), True), (TorchDefault(), False), (VarianceScaling(4.0), False)]
+    ("initializer", "known"), [(TorchDefault(), True), (TorchDefault(), False), (VarianceScaling(4.0), False)]
 )
-def test_scaled_weights_cure_failure_mode_1(initializer, told, inputs):
+def test_scaled_weights_cure_failure_mode_1(initializer, known, inputs):
     net = initialized(FullyConnected(64, 10, depth=60, width=60), initializer)
-    diagnosis = diagnose(net, inputs, initializer=initializer if told else None)
+    diagnosis = diagnose(net, inputs, initializer=initializer if known else None)
     assert diagnosis.verdict.failure_modes == (FM1,)
     [advice] = diagnosis.advice
     advice.change.apply_(net)
@@ -48,8 +48,8 @@ def test_scaled_weights_cure_failure_mode_1(initializer, told, inputs):
 
 
 @pytest.mark.parametrize(("off", "changed"), [(1.01, True), (0.99, False)])
-def test_only_the_layers_that_are_off_are_to_be_changed(measured, off, changed):
-    """Off: by more than their part of the threshold, 9.2 nats of 40 layers."""
+def test_only_layers_that_are_not_critical_are_changed(measured, off, changed):
+    """A layer is not critical if log kappa is off by more than its part of the threshold, 9.2 nats over 40 layers."""
     kappas = np.array([2.0] * 15 + [2 * math.exp(off * 9.2 / 40)] * 5 + [0.5] * 20)
     law = dataclasses.replace(FullyConnected(64, 10, depth=40, width=60).law(HE), kappas=kappas)
     [advice] = advise_fully_connected(law, measured, Thresholds(), 0.0)
@@ -62,15 +62,16 @@ def test_only_the_layers_that_are_off_are_to_be_changed(measured, off, changed):
 
 
 @pytest.mark.parametrize(
-    ("widths", "least", "share"), [([10] * 100, 100, "10 of beta 10"), ([200] * 20 + [5] * 20, 23, "4 of beta 4.1")]
+    ("widths", "least", "share"),
+    [([10] * 100, 100, "10 to beta = 10"), ([200] * 20 + [5] * 20, 23, "4 to beta = 4.1")],
 )
 def test_wider_layers_cure_failure_mode_2_and_no_wider_than_needed(widths, least, share, inputs):
     diagnosis = diagnose(FullyConnected(64, 10, widths=widths), inputs, initializer=HE)
     assert diagnosis.verdict.failure_modes == (FM2,)
     [advice] = diagnosis.advice
     assert advice.widths == tuple(max(width, least) for width in widths)
-    assert f"{sum(width < least for width in widths)} of {len(widths)} hidden layers, now " in advice.action
-    assert advice.action.endswith(f" wide, to {least} (they make {share})")
+    assert f"{sum(width < least for width in widths)} of {len(widths)} hidden layers from " in advice.action
+    assert advice.action.endswith(f" to {least} units (they contribute {share})")
     cured = diagnose(FullyConnected(64, 10, widths=list(advice.widths)), inputs, initializer=HE)
     assert cured.healthy and cured.measured.healthy
     even = ("model.widths=null", f"model.depth={len(widths)}", f"model.width={least}")
@@ -78,7 +79,7 @@ def test_wider_layers_cure_failure_mode_2_and_no_wider_than_needed(widths, least
     assert advice.overrides == (even if len(set(widths)) == 1 else uneven)
 
 
-def test_nets_that_die_are_widened_until_few_do(inputs):
+def test_nets_that_die_are_widened_until_few_of_them_die(inputs):
     [advice] = diagnose(FullyConnected(64, 10, widths=[2, 2]), inputs, initializer=HE).advice
     widths = advice.widths[0]
     assert advice.widths == (widths, widths)
@@ -86,16 +87,20 @@ def test_nets_that_die_are_widened_until_few_do(inputs):
     assert not diagnose(FullyConnected(64, 10, widths=[widths - 1] * 2), inputs, initializer=HE).healthy
 
 
-def test_widths_are_advised_where_theory_is_silent_too(measured):
-    spread = np.where(np.arange(40) < 4, 1.0, 0.2 / 36)  # cut at a level of 0.2 they make 1
+def test_widths_are_advised_for_nets_of_unknown_law_too(measured):
+    spread = np.where(np.arange(40) < 4, 1.0, 0.2 / 36)  # limited to 0.2 each, they sum to 1
     advice = advise_widths(dataclasses.replace(measured, spread=spread), Thresholds())
-    assert "(4 layers) about 5 times (each now varies over nets as if it had 1 to 1 units)" in advice.action
-    assert advice.effect == "spread 4.2 → 1, as 1/n; log M_d varies over nets by ±2.2 nats"
+    assert "(4 layers) by about 5 (the lengths of each now vary over nets like those of a layer of 1 to 1 units)" in (
+        advice.action
+    )
+    assert advice.effect == (
+        "spread proportional to 1/width: from 4.2 to 1; standard deviation of log M_d over nets about 2.2 nats"
+    )
     silent = advise_widths(dataclasses.replace(measured, spread=np.full(40, 1 / 40)), Thresholds())
-    assert silent.effect == "a spread of 1 is no failure"
+    assert silent.effect == "not predicted; the spread of 1 is within its threshold"
 
 
-def test_both_failure_modes_get_advice_that_builds_on_each_other(inputs):
+def test_advice_for_failure_mode_2_assumes_that_advice_for_failure_mode_1_is_followed(inputs):
     diagnosis = diagnose(FullyConnected(64, 10, depth=100, width=10), inputs, initializer=TorchDefault())
     assert diagnosis.verdict.failure_modes == (FM1, FM2)
     scale, width = diagnosis.advice
@@ -107,22 +112,23 @@ def test_smaller_scales_cure_a_residual_net_then_critical_weights_then_width(inp
     net = Residual(64, 10, modules=30, width=64, scales="constant")
     diagnosis = diagnose(net, inputs, initializer=HE)
     [advice] = diagnosis.advice
-    assert "eta = 1/30: their sum is then 1, not 30" in advice.action
-    assert advice.effect.endswith("healthy; E[M_L] = ×1.38 of M_0")
+    assert "by eta = 1/30, so that the sum of all eta is 1 instead of 30" in advice.action
+    assert advice.effect.endswith("healthy; E[M_L] / M_0 = ×1.38")
     assert advice.overrides == ("model.scales=inverse_depth",)
-    [tried] = diagnose(net, inputs).advice  # of unknown law
+    [tried] = diagnose(net, inputs).advice  # the law is unknown without an initializer
     tried.change.apply_(net)
     assert diagnose(net, inputs, seed=1).healthy
     law = Residual(64, 10, modules=3, width=2, module_widths=[2], scales="constant").law(VarianceScaling(1e6))
     scales, weights, width = advise_residual(law, Thresholds(beta=0.02), 0.0)
-    assert "still FM1" in scales.effect and "kappa 2, not 1e+06" in weights.action and "still FM2" in weights.effect
-    times = int(re.search(r"by a factor (\d+)$", width.action)[1])
+    assert "still FM1" in scales.effect and "still FM2" in weights.effect
+    assert "kappa 2 instead of 1e+06" in weights.action
+    times = int(re.search(r"every layer by (\d+)$", width.action)[1])
     assert width.overrides == (f"model.width={2 * times}", f"model.module_widths=[{2 * times}]")
     assert "healthy" in width.effect and math.log2(times).is_integer()
 
 
 class Tripled(nn.Module):
-    """A skip connection that grows, whatever the scale of the weights beside it."""
+    """A layer with a skip connection of factor 3, so that lengths grow at any scale of its weights."""
 
     def __init__(self):
         super().__init__()
@@ -132,14 +138,14 @@ class Tripled(nn.Module):
         return 3 * inputs + nn.functional.normalize(self.linear(inputs))
 
 
-def test_where_no_scale_helps_the_advice_says_so(inputs):
+def test_the_advice_says_if_rescaling_the_weights_does_not_help(inputs):
     diagnosis = diagnose(nn.Sequential(*(Tripled() for _ in range(12))), inputs, nets=3, modules=["?", "??"])
     assert diagnosis.verdict.failure_modes == (FM1,)
     [advice] = diagnosis.advice
-    assert "no scale of the weights alone" in advice.action and advice.effect.endswith("still FM1")
+    assert "rescaling the weights alone does not keep" in advice.action and advice.effect.endswith("still FM1")
 
 
-def test_a_convolutional_net_is_cured_by_what_was_tried():
+def test_a_convolutional_net_is_cured_by_the_tried_change():
     layers = ((nn.Conv2d(3 if not j else 16, 16, 3, padding=1), nn.ReLU(inplace=True)) for j in range(20))
     net = nn.Sequential(*(module for layer in layers for module in layer))
     images = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -148,7 +154,7 @@ def test_a_convolutional_net_is_cured_by_what_was_tried():
     assert diagnose(net, images, nets=4, seed=1).healthy
 
 
-def test_a_step_takes_half_the_rate_from_what_feeds_each_layer_after_the_onset(measured):
+def test_a_step_rescales_the_weights_that_feed_each_layer_after_the_onset_of_the_drift(measured):
     feeds = (*measured.feeds[:31], *(("a", "b"),) * 10)
     late = dataclasses.replace(measured, feeds=feeds)
     late.forward.log[:], late.backward.log[:] = np.where(np.arange(40) < 30, 0.0, 1.2), 0.0
@@ -162,6 +168,6 @@ def test_a_step_takes_half_the_rate_from_what_feeds_each_layer_after_the_onset(m
         assert change.zero_biases == zero_biases
 
 
-def test_changes_add_up():
+def test_two_changes_combine_to_one():
     both = Change({"a": 2.0, "b": 3.0}).then(Change({"b": 0.5, "c": 4.0}, zero_biases=True))
     assert dataclasses.asdict(both) == {"factors": {"a": 2.0, "b": 1.5, "c": 4.0}, "zero_biases": True}

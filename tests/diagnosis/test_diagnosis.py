@@ -1,4 +1,4 @@
-"""One call for any module: what it leaves alone, what it says, what it refuses."""
+"""Tests of `diagnose` on various modules: nothing is changed, results are reproducible, errors are clear."""
 
 import copy
 import random
@@ -17,7 +17,7 @@ HE = VarianceScaling(2.0)
 
 
 class Everything(nn.Module):
-    """Weights with gradients, frozen ones, buffers, hooks, a normalization, dropout, and modules in either mode."""
+    """A net with gradients, frozen weights, buffers, hooks, batch normalization, dropout, and modules in both modes."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,7 @@ class Everything(nn.Module):
 
 
 def state(net):
-    """Everything there is to say of a module, and of the global random streams."""
+    """Return the whole state of a module and of the global random streams."""
     return (
         {name: tensor.clone() for name, tensor in net.state_dict().items()},
         {name: None if p.grad is None else p.grad.clone() for name, p in net.named_parameters()},
@@ -53,7 +53,7 @@ def state(net):
 
 @pytest.mark.parametrize("initializer", [None, HE, nn.init.orthogonal_], ids=["redrawn", "He", "global stream"])
 @pytest.mark.parametrize("broken", [False, True])
-def test_the_module_and_the_random_streams_are_left_as_they_were(initializer, broken, inputs):
+def test_the_module_and_the_global_random_streams_do_not_change(initializer, broken, inputs):
     net = Everything()
     before = copy.deepcopy(state(net))
     batch = {"inputs": inputs.clone(), "broken": broken}
@@ -68,7 +68,7 @@ def test_the_module_and_the_random_streams_are_left_as_they_were(initializer, br
     assert not batch["inputs"].requires_grad
 
 
-def test_the_same_call_says_the_same_and_another_seed_another(inputs):
+def test_the_same_call_gives_the_same_report_and_another_seed_another_one(inputs):
     net = Everything()
     calls = (inputs, 0), ({"inputs": inputs}, 0), ([inputs], 1)
     first, again, other = (str(diagnose(net, batch, seed=seed)) for batch, seed in calls)
@@ -87,14 +87,14 @@ def test_the_first_net_is_the_module_as_it_is(inputs):
     assert (abs(lengths[1, 1:] - lengths[0, 1:]) > 1e-6).all()
 
 
-def test_depths_at_which_float32_underflows_are_measured(inputs):
+def test_nets_so_deep_that_float32_underflows_are_measured(inputs):
     diagnosis = diagnose(FullyConnected(64, 10, depth=150, width=40), inputs, nets=3)  # gradients of e^−270
     assert diagnosis.measurement.backward.known.all()
     assert diagnosis.measured.backward == pytest.approx(-1.79, abs=0.15)
 
 
 class Cut(nn.Module):
-    """Knows only float32, and lets no gradient through."""
+    """A net that works in float32 only and passes no gradients."""
 
     def __init__(self):
         super().__init__()
@@ -105,7 +105,7 @@ class Cut(nn.Module):
             return self.second(self.first(inputs.float()))
 
 
-def test_in_its_own_precision_and_without_gradients_the_forward_pass_decides(inputs):
+def test_a_net_that_only_supports_float32_and_passes_no_gradient_is_judged_by_its_forward_pass(inputs):
     diagnosis = diagnose(Cut(), inputs)
     assert not diagnosis.measurement.backward.known.any()
     assert diagnosis.healthy and "backward" in str(diagnosis)
@@ -120,7 +120,7 @@ class Tokens(nn.Module):
         return {"hidden": (self.encoder(self.embedding(tokens), src_mask=mask),), "ids": tokens}
 
 
-def test_tokens_masks_and_nested_outputs():
+def test_tokens_masks_and_nested_outputs_are_supported():
     mask = nn.Transformer.generate_square_subsequent_mask(7)  # holds −inf
     tokens = torch.randint(20, (5, 7))
     diagnosis = diagnose(Tokens(), {"tokens": tokens, "mask": mask}, modules=["encoder.*"])
@@ -131,29 +131,29 @@ NET, ONES = FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64)
 
 
 @pytest.mark.parametrize(
-    ("net", "batch", "settings", "said"),
+    ("net", "batch", "settings", "message"),
     [
         (NET, ONES, {"nets": 1}, "nets = 1: must be a whole number of at least 2"),
         (NET, ONES, {"modules": ["conv*"]}, "modules = 'conv*': must match one of hidden, "),
         (nn.Sequential(nn.Flatten()), ONES, {}, "Sequential: has neither activation modules nor "),
-        (NET, (ONES, ONES[0]), {}, "batch = shape (4, 64), (64,): the module fails on it (TypeError: "),
-        (NET, ONES[:0], {}, "batch = shape (0, 64): holds no sample"),
-        (NET, ONES / 0, {}, "batch = shape (4, 64): holds values that are not finite"),
+        (NET, (ONES, ONES[0]), {}, "batch = shape (4, 64), (64,): the net fails on this batch (TypeError: "),
+        (NET, ONES[:0], {}, "batch = shape (0, 64): must have at least one sample"),
+        (NET, ONES / 0, {}, "batch = shape (4, 64): must not contain NaN or infinite"),
         (NET, "data", {}, "batch = str: must be a tensor, or a tuple or dict of "),
     ],
 )
-def test_a_mistake_is_one_line(net, batch, settings, said):
+def test_an_error_message_is_one_line(net, batch, settings, message):
     with pytest.raises(ValueError) as error:
         diagnose(net, batch, **settings)
-    assert str(error.value).startswith(said)
+    assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 
-def test_the_table_has_each_layers_own_rates(inputs):
+def test_the_table_has_the_rates_of_each_layer(inputs):
     net = FullyConnected(64, 5, widths=[30, 8, 40, 12], activation="relu")
-    found = diagnose(net, inputs, initializer=HE, nets=3)
-    columns = {column.header: list(column.cells) for column in rates_by_layer(found).columns}
-    for heading, rates in (("forward", found.measurement.forward), ("backward", found.measurement.backward)):
+    diagnosis = diagnose(net, inputs, initializer=HE, nets=3)
+    columns = {column.header: list(column.cells) for column in rates_by_layer(diagnosis).columns}
+    for heading, rates in (("forward", diagnosis.measurement.forward), ("backward", diagnosis.measurement.backward)):
         assert columns[heading][0] == "" and len(set(columns[heading])) == 5
         shown = [float(cell.replace("\u2212", "-")) for cell in columns[heading][1:]]
         np.testing.assert_allclose(shown, rates.log, atol=0.006)

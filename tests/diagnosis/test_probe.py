@@ -1,4 +1,4 @@
-"""What a probe reads off one pass, against the same pass by hand."""
+"""Tests of the readings of `Probe` against the same pass by hand."""
 
 import pytest
 import torch
@@ -10,13 +10,13 @@ from start_training.lengths.activation_length import activation_lengths
 
 
 def probe(net, inputs, patterns=None):
-    with Probe(net.requires_grad_(False), patterns) as of:
-        readings = of.read([inputs], {}, torch.Generator().manual_seed(0))
+    with Probe(net.requires_grad_(False), patterns) as hooks:
+        readings = hooks.read([inputs], {}, torch.Generator().manual_seed(0))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
     return readings
 
 
-def test_gradients_are_those_of_a_random_cotangent_also_where_a_relu_works_in_place(generator):
+def test_gradients_are_those_of_a_random_cotangent_even_with_inplace_relus(generator):
     net = nn.Sequential(
         nn.Linear(10, 8), nn.ReLU(inplace=True), nn.Linear(8, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)
     )
@@ -36,7 +36,7 @@ def test_gradients_are_those_of_a_random_cotangent_also_where_a_relu_works_in_pl
         torch.testing.assert_close(readings.gradients[number], squares, rtol=1e-5, atol=0)
 
 
-def test_relus_that_resnet_calls_twice_are_layers_with_gradients_of_their_own(generator):
+def test_each_call_of_a_relu_that_resnet_calls_twice_is_a_layer_with_its_own_gradient(generator):
     readings = probe(resnet18(weights=None), torch.randn(2, 3, 32, 32, generator=generator))
     assert len(readings.names) == 18
     assert "layer4.1.relu:2" in readings.names
@@ -45,7 +45,7 @@ def test_relus_that_resnet_calls_twice_are_layers_with_gradients_of_their_own(ge
     assert readings.feeds[readings.names.index("layer2.0.relu:2")] == ("layer2.0.conv2", "layer2.0.downsample.0")
 
 
-def test_units_are_silent_where_they_are_zero_on_every_sample():
+def test_a_unit_is_silent_if_it_is_zero_on_every_sample():
     relu = nn.Sequential(nn.ReLU())
     assert probe(relu, torch.tensor([[1.0, -1.0, 1.0, 0.0], [1.0, -1.0, -1.0, 0.0]])).silent == [0.25, 0.5]
     images = torch.ones(2, 3, 4, 4)

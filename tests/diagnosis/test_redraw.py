@@ -1,4 +1,4 @@
-"""Redrawing a module from its own weights keeps their distribution and nothing else."""
+"""Tests that redrawing a module keeps the distribution of its weights and nothing else."""
 
 import math
 
@@ -24,9 +24,10 @@ def test_every_parameter_keeps_its_entries_and_loses_their_order(generator):
     before, after = redrawn(nn.TransformerEncoderLayer(16, 2), generator)
     assert "self_attn.in_proj_weight" in before
     for name, values in before.items():
-        there, now = (tensor.abs() if values.dim() > 1 else tensor for tensor in (values, after[name]))
-        assert torch.equal(ordered(there), ordered(now))
-        assert torch.equal(values, after[name]) == (values.unique().numel() == 1), name  # constants: norms, zero biases
+        old, new = (tensor.abs() if values.dim() > 1 else tensor for tensor in (values, after[name]))
+        assert torch.equal(ordered(old), ordered(new))
+        is_constant = values.unique().numel() == 1  # norms and zero biases
+        assert torch.equal(values, after[name]) == is_constant, name
 
 
 def test_orthogonal_weights_stay_orthogonal_of_the_same_gain(generator):
@@ -40,7 +41,7 @@ def test_orthogonal_weights_stay_orthogonal_of_the_same_gain(generator):
         assert not torch.equal(ordered(before[name]), ordered(after[name]))
 
 
-def test_weights_are_orthogonal_to_a_ten_thousandth_and_independent_ones_are_not(generator):
+def test_orthogonality_is_tested_to_a_tolerance_of_a_ten_thousandth_and_independent_weights_fail(generator):
     square = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64)).Q
     for share, orthogonal in ((0.95e-4, True), (1.05e-4, False)):
         slanted = torch.linalg.cholesky(torch.eye(8, dtype=torch.float64) + share * torch.eye(8).flip(0)) @ square
@@ -52,7 +53,7 @@ def test_weights_are_orthogonal_to_a_ten_thousandth_and_independent_ones_are_not
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_of_large_weights_whole_rows_and_columns_change_places_and_signs(generator, more):
+def test_whole_rows_and_columns_of_large_weights_are_permuted_and_get_signs(generator, more):
     weight = torch.randn(1024, LARGE // 1024 + more, generator=generator)
     assert LARGE == 2**20
     before = weight.clone()
@@ -66,7 +67,7 @@ def test_of_large_weights_whole_rows_and_columns_change_places_and_signs(generat
 
 
 @pytest.mark.parametrize(("errors", "signed"), [(3.95, True), (4.05, False)])
-def test_weights_whose_mean_is_0_within_four_errors_get_signs_and_others_keep_theirs(generator, errors, signed):
+def test_weights_get_random_signs_only_if_their_mean_is_0_within_four_errors(generator, errors, signed):
     entries = torch.randn(50, 50, generator=generator, dtype=torch.float64)
     entries = (entries - entries.mean()) / entries.std(correction=0)
     share = errors / 50  # mean / √(mean square)
@@ -82,7 +83,7 @@ def test_weights_whose_mean_is_0_within_four_errors_get_signs_and_others_keep_th
     assert torch.equal(ordered(bias), torch.arange(60.0)) and not torch.equal(bias, torch.arange(60.0))
 
 
-def test_how_far_the_weights_there_are_may_be_from_their_law(generator):
+def test_second_moment_variances_is_the_sampling_variance_of_the_mean_square(generator):
     squares = torch.stack([torch.randn(10, 10, generator=generator).square().mean() for _ in range(4000)])
     net = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 10), nn.Linear(10, 10))
     nn.init.normal_(net[0].weight, generator=generator)

@@ -1,10 +1,10 @@
-"""Weights with biases beside them, both normal."""
+"""An initializer of normal weights and normal biases."""
 
 from start_training.initializers.variance_scaling import VarianceScaling
 
 
 class Biased(VarianceScaling):
-    """Biases of one variance, or of 1 / fan_in."""
+    """Normal weights and normal biases of variance `variance`, or 1 / fan_in for None."""
 
     def __init__(self, scale, *, variance=None):
         super().__init__(scale)

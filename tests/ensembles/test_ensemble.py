@@ -1,4 +1,4 @@
-"""What an ensemble promises whatever its nets: net k is net k, nothing global changes, no depth overflows."""
+"""Tests of `Ensemble` for all samplers: net k is reproducible, no global state changes, no depth overflows."""
 
 import copy
 import math
@@ -21,19 +21,19 @@ HE = VarianceScaling(2.0)
 NETS = {"layerwise": 600, "vectorized": 300, "reference": 12}  # several chunks of each
 
 
-def of_the_process(weight):
-    """Without a generator: it draws from the process's stream, and by one thread alone."""
+def fill_from_global_stream(weight):
+    """An initializer without a generator: it draws from torch's global random stream, in a single thread."""
     nn.init.normal_(weight, std=0.2)
 
 
-# Each way to be drawn: many at once, many at once with biases, one by one, and one by one from the process's stream.
+# Drawn for many nets at once, for many nets with biases, net by net, and net by net from the global stream.
 INITIALIZERS = {
     "normal": HE,
     "torch default": TorchDefault(),
-    "of torch": nn.init.kaiming_normal_,
-    "own": of_the_process,
+    "torch function": nn.init.kaiming_normal_,
+    "global stream": fill_from_global_stream,
 }
-EVERY_WAY = pytest.mark.parametrize("initializer", INITIALIZERS.values(), ids=INITIALIZERS)
+EVERY_INITIALIZER = pytest.mark.parametrize("initializer", INITIALIZERS.values(), ids=INITIALIZERS)
 EVERY_SAMPLER = pytest.mark.parametrize("sampler", SAMPLERS)
 
 
@@ -48,44 +48,44 @@ def sampled(ensemble, nets, **settings):
     return np.concatenate(list(ensemble.log_lengths(nets, **settings)))
 
 
-@EVERY_WAY
+@EVERY_INITIALIZER
 @EVERY_SAMPLER
-def test_a_net_is_the_same_wherever_a_run_began_or_ended_and_nothing_global_changes(sampler, initializer):
-    built, of_torch, before = ensemble(initializer), torch.get_num_threads(), torch.get_rng_state()
+def test_net_k_does_not_depend_on_the_sampled_range_and_no_global_state_changes(sampler, initializer):
+    built, threads, before = ensemble(initializer), torch.get_num_threads(), torch.get_rng_state()
     net = built.build()
-    torch.set_rng_state(before)  # a constructor draws: below
+    torch.set_rng_state(before)  # the constructor has drawn weights
     one, nets = Ensemble(lambda: copy.deepcopy(net), initializer, built.inputs), NETS[sampler]
     whole = sampled(one, nets, sampler=sampler)
     assert whole.shape == (nets, 4)
-    assert torch.get_num_threads() == of_torch
+    assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), before)
-    torch.randn(1)  # nor does anything depend on it
+    torch.randn(1)  # the lengths do not depend on the global random stream
     for first, end in ((nets // 2 - 1, nets), (nets // 3, nets // 3 + 1)):
         assert np.array_equal(sampled(one, end, first=first, sampler=sampler), whole[first:end])
     assert len(np.unique(whole[:, 1])) == nets
 
 
-@EVERY_WAY
+@EVERY_INITIALIZER
 def test_a_net_is_the_same_for_any_number_of_threads(initializer):
-    one, of_torch = ensemble(initializer), torch.get_num_threads()
-    alone = sampled(one, 600, threads=1)
+    one, threads_of_torch = ensemble(initializer), torch.get_num_threads()
+    single_threaded = sampled(one, 600, threads=1)
     for threads in 2, 5:
-        assert np.array_equal(sampled(one, 600, threads=threads), alone)
-    assert torch.get_num_threads() == of_torch
+        assert np.array_equal(sampled(one, 600, threads=threads), single_threaded)
+    assert torch.get_num_threads() == threads_of_torch
 
 
 @EVERY_SAMPLER
-def test_another_seed_gives_other_nets_and_what_constructors_draw_is_put_back(sampler):
+def test_another_seed_gives_other_nets_and_the_global_random_stream_is_restored(sampler):
     before, inputs = torch.get_rng_state(), torch.ones(1, 30)
     lengths = [sampled(ensemble(inputs=inputs, seed=seed), NETS[sampler], sampler=sampler) for seed in (0, 1)]
     assert torch.equal(torch.get_rng_state(), before)
     assert len(np.unique(np.concatenate(lengths)[:, 1])) == 2 * NETS[sampler]
-    if sampler != "layerwise":  # dropout is a function of the seed, too
+    if sampler != "layerwise":  # dropout depends on the seed too
         first, second = (sampled(ensemble(dropout=0.5), 12, sampler=sampler) for _ in range(2))
         assert np.array_equal(first, second)
 
 
-def test_each_net_meets_its_own_input():
+def test_each_net_gets_its_own_inputs():
     inputs = torch.arange(1, 6)[:, None].expand(5, 30).float()
     squares = torch.arange(1, 6).double().square()
     lengths = sampled(ensemble(inputs=inputs), 12)
@@ -96,17 +96,17 @@ def test_each_net_meets_its_own_input():
 
 
 class Own(FullyConnected):
-    """Whose forward may differ."""
+    """A subclass, whose forward pass may differ from that of FullyConnected."""
 
 
 @EVERY_SAMPLER
-def test_what_cannot_be_sampled_is_named(sampler):
+def test_settings_that_cannot_be_sampled_are_named(sampler):
     with pytest.raises(ValueError, match="initializer = "):
         sampled(ensemble(lambda weight: weight.fill_(math.nan)), 3, sampler=sampler)
     for name, value in (("sampler", "quantum"), ("nets", -1)):
         with pytest.raises(ValueError, match=f"{name} = "):
             list(ensemble().log_lengths(**{"nets": 3, "sampler": sampler, name: value}))
-    with pytest.raises(ValueError, match="sampler = layerwise: knows no Own"):
+    with pytest.raises(ValueError, match=r"sampler = layerwise: .* not this Own; set sampler=auto"):
         sampled(Ensemble(partial(Own, 30, 2, widths=[30]), HE, torch.ones(1, 30)), 3, sampler="layerwise")
 
 
@@ -121,11 +121,11 @@ def test_no_depth_overflows(kappa):
 
 
 @pytest.mark.parametrize(("kappa", "scale"), [(0.3, 0.1), (4.0, 1e-30)])
-def test_biases_are_carried_along_at_any_scale(kappa, scale):
+def test_biases_are_added_correctly_at_any_scale_of_the_activations(kappa, scale):
     inputs = scale * torch.ones(1, 20, dtype=torch.float64)
     fast = sampled(ensemble(Biased(kappa, variance=0.1), inputs=inputs.float(), widths=[20] * 90), 2000)
     one = ensemble(Biased(kappa, variance=0.1), inputs=inputs, widths=[20] * 90)
-    exact = Ensemble(lambda: one.build().double(), one.initializer, inputs)  # 2^90 squared: too much for float32
+    exact = Ensemble(lambda: one.build().double(), one.initializer, inputs)  # float32 overflows at the square of 2^90
     slow = sampled(exact, 64, sampler="reference")
     error = np.sqrt(fast.var(0, ddof=1) / len(fast) + slow.var(0, ddof=1) / len(slow))[1:]
     assert (np.abs(fast.mean(0) - slow.mean(0))[1:] < 4 * error).all()

@@ -1,6 +1,6 @@
-"""Estimators of an ensemble, on data whose law is known: right on average, honest of their errors, not fooled by tails.
+"""Tests of the estimators of an ensemble on data of a known law: bias, reported errors, and heavy tails.
 
-"Within 4 standard errors" is of the mean over repeats of the whole estimate.
+"Within 4 standard errors" refers to the standard error of the mean over repetitions of the whole estimate.
 """
 
 import math
@@ -24,26 +24,26 @@ from start_training.ensembles.gaussian_law import sample_gaussian_law
 from start_training.initializers.variance_scaling import VarianceScaling
 from start_training.models.fully_connected import FullyConnected
 
-DEPTH, SPREAD = 3, 0.5  # of a layer's log ratio, normal of mean −0.2
+DEPTH, SPREAD = 3, 0.5  # the log ratio of each layer is normal with mean −0.2 and this standard deviation
 MEAN = np.arange(DEPTH + 1) * (-0.2 + SPREAD**2 / 2)
 MOMENT_RATIO = np.arange(DEPTH + 1) * SPREAD**2
-VARIANCE = np.arange(DEPTH + 1) * SPREAD**2  # beside that of M_0
+VARIANCE = np.arange(DEPTH + 1) * SPREAD**2
 
 
 def lognormal(random, nets):
-    """log M_0 … log M_d of independent lognormal ratios, the input's own length being 7; (nets, d + 1)."""
+    """Return log M_0 … log M_d of nets with independent lognormal ratios and M_0 = 7, shape (nets, d + 1)."""
     steps = random.normal(-0.2, SPREAD, (nets, DEPTH))
     return math.log(7) + np.concatenate([np.zeros((nets, 1)), np.cumsum(steps, axis=1)], axis=1)
 
 
 def chi_square(random, nets, freedom=4):
-    """The same of ratios χ²_k / k, of mean 1 and mean square 1 + 2/k."""
+    """Return log M_0 … log M_d of nets with independent ratios χ²_k / k, whose mean is 1 and mean square 1 + 2/k."""
     steps = np.log(random.chisquare(freedom, (nets, DEPTH)) / freedom)
     return np.concatenate([np.zeros((nets, 1)), np.cumsum(steps, axis=1)], axis=1)
 
 
 def repeated(estimator, draw, *, nets, repeats):
-    """Its values and errors, each (repeats, d)."""
+    """Return the values and errors of repeated estimates, each of shape (repeats, d)."""
     random = np.random.default_rng(0)
     values, errors = zip(*(estimator(draw(random, nets)) for _ in range(repeats)), strict=True)
     return np.array(values)[:, 1:], np.array(errors)[:, 1:]
@@ -58,10 +58,10 @@ EXACT = {
 
 
 @pytest.mark.parametrize("estimator, draw, exact", EXACT.values(), ids=EXACT)
-def test_an_estimate_is_right_and_its_error_is_what_repeats_show(estimator, draw, exact):
+def test_an_estimate_is_unbiased_and_its_error_is_the_spread_over_repeats(estimator, draw, exact):
     values, errors = repeated(estimator, draw, nets=1000, repeats=400)
     spread = values.std(0, ddof=1)
-    # A bias well below the reported error is no fault: that of a log of a mean is of order 1 / nets.
+    # A bias far below the reported error is allowed, since the log of a mean has a bias of order 1 / nets.
     assert (np.abs(values.mean(0) - exact[1:]) < 4 * spread / 400**0.5 + 0.15 * spread).all()
     np.testing.assert_allclose(np.median(errors, axis=0), spread, rtol=0.15)
     wrong = exact[1:] + 0.5 * spread
@@ -73,8 +73,8 @@ def deep_logs(nets):
     return sample_gaussian_law(law, nets, generator=np.random.default_rng(0))
 
 
-def test_heavy_tails_do_not_fool_ratios():
-    """At width = depth = 60 the relative variance is 120; 1,000 nets do not show it, but their layers do."""
+def test_estimates_by_ratios_are_correct_for_heavy_tailed_lengths():
+    """At width = depth = 60 the relative variance is 121; the sample variance of 1,000 nets is far too small."""
     logs, exact = deep_logs(1000), 60 * math.log1p(5 / 60)
     ratio, mean = log_moment_ratio_by_ratios(logs), log_mean_by_ratios(logs)
     assert abs(ratio.value[-1] - exact) < 4 * ratio.error[-1]
@@ -84,7 +84,7 @@ def test_heavy_tails_do_not_fool_ratios():
     assert np.median(naive) < 0.5 * math.expm1(exact)
 
 
-def test_the_log_layer_variance_is_the_plain_formulas():
+def test_log_layer_variance_equals_its_definition():
     logs = chi_square(np.random.default_rng(0), 50)
     value, error = log_layer_variance(logs)
     assert np.isnan(value[:2]).all()
@@ -95,7 +95,7 @@ def test_the_log_layer_variance_is_the_plain_formulas():
         assert math.isclose(error[layers], plain.std(ddof=1) / 50**0.5)
 
 
-def test_lengths_that_differ_by_rounding_alone_have_no_layer_variance():
+def test_lengths_that_differ_only_by_rounding_have_no_layer_variance():
     random = np.random.default_rng(0)
     same = np.repeat(random.uniform(-300, 300, size=(200, 1)), 100, axis=1)
     assert np.isnan(log_layer_variance(same).value).all()
@@ -105,7 +105,7 @@ def test_lengths_that_differ_by_rounding_alone_have_no_layer_variance():
     np.testing.assert_allclose(log_layer_variance(differ).value[2], np.log(0.25e-6), rtol=1e-3)
 
 
-def test_estimates_of_means_are_the_plain_formulas():
+def test_estimates_of_moments_equal_their_definitions():
     logs = lognormal(np.random.default_rng(0), 50)
     relative = np.exp(logs - logs[:, :1])
     np.testing.assert_allclose(log_mean(logs).value, np.log(relative.mean(0)), atol=1e-12)
@@ -113,7 +113,7 @@ def test_estimates_of_means_are_the_plain_formulas():
     second = np.log((relative**2).mean(0) / relative.mean(0) ** 2)
     np.testing.assert_allclose(log_moment_ratio(logs).value, second, atol=1e-12)
     ratios = relative[:, 1:] / relative[:, :-1]
-    low = (sem(ratios) / ratios.mean(0)) ** 2  # of a mean: squared, half of it is the bias of the logarithm
+    low = (sem(ratios) / ratios.mean(0)) ** 2  # half of it is the bias of the log of a mean
     value, error = log_mean_by_ratios(logs)
     np.testing.assert_allclose(value[1:], np.cumsum(np.log(ratios.mean(0)) + low / 2))
     np.testing.assert_allclose(error[1:], np.sqrt(np.cumsum(low)))
@@ -123,14 +123,14 @@ def test_estimates_of_means_are_the_plain_formulas():
 
 
 def dying(random, nets):
-    """Of each layer's living nets a third dies."""
+    """Return lengths of nets of which a third of the living ones dies in each layer."""
     logs = chi_square(random, nets)
     dead = np.logical_or.accumulate(random.random((nets, DEPTH)) < 1 / 3, axis=1)
     logs[:, 1:][dead] = -np.inf
     return logs
 
 
-def test_dead_nets_count_where_they_are_part_of_the_mean():
+def test_dead_nets_are_included_in_means_and_excluded_from_the_log_variance():
     logs = dying(np.random.default_rng(0), 20_000)
     alive = np.arange(DEPTH + 1) * math.log(2 / 3)
     for estimator, exact in (
@@ -148,11 +148,18 @@ def test_dead_nets_count_where_they_are_part_of_the_mean():
     assert (np.abs(value - living)[1:] < 4 * 2**0.5 * error[1:]).all()
 
 
-ALL = (log_mean, log_mean_by_ratios, log_moment_ratio, log_moment_ratio_by_ratios, log_variance, log_layer_variance)
+ESTIMATORS = (
+    log_mean,
+    log_mean_by_ratios,
+    log_moment_ratio,
+    log_moment_ratio_by_ratios,
+    log_variance,
+    log_layer_variance,
+)
 
 
-@pytest.mark.parametrize("estimator", ALL, ids=lambda estimator: estimator.__name__)
-def test_dead_layers_and_a_single_net_warn_of_nothing(estimator):
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: estimator.__name__)
+def test_dead_layers_and_a_single_net_cause_no_warning(estimator):
     for dead_from in 1, 2, 3:
         logs = chi_square(np.random.default_rng(0), 50)
         logs[:, dead_from:] = -np.inf
@@ -168,6 +175,6 @@ def test_dead_layers_and_a_single_net_warn_of_nothing(estimator):
 def test_estimates_do_not_depend_on_the_order_of_nets_nor_on_the_length_of_the_input(seed):
     random = np.random.default_rng(seed)
     logs = dying(random, 30)
-    for estimator in ALL:
+    for estimator in ESTIMATORS:
         for other in (logs[random.permutation(30)], logs + random.uniform(-1000, 1000)):
             np.testing.assert_allclose(estimator(other), estimator(logs), atol=1e-9)

@@ -1,6 +1,6 @@
-"""The law of lengths without their weights, against nets that have some.
+"""Tests of the exact law of lengths against sampled nets.
 
-20,000 nets of each: a weight variance off by 5% is found in every architecture.
+With 20,000 nets of each, a weight variance that is off by 5% is detected in every architecture.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from start_training.models.residual import Residual
 from tests.ensembles.biased import Biased
 
 NETS = 20_000
-FOUR_SIGMA = 6.3e-5  # two-sided, of a normal
+FOUR_SIGMA = 6.3e-5  # two-sided p-value of four standard errors of a normal distribution
 
 
 DENSE = partial(FullyConnected, 6, 1, widths=[5, 8, 4, 6])
@@ -38,7 +38,7 @@ CASES = {
 
 
 def measured(build, initializer):
-    """log M_0 … log M_d of nets, each with an input of its own, uniform on the sphere of M_0 = 4."""
+    """Sample log M_0 … log M_d of nets; the input of each net is uniform on the sphere M_0 = 4."""
     size = build.args[0]
     inputs = torch.randn(NETS, size, generator=torch.Generator().manual_seed(0))
     inputs *= 2 / inputs.square().mean(1, keepdim=True).sqrt()
@@ -50,7 +50,7 @@ def explicit(law):
 
 
 def distances(logs, others):
-    """Of means and variances of log M over living nets, and of shares of the dead, in standard errors; (3, d)."""
+    """Return distances of means and variances of log M over living nets and of dead fractions, in errors, (3, d)."""
     means, errors = zip(*(moments(one[:, 1:]) for one in (logs, others)), strict=True)
     return np.abs(means[0] - means[1]) / (np.hypot(*errors) + 1e-9)
 
@@ -58,12 +58,12 @@ def distances(logs, others):
 def moments(logs):
     living = np.where(np.isfinite(logs), logs, np.nan)
     centered = living - np.nanmean(living, axis=0)
-    each = np.stack([living, centered**2, np.isneginf(logs)])  # (3, nets, d)
-    return np.nanmean(each, axis=1), np.nanstd(each, axis=1) / np.isfinite(each).sum(1) ** 0.5
+    values = np.stack([living, centered**2, np.isneginf(logs)])  # (3, nets, d)
+    return np.nanmean(values, axis=1), np.nanstd(values, axis=1) / np.isfinite(values).sum(1) ** 0.5
 
 
 @pytest.mark.parametrize("build, initializer", CASES.values(), ids=CASES)
-def test_the_law_is_that_of_nets(build, initializer):
+def test_the_exact_law_is_the_distribution_of_sampled_nets(build, initializer):
     logs, law = measured(build, initializer), build().law(initializer)
     ours = explicit(law)
     np.testing.assert_allclose(ours[:, 0], logs[:, 0], rtol=1e-5)
@@ -74,7 +74,7 @@ def test_the_law_is_that_of_nets(build, initializer):
     assert distances(logs, wrong).max() > 4
 
 
-def test_the_law_knows_which_nets_die_and_wrong_biases_are_found():
+def test_the_law_predicts_dead_nets_and_wrong_bias_variances_are_detected():
     for initializer in HE, BIASED:
         dead = np.isneginf(explicit(DENSE().law(initializer))).mean(0)
         assert (dead[1:] > 0).all()

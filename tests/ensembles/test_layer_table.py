@@ -1,4 +1,4 @@
-"""A simulation's table: which columns it has for which net, and what is in them."""
+"""Tests of `layer_table`: its columns for each kind of net, and their values."""
 
 from functools import partial
 
@@ -48,7 +48,7 @@ def table_of(logs, law=None):
 
 
 @pytest.mark.parametrize("build, initializer, of_theory", CASES.values(), ids=CASES)
-def test_a_table_has_a_row_for_each_layer_and_what_theory_knows(build, initializer, of_theory):
+def test_a_table_has_a_row_for_each_layer_and_the_columns_that_theory_predicts(build, initializer, of_theory):
     table = table_of(logs_of(build, initializer), build().law(initializer))
     assert list(table["layer"]) == [0, 1, 2, 3]
     assert list(table["name"]) == ["input", "layer 1", "layer 2", "layer 3"]
@@ -57,7 +57,7 @@ def test_a_table_has_a_row_for_each_layer_and_what_theory_knows(build, initializ
     assert not table[of_theory].drop(columns=[c for c in of_theory if "layer_variance" in c]).isna().any(axis=None)
 
 
-def test_means_are_by_ratios_only_where_lengths_are_products():
+def test_means_are_estimated_by_ratios_only_without_biases():
     logs = logs_of(DENSE, HE)
     by_ratios, plain = table_of(logs, DENSE().law(HE)), table_of(logs, DENSE().law(TorchDefault()))
     np.testing.assert_array_equal(by_ratios["log_mean"], log_mean_by_ratios(logs).value)
@@ -66,7 +66,7 @@ def test_means_are_by_ratios_only_where_lengths_are_products():
     np.testing.assert_array_equal(plain["log_moment_ratio"], log_moment_ratio(logs).value)
 
 
-def test_columns_of_the_law_are_the_same_estimates_of_other_nets():
+def test_columns_of_the_law_are_estimates_from_nets_of_the_exact_law():
     table = table_of(logs_of(DENSE, HE, nets=4000), DENSE().law(HE))[1:]
     for column in ("log_mean", "log_moment_ratio", "log_variance"):
         error = np.hypot(table[f"{column}_error"], table[f"{column}_error_law"])
@@ -82,7 +82,7 @@ def test_columns_of_the_law_are_the_same_estimates_of_other_nets():
 
 
 @pytest.mark.parametrize("residual", [False, True])
-def test_a_convolutional_net_has_its_mean_and_bounds_where_there_are_any(residual):
+def test_a_convolutional_net_has_columns_for_its_mean_and_for_bounds_if_not_residual(residual):
     net = Convolutional((1, 4, 4), 2, depth=3, channels=5, residual=residual)
     logs = np.random.default_rng(0).normal(size=(50, 4))
     table = layer_table(logs, list("abcd"), net.law(HE))

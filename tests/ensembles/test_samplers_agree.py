@@ -1,9 +1,9 @@
-"""Three samplers, one law: layer by layer, vectorized over nets, and one net after the other.
+"""Tests that the layerwise, the vectorized and the reference sampler draw from the same distribution.
 
-Compared of each layer, by two-sample z-tests: the mean log length of living nets, the first two moments of its ratio
-to the layer before it, and the share of dead nets. Power: between FAST nets of either fast sampler, a weight variance
-that is off by 10% is found, for every initializer and architecture below; between these and SLOW nets, as many as
-the reference gives, one that is off by 50%.
+Two-sample z-tests compare for each layer the mean log length of living nets, the first two moments of the ratio of its
+length to that of the layer before, and the fraction of dead nets. Power: with FAST nets of each of the two fast
+samplers, a weight variance that is off by 10% is detected for every initializer and architecture below; with FAST nets
+of one sampler and SLOW nets of the reference, a variance that is off by 50%.
 """
 
 import copy
@@ -35,7 +35,7 @@ BUILDS = {
 
 
 def stretched(initializer, factor=1.1):
-    """Draws as the initializer does, weights times the root of a factor."""
+    """Return a copy of the initializer whose weights have a variance that is larger by a factor."""
     other = copy.copy(initializer)
     fill = other.fill_many_
     other.fill_many_ = lambda weights, generator=None: (fill(weights, generator), weights.mul_(math.sqrt(factor)))
@@ -43,7 +43,7 @@ def stretched(initializer, factor=1.1):
 
 
 def sample(sampler, build, initializer=HE, *, nets=None, shape=(4,), samples=1):
-    """log M_0 … log M_d, (nets, d + 1), of 50 inputs in turn; each sampler has a seed of its own."""
+    """Return log M_0 … log M_d, shape (nets, d + 1), for 50 inputs in turn; each sampler has its own seed."""
     inputs = torch.randn(50, *shape, generator=torch.Generator().manual_seed(0))
     seed = ("layerwise", "vectorized", "reference").index(sampler)
     ensemble = Ensemble(build, initializer, inputs, seed=seed, samples=samples)
@@ -52,17 +52,18 @@ def sample(sampler, build, initializer=HE, *, nets=None, shape=(4,), samples=1):
 
 
 def quantities(logs):
-    """What is compared, (nets, 4 d + 2); NaN where a net has no say."""
+    """Return the compared quantities of each net, shape (nets, 4 d + 2); NaN where a net does not count."""
     lengths = np.exp(logs)
-    ratios = lengths[:, 1:] / (lengths[:, :-1] + 0.02)  # where biases revive a layer, plain ratios have no moments
+    ratios = lengths[:, 1:] / (lengths[:, :-1] + 0.02)  # plain ratios have no moments if biases revive a dead layer
     living = np.where(np.isfinite(logs), logs, np.nan)
     return np.concatenate([living, ratios, ratios**2, np.isneginf(logs)], axis=1)
 
 
 def distance(logs, others):
-    """The greatest distance between the means of two ensembles, in standard errors.
+    """Return the largest distance between the means of two ensembles, in standard errors.
 
-    Of one law they have one variance, which both together tell best: few nets may show none dead where a few are.
+    The variance is pooled, since ensembles of the same law have equal variances, and an estimate from few nets may be
+    zero (no dead net) by chance.
     """
     one, other = quantities(logs), quantities(others)
     counts = sum(1 / np.isfinite(values).sum(0) for values in (one, other))
@@ -70,8 +71,8 @@ def distance(logs, others):
     return float((np.abs(np.nanmean(one, axis=0) - np.nanmean(other, axis=0)) / (errors + 1e-5)).max())
 
 
-def they_agree(build, initializer, *, wrong=None, nets=FAST, samples=1):
-    """That they have one law, which is told from that of other weights: what was sampled layer by layer."""
+def assert_samplers_agree(build, initializer, *, wrong=None, nets=FAST, samples=1):
+    """Assert that all samplers agree and that other weights are detected; return the layerwise lengths."""
     layerwise = sample("layerwise", build, initializer, nets=nets, samples=samples)
     assert distance(layerwise, sample("vectorized", build, initializer, nets=nets, samples=samples)) < 4
     assert distance(layerwise, sample("reference", build, initializer, samples=samples)) < 4
@@ -80,7 +81,7 @@ def they_agree(build, initializer, *, wrong=None, nets=FAST, samples=1):
     return layerwise
 
 
-# Of each way to fill a tensor one initializer, in the first architecture; the others with and without biases.
+# The first architecture with one initializer of each kind; the others with and without biases.
 PAIRS = [("fully connected", name) for name in ("he_normal", "he_uniform", "he_truncated_normal", "orthogonal")]
 PAIRS += [("residual", "orthogonal"), ("residual, linear ending", "he_normal"), ("fully connected", "torch_default")]
 PAIRS += [("residual, one hidden layer", "torch_default"), ("residual, one hidden layer, linear ending", "he_uniform")]
@@ -89,37 +90,37 @@ PAIRS += [("residual, one hidden layer", "torch_default"), ("residual, one hidde
 @pytest.mark.parametrize(("build", "name"), PAIRS)
 def test_three_samplers_have_one_law(initializer_named, build, name):
     initializer = initializer_named(name)
-    layerwise = they_agree(BUILDS[build], initializer)
+    layerwise = assert_samplers_agree(BUILDS[build], initializer)
     few = sample("vectorized", BUILDS[build], stretched(initializer, 1.5), nets=SLOW)
-    assert distance(layerwise, few) > 4  # also the reference's few nets would show it
-    if (build, name) == PAIRS[0]:  # nor is another kurtosis taken for this one
+    assert distance(layerwise, few) > 4  # as few nets as those of the reference show the difference too
+    if (build, name) == PAIRS[0]:  # another kurtosis is detected too
         assert distance(layerwise, sample("vectorized", BUILDS[build], initializer_named("he_uniform"))) > 4
 
 
 def test_any_callable_is_an_initializer():
-    # Net by net rather than at once: fewer of them.
-    of_torch = they_agree(DENSE, nn.init.kaiming_normal_, nets=3000, wrong=VarianceScaling(2.24))
+    # Fewer nets, since these weights are drawn net by net.
+    of_torch = assert_samplers_agree(DENSE, nn.init.kaiming_normal_, nets=3000, wrong=VarianceScaling(2.24))
     assert distance(of_torch, sample("vectorized", DENSE)) < 4  # its gain √2 is He's
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_they_agree_for_biases_larger_than_the_activations(activation):
-    they_agree(partial(DENSE, activation=activation), Biased(2.0, variance=9.0), wrong=HE)
+def test_samplers_agree_for_biases_larger_than_the_activations(activation):
+    assert_samplers_agree(partial(DENSE, activation=activation), Biased(2.0, variance=9.0), wrong=HE)
 
 
 @pytest.mark.parametrize("build", [DENSE, ADDING], ids=["fully connected", "residual"])
 def test_several_samples_are_averaged_in_each_net(build):
-    assert distance(they_agree(build, HE, samples=3), sample("vectorized", build)) > 4
+    assert distance(assert_samplers_agree(build, HE, samples=3), sample("vectorized", build)) > 4
 
 
 def sample_seeded_reference(build, **settings):
-    """Dropout draws from the process's stream, and so do constructors."""
+    """Sample by the reference with a seeded global stream, from which dropout and constructors draw."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return sample("reference", build, **settings)
 
 
-def test_dropout_is_vectorized_and_refused_layer_by_layer():
+def test_dropout_is_supported_by_the_vectorized_sampler_and_not_by_the_layerwise_one():
     dropping = partial(DENSE, dropout=0.3)
     vectorized = sample("vectorized", dropping)
     assert distance(vectorized, sample_seeded_reference(dropping)) < 4
@@ -130,7 +131,7 @@ def test_dropout_is_vectorized_and_refused_layer_by_layer():
 
 
 class Branching(nn.Module):
-    """Looks at a number before it goes on, which no vectorized forward pass can."""
+    """A net whose forward pass branches on a value, which vmap cannot vectorize."""
 
     def __init__(self):
         super().__init__()
@@ -141,7 +142,7 @@ class Branching(nn.Module):
         return self.second(activation) if activation.sum().item() >= 0 else activation
 
 
-def test_the_projects_own_nets_are_sampled_layer_by_layer_and_what_cannot_be_vectorized_by_the_reference():
+def test_auto_chooses_layerwise_for_the_nets_of_this_package_and_reference_if_vmap_fails():
     assert {Ensemble(build, HE, torch.randn(2, 4)).choose_sampler() for build in BUILDS.values()} == {"layerwise"}
     ensemble = Ensemble(Branching, HE, torch.randn(5, 4, generator=torch.Generator().manual_seed(0)))
     assert ensemble.choose_sampler() == "reference"

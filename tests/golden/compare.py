@@ -1,9 +1,9 @@
-"""Whether this checkout computes what another commit does, to the bit: python tests/golden/compare.py BASE.
+"""Check that this checkout computes bit by bit the same as another commit: python tests/golden/compare.py BASE.
 
 Both run the same commands at tiny size on this machine, in two environments, and every table, metric, weight, array and
-summary that they write is compared. Nothing is compared with a number written down earlier: those differ between
-processors. Left out: times, versions, commits and identity hashes, and the module of a class (`_target_`), which may
-move. Exit status 0: the same; 1: what differs is printed.
+summary that they write is compared. There are no stored reference numbers, since results differ between processors.
+Times, versions, commits, identity hashes and the module of a class (`_target_`), which may move, are not compared. The
+exit status is 0 if the results are the same, and 1 if they differ; differences are printed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ TRAIN = (*NET, *CSV, "trainer.max_epochs=2", "trainer.enable_progress_bar=false"
 SWEEP = ("-m", *TRAIN, "seed=0,1", "optimizer.lr=0.01,0.1", "hydra.sweep.dir=out")
 QUICK_TEST = ("range_tests.range_test.steps=40", "range_tests.range_test.val_points=20")
 TINY = ("datamodule.batch_size=512", "model.depth=3", *CSV)
-COMMANDS: dict[str, tuple[str, ...]] = {  # by name: the script, and what is typed after it
+COMMANDS: dict[str, tuple[str, ...]] = {  # script and command-line arguments by name
     "train": ("train", *TRAIN, "callbacks=start_of_training", "model.dropout=0.1", "hydra.run.dir=out"),
     "train_residual": ("train", "model=residual", "model.modules=3", "optimizer=adamw", "schedule=one_cycle",
                        *TRAIN[2:], "hydra.run.dir=out"),
@@ -64,11 +64,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {  # by name: the script, and what is typ
                      "window=[5,8]", "seeds=1", "train=true", "epochs=4", "factors=[0,1]", "speed=null",
                      "hydra.run.dir=out"),
 }  # fmt: skip
-STATUSES = {"diagnose_default": 3}  # not 0, where that is the command's answer
-# What a change may alter on purpose, as (regular expression of "command/file:key", largest relative difference): the
-# statistics that a library has taken over, while they are being taken over.
+STATUSES = {"diagnose_default": 3}  # expected exit statuses other than 0
+# Intended differences, as (regular expression of "command/file:key", largest relative difference), such as statistics
+# that are now computed by a library.
 ALLOWED: tuple[tuple[str, float], ...] = ()
-# Keys of times, versions and identity: the config of which an identity is the hash is compared itself.
+# Keys of times, versions and identity hashes; instead of a hash, the config from which it is computed is compared.
 LEFT_OUT = re.compile(
     r"(^|\.)(seconds|\w+_seconds|versions|commit|config_hash|configuration|pytorch-lightning_version)($|\.)"
 )
@@ -78,11 +78,11 @@ HASH = re.compile(r"^[0-9a-f]{12}$")
 
 @contextmanager
 def worktree(commit: str, folder: Path) -> Iterator[Path]:
-    """A checkout of a commit, with the environment that it asks for."""
+    """Check out a commit into a folder, make its environment, and remove both at the end."""
     git = ["git", "-C", str(ROOT), "worktree"]
     subprocess.run([*git, "add", "--quiet", "--detach", str(folder), commit], check=True)
     try:
-        if (ROOT / "uv.lock").exists():  # the same versions, as far as its bounds admit them
+        if (ROOT / "uv.lock").exists():  # the same versions, as far as its bounds allow them
             shutil.copy(ROOT / "uv.lock", folder)
         environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
         subprocess.run(["uv", "sync", "--quiet"], cwd=folder, env=environment, check=True)
@@ -92,7 +92,7 @@ def worktree(commit: str, folder: Path) -> Iterator[Path]:
 
 
 def run(root: Path, name: str, folder: Path) -> None:
-    """Run one command by the environment of the tree `root`, in `folder`; its output lies there in log.txt."""
+    """Run one command with the environment of the tree `root` in `folder`; its output is in log.txt there."""
     folder.mkdir(parents=True)
     (folder / "out").mkdir()
     script, *words = COMMANDS[name]
@@ -107,7 +107,7 @@ def run(root: Path, name: str, folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """The files that a command has written, by a name that is the same in both trees: hashes are replaced."""
+    """Return the files that a command has written, by a name without hashes, which is the same in both trees."""
     names = {path: _name(path) for path in folder.rglob("*") if path.is_dir()}
     by_name = {}
     for path in sorted(folder.rglob("*")):
@@ -119,7 +119,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def _name(folder: Path) -> str:
-    """A folder's name; if that is the hash of a run's config, the config."""
+    """Return the name of a folder, or the config of its run if the name is the hash of the config."""
     config = folder / "config.yaml"
     if not HASH.match(folder.name) or not config.exists():
         return folder.name
@@ -132,7 +132,7 @@ def _without_part(name: str) -> str:
 
 
 def without_places(config: Any) -> Any:
-    """A config whose `_target_`s name a class as it was first called, without its module."""
+    """Return a config whose `_target_`s are the first names of their classes, without their modules."""
     if isinstance(config, Mapping):
         return {key: first_name(str(value)).rpartition(".")[2] if key == "_target_" else without_places(value)
                 for key, value in config.items()}  # fmt: skip
@@ -140,7 +140,7 @@ def without_places(config: Any) -> Any:
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """All leaves of nested data, by dotted key."""
+    """Return all leaves of nested data by dotted key."""
     if isinstance(value, Mapping) and value:
         return {name: leaf for key, item in value.items() for name, leaf in flat(item, f"{prefix}.{key}").items()}
     if isinstance(value, list | tuple) and value:
@@ -149,7 +149,7 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a file by key: the columns of a table, the tensors of a checkpoint; nothing of an image."""
+    """Read the content of a file by key, such as columns of a table or tensors of a checkpoint; empty for images."""
     match path.suffix:
         case ".parquet":
             return {str(name): column.to_numpy() for name, column in pd.read_parquet(path).items()}
@@ -169,7 +169,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def differences(base: Path, head: Path) -> Iterator[tuple[str, str]]:
-    """(file and key, what differs) of two folders that the same command has written."""
+    """Yield (file and key, difference) for all differences of two folders that the same command has written."""
     ours, theirs = files(head), files(base)
     for name in sorted(ours.keys() ^ theirs.keys()):
         yield name, f"only in {'HEAD' if name in ours else 'BASE'}"
@@ -185,7 +185,7 @@ def differences(base: Path, head: Path) -> Iterator[tuple[str, str]]:
 
 
 def difference(base: Any, head: Any) -> str:
-    """How two values differ; empty if they are the same to the bit, with NaN in the same places."""
+    """Describe how two values differ; empty if they are equal bit by bit, with NaN in the same places."""
     one, other = (without_hashes(np.asarray(value)) for value in (base, head))
     if one.dtype != other.dtype or one.shape != other.shape:
         return f"{one.dtype}{one.shape} is {other.dtype}{other.shape}"
@@ -203,7 +203,7 @@ def difference(base: Any, head: Any) -> str:
 
 
 def without_hashes(values: np.ndarray) -> np.ndarray:
-    """The values with one constant text in place of all texts that are the hash of a run."""
+    """Return the values with a constant text instead of each hash of a run."""
     if values.dtype.kind not in "OUT":
         return values
     hidden = [_HASHED if isinstance(value, str) and HASH.match(value) else value for value in values.ravel().tolist()]

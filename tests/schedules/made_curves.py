@@ -1,4 +1,4 @@
-"""Curves made to be each case: of random shape, length and noise, with the case holding by a margin of two."""
+"""Synthetic loss curves of each verdict, with random shape and noise, that exceed its thresholds by a factor of two."""
 
 from typing import NamedTuple
 
@@ -24,9 +24,9 @@ class Curve(NamedTuple):
 
 
 def curve(case: str, random: Random, *, points: int, noise: float) -> Curve:
-    """A curve of the case, with multiplicative noise of this deviation in nats on every loss."""
+    """Return a random curve of the case; `noise` is the standard deviation, in nats, of multiplicative noise."""
     while (made := _made(case, random, np.arange(1, points + 1) / points)) is None:
-        pass  # of the parameters that were drawn the case would not hold
+        pass  # the curve of the drawn parameters does not belong to the case: draw others
     train, val, rates, finite = made
     val, train = (losses * np.exp(noise * random.normal(size=points)) for losses in (val, train))
     train[finite:] = np.inf
@@ -35,10 +35,14 @@ def curve(case: str, random: Random, *, points: int, noise: float) -> Curve:
 
 
 def _made(case: str, random: Random, x: Array) -> tuple[Array, Array, Array | None, int] | None:
-    """Training and validation without noise at shares x of the run, rates, and how many points are finite."""
+    """Return noise-free training and validation losses, learning rates and the number of points before divergence.
+
+    `x` is the position of each point as a fraction of the run. None is returned if the curve of the drawn parameters
+    does not belong to the case.
+    """
 
     def uniform(low: float, high: float) -> float:
-        return float(np.exp(random.uniform(np.log(low), np.log(high))))  # in its logarithm
+        return float(np.exp(random.uniform(np.log(low), np.log(high))))  # log-uniform
 
     floor, n, rates, finite = uniform(0.05, 1.2), len(x), None, len(x)
     start = random.uniform(2.0, 3.0) * max(1.0, 1.5 * floor)

@@ -1,4 +1,4 @@
-"""The clues on curves made to be each case, with noise: how often they are right, and that they can be wrong."""
+"""Tests of `read_clues` on noisy synthetic curves of each class: how often the verdict is right, and controls."""
 
 import json
 from dataclasses import asdict
@@ -38,65 +38,65 @@ def verdict(train, val=None, **settings):
     return clues_of(STEPS[: len(train)], train, train if val is None else val, **settings).verdict
 
 
-def confusion(*cases, each, points=(8, 200), noise=(0.003, 0.05)):
-    """The share of misread curves of the cases: length and noise at random, both uniform in their logarithm."""
+def confusion(*cases, count, points=(8, 200), noise=(0.003, 0.05)):
+    """Return the fraction of misclassified curves of each case; length and noise are log-uniform random numbers."""
     wrong = {}
     for case in cases:
-        random, said = np.random.default_rng((0, CASES.index(case))), []
-        for _ in range(each):
+        random, verdicts = np.random.default_rng((0, CASES.index(case))), []
+        for _ in range(count):
             length, deviation = np.exp(random.uniform(*np.log([points, noise]).T))
             c = curve(case, random, points=round(length), noise=deviation)
-            said.append(clues_of(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance).verdict)
-        wrong[case] = float(np.mean([verdict != case for verdict in said]))
+            verdicts.append(clues_of(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance).verdict)
+        wrong[case] = float(np.mean([verdict != case for verdict in verdicts]))
     return wrong
 
 
-def test_one_in_a_hundred_curves_is_misread():
-    wrong = confusion(*CASES, each=250)
+def test_about_one_curve_in_a_hundred_is_misclassified():
+    wrong = confusion(*CASES, count=250)
     assert np.mean(list(wrong.values())) < 0.015  # 0.5% of 3,000; its standard error over these 1,500 is 0.2%
     assert max(wrong.values()) < 0.04
-    hidden = confusion(UNDERFITTING, OVERFITTING, PLATEAU, each=40, noise=(2.0, 3.0))  # as large as the curve
+    hidden = confusion(UNDERFITTING, OVERFITTING, PLATEAU, count=40, noise=(2.0, 3.0))  # as large as the curve
     assert np.mean(list(hidden.values())) > 0.4
 
 
-def test_without_the_account_of_noise_plateaus_would_be_misread(monkeypatch):
-    settings = {"each": 100, "points": (8, 60), "noise": (0.05, 0.2)}
+def test_plateaus_are_misclassified_if_noise_is_not_taken_into_account(monkeypatch):
+    settings = {"count": 100, "points": (8, 60), "noise": (0.05, 0.2)}
     assert confusion(PLATEAU, **settings)[PLATEAU] < 0.15
     monkeypatch.setattr(trend, "SIGMAS", 0.0)
-    monkeypatch.setattr(trend.Trend, "_luck", 0.0)
+    monkeypatch.setattr(trend.Trend, "_noise_of_minimum", 0.0)
     assert confusion(PLATEAU, **settings)[PLATEAU] > 0.3
 
 
-def test_a_rise_is_of_more_than_a_tenth_of_the_loss_and_a_twentieth_of_a_guesss():
-    for level in (0.01, 1.0, 1.5):  # near 0 the floor is what counts
-        for change, said in ((0.098, PLATEAU), (0.102, OVERFITTING)):
+def test_a_rise_or_fall_has_to_exceed_a_tenth_of_the_loss_plus_the_floor():
+    for level in (0.01, 1.0, 1.5):  # near 0 the floor dominates
+        for change, expected in ((0.098, PLATEAU), (0.102, OVERFITTING)):
             rise = np.expm1(change) * (level + 0.05 * CHANCE)
             val = np.where(X <= 0.8, level, level + rise)
-            assert verdict(np.full(30, 0.5 * level), val, chance=CHANCE) == said
-            falls = {PLATEAU: PLATEAU, OVERFITTING: UNDERFITTING}[said]
+            assert verdict(np.full(30, 0.5 * level), val, chance=CHANCE) == expected
+            falls = {PLATEAU: PLATEAU, OVERFITTING: UNDERFITTING}[expected]
             line = np.log(level + 0.05 * CHANCE) + change * np.clip((X[-1] - X) / (X[-1] - X[-10]), 0, 1)
             assert verdict(np.exp(line) - 0.05 * CHANCE, chance=CHANCE) == falls
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.945, PLATEAU), (0.955, NOT_LEARNING)])
-def test_who_learns_comes_a_twentieth_below_a_guess(share, said):
+@pytest.mark.parametrize(("share", "expected"), [(0.945, PLATEAU), (0.955, NOT_LEARNING)])
+def test_a_net_has_learned_if_its_loss_is_a_twentieth_below_chance(share, expected):
     flat = np.full(30, share * CHANCE)
-    assert verdict(flat, chance=CHANCE) == said
-    assert verdict(np.append(CHANCE, flat[1:])) == said  # where the first loss has to stand for a guess's
+    assert verdict(flat, chance=CHANCE) == expected
+    assert verdict(np.append(CHANCE, flat[1:])) == expected  # the first loss replaces the unknown chance loss
     lost = np.where(X < 0.3, 1.5, share * CHANCE * 1.0001)
     assert verdict(lost, chance=CHANCE) in (INSTABILITY, OVERFITTING)
-    learned = np.where(X < 0.3, 0.5, 1.9)  # training falls by heart
+    learned = np.where(X < 0.3, 0.5, 1.9)  # training loss keeps falling by memorization
     assert verdict(np.linspace(1, 0.1, 30), learned, chance=CHANCE) == OVERFITTING
 
 
-def test_what_falls_back_to_a_guess_or_never_learned_but_by_heart():
+def test_a_loss_back_at_chance_is_an_instability_and_memorization_is_overfitting():
     val = np.where(X < 0.3, 1.5, CHANCE)
     train = np.append(50.0, val[1:])
     assert verdict(train, val, chance=CHANCE) == INSTABILITY
     assert verdict(CHANCE * np.exp(-3 * X), CHANCE * (1 + X), chance=CHANCE) == OVERFITTING
 
 
-def test_overfitting_is_from_the_lowest_validation_loss_on_and_an_instability_if_trainings_rises_too():
+def test_overfitting_begins_at_the_lowest_validation_loss_and_is_an_instability_if_training_loss_rises_too():
     rates, rise = np.linspace(0.1, 0.01, 30), np.maximum(X - 0.5, 0)
     clues = clues_of(STEPS, FALLING * (1 - 0.8 * X), FALLING * (1 + 2 * rise), rates=rates)
     assert (clues.verdict, abs(clues.from_step - 0.5 * STEPS[-1]) <= 40) == (OVERFITTING, True)
@@ -108,17 +108,17 @@ def test_overfitting_is_from_the_lowest_validation_loss_on_and_an_instability_if
     assert verdict(FALLING, FALLING * jump, rates=rates) == OVERFITTING
 
 
-def test_what_rises_in_mid_cycle_and_falls_again_is_no_overfitting():
+def test_a_loss_that_rises_in_mid_cycle_and_falls_again_is_not_overfitting():
     humped, rates = FALLING * (1 + 3 * np.exp(-(((X - 0.5) / 0.1) ** 2))), np.interp(X, [0, 0.45, 1], [0.01, 0.1, 1e-5])
     assert verdict(humped, rates=rates) == PLATEAU
-    assert verdict(humped[X < 0.6]) == INSTABILITY  # cut off in mid-cycle, the same curve has risen
+    assert verdict(humped[X < 0.6]) == INSTABILITY  # the same curve, cut off in mid-cycle where it has risen
 
 
-def test_a_fall_under_a_rate_that_is_halved_is_said_to_be_that():
+def test_the_text_mentions_a_learning_rate_that_is_halved_while_the_loss_falls():
     falling = 2 - X
-    for end, said in ((0.49, True), (0.51, False), (0.5, False)):  # over the last third
+    for end, mentioned in ((0.49, True), (0.51, False), (0.5, False)):  # over the last third
         rates = np.interp(X, [X[20], 1], [0.1, 0.1 * end])
-        assert ("rate fell" in clues_of(STEPS, falling, falling, rates=rates).text) == said
+        assert ("rate fell" in clues_of(STEPS, falling, falling, rates=rates).text) == mentioned
     assert "rate fell" not in clues_of(STEPS, falling, falling).text
 
 
@@ -128,34 +128,34 @@ def test_a_ramp_that_stays_near_its_best_over_tenfold_rates_is_a_candidate(ends)
     near = np.flatnonzero(FALLING - FALLING.min() <= 0.1 * (CHANCE - FALLING.min()))[0]
     last = 24 if ends == "unstable" else 29
     control = {"well": PLATEAU, "unstable": INSTABILITY}[ends]
-    for times, said in ((10.2, CANDIDATE), (9.8, control)):
+    for times, expected in ((10.2, CANDIDATE), (9.8, control)):
         rates = np.geomspace(1, times, last - near + 1)[0] * times ** ((np.arange(30) - near) / (last - near))
         clues = clues_of(STEPS, losses, losses, rates=rates, chance=CHANCE)
-        assert clues.verdict == said
-        if said == CANDIDATE:
+        assert clues.verdict == expected
+        if expected == CANDIDATE:
             assert clues.numbers["high_rate"] == pytest.approx(10.2 * clues.numbers["low_rate"])
-            assert ("unstable above" in clues.text) == (ends == "unstable")
-        for lost, there in ((0.049, said), (0.051, control)):  # of accuracy, 5 points
+            assert ("is unstable after" in clues.text) == (ends == "unstable")
+        for lost, with_accuracy in ((0.049, expected), (0.051, control)):  # the threshold is 5 percentage points
             accuracy = np.where(np.arange(30) < near + 2, 0.97 - lost, 0.97)
-            assert verdict(losses, rates=rates, val_accuracy=accuracy, chance=CHANCE) == there
+            assert verdict(losses, rates=rates, val_accuracy=accuracy, chance=CHANCE) == with_accuracy
 
 
-def test_rates_that_rise_fivefold_are_a_ramp_and_a_cycle_has_to_be_near_its_best_at_the_largest():
+def test_a_candidate_needs_a_rate_that_rises_fivefold_and_a_loss_near_its_best_at_the_largest_rate():
     rates = np.interp(X, [0, 0.45, 0.9, 1], [0.01, 0.1, 0.009, 1e-5])
     assert verdict(FALLING, rates=rates, chance=CHANCE) == CANDIDATE
     hump = 1 + 3 * np.exp(-(((X - 0.45) / 0.15) ** 2))
     assert verdict(FALLING * hump, rates=rates, chance=CHANCE) == PLATEAU
     assert verdict(FALLING, rates=np.geomspace(0.1, 1e-4, 30), chance=CHANCE) == PLATEAU
-    for risen, said in ((5.05, CANDIDATE), (4.95, PLATEAU)):
+    for risen, expected in ((5.05, CANDIDATE), (4.95, PLATEAU)):
         rates = np.concatenate([np.geomspace(0.1 / risen, 0.1, 12), np.geomspace(0.1, 1e-3, 19)[1:]])
-        assert verdict(FALLING, rates=rates, chance=CHANCE) == said
+        assert verdict(FALLING, rates=rates, chance=CHANCE) == expected
 
 
-def test_rounding_does_not_make_a_fall_of_rates_that_stay():
+def test_rounding_errors_of_a_constant_rate_do_not_count_as_a_fall():
     wide, jump = np.minimum(np.geomspace(1e-3, 10, 30), 1.0), np.where(X > 0.85, 8.0, 1.0)
-    for less, said in ((np.spacing(1.0), CANDIDATE), (0.1, INSTABILITY)):
+    for less, expected in ((np.spacing(1.0), CANDIDATE), (0.1, INSTABILITY)):
         rates = wide - less * (np.arange(30) % 2) * (wide == 1)
-        assert verdict(FALLING * jump, rates=rates, chance=CHANCE) == said
+        assert verdict(FALLING * jump, rates=rates, chance=CHANCE) == expected
 
 
 @pytest.mark.parametrize("at", [0, 1, 3, 15, 29])
@@ -168,21 +168,21 @@ def test_a_loss_that_is_not_finite_is_an_instability_from_its_step(at, loss):
     assert f"step {STEPS[at]} is not finite" in clues.text
 
 
-def test_divergence_between_two_rows_is_told_and_the_earlier_one_counts():
-    for told, said in ((205, 205), (105, 105), (3, 3)):
-        assert clues_of(STEPS[:10], FALLING[:10], FALLING[:10], diverged_at=told).from_step == said
+def test_a_divergence_between_two_rows_is_passed_by_its_step_and_the_earliest_divergence_counts():
+    for step in (205, 105, 3):
+        assert clues_of(STEPS[:10], FALLING[:10], FALLING[:10], diverged_at=step).from_step == step
     train = np.where(np.arange(10) == 4, np.inf, FALLING[:10])
     assert clues_of(STEPS[:10], train, FALLING[:10], diverged_at=150).from_step == STEPS[4]
     assert clues_of([], [], [], diverged_at=3).from_step == 3
 
 
-@pytest.mark.parametrize("points, said", [(0, NO_VALIDATION), (1, TOO_SHORT), (5, TOO_SHORT), (6, PLATEAU)])
-def test_too_few_validations_tell_nothing(points, said):
-    assert verdict(np.full(points, 0.1), chance=CHANCE) == said
-    assert verdict(FALLING, np.where(np.arange(30) >= 30 - points, 0.1, np.nan), chance=CHANCE) == said
+@pytest.mark.parametrize("points, expected", [(0, NO_VALIDATION), (1, TOO_SHORT), (5, TOO_SHORT), (6, PLATEAU)])
+def test_a_verdict_needs_six_validations(points, expected):
+    assert verdict(np.full(points, 0.1), chance=CHANCE) == expected
+    assert verdict(FALLING, np.where(np.arange(30) >= 30 - points, 0.1, np.nan), chance=CHANCE) == expected
 
 
-def test_training_loss_is_not_needed_and_is_the_mean_since_the_validation_before():
+def test_training_loss_is_optional_and_averaged_since_the_previous_validation():
     nothing, rising = np.full(30, np.nan), FALLING * (1 + 2 * np.maximum(X - 0.5, 0))
     assert verdict(nothing, FALLING) == PLATEAU
     clues = clues_of(STEPS, nothing, rising)
@@ -196,7 +196,7 @@ def test_training_loss_is_not_needed_and_is_the_mean_since_the_validation_before
 
 
 @given(st.integers(0, 2**32), st.integers(0, 30))
-def test_whatever_the_losses_are_there_is_a_verdict_of_plain_data(seed, rows):
+def test_any_losses_give_a_verdict_that_is_plain_data(seed, rows):
     random = np.random.default_rng(seed)
     some = [0.0, 1e-30, 0.1, 1.0, 2.0, 1e30, -1.0, np.nan, np.inf]
     values = random.choice(some, size=(4, rows), p=[0.1, 0.1, 0.2, 0.25, 0.2, 0.02, 0.02, 0.1, 0.01])
@@ -208,7 +208,7 @@ def test_whatever_the_losses_are_there_is_a_verdict_of_plain_data(seed, rows):
 
 
 @given(st.floats(1e-3, 1e3), st.sampled_from(CASES))
-def test_a_verdict_is_of_losses_in_any_unit(scale, case):
+def test_a_verdict_does_not_depend_on_the_units_of_losses_and_rates(scale, case):
     c = curve(case, np.random.default_rng(1), points=40, noise=0.02)
     one, other = (
         clues_of(c.steps, k * c.train_loss, k * c.val_loss, rates=k * c.rates if c.rates is not None else None,
@@ -217,27 +217,28 @@ def test_a_verdict_is_of_losses_in_any_unit(scale, case):
     assert (one.verdict, one.from_step) == (other.verdict, other.from_step)
 
 
-def test_rows_that_are_no_curve_are_a_mistake():
-    with pytest.raises(ValueError, match=r"^steps = 30 of them: must be as many as losses, 29 and 30"):
+def test_columns_of_different_lengths_and_steps_that_do_not_increase_are_errors():
+    message = r"^steps has 30 values: must be as many as train_loss \(29\) and val_loss \(30\)"
+    with pytest.raises(ValueError, match=message):
         clues_of(STEPS, FALLING[1:], FALLING)
-    with pytest.raises(ValueError, match=r"^steps: must rise from row to row"):
+    with pytest.raises(ValueError, match=r"^steps: must increase from each row to the next"):
         clues_of([0, 1, 1], [1.0] * 3, [1.0] * 3)
 
 
-def test_what_is_raised_does_not_give_way_nor_what_is_zero():
+def test_the_raised_setting_and_settings_of_zero_are_not_lowered():
     sentences = {raised: what_to_lower(raised) for raised in MORE}
     assert sentences["learning rate"].endswith("less weight decay, then less dropout, then larger batches")
     assert sentences["batch size"].startswith("smaller batches")
     assert sentences["batch size"].endswith("less weight decay, then less dropout, then a smaller learning rate")
     assert "less weight decay" not in sentences["weight decay"]
     bare = what_to_lower("learning rate", Regularizers(0.1, 64, weight_decay=0.0, dropout=0.0))
-    assert bare.endswith("in balance with it: larger batches")
+    assert bare.endswith("to compensate, try larger batches")
     with pytest.raises(ValueError, match=r"^raised = 'momentum': must be one of batch size, dropout"):
         what_to_lower("momentum")
 
 
-def test_advice_is_for_verdicts_that_tell_something():
-    assert {said for said in VERDICTS if not advise(said)} == {TOO_SHORT, NO_VALIDATION}
+def test_every_verdict_has_advice_unless_there_were_too_few_validations():
+    assert {verdict for verdict in VERDICTS if not advise(verdict)} == {TOO_SHORT, NO_VALIDATION}
     assert "below 0.12" in advise(INSTABILITY, rate=0.12)
     optimizer = {"lr": 0.1, "weight_decay": 1e-4}
     settings = Regularizers.of({"optimizer": optimizer, "model": {"dropout": 0.0}, "datamodule": {"batch_size": 8}})

@@ -1,4 +1,4 @@
-"""Every schedule at every step: against slow, obvious references, against torch's, and on any optimizer."""
+"""Tests of every schedule at every step: against simple references, against torch's schedulers, on any optimizer."""
 
 import io
 import math
@@ -34,7 +34,7 @@ def optimizer_of(kind=torch.optim.SGD, *, rates=(1.0,), **settings):
 
 
 def trace(schedule, steps, optimizer=None):
-    """What each step uses: rates (steps, groups) and momenta (steps,), read off the optimizer before it."""
+    """Return the rates (steps, groups) and momenta (steps,) of an optimizer, read before each of its steps."""
     optimizer = optimizer or optimizer_of()
     scheduler, rates, momenta = schedule(optimizer), [], []
     for _ in range(steps):
@@ -46,8 +46,8 @@ def trace(schedule, steps, optimizer=None):
 
 
 @given(steps=st.integers(6, 1000), cycle=st.floats(0.5, 1))
-def test_one_cycle_is_straight_between_whole_steps(steps, cycle):
-    """Both legs are as long as the cycle says, but for rounding and a step that is left for the end."""
+def test_one_cycle_is_piecewise_linear_with_corners_on_steps(steps, cycle):
+    """Both halves have the length that `cycle` gives, up to rounding and one step for the decay."""
     schedule, last = OneCycle(optimizer_of(), total_steps=steps, cycle=cycle), steps - 1
     for of_step, low, top, end in ((schedule.share, 0.1, 1, 1e-4), (schedule.momentum_at, 0.95, 0.85, 0.95)):
         values = np.array([of_step(step) for step in range(steps)])
@@ -72,7 +72,7 @@ def test_one_cycle_of_a_few_steps():
 
 
 @given(cycle_steps=st.integers(1, 60), cycles=st.floats(1, 4), epochs=st.sampled_from([1, 0.5, 2]))
-def test_triangular_is_straight_between_whole_steps(cycle_steps, cycles, epochs):
+def test_triangular_is_piecewise_linear_with_corners_on_steps(cycle_steps, cycles, epochs):
     steps, leg = math.ceil(cycles * cycle_steps), max(1, round(cycle_steps / 2))
     of_epoch = math.ceil(cycle_steps / epochs)
     if of_epoch * epochs != cycle_steps:
@@ -87,7 +87,7 @@ def test_triangular_is_straight_between_whole_steps(cycle_steps, cycles, epochs)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 101])
-def test_cosine_and_step_are_torchs(steps):
+def test_cosine_and_step_equal_the_schedulers_of_torch(steps):
     rates, momenta = trace(partial(Cosine, total_steps=steps, end=0.01), steps)
     torchs, _ = trace(partial(CosineAnnealingLR, T_max=max(1, steps - 1), eta_min=0.01), steps)
     assert rates == pytest.approx(torchs, rel=1e-9)  # torch's is a recursion
@@ -99,14 +99,14 @@ def test_cosine_and_step_are_torchs(steps):
         assert rates == pytest.approx(torchs, rel=1e-12)
 
 
-def test_inverse_is_caffes():
+def test_inverse_is_the_formula_of_caffe():
     share = Inverse(optimizer_of(), gamma=1e-2, power=0.75).share
     assert [share(0), share(100), share(1500)] == pytest.approx([1, 2**-0.75, 2**-3])
-    assert Inverse(optimizer_of()).share(10_000) == pytest.approx(2**-0.75)  # as its LeNet
+    assert Inverse(optimizer_of()).share(10_000) == pytest.approx(2**-0.75)  # the settings of Caffe's LeNet example
 
 
 @EVERY_SCHEDULE
-def test_an_optimizer_runs_each_step_at_its_share_of_each_groups_rate(schedule):
+def test_each_step_has_its_share_of_the_learning_rate_of_each_parameter_group(schedule):
     expected = schedule(optimizer_of())
     shares = np.array([expected.share(step) for step in range(50)])
     momenta = [expected.momentum_at(step) or 0.9 for step in range(50)]
@@ -122,16 +122,16 @@ def test_an_optimizer_runs_each_step_at_its_share_of_each_groups_rate(schedule):
 
 
 @pytest.mark.parametrize("name", ["one_cycle", "triangular"])
-def test_momentum_is_the_optimizers_where_none_is_asked_for(name):
+def test_momentum_none_keeps_the_momentum_of_the_optimizer(name):
     _, momenta = trace(partial(SCHEDULES[name], momentum=None), 40, optimizer_of(momentum=0.7))
     assert set(momenta) == {0.7}
-    with pytest.raises(ValueError, match=r"momentum = \[0.95, 0.85\]: Adagrad has none to cycle; null leaves it out"):
+    with pytest.raises(ValueError, match=r"momentum = \[0.95, 0.85\]: Adagrad has no momentum; type schedule.momentum"):
         SCHEDULES[name](optimizer_of(torch.optim.Adagrad))
 
 
 @EVERY_SCHEDULE
 @pytest.mark.parametrize("stop", [0, 17, 39])
-def test_a_resumed_schedule_goes_on(schedule, stop):
+def test_a_resumed_schedule_continues_as_if_not_interrupted(schedule, stop):
     whole, optimizer = trace(schedule, 40), optimizer_of()
     scheduler = schedule(optimizer)
     for _ in range(stop):
@@ -154,7 +154,7 @@ def test_a_resumed_schedule_goes_on(schedule, stop):
 
 
 class Warmup(Schedule):
-    """A user's own: linear over a quarter of the run."""
+    """A schedule written by a user: linear warm-up over a quarter of the run."""
 
     def __init__(self, optimizer, *, total_steps, start=0.1):
         self.total_steps, self.start = total_steps, start
@@ -164,33 +164,33 @@ class Warmup(Schedule):
         return interpolate([(0, self.start), (self.total_steps // 4, 1.0)], step)
 
 
-def test_a_schedule_of_ones_own_is_a_class_with_a_share_and_its_state_names_its_settings():
+def test_a_user_defined_schedule_needs_only_share_and_its_state_holds_its_settings():
     rates, _ = trace(partial(Warmup, total_steps=20), 20)
     assert rates[:, 0] == pytest.approx(np.interp(np.arange(20), [0, 5], [0.1, 1]))
     state = Warmup(optimizer_of(), total_steps=20).state_dict()
     assert state == {"schedule": "Warmup", "last_epoch": 0, "total_steps": 20, "start": 0.1, "momentum": None}
 
 
-MISTAKES = [  # one of each kind
-    (partial(OneCycle, total_steps=40, start=1.01), "start = 1.01: must be a share of optimizer.lr, above 0 and at"),
-    (partial(OneCycle, total_steps=40, end=1.01), "end = 1.01: must be a share of optimizer.lr, at least 0"),
-    (partial(OneCycle, total_steps=40, cycle=1.01), "cycle = 1.01: must be the cycle's share of the run, above 0"),
-    (partial(OneCycle, total_steps=40, momentum=[0.85, 0.95]), "momentum = [0.85, 0.95]: must be no lower at"),
+MISTAKES = [  # one example of each kind of error
+    (partial(OneCycle, total_steps=40, start=1.01), "start = 1.01: must be a fraction of optimizer.lr, above 0 and at"),
+    (partial(OneCycle, total_steps=40, end=1.01), "end = 1.01: must be a fraction of optimizer.lr, at least 0"),
+    (partial(OneCycle, total_steps=40, cycle=1.01), "cycle = 1.01: must be a fraction of the run, above 0"),
+    (partial(OneCycle, total_steps=40, momentum=[0.85, 0.95]), "momentum = [0.85, 0.95]: the first number (at"),
     (partial(OneCycle, total_steps=40, momentum="09"), "momentum = '09': must be two numbers"),
-    (partial(OneCycle, total_steps=math.inf), "total_steps = inf: must be known here; set trainer.max_epochs, "),
-    (partial(Triangular, total_steps=40, steps_per_epoch=5, cycle_epochs=8.1), "cycle_epochs = 8.1: longer than"),
-    (partial(Step, steps_per_epoch=5, every_epochs=1, factor=2), "factor = 2: must be a share of optimizer.lr"),
+    (partial(OneCycle, total_steps=math.inf), "total_steps = inf: must be finite and at least 1, "),
+    (partial(Triangular, total_steps=40, steps_per_epoch=5, cycle_epochs=8.1), "cycle_epochs = 8.1: must be at most"),
+    (partial(Step, steps_per_epoch=5, every_epochs=1, factor=2), "factor = 2: must be a fraction of optimizer.lr"),
 ]
 
 
 @pytest.mark.parametrize(("build", "message"), MISTAKES)
-def test_a_setting_no_run_could_use_is_a_mistake(build, message):
+def test_a_setting_that_is_not_allowed_is_an_error(build, message):
     with pytest.raises(ValueError) as raised:
         build(optimizer_of())
     assert str(raised.value).startswith(message)
 
 
-def test_settings_at_their_bounds_are_none():
+def test_settings_at_their_bounds_are_allowed():
     one = OneCycle(optimizer_of(), total_steps=40, start=1, end=0, cycle=1, momentum=[0.9, 0.9])
     assert (one.share(0), one.share(39), one.momentum_at(7)) == (1, 0, pytest.approx(0.9))
     Triangular(optimizer_of(), total_steps=40, steps_per_epoch=5, cycle_epochs=8)

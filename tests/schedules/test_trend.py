@@ -1,4 +1,4 @@
-"""What is said of a noisy curve's end: by hand, and against SciPy."""
+"""Tests of `Trend` on the end of noisy curves: against calculations by hand and against SciPy."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_noise_is_the_deviation_of_single_values_by_hand():
 
 
 @given(st.integers(0, 2**32), st.integers(4, 90))
-def test_a_fall_is_theil_and_sens(seed, n):
+def test_fall_is_the_theil_sen_slope_times_the_window(seed, n):
     random = np.random.default_rng(seed)
     steps, values = np.cumsum(random.integers(1, 9, size=n)), random.normal(size=n)
     last = slice(-max(4, n // 3), None)
@@ -49,12 +49,12 @@ def test_the_margins_of_noise_by_hand():
 
 
 def stepping(rise, noise):
-    """Alternating noise about 0, and `rise` higher in the end."""
+    """Return a trend with alternating noise about 0 that is higher by `rise` at the end."""
     return trend(noise * np.tile([-1.0, 1.0], 15) + rise * (np.arange(30) >= 24))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
-def test_a_rise_is_above_what_matters_and_above_the_margin(noise):
+def test_a_rise_has_to_exceed_the_threshold_and_the_margin_of_noise(noise):
     margin = stepping(5.0, noise).margin
     lowest = float(stepping(0.0, noise).smooth[:-5].min())
     least = max(0.1, margin) + lowest - stepping(0.0, noise).at_end()
@@ -64,32 +64,32 @@ def test_a_rise_is_above_what_matters_and_above_the_margin(noise):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_a_fall_is_above_what_matters_and_above_three_errors_of_its_line(noise):
+def test_a_fall_has_to_exceed_the_threshold_and_three_standard_errors_of_its_line(noise):
     def falling(fall):
         return trend(noise * np.tile([-1.0, 1.0], 15) - fall * np.arange(30) / 9)  # `fall` over the window of 10
 
-    error = falling(0).noise * 9 / math.sqrt(82.5)  # of least squares: Σ (k − 4.5)² of 10 steps is 82.5
+    error = falling(0).noise * 9 / math.sqrt(82.5)  # error of least squares: Σ (k − 4.5)² over 10 steps is 82.5
     least = max(0.2, SIGMAS * error)
     changes = [falling(fall).fall() for fall in (1.01 * least, 0.99 * least)]
     assert [falling(fall).falls(0.2) for fall in (1.01 * least, 0.99 * least)] == [change > least for change in changes]
     assert changes[0] > changes[1]
 
 
-@pytest.mark.parametrize(("below", "goes_on"), [(0.101, True), (0.099, False)])
-def test_a_fall_goes_on_where_the_end_is_a_third_of_what_matters_below(below, goes_on):
+@pytest.mark.parametrize(("below", "continues"), [(0.101, True), (0.099, False)])
+def test_a_fall_continues_if_the_end_is_lower_by_a_third_of_the_threshold(below, continues):
     curve = trend([*range(25, 5, -1), 5, 4, 3, 2, 1, 0, *[3 - below] * 4])
     assert curve.fall() > 1
-    assert curve.falls(0.3) == goes_on
+    assert curve.falls(0.3) == continues
 
 
 @pytest.mark.parametrize(("last", "low"), [(0.45, 16), (0.55, 15)])
-def test_a_rise_begins_after_the_last_value_that_neither_noise_nor_half_the_rise_sets_apart(last, low):
+def test_a_rise_begins_after_the_last_value_within_noise_and_half_the_rise_of_the_minimum(last, low):
     assert trend(np.concatenate([np.linspace(1, 0, 10), np.linspace(0.1, 1, 10)])).last_low == 9
     noisy = trend([*[0, 0.4] * 8, last, 1, 1, 1])
     assert noisy.margin > noisy.rise() / 2 == 0.5
     assert noisy.last_low == low
 
 
-def test_logarithms_are_of_the_loss_above_its_floor():
+def test_relative_is_the_logarithm_of_the_loss_plus_its_floor():
     assert relative(np.array([1.0, 0.0, -3.0]), 2.0, floor=0.05) == pytest.approx(np.log([1.1, 0.1, 0.1]))
     assert np.isfinite(relative(np.zeros(2), 0.0, floor=0.05)).all()

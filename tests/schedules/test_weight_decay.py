@@ -1,4 +1,4 @@
-"""Which weight decay is tried next, and how a budget is shared out."""
+"""Tests of `next_weight_decay` and of `Budget`."""
 
 import math
 
@@ -10,21 +10,21 @@ from start_training.schedules.budget import LEAST_STEPS, Budget
 from start_training.schedules.weight_decay import next_weight_decay
 
 
-def test_it_lies_between_the_best_and_its_better_neighbour():
+def test_the_next_weight_decay_is_between_the_best_and_its_better_neighbour():
     for losses, expected in (
         ({1e-4: 0.1, 1e-3: 0.2, 1e-5: 0.3, 0.0: 0.4}, 3e-4),  # the paper's example
         ({1e-4: 0.1, 1e-3: 0.3, 1e-5: 0.2, 0.0: 0.4}, 3e-5),
         ({1e-4: 0.2, 1e-3: 0.1, 1e-5: 0.3}, 3e-4),  # the best at an end has one neighbour
-        ({0.0: 0.1, 1e-5: 0.2, 1e-4: 0.3}, 1e-6),  # nothing is halfway to zero
-        ({1e-4: 0.1, 1.2e-4: 0.2}, 1.1e-4),  # two digits where one says what has been tried
+        ({0.0: 0.1, 1e-5: 0.2, 1e-4: 0.3}, 1e-6),  # a tenth of the smallest positive value, as log 0 is infinite
+        ({1e-4: 0.1, 1.2e-4: 0.2}, 1.1e-4),  # two digits, as 1e-4 has been tried
         ({1e-4: 0.1, 1e-3: math.inf}, 3e-4),
     ):
         assert next_weight_decay(losses) == expected
 
 
 @given(st.floats(2e-6, 9e-4))
-def test_bisection_closes_in_on_the_best(best):
-    def loss(value):  # of 0 that of 1e-7
+def test_bisection_converges_to_the_best_weight_decay(best):
+    def loss(value):  # 0 has the loss of 1e-7
         return abs(math.log10((value or 1e-7) / best))
 
     losses = {value: loss(value) for value in (1e-3, 1e-4, 1e-5, 0.0)}
@@ -40,14 +40,14 @@ def budget(epochs=30, steps_per_epoch=100, tests=6, runs=2, test_share=0.05, run
 
 
 @given(st.integers(20, 200), st.integers(20, 1000))
-def test_all_parts_of_a_budget_are_no_more_than_it_and_less_than_an_epoch_below(epochs, steps):
+def test_the_parts_of_a_budget_add_up_to_it_to_within_an_epoch(epochs, steps):
     shared = budget(epochs, steps)
     spent = 6 * shared.steps_of_test / steps + 2 * shared.epochs_of_run + shared.last_run
     assert epochs - 1 < spent <= epochs
     assert shared.steps_of_test == max(LEAST_STEPS, int(0.05 * epochs * steps))
 
 
-def test_the_shares_are_those_asked_for_a_range_test_has_20_steps_and_a_third_is_left_for_the_last_run():
+def test_shares_are_as_set_a_range_test_has_at_least_20_steps_and_the_last_run_at_least_a_third():
     shared = budget()
     assert (shared.steps_of_test, shared.epochs_of_run, shared.last_run) == (150, 2, 17)
     assert (budget(epochs=40, steps_per_epoch=7).steps_of_test, budget(run_share=1e-3).epochs_of_run) == (20, 1)

@@ -77,8 +77,8 @@ def test_the_summary_has_the_clues_and_their_evidence(tmp_path):
     clues = train(Job(composed("optimizer.lr=1e-3", "trainer.max_epochs=8"), tmp_path))["clues"]
     epochs = epochs_of(RunDirectory(tmp_path))
     assert clues["verdict"] == verdicts.UNDERFITTING
-    assert clues["text"].startswith("underfitting: validation loss still falls at the end, by ")
-    assert len(epochs) == 8  # without the row of the test metrics
+    assert clues["text"].startswith("underfitting: validation loss still falls at the end of the run, by ")
+    assert len(epochs) == 8  # the row of the test is none
     assert clues["numbers"]["best_val_loss"] == epochs["val/loss"].min()
 
 
