@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import sem, variation
 
 from start_training.analysis.collapse import POINTS, collapse, scaling_group, spread_in_time
-from start_training.analysis.phase_curves import watched
+from start_training.analysis.phase_curves import layer_rows
 from tests.analysis.test_phase_slopes import table
 
 NOISE = 0.002
@@ -16,7 +16,7 @@ KEY = ["runs", "time", "quantity", "phase"]
 
 
 def spreads(*runs: dict, seeds: int = 2, noise: float = NOISE, **common) -> pd.DataFrame:
-    return collapse(watched(table(*(runs or RUNS), seeds=seeds, noise=noise, **common))).set_index(KEY)
+    return collapse(layer_rows(table(*(runs or RUNS), seeds=seeds, noise=noise, **common))).set_index(KEY)
 
 
 def proportional(factors: np.ndarray, scalings) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def test_a_law_that_breaks_past_the_edge_is_seen_there_and_nowhere_else():
     assert found[("all", "rescaled", "growth", "past")] == pytest.approx(0.5, abs=0.05)  # sd of 0.5, 1, 1.5
     assert found[("equal", "epoch", "J2", "ordered")] < 3 * NOISE
     assert found[("equal", "epoch", "J2", "past")] > 0.1
-    in_time = spread_in_time(watched(table(*broken, seeds=2, noise=0.0)), "rescaled", "J2")
+    in_time = spread_in_time(layer_rows(table(*broken, seeds=2, noise=0.0)), "rescaled", "J2")
     edge = in_time["time"][in_time["mean"] >= 1].min()
     assert len(in_time) == POINTS
     assert in_time["spread"][in_time["time"] < 0.9 * edge].max() < 1e-9
@@ -79,7 +79,7 @@ def test_a_law_that_breaks_past_the_edge_is_seen_there_and_nowhere_else():
 
 
 def test_only_times_that_all_curves_have_and_seeds_that_all_configurations_have_count():
-    rows = watched(table({"epochs": 10}, {"eta": 0.05, "epochs": 14}, seeds=3))
+    rows = layer_rows(table({"epochs": 10}, {"eta": 0.05, "epochs": 14}, seeds=3))
     found = collapse(rows[~((rows["configuration"] == "1") & (rows["seed"] == 2))])
     assert set(found["seeds"]) == {2}
     found = found[found["quantity"] == "J2"]
@@ -91,7 +91,7 @@ def test_only_times_that_all_curves_have_and_seeds_that_all_configurations_have_
 
 @pytest.mark.parametrize("runs", [({},), ({"epochs": 2}, {"eta": 0.005, "epochs": 2})])
 def test_where_there_is_nothing_to_compare_in_rescaled_time_there_is_no_row(runs):
-    rows = watched(table(*runs))
+    rows = layer_rows(table(*runs))
     assert not (collapse(rows)["time"] == "rescaled").any()
     assert spread_in_time(rows, "rescaled", "J2").empty
 

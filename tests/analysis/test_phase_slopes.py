@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import linregress, sem, variation
 from scipy.stats import t as student
 
-from start_training.analysis.phase_curves import mean_curves, watched, with_scaling
+from start_training.analysis.phase_curves import layer_rows, mean_curves, with_scaling
 from start_training.analysis.phase_slopes import (
     constant_spread,
     exponents,
@@ -88,17 +88,17 @@ def test_what_is_no_window_and_no_layer_is_named(settings, message):
     with pytest.raises(ValueError, match=r"^table: holds no phase of a layer, which callbacks=phase records$"):
         phase_slopes(pd.DataFrame())
     with pytest.raises(ValueError, match=r"^table: no run has a scaling variable"):
-        with_scaling(watched(table({}).assign(scaling=np.nan)))
+        with_scaling(layer_rows(table({}).assign(scaling=np.nan)))
 
 
 def test_the_first_square_layer_is_watched_in_order_unless_another_is_asked_for():
     rows = table({}, seeds=1)
-    assert set(watched(rows)["layer"]) == {1}
-    assert set(watched(rows, 0)["layer"]) == {0}
-    assert set(watched(rows.assign(fan_out=9))["layer"]) == {0}  # none is square
-    assert watched(rows.sample(frac=1, random_state=0))["step"].is_monotonic_increasing
-    assert watched(pd.concat([rows, rows.tail(1).assign(J2=0.5)]))["J2"].tolist()[-1] == 0.5  # the later says
-    broken = watched(rows.assign(J=rows["J"].where(rows["epoch"] < 4)))
+    assert set(layer_rows(rows)["layer"]) == {1}
+    assert set(layer_rows(rows, 0)["layer"]) == {0}
+    assert set(layer_rows(rows.assign(fan_out=9))["layer"]) == {0}  # none is square
+    assert layer_rows(rows.sample(frac=1, random_state=0))["step"].is_monotonic_increasing
+    assert layer_rows(pd.concat([rows, rows.tail(1).assign(J2=0.5)]))["J2"].tolist()[-1] == 0.5  # the later says
+    broken = layer_rows(rows.assign(J=rows["J"].where(rows["epoch"] < 4)))
     assert broken["epoch"].max() == 3
     assert broken["rescaled"].tolist() == pytest.approx([epoch * 0.1 / 32 for epoch in range(4)])
 
@@ -182,7 +182,7 @@ def test_weight_decay_is_not_of_the_law():
 
 
 def test_a_mean_is_of_all_seeds_or_is_not_there():
-    rows = watched(table({}, {"eta": 0.2}, seeds=3))
+    rows = layer_rows(table({}, {"eta": 0.2}, seeds=3))
     short = rows[~((rows["directory"] == "0 1") & (rows["epoch"] > 4))]
     means = mean_curves(short, ["J2", "test/loss", "nothing"])
     assert means.groupby("configuration")["epoch"].max().to_dict() == {"0": 4, "1": 10}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from start_training.analysis.collapse import collapse, spread_in_time
-from start_training.analysis.phase_curves import watched
+from start_training.analysis.phase_curves import layer_rows
 from start_training.figures.collapse import draw_collapse, spread_text
 from tests.analysis.test_phase_slopes import table
 from tests.figures.made import beneath
@@ -12,7 +12,7 @@ from tests.figures.made import beneath
 
 def test_the_spread_is_drawn_and_said_in_both_times_and_phases_and_the_chaotic_part_is_shaded():
     made = table({"epochs": 16}, {"eta": 0.05, "batch": 16, "epochs": 16}, {"eta": 0.05, "epochs": 32}, noise=0.002)
-    rows, figure = watched(made), draw_collapse(made)
+    rows, figure = layer_rows(made), draw_collapse(made)
     for panel, time in ((3, "epoch"), (7, "rescaled")):
         expected = spread_in_time(rows, time, "J2")
         axes = figure.axes[panel]

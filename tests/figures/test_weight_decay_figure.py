@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from start_training.analysis.decay_points import edge_decays
+from start_training.analysis.decay_points import lambda_stars
 from start_training.analysis.phase_slopes import phase_slopes
 from start_training.figures.weight_decay import draw_weight_decay
 from tests.analysis.test_phase_slopes import table
@@ -18,7 +18,7 @@ def sweep(*decays: float, seeds: int) -> pd.DataFrame:
 def test_the_law_s_decay_is_a_band_and_J_of_the_law_goes_through_the_points():
     made = sweep(0.0, 1e-3, 1e-2, 0.03, seeds=3)
     figure = draw_weight_decay(made)
-    [(decay, error)] = edge_decays(phase_slopes(made).assign(option="")).values()
+    [(decay, error)] = lambda_stars(phase_slopes(made).assign(option="")).values()
     [band] = figure.axes[0].patches
     assert (band.get_x(), band.get_width()) == pytest.approx((decay - error, 2 * error))
     [law] = [line.get_xydata() for line in figure.axes[0].lines if line.get_linestyle() == ":"]
