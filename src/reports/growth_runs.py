@@ -12,7 +12,7 @@ class GrowthRuns(SweepTable):
     """Table with a row for each layer and step of which phase and lengths are known, for `figures/two_papers.py`."""
 
     kind = name = "growth"
-    needed = "phases and lengths of its layers; train with callbacks=phase_and_lengths"
+    needed = "recorded phases and lengths of its layers; train with callbacks=phase_and_lengths"
 
     def show(self) -> None:
         """Print the missing runs, log χ and the growth of lengths at the first and last step, and the test accuracy."""

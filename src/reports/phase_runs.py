@@ -178,12 +178,12 @@ def _ends_table(configurations: pd.DataFrame) -> Table:
         (escape(str(row["option"])) or "all", *(_cell(row[name], form) for name, form in digits.items()))
         for _, row in configurations.iterrows()
     ]
-    headings = ("", "epoch of J² = 1", "lowest loss", "epoch", "J", "final J", "final loss")
+    headings = ("", "edge epoch", "lowest loss", "epoch", "J", "final J", "final loss")
     return number_table(
         "Edge of chaos and test loss",
         headings,
         rows,
-        caption="means over runs; epoch and J after the lowest loss are those at which it occurs",
+        caption="means over runs; edge epoch: when J² reaches 1; epoch and J: at the lowest test loss",
     )
 
 

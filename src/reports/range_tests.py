@@ -139,12 +139,13 @@ def _rates_table(tests: pd.DataFrame, setting: str) -> Table:
         rates = [largest, f"{row['max_lr_low']:.2g}–{row['max_lr_high']:.2g}", f"{row['octaves']:.2f}"]
         rates += [f"{row[name]:.2g}" for name in ("min_lr", "cyclical_min_lr")]
         rows.append((escape(str(row["option"])) or "all", count, *(rates if row["usable"] else ["—"] * len(rates))))
-    headings = (setting, "tests", "max_lr", "range", "octaves", "min_lr", "cyclical min_lr")
+    headings = (setting, "tests", "max_lr", "range", "octaves", "min_lr", "cyclic min")
     return number_table(
         "Suggested learning rates",
         headings,
         rows,
-        caption="medians over seeds; ≥: in some tests the validation loss did not rise; octaves: log2 of the range",
+        caption="medians over seeds; ≥: in some tests the validation loss did not rise; octaves: log2 of the range; "
+        "cyclic min: min_lr for repeated cycles",
     )
 
 
@@ -160,10 +161,10 @@ def _validation_table(tests: pd.DataFrame, setting: str) -> Table:
         )
         for _, row in tests.iterrows()
     ]
-    headings = (setting, "lowest loss", "at rate", "highest accuracy", "at rate", "diverged")
+    headings = (setting, "lowest loss", "at rate", "accuracy", "at rate", "diverged")
     return number_table(
         "Validation loss and accuracy in range tests",
         headings,
         rows,
-        caption="means over seeds; rates: medians over seeds",
+        caption="lowest loss and highest accuracy: means over seeds; rates: medians over seeds",
     )

@@ -43,8 +43,6 @@ class StartedRuns(SweepTable):
         lines = [f"{row['by']}, {x} {row['x']:g}: {row['runs']}" for _, row in fewer.iterrows()]
         print_first(f"fewer than {most} seeds", lines)
         if points.duplicated(["by", "x"]).any():
-            print_lines(
-                ["some points of a curve are several configurations: choose another --by or --x to separate them"]
-            )
+            print_lines(["some points belong to several configurations: choose another --by or --x to separate them"])
         if relation := self.node.get("relation"):
             print_lines([relation_text(self.drawn, relation)])

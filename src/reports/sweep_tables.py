@@ -34,7 +34,7 @@ class SweepTable:
 
     kind = "epochs"  # name of the table in `start_training.figures.draws`
     name = "curves"  # name of the table in W&B
-    needed = "finished an epoch"  # what a run must have, as the end of "no run has …"
+    needed = "finished an epoch"  # what a run must have, as the end of "none of its jobs has …"
     always_counts = False  # whether the number of runs is printed even if none is missing
 
     def __init__(self, directory: Path, node: Mapping[str, Any], without: Sequence[str] = ()) -> None:
@@ -43,10 +43,8 @@ class SweepTable:
         self.drawn = self._drawn()
         if not self.has_rows.any():
             counts = ", ".join(f"{count} {status}" for status, count in Counter(self.runs["status"]).items())
-            missing = (
-                f"no run has {self.needed}" if self.runs["status"].isin(FINISHED).any() else "no run has ended yet"
-            )
-            raise ValueError(f"SWEEP_DIRECTORY = {directory}: {counts}, but {missing}")
+            missing = self.needed if self.runs["status"].isin(FINISHED).any() else "ended yet"
+            raise ValueError(f"SWEEP_DIRECTORY = {directory}: none of its jobs ({counts}) has {missing}")
 
     def _drawn(self) -> pd.DataFrame:
         curves = sweep_curves(self.directory, self.kind)
