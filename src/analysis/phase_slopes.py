@@ -59,7 +59,7 @@ def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, flo
     one_of("window_in", window_in, UNITS)
     if window == "half":
         return None
-    values = window if isinstance(window, str) else list_of("window", window)
+    values: Sequence[Any] = window if isinstance(window, str) else list_of("window", window)
     if len(values) != 2 or not all(isinstance(value, int | float) for value in values) or not values[0] < values[1]:
         raise ValueError(f"window = {values!r}: must be half, or [start, end] with start below end")
     if window_in == "epochs" and values[1] - values[0] < SHORTEST:
