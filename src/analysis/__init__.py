@@ -1,1 +1,1 @@
-"""Statistics over the runs of a sweep, in numbers: no drawing, no words."""
+"""Statistics over the runs of a sweep: functions that return numbers and tables, without drawing or formatting."""

@@ -1,4 +1,4 @@
-"""What a run's config says of the size of its net, without data and without training it."""
+"""Depth and beta of the net that a run's config describes, computed without loading data or training."""
 
 import json
 from collections.abc import Mapping
@@ -14,22 +14,28 @@ from start_training.theory.beta import beta
 
 
 def depth_and_beta(config: Mapping[str, Any]) -> tuple[int | None, float]:
-    """The number of measured layers d, and beta = Σ_j 1/n_j of a net that has `widths`, NaN of others.
+    """Return the depth d and beta = Σ_j 1/n_j of the net that a config describes.
 
-    Where no net can be built from the config, d is the config's `depth`, or None. Rounded to nine digits, so that
-    equal sums of reciprocals are equal numbers.
+    Args:
+        config: Config of a run, with the groups `model` and `datamodule`.
+
+    Returns:
+        The number of measured layers d. If the net cannot be built, the config's `depth`, or None if that is missing.
+        beta, rounded to nine digits so that equal sums compare equal; NaN if the net cannot be built or has no
+        attribute `widths`.
     """
     try:
         return _measured(json.dumps({group: config[group] for group in ("model", "datamodule")}))
-    except Exception:  # whatever a user's module raises, or one that has moved since: a table is to show the others
+    # A user's module may raise any exception or may no longer exist; the table must still show the other runs.
+    except Exception:
         depth = config.get("depth")
         return depth if isinstance(depth, int) else None, np.nan
 
 
-@lru_cache(maxsize=1024)  # the jobs of a sweep share few architectures
+@lru_cache(maxsize=1024)  # a sweep has many jobs but few architectures
 def _measured(groups: str) -> tuple[int, float]:
     config = json.loads(groups)
-    with isolate_random_streams():  # the constructor draws weights
+    with isolate_random_streams():  # the constructor draws weights, which must not advance the caller's generators
         net = construct_net(config, build_datamodule(config))
     widths = getattr(net, "widths", None)
     return len(measured_layers(net)), np.nan if widths is None else round(beta(widths), 9)

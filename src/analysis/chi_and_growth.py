@@ -1,4 +1,4 @@
-"""What weights say of the growth of lengths and gradients beside the growth of lengths, in the course of training."""
+"""log χ, computed from the weights, and the measured growth rate of activation lengths, at each step of training."""
 
 import numpy as np
 import pandas as pd
@@ -10,25 +10,29 @@ RATES = ["log_chi", "log_growth"]
 
 
 def mean_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """log_chi and log_growth, means over the later half of a net's layers; a row for each run and step.
+    """Compute log_chi and log_growth of each run and step, averaged over the later half of the layers.
 
     log_chi is the logarithm of chi = J² E[φ′(√q z)²] at the measured q = J² M_{l−1} + Var b, and log_growth is
-    log(M_l / M_{l−1}) of mean lengths; both in nats per layer.
+    log(M_l / M_{l−1}) of the mean lengths; both are in nats per layer.
 
     Args:
-        table: Of `sweep_curves`, kind growth, with the column option.
+        table: Result of `sweep_curves` with kind `growth`, and a column option that names the curve of each row.
 
     Returns:
-        Columns directory, configuration, option, activation, step, final_accuracy, log_chi, log_growth.
+        One row for each run and step; columns directory, configuration, option, activation, step, final_accuracy,
+        log_chi, log_growth.
 
     Raises:
-        ValueError: the table has no layer of a known activation with finite lengths above 0.
+        ValueError: no row of the table has an activation from `ACTIVATIONS` and finite lengths above 0.
     """
     rows = table[table["activation"].isin(ACTIVATIONS)] if "activation" in table else table[:0]
     lengths = rows.reindex(columns=["length_before", "length"]).astype(float)
     rows = rows[(lengths.gt(0) & lengths.lt(np.inf)).all(axis=1)]
     if rows.empty:
-        raise ValueError("table: holds no layers of a known activation with both a phase and lengths")
+        raise ValueError(
+            f"table: no row has an activation from {', '.join(ACTIVATIONS)} and finite lengths above 0; "
+            "train with callbacks=phase_and_lengths"
+        )
     rows = pd.concat([_with_chi(layers, str(name)) for name, layers in rows.groupby("activation", sort=False)])
     rows = rows.assign(log_growth=np.log(rows["length"] / rows["length_before"]))
     later = rows["layer"] >= rows.groupby("directory")["layer"].transform("nunique") // 2
@@ -38,7 +42,12 @@ def mean_rates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rates_over_seeds(rates: pd.DataFrame) -> pd.DataFrame:
-    """A row for each activation, option and step of `mean_rates`: means, X_error, their standard errors, and runs."""
+    """Average the result of `mean_rates` over runs, for each activation, option and step.
+
+    Returns:
+        Columns activation, option, step; log_chi and log_growth; their standard errors log_chi_error and
+        log_growth_error (NaN for one run); runs, the number of runs.
+    """
     groups = rates.groupby(["activation", "option", "step"], sort=False)
     errors = groups[RATES].sem().add_suffix("_error")
     return pd.concat([groups[RATES].mean(), errors, groups.size().rename("runs")], axis=1).reset_index()

@@ -1,4 +1,4 @@
-"""How well the curves of a sweep lie on each other, at equal epochs and at equal rescaled time."""
+"""The spread between the curves of a sweep, at equal epochs and at equal rescaled time."""
 
 from collections.abc import Sequence
 
@@ -11,29 +11,30 @@ Array = NDArray[np.float64]
 QUANTITIES = {"J2": "$J^2$", "test/loss": "test loss", "test/accuracy": "test accuracy"}
 GROWTH = "growth"
 TIMES = ("epoch", "rescaled")
-POINTS = 60  # in time, at which curves are compared
-TOGETHER = 1e-6  # relative difference up to which scaling variables are equal
+POINTS = 60  # number of times at which curves are compared
+EQUAL_WITHIN = 1e-6  # relative difference up to which scaling variables count as equal
 
 
 def collapse(rows: pd.DataFrame) -> pd.DataFrame:
-    """The spread of curves between configurations, for each group of runs, time, quantity and phase.
+    """Compute the spread of curves between configurations, for each group of runs, time, quantity and phase.
 
-    No row where fewer than two configurations share some time; of `equal`, the root mean square over groups.
+    Only times that all curves have and seeds that all configurations have are compared.
 
     Args:
-        rows: Of `watched`.
+        rows: Result of `layer_rows`.
 
     Returns:
-        runs: `all`, at each of `TIMES`, or `equal` scaling variables, at equal epochs, where the two times say the
-            same.
-        time; quantity: one of `QUANTITIES`, or growth, the rate at which J² grew, its mean over the time in that phase:
-            the spread of A, and of the law's constant.
-        phase: `ordered`, where the mean curve of J² is below 1, or `past` the edge.
-        spread, error: of each seed the root mean square, over the time in that phase, of the standard deviation between
-            configurations relative to their mean; then the mean over seeds and its standard error (NaN for one seed).
-        noise: likewise between seeds of one configuration, NaN for one.
-        curves, seeds; start, end: the time compared, in the unit of `time`; only times that all curves have, and seeds
-            that all configurations have.
+        A table with one row for each combination that at least two configurations have in common. Columns:
+        runs: `all` for all runs, or `equal` for runs that have the same scaling variable; the latter are compared at
+            equal epochs only, and the spread is the root mean square over the groups of equal scaling variable.
+        time: The time at which curves are compared, one of `TIMES`.
+        quantity: One of `QUANTITIES`, or `growth`: the mean growth rate of J² in that phase.
+        phase: `ordered`, where the mean curve of J² is below 1, or `past` (past the edge of chaos).
+        spread, error: The standard deviation between configurations divided by their mean, as root mean square over
+            the times in that phase; mean over seeds, and its standard error (NaN for one seed).
+        noise: The same between the seeds of a configuration, root mean square over configurations; NaN for one seed.
+        curves, seeds: The number of configurations and of seeds.
+        start, end: The first and the last time compared, in the unit of `time`; NaN for `equal`.
     """
     spreads = [_spreads(rows, time).assign(runs="all", time=time) for time in TIMES]
     groups = [_spreads(group, "epoch") for _, group in rows.groupby(scaling_group(rows))]
@@ -44,30 +45,40 @@ def collapse(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def scaling_group(rows: pd.DataFrame) -> "pd.Series[float]":
-    """Of each row its scaling variable, the same number for those that differ by rounding alone."""
-    names: dict[float, float] = {}
+    """Return the scaling variable of each row, with values that differ only by rounding made equal.
+
+    Args:
+        rows: A table with the column scaling.
+    """
+    representatives: dict[float, float] = {}
     group = -np.inf
     for value in sorted(rows["scaling"].unique()):
-        group = group if value <= group * (1 + TOGETHER) else value
-        names[value] = group
-    return rows["scaling"].map(names)
+        group = group if value <= group * (1 + EQUAL_WITHIN) else value
+        representatives[value] = group
+    return rows["scaling"].map(representatives)
 
 
 def spread_in_time(rows: pd.DataFrame, time: str, quantity: str) -> pd.DataFrame:
-    """The standard deviation between configurations relative to their mean, at times that all curves have.
+    """Compute the spread between configurations as a function of time, at times that all curves have.
+
+    Args:
+        rows: Result of `layer_rows`.
+        time: One of `TIMES`.
+        quantity: One of `QUANTITIES`.
 
     Returns:
-        Columns time; spread, its mean over seeds; mean, the mean curve of J². Empty for one configuration, and where
-        no time is shared.
+        Columns time; spread, the standard deviation between configurations divided by their mean, averaged over
+        seeds; mean, the mean of J² over configurations and seeds. No rows if there is only one configuration or if
+        the curves have no time in common.
     """
-    grid, values, J2 = _compared(rows, time, quantity)
+    grid, values, J2 = _common_curves(rows, time, quantity)
     return pd.DataFrame({"time": grid, "spread": _relative(values, 0).mean(axis=0), "mean": J2.mean(axis=(0, 1))})
 
 
 def _spreads(rows: pd.DataFrame, time: str) -> pd.DataFrame:
     spreads = []
     for quantity in (*QUANTITIES, GROWTH):
-        grid, values, J2 = _compared(rows, time, "J2" if quantity == GROWTH else quantity)
+        grid, values, J2 = _common_curves(rows, time, "J2" if quantity == GROWTH else quantity)
         ordered = J2.mean(axis=(0, 1)) < 1
         for phase, inside in (("ordered", ordered), ("past", ~ordered)):
             if inside.sum() > 1 and np.isfinite(values).all():
@@ -80,8 +91,8 @@ def _spreads(rows: pd.DataFrame, time: str) -> pd.DataFrame:
 
 
 def _spread(values: Array) -> dict[str, float]:
-    """Of shape (configuration, seed, time)."""
-    between = np.sqrt((_relative(values, 0) ** 2).mean(axis=-1))  # of each seed
+    """Return spread, error and noise, as defined in `collapse`, of values of shape (configuration, seed, time)."""
+    between = np.sqrt((_relative(values, 0) ** 2).mean(axis=-1))  # shape (seed,)
     several = values.shape[1] > 1
     return {
         "spread": float(between.mean()),
@@ -91,12 +102,17 @@ def _spread(values: Array) -> dict[str, float]:
 
 
 def _relative(values: Array, axis: int) -> Array:
-    """Standard deviation along an axis over the mean along it."""
+    """Return the standard deviation along an axis divided by the absolute mean along that axis."""
     return values.std(axis=axis, ddof=1) / np.abs(values.mean(axis=axis))
 
 
-def _compared(rows: pd.DataFrame, time: str, quantity: str) -> tuple[Array, Array, Array]:
-    """Times, and at them a quantity and J², each (configuration, seed, time); no time where nothing can be compared."""
+def _common_curves(rows: pd.DataFrame, time: str, quantity: str) -> tuple[Array, Array, Array]:
+    """Interpolate a quantity and J² at times that all curves have.
+
+    Returns:
+        The times, shape (time,); the quantity and J², each of shape (configuration, seed, time). The number of times
+        is 0 if there is only one configuration, or if configurations share no seed or no time.
+    """
     seeds = [set(group["seed"]) for _, group in rows.groupby("configuration")]
     shared = sorted(set.intersection(*seeds)) if len(seeds) > 1 else []
     grid = _shared_times(rows, time, quantity) if shared else np.array([])
@@ -107,7 +123,7 @@ def _compared(rows: pd.DataFrame, time: str, quantity: str) -> tuple[Array, Arra
 
 
 def _shared_times(rows: pd.DataFrame, time: str, quantity: str) -> Array:
-    """From the latest first measurement after initialization to the earliest last one; none if these do not overlap."""
+    """Return `POINTS` times within the interval that all runs cover after initialization; empty if there is none."""
     later = rows[(rows["epoch"] > 0) & rows[quantity].notna()] if quantity in rows else rows[:0]
     ends = later.groupby("directory")[time].agg(["min", "max"])
     if len(ends) < rows["directory"].nunique():
@@ -117,7 +133,11 @@ def _shared_times(rows: pd.DataFrame, time: str, quantity: str) -> Array:
 
 
 def _values(rows: pd.DataFrame, time: str, quantity: str, grid: Array, seeds: Sequence[int]) -> Array:
-    """Of shape (configuration, seed, time), on lines between measurements; NaN where there are none."""
+    """Interpolate a quantity linearly at the times `grid`.
+
+    Returns:
+        Shape (configuration, seed, time); NaN for a run without measurements.
+    """
     known = rows.dropna(subset=quantity)
     runs = dict(iter(known.groupby(["configuration", "seed"])))
     return np.array(
@@ -135,7 +155,7 @@ def _interpolated(run: pd.DataFrame | None, time: str, quantity: str, grid: Arra
 
 
 def _over_groups(spreads: pd.DataFrame) -> pd.DataFrame:
-    """Root mean square over groups of equal scaling; their errors are independent."""
+    """Average spreads over the groups of equal scaling variable, as root mean square; errors add up in quadrature."""
     rows = []
     for (quantity, phase), group in spreads.groupby(["quantity", "phase"], sort=False):
         spread = float(np.sqrt((group["spread"] ** 2).mean()))

@@ -1,4 +1,4 @@
-"""Columns of a sweep's table: whether one is there, and the values of a setting as text."""
+"""Checks on the columns of a sweep's table, and the values of a setting as text."""
 
 import pandas as pd
 
@@ -7,24 +7,24 @@ def check_column(name: str, column: str, table: pd.DataFrame, *, numeric: bool =
     """Check that a table has a column.
 
     Args:
-        name: The setting that names the column, for the message.
-        column: Its value.
+        name: Name of the setting that selects the column, for the message.
+        column: Name of the column, the value of that setting.
         table: A table of a sweep.
         numeric: Whether the column must hold numbers.
 
     Raises:
-        ValueError: the table has no such column, or it holds no numbers.
+        ValueError: the table has no such column, or `numeric` is True and the column does not hold numbers.
     """
     existing = [key for key in table if not numeric or pd.api.types.is_numeric_dtype(table[key])]
     if column not in existing:
-        kind = "column of numbers" if numeric else "column"
+        kind = "numeric column" if numeric else "column"
         raise ValueError(
-            f"{name} = {column}: no {kind} of the sweep's table; there are {', '.join(map(str, existing))}"
+            f"{name} = {column}: the sweep's table has no such {kind}; choose one of {', '.join(map(str, existing))}"
         )
 
 
 def setting_text(value: object) -> str:
-    """The value of a setting as text; missing, where a run did not override it, is `default`.
+    """Return the value of a setting as text; a missing value, which the run did not override, becomes `default`.
 
     Example:
         >>> setting_text(0.10), setting_text(float("nan")), setting_text("he_normal")

@@ -1,4 +1,4 @@
-"""What weight decay does to the phase that training ends in: a point for each decay, and what theory expects of it."""
+"""J, test loss and accuracy at the end of training for each weight decay, with λ* and the J that theory predicts."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,21 +12,22 @@ from start_training.standard_error import mean_and_error
 
 
 def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
-    """Means over the runs of each option and decay λ = weight_decay / 2, and their standard errors, by decay.
+    """Average J, losses and accuracy over the runs of each option and decay λ = weight_decay / 2.
 
     Args:
-        runs: Of `phase_slopes`, with the column option.
+        runs: Result of `phase_slopes`, with a column option that names the curve of each run.
 
     Returns:
-        Columns option; decay; J, final_loss, lowest_loss, accuracy, each with its X_error (NaN for one run); runs;
-        epochs, those of the longest run.
+        One row for each option and decay, sorted by decay. Columns option; decay, which is λ; the means J, final_loss,
+        lowest_loss and accuracy, and their standard errors J_error, … (NaN for one run); runs, the number of runs;
+        epochs, the length of the longest run.
 
     Raises:
-        ValueError: no run has a weight decay.
+        ValueError: no run has a value in the column weight_decay.
     """
     known = runs[runs["weight_decay"].notna()].rename(columns={"final_accuracy": "accuracy"})
     if known.empty:
-        raise ValueError("table: no run has an optimizer.weight_decay")
+        raise ValueError("table: no run has a number as optimizer.weight_decay; use an optimizer with weight_decay")
     known = known.assign(J=np.sqrt(known["final_J2"]), decay=known["weight_decay"] / 2)
     groups = known.groupby(["option", "decay"], sort=False)
     names = ["J", "final_loss", "lowest_loss", "accuracy"]
@@ -35,27 +36,38 @@ def decay_points(runs: pd.DataFrame) -> pd.DataFrame:
     return points.reset_index().sort_values("decay", kind="stable", ignore_index=True)
 
 
-def edge_decays(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """λ* of each option: mean over its runs without decay that have a slope above 0, and its error.
+def lambda_stars(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Estimate λ*, the decay with which J² settles at 1, for each option.
 
-    The error is the standard error over runs; of one run, that of its fit.
+    λ* is `Descent.lambda_star` of the fitted slope, averaged over the runs with weight decay 0 and a slope above 0.
+
+    Args:
+        runs: Result of `phase_slopes`, with a column option that names the curve of each run.
+
+    Returns:
+        For each option that has such runs, λ* and its error: the standard error over runs, or for a single run the
+        error that follows from the standard error of its fit.
     """
-    found = {}
-    for option, each in _growing(runs).groupby("option", sort=False):
-        mean, error = mean_and_error([_descent(row).lambda_star(row["slope"]) for _, row in each.iterrows()])
-        of_fit = mean * each["slope_error"].iloc[0] / each["slope"].iloc[0]
-        found[str(option)] = (float(mean), float(error if len(each) > 1 else of_fit))
-    return found
+    estimates = {}
+    for option, fits in _growing(runs).groupby("option", sort=False):
+        mean, error = mean_and_error([_descent(fit).lambda_star(fit["slope"]) for _, fit in fits.iterrows()])
+        fit_error = mean * fits["slope_error"].iloc[0] / fits["slope"].iloc[0]
+        estimates[str(option)] = (float(mean), float(error if len(fits) > 1 else fit_error))
+    return estimates
 
 
 def expected_J(runs: pd.DataFrame, decays: Iterable[float]) -> NDArray[np.float64]:
-    """J after the epochs of the longest run, where J² follows `saturation` from C of the line J² = A t + C.
+    """Predict J at the end of the longest run for other weight decays.
 
-    A and C are means over the runs without decay: C is what the fast first part of training adds at once.
+    J² follows `saturation` from start = C, where J² = A t + C is the line fitted to runs without weight decay; A and C
+    are means over these runs. Starting from C takes the fast first part of training into account.
 
     Args:
-        runs: Of one option, one of them without decay.
-        decays: λ, half of PyTorch's weight_decay.
+        runs: Result of `phase_slopes` for one option; at least one run has weight decay 0 and a slope above 0.
+        decays: Values of λ, half of PyTorch's weight_decay.
+
+    Returns:
+        J for each of `decays`, shape (decays,).
     """
     fitted, epochs = _growing(runs), float(runs["epochs"].max())
     A, C, descent = fitted["slope"].mean(), fitted["intercept"].mean(), _descent(fitted.iloc[0])

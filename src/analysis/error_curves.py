@@ -11,30 +11,35 @@ VALIDATION, TEST = "val/accuracy", "test/accuracy"
 
 
 def error_curves(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each configuration and each epoch that all of its runs have reached.
+    """Average the validation error over the runs of each configuration, after each epoch that all runs have reached.
 
     Args:
-        table: Of `sweep_curves`, kind epochs, with the column option.
+        table: Result of `sweep_curves` with kind `epochs`, and a column option that names the curve of each row.
 
     Returns:
-        Columns option; configuration; epochs, from 1; mean of the validation error in percent, and error, its standard
-        error (NaN for one run); runs.
+        One row for each configuration and epoch. Columns option; configuration; epochs, counted from 1; mean, the
+        validation error in percent; error, its standard error (NaN for one run); runs, the number of runs.
 
     Raises:
         ValueError: the table has no validation accuracy.
     """
     validated = _validated(table)
     if validated.empty:
-        raise ValueError("table: holds no validation accuracy; datamodule.validation must be above 0")
+        raise ValueError("table: no run has a validation accuracy; train with datamodule.validation above 0")
     groups = validated.groupby(["option", "configuration", "epochs"], sort=False)[VALIDATION]
     curves = _in_percent(groups)
     return curves[curves["runs"] == curves["configuration"].map(run_counts(validated))].reset_index(drop=True)
 
 
 def final_errors(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each configuration with a tested run: columns as of `error_curves`, of the test error.
+    """Average the test error over the runs of each configuration.
 
-    epochs: of its longest run.
+    Args:
+        table: Result of `sweep_curves` with kind `epochs`, and a column option that names the curve of each row.
+
+    Returns:
+        One row for each configuration that has a tested run, with the columns of `error_curves`; mean and error are
+        of the test error in percent, epochs is the length of the longest run.
     """
     tested = table[table[TEST].notna()] if TEST in table else table[:0].assign(**{TEST: np.nan})
     ends = _in_percent(tested.groupby(["option", "configuration"], sort=False)[TEST])
@@ -42,24 +47,34 @@ def final_errors(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_of_shortest(curves: pd.DataFrame) -> "pd.Series[Any]":
-    """The last row of `error_curves` of the best among the configurations with the fewest epochs."""
-    lasts = _last_rows(curves, "configuration")
-    shortest = lasts[lasts["epochs"] == lasts["epochs"].min()]
+    """Return the last row of the best configuration among those that were trained for the fewest epochs.
+
+    Args:
+        curves: Result of `error_curves`.
+    """
+    last_rows = _last_rows(curves, "configuration")
+    shortest = last_rows[last_rows["epochs"] == last_rows["epochs"].min()]
     return shortest.iloc[int(shortest["mean"].to_numpy().argmin())]
 
 
 def epochs_until(curves: pd.DataFrame, error: float) -> pd.DataFrame:
-    """When each option is as low as an error: the last row of its longest configuration, and `reached`.
+    """Find the first epoch at which the longest configuration of each option has at most a given error.
 
-    reached: the first epoch at which the mean over seeds is as low, NaN where there is none.
+    Args:
+        curves: Result of `error_curves`.
+        error: Validation error in percent.
+
+    Returns:
+        One row for each option: the last row of its longest configuration, and the column reached, the first epoch at
+        which the mean over seeds is at most `error`; NaN if there is none.
     """
     longest = _last_rows(curves, "option")
     first = curves[curves["mean"] <= error].groupby("configuration")["epochs"].min()
     return longest.assign(reached=longest["configuration"].map(first))
 
 
-def _last_rows(curves: pd.DataFrame, of: str) -> pd.DataFrame:
-    return curves.loc[curves.groupby(of, sort=False)["epochs"].idxmax()]
+def _last_rows(curves: pd.DataFrame, column: str) -> pd.DataFrame:
+    return curves.loc[curves.groupby(column, sort=False)["epochs"].idxmax()]
 
 
 def _validated(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,5 +83,6 @@ def _validated(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_percent(groups: Any) -> pd.DataFrame:
+    """Turn groups of accuracies into rows of the mean error in percent, its standard error and the number of runs."""
     errors = groups.agg(["mean", "sem", "size"]).set_axis(["mean", "error", "runs"], axis=1).reset_index()
     return errors.assign(mean=100 * (1 - errors["mean"]), error=100 * errors["error"])

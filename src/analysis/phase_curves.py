@@ -1,4 +1,4 @@
-"""The phase of one layer through the runs of a sweep: its rows, their means over seeds, and the points that matter."""
+"""Measurements of one layer's phase in the runs of a sweep: selection, means over seeds, lowest and last test loss."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,22 +7,24 @@ import numpy as np
 import pandas as pd
 
 
-def watched(table: pd.DataFrame, layer: int | None = None) -> pd.DataFrame:
-    """The measurements of one layer of each run with a finite J, in the order of training.
+def layer_rows(table: pd.DataFrame, layer: int | None = None) -> pd.DataFrame:
+    """Select the measurements of one layer in each run, sorted by training step.
 
     Args:
-        table: Of `sweep_curves`, kind phase.
-        layer: Its number; None: the first square layer of a run, or else its first one.
+        table: Result of `sweep_curves` with kind `phase`.
+        layer: Number of the layer; None selects the first square layer of each run, or its first layer if no layer is
+            square.
 
     Returns:
-        Rows of the table, with scaling NaN for a run in which it was not one number, and rescaled: epoch × scaling.
+        The rows of that layer with a finite J. The column scaling is NaN for a run whose scaling variable changed
+        during training; the additional column rescaled is epoch × scaling.
 
     Raises:
-        ValueError: no run has the layer, or the table has no measurements.
+        ValueError: no run has this layer, or the table has no finite J.
     """
     rows = table[np.isfinite(table["J"].astype(float))] if "J" in table else table[:0]
     if rows.empty:
-        raise ValueError("table: holds no phase of a layer, which callbacks=phase records")
+        raise ValueError("table: no run has recorded the phase of a layer; train with callbacks=phase")
     if layer is None:
         square = rows["layer"].where(rows["fan_in"] == rows["fan_out"])
         first, square_first = (layers.groupby(rows["directory"]).transform("min") for layers in (rows["layer"], square))
@@ -30,7 +32,8 @@ def watched(table: pd.DataFrame, layer: int | None = None) -> pd.DataFrame:
     elif layer in set(rows["layer"]):
         rows = rows[rows["layer"] == layer]
     else:
-        raise ValueError(f"layer = {layer}: no run has it; there are {', '.join(map(str, rows['layer'].unique()))}")
+        layers = ", ".join(map(str, rows["layer"].unique()))
+        raise ValueError(f"layer = {layer}: no run has this layer; choose one of {layers}")
     rows = rows.sort_values("step", kind="stable").drop_duplicates(["directory", "step"], keep="last")
     scaling = rows["scaling"].groupby(rows["directory"])
     known = scaling.transform("first").where(scaling.transform("nunique") == 1)
@@ -38,28 +41,38 @@ def watched(table: pd.DataFrame, layer: int | None = None) -> pd.DataFrame:
 
 
 def with_scaling(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of runs with a known eta / ((1 − alpha) B). Raises ValueError where there are none."""
+    """Select the rows of runs whose scaling variable eta / ((1 − alpha) B) is known.
+
+    Args:
+        rows: Result of `layer_rows`.
+
+    Raises:
+        ValueError: there are no such rows.
+    """
     known = rows[rows["scaling"].notna()]
     if known.empty:
-        raise ValueError("table: no run has a scaling variable, eta / ((1 − alpha) B) of SGD at one rate")
+        raise ValueError(
+            "table: no run has a scaling variable eta / ((1 − alpha) B); train with SGD at a constant learning rate"
+        )
     return known
 
 
 def run_counts(rows: pd.DataFrame) -> "pd.Series[int]":
-    """How many runs each configuration has."""
+    """Return the number of runs of each configuration; the index of the series is the configuration."""
     return rows.groupby("configuration")["directory"].nunique()
 
 
 def mean_curves(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The mean of columns over the runs of a configuration, for each step that all of them have reached.
+    """Average columns over the runs of each configuration, at each step that all of its runs have reached.
 
     Args:
-        rows: Of `watched`.
-        columns: Means of which are taken.
+        rows: Result of `layer_rows`.
+        columns: Columns to average; a column that is missing counts as NaN.
 
     Returns:
-        The columns; X_error, the standard error of the mean of X, NaN for one run; runs; and the other columns of the
-        configuration's first run.
+        One row for each configuration and step: the means under the names of the columns; for each column X its
+        standard error X_error (NaN for one run); runs, the number of runs; and all other columns, taken from the first
+        run of the configuration.
     """
     rows = rows.assign(**{column: np.nan for column in columns if column not in rows})
     groups = rows.groupby(["configuration", "step"], sort=False)
@@ -72,14 +85,14 @@ def mean_curves(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def lowest_and_last(run: pd.DataFrame) -> dict[str, Any]:
-    """The end and the lowest test loss of one run.
+    """Return the last values of one run, and those at its lowest test loss.
 
     Args:
-        run: Its rows of `watched`.
+        run: The rows of one run in the result of `layer_rows`.
 
     Returns:
-        final_J2; final_loss and final_accuracy, of its last test; lowest_epoch, lowest_loss and lowest_J, where the
-        test loss was lowest; NaN where it was not tested.
+        final_J2, the last J²; final_loss and final_accuracy of the last test; lowest_epoch, lowest_loss and lowest_J
+        at the lowest test loss. All but final_J2 are NaN if the run has no finite test loss.
     """
     names = ("final_loss", "final_accuracy", "lowest_epoch", "lowest_loss", "lowest_J")
     tested = run[np.isfinite(run["test/loss"].astype(float))] if "test/loss" in run else run[:0]
@@ -92,7 +105,14 @@ def lowest_and_last(run: pd.DataFrame) -> dict[str, Any]:
 
 
 def lowest_losses(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each run of `watched` with the column option: option, its epochs, and `lowest_and_last`."""
+    """Apply `lowest_and_last` to each run.
+
+    Args:
+        rows: Result of `layer_rows`, with a column option that names the curve of each run.
+
+    Returns:
+        One row for each run. Columns option; epochs, the last epoch measured; and those of `lowest_and_last`.
+    """
     runs = [run for _, run in rows.groupby("directory", sort=False)]
     return pd.DataFrame(
         [{"option": run["option"].iloc[0], "epochs": run["epoch"].iloc[-1], **lowest_and_last(run)} for run in runs]

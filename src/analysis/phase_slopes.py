@@ -1,4 +1,4 @@
-"""How fast J² grew in each run of a sweep: slopes over a stated window, their exponents, and the law's constant."""
+"""Slopes A of J² over training time in the runs of a sweep, and fits of A ∝ eta / ((1 − alpha) B)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from start_training.analysis.phase_curves import lowest_and_last, watched
+from start_training.analysis.phase_curves import layer_rows, lowest_and_last
 from start_training.order_chaos.scaling_law import Exponent, fit_exponent
 from start_training.order_chaos.slope import MIN_WINDOW, SKIP, fit_slope, ordered_window
 from start_training.order_chaos.weight_decay_guideline import Settled, crossing
 from start_training.settings import list_of, one_of
 
-LAW = ("eta", "alpha", "batch")  # what A ∝ eta / ((1 − alpha) B) is about
-UNITS = ("epochs", "rescaled", "J2")
+LAW = ("eta", "alpha", "batch")  # the settings in A ∝ eta / ((1 − alpha) B)
+UNITS = ("epochs", "rescaled", "J2")  # of a window
 Window = str | Sequence[float]
 Array = NDArray[np.float64]
 
@@ -22,74 +22,88 @@ Array = NDArray[np.float64]
 def phase_slopes(
     table: pd.DataFrame, *, window: Window = "half", window_in: str = "epochs", layer: int | None = None
 ) -> pd.DataFrame:
-    """The slope of J² over a window, and what else is known of each run of a sweep.
-
-    A row has the facts of a run; slope (per epoch), slope_error, intercept, start, end (epochs), points and bend, as
-    `fit_slope` says, NaN where there is no slope, and `reason` why; bent: whether it is not linear. J2_at_end: of the
-    line, where the window ends. scaling: eta / ((1 − alpha) B), as `watched` has it; constant: slope / scaling.
-    edge_epoch: where J² first reached 1, NaN where it did not. steps_per_epoch; epochs trained. settled: whether J²
-    has stopped moving (`Settled`). final_J2, lowest_J, …: as `lowest_and_last` says.
+    """Fit the line J² = slope · t + intercept, t in epochs, to each run of a sweep.
 
     Args:
-        table: Of `sweep_curves`, kind phase.
-        window: `half` leaves out the first half of the ordered phase (`ordered_window`); or [start, end], of which only
-            the ordered phase counts.
-        window_in: The unit of start and end: epochs, rescaled (epochs × scaling) or J2.
-        layer: As `watched` has it.
+        table: Result of `sweep_curves` with kind `phase`.
+        window: `half` fits the ordered phase without its first half (`ordered_window`); [start, end] fits the part of
+            the ordered phase between these bounds.
+        window_in: Unit of start and end: `epochs`, `rescaled` (epochs × scaling) or `J2`.
+        layer: Number of the layer; None selects the first square one (`layer_rows`).
+
+    Returns:
+        One row for each run: the columns of its first measurement, those of `lowest_and_last`, and
+        slope (per epoch), slope_error, intercept, start, end (epochs), points, bend: as in `Slope`; NaN, points 0, for
+            a run without a fit, whose column reason says why.
+        bent: Whether the slopes of the window's halves differ by more than half of the slope.
+        J2_at_end: J² of the line at the end of the window.
+        scaling: eta / ((1 − alpha) B); constant: slope / scaling.
+        edge_epoch: Epoch at which J² first reached 1; NaN if it never did.
+        steps_per_epoch; epochs: The number of epochs trained.
+        settled: Whether J² is constant at the end of training (`Settled`).
 
     Raises:
-        ValueError: for another window, and as `watched`.
+        ValueError: `window` or `window_in` is invalid, no run has the layer, or the table has no finite J.
     """
     bounds = window_bounds(window, window_in)
-    rows = watched(table, layer)
-    return pd.DataFrame([_of_run(run, bounds, window_in) for _, run in rows.groupby("directory", sort=False)])
+    rows = layer_rows(table, layer)
+    return pd.DataFrame([_fit_run(run, bounds, window_in) for _, run in rows.groupby("directory", sort=False)])
 
 
 def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, float] | None:
-    """[start, end] as numbers; None for the default rule. Raises ValueError for anything else."""
+    """Check the setting `window` and return its start and end, or None for `half`.
+
+    Raises:
+        ValueError: `window` is neither `half` nor [start, end] with start below end, or is too short for a slope.
+    """
     one_of("window_in", window_in, UNITS)
-    if isinstance(window, str):
-        one_of("window", window, ("half",))
+    if window == "half":
         return None
-    values = list_of("window", window)
+    values: Sequence[Any] = window if isinstance(window, str) else list_of("window", window)
     if len(values) != 2 or not all(isinstance(value, int | float) for value in values) or not values[0] < values[1]:
-        raise ValueError(f"window = {values}: must be half, or [start, end] with start below end")
+        raise ValueError(f"window = {values!r}: must be half, or [start, end] with start below end")
     if window_in == "epochs" and values[1] - values[0] < MIN_WINDOW:
-        raise ValueError(f"window = {values}: a slope needs at least {MIN_WINDOW:g} epochs")
+        raise ValueError(f"window = {values}: must span at least {MIN_WINDOW:g} epochs, so that a slope can be fitted")
     return float(values[0]), float(values[1])
 
 
 def window_rule(window: Window = "half", window_in: str = "epochs") -> str:
-    """The window in words, as it is printed under a figure."""
+    """Describe the window of a fit in words, for the caption of a figure; arguments as in `phase_slopes`."""
     if (bounds := window_bounds(window, window_in)) is None:
-        return f"the ordered phase (J² < 1) without its first {SKIP:.0%}, but at least {MIN_WINDOW:g} epochs of it"
+        return f"the last {1 - SKIP:.0%} of the ordered phase (J² < 1), but at least {MIN_WINDOW:g} epochs"
     form = {
         "epochs": "epochs {:g} to {:g}",
         "rescaled": r"rescaled times {:g} to {:g} epochs × $\eta/((1-\alpha)B)$",
         "J2": "J² from {:g} to {:g}",
     }[window_in]
-    return form.format(*bounds) + ", as far as J² < 1"
+    return form.format(*bounds) + " while J² < 1"
 
 
 def settings_of_law(slopes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """For each of eta, alpha and batch, the runs without weight decay in which it varies while the other two stay.
+    """Select, for each of eta, alpha and batch, the runs in which only this setting varies.
 
-    The column `vary` names the setting of a run. Without that column they are the runs with the values of the other two
-    at which the setting has most values; a setting of one value is left out.
+    If the table has the column vary, it names the setting that each run varies. Otherwise the other two settings are
+    held at the pair of values for which this setting takes the most values.
+
+    Args:
+        slopes: Result of `phase_slopes`; only runs without weight decay are used.
+
+    Returns:
+        The rows of `slopes` for each setting that takes several values.
     """
-    slopes = undecayed(slopes)
+    slopes = without_weight_decay(slopes)
     if "vary" in slopes:
         return {name: runs for name in LAW if len(runs := slopes[slopes["vary"] == name])}
-    return {name: runs for name in LAW if (runs := _alone(slopes, name))[name].nunique() > 1}
+    return {name: runs for name in LAW if (runs := _runs_varying(slopes, name))[name].nunique() > 1}
 
 
-def undecayed(slopes: pd.DataFrame) -> pd.DataFrame:
-    """The runs without weight decay."""
+def without_weight_decay(slopes: pd.DataFrame) -> pd.DataFrame:
+    """Select the runs whose weight_decay is 0 or missing."""
     return slopes[slopes["weight_decay"].fillna(0) == 0]
 
 
 def law_variable(name: str, values: Any) -> Any:
-    """eta, 1/(1 − alpha) or 1/B: the factor of the scaling variable that a setting makes."""
+    """Return eta, 1/(1 − alpha) or 1/B: the factor of eta / ((1 − alpha) B) for values of the setting `name`."""
     values = np.asarray(values, dtype=np.float64)
     if one_of("setting", name, LAW) == "eta":
         return values
@@ -97,9 +111,15 @@ def law_variable(name: str, values: Any) -> Any:
 
 
 def law_points(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
-    """A row for each value of the setting: x (`law_variable`), slope (mean over runs), error (of the mean), runs.
+    """Average the slopes over runs with the same value of a setting, for runs with a slope above 0.
 
-    bent: runs whose slope is not linear. Only runs with a slope above 0.
+    Args:
+        slopes: The runs that vary the setting (`settings_of_law`).
+        name: `eta`, `alpha` or `batch`.
+
+    Returns:
+        One row for each value of the setting, sorted by x. Columns: the setting; x, see `law_variable`; slope, the mean
+        over runs; error, its standard error; runs; bent, the number of runs whose J² is not linear in the window.
     """
     points = (
         slopes[slopes["slope"] > 0]
@@ -115,24 +135,35 @@ def law_points(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def law_through_middle(points: pd.DataFrame, exponent: float = 1.0) -> Array:
-    """A ∝ x^exponent at the x of `law_points`, through the geometric means of their x and slopes."""
+    """Evaluate A ∝ x^exponent at the x of `law_points`; the curve passes through the geometric mean of the points."""
     x0, A0 = np.exp(np.log(points[["x", "slope"]]).mean())
     return np.asarray(A0 * (points["x"] / x0) ** exponent, np.float64)
 
 
 def exponents(slopes: pd.DataFrame) -> dict[str, Exponent | None]:
-    """p of A ∝ x^p over the means of the values of each setting that varies; None for fewer than three values."""
+    """Fit the exponent p of A ∝ x^p for each setting that varies.
+
+    Args:
+        slopes: Result of `phase_slopes`.
+
+    Returns:
+        For each setting of `settings_of_law`, the fit to its `law_points`, or None if there are fewer than three.
+    """
     points = {name: law_points(runs, name) for name, runs in settings_of_law(slopes).items()}
     return {name: fit_exponent(rows["x"], rows["slope"]) if len(rows) > 2 else None for name, rows in points.items()}
 
 
 def constant_spread(slopes: pd.DataFrame) -> dict[str, Any]:
-    """A (1 − alpha) B / eta over all runs without weight decay that have a slope.
+    """Summarize the constant A (1 − alpha) B / eta over all runs without weight decay that have a slope.
 
-    runs, mean, sd (NaN for one run), relative_sd, smallest, largest, ratio of these two. Empty where there is none; the
-    relative ones NaN where J² did not grow.
+    Args:
+        slopes: Result of `phase_slopes`.
+
+    Returns:
+        runs, their number; mean; sd (NaN for one run); relative_sd, which is sd / mean (NaN if the mean is not above
+        0); smallest; largest; ratio, which is largest / smallest (NaN if smallest is not above 0). Empty without runs.
     """
-    constants = undecayed(slopes)["constant"].dropna()
+    constants = without_weight_decay(slopes)["constant"].dropna()
     if constants.empty:
         return {}
     mean, sd = float(constants.mean()), float(constants.std())
@@ -142,20 +173,18 @@ def constant_spread(slopes: pd.DataFrame) -> dict[str, Any]:
 
 
 def mean_slope(fits: pd.DataFrame) -> tuple[float, float]:
-    """The mean slope over the runs of `phase_slopes`, which all have one, and its standard error over runs.
-
-    The error for one run is that of its fit.
-    """
+    """Return the mean slope over rows of `phase_slopes` and its standard error (of the fit if there is one row)."""
     mean, error = fits["slope"].agg(["mean", "sem"]).to_numpy(float)
     return float(mean), float(error if len(fits) > 1 else fits["slope_error"].to_numpy(float)[0])
 
 
-def _alone(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
+def _runs_varying(slopes: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the group of runs with equal values of the other two settings in which `name` takes the most values."""
     groups = [runs for _, runs in slopes.groupby([other for other in LAW if other != name])]
     return max(groups, key=lambda runs: runs[name].nunique(), default=slopes[:0])
 
 
-def _of_run(run: pd.DataFrame, bounds: tuple[float, float] | None, unit: str) -> dict[str, Any]:
+def _fit_run(run: pd.DataFrame, bounds: tuple[float, float] | None, unit: str) -> dict[str, Any]:
     first, last = run.iloc[0], run.iloc[-1]
     epochs, J2 = run["epoch"].to_numpy(float), run["J2"].to_numpy(float)
     scaling = float(first["scaling"])
@@ -196,7 +225,7 @@ def _fit(epochs: Array, J2: Array, scaling: float, bounds: tuple[float, float] |
 def _is_settled(epochs: Array, J2: Array) -> bool:
     try:
         return len(epochs) > 1 and not Settled.of(epochs, J2).moving
-    except ValueError:  # too short
+    except ValueError:  # the run is too short for a fit
         return False
 
 
@@ -209,7 +238,7 @@ def _window(
     first, last = ordered_window(epochs, J2, skip=0)
     if unit == "rescaled":
         low, high = low / scaling, high / scaling
-    elif unit == "J2":  # from the first measurement of at least `low` to the last before one above `high`
+    elif unit == "J2":  # from the first measurement with J² ≥ low to the last one before J² first exceeds high
         reached, exceeded = np.flatnonzero(low <= J2), np.flatnonzero(high < J2)
         low = float(epochs[reached[0] if len(reached) else -1])
         high = float(epochs[max(exceeded[0] - 1, 0) if len(exceeded) else -1])

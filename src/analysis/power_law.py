@@ -1,4 +1,4 @@
-"""A power law through points."""
+"""Fit of a power law to points."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,7 +6,14 @@ from scipy.stats import linregress
 
 
 def power_law(x: ArrayLike, y: ArrayLike) -> tuple[float, NDArray[np.float64]]:
-    """p of y ∝ x^p, by least squares of log y on log x, and the fitted values of y.
+    """Fit y ∝ x^p by least squares of log y on log x.
+
+    Args:
+        x: Values above 0, shape (n,).
+        y: Values above 0, shape (n,).
+
+    Returns:
+        The exponent p, and the fitted values of y, shape (n,).
 
     Example:
         >>> power, fitted = power_law([1.0, 2.0, 4.0], [3.0, 6.0, 12.0])

@@ -1,4 +1,4 @@
-"""Curves of learning rate range tests: their values by rate, means over runs, and what ramp they had."""
+"""Curves of learning rate range tests: values by learning rate, means over runs, and the kind of the ramp."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,16 @@ from start_training.schedules.rate_suggestion import spread
 
 
 def values_by_rate(curves: pd.DataFrame, name: str, *, smooth: int = 1) -> list[pd.Series]:
-    """The finite values of a quantity by learning rate, of each run.
+    """Return the finite values of a quantity against the learning rate, for each run.
 
     Args:
-        curves: Of `sweep_curves`, kind range_test.
-        name: train_loss, val_loss, val_accuracy, or gap: validation loss − the mean training loss of the steps since
-            the last validation.
-        smooth: Steps over which the training loss is averaged.
+        curves: Result of `sweep_curves` with kind `range_test`.
+        name: `train_loss`, `val_loss`, `val_accuracy`, or `gap`: the validation loss minus the mean training loss over
+            the steps since the previous validation.
+        smooth: Number of steps over which the training loss is averaged; other quantities are not averaged.
+
+    Returns:
+        One series for each run, whose index is the learning rate.
     """
     runs = []
     for _, rows in curves.groupby("directory", sort=False):
@@ -28,25 +31,49 @@ def values_by_rate(curves: pd.DataFrame, name: str, *, smooth: int = 1) -> list[
 
 
 def mean_by_rate(runs: Sequence[pd.Series]) -> pd.Series:
-    """The mean over runs at the rates at which all of them have a value: where one has ended, a mean would jump."""
+    """Average over runs at the learning rates at which every run has a value.
+
+    Other rates are left out, because the mean would jump where a run ends.
+
+    Args:
+        runs: One series for each run, as returned by `values_by_rate`.
+    """
     return pd.concat(runs, axis=1).sort_index().dropna().mean(axis=1)
 
 
 def largest_rates(curves: pd.DataFrame) -> dict[str, float] | None:
-    """How max_lr spreads over runs; None where no run has one."""
+    """Return smallest, largest, median, geometric mean and octaves of max_lr over runs (`spread`).
+
+    Args:
+        curves: Result of `sweep_curves` with kind `range_test`.
+
+    Returns:
+        None if no run has a max_lr.
+    """
     rates = curves["max_lr"].groupby(curves["directory"]).first() if "max_lr" in curves else pd.Series(dtype=float)
     return spread(rates.to_list()) if rates.notna().any() else None
 
 
 def is_exponential(curves: pd.DataFrame) -> bool:
-    """Whether the rate in the middle of a ramp is nearer to the geometric mean of its ends than to the other one."""
+    """Return whether the learning rate grew exponentially rather than linearly, judged by the longest run.
+
+    It did if the rate in the middle of the ramp is nearer to the geometric than to the arithmetic mean of its ends.
+
+    Args:
+        curves: A table with the columns directory and learning_rate.
+    """
     rates = max((rows["learning_rate"].to_numpy() for _, rows in curves.groupby("directory")), key=len)
     middle = rates[len(rates) // 2]
     return bool(abs(middle - np.sqrt(rates[0] * rates[-1])) < abs(middle - (rates[0] + rates[-1]) / 2))
 
 
 def until_divergence(gap: pd.Series, loss: pd.Series) -> pd.Series:
-    """The generalization gaps of a run as long as its validation loss is at most the first one."""
+    """Return the generalization gaps of a run up to the first validation loss above the initial one.
+
+    Args:
+        gap: Validation loss minus training loss, by learning rate.
+        loss: Validation loss at the same learning rates.
+    """
     return gap[(loss <= loss.iloc[0]).cummin()]
 
 

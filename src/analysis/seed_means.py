@@ -1,20 +1,24 @@
-"""Means over seeds, and their standard errors."""
+"""Means over seeds and their standard errors."""
 
 import numpy as np
 import pandas as pd
 
 
 def seed_means(rows: pd.DataFrame, y: str, *, key: str, x: str | None = None) -> pd.DataFrame:
-    """The mean of a column over seeds wherever all of them have a finite value: the mean of survivors would flatter.
+    """Average a column over seeds, wherever all seeds have a finite value.
+
+    Points that some seeds do not reach are left out, since a mean over the remaining seeds would be biased towards runs
+    that did not diverge.
 
     Args:
-        rows: Of one option, with the column seed.
-        y: The column.
-        key: The column of the places at which seeds are compared.
-        x: The column whose mean is the place of a mean; None: `key`.
+        rows: Rows of one option, with a column seed.
+        y: Column to average.
+        key: Column by which the rows of different seeds are matched, such as epoch or step.
+        x: Column that is averaged in the same way to give the x coordinate; None uses `key`.
 
     Returns:
-        A row for each value of `key`, in columns x, mean and error, the standard error of the mean (NaN for one seed).
+        One row for each value of `key` that all seeds have. Columns x; mean; error, the standard error of the mean
+        (NaN for one seed); seeds, the number of seeds.
     """
     means = (
         rows[np.isfinite(rows[y])]

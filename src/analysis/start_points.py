@@ -1,4 +1,4 @@
-"""When training started, for each configuration of a sweep."""
+"""The epoch at which training started, averaged over the runs of each configuration of a sweep."""
 
 import pandas as pd
 
@@ -6,24 +6,28 @@ from start_training.analysis.columns import check_column, setting_text
 
 
 def start_points(table: pd.DataFrame, *, by: str | None, x: str) -> pd.DataFrame:
-    """A row for each configuration with a run of which it is known whether it started.
+    """Average the start epoch over the runs of each configuration.
+
+    A run counts if it is known whether its training started. A run whose training never started counts with the
+    maximum number of epochs, so that the mean is a lower bound.
 
     Args:
-        table: Of `sweep_table`.
-        by: The column that tells curves apart; None: there is one curve, `all`.
-        x: A column of numbers.
+        table: Result of `sweep_table`.
+        by: Column whose values distinguish the curves; None makes a single curve named `all`.
+        x: Column of numbers for the x coordinate.
 
     Returns:
-        Columns by; configuration; x, its median over runs; mean of the observed epochs, and error, its standard error
-        (NaN for one run); runs; started, how many of them; maximum, the epochs after which no run starts.
+        One row for each configuration with at least one such run. Columns by, the name of the curve; configuration; x,
+        the median over runs; mean, the mean of observed_epoch, and error, its standard error (NaN for one run); runs,
+        the number of runs; started, how many of them started; maximum, the largest max_epochs.
 
     Raises:
-        ValueError: the table has no such columns, or no run with a known start has a number in `x`.
+        ValueError: the table has no column `by` or no numeric column `x`, or no run counts that has a number in `x`.
     """
     check_column("x", x, table, numeric=True)
     known = table.assign(by=curve_of(table, by))[table["started"].notna() & table[x].notna()]
     if known.empty:
-        raise ValueError(f"x = {x}: known of no run of which it is known when it started")
+        raise ValueError(f"x = {x}: no run has both a known start of training and a number in this column")
     known = known.assign(x=known[x].astype(float), epoch=known["observed_epoch"].astype(float))
     groups = known.groupby(["by", "configuration"], sort=False)
     return groups.agg(
@@ -37,7 +41,15 @@ def start_points(table: pd.DataFrame, *, by: str | None, x: str) -> pd.DataFrame
 
 
 def curve_of(table: pd.DataFrame, by: str | None) -> pd.Series:
-    """The name of the curve that each run belongs to. Raises ValueError if the table has no column `by`."""
+    """Return the name of the curve that each run belongs to.
+
+    Args:
+        table: Result of `sweep_table`.
+        by: Column whose values distinguish the curves; None makes a single curve named `all`.
+
+    Raises:
+        ValueError: the table has no column `by`.
+    """
     if by is None:
         return pd.Series("all", index=table.index)
     check_column("by", by, table)

@@ -1,4 +1,4 @@
-"""What the range tests of a sweep suggest: a row for each configuration, over its seeds."""
+"""Learning rates that the range tests of a sweep suggest, summarized over the seeds of each configuration."""
 
 import numpy as np
 import pandas as pd
@@ -8,33 +8,44 @@ from start_training.schedules.rate_suggestion import spread
 
 
 def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
-    """What the range tests of each configuration suggest, over those that have ended.
+    """Summarize the finished range tests of each configuration.
 
     Args:
-        curves: Of `sweep_curves`, kind range_test.
-        by: The column that names configurations.
+        curves: Result of `sweep_curves` with kind `range_test`.
+        by: Column whose values distinguish the configurations.
 
     Returns:
-        A row for each value of that column, in its order. tests: how many; usable: how many suggest a rate; turned: in
-        how many validation got worse within the ramp; diverged: how many ended by it. max_lr: the median, max_lr_low
-        and max_lr_high, octaves = log2(high / low), NaN without a rate. min_lr (for one cycle) and cyclical_min_lr:
-        medians. val_loss: the mean over tests of the lowest validation loss, val_loss_low and val_loss_high, its range,
-        val_loss_error, its standard error (NaN for one test), and val_loss_rate, the median rate at it; likewise
-        val_accuracy of the highest. overrides: of its first test, without the seed.
+        One row for each value of `by`, in order of appearance. Columns:
+        tests: The number of finished tests; usable: how many suggest a learning rate; turned: in how many the
+            validation loss rose within the ramp; diverged: how many ended by divergence.
+        max_lr: The median over tests; max_lr_low, max_lr_high: smallest and largest; octaves: log2(high / low). NaN if
+            no test suggests a rate.
+        min_lr: The median lower rate for one cycle; cyclical_min_lr: the same for repeated cycles.
+        val_loss: The lowest validation loss of a test, averaged over tests; val_loss_low, val_loss_high: its range;
+            val_loss_error: standard error (NaN for one test); val_loss_rate: median learning rate at which it occurs.
+        val_accuracy, …: The same for the highest validation accuracy.
+        overrides: The overrides of the first test without the seed.
     """
     ended = curves[curves["rule"].notna()] if "rule" in curves else curves[:0]
     if ended.empty:
         return pd.DataFrame(columns=[by, "tests", "max_lr"])
     tests = pd.DataFrame([_test(rows, by) for _, rows in ended.groupby("directory", sort=False)])
-    rows = [{by: option, **_over(of_option)} for option, of_option in tests.groupby(by, sort=False, dropna=False)]
+    rows = [{by: option, **_summary(of_option)} for option, of_option in tests.groupby(by, sort=False, dropna=False)]
     return pd.DataFrame(rows).astype(dict.fromkeys(("tests", "usable", "turned", "diverged"), "int64"))
 
 
 def rate_points(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
-    """`suggestions` of each configuration whose tests have ended, with its option, and x, its value in a column.
+    """Compute `suggestions` for each configuration, together with its option and an x coordinate.
+
+    Args:
+        table: Result of `sweep_curves` with kind `range_test`, and a column option that names the curve of each row.
+        x: Column of numbers for the x coordinate.
+
+    Returns:
+        The rows of `suggestions`, with the additional columns option and x.
 
     Raises:
-        ValueError: the table has no column of numbers `x`, or no test has ended.
+        ValueError: the table has no numeric column `x`, or no range test has ended.
     """
     check_column("x", x, table, numeric=True)
     rates = suggestions(table, by="configuration")
@@ -45,32 +56,35 @@ def rate_points(table: pd.DataFrame, *, x: str) -> pd.DataFrame:
 
 
 def largest_rate(rates: pd.DataFrame) -> int:
-    """The row of `suggestions` with the largest max_lr; 0 if there is no rate."""
+    """Return the number of the row of `suggestions` with the largest max_lr; 0 if no row has one."""
     return int(np.nan_to_num(rates["max_lr"].to_numpy(float), nan=-np.inf).argmax())
 
 
 def lowest_loss(rates: pd.DataFrame) -> int:
-    """The row of `suggestions` with the lowest validation loss; 0 if none is finite."""
+    """Return the number of the row of `suggestions` with the lowest validation loss; 0 if no loss is finite."""
     return int(np.nan_to_num(rates["val_loss"].to_numpy(float), nan=np.inf).argmin())
 
 
 def indistinguishable(rates: pd.DataFrame, row: int, name: str) -> list[int]:
-    """The other rows whose range of a quantity over seeds meets that of a row.
+    """Find the configurations whose range of a quantity over seeds overlaps with that of a given configuration.
 
-    One test of a configuration has no range, and meets all.
+    A configuration with a single test has no range and counts as overlapping with all others.
 
     Args:
-        rates: Of `suggestions`.
-        row: Its number.
-        name: max_lr, val_loss or val_accuracy.
+        rates: Result of `suggestions`.
+        row: Number of the given configuration's row.
+        name: `max_lr`, `val_loss` or `val_accuracy`.
+
+    Returns:
+        The numbers of the other rows.
     """
     low, high, tests = (rates[column].to_numpy(float) for column in (f"{name}_low", f"{name}_high", "tests"))
-    meets = (np.minimum(tests, tests[row]) < 2) | ((low <= high[row]) & (low[row] <= high))
-    return [int(other) for other in np.flatnonzero(meets) if other != row]
+    overlaps = (np.minimum(tests, tests[row]) < 2) | ((low <= high[row]) & (low[row] <= high))
+    return [int(other) for other in np.flatnonzero(overlaps) if other != row]
 
 
 def _test(rows: pd.DataFrame, by: str) -> dict[str, object]:
-    """A test by its extremes."""
+    """Reduce the rows of one range test to its suggestions and its best validation loss and accuracy."""
     first = rows.iloc[0]
     overrides = [word for word in str(first["name"]).split(" ") if not word.lstrip("+").startswith("seed=")]
     test = {
@@ -85,7 +99,7 @@ def _test(rows: pd.DataFrame, by: str) -> dict[str, object]:
     return test
 
 
-def _over(tests: pd.DataFrame) -> dict[str, object]:
+def _summary(tests: pd.DataFrame) -> dict[str, object]:
     return {
         "tests": len(tests),
         "usable": int(tests["max_lr"].notna().sum()),
@@ -118,5 +132,5 @@ def _best(tests: pd.DataFrame, name: str) -> dict[str, object]:
         f"{name}_low": tests[name].min(),
         f"{name}_high": tests[name].max(),
         f"{name}_error": tests[name].sem(),
-        f"{name}_rate": tests[f"{name}_rate"].dropna().median(),  # of none, pandas 2.2 warns
+        f"{name}_rate": tests[f"{name}_rate"].dropna().median(),  # without dropna, pandas 2.2 warns if all are NaN
     }

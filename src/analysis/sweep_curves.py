@@ -1,4 +1,4 @@
-"""The curves of a sweep as one long table: rows of every run's range test, of its epochs, or of its layers' phases."""
+"""The recorded rows of all runs of a sweep as one long table: epochs, range tests, phases or growth of layers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,33 +13,34 @@ from start_training.runs.metrics_file import read_metrics
 from start_training.runs.sweep_jobs import read_jobs
 from start_training.settings import one_of
 
-RANGE_TEST, PHASE = "range_test", "phase"  # tables in a run directory, and what the summary calls their results
+RANGE_TEST, PHASE = "range_test", "phase"  # names of tables in a run directory, and of their entries in the summary
 GROWTH, LENGTHS = "growth", "lengths"
 T = TypeVar("T")
 TESTED = ["test/loss", "test/accuracy"]
 
 
 def sweep_curves(directory: Path, kind: str) -> pd.DataFrame:
-    """The rows of all runs of a sweep, one below the other.
-
-    Before them, the same in every row of a run: directory, name, status and seed; each setting that was overridden;
-    varied: those settings, as text, that tell its configuration from others of the sweep, the seed aside;
-    configuration: hash of all but the seed; depth. After them, of a range test, what the run's summary says of it:
-    max_lr, min_lr, rule, …, missing where it has not ended. Of phases: layer_name, the table's `name`; test/loss and
-    test/accuracy of the epoch that ends there; eta, alpha, batch (all that goes into one step) and weight_decay of the
-    run's config, NaN where it has none; and what the summary says, as final_J, final_slope, …, lowest_test_loss, ….
-    Of growth: the net's activation; length_before and length, mean M of the layer's input and of the activation after
-    it; final_accuracy, of the last test.
-    A run without rows is left out: what became of it `sweep_table` says. Empty where no run has any.
+    """Concatenate the recorded rows of all runs of a sweep.
 
     Args:
-        directory: Of the sweep.
-        kind: `range_test`, the rows of each run's `range_test/`; `epochs`, of `metrics.csv`; `phase`, of `phase/`; or
-            `growth`, of `phase/` at whose step `lengths/` has rows too, of nets in which an activation was measured
-            after every layer but the readout.
+        directory: Directory of the sweep.
+        kind: `epochs`, rows of each run's `metrics.csv`; `range_test`, rows of `range_test/`; `phase`, rows of
+            `phase/`; or `growth`, the rows of `phase/` at steps that `lengths/` has too, for nets in which the
+            activation after every layer but the readout was measured.
+
+    Returns:
+        The columns of the recorded rows and, constant within a run, directory, name, status and seed; each setting that
+        was overridden; varied, the overrides without the seed that not all runs share; configuration, a hash of the
+        config without the seed; depth. Runs without rows are omitted. Further columns by kind:
+        range_test: The results in the run's summary (max_lr, min_lr, rule, …); missing for a test that has not ended.
+        phase: layer_name, the column `name` of the recorded table; test/loss and test/accuracy at the end of the epoch;
+            eta, alpha, batch (samples per optimizer step) and weight_decay from the config, NaN if missing; the results
+            in the run's summary, with the prefix final_ for names that the recorded rows have, too.
+        growth: activation, the activation function; length_before and length, the mean M of the layer's input and of
+            its activation; final_accuracy, the last test accuracy.
 
     Raises:
-        ValueError: for another kind, or a directory that holds no sweep.
+        ValueError: there is no such kind, or the directory holds no runs.
     """
     read = _READ[one_of("kind", kind, _READ)]
     runs = sweep_table(directory)
@@ -51,12 +52,12 @@ def sweep_curves(directory: Path, kind: str) -> pd.DataFrame:
     runs["varied"] = [_varied(overrides, name) for name in names]
     runs = runs[[fact for fact in dict.fromkeys(facts) if fact in runs]]
     tables = [_with_facts(rows, run) for _, run in runs.iterrows() if len(rows := read(directory / run["directory"]))]
-    kinds = {str(column): kind for column, kind in runs.dtypes.items() if kind != "object"}  # which the loop has lost
-    return pd.concat(tables, ignore_index=True).astype(kinds) if tables else runs[:0]
+    dtypes = {str(column): dtype for column, dtype in runs.dtypes.items() if dtype != "object"}  # lost by iterrows
+    return pd.concat(tables, ignore_index=True).astype(dtypes) if tables else runs[:0]
 
 
 def _varied(overrides: Mapping[str, Sequence[str]], name: str) -> str:
-    """The overrides of a run without those that all runs have, and without the seed."""
+    """Return the overrides of a run without the seed and without those that all runs share."""
     known = [set(words) for words in overrides.values() if words]
     common = set.intersection(*known) if len(known) > 1 else set()
     return " ".join(word for word in overrides[name] if word not in common and not word.lstrip("+").startswith("seed="))
@@ -75,7 +76,7 @@ def _phase(run: Path) -> pd.DataFrame:
     rows = _parts(run / PHASE)
     if rows.empty:
         return rows
-    # What the summary says of a quantity that the rows have, too, is of the end of training.
+    # The summary holds values at the end of training; the prefix keeps them apart from columns of the same name.
     summary = {
         f"final_{key}" if key in rows or key.startswith("slope_") else key: value
         for key, value in _summarized(run, PHASE).items()
@@ -98,7 +99,7 @@ def _growth(run: Path) -> pd.DataFrame:
 
 
 def _training(run: Path) -> dict[str, float]:
-    """The settings of a config that the scaling law has."""
+    """Return eta, alpha, batch and weight_decay from a run's config; NaN for a setting that is missing."""
     config = _config(run)
     optimizer, datamodule, trainer = (config.get(group) or {} for group in ("optimizer", "datamodule", "trainer"))
     batch = _number(datamodule.get("batch_size")) * _number(trainer.get("accumulate_grad_batches") or 1)
@@ -107,7 +108,7 @@ def _training(run: Path) -> dict[str, float]:
 
 
 def _tested(run: Path) -> pd.DataFrame:
-    """Test loss and accuracy by the number of steps behind them: Lightning counts the steps of a row from 0."""
+    """Return test loss and accuracy by the number of completed steps; Lightning counts steps from 0."""
     rows = _epochs(run).reindex(columns=["step", *TESTED]).dropna(subset=TESTED, how="all")
     return rows.assign(step=rows["step"].astype("int64") + 1)
 
@@ -117,7 +118,7 @@ def _number(value: object) -> float:
 
 
 def _summarized(run: Path, name: str) -> dict[str, Any]:
-    """The numbers and words of the summary's entry of this name."""
+    """Return the entry `name` of a run's summary without nested lists and dictionaries."""
     entry = _summary(run).get(name) or {}
     return {
         key: np.nan if value is None else value for key, value in entry.items() if not isinstance(value, dict | list)
@@ -125,7 +126,10 @@ def _summarized(run: Path, name: str) -> dict[str, Any]:
 
 
 def _parts(table: Path) -> pd.DataFrame:
-    """Not read by `Table`, which would tidy up what a running job is writing."""
+    """Read a table of a run directory; empty if the table has no parts.
+
+    `Table` is not used, because it would remove files that a running job is writing.
+    """
     return _readable(
         lambda: pd.read_parquet(table) if any(table.glob("part-*.parquet")) else pd.DataFrame(), pd.DataFrame()
     )
@@ -144,7 +148,7 @@ def _summary(run: Path) -> dict[str, Any]:
 
 
 def _readable(read: Callable[[], T], default: T) -> T:
-    """What `read` returns; the default for a file that is damaged, or replaced at this moment by a running job."""
+    """Return `read()`, or the default if a file is damaged or is just being replaced by a running job."""
     try:
         return read()
     except (OSError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""A sweep as one tidy table: a row for each job, whatever became of it."""
+"""A sweep as a table with one row for each job, including jobs that failed, diverged or have not begun."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,36 +17,47 @@ _WHOLE = ("seed", "start_epoch", "start_step", "observed_epoch", "max_epochs", "
 
 
 def sweep_table(directory: Path) -> pd.DataFrame:
-    """A row for each job that lies in a directory or that its jobs.json lists.
-
-    directory; name: its overrides; status: completed, diverged, interrupted, failed, running, killed, damaged or
-    absent, and reason; each setting that was overridden; seed; configuration: hash of all that determines the
-    result but the seed.
-    start_epoch, start_step, started: True, False for a run that ended without, missing where nobody knows yet;
-    observed_epoch: start_epoch, or the maximum at which a run that never started is censored (one that diverged
-    would never have). depth: measured layers; beta: Σ 1/n_j, NaN where the net has no such widths.
-    growth_rate (nats per layer; inf where a length overflowed), layer_variance, relative_layer_variance: of
-    initialization, NaN where not recorded; log_growth: depth × |growth_rate|. Then the final metrics.
+    """Collect the jobs of a sweep: those with a run directory and those listed in jobs.json.
 
     Args:
-        directory: Of the sweep.
+        directory: Directory of the sweep.
+
+    Returns:
+        One row for each job. Columns:
+        directory; name: The overrides; status: completed, diverged, interrupted, failed, running, killed, damaged or
+            absent; reason: Why the run ended.
+        Each setting that was overridden; seed; configuration: Hash of the config without the seed.
+        start_epoch, start_step: When training started; started: False for a run that ended before it started, missing
+            if that is not known; observed_epoch: start_epoch, or the maximum number of epochs, at which a run that
+            never started is censored (also one that diverged); max_epochs, start_metric, start_threshold.
+        depth: Number of measured layers; beta: Σ 1/n_j, NaN for a net without `widths`.
+        growth_rate (nats per layer; inf if a length overflowed), layer_variance, relative_layer_variance: Measured at
+            initialization, NaN if not recorded; log_growth: depth × |growth_rate|.
+        The final metrics; steps, epochs, seconds, config_hash.
 
     Raises:
-        ValueError: there is no such directory, or no run in it.
+        ValueError: the directory does not exist or holds no run, or its jobs.json is damaged.
     """
     if not directory.is_dir():
         raise ValueError(f"SWEEP_DIRECTORY = {directory}: no such directory")
     listed = _listed(directory)
     existing = [path.parent.name for path in sorted(directory.glob("*/config.yaml"))]
     if not existing and not listed:
-        raise ValueError(f"SWEEP_DIRECTORY = {directory}: holds no runs (no */config.yaml)")
+        raise ValueError(
+            f"SWEEP_DIRECTORY = {directory}: holds no runs (no */config.yaml); give the hydra.sweep.dir of a multirun"
+        )
     rows = [_row(directory, name, listed.get(name)) for name in dict.fromkeys([*listed, *existing])]
     columns = dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row)
     return _typed(pd.DataFrame(rows, columns=list(columns)))
 
 
 def override_settings(overrides: Sequence[str]) -> dict[str, str]:
-    """Overrides as columns: the value of each key."""
+    """Split overrides `key=value` into a dictionary; a leading `+` and overrides without a value are dropped.
+
+    Example:
+        >>> override_settings(["depth=5", "+model.width=8", "~schedule"])
+        {'depth': '5', 'model.width': '8'}
+    """
     return dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
 
 
@@ -80,7 +91,7 @@ def _row(directory: Path, name: str, overrides: Sequence[str] | None) -> dict[st
 def _summary(run: RunDirectory) -> dict[str, Any] | None:
     try:
         return run.summary()
-    except FileNotFoundError:  # a run that begins again has removed it in between
+    except FileNotFoundError:  # a run that begins again removed its summary in the meantime
         return None
 
 
@@ -95,7 +106,7 @@ def _without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
 def _start(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
     start = summary.get("start_of_training") or {}
     maximum = (config.get("trainer") or {}).get("max_epochs")
-    if maximum is None or maximum < 1:  # the run was to end by another rule
+    if maximum is None or maximum < 1:  # the number of epochs was not limited, so the run ended by another rule
         maximum = summary.get("epochs")
     never = start and start.get("epoch") is None and summary["status"] in FINISHED
     started = False if never else True if start.get("epoch") is not None else None
@@ -124,17 +135,23 @@ def _net(config: Mapping[str, Any], run: RunDirectory) -> dict[str, Any]:
 
 
 def _at_initialization(run: RunDirectory) -> Mapping[str, Any]:
-    """Row 0 of steps/; not read by `Table`, which would tidy up what a running job is writing."""
+    """Read the row of step 0 from `steps/`; empty if it is missing.
+
+    `Table` is not used, because it would remove files that a running job is writing.
+    """
     parts = sorted((run.path / "steps").glob("part-*.parquet"))
     try:
         rows = pd.read_parquet(parts[0], filters=[("step", "==", 0)]) if parts else pd.DataFrame()
-    except FileNotFoundError:  # joined with others at this moment
+    except FileNotFoundError:  # the running job has just merged this part with others
         rows = pd.DataFrame()
     return dict(rows.iloc[0]) if len(rows) else {}
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers as numbers: overrides are text, and what is missing makes objects of the rest."""
+    """Convert columns of numbers to Int64 or float64.
+
+    Overrides are text, and a missing value turns a whole column into objects.
+    """
     for column in table.columns.difference(["directory", "name", "configuration", "config_hash", "status", "reason"]):
         numbers = pd.to_numeric(table[column], errors="coerce")
         if column != "started" and (numbers.notna() | table[column].isna()).all():

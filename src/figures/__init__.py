@@ -1,4 +1,4 @@
-"""What is drawn: arrays and tables in, a matplotlib Figure out. Here: which table of a sweep a figure takes."""
+"""Functions that draw arrays and tables as matplotlib figures, and the registry of the tables that they need."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,14 +11,17 @@ TABLES = (DEFAULT, "epochs", "range_test", "phase", "growth")
 
 
 def draws(table: str) -> Callable[[F], F]:
-    """Declare which table of a sweep a figure function takes: a decorator.
+    """Decorate a figure function with the name of the sweep's table that it draws.
 
-    A function without it is drawn from `runs`.
+    A function without this decorator draws the table `runs`.
 
     Args:
-        table: `runs`, a row for each run (`start_training.analysis.sweep_table`); or rows below each other for every
-            run (`start_training.analysis.sweep_curves`): `epochs`, those of metrics.csv; `range_test`, the steps of
-            its range test; `phase`, the phases of its layers; `growth`, those with the lengths of the same layers.
+        table: `runs`, one row for each run (`start_training.analysis.sweep_table`), or a long table with several rows
+            for each run (`start_training.analysis.sweep_curves`): `epochs`, the rows of metrics.csv; `range_test`, the
+            steps of a range test; `phase`, the phases of layers; `growth`, phases and lengths of the same layers.
+
+    Returns:
+        The decorator, which returns the function itself.
 
     Raises:
         ValueError: there is no such table.
@@ -39,5 +42,5 @@ def draws(table: str) -> Callable[[F], F]:
 
 
 def table_of_figure(function: Callable[..., Any]) -> str:
-    """The table that a figure function takes."""
+    """Return the name of the table that a figure function draws, as declared by `draws`; `runs` by default."""
     return str(getattr(function, "drawn_table", DEFAULT))

@@ -1,4 +1,4 @@
-"""One image through a deep net: the activations of chosen layers side by side, a row for each initialization."""
+"""Activations of one image in chosen layers of a deep net, with one row of panels for each initialization."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from start_training.figures.labels import label
 
 Array = NDArray[np.float64]
-SATURATED = 3.0  # root mean squares of the input: what is beyond has a colour of its own
-SIDE = 4  # channels on a side of a panel
-BEYOND, GAP = "tab:orange", "0.6"
+SATURATED = 3.0  # end of the grey scale, in units of the root mean square of the input
+SIDE = 4  # largest number of channels along each side of a panel
+BEYOND, GAP = "tab:orange", "0.6"  # colours of activations above the grey scale, and of gaps between channels
 CAPTION = (
-    "Panels: the first {channels} of a layer's channels, on one scale for all; "
-    r"$M_j=\|\mathrm{{act}}_j\|^2/n_j$ over all of them. All rows start from the same seed."
+    "Each panel shows the first {channels} channels of a layer; all panels have the same grey scale. "
+    r"$M_j=\|\mathrm{{act}}_j\|^2/n_j$ is the length over all channels. All rows use the same random seed."
 )
 
 
@@ -29,17 +29,18 @@ def draw_activations(
     *,
     title: str = "",
 ) -> Figure:
-    """A panel for each initialization and layer: a mosaic of its first channels, with its length written under it.
+    """Draw the activations of one image in several layers, with one row of panels for each initialization.
 
-    Grey is |activation| from 0 to `SATURATED` root mean squares of the image, one scale for the figure, so that what
-    fades turns black and what explodes turns orange.
+    Each panel is a mosaic of the first channels of a layer, labelled with the layer's length. The grey scale is common
+    to all panels and shows |activation| from 0 to `SATURATED` times the root mean square of the image: vanishing
+    activations turn black, exploding ones orange.
 
     Args:
         image: The input, shape (channels, height, width).
-        activations: Of each initialization, those of each of `layers`, shape (channels, height, width).
-        log_lengths: Of each initialization log M_0, and then log M_j of these layers, in nats.
-        layers: Their numbers.
-        title: Above the panels.
+        activations: For each initialization, the activations of each of `layers`, shape (channels, height, width).
+        log_lengths: For each initialization, log M_0 of the input followed by log M_j of each of `layers`, in nats.
+        layers: Numbers of the layers.
+        title: Title above the panels.
     """
     rows, columns = len(activations), len(layers) + 1
     figure = Figure(figsize=(1.35 * columns + 1.3, 1.65 * rows + 0.7), layout="constrained")
@@ -51,7 +52,7 @@ def draw_activations(
         axes_of_row[0].set_ylabel(label(option))
         for axes, values in zip(axes_of_row[1:], of_row, strict=True):
             panel = mosaic(np.abs(np.asarray(values, dtype=np.float64)) / scale)
-            panel = np.where(np.isposinf(panel), 2 * SATURATED, panel)  # matplotlib would draw inf as missing
+            panel = np.where(np.isposinf(panel), 2 * SATURATED, panel)  # matplotlib draws inf as a missing value
             last = axes.imshow(panel, cmap=colors, norm=Normalize(0, SATURATED), interpolation="nearest")
         for axes, layer, length in zip(axes_of_row, (0, *layers), log_lengths[option], strict=True):
             axes.set_xlabel(f"$M_{{{layer}}}={_power_of_ten(length)}$", fontsize=9)
@@ -67,8 +68,13 @@ def draw_activations(
 
 
 def mosaic(activation: Array) -> Array:
-    """The first channels of (channels, height, width), as many as fill a square of at most `SIDE` on a side, row by row
-    with gaps of NaN between them.
+    """Arrange the first channels of a layer in a square, row by row, with gaps of NaN between them.
+
+    Args:
+        activation: Shape (channels, height, width).
+
+    Returns:
+        The largest square of channels that is filled, with at most `SIDE` channels along each side.
     """
     _, height, width = activation.shape
     side, gap = _side(activation), max(1, height // 16)
@@ -80,7 +86,18 @@ def mosaic(activation: Array) -> Array:
 
 
 def mantissa_and_exponent(log_length: float) -> tuple[float, int]:
-    """e^log_length as m · 10^k with 1 ≤ m < 10 in two digits, for finite logarithms of any size."""
+    """Write e^log_length as m · 10^k with 1 ≤ m < 10, without overflow for large logarithms.
+
+    Args:
+        log_length: A finite number.
+
+    Returns:
+        m, rounded to two digits, and k.
+
+    Example:
+        >>> mantissa_and_exponent(2000.0)
+        (3.9, 868)
+    """
     exponent = math.floor(log_length / math.log(10))
     mantissa = round(math.exp(log_length - exponent * math.log(10)), 1)
     return (1.0, exponent + 1) if mantissa >= 10 else (mantissa, exponent)
@@ -94,11 +111,15 @@ def _power_of_ten(log_length: float) -> str:
 
 
 def _side(activation: ArrayLike) -> int:
-    """Channels on a side of its mosaic."""
+    """Return the number of channels along each side of the mosaic of a layer."""
     return min(math.isqrt(len(np.asarray(activation))), SIDE)
 
 
 def _picture(image: Array) -> Array:
-    """As the eye knows it, from its own least to its own greatest value: (height, width, 3), or grey."""
+    """Scale an image of shape (channels, height, width) to [0, 1] for display.
+
+    Returns:
+        Shape (height, width, 3) for three channels, else the mean over channels, shape (height, width).
+    """
     picture = image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0)
     return (picture - picture.min()) / (np.ptp(picture) or 1.0)

@@ -1,4 +1,4 @@
-"""What figures share: panels, legend, caption and title; curves with bands and points with error bars; colours."""
+"""Elements shared by figures: panels, legend, caption and title, curves with bands, points with error bars, colours."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -14,21 +14,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
-CHARACTERS = 17  # of a caption, for each inch of the figure's width
-# Petroff 2021 (arXiv:2107.02270), ten colours.
+CHARACTERS = 17  # characters of a caption's line, for each inch of the figure's width
+# Ten colours for curves. Source: Petroff 2021 (arXiv:2107.02270).
 CYCLE = ("#3f90da", "#bd1f01", "#ffa90e", "#832db6", "#94a4a2", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 MARKERS = "osD^vP*X<>"
-FEW = 4  # numbers; more of them are shades, in their order
+FEW = 4  # numeric options up to which curves have the colours of CYCLE; more options are shaded by their value
 
 
 def panels(rows: int, columns: int, *, size: tuple[float, float], **layout: Any) -> tuple[Figure, Any]:
-    """A figure and its panels, which have no frame at the top and the right.
+    """Create a figure with a grid of panels, which have no frame at the top and at the right.
 
     Args:
-        rows: Of panels.
-        columns: Of panels.
+        rows: Number of rows.
+        columns: Number of columns.
         size: Width and height in inches.
-        **layout: As `matplotlib.figure.Figure.subplots` has it.
+        **layout: Further arguments of `matplotlib.figure.Figure.subplots`.
 
     Returns:
         The figure, and an array of axes of shape (rows, columns).
@@ -41,14 +41,14 @@ def panels(rows: int, columns: int, *, size: tuple[float, float], **layout: Any)
 def finish(
     figure: Figure, title: str, handles: Any = (), *, legend_title: str | None = None, caption: str = ""
 ) -> Figure:
-    """Add the legend at the right, the caption beneath and the title; returns the figure.
+    """Add a legend at the right, a caption below the panels and a title to a figure, and return the figure.
 
     Args:
-        figure: To add them to.
-        title: Above the panels.
-        handles: Of the legend; none: no legend.
-        legend_title: Such as the setting whose values the legend has.
-        caption: Is broken into lines.
+        figure: The figure, which is changed in place.
+        title: Title above the panels.
+        handles: Entries of the legend; without entries there is no legend.
+        legend_title: Title of the legend, such as the setting whose values it lists.
+        caption: Text below the panels, which is wrapped to the width of the figure.
     """
     if handles:
         place: dict[str, Any] = {"loc": "outside right upper", "alignment": "left", "frameon": False}
@@ -56,34 +56,42 @@ def finish(
     if caption:
         text = textwrap.fill(caption, int(CHARACTERS * figure.get_figwidth()))
         figure.supxlabel(text, fontsize=7, x=0.01, ha="left")
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")  # the constrained layout centres it over the legend, too
+    # The title is aligned left, since the constrained layout would centre it over panels and legend together.
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
 
 
 def handle(label: str, **style: Any) -> Line2D:
-    """An entry of a legend: a line, or with `marker` and ls="" a point, of this style."""
+    """Create an entry of a legend: a line of this style, or a point if `style` has a marker and ls=""."""
     return Line2D([], [], label=label, **style)
 
 
 def draw_mean(axes: Axes, x: Any, mean: Any, error: Any, *, alpha: float = 0.2, **style: Any) -> None:
-    """A curve of means with a band of ± its error, which has no width where the error is NaN."""
+    """Draw a curve of means with a band of ± the error; the band has no width where the error is NaN."""
     mean, error = np.asarray(mean, float), np.nan_to_num(np.asarray(error, float))
     axes.plot(x, mean, **style)
     axes.fill_between(x, mean - error, mean + error, color=style["color"], alpha=alpha, lw=0)
 
 
 def draw_points(axes: Axes, x: Any, y: Any, error: Any, **style: Any) -> None:
-    """Points with error bars. error: half of each bar, (n,), or what is below and above the point, (2, n)."""
+    """Draw points with error bars; `error` has shape (n,), or (2, n) for the lengths below and above each point."""
     axes.errorbar(x, y, yerr=error, **{"ls": "", "ms": 4.5, "elinewidth": 1, "capsize": 2, **style})
 
 
-def moved(axes: Axes, right: float, up: float = 0, *, place: Transform | None = None) -> Transform:
-    """The transform to a place, of the data unless given, and from there so many points to the right and up."""
-    return (place or axes.transData) + ScaledTranslation(right / 72, up / 72, axes.figure.dpi_scale_trans)
+def offset_transform(axes: Axes, right: float, up: float = 0, *, base: Transform | None = None) -> Transform:
+    """Return a transform followed by a shift to the right and up.
+
+    Args:
+        axes: The axes that are drawn in.
+        right: Shift to the right in points (1/72 inch).
+        up: Shift upwards in points.
+        base: The transform before the shift; None is the transform of data coordinates.
+    """
+    return (base or axes.transData) + ScaledTranslation(right / 72, up / 72, axes.figure.dpi_scale_trans)
 
 
 def plain_ticks(axis: Axis, *, subs: Sequence[float] = (1, 2, 5), minor: bool = False) -> None:
-    """Ticks of a logarithmic axis at `subs` times powers of ten, as plain numbers; minor: with ticks between them."""
+    """Label a logarithmic axis with plain numbers, at `subs` times powers of ten; `minor` keeps the minor ticks."""
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -92,7 +100,11 @@ def plain_ticks(axis: Axis, *, subs: Sequence[float] = (1, 2, 5), minor: bool = 
 
 
 def colours(names: Iterable[str]) -> dict[str, Any]:
-    """A colour for each different name: shades in order for more than a few numbers or ten names, else the cycle's."""
+    """Assign a colour to each different name.
+
+    More than `FEW` numbers are shaded by their value, and more than ten other names by their order. Otherwise the names
+    get the colours of `CYCLE` in their order.
+    """
     options = list(dict.fromkeys(names))
     ordered = bool(pd.to_numeric(pd.Series(options, dtype=object), errors="coerce").notna().all())
     if len(options) <= (FEW if ordered else len(CYCLE)):
@@ -102,10 +114,10 @@ def colours(names: Iterable[str]) -> dict[str, Any]:
 
 
 def shades(names: Sequence[str], *, last: float = 0.9) -> dict[str, Any]:
-    """A colour of viridis for each name, from 0 to `last`: its end is too pale for a line."""
+    """Assign equidistant colours of viridis to names, from 0 to `last`; the end of the map is too pale for lines."""
     return dict(zip(names, colormaps["viridis"](np.linspace(0, last, len(names))), strict=True))
 
 
 def curve_style(number: int) -> dict[str, Any]:
-    """Marker and colour of a curve, by its number."""
+    """Return marker and colour of the curve with this number."""
     return {"marker": MARKERS[number % len(MARKERS)], "color": f"C{number % 10}"}

@@ -1,4 +1,4 @@
-"""Runs laid over each other in epochs and in rescaled time: where the scaling law holds, and where it breaks."""
+"""Curves of J², test loss and accuracy in epochs and in rescaled time, which coincide where the scaling law holds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,41 +11,41 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from start_training.analysis.collapse import GROWTH, QUANTITIES, TIMES, collapse, scaling_group, spread_in_time
-from start_training.analysis.phase_curves import mean_curves, run_counts, watched, with_scaling
+from start_training.analysis.phase_curves import layer_rows, mean_curves, run_counts, with_scaling
 from start_training.figures import draws
 from start_training.figures.axes import CYCLE, colours, draw_mean, finish, handle, panels
 from start_training.figures.labels import plus_minus, seeds_text
 from start_training.order_chaos.weight_decay_guideline import crossing
 
 LABELS = {"epoch": "epochs", "rescaled": r"rescaled time, epochs × $\eta/((1-\alpha)B)$"}
-STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))  # of configurations with one scaling variable
+STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))  # for configurations with the same scaling variable
 COMPARED = {
     ("all", "epoch"): "at equal epochs",
     ("all", "rescaled"): "at equal rescaled time",
-    ("equal", "epoch"): "between runs of one scaling variable",
+    ("equal", "epoch"): "between runs with equal scaling variables",
 }
 EDGE: dict[str, Any] = {"marker": "o", "ms": 4, "mfc": "white", "mew": 1, "ls": "", "zorder": 4}
 
 
 @draws("phase")
 def draw_collapse(table: pd.DataFrame, *, layer: int | None = None, title: str = "") -> Figure:
-    """J², test loss and test accuracy against epochs, above, and against rescaled time, epochs × eta/((1 − alpha) B).
+    """Draw J², test loss and test accuracy against epochs and against rescaled time, epochs × eta/((1 − alpha) B).
 
-    A curve for each configuration, mean over seeds with a band of ± one standard error; those of one scaling variable
-    share a colour. Circles: J² = 1. On the right the spread between configurations: their standard deviation relative
-    to their mean, averaged over seeds, at times that all curves have (`collapse`); shaded: the mean of J² is past 1.
-    Beneath: the spread of J² before and after rescaling, in both phases.
+    Each configuration has a curve, the mean over seeds with a band of ± one standard error; configurations with the
+    same scaling variable share a colour. Circles mark J² = 1. The panels at the right show the spread between
+    configurations (`spread_in_time`), shaded where the mean of J² is at least 1. The caption gives the spread of J²
+    before and after rescaling, in both phases.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437): the curves collapse as long as J < 1.
 
     Args:
-        table: Of `sweep_curves`, kind phase.
-        layer: Its number; None: the first square one.
-        title: Above the panels.
+        table: Result of `sweep_curves` with kind `phase`.
+        layer: Number of the layer; None selects the first square layer.
+        title: Title above the panels.
 
     Raises:
-        ValueError: the table has no such layer, no phases or no scaling variables.
+        ValueError: the table has no such layer, no finite J or no known scaling variable.
     """
-    rows = with_scaling(watched(table, layer))
+    rows = with_scaling(layer_rows(table, layer))
     means = mean_curves(rows, ["J2", *list(QUANTITIES)[1:], "rescaled"])
     means = means.assign(group=scaling_group(means).map("{:.3g}".format))
     palette = colours(sorted(means["group"].unique(), key=float))
@@ -62,11 +62,16 @@ def draw_collapse(table: pd.DataFrame, *, layer: int | None = None, title: str =
 
 
 def spread_text(spreads: pd.DataFrame, quantity: str = "J2") -> str:
-    """The spread of `collapse` before and after rescaling, in the ordered phase and past the edge, in words."""
+    """Describe in words the spread before and after rescaling, in the ordered phase and past the edge of chaos.
+
+    Args:
+        spreads: Result of `start_training.analysis.collapse.collapse`.
+        quantity: A value of its column quantity.
+    """
     of_quantity = spreads[spreads["quantity"] == quantity].set_index(["phase", "runs", "time"])
     percent = {key: 100 * row for key, row in of_quantity[["spread", "error"]].iterrows()}
     parts = []
-    for phase, words in (("ordered", "in the ordered phase"), ("past", "past the edge")):
+    for phase, words in (("ordered", "in the ordered phase"), ("past", "past the edge of chaos")):
         texts = [
             f"{plus_minus(percent[phase, *key]['spread'], percent[phase, *key]['error'], '.1f', '.1f')}% {name}"
             for key, name in COMPARED.items()
@@ -99,14 +104,13 @@ def _draw_spreads(axes: Axes, rows: pd.DataFrame, time: str) -> None:
         if quantity == "J2" and len(past := spread[spread["mean"] >= 1]):
             axes.axvspan(past["time"].iloc[0], past["time"].iloc[-1], color="0.92", lw=0, zorder=0)
     shared = spread["time"] if len(spread) else rows[time]
-    axes.set(xlim=(0, max(float(shared.max()), 1e-9) * 1.03), ylabel="sd between curves / mean")
+    axes.set(xlim=(0, max(float(shared.max()), 1e-9) * 1.03), ylabel="standard deviation / mean of curves")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend(frameon=False, fontsize=7)
 
 
 def _handles(means: pd.DataFrame, palette: Mapping[str, Any]) -> list[Line2D]:
-    """Each configuration under its scaling variable."""
     handles = []
     for group, colour in palette.items():
         handles.append(handle(rf"$\eta/((1-\alpha)B)$ = {group}", ls=""))
@@ -120,10 +124,10 @@ def _handles(means: pd.DataFrame, palette: Mapping[str, Any]) -> list[Line2D]:
 def _caption(rows: pd.DataFrame) -> str:
     seeds, spreads = seeds_text(run_counts(rows)), collapse(rows)
     if not (text := spread_text(spreads)):
-        return f"{seeds} No time is common to all curves, at which they could be compared."
+        return f"{seeds} The curves have no time in common at which they could be compared."
     noise = spreads.loc[(spreads["quantity"] == "J2") & (spreads["runs"] == "all"), "noise"].max()
     between = f" Seeds of one configuration differ by up to {100 * noise:.1f}%." if np.isfinite(noise) else ""
     return (
-        f"{seeds} Spread of J² between configurations, root mean square over time: {text}.{between} "
-        f"Of its growth: {spread_text(spreads, GROWTH)}."
+        f"{seeds} Spread of J² between configurations (standard deviation / mean, root mean square over time): "
+        f"{text}.{between} Spread of the growth rate of J²: {spread_text(spreads, GROWTH)}."
     )

@@ -1,4 +1,4 @@
-"""What figures call options and curves, and how they write counts and errors."""
+"""Labels of options and curves in figures, and the format of counts, means and errors."""
 
 import numpy as np
 import pandas as pd
@@ -40,24 +40,33 @@ LABELS = {
 
 
 def label(option: object) -> str:
-    """The label of an option or another value of a setting; one that has none is its own."""
+    """Return the label of an option or another value of a setting; a value without a label is returned as text."""
     text = setting_text(option)
     return LABELS.get(text, text)
 
 
 def setting_of(table: pd.DataFrame, by: str | None) -> str | None:
-    """The column that tells curves apart: `by`, or else the one setting that varies; None where several do, or none."""
+    """Choose the column whose values distinguish the curves.
+
+    Args:
+        table: Result of `sweep_curves`.
+        by: Name of the column, or None to choose the setting that varies between the runs.
+
+    Returns:
+        `by`, or the setting that varies if there is exactly one; otherwise None.
+    """
     keys = {word.partition("=")[0].lstrip("+") for varied in table["varied"].unique() for word in varied.split(" ")}
-    [only, *others] = keys or {""}
-    return by if by is not None or others or only not in table else only
+    [first, *others] = keys or {""}
+    return by if by is not None or others or first not in table else first
 
 
 def option_of(table: pd.DataFrame, by: str | None) -> pd.Series:
-    """The name of the curve that each row belongs to, as the legend has it.
+    """Return the name, as written in the legend, of the curve that each row belongs to.
 
     Args:
-        table: Of `sweep_curves`.
-        by: The column that tells curves apart; None: `setting_of` chooses it, or else all that varies.
+        table: Result of `sweep_curves`.
+        by: Column whose values distinguish the curves; None uses the setting that varies, or all settings that vary if
+            there are several (`setting_of`).
 
     Raises:
         ValueError: the table has no column `by`.
@@ -70,18 +79,28 @@ def option_of(table: pd.DataFrame, by: str | None) -> pd.Series:
 
 
 def range_text(values: "pd.Series[int]") -> str:
-    """The smallest and the largest of counts, such as 2–3; only one number where they are equal."""
+    """Write the smallest and the largest of several counts, such as 2–3, or a single number if they are equal."""
     low, high = values.min(), values.max()
     return f"{high}" if low == high else f"{low}–{high}"
 
 
 def seeds_text(runs: "pd.Series[int]") -> str:
-    """The sentence of a caption that says how many runs its points are means of, from their number at each point."""
-    return "One run each." if runs.max() == 1 else f"Means of {range_text(runs)} seeds ± s.e."
+    """Return the sentence of a caption that says over how many runs its points are averaged.
+
+    Args:
+        runs: The number of runs of each point.
+    """
+    return "One run each." if runs.max() == 1 else f"Means over {range_text(runs)} seeds ± standard error."
 
 
 def plus_minus(mean: float, error: float, digits: str = ".3g", of_error: str = ".1g") -> str:
-    """A number with its error, which is left out where it is NaN.
+    """Write a number with its error, which is omitted if it is NaN.
+
+    Args:
+        mean: The number.
+        error: Its error.
+        digits: Format of the number.
+        of_error: Format of the error.
 
     Example:
         >>> plus_minus(1.234, 0.056), plus_minus(1.234, float("nan"))
@@ -91,9 +110,9 @@ def plus_minus(mean: float, error: float, digits: str = ".3g", of_error: str = "
 
 
 def _short(varied: str) -> str:
-    """`optimizer.weight_decay=0.001 initializer=he_normal depth=5` as `weight_decay 0.001, He normal, depth 5`."""
+    """Shorten overrides for a legend: `optimizer.weight_decay=0.001 depth=5` becomes `weight_decay 0.001, depth 5`."""
     words = (word.partition("=") for word in varied.split(" ") if word)
-    return ", ".join(  # the options of config groups need no key beside them
+    return ", ".join(  # an option of a config group, such as initializer=he_normal, is written without its key
         label(value) if "." not in key and not value[:1].isdigit() else f"{key.rpartition('.')[2]} {value}"
         for key, _, value in words
     )

@@ -1,4 +1,4 @@
-"""Failure mode 2: how much lengths vary over nets and over layers, against depth and against beta."""
+"""Failure mode 2: the variance of lengths over nets and over layers, against depth and against beta."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,11 @@ from start_training.figures.labels import label
 from start_training.figures.mean_length_depth import last_layers
 
 CAPTION = (
-    "Over nets: logarithm of the ratio of moments, from second moments of layer ratios (residual nets: of lengths), "
-    "since sample variances of $M_d$ mean nothing beyond small beta. Over layers: mean over nets of the logarithm of "
-    "each net's relative variance. Bars: one standard error. Lines: Gaussian weights; over nets in theory "
-    "(residual nets: first order in 1/width), over layers by the exact law."
+    "Top: second moment of $M_d$ over nets, relative to the squared mean. It is estimated from second moments of the "
+    "ratios of lengths of successive layers (residual nets: of the lengths), because the sample variance of $M_d$ is "
+    "unreliable unless beta is small. Bottom: logarithm of the relative variance of lengths over the layers of a net, "
+    "mean over nets. Bars: one standard error. Dashed: Gaussian weights; top: theory (residual nets: to first order in "
+    "1/width), bottom: sampled from the exact distribution of lengths."
 )
 ROWS = (  # quantity, its axis label, and the column of its line
     ("log_moment_ratio", r"$\log\,(\mathbb{E}[M_d^2]\,/\,\mathbb{E}[M_d]^2)$", "log_moment_ratio_high_theory"),
@@ -25,14 +26,14 @@ ROWS = (  # quantity, its axis label, and the column of its line
 
 
 def draw_length_variance(table: pd.DataFrame, *, by: str = "family", title: str = "") -> Figure:
-    """Two rows: relative variance of M_d over nets, relative variance of M_1 … M_d over layers; logarithms of both.
+    """Draw the variance of M_d over nets (top) and of M_1 … M_d over layers (bottom), both as logarithms.
 
-    Two columns: against depth d, and against beta = Σ 1/n_j, for the architectures that have one.
+    The left panels are against depth d, the right ones against beta = Σ 1/n_j, without architectures that have no beta.
 
     Args:
-        table: Of a sweep of simulations over `depth` and a setting.
-        by: That setting.
-        title: Above the panels.
+        table: Layer tables of a sweep of simulations over `depth` and another setting, with the columns depth and `by`.
+        by: Column of the other setting; each of its values has a curve.
+        title: Title above the panels.
     """
     ends, styles = last_layers(table, by)
     figure, grid = panels(2, 2, size=(9.2, 7.2), sharey="row")

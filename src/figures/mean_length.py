@@ -1,4 +1,4 @@
-"""Activation lengths against layer: of one run at initialization and at the end, and of an ensemble of nets."""
+"""Activation lengths against layer, for one run at initialization and at its end, and for an ensemble of nets."""
 
 import textwrap
 from typing import Any
@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from start_training.figures.axes import panels
 
-TITLE_WIDTH = 66  # characters
-MARKED = 25  # layers whose mean has a marker and error bars, which would else run into each other
+TITLE_WIDTH = 66  # characters in a line of the title
+MARKED = 25  # largest number of layers drawn with a marker and error bars, so that these do not overlap
 
 
 def draw_mean_length(
@@ -25,26 +25,29 @@ def draw_mean_length(
     last_step: int,
     title: str = "",
 ) -> Figure:
-    """Natural log of the mean length of layers 0 … d of one run. A dead or exploded layer leaves a gap.
+    """Draw the natural logarithm of the mean length of layers 0 … d of one run, at initialization and at its end.
+
+    A layer whose mean length is 0 or not finite is a gap in the curve.
 
     Args:
         initial: Mean lengths at step 0, shape (d + 1,).
-        final: Likewise at the last step.
-        predicted_log: log E[M_j] at initialization, drawn over the measurement, shape (d + 1,).
-        deviation: Standard deviation of the length over the initial batch's samples, drawn as a band, shape (d + 1,).
-        last_step: For the legend.
-        title: Above the panel.
+        final: Mean lengths at the last step, shape (d + 1,).
+        predicted_log: Theory's log E[M_j] at initialization, shape (d + 1,).
+        deviation: Standard deviation of the length over the samples of the initial batch, drawn as a band, shape
+            (d + 1,).
+        last_step: Number of the last step, for the legend.
+        title: Title above the panel.
     """
     lines = textwrap.wrap(title, TITLE_WIDTH)
     figure = Figure(figsize=(5.0, 3.4))
     axes = figure.subplots()
-    # Fixed margins: to find them from what is drawn takes longer than all else, and every job of a sweep waits for it.
+    # The margins are fixed: a constrained layout would take longer than the drawing, in every job of a sweep.
     figure.subplots_adjust(left=0.13, right=0.97, bottom=0.14, top=0.97 - 0.045 * len(lines))
     initial, final = np.asarray(initial, float), np.asarray(final, float)
     layers = np.arange(len(initial))
     if deviation is not None:
         low, high = initial - np.asarray(deviation, float), initial + np.asarray(deviation, float)
-        band: dict[str, Any] = {"color": "C0", "alpha": 0.15, "lw": 0, "label": "± one s.d. over samples"}
+        band: dict[str, Any] = {"color": "C0", "alpha": 0.15, "lw": 0, "label": "± standard deviation over samples"}
         axes.fill_between(layers, _log(np.maximum(low, initial / 10)), _log(high), **band)
     axes.plot(layers, _log(initial), "o-", color="C0", ms=4, lw=1.2, label="at initialization (step 0)")
     axes.plot(layers, _log(final), "s-", color="C1", ms=4, lw=1.2, label=f"at the end (step {last_step})")
@@ -57,22 +60,23 @@ def draw_mean_length(
 
 
 def draw_simulation(layers: pd.DataFrame, *, nets: int, title: str = "") -> Figure:
-    """log(M_j / M_0) of an ensemble of nets at initialization, against j.
+    """Draw log(M_j / M_0) of an ensemble of nets at initialization against the layer j.
 
-    Band: 5 to 95% of the living nets; points: log of the mean over all nets, ± one standard error; dashed: that
-    mean as predicted; dotted: the 5, 50 and 95% quantiles of the exact law, where weights are Gaussian.
+    The band spans the 5 and 95% quantiles over nets whose length is not 0, the line is the median. Points: logarithm of
+    the mean over all nets ± one standard error; dashed: its prediction by theory. Dotted: the 5, 50 and 95% quantiles
+    of the exact law for Gaussian weights.
 
     Args:
-        layers: Of `start_training.ensembles.layer_table`.
-        nets: How many there are.
-        title: Above the panel.
+        layers: Result of `start_training.ensembles.layer_table`.
+        nets: The number of nets, for the legend.
+        title: Title above the panel.
     """
     figure, [[axes]] = panels(1, 1, size=(5.0, 3.4))
     j = layers["layer"]
     axes.fill_between(j, layers["low"], layers["high"], color="C0", alpha=0.2, lw=0, label=f"5–95% of {nets:,} nets")
     axes.plot(j, layers["median"], color="C0", lw=1.2, label="median")
     shown = layers.iloc[np.unique(np.linspace(0, len(layers) - 1, MARKED).astype(int))]
-    points = {"fmt": "o", "ms": 3, "color": "C1", "lw": 1, "label": "mean ± s.e."}
+    points = {"fmt": "o", "ms": 3, "color": "C1", "lw": 1, "label": "mean ± standard error"}
     axes.errorbar(shown["layer"], shown["log_mean"], yerr=shown["log_mean_error"], **points)
     if "median_law" in layers:
         for quantile, label in (("low", "exact law"), ("median", None), ("high", None)):

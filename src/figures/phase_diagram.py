@@ -1,4 +1,4 @@
-"""The phase diagram of a random layer: order and chaos over the plane of J0/J and 1/J, and the edge in theory."""
+"""The phase diagram of a random layer: order and chaos over the plane of J0/J and 1/J, with the theoretical edge."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,23 +16,23 @@ from start_training.order_chaos.asymptotic_distance import SEPARATED, below_edge
 
 
 def draw_phase_diagram(tables: Mapping[str, pd.DataFrame], *, N: int, matrices: int) -> Figure:
-    """Order and chaos over J0/J and 1/J, a panel for tanh and one for ReLU, as far as there are tables of them.
+    """Draw order and chaos over J0/J and 1/J, with one panel for tanh and one for ReLU if their tables are given.
 
-    tanh: colour is the asymptotic distance of two states that began 1e-4 apart; solid χ = 1 in theory, for N → ∞;
-    dotted the height to which states separate, mean over matrices.
-    ReLU: colour is the rate at which a distance grows relative to the state; solid the edge in theory, dashed where
-    the state itself keeps its norm, 1/J = exp(rate at J = 1).
+    tanh: The colour is the asymptotic distance of two states that are initially 1e-4 apart. Solid: χ = 1, the edge of
+    chaos in theory for N → ∞; dotted: the largest 1/J at which the states separate, mean over matrices.
+    ReLU: The colour is the growth rate of the distance relative to the state. Solid: the edge of chaos in theory;
+    dashed: where the state keeps its norm, 1/J = exp(growth rate of the norm at J = 1).
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), the phase diagram.
 
     Args:
-        tables: `diagram_tanh` with `boundary`, and `diagram_relu`, of `start_training.studies.phase_diagram.tables`.
-        N: Units of the layer, for the titles.
-        matrices: How many were drawn, for the titles.
+        tables: Tables by name: `diagram_tanh` together with `boundary`, and `diagram_relu`.
+        N: Number of units of the layer, for the titles.
+        matrices: Number of random matrices, for the titles.
     """
     kinds = [kind for kind in PANELS if f"diagram_{kind}" in tables]
-    figure, [every] = panels(1, len(kinds), size=(5.4 * len(kinds), 3.9))
+    figure, [all_axes] = panels(1, len(kinds), size=(5.4 * len(kinds), 3.9))
     over = f"{matrices} matrices" if matrices > 1 else "one matrix"
-    for axes, kind in zip(every, kinds, strict=True):
+    for axes, kind in zip(all_axes, kinds, strict=True):
         title, draw = PANELS[kind]
         draw(figure, axes, tables)
         axes.spines[["top", "right"]].set_visible(True)
@@ -42,13 +42,14 @@ def draw_phase_diagram(tables: Mapping[str, pd.DataFrame], *, N: int, matrices: 
 
 
 def draw_finite_size(distances: pd.DataFrame, transitions: pd.DataFrame) -> Figure:
-    """tanh at J0 = 0 for each N: distance against 1/J with theory for N → ∞, and how far from 1 the transition lies.
+    """Draw the effect of the layer's size N on the transition to chaos, for tanh at J0 = 0.
 
-    Points: mean over matrices ± standard error. Dashed: a power of N through the transitions, by least squares.
+    Left: asymptotic distance against 1/J for each N, mean over matrices ± standard error; dashed: theory for N → ∞.
+    Right: 1 − 1/J at the transition against N; dashed: a power law fitted by least squares.
 
     Args:
         distances: Columns N, inverse_J, distance, distance_error, distance_theory.
-        transitions: Columns N, inverse_J, error.
+        transitions: Columns N, inverse_J (1/J at the transition), error (its standard error).
     """
     figure, [[left, right]] = panels(1, 2, size=(9.4, 3.6))
     for number, (N, table) in enumerate(distances.groupby("N")):
@@ -79,7 +80,7 @@ def _tanh(figure: Figure, axes: Axes, tables: Mapping[str, pd.DataFrame]) -> Non
     axes.plot(edge["J0_over_J"], edge["inverse_J_theory"], lw=1.8, **white)
     axes.plot(edge["J0_over_J"], edge["inverse_J_simulated"], ":", lw=1.2, **white)
     theory = handle(r"theory, $\chi=1$, $N\to\infty$", lw=1.8, **white)
-    simulated = handle(f"distance above {SEPARATED:g}", ls=":", lw=1.2, **white)
+    simulated = handle(f"edge of distance > {SEPARATED:g}", ls=":", lw=1.2, **white)
     axes.legend(handles=[theory, simulated], loc="upper right", fontsize=8, frameon=False, labelcolor="white")
 
 
@@ -89,21 +90,21 @@ def _relu(figure: Figure, axes: Axes, tables: Mapping[str, pd.DataFrame]) -> Non
     figure.colorbar(mesh, ax=axes, label="growth of relative distance (nats per iteration)")
     axes.axvline(0, color="black", lw=1.8)
     row = table[table["inverse_J"] == table["inverse_J"].iloc[0]]
-    kept = np.exp(row["norm_growth_theory"]) * row["inverse_J"]
-    axes.plot(row["J0_over_J"], kept, "--", color="black", lw=1.2)
+    constant_norm = np.exp(row["norm_growth_theory"]) * row["inverse_J"]
+    axes.plot(row["J0_over_J"], constant_norm, "--", color="black", lw=1.2)
     edge = handle("theory, edge of chaos", color="black", lw=1.8)
-    norm = handle("theory, state keeps its norm", color="black", ls="--", lw=1.2)
+    norm = handle("theory, norm of the state is constant", color="black", ls="--", lw=1.2)
     axes.legend(handles=[edge, norm], loc="upper right", fontsize=8)
 
 
-PANELS = {  # of each activation, the title, and what draws it
+PANELS = {  # for each activation, the title of its panel and the function that draws it
     "tanh": (r"$x\leftarrow\tanh(Wx)$", _tanh),
     "relu": (r"$x\leftarrow\mathrm{ReLU}(Wx)$", _relu),
 }
 
 
 def _draw_grid(axes: Axes, table: pd.DataFrame, name: str, **colours: Any) -> Any:
-    """Values as colours of bins, to whose outer edges the axes reach: the table has their centres."""
+    """Draw the values of a column as colours of bins; the table holds the centres, the axes end at the outer edges."""
     grid = table.pivot(index="inverse_J", columns="J0_over_J", values=name)
     x, y = grid.columns.to_numpy(float), grid.index.to_numpy(float)
     mesh = axes.pcolormesh(x, y, grid.to_numpy(), rasterized=True, **colours)
@@ -114,5 +115,5 @@ def _draw_grid(axes: Axes, table: pd.DataFrame, name: str, **colours: Any) -> An
 
 
 def _bars(error: object) -> object:
-    """None where a single matrix has no error."""
+    """Return the errors, or None if any is NaN, since a single matrix has no standard error."""
     return None if np.isnan(np.asarray(error, np.float64)).any() else error

@@ -1,4 +1,4 @@
-"""J² of a layer against epochs of training, and the line that it follows in the ordered phase."""
+"""J² of a layer against epochs of training, with the line fitted in the ordered phase."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from start_training.analysis.phase_curves import mean_curves, run_counts, watched
+from start_training.analysis.phase_curves import layer_rows, mean_curves, run_counts
 from start_training.analysis.phase_slopes import Window, mean_slope, phase_slopes, window_rule
 from start_training.figures import draws
 from start_training.figures.axes import colours, finish, handle, panels
 from start_training.figures.labels import option_of, plus_minus, seeds_text, setting_of
 
-MARKED = 40  # points of a curve that are marked
+MARKED = 40  # largest number of points of a curve that is drawn with markers
 STAR: dict[str, Any] = {"marker": "*", "ms": 9, "ls": "", "mec": "white", "mew": 0.5, "zorder": 5}  # lowest test loss
 
 
@@ -28,25 +28,25 @@ def draw_phase_slope(
     layer: int | None = None,
     title: str = "",
 ) -> Figure:
-    """J² after each epoch, and over its window the fit J² = A t + C; a curve for each value of `by`.
+    """Draw J² after each epoch and the fitted line J² = A t + C, with a colour for each value of `by`.
 
-    Points: mean over seeds of a configuration; thin: each seed; black: the mean of their fits, over the mean window.
-    The legend: mean of A ± its standard error over seeds, or of one run that of its fit. Dashed: J² = 1, the edge of
-    chaos at J0 = 0. Stars: lowest test loss of each run.
+    Points: mean over the seeds of a configuration; thin lines: each seed; black: the mean of the fitted lines, over the
+    mean window. The legend gives the mean of A ± its standard error over seeds (for one run, that of the fit). Dashed:
+    J² = 1, the edge of chaos at J0 = 0. Stars: the lowest test loss of each run.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), J² against epoch.
 
     Args:
-        table: Of `sweep_curves`, kind phase.
-        by: The column that tells curves apart.
-        window: Over which J² is fitted, as `phase_slopes` has it.
-        window_in: Its unit, as `phase_slopes` has it.
-        layer: Its number; None: the first square one.
-        title: Above the panel.
+        table: Result of `sweep_curves` with kind `phase`.
+        by: Column whose values distinguish the curves; None uses the settings that vary.
+        window: Range over which the line is fitted to J²; see `phase_slopes`.
+        window_in: Unit of `window`; see `phase_slopes`.
+        layer: Number of the layer; None selects the first square layer.
+        title: Title above the panel.
 
     Raises:
-        ValueError: the table has no such column or layer, or no phases, or the window is none.
+        ValueError: the table has no column `by`, no such layer or no finite J, or the window is invalid.
     """
-    rows = watched(table, layer)
+    rows = layer_rows(table, layer)
     rows = rows.assign(option=option_of(rows, by))
     fits = phase_slopes(rows, window=window, window_in=window_in, layer=layer)
     palette = colours(rows["option"])
@@ -91,15 +91,15 @@ def _slope_text(fits: pd.DataFrame) -> str:
     fitted = fits[fits["slope"].notna()]
     if fitted.empty:
         return "no slope"
-    some = "" if len(fitted) == len(fits) else f", {len(fitted)} of {len(fits)} runs"
+    share = "" if len(fitted) == len(fits) else f", {len(fitted)} of {len(fits)} runs"
     epochs = f"epochs {fits['start'].mean():.3g}–{fits['end'].mean():.3g}"
-    return rf"$A$ = {plus_minus(*mean_slope(fitted))}, {epochs}{some}"
+    return rf"$A$ = {plus_minus(*mean_slope(fitted))}, {epochs}{share}"
 
 
 def _caption(fits: pd.DataFrame, rule: str) -> str:
-    text = f"{seeds_text(run_counts(fits))} A per epoch, fitted over {rule}."
+    text = f"{seeds_text(run_counts(fits))} A is the growth of J² per epoch, fitted over {rule}."
     if bent := int(fits["bent"].sum()):
-        text += f" In {bent} of {len(fits)} runs the halves of the window differ by more than half of A."
+        text += f" In {bent} of {len(fits)} runs the slopes of the window's halves differ by more than half of A."
     if without := int(fits["slope"].isna().sum()):
-        text += f" {without} of {len(fits)} runs have no slope."
+        text += f" For {without} of {len(fits)} runs no slope could be fitted."
     return text

@@ -1,4 +1,4 @@
-"""The way of a layer through the plane of phases while its net trains, and how well the net does on the way."""
+"""The trajectory of a layer through the phase diagram during training, with test loss and accuracy along it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from start_training.analysis.phase_curves import lowest_losses, mean_curves, run_counts, watched
+from start_training.analysis.phase_curves import layer_rows, lowest_losses, mean_curves, run_counts
 from start_training.figures import draws
 from start_training.figures.axes import colours, finish, handle, panels
 from start_training.figures.labels import option_of, plus_minus, seeds_text, setting_of
@@ -24,7 +24,7 @@ AGAINST_J = {
     "test/accuracy": "test accuracy",
 }
 GRID = 32  # points along each side of the background
-DEEPEST = 1.0  # ½ log χ at which its colours end
+DEEPEST = 1.0  # absolute value of ½ log χ at which the colours of the background saturate
 START: dict[str, Any] = {"marker": "o", "ms": 4.5, "ls": "", "mfc": "white", "zorder": 4}
 AT_ONE: dict[str, Any] = {"color": "0.5", "lw": 0.8, "ls": "--"}
 
@@ -33,24 +33,24 @@ AT_ONE: dict[str, Any] = {"color": "0.5", "lw": 0.8, "ls": "--"}
 def draw_phase_trajectory(
     table: pd.DataFrame, *, by: str | None = None, layer: int | None = None, title: str = ""
 ) -> Figure:
-    """1/J against J0/J during training over theory's phases; against J the Lyapunov exponent, test loss and accuracy.
+    """Draw 1/J against J0/J during training, and Lyapunov exponent, test loss and test accuracy against J.
 
-    A curve for each value of `by`: mean over seeds, thin each seed. Circles: initialization; stars: the lowest test
-    loss of each run. Background: ½ log χ of theory, the Lyapunov exponent in nats per iteration, of a wide layer of
-    tanh units with such weights if they were independent; black: its edge, χ = 1. Beside it the measured exponent of
-    the trained layer's own map, and in black ½ log χ at J0 = 0; dashed: J = 1.
+    Each value of `by` has a colour: mean over seeds, and each seed as a thin line. Circles: initialization; stars: the
+    lowest test loss of each run. Background of the first panel: ½ log χ, which in theory is the Lyapunov exponent, in
+    nats per iteration, of a wide tanh layer with independent weights; black: the edge of chaos, χ = 1. Second panel:
+    the measured exponent of the trained layer's map, and in black ½ log χ at J0 = 0. Dashed: J = 1 and exponent 0.
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), trajectories over the phase diagram.
 
     Args:
-        table: Of `sweep_curves`, kind phase.
-        by: The column that tells curves apart.
-        layer: Its number; None: the first square one.
-        title: Above the panels.
+        table: Result of `sweep_curves` with kind `phase`.
+        by: Column whose values distinguish the curves; None uses the settings that vary.
+        layer: Number of the layer; None selects the first square layer.
+        title: Title above the panels.
 
     Raises:
-        ValueError: the table has no such column or layer, or no phases.
+        ValueError: the table has no column `by`, no such layer or no finite J.
     """
-    rows = watched(table, layer)
+    rows = layer_rows(table, layer)
     rows = rows.assign(option=option_of(rows, by), x=rows["J0"] / rows["J"], y=1 / rows["J"])
     palette = colours(rows["option"])
     figure, [[plane, *others]] = panels(1, 4, size=(14, 3.8), width_ratios=[1.2, 1, 1, 1])
@@ -63,19 +63,19 @@ def draw_phase_trajectory(
     _decorate(others, rows)
     handles = [handle(option, color=colour, lw=1.5) for option, colour in palette.items() if option]
     handles += [handle("initialization", color="0.4", **START), handle("lowest test loss", color="0.4", **STAR)]
-    handles.append(handle(r"theory, tanh: edge, $\frac{1}{2}\log\chi$", color="black", lw=1.2))
+    handles.append(handle(r"theory for tanh: $\chi=1$; $\frac{1}{2}\log\chi$", color="black", lw=1.2))
     handles.append(handle("$J$ = 1", **AT_ONE))
     return finish(figure, title, handles, caption=_caption(rows), legend_title=setting_of(rows, by))
 
 
 def _draw_phases(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
-    """Theory, on a piece of the plane that holds the trajectories, the edge and both phases."""
+    """Draw ½ log χ of theory as background, with limits that include the trajectories, the edge and both phases."""
     low, high = _limits(rows["x"], 0.15)
     top = 1.05 * max(float(rows["y"].max()), 1.5)
     bottom = min(0.95 * float(rows["y"].min()), 0.6)
     x, y = np.meshgrid(np.linspace(low, high, GRID), np.linspace(bottom, top, GRID))
     exponent = np.log(chi(x / y, 1 / y)) / 2
-    pale = ListedColormap((colormaps["RdBu_r"](np.linspace(0, 1, 256)) + 1) / 2)  # so that curves stand out
+    pale = ListedColormap((colormaps["RdBu_r"](np.linspace(0, 1, 256)) + 1) / 2)  # pale, so that curves are visible
     place: dict[str, Any] = {"extent": (low, high, bottom, top), "origin": "lower", "aspect": "auto"}
     image = axes.imshow(exponent, cmap=pale, vmin=-DEEPEST, vmax=DEEPEST, interpolation="bilinear", **place)
     label, ticks = r"$\frac{1}{2}\,\log\,\chi$ (nats)", [-DEEPEST, -DEEPEST / 2, 0, DEEPEST / 2, DEEPEST]
@@ -90,7 +90,7 @@ def _draw_phases(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _limits(values: "pd.Series[float]", least: float) -> tuple[float, float]:
-    """So that they fill three quarters of the axis, which is at least 2 `least` long."""
+    """Return limits of an axis at least 2 · `least` long, of which the values fill at most three quarters."""
     low, high = float(values.min()), float(values.max())
     margin = max((high - low) / 6, least - (high - low) / 2)
     return low - margin, high + margin
@@ -123,8 +123,7 @@ def _decorate(others: Sequence[Axes], rows: pd.DataFrame) -> None:
 
 
 def _caption(rows: pd.DataFrame) -> str:
-    """At which J and epoch each option reached the lowest test loss."""
-    text = f"{seeds_text(run_counts(rows))} Thin: each run."
+    text = f"{seeds_text(run_counts(rows))} Thin lines: each run."
     lowest = lowest_losses(rows).dropna(subset="lowest_J")
     if lowest.empty:
         return text
@@ -135,5 +134,5 @@ def _caption(rows: pd.DataFrame) -> str:
         for name, (_, row) in zip(names, means.iterrows(), strict=True)
     ]
     late = int((lowest["lowest_epoch"] == lowest["epochs"]).sum())
-    until = f" In {late} of {len(lowest)} runs that is the last epoch." if late else ""
+    until = f" In {late} of {len(lowest)} runs the lowest test loss is in the last epoch." if late else ""
     return f"{text} Lowest test loss at {'; '.join(reached)}.{until}"

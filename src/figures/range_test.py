@@ -1,4 +1,4 @@
-"""Learning rate range tests laid over each other: losses, accuracy and generalization gap against the rate."""
+"""Curves of learning rate range tests: losses, accuracy and generalization gap against the learning rate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,9 +27,9 @@ PANELS = {
     "val_accuracy": "validation accuracy",
     "gap": "generalization gap\nvalidation − training loss",
 }
-MARKED = 30  # points of a curve that are marked
-COLOURS = 10  # of matplotlib's own cycle; more curves than these share out a colour map
-Runs = dict[str, list[pd.Series]]  # of each option
+MARKED = 30  # largest number of points of a curve that is drawn with markers
+COLOURS = 10  # number of curves up to which matplotlib's colour cycle is used; more curves are shaded
+Runs = dict[str, list[pd.Series]]  # for each option, the curves of its runs by learning rate
 
 
 @draws("range_test")
@@ -37,24 +37,25 @@ Runs = dict[str, list[pd.Series]]  # of each option
 def draw_range_test(
     table: pd.DataFrame, *, by: str | None = None, smooth: PositiveInteger = 1, title: str = ""
 ) -> Figure:
-    """Four panels over one axis of rates; a curve for each value of the column `by`, or else for each configuration.
+    """Draw training loss, validation loss, validation accuracy and generalization gap against the learning rate.
 
-    Lines: mean over seeds, where all of them have a finite value; thin: each seed. Dashed: the median of max_lr, the
-    band its range over seeds. Gap: validation loss − training loss, that one averaged over the steps since the last
-    validation. Rates are on a logarithmic axis where the ramp was exponential. What diverges leaves the panels on top.
+    Lines: mean over seeds at learning rates where every seed has a finite value; thin lines: each seed. Dashed: the
+    median of max_lr, with a band from its smallest to its largest value over seeds. The generalization gap is the
+    validation loss minus the training loss, averaged over the steps since the previous validation. The horizontal axis
+    is logarithmic if the ramp is exponential. Losses that diverge leave the panels at the top.
     Source: Smith 2018 (arXiv:1803.09820), figures 1 to 3.
 
     Args:
-        table: Of `sweep_curves`, kind range_test.
-        by: The column that tells curves apart.
-        smooth: Steps over which the shown training loss is averaged, which its axis then says.
-        title: Above the panels.
+        table: Result of `sweep_curves` with kind `range_test`.
+        by: Column whose values distinguish the curves; None uses the settings that vary.
+        smooth: Number of steps over which the training loss is averaged.
+        title: Title above the panels.
 
     Raises:
-        ValueError: the table has no such column, or no rows.
+        ValueError: the table has no column `by` or no rows, or `smooth` is not a positive integer.
     """
     if table.empty:
-        raise ValueError("table = 0 rows: holds no range test")
+        raise ValueError("table: holds no steps of a range test; train with callbacks=range_test")
     curves = {str(option): rows for option, rows in table.groupby(option_of(table, by), sort=False)}
     figure, axes_of = panels(2, 2, size=(9.6, 6.0), sharex=True)
     drawn = {
@@ -65,8 +66,8 @@ def draw_range_test(
         for option, runs in drawn[name].items():
             _draw_option(axes, runs, colours[option])
             _mark_largest_rate(axes, curves[option], colours[option])
-        of_steps = f", mean of {smooth} steps" if name == "train_loss" and smooth > 1 else ""
-        axes.set(ylabel=quantity + of_steps, ylim=_limits(name, drawn))
+        averaged = f", mean of {smooth} steps" if name == "train_loss" and smooth > 1 else ""
+        axes.set(ylabel=quantity + averaged, ylim=_limits(name, drawn))
     for axes in axes_of[1]:
         rates = table["learning_rate"]
         axes.set_xscale("log" if is_exponential(table) else "linear")
@@ -89,14 +90,14 @@ def _mark_largest_rate(axes: Axes, curves: pd.DataFrame, colour: Any) -> None:
 
 
 def _limits(name: str, drawn: Mapping[str, Runs]) -> tuple[float, float]:
-    """So that what was learned fills the panel: a loss that blows up, even to 1e10, leaves it on top."""
+    """Choose the vertical limits of a panel from the range before divergence; a diverging loss leaves it at the top."""
     runs, losses = ([run for runs in drawn[of].values() for run in runs if len(run)] for of in (name, "val_loss"))
     if name == "val_accuracy":
         best = max((float(run.max()) for run in runs), default=1.0)
         return -0.02 * best, 1.05 * best
     if not runs or not losses:
         return 0.0, 1.0
-    top = 1.3 * float(np.median([run.iloc[0] for run in losses]))  # of untrained nets, a typical one
+    top = 1.3 * float(np.median([run.iloc[0] for run in losses]))  # 1.3 times the typical loss of an untrained net
     if name != "gap":
         low = min(float(run.min()) for run in runs)
         return max(0.0, low - 0.1 * (top - low)), top
@@ -122,5 +123,5 @@ def _handles(curves: Mapping[str, pd.DataFrame], colours: Mapping[str, Any]) -> 
     handles.append(handle("one run" if runs.max() == 1 else f"mean of {range_text(runs)} runs", color="0.3", lw=1.3))
     if runs.max() > 1:
         handles.append(handle("each run", color="0.3", lw=0.5, alpha=0.6))
-        handles.append(Patch(color="0.3", alpha=0.15, lw=0, label="max_lr, range over runs"))
-    return [*handles, handle("max_lr, median", color="0.3", lw=1, ls="--")]
+        handles.append(Patch(color="0.3", alpha=0.15, lw=0, label="range of max_lr over runs"))
+    return [*handles, handle("median of max_lr", color="0.3", lw=1, ls="--")]

@@ -1,4 +1,4 @@
-"""A figure as files: PNG to look at, PDF for a paper."""
+"""Save figures as PNG and PDF files."""
 
 from pathlib import Path
 
@@ -6,7 +6,15 @@ from matplotlib.figure import Figure
 
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
-    """Write `path`.png and `path`.pdf, the same bytes for the same figure; makes the folder."""
+    """Write a figure to `path`.png and `path`.pdf, without a date or version, so that equal figures give equal files.
+
+    Args:
+        figure: The figure.
+        path: Path of the files without suffix; missing folders are created.
+
+    Returns:
+        The two files.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
     figure.savefig(files[0], dpi=200, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Error against epochs of training, and where it ends: how soon a schedule gets there."""
+"""Validation error against epochs of training, and the final test error, for different learning rate schedules."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,24 +15,25 @@ from start_training.figures import draws
 from start_training.figures.axes import draw_mean, finish, handle, panels, plain_ticks
 from start_training.figures.labels import label, plus_minus, seeds_text
 
-EPOCHS = [1, 2, 5, 10, 20, 50, 100, 200, 500]  # ticks
+EPOCHS = [1, 2, 5, 10, 20, 50, 100, 200, 500]  # ticks of the axis of epochs
 
 
 @draws("epochs")
 def draw_super_convergence(table: pd.DataFrame, *, by: str | Sequence[str] = "schedule", title: str = "") -> Figure:
-    """Validation error after each epoch, a curve for each configuration, and the test error after its last one.
+    """Draw the validation error after each epoch and the final test error of each configuration.
 
-    Left: mean over seeds ± one standard error, where all seeds of a configuration have a value. Right: the same of the
-    test error; faint: each seed. Beneath: which options get as low as the best of the shortest runs, and when.
+    Left: mean validation error over seeds ± one standard error, at epochs that all seeds have reached. Right: mean test
+    error over seeds ± one standard error; faint: each seed. The caption says after how many epochs the other options
+    reach the validation error of the best among the shortest runs.
     Source: Smith 2018 (arXiv:1803.09820), super-convergence on MNIST.
 
     Args:
-        table: Of `sweep_curves`, kind epochs.
-        by: One or several columns; curves that agree in them share a colour.
-        title: Above the panels.
+        table: Result of `sweep_curves` with kind `epochs`.
+        by: One or several columns; curves with equal values in them share a colour.
+        title: Title above the panels.
 
     Raises:
-        ValueError: the table has no such column, or no validation accuracies.
+        ValueError: the table lacks a column of `by`, or has no validation accuracy.
     """
     table = with_options(table, [by] if isinstance(by, str) else by)
     curves, ends = error_curves(table), final_errors(table)
@@ -53,9 +54,10 @@ def draw_super_convergence(table: pd.DataFrame, *, by: str | Sequence[str] = "sc
 
 
 def reached_text(curves: pd.DataFrame) -> str:
-    """When the longest runs of other options are as low as the best of the shortest runs ends, in a sentence.
+    """Describe after how many epochs the other options reach the final error of the best among the shortest runs.
 
-    curves: of `error_curves`.
+    Args:
+        curves: Result of `error_curves`.
     """
     best = best_of_shortest(curves)
     others = epochs_until(curves, best["mean"])
@@ -63,12 +65,20 @@ def reached_text(curves: pd.DataFrame) -> str:
     when = others["reached"].map("after {:.0f} of".format).where(others["reached"].notna(), "not within")
     names = zip(others["option"], when, others["epochs"], strict=True)
     reached = [f"{option} {after} {_epochs_text(epochs)}" for option, after, epochs in names]
-    ended = f"{best['option']} ends {_epochs_text(best['epochs'])} with a validation error of {_percent(best)}"
-    return f"{ended}. As low: {'; '.join(reached)}." if reached else f"{ended}."
+    final = f"{best['option']} has a validation error of {_percent(best)} after {_epochs_text(best['epochs'])}"
+    return f"{final}. This error is reached by {'; '.join(reached)}." if reached else f"{final}."
 
 
 def with_options(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The table with the column option, the values of the columns `by` in words. Raises ValueError without them."""
+    """Add a column option, which names the curve of each row.
+
+    Args:
+        table: Result of `sweep_curves` with kind `epochs`.
+        by: Columns whose values distinguish the curves; their labels form the option.
+
+    Raises:
+        ValueError: the table lacks one of these columns.
+    """
     for column in by:
         check_column("by", column, table)
     words = [table[column].map(lambda value, name=column: _word(name, value)) for column in by]

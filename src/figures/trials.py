@@ -1,4 +1,4 @@
-"""The alternatives of a study: range tests beside runs of a search, and J² beside them of a weight-decay guideline."""
+"""Trials of a study: range tests and training runs of a search, and training runs of a weight-decay guideline."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +14,11 @@ from start_training.analysis.seed_means import seed_means
 from start_training.figures.axes import draw_mean, finish, handle, panels, shades
 
 LABELS = {"epoch": "epoch", "seconds": "training time, seconds"}
-FEW = 10  # points, which are marked
-ABOVE = 1.15  # of the loss at the left end, where the axis ends: what diverges leaves it
+FEW = 10  # largest number of points of a curve that is drawn with markers
+ABOVE = 1.15  # upper limit of an axis of losses, relative to the initial loss; diverging curves leave the panel
 OF_GUIDELINE = {"J2": "$J^2$", "test/loss": "test loss", "test/accuracy": "test accuracy"}
-SETTLED = 0.1  # of the epochs, which the axes of loss and accuracy may leave out
-HIGHEST_J2 = 1.8  # where its axis ends at the latest: without decay it goes on
+SETTLED = 0.1  # share of the epochs, at the beginning, that the limits of loss and accuracy do not depend on
+HIGHEST_J2 = 1.8  # largest upper limit of the axis of J², which grows further without weight decay
 
 
 def draw_trials(
@@ -30,27 +30,29 @@ def draw_trials(
     title: str = "",
     budget: float | None = None,
 ) -> Figure:
-    """Validation loss against learning rate in range tests; validation loss and accuracy of the runs.
+    """Draw the trials of a search: range tests, and validation loss and accuracy of training runs.
 
-    Curves: mean over seeds, band ± one standard error. Vertical lines: the largest rate of each option, median over
-    seeds. Axes fit what comes after the first fifth of a run.
+    Curves are means over seeds with bands of ± one standard error. Dotted lines in the panel of range tests: the
+    largest learning rate of each option, median over seeds. The limits of the axes do not depend on the first fifth of
+    a run.
 
     Args:
-        tests: Columns option, seed, step, learning_rate, val_loss; empty: no panel of range tests.
-        runs: Columns option, seed, epoch, val/loss, val/accuracy; drawn against `seconds` where that is a column.
+        tests: Range tests; columns option, seed, step, learning_rate, val_loss. An empty table draws no panel.
+        runs: Training runs; columns option, seed, epoch (from 0), val/loss, val/accuracy, and optionally seconds, which
+            is then the horizontal axis.
         options: Columns option and max_lr.
         what: Title of the legend.
-        title: Above the panels.
-        budget: Where a line is drawn, in epochs or seconds.
+        title: Title above the panels.
+        budget: Epochs or seconds at which a vertical line is drawn; None draws none.
     """
     colors = _colors(tests, runs, options)
     tested = int(len(tests) > 0)
-    figure, [every] = panels(1, 2 + tested, size=(7.4 + 3.1 * tested, 3.4))
+    figure, [all_axes] = panels(1, 2 + tested, size=(7.4 + 3.1 * tested, 3.4))
     if tested:
-        _draw_tests(every[0], tests, options, colors)
+        _draw_tests(all_axes[0], tests, options, colors)
     x = "seconds" if "seconds" in runs else "epoch"
-    runs = runs.assign(epoch=runs["epoch"] + 1)  # they are counted from 0
-    for axes, metric in zip(every[-2:], ("val/loss", "val/accuracy"), strict=True):
+    runs = runs.assign(epoch=runs["epoch"] + 1)  # epochs are counted from 0 in the table, from 1 in the figure
+    for axes, metric in zip(all_axes[-2:], ("val/loss", "val/accuracy"), strict=True):
         for option, of_option in runs.groupby("option", sort=False):
             _draw_option(axes, seed_means(of_option, metric, key="epoch", x=x), colors[str(option)])
         axes.set(xlabel=LABELS[x], ylabel=metric.replace("val/", "validation "))
@@ -62,30 +64,30 @@ def draw_trials(
     settled = runs[runs["epoch"] > runs.groupby("option")["epoch"].transform("max") / 5]
     last = runs.groupby(["option", "seed"]).last()
     ends = last["val/loss"][np.isfinite(last["val/loss"])].max()
-    _fit_loss(every[-2], settled["val/loss"], pd.Series([np.fmax(settled["val/loss"].quantile(0.98), ends)]))
+    _fit_loss(all_axes[-2], settled["val/loss"], pd.Series([np.fmax(settled["val/loss"].quantile(0.98), ends)]))
     lowest = min(float(settled["val/accuracy"].quantile(0.02)), float(last["val/accuracy"].min()))
-    every[-1].set_ylim(bottom=lowest - 0.02)
-    every[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    all_axes[-1].set_ylim(bottom=lowest - 0.02)
+    all_axes[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
     handles = [handle(name, color=color) for name, color in colors.items()]
-    handles += [handle("largest rate, median", color="0.4", lw=0.8, ls=":")] * tested
+    handles += [handle("largest usable rate (median)", color="0.4", lw=0.8, ls=":")] * tested
     return finish(figure, title, handles, legend_title=what)
 
 
 def draw_guideline(curves: pd.DataFrame, predicted: pd.DataFrame, options: pd.DataFrame, *, title: str = "") -> Figure:
-    """J², test loss and test accuracy against epoch; a curve for each option: mean over seeds ± one standard error.
+    """Draw J², test loss and test accuracy against epochs for several weight decays, mean over seeds ± standard error.
 
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), the figure of weight decays.
 
     Args:
-        curves: Columns option, seed, epoch, J2, test/loss, test/accuracy.
-        predicted: Columns option, epoch, J2; drawn dashed.
-        options: Columns option and weight_decay, in the legend's order.
-        title: Above the panels.
+        curves: Measurements; columns option, seed, epoch, J2, test/loss, test/accuracy.
+        predicted: J² predicted by dJ²/dt = A − r J², drawn dashed; columns option, epoch, J2.
+        options: Columns option and weight_decay, in the order of the legend.
+        title: Title above the panels.
     """
-    figure, [every] = panels(1, 3, size=(11.0, 3.4))
+    figure, [all_axes] = panels(1, 3, size=(11.0, 3.4))
     colors = shades(list(options["option"]))
     last = curves["epoch"].max()
-    for axes, (column, quantity) in zip(every, OF_GUIDELINE.items(), strict=True):
+    for axes, (column, quantity) in zip(all_axes, OF_GUIDELINE.items(), strict=True):
         for option, of_option in curves.groupby("option", sort=False):
             means = seed_means(of_option, column, key="epoch")
             draw_mean(axes, means["x"], means["mean"], means["error"], color=colors[str(option)], lw=1.2)
@@ -95,20 +97,21 @@ def draw_guideline(curves: pd.DataFrame, predicted: pd.DataFrame, options: pd.Da
         if margin > 0:
             axes.set_ylim(late.min() - margin, late.max() + margin)
     for option, of_option in predicted.groupby("option", sort=False):
-        every[0].plot(of_option["epoch"], of_option["J2"], color=colors[str(option)], lw=1, ls="--")
-    every[0].axhline(1, color="0.6", lw=0.8, zorder=0)
-    every[0].set_ylim(0, min(1.05 * curves["J2"].max(), HIGHEST_J2))
-    every[2].yaxis.set_major_formatter(PercentFormatter(1.0))
+        all_axes[0].plot(of_option["epoch"], of_option["J2"], color=colors[str(option)], lw=1, ls="--")
+    all_axes[0].axhline(1, color="0.6", lw=0.8, zorder=0)
+    all_axes[0].set_ylim(0, min(1.05 * curves["J2"].max(), HIGHEST_J2))
+    all_axes[2].yaxis.set_major_formatter(PercentFormatter(1.0))
     decays = zip(options["option"], options["weight_decay"], strict=True)
     handles = [handle(f"{option} ({decay:.3g})", color=colors[option]) for option, decay in decays]
-    handles.append(handle("$dJ^2/dt = A - r J^2$", color="0.4", lw=1, ls="--"))
-    return finish(figure, title, [*handles, handle("edge of chaos", color="0.6", lw=0.8)])
+    handles.append(handle("prediction, $dJ^2/dt = A - r J^2$", color="0.4", lw=1, ls="--"))
+    return finish(figure, title, [*handles, handle("edge of chaos, $J^2$ = 1", color="0.6", lw=0.8)])
 
 
 def _colors(tests: pd.DataFrame, runs: pd.DataFrame, options: pd.DataFrame) -> dict[str, Any]:
-    """A colour for each option; where range tests are of other options than runs, they shade into each other.
+    """Assign a colour to each option.
 
-    Then black is the first of those that are run.
+    If range tests and training runs have no option in common, the options of range tests are shaded, and the first
+    option of the training runs is black.
     """
     names = [str(name) for name in options["option"]]
     tested, run = (set(rows["option"]) if "option" in rows else set() for rows in (tests, runs))
@@ -132,7 +135,12 @@ def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: 
 
 
 def _learning_rates(validated: pd.DataFrame, max_lr: float) -> tuple[float, float]:
-    """From half the rate at which validation loss has begun to fall to well beyond the largest usable one."""
+    """Choose the limits of the learning rate axis.
+
+    Returns:
+        Half of the smallest rate at which a validation loss has fallen by a tenth, and 20 times the largest usable
+        rate, both within the rates of the tests.
+    """
     rates = validated["learning_rate"]
     first = validated.groupby(["option", "seed"])["val_loss"].transform("first")
     falling = rates[validated["val_loss"] < 0.9 * first]
@@ -147,6 +155,7 @@ def _draw_option(axes: Axes, means: pd.DataFrame, color: Any) -> None:
 
 
 def _fit_loss(axes: Axes, losses: pd.Series, first: pd.Series) -> None:
+    """Set the limits of an axis of losses: from the lowest one to `ABOVE` times the mean of the losses in `first`."""
     finite, first = losses[np.isfinite(losses)], first[np.isfinite(first)]
     if len(first) and len(finite):
         low, high = float(finite.min()), float(first.mean()) * ABOVE

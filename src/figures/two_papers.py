@@ -1,4 +1,4 @@
-"""What weights say of the growth of lengths and gradients beside what lengths do, in the course of training."""
+"""log χ of the weights and the measured growth of activation lengths during training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,27 +15,28 @@ from start_training.figures.axes import colours, draw_mean, finish, handle, pane
 from start_training.figures.labels import label
 
 MEANING = (
-    "Means over the later half of the layers; lengths are those of a training batch. χ = J² E[φ′(√q z)²], "
-    "q = J² M + Var b: what weights of this spread, were they random, multiply squared perturbations and gradients by, "
-    "and squared lengths too where φ is homogeneous and biases are zero. Diagonal: both are equal."
+    "Means over the later half of the layers; lengths M are of a training batch. χ = J² E[φ′(√q z)²] with "
+    "q = J² M + Var b is the factor by which a layer with random weights of the same variance multiplies squared "
+    "perturbations and gradients; for a homogeneous φ and zero biases also the length. On the diagonal, log χ equals "
+    "the growth of lengths."
 )
 
 
 @draws("growth")
 def draw_two_papers(table: pd.DataFrame, *, by: str = "initializer", title: str = "") -> Figure:
-    """log χ of the weights and the growth of the lengths per layer, log(M_l / M_{l−1}): a column for each activation.
+    """Draw log χ of the weights and the growth of lengths per layer, log(M_l / M_{l−1}), in a column per activation.
 
-    Above: against optimizer steps, mean over seeds ± one standard error. Below: one against the other, a line for each
-    seed, from initialization (open) to the end of training (filled); on the diagonal they are the same.
-    Source: `mean_rates`; Hanin & Rolnick 2018 (arXiv:1803.01719) and Zhang et al. 2021 (arXiv:2107.09437).
+    Top: both against optimizer steps, mean over seeds ± one standard error. Bottom: the growth of lengths against
+    log χ, with a line for each seed from initialization (open) to the end of training (filled), and the diagonal.
+    Source: Hanin & Rolnick 2018 (arXiv:1803.01719) and Zhang et al. 2021 (arXiv:2107.09437); see `mean_rates`.
 
     Args:
-        table: Of `sweep_curves`, kind growth.
-        by: A column; each of its values has a colour.
-        title: Above the panels.
+        table: Result of `sweep_curves` with kind `growth`.
+        by: Column whose values distinguish the colours.
+        title: Title above the panels.
 
     Raises:
-        ValueError: the table has no such column, or no rows of a known activation.
+        ValueError: the table has no column `by`, or no rows of a known activation with finite lengths above 0.
     """
     check_column("by", by, table)
     rates = mean_rates(table.assign(option=table[by].map(label)))
@@ -73,13 +74,17 @@ def _draw_plane(axes: Axes, rows: pd.DataFrame, colour: Any) -> None:
 
 
 def _equal_options(rates: pd.DataFrame) -> list[str]:
-    """Which options lie on top of each other, since they drew the same weights, for each activation."""
+    """List, for each activation, the options whose curves coincide because they drew the same weights."""
     sentences = []
     for activation, rows in rates.groupby("activation", sort=False):
         alike: dict[tuple[float, ...], list[str]] = {}
         for option, of_option in rows.groupby("option", sort=False):
             alike.setdefault(tuple(of_option["log_growth"]), []).append(str(option))
-        sentences += [f"{label(activation)}: {' = '.join(names)}." for names in alike.values() if len(names) > 1]
+        sentences += [
+            f"{label(activation)}: the curves of {' and '.join(names)} coincide."
+            for names in alike.values()
+            if len(names) > 1
+        ]
     return sentences
 
 

@@ -1,1 +1,1 @@
-"""What is said of runs and sweeps: tables on the terminal, sentences, and the figures that go with them."""
+"""Reports about runs and sweeps: tables on the terminal, sentences, JSON files, and the figures that accompany them."""

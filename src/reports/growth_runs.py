@@ -1,4 +1,4 @@
-"""The runs of a sweep with both phases and lengths of their layers, and the numbers beside their figure."""
+"""Report about the runs of a sweep that recorded both phases and lengths of their layers."""
 
 import pandas as pd
 from rich.console import Console
@@ -9,13 +9,13 @@ from start_training.reports.sweep_tables import SweepTable, number_table
 
 
 class GrowthRuns(SweepTable):
-    """A row for each layer and each step with a phase and lengths: what `start_training.figures.two_papers` draws."""
+    """Table with a row for each layer and step of which phase and lengths are known, for `figures/two_papers.py`."""
 
     kind = name = "growth"
-    needed = "layers with phases and lengths, which callbacks=phase_and_lengths records"
+    needed = "recorded phases and lengths of its layers; train with callbacks=phase_and_lengths"
 
     def show(self) -> None:
-        """Print, too, both rates at initialization and at the end of training, and the test accuracy."""
+        """Print the missing runs, log χ and the growth of lengths at the first and last step, and the test accuracy."""
         super().show()
         option = self.drawn[self.node.get("by", "initializer")].map(label)
         rates, rows = mean_rates(self.drawn.assign(option=option)), []
@@ -29,7 +29,7 @@ class GrowthRuns(SweepTable):
 
 
 def _cells(rows: pd.DataFrame) -> list[str]:
-    """The step, and the mean of each rate ± its standard error, from one row of each run."""
+    """Format the step and the mean of each rate ± its standard error, from one row for each run."""
     means, errors = rows[RATES].mean(), rows[RATES].sem()
     spread = [f" ± {errors[name]:.2f}" if len(rows) > 1 else "" for name in RATES]
     rates = [f"{round(means[name], 2) + 0.0:+.2f}{error}" for name, error in zip(RATES, spread, strict=True)]

@@ -1,4 +1,4 @@
-"""The runs of a sweep whose layers' phases were recorded: slopes, exponents and what their figures say, in words."""
+"""Report about the runs of a sweep that recorded phases: slopes of J², exponents of the scaling law, spread, and λ*."""
 
 from functools import cached_property
 from typing import Any
@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from start_training.analysis.collapse import GROWTH, QUANTITIES, collapse
-from start_training.analysis.decay_points import edge_decays
-from start_training.analysis.phase_curves import watched, with_scaling
+from start_training.analysis.decay_points import lambda_stars
+from start_training.analysis.phase_curves import layer_rows, with_scaling
 from start_training.analysis.phase_slopes import constant_spread, exponents, phase_slopes, window_rule
 from start_training.figures.collapse import spread_text
 from start_training.figures.labels import option_of
@@ -19,42 +19,42 @@ from start_training.reports.sweep_tables import SweepTable, number_table, print_
 
 SETTINGS = ["eta", "alpha", "batch", "weight_decay", "scaling"]
 LETTERS = {**NAMES, "weight_decay": "weight_decay"}
-FACTORS = {"eta": "η", "alpha": "1/(1 − α)", "batch": "1/B"}  # of the scaling variable
+FACTORS = {"eta": "η", "alpha": "1/(1 − α)", "batch": "1/B"}  # factors of the scaling variable
 MEANS = ["slope", "constant", "J2_at_end", "edge_epoch", "lowest_epoch", "lowest_J", "lowest_loss"]
 MEANS += ["final_J", "final_loss", "final_accuracy"]
-SPREADS = {**{name: name for name in QUANTITIES}, "J2": "J²", GROWTH: "growth of J²"}  # what lines of them begin with
+SPREADS = {**{name: name for name in QUANTITIES}, "J2": "J²", GROWTH: "growth of J²"}  # quantities as printed
 
 
 class PhaseRuns(SweepTable):
-    """The phases of layers, and slopes and their exponents, the spread of curves and λ*: for the figures of phases."""
+    """Table of the phases of layers, with slopes of J², their exponents, the spread of curves, and λ*."""
 
     kind = "phase"
     name = "phases"
-    needed = "a layer's phase behind it, which callbacks=phase records"
+    needed = "recorded the phase of a layer; train with callbacks=phase"
 
     @cached_property
     def slopes(self) -> pd.DataFrame:
-        """`phase_slopes` over the figure's window and layer, a row for each run; option: its settings."""
+        """Result of `phase_slopes` for the figure's window and layer, with the settings of each run as option."""
         settings = {key: self.node[key] for key in ("window", "window_in", "layer") if key in self.node}
         return phase_slopes(self.drawn.assign(option=_options(self.drawn)), **settings)
 
     @cached_property
     def spreads(self) -> pd.DataFrame | None:
-        """`collapse` of the curves, for the figure of that name; None for any other."""
+        """Result of `collapse` if the figure is `draw_collapse`; None for other figures."""
         if not str(self.node["_target_"]).endswith(".draw_collapse"):
             return None
-        return collapse(with_scaling(watched(self.drawn, self.node.get("layer"))))
+        return collapse(with_scaling(layer_rows(self.drawn, self.node.get("layer"))))
 
     @property
     def rule(self) -> str:
-        """The window in words."""
+        """Description of the window over which slopes are fitted."""
         return window_rule(**{key: self.node[key] for key in ("window", "window_in") if key in self.node})
 
     def tables(self) -> dict[str, pd.DataFrame]:
         return {**super().tables(), "slopes": by_configuration(self.slopes)}
 
     def show(self) -> None:
-        """Print, too, slopes and losses, exponents and constant, the spread of curves, λ*, and missing slopes."""
+        """Print missing runs, slopes, losses, exponents, constant, spread of curves, λ*, and runs without a slope."""
         super().show()
         configurations = by_configuration(self.slopes)
         Console().print(_slopes_table(configurations, self.rule))
@@ -63,9 +63,13 @@ class PhaseRuns(SweepTable):
         print_first("no slope", missing_slopes(self.slopes))
 
     def answer(self) -> dict[str, Any]:
-        """Window; configurations, as `by_configuration`; exponents; constant; no_slope; collapse; edge_decay.
+        """Return the results for the JSON file.
 
-        collapse is there for the figure of that name only.
+        Returns:
+            window: Description of the window of the fits; configurations: rows of `by_configuration`; exponents: value,
+            low, high and points for each setting, or None; constant: see `constant_spread`; no_slope: run, option and
+            reason of each run without a slope; collapse: rows of `collapse`, only for the figure of that name;
+            edge_decay: λ*, its error and the weight_decay 2 λ* of each option.
         """
         without = self.slopes[self.slopes["slope"].isna()]
         return {
@@ -92,7 +96,7 @@ class PhaseRuns(SweepTable):
 
 
 def _options(drawn: pd.DataFrame) -> "pd.Series[str]":
-    """What varies, by the letters of the law where they tell all configurations apart."""
+    """Name the configuration of each row, by the symbols η, α and B if these distinguish all configurations."""
     varied = [name for name in LETTERS if drawn[name].nunique() > 1]
     if varied:
         words = [drawn[name].map(f"{LETTERS[name]} {{:g}}".format) for name in varied]
@@ -103,12 +107,15 @@ def _options(drawn: pd.DataFrame) -> "pd.Series[str]":
 
 
 def by_configuration(slopes: pd.DataFrame) -> pd.DataFrame:
-    """A row for each configuration of `phase_slopes`.
+    """Average the result of `phase_slopes` over the runs of each configuration.
+
+    Args:
+        slopes: Result of `phase_slopes`, with a column option that names the curve of each run.
 
     Returns:
-        Columns option and `SETTINGS`; runs; fitted, how many of them have a slope; bent, whose slope is not linear;
-        start and end, the mean window in epochs; of the quantities `MEANS` mean, and X_error, the standard error over
-        runs.
+        One row for each configuration. Columns option and `SETTINGS`; runs, the number of runs; fitted, how many have a
+        slope; bent, how many have a J² that is not linear in the window; start and end, the mean window in epochs; the
+        mean of each quantity X in `MEANS`, and its standard error X_error.
     """
     groups = slopes.assign(final_J=slopes["final_J2"] ** 0.5).groupby("configuration", sort=False)
     sizes = groups.agg(runs=("slope", "size"), fitted=("slope", "count"), bent=("bent", "sum"))
@@ -118,11 +125,14 @@ def by_configuration(slopes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _edge(slopes: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """λ* where a sweep varies the weight decay, of all its runs without."""
+    """Return `lambda_stars` if the sweep varies the weight decay.
+
+    If eta, alpha and batch are constant, all runs without weight decay form a single option, `all`.
+    """
     if slopes["weight_decay"].nunique() < 2:
         return {}
     settings = slopes[["eta", "alpha", "batch"]].nunique().max()
-    return edge_decays(slopes.assign(option="all") if settings == 1 else slopes)
+    return lambda_stars(slopes.assign(option="all") if settings == 1 else slopes)
 
 
 def _law_lines(slopes: pd.DataFrame) -> list[str]:
@@ -134,15 +144,16 @@ def _law_lines(slopes: pd.DataFrame) -> list[str]:
     spread = constant_spread(slopes)
     if spread and spread["runs"] > 1:
         lines.append(
-            f"A (1 − α) B / η: {spread['mean']:.4g} per epoch, sd {100 * spread['relative_sd']:.1f}%, "
-            f"from {spread['smallest']:.4g} to {spread['largest']:.4g}, {spread['runs']} runs"
+            f"A (1 − α) B / η: mean {spread['mean']:.4g} per epoch, standard deviation "
+            f"{100 * spread['relative_sd']:.1f}%, range {spread['smallest']:.4g} to {spread['largest']:.4g}, "
+            f"{spread['runs']} runs"
         )
     return lines
 
 
 def _decay_lines(slopes: pd.DataFrame) -> list[str]:
     return [
-        f"λ* = {mean:.3g} ± {error:.1g}, weight_decay {2 * mean:.3g}" + ("" if option == "all" else f": {option}")
+        f"λ* = {mean:.3g} ± {error:.1g}, weight_decay = {2 * mean:.3g}" + ("" if option == "all" else f": {option}")
         for option, (mean, error) in _edge(slopes).items()
     ]
 
@@ -154,9 +165,9 @@ def _slopes_table(configurations: pd.DataFrame, rule: str) -> Table:
         window = f"{row['start']:.3g}–{row['end']:.3g}" if row["fitted"] else "—"
         cells = (_cell(row["slope"], ".4g"), _cell(row["slope_error"], ".1g"), window, _cell(row["constant"], ".4g"))
         rows.append((escape(str(row["option"])) or "all", f"{runs}{' *' if row['bent'] else ''}", *cells))
-    bent = "; *: in some, the window's halves differ by more than half of it" if configurations["bent"].any() else ""
+    footnote = "; *: in some runs the slopes of the window's halves differ by more than half of the slope"
     headings = ("", "runs", "slope", "s.e.", "epochs", "A (1 − α) B / η")
-    caption = f"means over runs; fitted over {rule}{bent}"
+    caption = f"means over runs; fitted over {rule}{footnote if configurations['bent'].any() else ''}"
     return number_table("Slopes of J², per epoch", headings, rows, caption=caption)
 
 
@@ -167,8 +178,13 @@ def _ends_table(configurations: pd.DataFrame) -> Table:
         (escape(str(row["option"])) or "all", *(_cell(row[name], form) for name, form in digits.items()))
         for _, row in configurations.iterrows()
     ]
-    headings = ("", "J² = 1 in", "lowest loss", "in", "at J", "final J", "final loss")
-    return number_table("Edge of chaos and test loss", headings, rows, caption="means over runs; in: epochs")
+    headings = ("", "edge epoch", "lowest loss", "epoch", "J", "final J", "final loss")
+    return number_table(
+        "Edge of chaos and test loss",
+        headings,
+        rows,
+        caption="means over runs; edge epoch: when J² reaches 1; epoch and J: at the lowest test loss",
+    )
 
 
 def _cell(value: float, digits: str) -> str:

@@ -1,4 +1,4 @@
-"""The range tests of a sweep: their curves, and what they suggest, in a table and in words."""
+"""Report about the learning rate range tests of a sweep: suggested rates, best configurations, and the next command."""
 
 import re
 import shlex
@@ -16,20 +16,20 @@ from start_training.config.errors import shell_command
 from start_training.figures.labels import option_of, setting_of
 from start_training.reports.sweep_tables import SweepTable, number_table, print_first, print_lines, short_names
 
-NAMED = 4  # settings that are named one by one
-# Settings of a range test that a training run does not have.
+NAMED = 4  # largest number of configurations that are listed by name
+# Groups of overrides of a range test that are not repeated in the command of a training run.
 _OF_THE_TEST = ("seed", "callbacks", "experiment", "size", "figure", "script", "logger", "schedule", "ckpt_path")
 
 
 class RangeTests(SweepTable):
-    """The steps of range tests: what `start_training.figures.range_test` draws."""
+    """Table with a row for each step of a range test, for `start_training.figures.range_test`."""
 
     kind = "range_test"
-    needed = "a range test behind it, which callbacks=range_test makes"
+    needed = "made a range test; train with callbacks=range_test"
 
     @cached_property
     def by(self) -> str | None:
-        """The column that tells configurations apart: the figure's `by`, unless it puts several of them together."""
+        """Column that distinguishes configurations: the figure's `by`; None if several configurations share a value."""
         by = self.node.get("by")
         if by is None or self.drawn.groupby(option_of(self.drawn, by))["configuration"].nunique().max() > 1:
             return None
@@ -37,17 +37,17 @@ class RangeTests(SweepTable):
 
     @cached_property
     def suggested(self) -> pd.DataFrame:
-        """`suggestions` of each configuration, its setting as `option`."""
+        """Result of `suggestions`, with the varied settings of each configuration as option."""
         return suggestions(self.drawn.assign(option=option_of(self.drawn, self.by)), by="option")
 
     def tables(self) -> dict[str, pd.DataFrame]:
         return {**super().tables(), "suggestions": self.suggested}
 
     def show(self) -> None:
-        """Print, too, a table of suggestions, which settings are best, the rules, and what to run next."""
+        """Print missing runs, the suggested rates, the rules behind them, the best settings, and the next command."""
         super().show()
         if self.suggested.empty:
-            print_lines(["no range test has ended yet"])
+            print_lines(["no range test has finished yet"])
             return
         setting = (setting_of(self.drawn, self.by) or "").rpartition(".")[2]
         Console().print(_rates_table(self.suggested, setting))
@@ -58,7 +58,13 @@ class RangeTests(SweepTable):
             print_lines([f"next: {command}"])
 
     def answer(self) -> dict[str, Any]:
-        """Suggestions by configuration, the largest rate, the lowest loss, the rules, and the command to go on with."""
+        """Return the results for the JSON file.
+
+        Returns:
+            configurations: Rows of `suggestions`, each with the command that trains it; largest_rate, lowest_loss: the
+            option that has it, and under `like` the options that overlap with it over seeds; rules: see `rules`;
+            command: the command that trains the option with the lowest loss.
+        """
         if self.suggested.empty:
             return {"configurations": []}
         rows = self.suggested.astype(object).where(self.suggested.notna(), None).to_dict("records")
@@ -72,7 +78,7 @@ class RangeTests(SweepTable):
         }
 
     def rules(self) -> list[str]:
-        """The rule by which each test suggests its rate, beginning with tests that went wrong or not far enough."""
+        """Return the rule by which each test chose its rate; tests whose validation loss did not rise come first."""
         if "rule" not in self.drawn:
             return []
         tests = self.drawn.dropna(subset="rule").groupby("directory", sort=False).first()
@@ -81,31 +87,34 @@ class RangeTests(SweepTable):
 
 
 def next_command(row: Mapping[Any, Any]) -> str | None:
-    """The command that trains a configuration in one cycle up to its rate, as it is typed; None without a rate.
-
-    If the tests are of an experiment, which is not one of training, the settings alone.
+    """Return the command that trains a configuration with the schedule one_cycle up to its suggested rate.
 
     Args:
-        row: Of `suggestions`.
+        row: A row of `suggestions`.
+
+    Returns:
+        The command, quoted for the shell; only its overrides if the range tests belong to an experiment, which cannot
+        be used for training; None if no rate is suggested.
     """
     if pd.isna(row["max_lr"]):
         return None
     groups = {word: re.split("[./=]", word.lstrip("+~"))[0] for word in str(row["overrides"]).split(" ") if word}
-    kept = [word for word, group in groups.items() if group not in _OF_THE_TEST and "optimizer.lr=" not in word]
-    words = shlex.join([*kept, f"optimizer.lr={row['max_lr']:.2g}", "schedule=one_cycle"])
+    settings = [word for word, group in groups.items() if group not in _OF_THE_TEST and "optimizer.lr=" not in word]
+    words = shlex.join([*settings, f"optimizer.lr={row['max_lr']:.2g}", "schedule=one_cycle"])
     return words if "experiment" in groups.values() else f"{shell_command('train')} {words}"
 
 
 def _best(tests: pd.DataFrame, setting: str) -> list[str]:
-    """The settings of the largest rate and of the lowest loss, with those that the tests do not tell apart."""
+    """Describe the configurations with the largest rate and the lowest loss, and those that overlap with them."""
     if len(tests) < 2 or not tests["usable"].any():
         return []
     largest, lowest = largest_rate(tests), lowest_loss(tests)
     rates, losses = (f"{setting} {tests['option'][row]}".strip() for row in (largest, lowest))
     return [
-        f"largest rate: {rates}, max_lr {tests['max_lr'][largest]:.2g}, best accuracy "
+        f"largest rate: {rates}, max_lr {tests['max_lr'][largest]:.2g}, highest validation accuracy "
         f"{tests['val_accuracy'][largest]:.1%}{_alike_text(tests, largest, 'max_lr')}",
-        f"lowest validation loss: {losses}, {tests['val_loss'][lowest]:.3g}{_alike_text(tests, lowest, 'val_loss')}",
+        f"lowest validation loss: {losses}, loss {tests['val_loss'][lowest]:.3g}"
+        f"{_alike_text(tests, lowest, 'val_loss')}",
     ]
 
 
@@ -117,9 +126,9 @@ def _alike_text(tests: pd.DataFrame, row: int, name: str) -> str:
     if not (others := _alike(tests, row, name)):
         return ""
     if tests["tests"].iloc[row] < 2:
-        return " (one seed tells nothing apart)"
-    named = "; ".join(others) if len(others) <= NAMED else f"{len(others)} others"
-    return f" (over seeds its range meets that of {named})"
+        return " (a single seed cannot distinguish configurations)"
+    named = "; ".join(others) if len(others) <= NAMED else f"{len(others)} other configurations"
+    return f" (its range over seeds overlaps with that of {named})"
 
 
 def _rates_table(tests: pd.DataFrame, setting: str) -> Table:
@@ -130,8 +139,14 @@ def _rates_table(tests: pd.DataFrame, setting: str) -> Table:
         rates = [largest, f"{row['max_lr_low']:.2g}–{row['max_lr_high']:.2g}", f"{row['octaves']:.2f}"]
         rates += [f"{row[name]:.2g}" for name in ("min_lr", "cyclical_min_lr")]
         rows.append((escape(str(row["option"])) or "all", count, *(rates if row["usable"] else ["—"] * len(rates))))
-    headings = (setting, "tests", "max_lr", "range", "octaves", "min_lr", "for cycles")
-    return number_table("Suggested learning rates", headings, rows, caption="max_lr: median over seeds")
+    headings = (setting, "tests", "max_lr", "range", "octaves", "min_lr", "cyclic min")
+    return number_table(
+        "Suggested learning rates",
+        headings,
+        rows,
+        caption="medians over seeds; ≥: in some tests the validation loss did not rise; octaves: log2 of the range; "
+        "cyclic min: min_lr for repeated cycles",
+    )
 
 
 def _validation_table(tests: pd.DataFrame, setting: str) -> Table:
@@ -146,5 +161,10 @@ def _validation_table(tests: pd.DataFrame, setting: str) -> Table:
         )
         for _, row in tests.iterrows()
     ]
-    headings = (setting, "lowest loss", "at", "best accuracy", "at", "diverged")
-    return number_table("On validation data", headings, rows, caption="means over seeds, and the median rate there")
+    headings = (setting, "lowest loss", "at rate", "accuracy", "at rate", "diverged")
+    return number_table(
+        "Validation loss and accuracy in range tests",
+        headings,
+        rows,
+        caption="lowest loss and highest accuracy: means over seeds; rates: medians over seeds",
+    )

@@ -1,4 +1,4 @@
-"""The runs of a sweep that know when their training started, and the relation they show."""
+"""Report about the start of training in the runs of a sweep."""
 
 from functools import cached_property
 
@@ -11,10 +11,10 @@ from start_training.reports.sweep_tables import SweepTable, number_table, print_
 
 
 class StartedRuns(SweepTable):
-    """A row for each run: what `start_training.figures.start_of_training` draws."""
+    """Table with one row for each run, for `start_training.figures.start_of_training`."""
 
     kind = name = "runs"
-    needed = "a known start of training, which callbacks=start_of_training records"
+    needed = "recorded the start of training; train with callbacks=start_of_training"
     always_counts = True
 
     def _drawn(self) -> pd.DataFrame:
@@ -22,7 +22,7 @@ class StartedRuns(SweepTable):
 
     @cached_property
     def has_rows(self) -> "pd.Series[bool]":
-        """For each run, whether it is known that its training started, or that it did not."""
+        """Whether it is known of each run that its training started or never started."""
         return self.runs["started"].notna()
 
     def counts(self) -> Table:
@@ -33,7 +33,7 @@ class StartedRuns(SweepTable):
         return number_table("Runs", ("status", "runs", "started", "never", "unknown"), rows)
 
     def show(self) -> None:
-        """Print, too, which configurations have fewer runs than others, and the relation."""
+        """Print counts, missing runs, configurations with fewer seeds than others, and the relation of start epochs."""
         super().show()
         x = self.node.get("x", "depth")
         x = x if isinstance(x, str) else x[0]
@@ -41,8 +41,8 @@ class StartedRuns(SweepTable):
         most = points["runs"].max()
         fewer = points[points["runs"] < most]
         lines = [f"{row['by']}, {x} {row['x']:g}: {row['runs']}" for _, row in fewer.iterrows()]
-        print_first(f"of fewer than {most} seeds", lines)
+        print_first(f"fewer than {most} seeds", lines)
         if points.duplicated(["by", "x"]).any():
-            print_lines(["several configurations lie at one point of a curve: another --by or --x tells them apart"])
+            print_lines(["some points belong to several configurations: choose another --by or --x to separate them"])
         if relation := self.node.get("relation"):
             print_lines([relation_text(self.drawn, relation)])

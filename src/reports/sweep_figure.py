@@ -1,4 +1,4 @@
-"""Draw a sweep of training runs, finished or not: its table, its figure, and what they say."""
+"""Draw the figure of a sweep of training runs, finished or not, print its results, and write its table."""
 
 import json
 import os
@@ -27,13 +27,13 @@ from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
 
 TARGET = "start_training.figures.start_of_training.draw_start_of_training"
-NAMED = {  # figures for any sweep
+NAMED = {  # figures that can be drawn of any sweep, by name
     "start": TARGET,
     "range_test": "start_training.figures.range_test.draw_range_test",
     "phase": "start_training.figures.phase_slope.draw_phase_slope",
     "phase_trajectory": "start_training.figures.phase_trajectory.draw_phase_trajectory",
 }
-SCRIPTS = ("train", "range_test")  # whose sweeps are drawn here
+SCRIPTS = ("train", "range_test")  # commands whose sweeps are drawn here
 TABLES = {table.kind: table for table in (StartedRuns, SweepTable, RangeTests, PhaseRuns, GrowthRuns)}
 
 
@@ -47,28 +47,29 @@ def draw_sweep(
     without: Sequence[str] = (),
     logger: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Collect the runs of a sweep and draw them, as far as they have come.
+    """Collect the runs of a sweep, draw their figure, and print and write their results.
 
-    Written into `directory`, each file at once: name.png, .pdf, .csv, .parquet, and for range tests and phases .json,
-    with what they suggest or say.
+    The files name.png, name.pdf, name.csv and name.parquet are written into `directory`, and for range tests and phases
+    also name.json with their results. Runs that have not finished are drawn as far as they have been recorded.
 
     Args:
-        directory: Of the sweep.
-        figure: The name of an experiment whose figure it is, one of `NAMED`, or a config's `figure` node.
-        name: Of the files, if `figure` is a node.
-        by: A column of the table to use in place of the figure's own.
-        x: Likewise.
-        without: Settings, key=value, whose runs are left out, as the names of the files then say.
-        logger: A config's `logger` node; its W&B gets the tables and the figure.
+        directory: Directory of the sweep.
+        figure: Name of an experiment that has a figure, a key of `NAMED`, or the `figure` node of a config.
+        name: Name of the files if `figure` is a node; otherwise the name of the figure is used.
+        by: Column that replaces the figure's setting `by`.
+        x: Column that replaces the figure's setting `x`.
+        without: Settings `key=value` whose runs are left out; the values are added to the names of the files.
+        logger: The `logger` node of a config; if it contains W&B, the figure and the tables are sent there.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: the directory holds no runs, or none of them has what is drawn.
+        ValueError: there is no such figure or column, the directory holds no runs, or no run has recorded what the
+            figure draws.
     """
     if isinstance(figure, str):
-        name = figure.rpartition("/")[2]  # zhang/scaling, as the experiment is called, is scaling
+        name = figure.rpartition("/")[2]  # the figure of the experiment zhang/scaling is named scaling
         node = figure_node(name)
     else:
         node = dict(figure)
@@ -87,7 +88,11 @@ def draw_sweep(
 
 
 def figure_node(name: str) -> dict[str, Any]:
-    """The `figure` node of the experiment of training runs of this name. Raises ValueError if there is none."""
+    """Return the `figure` node of the experiment with this name, or of a figure in `NAMED`.
+
+    Raises:
+        ValueError: no experiment of training runs with this name has a figure.
+    """
     if name in NAMED:
         return {"_target_": NAMED[name]}
     experiments = {path.stem: yaml.safe_load(path.read_text()) for path in CONF.glob("experiment/*/*.yaml")}
@@ -95,14 +100,17 @@ def figure_node(name: str) -> dict[str, Any]:
     if name in drawn:
         return dict(experiments[name]["figure"])
     if (script := experiments.get(name, {}).get("script", "train")) not in SCRIPTS:
-        raise ValueError(f"figure = {name}: the command {script} draws it, at the end of its sweep")
+        raise ValueError(f"figure = {name}: drawn by the command {script} at the end of its sweep, not by draw")
     raise ValueError(
-        f"figure = {name}: no such figure of training runs; there are {', '.join(sorted([*drawn, *NAMED]))}"
+        f"figure = {name}: no such figure of training runs; choose one of {', '.join(sorted([*drawn, *NAMED]))}"
     )
 
 
 def table_of(node: Mapping[str, Any]) -> type[SweepTable]:
-    """The table that a figure is drawn from, as `start_training.figures.draws` declares it.
+    """Return the class of the table that a figure is drawn from, as declared by `start_training.figures.draws`.
+
+    Args:
+        node: The `figure` node of a config.
 
     Raises:
         ValueError: the figure cannot be imported, or declares a table that does not exist.
@@ -111,7 +119,7 @@ def table_of(node: Mapping[str, Any]) -> type[SweepTable]:
 
 
 def wandb_node() -> dict[str, Any]:
-    """The node of `logger=wandb`, without its other loggers; offline unless the variable WANDB_MODE is another."""
+    """Return the `logger` node with W&B as its only logger; offline unless the variable WANDB_MODE says otherwise."""
     resolved = OmegaConf.to_container(OmegaConf.load(CONF / "logger" / "wandb.yaml"), resolve=True)
     assert isinstance(resolved, dict)
     return {"wandb": resolved["wandb"]}
@@ -125,23 +133,23 @@ def mirror_figures(
     summary: Mapping[str, Any] | None = None,
     text: str = "",
 ) -> None:
-    """Send figures and tables to W&B, if the job's config has it among its loggers.
+    """Send figures and tables to W&B if it is among the loggers in the job's config.
 
     Args:
-        job: The W&B run has its name, and its sweep as group.
-        images: Files by the name of the figure.
-        tables: By name.
-        summary: Plain data for the W&B run's summary.
-        text: Markdown, which W&B shows as the run's notes.
+        job: Job that gives the W&B run its name, and its group, which is the name of the sweep.
+        images: Image files by the name of their figure.
+        tables: Tables by name.
+        summary: Plain data for the summary of the W&B run.
+        text: Markdown for the notes of the W&B run.
     """
-    directory = job.directory.resolve()  # W&B's own process may have been started in another one
+    directory = job.directory.resolve()  # W&B's process may have another working directory
     loggers = build_loggers(job, RunDirectory(directory))
     try:
         start_loggers(loggers, job.config)
         if wandb.run is not None:
             if text:
                 wandb.run.notes = text
-            # W&B knows objects and None, and not pandas' own types and missing values.
+            # W&B cannot read the data types and missing values of pandas, only Python objects and None.
             plain = {key: table.astype(object).where(table.notna(), None) for key, table in tables.items()}
             shown = {key: wandb.Table(dataframe=table) for key, table in plain.items()}
             wandb.run.log({name: wandb.Image(str(image)) for name, image in images.items()} | shown)
@@ -152,7 +160,7 @@ def mirror_figures(
 
 
 def _save(directory: Path, name: str, table: SweepTable, draw: Callable[..., Any]) -> list[Path]:
-    """Write each file under another name and rename it, so that nobody reads half a file."""
+    """Write figure, table and results; each file is renamed when complete, so that no reader sees a partial file."""
     partial = directory / f".{name}.partial"
     written = [*save_figure(draw(table.drawn), partial), *(Path(f"{partial}.{kind}") for kind in ("csv", "parquet"))]
     table.drawn.to_csv(written[-2], index=False)

@@ -1,4 +1,4 @@
-"""The tables that figures of a sweep are drawn from, each with what is printed and written about it."""
+"""The base class of the tables that figures of a sweep are drawn from, and how they are printed."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,38 +15,36 @@ from start_training.analysis.sweep_curves import sweep_curves
 from start_training.analysis.sweep_table import sweep_table
 from start_training.runs.directory import FINISHED
 
-SHOWN = 10  # runs that are named one by one
+SHOWN = 10  # largest number of lines printed under one heading
 
 
 class SweepTable:
-    """A sweep's curves: one long table, rows of its runs below each other, here of their epochs.
+    """The table of a sweep's runs that a figure draws, here with a row for each epoch.
 
-    Subclasses hold other tables: what is drawn, which runs are in it, what is printed of it, and what JSON has.
+    Subclasses hold other tables, and print and return the results that belong to them.
 
     Args:
-        directory: Of the sweep.
+        directory: Directory of the sweep.
         node: The `figure` node of a config, which names the figure and its settings.
-        without: Settings, key=value, whose runs are left out.
+        without: Settings `key=value` whose runs are left out.
 
     Raises:
-        ValueError: the directory holds no runs, or none of them has what is to be drawn.
+        ValueError: the directory holds no runs, or no run has recorded what the figure draws.
     """
 
-    kind = "epochs"  # as `start_training.figures.draws` names it
-    name = "curves"  # of the table, for W&B
-    needed = "an epoch behind it"  # what a run must have
-    always_counts = False  # whether runs are counted on the terminal even if none is missing
+    kind = "epochs"  # name of the table in `start_training.figures.draws`
+    name = "curves"  # name of the table in W&B
+    needed = "finished an epoch"  # what a run must have, as the end of "none of its jobs has …"
+    always_counts = False  # whether the number of runs is printed even if none is missing
 
     def __init__(self, directory: Path, node: Mapping[str, Any], without: Sequence[str] = ()) -> None:
         self.directory, self.node = directory, node
-        self.runs = _left_out(sweep_table(directory), without)
+        self.runs = _leave_out(sweep_table(directory), without)
         self.drawn = self._drawn()
         if not self.has_rows.any():
             counts = ", ".join(f"{count} {status}" for status, count in Counter(self.runs["status"]).items())
-            missing = (
-                f"no run has {self.needed}" if self.runs["status"].isin(FINISHED).any() else "no run has ended yet"
-            )
-            raise ValueError(f"SWEEP_DIRECTORY = {directory}: {missing} ({counts})")
+            missing = self.needed if self.runs["status"].isin(FINISHED).any() else "ended yet"
+            raise ValueError(f"SWEEP_DIRECTORY = {directory}: none of its jobs ({counts}) has {missing}")
 
     def _drawn(self) -> pd.DataFrame:
         curves = sweep_curves(self.directory, self.kind)
@@ -54,42 +52,53 @@ class SweepTable:
 
     @cached_property
     def has_rows(self) -> "pd.Series[bool]":
-        """For each run, whether it is drawn."""
+        """Whether each run has rows in the table."""
         return self.runs["directory"].isin(self.drawn["directory"])
 
     def check(self, by: str | None, x: str | None) -> None:
-        """Raises ValueError if the table lacks one of these columns, as they are typed for scripts/draw.py."""
+        """Check the options --by and --x of scripts/draw.py; None is an option that was not given.
+
+        Raises:
+            ValueError: the table has no column `by` or no numeric column `x`.
+        """
         if by is not None:
             check_column("--by", by, self.drawn)
         if x is not None:
             check_column("--x", x, self.drawn, numeric=True)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Tables for W&B, by name."""
+        """Return the tables that are sent to W&B, by name."""
         return {self.name: self.drawn}
 
     def show(self) -> None:
-        """Print how many runs are drawn, if that is not all, and which are missing."""
+        """Print the number of runs that are drawn if some are missing, and list the missing ones."""
         if self.always_counts or not self.has_rows.all():
             Console().print(self.counts())
         missing = self.runs.assign(name=short_names(self.runs["name"]))[~self.has_rows]
         print_first("missing", [f"{row['name']}: {row['status']}" for _, row in missing.iterrows()])
 
     def counts(self) -> Table:
-        """A row for each status."""
+        """Build a table of the number of runs, and of runs drawn, for each status."""
         by_status = self.has_rows.groupby(self.runs["status"], sort=False)
         rows = [(str(status), str(len(drawn)), str(int(drawn.sum()))) for status, drawn in by_status]
         return number_table("Runs", ("status", "runs", "drawn"), rows)
 
     def answer(self) -> dict[str, Any] | None:
-        """Plain data that is written as JSON beside the figure; None: no such file."""
+        """Return the results that are written as JSON beside the figure, or None to write no such file."""
         return None
 
 
 def number_table(
     title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str | None = None
 ) -> Table:
-    """A table for the terminal, of a first column of names and other columns of numbers."""
+    """Build a table for the terminal with a first column of names and further columns of numbers.
+
+    Args:
+        title: Title above the table.
+        headings: Headings of all columns.
+        rows: The cells of each row.
+        caption: Text below the table.
+    """
     table = Table(headings[0], title=title, title_justify="left", caption=caption)
     for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -99,31 +108,31 @@ def number_table(
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Print lines as they are, however long."""
+    """Print lines without wrapping, highlighting or markup."""
     for line in lines:
         Console().print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_first(heading: str, lines: Sequence[str]) -> None:
-    """Print the first lines, with the heading before each, and how many more there are."""
+    """Print the first `SHOWN` lines, each preceded by the heading, and the number of further lines."""
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     print_lines([f"{heading}: {line}" for line in [*lines[:SHOWN], *more]])
 
 
-def _left_out(table: pd.DataFrame, without: Sequence[str]) -> pd.DataFrame:
+def _leave_out(table: pd.DataFrame, without: Sequence[str]) -> pd.DataFrame:
     for setting in without:
         key, _, value = setting.partition("=")
         check_column("--without", key, table)
         has_value = table[key].astype(str) == value
         if not has_value.any():
             values = ", ".join(map(str, table[key].unique()))
-            raise ValueError(f"--without = {setting}: no run has this value of {key}; there are {values}")
+            raise ValueError(f"--without = {setting}: no run has this value of {key}; choose one of {values}")
         table = table[~has_value]
     return table
 
 
 def short_names(names: "pd.Series[str]") -> "pd.Series[str]":
-    """Names, made of overrides, without those that all runs have in common."""
+    """Shorten the names of runs, which consist of overrides, by the overrides that all runs share."""
     overrides = names.str.split(" ")
     common = set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
     return overrides.map(lambda words: " ".join(word for word in words if word not in common))

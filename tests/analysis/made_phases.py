@@ -1,4 +1,4 @@
-"""Runs as the phase callback leaves them, made of the law: J² grows by CONSTANT · eta / ((1 − alpha) B) an epoch."""
+"""Run directories as written by the phase callback, with J² growing by CONSTANT · eta / ((1 − alpha) B) per epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from start_training.runs.metrics_file import MetricsFile
 from start_training.runs.sweep_jobs import SweepJob, add_jobs
 
 CONSTANT = 40.0
-STEPS = 100  # an epoch
-START = 0.25  # J² of the paper's initialization
+STEPS = 100  # steps of an epoch
+START = 0.25  # J² at initialization, as in the paper
 
 
 def phases(
@@ -28,10 +28,18 @@ def phases(
     noise: float = 0.0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Rows of phase/ for a square layer and one before it.
+    """Generate rows of the table phase/ for a square layer and the layer before it.
 
-    power: A ∝ (scaling variable)^power; past: the factor on the growth past the edge; decay: the `weight_decay`, which
-    pulls J² to λ* / λ.
+    Args:
+        eta: Learning rate.
+        alpha: Momentum.
+        batch: Batch size.
+        epochs: Number of epochs; one measurement after each.
+        decay: PyTorch's weight_decay, with which J² converges to λ* / λ.
+        power: Exponent of A ∝ (scaling variable)^power.
+        past: Factor of the growth of J² past the edge of chaos.
+        noise: Standard deviation of the noise of J².
+        seed: Seed of the noise.
     """
     t = np.arange(epochs + 1.0)
     scaling = scaling_variable(eta, alpha, batch)
@@ -50,7 +58,7 @@ def phases(
 
 
 def losses(J2: Any) -> tuple[Any, Any]:
-    """Test loss, lowest at the edge, and accuracy."""
+    """Return a test loss that is lowest at the edge of chaos, and an accuracy."""
     loss = 0.4 + 0.3 * (np.sqrt(J2) - 1) ** 2
     return loss, 1.1 - loss / 2
 
@@ -70,7 +78,7 @@ def leave_phases(
     more: tuple[str, ...] = (),
     **shape: Any,
 ) -> RunDirectory:
-    """A run directory with `phases`; without a status, as one that was killed."""
+    """Write a run directory with the rows of `phases`; status None is a run that was killed."""
     settings = {"optimizer.lr": eta, "optimizer.momentum": alpha, "datamodule.batch_size": batch}
     settings |= {"optimizer.weight_decay": decay, "trainer.max_epochs": epochs}
     overrides = (*more, *(f"{key}={value:g}" for key, value in settings.items()), f"seed={seed}")
@@ -86,13 +94,13 @@ def leave_phases(
             loss, accuracy = losses(row["J2"])
             epoch = {"epoch": row["epoch"] - 1, "train/loss": 1.0, "test/loss": loss, "test/accuracy": accuracy}
             metrics.log_metrics(epoch, step=int(row["step"]) - 1)
-        metrics.log_metrics({"epoch": epochs, "test/loss": 9.0}, step=epochs * STEPS)  # of the end, another row
+        metrics.log_metrics({"epoch": epochs, "test/loss": 9.0}, step=epochs * STEPS)  # test after training
     if status is not None:
-        said = {"phase": {"layer": "hidden.linear", "J": 1.0, "slope": 0.1, "slope_end": 4.0, "constant": 40.0}}
-        said["phase"] |= {"lowest_test_loss": 0.4, "slope_reason": None}
+        results = {"phase": {"layer": "hidden.linear", "J": 1.0, "slope": 0.1, "slope_end": 4.0, "constant": 40.0}}
+        results["phase"] |= {"lowest_test_loss": 0.4, "slope_reason": None}
         origin = {"overrides": list(overrides), "config_hash": "abc", "seconds": 1.5, "metrics": {}}
         ended = {"status": status, "reason": "why", "steps": 0, "epochs": epochs}
-        run.write_summary(ended | origin | (said if rows else {}))
+        run.write_summary(ended | origin | (results if rows else {}))
     run.release()
     add_jobs(sweep, [SweepJob(run.path.name, overrides)])
     return run

@@ -1,4 +1,4 @@
-"""What start epochs go with: the statistics against scipy's, the laws they are to tell apart, and coverage."""
+"""Statistics of start epochs: agreement with scipy, known relations, and the coverage of intervals."""
 
 from itertools import product
 from unittest.mock import patch
@@ -23,7 +23,7 @@ from start_training.analysis.start_relation import (
 from start_training.theory.beta import beta
 
 MAXIMUM = 30
-FAMILIES = ([30, 10], [15], [20], [40])  # in turn
+FAMILIES = ([30, 10], [15], [20], [40])  # widths, repeated up to the depth
 
 
 def starts_of(epochs, started=True, cells=None) -> StartEpochs:
@@ -62,7 +62,7 @@ def obvious_concordance(epochs, started, cells, scores) -> float:
 
 @patch.object(module, "RESAMPLES", 20)
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 4), st.integers(0, 9)), min_size=2, max_size=12))
-def test_the_concordance_counts_pairs_one_by_one_and_without_censoring_is_somers_d(runs):
+def test_the_concordance_is_that_of_a_loop_over_pairs_and_of_somers_d_without_censoring(runs):
     drawn, scores, cells = map(np.array, zip(*runs, strict=True))
     epochs, started, cells = np.minimum(drawn, 4), drawn <= 4, pd.factorize(cells)[0]
     found = Concordance(starts_of(epochs, started, cells)).of(scores).value
@@ -93,7 +93,7 @@ def test_intervals_are_those_of_a_bootstrap_over_configurations(monkeypatch):
     assert str(ConfidenceInterval(0.5, 0.25, 1.0)) == "0.50 [0.25, 1.00]"
 
 
-def test_cells_are_drawn_with_replacement_as_often_as_there_are():
+def test_as_many_cells_are_drawn_with_replacement_as_there_are():
     drawn = starts_of([1] * 40, cells=np.repeat(np.arange(10), 4)).resampled_cells(seed=1)
     assert drawn.shape == (module.RESAMPLES + 1, 10)
     assert (drawn[0] == 1).all() and (drawn.sum(1) == 10).all()
@@ -102,7 +102,7 @@ def test_cells_are_drawn_with_replacement_as_often_as_there_are():
     assert not np.array_equal(drawn, starts_of([1] * 10).resampled_cells(seed=2))
 
 
-def test_lengths_that_overflow_have_an_order_and_a_perfect_one_has_an_interval():
+def test_infinite_scores_are_ranked_and_a_perfect_correlation_has_an_interval():
     found = rank_correlation(starts_of([1, 2, 3, 4]), [1, 2, 3, np.inf])
     assert (found.value, found.high) == pytest.approx((1, 1))
 
@@ -110,7 +110,7 @@ def test_lengths_that_overflow_have_an_order_and_a_perfect_one_has_an_interval()
 def test_the_share_of_pairs_that_two_scores_order_differently():
     concordance = Concordance(starts_of([1, 2, 3]))
     assert concordance.share_that_differs([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
-    assert concordance.share_that_differs([1, 2, 3], [1, 2, 2]) == pytest.approx(1 / 3)  # a tie is no order
+    assert concordance.share_that_differs([1, 2, 3], [1, 2, 2]) == pytest.approx(1 / 3)  # a tie in one score
     assert concordance.where_they_differ([1, 2, 3], [1, 3, 2]).value == 1
     assert concordance.where_they_differ([1, 3, 2], [1, 2, 3]).value == 0
     assert concordance.where_they_differ([1, 2, 3], [10, 20, 30]).value == pytest.approx(np.nan, nan_ok=True)
@@ -118,28 +118,28 @@ def test_the_share_of_pairs_that_two_scores_order_differently():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_beta_explains_what_beta_made_and_depth_what_depth_made(seed):
+def test_beta_explains_starts_that_follow_beta_and_depth_those_that_follow_depth(seed):
     better, right = differences(sweep(seed, "beta"))
     assert better.low > 0 and right.low > 0.5
     better, right = differences(sweep(seed, "depth"))
     assert better.high < 0 and right.high < 0.5
 
 
-def test_where_neither_explains_anything_no_interval_says_so(monkeypatch):
+def test_intervals_contain_no_difference_if_neither_score_matters(monkeypatch):
     monkeypatch.setattr(module, "RESAMPLES", 300)
     found = [differences(sweep(seed, "neither"))[0] for seed in range(40)]
     assert sum(not better.low <= 0 <= better.high for better in found) <= 6  # 2 expected; 7 or more: 0.4%
 
 
 def coverage(estimate, draw, *, times: int) -> float:
-    """How often the interval of a small sample holds the value of large ones."""
+    """The share of small samples whose interval contains the value of large samples."""
     truth = np.mean([estimate(*draw(np.random.default_rng(10_000 + time), 200)).value for time in range(4)])
     estimates = [estimate(*draw(np.random.default_rng(time), 40)) for time in range(times)]
-    return float(np.mean([each.low <= truth <= each.high for each in estimates]))
+    return float(np.mean([interval.low <= truth <= interval.high for interval in estimates]))
 
 
 def cells_of(generator: np.random.Generator, count: int, *, noise: float) -> tuple[StartEpochs, np.ndarray, np.ndarray]:
-    """So many configurations of random depth and width, 3 seeds each, whose starts go with beta, and with chance."""
+    """`count` configurations of random depth and width with 3 seeds each, whose starts depend on beta and chance."""
     depths, widths = generator.integers(2, 60, count), generator.choice([12, 15, 20, 30], count)
     of_cell = 1.2 * depths / widths + noise * generator.standard_normal(count)
     epochs = np.ceil(np.exp(np.repeat(of_cell, 3) + 0.3 * generator.standard_normal(3 * count)))
@@ -159,31 +159,35 @@ def cells_of(generator: np.random.Generator, count: int, *, noise: float) -> tup
     ],
     ids=["rank correlation", "concordance", "difference", "where they differ"],
 )
-def test_intervals_hold_the_truth_as_often_as_they_say(estimate, noise, monkeypatch):
+def test_intervals_have_their_nominal_coverage(estimate, noise, monkeypatch):
     monkeypatch.setattr(module, "RESAMPLES", 300)
     draws = {"times": 100, "draw": lambda generator, count: cells_of(generator, count, noise=noise)}
-    held = coverage(estimate, **draws)
-    as_if_alone = coverage(lambda starts, *of: estimate(starts_of(starts.epochs, starts.started), *of), **draws)
-    assert held > 0.86  # 95% less four standard errors of 100 trials
-    assert noise < 0.5 or as_if_alone < held  # seeds of one net are no nets of their own
+    covered = coverage(estimate, **draws)
+    over_runs = coverage(lambda starts, *of: estimate(starts_of(starts.epochs, starts.started), *of), **draws)
+    assert covered > 0.86  # 95% less four standard errors of 100 trials
+    assert noise < 0.5 or over_runs < covered  # intervals over runs instead of configurations are too narrow
 
 
-def test_the_sentence_says_what_it_stands_on_and_leaves_out_what_nobody_knows_yet():
+def test_a_relation_names_its_sample_and_skips_runs_without_a_known_start():
     table = sweep(0, "beta")
     concordance, never = Concordance(StartEpochs.of(table)), int((~table["started"]).sum())
     more = pd.concat([table, table.drop(columns=["started", "observed_epoch"]), table.drop(columns="beta")])
     for known, relation in RELATIONS.items():
         assert relation(table).endswith(
-            f"({len(table)} runs, {never} of them never started; 95% over 40 configurations)"
+            f"({len(table)} runs, {never} of them never started; 95% intervals over 40 configurations)"
         )
-        assert (relation(more) == relation(table)) == (known == "beta")  # the last third has its growth
+        assert (relation(more) == relation(table)) == (known == "beta")  # the last third has a growth rate but no beta
     difference, right = differences(table)
     share = concordance.share_that_differs(table["beta"], table["depth"])
-    for said in (f"with beta {concordance.of(table['beta'])}, with depth {concordance.of(table['depth'])}",
-                 f"difference {difference}; of the {share:.0%} of pairs", f"beta is right in {right} ("):  # fmt: skip
-        assert said in beta_relation(table)
-    assert "the two order all pairs alike" in beta_relation(table[table["configuration"].str.startswith("1 ")])
-    with pytest.raises(ValueError, match="log_growth known of fewer than three configurations"):
+    for text in (f"with beta {concordance.of(table['beta'])}, with depth {concordance.of(table['depth'])}",
+                 f"difference {difference}; of the {share:.0%} of pairs", f"a share of {right} correct"):  # fmt: skip
+        assert text in beta_relation(table)
+    assert "beta and depth order all pairs in the same way" in beta_relation(
+        table[table["configuration"].str.startswith("1 ")]
+    )
+    with pytest.raises(
+        ValueError, match="fewer than three configurations have a known start of training and log_growth"
+    ):
         growth_relation(table[:6])
     never = table.assign(started=False, observed_epoch=MAXIMUM)[:9]
     assert "rank correlation undefined, concordance undefined" in growth_relation(never)

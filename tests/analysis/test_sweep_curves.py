@@ -1,4 +1,4 @@
-"""The curves of sweeps, fabricated from what runs leave: long tables of range tests and of epochs."""
+"""Long tables of sweeps, built from generated run directories, and the suggestions of range tests."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ POINTS = 12
 
 
 def curves(turn: float, *, diverges: bool = False, floor: float = 0.5) -> pd.DataFrame:
-    """Of a range test whose validation loss is lowest, `floor`, at the rate `turn`."""
+    """Generate the rows of a range test whose validation loss has its minimum `floor` at the learning rate `turn`."""
     rates = np.geomspace(0.01, 10, POINTS)
     loss = floor + np.abs(np.log(rates / turn)) / 4
     loss[-1] = np.inf if diverges else loss[-1]
@@ -48,27 +48,27 @@ def leave_test(
     more: tuple[str, ...] = (),
     **curve: Any,
 ) -> RunDirectory:
-    """A run directory as a range test leaves it; without a status, as one that was killed."""
+    """Write the run directory of a range test; status None is a run that was killed."""
     typed = [] if decay is None else [f"optimizer.weight_decay={decay:g}"]
     overrides = (*more, *typed, f"seed={seed}")
     run = RunDirectory(sweep / "_".join(overrides).replace("/", "-"))
     run.begin(config_of(seed=seed) | {"optimizer": {"weight_decay": decay}})
-    found = curves(turn if np.isfinite(turn) else 1.0, **curve)
+    rows_of_test = curves(turn if np.isfinite(turn) else 1.0, **curve)
     if rows:
-        run.table("range_test").append(found)
+        run.table("range_test").append(rows_of_test)
     if status is not None:
         rates = {"max_lr": turn, "min_lr": turn / 10, "cyclical_min_lr": turn / 3, "ramp": "exponential"}
         rates |= {"turned": turned}
         diverged = {"diverged_at": POINTS - 1 if curve.get("diverges") else None, "rule": "the lowest"}
-        said = {"range_test": rates | diverged} if rows and status == "completed" else {}
+        results = {"range_test": rates | diverged} if rows and status == "completed" else {}
         origin = {"overrides": list(overrides), "config_hash": "abc", "seconds": 1.5, "metrics": {}}
-        run.write_summary({"status": status, "reason": "why", "steps": 0, "epochs": 0, **origin, **said})
+        run.write_summary({"status": status, "reason": "why", "steps": 0, "epochs": 0, **origin, **results})
     run.release()
     add_jobs(sweep, [SweepJob(run.path.name, overrides)])
     return run
 
 
-def test_each_step_of_each_test_is_a_row_beside_its_runs_settings_and_suggestion(tmp_path):
+def test_each_step_of_a_range_test_is_a_row_with_the_settings_and_suggestion_of_its_run(tmp_path):
     for decay in (0.001, 0.1):
         for seed in (0, 1):
             leave_test(tmp_path, seed, decay, turn=0.3, more=("logger=csv",), diverges=decay == 0.1)
@@ -85,21 +85,21 @@ def test_each_step_of_each_test_is_a_row_beside_its_runs_settings_and_suggestion
     assert table[table["optimizer.weight_decay"] == 0.001]["diverged_at"].isna().all()
 
 
-def test_what_varies_is_what_not_all_runs_have_but_for_the_seed(tmp_path):
+def test_varied_lists_the_overrides_that_not_all_runs_share_without_the_seed(tmp_path):
     leave_test(tmp_path, 0, more=("optimizer.momentum=0",))
-    assert set(sweep_curves(tmp_path, "range_test")["varied"]) == {"optimizer.momentum=0"}  # of one run, all of it
+    assert set(sweep_curves(tmp_path, "range_test")["varied"]) == {"optimizer.momentum=0"}  # of a single run
     leave_test(tmp_path, 1, more=("optimizer.momentum=0",))
     assert set(sweep_curves(tmp_path, "range_test")["varied"]) == {""}
     leave_test(tmp_path, 0, 0.1)
-    (tmp_path / "jobs.json").unlink()  # as another sweeper leaves it
+    (tmp_path / "jobs.json").unlink()  # as with another sweeper, which keeps no list
     varied = sweep_curves(tmp_path, "range_test")["varied"].unique()
     assert varied.tolist() == ["optimizer.momentum=0", "optimizer.weight_decay=0.1"]
 
 
-def test_what_became_of_the_others_breaks_nothing(tmp_path):
+def test_failed_killed_absent_and_damaged_runs_do_not_prevent_a_table(tmp_path):
     leave_test(tmp_path, 0)
     leave_test(tmp_path, 1, status="failed", rows=False)
-    leave_test(tmp_path, 2, status=None)  # killed after the test and before it could say so
+    leave_test(tmp_path, 2, status=None)  # killed after the test, before its summary was written
     add_jobs(tmp_path, [SweepJob("to_come", ("seed=4",))])
     damaged, worse = leave_test(tmp_path, 5), leave_test(tmp_path, 6)
     [part] = (damaged.path / "range_test").glob("*.parquet")
@@ -114,7 +114,7 @@ def test_what_became_of_the_others_breaks_nothing(tmp_path):
     assert sweep_curves(tmp_path, "epochs").empty and sweep_curves(tmp_path, "growth").empty
 
 
-def test_phases_are_joined_with_the_tests_of_their_epochs_and_what_the_law_asks_of_a_config(tmp_path):
+def test_phases_are_joined_with_test_losses_and_with_settings_from_the_config(tmp_path):
     for seed in (0, 1):
         leave_phases(tmp_path, seed, eta=0.2, alpha=0.5, batch=16, decay=1e-3, epochs=4)
     table = sweep_curves(tmp_path, "phase")
@@ -131,16 +131,16 @@ def test_phases_are_joined_with_the_tests_of_their_epochs_and_what_the_law_asks_
     pd.testing.assert_frame_equal(one[kept], rows[kept])
     assert one["layer_name"].tolist() == ["hidden.linear"] * 5
     assert one["name"][0].startswith("optimizer.lr=0.2 ")
-    expected = [np.where(rows["step"] > 0, of_epoch, np.nan) for of_epoch in losses(rows["J2"])]  # not 9, of the end
+    expected = [np.where(rows["step"] > 0, of_epoch, np.nan) for of_epoch in losses(rows["J2"])]  # not 9
     np.testing.assert_allclose(one[["test/loss", "test/accuracy"]].T, expected)
     facts = {"eta": 0.2, "alpha": 0.5, "batch": 16, "weight_decay": 1e-3, "lowest_test_loss": 0.4}
     facts |= {"final_slope": 0.1, "final_slope_end": 4.0, "final_J": 1.0, "final_layer": "hidden.linear"}
     assert {name: one[name][0] for name in facts} == facts
 
 
-def test_growth_is_of_the_steps_that_both_tables_have_with_the_lengths_around_each_layer(tmp_path):
+def test_growth_has_the_lengths_before_and_after_each_layer_at_steps_of_both_tables(tmp_path):
     run, deeper = leave_phases(tmp_path, 0, epochs=2), leave_phases(tmp_path, 1, epochs=2)
-    for layers, sweep_run in ((3, run), (4, deeper)):  # in the latter, more activations than layers were measured
+    for layers, sweep_run in ((3, run), (4, deeper)):  # in the second run too many activations were measured
         lengths = pd.DataFrame({"step": np.repeat([0, 50, 100], layers), "layer": np.tile(range(layers), 3)})
         sweep_run.table("lengths").append(lengths.assign(name="x", mean=lengths["step"] + lengths["layer"] / 10))
     table = sweep_curves(tmp_path, "growth")
@@ -152,7 +152,7 @@ def test_growth_is_of_the_steps_that_both_tables_have_with_the_lengths_around_ea
     assert table["final_accuracy"].tolist() == pytest.approx([losses(last)[1]] * 4)
 
 
-def test_a_batch_is_all_that_goes_into_a_step_and_what_a_config_lacks_is_missing(tmp_path):
+def test_the_batch_includes_accumulated_batches_and_missing_settings_are_nan(tmp_path):
     run = leave_phases(tmp_path, epochs=2, status=None, tested=False)
     config = run.config()
     config["trainer"]["accumulate_grad_batches"] = 4
@@ -165,11 +165,11 @@ def test_a_batch_is_all_that_goes_into_a_step_and_what_a_config_lacks_is_missing
         sweep_curves(tmp_path, "steps")
 
 
-def test_suggestions_are_of_each_configuration_over_its_seeds(tmp_path):
+def test_suggestions_summarize_the_seeds_of_each_configuration(tmp_path):
     for seed, turn in enumerate((0.25, 0.5, 1.0)):
         leave_test(tmp_path, seed, 0.001, turn=turn, floor=0.5 + seed / 10, diverges=seed == 2)
         leave_test(tmp_path, seed, 0.1, turn=2 * turn, floor=1.5)
-    leave_test(tmp_path, 3, 0.1, status=None)  # has not said anything yet
+    leave_test(tmp_path, 3, 0.1, status=None)  # has no summary yet
     found = suggestions(sweep_curves(tmp_path, "range_test"))
     assert found["varied"].tolist() == ["optimizer.weight_decay=0.001", "optimizer.weight_decay=0.1"]
     small, large = (row for _, row in found.iterrows())
@@ -188,20 +188,23 @@ def test_suggestions_are_of_each_configuration_over_its_seeds(tmp_path):
     assert suggestions(sweep_curves(tmp_path, "range_test"), by="status")["tests"].tolist() == [6]
 
 
-def test_ranges_that_meet_are_indistinguishable_nor_is_one_test_from_anything():
+def test_overlapping_ranges_and_single_tests_are_indistinguishable():
     found = pd.DataFrame({"max_lr_low": [1, 3, 4], "max_lr_high": [3, 4, 5], "tests": [2, 2, 2]})
     assert [indistinguishable(found, row, "max_lr") for row in range(3)] == [[1], [0, 2], [1]]
     assert indistinguishable(found.assign(tests=[1, 2, 2]), 2, "max_lr") == [0, 1]
 
 
-def test_tests_that_found_no_rate_are_counted_and_left_out(tmp_path):
+def test_range_tests_without_a_rate_are_counted_but_not_averaged(tmp_path):
     leave_test(tmp_path, 0, 0.001, turn=0.5, turned=False)
     leave_test(tmp_path, 1, 0.001, turn=np.nan)
     leave_test(tmp_path, 0, 0.1, turn=np.nan)
     table = sweep_curves(tmp_path, "range_test")
     found = suggestions(table)
     assert found[["tests", "usable"]].to_numpy().tolist() == [[2, 1], [1, 0]]
-    assert suggestions(table.groupby("directory").head(1))["tests"].tolist() == [2, 1]  # that diverged at once
+    assert suggestions(table.groupby("directory").head(1))["tests"].tolist() == [
+        2,
+        1,
+    ]  # one step each
     assert (found["max_lr"][0], found["turned"][0]) == (0.5, 1)
     assert found.loc[1, ["max_lr", "max_lr_low", "octaves", "min_lr", "val_loss_error"]].isna().all()
     assert largest_rate(found) == largest_rate(found[1:]) == 0

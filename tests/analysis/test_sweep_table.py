@@ -1,4 +1,4 @@
-"""Sweeps, fabricated from what runs leave: one row for each job, whatever became of it."""
+"""Tables of generated sweeps, with one row for each job, whether finished, failed or not begun."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def config_of(depth: int = 4, width: int = 8, seed: int = 0, **model: Any) -> di
 
 
 def start(epoch: int | None) -> dict[str, Any]:
-    """What the callback writes."""
+    """Return the entry that the callback start_of_training writes into the summary."""
     step = None if epoch is None else 10 * epoch
     settings = {"metric": "test/accuracy", "threshold": 0.2, "every_n_steps": None}
     return {"start_of_training": {**settings, "epoch": epoch, "step": step, "accuracy": 0.3 if epoch else 0.1}}
@@ -49,13 +49,13 @@ def leave_run(
     records_start: bool = True,
     **steps: Any,
 ) -> RunDirectory:
-    """A run directory as a run leaves it; without a status, as one that was killed."""
+    """Write the directory of a run; status None is a run that was killed."""
     run = RunDirectory(sweep / name)
     run.begin(config)
     if growth is not None:
         rows = {"growth_rate": growth, "layer_variance": 0.5, "relative_layer_variance": 0.25} | steps
         table = run.table("steps")
-        for step in range(3):  # of which step 0 is initialization
+        for step in range(3):  # step 0 is the initialization
             table.append(pd.DataFrame({"step": [step], **{key: [value] for key, value in rows.items()}}))
             rows = {key: None if key == "first_nonfinite_layer" else 99.0 for key in rows}
     if status is not None:
@@ -74,7 +74,7 @@ def only_row(sweep: Path) -> "pd.Series[Any]":
     return row
 
 
-def test_a_run_is_one_row_of_all_that_is_known_of_it(tmp_path):
+def test_a_row_has_overrides_status_start_net_and_metrics_of_a_run(tmp_path):
     overrides = ("initializer=he_normal", "+model.width=8", "depth=7", "seed=3", "datamodule.labels=[0,1]", "~schedule")
     leave_run(tmp_path, "a", config_of(seed=3), overrides=overrides, epoch=4, growth=-0.5)
     row = only_row(tmp_path)
@@ -111,12 +111,10 @@ def test_a_run_is_one_row_of_all_that_is_known_of_it(tmp_path):
         ("no callback", None, None, None),
     ],
 )
-def test_what_never_started_is_censored_at_the_maximum_and_what_may_yet_start_is_not(
-    tmp_path, status, epoch, started, observed
-):
+def test_only_a_finished_run_that_never_started_is_censored_at_the_maximum(tmp_path, status, epoch, started, observed):
     records = status != "no callback"
     status = status if records else "completed"
-    for trainer in ({"max_epochs": MAXIMUM}, {"max_epochs": -1}, {}):  # that ends by steps, at the epochs it ran
+    for trainer in ({"max_epochs": MAXIMUM}, {"max_epochs": -1}, {}):  # the last two end by steps, after MAXIMUM epochs
         config = config_of() | {"trainer": trainer}
         leave_run(tmp_path, f"{trainer}", config, status=status, epoch=epoch, records_start=records)
     for _, row in sweep_table(tmp_path).iterrows():
@@ -125,7 +123,7 @@ def test_what_never_started_is_censored_at_the_maximum_and_what_may_yet_start_is
         assert row["status"] == (status or "killed")
 
 
-def test_what_the_sweep_asked_for_and_has_not_begun_is_a_row_too(tmp_path):
+def test_a_listed_job_that_has_not_begun_is_a_row_too(tmp_path):
     leave_run(tmp_path, "done", config_of(), overrides=("seed=0",), epoch=1)
     leave_run(tmp_path, "earlier", config_of(seed=5), overrides=("seed=5",), epoch=1)
     jobs = [SweepJob("to_come", ("depth=9", "seed=1")), SweepJob("done", ("depth=9", "seed=0"))]
@@ -133,7 +131,7 @@ def test_what_the_sweep_asked_for_and_has_not_begun_is_a_row_too(tmp_path):
     table = sweep_table(tmp_path).set_index("directory")
     assert table["status"].to_dict() == {"to_come": "absent", "done": "completed", "earlier": "completed"}
     assert table["seed"].to_dict() == {"to_come": 1, "done": 0, "earlier": 5}
-    assert table["depth"].to_dict() == {"to_come": 9, "done": 4, "earlier": 4}  # known by its override alone
+    assert table["depth"].to_dict() == {"to_come": 9, "done": 4, "earlier": 4}  # to_come is known only by its override
     assert table["name"]["to_come"] == "depth=9 seed=1"
     assert list(table.columns[:3]) == ["name", "status", "reason"]  # whichever job is first
     assert table["max_epochs"].dtype == "Int64" and table["started"].dtype == "boolean"
@@ -146,12 +144,12 @@ def test_what_the_sweep_asked_for_and_has_not_begun_is_a_row_too(tmp_path):
     [
         ({"widths": [30, 10, 30]}, 3, 1 / 6),
         ({"_target_": "start_training.models.residual.Residual", "modules": 6}, 6, np.nan),
-        ({"_target_": "moved.away.Net"}, 4, np.nan),  # known by the config's depth
+        ({"_target_": "moved.away.Net"}, 4, np.nan),  # the depth is that of the config
         ({"width": -1}, 4, np.nan),
         ({"width": -1, "of": "four"}, None, np.nan),
     ],
 )
-def test_depth_and_beta_are_the_nets_and_a_config_that_gives_no_net_breaks_nothing(tmp_path, model, depth, beta):
+def test_depth_and_beta_are_those_of_the_net_if_it_can_be_built(tmp_path, model, depth, beta):
     config = config_of(**model)
     if "modules" in model:
         del config["model"]["depth"]
@@ -168,14 +166,14 @@ def test_depth_and_beta_are_the_nets_and_a_config_that_gives_no_net_breaks_nothi
     ("growth", "layer", "expected"),
     [(0.25, None, 0.25), (np.nan, 3, np.inf), (-np.inf, None, -np.inf), (None, None, np.nan)],
 )
-def test_lengths_that_overflow_grow_without_bound_and_those_not_recorded_leave_gaps(tmp_path, growth, layer, expected):
+def test_the_growth_rate_is_infinite_after_an_overflow_and_nan_if_not_recorded(tmp_path, growth, layer, expected):
     leave_run(tmp_path, "a", config_of(), growth=growth, first_nonfinite_layer=layer)
     row = only_row(tmp_path)
     assert row[["growth_rate", "log_growth"]].tolist() == pytest.approx([expected, 4 * abs(expected)], nan_ok=True)
     assert np.isnan(row["layer_variance"]) == (growth is None)
 
 
-def test_a_directory_without_runs_and_a_damaged_list_of_jobs_are_said_to_be_such(tmp_path):
+def test_a_directory_without_runs_and_a_damaged_list_of_jobs_are_errors(tmp_path):
     for text in (None, "{", "[]", json.dumps({"jobs": [{"directory": "a"}]})):
         if text:
             (tmp_path / "jobs.json").write_text(text)

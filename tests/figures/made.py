@@ -1,4 +1,4 @@
-"""Tables such as sweeps and studies leave, made up, for every figure; and what is read off a drawn one."""
+"""Generated tables for every figure, and functions that read points and texts from a drawn figure."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ RATES = np.geomspace(1e-3, 10, 41)
 
 
 def layers(depth: int = 5, *, shift: float = 0.0, theory: bool = True, law: bool = True) -> pd.DataFrame:
-    """A layer table of an ensemble, in which no number is there twice."""
+    """Generate a layer table of an ensemble in which all numbers differ."""
     j = np.arange(depth + 1)
     table = pd.DataFrame({"layer": j, "dead": 0.0})
     measured = ["log_mean", "log_moment_ratio", "log_layer_variance"]
@@ -33,7 +33,7 @@ def layers(depth: int = 5, *, shift: float = 0.0, theory: bool = True, law: bool
 
 
 def ensembles(by: str, *options: str, **columns: bool) -> pd.DataFrame:
-    """A sweep of ensembles over depths, deepest first, and the options."""
+    """Generate a sweep of ensembles over the depths 8, 4 and 2 and over the options."""
     tables = [
         layers(depth, shift=number, **columns).assign(depth=depth, nets=1000, **{by: option})
         for number, option in enumerate(options)
@@ -43,25 +43,25 @@ def ensembles(by: str, *options: str, **columns: bool) -> pd.DataFrame:
 
 
 def ramps(*, blow: float = np.inf, **turns: float) -> pd.DataFrame:
-    """Range tests of three seeds for each weight decay (w0 is 0), whose loss turns up at its rate."""
+    """Generate range tests of three seeds for each weight decay (w0 is 0), whose loss rises beyond the given rate."""
     steps, tests = np.arange(len(RATES)), []
     for name, turn in (turns or {"w0": 0.5, "w1": 0.1}).items():
         for seed in range(3):
-            own = turn * 2 ** (0.5 * (seed - 1))
-            loss = np.where(own >= RATES, 2.4 - 2 * RATES / own, 0.4 + 10 * np.log(RATES / own))
-            end = int(np.argmax(4 * own < RATES))
+            best = turn * 2 ** (0.5 * (seed - 1))
+            loss = np.where(best >= RATES, 2.4 - 2 * RATES / best, 0.4 + 10 * np.log(RATES / best))
+            end = int(np.argmax(4 * best < RATES))
             loss[end] = blow
             seen = (steps % 4 == 0) | (steps == end)
             test = {"directory": f"{name}{seed}", "seed": seed, "optimizer.weight_decay": float(name[1:]),
                     "initializer": "he_normal", "varied": f"optimizer.weight_decay={name[1:]}",
                     "step": steps, "learning_rate": RATES, "train_loss": loss - 0.1 * seed,
-                    "val_loss": np.where(seen, loss, np.nan), "max_lr": own,
+                    "val_loss": np.where(seen, loss, np.nan), "max_lr": best,
                     "val_accuracy": np.where(seen, np.clip(1 - loss / 2.4, 0, 1), np.nan)}  # fmt: skip
             tests.append(pd.DataFrame(test)[: end + 1])
     return pd.concat(tests, ignore_index=True)
 
 
-NO_RATE = (np.nan, 0.1)  # a range test that found none, and its accuracy
+NO_RATE = (np.nan, 0.1)  # max_lr and accuracy of a range test without a usable rate
 LARGEST = {
     "he_normal": {10: [(0.2, 0.8), (0.1, 0.9), (0.4, 0.7)], 5: [(0.5, 0.9)] * 3, 20: [(0.05, 0.5)] * 3},
     "lecun_normal": {5: [(0.4, 0.6)] * 3, 10: [(0.3, 0.15)] * 3, 20: [NO_RATE] * 3},
@@ -70,7 +70,7 @@ LARGEST = {
 
 
 def largest_rates(**tests: dict[int, list[tuple[float, float]]]) -> pd.DataFrame:
-    """Of each initializer and depth, max_lr and the highest accuracy of its seeds."""
+    """Generate range tests; for each initializer and depth the pairs (max_lr, highest accuracy) of its seeds."""
     rows = [
         {"directory": f"{option}{depth}{seed}", "name": f"{option} {depth} {seed}", "seed": seed, "step": step,
          "initializer": option, "varied": f"initializer={option} depth={depth}", "configuration": f"{option}{depth}",
@@ -78,8 +78,8 @@ def largest_rates(**tests: dict[int, list[tuple[float, float]]]) -> pd.DataFrame
          "val_accuracy": accuracy * (1 + step) / 2, "min_lr": rate / 10, "cyclical_min_lr": rate / 3,
          "turned": not np.isnan(rate), "rule": "because"}
         for option, depths in (tests or LARGEST).items()
-        for depth, found in depths.items()
-        for seed, (rate, accuracy) in enumerate(found)
+        for depth, pairs in depths.items()
+        for seed, (rate, accuracy) in enumerate(pairs)
         for step in (0, 1)
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -93,7 +93,7 @@ STARTS = {
 
 
 def starts(**cells: dict[int, list[int | None]]) -> pd.DataFrame:
-    """Of each option and depth, the start epochs of its seeds; None for one that never started."""
+    """Generate runs; for each option and depth the start epochs of its seeds, None for one that never started."""
     rows = [
         {"initializer": option, "depth": depth, "beta": depth / 10, "configuration": f"{option} {depth}",
          "started": epoch is not None, "observed_epoch": epoch or MAXIMUM, "max_epochs": MAXIMUM,
@@ -113,7 +113,7 @@ ERRORS = {
 
 
 def errors(**changes: list[list[float]]) -> pd.DataFrame:
-    """Of each `schedule_epochs` the validation errors of each seed, in percent; tests are half a percent worse."""
+    """Generate runs; for each `schedule_epochs` the validation errors of its seeds in percent; test errors add 0.5."""
     rows = []
     for name, seeds in (ERRORS | changes).items():
         schedule, _, budget = name.rpartition("_")
@@ -121,13 +121,13 @@ def errors(**changes: list[list[float]]) -> pd.DataFrame:
             facts = {"directory": f"{name} {seed}", "configuration": name, "seed": seed, "schedule": schedule}
             facts |= {"optimizer.lr": 0.1, "trainer.max_epochs": int(budget)}
             rows += [facts | {"epoch": at, "val/accuracy": 1 - error / 100} for at, error in enumerate(curve)]
-            if len(curve) == int(budget):  # else it is running, or has diverged
+            if len(curve) == int(budget):  # otherwise the run is unfinished or has diverged
                 rows.append(facts | {"epoch": len(curve), "test/accuracy": 1 - (curve[-1] + 0.5) / 100})
     return pd.DataFrame(rows)
 
 
 def growing(activation="relu", initializer="he_normal", seed=0, *, J2=2.0, bias_variance=0.0, noise=0.0):
-    """Rows of a run whose lengths follow the length map, at later steps by e^(step/100) per layer more."""
+    """Generate rows of a run whose lengths follow the length map times e^(step/100) per layer."""
     rows, random = [], np.random.default_rng(seed)
     for step in (0, 20, 40):
         length = 1.0
@@ -143,7 +143,7 @@ def growing(activation="relu", initializer="he_normal", seed=0, *, J2=2.0, bias_
 
 
 def rates_of(table: pd.DataFrame) -> pd.DataFrame:
-    """`mean_rates`, a curve for each initializer."""
+    """Compute `mean_rates` with the initializer as option."""
     return mean_rates(table.assign(option=table["initializer"].map(label)))
 
 
@@ -157,7 +157,7 @@ def growths(**settings: float) -> pd.DataFrame:
 
 
 def texts(figure: Figure) -> list[str]:
-    """What its legends say."""
+    """Return the texts of all legends of a figure."""
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
     return [text.get_text() for legend in legends for text in legend.get_texts()]
 
@@ -167,24 +167,24 @@ def beneath(figure: Figure) -> str:
 
 
 def markers(axes: Axes, *, filled: bool) -> list[tuple[Any, float, float]]:
-    """Marker, x and y of each point, without the ends of error bars."""
-    found = []
+    """Return marker, x and y of each point, without the ends of error bars."""
+    points = []
     for line in axes.lines:
         full = to_rgba(line.get_markerfacecolor()) == to_rgba(line.get_color())
         marker = line.get_marker()
         if line.get_linestyle() == "None" and isinstance(marker, str) and marker not in ("_", "|") and full is filled:
-            found += [(marker, float(x), float(y)) for x, y in zip(*line.get_data(), strict=True)]
-    return sorted(point for point in found if not np.isnan(point[2]))
+            points += [(marker, float(x), float(y)) for x, y in zip(*line.get_data(), strict=True)]
+    return sorted(point for point in points if not np.isnan(point[2]))
 
 
 def solid(axes: Axes, colour: str, *, thin: bool = False) -> list[np.ndarray]:
-    """Of solid lines in this colour the points; the vertical and horizontal marks are none."""
-    found = [line for line in axes.lines if line.get_color() == colour and line.get_linestyle() == "-"]
-    return [line.get_xydata() for line in found if (line.get_linewidth() < 1) is thin]
+    """Return the points of each solid line in this colour; vertical and horizontal marks are not solid."""
+    lines = [line for line in axes.lines if line.get_color() == colour and line.get_linestyle() == "-"]
+    return [line.get_xydata() for line in lines if (line.get_linewidth() < 1) is thin]
 
 
 def grid(**values: Any) -> pd.DataFrame:
-    """A row for each combination."""
+    """Return a table with a row for each combination of the values."""
     return pd.MultiIndex.from_product(values.values(), names=values).to_frame(index=False)
 
 
@@ -197,7 +197,7 @@ WEIGHT_DECAYS = pd.DataFrame({"option": ["0 λ*", "λ*"], "weight_decay": [0.0, 
 
 
 def searched(*options: str, losses: Any = None) -> pd.DataFrame:
-    """Range tests of a search, of two seeds each."""
+    """Generate the range tests of a search, with two seeds for each option."""
     table = grid(option=options, seed=[0, 1], step=range(9))
     losses = np.linspace(2.0, 0.5, 9) if losses is None else losses
     rates, losses = np.geomspace(1e-4, 1.0, 9)[table["step"]], losses[table["step"]]
@@ -205,7 +205,7 @@ def searched(*options: str, losses: Any = None) -> pd.DataFrame:
 
 
 def trained(option: str, seeds: int = 2, epochs: int = 3) -> pd.DataFrame:
-    """The runs of an option of a search."""
+    """Generate the training runs of an option of a search."""
     table = grid(option=[option], seed=range(seeds), epoch=range(epochs))
     return table.assign(**{"val/loss": 1 / (table["epoch"] + 1), "val/accuracy": 0.3 * table["epoch"]})
 

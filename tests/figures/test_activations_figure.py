@@ -1,4 +1,4 @@
-"""The picture of one image in a deep net: panels on one scale, each with its length, whatever its size."""
+"""The figure of activations: one grey scale for all panels, overflowing activations, and mosaics of channels."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_each_panel_is_a_mosaic_on_the_scale_of_the_input(panels):
         np.testing.assert_allclose(picture, (image.transpose(1, 2, 0) - image.min()) / np.ptp(image))
 
 
-def test_what_explodes_has_a_colour_of_its_own_also_where_it_overflows(panels):
+def test_exploding_and_overflowing_activations_have_the_colour_beyond_the_scale(panels):
     image, activations, log_lengths = panels
     activations["mine"][0][0, 0, 0] = math.inf
     activations["mine"][1][0] = 1e300

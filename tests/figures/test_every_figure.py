@@ -1,4 +1,4 @@
-"""What holds of every figure: it draws, says what its axes are, shows the given numbers, and leaves its table alone."""
+"""Tests of every figure: it renders, labels its axes, shows the given numbers, and does not change its table."""
 
 import re
 from collections.abc import Callable
@@ -89,12 +89,12 @@ def draw(name: str, **changed: Any) -> Figure:
 
 @pytest.fixture(scope="module", params=FIGURES)
 def drawn(request) -> tuple[str, Figure]:
-    """Every figure once; a table that it changed would be noticed here."""
+    """Draw every figure once, and check that it does not change its tables."""
     _, tables, _ = FIGURES[request.param]
-    flat = [each for table in tables for each in (table.values() if isinstance(table, dict) else [table])]
-    before = [each.copy() for each in flat if isinstance(each, pd.DataFrame)]
+    flat = [part for table in tables for part in (table.values() if isinstance(table, dict) else [table])]
+    before = [part.copy() for part in flat if isinstance(part, pd.DataFrame)]
     figure = draw(request.param)
-    for one, other in zip(before, [each for each in flat if isinstance(each, pd.DataFrame)], strict=True):
+    for one, other in zip(before, [part for part in flat if isinstance(part, pd.DataFrame)], strict=True):
         pd.testing.assert_frame_equal(one, other)
     return request.param, figure
 
@@ -110,7 +110,7 @@ def test_it_renders_with_its_title_and_labels_on_its_axes(drawn):
 
 
 def points(axes: Axes) -> list[np.ndarray]:
-    """(x, y) of every line, and (x, y, error) of every container of error bars."""
+    """Return (x, y) of every line, and (x, y, error) of every container of error bars."""
     found = [np.asarray(line.get_xydata(), float) for line in axes.lines]
     for container in axes.containers:
         if isinstance(container, ErrorbarContainer) and container[0] is not None and len(container[0].get_xdata()):
@@ -132,7 +132,7 @@ HE = "option == 'He normal' and activation == 'relu'"
 OF_ETA = ETAS[(ETAS["layer"] == 1) & (ETAS["eta"] == 0.05)]
 GUIDED = made.DECAYED[made.DECAYED["option"] == "λ*"]
 ON_PLANE = OF_ETA.assign(x=OF_ETA["J0"] / OF_ETA["J"], y=1 / OF_ETA["J"]).groupby("epoch")
-SHOWN: dict[str, list[tuple[int, Callable[[], Any]]]] = {  # axes, and points that have to be there
+SHOWN: dict[str, list[tuple[int, Callable[[], Any]]]] = {  # number of the axes, and points that have to be drawn there
     "collapse": [(0, lambda: mean_of(OF_ETA, "epoch", "J2")),
                  (4, lambda: mean_of(OF_ETA.assign(t=OF_ETA["epoch"] * OF_ETA["scaling"]), "t", "J2"))],
     "finite_size": [(1, lambda: [[50, 1 - diagrams.finite_size_transitions(ROWS, SIZES)["inverse_J"][0]]])],
@@ -169,22 +169,22 @@ SHOWN: dict[str, list[tuple[int, Callable[[], Any]]]] = {  # axes, and points th
 }  # fmt: skip
 
 
-def holds(found: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether these points are among those of one curve."""
-    if found.shape[1] < wanted.shape[1] or len(found) < len(wanted):
+def contains(curve: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether a curve contains the expected points."""
+    if curve.shape[1] < expected.shape[1] or len(curve) < len(expected):
         return False
-    apart = np.abs(found[:, None, : wanted.shape[1]] - wanted) / (np.abs(wanted) + 1e-9)
+    apart = np.abs(curve[:, None, : expected.shape[1]] - expected) / (np.abs(expected) + 1e-9)
     return bool((apart.max(2) < 1e-6).any(0).all())
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_given_numbers_are_on_its_axes(name):
     figure = draw(name)
-    for number, wanted in SHOWN[name]:
-        every = points(figure.axes[number])
-        expected = np.asarray(wanted(), float)
-        assert any(holds(found, expected) for found in every), (number, expected, every)
-        assert not any(holds(found, expected * 1.001 + 1e-3) for found in every)
+    for number, values in SHOWN[name]:
+        curves = points(figure.axes[number])
+        expected = np.asarray(values(), float)
+        assert any(contains(curve, expected) for curve in curves), (number, expected, curves)
+        assert not any(contains(curve, expected * 1.001 + 1e-3) for curve in curves)
 
 
 def test_colours_of_a_diagram_are_means_over_matrices_at_their_places():
@@ -221,24 +221,24 @@ SWEPT = ("phase_slope", "phase_trajectory", "weight_decay", "largest_rate", "ran
 @pytest.mark.parametrize(
     ("name", "change", "settings", "message"),
     [
-        *((name, lambda _: pd.DataFrame(), {}, "table: holds no phase of a layer") for name in PHASES),
-        *((name, None, {"layer": 5}, "layer = 5: no run has it; there are 0, 1") for name in PHASES),
+        *((name, lambda _: pd.DataFrame(), {}, "table: no run has recorded the phase of a layer") for name in PHASES),
+        *((name, None, {"layer": 5}, "layer = 5: no run has this layer; choose one of 0, 1") for name in PHASES),
         *((name, None, {"by": "colour"}, "by = colour: ") for name in SWEPT),
         *((name, lambda rows: rows.assign(scaling=np.nan), {}, "table: no run has a scaling variable")
           for name in ("scaling", "collapse")),
-        ("two_papers", lambda rows: rows.assign(activation=None), {}, "table: holds no layers of a known activation"),
-        ("weight_decay", lambda rows: rows.assign(weight_decay=np.nan), {}, "table: no run has an optimizer"),
-        ("largest_rate", None, {"x": "initializer"}, "x = initializer: no column of numbers of the sweep's table; the"),
+        ("two_papers", lambda rows: rows.assign(activation=None), {}, "table: no row has an activation from "),
+        ("weight_decay", lambda rows: rows.assign(weight_decay=np.nan), {}, "table: no run has a number as optimizer"),
+        ("largest_rate", None, {"x": "initializer"}, "x = initializer: the sweep's table has no such numeric"),
         ("largest_rate", None, {"threshold": 20}, "threshold = 20: must be a fraction"),
-        ("range_test", lambda rows: rows[:0], {}, "table = 0 rows: holds no range test"),
-        ("start_of_training", lambda rows: rows.assign(depth=np.nan), {}, "x = depth: known of no run"),
-        ("super_convergence", lambda rows: rows.drop(columns="val/accuracy"), {}, "table: holds no validation"),
+        ("range_test", lambda rows: rows[:0], {}, "table: holds no steps of a range test"),
+        ("start_of_training", lambda rows: rows.assign(depth=np.nan), {}, "x = depth: no run has both a known start"),
+        ("super_convergence", lambda rows: rows.drop(columns="val/accuracy"), {}, "table: no run has a validation"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_drawn_is_named(name, change, settings, message):
-    function, [made_table], kept = FIGURES[name]
+def test_a_table_or_setting_that_cannot_be_drawn_is_named(name, change, settings, message):
+    function, [made_table], defaults = FIGURES[name]
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        function(change(made_table) if change else made_table, **{**kept, **settings})
+        function(change(made_table) if change else made_table, **{**defaults, **settings})
 
 
 def test_files_of_a_figure_are_the_same_bytes_each_time(tmp_path):
@@ -255,6 +255,6 @@ def test_every_initializer_and_family_of_conf_has_a_label():
 
 def test_seeds_are_counted_by_configuration():
     three = table({"eta": 0.05}, {"eta": 0.1}, seeds=3)
-    assert seeds_text(run_counts(three)) == "Means of 3 seeds ± s.e."
-    assert seeds_text(run_counts(three[three["directory"] != "0 1"])) == "Means of 2–3 seeds ± s.e."
+    assert seeds_text(run_counts(three)) == "Means over 3 seeds ± standard error."
+    assert seeds_text(run_counts(three[three["directory"] != "0 1"])) == "Means over 2–3 seeds ± standard error."
     assert seeds_text(run_counts(three[three["seed"] == 0])) == "One run each."

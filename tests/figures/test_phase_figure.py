@@ -1,4 +1,4 @@
-"""Slopes and trajectories of phases, drawn: fits, stars and the words beneath are what the runs say."""
+"""Figures of slopes and trajectories: fits, stars, legends and captions agree with the runs."""
 
 import numpy as np
 import pytest
@@ -25,10 +25,10 @@ def test_seeds_fits_and_lowest_losses_are_drawn_and_the_legend_has_slope_error_a
     figure = draw_phase_slope(made, by="eta")
     [axes], fits = figure.axes, phase_slopes(made)
     for colour, eta in zip(CYCLE, (0.05, 0.1), strict=False):
-        own = fits[fits["eta"] == eta]
+        of_eta = fits[fits["eta"] == eta]
         assert len(solid(axes, colour, thin=True)) == 3
-        [end] = [line[-1] for line in solid(axes, "black") if line[-1, 0] == own["end"].mean()]
-        assert end[1] == pytest.approx(own["J2_at_end"].mean(), abs=0.01)
+        [end] = [line[-1] for line in solid(axes, "black") if line[-1, 0] == of_eta["end"].mean()]
+        assert end[1] == pytest.approx(of_eta["J2_at_end"].mean(), abs=0.01)
     lowest = [[epoch, J**2] for epoch, J in fits[["lowest_epoch", "lowest_J"]].to_numpy()]
     np.testing.assert_allclose(sorted(stars(axes).tolist()), sorted(lowest))
     first = fits[fits["eta"] == 0.05]
@@ -38,8 +38,8 @@ def test_seeds_fits_and_lowest_losses_are_drawn_and_the_legend_has_slope_error_a
 
 def test_runs_without_a_slope_or_with_a_bent_one_are_counted():
     figure = draw_phase_slope(table({}, {"eta": 1.0}, {"decay": 0.04, "epochs": 30}, seeds=1, noise=0.0))
-    assert "1 of 3 runs have no slope." in beneath(figure)
-    assert "In 1 of 3 runs the halves of the window differ" in beneath(figure)
+    assert "For 1 of 3 runs no slope could be fitted." in beneath(figure)
+    assert "In 1 of 3 runs the slopes of the window's halves differ" in beneath(figure)
 
 
 def test_a_trajectory_has_theory_behind_it_and_stars_at_the_lowest_losses(made):

@@ -1,4 +1,4 @@
-"""Range tests, drawn: each curve, the mean over seeds, the suggested rates; what blows up stays off the page."""
+"""The figure of range tests: curves of seeds and their mean, the suggested rates, and the limits of the axes."""
 
 import numpy as np
 import pytest
@@ -12,20 +12,20 @@ def marks(axes) -> list[float]:
     return [float(line.get_xdata()[0]) for line in axes.lines if line.get_linestyle() == "--"]
 
 
-def test_a_curve_is_the_mean_over_seeds_as_far_as_all_of_them_go_and_each_seed_is_there():
+def test_curves_are_means_over_seeds_where_all_have_a_value_and_each_seed_is_drawn():
     curves, fewer = ramps(), 0
     for name, axes in zip(("train_loss", "val_loss", "val_accuracy"), draw_range_test(curves).axes, strict=False):
         for colour, decay in (("C0", 0), ("C1", 1)):
-            own = curves[(curves["optimizer.weight_decay"] == decay) & np.isfinite(curves[name])]
+            rows = curves[(curves["optimizer.weight_decay"] == decay) & np.isfinite(curves[name])]
             [mean] = solid(axes, colour)
-            every = own.groupby("learning_rate")[name].agg(["mean", "size"])
-            np.testing.assert_allclose(mean, every[every["size"] == 3]["mean"].reset_index().to_numpy())
-            fewer += int((every["size"] < 3).sum())
-            assert [len(each) for each in solid(axes, colour, thin=True)] == own.groupby("directory").size().tolist()
-    assert fewer  # or the test would not see a mean of those that are left
+            means = rows.groupby("learning_rate")[name].agg(["mean", "size"])
+            np.testing.assert_allclose(mean, means[means["size"] == 3]["mean"].reset_index().to_numpy())
+            fewer += int((means["size"] < 3).sum())
+            assert [len(curve) for curve in solid(axes, colour, thin=True)] == rows.groupby("directory").size().tolist()
+    assert fewer  # some rates lack a seed, so that a mean over the others would be noticed
 
 
-def test_the_gap_is_validation_loss_less_the_training_loss_since_the_last_validation():
+def test_the_gap_is_the_validation_loss_minus_the_training_loss_since_the_last_validation():
     curves = ramps(w0=0.5)
     curves["train_loss"] += np.where(curves["step"] % 4 == 2, 4.0, 0.0)  # one step of four
     [gap] = solid(draw_range_test(curves).axes[3], "C0")
@@ -37,7 +37,7 @@ def test_the_gap_is_validation_loss_less_the_training_loss_since_the_last_valida
     assert abs(value - (validation["val_loss"] - validation["train_loss"]).mean()) > 0.5
 
 
-def test_suggested_rates_are_marked_in_every_panel_median_and_range_and_named_in_the_legend():
+def test_median_and_range_of_suggested_rates_are_in_every_panel_and_in_the_legend():
     figure = draw_range_test(ramps())
     for axes in figure.axes:
         assert marks(axes) == pytest.approx([0.5, 0.1])
@@ -48,7 +48,7 @@ def test_suggested_rates_are_marked_in_every_panel_median_and_range_and_named_in
     assert texts(figure)[:2] == ["0\nmax_lr 0.5 (0.35–0.71)", "1\nmax_lr 0.1 (0.071–0.14)"]
 
 
-def test_curves_are_told_apart_by_what_is_asked_for_or_by_all_that_varies():
+def test_curves_are_named_by_the_given_column_or_by_the_settings_that_vary():
     curves = ramps()
     assert set(option_of(curves, "initializer")) == {"He normal"}
     assert set(option_of(curves, None)) == {"0", "1"}

@@ -1,4 +1,4 @@
-"""When training starts, drawn: every configuration is there, and what never started says so."""
+"""The figure of start epochs: means, lower bounds, and configurations that never started."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from start_training.figures.start_of_training import draw_start_of_training
 from tests.figures.made import MAXIMUM, markers, starts, texts
 
 
-def test_every_configuration_is_drawn_with_its_mean_and_what_did_not_start_is_open():
+def test_configurations_are_drawn_at_their_mean_and_open_if_a_seed_did_not_start():
     figure = draw_start_of_training(starts(), by="initializer")
     [axes] = figure.axes
     filled = sorted([("o", 10, 2), ("o", 20, 5), ("o", 30, 5), ("s", 10, 4), ("D", 10, pytest.approx(23 / 3))])
@@ -19,7 +19,7 @@ def test_every_configuration_is_drawn_with_its_mean_and_what_did_not_start_is_op
     assert arrow.get_xydata().tolist() == [[20, 26]]  # a lower bound: 20, 28 and more than 30
 
 
-def test_means_and_standard_errors_are_over_the_seeds_there_are():
+def test_means_and_standard_errors_are_over_the_seeds_with_a_known_start():
     runs = starts()
     runs.loc[0, ["started", "observed_epoch"]] = pd.NA  # he_normal, depth 30: still running
     points = start_points(runs, by="initializer", x="depth").set_index("configuration")
@@ -27,6 +27,6 @@ def test_means_and_standard_errors_are_over_the_seeds_there_are():
     assert points.loc["he_normal 30", "error"] == pytest.approx(0.5)
     assert points.loc["he_normal 20", "error"] == pytest.approx(np.std([3, 4, 8], ddof=1) / 3**0.5)
     assert points.loc["lecun_normal 20", ["mean", "runs", "started"]].tolist() == [26, 3, 2]
-    assert "mean of 2–3 seeds, ± s.e." in texts(draw_start_of_training(runs, by="initializer"))
+    assert "mean of 2–3 seeds ± standard error" in texts(draw_start_of_training(runs, by="initializer"))
     grown = start_points(starts(), by=None, x="log_growth").set_index("configuration")
-    assert grown["x"]["he_normal 30"] == pytest.approx(6.01)  # in which seeds differ: their median
+    assert grown["x"]["he_normal 30"] == pytest.approx(6.01)  # the median over seeds

@@ -1,4 +1,4 @@
-"""Error against epochs, drawn: every configuration is there, and who gets there first is said."""
+"""The figure of super-convergence: error curves, final errors, and the sentence on the epochs to reach an error."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def test_curves_are_means_over_seeds_with_their_standard_errors():
     curves = error_curves(with_options(errors(), ["schedule"])).set_index(["configuration", "epochs"])
     assert curves.loc[("one_cycle_2", 2), "mean"] == pytest.approx(4)
     assert curves.loc[("one_cycle_2", 2), "error"] == pytest.approx(np.std([4, 5, 3], ddof=1) / 3**0.5)
-    assert curves["runs"].eq(3).all()  # an epoch that a seed has not come to is left out
+    assert curves["runs"].eq(3).all()  # epochs that a seed has not reached are left out
     table = errors(inverse_6=[*ERRORS["inverse_6"][:2], [22, 11, 8]])
     curves = error_curves(with_options(table, ["schedule"]))
     assert curves[curves["configuration"] == "inverse_6"]["epochs"].tolist() == [1, 2, 3]
@@ -28,15 +28,15 @@ def test_the_test_error_is_that_of_each_run_after_its_last_epoch():
     assert ends["option"].unique().tolist() == ["1cycle, lr 0.1", "inverse decay, lr 0.1"]
 
 
-def said_of(**changes: list[list[float]]) -> str:
+def text_of(**changes: list[list[float]]) -> str:
     return reached_text(error_curves(with_options(errors(**changes), ["schedule"])))
 
 
-def test_when_the_others_are_as_low_as_the_best_of_the_shortest_is_said():
-    ends = "1cycle ends 2 epochs with a validation error of 4.00 ± 0.58%. As low: inverse decay"
-    assert said_of() == f"{ends} after 5 of 6 epochs."
-    assert said_of(inverse_6=[[20, 12, 9, 8, 7, 6]] * 3) == f"{ends} not within 6 epochs."
-    assert said_of(one_cycle_2=[[20, 15]] * 3) == (  # the decaying rate is better at once
-        "inverse decay ends 2 epochs with a validation error of 11.00 ± 0.58%. "
-        "As low: 1cycle not within 2 epochs; inverse decay after 2 of 6 epochs."
+def test_the_caption_says_when_other_options_reach_the_error_of_the_best_short_run():
+    start = "1cycle has a validation error of 4.00 ± 0.58% after 2 epochs. This error is reached by inverse decay"
+    assert text_of() == f"{start} after 5 of 6 epochs."
+    assert text_of(inverse_6=[[20, 12, 9, 8, 7, 6]] * 3) == f"{start} not within 6 epochs."
+    assert text_of(one_cycle_2=[[20, 15]] * 3) == (  # inverse decay is the best short run
+        "inverse decay has a validation error of 11.00 ± 0.58% after 2 epochs. "
+        "This error is reached by 1cycle not within 2 epochs; inverse decay after 2 of 6 epochs."
     )

@@ -1,4 +1,4 @@
-"""χ of the weights beside the growth of lengths: what is drawn is what the weights and lengths say."""
+"""The figure of log χ and the growth of lengths: rates, their means, and options whose curves coincide."""
 
 import math
 
@@ -13,7 +13,7 @@ from start_training.theory.critical_point import chi, moments
 from tests.figures.made import beneath, growing, growths, rates_of
 
 
-def test_the_two_are_one_number_for_relu_without_biases_at_initialization_and_differ_elsewhere():
+def test_log_chi_is_the_growth_of_lengths_only_for_relu_without_biases_at_initialization():
     rates = rates_of(pd.concat([growing(J2=2.0), growing(initializer="lecun_normal", J2=1.0)]))
     at_first, later = rates[rates["step"] == 0], rates[rates["step"] == 40]
     np.testing.assert_allclose(at_first["log_chi"], [0, -math.log(2)], atol=1e-12)
@@ -24,7 +24,7 @@ def test_the_two_are_one_number_for_relu_without_biases_at_initialization_and_di
         assert abs(rates["log_growth"] - rates["log_chi"])[0] > 0.1
 
 
-def test_rates_are_those_of_the_theory_over_the_later_half_of_the_layers():
+def test_rates_agree_with_theory_over_the_later_half_of_the_layers():
     rows = growing("gelu", J2=1.5, bias_variance=0.2)
     expected = []
     for _, row in rows[(rows["step"] == 20) & (rows["layer"] >= 2)].iterrows():
@@ -37,7 +37,7 @@ def test_rates_are_those_of_the_theory_over_the_later_half_of_the_layers():
     np.testing.assert_allclose(found, np.mean(expected, axis=0)[None], rtol=1e-6)
 
 
-def test_each_option_has_its_means_over_seeds_with_their_standard_errors():
+def test_rates_over_seeds_are_means_with_standard_errors():
     rates = rates_of(growths(noise=0.3))
     means = rates_over_seeds(rates).query("option == 'He normal' and activation == 'relu' and step == 20")
     of_one = rates.query("option == 'He normal' and activation == 'relu' and step == 20")["log_growth"]
@@ -45,10 +45,10 @@ def test_each_option_has_its_means_over_seeds_with_their_standard_errors():
     assert means["log_growth_error"].item() == pytest.approx(of_one.std(ddof=1) / math.sqrt(3)) != 0
 
 
-def test_options_that_drew_the_same_weights_are_named_and_a_run_that_diverged_is_drawn_as_far_as_it_has_lengths():
+def test_coinciding_options_are_named_and_a_diverged_run_is_drawn_while_its_lengths_are_finite():
     apart = pd.concat([growing(), growing(initializer="lecun_normal", J2=1.0)])
     same = pd.concat([apart, growing(initializer="critical")])
-    assert beneath(draw_two_papers(same)).endswith("ReLU: He normal = critical.")
+    assert beneath(draw_two_papers(same)).endswith("ReLU: the curves of He normal and critical coincide.")
     assert "ReLU" not in draw_two_papers(apart).get_supxlabel()
     rows = growing()
     rows.loc[rows["step"] > 20, "length"] = np.inf

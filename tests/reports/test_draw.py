@@ -1,4 +1,4 @@
-"""Sweeps collected and drawn, in progress or partly failed too; what is missing is said, and mistakes in one line."""
+"""Drawing of sweeps, also unfinished or partly failed ones: files, printed results, missing runs, and mistakes."""
 
 import json
 import shlex
@@ -26,7 +26,7 @@ FILES = [f"figure_1b.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
 
 @pytest.fixture(scope="module")
 def whole_sweep(tmp_path_factory) -> Path:
-    """Two initializers, three depths, two seeds: all that can become of a job."""
+    """Two initializers, three depths and two seeds, with completed and diverged runs."""
     sweep, jobs = tmp_path_factory.mktemp("whole") / "sweep", []
     for initializer, rate in RATES.items():
         for depth in (3, 6, 9):
@@ -54,11 +54,11 @@ def sweep(whole_sweep, tmp_path) -> Path:
 
 @pytest.fixture
 def tests(tmp_path) -> Path:
-    """Range tests: three weight decays, two seeds."""
+    """A sweep of range tests with three weight decays and two seeds."""
     for decay, turn, floor in ((0.0, 0.4, 0.5), (0.001, 0.2, 0.7), (0.1, 0.1, 1.5)):
         for seed in (0, 1):
-            found = {"turn": turn * 1.5**seed, "floor": floor + seed / 10}
-            leave_test(tmp_path / "tests", seed, decay, **found, more=("model=lenet",))
+            shape = {"turn": turn * 1.5**seed, "floor": floor + seed / 10}
+            leave_test(tmp_path / "tests", seed, decay, **shape, more=("model=lenet",))
     return tmp_path / "tests"
 
 
@@ -70,7 +70,7 @@ def answer(tests: Path, name: str = "range_test") -> dict:
     return json.loads((tests / f"{name}.json").read_text())
 
 
-def test_a_finished_sweep_becomes_a_table_a_figure_and_a_relation_here_and_in_wandb(sweep, shell, monkeypatch):
+def test_a_finished_sweep_is_drawn_described_and_sent_to_wandb(sweep, shell, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     status, output, errors = shell("draw", "figure_1b", str(sweep), "--wandb")
     assert (status, errors) == (0, [])
@@ -86,11 +86,11 @@ def test_a_finished_sweep_becomes_a_table_a_figure_and_a_relation_here_and_in_wa
     assert (run.run_group, run.display_name) == ("sweep", "figure_1b")
     assert {"figure_1b", "runs"} <= {key.split(".")[0] for key in logged(found)}
     before = drawn_files(sweep)
-    draw_sweep(sweep, "hanin_rolnick/figure_1b")  # as it is trained; what W&B left there is no run
+    draw_sweep(sweep, "hanin_rolnick/figure_1b")  # by the name of the experiment; the files of W&B are not runs
     assert drawn_files(sweep) == before
 
 
-def test_a_reader_never_meets_half_a_file_nor_the_figure_of_some_runs_under_the_name_of_all(sweep, shell, monkeypatch):
+def test_no_file_is_ever_partial_or_overwritten_by_a_figure_of_fewer_runs(sweep, shell, monkeypatch):
     draw_sweep(sweep, "figure_1b")
     before = drawn_files(sweep)
     status, output, _ = shell("draw", "figure_1b", str(sweep), "--without", "initializer=lecun_normal")
@@ -109,46 +109,46 @@ def test_a_reader_never_meets_half_a_file_nor_the_figure_of_some_runs_under_the_
     assert drawn_files(sweep) == before
 
 
-def test_a_sweep_in_progress_is_drawn_and_what_is_missing_is_named(sweep, shell):
+def test_a_sweep_in_progress_is_drawn_and_missing_runs_are_listed(sweep, shell):
     for depth, seed, status in ((3, 1, None), (6, 0, "failed"), (9, 0, "interrupted")):
         leave(sweep, "he_normal", depth, seed, status=status, records_start=status != "failed")
     new = [SweepJob(f"new{seed}", ("initializer=he_normal", "depth=12", f"seed={seed}")) for seed in range(9)]
     add_jobs(sweep, new)
     status, output, errors = shell("draw", "figure_1b", str(sweep))
     assert (status, errors) == (0, [])
-    assert [line for line in output if line.startswith(("missing", "of fewer"))] == [
+    assert [line for line in output if line.startswith(("missing", "fewer"))] == [
         "missing: initializer=he_normal depth=3 seed=1: killed",
         "missing: initializer=he_normal depth=6 seed=0: failed",
         "missing: initializer=he_normal depth=9 seed=0: interrupted",
         *(f"missing: initializer=he_normal depth=12 seed={seed}: absent" for seed in range(7)),
-        "missing: and 2 more",  # ten are named
-        *(f"of fewer than 2 seeds: he_normal, depth {depth}: 1" for depth in (3, 6, 9)),
+        "missing: and 2 more",  # ten are listed
+        *(f"fewer than 2 seeds: he_normal, depth {depth}: 1" for depth in (3, 6, 9)),
     ]
     [completed] = [line.split("│") for line in output if "completed" in line]
     assert [cell.strip() for cell in completed[1:-1]] == ["completed", "8", "7", "1", "0"]
     assert len(pd.read_csv(sweep / "figure_1b.csv")) == 12 + 9
 
 
-def test_anyones_sweep_is_drawn_by_the_columns_asked_for(sweep, capsys):
-    said = "several configurations lie at one point of a curve: another --by or --x tells them apart"
+def test_any_sweep_is_drawn_by_the_given_columns(sweep, capsys):
+    warning = "some points belong to several configurations: choose another --by or --x to separate them"
     files = draw_sweep(sweep, "start", by="initializer", x="log_growth")
     assert [file.name for file in files] == [f"start.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
-    assert said not in capsys.readouterr().out
+    assert warning not in capsys.readouterr().out
     files = draw_sweep(sweep, {"_target_": module.TARGET, "x": "beta"}, name="mine")
     assert files[0].name == "mine.png"
-    assert said in capsys.readouterr().out
+    assert warning in capsys.readouterr().out
 
 
 MISTAKES = """
-figure_9 sweep -> figure = figure_9: no such figure of training runs; there are cifar10_weight_decay,
-figure_1a sweep -> figure = figure_1a: the command simulate draws it
-range_test tested x=depth -> figure.x = 'depth': no such setting; must be one of by, smooth, title
+figure_9 sweep -> figure = figure_9: no such figure of training runs; choose one of cifar10_weight_decay,
+figure_1a sweep -> figure = figure_1a: drawn by the command simulate
+range_test tested x=depth -> figure.x = 'depth': no such setting; there are by, smooth, title
 start nowhere -> SWEEP_DIRECTORY = nowhere: no such directory
 start . -> SWEEP_DIRECTORY = .: holds no runs
-start begun -> no run has ended yet (1 absent, 1 killed)
-start sweep by=colour -> --by = colour: no column of the sweep's table; there are directory
-start sweep x=initializer -> --x = initializer: no column of numbers of the sweep's table
-start sweep without=depth=4 -> --without = depth=4: no run has this value of depth; there are
+start begun -> none of its jobs (1 absent, 1 killed) has ended yet
+start sweep by=colour -> --by = colour: the sweep's table has no such column; choose one of directory
+start sweep x=initializer -> --x = initializer: the sweep's table has no such numeric column; choose one of
+start sweep without=depth=4 -> --without = depth=4: no run has this value of depth; choose one of
 """
 
 
@@ -159,17 +159,17 @@ def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, tmp_path, monkey
     add_jobs(tmp_path / "begun", [SweepJob("b", ("seed=1",))])
     before = sorted(tmp_path.rglob("*"))
     for line in MISTAKES.strip().splitlines():
-        (figure, directory, *words), said = line.split(" -> ")[0].split(), line.split(" -> ")[1]
+        (figure, directory, *words), message = line.split(" -> ")[0].split(), line.split(" -> ")[1]
         options = {key: [value] if key == "without" else value for key, _, value in (w.partition("=") for w in words)}
         with pytest.raises(ValueError) as raised:
             draw_sweep(Path(directory), figure, **options)
-        assert said in error_message(raised.value)
+        assert message in error_message(raised.value)
     status, output, errors = shell("draw", "start", "sweep", "--without", "depth=4", "--by", "seed")
     assert (status, output, len(errors)) == (1, [], 1)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_range_tests_become_curves_a_figure_and_what_to_run_next(tests, shell, monkeypatch):
+def test_range_tests_are_drawn_and_suggest_the_next_command(tests, shell, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     status, output, errors = shell("draw", "range_test", str(tests), "--wandb")
     assert (status, errors) == (0, [])
@@ -177,20 +177,20 @@ def test_range_tests_become_curves_a_figure_and_what_to_run_next(tests, shell, m
     assert output[-1] == "figure: " + ", ".join(f"tests/{name}" for name in files)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output if line.startswith("│")]
     assert rows[0] == ["0", "2", "0.49", "0.4–0.6", "0.58", "0.049", "0.16"]
-    assert "largest rate: weight_decay 0, max_lr 0.49, best accuracy 51.9%" in output
-    assert "lowest validation loss: weight_decay 0, 0.656" in output
+    assert "largest rate: weight_decay 0, max_lr 0.49, highest validation accuracy 51.9%" in output
+    assert "lowest validation loss: weight_decay 0, loss 0.656" in output
     next_one = "uv run python scripts/train.py model=lenet optimizer.weight_decay=0 optimizer.lr=0.49"
     assert output[-2] == f"next: {next_one} schedule=one_cycle"
-    found = answer(tests)
-    assert found["command"] == found["configurations"][0]["command"] == f"{next_one} schedule=one_cycle"
-    assert found["largest_rate"] == found["lowest_loss"] == {"option": "0", "like": []}
-    assert [each["max_lr"] for each in found["configurations"]] == pytest.approx([0.4899, 0.2449, 0.1225], rel=1e-3)
+    results = answer(tests)
+    assert results["command"] == results["configurations"][0]["command"] == f"{next_one} schedule=one_cycle"
+    assert results["largest_rate"] == results["lowest_loss"] == {"option": "0", "like": []}
+    assert [row["max_lr"] for row in results["configurations"]] == pytest.approx([0.4899, 0.2449, 0.1225], rel=1e-3)
     mirrored = logged(records(tests))
     assert {"range_test", "curves", "suggestions"} <= {key.split(".")[0] for key in mirrored}
     assert mirrored["suggestions.nrows"] == 3
 
 
-def test_a_figure_of_ones_own_is_drawn_from_the_table_that_it_declares_or_else_from_the_runs(tmp_path, monkeypatch):
+def test_a_users_figure_is_drawn_from_the_table_that_it_declares_or_from_the_runs(tmp_path, monkeypatch):
     start = "from start_training.figures import draws\n"
     for name, line in (("mine", '@draws("phase")'), ("plain", ""), ("wrong", '@draws("layers")')):
         (tmp_path / f"{name}_figure.py").write_text(f"{start}{line}\ndef draw(table): ...\n")
@@ -203,10 +203,10 @@ def test_a_figure_of_ones_own_is_drawn_from_the_table_that_it_declares_or_else_f
     assert set(module.TABLES) == set(TABLES)
 
 
-def test_a_command_is_quoted_for_the_shell_and_leaves_out_what_was_the_tests_own():
-    own = "callbacks.range_test.steps=50 optimizer.lr=0.3 logger=csv seed=3 schedule=cosine"
-    command = next_command({"max_lr": 0.987, "overrides": f"model.widths=[30,10] {own} +a='x y'"})
-    assert shlex.split(command)[4:-1] == ["model.widths=[30,10]", "+a='x", "y'", "optimizer.lr=0.99"]
+def test_the_next_command_is_quoted_and_omits_settings_of_the_range_test():
+    omitted = "callbacks.range_test.steps=50 optimizer.lr=0.3 logger=csv seed=3 schedule=cosine"
+    command = next_command({"max_lr": 0.987, "overrides": f"model.widths=[30,10] {omitted} +a='x y'"})
+    assert shlex.split(command)[-5:-1] == ["model.widths=[30,10]", "+a='x", "y'", "optimizer.lr=0.99"]
     command = next_command({"max_lr": 0.9, "overrides": "experiment=smith/rates size=small optimizer.weight_decay=0.2"})
-    assert command == "optimizer.weight_decay=0.2 optimizer.lr=0.9 schedule=one_cycle"  # else it would be refused
+    assert command == "optimizer.weight_decay=0.2 optimizer.lr=0.9 schedule=one_cycle"
     assert next_command({"max_lr": np.nan, "overrides": ""}) is None

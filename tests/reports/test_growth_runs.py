@@ -1,4 +1,4 @@
-"""Phases and lengths of the same layers at the same steps, from the runs of a sweep to the words about its figure."""
+"""Drawing of a sweep that recorded phases and lengths of the same layers, with its printed table."""
 
 import numpy as np
 import pandas as pd
