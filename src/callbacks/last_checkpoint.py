@@ -1,6 +1,7 @@
 """Keep one checkpoint, of every epoch's end and of the moment a signal asks the run to stop."""
 
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from start_training.callbacks.noted_signals import NotedSignals
 from start_training.runs.outcome import Interrupted
+from start_training.runs.replaced_file import replaced
 
 AGREE_EVERY = 50  # batches: with several ranks, asking the others at every batch would stall a GPU
 
@@ -72,5 +74,8 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(self._signals.first or signal.SIGINT)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.path)  # collective; written beside and then in place, by rank 0
+        # Lightning writes to TMPDIR and moves the file, which between two file systems copies it over the old one.
+        rank_zero = replaced(self.path, keep=self.path.with_name("previous.ckpt"))
+        with rank_zero if trainer.is_global_zero else nullcontext(self.path) as partial:
+            trainer.save_checkpoint(partial)  # all ranks enter, and rank 0 writes
         self._saved_step = trainer.global_step

@@ -17,7 +17,7 @@ from start_training.launchers.grouping import alone, check_replicas, group_key
 from start_training.replicas.forward_pass import NotVectorized, check_vectorized, draws_random_numbers
 from start_training.replicas.group_checkpoint import start_of
 from start_training.replicas.memory import optimizer_states, outgrows_caches, replica_bytes
-from start_training.runs.checkpoint import load_checkpoint
+from start_training.runs.checkpoint import load_newest
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.open_files import most_runs
@@ -89,8 +89,8 @@ def _together(jobs: Sequence[Job], plan: ReplicaPlan) -> list[tuple[Start, list[
 
 
 def _start(directory: Path) -> Start:
-    run = RunDirectory(directory)
-    return start_of(load_checkpoint(run.checkpoint) if run.resumable else None)
+    newest = load_newest(RunDirectory(directory))
+    return start_of(newest[1] if newest else None)
 
 
 def _measured(plan: ReplicaPlan, jobs: Sequence[Job], start: Start, max_size: int | None) -> Iterator[PlannedGroup]:

@@ -1,6 +1,5 @@
 """Checkpoints of a group's replicas, in the format of Lightning's Trainer."""
 
-import os
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
 from start_training.runs.checkpoint import interrupted_epoch, net_state
 from start_training.runs.directory import RunDirectory
+from start_training.runs.replaced_file import replaced
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,10 @@ class GroupSnapshot:
         net = self._stack.state_dict(row, self._parameters, self._rest)
         checkpoint = _checkpoint_of(replica, self._progress, net, self._callbacks[row])
         replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack
-        path = RunDirectory(replica.directory).checkpoint
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        torch.save(checkpoint, beside)
-        os.replace(beside, path)
+        run = RunDirectory(replica.directory)
+        run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(run.checkpoint, keep=run.previous_checkpoint) as partial:
+            torch.save(checkpoint, partial)
 
 
 def start_of(checkpoint: Mapping[str, Any] | None) -> tuple[int, int, int]:

@@ -16,6 +16,7 @@ from start_training.runs.config_hash import config_hash, differing_settings
 from start_training.runs.metrics_file import NAME as METRICS
 from start_training.runs.metrics_file import truncate_metrics
 from start_training.runs.moved_targets import current_targets
+from start_training.runs.replaced_file import replaced
 from start_training.runs.table import Table
 
 # Their rows are training steps, which a resumed run goes on from.
@@ -44,6 +45,7 @@ class RunDirectory:
         self.config_file = self.path / "config.yaml"
         self.metrics_file = self.path / METRICS
         self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.previous_checkpoint = self.path / "checkpoints" / "previous.ckpt"
         self.figure = self.path / "figures" / "lengths.png"
         self.summary_file = self.path / "summary.json"
         self.begun = False  # whether this object has written here
@@ -88,7 +90,11 @@ class RunDirectory:
     def resumable(self) -> bool:
         """Whether a signal or a kill ended the run after its first checkpoint; a failed run starts anew."""
         summary = self.summary()
-        return self.checkpoint.exists() and (summary is None or summary["status"] == "interrupted")
+        return self._has_checkpoint and (summary is None or summary["status"] == "interrupted")
+
+    @property
+    def _has_checkpoint(self) -> bool:
+        return self.checkpoint.exists() or self.previous_checkpoint.exists()
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Lock the directory for a run of this config, and change no file in it.
@@ -131,10 +137,11 @@ class RunDirectory:
         self.truncate(step)
 
     def compact(self) -> None:
-        """Join the parts of each table in one file."""
+        """Join the parts of each table in one file, and delete the earlier checkpoint: the run has ended."""
         for name in TABLES:
             if (self.path / name).exists():
                 self.table(name).compact()
+        self.previous_checkpoint.unlink(missing_ok=True)
 
     def truncate(self, step: int) -> None:
         """Drop all rows of the training step `step` and later ones."""
@@ -154,7 +161,7 @@ class RunDirectory:
             return False
         summary = self.summary()
         cut_off = summary is not None and summary["status"] in ("failed", "interrupted") and summary["steps"] == 0
-        return not cut_off or self.checkpoint.exists()
+        return not cut_off or self._has_checkpoint
 
     def _check_free(self, config: Mapping[str, Any]) -> None:
         name = f"hydra.run.dir = {self.path}"
@@ -232,9 +239,8 @@ class RunDirectory:
 
 
 def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, path)
+    with replaced(path) as partial:
+        partial.write_text(text)
 
 
 def finite(value: Any) -> Any:
