@@ -1,6 +1,7 @@
 """Write a checkpoint at the end of every epoch, and when a signal stops the run."""
 
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from start_training.callbacks.deferred_signals import DeferredSignals
 from start_training.runs.outcome import Interrupted
+from start_training.runs.replaced_file import replaced
 
 AGREE_EVERY = 50  # batches; with several ranks, communicating after every batch would stall a GPU
 
@@ -76,5 +78,8 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(self._signals.first or signal.SIGINT)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.path)  # collective; rank 0 writes the file atomically
+        # Lightning writes to TMPDIR and moves the file, which between two file systems copies it over the old one.
+        rank_zero = replaced(self.path, keep=self.path.with_name("previous.ckpt"))
+        with rank_zero if trainer.is_global_zero else nullcontext(self.path) as partial:
+            trainer.save_checkpoint(partial)  # all ranks enter, and rank 0 writes
         self._saved_step = trainer.global_step

@@ -17,7 +17,7 @@ from start_training.launchers.grouping import check_replicas, group_key, ungroup
 from start_training.replicas.group_checkpoint import start_of
 from start_training.replicas.memory import optimizer_states, outgrows_caches, replica_bytes
 from start_training.replicas.vectorization_check import NotVectorized, check_vectorized, draws_random_numbers
-from start_training.runs.checkpoint import load_checkpoint
+from start_training.runs.checkpoint import load_newest
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.open_files import max_open_runs
@@ -103,8 +103,8 @@ def _jobs_by_shape(jobs: Sequence[Job], plan: ReplicaPlan) -> list[tuple[Start, 
 
 
 def _start(directory: Path) -> Start:
-    run = RunDirectory(directory)
-    return start_of(load_checkpoint(run.checkpoint) if run.resumable else None)
+    newest = load_newest(RunDirectory(directory))
+    return start_of(newest[1] if newest else None)
 
 
 def _sized_group(plan: ReplicaPlan, jobs: Sequence[Job], start: Start, max_size: int | None) -> Iterator[PlannedGroup]:

@@ -1,6 +1,5 @@
 """Write and read checkpoints of the replicas of a group in the format of Lightning's Trainer."""
 
-import os
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
 from start_training.runs.checkpoint import interrupted_epoch, net_state
 from start_training.runs.directory import RunDirectory
+from start_training.runs.replaced_file import replaced
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,11 @@ class GroupSnapshot:
         self._optimizer.export(replica.optimizer, states, self._progress.steps)
         net = self._stack.state_dict(row, self._parameters, self._rest)
         checkpoint = _checkpoint_of(replica, self._progress, net, self._callbacks[row])
-        replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack allocated
-        path = RunDirectory(replica.directory).checkpoint
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        torch.save(checkpoint, partial)
-        os.replace(partial, path)
+        replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack
+        run = RunDirectory(replica.directory)
+        run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(run.checkpoint, keep=run.previous_checkpoint) as partial:
+            torch.save(checkpoint, partial)
 
 
 def start_of(checkpoint: Mapping[str, Any] | None) -> tuple[int, int, int]:

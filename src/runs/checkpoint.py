@@ -1,6 +1,8 @@
 """Load a checkpoint, and check whether it matches a net, an optimizer and a schedule."""
 
 import inspect
+import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from start_training.models.run_length import LENGTHS
+from start_training.ranks import is_rank_zero
+from start_training.runs.directory import RunDirectory
 from start_training.settings import described
 
 PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states"}
@@ -31,12 +35,34 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
     if not Path(path).is_file():
         raise ValueError(f"{setting} = {path}: no such file")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not compare checksums
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch can raise anything on a damaged file
         raise ValueError(f"{setting} = {path}: not a checkpoint, or a damaged one ({described(error)})") from error
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= PARTS:
         raise ValueError(f"{setting} = {path}: not a checkpoint of a run, which would hold {', '.join(sorted(PARTS))}")
     return checkpoint
+
+
+def load_newest(run: RunDirectory) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint from which a job of a sweep resumes its run: last.ckpt, or if that is damaged previous.ckpt.
+
+    A damaged checkpoint is reported on stderr.
+
+    Returns:
+        Its path and content; None if the run ended, failed, or left no checkpoint that can be read, and so begins anew.
+    """
+    paths = [path for path in (run.checkpoint, run.previous_checkpoint) if run.resumable and path.exists()]
+    for number, path in enumerate(paths, 1):
+        try:
+            return path, load_checkpoint(path)
+        except ValueError as error:
+            instead = f"resuming from {paths[number].name}" if number < len(paths) else "beginning anew"
+            if is_rank_zero():
+                print(f"{error}; {instead}", file=sys.stderr)
+    return None
 
 
 def check_fits(checkpoint: Mapping[str, Any], net: nn.Module, path: str | Path) -> None:

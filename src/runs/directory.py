@@ -4,18 +4,20 @@ import json
 import math
 import os
 import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from filelock import lock_descriptor
+from filelock import unlock_descriptor
 
 from start_training.runs.config_hash import config_hash, differing_settings
+from start_training.runs.file_lock import can_be_locked, lock
 from start_training.runs.metrics_file import NAME as METRICS
 from start_training.runs.metrics_file import truncate_metrics
 from start_training.runs.moved_targets import current_targets
+from start_training.runs.replaced_file import replace_text
 from start_training.runs.table import Table
 
 # Tables with one row or more per training step; a resumed run keeps the rows before its first step.
@@ -44,6 +46,7 @@ class RunDirectory:
         self.config_file = self.path / "config.yaml"
         self.metrics_file = self.path / METRICS
         self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.previous_checkpoint = self.path / "checkpoints" / "previous.ckpt"
         self.figure = self.path / "figures" / "lengths.png"
         self.summary_file = self.path / "summary.json"
         self.begun = False  # whether `begin` has claimed the directory for this object
@@ -88,7 +91,11 @@ class RunDirectory:
     def resumable(self) -> bool:
         """Whether the run has a checkpoint to resume from: it was interrupted or killed, and has not failed."""
         summary = self.summary()
-        return self.checkpoint.exists() and (summary is None or summary["status"] == "interrupted")
+        return self._has_checkpoint and (summary is None or summary["status"] == "interrupted")
+
+    @property
+    def _has_checkpoint(self) -> bool:
+        return self.checkpoint.exists() or self.previous_checkpoint.exists()
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Lock the directory for a run of this (resolved, plain) config, without changing any file of a run in it.
@@ -125,16 +132,17 @@ class RunDirectory:
         if not in_place:
             self._clear()
         self.summary_file.unlink(missing_ok=True)
-        _replace(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
+        replace_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
         if origin and not in_place:
             self._copy_tables(origin)
         self.truncate(step)
 
     def compact(self) -> None:
-        """Merge the part files of each table into one file."""
+        """Merge the part files of each table into one file, and delete the earlier checkpoint: the run has ended."""
         for name in TABLES:
             if (self.path / name).exists():
                 self.table(name).compact()
+        self.previous_checkpoint.unlink(missing_ok=True)
 
     def truncate(self, step: int) -> None:
         """Delete the rows of the training step `step` and of later steps from all tables and metrics."""
@@ -145,7 +153,7 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, which marks the end of the run. NaN and infinity become null, since JSON lacks them."""
-        _replace(self.summary_file, json.dumps(finite(summary), indent=2, allow_nan=False) + "\n")
+        replace_text(self.summary_file, json.dumps(finite(summary), indent=2, allow_nan=False) + "\n")
 
     @property
     def holds_results(self) -> bool:
@@ -154,7 +162,7 @@ class RunDirectory:
             return False
         summary = self.summary()
         empty = summary is not None and summary["status"] in ("failed", "interrupted") and summary["steps"] == 0
-        return not empty or self.checkpoint.exists()
+        return not empty or self._has_checkpoint
 
     def _check_free(self, config: Mapping[str, Any]) -> None:
         name = f"hydra.run.dir = {self.path}"
@@ -185,10 +193,7 @@ class RunDirectory:
             shutil.copy(origin / METRICS, self.metrics_file)
 
     def _lock(self) -> None:
-        """Lock the open file `.lock` until `release` or the end of the process, even by SIGKILL.
-
-        Raises RunDirectoryLocked if another process holds the lock, ValueError if the file cannot be written or locked.
-        """
+        """Lock the file `.lock` until `release` or the end of the process, even by SIGKILL; raise as `claim`."""
         if self._locked is not None:
             return
         try:
@@ -197,7 +202,9 @@ class RunDirectory:
         except OSError as error:
             raise ValueError(f"hydra.run.dir = {self.path}: not writable ({error.strerror})") from error
         try:
-            if not self._acquires(file, pause=0.02):
+            with self._named_lock_errors():
+                locked = lock(file)
+            if not locked:
                 raise RunDirectoryLocked(f"hydra.run.dir = {self.path}: another process is writing a run here")
         except ValueError:
             file.close()
@@ -205,37 +212,28 @@ class RunDirectory:
         self._locked = file
 
     def _is_locked_elsewhere(self) -> bool:
-        lock = self.path / LOCK
-        if self._locked is not None or not lock.exists():
+        path = self.path / LOCK
+        if self._locked is not None or not path.exists():
             return False
-        with lock.open("r+" if os.access(lock, os.W_OK) else "r") as file:  # NFS locks only files opened for writing
-            return not self._acquires(file, pause=0.002)
+        with path.open("r+" if os.access(path, os.W_OK) else "r") as file, self._named_lock_errors():
+            return not can_be_locked(file)
 
-    def _acquires(self, file: IO[str], *, pause: float) -> bool:
-        """Try five times, `pause` seconds apart, to lock the file: reading `state` holds the lock for a moment."""
+    @contextmanager
+    def _named_lock_errors(self) -> Iterator[None]:
         try:
-            for seconds in (pause, pause, pause, pause, 0):
-                if lock_descriptor(file.fileno(), blocking=False):
-                    return True
-                time.sleep(seconds)
+            yield
         except OSError as error:
             raise ValueError(
                 f"hydra.run.dir = {self.path}: its file system does not support file locks ({error.strerror}), which "
                 "prevent two processes from writing the same run; choose a directory on another file system"
             ) from error
-        return False
 
     def release(self) -> None:
         """Unlock the directory, so that another process can claim it."""
         if self._locked is not None:
+            unlock_descriptor(self._locked.fileno())  # a forked process may have the file open, too
             self._locked.close()
             self._locked = None
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def finite(value: Any) -> Any:

@@ -1,13 +1,14 @@
 """The metrics of a run in one CSV file, metrics.csv, and the Lightning logger that writes it."""
 
 import csv
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from start_training.runs.replaced_file import replaced
 
 NAME = "metrics.csv"
 
@@ -84,13 +85,11 @@ def truncate_metrics(path: Path, step: int) -> None:
 
 def _write(path: Path, rows: Mapping[int, Mapping[str, float]]) -> None:
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="") as file:
+    with replaced(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         for _, row in sorted(rows.items()):
             writer.writerow({name: _text(value) for name, value in row.items()})
-    os.replace(partial, path)
 
 
 def _text(value: float) -> str:

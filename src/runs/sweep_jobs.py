@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from start_training.runs.job import run_title
+from start_training.runs.replaced_file import replaced
 
 NAME = "jobs.json"
 
@@ -50,6 +51,5 @@ def add_jobs(sweep: Path, jobs: Iterable[SweepJob]) -> None:
         known.setdefault(job.directory, job)
     text = [{"directory": job.directory, "overrides": list(job.overrides)} for job in known.values()]
     sweep.mkdir(parents=True, exist_ok=True)
-    partial = sweep / f".{NAME}.{os.getpid()}.partial"
-    partial.write_text(json.dumps({"jobs": text}, indent=2) + "\n")
-    os.replace(partial, sweep / NAME)
+    with replaced(sweep / NAME, partial=sweep / f".{NAME}.{os.getpid()}.partial") as partial:
+        partial.write_text(json.dumps({"jobs": text}, indent=2) + "\n")

@@ -7,7 +7,9 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-_COMPACTED = ".compacted.parquet"  # readers of a Parquet data set ignore names that begin with a dot
+from start_training.runs.replaced_file import replaced
+
+_COMPACTED = ".compacted.parquet"  # readers of a Parquet data set pass over names that begin with a dot
 
 
 class Table:
@@ -67,10 +69,9 @@ class Table:
         return self.directory / f"part-{step:012d}.parquet"
 
     def _write(self, rows: pd.DataFrame, path: Path) -> None:
-        partial = self.directory / f".{path.name.lstrip('.')}.partial"
-        # One thread: starting the threads of `DataFrame.to_parquet` costs more than they save on small tables.
-        parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False, nthreads=1), partial)
-        os.replace(partial, path)
+        # On one thread: those that to_parquet starts cost busy cores more than such small tables can save.
+        with replaced(path) as partial:
+            parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False, nthreads=1), partial)
 
 
 def _first_step(part: Path) -> int:

@@ -1,6 +1,5 @@
 """Draw one figure from the tables of all simulations of a multirun."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from start_training.reports.run_report import relative
 from start_training.reports.sweep_figure import mirror_figures
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.runs.replaced_file import replaced
 from start_training.studies.study import print_lines
 
 _finished_jobs: dict[Path, list[Job]] = {}  # finished jobs of the present multirun, by the path of their figure
@@ -53,9 +53,9 @@ def draw_sweep_figure(jobs: Sequence[Job], path: Path) -> list[Path]:
     table = sweep_table(jobs)
     figure = build_partial(jobs[0].config["figure"], "figure")(table)
     files = save_figure(figure, path)
-    csv, partial = path.with_name(f"{path.name}.csv"), path.with_name(f".{path.name}.csv.partial")
-    table.to_csv(partial, index=False)
-    os.replace(partial, csv)
+    csv = path.with_name(f"{path.name}.csv")
+    with replaced(csv) as partial:
+        table.to_csv(partial, index=False)
     directory = path.parent
     mirrored = replace(jobs[0], directory=directory, overrides=(path.name,), sweep=directory.resolve().name)
     mirror_figures(mirrored, {path.name: files[0]}, {"layers": table})

@@ -20,7 +20,7 @@ from start_training.replicas.group import ReplicaGroup
 from start_training.replicas.group_checkpoint import start_of
 from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
-from start_training.runs.checkpoint import load_checkpoint
+from start_training.runs.checkpoint import load_newest
 from start_training.runs.directory import FINISHED, RunDirectory, RunDirectoryLocked
 from start_training.runs.job import Job
 from start_training.runs.open_files import raise_open_file_limit
@@ -62,7 +62,8 @@ def _claimed(jobs: Sequence[Job]) -> Iterator[tuple[list[Record], bool]]:
                 if run.finished:  # another process has finished it since the jobs were selected
                     run.release()
                 else:
-                    records.append(Record(job, run, load_checkpoint(run.checkpoint) if run.resumable else None))
+                    newest = load_newest(run)
+                    records.append(Record(job, run, newest[1] if newest else None))
             except RunDirectoryLocked as error:
                 print_error(error)
             except ValueError as error:  # not a run directory, or an invalid checkpoint

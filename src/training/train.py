@@ -37,7 +37,13 @@ from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
-from start_training.runs.checkpoint import check_fits, check_optimizer_fits, interrupted_epoch, load_checkpoint
+from start_training.runs.checkpoint import (
+    check_fits,
+    check_optimizer_fits,
+    interrupted_epoch,
+    load_checkpoint,
+    load_newest,
+)
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
@@ -69,8 +75,8 @@ def _train(job: Job) -> dict[str, Any]:
         if run.finished:
             run.release()
             return run.summary() or {}
-        if run.resumable and config["ckpt_path"] is None:
-            config = {**config, "ckpt_path": str(run.checkpoint)}
+        if config["ckpt_path"] is None and (newest := load_newest(run)):
+            config = {**config, "ckpt_path": str(newest[0])}
     with Record(job, run) as record, name_setting_in_errors(config):
         # All settings are checked before any file in the run directory is changed.
         seed_global_generators(seed("seed", config["seed"]))
