@@ -95,7 +95,7 @@ def _jobs_by_shape(jobs: Sequence[Job], plan: ReplicaPlan) -> list[tuple[Start, 
         try:
             if (reason := ungroupable_reason(job.config)) is None:
                 groups[group_key(job.config), _start(job.directory)].append(job)
-        except ValueError as error:  # a damaged checkpoint, which the job itself will report
+        except ValueError as error:  # such as a class that cannot be imported; the job itself will report it
             reason = str(error)
         if reason is not None:
             plan.single_jobs.append((job, reason))

@@ -41,7 +41,7 @@ def test_the_summary_has_the_slope_and_window_of_the_fit_that_skips_a_share():
     ("rows", "skip", "reason"),
     [
         (curve()[:3], 0.5, "window = 0 to 2 epochs"),
-        (curve(np.full(9, 1.5)), 0.5, "not in the ordered phase"),
+        (curve(np.full(9, 1.5)), 0.5, "must be below 1, in the ordered phase"),
         ([{**row, "J2": math.nan} for row in curve()], 0.5, "J² was never finite"),
     ],
 )

@@ -49,8 +49,8 @@ MISTAKES = {
 model.depth=0 -> model.depth = 0: must be a whole number of at least 1
 initializer={_target_:odd_users.nan_,_partial_:true} -> initializer = odd_users.nan_: must draw finite
 datamodule.batch_size=1 trainer=ddp_cpu -> datamodule.batch_size = 1: must be at least 2, the number of ranks
-ckpt_path={world}/half.ckpt -> ckpt_path = {world}/half.ckpt: is not a whole checkpoint (
-ckpt_path={run} model.width=21 -> ckpt_path = {run}: is of another architecture (hidden.0.linear.weight: 16×64 in
+ckpt_path={world}/half.ckpt -> ckpt_path = {world}/half.ckpt: not a checkpoint, or a damaged one (
+ckpt_path={run} model.width=21 -> ckpt_path = {run}: the checkpoint has another architecture (hidden
 ckpt_path={world}/cut/checkpoints/last.ckpt datamodule.batch_size=64 -> datamodule.batch_size = 64: must be 128 to
 hydra.run.dir={world}/run +logger.wandb._target_=nowhere.W -> logger.wandb._target_ = 'nowhere.W': cannot be
 """,
@@ -60,8 +60,8 @@ datamodule.validation=0 -> datamodule.validation = 0: a range test needs validat
     "simulate": """
 nets=1 -> nets = 1: must be a whole number of at least 2
 sampler=layerwise model.dropout=0.5 -> sampler = layerwise: only supports FullyConnected and Residual nets
-model={_target_:odd_users.Looking,more:1} -> model = odd_users.Looking: its forward pass fails on 1 samples of shape
-model={_target_:odd_users.Looking} sampler=vectorized -> sampler = 'vectorized': torch cannot vectorize
+model={_target_:odd_users.Branching,more:1} -> model = odd_users.Branching: its forward pass fails on 1 samples
+model={_target_:odd_users.Branching} sampler=vectorized -> sampler = 'vectorized': torch cannot vectorize
 device=meta -> device = 'meta': must be cpu or cuda
 initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: its weights give lengths that are NaN
 """,

@@ -55,7 +55,7 @@ def test_a_classifier_has_the_optimizer_and_the_schedule_of_its_config():
         ("optimizer", {"rate": 1}, "optimizer.rate = 1: no such setting; must be one of dampening, "),
         ("optimizer", {"nesterov": True}, "optimizer: Nesterov momentum requires"),
         ("optimizer", {"_target_": "torch.optim.None"}, r"optimizer._target_ = 'torch.optim.None': cannot be imported"),
-        ("schedule", {"cycle": 2.0}, "schedule.cycle = 2.0: must be the cycle's share of the run"),
+        ("schedule", {"cycle": 2.0}, "schedule.cycle = 2.0: must be a fraction of the run, above 0 and at most 1"),
         ("model", {"input_size": 3}, "model.input_size = 3: no such setting; must be one of activation, depth, "),
         ("initializer", {"scale": "two"}, "initializer"),
     ],

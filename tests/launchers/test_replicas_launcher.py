@@ -130,22 +130,23 @@ def sizes(planned: ReplicaPlan) -> list[int]:
     return [len(group.jobs) for group in planned.groups]
 
 
-def test_jobs_are_grouped_by_the_step_of_their_checkpoints(tmp_path, monkeypatch):
+def test_jobs_are_grouped_by_the_step_of_their_checkpoints(tmp_path, monkeypatch, capsys):
     jobs = runs(tmp_path, seeds=6)
     with monkeypatch.context() as patch:
         for job, step in zip(jobs[:4], (17, 17, 11, 17), strict=False):
             patch.setattr("start_training.training.train.Divergence", lambda step=step: SignalAtStep(step))
             with pytest.raises(Interrupted):
                 train(job)
-    (tmp_path / "seed=3" / "checkpoints" / "last.ckpt").write_bytes(b"damaged")
+    for checkpoint in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / "seed=3" / "checkpoints" / checkpoint).write_bytes(b"damaged")
     planned = plan(jobs)
     assert [([job.directory.name for job in group.jobs], group.start) for group in planned.groups] == [
         (["seed=0", "seed=1"], (1, 6, 17)),
-        (["seed=4", "seed=5"], (0, 0, 0)),
+        (["seed=3", "seed=4", "seed=5"], (0, 0, 0)),
     ]
-    assert [job.directory.name for job, _ in planned.single_jobs] == ["seed=3", "seed=2"]
-    assert "not a checkpoint, or a damaged one" in planned.single_jobs[0][1]
-    assert planned.single_jobs[1][1] == "no other job has the same shapes and starts at the same step"
+    assert "damaged one (BadZipFile: File is not a zip file); beginning anew" in capsys.readouterr().err
+    assert [job.directory.name for job, _ in planned.single_jobs] == ["seed=2"]
+    assert planned.single_jobs[0][1] == "no other job has the same shapes and starts at the same step"
 
 
 def test_memory_limits_the_size_of_groups(tmp_path):

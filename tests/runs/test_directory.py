@@ -103,9 +103,20 @@ def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path, monkeypatch):
     run.claim(CONFIG)
     run.release()
     assert len(pauses) == 4 and 0.05 < sum(pauses) < 0.2
-    pauses.clear()
-    assert run.state == "absent"
-    assert len(pauses) == 4 and 0.005 < sum(pauses) < 0.02
+
+
+def test_processes_that_look_at_one_run_at_the_same_time_do_not_see_each_other(tmp_path):
+    """Each of them sees the run as it is, also a claim that a forked process has the lock's file open after."""
+    run = RunDirectory(tmp_path)
+    run.claim(CONFIG)
+    descriptor = os.dup(run._locked.fileno())
+    run.release()
+    with (tmp_path / ".lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert RunDirectory(tmp_path).state == "absent"
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert RunDirectory(tmp_path).state == "running"
+    os.close(descriptor)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])

@@ -244,7 +244,7 @@ def test_a_multirun_skips_finished_simulations_and_draws_all_of_them(attempt, sa
 
 
 def test_an_experiment_of_another_script_is_refused_before_anything_runs(attempt, tmp_path):
-    message = "error: script = simulate: this experiment is one of the command simulate"
+    message = "error: script = simulate: this experiment runs with the command simulate, not with train"
     status, output, errors = attempt("experiment=hanin_rolnick/figure_1a", "logger=csv", command="train")
     assert (status, output, errors) == (1, [], [message])
     assert not list(tmp_path.rglob("summary.json"))

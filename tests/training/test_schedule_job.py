@@ -84,6 +84,6 @@ def test_a_schedule_in_epochs_does_not_continue_with_epochs_of_another_length(co
 
 
 def test_a_run_resumes_only_with_the_schedule_settings_of_its_checkpoint(config, trained, tmp_path):
-    message = r"^schedule\.step_size = 8: the run in ckpt_path has 7, and goes"
+    message = r"^schedule\.step_size = 8: must be that of the resumed run in ckpt_path, 7"
     with pytest.raises(ValueError, match=message):
         resume(config(*STEP_LR, "schedule.step_size=8"), tmp_path, origin=trained(*STEP_LR, "trainer.max_epochs=2"))
