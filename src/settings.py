@@ -137,7 +137,7 @@ def checked(target: C) -> C:
             value or raises a ValueError.
 
     Returns:
-        The function or dataclass, which now raises a ValueError ``name = value: …`` for an argument that is not allowed.
+        The function or dataclass, which raises a ValueError ``name = value: …`` for an argument that is not allowed.
 
     Example:
         >>> @checked

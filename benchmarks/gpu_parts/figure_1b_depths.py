@@ -85,7 +85,7 @@ def one_depth(device: str, tiny: bool, together: Seconds, alone: Seconds, depth:
 def extrapolated(
     device: str, tiny: bool, times_together: Seconds, times_alone: Seconds, seconds: float
 ) -> dict[str, Any]:
-    """Extrapolate the time of all jobs of the figure with all of their epochs.
+    """Estimate the seconds that all jobs of the figure take, from measurements at some depths over some epochs.
 
     Raises:
         ValueError: fewer than two depths have been measured.

@@ -61,7 +61,7 @@ def window_bounds(window: Window, window_in: str = "epochs") -> tuple[float, flo
         return None
     values: Sequence[Any] = window if isinstance(window, str) else list_of("window", window)
     if len(values) != 2 or not all(isinstance(value, int | float) for value in values) or not values[0] < values[1]:
-        raise ValueError(f"window = {values!r}: must be half, or [start, end] with start below end")
+        raise ValueError(f"window = {values!r}: must be the word half, or [start, end] with start below end")
     if window_in == "epochs" and values[1] - values[0] < MIN_WINDOW:
         raise ValueError(f"window = {values}: must span at least {MIN_WINDOW:g} epochs, so that a slope can be fitted")
     return float(values[0]), float(values[1])

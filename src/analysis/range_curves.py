@@ -42,13 +42,13 @@ def mean_by_rate(runs: Sequence[pd.Series]) -> pd.Series:
 
 
 def largest_rates(curves: pd.DataFrame) -> dict[str, float] | None:
-    """Return smallest, largest, median, geometric mean and octaves of max_lr over runs (`spread`).
+    """Summarize the largest usable learning rates, max_lr, that the range tests of several runs suggest.
 
     Args:
         curves: Result of `sweep_curves` with kind `range_test`.
 
     Returns:
-        None if no run has a max_lr.
+        smallest, largest, median, geometric_mean, and octaves = log2(largest / smallest); None if no run has a max_lr.
     """
     rates = curves["max_lr"].groupby(curves["directory"]).first() if "max_lr" in curves else pd.Series(dtype=float)
     return spread(rates.to_list()) if rates.notna().any() else None

@@ -231,7 +231,8 @@ def known_starts(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     known = table[table["started"].notna()]
     known = known[known[list(columns)].notna().all(axis=1)]
     if known["configuration"].nunique() < 3:
-        raise ValueError(f"fewer than three configurations have a known start of training and {' and '.join(columns)}")
+        names = " and ".join(columns)
+        raise ValueError(f"no rank correlation: fewer than three configurations have a start of training and {names}")
     return known
 
 

@@ -44,7 +44,7 @@ def sweep_curves(directory: Path, kind: str) -> pd.DataFrame:
     """
     read = _READ[one_of("kind", kind, _READ)]
     runs = sweep_table(directory)
-    listed = {job.directory: job.overrides for job in read_jobs(directory)}
+    listed = read_jobs(directory)
     names = runs["directory"]
     overrides = {name: listed.get(name) or _summary(directory / name).get("overrides", ()) for name in names}
     settings = list(dict.fromkeys(key for words in overrides.values() for key in override_settings(words)))

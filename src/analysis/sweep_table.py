@@ -63,7 +63,7 @@ def override_settings(overrides: Sequence[str]) -> dict[str, str]:
 
 def _listed(directory: Path) -> dict[str, Sequence[str]]:
     try:
-        return {job.directory: job.overrides for job in read_jobs(directory)}
+        return dict(read_jobs(directory))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"SWEEP_DIRECTORY = {directory}: its {JOBS} is damaged ({error})") from error
 

@@ -18,8 +18,9 @@ class Readings(NamedTuple):
 
     Attributes:
         names: Names of the layers, as in `Capture`.
-        lengths: Length of each sample, each entry of shape (samples,).
-        gradients: Squared gradient norm of each sample, each entry of shape (samples,), or None if no gradient flows.
+        lengths: ‖act‖² / width of each sample, each entry of shape (samples,); layer 0 is the input.
+        gradients: Squared norm of the gradient with respect to the layer's activations for each sample, each entry of
+            shape (samples,), or None if no gradient flows.
         silent: Fraction of units that are zero on every sample; a unit is a channel (axis 1) of tensors with four or
             more axes, and an entry of the last axis otherwise.
         feeds: Names of the dense and convolutional layers that were executed since the previous layer.

@@ -54,7 +54,9 @@ def draw_super_convergence(table: pd.DataFrame, *, by: str | Sequence[str] = "sc
 
 
 def reached_text(curves: pd.DataFrame) -> str:
-    """Describe after how many epochs the other options reach the final error of the best among the shortest runs.
+    """Describe how many epochs each curve needs to reach the validation error with which the best short run ends.
+
+    The best short run is the curve of lowest final error among those with the fewest epochs.
 
     Args:
         curves: Result of `error_curves`.

@@ -18,7 +18,8 @@ from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.directory import FINISHED, RunDirectory
-from start_training.runs.sweep_jobs import SweepJob, add_jobs
+from start_training.runs.job import run_title
+from start_training.runs.sweep_jobs import add_jobs
 from start_training.training.train import check_settings
 
 Overrides = Sequence[str]
@@ -50,7 +51,7 @@ class Sweep:
     config: DictConfig
     launcher: Any
     config_loader: Any
-    jobs: dict[tuple[str, ...], SweepJob] = field(default_factory=dict)
+    jobs: dict[tuple[str, ...], str] = field(default_factory=dict)  # run directories by overrides
     errors: dict[tuple[str, ...], BaseException] = field(default_factory=dict)
 
     @property
@@ -98,20 +99,20 @@ class Sweep:
         """
         first_in: dict[str, int] = {}
         for number, overrides in enumerate(combinations):
-            job = self._checked(overrides, number)
-            first = first_in.setdefault(job.directory, number)
+            directory = self._checked_directory(overrides, number)
+            first = first_in.setdefault(directory, number)
             if first == number:
-                self.jobs[tuple(overrides)] = job
+                self.jobs[tuple(overrides)] = directory
             elif self._hash(combinations[first], first) != self._hash(overrides, number):
                 raise ValueError(
-                    f"hydra.sweep.subdir = {job.directory}: must differ between jobs, but is the same for "
-                    f"{self.jobs[tuple(combinations[first])].name} and {job.name}"
+                    f"hydra.sweep.subdir = {directory}: must differ between jobs, but is the same for "
+                    f"{_title(combinations[first])} and {_title(overrides)}"
                 )
-        unfinished = [words for words, job in self.jobs.items() if not self._run_of(job).finished]
+        unfinished = [words for words, directory in self.jobs.items() if not self._run_in(directory).finished]
         if error := self._common_error(unfinished):
             print_error(error)
             raise ReportedError
-        add_jobs(self.directory, self.jobs.values())
+        add_jobs(self.directory, {directory: filter_overrides(words) for words, directory in self.jobs.items()})
 
     def _job(self, overrides: Overrides, number: int) -> DictConfig:
         return compose_job(self.config, self.config_loader, overrides, number)
@@ -119,17 +120,17 @@ class Sweep:
     def _hash(self, overrides: Overrides, number: int) -> str:
         return config_hash_of(_root_=self._job(overrides, number))
 
-    def _run_of(self, job: SweepJob) -> RunDirectory:
-        return RunDirectory(self.directory / job.directory)
+    def _run_in(self, directory: str) -> RunDirectory:
+        return RunDirectory(self.directory / directory)
 
     def _states(self) -> list[str]:
-        return [self._run_of(job).state for job in self.jobs.values()]
+        return [self._run_in(directory).state for directory in self.jobs.values()]
 
-    def _checked(self, overrides: Overrides, number: int) -> SweepJob:
+    def _checked_directory(self, overrides: Overrides, number: int) -> str:
         config = self._job(overrides, number)
         check_script(config, self.config.hydra.job.config_name)
         check_launcher(config.get("trainer"), self.config.hydra.launcher)
-        return SweepJob(str(config.hydra.sweep.subdir), tuple(filter_overrides(overrides)))
+        return str(config.hydra.sweep.subdir)
 
     def _common_error(self, combinations: Sequence[Overrides]) -> ValueError | None:
         """Return the error in the settings that all of these jobs have in common, or None."""
@@ -164,8 +165,9 @@ class Sweep:
         Console().print(_table(Counter(after)))
         console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup
         failures = [pair for pair, state in zip(self.jobs.items(), after, strict=True) if state == "failed"]
-        for overrides, job in failures[:SHOWN]:
-            console.print(f"failed: {job.name} ({self._reason(job, self.errors.get(overrides))})", soft_wrap=True)
+        for overrides, directory in failures[:SHOWN]:
+            reason = self._reason(directory, self.errors.get(overrides))
+            console.print(f"failed: {_title(overrides)} ({reason})", soft_wrap=True)
         if len(failures) > SHOWN:
             console.print(f"… and {len(failures) - SHOWN} more failed jobs")
         if {*after} - {*FINISHED}:
@@ -188,13 +190,17 @@ class Sweep:
         script = str(self.config.hydra.job.config_name)
         return "figure" if script == "train" else script
 
-    def _reason(self, job: SweepJob, error: BaseException | None) -> str:
-        if (summary := self._run_of(job).summary()) is not None:
+    def _reason(self, directory: str, error: BaseException | None) -> str:
+        if (summary := self._run_in(directory).summary()) is not None:
             return str(summary["reason"])
         cause = error.__cause__ or error if isinstance(error, ReportedError) else error
         if isinstance(cause, ReportedError) and not str(cause):
             return "see the error above"
         return error_message(cause) if cause is not None else "unknown reason"
+
+
+def _title(overrides: Overrides) -> str:
+    return run_title(filter_overrides(overrides))
 
 
 def _table(counts: Counter[str]) -> Table:

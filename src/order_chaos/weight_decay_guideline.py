@@ -73,6 +73,8 @@ class Descent:
     def decay_rate(self, weight_decay: float) -> float:
         """Compute the share of J² that weight decay removes per epoch, 2 weight_decay eta S / ((1 − alpha) B).
 
+        J² is fan_in · Var W, eta the learning rate, alpha the momentum, B the batch size, and S the number of training samples.
+
         Raises:
             ValueError: `weight_decay` is below 0.
         """

@@ -22,7 +22,12 @@ State: TypeAlias = dict[str, Tensor]
 
 
 class ForwardResult(NamedTuple):
-    """The result of a forward pass of k replicas: losses (k,), and ‖act‖ of each measured layer, (k, samples)."""
+    """The result of one forward pass of k replicas, nets of equal shapes that are computed together.
+
+    Attributes:
+        losses: The loss of each replica, shape (k,).
+        norms: For each layer whose lengths are recorded, ‖act‖ of every sample, shape (k, samples).
+    """
 
     losses: Tensor
     norms: tuple[Tensor, ...]

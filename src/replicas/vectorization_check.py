@@ -44,7 +44,9 @@ def check_vectorized(net: nn.Module, input_shape: Sequence[int], *, other: nn.Mo
     expected = torch.stack([_logits_unstacked(member, inputs) for member in pair])
     if changed := varying_scalars([before, net]):
         place = next(iter(changed))
-        raise ValueError(f"{name}: its forward pass changes {place.attribute}; replicas need a buffer. {ADVICE}")
+        raise ValueError(
+            f"{name}: its forward pass changes {place.attribute}, which replicas would share; register it as a buffer. {ADVICE}"
+        )
     try:
         losses = losses_of(stack, rows, torch.stack([inputs] * 2), targets, shared=False).losses
         with torch.no_grad():

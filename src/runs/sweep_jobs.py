@@ -2,54 +2,40 @@
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from start_training.runs.job import run_title
 from start_training.runs.replaced_file import replaced
 
 NAME = "jobs.json"
 
 
-@dataclass(frozen=True)
-class SweepJob:
-    """A job of a sweep: its directory, relative to the sweep's directory, and its overrides."""
-
-    directory: str
-    overrides: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The overrides in one line."""
-        return run_title(self.overrides)
-
-
-def read_jobs(sweep: Path) -> list[SweepJob]:
-    """Return all jobs in the sweep's list, in the order in which they were added; an empty list without a file.
+def read_jobs(sweep: Path) -> dict[str, tuple[str, ...]]:
+    """Return the overrides of all jobs in a sweep's list, in the order in which the jobs were added.
 
     Args:
-        sweep: the directory of the sweep.
+        sweep: The directory of the sweep.
+
+    Returns:
+        Overrides by run directory, relative to the directory of the sweep; empty without a list.
     """
     file = sweep / NAME
     if not file.exists():
-        return []
-    return [SweepJob(job["directory"], tuple(job["overrides"])) for job in json.loads(file.read_text())["jobs"]]
+        return {}
+    return {job["directory"]: tuple(job["overrides"]) for job in json.loads(file.read_text())["jobs"]}
 
 
-def add_jobs(sweep: Path, jobs: Iterable[SweepJob]) -> None:
-    """Add jobs to the sweep's list, except for those whose directory is already in it.
-
-    The list grows when a sweep is started again with other values.
+def add_jobs(sweep: Path, jobs: Mapping[str, Sequence[str]]) -> None:
+    """Add jobs to a sweep's list, which grows when the sweep is started again with other values.
 
     Args:
-        sweep: the directory of the sweep.
-        jobs: the jobs to add.
+        sweep: The directory of the sweep.
+        jobs: Overrides by run directory, relative to the directory of the sweep; directories in the list are skipped.
     """
-    known = {job.directory: job for job in read_jobs(sweep)}
-    for job in jobs:
-        known.setdefault(job.directory, job)
-    text = [{"directory": job.directory, "overrides": list(job.overrides)} for job in known.values()]
+    listed: dict[str, Sequence[str]] = {**read_jobs(sweep)}
+    for directory, overrides in jobs.items():
+        listed.setdefault(directory, overrides)
+    text = [{"directory": directory, "overrides": list(overrides)} for directory, overrides in listed.items()]
     sweep.mkdir(parents=True, exist_ok=True)
     with replaced(sweep / NAME, partial=sweep / f".{NAME}.{os.getpid()}.partial") as partial:
         partial.write_text(json.dumps({"jobs": text}, indent=2) + "\n")

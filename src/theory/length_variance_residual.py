@@ -66,8 +66,9 @@ def log_moment_ratio_residual(
     """Compute log(E[M_l²] / E[M_l]²) for modules l = 1 … L to first order in the reciprocal widths.
 
     M_l = ‖act_l‖² / n is the length after module l, and E the mean over random residual nets. Weights are Gaussian and
-    biases zero. Given its input, a module adds eta φ(s g_i) to unit i, with g_i standard normal and s² = Q M, so that
-    the length M and the mean activation m form a Markov chain. A module changes their covariance C over nets, relative
+    biases zero. Given its input, a module (a residual block) adds eta φ(s g_i) to unit i, with g_i standard normal and
+    s² = Q M, where Q is the random factor by which the module's hidden layers change the length. Therefore the length M
+    and the mean activation m form a Markov chain. A module changes their covariance C over nets, relative
     to the *wide limit*, to J C Jᵀ + noise / n, where J is the Jacobian of the recursion in `log_mean_length_residual`
     and the noise follows from the moments of φ(g) and Q.
     The returned value is the relative variance C_MM rather than log(1 + C_MM), which is the same to first order, since

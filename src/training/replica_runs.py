@@ -176,7 +176,7 @@ class _Runs:
             del group  # frees its tensors before the next group is allocated
 
     def end(self, error: BaseException) -> None:
-        """End all runs that have begun and have not been trained, with the given error."""
+        """End all runs that are not finished yet, with this error as the reason in their summaries."""
         for replica in list(self.records):
             self._ended(replica, error)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from start_training.order_chaos.scaling_law import scaling_variable
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import MetricsFile
-from start_training.runs.sweep_jobs import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import add_jobs
 
 CONSTANT = 40.0
 STEPS = 100  # steps of an epoch
@@ -102,5 +102,5 @@ def leave_phases(
         ended = {"status": status, "reason": "why", "steps": 0, "epochs": epochs}
         run.write_summary(ended | origin | (results if rows else {}))
     run.release()
-    add_jobs(sweep, [SweepJob(run.path.name, overrides)])
+    add_jobs(sweep, {run.path.name: overrides})
     return run

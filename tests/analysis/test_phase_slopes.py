@@ -77,7 +77,7 @@ def test_a_window_is_in_epochs_rescaled_time_or_J2_and_ends_at_the_edge(window, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"window": "all"}, r"window = 'all': must be half, or \[start, end\]"),
+        ({"window": "all"}, r"window = 'all': must be the word half, or \[start, end\]"),
         ({"window": [3, 3], "window_in": "J2"}, r"window = \[3, 3\]: must be half"),
         ({"window": [2, 4.9]}, r"window = \[2, 4.9\]: must span at least 3 epochs"),
         ({"window": [1, 2, 3]}, r"window = \[1, 2, 3\]: must be half"),

@@ -185,9 +185,7 @@ def test_a_relation_names_its_sample_and_skips_runs_without_a_known_start():
     assert "beta and depth order all pairs in the same way" in beta_relation(
         table[table["configuration"].str.startswith("1 ")]
     )
-    with pytest.raises(
-        ValueError, match="fewer than three configurations have a known start of training and log_growth"
-    ):
+    with pytest.raises(ValueError, match="fewer than three configurations have a start of training and log_growth"):
         growth_relation(table[:6])
     never = table.assign(started=False, observed_epoch=MAXIMUM)[:9]
     assert "rank correlation undefined, concordance undefined" in growth_relation(never)

@@ -12,7 +12,7 @@ from scipy.stats import sem
 from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.analysis.sweep_curves import sweep_curves
 from start_training.runs.directory import RunDirectory
-from start_training.runs.sweep_jobs import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import add_jobs
 from tests.analysis.made_phases import leave_phases, losses, phases
 from tests.analysis.test_sweep_table import config_of
 
@@ -64,7 +64,7 @@ def leave_test(
         origin = {"overrides": list(overrides), "config_hash": "abc", "seconds": 1.5, "metrics": {}}
         run.write_summary({"status": status, "reason": "why", "steps": 0, "epochs": 0, **origin, **results})
     run.release()
-    add_jobs(sweep, [SweepJob(run.path.name, overrides)])
+    add_jobs(sweep, {run.path.name: overrides})
     return run
 
 
@@ -100,7 +100,7 @@ def test_failed_killed_absent_and_damaged_runs_do_not_prevent_a_table(tmp_path):
     leave_test(tmp_path, 0)
     leave_test(tmp_path, 1, status="failed", rows=False)
     leave_test(tmp_path, 2, status=None)  # killed after the test, before its summary was written
-    add_jobs(tmp_path, [SweepJob("to_come", ("seed=4",))])
+    add_jobs(tmp_path, {"to_come": ("seed=4",)})
     damaged, worse = leave_test(tmp_path, 5), leave_test(tmp_path, 6)
     [part] = (damaged.path / "range_test").glob("*.parquet")
     part.write_bytes(b"PAR1")

@@ -11,7 +11,7 @@ import torch
 
 from start_training.analysis.sweep_table import override_settings, sweep_table
 from start_training.runs.directory import RunDirectory
-from start_training.runs.sweep_jobs import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import add_jobs
 
 MAXIMUM = 30
 
@@ -126,7 +126,7 @@ def test_only_a_finished_run_that_never_started_is_censored_at_the_maximum(tmp_p
 def test_a_listed_job_that_has_not_begun_is_a_row_too(tmp_path):
     leave_run(tmp_path, "done", config_of(), overrides=("seed=0",), epoch=1)
     leave_run(tmp_path, "earlier", config_of(seed=5), overrides=("seed=5",), epoch=1)
-    jobs = [SweepJob("to_come", ("depth=9", "seed=1")), SweepJob("done", ("depth=9", "seed=0"))]
+    jobs = {"to_come": ("depth=9", "seed=1"), "done": ("depth=9", "seed=0")}
     add_jobs(tmp_path, jobs)
     table = sweep_table(tmp_path).set_index("directory")
     assert table["status"].to_dict() == {"to_come": "absent", "done": "completed", "earlier": "completed"}

@@ -33,10 +33,10 @@ def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_p
     assert re.fullmatch(totals + "launched by hydra/launcher=basic", output[3])
     assert statuses(tmp_path / "sweep") == ["completed"] * 8
     assert left_over(tmp_path / "sweep") == []
-    for job in read_jobs(tmp_path / "sweep"):
-        run = RunDirectory(tmp_path / "sweep" / job.directory)
-        assert run.summary()["config_hash"] == job.directory and "replicas" not in run.config()
-        assert f"model.depth={run.config()['model']['depth']}" in job.overrides
+    for directory, overrides in read_jobs(tmp_path / "sweep").items():
+        run = RunDirectory(tmp_path / "sweep" / directory)
+        assert run.summary()["config_hash"] == directory and "replicas" not in run.config()
+        assert f"model.depth={run.config()['model']['depth']}" in overrides
 
 
 def test_a_sweep_can_be_continued_with_another_launcher(sweep, tmp_path):

@@ -138,7 +138,7 @@ def first_hash(config):
 def test_runs_of_an_earlier_version_are_recognized_and_keep_their_directory_names(sweep, tmp_path):
     assert sweep("seed=0,1,2")[0] == 0
     names = {}
-    for run in (RunDirectory(tmp_path / "sweep" / job.directory) for job in read_jobs(tmp_path / "sweep")):
+    for run in (RunDirectory(tmp_path / "sweep" / directory) for directory in read_jobs(tmp_path / "sweep")):
         text = run.config_file.read_text().replace("start_training.", "src.")  # the package's former name
         run.config_file.write_text(text)
         names[run.path.name] = run.path.rename(run.path.with_name(first_hash(yaml.safe_load(text)))).name
@@ -158,6 +158,6 @@ def test_runs_of_an_earlier_version_are_recognized_and_keep_their_directory_name
     ]
     [note] = [line for line in errors if "old names still work" in line]
     assert note.startswith("note: src.models.") and "and 4 more" in note
-    assert [job.directory for job in read_jobs(tmp_path / "sweep")] == [*names.values()]
+    assert [*read_jobs(tmp_path / "sweep")] == [*names.values()]
     after = untouched(tmp_path / "sweep")
     assert {file: after[file] for file in before if interrupted not in str(file)}.items() <= before.items()

@@ -15,7 +15,7 @@ from start_training.figures import TABLES
 from start_training.reports import sweep_figure as module
 from start_training.reports.range_tests import next_command
 from start_training.reports.sweep_figure import draw_sweep
-from start_training.runs.sweep_jobs import SweepJob, add_jobs
+from start_training.runs.sweep_jobs import add_jobs
 from tests.analysis.test_sweep_curves import leave_test
 from tests.analysis.test_sweep_table import MAXIMUM, config_of, leave_run
 from tests.wandb_records import logged, records
@@ -27,24 +27,23 @@ FILES = [f"figure_1b.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
 @pytest.fixture(scope="module")
 def whole_sweep(tmp_path_factory) -> Path:
     """Two initializers, three depths and two seeds, with completed and diverged runs."""
-    sweep, jobs = tmp_path_factory.mktemp("whole") / "sweep", []
+    sweep, jobs = tmp_path_factory.mktemp("whole") / "sweep", {}
     for initializer, rate in RATES.items():
         for depth in (3, 6, 9):
             for seed in (0, 1):
                 late = initializer == "lecun_normal" and depth == 9
                 status = "diverged" if late and seed else "completed"
                 epoch = None if late else depth + seed + (initializer == "lecun_normal") * 7
-                jobs.append(leave(sweep, initializer, depth, seed, status=status, epoch=epoch, growth=rate))
+                jobs |= leave(sweep, initializer, depth, seed, status=status, epoch=epoch, growth=rate)
     add_jobs(sweep, jobs)
     return sweep
 
 
-def leave(sweep: Path, initializer: str, depth: int, seed: int, **became: Any) -> SweepJob:
+def leave(sweep: Path, initializer: str, depth: int, seed: int, **became: Any) -> dict[str, tuple[str, ...]]:
     overrides = (f"initializer={initializer}", f"depth={depth}", f"seed={seed}")
-    job = SweepJob("_".join(overrides), overrides)
     config = config_of(depth, depth, seed) | {"initializer": {"_target_": initializer}}
-    leave_run(sweep, job.directory, config, overrides=overrides, **became)
-    return job
+    leave_run(sweep, "_".join(overrides), config, overrides=overrides, **became)
+    return {"_".join(overrides): overrides}
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ def test_no_file_is_ever_partial_or_overwritten_by_a_figure_of_fewer_runs(sweep,
 def test_a_sweep_in_progress_is_drawn_and_missing_runs_are_listed(sweep, shell):
     for depth, seed, status in ((3, 1, None), (6, 0, "failed"), (9, 0, "interrupted")):
         leave(sweep, "he_normal", depth, seed, status=status, records_start=status != "failed")
-    new = [SweepJob(f"new{seed}", ("initializer=he_normal", "depth=12", f"seed={seed}")) for seed in range(9)]
+    new = {f"new{seed}": ("initializer=he_normal", "depth=12", f"seed={seed}") for seed in range(9)}
     add_jobs(sweep, new)
     status, output, errors = shell("draw", "figure_1b", str(sweep))
     assert (status, errors) == (0, [])
@@ -156,7 +155,7 @@ def test_a_mistake_is_one_line_and_leaves_no_file(sweep, shell, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     leave_test(tmp_path / "tested")
     leave_run(tmp_path / "begun", "a", config_of(), status=None)
-    add_jobs(tmp_path / "begun", [SweepJob("b", ("seed=1",))])
+    add_jobs(tmp_path / "begun", {"b": ("seed=1",)})
     before = sorted(tmp_path.rglob("*"))
     for line in MISTAKES.strip().splitlines():
         (figure, directory, *words), message = line.split(" -> ")[0].split(), line.split(" -> ")[1]
