@@ -56,7 +56,7 @@ class StartEpochs:
         )
 
     def resampled_cells(self, *, seed: int = 0) -> NDArray[np.int64]:
-        """Draw bootstrap resamples of the cells.
+        """Draw bootstrap resamples of the cells; a cell is all runs of one configuration.
 
         Cells are resampled together with all their runs. Runs of one configuration are not independent evidence for a
         relation over architectures and initializations.

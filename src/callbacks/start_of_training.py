@@ -106,7 +106,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
             run.should_stop = run.should_stop or (start.stop and start.started)
 
     def add(self, accuracy: float, *, epoch: int, step: int) -> None:
-        """Add a measured test accuracy; ignored once training has started.
+        """Add a measured test accuracy, unless an earlier one has reached the threshold, which starts training.
 
         Args:
             epoch: The epoch of the measurement, counted from 1.

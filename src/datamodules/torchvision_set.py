@@ -103,7 +103,7 @@ class TorchvisionSet(TensorDataModule):
         if images.shape != (len(targets), *self.input_shape):
             raise ValueError(f"{len(targets)} labels for images of shape {tuple(images.shape)}")
         if not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
-            raise ValueError(f"labels must be from 0 to {self.classes - 1}")
+            raise ValueError(f"labels are {int(targets.min())} to {int(targets.max())}, not 0 to {self.classes - 1}")
         return Samples(images.contiguous(), targets)
 
     def _download(self, root: Path) -> None:

@@ -83,8 +83,8 @@ class Initializer(ABC):
             layers: The fans of each layer.
 
         Returns:
-            `kappas` (fan_in · Var W), `bias_variances` and `kurtosis` (of the weights, 3 for a normal one), each of shape
-            (layers,).
+            `kappas` (fan_in · Var W), `bias_variances` and `kurtosis` (of the weights, 3 if these are normal), each
+            of shape (layers,).
         """
         rows = [(self.kappa(fans), self.bias_variance(fans), self.kurtosis(fans)) for fans in layers]
         columns = np.array(rows, dtype=np.float64).reshape(-1, 3).T

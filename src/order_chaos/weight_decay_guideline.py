@@ -62,18 +62,15 @@ class Descent:
         Args:
             A: Growth of J² per epoch without weight decay.
 
-        Returns:
-            λ*; PyTorch's `weight_decay` is 2 λ*.
-
-        Raises:
-            ValueError: A is not above 0.
+        Returns: λ*; PyTorch's `weight_decay` is 2 λ*.
+        Raises: ValueError if A is not above 0.
         """
         return positive_number("A", A) / (4 * scaling_variable(self.eta, self.alpha, self.batch) * self.samples)
 
     def decay_rate(self, weight_decay: float) -> float:
         """Compute the share of J² that weight decay removes per epoch, 2 weight_decay eta S / ((1 − alpha) B).
 
-        J² is fan_in · Var W, eta the learning rate, alpha the momentum, B the batch size, and S the number of training samples.
+        eta is the learning rate, alpha the momentum, B the batch size, and S the number of training samples.
 
         Raises:
             ValueError: `weight_decay` is below 0.

@@ -33,7 +33,7 @@ class StepSettings(NamedTuple):
     has_weight_decay: bool = True
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "StepSettings":
-        """Apply a function to every tensor of the settings."""
+        """Return these settings of the optimizer with a function applied to each tensor, such as the learning rates."""
         rate, momentum, weight_decay, beta2 = map(change, self[:4])
         return StepSettings(rate, momentum, weight_decay, beta2, self.has_momentum, self.has_weight_decay)
 

@@ -45,7 +45,8 @@ def check_vectorized(net: nn.Module, input_shape: Sequence[int], *, other: nn.Mo
     if changed := varying_scalars([before, net]):
         place = next(iter(changed))
         raise ValueError(
-            f"{name}: its forward pass changes {place.attribute}, which replicas would share; register it as a buffer. {ADVICE}"
+            f"{name}: its forward pass changes {place.attribute}, which replicas would share; register it as a buffer. "
+            f"{ADVICE}"
         )
     try:
         losses = losses_of(stack, rows, torch.stack([inputs] * 2), targets, shared=False).losses

@@ -29,7 +29,7 @@ class RangeTests(SweepTable):
 
     @cached_property
     def by(self) -> str | None:
-        """Column that distinguishes configurations: the figure's `by`; None if several configurations share a value."""
+        """Column that the figure's setting `by` names; None if two configurations have the same value in it."""
         by = self.node.get("by")
         if by is None or self.drawn.groupby(option_of(self.drawn, by))["configuration"].nunique().max() > 1:
             return None

@@ -88,7 +88,7 @@ def draw_sweep(
 
 
 def figure_node(name: str) -> dict[str, Any]:
-    """Return the `figure` node of the experiment with this name, or of a figure in `NAMED`.
+    """Return the config of a figure by its name: an experiment of conf/, or a figure in `NAMED`, which has none.
 
     Raises:
         ValueError: no experiment of training runs with this name has a figure.

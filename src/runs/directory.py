@@ -57,7 +57,7 @@ class RunDirectory:
         return Table(self.path / name)
 
     def config(self, setting: str = "RUN_DIRECTORY") -> dict[str, Any]:
-        """Read the resolved config of the run. Raise ValueError, naming `setting`, if it is missing or damaged."""
+        """Read the resolved config; if that fails, raise ValueError with `setting`, the setting that gave this path."""
         if not self.config_file.is_file():
             raise ValueError(f"{setting} = {self.path}: not a run directory (it has no {self.config_file.name})")
         try:

@@ -174,7 +174,7 @@ def spread(rates: Sequence[float]) -> dict[str, float]:
     """
     known = np.array([rate for rate in rates if rate is not None and math.isfinite(rate)], dtype=np.float64)
     if not len(known):
-        raise ValueError(f"rates = {list(rates)}: none of these range tests suggests a learning rate")
+        raise ValueError(f"rates = {list(rates)}: no range test suggests a rate; test a wider range of rates")
     logs = np.log2(known)
     return {
         "smallest": float(known.min()),

@@ -85,7 +85,7 @@ def next_run(job: Job, option: Option) -> list[str]:
 
 
 def usable(options: Sequence[Option]) -> list[Option]:
-    """Return the options whose range tests suggest a learning rate.
+    """Return the options, the candidates of a search, whose learning rate range tests suggest a rate.
 
     Raises:
         ValueError: No option has a suggested learning rate; the message gives the reason for the first option.

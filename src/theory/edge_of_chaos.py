@@ -189,7 +189,7 @@ def _newton(strength: Array, J: Array, u: Array, q: Array) -> tuple[Array, Array
 
 
 def _checked(J0: ArrayLike, J: ArrayLike) -> tuple[Array, Array]:
-    """Check J0 and J; return |J0| and J as float64 arrays of their broadcast shape."""
+    """Check that J0 is finite and J above 0; return |J0|, on which alone results depend, and J, both broadcast."""
     J0, J = np.broadcast_arrays(np.asarray(J0, np.float64), np.asarray(J, np.float64))
     if not (np.isfinite(J) & (J > 0)).all():
         raise ValueError(f"J = {J[~(np.isfinite(J) & (J > 0))].flat[0]:g}: must be a number above 0")

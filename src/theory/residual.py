@@ -94,8 +94,8 @@ class ResidualLaw:
         """Predict whether lengths or gradients grow or shrink exponentially (failure mode 1) or fluctuate too much (2).
 
         Forward rates are the growth of log E[M_l] per module; backward rates, log(1 + eta_l² Π_k kappa_k E[φ_k²]), are
-        the growth of squared gradients. The spread is log(E[M_L²] / E[M_L]²) / 5 for Gaussian weights, which is near
-        beta in fully connected ReLU nets.
+        the growth of squared gradients, where eta_l is the scale of module l and k counts its layers. The spread is
+        log(E[M_L²] / E[M_L]²) / 5 for Gaussian weights; in fully connected ReLU nets that is about beta = Σ_j 1/n_j.
 
         Args:
             thresholds: Greatest healthy values of drift, spread and share of dead nets.

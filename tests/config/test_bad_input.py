@@ -81,7 +81,7 @@ weight_decays=[1e-3] -> weight_decays = [0.001]: must hold at least two differen
 measure=2 -> measure = 2: must be a whole number of at least 3
 window=[2,4] -> window = [2, 4]: must be [start, end], at least 3 epochs apart
 epochs=2 -> epochs = 2: must be a whole number of at least 3
-speed=[0.5] -> speed = [0.5]: must be a list of numbers above 1, the factors by which
+speed=[0.5] -> speed = [0.5]: must be a list of numbers above 1, factors on
 """,
     "phase_diagram": """
 iterations=9 -> iterations = 9: must be a whole number of at least 10

@@ -177,5 +177,5 @@ def test_the_spread_of_rates_is_in_octaves():
     mean = 0.1 * 4 ** (1 / 3)
     expected = {"smallest": 0.1, "largest": 0.4, "median": 0.1, "geometric_mean": mean, "octaves": 2}
     assert spread_of_rates == pytest.approx(expected)
-    with pytest.raises(ValueError, match=r"^rates = \[nan\]: none of these range tests suggests a learning rate"):
+    with pytest.raises(ValueError, match=r"^rates = \[nan\]: no range test suggests a rate"):
         spread([math.nan])

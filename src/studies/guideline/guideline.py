@@ -61,7 +61,7 @@ def speed_factors(name: str, value: object) -> list[float]:
     factors = [] if value is None or (isinstance(value, list) and not value) else list_of(name, value)
     if any(number_from_zero(name, factor) <= 1 for factor in factors):
         raise ValueError(
-            f"{name} = {value}: must be a list of numbers above 1, the factors by which to raise eta / ((1 − alpha) B)"
+            f"{name} = {value}: must be a list of numbers above 1, factors on lr / ((1 − momentum) batch_size)"
         )
     return sorted({float(factor) for factor in factors})
 
