@@ -207,9 +207,7 @@ def report(job: Job, summary: Mapping[str, Any]) -> None:
         Console().print(transitions_table(summary["finite_size"]))
         if (exponent := summary["finite_size"].get("exponent")) is not None:
             fitted = _with_error(exponent, summary["finite_size"]["exponent_error"], sign="")
-            print_lines(
-                f"with N units, the transition to chaos lies at a distance from 1/J = 1 falling as N^−p: p = {fitted}"
-            )
+            print_lines(f"with N units, the transition to chaos differs from 1/J = 1 by about N^−p: p = {fitted}")
     print_lines(f"simulated {summary['matrices']} matrices with N = {summary['N']} in {summary['seconds']:.1f} s")
     print_figures(job.directory)
 
