@@ -73,7 +73,8 @@ def contents(run: Path) -> Iterator[tuple[str, tuple[Any, Any]]]:
     # A table is joined in one file when its run has come to its end; until then its parts are no matter.
     joined = summary["status"] in FINISHED
     files = (file if joined or file.suffix != ".parquet" else file.parent for file in run.rglob("*") if file.is_file())
-    yield "files", (sorted({str(file.relative_to(run)) for file in files}), None)
+    names = {str(file.relative_to(run)) for file in files} - {"checkpoints/previous.ckpt"}  # groups save less often
+    yield "files", (sorted(names), None)
     yield from _leaves("summary", summary)
     tables = {name: pd.read_parquet(run / name) for name in TABLES if (run / name).exists()}
     if (run / "metrics.csv").exists():
