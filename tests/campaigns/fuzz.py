@@ -34,11 +34,7 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"\bcompile=", "hang", "any value except false compiles the net, and Ctrl-C does not end this within a minute"),
     (r"callbacks\.\w+\.modules=", "traceback", "name patterns that are not a list are not refused"),
     (rf"\b({'|'.join(GROUPS)})=\S*\[", "traceback", "a list instead of the settings of a group is not refused"),
-    (rf"\b({'|'.join(GROUPS)})=-?(\d|inf|nan|true|false)", "names nothing", "Hydra names no group for what is not a word"),
-        rf"\b({'|'.join(GROUPS)})=-?(\d|inf|nan|true|false)",
-        "names nothing",
-        "Hydra does not name the group if the option is a number or a truth value",
-    ),
+    (rf"\b({'|'.join(GROUPS)})=-?(\d|inf|nan|true|false)", "names nothing", "Hydra names no group for a non-word"),
 )
 
 
