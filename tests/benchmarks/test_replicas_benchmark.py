@@ -101,7 +101,7 @@ def test_figure_1b_is_timed_together_and_extrapolated_one_at_a_time(monkeypatch,
     assert result["ratio"] == pytest.approx(result["alone_seconds"] / result["seconds"])
     first, _, last = _figure_1b.sentences({**result, "teraflops": 0.03, "limit": 0.12})
     assert first.startswith("4 jobs of figure 1b, 12 steps: trained together") and "goal" not in first
-    assert last.endswith("0.03 TFLOP/s; products of large matrices 0.12, of which that is 25.0%")
+    assert last.endswith("0.03 TFLOP/s, which is 25.0% of the 0.12 of products of large matrices")
     assert 0 < result["teraflops"] < result["limit"]  # of nets so small
 
 
