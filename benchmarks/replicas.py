@@ -69,7 +69,7 @@ class ReplicaSweep:
         batch: Batch size.
         steps: Number of optimizer steps of a job.
         replicas: Number of jobs.
-        every: Every how many-th job is trained when jobs are trained one at a time.
+        job_stride: n, if only each n-th job is trained when jobs are trained one at a time.
         rounds: Number of rounds.
         initializers: Names of the initializers.
         memory: Whether to measure the peak memory.
@@ -79,7 +79,7 @@ class ReplicaSweep:
     batch: int
     steps: int
     replicas: int = 30
-    every: int = 3
+    job_stride: int = 3
     rounds: int = 3
     initializers: tuple[str, ...] = INITIALIZERS[:1]
     memory: bool = False
@@ -139,7 +139,7 @@ def main(session: Session) -> None:
 def sweeps(*, quick: bool = False) -> list[ReplicaSweep]:
     """Return the sweeps that the project has goals for; those of larger nets have fewer replicas and steps."""
     if quick:
-        return [ReplicaSweep(10, 64, 150, every=6, rounds=2)]
+        return [ReplicaSweep(10, 64, 150, job_stride=6, rounds=2)]
     small = [ReplicaSweep(10, 64, 300), ReplicaSweep(10, 256, 300), ReplicaSweep(10, 1024, 150, memory=True)]
     small += [ReplicaSweep(20, 64, 200), ReplicaSweep(20, 256, 200), ReplicaSweep(20, 1024, 100)]
     small += [ReplicaSweep(10, batch, steps, initializers=INITIALIZERS) for batch, steps in ((256, 300), (1024, 150))]
@@ -161,13 +161,15 @@ def measure(sweep: ReplicaSweep, callbacks: str, data: Sequence[str], device: st
     """
     jobs = sweep.configs(callbacks, data, device)
     losses: dict[tuple[int, int, str], Array] = {}
-    every = {ONE_BY_ONE: sweep.every, TOGETHER: 1}
+    strides = {ONE_BY_ONE: sweep.job_stride, TOGETHER: 1}
 
     def seconds_of_all(length: int, way: str, turn: int) -> float:
-        configs = jobs[length][:: every[way]]
+        configs = jobs[length][:: strides[way]]
         seconds, ends = timed(WAYS[way], configs)
         check_steps(ends, sweep.lengths[length])
-        losses[turn, length, way] = np.array([end["metrics"][LOSS] for end in ends])[:: sweep.every // every[way]]
+        losses[turn, length, way] = np.array([end["metrics"][LOSS] for end in ends])[
+            :: sweep.job_stride // strides[way]
+        ]
         return seconds * len(jobs[length]) / len(configs)
 
     timed(train_one_by_one, jobs[1][:1])
@@ -182,7 +184,7 @@ def measure(sweep: ReplicaSweep, callbacks: str, data: Sequence[str], device: st
         "callbacks": callbacks,
         "steps": sweep.steps,
         "rounds": sweep.rounds,
-        "every": sweep.every,
+        "every": sweep.job_stride,
         "loss_apart": float(np.abs(together / alone - 1).max()),
         **summary(times.swapaxes(1, 2), sweep),
         "peak_mebibytes": peaks(jobs[1], device) if sweep.memory else None,

@@ -137,7 +137,7 @@ def checked(target: C) -> C:
             value or raises a ValueError.
 
     Returns:
-        The function or dataclass, which raises a ValueError ``name = value: …`` for an argument that is not allowed.
+        The target, which raises a ValueError ``name = value: …`` for an argument that is not allowed.
 
     Example:
         >>> @checked
@@ -151,7 +151,8 @@ def checked(target: C) -> C:
         ValueError: nets = 0: must be a whole number of at least 1
     """
     if inspect.isclass(target):
-        target.__init__ = checked(target.__init__)  # type: ignore[method-assign]
+        decorated: Any = target  # a type checker does not allow to replace a method
+        decorated.__init__ = checked(decorated.__init__)
         return target
     signature = inspect.signature(target)
 

@@ -13,7 +13,7 @@ class WeightNorm(pl.Callback):
         self.norms: list[float] = []
 
     def note(self, net: nn.Module) -> bool:
-        self.norms.append(float(torch.cat([each.detach().flatten() for each in net.parameters()]).norm()))
+        self.norms.append(float(torch.cat([weight.detach().flatten() for weight in net.parameters()]).norm()))
         return len(self.norms) >= self.epochs
 
     def summary(self):

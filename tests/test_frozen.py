@@ -9,12 +9,12 @@ import pytest
 
 
 def unfrozen(folder: str) -> list[str]:
-    """Their names, sorted."""
+    """Return the names of the dataclasses of a folder that are not frozen, sorted."""
     package = import_module(f"start_training.{folder}")
     names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
-    classes = [each for name in names for _, each in inspect.getmembers(import_module(name), inspect.isclass)]
-    own = {each for each in classes if is_dataclass(each) and each.__module__ in names}
-    return sorted(each.__name__ for each in own if not each.__dataclass_params__.frozen)
+    members = [member for name in names for _, member in inspect.getmembers(import_module(name), inspect.isclass)]
+    defined = {member for member in members if is_dataclass(member) and member.__module__ in names}
+    return sorted(member.__name__ for member in defined if not member.__dataclass_params__.frozen)
 
 
 @pytest.mark.parametrize("folder", ["theory", "lengths", "schedules", "order_chaos", "runs", "analysis", "diagnosis"])

@@ -10,12 +10,12 @@ from benchmarks.gpu_parts.parts import FINDING, Case
 from benchmarks.replicas import INITIALIZERS, ReplicaSweep, measure
 
 SWEEPS = (  # jobs of smaller nets take as long, but a larger part of their time is spent on the host
-    (ReplicaSweep(10, 256, 100, every=10, rounds=1), "lengths"),
-    (ReplicaSweep(100, 1024, 20, every=15, rounds=1), "lengths"),
-    (ReplicaSweep(10, 256, 100, every=10, rounds=1), "none"),
-    (ReplicaSweep(20, 64, 100, every=10, rounds=1, initializers=INITIALIZERS), "lengths"),
+    (ReplicaSweep(10, 256, 100, job_stride=10, rounds=1), "lengths"),
+    (ReplicaSweep(100, 1024, 20, job_stride=15, rounds=1), "lengths"),
+    (ReplicaSweep(10, 256, 100, job_stride=10, rounds=1), "none"),
+    (ReplicaSweep(20, 64, 100, job_stride=10, rounds=1, initializers=INITIALIZERS), "lengths"),
 )
-TINY = ReplicaSweep(3, 256, 5, replicas=2, every=2, rounds=1)
+TINY = ReplicaSweep(3, 256, 5, replicas=2, job_stride=2, rounds=1)
 TINY_DATA = ["datamodule=digits", "datamodule.validation=0"]
 
 

@@ -1,5 +1,7 @@
 """Checks on the columns of a sweep's table, and the values of a setting as text."""
 
+from typing import Any
+
 import pandas as pd
 
 
@@ -23,13 +25,13 @@ def check_column(name: str, column: str, table: pd.DataFrame, *, numeric: bool =
         )
 
 
-def setting_text(value: object) -> str:
+def setting_text(value: Any) -> str:
     """Return the value of a setting as text; a missing value, which the run did not override, becomes `default`.
 
     Example:
         >>> setting_text(0.10), setting_text(float("nan")), setting_text("he_normal")
         ('0.1', 'default', 'he_normal')
     """
-    if pd.isna(value):  # type: ignore[call-overload]
+    if pd.isna(value):
         return "default"
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

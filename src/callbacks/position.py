@@ -12,8 +12,8 @@ from start_training.datamodules.loader import TrainingLoader
 from start_training.order_chaos.scaling_law import scaling_variable
 
 
-def crosses(every: int | None, before: int, step: int) -> bool:
-    """Return whether a multiple of `every` lies in (before, step]; False if `every` is None.
+def crosses(period: int | None, before: int, step: int) -> bool:
+    """Return whether a multiple of `period` lies in (before, step]; False if `period` is None.
 
     `before` and `step` are step counts before and after a batch: they are equal if the batch only accumulates
     gradients, and may differ by more than 1 with manual optimization.
@@ -22,7 +22,7 @@ def crosses(every: int | None, before: int, step: int) -> bool:
         >>> crosses(4, 3, 9), crosses(4, 4, 7), crosses(None, 3, 9)
         (True, False, False)
     """
-    return every is not None and step // every > before // every
+    return period is not None and step // period > before // period
 
 
 def epochs_trained(trainer: pl.Trainer, *, starting: bool = False) -> float:

@@ -35,7 +35,7 @@ def draws(table: str) -> Callable[[F], F]:
     one_of("table", table, TABLES)
 
     def declare(function: F) -> F:
-        function.drawn_table = table  # type: ignore[attr-defined]
+        vars(function)["drawn_table"] = table  # an attribute, so that `functools.wraps` hands it on
         return function
 
     return declare

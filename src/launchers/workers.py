@@ -139,6 +139,7 @@ def _deaths_are_failures() -> Iterator[None]:
     except ImportError:  # the launcher is not submitit's
         yield
         return
+    patched: Any = Job  # a type checker does not allow to replace a method
     results = Job.results
 
     def results_or_failure(job: Any) -> list[Any]:
@@ -151,11 +152,11 @@ def _deaths_are_failures() -> Iterator[None]:
             )
             return [dead]
 
-    Job.results = results_or_failure  # type: ignore[assignment, method-assign]
+    patched.results = results_or_failure
     try:
         yield
     finally:
-        Job.results = results  # type: ignore[method-assign]
+        patched.results = results
 
 
 def _last_line(error: BaseException) -> str:

@@ -1,14 +1,9 @@
-"""Lock an open file: filelock's exclusive lock, and a look at it that disturbs nobody."""
+"""Lock an open file with filelock, and test whether a file is locked without keeping others from locking it."""
 
 import time
 from typing import IO, Any
 
 from filelock import lock_descriptor, unlock_descriptor
-
-try:
-    import fcntl
-except ImportError:  # Windows, which has exclusive locks only
-    fcntl = None  # type: ignore[assignment]
 
 TRIES, PAUSE = 5, 0.02  # a look at the lock, which takes microseconds, must not make a claim fail
 
@@ -30,19 +25,21 @@ def lock(file: IO[Any]) -> bool:
 
 
 def can_be_locked(file: IO[Any]) -> bool:
-    """Whether no process holds the lock of a file. Several processes can look at the same time.
+    """Return whether no process holds the lock of a file; several processes can test this at the same time.
 
     Raises:
         OSError: the file system has no locks.
     """
-    if fcntl is None:
+    try:
+        from fcntl import LOCK_NB, LOCK_SH, flock
+    except ImportError:  # Windows, which has exclusive locks only
         free = lock(file)
     else:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            flock(file, LOCK_SH | LOCK_NB)
+            free = True
         except (BlockingIOError, PermissionError):
-            return False
-        free = True
+            free = False
     if free:  # closing the file would not unlock it while a process forked meanwhile has it open
         unlock_descriptor(file.fileno())
     return free

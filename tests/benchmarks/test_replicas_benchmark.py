@@ -11,7 +11,7 @@ from benchmarks._replica_jobs import ONE_BY_ONE, TOGETHER, WAYS, timed
 from benchmarks.replicas import ReplicaSweep, check_steps, measure, summary
 
 DIGITS = ["datamodule=digits", "datamodule.validation=0"]
-TINY = ReplicaSweep(3, 256, 10, replicas=2, every=2, rounds=1)
+TINY = ReplicaSweep(3, 256, 10, replicas=2, job_stride=2, rounds=1)
 TINY_FIGURE = [
     "size=small",
     "trainer.max_epochs=1",
@@ -44,7 +44,7 @@ def stopwatch(monkeypatch):
 
 
 def test_jobs_one_at_a_time_are_a_sample_in_alternating_order(stopwatch):
-    result = measure(ReplicaSweep(3, 256, 100, replicas=6, every=3, rounds=2), "none", DIGITS)
+    result = measure(ReplicaSweep(3, 256, 100, replicas=6, job_stride=3, rounds=2), "none", DIGITS)
     warm_up, rounds = stopwatch[:2], stopwatch[2:]
     assert warm_up == [(ONE_BY_ONE, 1, 20), (TOGETHER, 6, 20)]
     assert rounds[:4] == [(ONE_BY_ONE, 2, 100), (TOGETHER, 6, 100), (ONE_BY_ONE, 2, 20), (TOGETHER, 6, 20)]

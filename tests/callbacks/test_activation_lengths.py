@@ -77,7 +77,7 @@ def test_every_step_equals_a_computation_by_hand(tmp_path, micro_batches):
 
 
 def test_measuring_fewer_steps_and_flushing_more_often_gives_the_same_numbers(tmp_path):
-    every, _ = record(Task(), tmp_path / "every")
+    rows, _ = record(Task(), tmp_path / "every")
     seen: list[int] = []
 
     class Look(At):
@@ -87,7 +87,7 @@ def test_measuring_fewer_steps_and_flushing_more_often_gives_the_same_numbers(tm
     callback = ActivationLengths(tmp_path / "some", every_n_steps=2, flush_every_n_steps=2)
     some, steps = record(Task(), tmp_path / "some", Look(-1, None), callback=callback)
     assert steps["step"].tolist() == [0, 2, 4]
-    chosen = every[every["step"] % 2 == 0].reset_index(drop=True)
+    chosen = rows[rows["step"] % 2 == 0].reset_index(drop=True)
     pd.testing.assert_frame_equal(some, chosen, check_exact=True)
     assert seen == [0, 0, 2, 2, 2, 2]  # flushed after every second measured step
 

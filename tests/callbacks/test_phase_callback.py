@@ -68,15 +68,15 @@ def rows(directory) -> pd.DataFrame:
     return pd.read_parquet(directory / "phase")
 
 
-@pytest.mark.parametrize(("every", "accumulate"), [(None, 1), (1, 1), (3, 4)])
-def test_rows_equal_measurements_by_hand_and_training_is_unchanged(tmp_path, every, accumulate):
+@pytest.mark.parametrize(("period", "accumulate"), [(None, 1), (1, 1), (3, 4)])
+def test_rows_equal_measurements_by_hand_and_training_is_unchanged(tmp_path, period, accumulate):
     hand, logger, task, alone = ByHand(), Recording(), Task(), Task()
-    phase, tests = Phase(every_n_steps=every, skip=0.25, **FAST), TestMetrics()
+    phase, tests = Phase(every_n_steps=period, skip=0.25, **FAST), TestMetrics()
     options = {"accumulate_grad_batches": accumulate}
     run(tmp_path, hand, phase, tests, task=task, logger=logger, **options)
     per_epoch = math.ceil(BATCHES / accumulate)
     ends = [per_epoch * epoch for epoch in range(EPOCHS + 1)]
-    expected = sorted({*ends, *range(0, ends[-1] + 1, every or ends[-1])})
+    expected = sorted({*ends, *range(0, ends[-1] + 1, period or ends[-1])})
     table_rows = rows(tmp_path)
     assert table_rows["step"].tolist() == np.repeat(expected, 2).tolist()
     assert (table_rows["name"].tolist(), table_rows["layer"].tolist()) == (
@@ -116,14 +116,14 @@ def test_a_callback_that_draws_random_numbers_changes_the_weights(tmp_path):
     assert not torch.equal(weights(alone), weights(watched))
 
 
-@pytest.mark.parametrize(("every", "step", "elsewhere"), [(None, 6, False), (3, 8, False), (3, 9, True)])
+@pytest.mark.parametrize(("period", "step", "elsewhere"), [(None, 6, False), (3, 8, False), (3, 9, True)])
 @pytest.mark.filterwarnings("ignore:.*resuming from a checkpoint that ended before the epoch ended")
-def test_a_resumed_run_has_the_rows_of_an_uninterrupted_run(tmp_path, every, step, elsewhere):
-    whole, tests = Phase(every_n_steps=every, **FAST), TestMetrics()
+def test_a_resumed_run_has_the_rows_of_an_uninterrupted_run(tmp_path, period, step, elsewhere):
+    whole, tests = Phase(every_n_steps=period, **FAST), TestMetrics()
     save = At(step, lambda trainer: trainer.save_checkpoint(tmp_path / "a.ckpt"))
     run(tmp_path, whole, tests, save, task=Still())
     expected = rows(tmp_path)
-    resumed, again = Phase(every_n_steps=every, **FAST), TestMetrics()
+    resumed, again = Phase(every_n_steps=period, **FAST), TestMetrics()
     directory = tmp_path / "elsewhere" if elsewhere else tmp_path
     run(directory, resumed, again, task=Still(), ckpt_path=tmp_path / "a.ckpt")
     table_rows = rows(directory)

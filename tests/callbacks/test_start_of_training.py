@@ -36,20 +36,20 @@ class ByHand(pl.Callback):
 
 
 @pytest.mark.parametrize(
-    ("every", "micro_batches"), [(1, 1), (3, 2), (3, 4)]
+    ("period", "micro_batches"), [(1, 1), (3, 2), (3, 4)]
 )  # with 4, the last step of an epoch has 2
-def test_the_start_is_the_first_step_that_reaches_the_threshold(tmp_path, every, micro_batches):
-    hand, start = ByHand(), StartOfTraining(threshold=THRESHOLD, every_n_steps=every)
+def test_the_start_is_the_first_step_that_reaches_the_threshold(tmp_path, period, micro_batches):
+    hand, start = ByHand(), StartOfTraining(threshold=THRESHOLD, every_n_steps=period)
     options = {"accumulate_grad_batches": micro_batches, "max_epochs": EPOCHS * micro_batches}
     fit(Evaluated(), tmp_path, hand, start, **options)
-    measured = {step: accuracy for step, accuracy in hand.by_step.items() if step and step % every == 0}
+    measured = {step: accuracy for step, accuracy in hand.by_step.items() if step and step % period == 0}
     first = min(step for step, accuracy in measured.items() if accuracy >= THRESHOLD)
-    assert first > every  # the first evaluation was below the threshold
+    assert first > period  # the first evaluation was below the threshold
     per_epoch = -(-BATCHES // micro_batches)
     assert (start.step, start.epoch, start.accuracy) == (first, -(-first // per_epoch), measured[first])
-    direct = StartOfTraining(threshold=THRESHOLD, every_n_steps=every)  # without a trainer
+    direct = StartOfTraining(threshold=THRESHOLD, every_n_steps=period)  # without a trainer
     for step, accuracy in hand.by_step.items():
-        if step and step % every == 0:
+        if step and step % period == 0:
             direct.add(accuracy, epoch=1 + (step - 1) // per_epoch, step=step)
     assert direct.started and direct.state_dict() == start.state_dict()
 
@@ -93,15 +93,15 @@ def test_the_module_is_evaluated_in_test_mode_and_restored(tmp_path):
     assert set(task.calls) == {("train", True, True, torch.bfloat16), ("test", False, False, torch.bfloat16)}
 
 
-@pytest.mark.parametrize("every", [None, 1])
-def test_with_stop_the_run_ends_at_the_start_of_training_also_when_resumed(tmp_path, every):
-    start, ends = StartOfTraining(threshold=THRESHOLD, every_n_steps=every, stop=True), ByHand()
+@pytest.mark.parametrize("period", [None, 1])
+def test_with_stop_the_run_ends_at_the_start_of_training_also_when_resumed(tmp_path, period):
+    start, ends = StartOfTraining(threshold=THRESHOLD, every_n_steps=period, stop=True), ByHand()
     trainer = fit(Evaluated(), tmp_path, start, ends, max_epochs=EPOCHS)
     assert start.started
     assert trainer.global_step == start.step < EPOCHS * BATCHES
-    assert (start.step % BATCHES == 0) == (every is None)  # with every_n_steps, within an epoch
+    assert (start.step % BATCHES == 0) == (period is None)  # with every_n_steps, within an epoch
     assert max(ends.by_epoch) == start.epoch  # the hooks at the end of the last epoch are called
-    if every is None:
+    if period is None:
         trainer.save_checkpoint(tmp_path / "last.ckpt")
         again = StartOfTraining(threshold=THRESHOLD, stop=True)
         assert fit(Evaluated(), tmp_path, again, ckpt_path=tmp_path / "last.ckpt").global_step == start.step

@@ -39,13 +39,13 @@ class ByHand(pl.Callback):
         self.rows[trainer.global_step - 1] = {"test/loss": float(loss), "test/accuracy": float(accuracy)}
 
 
-@pytest.mark.parametrize("every", [1, 3])
-def test_the_row_of_an_epoch_has_the_test_metrics_computed_by_hand(tmp_path, every):
-    hand, logger, metrics = ByHand(), Recording(), TestMetrics(every_n_epochs=every)
+@pytest.mark.parametrize("period", [1, 3])
+def test_the_row_of_an_epoch_has_the_test_metrics_computed_by_hand(tmp_path, period):
+    hand, logger, metrics = ByHand(), Recording(), TestMetrics(every_n_epochs=period)
     task, alone, careless = Evaluated(), Evaluated(), Evaluated()
     fit(task, tmp_path, hand, metrics, logger=logger, max_epochs=4)
-    expected = {step: row for step, row in hand.rows.items() if (step + 1) % (every * BATCHES) == 0}
-    assert len(expected) == 4 // every
+    expected = {step: row for step, row in hand.rows.items() if (step + 1) % (period * BATCHES) == 0}
+    assert len(expected) == 4 // period
     logged = {step: row for step, row in logger.rows.items() if "test/loss" in row}
     for step, row in expected.items():
         assert {name: logged[step][name] for name in row} == pytest.approx(row, rel=1e-6)

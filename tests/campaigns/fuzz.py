@@ -133,23 +133,23 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py fuzz", description=__doc__.splitlines()[0])
-    every: Mapping[str, Any] = {**TINY, **TYPED}
+    scripts: Mapping[str, Any] = {**TINY, **TYPED}
     parser.add_argument("--seed", type=int, default=0, help="seed of the cases (0)")
     parser.add_argument("--count", type=int, default=2000, help="number of cases (2000)")
-    parser.add_argument("--script", choices=sorted(every), action="append", help="only cases of this script")
+    parser.add_argument("--script", choices=sorted(scripts), action="append", help="only cases of this script")
     parser.add_argument("--seconds", type=float, default=60, help="seconds after which a job is interrupted (60)")
     parser.add_argument("--minutes", type=float, default=600, help="minutes after which no case begins (600)")
     parser.add_argument("--workers", type=int, default=2, help="number of cases at a time (2)")
-    options_ = parser.parse_args(arguments)
-    cases = draw_cases(options_.script or sorted(every), seed=options_.seed, count=options_.count)
+    options = parser.parse_args(arguments)
+    cases = draw_cases(options.script or sorted(scripts), seed=options.seed, count=options.count)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         with redirect_stdout(None):
             other = start("train", Path(scratch) / "other", "trainer.max_epochs=1")
         verdicts = try_all(
             cases,
-            lambda case: try_case(case, other, options_.seconds),
-            workers=options_.workers,
-            minutes=options_.minutes,
+            lambda case: try_case(case, other, options.seconds),
+            workers=options.workers,
+            minutes=options.minutes,
         )
     print(f"\n{table(verdicts)}\n")
     return exit_status(verdicts, "cases")

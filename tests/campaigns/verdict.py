@@ -1,6 +1,7 @@
 """Try the cases of a campaign in parallel, print new failures immediately, and count all outcomes."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ SHOWN = 3  # number of last lines of the output of a case that are printed
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(ABC):
     """The outcome of a case: one of the names in `GOOD` of its class, or the kind of failure."""
 
     case: Any
@@ -23,9 +24,9 @@ class Verdict:
         return self.name in self.GOOD
 
     @property
+    @abstractmethod
     def known(self) -> str:
         """Reason of a known failure; empty for a new one."""
-        raise NotImplementedError
 
 
 def try_all(cases: Iterable[Any], attempt: Callable[[Any], Verdict], *, workers: int, minutes: float) -> list[Verdict]:

@@ -34,9 +34,11 @@ LATE = "optimizer.weight_decay=1e29 optimizer.momentum=0 optimizer.lr=0.01"
 AT_ONCE = "optimizer.lr=1e200"
 
 
-def configs(*overrides: str, each: tuple[str, ...] = SEEDS, **callbacks: dict[str, Any]) -> list[dict[str, Any]]:
-    """Compose configs with common overrides and callbacks; each string in `each` has overrides of one job."""
-    settings = [composed(*SMALL, *overrides, *overrides_of_job.split()) for overrides_of_job in each]
+def configs(
+    *overrides: str, job_overrides: tuple[str, ...] = SEEDS, **callbacks: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Compose configs with common overrides and callbacks; each string in `job_overrides` has overrides of one job."""
+    settings = [composed(*SMALL, *overrides, *overrides_of_job.split()) for overrides_of_job in job_overrides]
     return [config | {"callbacks": copy.deepcopy(callbacks)} for config in settings]
 
 
@@ -53,14 +55,14 @@ CASES = {
         **CALLBACKS | {"start": {**CALLBACKS["start"], "threshold": 0.03}},
     ),
     "between batches, up to a step in mid-epoch": configs(
-        "trainer.max_steps=8", "datamodule.validation=0", each=("seed=0", LATE, AT_ONCE, SEEDS[1]), **BETWEEN
+        "trainer.max_steps=8", "datamodule.validation=0", job_overrides=("seed=0", LATE, AT_ONCE, SEEDS[1]), **BETWEEN
     ),
     "stopping where it has started": configs(
-        *("optimizer=adam", "optimizer.lr=0.01"), each=("seed=0", "seed=1 optimizer.lr=1e-5"), **STOPPING
+        *("optimizer=adam", "optimizer.lr=0.01"), job_overrides=("seed=0", "seed=1 optimizer.lr=1e-5"), **STOPPING
     ),
     "unwatched": configs(
         *("optimizer=adamw", "schedule=step", "schedule.every_epochs=1", "datamodule.validation=0"),
-        each=("seed=0", "seed=1 optimizer.betas=[0.5,0.9]", AT_ONCE),
+        job_overrides=("seed=0", "seed=1 optimizer.betas=[0.5,0.9]", AT_ONCE),
     ),
 }
 ENDS, BETWEEN_BATCHES, STOPPED, UNWATCHED = CASES
@@ -132,7 +134,7 @@ def test_checkpoints_are_written_at_the_end_of_an_epoch_when_the_time_has_passed
         save(group, replicas, **settings)
 
     monkeypatch.setattr(ReplicaGroup, "_save", save_and_record)
-    _, diverged = together(tmp_path, configs(each=("seed=0", LATE)), checkpoint_seconds=seconds)
+    _, diverged = together(tmp_path, configs(job_overrides=("seed=0", LATE)), checkpoint_seconds=seconds)
     assert written == steps
     assert checkpoint(diverged)["global_step"] == 3
 

@@ -39,7 +39,7 @@ def test_settings_that_are_not_allowed_are_named():
 
 
 def curves(
-    *, lost=0.2, worse=math.inf, seed=0, noise=0.02, kind="exponential", low=1e-4, high=10.0, steps=200, every=2
+    *, lost=0.2, worse=math.inf, seed=0, noise=0.02, kind="exponential", low=1e-4, high=10.0, steps=200, stride=2
 ) -> pd.DataFrame:
     """Curves of a net that learns at rates above 5e-3; accuracy is lost at the rate `lost`, loss rises at `worse`."""
     rates = ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind)
@@ -50,7 +50,7 @@ def curves(
     loss = math.log(CLASSES) * (1 - 0.8 * learned * retained) * np.exp(noise * draw[1]) + np.log1p((rates / worse) ** 3)
     table = pd.DataFrame({"step": np.arange(steps), "learning_rate": rates, "train_loss": loss + noise * draw[2]})
     table["val_loss"], table["val_accuracy"] = loss, accuracy
-    table.loc[(table["step"] % every > 0) & (table["step"] < steps - 1), ["val_loss", "val_accuracy"]] = math.nan
+    table.loc[(table["step"] % stride > 0) & (table["step"] < steps - 1), ["val_loss", "val_accuracy"]] = math.nan
     return table
 
 
@@ -59,11 +59,11 @@ def octaves(one: float, other: float) -> float:
     return abs(math.log2(one / other))
 
 
-@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("stride", [1, 4])
 @pytest.mark.parametrize("lost", [0.02, 0.2, 2.0])
-def test_max_lr_is_a_third_of_the_rate_at_which_accuracy_is_lost(lost, every):
+def test_max_lr_is_a_third_of_the_rate_at_which_accuracy_is_lost(lost, stride):
     for seed in range(5):
-        suggestion = suggest(curves(lost=lost, seed=seed, every=every))
+        suggestion = suggest(curves(lost=lost, seed=seed, stride=stride))
         assert suggestion.turned
         assert octaves(suggestion.max_lr, lost / 3) < 0.5
         assert octaves(suggestion.max_lr, 2 * lost / 3) > 0.5  # the test can fail

@@ -24,10 +24,10 @@ LOOKING = ("callbacks=start_of_training", "callbacks.start_of_training.every_n_s
 
 @pytest.fixture
 def configs(config):
-    """Compose configs with common overrides; each string in `each` has overrides of one job."""
+    """Compose configs with common overrides; each string in `job_overrides` has overrides of one job."""
 
-    def composed(*shared: str, each: tuple[str, ...]) -> list[dict]:
-        return [config(*shared, *job.split()) for job in each]
+    def composed(*shared: str, job_overrides: tuple[str, ...]) -> list[dict]:
+        return [config(*shared, *job.split()) for job in job_overrides]
 
     return composed
 
@@ -44,7 +44,7 @@ def statuses(runs: list[Path]) -> list[tuple[str, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shared", "each"),
+    ("shared", "job_overrides"),
     [
         (("schedule=one_cycle", "schedule.momentum=[0.95,0.0]"), RATES),  # torch has no buffer without momentum
         (("optimizer=adamw", "schedule=one_cycle", "datamodule.validation=0", *LOOKING, TESTS), RATES),
@@ -54,8 +54,8 @@ def statuses(runs: list[Path]) -> list[tuple[str, int]]:
     ],
     ids=["no velocity", "adamw", "residual", "phase"],
 )  # fmt: skip
-def test_runs_of_a_group_equal_single_runs(alone, configs, tmp_path, shared, each):
-    settings = configs(*SHORT, *shared, each=each)
+def test_runs_of_a_group_equal_single_runs(alone, configs, tmp_path, shared, job_overrides):
+    settings = configs(*SHORT, *shared, job_overrides=job_overrides)
     assert_same_runs(alone(settings), together(tmp_path, settings))
 
 
@@ -63,7 +63,7 @@ def test_runs_of_a_group_equal_single_runs(alone, configs, tmp_path, shared, eac
 @pytest.mark.parametrize("net", ["Frozen", "Settled", None])
 @pytest.mark.filterwarnings("ignore:Found 1 module")  # a warning about the net Settled
 def test_any_module_trains_in_a_group(alone, configs, tmp_path, net):
-    settings = configs(*SHORT, "trainer.max_epochs=1", "optimizer=adamw", each=SEEDS[:2])
+    settings = configs(*SHORT, "trainer.max_epochs=1", "optimizer=adamw", job_overrides=SEEDS[:2])
     settings = of_nets(settings, net) if net else [settings[seed] | {"model": SCALED[seed]} for seed in range(2)]
     assert_same_runs(alone(settings), together(tmp_path, settings))
 
@@ -71,7 +71,7 @@ def test_any_module_trains_in_a_group(alone, configs, tmp_path, net):
 def test_data_drawn_from_the_global_generator_equal_those_of_single_runs(alone, configs, tmp_path, monkeypatch):
     """The net draws its weights from the global generator before the data are drawn."""
     shared = (*SHORT, *RANDOM, "datamodule._target_=tests.replicas.datamodules.Drawn")
-    settings = of_nets(configs(*shared, each=SEEDS[:1] * 2), "Normalized")
+    settings = of_nets(configs(*shared, job_overrides=SEEDS[:1] * 2), "Normalized")
     ones = alone(settings[:1])
     monkeypatch.setattr("start_training.training.train._loaded", [])  # as in a new process
     assert_same_runs(ones, together(tmp_path, settings)[:1])
@@ -79,7 +79,7 @@ def test_data_drawn_from_the_global_generator_equal_those_of_single_runs(alone, 
 
 def test_runs_in_half_precision_are_close_to_single_runs(alone, configs, tmp_path):
     """With 8-bit mantissas, rounding changes the loss by 1% after 55 steps."""
-    settings = configs("trainer.max_epochs=5", "trainer.precision=bf16-mixed", each=SEEDS[:2])
+    settings = configs("trainer.max_epochs=5", "trainer.precision=bf16-mixed", job_overrides=SEEDS[:2])
     for one, other in zip(alone(settings), together(tmp_path, settings), strict=True):
         summaries = dict(deviations(one, other))
         assert max(summaries.values()) < np.inf
@@ -89,7 +89,7 @@ def test_runs_in_half_precision_are_close_to_single_runs(alone, configs, tmp_pat
 def test_a_job_that_cannot_be_built_does_not_affect_other_jobs(alone, configs, tmp_path, capsys):
     """Its error message is that of a single run."""
     mistakes = ("initializer.scale=-1", "optimizer.lr=-1", "seed=-1", "callbacks.lengths.every_n_steps=0")
-    settings, messages = configs(*SHORT, each=("seed=0", *mistakes, "seed=2")), []
+    settings, messages = configs(*SHORT, job_overrides=("seed=0", *mistakes, "seed=2")), []
     ones = alone([settings[0], settings[-1]])
     for broken in settings[1:-1]:
         with pytest.raises(ValueError) as error:
@@ -122,7 +122,7 @@ def test_an_error_of_directory_logger_or_summary_ends_only_its_run(configs, tmp_
     (tmp_path / "3" / "lengths").mkdir(parents=True)
     (tmp_path / "3" / "lengths" / "mine.txt").touch()
     with pytest.raises(ReportedError):
-        together(tmp_path, configs(*SHORT, each=(*SEEDS, "seed=3")))
+        together(tmp_path, configs(*SHORT, job_overrides=(*SEEDS, "seed=3")))
     errors = capsys.readouterr().err
     assert "3: not a run directory, but it holds lengths" in errors
     assert "logger.wandb: no" in errors and "No space left on device" in errors
@@ -131,14 +131,14 @@ def test_an_error_of_directory_logger_or_summary_ends_only_its_run(configs, tmp_
 
 def test_a_mistake_found_when_a_group_starts_names_its_setting(configs, tmp_path):
     with pytest.raises(ValueError, match=r"^callbacks\.lengths\.modules = 'nothing'"):
-        together(tmp_path, configs(*SHORT, "callbacks.lengths.modules=[nothing]", each=SEEDS[:2]))
+        together(tmp_path, configs(*SHORT, "callbacks.lengths.modules=[nothing]", job_overrides=SEEDS[:2]))
     runs = [RunDirectory(tmp_path / str(index)) for index in range(2)]
     assert all("callbacks.lengths.modules" in run.summary()["reason"] and run.state == "failed" for run in runs)
 
 
 def test_a_callback_that_needs_a_missing_test_set_fails_before_training(configs, tmp_path, capsys):
     with pytest.raises(ReportedError):
-        together(tmp_path, configs(*SHORT, *RANDOM, "datamodule.test_samples=0", TESTS, each=SEEDS[:2]))
+        together(tmp_path, configs(*SHORT, *RANDOM, "datamodule.test_samples=0", TESTS, job_overrides=SEEDS[:2]))
     assert capsys.readouterr().err.count("the data has no test set") == 2
     assert statuses([tmp_path / "0", tmp_path / "1"]) == [("failed", 0)] * 2
 
