@@ -50,7 +50,9 @@ class JobLoader(ConfigLoaderImpl):
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         key = (str(OmegaConf.to_container(master_config.hydra.overrides.hydra)), *sweep_overrides)
         if key in self._composed:
-            return pickle.loads(self._composed[key])
+            job = pickle.loads(self._composed[key])
+            OmegaConf.copy_cache(from_config=master_config, to_config=job)  # one time `now` for all jobs, as Hydra does
+            return job
         job = super().load_sweep_config(master_config, sweep_overrides)
         with suppress(pickle.PicklingError):  # holds a class that Hydra has imported twice; not cached then
             self._composed[key] = pickle.dumps(job)  # takes 16 kB, the object about 300 kB

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 
 from start_training.config.composed import JobLoader, compose_job
 from start_training.launchers import process_launcher
+from start_training.runs.sweep_jobs import read_jobs
 from tests.launchers.test_processes_launcher import Machine
 from tests.launchers.test_sweep import sweep as sweep  # the fixture
-from tests.small_runs import CONF
+from tests.small_runs import CONF, SMALL
 
 
 @pytest.fixture
@@ -42,6 +43,24 @@ def test_each_job_is_composed_once(sweep, composed, monkeypatch, launcher):
     composed.clear()
     assert sweep(f"hydra/launcher={launcher}", "seed=1,2,3")[0] == 0
     assert composed[:3] == [["seed=1"], ["seed=2"], ["seed=3"]]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "process", "replicas"])
+def test_the_time_in_the_name_of_a_sweep_is_that_of_the_multirun_for_all_jobs(shell, tmp_path, monkeypatch, launcher):
+    """Microseconds pass between planning and launching, which OmegaConf's cache of `now` must bridge."""
+    machine = Machine([0])
+    if launcher == "process":
+        monkeypatch.setattr(process_launcher.subprocess, "Popen", machine.start)
+    words = (*SMALL, "trainer.max_epochs=1", f"hydra/launcher={launcher}", "seed=0,1")
+    status, _, errors = shell("train", "-m", *words, "hydra.sweep.dir=sweeps/${now:%H-%M-%S-%f}")
+    [sweep] = (tmp_path / "sweeps").iterdir()
+    planned = {str(sweep / name) for name in read_jobs(sweep)}
+    if launcher == "process":
+        commands = [" ".join(process.line) for process in machine.begun]
+        assert all(any(f"hydra.run.dir='{directory}'" in command for command in commands) for directory in planned)
+    else:
+        assert (status, errors) == (0, [])
+        assert {str(path.parent) for path in sweep.glob("*/summary.json")} == planned
 
 
 def test_cached_jobs_equal_composed_ones_and_a_pickled_loader_is_hydras(tmp_path):
