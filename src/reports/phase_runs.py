@@ -15,7 +15,8 @@ from start_training.analysis.phase_slopes import constant_spread, exponents, pha
 from start_training.figures.collapse import spread_text
 from start_training.figures.labels import option_of
 from start_training.figures.scaling import NAMES, exponent_text, missing_slopes
-from start_training.reports.sweep_tables import SweepTable, number_table, print_first, print_lines
+from start_training.reports.run_report import print_lines
+from start_training.reports.sweep_tables import SweepTable, number_table, print_first
 
 SETTINGS = ["eta", "alpha", "batch", "weight_decay", "scaling"]
 LETTERS = {**NAMES, "weight_decay": "weight_decay"}
@@ -59,7 +60,7 @@ class PhaseRuns(SweepTable):
         configurations = by_configuration(self.slopes)
         Console().print(_slopes_table(configurations, self.rule))
         Console().print(_ends_table(configurations))
-        print_lines([*_law_lines(self.slopes), *self._spread_lines(), *_decay_lines(self.slopes)])
+        print_lines(*_law_lines(self.slopes), *self._spread_lines(), *_decay_lines(self.slopes))
         print_first("no slope", missing_slopes(self.slopes))
 
     def answer(self) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from rich.table import Table
 from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.config.errors import shell_command
 from start_training.figures.labels import option_of, setting_of
-from start_training.reports.sweep_tables import SweepTable, number_table, print_first, print_lines, short_names
+from start_training.reports.run_report import print_lines
+from start_training.reports.sweep_tables import SweepTable, number_table, print_first, short_names
 
 NAMED = 4  # largest number of configurations that are listed by name
 # Groups of overrides of a range test that are not repeated in the command of a training run.
@@ -47,15 +48,15 @@ class RangeTests(SweepTable):
         """Print missing runs, the suggested rates, the rules behind them, the best settings, and the next command."""
         super().show()
         if self.suggested.empty:
-            print_lines(["no range test has finished yet"])
+            print_lines("no range test has finished yet")
             return
         setting = (setting_of(self.drawn, self.by) or "").rpartition(".")[2]
         Console().print(_rates_table(self.suggested, setting))
         Console().print(_validation_table(self.suggested, setting))
         print_first("rule", self.rules())
-        print_lines(_best(self.suggested, setting))
+        print_lines(*_best(self.suggested, setting))
         if command := next_command(self.suggested.iloc[lowest_loss(self.suggested)].to_dict()):
-            print_lines([f"next: {command}"])
+            print_lines(f"next: {command}")
 
     def answer(self) -> dict[str, Any]:
         """Return the results for the JSON file.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 from torch import nn
 
@@ -136,6 +137,12 @@ def layers_table(layers: pd.DataFrame) -> Table:
         spread, dead = f"{row['low']:.2f} … {row['high']:.2f}", [f"{row['dead']:.1%}"] * some_die
         table.add_row(str(row["layer"]), str(row["name"]), *numbers, spread, *dead)
     return table
+
+
+def print_lines(*lines: str) -> None:
+    """Print lines of any length and content as they are, without wrapping, colours or markup."""
+    for line in lines:
+        Console().print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def relative(path: Path) -> Path:

@@ -7,7 +7,8 @@ from rich.table import Table
 
 from start_training.analysis.start_points import start_points
 from start_training.analysis.start_relation import relation_text
-from start_training.reports.sweep_tables import SweepTable, number_table, print_first, print_lines
+from start_training.reports.run_report import print_lines
+from start_training.reports.sweep_tables import SweepTable, number_table, print_first
 
 
 class StartedRuns(SweepTable):
@@ -43,6 +44,6 @@ class StartedRuns(SweepTable):
         lines = [f"{row['by']}, {x} {row['x']:g}: {row['runs']}" for _, row in fewer.iterrows()]
         print_first(f"fewer than {most} seeds", lines)
         if points.duplicated(["by", "x"]).any():
-            print_lines(["some points belong to several configurations: choose another --by or --x to separate them"])
+            print_lines("some points belong to several configurations: choose another --by or --x to separate them")
         if relation := self.node.get("relation"):
-            print_lines([relation_text(self.drawn, relation)])
+            print_lines(relation_text(self.drawn, relation))

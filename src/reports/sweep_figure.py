@@ -21,8 +21,9 @@ from start_training.reports import run_report
 from start_training.reports.growth_runs import GrowthRuns
 from start_training.reports.phase_runs import PhaseRuns
 from start_training.reports.range_tests import RangeTests
+from start_training.reports.run_report import print_lines
 from start_training.reports.started_runs import StartedRuns
-from start_training.reports.sweep_tables import SweepTable, print_lines
+from start_training.reports.sweep_tables import SweepTable
 from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
 
@@ -83,7 +84,7 @@ def draw_sweep(
     if logger is not None:
         mirrored = Job({"figure": node, "logger": logger}, directory, overrides=(name,), sweep=directory.resolve().name)
         mirror_figures(mirrored, {name: files[0]}, table.tables())
-    print_lines([f"figure: {', '.join(str(run_report.relative(file)) for file in files)}"])
+    print_lines(f"figure: {', '.join(str(run_report.relative(file)) for file in files)}")
     return files
 
 

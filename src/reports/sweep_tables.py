@@ -13,6 +13,7 @@ from rich.table import Table
 from start_training.analysis.columns import check_column
 from start_training.analysis.sweep_curves import sweep_curves
 from start_training.analysis.sweep_table import sweep_table
+from start_training.reports.run_report import print_lines
 from start_training.runs.directory import FINISHED
 
 SHOWN = 10  # largest number of lines printed under one heading
@@ -107,16 +108,10 @@ def number_table(
     return table
 
 
-def print_lines(lines: Sequence[str]) -> None:
-    """Print lines without wrapping, highlighting or markup."""
-    for line in lines:
-        Console().print(line, soft_wrap=True, highlight=False, markup=False)
-
-
 def print_first(heading: str, lines: Sequence[str]) -> None:
     """Print the first `SHOWN` lines, each preceded by the heading, and the number of further lines."""
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    print_lines([f"{heading}: {line}" for line in [*lines[:SHOWN], *more]])
+    print_lines(*(f"{heading}: {line}" for line in [*lines[:SHOWN], *more]))
 
 
 def _leave_out(table: pd.DataFrame, without: Sequence[str]) -> pd.DataFrame:

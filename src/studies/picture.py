@@ -19,10 +19,11 @@ from start_training.figures.labels import label
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.lengths.capture import Capture, LayerReading
 from start_training.models.law import law_of
+from start_training.reports.run_report import print_lines
 from start_training.runs.job import Job
 from start_training.settings import Seed, WholeNumber, checked, positive_integer
 from start_training.studies.simulate import readings_of
-from start_training.studies.study import Results, Study, print_figures, print_lines
+from start_training.studies.study import Results, Study, print_figures
 from start_training.tables import shown_layers
 from start_training.theory.convolutional import ConvolutionalLaw
 from start_training.training.train import seed_global_generators

@@ -15,9 +15,10 @@ from scipy.stats import t as student
 from start_training.config.build import build_partial
 from start_training.config.errors import shell_command
 from start_training.figures.trials import draw_trials
+from start_training.reports.run_report import print_lines
 from start_training.runs.job import Job
 from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
-from start_training.studies.study import Results, Study, print_figures, print_lines
+from start_training.studies.study import Results, Study, print_figures
 from start_training.studies.trials import Option, Seeds, Trials, as_override, curves_of, run_overrides, table_of
 
 TABLE_WIDTH = 110  # minimum width of the printed table; rich assumes 80 columns if there is no terminal

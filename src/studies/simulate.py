@@ -26,11 +26,12 @@ from start_training.figures.mean_length import draw_simulation
 from start_training.lengths.capture import Capture, LayerReading
 from start_training.models.law import law_of
 from start_training.reports import run_report
+from start_training.reports.run_report import print_lines
 from start_training.runs.job import Job
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described
 from start_training.studies.simulation_figure import remember_simulation
-from start_training.studies.study import Results, Study, print_lines
+from start_training.studies.study import Results, Study
 from start_training.training.train import seed_global_generators
 
 FLUSH_EVERY = 1.0  # seconds between two writes to disk; this much sampling is lost if the process is killed

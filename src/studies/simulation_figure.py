@@ -11,12 +11,11 @@ from hydra.types import RunMode
 from start_training.analysis.sweep_table import override_settings
 from start_training.config.build import build_partial
 from start_training.figures.save import save_figure
-from start_training.reports.run_report import relative
+from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.replaced_file import replaced
-from start_training.studies.study import print_lines
 
 _finished_jobs: dict[Path, list[Job]] = {}  # finished jobs of the present multirun, by the path of their figure
 

@@ -11,12 +11,11 @@ import pandas as pd
 import wandb
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
-from rich.console import Console
 
 from start_training.config.composed import check_depth
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.figures.save import save_figure
-from start_training.reports.run_report import relative
+from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
@@ -118,12 +117,6 @@ class Study(Generic[S]):
             mirrored = replace(job, overrides=[*images], sweep=run.path.resolve().name) if self.trains else job
             mirror_figures(mirrored, images, shown, summary=results.summary, text=results.text)
         run.write_summary({"status": "completed", **results.summary, "seconds": seconds, **job.origin})
-
-
-def print_lines(*lines: str) -> None:
-    """Print lines of any length and content as they are, without wrapping, colours or markup."""
-    for line in lines:
-        Console().print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_figures(directory: Path) -> None:

@@ -20,12 +20,13 @@ from start_training.config.loggers import named_nodes
 from start_training.config.mistakes import target_of
 from start_training.figures.trials import draw_guideline
 from start_training.order_chaos.slope import MIN_WINDOW
+from start_training.reports.run_report import print_lines
 from start_training.runs.job import Job
 from start_training.settings import AtLeast, Fraction, NumberFromZero, checked, list_of, number_from_zero
 from start_training.studies.guideline.guideline_report import report_of
 from start_training.studies.guideline.guideline_runs import Check, Curve, Measured, SeedRuns
 from start_training.studies.guideline.premises import PremiseFails, check_config, mean_slope
-from start_training.studies.study import Results, Study, print_figures, print_lines
+from start_training.studies.study import Results, Study, print_figures
 from start_training.studies.trials import Changes, Seeds, Trials, as_override, check_epochs, run_overrides
 
 DOES_NOT_APPLY = 3  # the exit status if the guideline does not apply

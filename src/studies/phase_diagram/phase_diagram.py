@@ -25,11 +25,12 @@ from start_training.order_chaos.asymptotic_distance import asymptotic_distances
 from start_training.order_chaos.bins import Bins, BinsFromZero
 from start_training.order_chaos.random_layer import ACTIVATIONS, draw_layer
 from start_training.order_chaos.relu_growth import relu_growth
+from start_training.reports.run_report import print_lines
 from start_training.runs.job import Job
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, whole_number
 from start_training.studies.phase_diagram import phase_diagram_tables as phase_tables
-from start_training.studies.study import Results, Study, print_figures, print_lines
+from start_training.studies.study import Results, Study, print_figures
 
 Array = NDArray[np.float64]
 Units = Annotated[int, AtLeast(2)]  # number of units N; a state of one unit does not deviate from its mean
