@@ -68,7 +68,7 @@ def train(job: Job) -> dict[str, Any]:
 
 
 def _train(job: Job) -> dict[str, Any]:
-    config, run = job.config, RunDirectory(job.directory)
+    config, run, resumed = job.config, RunDirectory(job.directory), None
     if is_rank_zero():
         run.claim(config)
     if job.sweep is not None:  # the same result on all ranks: rank 0 changes the directory only in `begin`
@@ -76,12 +76,13 @@ def _train(job: Job) -> dict[str, Any]:
             run.release()
             return run.summary() or {}
         if config["ckpt_path"] is None and (newest := load_newest(run)):
-            config = {**config, "ckpt_path": str(newest[0])}
+            config, resumed = {**config, "ckpt_path": str(newest[0])}, newest[1]
     with Record(job, run) as record, name_setting_in_errors(config):
         # All settings are checked before any file in the run directory is changed.
         seed_global_generators(seed("seed", config["seed"]))
         check_trainer(config.get("trainer") or {})
-        resumed = load_checkpoint(config["ckpt_path"]) if config["ckpt_path"] else None
+        if config["ckpt_path"] and resumed is None:
+            resumed = load_checkpoint(config["ckpt_path"])
         datamodule = build_datamodule(config)
         record.net = net = build_net(config, datamodule)
         record.initializer = build_initializer(config["initializer"])
