@@ -97,7 +97,7 @@ class Record:
             self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
             self.run.figure.parent.mkdir(exist_ok=True)
-            run_report.figure(self.lengths, self.job.name).savefig(self.run.figure, dpi=160)
+            run_report.figure(self.lengths, self.job.name).savefig(self.run.figure, dpi=160, bbox_inches="tight")
         recorded = summaries(callbacks_of(self.trainer))
         if status in ("completed", "diverged"):
             recorded["clues"] = self._clues(error)
