@@ -151,8 +151,7 @@ def checked(target: C) -> C:
         ValueError: nets = 0: must be a whole number of at least 1
     """
     if inspect.isclass(target):
-        decorated: Any = target  # a type checker does not allow to replace a method
-        decorated.__init__ = checked(decorated.__init__)
+        cast(Any, target).__init__ = checked(target.__init__)  # mypy does not allow to replace a method
         return target
     signature = inspect.signature(target)
 

@@ -135,7 +135,7 @@ class LengthsCallback(GroupCallback, Protocol):
     modules: Sequence[str] | None
 
     def group_lengths(self, names: Sequence[str], steps: Sequence[StepRecord], readings: NDArray[np.float64]) -> None:
-        """Store measured lengths of the layers `names`; `readings[i]` is the `statistics.reading` of `steps[i]`."""
+        """Store measured lengths of the layers `names`; `readings[i]` is the `pack_statistics` of `steps[i]`."""
 
 
 def serves_groups(target: object) -> bool:

@@ -81,7 +81,8 @@ def shell_command(command: str) -> str:
 
     For the command train that is `start-training train` or `uv run python scripts/train.py`.
     """
-    installed = Path(sys.argv[0]).name in ("start-training", "__main__.py")
+    started = Path(sys.argv[0])
+    installed = started.name == "start-training" or started.parts[-2:] == ("cli", "__main__.py")
     return f"start-training {command}" if installed else f"uv run python scripts/{command}.py"
 
 

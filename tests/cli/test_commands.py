@@ -74,6 +74,7 @@ def test_importing_the_package_is_lazy_and_dir_lists_the_public_names():
     ("/bin/start-training", "start-training train"),
     ("/site/start_training/cli/__main__.py", "start-training train"),
     ("scripts/search.py", "uv run python scripts/train.py"),
+    ("/site/pytest/__main__.py", "uv run python scripts/train.py"),
 ])  # fmt: skip
 def test_shell_commands_have_the_form_in_which_this_process_was_started(started, command, monkeypatch):
     monkeypatch.setattr(sys, "argv", [started])
