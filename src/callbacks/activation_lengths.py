@@ -24,7 +24,7 @@ from start_training.settings import PositiveInteger, checked
 
 
 class _Entry(NamedTuple):
-    """The measurement of one micro-batch; `numbers` (from `statistics.reading`) and `loss` are still on the device."""
+    """The measurement of one micro-batch; `numbers` (from `pack_statistics`) and `loss` are still on the device."""
 
     step: int
     epoch: int

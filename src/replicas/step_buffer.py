@@ -34,7 +34,7 @@ class StepBuffer:
             step: The number of the step.
             samples: The number of samples in each replica's batch.
             losses: The losses before the update, shape (R,).
-            readings: Measured lengths, shape (R, numbers), if measured in this step; see `lengths.statistics.reading`.
+            readings: Measured lengths, shape (R, numbers), if measured in this step; see `pack_statistics`.
         """
         self._steps.append(_Step(step, samples, losses, readings))
 
