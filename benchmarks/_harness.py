@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from start_training.runs.directory import finite
-from start_training.runs.outcome import Interrupted
 from start_training.settings import one_of, positive_integer
+from start_training.stop_signals import Interrupted
 
 T = TypeVar("T")
 Columns = Mapping[str, str | Callable[[Mapping[str, Any]], str]]

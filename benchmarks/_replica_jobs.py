@@ -16,8 +16,9 @@ from benchmarks._harness import ROOT
 from start_training.config.composed import plain
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.training.process_settings import quiet_lightning
 from start_training.training.replica_runs import train_group
-from start_training.training.train import quiet_lightning, train
+from start_training.training.train import train
 
 Config = dict[str, Any]
 TrainJobs = Callable[[Sequence[Job]], object]

@@ -5,7 +5,8 @@ torch and what builds on it are imported where they are used: theory's tests do 
 
 import os
 import pkgutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,15 @@ def generator() -> "Generator":
     import torch
 
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Restore the handlers that a command installs for the rest of its process."""
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 @pytest.fixture(params=FORMULAS)

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.outcome import Interrupted
+from start_training.stop_signals import Interrupted
 from start_training.training.train import train
 
 

@@ -27,7 +27,7 @@ from benchmarks.gpu_parts.correctness import STEPS, Tolerance, deviations, read_
 from benchmarks.gpu_parts.parts import FINDING, Case
 from start_training.callbacks.activation_lengths import ActivationLengths
 from start_training.datamodules.random_inputs import RandomInputs
-from start_training.training.train import quiet_lightning
+from start_training.training.process_settings import quiet_lightning
 
 TOLERANCE = Tolerance(1e-4, 1e-3)
 REFUSALS = ("Duplicate GPU", "ncclInvalidUsage", "NCCL error")  # texts in the error of a rank, most specific first

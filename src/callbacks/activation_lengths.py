@@ -18,7 +18,6 @@ from start_training.lengths.capture import Capture
 from start_training.lengths.statistics import Statistics, pack_statistics, pool, unpack_statistics
 from start_training.ranks import gather
 from start_training.runs.length_tables import StepRecord, length_rows, step_rows
-from start_training.runs.outcome import Diverged, Interrupted
 from start_training.runs.table import Table
 from start_training.settings import PositiveInteger, checked
 
@@ -154,8 +153,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
                 table.compact()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        # `_flush` is a collective operation: it needs all ranks, which raise these exceptions together.
-        if trainer.world_size == 1 or isinstance(exception, Diverged | Interrupted):
+        # `_flush` is a collective operation: it needs all ranks.
+        if trainer.world_size == 1 or getattr(exception, "on_all_ranks", False):
             self._flush(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

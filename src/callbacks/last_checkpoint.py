@@ -7,10 +7,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from start_training.callbacks.deferred_signals import DeferredSignals
-from start_training.runs.outcome import Interrupted
 from start_training.runs.replaced_file import replaced
+from start_training.stop_signals import Interrupted, listen_again, received
 
 AGREE_EVERY = 50  # batches; with several ranks, communicating after every batch would stall a GPU
 
@@ -18,9 +18,9 @@ AGREE_EVERY = 50  # batches; with several ranks, communicating after every batch
 class LastCheckpoint(Checkpoint):
     """Write a checkpoint at the end of every epoch, replacing the previous one, and stop the run on a signal.
 
-    On the first SIGINT or SIGTERM, the current step is completed, a checkpoint is written, and `Interrupted` is
-    raised. A second signal raises KeyboardInterrupt immediately, and the last checkpoint stays. The class derives from
-    `Checkpoint`, so that Lightning calls it after all other callbacks, whose state it saves.
+    After a signal, if `stop_signals.deferred` is open, `Interrupted` is raised before the first step, after the current
+    step and its checkpoint, or after the current batch of the test. The class derives from `Checkpoint`, so that
+    Lightning calls it after all other callbacks, whose state it saves.
 
     Args:
         path: The file of the checkpoint.
@@ -28,7 +28,6 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._signals = DeferredSignals()
         self._saved_step = -1
 
     def on_load_checkpoint(
@@ -44,9 +43,16 @@ class LastCheckpoint(Checkpoint):
             batch["current"] = dict.fromkeys(batch["current"], 0)
             batch["is_last_batch"] = False
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # Lightning's handler of SIGTERM communicates with other ranks from within the handler, and later ends the
+        # process with status 0. On SLURM it requeues the job.
+        if not isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment):
+            trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_step = -1
-        self._signals.watch()
+        listen_again()
+        self._stop_if_asked(trainer, save=False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -65,17 +71,26 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         self._stop_if_asked(trainer, save=False)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._signals.release()
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        listen_again()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._signals.release()
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.world_size == 1 or batch_idx % AGREE_EVERY == 0:
+            self._stop_if_asked(trainer, save=False)
 
     def _stop_if_asked(self, trainer: pl.Trainer, *, save: bool) -> None:
-        if trainer.strategy.reduce_boolean_decision(bool(self._signals.first), all=False):
+        if trainer.strategy.reduce_boolean_decision(bool(received()), all=False):
             if save:
                 self._save(trainer)
-            raise Interrupted(self._signals.first or signal.SIGINT)
+            raise Interrupted(received() or signal.SIGINT, on_all_ranks=True)
 
     def _save(self, trainer: pl.Trainer) -> None:
         # Lightning writes to TMPDIR and moves the file, which between two file systems copies it over the old one.

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from start_training.callbacks.deferred_signals import DeferredSignals
 from start_training.callbacks.trial_updates import TrialUpdates, undone_updates
 from start_training.callbacks.validation_subset import ValidationSubset, check_validates
 from start_training.ranks import gather
-from start_training.runs.outcome import Interrupted
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
 from start_training.schedules.rate_suggestion import COLUMNS, Suggestion, advice, described, in_short, suggest
 from start_training.settings import AtLeast, PositiveInteger, checked
+from start_training.stop_signals import Interrupted, deferred, received
 
 NAME = "range_test"
 
@@ -140,9 +139,9 @@ class RangeTest(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.curves is None:
             _check(trainer, pl_module, self.stop)
-            with DeferredSignals() as signals, undone_updates(trainer, pl_module) as trial:
+            with deferred(), undone_updates(trainer, pl_module) as trial:
                 validation = ValidationSubset(trainer, pl_module, self.val_samples)
-                self._conclude(pd.DataFrame(self._rows(trial, validation, signals), columns=list(COLUMNS)))
+                self._conclude(pd.DataFrame(self._rows(trial, validation), columns=list(COLUMNS)))
         if trainer.is_global_zero and self.curves is not None:
             table = Table(Path(trainer.default_root_dir) / NAME)
             table.truncate(0)
@@ -150,13 +149,13 @@ class RangeTest(pl.Callback):
         trainer.should_stop = trainer.should_stop or self.stop
 
     def _rows(
-        self, trial: TrialUpdates, validation: ValidationSubset, signals: DeferredSignals
+        self, trial: TrialUpdates, validation: ValidationSubset
     ) -> Iterator[tuple[int, float, float, float, float]]:
         for step, rate in enumerate(self._rates.tolist()):
             loss = trial.update(rate)
-            losses, received = gather(torch.stack([loss, loss.new_tensor(signals.first)])).T.cpu()
-            if received.any():
-                raise Interrupted(int(received.max()))
+            losses, signums = gather(torch.stack([loss, loss.new_tensor(received())])).T.cpu()
+            if signums.any():
+                raise Interrupted(int(signums.max()), on_all_ranks=True)
             mean, validated = float(losses.mean()), (math.nan, math.nan)
             if math.isfinite(mean) and step in self._validated:
                 validated = validation.evaluate(self.loss)

@@ -5,12 +5,9 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Literal
 
-from start_training.cli.hydra_command import JobFunction, run_composed
-from start_training.config.errors import run
-from start_training.settings import one_of
+from start_training.stop_signals import end_on_signals
 
 
 @dataclass(frozen=True)
@@ -106,10 +103,18 @@ def main(name: str | None = None) -> None:
     Raises:
         SystemExit: the exit status of the command is not 0.
     """
+    end_on_signals()  # before the imports that take long
+    from start_training.config.errors import run
+
     run(lambda: _call(name, sys.argv[1:]))
 
 
 def _call(name: str | None, words: Sequence[str]) -> None:
+    from importlib.metadata import version
+
+    from start_training.cli.hydra_command import JobFunction, run_composed
+    from start_training.settings import one_of
+
     if name is None:
         if not words or words[0] in ("-h", "--help"):
             print(_help())

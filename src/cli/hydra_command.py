@@ -1,13 +1,8 @@
 """Commands whose config Hydra composes, from conf/ of this package and from directories given by --config-dir."""
 
-import os
 import pkgutil
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
@@ -35,15 +30,13 @@ class JobFunction:
     resume_hint: str | None
 
     def __call__(self, config: DictConfig) -> int:
-        if signal.getsignal(signal.SIGINT) is _end_process:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         function = pkgutil.resolve_name(self.function)
         if self.resume_hint is None:
             status = function(config)
         else:
             from start_training.cli.hydra_job import run_job  # imported late: --help needs no torch
 
-            status = run_job(config, function, resume_hint=self.resume_hint)
+            status = run_job(config, function, resume_hint=lambda _: self.resume_hint or "")
         _statuses.append(status or 0)
         return status or 0
 
@@ -71,29 +64,11 @@ def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
         raise ValueError(
             "--experimental-rerun: not supported; to continue a run, repeat its command with the same hydra.run.dir"
         )
-    with _ended_by_ctrl_c():
-        _run_hydra(
-            args=arguments,
-            args_parser=parser,
-            task_function=function,
-            config_path=str(CONF),
-            config_name=name,
-        )
+    _run_hydra(
+        args=arguments,
+        args_parser=parser,
+        task_function=function,
+        config_path=str(CONF),
+        config_name=name,
+    )
     return max(_statuses, default=0)
-
-
-@contextmanager
-def _ended_by_ctrl_c() -> Iterator[None]:
-    """Until a job starts, let Ctrl-C end the process: OmegaConf can turn the KeyboardInterrupt into a config error."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _end_process)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is _end_process:
-            signal.signal(signal.SIGINT, before)
-
-
-def _end_process(signum: int, frame: FrameType | None) -> None:
-    os._exit(128 + signum)

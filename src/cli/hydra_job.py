@@ -20,15 +20,15 @@ from start_training.config.errors import (
     users_environment,
 )
 from start_training.launchers.process_tree import SWEEP
-from start_training.launchers.workers import in_worker, mark_interrupted
+from start_training.launchers.workers import in_worker
 from start_training.runs.directory import RunDirectoryLocked
 from start_training.runs.job import Job
-from start_training.runs.outcome import Interrupted
+from start_training.stop_signals import Interrupted, raising
 
 Work = Callable[[Job, DictConfig], int | None]
 
 
-def run_job(config: DictConfig, work: Work, *, resume_hint: str = "") -> int:
+def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str]) -> int:
     """Run `work` on the job that Hydra has composed.
 
     A user error is printed in one line. It ends the process with status 1; in a multirun it ends only this job.
@@ -36,7 +36,7 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: str = "") -> int:
     Args:
         config: the config that Hydra passes to the task function.
         work: called with the job and its config; prints its result and returns an exit status, or None for 0.
-        resume_hint: how to continue after a signal, printed then; `{directory}` is replaced by the job's directory.
+        resume_hint: returns how to continue in the job's directory, printed after a signal; "": nothing is printed.
 
     Returns:
         The exit status of `work`; 0 if the job was interrupted in a worker, or another process is running it.
@@ -55,13 +55,13 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: str = "") -> int:
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
-        with users_environment():
+        with users_environment(), raising():
             return work(job, config) or 0
     except Interrupted as interruption:
-        print(f"interrupted{resume_hint and ': '}{resume_hint.format(directory=directory)}", file=sys.stderr)
+        hint = resume_hint(directory)
+        print(f"interrupted{hint and ': '}{hint}", file=sys.stderr)
         if not (in_sweep and in_worker(hydra.launcher)):
             sys.exit(interruption.exit_status)  # ends the sweep, too
-        mark_interrupted(interruption.exit_status - 128)
     except ReportedError:
         raise
     except Exception as error:

@@ -1,5 +1,8 @@
 """The task function of the commands train and range_test: train one net or a group of replicas."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -7,11 +10,18 @@ from omegaconf import DictConfig
 from start_training.cli.hydra_job import run_job
 from start_training.config.composed import check_depth
 from start_training.config.errors import ReportedError
-from start_training.launchers.process_tree import check_launcher, end_with_parent, run_in_process_tree, starts_processes
+from start_training.launchers.process_tree import (
+    check_launcher,
+    end_with_parent,
+    ranks_end_with_this_process,
+    run_in_process_tree,
+    starts_processes,
+)
 from start_training.launchers.replica_units import read_unit
 from start_training.launchers.workers import worker_signals
+from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.outcome import Interrupted
+from start_training.stop_signals import Interrupted
 from start_training.training.replica_runs import train_group
 from start_training.training.train import train
 
@@ -36,12 +46,19 @@ def train_hydra_job(config: DictConfig) -> None:
             check_launcher(trainer, hydra.launcher)
             _train_in_process_tree(job)
         else:
-            train(job)
+            with ranks_end_with_this_process() if starts_processes(trainer) else nullcontext():
+                train(job)
 
-    resume = "" if in_sweep or config.get("replicas") else "resume with ckpt_path={directory}/checkpoints/last.ckpt"
     with worker_signals() as proceed:
         if proceed:
-            run_job(config, work, resume_hint=resume)
+            run_job(config, work, resume_hint=(lambda _: "") if in_sweep or config.get("replicas") else _how_to_resume)
+
+
+def _how_to_resume(directory: Path) -> str:
+    run = RunDirectory(directory)
+    if run.finished:
+        return "the run had ended, and its results are complete"
+    return f"resume with ckpt_path={run.checkpoint}" if run.resumable else "no checkpoint had been written"
 
 
 def _train_in_process_tree(job: Job) -> None:

@@ -14,6 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from start_training.config.composed import register_resolvers
 from start_training.settings import named_in, one_line
+from start_training.stop_signals import Interrupted
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 register_resolvers()
@@ -27,11 +28,14 @@ def run(main: Callable[[], Any]) -> None:
     Args:
         main: the command, without arguments.
     Raises:
-        SystemExit: status 1 after a user error or a failed job, 130 after Ctrl-C.
+        SystemExit: status 1 after a user error or a failed job, 130 or 143 after a signal.
         Exception: any other error of `main`.
     """
     if os.environ.get(FULL_ERROR) == "1" and not prints_errors():
-        main()
+        try:
+            main()
+        except Interrupted as interruption:
+            sys.exit(interruption.exit_status)
         return
     os.environ[_PRINTS_ERRORS] = "1"
     os.environ[FULL_ERROR] = "1"  # makes Hydra raise its errors instead of printing them
@@ -44,6 +48,8 @@ def run(main: Callable[[], Any]) -> None:
             raise
         print_error(error)
         sys.exit(1)
+    except Interrupted as interruption:
+        sys.exit(interruption.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:

@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from start_training.runs.outcome import Diverged, Interrupted
+from start_training.runs.outcome import Diverged
 from start_training.settings import named_in, one_line
 
 Config = Mapping[str, Any]
@@ -22,7 +22,7 @@ logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # else it al
 def name_group_in_errors(group: str, config: Config | None) -> Iterator[None]:
     """Turn errors raised in the context into ValueErrors that name the config group, and the key if it can be told.
 
-    `Diverged` and `Interrupted`, which end a run, are passed on.
+    `Diverged`, which ends a run, is passed on.
 
     Args:
         group: name of the config group, such as "optimizer".
@@ -30,7 +30,7 @@ def name_group_in_errors(group: str, config: Config | None) -> Iterator[None]:
     """
     try:
         yield
-    except (Diverged, Interrupted):  # the end of a run, not an error
+    except Diverged:  # the end of a run, not an error
         raise
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error

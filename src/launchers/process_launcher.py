@@ -1,7 +1,6 @@
 """The `process` launcher: each job runs in its own process tree, several at a time, each pinned to its own GPUs."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 import torch
@@ -21,6 +19,7 @@ from start_training.config.composed import compose_job
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import command, environment
 from start_training.settings import positive_integer
+from start_training.stop_signals import blocked, deferred, received
 
 POLL = 0.05  # seconds
 
@@ -59,9 +58,14 @@ class JobProcess:
         self.output = [_temporary_file(), _temporary_file()] if hold_output else []
         stdout, stderr = self.output or (None, None)
         # A new session: Ctrl-C in the terminal then reaches only the launcher, which sends the signal to each job once.
-        self.process = subprocess.Popen(
-            self.line, env=environment(self.sweep, **variables), stdout=stdout, stderr=stderr, start_new_session=True
-        )
+        with blocked():
+            self.process = subprocess.Popen(
+                self.line,
+                env=environment(self.sweep, **variables),
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
 
     def send(self, signum: int) -> None:
         """Send a signal to all processes of the job, unless the job has ended."""
@@ -87,22 +91,20 @@ class _Pool:
         self.all_gpus = _visible_gpus()
         self.jobs = positive_integer("hydra.launcher.jobs", jobs if jobs is not None else max(1, len(self.all_gpus)))
         self.running: list[JobProcess] = []
-        self.signals: list[int] = []
 
     def run(self, jobs: Sequence[JobProcess]) -> None:
         waiting = list(jobs)
-        while self.running or (waiting and not self.signals):
-            while waiting and not self.signals and (gpus := self._gpus_for(waiting[0])) is not None:
+        while self.running or (waiting and not received()):
+            while waiting and not received() and (gpus := self._gpus_for(waiting[0])) is not None:
                 self._start(waiting.pop(0), gpus)
             for job in [job for job in self.running if job.process.poll() is not None]:
                 self.running.remove(job)
                 job.finish()
             time.sleep(POLL)
 
-    def on_signal(self, signum: int, frame: FrameType | None) -> None:
-        self.signals.append(signum)
+    def on_request(self, requests: int) -> None:
         for job in self.running:
-            job.send(signum)
+            job.send(received())
 
     def _gpus_for(self, job: JobProcess) -> list[str] | None:
         """Return the least used GPUs for a job, or None if the job has to wait for GPUs or for another job to end."""
@@ -120,8 +122,8 @@ class _Pool:
             variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
         job.start(gpus, variables, hold_output=self.jobs > 1)  # output of several jobs would mix
         self.running.append(job)
-        for signum in self.signals:  # signals that arrived while the process was starting
-            job.send(signum)
+        if received():  # while the process was starting
+            job.send(received())
 
 
 def launch(
@@ -140,18 +142,12 @@ def launch(
     Returns:
         The result of each job, in the order of `overrides`.
     Raises:
-        SystemExit: a signal arrived; raised when the running jobs have ended.
+        Interrupted: a signal arrived; raised when the running jobs have ended.
     """
     pool = _Pool(jobs)
     processes = [_job_process(config, config_loader, words, first + number) for number, words in enumerate(overrides)]
-    handlers = {signum: signal.signal(signum, pool.on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with deferred(pool.on_request):
         pool.run(processes)
-    finally:
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
-    if pool.signals:
-        sys.exit(128 + pool.signals[0])
     return [job.returned for job in processes]
 
 

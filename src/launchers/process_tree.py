@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasti
 
 from start_training.launchers.grouping import check_replicas
 from start_training.launchers.traits import traits_of
+from start_training.stop_signals import blocked, deferred, received
 
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
 PARENT = "HOW_TO_START_TRAINING_PARENT"
@@ -96,9 +98,19 @@ def environment(sweep: str, **more: str) -> dict[str, str]:
     return {**os.environ, SWEEP: sweep, PARENT: str(os.getpid()), **more}
 
 
+@contextmanager
+def ranks_end_with_this_process() -> Iterator[None]:
+    """Make the ranks that Lightning starts within the block end when this process ends, by `end_with_parent`."""
+    os.environ[PARENT] = str(os.getpid())
+    try:
+        yield
+    finally:
+        os.environ.pop(PARENT, None)
+
+
 def end_with_parent() -> None:
-    """Make this process end when the launcher that started it ends. Without such a launcher, do nothing."""
-    parent = os.environ.pop(PARENT, None)  # removed, since ranks started by this process have another parent
+    """Make this process end when the launcher, or rank 0, that started it ends. Otherwise, do nothing."""
+    parent = os.environ.pop(PARENT, None)  # removed, since processes started by this process have another parent
     if parent is not None:
         die_with_parent()
         if os.getppid() != int(parent):  # the launcher has already ended
@@ -108,7 +120,8 @@ def end_with_parent() -> None:
 def die_with_parent() -> None:
     """Make the kernel kill this process when its parent ends, even by SIGKILL. Does nothing outside Linux.
 
-    Otherwise a job of a killed sweep would keep running and keep its directory locked.
+    Otherwise a job of a killed sweep would keep running and keep its directory locked, and a rank would wait for others
+    without an end.
     """
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
@@ -123,4 +136,17 @@ def run_in_process_tree(hydra: Any, overrides: Sequence[str], directory: Path, s
         directory: the run directory of the job.
         sweep: name of the sweep.
     """
-    return subprocess.run(command(hydra, overrides, directory), env=environment(sweep), check=False).returncode
+    process: subprocess.Popen[bytes] | None = None
+
+    def on_request(requests: int) -> None:
+        if process is not None and process.poll() is None:
+            os.killpg(process.pid, received())  # with its ranks, which are in a session of their own
+
+    with deferred(on_request):
+        with blocked():
+            process = subprocess.Popen(
+                command(hydra, overrides, directory), env=environment(sweep), start_new_session=True
+            )
+        if received():  # while the process was starting
+            on_request(1)
+        return process.wait()

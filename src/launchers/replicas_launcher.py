@@ -108,8 +108,7 @@ class Replicas:
 def _by_directory(planned: ReplicaPlan, returns: Sequence[JobReturn]) -> dict[Path, JobReturn]:
     """Return the inner launcher's result of each job, or of the group of the job, by the directory of the job."""
     units = [*(group.jobs for group in planned.groups), *([job] for job, _ in planned.single_jobs)]
-    # strict only with results: joblib returns an empty list after a signal
-    return {job.directory: returned for jobs, returned in zip(units, returns, strict=bool(returns)) for job in jobs}
+    return {job.directory: returned for jobs, returned in zip(units, returns, strict=True) for job in jobs}
 
 
 def _returned(job: Job, unit: JobReturn) -> JobReturn:

@@ -20,6 +20,7 @@ from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.job import run_title
 from start_training.runs.sweep_jobs import add_jobs
+from start_training.stop_signals import raising
 from start_training.training.train import check_settings
 
 Overrides = Sequence[str]
@@ -75,12 +76,14 @@ class Sweep:
         returns: list[Sequence[JobReturn]] = []
         first, begun = 0, True
         try:
-            for batch in batches:
-                unfinished = [job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)]
-                returns.append(launch(self.launcher, self.config, unfinished, first) if unfinished else [])
-                pairs = zip(unfinished, returns[-1], strict=True)
-                self.errors |= {tuple(job): end._return_value for job, end in pairs if end.status == JobStatus.FAILED}
-                first += len(batch)
+            with raising():
+                for batch in batches:
+                    unfinished = [job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)]
+                    returns.append(launch(self.launcher, self.config, unfinished, first) if unfinished else [])
+                    for job, end in zip(unfinished, returns[-1], strict=True):
+                        if end.status == JobStatus.FAILED:
+                            self.errors[tuple(job)] = end._return_value
+                    first += len(batch)
         except NotStarted:
             begun = bool(returns)
             raise
@@ -156,7 +159,7 @@ class Sweep:
             )
 
     def _report(self) -> int:
-        """Print how the jobs ended, and return the number of failed jobs."""
+        """Print how the jobs ended, and return the number of jobs with an error."""
         after = self._states()
         for index, overrides in enumerate(self.jobs):
             if overrides in self.errors and after[index] in ("absent", "killed"):
@@ -164,12 +167,17 @@ class Sweep:
         Console().print(f"sweep {run_report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
         Console().print(_table(Counter(after)))
         console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup
-        failures = [pair for pair, state in zip(self.jobs.items(), after, strict=True) if state == "failed"]
-        for overrides, directory in failures[:SHOWN]:
+        # Also jobs that can resume, but ended with an error because memory ran out or a process of them was killed.
+        failures = [
+            (state, overrides, directory)
+            for state, (overrides, directory) in zip(after, self.jobs.items(), strict=True)
+            if state == "failed" or overrides in self.errors
+        ]
+        for state, overrides, directory in failures[:SHOWN]:
             reason = self._reason(directory, self.errors.get(overrides))
-            console.print(f"failed: {_title(overrides)} ({reason})", soft_wrap=True)
+            console.print(f"{state}: {_title(overrides)} ({reason})", soft_wrap=True)
         if len(failures) > SHOWN:
-            console.print(f"… and {len(failures) - SHOWN} more failed jobs")
+            console.print(f"… and {len(failures) - SHOWN} more jobs with an error")
         if {*after} - {*FINISHED}:
             console.print(f"to resume: repeat the command with hydra.sweep.dir={self.directory}", soft_wrap=True)
         return len(failures)

@@ -3,10 +3,8 @@
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from threading import Event
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -17,15 +15,14 @@ from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import die_with_parent
 from start_training.launchers.traits import traits_of
 from start_training.ranks import in_joblib_worker
-from start_training.runs.outcome import Interrupted
+from start_training.stop_signals import Interrupted, deferred, deferring, received
 
 
 class NotStarted(ValueError):
     """Raised when a launcher rejects its jobs because of a user error, before any job has started."""
 
 
-_signals: list[int] = []  # signals that this process has received as a joblib worker
-_busy = Event()  # set while this process runs a job
+_deferral = ExitStack()  # open from the first job of a joblib worker to its end
 
 
 def launch(launcher: Any, config: DictConfig, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
@@ -44,7 +41,7 @@ def launch(launcher: Any, config: DictConfig, jobs: Sequence[Sequence[str]], fir
         The result of each job, in the order of `jobs`.
     Raises:
         ValueError: a joblib worker died, or SLURM is not installed.
-        SystemExit: a signal arrived, and joblib's workers have ended.
+        Interrupted: a signal arrived, and joblib's workers have ended.
     """
     traits, name = traits_of(config.hydra.launcher), config.hydra.runtime.choices["hydra/launcher"]
     try:
@@ -73,7 +70,8 @@ def in_worker(launcher: Mapping[str, Any]) -> bool:
 def worker_signals() -> Iterator[bool]:
     """Handle signals to this process while it runs a job, so that training writes a checkpoint first.
 
-    Yields whether to run the job: False in a joblib worker that has already received a signal.
+    Yields whether to run the job: False in a joblib worker that has already received a signal. A worker never ends on
+    a signal: joblib would then kill the other workers, which are writing checkpoints.
     """
     if not in_joblib_worker():
         with _submitit_waits_for_training():
@@ -82,48 +80,25 @@ def worker_signals() -> Iterator[bool]:
     if os.getpgrp() != os.getpid():  # first job of this worker
         os.setpgid(0, 0)  # Ctrl-C in the terminal then reaches only the parent, which sends the signal on once
         die_with_parent()
-        signal.signal(signal.SIGTERM, _on_signal)
-    _busy.set()
-    try:
-        yield not _signals
-    finally:
-        _busy.clear()
-
-
-def mark_interrupted(signum: int) -> None:
-    """Record that a signal has ended the job of this worker, so that the worker starts no further job."""
-    _signals.append(signum)
-
-
-def _on_signal(signum: int, frame: FrameType | None) -> None:
-    _signals.append(signum)
-    if _busy.is_set():  # before or after training; during training a callback handles signals
-        raise Interrupted(signum)
+        _deferral.enter_context(deferred(lambda requests: None))
+    yield not received()
 
 
 def _launch_children(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-    signals: list[int] = []
-
-    def on_signal(signum: int, frame: FrameType | None) -> None:
+    def on_request(requests: int) -> None:
         workers = multiprocessing.active_children()
-        if signals or not workers:
-            raise KeyboardInterrupt
-        signals.append(signum)
+        if requests > 1 or not workers:
+            raise Interrupted(received())
         for process in workers:
             process.terminate()
 
-    handlers = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return launcher.launch(jobs, initial_job_idx=first)
-    except RuntimeError:  # a worker was killed, or had not started when the signal arrived
-        if not signals:
-            raise
-        return []
-    finally:
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
-        if signals:
-            sys.exit(128 + signals[0])
+    with deferred(on_request):
+        try:
+            return launcher.launch(jobs, initial_job_idx=first)
+        except RuntimeError:  # a worker was killed, or had not started when the signal arrived
+            if not received():
+                raise
+            return []
 
 
 @contextmanager
@@ -174,13 +149,13 @@ def _submitit_waits_for_training() -> Iterator[None]:
     if not callable(requeue):
         yield
         return
-    before, received = signal.getsignal(signal.SIGTERM), []
+    timeouts: list[int] = []
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
-        if signal.getsignal(signal.SIGTERM) == before:  # training has not installed its handler
+        if not deferring():  # training has not begun
             requeue(signum, frame)
         else:
-            received.append(signum)
+            timeouts.append(signum)
             os.kill(os.getpid(), signal.SIGTERM)
 
     signal.signal(getattr(signal, name), on_signal)
@@ -188,5 +163,5 @@ def _submitit_waits_for_training() -> Iterator[None]:
         yield
     finally:
         signal.signal(getattr(signal, name), requeue)
-        if received:
-            requeue(received[0], None)
+        if timeouts:
+            requeue(timeouts[0], None)

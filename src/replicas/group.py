@@ -7,7 +7,6 @@ from time import monotonic
 import torch
 
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, LengthsCallback
-from start_training.callbacks.deferred_signals import DeferredSignals
 from start_training.replicas.batches import GroupBatches
 from start_training.replicas.forward_pass import StackedLengths
 from start_training.replicas.group_checkpoint import GroupSnapshot, Progress
@@ -17,7 +16,7 @@ from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
 from start_training.replicas.step_buffer import StepBuffer
 from start_training.replicas.updates import Updates
-from start_training.runs.outcome import Interrupted
+from start_training.stop_signals import check, deferred, received
 
 OnEnd = Callable[[Replica, BaseException | None], None]
 
@@ -75,12 +74,11 @@ class ReplicaGroup:
             Interrupted: SIGINT or SIGTERM was received; the checkpoints are written.
         """
         try:
-            with DeferredSignals() as signals:
+            with deferred():
                 self._start()
                 while self.replicas:
-                    self._train_epoch(signals)
-                if signals.first:  # received while the last runs ended
-                    raise Interrupted(signals.first)
+                    self._train_epoch()
+                check()  # a signal was received while the last runs ended
         except BaseException as error:
             try:
                 self._drop_diverged()
@@ -107,7 +105,7 @@ class ReplicaGroup:
         else:
             self._test_and_end(finished)
 
-    def _train_epoch(self, signals: DeferredSignals) -> None:
+    def _train_epoch(self) -> None:
         length = len(self.updates.batches)
         self.updates.batches.begin(self.epoch)
         self._settings = EpochSettings(self.replicas, range(self.step - self.batch, self.step - self.batch + length))
@@ -119,9 +117,9 @@ class ReplicaGroup:
                     self._drop_diverged()
                     self._save(self.replicas)  # training may be resumed from this step with a larger max_steps
                     break
-                self._stop_if_asked(signals)
+                self._stop_if_asked()
         self._end_epoch(self.replicas)
-        self._stop_if_asked(signals)
+        self._stop_if_asked()
         self.epoch, self.batch = self.epoch + 1, 0
 
     def _train_step(self) -> None:
@@ -187,13 +185,13 @@ class ReplicaGroup:
         progress = Progress(self.epoch, self.batch, length, self.step, self._evaluation.validations, ended)
         return GroupSnapshot(self.replicas, progress, self.updates.stack, self.updates.optimizer, copied=copied)
 
-    def _stop_if_asked(self, signals: DeferredSignals) -> None:
-        if signals.first and self.replicas:
+    def _stop_if_asked(self) -> None:
+        if received() and self.replicas:
             self._drop_diverged()
             self._save(self.replicas, ended=self._epoch_is_whole)
             for replica in self.replicas:
                 replica.current_epoch = self.epoch  # as in Lightning, the epoch is not counted before its checkpoint
-            raise Interrupted(signals.first)
+            check()
 
     def _drop_diverged(self, *, before: int | None = None) -> None:
         """End the runs that have diverged; with `before`, only those that diverged before that step."""

@@ -26,7 +26,7 @@ from start_training.studies.simulate import readings_of
 from start_training.studies.study import Results, Study, print_figures
 from start_training.tables import shown_layers
 from start_training.theory.convolutional import ConvolutionalLaw
-from start_training.training.train import seed_global_generators
+from start_training.training.process_settings import seed_global_generators
 
 DEFAULT_LAYERS = 5  # number of layers shown if the config does not list layers
 FLOAT32_RANGE = (1e-30, 1e30)  # range of absolute values in which float32 has full precision, with a margin

@@ -32,7 +32,7 @@ from start_training.runs.table import Table
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described
 from start_training.studies.simulation_figure import remember_simulation
 from start_training.studies.study import Results, Study
-from start_training.training.train import seed_global_generators
+from start_training.training.process_settings import seed_global_generators
 
 FLUSH_EVERY = 1.0  # seconds between two writes to disk; this much sampling is lost if the process is killed
 Array = NDArray[np.float64]

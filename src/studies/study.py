@@ -1,6 +1,5 @@
 """The steps common to all studies: read the settings, compute results, write them to the directory, print a report."""
 
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.outcome import Interrupted
 from start_training.settings import settings_from
 
 S = TypeVar("S")
@@ -91,8 +89,6 @@ class Study(Generic[S]):
                 with name_setting_in_errors(job.config):
                     self._compute(run, job, config)
             return run.summary() or {}
-        except (KeyboardInterrupt, SystemExit) as error:
-            raise Interrupted(signal.SIGINT) from error
         except ValueError as error:
             if not _holds_results(run.path):  # a failed run's directory may be reused by a job with another config
                 run.write_summary({"status": "failed", "reason": f"ValueError: {error}", "steps": 0})

@@ -10,7 +10,7 @@ from start_training.config.devices import check_accelerator
 from start_training.config.mistakes import accepts, name_setting_in_errors
 from start_training.runs.checkpoint import check_fits, load_checkpoint, net_state
 from start_training.runs.directory import RunDirectory
-from start_training.training.train import quiet_lightning
+from start_training.training.process_settings import quiet_lightning
 
 
 def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None = None) -> dict[str, float]:

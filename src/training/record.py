@@ -13,14 +13,17 @@ from torch import nn
 
 from start_training.callbacks.contracts import stop_reason, summaries
 from start_training.ranks import is_rank_zero
+from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
 from start_training.reports import run_report
 from start_training.reports.run_clues import clues_of
 from start_training.runs.directory import TABLES, RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import newest_metrics
-from start_training.runs.outcome import Diverged, Interrupted
+from start_training.runs.outcome import Diverged, RunLost
 from start_training.settings import described
+from start_training.stop_signals import Interrupted
+from start_training.training.rank_processes import RankProcesses, is_lost_connection, report_error
 
 
 @dataclass
@@ -28,8 +31,11 @@ class Record:
     """Context manager of a run that writes its results at the end, also after an error.
 
     It writes summary.json and the figure, and finishes the W&B run. `Diverged` is suppressed, since a run that diverges
-    has a valid result. Nothing is written on ranks above 0, nor if the run failed before it began and the directory has
-    the results of an earlier run.
+    has a valid result. Nothing is written on ranks above 0 (except their errors, for rank 0), nor if the run was
+    interrupted before it began, or failed before it began and the directory has the results of an earlier run.
+
+    An error that says nothing about the settings of the run, since memory ran out or a rank was lost, is raised as
+    `RunLost`. The error of another rank is raised as a ValueError with that rank's message.
 
     Attributes:
         job: The job of the run.
@@ -39,6 +45,7 @@ class Record:
         metrics: The newest value of each metric.
         lengths: The activation lengths of the run, if recorded.
         summary: The content of summary.json, empty before it is written.
+        ranks: The other processes of the run.
     """
 
     job: Job
@@ -51,6 +58,9 @@ class Record:
     lengths: run_report.RecordedLengths | None = None
     summary: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.ranks = RankProcesses(self.run, on_hang=self._write_summary)
+
     def __enter__(self) -> "Record":
         self._began = monotonic()
         return self
@@ -59,13 +69,19 @@ class Record:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         status, reason, exit_status = self._outcome(error)
+        self.ranks.close()
         try:
-            if is_rank_zero() and (self.run.begun or not self.run.holds_results):
+            if not is_rank_zero():
+                if isinstance(error, Exception) and status != "diverged" and not is_lost_connection(error):
+                    report_error(self.run, status, reason)
+            elif self.run.begun or not (status == "interrupted" or self.run.holds_results):
                 self._write(status, reason, error)
         finally:
             if wandb.run is not None:
                 wandb.finish(exit_status)
             self.run.release()
+        if error is not None and (is_out_of_memory(error) or is_lost_connection(error)):
+            raise (RunLost if status == "interrupted" else ValueError)(reason) from error
         return status == "diverged"
 
     def collect_metrics(self) -> None:
@@ -82,7 +98,11 @@ class Record:
         if isinstance(error, Interrupted):
             return "interrupted", str(error), error.exit_status
         if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns a KeyboardInterrupt into a SystemExit
-            return "interrupted", "stopped immediately; the checkpoint is that of the last completed epoch", 130
+            return "interrupted", "stopped by a KeyboardInterrupt", 130
+        if is_lost_connection(error):
+            return *self.ranks.lost(), 1
+        if is_out_of_memory(error):
+            return "interrupted", f"out of memory: {described(error)}", 1
         return "failed", described(error), 1
 
     def _write(self, status: str, reason: str, error: BaseException | None) -> None:
@@ -103,6 +123,9 @@ class Record:
             recorded["clues"] = self._clues(error)
         if wandb.run is not None:
             self._log_to_wandb({"status": status, **recorded})
+        self._write_summary(status, reason, recorded)
+
+    def _write_summary(self, status: str, reason: str, recorded: Mapping[str, Any] | None = None) -> None:
         self.summary = {
             "status": status,
             "reason": reason,
@@ -111,7 +134,7 @@ class Record:
             "epochs": self.trainer.current_epoch if self.trainer else 0,
             "seconds": round(monotonic() - self._began, 3),
             **self.job.origin,
-            **recorded,
+            **(recorded or {}),
         }
         self.run.write_summary(self.summary)
 

@@ -21,8 +21,9 @@ from start_training.runs.checkpoint import check_fits, check_optimizer_fits
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
 from start_training.settings import seed
+from start_training.training.process_settings import seed_global_generators
 from start_training.training.record import Record
-from start_training.training.train import build_callbacks, load_datamodule, seed_global_generators
+from start_training.training.train import build_callbacks, load_datamodule
 
 LIGHTNINGS_EPOCHS = 1000  # Lightning's max_epochs if neither max_epochs nor max_steps is set
 

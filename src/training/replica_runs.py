@@ -24,9 +24,11 @@ from start_training.runs.checkpoint import load_newest
 from start_training.runs.directory import FINISHED, RunDirectory, RunDirectoryLocked
 from start_training.runs.job import Job
 from start_training.runs.open_files import raise_open_file_limit
+from start_training.stop_signals import check, deferred
+from start_training.training.process_settings import quiet_lightning, restored_process_settings
 from start_training.training.record import Record
 from start_training.training.replica_build import build_replica, device_of, load_sets
-from start_training.training.train import print_results, quiet_lightning, restored_process_settings
+from start_training.training.train import print_results
 
 
 def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> None:
@@ -83,13 +85,15 @@ def _start(record: Record) -> tuple[int, int, int]:
 def _train_together(records: Sequence[Record], checkpoint_seconds: float) -> bool:
     """Train runs that start at the same step; return whether one of them has failed."""
     runs = _Runs(device_of(records[0].job.config["trainer"].get("accelerator", "auto")))
-    try:
-        for record in records:
-            runs.add(record)
-        runs.train(checkpoint_seconds)
-    except BaseException as error:
-        runs.end(error)
-        raise
+    with deferred():
+        try:
+            for record in records:
+                check()
+                runs.add(record)
+            runs.train(checkpoint_seconds)
+        except BaseException as error:
+            runs.end(error)
+            raise
     return runs.failed
 
 

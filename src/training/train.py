@@ -1,15 +1,10 @@
 """Train the net of one job, and write its run directory."""
 
-import logging
-import os
-import random
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
@@ -35,6 +30,7 @@ from start_training.config.devices import check_trainer
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.models.classifier import Classifier
 from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
 from start_training.runs.checkpoint import (
@@ -48,6 +44,9 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.settings import seed
+from start_training.stop_signals import check, deferred
+from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
+from start_training.training.rank_processes import clear_errors
 from start_training.training.record import Record, callbacks_of
 
 
@@ -61,7 +60,8 @@ def train(job: Job) -> dict[str, Any]:
         The content of summary.json; {} on ranks above 0.
     Raises:
         ValueError: a setting is not allowed.
-        Interrupted: SIGINT or SIGTERM was received; a checkpoint is written.
+        RunLost: memory ran out, or another process of the run was lost; the run can resume.
+        Interrupted: SIGINT or SIGTERM was received; the newest checkpoint is kept.
     """
     with quiet_lightning(), restored_process_settings():
         return _train(job)
@@ -71,43 +71,59 @@ def _train(job: Job) -> dict[str, Any]:
     config, run, resumed = job.config, RunDirectory(job.directory), None
     if is_rank_zero():
         run.claim(config)
+        clear_errors(run)
     if job.sweep is not None:  # the same result on all ranks: rank 0 changes the directory only in `begin`
         if run.finished:
             run.release()
             return run.summary() or {}
         if config["ckpt_path"] is None and (newest := load_newest(run)):
             config, resumed = {**config, "ckpt_path": str(newest[0])}, newest[1]
-    with Record(job, run) as record, name_setting_in_errors(config):
+    with ExitStack() as until_written, Record(job, run) as record, name_setting_in_errors(config):
         # All settings are checked before any file in the run directory is changed.
-        seed_global_generators(seed("seed", config["seed"]))
-        check_trainer(config.get("trainer") or {})
         if config["ckpt_path"] and resumed is None:
             resumed = load_checkpoint(config["ckpt_path"])
-        datamodule = build_datamodule(config)
-        record.net = net = build_net(config, datamodule)
-        record.initializer = build_initializer(config["initializer"])
-        if resumed:
-            check_fits(resumed, net, config["ckpt_path"])
-            check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
-        classifier = build_classifier(config, net, datamodule)
-        record.trainer = trainer = build_trainer(job, run)
-        # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
-        trainer.precision_plugin.convert_module(classifier)
-        load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
+        classifier, datamodule = _build(record, config, resumed)
+        trainer = record.trainer
+        assert isinstance(trainer, pl.Trainer)
         start_loggers(trainer.loggers, config)
+        until_written.enter_context(deferred())
         if is_rank_zero():
+            until_written.enter_context(record.ranks.watched())
             origin = Path(config["ckpt_path"]) if resumed else None
             run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
         if config["compile"]:
             torch.compiler.reset()  # do not reuse the graph of an earlier job, compiled without hooks
-            net.compile()
+            classifier.net.compile()
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
+        check()
         if is_tested(callbacks_of(trainer)):
             trainer.test(classifier, datamodule=datamodule, verbose=False)
     if is_rank_zero():
         print_results(record)
     return record.summary
+
+
+def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | None) -> tuple[Classifier, Any]:
+    """Build what the config of a record's job names, and check that the checkpoint `resumed` fits.
+
+    Sets `net`, `initializer` and `trainer` of the record.
+    """
+    job = record.job
+    seed_global_generators(seed("seed", config["seed"]))
+    check_trainer(config.get("trainer") or {})
+    datamodule = build_datamodule(config)
+    record.net = net = build_net(config, datamodule)
+    record.initializer = build_initializer(config["initializer"])
+    if resumed:
+        check_fits(resumed, net, config["ckpt_path"])
+        check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
+    classifier = build_classifier(config, net, datamodule)
+    record.trainer = trainer = build_trainer(job, record.run)
+    # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
+    trainer.precision_plugin.convert_module(classifier)
+    load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
+    return classifier, datamodule
 
 
 def check_settings(config: Mapping[str, Any]) -> None:
@@ -179,44 +195,6 @@ def load_datamodule(
         _loaded[:] = [datamodule] if shared else []
         if resumed and (epoch := interrupted_epoch(resumed)):
             datamodule.train_dataloader().check_resumes(epoch)
-
-
-def seed_global_generators(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch, without setting environment variables."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-@contextmanager
-def restored_process_settings() -> Iterator[None]:
-    """Restore process-wide settings that a Trainer changes: environment variables, deterministic algorithms, cuDNN."""
-    environment, deterministic = dict(os.environ), torch.are_deterministic_algorithms_enabled()
-    warns, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
-        torch.backends.cudnn.benchmark = benchmark
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Suppress Lightning's INFO messages (such as the devices found) within the block, but not its warnings."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        # Lightning 2.6.6 calls a function of torch's pytree module that torch 2.15 deprecates.
-        warnings.filterwarnings("ignore", message=".isinstance.treespec, LeafSpec", category=FutureWarning)
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def print_results(record: Record) -> None:

@@ -11,7 +11,7 @@ from benchmarks._harness import results_table
 from benchmarks._training_ways import BARE, LIGHTNING, STEP_COLUMNS, Turn
 from benchmarks.phase import OFF, PHASE, WAYS
 from start_training.datamodules.samples import Samples
-from start_training.training.train import quiet_lightning
+from start_training.training.process_settings import quiet_lightning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*smaller than the logging")
 

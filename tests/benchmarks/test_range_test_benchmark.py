@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import range_test
 from benchmarks.range_test import FIXED, LIGHTNING, ONE_CYCLE, OURS
-from start_training.training.train import quiet_lightning
+from start_training.training.process_settings import quiet_lightning
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*smaller than the logging interval"

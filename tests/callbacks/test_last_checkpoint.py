@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from contextlib import nullcontext
 
 import pandas as pd
@@ -10,10 +9,10 @@ import pytest
 import torch
 
 from start_training.callbacks.activation_lengths import ActivationLengths
-from start_training.callbacks.deferred_signals import SIGNALS, DeferredSignals
 from start_training.callbacks.divergence import Divergence
 from start_training.callbacks.last_checkpoint import LastCheckpoint
-from start_training.runs.outcome import Diverged, Interrupted
+from start_training.runs.outcome import Diverged
+from start_training.stop_signals import SIGNALS, Interrupted, deferred
 from tests.callbacks.tasks import BATCHES, At, Resumable, fit, small, weights
 
 pytestmark = [small, pytest.mark.filterwarnings("ignore:.*resuming from a checkpoint that ended before the epoch")]
@@ -43,7 +42,7 @@ def test_a_run_resumed_from_the_last_checkpoint_equals_an_uninterrupted_run(
     fit(whole, tmp_path, LastCheckpoint(tmp_path / "whole.ckpt"), **full, **options)
     ask = At(signalled, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     if signalled:
-        with pytest.raises(Interrupted) as caught:
+        with pytest.raises(Interrupted) as caught, deferred():
             fit(first, tmp_path, ask, LastCheckpoint(path), **length, **options)
         assert caught.value.exit_status == 128 + signal.SIGTERM
     else:
@@ -53,23 +52,6 @@ def test_a_run_resumed_from_the_last_checkpoint_equals_an_uninterrupted_run(
     fit(second, tmp_path, LastCheckpoint(path), ckpt_path=path, **full, **options)
     assert torch.equal(weights(second), weights(whole))
     assert steps_in(path) == steps_in(tmp_path / "whole.ckpt")
-
-
-def test_a_second_signal_raises_immediately_and_other_threads_install_no_handlers():
-    handlers = [signal.getsignal(signum) for signum in SIGNALS]
-    with DeferredSignals() as signals:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.first == signal.SIGTERM
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        signals.watch()
-        assert signals.first == 0
-        signals._handlers = dict(zip(SIGNALS, handlers, strict=True))
-    assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
-    in_thread = DeferredSignals()
-    thread = threading.Thread(target=in_thread.watch)
-    thread.start(), thread.join()
-    assert [signal.getsignal(signum) for signum in SIGNALS] == handlers
 
 
 @pytest.mark.parametrize("loss", [torch.nan, torch.inf, 1e30])

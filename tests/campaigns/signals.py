@@ -1,10 +1,10 @@
-"""Send signals to jobs at random moments, and check their exit status and the result of the same command afterwards.
+"""Send signals to jobs at random moments, and check how they end and the result of the same command afterwards.
 
-As references, a training run, a sweep in one process, a sweep of the process launcher, a simulation and a sweep of
-range tests run once without a signal, in a fork of a process that has imported the libraries. Then the jobs get SIGINT,
-SIGTERM, or SIGINT twice at a random moment between start and end, and are started again. The exit status has to be 128
-+ the number of the signal, or 0 if the job had ended before; no traceback may be printed; and the job that is started
-again has to give the result of the reference.
+As references, runs, simulations and sweeps of all launchers run once without a signal. Then the jobs get SIGINT or
+SIGTERM, SIGINT twice, or SIGINT together with all their child processes (as from Ctrl-C in a terminal) at a random
+moment from the start of the interpreter on, and are started again. The exit status has to be 128 + the number of the
+signal, or 0 if the job had ended before; no traceback may be printed; each summary has to state what happened; and the
+job that is started again has to give the result of the reference.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import random
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -21,25 +22,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 
+from start_training.runs.directory import FINISHED, RunDirectory
 from tests import forked
 from tests.campaigns import verdict
 from tests.campaigns.verdict import exit_status, try_all
 from tests.composing import QUICK
+from tests.replica_jobs import differences
 from tests.same_run import assert_same_run
 from tests.small_runs import CONF
 
 SCRIPTS = CONF.parent / "scripts"
+AT_A_PLACE = Path(__file__).with_name("signal_places.py")
 SIGNALS = {
     "SIGINT": (signal.SIGINT,),
     "SIGTERM": (signal.SIGTERM,),
     "SIGINT twice": (signal.SIGINT, signal.SIGINT),
+    "Ctrl-C": (signal.SIGINT,),  # sent to all processes of the job
 }
-# Known failures (issue 18): the beginnings of the names of kind, signals and verdict, and the reason.
-KNOWN: tuple[tuple[str, str, str, str], ...] = (
-    ("", "SIGINT twice", "traceback", "the second signal arrives while the interpreter shuts down after the first"),
-    ("", "SIGINT twice", "status 1", "the second signal is interpreted as a failure of the job"),
-)
 
 
 def rows_of(table: str, key: str) -> Callable[[Path], pd.DataFrame]:
@@ -58,6 +59,15 @@ def same_runs(one: Path, other: Path) -> None:
     assert runs == [path.parent.relative_to(other) for path in sorted(other.rglob("config.yaml"))]
     for run in runs:
         assert_same_run(one / run, other / run)
+
+
+def same_up_to_rounding(one: Path, other: Path) -> None:
+    """Compare sweeps whose jobs may be trained in other groups, which sum in another order."""
+    runs = [path.parent.relative_to(one) for path in sorted(one.rglob("config.yaml"))]
+    assert runs == [path.parent.relative_to(other) for path in sorted(other.rglob("config.yaml"))]
+    for run in runs:
+        different = [key for key in differences(one / run, other / run) if ".clues." not in key]
+        assert not different, f"{run}: {different[:3]}"
 
 
 def same_rows(table: str, key: str) -> Callable[[Path, Path], None]:
@@ -81,11 +91,21 @@ class Kind:
 
 
 SWEEP = ("-m", *QUICK["train"], "trainer.max_epochs=2", "seed=0,1,2")
+REPLICAS = ("hydra/launcher=replicas", "trainer.precision=64-true")
+SWEEPS = {
+    "sweep": (),
+    "process": ("hydra/launcher=process", "hydra.launcher.jobs=2"),
+    "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+    "submitit": ("hydra/launcher=submitit_local",),
+    "ranks": ("trainer=ddp_cpu",),
+}
 KINDS = {
     "train": Kind("train", QUICK["train"], "hydra.run.dir", same_runs),
-    "sweep": Kind("train", SWEEP, "hydra.sweep.dir", same_runs),
-    "processes": Kind(
-        "train", (*SWEEP, "hydra/launcher=process", "hydra.launcher.jobs=2"), "hydra.sweep.dir", same_runs
+    "ddp": Kind("train", (*QUICK["train"], "trainer=ddp_cpu"), "hydra.run.dir", same_runs),
+    **{name: Kind("train", (*SWEEP, *words), "hydra.sweep.dir", same_runs) for name, words in SWEEPS.items()},
+    "replicas": Kind("train", (*SWEEP, *REPLICAS), "hydra.sweep.dir", same_up_to_rounding),
+    "replicas in processes": Kind(
+        "train", (*SWEEP, *REPLICAS, "hydra.launcher.inner=process"), "hydra.sweep.dir", same_up_to_rounding
     ),
     "simulate": Kind(
         "simulate",
@@ -101,80 +121,112 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of job, the signals sent to it, and their time as a fraction of the duration of the job."""
+    """A kind of job, the signals sent to it, and when: at a place, or at a fraction of the duration of the job."""
 
     kind: str
     signals: str
-    share: float
+    share: float = 0.0
+    place: str = ""
 
     def __str__(self) -> str:
         kind = KINDS[self.kind]
         words = shlex.join(["python", f"scripts/{kind.script}.py", *kind.words, f"{kind.directory}=DIRECTORY"])
-        return f"{self.signals} at {self.share:.3f} of {words}"
+        return f"{self.signals} at {self.place or format(self.share, '.3f')} of {words}"
 
 
 class Verdict(verdict.Verdict):
     """The outcome of a case: `as undisturbed`, `had ended`, or the kind of failure."""
 
     GOOD = ("as undisturbed", "had ended")
-
-    @property
-    def known(self) -> str:
-        """Reason of a known failure; empty for a new one."""
-        names = (self.case.kind, self.case.signals, self.name)
-        return next((why for *known, why in KNOWN if all(map(str.startswith, names, known))), "")
+    known = ""
 
 
-def begin(kind: Kind, directory: Path) -> forked.Forked:
+def begin(kind: Kind, directory: Path, *before: str, fresh: bool = False) -> "forked.Forked | subprocess.Popen[str]":
+    """Start a job in a new interpreter, or else in a fork of a process that has imported the libraries.
+
+    Args:
+        before: Script and arguments to put before the script of the job.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}
     environment = {**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONF.parent)}
-    script, place = SCRIPTS / f"{kind.script}.py", directory.parent
-    return forked.start(script, *kind.command(directory), cwd=place, env=environment, new_session=True)
+    words = [*before, str(SCRIPTS / f"{kind.script}.py"), *kind.command(directory)]
+    if not fresh:
+        return forked.start(*words, cwd=directory.parent, env=environment, new_session=True)
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=directory.parent, env=environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def disturb(case: Case, reference: Path, seconds: float, limit: float) -> Verdict:
     """Send the signals to a job, start it again, and compare its result with the reference."""
-    kind = KINDS[case.kind]
+    kind, signums = KINDS[case.kind], SIGNALS[case.signals]
     with tempfile.TemporaryDirectory(prefix="signals-") as scratch:
         directory = Path(scratch) / "here"
-        process = begin(kind, directory)
-        time.sleep(case.share * seconds)
-        for signum in SIGNALS[case.signals]:
-            process.send_signal(signum)
-            time.sleep(0.05)
+        if case.place:
+            names = ",".join(signum.name for signum in signums)
+            process = begin(kind, directory, str(AT_A_PLACE), case.place, names)
+        else:
+            process = begin(kind, directory, fresh=True)
+            time.sleep(case.share * seconds)
+            for signum in signums:
+                if process.poll() is None:
+                    (os.killpg if case.signals == "Ctrl-C" else os.kill)(process.pid, signum)
+                time.sleep(0.05)
         try:
-            status = process.wait(limit)
+            output = "".join(process.communicate(timeout=limit))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return Verdict(case, "hang", process.stderr)
-        status = 128 - status if status < 0 else status  # the shell's convention
-        output = process.stdout + process.stderr
-        if status == 0:
-            name = "had ended"
-        elif "Traceback (most recent call last)" in output:
-            return Verdict(case, "traceback" if directory.exists() else "traceback before the first file", output)
-        elif status != 128 + SIGNALS[case.signals][0]:
-            return Verdict(case, f"status {status}", output)
-        else:
-            name = "as undisturbed"
+            return Verdict(case, "hang", "".join(process.communicate()))
+        if name := ending(case, process.returncode or 0, output):
+            return Verdict(case, name, output)
+        if untrue := untrue_summary(directory):
+            return Verdict(case, "untrue summary", f"{output}\n{untrue}")
         again = begin(kind, directory)
         try:
-            if again.wait(limit) != 0:
-                return Verdict(case, f"status {again.returncode} when started again", again.stdout + again.stderr)
+            output = "".join(again.communicate(timeout=limit))
+            if again.returncode != 0:
+                return Verdict(case, f"status {again.returncode} when started again", output)
             kind.assert_same(reference, directory)
         except subprocess.TimeoutExpired:
             os.killpg(again.pid, signal.SIGKILL)
-            return Verdict(case, "hang when started again", again.stderr)
+            return Verdict(case, "hang when started again")
         except (AssertionError, OSError, KeyError) as error:
             return Verdict(case, "another result", f"{output}\n{error!r}")
-        return Verdict(case, name)
+        return Verdict(case, "as undisturbed" if process.returncode else "had ended")
 
 
-def run_reference(kind: Kind, directory: Path, limit: float) -> float:
+def ending(case: Case, status: int, output: str) -> str:
+    """Return what is wrong with the exit status or the output of a job that received signals, "" if nothing is."""
+    if "Traceback (most recent call last)" in output or "Error" in output:
+        return "traceback"
+    status = 128 - status if status < 0 else status  # the shell's convention
+    allowed = (128 + SIGNALS[case.signals][0], *([] if case.place else [0]))
+    return "" if status in allowed else f"status {status}"
+
+
+def untrue_summary(directory: Path) -> str:
+    """Return which summary of a run states something else than a signal can have caused, "" if none does."""
+    for file in sorted(directory.rglob("summary.json")):
+        run = RunDirectory(file.parent)
+        summary = run.summary() or {}
+        if summary["status"] in FINISHED:
+            continue
+        if summary["status"] != "interrupted" or not summary["reason"].startswith("SIG"):
+            return f"{file.parent.name}: {summary['status']}, {summary['reason']}"
+        if run.checkpoint.exists():
+            step = torch.load(run.checkpoint, weights_only=True)["global_step"]
+            if step != summary["steps"]:
+                return f"{file.parent.name}: {summary['steps']} steps, but the checkpoint is of step {step}"
+    return ""
+
+
+def run_reference(kind: Kind, directory: Path, limit: float, *, fresh: bool = True) -> float:
     """Run a job without a signal, and return its duration in seconds."""
     began = time.monotonic()
-    process = begin(kind, directory)
-    assert process.wait(limit) == 0, process.stderr
+    process = begin(kind, directory, fresh=fresh)
+    output = process.communicate(timeout=limit)
+    assert process.returncode == 0, output
     return time.monotonic() - began
 
 
@@ -201,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         references = {name: Path(scratch) / name / "here" for name in kinds}
         for reference in references.values():
             reference.parent.mkdir()
-        run_reference(KINDS[kinds[0]], Path(scratch) / "warm", options.seconds)  # the fork server imports the libraries
+        run_reference(KINDS[kinds[0]], Path(scratch) / "warm", options.seconds)  # the files are then in memory
         times = {name: run_reference(KINDS[name], reference, options.seconds) for name, reference in references.items()}
         cases = draw_cases(kinds, seed=options.seed, count=options.count)
         verdicts = try_all(
@@ -212,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     counts = Counter((v.case.kind, v.case.signals, f"{v.name}{' (known)' * bool(v.known)}") for v in verdicts)
     print(
-        *(f"{kind:12}{signals:14}{name:40}{counts[kind, signals, name]:4}" for kind, signals, name in sorted(counts)),
+        *(f"{kind:24}{signals:14}{name:40}{counts[kind, signals, name]:4}" for kind, signals, name in sorted(counts)),
         sep="\n",
     )
     return exit_status(verdicts, "jobs disturbed")

@@ -1,20 +1,38 @@
 """A small part of the campaign `signals`, and tests of its verdicts."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.campaigns.signals import KINDS, SIGNALS, Case, Verdict, draw_cases, main
+from tests.campaigns.signal_places import PLACES
+from tests.campaigns.signals import KINDS, SIGNALS, Case, Verdict, disturb, draw_cases, ending, run_reference
+
+# Kinds other than a single run, and signals other than SIGINT.
+OF_SWEEPS = dict.fromkeys(["between two jobs", "the report of the sweep"], "sweep") | {"validation": "ddp"}
+OTHER_SIGNALS = {"before the first step": "SIGTERM", "a training step": "SIGINT twice", "test": "SIGTERM",
+                 "the end of training": "SIGTERM", "writing the summary": "SIGINT twice"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory) -> dict[str, Path]:
+    folders = {kind: tmp_path_factory.mktemp(kind) / "here" for kind in ("train", "sweep", "ddp")}
+    for kind, folder in folders.items():
+        run_reference(KINDS[kind], folder, 240, fresh=False)
+    return folders
 
 
 @pytest.mark.slow
-def test_signals_at_random_moments_do_not_change_the_result(capsys):
-    status = main(["--seed", "18", "--count", "6", "--kind", "train", "--kind", "simulate"])
-    assert status == 0, capsys.readouterr().out
+@pytest.mark.parametrize("place", PLACES)
+def test_a_signal_at_a_place_ends_the_job_and_does_not_change_its_result(place, references):
+    kind = OF_SWEEPS.get(place, "train")
+    verdict = disturb(Case(kind, OTHER_SIGNALS.get(place, "SIGINT"), place=place), references[kind], 0, 240)
+    assert verdict.name == "as undisturbed", verdict.output
 
 
 def test_kinds_and_signals_are_drawn_in_turns_at_different_moments():
-    cases = draw_cases(list(KINDS), seed=0, count=30)
+    cases = draw_cases(list(KINDS), seed=0, count=len(KINDS) * len(SIGNALS))
     assert {(case.kind, case.signals) for case in cases} == {(kind, name) for kind in KINDS for name in SIGNALS}
-    assert len({case.share for case in cases}) == 30
+    assert len({case.share for case in cases}) == len(cases)
     assert all(0 <= case.share < 1 for case in cases)
     assert cases[:5] == draw_cases(list(KINDS), seed=0, count=5)
 
@@ -23,3 +41,11 @@ def test_only_undisturbed_and_ended_jobs_are_good():
     case = Case("train", "SIGINT", 0.5)
     assert Verdict(case, "as undisturbed").good and Verdict(case, "had ended").good
     assert not any(Verdict(case, name).good for name in ("traceback", "hang", "status 1", "another result"))
+
+
+def test_the_status_of_a_job_is_that_of_its_first_signal():
+    case = Case("train", "SIGTERM", 0.5)
+    assert ending(case, 143, "interrupted") == ending(case, -15, "") == ending(case, 0, "completed") == ""
+    assert ending(case, 130, "") == "status 130"
+    assert ending(case, 143, "Traceback (most recent call last):") == "traceback"
+    assert ending(Case("train", "SIGTERM", place="test"), 0, "") == "status 0"

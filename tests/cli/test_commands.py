@@ -79,24 +79,3 @@ def test_importing_the_package_is_lazy_and_dir_lists_the_public_names():
 def test_shell_commands_have_the_form_in_which_this_process_was_started(started, command, monkeypatch):
     monkeypatch.setattr(sys, "argv", [started])
     assert shell_command("train") == command
-
-
-def test_ctrl_c_before_a_job_starts_ends_the_process_without_a_word():
-    """OmegaConf can turn a KeyboardInterrupt while a config is composed into an error of the config."""
-    compose = """
-import os, signal
-from start_training.cli import hydra_command
-def compose(**_):
-    try:
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(10**6): pass
-    except BaseException as error:
-        raise ValueError("of the config") from error
-"""
-    command = "hydra_command._run_hydra = compose\nhydra_command.run_composed('train', None, [])"
-    ended, control = (
-        subprocess.run([sys.executable, "-c", compose + call], capture_output=True, text=True)
-        for call in (command, "compose()")
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
-    assert control.returncode == 1 and "ValueError: of the config" in control.stderr

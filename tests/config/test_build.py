@@ -8,7 +8,8 @@ from start_training.config.build import build_classifier, build_initializer, bui
 from start_training.config.mistakes import name_group_in_errors, name_setting_in_errors
 from start_training.datamodules.random_inputs import RandomInputs
 from start_training.initializers.variance_scaling import VarianceScaling
-from start_training.runs.outcome import Diverged, Interrupted
+from start_training.runs.outcome import Diverged
+from start_training.stop_signals import Interrupted
 
 HE = {"_target_": "start_training.initializers.variance_scaling.VarianceScaling", "scale": 2.0}
 ZEROS = {"_target_": "torch.nn.init.zeros_"}

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from start_training.launchers import process_launcher
 from start_training.launchers.process_tree import command
 from start_training.runs.directory import RunDirectory
+from start_training.stop_signals import Interrupted
 from tests.forked import wait_until
 from tests.sweeps import start, wait_for
 
@@ -137,13 +138,14 @@ def test_the_status_of_a_job_is_that_of_its_process():
     assert (failed.status, str(failed._return_value)) == (JobStatus.FAILED, "the job's process ended with status 3")
 
 
-def test_signals_are_passed_on_to_running_jobs_and_no_further_job_starts():
+def test_signals_are_passed_on_to_running_jobs_and_no_further_job_starts(monkeypatch):
+    monkeypatch.setattr("start_training.stop_signals.SAME_REQUEST", 0.0)
     for signals in ((signal.SIGTERM, signal.SIGINT), (signal.SIGINT,)):
         machine = Machine([0], signals)
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(Interrupted) as end:
             launch(machine, [0] * 4, gpus=0, jobs=2)
-        assert end.value.code == 128 + signals[0]
-        assert [process.sent for process in machine.begun] == [[*signals]] * 2
+        assert end.value.exit_status == 128 + signals[0]
+        assert [process.sent for process in machine.begun] == [[signals[0]] * len(signals)] * 2
 
 
 def test_the_command_line_of_a_job_has_no_settings_of_the_sweep(tmp_path):

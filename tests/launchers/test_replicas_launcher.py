@@ -13,8 +13,8 @@ from start_training.launchers.replica_units import PREFIX
 from start_training.models.fully_connected import FullyConnected
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.outcome import Interrupted
 from start_training.runs.sweep_jobs import read_jobs
+from start_training.stop_signals import Interrupted
 from start_training.training.train import train
 from tests.launchers.test_sweep import sweep as sweep  # the fixture
 from tests.signalling import SignalAtStep

@@ -17,7 +17,7 @@ import torch
 from start_training.replicas.group import ReplicaGroup, _precision
 from start_training.replicas.replica import Replica, mean_loss
 from start_training.runs.directory import RunDirectory
-from start_training.runs.outcome import Interrupted
+from start_training.stop_signals import Interrupted
 from tests.replica_jobs import assert_same_runs, checkpoint, differences, one_by_one, together
 from tests.small_runs import composed
 

@@ -13,7 +13,8 @@ from start_training.callbacks.start_of_training import StartOfTraining
 from start_training.callbacks.test_metrics import TestMetrics
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.outcome import Diverged, Interrupted
+from start_training.runs.outcome import Diverged
+from start_training.stop_signals import Interrupted
 from start_training.training.record import Record, end_reason
 
 
@@ -55,7 +56,7 @@ def test_a_record_without_a_trainer_writes_the_summary(config, tmp_path):
     [
         (Diverged(5), "diverged", "the training loss at step 5 is not finite"),
         (Interrupted(signal.SIGTERM), "interrupted", "SIGTERM"),
-        (KeyboardInterrupt(), "interrupted", "stopped immediately; the checkpoint is that of the last completed epoch"),
+        (KeyboardInterrupt(), "interrupted", "stopped by a KeyboardInterrupt"),
         (RuntimeError("no\nluck"), "failed", "RuntimeError: no luck"),
     ],
     ids=lambda case: type(case).__name__,

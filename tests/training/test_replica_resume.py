@@ -9,7 +9,7 @@ import pytest
 
 from start_training.replicas.group import ReplicaGroup
 from start_training.runs.directory import RunDirectory
-from start_training.runs.outcome import Interrupted
+from start_training.stop_signals import Interrupted
 from start_training.training.train import train
 from tests.replica_jobs import DOUBLE, assert_same_runs, checkpoint, jobs, one_by_one, together
 from tests.signalling import SignalAtStep
@@ -138,7 +138,8 @@ def test_a_failed_group_starts_anew_and_a_killed_group_resumes_from_its_last_che
 
 def test_a_second_signal_ends_a_group_immediately_and_a_signal_after_the_last_step_is_raised(tmp_path):
     """Otherwise a sweep would continue with the next group after a signal."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr("start_training.stop_signals.SAME_REQUEST", 0.0)
         signalled(patch, 16, times=2)
         together(tmp_path, three(), checkpoint_seconds=0)
     assert states(tmp_path) == ["interrupted"] * 3
