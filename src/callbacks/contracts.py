@@ -141,8 +141,8 @@ class LengthsCallback(GroupCallback, Protocol):
 def serves_groups(target: object) -> bool:
     """Return whether `target` is a class of callbacks that work in groups of replicas.
 
-    That is a subclass of `GroupCallback`. A class that overrides Lightning's hooks but no `group_` method is excluded,
-    since the inherited `group_` methods would not do what its hooks do.
+    That is a subclass of `GroupCallback`. A class that overrides Lightning's hooks or private methods but no `group_`
+    method is excluded, since the inherited `group_` methods may not do what its hooks do.
 
     Example:
         >>> class Counts(pl.Callback, GroupCallback):
@@ -157,10 +157,10 @@ def serves_groups(target: object) -> bool:
     if not (isinstance(target, type) and issubclass(target, GroupCallback)):
         return False
     for base in target.__mro__:
-        names = [name for name in vars(base) if not name.startswith("_")]
+        names = [name for name in vars(base) if not name.startswith("__")]
         if any(name.startswith("group_") for name in names):
             return True
-        if any(hasattr(pl.Callback, name) for name in names):
+        if any(hasattr(pl.Callback, name) or (name.startswith("_") and callable(vars(base)[name])) for name in names):
             return False
     return False
 

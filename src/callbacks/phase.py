@@ -97,7 +97,7 @@ class Phase(pl.Callback, GroupCallback):
         self.iterations, self.starts = iterations, starts
         self._activation = None if activation is None else activation_named(activation)
         self.layers: list[PhasedLayer] = []  # set by `start`
-        self._others: list[pl.Callback] = []  # the run's other callbacks, one of which may record the lowest test loss
+        self._others: list[pl.Callback] = []  # other callbacks except `Phase`s; one may record the lowest test loss
         self._table: Table | None = None  # None in a process that does not measure
         self._rows: list[Row] = []  # all rows of the run: for each measurement, the rows of all layers
         self._written = 0  # the number of rows that are on disk
@@ -132,7 +132,7 @@ class Phase(pl.Callback, GroupCallback):
             raise ValueError(
                 f"every_n_steps = {self.every_n_steps}: needs training data of known length; set it to null"
             )
-        self._others = [callback for callback in getattr(trainer, "callbacks", []) if callback is not self]
+        self._others = [other for other in getattr(trainer, "callbacks", []) if not isinstance(other, Phase)]
         self._last_step = trainer.global_step
         directory = Path(trainer.default_root_dir) if trainer.is_global_zero else None
         if self.start(measured_net(pl_module), directory, step=trainer.global_step):
@@ -163,7 +163,7 @@ class Phase(pl.Callback, GroupCallback):
         self.group_flush()
 
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
-        self._others = [callback for callback in run.callbacks if callback is not self]
+        self._others = [other for other in run.callbacks if not isinstance(other, Phase)]
         return self.start(run.net, run.directory, step=moment.step)
 
     def group_period(self) -> int | None:

@@ -12,6 +12,8 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -21,6 +23,7 @@ from start_training.settings import one_of, whole_number
 
 CONF = Path(str(files("start_training.conf")))  # directory of the YAML files, in the repository or installed
 SIZES = ("full", "small")
+_SUBDIR = "hydra.sweep.subdir="
 # Data set: its subdirectory of DATA_DIR.
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
 
@@ -48,18 +51,36 @@ class JobLoader(ConfigLoaderImpl):
         self._composed: dict[tuple[str, ...], bytes] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        key = (str(OmegaConf.to_container(master_config.hydra.overrides.hydra)), *sweep_overrides)
+        directories = [word for word in sweep_overrides if word.startswith(_SUBDIR)]
+        job = self._load(master_config, [word for word in sweep_overrides if not word.startswith(_SUBDIR)])
+        if directories:
+            with open_dict(job):
+                job.hydra.sweep.subdir = OverridesParser.create().parse_override(directories[-1]).value()
+        return job
+
+    def _load(self, master_config: DictConfig, overrides: list[str]) -> DictConfig:
+        key = (str(OmegaConf.to_container(master_config.hydra.overrides.hydra)), *overrides)
         if key in self._composed:
             job = pickle.loads(self._composed[key])
             OmegaConf.copy_cache(from_config=master_config, to_config=job)  # one time `now` for all jobs, as Hydra does
             return job
-        job = super().load_sweep_config(master_config, sweep_overrides)
+        job = super().load_sweep_config(master_config, overrides)
         with suppress(pickle.PicklingError):  # holds a class that Hydra has imported twice; not cached then
             self._composed[key] = pickle.dumps(job)  # takes 16 kB, the object about 300 kB
         return job
 
     def __reduce__(self) -> tuple[Any, ...]:
         return copy, (self._loader,)
+
+
+def in_directory(directory: str) -> str:
+    """Return the override that places a job of a multirun in a directory, relative to that of the sweep.
+
+    Example:
+        >>> in_directory("lr=0.1,0.2")
+        "hydra.sweep.subdir='lr=0.1,0.2'"
+    """
+    return _SUBDIR + QuotedString(text=directory, quote=Quote.single).with_quotes()
 
 
 def compose_job(config: DictConfig, config_loader: Any, overrides: Sequence[str], number: int) -> DictConfig:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -66,12 +67,18 @@ class ReplicaPlan:
 
 
 def plan(
-    jobs: Sequence[Job], *, limit: int | None = None, workers: int = 1, max_size: int | None = None
+    jobs: Sequence[Job],
+    mistakes: Mapping[Path, str] = MappingProxyType({}),
+    *,
+    limit: int | None = None,
+    workers: int = 1,
+    max_size: int | None = None,
 ) -> ReplicaPlan:
     """Group the jobs of a sweep by the shapes of their tensors and by the step at which they start.
 
     Args:
         jobs: jobs with different directories.
+        mistakes: directories of jobs with a wrong setting, which train on their own and report it, with the error.
         limit: bytes that a group may allocate; None: unknown, no limit.
         workers: how many groups train at a time. With fewer groups than workers, the largest groups are divided.
         max_size: largest number of replicas in a group; None: limited only by memory and open files.
@@ -82,7 +89,8 @@ def plan(
     for job in jobs:
         check_replicas(job.config)
     planned = ReplicaPlan(limit)
-    candidates = _jobs_by_shape(jobs, planned)
+    planned.single_jobs += [(job, mistakes[job.directory]) for job in jobs if job.directory in mistakes]
+    candidates = _jobs_by_shape([job for job in jobs if job.directory not in mistakes], planned)
     groups = [group for start, alike in candidates for group in _sized_group(planned, alike, start, max_size)]
     _divide(planned, groups, workers)
     return planned

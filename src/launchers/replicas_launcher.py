@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from start_training.config.composed import check_depth, compose_job, without_hydra
+from start_training.config.composed import check_depth, compose_job, in_directory, without_hydra
 from start_training.config.errors import ReportedError
 from start_training.launchers.inner_launcher import BASIC, memory_limit, with_inner, workers_of
 from start_training.launchers.replica_plan import ReplicaPlan, plan
@@ -44,6 +44,7 @@ class Replicas:
         self.config, self.loader, self.sweep = config, context.config_loader, Path(str(config.hydra.sweep.dir))
         self.inner_config = with_inner(config, self.loader, settings.inner or BASIC, settings.settings or {})
         self.workers = workers_of(self.inner_config.hydra.launcher)
+        self._mistakes: dict[Path, str] = {}  # of single jobs, by their directories
         self.inner = Plugins.instance().instantiate_launcher(context, task, self.inner_config)
 
     def launch(self, all_overrides: Sequence[Overrides], first: int) -> list[JobReturn]:
@@ -71,14 +72,17 @@ class Replicas:
     def _job(self, overrides: Overrides, number: int) -> Job:
         composed = compose_job(self.config, self.loader, overrides, number)
         config = without_hydra(composed)
-        check_depth(config)
         directory = self.sweep / str(composed.hydra.sweep.subdir)
+        try:
+            check_depth(config)
+        except ValueError as error:  # the job itself will report it
+            self._mistakes[directory] = str(error)
         return Job(config, directory, overrides=list(composed.hydra.overrides.task), sweep=self.sweep.name)
 
     def _plan(self, jobs: Sequence[Job]) -> ReplicaPlan:
         accelerator = (jobs[0].config.get("trainer") or {}).get("accelerator", "auto")
         limit = memory_limit(self.inner_config.hydra.launcher, accelerator, self.workers)
-        return plan(jobs, limit=limit, workers=self.workers, max_size=self.max_size)
+        return plan(jobs, self._mistakes, limit=limit, workers=self.workers, max_size=self.max_size)
 
     def _groups(self, planned: ReplicaPlan, overrides: dict[Path, Overrides], folder: Path) -> list[Overrides]:
         """Write each group to a file, and return the overrides by which the inner launcher starts it.
@@ -90,7 +94,7 @@ class Replicas:
             for number, group in enumerate(planned.groups)
         ]
         return [
-            [*overrides[group.jobs[0].directory], OVERRIDE, f"hydra.sweep.subdir={directory}"]
+            [*overrides[group.jobs[0].directory], OVERRIDE, in_directory(directory)]
             for group, directory in zip(planned.groups, directories, strict=True)
         ]
 
@@ -100,7 +104,7 @@ class Replicas:
         They set the job's directory, whose name may contain the job's number: the inner launcher numbers differently.
         """
         return [
-            [*overrides[job.directory], f"hydra.sweep.subdir='{os.path.relpath(job.directory, self.sweep)}'"]
+            [*overrides[job.directory], in_directory(os.path.relpath(job.directory, self.sweep))]
             for job, _ in planned.single_jobs
         ]
 
@@ -118,8 +122,14 @@ def _returned(job: Job, unit: JobReturn) -> JobReturn:
         job: the job.
         unit: the inner launcher's result of the job or of its group.
     """
-    summary = RunDirectory(job.directory).summary()
+    run = RunDirectory(job.directory)
+    summary = run.summary()
     returned = JobReturn(overrides=list(job.overrides), working_dir=os.getcwd(), status=JobStatus.COMPLETED)
+    try:
+        run.check_free(job.config)
+    except ValueError as error:  # printed when the unit tried to claim the directory
+        returned.status, returned._return_value = JobStatus.FAILED, error
+        return returned
     if summary is not None and summary["status"] == "failed":
         returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary["reason"])
     elif summary is None and unit.status == JobStatus.FAILED:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from start_training.config.composed import check_script, compose_job, config_hash_of, plain, without_hydra
+from start_training.config.composed import check_script, compose_job, config_hash_of, in_directory, plain, without_hydra
 from start_training.config.errors import ReportedError, error_message, print_error
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
@@ -72,6 +72,7 @@ class Sweep:
         """
         self._plan([overrides for batch in batches for overrides in batch])
         before = dict(zip(self.jobs, self._states(), strict=True))
+        before |= {job: "other config" for job, state in before.items() if state in FINISHED and self._is_other(job)}
         self._announce(Counter(before.values()))
         returns: list[Sequence[JobReturn]] = []
         first, begun = 0, True
@@ -79,7 +80,9 @@ class Sweep:
             with raising():
                 for batch in batches:
                     unfinished = [job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)]
-                    returns.append(launch(self.launcher, self.config, unfinished, first) if unfinished else [])
+                    # The planned directory, since launchers number only the jobs that they get.
+                    placed = [[*job, in_directory(self.jobs[tuple(job)])] for job in unfinished]
+                    returns.append(launch(self.launcher, self.config, placed, first) if placed else [])
                     for job, end in zip(unfinished, returns[-1], strict=True):
                         if end.status == JobStatus.FAILED:
                             self.errors[tuple(job)] = end._return_value
@@ -129,6 +132,17 @@ class Sweep:
     def _states(self) -> list[str]:
         return [self._run_in(directory).state for directory in self.jobs.values()]
 
+    def _is_other(self, job: tuple[str, ...]) -> bool:
+        """Return whether a finished run in the directory of a job has another config, which the job will report."""
+        config = self._job(job, list(self.jobs).index(job))
+        if self.jobs[job].endswith(config_hash_of(_root_=config)):
+            return False
+        try:
+            self._run_in(self.jobs[job]).check_free(without_hydra(config))
+        except ValueError:
+            return True
+        return False
+
     def _checked_directory(self, overrides: Overrides, number: int) -> str:
         config = self._job(overrides, number)
         check_script(config, self.config.hydra.job.config_name)
@@ -162,8 +176,8 @@ class Sweep:
         """Print how the jobs ended, and return the number of jobs with an error."""
         after = self._states()
         for index, overrides in enumerate(self.jobs):
-            if overrides in self.errors and after[index] in ("absent", "killed"):
-                after[index] = "failed"  # it failed before writing a summary, or its worker died
+            if overrides in self.errors and after[index] in ("absent", "killed", *FINISHED):
+                after[index] = "failed"  # before writing a summary; its worker died; or the summary is another run's
         Console().print(f"sweep {run_report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
         Console().print(_table(Counter(after)))
         console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup

@@ -59,9 +59,16 @@ def traits_of(launcher: Mapping[str, Any]) -> LauncherTraits:
         launcher: the config node `hydra.launcher`.
     Raises:
         TypeError: the class of the launcher states an unknown trait.
+    Returns:
+        The traits that its class states, else those of the known class that it is derived from.
     """
     target = str(launcher["_target_"])
-    if target in _TRAITS_OF_OTHER_PACKAGES:
+    if target in _TRAITS_OF_OTHER_PACKAGES:  # without importing the package
         return _TRAITS_OF_OTHER_PACKAGES[target]
-    stated = getattr(get_object(target), "traits", None)
-    return LauncherTraits(**stated) if isinstance(stated, Mapping) else LauncherTraits()
+    launcher_class = get_object(target)
+    stated = getattr(launcher_class, "traits", None)
+    if isinstance(stated, Mapping):
+        return LauncherTraits(**stated)
+    names = (f"{base.__module__}.{base.__qualname__}" for base in getattr(launcher_class, "__mro__", ()))
+    known = (_TRAITS_OF_OTHER_PACKAGES[name] for name in names if name in _TRAITS_OF_OTHER_PACKAGES)
+    return next(known, LauncherTraits())

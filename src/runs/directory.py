@@ -107,7 +107,7 @@ class RunDirectory:
         """
         self._lock()
         try:
-            self._check_free(config)
+            self.check_free(config)
         except ValueError:
             self.release()
             raise
@@ -164,7 +164,8 @@ class RunDirectory:
         empty = summary is not None and summary["status"] in ("failed", "interrupted") and summary["steps"] == 0
         return not empty or self._has_checkpoint
 
-    def _check_free(self, config: Mapping[str, Any]) -> None:
+    def check_free(self, config: Mapping[str, Any]) -> None:
+        """Raise ValueError if the directory holds a run of another config, or files that a run would overwrite."""
         name = f"hydra.run.dir = {self.path}"
         if self.holds_results and config_hash(existing := self.config("hydra.run.dir")) != config_hash(config):
             settings = differing_settings(existing, config)

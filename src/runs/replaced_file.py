@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -37,7 +37,7 @@ def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = Non
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    if os.name != "nt":  # Windows cannot open a folder
+    with suppress(OSError):  # Windows cannot open a folder, and some network file systems cannot write one to the disk
         _write_to_disk(path.parent)
 
 

@@ -157,6 +157,15 @@ def test_a_run_that_ends_within_an_epoch_has_a_last_row_and_a_failed_run_keeps_i
 
 
 @pytest.mark.filterwarnings("ignore:.*has no length")
+def test_two_phase_callbacks_do_not_read_the_summary_of_each_other(tmp_path):
+    class Other(Phase):
+        pass
+
+    one, other = Phase(**FAST), Other(**FAST, directory=tmp_path / "other")
+    fit(Task(), tmp_path, one, other, max_epochs=1)
+    assert one.summary() == other.summary() != {}
+
+
 def test_every_n_steps_needs_training_data_of_known_length(tmp_path):
     task = Task()
     task.train_dataloader = lambda: iter([])

@@ -29,7 +29,7 @@ PLACES = {
     "drawing the run's figure": "start_training.reports.run_report figure",
     "writing the summary": "start_training.runs.directory:RunDirectory write_summary",
     "printing the results": "start_training.training.train print_results",
-    "between two jobs": "hydra._internal.core_plugins.basic_launcher run_job 2",
+    "between two jobs": "start_training.cli.hydra_command:JobFunction __call__ 2",
     "the report of the sweep": "start_training.launchers.sweep:Sweep _report",
 }
 

@@ -90,6 +90,12 @@ def test_an_invalid_setting_is_reported_in_one_line_and_no_job_starts(sweep, tmp
     assert not summaries(tmp_path / "sweep") and not list(tmp_path.glob(f"sweep/{PREFIX}*"))
 
 
+def test_a_job_with_a_mistake_of_its_own_stops_no_other_job(sweep, tmp_path):
+    status, _, errors = sweep(REPLICAS, "depth=null,5", "seed=0,1")
+    assert status == 1 and sum("depth = 5: only used with" in line for line in errors) >= 2
+    assert sorted(summary["status"] for summary in summaries(tmp_path / "sweep").values()) == ["completed"] * 2
+
+
 def test_users_cannot_set_replicas_and_only_train_supports_the_launcher(shell):
     status, _, errors = shell("train", *SMALL, "+replicas=true")
     reserved = "replicas = True: reserved for internal use; to train replicas, type hydra/launcher=replicas"

@@ -51,6 +51,23 @@ def test_two_jobs_with_the_same_directory_are_rejected(sweep, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize("launcher", ["basic", "replicas", pytest.param("joblib", marks=pytest.mark.slow)])
+def test_a_continued_sweep_keeps_directories_that_are_named_by_the_numbers_of_jobs(sweep, tmp_path, launcher):
+    words = ("hydra.sweep.subdir=${hydra.job.num}", f"hydra/launcher={launcher}")
+    assert sweep("seed=0,1", *words)[0] == 0
+    before = untouched(tmp_path / "sweep")
+    status, _, errors = sweep("seed=0,1,2,3", *words)
+    assert (status, errors) == (0, [])
+    assert {name: summary["seed"] for name, summary in summaries(tmp_path / "sweep").items()} == {
+        str(number): number for number in range(4)
+    }
+    assert before.items() <= untouched(tmp_path / "sweep").items()
+    status, _, errors = sweep("seed=4,1", *words)  # number 0 is a finished run with another seed
+    assert status == 1
+    assert "sweep/0: already holds a run of another config (" in errors[0]
+    assert before.items() <= untouched(tmp_path / "sweep").items()
+
+
 def test_a_failed_job_stops_no_other_job_is_reported_and_starts_again(sweep, tmp_path, monkeypatch):
     status, output, errors = sweep("model.depth=0,2", "seed=0,1", BROKEN)
     assert status == 1

@@ -85,3 +85,12 @@ def test_a_custom_launcher_launches_and_its_errors_are_raised_unchanged(monkeypa
         monkeypatch.setattr(mine, "launch", fails)
         with pytest.raises(kind, match=expected):
             launch(mine(), config, [["seed=1"]], 3)
+
+
+def test_a_launcher_derived_from_a_known_one_has_its_traits(monkeypatch):
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher
+
+    module = types.ModuleType("derived_launchers")
+    module.Derived = type("Derived", (LocalLauncher,), {})
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert traits_of({"_target_": "derived_launchers.Derived"}) == traits_of({"_target_": SUBMITIT_LOCAL})

@@ -44,6 +44,8 @@ def test_a_custom_callback_works_in_a_group_as_with_a_trainer(tmp_path):
 
 def test_a_subclass_that_overrides_only_hooks_is_not_trained_in_a_group():
     assert not serves_groups(Loud) and not serves_groups(print)
+    assert serves_groups(type("Derived", (WeightNorm,), {}))
+    assert not serves_groups(type("Private", (WeightNorm,), {"_measured": lambda self: 0.0}))
     assert ungroupable_reason(config(kind=Loud)) == "callbacks.own = Loud: does not support groups"
 
 
