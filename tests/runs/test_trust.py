@@ -16,7 +16,7 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.moved_targets import MOVED
 from start_training.runs.run_name import run_name
 from start_training.runs.trust import FOLDERS, is_allowed, shipped_targets
-from tests.small_runs import CONF
+from tests.small_runs import CONF, SMALL
 
 CRITICAL = "start_training.initializers.critical.Critical"
 
@@ -155,7 +155,8 @@ def test_an_interpolation_can_make_a_node(stranger):
     assert run_once(stranger, made(stranger.node("pandas")))
 
 
-def test_a_former_name_of_this_project_is_not_imported_from_the_working_directory(stranger, shell):
+def test_a_former_name_of_this_project_is_not_imported_from_the_working_directory(stranger, shell, monkeypatch):
+    monkeypatch.setattr("start_training.runs.moved_targets._reported", set())
     config = stranger.config()
     config["model"]["_target_"] = config["model"]["_target_"].replace("start_training", "src")
     stranger.write(config)
@@ -271,3 +272,21 @@ def test_one_class_in_the_allowed_folders_imports_by_name():
     )
     files = [file for folder in FOLDERS for file in (CONF.parent / "src" / folder).rglob("*.py")]
     assert [file.name for file in files if importing.search(file.read_text())] == ["torch_activation.py"]
+
+
+def test_a_sweep_of_ones_own_classes_is_drawn_without_a_question(tmp_path, shell, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "my_fill_of_trust.py").write_text("def fill_(weight):\n    weight.normal_(0, 0.1)\n")
+    figure = "figure={_target_:start_training.figures.start_of_training.draw_start_of_training}"
+    own = (
+        "initializer=torch_default",
+        "initializer._target_=my_fill_of_trust.fill_",
+        "callbacks=start_of_training",
+        figure,
+    )
+    status, output, errors = shell("train", "-m", *SMALL, *own, "seed=0", "hydra.sweep.dir=sweep")
+    assert (status, errors) == (0, []), errors
+    assert output[-1].startswith("figure: sweep/figure.png")
+    status, _, [error] = shell("draw", "start", "sweep")
+    assert status == 1 and error.endswith("type --trust my_fill_of_trust")
+    assert shell("draw", "start", "sweep", "--trust", "my_fill_of_trust")[0] == 0
