@@ -1,6 +1,6 @@
 """The recorded rows of all runs of a sweep as one long table: epochs, range tests, phases or growth of layers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 TESTED = ["test/loss", "test/accuracy"]
 
 
-def sweep_curves(directory: Path, kind: str) -> pd.DataFrame:
+def sweep_curves(directory: Path, kind: str, *, trust: Collection[str] = ()) -> pd.DataFrame:
     """Concatenate the recorded rows of all runs of a sweep.
 
     Args:
@@ -27,6 +27,7 @@ def sweep_curves(directory: Path, kind: str) -> pd.DataFrame:
         kind: `epochs`, rows of each run's `metrics.csv`; `range_test`, rows of `range_test/`; `phase`, rows of
             `phase/`; or `growth`, the rows of `phase/` at steps that `lengths/` has too, for nets in which the
             activation after every layer but the readout was measured.
+        trust: Packages of the user that the configs of the runs may name.
 
     Returns:
         The columns of the recorded rows and, constant within a run, directory, name, status and seed; each setting that
@@ -43,7 +44,7 @@ def sweep_curves(directory: Path, kind: str) -> pd.DataFrame:
         ValueError: there is no such kind, or the directory holds no runs.
     """
     read = _READ[one_of("kind", kind, _READ)]
-    runs = sweep_table(directory)
+    runs = sweep_table(directory, trust=trust)
     listed = read_jobs(directory)
     names = runs["directory"]
     overrides = {name: listed.get(name) or _summary(directory / name).get("overrides", ()) for name in names}
@@ -136,7 +137,7 @@ def _parts(table: Path) -> pd.DataFrame:
 
 
 def _config(run: Path) -> Mapping[str, Any]:
-    return _readable(RunDirectory(run).config, {})
+    return _readable(RunDirectory(run).unchecked_config, {})
 
 
 def _epochs(run: Path) -> pd.DataFrame:

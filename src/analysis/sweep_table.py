@@ -1,6 +1,6 @@
 """A sweep as a table with one row for each job, including jobs that failed, diverged or have not begun."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,17 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.sweep_jobs import NAME as JOBS
 from start_training.runs.sweep_jobs import read_jobs
+from start_training.runs.trust import Untrusted
 
 _WHOLE = ("seed", "start_epoch", "start_step", "observed_epoch", "max_epochs", "depth", "steps", "epochs")
 
 
-def sweep_table(directory: Path) -> pd.DataFrame:
+def sweep_table(directory: Path, *, trust: Collection[str] = ()) -> pd.DataFrame:
     """Collect the jobs of a sweep: those with a run directory and those listed in jobs.json.
 
     Args:
         directory: Directory of the sweep.
+        trust: Packages of the user that the configs of the runs may name.
 
     Returns:
         One row for each job. Columns:
@@ -36,7 +38,8 @@ def sweep_table(directory: Path) -> pd.DataFrame:
         The final metrics; steps, epochs, seconds, config_hash.
 
     Raises:
-        ValueError: the directory does not exist or holds no run, or its jobs.json is damaged.
+        ValueError: the directory does not exist or holds no run, its jobs.json is damaged, or the config of a run names
+            what must not be imported (`start_training.runs.trust`).
     """
     if not directory.is_dir():
         raise ValueError(f"SWEEP_DIRECTORY = {directory}: no such directory")
@@ -46,7 +49,7 @@ def sweep_table(directory: Path) -> pd.DataFrame:
         raise ValueError(
             f"SWEEP_DIRECTORY = {directory}: holds no runs (no */config.yaml); give the hydra.sweep.dir of a multirun"
         )
-    rows = [_row(directory, name, listed.get(name)) for name in dict.fromkeys([*listed, *existing])]
+    rows = [_row(directory, name, listed.get(name), trust) for name in dict.fromkeys([*listed, *existing])]
     columns = dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row)
     return _typed(pd.DataFrame(rows, columns=list(columns)))
 
@@ -68,13 +71,15 @@ def _listed(directory: Path) -> dict[str, Sequence[str]]:
         raise ValueError(f"SWEEP_DIRECTORY = {directory}: its {JOBS} is damaged ({error})") from error
 
 
-def _row(directory: Path, name: str, overrides: Sequence[str] | None) -> dict[str, Any]:
+def _row(directory: Path, name: str, overrides: Sequence[str] | None, trust: Collection[str]) -> dict[str, Any]:
     run = RunDirectory(directory / name)
     row: dict[str, Any] = {"directory": name, "name": "", "status": "absent", "reason": ""}
     try:
         row["status"] = run.state
-        config = run.config("directory") if run.config_file.exists() else None
+        config = run.config("directory", trust) if run.config_file.exists() else None
         summary = _summary(run) or {}
+    except Untrusted:
+        raise
     except ValueError as error:
         config, summary = None, {}
         row |= {"status": "damaged", "reason": str(error)}

@@ -123,12 +123,12 @@ def _call(name: str | None, words: Sequence[str]) -> None:
             print(version("how-to-start-training"))
             return
         name, words = one_of("command", words[0], COMMANDS), words[1:]
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # so that `_target_`s in the user's working directory can be imported
     command = COMMANDS[name]
     if command.arguments == "words":
         resolve_function(command.function)(words)
         return
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # so that `_target_`s in the user's working directory can be imported
     hint = None if command.arguments == "config" else command.resume_hint
     status = run_composed(name, JobFunction(f"start_training.{command.function}", hint), words)
     if command.after:

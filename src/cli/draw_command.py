@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from start_training.cli.trust_option import add_trust, import_from_here
+
 
 def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="draw", description=__doc__)
@@ -26,6 +28,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument(
         "--wandb", action="store_true", help="also log the figure to W&B; offline unless WANDB_MODE=online"
     )
+    add_trust(parser)
     arguments = parser.parse_args(words)
 
     from start_training.reports.sweep_figure import (  # imported after parsing: --help needs no torch
@@ -33,6 +36,7 @@ def main(words: Sequence[str]) -> None:
         wandb_node,
     )
 
+    import_from_here(arguments.trust)
     logger = wandb_node() if arguments.wandb else None
-    options = {"by": arguments.by, "x": arguments.x, "without": arguments.without}
+    options = {"by": arguments.by, "x": arguments.x, "without": arguments.without, "trust": arguments.trust}
     draw_sweep(arguments.directory, arguments.figure, **options, logger=logger)

@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from start_training.cli.trust_option import add_trust, import_from_here
+
 
 def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="evaluate", description=__doc__)
@@ -15,6 +17,7 @@ def main(words: Sequence[str]) -> None:
         default=os.environ.get("DATA_DIR"),
         help="directory of the data sets; default: $DATA_DIR, or if that is unset, the directory in the run's config",
     )
+    add_trust(parser)
     arguments = parser.parse_args(words)
 
     from rich.console import Console  # imported after parsing: --help needs no torch
@@ -22,5 +25,7 @@ def main(words: Sequence[str]) -> None:
     from start_training.reports.run_report import metrics_table
     from start_training.training.evaluate import evaluate
 
-    metrics = evaluate(arguments.directory, accelerator=arguments.accelerator, data_dir=arguments.data_dir)
+    import_from_here(arguments.trust)
+    options = {"accelerator": arguments.accelerator, "data_dir": arguments.data_dir, "trust": arguments.trust}
+    metrics = evaluate(arguments.directory, **options)
     Console().print(metrics_table(metrics))

@@ -14,6 +14,7 @@ from start_training.datamodules.tensor_datamodule import Scaling, TensorDataModu
 from start_training.settings import Fraction, PositiveInteger, WholeNumber, checked, one_line
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the suffix: Pillow opens EPS with Ghostscript
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -134,7 +135,9 @@ def decode(paths: tuple[Path, ...], image_size: int, *, channels: int) -> Tensor
     images = np.empty((len(paths), image_size, image_size, channels), dtype=np.uint8)
     for image, path in zip(images, paths, strict=True):
         try:
-            with Image.open(path) as source:
+            if not path.is_file():  # reading a pipe waits for ever, and a device may have no end
+                raise ValueError("not a regular file, or a link to one")
+            with Image.open(path, formats=FORMATS) as source:
                 if source.mode.startswith(("I", "F")):  # Pillow would clip such values without a warning
                     raise ValueError("more than 8 bits per channel")
                 resized = source.convert(MODES[channels]).resize((image_size, image_size))

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import io
 import os
+import shlex
 import tarfile
 import tempfile
 import warnings
@@ -18,6 +19,7 @@ from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import Scaling, TensorDataModule
 from start_training.settings import Fraction, PositiveInteger, WholeNumber, described
 
+DEFAULT = "data"  # the folder in the working directory, if no other is set
 # Errors that urllib, the archive readers and torchvision's checksums raise if a download fails.
 _DOWNLOAD_ERRORS = (
     OSError,
@@ -34,7 +36,8 @@ class TorchvisionSet(TensorDataModule):
 
     Args:
         data_dir: Folder of all data sets; None means the environment variable DATA_DIR, or `data` if it is not set. The
-            folder may be read-only if it contains the data set.
+            folder may be read-only if it contains the data set. It must exist, since its name could be misspelled; only
+            `data` is created.
         batch_size: See `TensorDataModule`.
         validation: See `TensorDataModule`.
         scaling: See `TensorDataModule`.
@@ -59,13 +62,18 @@ class TorchvisionSet(TensorDataModule):
         seed: WholeNumber = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, validation=validation, scaling=scaling, seed=seed)
-        self.data_dir = data_dir if data_dir is not None else os.environ.get("DATA_DIR", "data")
+        self.data_dir = data_dir if data_dir is not None else os.environ.get("DATA_DIR", DEFAULT)
 
     def prepare_data(self) -> None:
         """Download the data set if data_dir does not contain it; a lock makes one process download and others wait."""
         if self._present():
             return
         root = self._root
+        if not root.is_dir() and self.data_dir != DEFAULT:
+            raise ValueError(
+                f"data_dir = {self.data_dir!r}: no such directory; to download {self.dataset.__name__} to it, type "
+                f"mkdir -p {shlex.quote(str(root.resolve()))}"
+            )
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{self.dataset.__name__}.lock"):

@@ -133,7 +133,7 @@ def _returned(job: Job, unit: JobReturn) -> JobReturn:
     if summary is not None and summary["status"] == "failed":
         returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary["reason"])
     elif summary is None and unit.status == JobStatus.FAILED:
-        error = unit._return_value
-        cause = error.__cause__ if isinstance(error, ReportedError) and error.__cause__ else error
+        raised = unit._return_value
+        cause = raised.__cause__ if isinstance(raised, ReportedError) and raised.__cause__ else raised
         returned.status, returned._return_value = JobStatus.FAILED, cause
     return returned

@@ -20,6 +20,7 @@ from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.job import run_title
 from start_training.runs.sweep_jobs import add_jobs
+from start_training.runs.trust import names_in
 from start_training.stop_signals import raising
 from start_training.training.train import check_settings
 
@@ -47,6 +48,7 @@ class Sweep:
         config_loader: Hydra's config loader.
         jobs: the jobs by their overrides, filled by `run`.
         errors: the exceptions of failed jobs by their overrides, filled by `run`.
+        named: what the configs of the jobs name, such as classes of the user, filled by `run` if a figure is drawn.
     """
 
     config: DictConfig
@@ -54,6 +56,7 @@ class Sweep:
     config_loader: Any
     jobs: dict[tuple[str, ...], str] = field(default_factory=dict)  # run directories by overrides
     errors: dict[tuple[str, ...], BaseException] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
 
     @property
     def directory(self) -> Path:
@@ -147,6 +150,8 @@ class Sweep:
         config = self._job(overrides, number)
         check_script(config, self.config.hydra.job.config_name)
         check_launcher(config.get("trainer"), self.config.hydra.launcher)
+        if config.get("figure"):
+            self.named |= names_in(without_hydra(config))
         return str(config.hydra.sweep.subdir)
 
     def _common_error(self, combinations: Sequence[Overrides]) -> ValueError | None:
@@ -201,8 +206,9 @@ class Sweep:
         config = plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
         if config["figure"]:
             try:
-                draw_sweep(self.directory, config["figure"], name=self._name(), logger=config["logger"])
-            except ValueError as error:  # no run has data for the figure
+                options = {"name": self._name(), "logger": config["logger"], "trust": self.named}
+                draw_sweep(self.directory, config["figure"], **options)
+            except ValueError as error:  # no run has data for the figure, or another run names what is not trusted
                 print_error(error)
 
     def _name(self) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def draw_sweep(
     x: str | None = None,
     without: Sequence[str] = (),
     logger: Mapping[str, Any] | None = None,
+    trust: Collection[str] = (),
 ) -> list[Path]:
     """Collect the runs of a sweep, draw their figure, and print and write their results.
 
@@ -61,6 +62,7 @@ def draw_sweep(
         x: Column that replaces the figure's setting `x`.
         without: Settings `key=value` whose runs are left out; the values are added to the names of the files.
         logger: The `logger` node of a config; if it contains W&B, the figure and the tables are sent there.
+        trust: Packages of the user that the configs of the runs may name.
 
     Returns:
         The files written.
@@ -76,7 +78,7 @@ def draw_sweep(
         node = dict(figure)
     node |= {key: value for key, value in {"by": by, "x": x}.items() if value is not None}
     draw = build_partial(node, "figure")
-    table = table_of(node)(directory, node, without)
+    table = table_of(node)(directory, node, without, trust)
     table.check(by, x)
     name = "-without-".join([name, *(setting.partition("=")[2] for setting in without)])
     table.show()

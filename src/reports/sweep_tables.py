@@ -1,7 +1,7 @@
 """The base class of the tables that figures of a sweep are drawn from, and how they are printed."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class SweepTable:
         directory: Directory of the sweep.
         node: The `figure` node of a config, which names the figure and its settings.
         without: Settings `key=value` whose runs are left out.
+        trust: Packages of the user that the configs of the runs may name.
 
     Raises:
         ValueError: the directory holds no runs, or no run has recorded what the figure draws.
@@ -38,9 +39,11 @@ class SweepTable:
     needed = "finished an epoch"  # what a run must have, as the end of "none of its jobs has …"
     always_counts = False  # whether the number of runs is printed even if none is missing
 
-    def __init__(self, directory: Path, node: Mapping[str, Any], without: Sequence[str] = ()) -> None:
-        self.directory, self.node = directory, node
-        self.runs = _leave_out(sweep_table(directory), without)
+    def __init__(
+        self, directory: Path, node: Mapping[str, Any], without: Sequence[str] = (), trust: Collection[str] = ()
+    ) -> None:
+        self.directory, self.node, self.trust = directory, node, trust
+        self.runs = _leave_out(sweep_table(directory, trust=trust), without)
         self.drawn = self._drawn()
         if not self.has_rows.any():
             counts = ", ".join(f"{count} {status}" for status, count in Counter(self.runs["status"]).items())
@@ -48,7 +51,7 @@ class SweepTable:
             raise ValueError(f"SWEEP_DIRECTORY = {directory}: none of its jobs ({counts}) has {missing}")
 
     def _drawn(self) -> pd.DataFrame:
-        curves = sweep_curves(self.directory, self.kind)
+        curves = sweep_curves(self.directory, self.kind, trust=self.trust)
         return curves[curves["directory"].isin(self.runs["directory"])]
 
     @cached_property

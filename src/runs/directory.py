@@ -4,7 +4,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -12,13 +12,13 @@ from typing import IO, Any
 import yaml
 from filelock import unlock_descriptor
 
-from start_training.runs.config_hash import config_hash, differing_settings
 from start_training.runs.file_lock import can_be_locked, lock
 from start_training.runs.metrics_file import NAME as METRICS
 from start_training.runs.metrics_file import truncate_metrics
-from start_training.runs.moved_targets import current_targets
 from start_training.runs.replaced_file import replace_text
+from start_training.runs.saved_config import differences, read_config
 from start_training.runs.table import Table
+from start_training.runs.trust import check_trusted, names_in
 
 # Tables with one row or more per training step; a resumed run keeps the rows before its first step.
 BY_STEP = ("lengths", "steps", "hyperparameters", "phase")
@@ -27,7 +27,6 @@ FOLDERS = (*TABLES, "checkpoints", "figures")
 LOCK = ".lock"
 FINISHED = ("completed", "diverged")
 SHOWN = 5  # number of differing settings listed in an error message
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's loader, if available, is ten times as fast
 
 
 class RunDirectoryLocked(ValueError):
@@ -56,17 +55,20 @@ class RunDirectory:
         """Return the table `name`, one of `TABLES`; its directory is created if missing."""
         return Table(self.path / name)
 
-    def config(self, setting: str = "RUN_DIRECTORY") -> dict[str, Any]:
-        """Read the resolved config; if that fails, raise ValueError with `setting`, the setting that gave this path."""
-        if not self.config_file.is_file():
-            raise ValueError(f"{setting} = {self.path}: not a run directory (it has no {self.config_file.name})")
-        try:
-            config = yaml.load(self.config_file.read_text(), _LOADER)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is damaged ({error})") from error
-        if not isinstance(config, dict):
-            raise ValueError(f"{setting} = {self.path}: its {self.config_file.name} is not the config of a run")
-        return current_targets(config)
+    def config(self, setting: str = "RUN_DIRECTORY", trust: Collection[str] = ()) -> dict[str, Any]:
+        """Read the resolved config, and raise ValueError if it names what must not be imported (see `check_trusted`).
+
+        Args:
+            setting: the setting that gave this path, for error messages.
+            trust: names that may be imported in addition.
+        """
+        config = self.unchecked_config(setting, trust)
+        check_trusted(config, self.config_file, trust)
+        return config
+
+    def unchecked_config(self, setting: str = "RUN_DIRECTORY", trust: Collection[str] = ()) -> dict[str, Any]:
+        """Read the resolved config, whatever it names: nothing may be built from it, and it may not be hashed."""
+        return read_config(self.config_file, f"{setting} = {self.path}", trust)
 
     def summary(self) -> dict[str, Any] | None:
         """Read summary.json, which the run wrote when it ended; None if it does not exist."""
@@ -167,8 +169,8 @@ class RunDirectory:
     def check_free(self, config: Mapping[str, Any]) -> None:
         """Raise ValueError if the directory holds a run of another config, or files that a run would overwrite."""
         name = f"hydra.run.dir = {self.path}"
-        if self.holds_results and config_hash(existing := self.config("hydra.run.dir")) != config_hash(config):
-            settings = differing_settings(existing, config)
+        existing = self.unchecked_config("hydra.run.dir", names_in(config)) if self.holds_results else None
+        if existing and (settings := differences(existing, config)):
             more = f"; {len(settings) - SHOWN} more" if len(settings) > SHOWN else ""
             raise ValueError(
                 f"{name}: already holds a run of another config ({'; '.join(settings[:SHOWN])}{more}); "

@@ -2,7 +2,7 @@
 
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,7 +43,7 @@ MOVED: dict[str, str] = {
 _reported: set[str] = set()
 
 
-def current_targets(config: Mapping[str, Any]) -> dict[str, Any]:
+def current_targets(config: Mapping[str, Any], may_import: Callable[[str], bool] = lambda _: True) -> dict[str, Any]:
     """Return the config with the former name in each `_target_` replaced by the present name.
 
     Replacements are reported on stderr, once per name. A former name that belongs to a package of the user, and can be
@@ -51,9 +51,10 @@ def current_targets(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: resolved and plain.
+        may_import: whether a name may be imported to find out whether it belongs to a package of the user.
     """
     moved: list[str] = []
-    current = {key: _current(value, moved, key) for key, value in config.items()}
+    current = {key: _current(value, moved, may_import, key) for key, value in config.items()}
     if new := [name for name in dict.fromkeys(moved) if name not in _reported]:
         _reported.update(new)
         others = f", and {len(new) - 1} more targets have moved" if len(new) > 1 else ""
@@ -61,12 +62,14 @@ def current_targets(config: Mapping[str, Any]) -> dict[str, Any]:
     return current
 
 
-def _current(value: Any, moved: list[str], key: str = "") -> Any:
+def _current(value: Any, moved: list[str], may_import: Callable[[str], bool], key: str = "") -> Any:
     if isinstance(value, Mapping):
-        return {inner: _current(item, moved, inner) for inner, item in value.items()}
+        return {inner: _current(item, moved, may_import, inner) for inner, item in value.items()}
     if isinstance(value, list):
-        return [_current(item, moved) for item in value]
-    if key != "_target_" or value not in MOVED or (name := current_name(value)) == value:
+        return [_current(item, moved, may_import) for item in value]
+    if key != "_target_" or value not in MOVED:
+        return value
+    if (name := current_name(value) if may_import(value) else MOVED[value]) == value:
         return value
     moved.append(value)
     return name

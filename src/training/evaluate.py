@@ -1,5 +1,6 @@
 """Test the checkpoint of a run, using only its run directory."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,25 @@ from start_training.runs.directory import RunDirectory
 from start_training.training.process_settings import quiet_lightning
 
 
-def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None = None) -> dict[str, float]:
+def evaluate(
+    directory: Path, *, accelerator: str = "cpu", data_dir: str | None = None, trust: Collection[str] = ()
+) -> dict[str, float]:
     """Compute test metrics of the net in a run's last checkpoint, on the run's data.
 
     Args:
         directory: The run directory.
         accelerator: As Lightning's Trainer.
         data_dir: The directory of the data, if it differs from that in the run's config.
+        trust: Packages that the run's config may name, besides this project's own classes, torch's optimizers and
+            schedulers.
     Returns:
         `test/loss` and `test/accuracy`.
     Raises:
-        ValueError: the run has no checkpoint, or the checkpoint does not fit the net of the run's config.
+        ValueError: the run has no checkpoint, the checkpoint does not fit the net of the run's config, or the config
+            names a class or function that is not trusted; nothing that it names has then been imported.
     """
     run = RunDirectory(directory)
-    config: dict[str, Any] = run.config()
+    config: dict[str, Any] = run.config(trust=trust)
     check_accelerator("--accelerator", accelerator)
     checkpoint = load_checkpoint(run.checkpoint, "checkpoint")
     if data_dir is not None and accepts(config["datamodule"], "datamodule", "data_dir"):

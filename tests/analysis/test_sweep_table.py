@@ -69,8 +69,8 @@ def leave_run(
     return run
 
 
-def only_row(sweep: Path) -> "pd.Series[Any]":
-    [row] = [row for _, row in sweep_table(sweep).iterrows()]
+def only_row(sweep: Path, **options) -> "pd.Series[Any]":
+    [row] = [row for _, row in sweep_table(sweep, **options).iterrows()]
     return row
 
 
@@ -156,7 +156,7 @@ def test_depth_and_beta_are_those_of_the_net_if_it_can_be_built(tmp_path, model,
     config["depth"] = model.get("of", 4)
     leave_run(tmp_path, "a", config, epoch=1)
     state = torch.get_rng_state()
-    row = only_row(tmp_path)
+    row = only_row(tmp_path, trust=["moved"])
     assert (None if pd.isna(row["depth"]) else row["depth"]) == depth
     assert row["beta"] == pytest.approx(beta, nan_ok=True)
     assert torch.equal(state, torch.get_rng_state())

@@ -1,5 +1,10 @@
 """Data sets from directories of images: their classes, their test sets, and errors."""
 
+import os
+import socket
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +84,65 @@ def deepen(path: Path) -> None:
     Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(path)
 
 
-@pytest.mark.parametrize("fault", [damage, deepen, lambda path: path.write_bytes(b"")])
+def bomb(path: Path) -> None:
+    """A PNG of a few bytes whose header says 30,000 × 30,000 pixels."""
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    data = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(data))
+
+
+def postscript(path: Path) -> None:
+    """A program for Ghostscript, which Pillow would start."""
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n%%EOF\n")
+    with Image.open(path) as source:  # without a list of formats
+        assert source.format == "EPS"
+
+
+def of_no_file(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return replace
+
+
+def socket_at(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(path))  # paths of sockets are short
+
+
+ODD = {
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "socket": socket_at,
+    "folder": Path.mkdir,
+    "broken link": lambda path: path.symlink_to("nowhere"),
+    "link to a pipe": lambda path: (os.mkfifo(path.parents[1] / "pipe"), path.symlink_to("../pipe")),
+}
+
+
+@pytest.mark.timeout(20)  # a pipe that is opened waits for ever
+@pytest.mark.parametrize("kind", ODD)
+def test_only_regular_files_are_opened(flat, kind, monkeypatch):
+    monkeypatch.chdir(flat / "cat")
+    of_no_file(ODD[kind])(flat / "cat" / "3.png")
+    message = one_line(image_folder(flat).setup)
+    assert (
+        message
+        == f"folder = '{flat}': {flat}/cat/3.png cannot be read as an image (not a regular file, or a link to one)"
+    )
+
+
+def test_a_link_to_an_image_is_read(flat):
+    of_no_file(lambda path: path.symlink_to("../dog/3.PNG"))(flat / "cat" / "3.png")
+    assert 103 in shades(image_folder(flat), "training") + shades(image_folder(flat), "test")
+
+
+@pytest.mark.filterwarnings("ignore:.*decompression bomb")
+@pytest.mark.parametrize("fault", [damage, deepen, bomb, postscript, lambda path: path.write_bytes(b"")])
 def test_an_image_that_cannot_be_read_is_an_error_that_names_it(flat, fault):
     fault(flat / "cat" / "3.png")
     message = one_line(image_folder(flat).setup)

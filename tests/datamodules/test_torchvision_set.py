@@ -69,6 +69,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         http.shutdown()
 
 
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    """An empty directory of data sets."""
+    (tmp_path / "new").mkdir()
+    return tmp_path / "new"
+
+
 def mnist(data_dir: Path) -> Mnist:
     return Mnist(str(data_dir), batch_size=8, validation=0)
 
@@ -86,15 +93,15 @@ def test_images_and_labels_are_read_from_files_without_locks_or_writes(data_dir,
     assert sorted(data_dir.rglob("*")) == before
 
 
-def test_a_missing_set_is_downloaded_without_output_or_other_files(server, tmp_path, capfd):
-    mnist(tmp_path / "new").prepare_data()
-    mnist(tmp_path / "new").setup()
-    left = {path.name for path in (tmp_path / "new").rglob("*") if path.is_file()}
+def test_a_missing_set_is_downloaded_without_output_or_other_files(server, new, capfd):
+    mnist(new).prepare_data()
+    mnist(new).setup()
+    left = {path.name for path in new.rglob("*") if path.is_file()}
     assert left - {".MNIST.lock"} == set(Mnist.files)
     assert capfd.readouterr() == ("", "")
 
 
-def test_two_concurrent_processes_download_once(server, tmp_path, monkeypatch):
+def test_two_concurrent_processes_download_once(server, new, monkeypatch):
     downloads = []
     original = torchvision.datasets.MNIST.download
 
@@ -103,31 +110,45 @@ def test_two_concurrent_processes_download_once(server, tmp_path, monkeypatch):
         original(self)
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", noted)
-    both = [threading.Thread(target=mnist(tmp_path / "new").prepare_data) for _ in range(2)]
+    both = [threading.Thread(target=mnist(new).prepare_data) for _ in range(2)]
     for act in (threading.Thread.start, threading.Thread.join):
         for thread in both:
             act(thread)
     assert len(downloads) == 1
-    assert mnist(tmp_path / "new").samples("training").size == 30
+    assert mnist(new).samples("training").size == 30
 
 
 @pytest.mark.parametrize("corrupted", [False, True])
-def test_a_failed_download_is_an_error_that_names_the_folder(server, tmp_path, monkeypatch, corrupted):
+def test_a_failed_download_is_an_error_that_names_the_folder(server, new, monkeypatch, corrupted):
     for archive in server.iterdir():
         archive.write_bytes(archive.read_bytes()[:-9])
     if not corrupted:
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["file:///nowhere/"])
-    message = one_line(mnist(tmp_path / "new").prepare_data)
-    assert message.startswith(f"data_dir = '{tmp_path}/new': must contain MNIST, and {tmp_path}/new/MNIST/raw does not")
+    message = one_line(mnist(new).prepare_data)
+    assert message.startswith(f"data_dir = '{new}': must contain MNIST, and {new}/MNIST/raw does not")
     assert "the download failed" in message and Mnist.files[0] in message
-    assert not list((tmp_path / "new").glob("[!.]*"))  # no partial data set
+    assert not list(new.glob("[!.]*"))  # no partial data set
 
 
 def test_an_impossible_directory_and_an_unprepared_set_are_errors(server, tmp_path):
-    (tmp_path / "file").write_text("")
-    message = one_line(mnist(tmp_path / "file" / "data").prepare_data)
-    assert message.startswith(f"data_dir = '{tmp_path}/file/data': must contain MNIST, and")
+    (tmp_path / "data").write_text("")
+    message = one_line(mnist(tmp_path / "data").prepare_data)
+    assert message.startswith(f"data_dir = '{tmp_path}/data': no such directory")
     assert "call prepare_data() to download it" in one_line(mnist(tmp_path).setup)
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_misspelled_directory_is_not_created_and_the_default_is(server, tmp_path, monkeypatch, variable):
+    monkeypatch.chdir(tmp_path)
+    typo = tmp_path / "dta" / "sets"
+    if variable:
+        monkeypatch.setenv("DATA_DIR", str(typo))
+    message = one_line(Mnist(None if variable else str(typo)).prepare_data)
+    assert message.startswith(f"data_dir = '{typo}': no such directory") and message.endswith(f"mkdir -p {typo}")
+    assert not (tmp_path / "dta").exists()
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    Mnist().prepare_data()  # as in the first run of a new user
+    assert {path.name for path in Path("data/MNIST/raw").iterdir()} == set(Mnist.files)
 
 
 @pytest.mark.parametrize(

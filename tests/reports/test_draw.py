@@ -21,6 +21,10 @@ from tests.analysis.test_sweep_table import MAXIMUM, config_of, leave_run
 from tests.wandb_records import logged, records
 
 RATES = {"he_normal": 0.01, "lecun_normal": -0.7}
+SCALING, SCALES = (
+    "start_training.initializers.variance_scaling.VarianceScaling",
+    {"he_normal": 2.0, "lecun_normal": 1.0},
+)
 FILES = [f"figure_1b.{kind}" for kind in ("png", "pdf", "csv", "parquet")]
 
 
@@ -41,7 +45,7 @@ def whole_sweep(tmp_path_factory) -> Path:
 
 def leave(sweep: Path, initializer: str, depth: int, seed: int, **became: Any) -> dict[str, tuple[str, ...]]:
     overrides = (f"initializer={initializer}", f"depth={depth}", f"seed={seed}")
-    config = config_of(depth, depth, seed) | {"initializer": {"_target_": initializer}}
+    config = config_of(depth, depth, seed) | {"initializer": {"_target_": SCALING, "scale": SCALES[initializer]}}
     leave_run(sweep, "_".join(overrides), config, overrides=overrides, **became)
     return {"_".join(overrides): overrides}
 
