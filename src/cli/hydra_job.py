@@ -1,6 +1,7 @@
 """Run one job composed by Hydra, and turn errors and signals into messages and exit statuses."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,9 +20,10 @@ from start_training.config.errors import (
     prints_errors,
     users_environment,
 )
-from start_training.launchers.process_tree import SWEEP
+from start_training.launchers.process_tree import DISK_IS_FULL, SWEEP
 from start_training.launchers.workers import in_worker, mark_interrupted
-from start_training.runs.directory import RunDirectoryLocked
+from start_training.runs.directory import RunDirectory, RunDirectoryLocked
+from start_training.runs.disk_errors import FULL, DiskError, disk_error
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
 
@@ -65,8 +67,28 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: str = "") -> int:
     except ReportedError:
         raise
     except Exception as error:
+        if prints_errors() and (disk := disk_error(error, directory)):
+            _end_at_disk_error(disk, in_multirun=in_sweep, of_sweep=sweep is not None, hint=resume_hint)
         _report(error, in_multirun=in_sweep, of_sweep=sweep is not None)
     return 0
+
+
+def _end_at_disk_error(error: DiskError, *, in_multirun: bool, of_sweep: bool, hint: str) -> None:
+    """Print the error of a disk in one line, and end the job, and if the disk takes no more files the sweep, too."""
+    full, hydra = error.errno in FULL, HydraConfig.get()
+    directory = Path(hydra.runtime.output_dir)
+    then = "repeat the command" if of_sweep else hint.format(directory=directory)
+    if "{directory}" in hint and not RunDirectory(directory).resumable:
+        then = "repeat the command"
+    stops = "the sweep stops; " if full and of_sweep else ""
+    print(f"error: {error}; {stops}free space there, then {then}", file=sys.stderr)
+    if in_multirun and in_worker(hydra.launcher):
+        if full:
+            mark_interrupted(signal.SIGTERM)  # this worker starts no further job
+        raise ReportedError(str(error)) from error
+    if in_multirun and not full:
+        raise ReportedError from error
+    sys.exit(DISK_IS_FULL if full and of_sweep and not in_multirun else 1)
 
 
 def _report(error: Exception, *, in_multirun: bool, of_sweep: bool) -> None:

@@ -1,5 +1,7 @@
 """The task function of the commands train and range_test: train one net or a group of replicas."""
 
+import sys
+
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -7,7 +9,13 @@ from omegaconf import DictConfig
 from start_training.cli.hydra_job import run_job
 from start_training.config.composed import check_depth
 from start_training.config.errors import ReportedError
-from start_training.launchers.process_tree import check_launcher, end_with_parent, run_in_process_tree, starts_processes
+from start_training.launchers.process_tree import (
+    DISK_IS_FULL,
+    check_launcher,
+    end_with_parent,
+    run_in_process_tree,
+    starts_processes,
+)
 from start_training.launchers.replica_units import read_unit
 from start_training.launchers.workers import worker_signals
 from start_training.runs.job import Job
@@ -46,6 +54,8 @@ def train_hydra_job(config: DictConfig) -> None:
 
 def _train_in_process_tree(job: Job) -> None:
     status = run_in_process_tree(HydraConfig.get(), job.overrides, job.directory, str(job.sweep))
+    if status == DISK_IS_FULL:
+        sys.exit(1)  # ends the sweep
     if status >= 128:
         raise Interrupted(status - 128)
     if status:

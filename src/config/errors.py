@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
+from start_training.runs.disk_errors import reason_of
 from start_training.settings import named_in, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -127,6 +128,6 @@ def _os_error_message(error: OSError) -> str:
     """Return a message with the file name; for an error raised within Hydra, with the setting of the directory."""
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
     if not any(module.startswith("hydra.") for module in modules):
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {reason_of(error)}"
     setting = "hydra.sweep.dir" if any("sweep" in module for module in modules) else "hydra.run.dir"
-    return f"{setting} = {error.filename}: not writable ({error.strerror})"
+    return f"{setting} = {error.filename}: not writable ({reason_of(error)})"

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from start_training.config.composed import compose_job
 from start_training.config.errors import ReportedError
-from start_training.launchers.process_tree import command, environment
+from start_training.launchers.process_tree import DISK_IS_FULL, command, environment
 from start_training.settings import positive_integer
 
 POLL = 0.05  # seconds
@@ -88,15 +88,21 @@ class _Pool:
         self.jobs = positive_integer("hydra.launcher.jobs", jobs if jobs is not None else max(1, len(self.all_gpus)))
         self.running: list[JobProcess] = []
         self.signals: list[int] = []
+        self.disk_is_full = False  # whether a job has ended for that reason
+
+    @property
+    def _stopped(self) -> bool:
+        return bool(self.signals) or self.disk_is_full
 
     def run(self, jobs: Sequence[JobProcess]) -> None:
         waiting = list(jobs)
-        while self.running or (waiting and not self.signals):
-            while waiting and not self.signals and (gpus := self._gpus_for(waiting[0])) is not None:
+        while self.running or (waiting and not self._stopped):
+            while waiting and not self._stopped and (gpus := self._gpus_for(waiting[0])) is not None:
                 self._start(waiting.pop(0), gpus)
             for job in [job for job in self.running if job.process.poll() is not None]:
                 self.running.remove(job)
                 job.finish()
+                self.disk_is_full |= job.process.returncode == DISK_IS_FULL
             time.sleep(POLL)
 
     def on_signal(self, signum: int, frame: FrameType | None) -> None:
@@ -140,7 +146,7 @@ def launch(
     Returns:
         The result of each job, in the order of `overrides`.
     Raises:
-        SystemExit: a signal arrived; raised when the running jobs have ended.
+        SystemExit: a signal arrived, or the disk is full; raised when the running jobs have ended.
     """
     pool = _Pool(jobs)
     processes = [_job_process(config, config_loader, words, first + number) for number, words in enumerate(overrides)]
@@ -152,6 +158,8 @@ def launch(
             signal.signal(signum, handler)
     if pool.signals:
         sys.exit(128 + pool.signals[0])
+    if pool.disk_is_full:
+        sys.exit(1)
     return [job.returned for job in processes]
 
 

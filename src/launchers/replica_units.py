@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from start_training.runs.job import Job
+from start_training.runs.replaced_file import replace_text
 
 PREFIX = ".replicas-"  # prefix of the folders of groups in the sweep's directory
 NAME = "jobs.json"
@@ -51,7 +52,7 @@ def write_unit(folder: Path, number: int, jobs: Sequence[Job], *, checkpoint_sec
         }
         for job in jobs
     ]
-    (unit / NAME).write_text(json.dumps({"jobs": listed, "checkpoint_seconds": checkpoint_seconds}) + "\n")
+    replace_text(unit / NAME, json.dumps({"jobs": listed, "checkpoint_seconds": checkpoint_seconds}) + "\n")
     return f"{folder.name}/{number}"
 
 

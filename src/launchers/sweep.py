@@ -88,7 +88,7 @@ class Sweep:
             failed = self._report() if begun else 0
         if failed < len(self.jobs):
             self._draw()
-        if failed:
+        if failed or self.errors:
             raise ReportedError
         return returns
 
