@@ -56,7 +56,7 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: str = "") -> int:
         print_error(error)
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
-        job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
+        job = Job(plain(config), directory, tuple(hydra.overrides.task), sweep, dict(hydra.runtime.choices))
         with users_environment():
             return work(job, config) or 0
     except Interrupted as interruption:

@@ -48,6 +48,7 @@ def write_unit(folder: Path, number: int, jobs: Sequence[Job], *, checkpoint_sec
         {
             "directory": os.path.relpath(job.directory, folder.parent),
             "overrides": list(job.overrides),
+            "choices": dict(job.choices),
             "config": job.config,
         }
         for job in jobs
@@ -74,7 +75,7 @@ def read_unit(unit: Job) -> tuple[list[Job], float]:
         )
     sweep, written = unit.directory.parents[1], json.loads(file.read_text())
     jobs = [
-        Job(job["config"], sweep / job["directory"], overrides=tuple(job["overrides"]), sweep=unit.sweep)
+        Job(job["config"], sweep / job["directory"], tuple(job["overrides"]), unit.sweep, job["choices"])
         for job in written["jobs"]
     ]
     return jobs, written["checkpoint_seconds"]

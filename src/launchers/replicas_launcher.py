@@ -73,7 +73,8 @@ class Replicas:
         config = without_hydra(composed)
         check_depth(config)
         directory = self.sweep / str(composed.hydra.sweep.subdir)
-        return Job(config, directory, overrides=list(composed.hydra.overrides.task), sweep=self.sweep.name)
+        hydra = composed.hydra
+        return Job(config, directory, list(hydra.overrides.task), self.sweep.name, dict(hydra.runtime.choices))
 
     def _plan(self, jobs: Sequence[Job]) -> ReplicaPlan:
         accelerator = (jobs[0].config.get("trainer") or {}).get("accelerator", "auto")

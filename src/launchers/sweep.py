@@ -1,7 +1,7 @@
 """Resumable multiruns: finished jobs are skipped, interrupted jobs resume, and failed jobs start again."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from rich.table import Table
 
 from start_training.config.composed import check_script, compose_job, config_hash_of, plain, without_hydra
 from start_training.config.errors import ReportedError, error_message, print_error
+from start_training.config.loggers import wandb_nodes
+from start_training.config.wandb_server import asked_once
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
@@ -67,18 +69,23 @@ class Sweep:
             The results of the launched jobs, batch by batch.
         Raises:
             ReportedError: a job has failed; raised after all other jobs have run.
-            ValueError: two different jobs have the same directory.
+            ValueError: two different jobs have the same directory, or W&B's server cannot be used and
+                `logger.wandb.fallback` is `error`.
         """
         self._plan([overrides for batch in batches for overrides in batch])
         before = dict(zip(self.jobs, self._states(), strict=True))
         self._announce(Counter(before.values()))
+        unfinished = [[job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)] for batch in batches]
+        with asked_once(self._wandb_nodes([job for batch in unfinished for job in batch])):
+            return self._run(unfinished)
+
+    def _run(self, batches: Sequence[Sequence[Overrides]]) -> list[Sequence[JobReturn]]:
         returns: list[Sequence[JobReturn]] = []
         first, begun = 0, True
         try:
             for batch in batches:
-                unfinished = [job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)]
-                returns.append(launch(self.launcher, self.config, unfinished, first) if unfinished else [])
-                pairs = zip(unfinished, returns[-1], strict=True)
+                returns.append(launch(self.launcher, self.config, batch, first) if batch else [])
+                pairs = zip(batch, returns[-1], strict=True)
                 self.errors |= {tuple(job): end._return_value for job, end in pairs if end.status == JobStatus.FAILED}
                 first += len(batch)
         except NotStarted:
@@ -106,7 +113,7 @@ class Sweep:
             elif self._hash(combinations[first], first) != self._hash(overrides, number):
                 raise ValueError(
                     f"hydra.sweep.subdir = {directory}: must differ between jobs, but is the same for "
-                    f"{_title(combinations[first])} and {_title(overrides)}"
+                    f"{self._title(combinations[first])} and {self._title(overrides)}"
                 )
         unfinished = [words for words, directory in self.jobs.items() if not self._run_in(directory).finished]
         if error := self._common_error(unfinished):
@@ -116,6 +123,10 @@ class Sweep:
 
     def _job(self, overrides: Overrides, number: int) -> DictConfig:
         return compose_job(self.config, self.config_loader, overrides, number)
+
+    def _wandb_nodes(self, jobs: Sequence[Overrides]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for number, overrides in enumerate(jobs):
+            yield from wandb_nodes(without_hydra(self._job(overrides, number)))
 
     def _hash(self, overrides: Overrides, number: int) -> str:
         return config_hash_of(_root_=self._job(overrides, number))
@@ -167,7 +178,7 @@ class Sweep:
         failures = [pair for pair, state in zip(self.jobs.items(), after, strict=True) if state == "failed"]
         for overrides, directory in failures[:SHOWN]:
             reason = self._reason(directory, self.errors.get(overrides))
-            console.print(f"failed: {_title(overrides)} ({reason})", soft_wrap=True)
+            console.print(f"failed: {self._title(overrides)} ({reason})", soft_wrap=True)
         if len(failures) > SHOWN:
             console.print(f"… and {len(failures) - SHOWN} more failed jobs")
         if {*after} - {*FINISHED}:
@@ -183,6 +194,9 @@ class Sweep:
             except ValueError as error:  # no run has data for the figure
                 print_error(error)
 
+    def _title(self, overrides: Overrides) -> str:
+        return run_title(filter_overrides(overrides), self.config.hydra.runtime.choices)
+
     def _name(self) -> str:
         """Return the file name of the figure: the name of the experiment, else of the command; "figure" for train."""
         if experiment := self.config.hydra.runtime.choices.get("experiment"):
@@ -197,10 +211,6 @@ class Sweep:
         if isinstance(cause, ReportedError) and not str(cause):
             return "see the error above"
         return error_message(cause) if cause is not None else "unknown reason"
-
-
-def _title(overrides: Overrides) -> str:
-    return run_title(filter_overrides(overrides))
 
 
 def _table(counts: Counter[str]) -> Table:
