@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
-from start_training.runs.disk_errors import reason_of
+from start_training.runs.disk_errors import DiskError, reason_of
 from start_training.settings import named_in, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -108,6 +108,8 @@ def error_message(error: BaseException) -> str:
         return _unknown_key(error, error.__cause__)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
+    if isinstance(error, DiskError):
+        return str(error)
     if isinstance(error, OSError) and error.filename:
         return _os_error_message(error)
     text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import os
 import sys
 import time
@@ -14,6 +15,8 @@ import wandb
 from start_training.config.mistakes import name_group_in_errors
 from start_training.settings import OneOf, checked, one_line
 
+# W&B reports its errors to the server by OpenTelemetry, which prints a line if a server refuses that.
+logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
 FALLBACKS = ("offline", "error")
 UNREACHABLE = "HOW_TO_START_TRAINING_WANDB_UNREACHABLE"  # environment variable: the reason, for all jobs of a sweep
 SECONDS = 18.0  # to log in and to start the run; W&B's own limits allow 90
