@@ -79,7 +79,7 @@ def _build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) 
         return build(node, f"logger.{name}", save_dir=str(run.path))
     with name_group_in_errors(f"logger.{name}", node):
         wandb_server.check_fallback(fallback=node.get("fallback", "offline"))
-    names = {"name": short_name(str(node.get("name") or job.name), NAME)}
+    names: dict[str, Any] = {"name": short_name(str(node.get("name") or job.name), NAME)}
     if group := node.get("group") or job.sweep:
         names["group"] = group_name(str(group), NAME)
     if (tags := node.get("tags")) is not None:

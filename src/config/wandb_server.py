@@ -91,7 +91,7 @@ def login_error(node: Mapping[str, Any]) -> str | None:
         return None
     began = time.monotonic()
     # Older versions lack the argument, and ask for a key on a terminal.
-    quiet = {"prompt": False} if "prompt" in inspect.signature(wandb.login).parameters else {}
+    quiet: dict[str, Any] = {"prompt": False} if "prompt" in inspect.signature(wandb.login).parameters else {}
     with name_group_in_errors("logger.wandb", node):
         server = wandb.setup(wandb.Settings(**settings)).settings.base_url
     with _http_timeout():

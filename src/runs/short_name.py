@@ -12,7 +12,7 @@ def short_name(text: str, limit: int) -> str:
 
     Example:
         >>> short_name("seed=0", 20), short_name("model.depth=50 seed=0", 20)
-        ('seed=0', 'model.depth-fc3ee2ad')
+        ('seed=0', 'model.depth-737d3bb2')
     """
     encoded = text.encode(errors="replace")
     if len(encoded) <= limit:
@@ -26,7 +26,7 @@ def group_name(text: str, limit: int) -> str:
 
     Example:
         >>> group_name("sweep", 20), group_name("a:b", 20)
-        ('sweep', 'a-b-9e0e5ae8')
+        ('sweep', 'a-b-6783a31e')
     """
     plain = text.translate(_RESERVED)
     if plain == text:

@@ -19,7 +19,7 @@ COMMANDS = {
     "simulate": ("simulate", "nets=40", "model.depth=3", "model.width=8", "logger=csv", "progress=false",
                  "hydra.run.dir={}/run"),
 }  # fmt: skip
-MOST = {"train": 90, "sweep": 250, "replicas": 250, "simulate": 60}  # kB, less than the command writes
+MOST = {"train": 90, "sweep": 250, "replicas": 150, "simulate": 60}  # kB, less than the command writes
 SIZES = [(name, size) for name, most in MOST.items() for size in random.Random(18).sample(range(8, most, 4), 12)]
 CHOSEN = [(name, size) for name in COMMANDS for size in (8, MOST[name])]
 
