@@ -1,6 +1,7 @@
 """Run one job composed by Hydra, and turn errors and signals into messages and exit statuses."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,9 +20,11 @@ from start_training.config.errors import (
     prints_errors,
     users_environment,
 )
-from start_training.launchers.process_tree import SWEEP
+from start_training.launchers.process_tree import DISK_IS_FULL, SWEEP
 from start_training.launchers.workers import in_worker
+from start_training.ranks import in_joblib_worker
 from start_training.runs.directory import RunDirectoryLocked
+from start_training.runs.disk_errors import FULL, DiskError, disk_error
 from start_training.runs.job import Job
 from start_training.stop_signals import Interrupted, raising
 
@@ -54,7 +57,7 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
         print_error(error)
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
-        job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
+        job = Job(plain(config), directory, tuple(hydra.overrides.task), sweep, dict(hydra.runtime.choices))
         with users_environment(), raising():
             return work(job, config) or 0
     except Interrupted as interruption:
@@ -65,8 +68,24 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
     except ReportedError:
         raise
     except Exception as error:
+        if prints_errors() and (disk := disk_error(error, directory)):
+            _end_at_disk_error(disk, in_multirun=in_sweep, of_sweep=sweep is not None, hint=resume_hint(directory))
         _report(error, in_multirun=in_sweep, of_sweep=sweep is not None)
     return 0
+
+
+def _end_at_disk_error(error: DiskError, *, in_multirun: bool, of_sweep: bool, hint: str) -> None:
+    """Print the error of a disk in one line, and end the job, and if the disk takes no more files the sweep, too."""
+    full, then = error.errno in FULL, "repeat the command" if of_sweep else hint
+    stops = "the sweep stops; " if full and of_sweep else ""
+    print(f"error: {error}; {stops}free space there, then {then}", file=sys.stderr)
+    if in_multirun and in_worker(HydraConfig.get().launcher):
+        if full and in_joblib_worker():
+            os.kill(os.getpid(), signal.SIGTERM)  # this worker starts no further job
+        raise ReportedError(str(error)) from error
+    if in_multirun and not full:
+        raise ReportedError from error
+    sys.exit(DISK_IS_FULL if full and of_sweep and not in_multirun else 1)
 
 
 def _report(error: Exception, *, in_multirun: bool, of_sweep: bool) -> None:

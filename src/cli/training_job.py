@@ -1,5 +1,6 @@
 """The task function of the commands train and range_test: train one net or a group of replicas."""
 
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from start_training.cli.hydra_job import run_job
 from start_training.config.composed import check_depth
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import (
+    DISK_IS_FULL,
     check_launcher,
     end_with_parent,
     ranks_end_with_this_process,
@@ -58,11 +60,13 @@ def _how_to_resume(directory: Path) -> str:
     run = RunDirectory(directory)
     if run.finished:
         return "the run had ended, and its results are complete"
-    return f"resume with ckpt_path={run.checkpoint}" if run.resumable else "no checkpoint had been written"
+    return f"resume with ckpt_path={run.checkpoint}" if run.resumable else "repeat the command"
 
 
 def _train_in_process_tree(job: Job) -> None:
     status = run_in_process_tree(HydraConfig.get(), job.overrides, job.directory, str(job.sweep))
+    if status == DISK_IS_FULL:
+        sys.exit(1)  # ends the sweep
     if status >= 128:
         raise Interrupted(status - 128)
     if status:

@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
+from start_training.runs.disk_errors import DiskError, reason_of
 from start_training.settings import named_in, one_line
 from start_training.stop_signals import Interrupted
 
@@ -113,6 +114,8 @@ def error_message(error: BaseException) -> str:
         return _unknown_key(error, error.__cause__)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
+    if isinstance(error, DiskError):
+        return str(error)
     if isinstance(error, OSError) and error.filename:
         return _os_error_message(error)
     text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]
@@ -133,6 +136,6 @@ def _os_error_message(error: OSError) -> str:
     """Return a message with the file name; for an error raised within Hydra, with the setting of the directory."""
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
     if not any(module.startswith("hydra.") for module in modules):
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {reason_of(error)}"
     setting = "hydra.sweep.dir" if any("sweep" in module for module in modules) else "hydra.run.dir"
-    return f"{setting} = {error.filename}: not writable ({error.strerror})"
+    return f"{setting} = {error.filename}: not writable ({reason_of(error)})"

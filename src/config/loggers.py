@@ -1,15 +1,26 @@
 """Build the loggers of a config, so that they write into the run directory, and start the W&B run."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from start_training.config import wandb_server
 from start_training.config.build import build
 from start_training.config.mistakes import name_group_in_errors, target_of
+from start_training.ranks import is_rank_zero
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.runs.short_name import group_name, short_name
+from start_training.settings import one_line
+
+NAME, TAG = 128, 64  # bytes that W&B's server allows in the name of a run or group, and in a tag
 
 
 def named_nodes(config: Mapping[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:
@@ -22,6 +33,11 @@ def named_nodes(config: Mapping[str, Any], group: str) -> list[tuple[str, dict[s
     return [(name, node) for name, node in (config.get(group) or {}).items() if node is not None]
 
 
+def wandb_nodes(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return (name, node) of each W&B logger in the config of a job."""
+    return [(name, node) for name, node in named_nodes(config, "logger") if _is_wandb(name, node)]
+
+
 def build_loggers(job: Job, run: RunDirectory) -> list[Logger]:
     """Return the loggers of a job, which write into the run directory.
 
@@ -31,11 +47,18 @@ def build_loggers(job: Job, run: RunDirectory) -> list[Logger]:
 
 
 def start_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Start the W&B run, if there is a W&B logger, and log the config to it. Raise ValueError if W&B fails."""
+    """Start the W&B run, if there is a W&B logger, and log the config to it.
+
+    If the server cannot be used, the run is logged offline, or the setting `fallback` makes that an error.
+
+    Raises:
+        ValueError: W&B fails, or its server cannot be used and `fallback` is `error`.
+    """
     for (name, node), logger in zip(named_nodes(config, "logger"), loggers, strict=True):
-        if isinstance(logger, WandbLogger):
-            with name_group_in_errors(f"logger.{name}", node):
-                logger.log_hyperparams(dict(config))
+        if isinstance(logger, WandbLogger) and is_rank_zero():
+            with name_group_in_errors(f"logger.{name}", node), _without_logging_errors():
+                Path(str(logger.save_dir)).mkdir(parents=True, exist_ok=True)  # else W&B writes elsewhere
+                _start(name, node, logger, config)
 
 
 def check_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
@@ -46,10 +69,55 @@ def check_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
                 wandb.Settings(mode=logger._wandb_init["mode"], **(logger._wandb_init.get("settings") or {}))
 
 
-def _build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:
+def _is_wandb(name: str, node: dict[str, Any]) -> bool:
     target = target_of(node, f"logger.{name}")
-    if not (isinstance(target, type) and issubclass(target, WandbLogger)):
+    return isinstance(target, type) and issubclass(target, WandbLogger)
+
+
+def _build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:
+    if not _is_wandb(name, node):
         return build(node, f"logger.{name}", save_dir=str(run.path))
-    logger = build(node, f"logger.{name}", save_dir=str(run.path), name=job.name, group=job.sweep)
+    with name_group_in_errors(f"logger.{name}", node):
+        wandb_server.check_fallback(fallback=node.get("fallback", "offline"))
+    names: dict[str, Any] = {"name": short_name(str(node.get("name") or job.name), NAME)}
+    if group := node.get("group") or job.sweep:
+        names["group"] = group_name(str(group), NAME)
+    if (tags := node.get("tags")) is not None:
+        tags = [tags] if isinstance(tags, str) else tags
+        names["tags"] = [short_name(str(tag), TAG) for tag in tags if str(tag).strip()]
+    given = {key: value for key, value in node.items() if key not in ("fallback", *names)}
+    logger = build(given, f"logger.{name}", save_dir=str(run.path), **names)
     logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns that it is deprecated
     return logger
+
+
+def _start(name: str, node: dict[str, Any], logger: WandbLogger, config: Mapping[str, Any]) -> None:
+    if wandb_server.is_online(node):
+        began = time.monotonic()
+        reason = os.environ.get(wandb_server.UNREACHABLE)
+        if reason is None and (reason := wandb_server.login_error(node)):
+            wandb_server.fall_back(name, node, reason)
+        if reason is None:
+            seconds = max(wandb_server.LEAST, wandb_server.SECONDS - (time.monotonic() - began))
+            given = logger._wandb_init.get("settings") or {}
+            limit = {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": seconds}
+            logger._wandb_init["settings"] = {**limit, **given}
+            try:
+                logger.log_hyperparams(dict(config))
+                return
+            except wandb.errors.Error as error:
+                wandb_server.fall_back(name, node, one_line(error))
+        logger._wandb_init["mode"] = "offline"
+    logger.log_hyperparams(dict(config))
+
+
+@contextmanager
+def _without_logging_errors() -> Iterator[None]:
+    """Let W&B's debug log lose lines that cannot be written, as on a full disk, instead of printing tracebacks."""
+    raises, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = raises
+        for handler in logging.getLogger("wandb").handlers:
+            handler.handleError = lambda record: None  # type: ignore[method-assign]

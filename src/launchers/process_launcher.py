@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from start_training.config.composed import compose_job
 from start_training.config.errors import ReportedError
-from start_training.launchers.process_tree import command, environment
+from start_training.launchers.process_tree import DISK_IS_FULL, command, environment
 from start_training.settings import positive_integer
 from start_training.stop_signals import blocked, deferred, received
 
@@ -91,15 +91,21 @@ class _Pool:
         self.all_gpus = _visible_gpus()
         self.jobs = positive_integer("hydra.launcher.jobs", jobs if jobs is not None else max(1, len(self.all_gpus)))
         self.running: list[JobProcess] = []
+        self.disk_is_full = False  # whether a job has ended for that reason
+
+    @property
+    def _stopped(self) -> bool:
+        return bool(received()) or self.disk_is_full
 
     def run(self, jobs: Sequence[JobProcess]) -> None:
         waiting = list(jobs)
-        while self.running or (waiting and not received()):
-            while waiting and not received() and (gpus := self._gpus_for(waiting[0])) is not None:
+        while self.running or (waiting and not self._stopped):
+            while waiting and not self._stopped and (gpus := self._gpus_for(waiting[0])) is not None:
                 self._start(waiting.pop(0), gpus)
             for job in [job for job in self.running if job.process.poll() is not None]:
                 self.running.remove(job)
                 job.finish()
+                self.disk_is_full |= job.process.returncode == DISK_IS_FULL
             time.sleep(POLL)
 
     def on_request(self, requests: int) -> None:
@@ -143,11 +149,14 @@ def launch(
         The result of each job, in the order of `overrides`.
     Raises:
         Interrupted: a signal arrived; raised when the running jobs have ended.
+        SystemExit: the disk is full; raised when the running jobs have ended.
     """
     pool = _Pool(jobs)
     processes = [_job_process(config, config_loader, words, first + number) for number, words in enumerate(overrides)]
     with deferred(pool.on_request):
         pool.run(processes)
+    if pool.disk_is_full:
+        sys.exit(1)
     return [job.returned for job in processes]
 
 

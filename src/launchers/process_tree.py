@@ -20,6 +20,7 @@ from start_training.stop_signals import blocked, deferred, received
 
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
 PARENT = "HOW_TO_START_TRAINING_PARENT"
+DISK_IS_FULL = 74  # EX_IOERR of BSD: exit status by which a job of a sweep tells the launcher to start no further job
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 # Overrides of Hydra's settings that are not passed to a single job: they belong to the sweep, or are set anew.
 _SWEEP_KEYS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from start_training.runs.job import Job
+from start_training.runs.replaced_file import replace_text
 
 PREFIX = ".replicas-"  # prefix of the folders of groups in the sweep's directory
 NAME = "jobs.json"
@@ -47,11 +48,12 @@ def write_unit(folder: Path, number: int, jobs: Sequence[Job], *, checkpoint_sec
         {
             "directory": os.path.relpath(job.directory, folder.parent),
             "overrides": list(job.overrides),
+            "choices": dict(job.choices),
             "config": job.config,
         }
         for job in jobs
     ]
-    (unit / NAME).write_text(json.dumps({"jobs": listed, "checkpoint_seconds": checkpoint_seconds}) + "\n")
+    replace_text(unit / NAME, json.dumps({"jobs": listed, "checkpoint_seconds": checkpoint_seconds}) + "\n")
     return f"{folder.name}/{number}"
 
 
@@ -73,7 +75,7 @@ def read_unit(unit: Job) -> tuple[list[Job], float]:
         )
     sweep, written = unit.directory.parents[1], json.loads(file.read_text())
     jobs = [
-        Job(job["config"], sweep / job["directory"], overrides=tuple(job["overrides"]), sweep=unit.sweep)
+        Job(job["config"], sweep / job["directory"], tuple(job["overrides"]), unit.sweep, job["choices"])
         for job in written["jobs"]
     ]
     return jobs, written["checkpoint_seconds"]

@@ -77,7 +77,8 @@ class Replicas:
             check_depth(config)
         except ValueError as error:  # the job itself will report it
             self._mistakes[directory] = str(error)
-        return Job(config, directory, overrides=list(composed.hydra.overrides.task), sweep=self.sweep.name)
+        hydra = composed.hydra
+        return Job(config, directory, list(hydra.overrides.task), self.sweep.name, dict(hydra.runtime.choices))
 
     def _plan(self, jobs: Sequence[Job]) -> ReplicaPlan:
         accelerator = (jobs[0].config.get("trainer") or {}).get("accelerator", "auto")

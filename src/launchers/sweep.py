@@ -1,7 +1,7 @@
 """Resumable multiruns: finished jobs are skipped, interrupted jobs resume, and failed jobs start again."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from rich.table import Table
 
 from start_training.config.composed import check_script, compose_job, config_hash_of, in_directory, plain, without_hydra
 from start_training.config.errors import ReportedError, error_message, print_error
+from start_training.config.loggers import wandb_nodes
+from start_training.config.wandb_server import asked_once
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
@@ -71,22 +73,27 @@ class Sweep:
             The results of the launched jobs, batch by batch.
         Raises:
             ReportedError: a job has failed; raised after all other jobs have run.
-            ValueError: two different jobs have the same directory.
+            ValueError: two different jobs have the same directory, or W&B's server cannot be used and
+                `logger.wandb.fallback` is `error`.
         """
         self._plan([overrides for batch in batches for overrides in batch])
         before = dict(zip(self.jobs, self._states(), strict=True))
         before |= {job: "other config" for job, state in before.items() if state in FINISHED and self._is_other(job)}
         self._announce(Counter(before.values()))
+        unfinished = [[job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)] for batch in batches]
+        with asked_once(self._wandb_nodes([job for batch in unfinished for job in batch])):
+            return self._run(unfinished)
+
+    def _run(self, batches: Sequence[Sequence[Overrides]]) -> list[Sequence[JobReturn]]:
         returns: list[Sequence[JobReturn]] = []
         first, begun = 0, True
         try:
             with raising():
                 for batch in batches:
-                    unfinished = [job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)]
                     # The planned directory, since launchers number only the jobs that they get.
-                    placed = [[*job, in_directory(self.jobs[tuple(job)])] for job in unfinished]
+                    placed = [[*job, in_directory(self.jobs[tuple(job)])] for job in batch]
                     returns.append(launch(self.launcher, self.config, placed, first) if placed else [])
-                    for job, end in zip(unfinished, returns[-1], strict=True):
+                    for job, end in zip(batch, returns[-1], strict=True):
                         if end.status == JobStatus.FAILED:
                             self.errors[tuple(job)] = end._return_value
                     first += len(batch)
@@ -97,7 +104,7 @@ class Sweep:
             failed = self._report() if begun else 0
         if failed < len(self.jobs):
             self._draw()
-        if failed:
+        if failed or self.errors:
             raise ReportedError
         return returns
 
@@ -115,7 +122,7 @@ class Sweep:
             elif self._hash(combinations[first], first) != self._hash(overrides, number):
                 raise ValueError(
                     f"hydra.sweep.subdir = {directory}: must differ between jobs, but is the same for "
-                    f"{_title(combinations[first])} and {_title(overrides)}"
+                    f"{self._title(combinations[first])} and {self._title(overrides)}"
                 )
         unfinished = [words for words, directory in self.jobs.items() if not self._run_in(directory).finished]
         if error := self._common_error(unfinished):
@@ -125,6 +132,10 @@ class Sweep:
 
     def _job(self, overrides: Overrides, number: int) -> DictConfig:
         return compose_job(self.config, self.config_loader, overrides, number)
+
+    def _wandb_nodes(self, jobs: Sequence[Overrides]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for number, overrides in enumerate(jobs):
+            yield from wandb_nodes(without_hydra(self._job(overrides, number)))
 
     def _hash(self, overrides: Overrides, number: int) -> str:
         return config_hash_of(_root_=self._job(overrides, number))
@@ -194,7 +205,7 @@ class Sweep:
         ]
         for state, overrides, directory in failures[:SHOWN]:
             reason = self._reason(directory, self.errors.get(overrides))
-            console.print(f"{state}: {_title(overrides)} ({reason})", soft_wrap=True)
+            console.print(f"{state}: {self._title(overrides)} ({reason})", soft_wrap=True)
         if len(failures) > SHOWN:
             console.print(f"… and {len(failures) - SHOWN} more jobs with an error")
         if {*after} - {*FINISHED}:
@@ -211,6 +222,9 @@ class Sweep:
             except ValueError as error:  # no run has data for the figure, or another run names what is not trusted
                 print_error(error)
 
+    def _title(self, overrides: Overrides) -> str:
+        return run_title(filter_overrides(overrides), self.config.hydra.runtime.choices)
+
     def _name(self) -> str:
         """Return the file name of the figure: the name of the experiment, else of the command; "figure" for train."""
         if experiment := self.config.hydra.runtime.choices.get("experiment"):
@@ -225,10 +239,6 @@ class Sweep:
         if isinstance(cause, ReportedError) and not str(cause):
             return "see the error above"
         return error_message(cause) if cause is not None else "unknown reason"
-
-
-def _title(overrides: Overrides) -> str:
-    return run_title(filter_overrides(overrides))
 
 
 def _table(counts: Counter[str]) -> Table:

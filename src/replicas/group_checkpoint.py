@@ -74,8 +74,9 @@ class GroupSnapshot:
         replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack
         run = RunDirectory(replica.directory)
         run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(run.checkpoint, keep=run.previous_checkpoint) as partial:
-            torch.save(checkpoint, partial)
+        # Through a file object: given a path, torch raises a RuntimeError without the reason if the disk is full.
+        with replaced(run.checkpoint, keep=run.previous_checkpoint) as partial, partial.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 def start_of(checkpoint: Mapping[str, Any] | None) -> tuple[int, int, int]:

@@ -1,7 +1,6 @@
 """Draw the figure of a sweep of training runs, finished or not, print its results, and write its table."""
 
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from start_training.reports.started_runs import StartedRuns
 from start_training.reports.sweep_tables import SweepTable
 from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
+from start_training.runs.replaced_file import replace_text
+from start_training.runs.table import write_table
 
 TARGET = "start_training.figures.start_of_training.draw_start_of_training"
 NAMED = {  # figures that can be drawn of any sweep, by name
@@ -163,15 +164,10 @@ def mirror_figures(
 
 
 def _save(directory: Path, name: str, table: SweepTable, draw: Callable[..., Any]) -> list[Path]:
-    """Write figure, table and results; each file is renamed when complete, so that no reader sees a partial file."""
-    partial = directory / f".{name}.partial"
-    written = [*save_figure(draw(table.drawn), partial), *(Path(f"{partial}.{kind}") for kind in ("csv", "parquet"))]
-    table.drawn.to_csv(written[-2], index=False)
-    table.drawn.to_parquet(written[-1], index=False)
+    """Write figure, table and results."""
+    files = save_figure(draw(table.drawn), directory / name)
+    files += [write_table(table.drawn, directory / f"{name}.{kind}") for kind in ("csv", "parquet")]
     if (answer := table.answer()) is not None:
-        written.append(Path(f"{partial}.json"))
-        written[-1].write_text(json.dumps(finite(answer), indent=2, allow_nan=False) + "\n")
-    files = [directory / f"{name}{path.suffix}" for path in written]
-    for path, file in zip(written, files, strict=True):
-        os.replace(path, file)
+        files.append(directory / f"{name}.json")
+        replace_text(files[-1], json.dumps(finite(answer), indent=2, allow_nan=False) + "\n")
     return files

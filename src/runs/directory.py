@@ -12,10 +12,12 @@ from typing import IO, Any
 import yaml
 from filelock import unlock_descriptor
 
+from start_training.runs.disk_errors import reason_of
 from start_training.runs.file_lock import can_be_locked, lock
 from start_training.runs.metrics_file import NAME as METRICS
 from start_training.runs.metrics_file import truncate_metrics
 from start_training.runs.replaced_file import replace_text
+from start_training.runs.reserved_space import free_space, reserve_space
 from start_training.runs.saved_config import differences, read_config
 from start_training.runs.table import Table
 from start_training.runs.trust import check_trusted, names_in
@@ -126,8 +128,10 @@ class RunDirectory:
             step: the training step of that checkpoint.
         Raises:
             ValueError: the directory cannot be claimed (see `claim`).
+            DiskError: the disk is full; no file of an earlier run is changed if it is full from the start.
         """
         self.claim(config)
+        reserve_space(self.path)  # before a file of an earlier run is touched
         self.begun = True
         origin = resume_from.resolve().parent.parent if resume_from else None
         in_place = origin == self.path.resolve()
@@ -155,6 +159,7 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, which marks the end of the run. NaN and infinity become null, since JSON lacks them."""
+        free_space(self.path)
         replace_text(self.summary_file, json.dumps(finite(summary), indent=2, allow_nan=False) + "\n")
 
     @property
@@ -203,7 +208,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / LOCK).open("w")
         except OSError as error:
-            raise ValueError(f"hydra.run.dir = {self.path}: not writable ({error.strerror})") from error
+            raise ValueError(f"hydra.run.dir = {self.path}: not writable ({reason_of(error)})") from error
         try:
             with self._named_lock_errors():
                 locked = lock(file)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from start_training.runs.disk_errors import named_disk_errors
+
 
 @contextmanager
 def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = None) -> Iterator[Path]:
@@ -18,6 +20,8 @@ def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = Non
         keep: The name under which the earlier file is kept; None deletes it.
         partial: Where the new file is written, for a file that several processes replace; None: the name of `path`
             with a dot before and `.partial` behind it.
+    Raises:
+        DiskError: the disk is full, read-only or fails; it names `path`, whatever the block raised.
 
     Example:
         >>> import tempfile
@@ -29,11 +33,12 @@ def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = Non
     """
     partial = partial or path.with_name(f".{path.name.lstrip('.')}.partial")
     try:
-        yield partial
-        _write_to_disk(partial)
-        if keep is not None and path.exists():
-            _keep(path, keep)
-        os.replace(partial, path)
+        with named_disk_errors(path):
+            yield partial
+            _write_to_disk(partial)
+            if keep is not None and path.exists():
+                _keep(path, keep)
+            os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

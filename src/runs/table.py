@@ -74,5 +74,13 @@ class Table:
             parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False, nthreads=1), partial)
 
 
+def write_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table as the CSV or Parquet file `path`, without its index, and return `path`."""
+    with replaced(path) as partial:
+        write = table.to_csv if path.suffix == ".csv" else table.to_parquet
+        write(partial, index=False)
+    return path
+
+
 def _first_step(part: Path) -> int:
     return int(part.stem.removeprefix("part-"))

@@ -19,6 +19,7 @@ from start_training.diagnosis.diagnose import diagnose
 from start_training.diagnosis.diagnosis import WIDTH, Diagnosis, render
 from start_training.runs.directory import finite
 from start_training.runs.job import Job
+from start_training.runs.replaced_file import replace_text
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, settings_from
 from start_training.theory.verdict import DEFAULTS, Thresholds
 
@@ -96,7 +97,7 @@ def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:
             seed=settings.seed,
         )
     if settings.out:
-        Path(settings.out).write_text(json.dumps(as_plain(diagnosis), indent=1))
+        replace_text(Path(settings.out), json.dumps(as_plain(diagnosis), indent=1))
     return diagnosis
 
 

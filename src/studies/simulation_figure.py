@@ -15,7 +15,7 @@ from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.replaced_file import replaced
+from start_training.runs.table import write_table
 
 _finished_jobs: dict[Path, list[Job]] = {}  # finished jobs of the present multirun, by the path of their figure
 
@@ -52,9 +52,7 @@ def draw_sweep_figure(jobs: Sequence[Job], path: Path) -> list[Path]:
     table = sweep_table(jobs)
     figure = build_partial(jobs[0].config["figure"], "figure")(table)
     files = save_figure(figure, path)
-    csv = path.with_name(f"{path.name}.csv")
-    with replaced(csv) as partial:
-        table.to_csv(partial, index=False)
+    csv = write_table(table, path.with_name(f"{path.name}.csv"))
     directory = path.parent
     mirrored = replace(jobs[0], directory=directory, overrides=(path.name,), sweep=directory.resolve().name)
     mirror_figures(mirrored, {path.name: files[0]}, {"layers": table})

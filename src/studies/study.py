@@ -18,6 +18,7 @@ from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
+from start_training.runs.table import write_table
 from start_training.settings import settings_from
 
 S = TypeVar("S")
@@ -105,8 +106,7 @@ class Study(Generic[S]):
         results = self.run(settings_from(self.settings, job.config), job, config)
         seconds = round(time.monotonic() - began, 3)  # if the study was interrupted, the time of the last call alone
         for name, table in results.tables.items():
-            write = table.to_csv if name.endswith(".csv") else table.to_parquet
-            write(run.path / name, index=False)
+            write_table(table, run.path / name)
         images = {name: save_figure(figure, run.path / "figures" / name)[0] for name, figure in results.figures.items()}
         if images:
             shown = {Path(name).stem: table for name, table in results.tables.items() if name.endswith(".csv")}

@@ -17,10 +17,12 @@ from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
 from start_training.reports import run_report
 from start_training.reports.run_clues import clues_of
-from start_training.runs.directory import TABLES, RunDirectory
+from start_training.runs.directory import FINISHED, TABLES, RunDirectory
+from start_training.runs.disk_errors import DiskError, collected_disk_errors, disk_error
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import newest_metrics
 from start_training.runs.outcome import Diverged, RunLost
+from start_training.runs.replaced_file import replaced
 from start_training.settings import described
 from start_training.stop_signals import Interrupted
 from start_training.training.rank_processes import RankProcesses, is_lost_connection, report_error
@@ -103,27 +105,29 @@ class Record:
             return *self.ranks.lost(), 1
         if is_out_of_memory(error):
             return "interrupted", f"out of memory: {described(error)}", 1
+        if (disk := disk_error(error, self.run.path)) is not None:
+            return "interrupted", str(disk), 1
         return "failed", described(error), 1
 
     def _write(self, status: str, reason: str, error: BaseException | None) -> None:
+        """Write tables, figure and summary. If the disk is full, write the summary all the same, and then raise."""
         if not self.run.begun:
             self.run.begin(self.job.config)
         self.collect_metrics()
-        if isinstance(error, Diverged):
-            self.run.truncate(error.step + 1)  # a GPU takes further steps before the loss is read
-        if status in ("completed", "diverged"):
-            self.run.compact()
-        if self.net is not None:
-            self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
-        if self.lengths is not None:
-            self.run.figure.parent.mkdir(exist_ok=True)
-            run_report.figure(self.lengths, self.job.name).savefig(self.run.figure, dpi=160, bbox_inches="tight")
+        disk_errors = list[DiskError]()
+        with collected_disk_errors(disk_errors, self.run.path):
+            self._write_files(status, error)
         recorded = summaries(callbacks_of(self.trainer))
-        if status in ("completed", "diverged"):
+        if status in ("completed", "diverged") and not disk_errors:
             recorded["clues"] = self._clues(error)
         if wandb.run is not None:
-            self._log_to_wandb({"status": status, **recorded})
+            with collected_disk_errors(disk_errors, self.run.path):
+                self._log_to_wandb({"status": status, **recorded})
+        if disk_errors and status in FINISHED:
+            status, reason = "interrupted", str(disk_errors[0])  # so that a sweep resumes it and writes the rest
         self._write_summary(status, reason, recorded)
+        if disk_errors and (error is None or isinstance(error, Diverged)):
+            raise disk_errors[0]
 
     def _write_summary(self, status: str, reason: str, recorded: Mapping[str, Any] | None = None) -> None:
         self.summary = {
@@ -137,6 +141,19 @@ class Record:
             **(recorded or {}),
         }
         self.run.write_summary(self.summary)
+
+    def _write_files(self, status: str, error: BaseException | None) -> None:
+        if isinstance(error, Diverged):
+            self.run.truncate(error.step + 1)  # a GPU takes further steps before the loss is read
+        if status in FINISHED:
+            self.run.compact()
+        if self.net is not None:
+            self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
+        if self.lengths is not None:
+            self.run.figure.parent.mkdir(exist_ok=True)
+            with replaced(self.run.figure) as partial:
+                figure = run_report.figure(self.lengths, self.job.name)
+                figure.savefig(partial, format="png", dpi=160, bbox_inches="tight")
 
     def _clues(self, error: BaseException | None) -> dict[str, Any]:
         classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)

@@ -22,6 +22,7 @@ from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
 from start_training.runs.checkpoint import load_newest
 from start_training.runs.directory import FINISHED, RunDirectory, RunDirectoryLocked
+from start_training.runs.disk_errors import DiskError, disk_error
 from start_training.runs.job import Job
 from start_training.runs.open_files import raise_open_file_limit
 from start_training.stop_signals import check, deferred
@@ -152,6 +153,9 @@ class _Runs:
                 config = {**config, "ckpt_path": str(origin)} if origin else config
                 record.run.begin(config, resume_from=origin, step=replica.global_step)
         except Exception as error:
+            if disk_error(error, record.run.path):
+                record.__exit__(*_exception(error))
+                raise
             self._report(error)
             record.__exit__(*_exception(error))
             return
@@ -182,7 +186,10 @@ class _Runs:
     def end(self, error: BaseException) -> None:
         """End all runs that are not finished yet, with this error as the reason in their summaries."""
         for replica in list(self.records):
-            self._ended(replica, error)
+            try:
+                self._ended(replica, error)
+            except DiskError:  # that of `error`, or the next of a run that a signal has ended
+                continue
 
     def _group(self, replicas: Sequence[Replica], checkpoint_seconds: float) -> ReplicaGroup:
         first = replicas[0]
@@ -204,13 +211,18 @@ class _Runs:
             replica.log.others.replay(loggers)
             record.collect_metrics()
         except Exception as failure:
-            self._report(failure)
+            if not disk_error(failure, record.run.path):
+                self._report(failure)
             error = failure
         try:
             record.__exit__(*_exception(error))
-        except Exception as failure:  # for example, the disk is full
+        except DiskError:  # ends the whole group, whose runs are on the same disk
+            raise
+        except Exception as failure:
             self._report(failure)
             return
+        if disk := disk_error(error, record.run.path):
+            raise disk
         if record.summary["status"] in FINISHED:
             if self.progress:
                 self.progress.pause()

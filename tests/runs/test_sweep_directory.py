@@ -11,4 +11,5 @@ def test_the_list_grows_keeps_its_order_and_holds_each_job_once(tmp_path):
     assert [*jobs.items()] == [("b", ("seed=1",)), ("a", ("seed=0", "depth=3")), ("0", ())]
     assert read_jobs(tmp_path / "none") == {}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["jobs.json"]
-    assert (run_title(()), run_title(("b=1", "c=2"))) == ("default", "b=1 c=2")
+    choices = {"model": "lenet", "initializer": "he_normal", "schedule": None}
+    assert (run_title((), choices), run_title(("b=1", "c=2"), choices)) == ("lenet he_normal", "b=1 c=2")

@@ -1,0 +1,93 @@
+"""W&B online without a server that can be used: one line, and then training, or none; a sweep asks once."""
+
+import os
+import time
+
+import pytest
+
+from start_training.config.loggers import build_loggers
+from start_training.config.wandb_server import is_online
+from start_training.runs.config_hash import config_hash
+from start_training.runs.directory import RunDirectory
+from start_training.runs.job import Job
+from tests.forked import ROOT, run
+from tests.small_runs import SMALL
+from tests.wandb_records import logged, of_kind, records
+from tests.wandb_servers import KEY, faulty_server, variables
+
+WORDS = [word for word in SMALL if word != "logger=csv"]
+
+
+def train(home, address, key, *words):
+    began = time.monotonic()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables(home, address, key)}
+    ended = run(ROOT / "scripts" / "train.py", *words, *WORDS, env=environment, cwd=home)
+    return ended, [line for line in ended.stderr.splitlines() if line], time.monotonic() - began
+
+
+SLOW = [pytest.param(fault, KEY, marks=pytest.mark.slow) for fault in ("refused", "silent", "500", "403")]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("fault", "key"), [("401", KEY), ("refused", None), ("refused", "short"), *SLOW])
+def test_a_run_is_logged_offline_and_whole(tmp_path, fault, key):
+    with faulty_server(fault) as (address, _):
+        ended, lines, _ = train(tmp_path, address, key, f"hydra.run.dir={tmp_path}/run")
+    assert ended.returncode == 0, ended.stderr
+    [line] = lines
+    assert line.startswith("logger.wandb.mode = online: W&B cannot be used online (")
+    assert line.endswith("; the run is logged offline, for wandb sync")
+    entries, summary = records(tmp_path / "run"), RunDirectory(tmp_path / "run").summary()
+    assert {name: logged(entries)[name] for name in summary["metrics"]} == summary["metrics"]
+    assert [end.exit_code for end in of_kind(entries, "exit")] == [0]
+
+
+@pytest.mark.timeout(120)
+def test_fallback_error_ends_the_run_before_it_trains(tmp_path):
+    with faulty_server("401") as (address, _):
+        words = ("logger.wandb.fallback=error", f"hydra.run.dir={tmp_path}/run")
+        ended, [line], _ = train(tmp_path, address, KEY, *words)
+    assert ended.returncode == 1
+    assert line.startswith("error: logger.wandb.mode = online: ")
+    assert RunDirectory(tmp_path / "run").summary()["steps"] == 0
+
+
+LAUNCHERS = ["basic", "replicas", *(pytest.param(name, marks=pytest.mark.slow) for name in ("process", "joblib"))]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_sweep_asks_once(tmp_path, launcher):
+    with faulty_server("401") as (address, requests):
+        words = ("-m", "seed=0,1,2", f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep")
+        ended, [line], _ = train(tmp_path, address, KEY, *words)
+    assert ended.returncode == 0, ended.stderr
+    assert line.endswith("; the jobs of the sweep are logged offline, for wandb sync")
+    assert len([path for path in requests if path == "/graphql"]) == 1
+    assert len([*tmp_path.glob("sweep/*/wandb/offline-run-*")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("node", "online"),
+    [({"mode": "offline"}, False), ({"mode": "online"}, True), ({}, True), ({"offline": True}, False)],
+)
+def test_only_an_online_logger_asks(monkeypatch, node, online):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert is_online(node) == online
+
+
+def test_names_are_cut_and_the_fallback_is_no_part_of_the_hash(config, tmp_path):
+    settings = config("logger=wandb", "+logger.wandb.tags=[a,'',bb]")
+    settings["logger"]["wandb"]["tags"].append("t" * 65)
+    job = Job(settings, tmp_path, overrides=("model.width=16",) * 20, sweep="s" * 200)
+    logger = build_loggers(job, RunDirectory(tmp_path))[-1]
+    given = logger._wandb_init
+    assert [len(given["name"]), len(given["group"])] == [128, 128]
+    assert [len(tag) for tag in given["tags"]] == [1, 2, 64]
+    changed = config("logger=wandb", "logger.wandb.fallback=error")
+    assert config_hash(changed) == config_hash(config())
+    assert Job(settings, tmp_path).name == "FullyConnected VarianceScaling"
+    with pytest.raises(ValueError, match=r"logger\.wandb\.fallback = 'later': must be one of error, offline"):
+        changed["logger"]["wandb"]["fallback"] = "later"
+        build_loggers(Job(changed, tmp_path), RunDirectory(tmp_path))
