@@ -14,6 +14,8 @@ from functools import cache, wraps
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from start_training.annotations import check_type
+
 C = TypeVar("C", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -92,7 +94,7 @@ def described(error: BaseException) -> str:
 
 def named_in(message: str) -> str | None:
     """Return the setting at the beginning of an error message ``setting = value: …``, or None if there is none."""
-    named = re.match(r"([\w.-]+) = ", message)
+    named = re.match(r"([\w.@/-]+) = ", message)
     return named[1] if named else None
 
 
@@ -219,13 +221,16 @@ def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> 
         >>> settings_from(Budget, {"epochs": 3, "seed": 0})
         Budget(epochs=3)
     """
-    prefix, hints = f"{group}." if group else "", get_type_hints(kind)
+    prefix, hints = f"{group}." if group else "", get_type_hints(kind, include_extras=True)
     if not isinstance(config, Mapping):
         raise ValueError(f"{group} = {config!r}: must have {', '.join(hints)}")
     values = {name: config[name] for name in hints if name in config}
     for name, value in values.items():
-        nested = next((member for member in (hints[name], *get_args(hints[name])) if is_dataclass(member)), None)
-        if nested is not None and value is not None:
+        members = (hints[name], *get_args(hints[name]))
+        nested = next((part for part in members if isinstance(part, type) and is_dataclass(part)), None)
+        if nested is None:
+            check_type(prefix + name, value, hints[name])
+        elif value is not None:
             values[name] = settings_from(cast(type[Any], nested), value, prefix + name)
     try:
         return kind(**values)

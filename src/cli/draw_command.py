@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from start_training.cli.arguments import parse
+
 
 def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="draw", description=__doc__)
@@ -26,7 +28,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument(
         "--wandb", action="store_true", help="also log the figure to W&B; offline unless WANDB_MODE=online"
     )
-    arguments = parser.parse_args(words)
+    arguments = parse(parser, words)
 
     from start_training.reports.sweep_figure import (  # imported after parsing: --help needs no torch
         draw_sweep,

@@ -13,7 +13,9 @@ from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
 from omegaconf import DictConfig
 
+from start_training.cli.arguments import parse
 from start_training.config.composed import CONF, register_resolvers
+from start_training.config.overrides import check_overrides, loader_of
 
 register_resolvers()  # at import, so that it also happens in a launcher's workers, which unpickle JobFunction
 _statuses: list[int] = []
@@ -66,12 +68,14 @@ def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
     version.setbase("1.3")
     _statuses.clear()
     parser = get_args_parser()
-    arguments = parser.parse_args(words)
+    parser.prog = name
+    arguments = parse(parser, words)
     if arguments.experimental_rerun is not None:
         raise ValueError(
             "--experimental-rerun: not supported; to continue a run, repeat its command with the same hydra.run.dir"
         )
     with _ended_by_ctrl_c():
+        check_overrides(arguments.overrides, loader_of(filter(None, [arguments.config_path, arguments.config_dir])))
         _run_hydra(
             args=arguments,
             args_parser=parser,

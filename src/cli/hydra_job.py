@@ -19,6 +19,7 @@ from start_training.config.errors import (
     prints_errors,
     users_environment,
 )
+from start_training.config.top_level import check_effects, check_top_level
 from start_training.launchers.process_tree import SWEEP
 from start_training.launchers.workers import in_worker, mark_interrupted
 from start_training.runs.directory import RunDirectoryLocked
@@ -55,6 +56,8 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: str = "") -> int:
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
+        check_top_level(job.config)
+        check_effects(config, job.overrides)
         with users_environment():
             return work(job, config) or 0
     except Interrupted as interruption:

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
+from start_training.config.overrides import is_group, loader_of, no_such_option, options_of
 from start_training.settings import named_in, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -52,6 +53,10 @@ def run(main: Callable[[], Any]) -> None:
 
 # An environment variable, so that a launcher's workers inherit it.
 _PRINTS_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"
+
+
+class UsageError(ValueError):
+    """A mistake in the arguments of a command, such as an unknown option."""
 
 
 class ReportedError(Exception):
@@ -99,8 +104,7 @@ def print_error(error: BaseException) -> None:
 def error_message(error: BaseException) -> str:
     """Return a one-line message for an error: setting, value and what is allowed, as far as the error has them."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group} = {option}: no such option; must be one of {', '.join(sorted(error.options))}"
+        return _no_such_option(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not a valid override; must be key=value ({one_line(error)})"
     if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
@@ -110,8 +114,20 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename:
         return _os_error_message(error)
     text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]
-    hint = "" if named_in(text) or isinstance(error, HydraException) else f" (set {FULL_ERROR}=1 for a traceback)"
+    hint = (
+        ""
+        if named_in(text) or isinstance(error, HydraException | UsageError)
+        else f" (set {FULL_ERROR}=1 for a traceback)"
+    )
     return text + hint
+
+
+def _no_such_option(file: str, options: Sequence[str]) -> str:
+    loader, group = loader_of(), file.rpartition("/")[0]
+    top = next((head for head in (file.partition("/")[0], group) if is_group(head, loader)), group)
+    return no_such_option(
+        top, file.removeprefix(f"{top}/"), sorted({*options_of(top, loader), *(options if top == group else ())})
+    )
 
 
 def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:

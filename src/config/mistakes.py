@@ -5,16 +5,25 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from start_training.annotations import check_type
+from start_training.runs.canonical import annotations_of
 from start_training.runs.outcome import Diverged, Interrupted
 from start_training.settings import named_in, one_line
 
 Config = Mapping[str, Any]
+# Types of the keys by which Hydra is told how to build an object.
+_OF_HYDRA = {
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_args_": list,
+}
 logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # else it also prints the errors that it raises
 
 
@@ -67,7 +76,9 @@ def target_of(config: Config | None, group: str) -> Any:
     Raises:
         ValueError: `_target_` is missing or cannot be imported.
     """
-    name = config.get("_target_") if isinstance(config, Mapping) else None
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(f"{group} = {config!r}: must be a mapping with _target_ and its settings")
+    name = (config or {}).get("_target_")
     if not isinstance(name, str):
         raise ValueError(f"{group}._target_ = {name!r}: must be package.module.name of a class or function")
     try:
@@ -82,7 +93,7 @@ def accepts(config: Config | None, group: str, key: str) -> bool:
 
 
 def check_keys(config: Config | None, group: str, given: Config) -> None:
-    """Raise ValueError if a config group has a key that its target does not accept.
+    """Raise ValueError if a config group has a key that its target does not accept, or a value of another type.
 
     Args:
         config: the node of the group.
@@ -90,11 +101,9 @@ def check_keys(config: Config | None, group: str, given: Config) -> None:
         given: arguments that the program passes itself, which the config must not set.
     """
     target = target_of(config, group)
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # not callable, for which instantiating raises an error, or written in C
-        return
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    _check_types(config or {}, group)
+    parameters = _parameters(target)
+    if not parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     open_parameters = list(parameters)[:1] if given.get("_partial_") else []
     allowed = sorted(parameters.keys() - given.keys() - set(open_parameters))
@@ -103,6 +112,29 @@ def check_keys(config: Config | None, group: str, given: Config) -> None:
             raise ValueError(
                 f"{group}.{key} = {value!r}: no such setting; must be one of {', '.join(allowed) or 'none'}"
             )
+
+
+def _check_types(config: Config, group: str) -> None:
+    """Raise ValueError if a value does not have the type that the target's parameter is annotated with.
+
+    The default value of a parameter is always allowed. Nested nodes with a `_target_` are checked, too.
+    """
+    annotations = {**annotations_of(config["_target_"]), **_OF_HYDRA}
+    parameters = _parameters(target_of(config, group))
+    for key, value in config.items():
+        is_default = key in parameters and parameters[key].default is value
+        if not is_default and key in annotations:
+            check_type(f"{group}.{key}", value, annotations[key])
+        if isinstance(value, Mapping) and "_target_" in value:
+            check_keys(value, f"{group}.{key}", {})
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a target by name; empty if it is not callable, or written in C."""
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return {}
 
 
 def _message(group: str, config: Config, error: BaseException) -> str:
@@ -114,7 +146,8 @@ def _message(group: str, config: Config, error: BaseException) -> str:
     for key, value in config.items():
         if _names(text, key) and _names(text, value):
             return f"{group}.{key} = {value!r}: {text}"
-    return f"{group}: {text}"
+    settings = [f"{key} = {value!r}" for key, value in config.items() if not key.startswith("_") and value is not None]
+    return f"{group}: {text}" + (f"; one of its settings must change: {', '.join(settings)}" if settings else "")
 
 
 def _names(text: str, word: object) -> bool:

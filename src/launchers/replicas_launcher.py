@@ -9,8 +9,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from start_training.config.composed import check_depth, compose_job, without_hydra
+from start_training.config.composed import compose_job, without_hydra
 from start_training.config.errors import ReportedError
+from start_training.config.top_level import check_effects, check_top_level
 from start_training.launchers.inner_launcher import BASIC, memory_limit, with_inner, workers_of
 from start_training.launchers.replica_plan import ReplicaPlan, plan
 from start_training.launchers.replica_report import print_plan
@@ -71,7 +72,8 @@ class Replicas:
     def _job(self, overrides: Overrides, number: int) -> Job:
         composed = compose_job(self.config, self.loader, overrides, number)
         config = without_hydra(composed)
-        check_depth(config)
+        check_top_level(config)
+        check_effects(composed, overrides)
         directory = self.sweep / str(composed.hydra.sweep.subdir)
         return Job(config, directory, overrides=list(composed.hydra.overrides.task), sweep=self.sweep.name)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from start_training.config.composed import check_script, compose_job, config_hash_of, plain, without_hydra
 from start_training.config.errors import ReportedError, error_message, print_error
+from start_training.config.top_level import check_effects
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
@@ -137,7 +138,9 @@ class Sweep:
         first: ValueError | None = None
         for number, overrides in enumerate(combinations):
             try:
-                check_settings(without_hydra(self._job(overrides, number)))
+                job = self._job(overrides, number)
+                check_effects(job, overrides)
+                check_settings(without_hydra(job))
                 return None
             except ValueError as error:
                 if first is not None and str(error) != str(first):

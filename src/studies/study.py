@@ -12,7 +12,6 @@ import wandb
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from start_training.config.composed import check_depth
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.figures.save import save_figure
 from start_training.reports.run_report import print_lines, relative
@@ -64,8 +63,6 @@ class Study(Generic[S]):
 
     def __call__(self, job: Job, config: DictConfig) -> int:
         """Carry out a job, print its report, and return the exit status; `carry_out` explains the arguments."""
-        if self.trains:
-            check_depth(job.config)
         return self.report(job, self.carry_out(job, config)) or 0
 
     def carry_out(self, job: Job, config: DictConfig) -> dict[str, Any]:

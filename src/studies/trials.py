@@ -94,16 +94,17 @@ class Trials:
     def __post_init__(self) -> None:
         config = plain(self.config)
         trainer = config["trainer"]
-        callbacks = config.get("range_tests", config.get("callbacks"))  # the guideline has no range tests
+        group = "range_tests" if "range_tests" in config else "callbacks"  # the guideline has no range tests
+        callbacks = config.get(group)
         if "range_tests" in config and not (isinstance(callbacks, Mapping) and "range_test" in callbacks):
             given = (", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks) or "none"
-            raise ValueError(f"range_tests = {given}: must contain range_test; type range_tests=range_test")
+            raise ValueError(f"range_tests = {given}: must contain range_test; type callbacks@range_tests=range_test")
         if starts_processes(trainer):
             raise ValueError(
                 f"trainer.devices = {trainer.get('devices')}: must be 1 with strategy auto, because this command "
                 "trains its runs in one process; type trainer=cpu or trainer=gpu"
             )
-        check_settings({**config, "callbacks": callbacks})  # report mistakes before anything is trained
+        check_settings(config, group)  # report mistakes before anything is trained
 
     def range_test(self, changes: Changes, **settings: Any) -> Trial:
         """Make a range test: a run that ends after the range test configured in `config.range_tests`.

@@ -1,5 +1,6 @@
 """Test the checkpoint of a run, using only its run directory."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None 
     Args:
         directory: The run directory.
         accelerator: As Lightning's Trainer.
-        data_dir: The directory of the data, if it differs from that in the run's config.
+        data_dir: The directory of the data; None: the environment variable DATA_DIR, or that in the run's config.
     Returns:
         `test/loss` and `test/accuracy`.
     Raises:
@@ -29,8 +30,12 @@ def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None 
     config: dict[str, Any] = run.config()
     check_accelerator("--accelerator", accelerator)
     checkpoint = load_checkpoint(run.checkpoint, "checkpoint")
-    if data_dir is not None and accepts(config["datamodule"], "datamodule", "data_dir"):
-        config["datamodule"]["data_dir"] = data_dir
+    has_directory = accepts(config["datamodule"], "datamodule", "data_dir")
+    if data_dir is not None and not has_directory:
+        name = config["datamodule"]["_target_"]
+        raise ValueError(f"--data-dir = {data_dir}: has no effect on the data of {name}; must be left out")
+    if has_directory and (folder := data_dir or os.environ.get("DATA_DIR")):
+        config["datamodule"]["data_dir"] = folder
     with quiet_lightning(), name_setting_in_errors(config):
         datamodule = build_datamodule(config)
         net = build_net(config, datamodule)

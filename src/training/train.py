@@ -31,9 +31,10 @@ from start_training.config.build import (
     build_schedule,
     try_training,
 )
-from start_training.config.devices import check_trainer
+from start_training.config.devices import check_trainer, check_trainer_settings
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
 from start_training.config.mistakes import name_setting_in_errors
+from start_training.config.top_level import check_top_level
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
@@ -47,7 +48,6 @@ from start_training.runs.checkpoint import (
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.settings import seed
 from start_training.training.record import Record, callbacks_of
 
 
@@ -79,8 +79,8 @@ def _train(job: Job) -> dict[str, Any]:
             config, resumed = {**config, "ckpt_path": str(newest[0])}, newest[1]
     with Record(job, run) as record, name_setting_in_errors(config):
         # All settings are checked before any file in the run directory is changed.
-        seed_global_generators(seed("seed", config["seed"]))
-        check_trainer(config.get("trainer") or {})
+        seed_global_generators(check_top_level(config).seed)
+        check_trainer(config.get("trainer"))
         if config["ckpt_path"] and resumed is None:
             resumed = load_checkpoint(config["ckpt_path"])
         datamodule = build_datamodule(config)
@@ -110,22 +110,26 @@ def _train(job: Job) -> dict[str, Any]:
     return record.summary
 
 
-def check_settings(config: Mapping[str, Any]) -> None:
+def check_settings(config: Mapping[str, Any], callbacks: str = "callbacks") -> None:
     """Check the settings of a config that can be checked without building the net and loading the data.
 
+    Args:
+        config: The plain config.
+        callbacks: The group that holds the callbacks.
     Raises:
         ValueError: a setting is not allowed.
     """
     with name_setting_in_errors(config):
-        seed("seed", config["seed"])
-        datamodule, callbacks = build_datamodule(config), build_callbacks(config)
+        check_top_level(config)
+        check_trainer_settings(config.get("trainer"))
+        datamodule, built = build_datamodule(config), build_callbacks(config, callbacks)
         build_optimizer(config), build_schedule(config)
-        call_implemented(callbacks, "check_settings", datamodule)
+        call_implemented(built, "check_settings", datamodule)
 
 
-def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
-    """Instantiate the callbacks named in the config."""
-    return [build(node, f"callbacks.{name}") for name, node in named_nodes(config, "callbacks")]
+def build_callbacks(config: Mapping[str, Any], group: str = "callbacks") -> list[pl.Callback]:
+    """Instantiate the callbacks named in a group of the config."""
+    return [build(node, f"{group}.{name}") for name, node in named_nodes(config, group)]
 
 
 def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:

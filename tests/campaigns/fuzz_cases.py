@@ -29,8 +29,8 @@ TYPED = {"evaluate": (), "draw": ()}  # scripts with arguments and options inste
 WRONG = ("null", "''", "-1", "0", "1", "0.5", "1.5", "1e30", "1e-30", "9223372036854775808", "nan", "inf", "-inf",
          "foo", "true", "a b", "?", "[]", "[1]", "[foo]", "[[1]]", "[null]", "{}", "{a:1}", "/dev/null")  # fmt: skip
 GROUPS = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {"experiment", "hydra"})
-# Options that need data files or several processes.
-SKIPPED = {"mnist", "fashion_mnist", "cifar10", "cifar10_or_digits", "ddp_cpu", "ddp", "slurm_ddp"}
+# Options that need data files, a GPU or several processes.
+SKIPPED = {"mnist", "fashion_mnist", "cifar10", "ddp_cpu", "ddp", "slurm_ddp", "gpu"}
 OTHER = ("hydra.run.dir=other", "hydra.run.dir=''", "hydra.run.dir=other/config.yaml", "hydra.run.dir=5",
          "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo")  # fmt: skip
 
@@ -42,6 +42,7 @@ class Case:
     script: str
     words: tuple[str, ...]
     odd: tuple[str, ...]  # the wrong or unusual ones among the words
+    choice: tuple[str, ...] = ()  # the option of a group
 
     def __str__(self) -> str:
         return shlex.join(["python", f"scripts/{self.script}.py", *self.words])
@@ -80,7 +81,8 @@ def _same(word: str, other: str) -> bool:
 
 
 def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in SKIPPED)
+    names = {path.stem for path in (CONF / group).glob("*.yaml")} - SKIPPED
+    return sorted(name for name in names if not name.endswith("_or_digits"))
 
 
 class Draw:
@@ -126,10 +128,14 @@ def draw_case(script: str, random_: Draw) -> Case:
             odd.append(random_.choice(OTHER))
         else:
             odd.append(f"{key}.more={value}")
-    words = [word for word in TINY[script] if not any(_same(word, other) for other in (*odd, choice))]
+    if choice.startswith("family=") and choice != "family=none" and "depth" in keys:
+        words = [f"depth={random_.choice((2, 3))}"]
+    else:
+        words = []
+    words += [word for word in TINY[script] if not any(_same(word, other) for other in (*odd, choice))]
     chosen = [choice] if choice and not any(key_of(word) == group for word in odd) else []
     where = [] if any("hydra.run.dir" in word for word in odd) else ["hydra.run.dir=here"]
-    return Case(script, (*words, *chosen, *where, *odd), tuple(odd))
+    return Case(script, (*words, *chosen, *where, *odd), tuple(odd), tuple(chosen))
 
 
 def draw_arguments(script: str, random_: Draw) -> Case:

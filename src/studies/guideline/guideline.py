@@ -41,13 +41,6 @@ DEFAULTS = {  # the defaults of conf/weight_decay.yaml that differ from those of
 Epochs = Annotated[int, AtLeast(int(MIN_WINDOW))]
 
 
-def true_or_false(name: str, value: object) -> bool:
-    """Constraint for a switch: true or false."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} = {value!r}: must be true or false")
-    return value
-
-
 def fit_window(name: str, value: object) -> tuple[float, float]:
     """Constraint for the window of a fit: [start, end] in epochs, at least `MIN_WINDOW` apart."""
     values = list_of(name, value) if isinstance(value, Sequence) and not isinstance(value, str) else []
@@ -75,10 +68,10 @@ class GuidelineSettings(Seeds):
     measure: Epochs
     window: Annotated[tuple[float, float], fit_window] | None
     skip: Fraction
-    train: Annotated[bool, true_or_false]
+    train: bool
     epochs: Epochs | None
     factors: Sequence[NumberFromZero]
-    correct: Annotated[bool, true_or_false]
+    correct: bool
     speed: Annotated[Sequence[float], speed_factors]
 
     def __post_init__(self) -> None:
