@@ -29,9 +29,9 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
 def matches(value: Any, annotation: Any) -> bool:
     """Return whether a plain value (None, a boolean, number, string, list or mapping) has an annotated type.
 
-    An integer is a valid float, a list a valid tuple, and a string a valid path. A mapping is valid for a class, and one
-    with `_target_` for any type: the value is built from it. Any value is valid for an annotation that names no types, such as Any, a protocol or a type
-    variable, and for one with a constraint, which checks the value itself.
+    An integer is a valid float, a list a valid tuple, and a string a valid path. A mapping is valid for a class, and
+    one with `_target_` for any type: the value is built from it. Any value is valid for an annotation that names no
+    types, such as Any, a protocol or a type variable, and for one with a constraint, which checks the value itself.
 
     Example:
         >>> matches(True, int), matches(1, float), matches([0.9], tuple[float, float]), matches("a", Literal["a"])

@@ -203,7 +203,7 @@ def check(name: str, value: Any, annotation: Any) -> Any:
 def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> T:
     """Build a dataclass from the keys of a config that are names of its fields.
 
-    A field that is a dataclass itself is built from the mapping under its key. Other keys are ignored.
+    A field that is a dataclass itself is built from the mapping under its key; other keys are ignored.
 
     Args:
         kind: The dataclass, decorated with `checked`.
@@ -227,8 +227,7 @@ def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> 
     values = {name: config[name] for name in hints if name in config}
     for name, value in values.items():
         members = (hints[name], *get_args(hints[name]))
-        nested = next((part for part in members if isinstance(part, type) and is_dataclass(part)), None)
-        if nested is None:
+        if (nested := next((part for part in members if isinstance(part, type) and is_dataclass(part)), None)) is None:
             check_type(prefix + name, value, hints[name])
         elif value is not None:
             values[name] = settings_from(cast(type[Any], nested), value, prefix + name)

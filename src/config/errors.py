@@ -107,6 +107,11 @@ def error_message(error: BaseException) -> str:
         return _no_such_option(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not a valid override; must be key=value ({one_line(error)})"
+    if match := re.match(r"Could not load '([\w/.-]+)'", str(error).partition(": ")[2]):
+        return _no_such_option(match[1], ())
+    if match := re.match(r"Error merging override (\S+?)=(.*)", one_line(error)):
+        cause = str(error.__cause__).splitlines()[0]
+        return f"{match[1].lstrip('+~')} = {match[2]}: must have the kind of value that it replaces ({cause})"
     if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error, error.__cause__)
     if isinstance(error, OmegaConfBaseException) and error.full_key:

@@ -1,7 +1,7 @@
 """Resumable multiruns: finished jobs are skipped, interrupted jobs resume, and failed jobs start again."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.job import run_title
 from start_training.runs.sweep_jobs import add_jobs
+from start_training.settings import positive_integer
 from start_training.training.train import check_settings
 
 Overrides = Sequence[str]
@@ -188,7 +189,7 @@ class Sweep:
 
     def _name(self) -> str:
         """Return the file name of the figure: the name of the experiment, else of the command; "figure" for train."""
-        if experiment := self.config.hydra.runtime.choices.get("experiment"):
+        if (experiment := self.config.hydra.runtime.choices.get("experiment")) not in (None, "none"):
             return str(experiment).rpartition("/")[2]
         script = str(self.config.hydra.job.config_name)
         return "figure" if script == "train" else script
@@ -200,6 +201,14 @@ class Sweep:
         if isinstance(cause, ReportedError) and not str(cause):
             return "see the error above"
         return error_message(cause) if cause is not None else "unknown reason"
+
+
+def check_sweeper(params: object, max_batch_size: object) -> None:
+    """Raise ValueError if the sweeper's settings are not a mapping of settings to values, and a number of jobs."""
+    if not isinstance(params, Mapping | None):
+        raise ValueError(f"hydra.sweeper.params = {params!r}: must be a mapping, as hydra.sweeper.params.seed='1,2'")
+    if max_batch_size is not None:
+        positive_integer("hydra.sweeper.max_batch_size", max_batch_size)
 
 
 def _title(overrides: Overrides) -> str:

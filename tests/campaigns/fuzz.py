@@ -35,7 +35,9 @@ from tests.small_runs import CONF
 SCRIPTS = CONF.parent / "scripts"
 LIMITED = Path(__file__).with_name("limited.py")
 _parse = OverridesParser.create().parse_override
-ALLOWED = re.compile(r"\b(must|no such|choose|type|needs|train with|give|not a valid override|not a run directory|has no effect)\b")
+ALLOWED = re.compile(
+    r"\b(must|no such|choose|type|needs|train with|give|not a valid override|not a run directory|has no effect)\b"
+)
 ENDED = ("completed", "diverged")  # states of a run in its summary.json
 
 
@@ -184,8 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workers=options.workers,
             minutes=options.minutes,
         )
-    for verdict in verdicts if options.ran else ():
-        if verdict.name == "ran":
-            print(f"ran: {verdict.case.script} {shlex.join(verdict.case.choice + verdict.case.odd)}")
+    for case in [one.case for one in verdicts if one.name == "ran"] if options.ran else ():
+        print(f"ran: {case.script} {shlex.join(case.choice + case.odd)}")
     print(f"\n{table(verdicts)}\n")
     return exit_status(verdicts, "cases")

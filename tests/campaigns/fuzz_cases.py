@@ -1,6 +1,7 @@
 """Draw the cases of the campaign `fuzz`: settings of every script, some of them wrong or unusual."""
 
 import hashlib
+import inspect
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.errors import register_resolvers
@@ -32,7 +34,11 @@ GROUPS = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {"experim
 # Options that need data files, a GPU or several processes.
 SKIPPED = {"mnist", "fashion_mnist", "cifar10", "ddp_cpu", "ddp", "slurm_ddp", "gpu"}
 OTHER = ("hydra.run.dir=other", "hydra.run.dir=''", "hydra.run.dir=other/config.yaml", "hydra.run.dir=5",
-         "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo")  # fmt: skip
+         "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo",
+         "hydra.mode=foo", "hydra.job.chdir=foo", "hydra.run=5", "hydra/launcher=foo", "hydra.launcher.jobs=foo",
+         "hydra.output_subdir=5", "hydra.verbose=foo", "seed=1,2", "seed=range(0)", "hydra=null", "=3", "--nosuch",
+         "--config-name=foo", "--config-dir=nowhere", "--cfg=foo")  # fmt: skip
+KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,18 @@ def leaves(node: Any, prefix: str = "") -> Iterator[str]:
         child = OmegaConf.to_container(node, resolve=False)[key]
         if isinstance(child, dict) and not OmegaConf.is_missing(node, key):
             yield from leaves(OmegaConf.create(child), f"{name}.")
+
+
+def open_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the parameters that the targets in a config have and the config does not set, by their dotted names."""
+    for key, child in node.items():
+        if isinstance(child, dict) and isinstance(target := child.get("_target_"), str) and "${" not in target:
+            parameters = inspect.signature(get_object(target)).parameters.values()
+            yield from (
+                f"{prefix}{key}.{one.name}" for one in parameters if one.name not in child and one.kind in KINDS
+            )
+        if isinstance(child, dict):
+            yield from open_keys(child, f"{prefix}{key}.")
 
 
 @cache
@@ -118,7 +136,10 @@ def draw_case(script: str, random_: Draw) -> Case:
     for _ in range(random_.choice((1, 1, 1, 2))):
         key, value = random_.choice(keys), random_.choice(WRONG)
         kind = random_.random()
-        if kind < 0.8:
+        if kind < 0.1:
+            more = list(open_keys(OmegaConf.to_container(config, resolve=False)))
+            odd.append(f"+{random_.choice(more)}={value}" if more else f"{key}={value}")
+        elif kind < 0.8:
             odd.append(f"{key}={value}")
         elif kind < 0.85:
             odd.append(f"{random_.choice(GROUPS)}={random_.choice(('foo', 'null', 'none', '5', '[]'))}")
