@@ -37,6 +37,8 @@ def matches(value: Any, annotation: Any) -> bool:
         >>> matches(True, int), matches(1, float), matches([0.9], tuple[float, float]), matches("a", Literal["a"])
         (False, True, False, True)
     """
+    if isinstance(value, Mapping) and "_target_" in value:
+        return True  # a node from which Hydra builds the value
     origin, args = get_origin(annotation) or annotation, get_args(annotation)
     if origin in (Union, types.UnionType):
         return any(matches(value, member) for member in args)
@@ -44,8 +46,6 @@ def matches(value: Any, annotation: Any) -> bool:
         return any(type(value) is type(allowed) and value == allowed for allowed in args)
     if annotation is None or origin is type(None):
         return value is None
-    if isinstance(value, Mapping) and "_target_" in value:
-        return True  # a node from which Hydra builds the value
     if origin in (bool, str):
         return isinstance(value, origin)
     if origin is Path:
@@ -81,7 +81,7 @@ def _match_entries(value: Sequence[Any], origin: Any, args: tuple[Any, ...]) -> 
 
 def _is_open(origin: Any) -> bool:
     """Return whether an annotation allows values of types that it does not name."""
-    if origin is Annotated or not isinstance(origin, type):
+    if origin in (Annotated, Any) or not isinstance(origin, type):
         return True
     return issubclass(origin, Enum) or origin is object or getattr(origin, "_is_protocol", False)
 

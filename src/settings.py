@@ -86,8 +86,6 @@ def described(error: BaseException) -> str:
     Example:
         >>> described(KeyError("depth"))
         "KeyError: 'depth'"
-        >>> described(RuntimeError())
-        'RuntimeError'
     """
     return f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
 
@@ -134,9 +132,8 @@ def checked(target: C) -> C:
     checked and an empty list is refused. Default values are not checked.
 
     Args:
-        target: A function or method such as `__init__`, or a dataclass, with parameters annotated by
-            `Annotated[type, constraint]`. A constraint is a function of a setting's name and value, which returns the
-            value or raises a ValueError.
+        target: A function or method such as `__init__`, or a dataclass, with parameters annotated by `Annotated[type,
+            constraint]`. A constraint is a function of a setting's name and value that returns the value or raises.
 
     Returns:
         The target, which raises a ValueError ``name = value: …`` for an argument that is not allowed.
@@ -145,8 +142,6 @@ def checked(target: C) -> C:
         >>> @checked
         ... def draw(*, nets: PositiveInteger, seed: Seed | None = None) -> int:
         ...     return nets
-        >>> draw(nets=3)
-        3
         >>> draw(nets=0)
         Traceback (most recent call last):
             ...
@@ -227,9 +222,10 @@ def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> 
     values = {name: config[name] for name in hints if name in config}
     for name, value in values.items():
         members = (hints[name], *get_args(hints[name]))
-        if (nested := next((part for part in members if isinstance(part, type) and is_dataclass(part)), None)) is None:
+        nested = next((part for part in members if isinstance(part, type) and is_dataclass(part)), None)
+        if nested is None and not _constrained(hints[name]):
             check_type(prefix + name, value, hints[name])
-        elif value is not None:
+        elif nested is not None and value is not None:
             values[name] = settings_from(cast(type[Any], nested), value, prefix + name)
     try:
         return kind(**values)

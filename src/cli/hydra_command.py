@@ -4,6 +4,7 @@ import os
 import pkgutil
 import signal
 import threading
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from types import FrameType
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig
 
 from start_training.cli.arguments import parse
@@ -75,7 +78,9 @@ def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
             "--experimental-rerun: not supported; to continue a run, repeat its command with the same hydra.run.dir"
         )
     with _ended_by_ctrl_c():
-        check_overrides(arguments.overrides, loader_of(filter(None, [arguments.config_path, arguments.config_dir])))
+        loader = loader_of(filter(None, [arguments.config_path, arguments.config_dir]))
+        _check_options(arguments, loader)
+        check_overrides(arguments.overrides, loader)
         _run_hydra(
             args=arguments,
             args_parser=parser,
@@ -84,6 +89,14 @@ def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
             config_name=name,
         )
     return max(_statuses, default=0)
+
+
+def _check_options(arguments: Namespace, loader: ConfigLoader) -> None:
+    if arguments.config_dir and not os.path.isdir(arguments.config_dir):
+        raise ValueError(f"--config-dir = {arguments.config_dir}: no such directory")
+    name, names = arguments.config_name, loader.get_group_options("", ObjectType.CONFIG)
+    if name and name.removesuffix(".yaml") not in names and "/" not in name:
+        raise ValueError(f"--config-name = {name}: no such config; must be one of {', '.join(names)}")
 
 
 @contextmanager

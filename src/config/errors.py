@@ -109,6 +109,11 @@ def error_message(error: BaseException) -> str:
         return f"{error.override}: not a valid override; must be key=value ({one_line(error)})"
     if match := re.match(r"Could not load '([\w/.-]+)'", str(error).partition(": ")[2]):
         return _no_such_option(match[1], ())
+    if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", one_line(error)):
+        return f"{match[1]} = {match[2]}: several values; must be one value, or type -m for a sweep over them"
+    if match := re.match(r"Could not override '(\S+?)'\.", str(error)):
+        value = next((word.partition("=")[2] for word in sys.argv if word.startswith(f"{match[1]}=")), "…")
+        return f"{match[1]} = {value}: no such group in this command"
     if match := re.match(r"Error merging override (\S+?)=(.*)", one_line(error)):
         cause = str(error.__cause__).splitlines()[0]
         return f"{match[1].lstrip('+~')} = {match[2]}: must have the kind of value that it replaces ({cause})"
@@ -119,12 +124,22 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename:
         return _os_error_message(error)
     text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]
+    if not named_in(text) and (override := _applied_override(error)) is not None:
+        name, _, value = override.lstrip("+~").partition("=")
+        return f"{name} = {value}: no such setting ({text})"
     hint = (
         ""
         if named_in(text) or isinstance(error, HydraException | UsageError)
         else f" (set {FULL_ERROR}=1 for a traceback)"
     )
     return text + hint
+
+
+def _applied_override(error: BaseException) -> str | None:
+    """Return the override that Hydra was putting into the config when it raised the error; None: it was not."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if "hydra" in frame.f_code.co_filename]
+    found = [frame.f_locals.get("override") for frame in frames if frame.f_code.co_name == "_apply_overrides_to_config"]
+    return found[0].input_line if found and found[0] is not None else None
 
 
 def _no_such_option(file: str, options: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from start_training.runs.outcome import Diverged, Interrupted
 from start_training.settings import named_in, one_line
 
 Config = Mapping[str, Any]
+_TARGET = "package.module.name of a class or function"
 # Types of the keys by which Hydra is told how to build an object.
 _OF_HYDRA = {
     "_partial_": bool,
@@ -80,11 +81,13 @@ def target_of(config: Config | None, group: str) -> Any:
         raise ValueError(f"{group} = {config!r}: must be a mapping with _target_ and its settings")
     name = (config or {}).get("_target_")
     if not isinstance(name, str):
-        raise ValueError(f"{group}._target_ = {name!r}: must be package.module.name of a class or function")
+        raise ValueError(f"{group}._target_ = {name!r}: must be {_TARGET}")
     try:
         return get_object(name)
     except Exception as error:  # importing a user's module can raise anything
-        raise ValueError(f"{group}._target_ = {name!r}: cannot be imported ({one_line(error)})") from error
+        raise ValueError(
+            f"{group}._target_ = {name!r}: cannot be imported ({one_line(error)}); must be {_TARGET}"
+        ) from error
 
 
 def accepts(config: Config | None, group: str, key: str) -> bool:

@@ -40,6 +40,9 @@ def check_overrides(words: Sequence[str], loader: ConfigLoader) -> None:
         if override.is_sweep_override() and not any(True for _ in override.sweep_string_iterator()):
             name, value = _name(override), override.get_value_string()
             raise ValueError(f"{name} = {value}: has no values, so that the sweep would have no jobs; must have some")
+        if override.key_or_group in ("hydra.launcher", "hydra.sweeper") and not isinstance(override.value(), dict):
+            group = override.key_or_group.replace(".", "/")
+            raise ValueError(f"{override.input_line}: must be chosen as a group, {group}=…, or set by its keys")
         if override.key_or_group in ("", "hydra"):
             raise ValueError(f"{override.input_line}: must be the name of a setting, as hydra.run.dir, and its value")
         if is_group(override.key_or_group, loader):

@@ -51,8 +51,6 @@ def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any
         trainer: the config node `trainer`.
         launcher: the config node `hydra.launcher`.
     """
-    if not isinstance(launcher, Mapping):
-        raise ValueError(f"hydra.launcher = {launcher!r}: must be chosen as a group; type hydra/launcher=process")
     traits, name = traits_of(launcher), str(launcher["_target_"]).rpartition(".")[2]
     _check_jobs(launcher, traits)
     if sys.platform == "win32" and not traits.windows:

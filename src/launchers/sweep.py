@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from start_training.analysis.columns import check_chosen_columns
+from start_training.analysis.sweep_table import override_settings
 from start_training.config.composed import check_script, compose_job, config_hash_of, plain, without_hydra
 from start_training.config.errors import ReportedError, error_message, print_error
 from start_training.config.top_level import check_effects
@@ -110,6 +112,8 @@ class Sweep:
                     f"hydra.sweep.subdir = {directory}: must differ between jobs, but is the same for "
                     f"{_title(combinations[first])} and {_title(overrides)}"
                 )
+        if figure := self._drawn()["figure"]:
+            check_chosen_columns(figure, override_settings([word for words in self.jobs for word in words]))
         unfinished = [words for words, directory in self.jobs.items() if not self._run_in(directory).finished]
         if error := self._common_error(unfinished):
             print_error(error)
@@ -180,12 +184,15 @@ class Sweep:
 
     def _draw(self) -> None:
         """Draw the figure that the config names, if any, from the runs of the sweep."""
-        config = plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
+        config = self._drawn()
         if config["figure"]:
             try:
                 draw_sweep(self.directory, config["figure"], name=self._name(), logger=config["logger"])
             except ValueError as error:  # no run has data for the figure
                 print_error(error)
+
+    def _drawn(self) -> dict[str, Any]:
+        return plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
 
     def _name(self) -> str:
         """Return the file name of the figure: the name of the experiment, else of the command; "figure" for train."""

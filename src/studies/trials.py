@@ -99,6 +99,9 @@ class Trials:
         if "range_tests" in config and not (isinstance(callbacks, Mapping) and "range_test" in callbacks):
             given = (", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks) or "none"
             raise ValueError(f"range_tests = {given}: must contain range_test; type callbacks@range_tests=range_test")
+        if starts_processes(trainer) and trainer.get("devices") in (1, "auto"):
+            strategy = trainer.get("strategy")
+            raise ValueError(f"trainer.strategy = {strategy!r}: must be auto, because this command uses one process")
         if starts_processes(trainer):
             raise ValueError(
                 f"trainer.devices = {trainer.get('devices')}: must be 1 with strategy auto, because this command "

@@ -66,7 +66,7 @@ def judge(case: Case, status: int, output: str, errors: str) -> str:
         return "no one line"
     if len(lines) != 1:
         return "more lines"
-    if not any(names(word, messages[0]) for word in case.odd or case.words):
+    if not any(names(word, messages[0]) for word in (*case.odd, *case.choice) or case.words):
         return "names nothing"
     return "refused" if ALLOWED.search(messages[0]) else "says not what is allowed"
 

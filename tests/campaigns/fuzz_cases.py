@@ -32,12 +32,13 @@ WRONG = ("null", "''", "-1", "0", "1", "0.5", "1.5", "1e30", "1e-30", "922337203
          "foo", "true", "a b", "?", "[]", "[1]", "[foo]", "[[1]]", "[null]", "{}", "{a:1}", "/dev/null")  # fmt: skip
 GROUPS = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {"experiment", "hydra"})
 # Options that need data files, a GPU or several processes.
-SKIPPED = {"mnist", "fashion_mnist", "cifar10", "ddp_cpu", "ddp", "slurm_ddp", "gpu"}
+SKIPPED = {"mnist", "fashion_mnist", "cifar10", "ddp_cpu", "ddp", "slurm_ddp", "gpu", "image_folder"}
 OTHER = ("hydra.run.dir=other", "hydra.run.dir=''", "hydra.run.dir=other/config.yaml", "hydra.run.dir=5",
          "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo",
          "hydra.mode=foo", "hydra.job.chdir=foo", "hydra.run=5", "hydra/launcher=foo", "hydra.launcher.jobs=foo",
          "hydra.output_subdir=5", "hydra.verbose=foo", "seed=1,2", "seed=range(0)", "hydra=null", "=3", "--nosuch",
          "--config-name=foo", "--config-dir=nowhere", "--cfg=foo")  # fmt: skip
+IMAGES = [f"model={name}" for name in ("convolutional", "shallow_convolutional", "deep_convolutional", "lenet")]
 KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -151,9 +152,12 @@ def draw_case(script: str, random_: Draw) -> Case:
             odd.append(f"{key}.more={value}")
     if choice.startswith("family=") and choice != "family=none" and "depth" in keys:
         words = [f"depth={random_.choice((2, 3))}"]
+        base = [word for word in TINY[script] if not word.startswith("model.")]
     else:
-        words = []
-    words += [word for word in TINY[script] if not any(_same(word, other) for other in (*odd, choice))]
+        words, base = [], [*TINY[script]]
+    if script == "simulate" and choice in IMAGES:
+        words += ["datamodule=digits"]
+    words += [word for word in base if not any(_same(word, other) for other in (*odd, choice))]
     chosen = [choice] if choice and not any(key_of(word) == group for word in odd) else []
     where = [] if any("hydra.run.dir" in word for word in odd) else ["hydra.run.dir=here"]
     return Case(script, (*words, *chosen, *where, *odd), tuple(odd), tuple(chosen))
