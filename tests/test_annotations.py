@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import pytest
 
@@ -27,7 +27,7 @@ class Sized(Protocol):
         (Path, ["a"], [1, {}]),
         (type(None), [None], [0, "", False]),
         (int | None, [1, None], [1.5, "1"]),
-        (Optional[int | float], [1, 1.5, None], ["1", True]),  # noqa: UP007, UP045: as Lightning writes it
+        (int | float | None, [1, 1.5, None], ["1", True]),
         (Literal["all"] | bool, ["all", True], ["any", 1, None]),
         (Literal[16, "16"], [16, "16"], [16.0, True, 32]),
         (list[int], [[], [1]], [1, [1.5], "1", None]),

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from start_training.annotations import check_type
 from start_training.runs.canonical import annotations_of
 from start_training.runs.outcome import Diverged, Interrupted
-from start_training.settings import named_in, one_line
+from start_training.settings import described, named_in, one_line
 
 Config = Mapping[str, Any]
 _TARGET = "package.module.name of a class or function"
@@ -66,6 +66,30 @@ def name_setting_in_errors(config: Config) -> Iterator[None]:
         if name is None or name in config or len(places) != 1:
             raise
         raise ValueError(places[0] + str(error).removeprefix(name)) from error
+
+
+# Errors of Python, NumPy and torch for arrays that are too large, beside MemoryError and OverflowError.
+_TOO_LARGE = re.compile("allocate|out of memory|overflow", re.IGNORECASE)
+
+
+@contextmanager
+def name_size_in_errors(config: Config) -> Iterator[None]:
+    """Turn errors for arrays that do not fit into memory into ValueErrors that name the largest number of the config.
+
+    Args:
+        config: the config of the job.
+    """
+    try:
+        yield
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _TOO_LARGE.search(str(error)):
+            raise
+        numbers = [
+            (value, key) for key, value in _leaves(config) if isinstance(value, int) and not isinstance(value, bool)
+        ]
+        size, key = max(numbers, default=(0, "seed"))
+        why = described(error).partition("Exception raised from")[0]  # without torch's stack
+        raise ValueError(f"{key} = {size}: must be smaller, since this job does not fit into memory ({why})") from error
 
 
 def target_of(config: Config | None, group: str) -> Any:
@@ -155,6 +179,14 @@ def _message(group: str, config: Config, error: BaseException) -> str:
 
 def _names(text: str, word: object) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(str(word))}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _leaves(config: Config, group: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{group}{key}.")
+        else:
+            yield from ((f"{group}{key}", item) for item in (value if isinstance(value, list) else [value]))
 
 
 def _places(config: Config, group: str = "") -> Iterator[str]:

@@ -63,20 +63,36 @@ def check_effects(config: DictConfig, overrides: Sequence[str]) -> None:
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    typed = dict(word.lstrip("+").partition("=")[::2] for word in overrides if "=" in word)
+    typed = _typed(overrides)
     _check_depth(config, typed)
     if "size" in typed and not _refers(config, r"(sized|_or_digits):"):
         raise ValueError(f"size = {typed['size']}: has no effect; must only be set with experiment=…")
     for key, value in typed.items():
         if value == "{}" and OmegaConf.select(config, key):
             raise ValueError(f"{key} = {{}}: has no effect; must be changed by its keys, as {key}.NAME=…")
+    _check_momentum(plain, typed)
     for group, node in _nodes(plain):
-        unused = getattr(target_of(node, group), UNUSED, None) if node.get("_target_") else None
-        for name, reason in (unused(node) if unused else {}).items():
-            if f"{group}.{name}" in typed:
-                raise ValueError(
-                    f"{group}.{name} = {typed[f'{group}.{name}']}: has no effect {reason}; must be left out"
-                )
+        if node["_target_"]:
+            check_unused(target_of(node, group), node, overrides, prefix=f"{group}.")
+
+
+def check_unused(target: Any, settings: Mapping[str, Any], overrides: Sequence[str], *, prefix: str = "") -> None:
+    """Raise ValueError if an override sets what a class declares unused with these settings.
+
+    Args:
+        target: a class, whose static method `unused_settings`, if it has one, returns the reasons by name.
+        settings: the settings of the class.
+        overrides: the overrides that were typed.
+        prefix: what the names of the settings begin with, as "model.".
+    """
+    typed, unused = _typed(overrides), getattr(target, UNUSED, None)
+    for name, reason in (unused(settings) if unused else {}).items():
+        if (key := f"{prefix}{name}") in typed:
+            raise ValueError(f"{key} = {typed[key]}: has no effect {reason}; must be left out")
+
+
+def _typed(overrides: Sequence[str]) -> dict[str, str]:
+    return dict(word.lstrip("+").partition("=")[::2] for word in overrides if "=" in word)
 
 
 def _check_depth(config: DictConfig, typed: Mapping[str, str]) -> None:
@@ -88,6 +104,17 @@ def _check_depth(config: DictConfig, typed: Mapping[str, str]) -> None:
         )
     if used and "depth" in config and config["depth"] is None:
         raise ValueError("depth = null: must be a whole number of at least 1, the depth of the family; type depth=20")
+
+
+def _check_momentum(config: Mapping[str, Any], typed: Mapping[str, str]) -> None:
+    """Raise ValueError for a momentum of the optimizer that the schedule replaces in each step."""
+    momenta, schedule = (config.get("schedule") or {}).get("momentum"), (config.get("schedule") or {}).get("_target_")
+    momentum = (config.get("optimizer") or {}).get("momentum")
+    if "optimizer.momentum" in typed and isinstance(momenta, list) and schedule and momentum not in momenta:
+        raise ValueError(
+            f"optimizer.momentum = {momentum}: has no effect with schedule.momentum = {momenta}; must be left out, or "
+            "schedule.momentum=null"
+        )
 
 
 def _refers(config: DictConfig, pattern: str) -> bool:

@@ -71,6 +71,7 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     The baselines train with the job's optimizer settings, for the whole budget and for `times` as many epochs.
     Source: Smith 2018 (arXiv:1803.09820).
     """
+    check_epochs(job.config, job.overrides)
     recipe = make_runs(settings, Trials(config, job.directory), job.config)
     overrides = next_run(job, recipe.last)
     text = report_of(recipe, overrides, balance(recipe.last, job.config))
@@ -95,7 +96,6 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
 
 def make_runs(settings: RecipeSettings, trials: Trials, config: Config) -> RecipeRuns:
     """Make all range tests and training runs of Smith's recipe, in the order that `run` describes."""
-    check_epochs(config)
     momenta = [momentum_option("momenta", momentum, config) for momentum in settings.momenta]
     budget, seed = budget_of(settings, config), settings.seed
     test = partial(range_test, trials, seed, budget.steps_of_test)

@@ -74,6 +74,13 @@ class GuidelineSettings(Seeds):
     correct: bool
     speed: Annotated[Sequence[float], speed_factors]
 
+    @staticmethod
+    def unused_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return which of the settings have no effect, with the reason."""
+        without_window = {"skip": f"with window = {settings['window']}"} if settings["window"] else {}
+        training = dict.fromkeys(("epochs", "factors", "correct", "speed"), "with train = false")
+        return without_window | ({} if settings["train"] else training)
+
     def __post_init__(self) -> None:
         if self.window and self.window[1] > self.measure:
             raise ValueError(
@@ -87,7 +94,7 @@ def run(settings: GuidelineSettings, job: Job, config: DictConfig) -> Results:
     Short runs measure the growth A of J² = fan_in · Var W, from which the weight decay λ* follows. If a premise of the
     guideline does not hold, the results state the reason instead.
     """
-    check_epochs(job.config)
+    check_epochs(job.config, job.overrides)
     targets = [target_of(node, f"callbacks.{name}") for name, node in named_nodes(job.config, "callbacks")]
     if not any(getattr(target, "table", None) == "phase" for target in targets):
         given = ", ".join(job.config["callbacks"] or ()) or "none"
