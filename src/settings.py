@@ -76,8 +76,8 @@ def list_of(name: str, value: object) -> list[Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message without its line breaks."""
-    return " ".join(str(error).split())
+    """An error's message without its line breaks, and without the C++ stack that torch appends."""
+    return " ".join(str(error).partition("Exception raised from")[0].split())
 
 
 def described(error: BaseException) -> str:

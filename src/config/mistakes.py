@@ -81,15 +81,16 @@ def name_size_in_errors(config: Config) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, OverflowError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _TOO_LARGE.search(str(error)):
+    except (MemoryError, OverflowError, RuntimeError, TypeError) as error:
+        if isinstance(error, RuntimeError | TypeError) and not _TOO_LARGE.search(str(error)):
             raise
         numbers = [
             (value, key) for key, value in _leaves(config) if isinstance(value, int) and not isinstance(value, bool)
         ]
         size, key = max(numbers, default=(0, "seed"))
-        why = described(error).partition("Exception raised from")[0]  # without torch's stack
-        raise ValueError(f"{key} = {size}: must be smaller, since this job does not fit into memory ({why})") from error
+        raise ValueError(
+            f"{key} = {size}: must be smaller, since this job does not fit into memory ({described(error)})"
+        ) from error
 
 
 def target_of(config: Config | None, group: str) -> Any:
