@@ -19,11 +19,11 @@ from start_training.runs.job import Job
 from start_training.schedules.budget import Budget
 from start_training.schedules.weight_decay import next_weight_decay
 from start_training.settings import PositiveInteger, PositiveNumber, checked, fraction, list_of, positive_integer
-from start_training.settings import positive_number as positive
 from start_training.studies.momentum_search import momentum_option
 from start_training.studies.search import balance, best_option, best_test, next_run, plus_minus, usable
 from start_training.studies.study import Results, Study, print_figures
-from start_training.studies.trials import Option, Seeds, Trials, check_epochs, curves_of, table_of
+from start_training.studies.trial_checks import check_epochs
+from start_training.studies.trials import Option, Seeds, Trials, curves_of, table_of
 from start_training.studies.weight_decay_search import weight_decay_grid
 
 Config = Mapping[str, Any]
@@ -40,8 +40,8 @@ class RecipeSettings(Seeds):
     times: PositiveInteger
     weight_decays: Annotated[Sequence[float], weight_decay_grid]
     momenta: Annotated[Sequence[Sequence[float]], list_of]
-    test_share: Annotated[float, positive, fraction]
-    run_share: Annotated[float, positive, fraction]
+    test_share: Annotated[PositiveNumber, fraction]
+    run_share: Annotated[PositiveNumber, fraction]
     baseline_lrs: Sequence[PositiveNumber] | None
 
 

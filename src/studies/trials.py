@@ -10,16 +10,14 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
-from start_training.config.loggers import named_nodes
-from start_training.config.mistakes import target_of
-from start_training.launchers.process_tree import starts_processes
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.metrics_file import MetricsFile, read_metrics
+from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
 from start_training.settings import PositiveInteger, Seed, checked
 from start_training.standard_error import mean_and_error
-from start_training.training.train import check_settings, train
+from start_training.studies.trial_checks import check_trials
+from start_training.training.train import train
 
 # The top-level config keys that the command train has; a study's config has further keys, which its runs must not get.
 RUN_KEYS = (
@@ -94,28 +92,7 @@ class Trials:
     directory: Path
 
     def __post_init__(self) -> None:
-        config = plain(self.config)
-        trainer = config["trainer"]
-        group = "range_tests" if "range_tests" in config else "callbacks"  # the guideline has no range tests
-        callbacks = config.get(group)
-        if "range_tests" in config and not (isinstance(callbacks, Mapping) and "range_test" in callbacks):
-            given = (", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks) or "none"
-            raise ValueError(f"range_tests = {given}: must contain range_test; type callbacks@range_tests=range_test")
-        loggers = dict(named_nodes(config, "logger"))
-        if not any(target_of(node, f"logger.{name}") is MetricsFile for name, node in loggers.items()):
-            given = ", ".join(loggers) or "none"
-            raise ValueError(
-                f"logger = {given}: must contain csv, whose metrics.csv this command reads; type logger=csv"
-            )
-        if starts_processes(trainer) and trainer.get("devices") in (1, "auto"):
-            strategy = trainer.get("strategy")
-            raise ValueError(f"trainer.strategy = {strategy!r}: must be auto, because this command uses one process")
-        if starts_processes(trainer):
-            raise ValueError(
-                f"trainer.devices = {trainer.get('devices')}: must be 1 with strategy auto, because this command "
-                "trains its runs in one process; type trainer=cpu or trainer=gpu"
-            )
-        check_settings(config, group)  # report mistakes before anything is trained
+        check_trials(plain(self.config))  # report mistakes before anything is trained
 
     def range_test(self, changes: Changes, **settings: Any) -> Trial:
         """Make a range test: a run that ends after the range test configured in `config.range_tests`.
@@ -239,16 +216,6 @@ def curves_of(options: Iterable[Option], kind: str) -> pd.DataFrame:
         for trial in (option.tests if kind == "curves" else option.runs)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def check_epochs(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
-    """Raise ValueError if the config or an override limits the run, since the study sets the number of epochs."""
-    for word in overrides:
-        if word.lstrip("+").startswith("trainer.max_epochs="):
-            value = word.partition("=")[2]
-            raise ValueError(f"trainer.max_epochs = {value}: has no effect, this command chooses it; must be left out")
-    if (steps := config["trainer"].get("max_steps", -1)) != -1:
-        raise ValueError(f"trainer.max_steps = {steps}: must be -1, because this command limits its runs by epochs")
 
 
 def run_overrides(job: Job) -> list[str]:

@@ -49,7 +49,7 @@ def test_an_empty_mapping_changes_nothing():
         "train model.widths=[10,10] model.depth=2 model.width=10",  # what the list says, too
         "train family=alternating depth=3",
         "train model=residual model.scales=constant model.eta=2",
-        "train experiment=zhang/scaling size=small",
+        "train experiment=zhang/two_papers size=small",
         "diagnose model.widths={}",
     ],
 )

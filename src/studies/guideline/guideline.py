@@ -27,7 +27,8 @@ from start_training.studies.guideline.guideline_report import report_of
 from start_training.studies.guideline.guideline_runs import Check, Curve, Measured, SeedRuns
 from start_training.studies.guideline.premises import PremiseFails, check_config, mean_slope
 from start_training.studies.study import Results, Study, print_figures
-from start_training.studies.trials import Changes, Seeds, Trials, as_override, check_epochs, run_overrides
+from start_training.studies.trial_checks import check_epochs
+from start_training.studies.trials import Changes, Seeds, Trials, as_override, run_overrides
 
 DOES_NOT_APPLY = 3  # the exit status if the guideline does not apply
 MAX_EPOCHS = 300  # upper limit of the number of epochs that is chosen if the config gives none
