@@ -19,7 +19,7 @@ from start_training.config.errors import (
     prints_errors,
     users_environment,
 )
-from start_training.config.mistakes import name_size_in_errors
+from start_training.config.mistakes import name_deleted_in_errors, name_size_in_errors
 from start_training.config.top_level import check_effects, check_top_level
 from start_training.launchers.process_tree import SWEEP
 from start_training.launchers.workers import in_worker, mark_interrupted
@@ -59,7 +59,7 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: str = "") -> int:
         job = Job(plain(config), directory, overrides=tuple(hydra.overrides.task), sweep=sweep)
         check_top_level(job.config)
         check_effects(config, job.overrides)
-        with users_environment(), name_size_in_errors(job.config):
+        with users_environment(), name_size_in_errors(job.config), name_deleted_in_errors(job.overrides):
             return work(job, config) or 0
     except Interrupted as interruption:
         print(f"interrupted{resume_hint and ': '}{resume_hint.format(directory=directory)}", file=sys.stderr)

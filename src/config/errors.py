@@ -125,8 +125,8 @@ def error_message(error: BaseException) -> str:
         return _os_error_message(error)
     text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]
     if not named_in(text) and (override := _applied_override(error)) is not None:
-        name, _, value = override.lstrip("+~").partition("=")
-        return f"{name} = {value}: no such setting ({text})"
+        name, _, value = override.lstrip("+").partition("=")
+        return f"{name}{value and f' = {value}'}: cannot be applied here, and must be changed or left out ({text})"
     hint = (
         ""
         if named_in(text) or isinstance(error, HydraException | UsageError)
@@ -165,4 +165,4 @@ def _os_error_message(error: OSError) -> str:
     if not any(module.startswith("hydra.") for module in modules):
         return f"{error.filename}: {error.strerror}"
     setting = "hydra.sweep.dir" if any("sweep" in module for module in modules) else "hydra.run.dir"
-    return f"{setting} = {error.filename}: not writable ({error.strerror})"
+    return f"{setting} = {error.filename}: must be a directory that can be written ({error.strerror})"

@@ -3,7 +3,7 @@
 import inspect
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -93,6 +93,23 @@ def name_size_in_errors(config: Config) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def name_deleted_in_errors(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn a KeyError for a setting that an override such as ~optimizer.lr has deleted into a ValueError that names it.
+
+    Args:
+        overrides: the overrides that were typed.
+    """
+    try:
+        yield
+    except KeyError as error:
+        deleted = [word.removeprefix("~").partition("=")[0] for word in overrides if word.startswith("~")]
+        for name in deleted:
+            if name.rpartition(".")[2] in error.args:
+                raise ValueError(f"{name} = none: must be set; leave out ~{name}") from error
+        raise
+
+
 def target_of(config: Config | None, group: str) -> Any:
     """Return the class or function that the `_target_` of a config group names.
 
@@ -136,7 +153,7 @@ def check_keys(config: Config | None, group: str, given: Config) -> None:
     open_parameters = list(parameters)[:1] if given.get("_partial_") else []
     allowed = sorted(parameters.keys() - given.keys() - set(open_parameters))
     for key, value in (config or {}).items():
-        if not key.startswith("_") and key not in allowed:
+        if key not in ("_target_", *_OF_HYDRA) and key not in allowed:
             raise ValueError(
                 f"{group}.{key} = {value!r}: no such setting; must be one of {', '.join(allowed) or 'none'}"
             )

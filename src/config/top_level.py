@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -61,8 +61,7 @@ def check_effects(config: DictConfig, overrides: Sequence[str]) -> None:
         overrides: the overrides that were typed.
     """
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     typed = _typed(overrides)
     _check_depth(config, typed)
     if "size" in typed and not _refers(config, r"(sized|_or_digits):"):

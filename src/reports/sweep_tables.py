@@ -41,6 +41,8 @@ class SweepTable:
     def __init__(self, directory: Path, node: Mapping[str, Any], without: Sequence[str] = ()) -> None:
         self.directory, self.node = directory, node
         self.runs = _leave_out(sweep_table(directory), without)
+        if self.runs.empty:
+            raise ValueError(f"--without = {', '.join(without)}: excludes all runs; must leave some")
         self.drawn = self._drawn()
         if not self.has_rows.any():
             counts = ", ".join(f"{count} {status}" for status, count in Counter(self.runs["status"]).items())

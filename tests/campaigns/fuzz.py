@@ -36,7 +36,7 @@ SCRIPTS = CONF.parent / "scripts"
 LIMITED = Path(__file__).with_name("limited.py")
 _parse = OverridesParser.create().parse_override
 ALLOWED = re.compile(
-    r"\b(must|no such|choose|type|needs|train with|give|not a valid override|not a run directory|has no effect)\b"
+    r"\b(must|no such|choose|type|needs|[Tt]ry|train with|give|not a valid override|not a run directory|has no effect)\b"
 )
 ENDED = ("completed", "diverged")  # states of a run in its summary.json
 
@@ -66,7 +66,8 @@ def judge(case: Case, status: int, output: str, errors: str) -> str:
         return "no one line"
     if len(lines) != 1:
         return "more lines"
-    if not any(names(word, messages[0]) for word in (*case.odd, *case.choice) or case.words):
+    chosen = any(re.search(rf"(?<!\w){key_of(word)}(?!\w)", messages[0]) for word in case.choice)
+    if not chosen and not any(names(word, messages[0]) for word in case.odd or case.words):
         return "names nothing"
     return "refused" if ALLOWED.search(messages[0]) else "says not what is allowed"
 
@@ -76,9 +77,14 @@ def names(word: str, line: str) -> bool:
 
     A setting `group.….key` is mentioned by its first and its last part; a word that is not `key=value` by itself.
     """
+    if word in line:
+        return True
     key, equals, value = key_of(word), *word.partition("=")[1:]
     parts = [part for part in re.split(r"[.]", key) if part] or [word]
-    if not all(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", line) for part in {parts[0], parts[-1]}):
+    given_by_another = re.match(rf"error: [\w.]*\b{re.escape(parts[-1])} = ", line)  # a setting that refers to this one
+    if not given_by_another and not all(
+        re.search(rf"(?<!\w){re.escape(part)}(?!\w)", line) for part in {parts[0], parts[-1]}
+    ):
         return False
     return not equals or word.startswith("~") or any(text in line for text in texts(value))
 

@@ -129,6 +129,8 @@ def draw_case(script: str, random_: Draw) -> Case:
         return draw_arguments(script, random_)
     group = random_.choice([*GROUPS, *[""] * 3])
     choice = f"{group}={random_.choice(options(group))}" if group else ""
+    if script == "picture" and group == "model":
+        choice = random_.choice(IMAGES)
     config = composed(script, choice)
     if config is None:
         choice, config = "", composed(script, "")
