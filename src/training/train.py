@@ -27,8 +27,6 @@ from start_training.config.build import (
     build_datamodule,
     build_initializer,
     build_net,
-    build_optimizer,
-    build_schedule,
     try_training,
 )
 from start_training.config.devices import check_trainer, check_trainer_settings
@@ -123,7 +121,7 @@ def check_settings(config: Mapping[str, Any], callbacks: str = "callbacks") -> N
         check_top_level(config)
         check_trainer_settings(config.get("trainer"))
         datamodule, built = build_datamodule(config), build_callbacks(config, callbacks)
-        build_optimizer(config), build_schedule(config)
+        try_training(config, torch.nn.Linear(2, 2))
         call_implemented(built, "check_settings", datamodule)
 
 

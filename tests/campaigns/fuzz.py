@@ -36,7 +36,7 @@ SCRIPTS = CONF.parent / "scripts"
 LIMITED = Path(__file__).with_name("limited.py")
 _parse = OverridesParser.create().parse_override
 ALLOWED = re.compile(
-    r"\b(must|no such|choose|type|needs|[Tt]ry|train with|give|not a valid override|not a run directory|has no effect)\b"
+    r"\b(must|no such|choose|type|needs|[Tt]ry|train with|give|not a valid override|not a run directory)\b"
 )
 ENDED = ("completed", "diverged")  # states of a run in its summary.json
 
@@ -81,10 +81,9 @@ def names(word: str, line: str) -> bool:
         return True
     key, equals, value = key_of(word), *word.partition("=")[1:]
     parts = [part for part in re.split(r"[.]", key) if part] or [word]
-    given_by_another = re.match(rf"error: [\w.]*\b{re.escape(parts[-1])} = ", line)  # a setting that refers to this one
-    if not given_by_another and not all(
-        re.search(rf"(?<!\w){re.escape(part)}(?!\w)", line) for part in {parts[0], parts[-1]}
-    ):
+    referring = re.match(rf"error: [\w.]+\.{re.escape(parts[-1])} = ", line)  # a setting whose value is this one
+    patterns = [rf"(?<!\w){re.escape(part)}(?!\w)" for part in {parts[0], parts[-1]}]
+    if not referring and not all(re.search(pattern, line) for pattern in patterns):
         return False
     return not equals or word.startswith("~") or any(text in line for text in texts(value))
 
@@ -96,7 +95,7 @@ def texts(value: str) -> set[str]:
     except HydraException:  # refused as it is
         return {value}
     parsed = parsed.text if isinstance(parsed, QuotedString) else parsed
-    numbers = {f"{parsed:g}"} if isinstance(parsed, float | int) else set()
+    numbers = {f"{parsed:g}", f"{parsed:.0f}"} if isinstance(parsed, float | int) else set()
     entries = {str(entry) for entry in parsed} if isinstance(parsed, list | dict) else set()
     return {value, str(parsed), repr(parsed), *numbers, *entries} - {""} or {f"= {value}", "''"}
 

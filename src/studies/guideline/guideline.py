@@ -47,7 +47,7 @@ def fit_window(name: str, value: object) -> tuple[float, float]:
     values = list_of(name, value) if isinstance(value, Sequence) and not isinstance(value, str) else []
     ends = [number_from_zero(name, end) for end in values]
     if len(ends) != 2 or ends[1] - ends[0] < MIN_WINDOW:
-        raise ValueError(f"{name} = {value}: must be [start, end], at least {MIN_WINDOW:g} epochs apart")
+        raise ValueError(f"{name} = {value!r}: must be [start, end], at least {MIN_WINDOW:g} epochs apart")
     return ends[0], ends[1]
 
 
