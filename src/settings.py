@@ -225,7 +225,7 @@ def settings_from(kind: type[T], config: Mapping[str, Any], group: str = "") -> 
         nested = next((part for part in members if isinstance(part, type) and is_dataclass(part)), None)
         if nested is None and not _constrained(hints[name]):
             check_type(prefix + name, value, hints[name])
-        elif nested is not None and value is not None:
+        elif nested is not None and not (value is None and type(None) in members):
             values[name] = settings_from(cast(type[Any], nested), value, prefix + name)
     try:
         return kind(**values)

@@ -5,8 +5,9 @@ from typing import Any, cast
 
 import torch
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from start_training.config.mistakes import check_keys, name_group_in_errors
+from start_training.config.mistakes import check_keys
 from start_training.settings import number_from_zero, one_of, positive_integer, whole_number
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -34,17 +35,20 @@ def or_no_limit(name: str, value: object) -> int:
     return -1 if value == -1 else positive_integer(name, value)
 
 
-def validation_interval(name: str, value: object) -> object:
-    """Constraint for val_check_interval: batches, a fraction of an epoch, or a time, which Lightning reads."""
-    return value if isinstance(value, str | Mapping) else batches(name, value)
-
-
 def time_limit(name: str, value: object) -> object:
     """Constraint for max_time: a time above 0 that Lightning can read, as 00:02:00:00 for two hours."""
-    seconds = Timer(duration=cast(Any, value)).time_remaining()
+    try:
+        seconds = Timer(duration=cast(Any, value)).time_remaining()
+    except (MisconfigurationException, TypeError, OverflowError) as error:
+        raise ValueError(f"{name} = {value!r}: must be a time, as 00:02:00:00 (days:hours:minutes:seconds)") from error
     if seconds is not None and seconds <= 0:
         raise ValueError(f"{name} = {value!r}: must be above 0, as 00:02:00:00 (days:hours:minutes:seconds)")
     return value
+
+
+def validation_interval(name: str, value: object) -> object:
+    """Constraint for val_check_interval: batches, a fraction of an epoch, or a time, which Lightning reads."""
+    return time_limit(name, value) if isinstance(value, str | Mapping) else batches(name, value)
 
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {  # of settings that are not null
@@ -86,8 +90,7 @@ def check_trainer_settings(trainer: Mapping[str, Any] | None) -> Mapping[str, An
         check_keys(trainer, "trainer", dict.fromkeys(GIVEN))
     for name, check in _CHECKS.items():
         if trainer.get(name) is not None:
-            with name_group_in_errors("trainer", trainer):
-                check(f"trainer.{name}", trainer[name])
+            check(f"trainer.{name}", trainer[name])
     if trainer.get("max_epochs") == -1 and trainer.get("max_steps") in (None, -1):
         raise ValueError("trainer.max_epochs = -1: training would never end; set trainer.max_steps or max_epochs > 0")
     if trainer.get("gradient_clip_algorithm") is not None and trainer.get("gradient_clip_val") is None:

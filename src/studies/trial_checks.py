@@ -35,7 +35,7 @@ def check_epochs(config: Config, overrides: Sequence[str] = ()) -> None:
             value = word.partition("=")[2]
             raise ValueError(f"trainer.max_epochs = {value}: has no effect, this command chooses it; must be left out")
     if (steps := config["trainer"].get("max_steps", -1)) != -1:
-        raise ValueError(f"trainer.max_steps = {steps}: must be -1, because this command limits its runs by epochs")
+        raise ValueError(f"trainer.max_steps = {steps!r}: must be -1, because this command limits its runs by epochs")
 
 
 def _refuse_processes(trainer: Config) -> None:
@@ -43,6 +43,6 @@ def _refuse_processes(trainer: Config) -> None:
         strategy = trainer.get("strategy")
         raise ValueError(f"trainer.strategy = {strategy!r}: must be auto, because this command uses one process")
     raise ValueError(
-        f"trainer.devices = {trainer.get('devices')}: must be 1 with strategy auto, because this command "
+        f"trainer.devices = {trainer.get('devices')!r}: must be 1 with strategy auto, because this command "
         "trains its runs in one process; type trainer=cpu or trainer=gpu"
     )

@@ -33,7 +33,7 @@ def evaluate(directory: Path, *, accelerator: str = "cpu", data_dir: str | None 
     has_directory = accepts(config["datamodule"], "datamodule", "data_dir")
     if data_dir is not None and not has_directory:
         name = config["datamodule"]["_target_"]
-        raise ValueError(f"--data-dir = {data_dir}: has no effect on the data of {name}; must be left out")
+        raise ValueError(f"--data-dir = {data_dir!r}: has no effect on the data of {name}; must be left out")
     if has_directory and (folder := data_dir or os.environ.get("DATA_DIR")):
         config["datamodule"]["data_dir"] = folder
     with quiet_lightning(), name_setting_in_errors(config):
