@@ -177,5 +177,5 @@ def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:
     for setting, least in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
         if stop and least:
             raise ValueError(
-                f"{setting} = {least}: not allowed with {NAME}.stop = true, which ends the run before training"
+                f"{setting} = {least}: must be left out with {NAME}.stop = true, which ends the run before training"
             )

@@ -36,7 +36,7 @@ SCRIPTS = CONF.parent / "scripts"
 LIMITED = Path(__file__).with_name("limited.py")
 _parse = OverridesParser.create().parse_override
 ALLOWED = re.compile(
-    r"\b(must|no such|choose|type|needs|[Tt]ry|train with|give|not a valid override|not a run directory)\b"
+    r"\b(must|no such|choose|set|type|needs|[Tt]ry|train with|give|not a valid override|not a run directory)\b"
 )
 ENDED = ("completed", "diverged")  # states of a run in its summary.json
 
