@@ -67,7 +67,10 @@ class FullyConnected(nn.Module):
         widths = settings.get("widths")
         if not isinstance(widths, list):
             return {}
-        unused = {"depth": settings.get("depth") != len(widths), "width": {settings.get("width")} != set(widths)}
+        unused = {
+            "depth": settings.get("depth") != len(widths),
+            "width": any(width != settings.get("width") for width in widths),
+        }
         return {name: f"with model.widths = {widths}" for name, differs in unused.items() if differs}
 
     def law(self, initializer: Initializer) -> FullyConnectedLaw | None:

@@ -37,6 +37,7 @@ simulate samples=9223372036854775808
 recipe logger=none
 phase_diagram activations.more=1
 diagnose thresholds={}
+diagnose model.widths=[[1]]
 draw start nowhere
 """  # the last word of a line is wrong, or the last two together
 CASE = Case("train", ("model.depth=0",), ("model.depth=0",))
