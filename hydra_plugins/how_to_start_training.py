@@ -25,8 +25,11 @@ class ResumableSweeper(BasicSweeper):
         super().setup(hydra_context=context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from start_training.launchers.sweep import Sweep
+        from start_training.config.overrides import check_overrides
+        from start_training.launchers.sweep import Sweep, check_sweeper
 
+        check_sweeper(self.params, self.max_batch_size)
+        check_overrides(self._parse_config(), self.hydra_context.config_loader)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         batches = self.split_arguments(overrides, self.max_batch_size)

@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from start_training.cli.arguments import parse
 from start_training.config.errors import run
 from start_training.settings import one_of
 
@@ -16,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", metavar="NAME", help=", ".join(names))
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTIONS", help="options of the benchmark")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     name = one_of("benchmark", arguments.name, names)
 
     from start_training.training.train import quiet_lightning  # imported after parsing: --help needs no torch

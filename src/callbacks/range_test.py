@@ -173,8 +173,8 @@ def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:
         raise ValueError(f"{NAME}: {name} has automatic_optimization = False; the range test needs True")
     if optimizers != 1:
         raise ValueError(f"{NAME}: {name} has {optimizers} optimizers; the range test needs exactly one")
-    for setting, least in (("min_epochs", trainer.min_epochs), ("min_steps", trainer.min_steps)):
+    for setting, least in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
         if stop and least:
             raise ValueError(
-                f"{setting} = {least}: not allowed with {NAME}.stop = true, which ends the run before training"
+                f"{setting} = {least}: must be left out with {NAME}.stop = true, which ends the run before training"
             )

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from start_training.cli.arguments import parse
 from start_training.cli.trust_option import add_trust, import_from_here
 
 
@@ -29,7 +30,7 @@ def main(words: Sequence[str]) -> None:
         "--wandb", action="store_true", help="also log the figure to W&B; offline unless WANDB_MODE=online"
     )
     add_trust(parser)
-    arguments = parser.parse_args(words)
+    arguments = parse(parser, words)
 
     from start_training.reports.sweep_figure import (  # imported after parsing: --help needs no torch
         draw_sweep,

@@ -1,10 +1,10 @@
 """Rebuild the trained net of a run directory and test it again."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from start_training.cli.arguments import parse
 from start_training.cli.trust_option import add_trust, import_from_here
 
 
@@ -14,11 +14,10 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--accelerator", default="cpu", help="cpu (default), gpu or auto")
     parser.add_argument(
         "--data-dir",
-        default=os.environ.get("DATA_DIR"),
         help="directory of the data sets; default: $DATA_DIR, or if that is unset, the directory in the run's config",
     )
     add_trust(parser)
-    arguments = parser.parse_args(words)
+    arguments = parse(parser, words)
 
     from rich.console import Console  # imported after parsing: --help needs no torch
 

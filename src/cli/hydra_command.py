@@ -1,14 +1,20 @@
 """Commands whose config Hydra composes, from conf/ of this package and from directories given by --config-dir."""
 
+import os
 import pkgutil
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig
 
+from start_training.cli.arguments import parse
 from start_training.config.composed import CONF, register_resolvers
+from start_training.config.overrides import check_overrides, loader_of
 
 register_resolvers()  # at import, so that it also happens in a launcher's workers, which unpickle JobFunction
 _statuses: list[int] = []
@@ -59,11 +65,15 @@ def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
     version.setbase("1.3")
     _statuses.clear()
     parser = get_args_parser()
-    arguments = parser.parse_args(words)
+    parser.prog = name
+    arguments = parse(parser, words)
     if arguments.experimental_rerun is not None:
         raise ValueError(
             "--experimental-rerun: not supported; to continue a run, repeat its command with the same hydra.run.dir"
         )
+    loader = loader_of(filter(None, [arguments.config_path, arguments.config_dir]))
+    _check_options(arguments, loader)
+    check_overrides(arguments.overrides, loader)
     _run_hydra(
         args=arguments,
         args_parser=parser,
@@ -72,3 +82,11 @@ def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
         config_name=name,
     )
     return max(_statuses, default=0)
+
+
+def _check_options(arguments: Namespace, loader: ConfigLoader) -> None:
+    if arguments.config_dir and not os.path.isdir(arguments.config_dir):
+        raise ValueError(f"--config-dir = {arguments.config_dir}: no such directory")
+    name, names = arguments.config_name, loader.get_group_options("", ObjectType.CONFIG)
+    if name and name.removesuffix(".yaml") not in names and "/" not in name:
+        raise ValueError(f"--config-name = {name}: no such config; must be one of {', '.join(names)}")

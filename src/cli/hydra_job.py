@@ -20,6 +20,8 @@ from start_training.config.errors import (
     prints_errors,
     users_environment,
 )
+from start_training.config.mistakes import name_deleted_in_errors, name_size_in_errors
+from start_training.config.top_level import check_effects, check_top_level
 from start_training.launchers.process_tree import DISK_IS_FULL, SWEEP
 from start_training.launchers.workers import in_worker
 from start_training.ranks import in_joblib_worker
@@ -58,7 +60,10 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
         job = Job(plain(config), directory, tuple(hydra.overrides.task), sweep, dict(hydra.runtime.choices))
-        with users_environment(), raising():
+        check_top_level(job.config)
+        check_effects(config, job.overrides)
+        named = name_size_in_errors(job.config), name_deleted_in_errors(job.overrides)
+        with users_environment(), raising(), named[0], named[1]:
             return work(job, config) or 0
     except Interrupted as interruption:
         hint = resume_hint(directory)

@@ -9,7 +9,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from start_training.cli.hydra_job import run_job
-from start_training.config.composed import check_depth
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import (
     DISK_IS_FULL,
@@ -42,7 +41,6 @@ def train_hydra_job(config: DictConfig) -> None:
             jobs, checkpoint_seconds = read_unit(job)
             train_group(jobs, checkpoint_seconds=checkpoint_seconds)
             return
-        check_depth(job.config)
         trainer = job.config.get("trainer")
         if in_sweep and starts_processes(trainer):
             check_launcher(trainer, hydra.launcher)

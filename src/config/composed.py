@@ -116,16 +116,6 @@ def check_script(config: Mapping[str, Any], name: str) -> None:
         raise ValueError(f"script = {script}: this experiment runs with the command {script}, not with {name}")
 
 
-def check_depth(config: Mapping[str, Any]) -> None:
-    """Raise ValueError if the top-level key `depth` is set, but no family or experiment uses it."""
-    choices = HydraConfig.get().runtime.choices
-    if config.get("depth") is not None and not (choices.get("family") or choices.get("experiment")):
-        raise ValueError(
-            f"depth = {config['depth']}: only used with family=… or experiment=…; for one net set "
-            f"model.depth={config['depth']}"
-        )
-
-
 def register_resolvers() -> None:
     """Register the OmegaConf resolvers that the YAML files of conf/ use. Call it before Hydra composes a config.
 

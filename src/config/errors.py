@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
+from start_training.config.overrides import is_group, loader_of, no_such_option, options_of
 from start_training.runs.disk_errors import DiskError, reason_of
 from start_training.settings import named_in, one_line
 from start_training.stop_signals import Interrupted
@@ -61,6 +62,10 @@ def run(main: Callable[[], Any]) -> None:
 _PRINTS_ERRORS = "HOW_TO_START_TRAINING_TAKES_ERRORS"
 
 
+class UsageError(ValueError):
+    """A mistake in the arguments of a command, such as an unknown option."""
+
+
 class ReportedError(Exception):
     """Raised when a job of a multirun has failed and its error has already been printed."""
 
@@ -106,10 +111,19 @@ def print_error(error: BaseException) -> None:
 def error_message(error: BaseException) -> str:
     """Return a one-line message for an error: setting, value and what is allowed, as far as the error has them."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group} = {option}: no such option; must be one of {', '.join(sorted(error.options))}"
+        return _no_such_option(error.missing_cfg_file, error.options)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not a valid override; must be key=value ({one_line(error)})"
+    if match := re.match(r"Could not load '([\w/.-]+)'", str(error).partition(": ")[2]):
+        return _no_such_option(match[1], ())
+    if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", one_line(error)):
+        return f"{match[1]} = {match[2]}: several values; must be one value, or type -m for a sweep over them"
+    if match := re.match(r"Could not override '(\S+?)'\. No match in the defaults list", one_line(error)):
+        value = next((word.partition("=")[2] for word in sys.argv if word.startswith(f"{match[1]}=")), "…")
+        return f"{match[1]} = {value}: no such group in this command"
+    if match := re.match(r"Error merging override (\S+?)=(.*)", one_line(error)):
+        cause = str(error.__cause__).splitlines()[0]
+        return f"{match[1].lstrip('+~')} = {match[2]}: must have the kind of value that it replaces ({cause})"
     if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(error, error.__cause__)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
@@ -119,8 +133,30 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename:
         return _os_error_message(error)
     text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]
-    hint = "" if named_in(text) or isinstance(error, HydraException) else f" (set {FULL_ERROR}=1 for a traceback)"
+    if not named_in(text) and (override := _applied_override(error)) is not None:
+        name, _, value = override.lstrip("+").partition("=")
+        return f"{name}{value and f' = {value}'}: cannot be applied here, and must be changed or left out ({text})"
+    hint = (
+        ""
+        if named_in(text) or isinstance(error, HydraException | UsageError)
+        else f" (set {FULL_ERROR}=1 for a traceback)"
+    )
     return text + hint
+
+
+def _applied_override(error: BaseException) -> str | None:
+    """Return the override that Hydra was putting into the config when it raised the error; None: it was not."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if "hydra" in frame.f_code.co_filename]
+    found = [frame.f_locals.get("override") for frame in frames if frame.f_code.co_name == "_apply_overrides_to_config"]
+    return found[0].input_line if found and found[0] is not None else None
+
+
+def _no_such_option(file: str, options: Sequence[str]) -> str:
+    loader, group = loader_of(), file.rpartition("/")[0]
+    top = next((head for head in (file.partition("/")[0], group) if is_group(head, loader)), group)
+    return no_such_option(
+        top, file.removeprefix(f"{top}/"), sorted({*options_of(top, loader), *(options if top == group else ())})
+    )
 
 
 def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
@@ -138,4 +174,4 @@ def _os_error_message(error: OSError) -> str:
     if not any(module.startswith("hydra.") for module in modules):
         return f"{error.filename}: {reason_of(error)}"
     setting = "hydra.sweep.dir" if any("sweep" in module for module in modules) else "hydra.run.dir"
-    return f"{setting} = {error.filename}: not writable ({reason_of(error)})"
+    return f"{setting} = {error.filename}: must be a directory that can be written ({reason_of(error)})"

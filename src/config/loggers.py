@@ -30,7 +30,10 @@ def named_nodes(config: Mapping[str, Any], group: str) -> list[tuple[str, dict[s
         config: the config of a job.
         group: "callbacks" or "logger".
     """
-    return [(name, node) for name, node in (config.get(group) or {}).items() if node is not None]
+    nodes = config.get(group) or {}
+    if not isinstance(nodes, Mapping):
+        raise ValueError(f"{group} = {nodes!r}: must be a mapping of names to nodes with _target_; type {group}=none")
+    return [(name, node) for name, node in nodes.items() if node is not None]
 
 
 def wandb_nodes(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

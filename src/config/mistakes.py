@@ -3,18 +3,28 @@
 import inspect
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from start_training.annotations import check_type
+from start_training.runs.canonical import annotations_of
 from start_training.runs.outcome import Diverged
-from start_training.settings import named_in, one_line
+from start_training.settings import described, named_in, one_line
 
 Config = Mapping[str, Any]
+_TARGET = "package.module.name of a class or function"
+# Types of the keys by which Hydra is told how to build an object.
+_OF_HYDRA = {
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_args_": list,
+}
 logging.getLogger("hydra.utils").addHandler(logging.NullHandler())  # else it also prints the errors that it raises
 
 
@@ -58,6 +68,48 @@ def name_setting_in_errors(config: Config) -> Iterator[None]:
         raise ValueError(places[0] + str(error).removeprefix(name)) from error
 
 
+# Errors of Python, NumPy and torch for arrays that are too large, beside MemoryError and OverflowError.
+_TOO_LARGE = re.compile("allocate|out of memory|overflow", re.IGNORECASE)
+
+
+@contextmanager
+def name_size_in_errors(config: Config) -> Iterator[None]:
+    """Turn errors for arrays that do not fit into memory into ValueErrors that name the largest number of the config.
+
+    Args:
+        config: the config of the job.
+    """
+    try:
+        yield
+    except (MemoryError, OverflowError, RuntimeError, TypeError) as error:
+        if isinstance(error, RuntimeError | TypeError) and not _TOO_LARGE.search(str(error)):
+            raise
+        numbers = [
+            (value, key) for key, value in _leaves(config) if isinstance(value, int) and not isinstance(value, bool)
+        ]
+        size, key = max(numbers, default=(0, "seed"))
+        raise ValueError(
+            f"{key} = {size}: must be smaller, since this job does not fit into memory ({described(error)})"
+        ) from error
+
+
+@contextmanager
+def name_deleted_in_errors(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn a KeyError for a setting that an override such as ~optimizer.lr has deleted into a ValueError that names it.
+
+    Args:
+        overrides: the overrides that were typed.
+    """
+    try:
+        yield
+    except KeyError as error:
+        deleted = [word.removeprefix("~").partition("=")[0] for word in overrides if word.startswith("~")]
+        for name in deleted:
+            if name.rpartition(".")[2] in error.args:
+                raise ValueError(f"{name} = none: must be set; leave out ~{name}") from error
+        raise
+
+
 def target_of(config: Config | None, group: str) -> Any:
     """Return the class or function that the `_target_` of a config group names.
 
@@ -67,13 +119,17 @@ def target_of(config: Config | None, group: str) -> Any:
     Raises:
         ValueError: `_target_` is missing or cannot be imported.
     """
-    name = config.get("_target_") if isinstance(config, Mapping) else None
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(f"{group} = {config!r}: must be a mapping with _target_ and its settings")
+    name = (config or {}).get("_target_")
     if not isinstance(name, str):
-        raise ValueError(f"{group}._target_ = {name!r}: must be package.module.name of a class or function")
+        raise ValueError(f"{group}._target_ = {name!r}: must be {_TARGET}")
     try:
         return get_object(name)
     except Exception as error:  # importing a user's module can raise anything
-        raise ValueError(f"{group}._target_ = {name!r}: cannot be imported ({one_line(error)})") from error
+        raise ValueError(
+            f"{group}._target_ = {name!r}: cannot be imported ({one_line(error)}); must be {_TARGET}"
+        ) from error
 
 
 def accepts(config: Config | None, group: str, key: str) -> bool:
@@ -82,7 +138,7 @@ def accepts(config: Config | None, group: str, key: str) -> bool:
 
 
 def check_keys(config: Config | None, group: str, given: Config) -> None:
-    """Raise ValueError if a config group has a key that its target does not accept.
+    """Raise ValueError if a config group has a key that its target does not accept, or a value of another type.
 
     Args:
         config: the node of the group.
@@ -90,19 +146,40 @@ def check_keys(config: Config | None, group: str, given: Config) -> None:
         given: arguments that the program passes itself, which the config must not set.
     """
     target = target_of(config, group)
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # not callable, for which instantiating raises an error, or written in C
-        return
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    _check_types(config or {}, group)
+    parameters = _parameters(target)
+    if not parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     open_parameters = list(parameters)[:1] if given.get("_partial_") else []
     allowed = sorted(parameters.keys() - given.keys() - set(open_parameters))
     for key, value in (config or {}).items():
-        if not key.startswith("_") and key not in allowed:
+        if key not in ("_target_", *_OF_HYDRA) and key not in allowed:
             raise ValueError(
                 f"{group}.{key} = {value!r}: no such setting; must be one of {', '.join(allowed) or 'none'}"
             )
+
+
+def _check_types(config: Config, group: str) -> None:
+    """Raise ValueError if a value does not have the type that the target's parameter is annotated with.
+
+    The default value of a parameter is always allowed. Nested nodes with a `_target_` are checked, too.
+    """
+    annotations = {**annotations_of(config["_target_"]), **_OF_HYDRA}
+    parameters = _parameters(target_of(config, group))
+    for key, value in config.items():
+        is_default = key in parameters and parameters[key].default is value
+        if not is_default and key in annotations:
+            check_type(f"{group}.{key}", value, annotations[key])
+        if isinstance(value, Mapping) and "_target_" in value:
+            check_keys(value, f"{group}.{key}", {})
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a target by name; empty if it is not callable, or written in C."""
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return {}
 
 
 def _message(group: str, config: Config, error: BaseException) -> str:
@@ -114,11 +191,20 @@ def _message(group: str, config: Config, error: BaseException) -> str:
     for key, value in config.items():
         if _names(text, key) and _names(text, value):
             return f"{group}.{key} = {value!r}: {text}"
-    return f"{group}: {text}"
+    settings = [f"{key} = {value!r}" for key, value in config.items() if not key.startswith("_") and value is not None]
+    return f"{group}: {text}" + (f"; one of its settings must change: {', '.join(settings)}" if settings else "")
 
 
 def _names(text: str, word: object) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(str(word))}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _leaves(config: Config, group: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{group}{key}.")
+        else:
+            yield from ((f"{group}{key}", item) for item in (value if isinstance(value, list) else [value]))
 
 
 def _places(config: Config, group: str = "") -> Iterator[str]:

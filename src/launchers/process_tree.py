@@ -15,7 +15,8 @@ from hydra.core.utils import filter_overrides
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from start_training.launchers.grouping import check_replicas
-from start_training.launchers.traits import traits_of
+from start_training.launchers.traits import LauncherTraits, traits_of
+from start_training.settings import positive_integer
 from start_training.stop_signals import blocked, deferred, received
 
 SWEEP = "HOW_TO_START_TRAINING_SWEEP"
@@ -54,6 +55,7 @@ def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any
         launcher: the config node `hydra.launcher`.
     """
     traits, name = traits_of(launcher), str(launcher["_target_"]).rpartition(".")[2]
+    _check_jobs(launcher, traits)
     if sys.platform == "win32" and not traits.windows:
         raise ValueError(
             f"hydra.launcher = {name}: needs process groups, which Windows lacks; use hydra/launcher=basic"
@@ -66,6 +68,14 @@ def check_launcher(trainer: Mapping[str, Any] | None, launcher: Mapping[str, Any
             f"trainer.devices = {devices}: with trainer.strategy = {strategy} a job starts several processes, which "
             f"{name} does not support; add hydra/launcher=process"
         )
+
+
+def _check_jobs(launcher: Mapping[str, Any], traits: LauncherTraits) -> None:
+    """Raise ValueError for a number of jobs at a time that the launcher does not accept."""
+    setting = traits.jobs_setting
+    if setting is None or (jobs := launcher.get(setting)) is None or (traits.counts_cores and jobs < 0):
+        return
+    positive_integer(f"hydra.launcher.{setting}", jobs)
 
 
 def command(hydra: Any, overrides: Sequence[str], directory: Path) -> list[str]:

@@ -9,8 +9,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from start_training.config.composed import check_depth, compose_job, in_directory, without_hydra
+from start_training.config.composed import compose_job, in_directory, without_hydra
 from start_training.config.errors import ReportedError
+from start_training.config.top_level import check_effects, check_top_level
 from start_training.launchers.inner_launcher import BASIC, memory_limit, with_inner, workers_of
 from start_training.launchers.replica_plan import ReplicaPlan, plan
 from start_training.launchers.replica_report import print_plan
@@ -74,7 +75,8 @@ class Replicas:
         config = without_hydra(composed)
         directory = self.sweep / str(composed.hydra.sweep.subdir)
         try:
-            check_depth(config)
+            check_top_level(config)
+            check_effects(composed, overrides)
         except ValueError as error:  # the job itself will report it
             self._mistakes[directory] = str(error)
         hydra = composed.hydra

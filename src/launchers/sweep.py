@@ -1,7 +1,7 @@
 """Resumable multiruns: finished jobs are skipped, interrupted jobs resume, and failed jobs start again."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from start_training.analysis.columns import check_chosen_columns
+from start_training.analysis.sweep_table import override_settings
 from start_training.config.composed import check_script, compose_job, config_hash_of, in_directory, plain, without_hydra
 from start_training.config.errors import ReportedError, error_message, print_error
 from start_training.config.loggers import wandb_nodes
+from start_training.config.top_level import check_effects
 from start_training.config.wandb_server import asked_once
 from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
@@ -23,6 +26,7 @@ from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.job import run_title
 from start_training.runs.sweep_jobs import add_jobs
 from start_training.runs.trust import names_in
+from start_training.settings import positive_integer
 from start_training.stop_signals import raising
 from start_training.training.train import check_settings
 
@@ -124,6 +128,8 @@ class Sweep:
                     f"hydra.sweep.subdir = {directory}: must differ between jobs, but is the same for "
                     f"{self._title(combinations[first])} and {self._title(overrides)}"
                 )
+        if figure := self._drawn()["figure"]:
+            check_chosen_columns(figure, override_settings([word for words in self.jobs for word in words]))
         unfinished = [words for words, directory in self.jobs.items() if not self._run_in(directory).finished]
         if error := self._common_error(unfinished):
             print_error(error)
@@ -170,7 +176,9 @@ class Sweep:
         first: ValueError | None = None
         for number, overrides in enumerate(combinations):
             try:
-                check_settings(without_hydra(self._job(overrides, number)))
+                job = self._job(overrides, number)
+                check_effects(job, overrides)
+                check_settings(without_hydra(job))
                 return None
             except ValueError as error:
                 if first is not None and str(error) != str(first):
@@ -214,7 +222,7 @@ class Sweep:
 
     def _draw(self) -> None:
         """Draw the figure that the config names, if any, from the runs of the sweep."""
-        config = plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
+        config = self._drawn()
         if config["figure"]:
             try:
                 options = {"name": self._name(), "logger": config["logger"], "trust": self.named}
@@ -225,9 +233,12 @@ class Sweep:
     def _title(self, overrides: Overrides) -> str:
         return run_title(filter_overrides(overrides), self.config.hydra.runtime.choices)
 
+    def _drawn(self) -> dict[str, Any]:
+        return plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
+
     def _name(self) -> str:
         """Return the file name of the figure: the name of the experiment, else of the command; "figure" for train."""
-        if experiment := self.config.hydra.runtime.choices.get("experiment"):
+        if (experiment := self.config.hydra.runtime.choices.get("experiment")) not in (None, "none"):
             return str(experiment).rpartition("/")[2]
         script = str(self.config.hydra.job.config_name)
         return "figure" if script == "train" else script
@@ -239,6 +250,14 @@ class Sweep:
         if isinstance(cause, ReportedError) and not str(cause):
             return "see the error above"
         return error_message(cause) if cause is not None else "unknown reason"
+
+
+def check_sweeper(params: object, max_batch_size: object) -> None:
+    """Raise ValueError if the sweeper's settings are not a mapping of settings to values, and a number of jobs."""
+    if not isinstance(params, Mapping | None):
+        raise ValueError(f"hydra.sweeper.params = {params!r}: must be a mapping, as hydra.sweeper.params.seed='1,2'")
+    if max_batch_size is not None:
+        positive_integer("hydra.sweeper.max_batch_size", max_batch_size)
 
 
 def _table(counts: Counter[str]) -> Table:

@@ -1,7 +1,8 @@
 """A plain or residual convolutional net with a linear readout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from start_training.initializers.initializer import Initializer
 from start_training.models.activation import HOMOGENEOUS, ActivationName
 from start_training.models.layer import activated, fans_within
-from start_training.models.residual_scales import residual_scales
+from start_training.models.residual_scales import residual_scales, unused_scales
 from start_training.models.sizes import ImageShape
 from start_training.settings import Fraction, PositiveInteger, PositiveNumber, checked, positive_integer
 from start_training.theory.convolution import OddKernel, Padding
@@ -109,6 +110,13 @@ class Convolutional(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.readout(self.hidden(self.embedding(inputs)).flatten(1))
+
+    @staticmethod
+    def unused_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return which settings have no effect, with the reason: those of residual nets, or of other `scales`."""
+        if settings.get("residual"):
+            return unused_scales(settings.get("scales"))
+        return dict.fromkeys(("scales", "eta", "base", "exponent"), "with residual = false")
 
     def law(self, initializer: Initializer) -> ConvolutionalLaw | ResidualConvolutionalLaw | None:
         """Return theory's predictions for this net at initialization, for images with a constant mean square.

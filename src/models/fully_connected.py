@@ -1,7 +1,8 @@
 """A fully connected net with hidden layers of given widths and a linear readout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -59,6 +60,18 @@ class FullyConnected(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.readout(self.hidden(self.flatten(inputs)))
+
+    @staticmethod
+    def unused_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return which of the settings have no effect, with the reason: depth and width beside the list `widths`."""
+        widths = settings.get("widths")
+        if not isinstance(widths, list):
+            return {}
+        unused = {
+            "depth": settings.get("depth") != len(widths),
+            "width": any(width != settings.get("width") for width in widths),
+        }
+        return {name: f"with model.widths = {widths}" for name, differs in unused.items() if differs}
 
     def law(self, initializer: Initializer) -> FullyConnectedLaw | None:
         """Return theory's predictions for this net at initialization, or None if the activation is not homogeneous."""

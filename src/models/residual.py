@@ -1,8 +1,8 @@
 """A residual net whose modules add a scaled fully connected net to their input."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from start_training.initializers.initializer import Initializer
 from start_training.models.activation import HOMOGENEOUS, ActivationName
 from start_training.models.layer import dense_layer, fans_within
-from start_training.models.residual_scales import residual_scales
+from start_training.models.residual_scales import residual_scales, unused_scales
 from start_training.models.sizes import LayerSizes
 from start_training.settings import Fraction, OneOf, PositiveInteger, PositiveNumber, checked
 from start_training.theory.activation import LINEAR
@@ -100,6 +100,11 @@ class Residual(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.readout(self.residual_modules(self.embedding(inputs.flatten(1))))
+
+    @staticmethod
+    def unused_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return which of the settings have no effect, with the reason: those of other schedules of `scales`."""
+        return unused_scales(settings.get("scales"))
 
     def law(self, initializer: Initializer) -> ResidualLaw | None:
         """Return theory's predictions for this net at initialization.

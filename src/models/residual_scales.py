@@ -7,6 +7,14 @@ from start_training.settings import PositiveInteger, PositiveNumber, checked, on
 SCHEDULES = ("constant", "inverse_depth", "geometric", "power")
 
 
+_SETTINGS = {"eta": "constant", "base": "geometric", "exponent": "power"}  # the schedule that uses each setting
+
+
+def unused_scales(scales: object) -> dict[str, str]:
+    """Return which of eta, base and exponent have no effect with a value of `scales`, with the reason."""
+    return {name: f"with scales = {scales}" for name, schedule in _SETTINGS.items() if scales != schedule}
+
+
 @checked
 def residual_scales(
     scales: str | Sequence[float],

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from start_training.config.build import build_partial
 from start_training.config.composed import CONF
 from start_training.config.loggers import build_loggers, start_loggers
-from start_training.config.mistakes import target_of
+from start_training.config.mistakes import accepts, target_of
 from start_training.figures import table_of_figure
 from start_training.figures.save import save_figure
 from start_training.reports import run_report
@@ -77,7 +77,11 @@ def draw_sweep(
         node = figure_node(name)
     else:
         node = dict(figure)
-    node |= {key: value for key, value in {"by": by, "x": x}.items() if value is not None}
+    for key, value in {"by": by, "x": x}.items():
+        if value is not None:
+            if not accepts(node, "figure", key):
+                raise ValueError(f"--{key} = {value}: the figure {name} has no such setting; must be left out")
+            node[key] = value
     draw = build_partial(node, "figure")
     table = table_of(node)(directory, node, without, trust)
     table.check(by, x)

@@ -44,6 +44,8 @@ class SweepTable:
     ) -> None:
         self.directory, self.node, self.trust = directory, node, trust
         self.runs = _leave_out(sweep_table(directory, trust=trust), without)
+        if self.runs.empty:
+            raise ValueError(f"--without = {', '.join(without)}: excludes all runs; must leave some")
         self.drawn = self._drawn()
         if not self.has_rows.any():
             counts = ", ".join(f"{count} {status}" for status, count in Counter(self.runs["status"]).items())

@@ -12,7 +12,7 @@ from start_training.runs.moved_targets import current_name, first_name
 
 # Keys added in later versions, each with the value that reproduces the earlier behaviour; `canonical` removes a key
 # with this value. Grouped by the first name of the class that has the parameter; "" for top-level keys of a config.
-ADDED: dict[str, dict[str, Any]] = {}
+ADDED: dict[str, dict[str, Any]] = {"": {"readout_initializer": {}}}
 # Parameters that Lightning annotates as int | float although 1 and 1.0 mean the same, unlike limit_train_batches.
 _FLOATS = {"gradient_clip_val"}
 _LISTS = (list, tuple, Sequence, Iterable)
@@ -36,8 +36,9 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mapping(config: Mapping[str, Any], annotation: Any) -> dict[str, Any]:
-    target = config.get("_target_", "")
-    annotations = _annotations(current_name(target)) if isinstance(target, str) else {}
+    target = config.get("_target_")
+    target = target if isinstance(target, str) else ""  # building the object reports any other value
+    annotations = annotations_of(current_name(target)) if target else {}
     of_values = next((args[1] for origin, args in _members(annotation) if origin in (dict, Mapping) and args), Any)
     values = {key: _value(value, annotations.get(key, of_values)) for key, value in config.items()}
     if not target:
@@ -94,7 +95,7 @@ def _members(annotation: Any) -> list[tuple[Any, tuple[Any, ...]]]:
 
 
 @cache
-def _annotations(target: str) -> dict[str, Any]:
+def annotations_of(target: str) -> dict[str, Any]:
     """Return the annotations of a target's parameters by name.
 
     For a class, parameters of its parents' constructors are included, since it may pass arguments on to them.

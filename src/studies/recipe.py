@@ -20,11 +20,11 @@ from start_training.runs.replaced_file import replace_text
 from start_training.schedules.budget import Budget
 from start_training.schedules.weight_decay import next_weight_decay
 from start_training.settings import PositiveInteger, PositiveNumber, checked, fraction, list_of, positive_integer
-from start_training.settings import positive_number as positive
 from start_training.studies.momentum_search import momentum_option
 from start_training.studies.search import balance, best_option, best_test, next_run, plus_minus, usable
 from start_training.studies.study import Results, Study, print_figures
-from start_training.studies.trials import Option, Seeds, Trials, check_epochs, curves_of, table_of
+from start_training.studies.trial_checks import check_epochs
+from start_training.studies.trials import Option, Seeds, Trials, curves_of, table_of
 from start_training.studies.weight_decay_search import weight_decay_grid
 
 Config = Mapping[str, Any]
@@ -41,8 +41,8 @@ class RecipeSettings(Seeds):
     times: PositiveInteger
     weight_decays: Annotated[Sequence[float], weight_decay_grid]
     momenta: Annotated[Sequence[Sequence[float]], list_of]
-    test_share: Annotated[float, positive, fraction]
-    run_share: Annotated[float, positive, fraction]
+    test_share: Annotated[PositiveNumber, fraction]
+    run_share: Annotated[PositiveNumber, fraction]
     baseline_lrs: Sequence[PositiveNumber] | None
 
 
@@ -72,6 +72,7 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     The baselines train with the job's optimizer settings, for the whole budget and for `times` as many epochs.
     Source: Smith 2018 (arXiv:1803.09820).
     """
+    check_epochs(job.config, job.overrides)
     recipe = make_runs(settings, Trials(config, job.directory), job.config)
     overrides = next_run(job, recipe.last)
     replace_text(job.directory / "report.md", text := report_of(recipe, overrides, balance(recipe.last, job.config)))
@@ -95,7 +96,6 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
 
 def make_runs(settings: RecipeSettings, trials: Trials, config: Config) -> RecipeRuns:
     """Make all range tests and training runs of Smith's recipe, in the order that `run` describes."""
-    check_epochs(config)
     momenta = [momentum_option("momenta", momentum, config) for momentum in settings.momenta]
     budget, seed = budget_of(settings, config), settings.seed
     test = partial(range_test, trials, seed, budget.steps_of_test)

@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from start_training.analysis.columns import check_chosen_columns
+from start_training.analysis.sweep_table import override_settings
 from start_training.config.build import build_datamodule, build_initializers, build_partial, construct_net
 from start_training.config.mistakes import name_group_in_errors
 from start_training.ensembles.layer_table import Law, layer_table
@@ -73,6 +75,8 @@ def run(settings: SimulationSettings, job: Job, config: DictConfig) -> Results:
 
     The table lengths/ in the directory has a row for each net and a column for each layer with the log of its length.
     """
+    if settings.figure and job.sweep is not None:
+        check_chosen_columns(settings.figure, override_settings(job.overrides))
     ensemble, law, names = build_ensemble(settings, job.config)
     log_lengths, sampler = _sample_missing(settings, ensemble, job.directory, names)
     layers = layer_table(log_lengths, names, law)

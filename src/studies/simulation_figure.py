@@ -27,7 +27,8 @@ def remember_simulation(job: Job) -> None:
     if not in_sweep or hydra.job.num == 0:
         _finished_jobs.clear()  # forget the jobs of an earlier command in this process
     directory = Path(hydra.runtime.cwd, hydra.sweep.dir if in_sweep else hydra.runtime.output_dir)
-    name = str(hydra.runtime.choices.get("experiment") or "figure").rpartition("/")[2]
+    experiment = hydra.runtime.choices.get("experiment")
+    name = "figure" if experiment in (None, "none") else str(experiment).rpartition("/")[2]
     if job.config["figure"]:
         _finished_jobs.setdefault(directory / name, []).append(job)
 

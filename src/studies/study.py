@@ -11,8 +11,8 @@ import wandb
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from start_training.config.composed import check_depth
 from start_training.config.mistakes import name_setting_in_errors
+from start_training.config.top_level import check_unused
 from start_training.figures.save import save_figure
 from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
@@ -63,8 +63,7 @@ class Study(Generic[S]):
 
     def __call__(self, job: Job, config: DictConfig) -> int:
         """Carry out a job, print its report, and return the exit status; `carry_out` explains the arguments."""
-        if self.trains:
-            check_depth(job.config)
+        check_unused(self.settings, job.config, job.overrides)
         return self.report(job, self.carry_out(job, config)) or 0
 
     def carry_out(self, job: Job, config: DictConfig) -> dict[str, Any]:

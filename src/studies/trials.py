@@ -10,14 +10,14 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
-from start_training.launchers.process_tree import starts_processes
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
 from start_training.settings import PositiveInteger, Seed, checked
 from start_training.standard_error import mean_and_error
-from start_training.training.train import check_settings, train
+from start_training.studies.trial_checks import check_trials
+from start_training.training.train import train
 
 # The top-level config keys that the command train has; a study's config has further keys, which its runs must not get.
 RUN_KEYS = (
@@ -92,18 +92,7 @@ class Trials:
     directory: Path
 
     def __post_init__(self) -> None:
-        config = plain(self.config)
-        trainer = config["trainer"]
-        callbacks = config.get("range_tests", config.get("callbacks"))  # the guideline has no range tests
-        if "range_tests" in config and not (isinstance(callbacks, Mapping) and "range_test" in callbacks):
-            given = (", ".join(callbacks) if isinstance(callbacks, Mapping) else callbacks) or "none"
-            raise ValueError(f"range_tests = {given}: must contain range_test; type range_tests=range_test")
-        if starts_processes(trainer):
-            raise ValueError(
-                f"trainer.devices = {trainer.get('devices')}: must be 1 with strategy auto, because this command "
-                "trains its runs in one process; type trainer=cpu or trainer=gpu"
-            )
-        check_settings({**config, "callbacks": callbacks})  # report mistakes before anything is trained
+        check_trials(plain(self.config))  # report mistakes before anything is trained
 
     def range_test(self, changes: Changes, **settings: Any) -> Trial:
         """Make a range test: a run that ends after the range test configured in `config.range_tests`.
@@ -227,12 +216,6 @@ def curves_of(options: Iterable[Option], kind: str) -> pd.DataFrame:
         for trial in (option.tests if kind == "curves" else option.runs)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def check_epochs(config: Mapping[str, Any]) -> None:
-    """Raise ValueError if the config limits the number of steps, since the study sets the number of epochs."""
-    if (steps := config["trainer"].get("max_steps", -1)) != -1:
-        raise ValueError(f"trainer.max_steps = {steps}: must be -1, because this command limits its runs by epochs")
 
 
 def run_overrides(job: Job) -> list[str]:

@@ -1,5 +1,6 @@
 """Test the checkpoint of a run, using only its run directory."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def evaluate(
     Args:
         directory: The run directory.
         accelerator: As Lightning's Trainer.
-        data_dir: The directory of the data, if it differs from that in the run's config.
+        data_dir: The directory of the data; None: the environment variable DATA_DIR, or that in the run's config.
         trust: Packages that the run's config may name, besides this project's own classes, torch's optimizers and
             schedulers.
     Returns:
@@ -35,8 +36,12 @@ def evaluate(
     config: dict[str, Any] = run.config(trust=trust)
     check_accelerator("--accelerator", accelerator)
     checkpoint = load_checkpoint(run.checkpoint, "checkpoint")
-    if data_dir is not None and accepts(config["datamodule"], "datamodule", "data_dir"):
-        config["datamodule"]["data_dir"] = data_dir
+    has_directory = accepts(config["datamodule"], "datamodule", "data_dir")
+    if data_dir is not None and not has_directory:
+        name = config["datamodule"]["_target_"]
+        raise ValueError(f"--data-dir = {data_dir!r}: has no effect on the data of {name}; must be left out")
+    if has_directory and (folder := data_dir or os.environ.get("DATA_DIR")):
+        config["datamodule"]["data_dir"] = folder
     with quiet_lightning(), name_setting_in_errors(config):
         datamodule = build_datamodule(config)
         net = build_net(config, datamodule)

@@ -22,13 +22,12 @@ from start_training.config.build import (
     build_datamodule,
     build_initializer,
     build_net,
-    build_optimizer,
-    build_schedule,
     try_training,
 )
-from start_training.config.devices import check_trainer
+from start_training.config.devices import check_trainer, check_trainer_settings
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
 from start_training.config.mistakes import name_setting_in_errors
+from start_training.config.top_level import check_top_level
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.models.classifier import Classifier
 from start_training.ranks import in_joblib_worker, is_rank_zero
@@ -43,7 +42,6 @@ from start_training.runs.checkpoint import (
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.settings import seed
 from start_training.stop_signals import check, deferred
 from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
 from start_training.training.rank_processes import clear_errors
@@ -80,6 +78,7 @@ def _train(job: Job) -> dict[str, Any]:
             config, resumed = {**config, "ckpt_path": str(newest[0])}, newest[1]
     with ExitStack() as until_written, Record(job, run) as record, name_setting_in_errors(config):
         # All settings are checked before any file in the run directory is changed.
+        seed_global_generators(check_top_level(config).seed)
         if config["ckpt_path"] and resumed is None:
             resumed = load_checkpoint(config["ckpt_path"])
         classifier, datamodule = _build(record, config, resumed)
@@ -110,8 +109,7 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
     Sets `net`, `initializer` and `trainer` of the record.
     """
     job = record.job
-    seed_global_generators(seed("seed", config["seed"]))
-    check_trainer(config.get("trainer") or {})
+    check_trainer(config.get("trainer"))
     datamodule = build_datamodule(config)
     record.net = net = build_net(config, datamodule)
     record.initializer = build_initializer(config["initializer"])
@@ -126,22 +124,26 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
     return classifier, datamodule
 
 
-def check_settings(config: Mapping[str, Any]) -> None:
+def check_settings(config: Mapping[str, Any], callbacks: str = "callbacks") -> None:
     """Check the settings of a config that can be checked without building the net and loading the data.
 
+    Args:
+        config: The plain config.
+        callbacks: The group that holds the callbacks.
     Raises:
         ValueError: a setting is not allowed.
     """
     with name_setting_in_errors(config):
-        seed("seed", config["seed"])
-        datamodule, callbacks = build_datamodule(config), build_callbacks(config)
-        build_optimizer(config), build_schedule(config)
-        call_implemented(callbacks, "check_settings", datamodule)
+        check_top_level(config)
+        check_trainer_settings(config.get("trainer"))
+        datamodule, built = build_datamodule(config), build_callbacks(config, callbacks)
+        try_training(config, torch.nn.Linear(2, 2))
+        call_implemented(built, "check_settings", datamodule)
 
 
-def build_callbacks(config: Mapping[str, Any]) -> list[pl.Callback]:
-    """Instantiate the callbacks named in the config."""
-    return [build(node, f"callbacks.{name}") for name, node in named_nodes(config, "callbacks")]
+def build_callbacks(config: Mapping[str, Any], group: str = "callbacks") -> list[pl.Callback]:
+    """Instantiate the callbacks named in a group of the config."""
+    return [build(node, f"{group}.{name}") for name, node in named_nodes(config, group)]
 
 
 def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:

@@ -120,8 +120,8 @@ def test_with_stop_the_run_ends_before_training(tmp_path, diverges):
         ({"val_dataloader": lambda _: DataLoader(samples(0, seed=2))}, {}, "needs validation data"),
         ({"train_dataloader": lambda _: iter([])}, {}, "training data can be iterated only once"),
         ({"training_step": lambda *_: None}, {}, "training_step: returned None; has to return a loss"),
-        ({}, {"min_epochs": 2}, "^min_epochs = 2: not allowed with range_test.stop = true"),
-        ({}, {"min_steps": 2, "min_epochs": 0}, "^min_steps = 2: not allowed with range_test.stop = true"),
+        ({}, {"min_epochs": 2}, "^min_epochs = 2: must be left out with range_test.stop = true"),
+        ({}, {"min_steps": 2, "min_epochs": 0}, "^min_steps = 2: must be left out with range_test.stop = true"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*has no length", "ignore:Total length of .*DataLoader.* is zero")

@@ -8,8 +8,10 @@ then. The exit status of an error has to be 1 or 2.
 
 import argparse
 import hashlib
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -19,23 +21,24 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from hydra.errors import HydraException
+
 from tests import forked
 from tests.campaigns import verdict
-from tests.campaigns.fuzz_cases import GROUPS, TINY, TYPED, Case, draw_cases, key_of
+from tests.campaigns.fuzz_cases import TINY, TYPED, Case, draw_cases, key_of
 from tests.campaigns.verdict import exit_status, try_all
 from tests.composing import start
 from tests.small_runs import CONF
 
 SCRIPTS = CONF.parent / "scripts"
 LIMITED = Path(__file__).with_name("limited.py")
-# Known failures (issue 18): a pattern of the command line, the verdict, and the reason.
-KNOWN: tuple[tuple[str, str, str], ...] = (
-    (r"--nosuch", "no one line", "argparse shows its usage and ends with 2"),
-    (r"\bcompile=", "hang", "any value except false compiles the net, and Ctrl-C does not end this within a minute"),
-    (r"callbacks\.\w+\.modules=", "traceback", "name patterns that are not a list are not refused"),
-    (rf"\b({'|'.join(GROUPS)})=\S*\[", "traceback", "a list instead of the settings of a group is not refused"),
-    (rf"\b({'|'.join(GROUPS)})=-?(\d|inf|nan|true|false)", "names nothing", "Hydra names no group for a non-word"),
+_parse = OverridesParser.create().parse_override
+ALLOWED = re.compile(
+    r"\b(must|no such|choose|set|type|needs|[Tt]ry|train with|give|not a valid override|not a run directory)\b"
 )
+ENDED = ("completed", "diverged")  # states of a run in its summary.json
 
 
 class Verdict(verdict.Verdict):
@@ -45,9 +48,8 @@ class Verdict(verdict.Verdict):
 
     @property
     def known(self) -> str:
-        """Reason of a known failure; empty for a new one."""
-        command = str(self.case)
-        return next((why for pattern, name, why in KNOWN if name == self.name and re.search(pattern, command)), "")
+        """Reason of a known failure; there are none."""
+        return ""
 
 
 def judge(case: Case, status: int, output: str, errors: str) -> str:
@@ -56,7 +58,7 @@ def judge(case: Case, status: int, output: str, errors: str) -> str:
         return "traceback"
     if status == 0 or (status == 3 and case.script in ("diagnose", "weight_decay")):
         return "ran"
-    if status not in (1, 2):
+    if status != 1:
         return f"status {status}"
     lines = [line for line in errors.splitlines() if line.strip()]
     messages = [line for line in lines if line.startswith("error:")]
@@ -64,14 +66,49 @@ def judge(case: Case, status: int, output: str, errors: str) -> str:
         return "no one line"
     if len(lines) != 1:
         return "more lines"
-    return "refused" if any(names(word, messages[0]) for word in (*case.odd, *case.words)) else "names nothing"
+    chosen = any(re.search(rf"(?<!\w){key_of(word)}(?!\w)", messages[0]) for word in case.choice)
+    if not chosen and not any(names(word, messages[0]) for word in case.odd or case.words):
+        return "names nothing"
+    return "refused" if ALLOWED.search(messages[0]) else "says not what is allowed"
 
 
 def names(word: str, line: str) -> bool:
-    """Return whether a line mentions the setting of a command-line word, a part of its name, or its value."""
-    parts = [part for part in re.split(r"[.=@]", key_of(word)) if part]
-    value = word.partition("=")[2].strip("'[]{}") or word
-    return any(re.search(rf"\b{re.escape(part)}\b", line) for part in parts) or value in line
+    """Return whether a line mentions the setting and the value of a command-line word.
+
+    A setting `group.….key` is mentioned by its first and its last part; a word that is not `key=value` by itself.
+    """
+    if word in line:
+        return True
+    key, equals, value = key_of(word), *word.partition("=")[1:]
+    parts = [part for part in re.split(r"[.]", key) if part] or [word]
+    referring = re.match(rf"error: [\w.]+\.{re.escape(parts[-1])} = ", line)  # a setting whose value is this one
+    patterns = [rf"(?<!\w){re.escape(part)}(?!\w)" for part in {parts[0], parts[-1]}]
+    if not referring and not all(re.search(pattern, line) for pattern in patterns):
+        return False
+    return not equals or word.startswith("~") or any(text in line for text in texts(value))
+
+
+def texts(value: str) -> set[str]:
+    """Return the forms in which a message may show the value of an override."""
+    try:
+        parsed = _parse(f"key={value}").value()
+    except HydraException:  # refused as it is
+        return {value}
+    parsed = parsed.text if isinstance(parsed, QuotedString) else parsed
+    numbers = {f"{parsed:g}", f"{parsed:.0f}"} if isinstance(parsed, float | int) else set()
+    entries = {str(entry) for entry in parsed} if isinstance(parsed, list | dict) else set()
+    return {value, str(parsed), repr(parsed), *numbers, *entries} - {""} or {f"= {value}", "''"}
+
+
+def not_right(case: Case, place: Path) -> str:
+    """Return what is wrong with the summaries of the runs of a case that ended with status 0; empty: nothing."""
+    files = [path for path in place.rglob("summary.json") if path.relative_to(place).parts[0] != "other"]
+    summaries = [json.loads(path.read_text()) for path in files]
+    if bad := [summary["status"] for summary in summaries if summary["status"] not in ENDED]:
+        return f"a run that is {bad[0]}"
+    if case.script == "train" and not any(summary["steps"] for summary in summaries) and "--" not in str(case.odd):
+        return "no steps"
+    return ""
 
 
 def hashes(directory: Path) -> dict[str, str]:
@@ -91,6 +128,8 @@ def try_case(case: Case, other: Path, seconds: float) -> Verdict:
         process = forked.start(LIMITED, script, *case.words, cwd=place, env=environment, new_session=True)
         try:
             name = judge(case, process.wait(seconds), process.stdout, process.stderr)
+            if name == "ran":
+                name = not_right(case, place) or name
         except subprocess.TimeoutExpired:
             name = interrupt(process)
         if (
@@ -139,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--script", choices=sorted(scripts), action="append", help="only cases of this script")
     parser.add_argument("--seconds", type=float, default=60, help="seconds after which a job is interrupted (60)")
     parser.add_argument("--minutes", type=float, default=600, help="minutes after which no case begins (600)")
+    parser.add_argument("--ran", action="store_true", help="also print the cases that ran, to see whether they may")
     parser.add_argument("--workers", type=int, default=2, help="number of cases at a time (2)")
     options = parser.parse_args(arguments)
     cases = draw_cases(options.script or sorted(scripts), seed=options.seed, count=options.count)
@@ -151,5 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workers=options.workers,
             minutes=options.minutes,
         )
+    for case in [one.case for one in verdicts if one.name == "ran"] if options.ran else ():
+        print(f"ran: {case.script} {shlex.join(case.choice + case.odd)}")
     print(f"\n{table(verdicts)}\n")
     return exit_status(verdicts, "cases")

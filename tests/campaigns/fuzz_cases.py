@@ -1,6 +1,7 @@
 """Draw the cases of the campaign `fuzz`: settings of every script, some of them wrong or unusual."""
 
 import hashlib
+import inspect
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.errors import register_resolvers
@@ -29,10 +31,15 @@ TYPED = {"evaluate": (), "draw": ()}  # scripts with arguments and options inste
 WRONG = ("null", "''", "-1", "0", "1", "0.5", "1.5", "1e30", "1e-30", "9223372036854775808", "nan", "inf", "-inf",
          "foo", "true", "a b", "?", "[]", "[1]", "[foo]", "[[1]]", "[null]", "{}", "{a:1}", "/dev/null")  # fmt: skip
 GROUPS = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {"experiment", "hydra"})
-# Options that need data files or several processes.
-SKIPPED = {"mnist", "fashion_mnist", "cifar10", "cifar10_or_digits", "ddp_cpu", "ddp", "slurm_ddp"}
+# Options that need data files, a GPU or several processes.
+SKIPPED = {"mnist", "fashion_mnist", "cifar10", "ddp_cpu", "ddp", "slurm_ddp", "gpu", "image_folder"}
 OTHER = ("hydra.run.dir=other", "hydra.run.dir=''", "hydra.run.dir=other/config.yaml", "hydra.run.dir=5",
-         "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo")  # fmt: skip
+         "hydra.sweep.dir=other", "+nosuch=1", "+experiment=foo", "size=foo", "depth=foo", "figure=foo",
+         "hydra.mode=foo", "hydra.job.chdir=foo", "hydra.run=5", "hydra/launcher=foo", "hydra.launcher.jobs=foo",
+         "hydra.output_subdir=5", "hydra.verbose=foo", "seed=1,2", "seed=range(0)", "hydra=null", "=3", "--nosuch",
+         "--config-name=foo", "--config-dir=nowhere", "--cfg=foo")  # fmt: skip
+IMAGES = [f"model={name}" for name in ("convolutional", "shallow_convolutional", "deep_convolutional", "lenet")]
+KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Case:
     script: str
     words: tuple[str, ...]
     odd: tuple[str, ...]  # the wrong or unusual ones among the words
+    choice: tuple[str, ...] = ()  # the option of a group
 
     def __str__(self) -> str:
         return shlex.join(["python", f"scripts/{self.script}.py", *self.words])
@@ -55,6 +63,18 @@ def leaves(node: Any, prefix: str = "") -> Iterator[str]:
         child = OmegaConf.to_container(node, resolve=False)[key]
         if isinstance(child, dict) and not OmegaConf.is_missing(node, key):
             yield from leaves(OmegaConf.create(child), f"{name}.")
+
+
+def open_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the parameters that the targets in a config have and the config does not set, by their dotted names."""
+    for key, child in node.items():
+        if isinstance(child, dict) and isinstance(target := child.get("_target_"), str) and "${" not in target:
+            parameters = inspect.signature(get_object(target)).parameters.values()
+            yield from (
+                f"{prefix}{key}.{one.name}" for one in parameters if one.name not in child and one.kind in KINDS
+            )
+        if isinstance(child, dict):
+            yield from open_keys(child, f"{prefix}{key}.")
 
 
 @cache
@@ -80,7 +100,8 @@ def _same(word: str, other: str) -> bool:
 
 
 def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in SKIPPED)
+    names = {path.stem for path in (CONF / group).glob("*.yaml")} - SKIPPED
+    return sorted(name for name in names if not name.endswith("_or_digits"))
 
 
 class Draw:
@@ -108,6 +129,8 @@ def draw_case(script: str, random_: Draw) -> Case:
         return draw_arguments(script, random_)
     group = random_.choice([*GROUPS, *[""] * 3])
     choice = f"{group}={random_.choice(options(group))}" if group else ""
+    if script == "picture" and group == "model":
+        choice = random_.choice(IMAGES)
     config = composed(script, choice)
     if config is None:
         choice, config = "", composed(script, "")
@@ -116,7 +139,10 @@ def draw_case(script: str, random_: Draw) -> Case:
     for _ in range(random_.choice((1, 1, 1, 2))):
         key, value = random_.choice(keys), random_.choice(WRONG)
         kind = random_.random()
-        if kind < 0.8:
+        if kind < 0.1:
+            more = list(open_keys(OmegaConf.to_container(config, resolve=False)))
+            odd.append(f"+{random_.choice(more)}={value}" if more else f"{key}={value}")
+        elif kind < 0.8:
             odd.append(f"{key}={value}")
         elif kind < 0.85:
             odd.append(f"{random_.choice(GROUPS)}={random_.choice(('foo', 'null', 'none', '5', '[]'))}")
@@ -126,10 +152,17 @@ def draw_case(script: str, random_: Draw) -> Case:
             odd.append(random_.choice(OTHER))
         else:
             odd.append(f"{key}.more={value}")
-    words = [word for word in TINY[script] if not any(_same(word, other) for other in (*odd, choice))]
+    if choice.startswith("family=") and choice != "family=none" and "depth" in keys:
+        words = [f"depth={random_.choice((2, 3))}"]
+        base = [word for word in TINY[script] if not word.startswith("model.")]
+    else:
+        words, base = [], [*TINY[script]]
+    if script == "simulate" and choice in IMAGES:
+        words += ["datamodule=digits"]
+    words += [word for word in base if not any(_same(word, other) for other in (*odd, choice))]
     chosen = [choice] if choice and not any(key_of(word) == group for word in odd) else []
     where = [] if any("hydra.run.dir" in word for word in odd) else ["hydra.run.dir=here"]
-    return Case(script, (*words, *chosen, *where, *odd), tuple(odd))
+    return Case(script, (*words, *chosen, *where, *odd), tuple(odd), tuple(chosen))
 
 
 def draw_arguments(script: str, random_: Draw) -> Case:

@@ -108,7 +108,7 @@ def test_the_campaign_prints_outcomes_and_fails_if_a_command_fails(
 
 def test_the_copied_tree_has_every_file_and_only_the_bounds_of_versions(tmp_path):
     tree = copy_of(ROOT, tmp_path)
-    assert (tree / "conf" / "readout_initializer").is_symlink()
+    assert (tree / "conf" / "readout_initializer" / "he_normal.yaml").is_symlink()
     left = tomllib.loads(bounds.without_constraints((tree / "pyproject.toml").read_text()))
     assert PYPROJECT["tool"]["uv"].pop("constraint-dependencies")
     assert left == PYPROJECT

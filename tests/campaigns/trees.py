@@ -14,7 +14,7 @@ def copy_of(root: Path, into: Path) -> Path:
     for name in filter(None, listed.stdout.decode().split("\0")):
         if os.path.lexists(root / name):
             (into / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, into / name, follow_symlinks=False)  # conf/readout_initializer is a link
+            shutil.copyfile(root / name, into / name, follow_symlinks=False)  # conf/readout_initializer holds links
     commit = ["-c", "user.name=-", "-c", "user.email=-", "commit", "--quiet", "-m", "copy"]
     for words in (["init", "--quiet"], ["add", "--all"], commit):  # some tests need a git repository
         subprocess.run(["git", *words], cwd=into, check=True)

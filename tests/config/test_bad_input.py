@@ -68,7 +68,7 @@ initializer={_target_:odd_users.nan_} -> initializer = odd_users.nan_: its weigh
     "search": """
 search=weight_decay search.values=[1e-3] -> search.values = [0.001]: must hold at least two different weight decays
 trainer=ddp_cpu -> trainer.devices = 2: must be 1 with strategy auto, because this command
-range_tests=none -> range_tests = none: must contain range_test; type range_tests=range_test
+range_tests=none -> range_tests = none: must contain range_test; type callbacks@range_tests=range
 search=momentum search.cyclical=[0.9] -> search.cyclical = 0.9: each entry must be [constant momentum] or
 search=momentum schedule=cosine -> schedule.momentum = none: the schedule must have a momentum; choose
 """,

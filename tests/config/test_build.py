@@ -72,8 +72,8 @@ def test_errors_name_their_group_but_divergence_and_interruption_are_passed_on()
         (ValueError("lr = 3: too large"), "group.lr = 3: too large"),
         (ValueError("other.lr = 3: too large"), "other.lr = 3: too large"),
         (TypeError("no good\n  key 'lr' of 3"), "group.lr = 3: no good key 'lr' of 3"),
-        (TypeError("lr of 34 or 1.3"), "group: lr of 34 or 1.3"),
-        (KeyError("x"), "group: KeyError: 'x'"),
+        (TypeError("lr of 34 or 1.3"), "group: lr of 34 or 1.3; one of its settings must change: lr = 3"),
+        (KeyError("x"), "group: KeyError: 'x'; one of its settings must change: lr = 3"),
     ):
         with pytest.raises(ValueError) as caught, name_group_in_errors("group", {"lr": 3}):
             raise error

@@ -145,7 +145,7 @@ def test_any_sweep_is_drawn_by_the_given_columns(sweep, capsys):
 MISTAKES = """
 figure_9 sweep -> figure = figure_9: no such figure of training runs; choose one of cifar10_weight_decay,
 figure_1a sweep -> figure = figure_1a: drawn by the command simulate
-range_test tested x=depth -> figure.x = 'depth': no such setting; must be one of by, smooth, title
+range_test tested x=depth -> --x = depth: the figure range_test has no such setting; must be left out
 start nowhere -> SWEEP_DIRECTORY = nowhere: no such directory
 start . -> SWEEP_DIRECTORY = .: holds no runs
 start begun -> none of its jobs (1 absent, 1 killed) has ended yet

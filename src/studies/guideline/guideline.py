@@ -28,7 +28,8 @@ from start_training.studies.guideline.guideline_report import report_of
 from start_training.studies.guideline.guideline_runs import Check, Curve, Measured, SeedRuns
 from start_training.studies.guideline.premises import PremiseFails, check_config, mean_slope
 from start_training.studies.study import Results, Study, print_figures
-from start_training.studies.trials import Changes, Seeds, Trials, as_override, check_epochs, run_overrides
+from start_training.studies.trial_checks import check_epochs
+from start_training.studies.trials import Changes, Seeds, Trials, as_override, run_overrides
 
 DOES_NOT_APPLY = 3  # the exit status if the guideline does not apply
 MAX_EPOCHS = 300  # upper limit of the number of epochs that is chosen if the config gives none
@@ -42,19 +43,12 @@ DEFAULTS = {  # the defaults of conf/weight_decay.yaml that differ from those of
 Epochs = Annotated[int, AtLeast(int(MIN_WINDOW))]
 
 
-def true_or_false(name: str, value: object) -> bool:
-    """Constraint for a switch: true or false."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} = {value!r}: must be true or false")
-    return value
-
-
 def fit_window(name: str, value: object) -> tuple[float, float]:
     """Constraint for the window of a fit: [start, end] in epochs, at least `MIN_WINDOW` apart."""
     values = list_of(name, value) if isinstance(value, Sequence) and not isinstance(value, str) else []
     ends = [number_from_zero(name, end) for end in values]
     if len(ends) != 2 or ends[1] - ends[0] < MIN_WINDOW:
-        raise ValueError(f"{name} = {value}: must be [start, end], at least {MIN_WINDOW:g} epochs apart")
+        raise ValueError(f"{name} = {value!r}: must be [start, end], at least {MIN_WINDOW:g} epochs apart")
     return ends[0], ends[1]
 
 
@@ -76,11 +70,18 @@ class GuidelineSettings(Seeds):
     measure: Epochs
     window: Annotated[tuple[float, float], fit_window] | None
     skip: Fraction
-    train: Annotated[bool, true_or_false]
+    train: bool
     epochs: Epochs | None
     factors: Sequence[NumberFromZero]
-    correct: Annotated[bool, true_or_false]
+    correct: bool
     speed: Annotated[Sequence[float], speed_factors]
+
+    @staticmethod
+    def unused_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return which of the settings have no effect, with the reason."""
+        without_window = {"skip": f"with window = {settings['window']}"} if settings["window"] else {}
+        training = dict.fromkeys(("epochs", "factors", "correct", "speed"), "with train = false")
+        return without_window | ({} if settings["train"] else training)
 
     def __post_init__(self) -> None:
         if self.window and self.window[1] > self.measure:
@@ -95,7 +96,7 @@ def run(settings: GuidelineSettings, job: Job, config: DictConfig) -> Results:
     Short runs measure the growth A of J² = fan_in · Var W, from which the weight decay λ* follows. If a premise of the
     guideline does not hold, the results state the reason instead.
     """
-    check_epochs(job.config)
+    check_epochs(job.config, job.overrides)
     targets = [target_of(node, f"callbacks.{name}") for name, node in named_nodes(job.config, "callbacks")]
     if not any(getattr(target, "table", None) == "phase" for target in targets):
         given = ", ".join(job.config["callbacks"] or ()) or "none"
