@@ -73,7 +73,6 @@ class GroupSnapshot:
         checkpoint = _checkpoint_of(replica, self._progress, net, self._callbacks[row])
         replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack
         run = RunDirectory(replica.directory)
-        run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with replaced(run.checkpoint, keep=run.previous_checkpoint) as partial:
             torch.save(checkpoint, partial)
 

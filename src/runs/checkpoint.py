@@ -59,6 +59,7 @@ def load_newest(run: RunDirectory) -> tuple[Path, dict[str, Any]] | None:
         try:
             return path, load_checkpoint(path)
         except ValueError as error:
+            run.damaged_checkpoints.append(path)
             instead = f"resuming from {paths[number].name}" if number < len(paths) else "beginning anew"
             if is_rank_zero():
                 print(f"{error}; {instead}", file=sys.stderr)

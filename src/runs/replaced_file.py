@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from start_training.runs.damaged_file import DamagedFile
+
 
 @contextmanager
 def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = None) -> Iterator[Path]:
@@ -19,6 +21,9 @@ def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = Non
         partial: Where the new file is written, for a file that several processes replace; None: the name of `path`
             with a dot before and `.partial` behind it.
 
+    Raises:
+        DamagedFile: there is a symbolic link or a folder where the new file is to be written.
+
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "notes.txt")
@@ -28,6 +33,7 @@ def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = Non
         'whole'
     """
     partial = partial or path.with_name(f".{path.name.lstrip('.')}.partial")
+    create_anew(partial)
     try:
         yield partial
         _write_to_disk(partial)
@@ -45,6 +51,22 @@ def replace_text(path: Path, text: str) -> None:
     """Replace a file by one with this text."""
     with replaced(path) as partial:
         partial.write_text(text)
+
+
+def create_anew(path: Path) -> None:
+    """Create an empty file, and its folder, which others can then open for writing; a file of that name is deleted.
+
+    Opening a symbolic link or a hard link for writing would empty the file behind it, which may lie anywhere.
+
+    Raises:
+        DamagedFile: there is a symbolic link or a folder of that name.
+    """
+    if path.is_symlink() or path.is_dir():
+        raise DamagedFile(path, "must not be a symbolic link or a folder, since a file is written there; delete it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        os.unlink(path)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _keep(path: Path, keep: Path) -> None:
