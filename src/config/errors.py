@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
+from start_training.runs.damaged_file import DamagedFile
 from start_training.settings import named_in, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -110,7 +111,11 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename:
         return _os_error_message(error)
     text = one_line(error).rpartition("Error raised while resolving interpolation: ")[2]
-    hint = "" if named_in(text) or isinstance(error, HydraException) else f" (set {FULL_ERROR}=1 for a traceback)"
+    hint = (
+        ""
+        if named_in(text) or isinstance(error, HydraException | DamagedFile)
+        else f" (set {FULL_ERROR}=1 for a traceback)"
+    )
     return text + hint
 
 

@@ -16,6 +16,7 @@ from start_training.launchers.replica_plan import ReplicaPlan, plan
 from start_training.launchers.replica_report import print_plan
 from start_training.launchers.replica_units import OVERRIDE, units_folder, write_unit
 from start_training.launchers.workers import NotStarted, launch
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.settings import number_from_zero, positive_integer
@@ -119,10 +120,14 @@ def _returned(job: Job, unit: JobReturn) -> JobReturn:
         job: the job.
         unit: the inner launcher's result of the job or of its group.
     """
-    summary = RunDirectory(job.directory).summary()
     returned = JobReturn(overrides=list(job.overrides), working_dir=os.getcwd(), status=JobStatus.COMPLETED)
+    try:
+        summary = RunDirectory(job.directory).summary()
+    except DamagedFile as damaged:
+        returned.status, returned._return_value = JobStatus.FAILED, damaged
+        return returned
     if summary is not None and summary["status"] == "failed":
-        returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary["reason"])
+        returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary.get("reason"))
     elif summary is None and unit.status == JobStatus.FAILED:
         error = unit._return_value
         cause = error.__cause__ if isinstance(error, ReportedError) and error.__cause__ else error

@@ -17,7 +17,8 @@ from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
-from start_training.runs.directory import FINISHED, RunDirectory
+from start_training.runs.damaged_file import DamagedFile
+from start_training.runs.directory import DAMAGED, FINISHED, RunDirectory
 from start_training.runs.job import run_title
 from start_training.runs.sweep_jobs import add_jobs
 from start_training.training.train import check_settings
@@ -28,6 +29,7 @@ STATES = {  # state of a run: colour of its row in the table
     "completed": "",
     "diverged": "",
     "failed": "red",
+    DAMAGED: "red",
     "interrupted": "yellow",
     "killed": "yellow",
     "running": "yellow",
@@ -153,6 +155,7 @@ class Sweep:
                 f"{counts['interrupted'] + counts['killed']} to resume, {counts['failed']} failed before, "
                 f"{counts['absent']} new"
                 + (f", {counts['running']} running in another process" if counts["running"] else "")
+                + (f", {counts[DAMAGED]} damaged, to resume or begin anew" if counts[DAMAGED] else "")
             )
 
     def _report(self) -> int:
@@ -161,13 +164,17 @@ class Sweep:
         for index, overrides in enumerate(self.jobs):
             if overrides in self.errors and after[index] in ("absent", "killed"):
                 after[index] = "failed"  # it failed before writing a summary, or its worker died
+            if isinstance(getattr(self.errors.get(overrides), "__cause__", None), DamagedFile):
+                after[index] = DAMAGED
         Console().print(f"sweep {run_report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
         Console().print(_table(Counter(after)))
         console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup
-        failures = [pair for pair, state in zip(self.jobs.items(), after, strict=True) if state == "failed"]
-        for overrides, directory in failures[:SHOWN]:
+        failures = [
+            (state, *job) for job, state in zip(self.jobs.items(), after, strict=True) if state in ("failed", DAMAGED)
+        ]
+        for state, overrides, directory in failures[:SHOWN]:
             reason = self._reason(directory, self.errors.get(overrides))
-            console.print(f"failed: {_title(overrides)} ({reason})", soft_wrap=True)
+            console.print(f"{state}: {_title(overrides)} ({reason})", soft_wrap=True)
         if len(failures) > SHOWN:
             console.print(f"… and {len(failures) - SHOWN} more failed jobs")
         if {*after} - {*FINISHED}:
@@ -191,8 +198,12 @@ class Sweep:
         return "figure" if script == "train" else script
 
     def _reason(self, directory: str, error: BaseException | None) -> str:
-        if (summary := self._run_in(directory).summary()) is not None:
-            return str(summary["reason"])
+        try:
+            summary = self._run_in(directory).summary()
+        except DamagedFile as damaged:
+            summary, error = None, error or damaged
+        if summary is not None and summary["status"] == "failed":
+            return str(summary.get("reason"))
         cause = error.__cause__ or error if isinstance(error, ReportedError) else error
         if isinstance(cause, ReportedError) and not str(cause):
             return "see the error above"

@@ -98,6 +98,11 @@ class RunDirectory:
         """
         return self._has_checkpoint and self._status() in (None, "interrupted", DAMAGED)
 
+    @property
+    def damaged(self) -> bool:
+        """Whether there is a summary.json that cannot be read."""
+        return self._status() == DAMAGED
+
     def _status(self) -> str | None:
         try:
             summary = self.summary()
@@ -142,15 +147,14 @@ class RunDirectory:
         self.claim(config)
         origin = resume_from.resolve().parent.parent if resume_from else None
         recorded = Recorded(origin) if origin else None  # all is read before anything is changed
-        damaged = self._status() == DAMAGED
         in_place = origin == self.path.resolve()
         if not in_place:
-            clear(self.path, keep=damaged or bool(self.damaged_checkpoints))
+            clear(self.path, keep=self.damaged or bool(self.damaged_checkpoints))
         for checkpoint in filter(Path.exists, self.damaged_checkpoints):
             set_aside(checkpoint, self.path)
         if recorded and in_place:
             recorded.repair()
-        if damaged:
+        if self.damaged:
             set_aside(self.summary_file, self.path)
         self.summary_file.unlink(missing_ok=True)
         if self._config_damage(config):

@@ -1,13 +1,14 @@
 """Read and check the documents of a run or sweep: config.yaml, summary.json, jobs.json."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
-from start_training.runs.damaged_file import named_if_damaged, require
+from start_training.runs.damaged_file import DamagedFile, named_if_damaged, require
 
 FINISHED = ("completed", "diverged")
 STATUSES = (*FINISHED, "interrupted", "failed")  # in summary.json
@@ -88,6 +89,22 @@ def read_job_list(path: Path) -> dict[str, tuple[str, ...]]:
     except FileNotFoundError:
         return {}
     return jobs
+
+
+def read_csv(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+    """Read a table that a study has written as CSV, with options of `pandas.read_csv`.
+
+    Raises:
+        DamagedFile: it is missing or damaged, or lacks one of the columns.
+    """
+    try:
+        with named_if_damaged(path):
+            table = pd.read_csv(path, **options)
+            missing = [column for column in columns if column not in table]
+            require(not missing, f"it has no column {', '.join(missing)}")
+            return table
+    except FileNotFoundError as error:
+        raise DamagedFile(path, "missing, although the job has finished") from error
 
 
 def _is_number(value: object) -> bool:

@@ -18,7 +18,7 @@ _TRIES = 5  # of reading a table that a running job is merging meanwhile
 # The columns of the tables in a run directory that reports and figures cannot do without; all but `name` are numbers.
 COLUMNS = {
     "lengths": ("step", "layer", "name", "mean", "variance"),
-    "steps": ("step", "growth_rate", "layer_variance"),
+    "steps": ("step",),
     "hyperparameters": ("step", "learning_rate"),
     "phase": ("step", "epoch", "layer", "name", "fan_in", "fan_out", "J", "J2", "scaling"),
     "range_test": ("step", "learning_rate", "train_loss", "val_loss", "val_accuracy"),
@@ -125,6 +125,20 @@ def read_rows(directory: Path, *, key: str = "step", columns: Sequence[str] = ()
     raise DamagedFile(directory, "its files changed while they were read; try again")
 
 
+def read_first_part(directory: Path, *, columns: Sequence[str]) -> pd.DataFrame | None:
+    """Read those of some columns of numbers that a table has, of its first rows; None if the table is empty.
+
+    Raises `DamagedFile` as `read_rows`.
+    """
+    for _ in range(_TRIES):
+        try:
+            parts = part_files(directory)
+            return _read_part(parts[0], columns, only=True).to_pandas() if parts else None
+        except FileNotFoundError:  # the running job has merged its parts
+            continue
+    raise DamagedFile(directory, "its files changed while they were read; try again")
+
+
 def readable_parts(directory: Path, *, columns: Sequence[str]) -> tuple[list[Path], list[DamagedFile]]:
     """Return the part files of a table that can be read and have the same columns, and the errors of all other files.
 
@@ -160,9 +174,11 @@ def files_of(directory: Path) -> list[Path]:
         return []
 
 
-def _read_part(path: Path, columns: Sequence[str]) -> pa.Table:
+def _read_part(path: Path, columns: Sequence[str], *, only: bool = False) -> pa.Table:
     with named_if_damaged(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
-        table = file.read(use_threads=False)
+        if only:
+            columns = [name for name in columns if name in file.schema_arrow.names]
+        table = file.read(columns=list(columns) if only else None, use_threads=False)
         require(table.num_rows == file.metadata.num_rows, "rows are missing")
         for name in columns:
             require(name in table.column_names, f"it has no column {name}")
