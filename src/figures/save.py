@@ -4,6 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from start_training.runs.replaced_file import replaced
+
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
     """Write a figure to `path`.png and `path`.pdf, without a date or version, so that equal figures give equal files.
@@ -15,8 +17,9 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
     Returns:
         The two files.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
-    figure.savefig(files[0], dpi=200, metadata={"Software": None})
-    figure.savefig(files[1], metadata={"CreationDate": None})
+    with replaced(files[0]) as partial:
+        figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
+    with replaced(files[1]) as partial:
+        figure.savefig(partial, format="pdf", metadata={"CreationDate": None})
     return files

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from start_training.replicas.optimizer import StackedOptimizer
 from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
-from start_training.runs.checkpoint import interrupted_epoch, net_state
+from start_training.runs.checkpoint import check_callbacks_fit, interrupted_epoch, named_checkpoint, net_state
 from start_training.runs.directory import RunDirectory
 from start_training.runs.replaced_file import replaced
 
@@ -99,9 +99,12 @@ def restore(replica: Replica, checkpoint: Mapping[str, Any]) -> None:
     replica.current_epoch, _, replica.global_step = start_of(checkpoint)
     replica.net.load_state_dict(net_state(checkpoint))
     replica.optimizer.load_state_dict(checkpoint["optimizer_states"][0])
-    for callback in replica.callbacks:
-        if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
-            callback.load_state_dict(state)
+    path = RunDirectory(replica.directory).checkpoint
+    check_callbacks_fit(checkpoint, replica.callbacks, path)
+    with named_checkpoint(path):
+        for callback in replica.callbacks:
+            if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
+                callback.load_state_dict(state)
     if interrupted_epoch(checkpoint):
         replica.losses, replica.samples = list(checkpoint["epoch_losses"]), list(checkpoint["epoch_samples"])
 

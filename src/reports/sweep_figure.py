@@ -26,6 +26,7 @@ from start_training.reports.started_runs import StartedRuns
 from start_training.reports.sweep_tables import SweepTable
 from start_training.runs.directory import RunDirectory, finite
 from start_training.runs.job import Job
+from start_training.runs.replaced_file import create_anew
 
 TARGET = "start_training.figures.start_of_training.draw_start_of_training"
 NAMED = {  # figures that can be drawn of any sweep, by name
@@ -164,10 +165,13 @@ def _save(directory: Path, name: str, table: SweepTable, draw: Callable[..., Any
     """Write figure, table and results; each file is renamed when complete, so that no reader sees a partial file."""
     partial = directory / f".{name}.partial"
     written = [*save_figure(draw(table.drawn), partial), *(Path(f"{partial}.{kind}") for kind in ("csv", "parquet"))]
+    for path in written[-2:]:
+        create_anew(path)
     table.drawn.to_csv(written[-2], index=False)
     table.drawn.to_parquet(written[-1], index=False)
     if (answer := table.answer()) is not None:
         written.append(Path(f"{partial}.json"))
+        create_anew(written[-1])
         written[-1].write_text(json.dumps(finite(answer), indent=2, allow_nan=False) + "\n")
     files = [directory / f"{name}{path.suffix}" for path in written]
     for path, file in zip(written, files, strict=True):

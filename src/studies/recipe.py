@@ -16,6 +16,7 @@ from start_training.config.errors import shell_command
 from start_training.figures.trials import draw_trials
 from start_training.reports.run_clues import sentence as clues_sentence
 from start_training.runs.job import Job
+from start_training.runs.replaced_file import replace_text
 from start_training.schedules.budget import Budget
 from start_training.schedules.weight_decay import next_weight_decay
 from start_training.settings import PositiveInteger, PositiveNumber, checked, fraction, list_of, positive_integer
@@ -74,7 +75,7 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     recipe = make_runs(settings, Trials(config, job.directory), job.config)
     overrides = next_run(job, recipe.last)
     text = report_of(recipe, overrides, balance(recipe.last, job.config))
-    (job.directory / "report.md").write_text(text)
+    replace_text(job.directory / "report.md", text)
     summary = {
         "overrides_of_last_run": overrides,
         "results": table_of([recipe.last, *recipe.baselines]).to_dict("records"),

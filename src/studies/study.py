@@ -22,6 +22,7 @@ from start_training.runs.damaged_file import named_if_damaged, set_aside
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.outcome import Interrupted
+from start_training.runs.replaced_file import replaced
 from start_training.settings import settings_from
 
 S = TypeVar("S")
@@ -118,7 +119,8 @@ class Study(Generic[S]):
         seconds = round(time.monotonic() - began, 3)  # if the study was interrupted, the time of the last call alone
         for name, table in results.tables.items():
             write = table.to_csv if name.endswith(".csv") else table.to_parquet
-            write(run.path / name, index=False)
+            with replaced(run.path / name) as partial:
+                write(partial, index=False)
         images = {name: save_figure(figure, run.path / "figures" / name)[0] for name, figure in results.figures.items()}
         if images:
             shown = {Path(name).stem: table for name, table in results.tables.items() if name.endswith(".csv")}

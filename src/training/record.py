@@ -20,6 +20,7 @@ from start_training.runs.directory import TABLES, RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import newest_metrics
 from start_training.runs.outcome import Diverged, Interrupted
+from start_training.runs.replaced_file import replaced
 from start_training.settings import described
 
 
@@ -96,8 +97,9 @@ class Record:
         if self.net is not None:
             self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
-            self.run.figure.parent.mkdir(exist_ok=True)
-            run_report.figure(self.lengths, self.job.name).savefig(self.run.figure, dpi=160, bbox_inches="tight")
+            with replaced(self.run.figure) as partial:
+                drawn = run_report.figure(self.lengths, self.job.name)
+                drawn.savefig(partial, format="png", dpi=160, bbox_inches="tight")
         recorded = summaries(callbacks_of(self.trainer))
         if status in ("completed", "diverged"):
             recorded["clues"] = self._clues(error)

@@ -38,6 +38,7 @@ from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
 from start_training.runs.checkpoint import (
+    check_callbacks_fit,
     check_fits,
     check_optimizer_fits,
     interrupted_epoch,
@@ -91,6 +92,8 @@ def _train(job: Job) -> dict[str, Any]:
             check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
+        if resumed:
+            check_callbacks_fit(resumed, callbacks_of(trainer), config["ckpt_path"])
         # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
         trainer.precision_plugin.convert_module(classifier)
         load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)

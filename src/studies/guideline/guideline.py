@@ -22,6 +22,7 @@ from start_training.figures.trials import draw_guideline
 from start_training.order_chaos.slope import MIN_WINDOW
 from start_training.reports.run_report import print_lines
 from start_training.runs.job import Job
+from start_training.runs.replaced_file import replace_text
 from start_training.settings import AtLeast, Fraction, NumberFromZero, checked, list_of, number_from_zero
 from start_training.studies.guideline.guideline_report import report_of
 from start_training.studies.guideline.guideline_runs import Check, Curve, Measured, SeedRuns
@@ -107,7 +108,7 @@ def run(settings: GuidelineSettings, job: Job, config: DictConfig) -> Results:
     check = train_and_check(settings, trials, measured) if settings.train else None
     overrides = next_run(job, measured)
     text = report_of(measured, check, speeds=settings.speed, window=settings.window, overrides=overrides)
-    (job.directory / "report.md").write_text(text)
+    replace_text(job.directory / "report.md", text)
     summary = {**summary_of(measured, check), "overrides_of_next_run": overrides, "text": text}
     if check is None:
         return Results(summary)
