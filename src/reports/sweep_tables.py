@@ -44,7 +44,8 @@ class SweepTable:
         self.damaged: dict[str, DamagedFile] = {}  # by the directory of the run; those of all runs are named
         self.runs = _leave_out(sweep_table(directory, self.damaged), without)
         self.drawn = self._drawn()
-        self.runs["status"] = self.runs["status"].mask(self.runs["directory"].isin(self.damaged), "damaged")
+        statuses = self.runs["status"].mask(self.runs["directory"].isin(self.damaged), "damaged")
+        self.runs = self.runs.assign(status=statuses)
         if not self.has_rows.any():
             counts = ", ".join(f"{count} {status}" for status, count in Counter(self.runs["status"]).items())
             missing = self.needed if self.runs["status"].isin(FINISHED).any() else "ended yet"

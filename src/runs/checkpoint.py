@@ -39,7 +39,7 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
         ValueError: the file does not exist, is damaged, or is not a checkpoint of a run.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{setting} = {path}: no such file")
+        raise ValueError(f"{setting} = {path}: {'not a file' if Path(path).exists() else 'no such file'}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not compare checksums
             if damaged := archive.testzip():
@@ -134,17 +134,18 @@ def check_optimizer_fits(
         _check_same("optimizer", saved_settings, _settings(built_group, schedule))
 
 
-def check_callbacks_fit(checkpoint: Mapping[str, Any], callbacks: Sequence[Any], path: str | Path) -> None:
+def check_callbacks_fit(checkpoint: Mapping[str, Any] | None, callbacks: Sequence[Any], path: str | Path) -> None:
     """Raise ValueError if a callback of this project or of Lightning cannot load its state in the checkpoint.
 
     Callbacks of other packages are not tried: they may need what Lightning does before it loads their states.
 
     Args:
-        checkpoint: from `load_checkpoint`.
+        checkpoint: from `load_checkpoint`; None for a new run, which has no states to load.
         callbacks: the callbacks of this run, which load their states later, too.
         path: path of the checkpoint, for the error message.
     """
-    for callback in callbacks:
+    for callback in callbacks if checkpoint else ():
+        assert checkpoint is not None
         state = checkpoint["callbacks"].get(callback.state_key)
         if state is not None and type(callback).__module__.partition(".")[0] in _TRIED:
             with named_checkpoint(path):

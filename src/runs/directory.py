@@ -55,6 +55,12 @@ class RunDirectory:
         """Read the table `name`, one of `TABLES`; None if it has no rows. Raises `DamagedFile`."""
         return read_rows(self.path / name, columns=COLUMNS[name])
 
+    def existing_rows(self, name: str) -> pd.DataFrame:
+        """Read a table of a finished run, which must have rows. Raises `DamagedFile`."""
+        if (rows := self.rows(name)) is None:
+            raise DamagedFile(self.path / name, "the run has finished, but this table has no rows")
+        return rows
+
     def config(self, setting: str = "RUN_DIRECTORY") -> dict[str, Any]:
         """Read the resolved config.
 
@@ -229,6 +235,13 @@ class RunDirectory:
     def release(self) -> None:
         """Unlock the directory, so that another process can claim it."""
         self._lock.release()
+
+
+def required(run: RunDirectory, entries: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """Return entries of a run's summary, or raise `DamagedFile` if one of these is missing."""
+    if missing := [name for name in names if name not in entries]:
+        raise DamagedFile(run.summary_file, f"it lacks {', '.join(missing)}")
+    return entries
 
 
 def finite(value: Any) -> Any:

@@ -11,8 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
 from start_training.launchers.process_tree import starts_processes
-from start_training.runs.damaged_file import DamagedFile
-from start_training.runs.directory import RunDirectory
+from start_training.runs.directory import RunDirectory, required
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
@@ -52,21 +51,12 @@ class Trial:
     @property
     def suggestion(self) -> Mapping[str, Any]:
         """The result of the run's range test, with the keys max_lr, min_lr, rule, …"""
-        suggestion = self.summary.get("range_test") or {}
-        if missing := {"max_lr", "best_val_loss", "rule"} - suggestion.keys():
-            raise DamagedFile(self.run.summary_file, f"its entry range_test lacks {', '.join(sorted(missing))}")
-        return suggestion
-
-    def rows(self, name: str) -> pd.DataFrame:
-        """Read a table of the run, which must have rows."""
-        if (rows := self.run.rows(name)) is None:
-            raise DamagedFile(self.run.path / name, "the run has finished, but this table has no rows")
-        return rows
+        return required(self.run, self.summary.get("range_test") or {}, "max_lr", "best_val_loss", "rule")
 
     @property
     def curves(self) -> pd.DataFrame:
         """The curves of the run's range test, with columns step, learning_rate, train_loss, val_loss, val_accuracy."""
-        return self.rows("range_test")
+        return self.run.existing_rows("range_test")
 
     @property
     def epochs(self) -> pd.DataFrame:
@@ -137,9 +127,8 @@ class Trials:
         directory = runs / run_name(job, runs)
         overrides = tuple(as_override(key, value) for key, value in shown.items())
         summary = train(Job(job, directory, overrides, sweep=self.directory.name))
-        if missing := [name for name in ("metrics", "epochs", "seed") if summary.get(name) is None]:
-            raise DamagedFile(RunDirectory(directory).summary_file, f"it has no entry {', '.join(missing)}")
-        return Trial(RunDirectory(directory), summary)
+        run = RunDirectory(directory)
+        return Trial(run, required(run, summary, "metrics", "epochs", "seed"))
 
 
 @dataclass

@@ -92,8 +92,7 @@ def _train(job: Job) -> dict[str, Any]:
             check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
         classifier = build_classifier(config, net, datamodule)
         record.trainer = trainer = build_trainer(job, run)
-        if resumed:
-            check_callbacks_fit(resumed, callbacks_of(trainer), config["ckpt_path"])
+        check_callbacks_fit(resumed, callbacks_of(trainer), config["ckpt_path"])
         # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
         trainer.precision_plugin.convert_module(classifier)
         load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
