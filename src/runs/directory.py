@@ -237,13 +237,6 @@ class RunDirectory:
         self._lock.release()
 
 
-def required(run: RunDirectory, entries: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """Return entries of a run's summary, or raise `DamagedFile` if one of these is missing."""
-    if missing := [name for name in names if name not in entries]:
-        raise DamagedFile(run.summary_file, f"it lacks {', '.join(missing)}")
-    return entries
-
-
 def finite(value: Any) -> Any:
     """Return plain data (dicts, lists, numbers, …) with NaN and infinity replaced by None."""
     if isinstance(value, Mapping):

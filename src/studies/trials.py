@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
 from start_training.launchers.process_tree import starts_processes
-from start_training.runs.directory import RunDirectory, required
+from start_training.runs.directory import RunDirectory
+from start_training.runs.documents import with_entries
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
@@ -51,7 +52,9 @@ class Trial:
     @property
     def suggestion(self) -> Mapping[str, Any]:
         """The result of the run's range test, with the keys max_lr, min_lr, rule, …"""
-        return required(self.run, self.summary.get("range_test") or {}, "max_lr", "best_val_loss", "rule")
+        return with_entries(
+            self.run.summary_file, self.summary.get("range_test") or {}, "max_lr", "best_val_loss", "rule"
+        )
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -128,7 +131,7 @@ class Trials:
         overrides = tuple(as_override(key, value) for key, value in shown.items())
         summary = train(Job(job, directory, overrides, sweep=self.directory.name))
         run = RunDirectory(directory)
-        return Trial(run, required(run, summary, "metrics", "epochs", "seed"))
+        return Trial(run, with_entries(run.summary_file, summary, "metrics", "epochs", "seed"))
 
 
 @dataclass

@@ -84,8 +84,7 @@ def _train(job: Job) -> dict[str, Any]:
         check_trainer(config.get("trainer") or {})
         if config["ckpt_path"] and resumed is None:
             resumed = load_checkpoint(config["ckpt_path"])
-        datamodule = build_datamodule(config)
-        record.net = net = build_net(config, datamodule)
+        record.net = net = build_net(config, datamodule := build_datamodule(config))
         record.initializer = build_initializer(config["initializer"])
         if resumed:
             check_fits(resumed, net, config["ckpt_path"])
