@@ -130,8 +130,9 @@ class Trials:
         directory = runs / run_name(job, runs)
         overrides = tuple(as_override(key, value) for key, value in shown.items())
         summary = train(Job(job, directory, overrides, sweep=self.directory.name))
-        run = RunDirectory(directory)
-        return Trial(run, with_entries(run.summary_file, summary, "metrics", "epochs", "seed"))
+        return Trial(
+            run := RunDirectory(directory), with_entries(run.summary_file, summary, "metrics", "epochs", "seed")
+        )
 
 
 @dataclass
