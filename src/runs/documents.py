@@ -65,11 +65,11 @@ def check_entries(summary: Mapping[str, Any]) -> None:
     require(all(isinstance(word, str) for word in summary.get("overrides") or ()), "an override is not text")
 
 
-def with_entries(path: Path, entries: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def with_entries(path: Path, entries: Mapping[str, Any] | None, *names: str) -> Mapping[str, Any]:
     """Return entries of the summary at `path`, or raise `DamagedFile` if one of these is missing."""
-    if missing := [name for name in names if name not in entries]:
+    if missing := [name for name in names if name not in (entries or {})]:
         raise DamagedFile(path, f"it lacks {', '.join(missing)}")
-    return entries
+    return entries or {}
 
 
 def read_job_list(path: Path) -> dict[str, tuple[str, ...]]:

@@ -52,9 +52,7 @@ class Trial:
     @property
     def suggestion(self) -> Mapping[str, Any]:
         """The result of the run's range test, with the keys max_lr, min_lr, rule, …"""
-        return with_entries(
-            self.run.summary_file, self.summary.get("range_test") or {}, "max_lr", "best_val_loss", "rule"
-        )
+        return with_entries(self.run.summary_file, self.summary.get("range_test"), "max_lr", "best_val_loss", "rule")
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -130,9 +128,8 @@ class Trials:
         directory = runs / run_name(job, runs)
         overrides = tuple(as_override(key, value) for key, value in shown.items())
         summary = train(Job(job, directory, overrides, sweep=self.directory.name))
-        return Trial(
-            run := RunDirectory(directory), with_entries(run.summary_file, summary, "metrics", "epochs", "seed")
-        )
+        run = RunDirectory(directory)
+        return Trial(run, with_entries(run.summary_file, summary, "metrics", "epochs", "seed"))
 
 
 @dataclass
