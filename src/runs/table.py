@@ -180,6 +180,8 @@ def _read_part(path: Path, columns: Sequence[str], *, only: bool = False) -> pa.
             columns = [name for name in columns if name in file.schema_arrow.names]
         table = file.read(columns=list(columns) if only else None, use_threads=False)
         require(table.num_rows == file.metadata.num_rows, "rows are missing")
+        table.validate(full=True)
+        table.slice(0, 1).to_pandas()  # reads the metadata of pandas, too, which may be damaged
         for name in columns:
             require(name in table.column_names, f"it has no column {name}")
             require(name == "name" or _is_numeric(table.schema.field(name).type), f"{name} is not a column of numbers")

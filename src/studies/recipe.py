@@ -231,8 +231,7 @@ def _percent(value: tuple[float, float]) -> str:
 
 def _differences(last: Option, baselines: Sequence[Option]) -> list[str]:
     """Return a Markdown line for each baseline: the test accuracy of the recipe's last run minus the baseline's."""
-    accuracy, accuracy_error = last.final("test/accuracy")
-    lines = []
+    lines, (accuracy, accuracy_error) = list[str](), last.final("test/accuracy")
     for baseline in baselines:
         baseline_accuracy, error = baseline.final("test/accuracy")
         difference, deviation = 100 * (accuracy - baseline_accuracy), 100 * float(np.hypot(accuracy_error, error))
