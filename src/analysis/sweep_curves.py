@@ -1,25 +1,30 @@
 """The recorded rows of all runs of a sweep as one long table: epochs, range tests, phases or growth of layers."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from start_training.analysis.sweep_table import override_settings, sweep_table
+from start_training.analysis.sweep_table import listed_jobs, override_settings, sweep_table
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import read_metrics
-from start_training.runs.sweep_jobs import read_jobs
 from start_training.settings import one_of
 
 RANGE_TEST, PHASE = "range_test", "phase"  # names of tables in a run directory, and of their entries in the summary
 GROWTH, LENGTHS = "growth", "lengths"
-T = TypeVar("T")
 TESTED = ["test/loss", "test/accuracy"]
 
 
-def sweep_curves(directory: Path, kind: str, *, trust: Collection[str] = ()) -> pd.DataFrame:
+def sweep_curves(
+    directory: Path,
+    kind: str,
+    damaged: dict[str, DamagedFile] | None = None,
+    *,
+    trust: Collection[str] = (),
+) -> pd.DataFrame:
     """Concatenate the recorded rows of all runs of a sweep.
 
     Args:
@@ -27,6 +32,7 @@ def sweep_curves(directory: Path, kind: str, *, trust: Collection[str] = ()) -> 
         kind: `epochs`, rows of each run's `metrics.csv`; `range_test`, rows of `range_test/`; `phase`, rows of
             `phase/`; or `growth`, the rows of `phase/` at steps that `lengths/` has too, for nets in which the
             activation after every layer but the readout was measured.
+        damaged: Filled with the damaged file of each run that has one, by its directory; these runs are omitted.
         trust: Packages of the user that the configs of the runs may name.
 
     Returns:
@@ -41,20 +47,40 @@ def sweep_curves(directory: Path, kind: str, *, trust: Collection[str] = ()) -> 
             its activation; final_accuracy, the last test accuracy.
 
     Raises:
+        DamagedFile: a file of a run is damaged, and `damaged` is None.
         ValueError: there is no such kind, or the directory holds no runs.
     """
     read = _READ[one_of("kind", kind, _READ)]
-    runs = sweep_table(directory, trust=trust)
-    listed = read_jobs(directory)
+    errors: dict[str, DamagedFile] = {} if damaged is None else damaged
+    listed = listed_jobs(directory, damaged)
+    runs = sweep_table(directory, errors, trust=trust)
+    tables = _tables(directory, runs["directory"], read, errors)
+    if damaged is None and errors:
+        raise next(iter(errors.values()))
+    runs = runs[~runs["directory"].isin(errors)].reset_index(drop=True)
     names = runs["directory"]
     overrides = {name: listed.get(name) or _summary(directory / name).get("overrides", ()) for name in names}
     settings = list(dict.fromkeys(key for words in overrides.values() for key in override_settings(words)))
     facts = ["directory", "name", "status", "seed", *settings, "varied", "configuration", "depth"]
     runs["varied"] = [_varied(overrides, name) for name in names]
     runs = runs[[fact for fact in dict.fromkeys(facts) if fact in runs]]
-    tables = [_with_facts(rows, run) for _, run in runs.iterrows() if len(rows := read(directory / run["directory"]))]
+    parts = [_with_facts(tables[run["directory"]], run) for _, run in runs.iterrows() if len(tables[run["directory"]])]
     dtypes = {str(column): dtype for column, dtype in runs.dtypes.items() if dtype != "object"}  # lost by iterrows
-    return pd.concat(tables, ignore_index=True).astype(dtypes) if tables else runs[:0]
+    return pd.concat(parts, ignore_index=True).astype(dtypes) if parts else runs[:0]
+
+
+def _tables(
+    directory: Path, names: Iterable[str], read: Callable[[Path], pd.DataFrame], damaged: dict[str, DamagedFile]
+) -> dict[str, pd.DataFrame]:
+    """Read the rows of each run that is not damaged; add a run whose rows cannot be read to `damaged`."""
+    tables = {}
+    for name in names:
+        try:
+            if name not in damaged:
+                tables[name] = read(directory / name)
+        except DamagedFile as error:
+            damaged[name] = error
+    return tables
 
 
 def _varied(overrides: Mapping[str, Sequence[str]], name: str) -> str:
@@ -70,11 +96,11 @@ def _with_facts(rows: pd.DataFrame, run: "pd.Series[Any]") -> pd.DataFrame:
 
 
 def _range_test(run: Path) -> pd.DataFrame:
-    return _parts(run / RANGE_TEST).assign(**_summarized(run, RANGE_TEST))
+    return _parts(run, RANGE_TEST).assign(**_summarized(run, RANGE_TEST))
 
 
 def _phase(run: Path) -> pd.DataFrame:
-    rows = _parts(run / PHASE)
+    rows = _parts(run, PHASE)
     if rows.empty:
         return rows
     # The summary holds values at the end of training; the prefix keeps them apart from columns of the same name.
@@ -87,7 +113,7 @@ def _phase(run: Path) -> pd.DataFrame:
 
 
 def _growth(run: Path) -> pd.DataFrame:
-    rows, lengths = _parts(run / PHASE), _parts(run / LENGTHS)
+    rows, lengths = _parts(run, PHASE), _parts(run, LENGTHS)
     if rows.empty or lengths.empty or lengths["layer"].nunique() != rows["layer"].nunique() + 1:
         return pd.DataFrame()
     lengths = lengths[["step", "layer", "mean"]]
@@ -126,34 +152,22 @@ def _summarized(run: Path, name: str) -> dict[str, Any]:
     }
 
 
-def _parts(table: Path) -> pd.DataFrame:
-    """Read a table of a run directory; empty if the table has no parts.
-
-    `Table` is not used, because it would remove files that a running job is writing.
-    """
-    return _readable(
-        lambda: pd.read_parquet(table) if any(table.glob("part-*.parquet")) else pd.DataFrame(), pd.DataFrame()
-    )
+def _parts(run: Path, table: str) -> pd.DataFrame:
+    """Read a table of a run directory; empty if the table has no rows."""
+    rows = RunDirectory(run).rows(table)
+    return pd.DataFrame() if rows is None else rows
 
 
 def _config(run: Path) -> Mapping[str, Any]:
-    return _readable(RunDirectory(run).unchecked_config, {})
+    return RunDirectory(run).unchecked_config()
 
 
 def _epochs(run: Path) -> pd.DataFrame:
-    return _readable(lambda: pd.DataFrame(list(read_metrics(RunDirectory(run).metrics_file).values())), pd.DataFrame())
+    return pd.DataFrame(list(read_metrics(RunDirectory(run).metrics_file).values()))
 
 
 def _summary(run: Path) -> dict[str, Any]:
-    return _readable(lambda: RunDirectory(run).summary() or {}, {})
-
-
-def _readable(read: Callable[[], T], default: T) -> T:
-    """Return `read()`, or the default if a file is damaged or is just being replaced by a running job."""
-    try:
-        return read()
-    except (OSError, ValueError, KeyError):
-        return default
+    return RunDirectory(run).summary() or {}
 
 
 _READ: dict[str, Callable[[Path], pd.DataFrame]] = {

@@ -1,5 +1,6 @@
 """A sweep as a table with one row for each job, including jobs that failed, diverged or have not begun."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,25 @@ import pandas as pd
 
 from start_training.analysis.architecture import depth_and_beta
 from start_training.runs.config_hash import config_hash
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.sweep_jobs import NAME as JOBS
 from start_training.runs.sweep_jobs import read_jobs
-from start_training.runs.trust import Untrusted
+from start_training.runs.table import read_first_part
 
 _WHOLE = ("seed", "start_epoch", "start_step", "observed_epoch", "max_epochs", "depth", "steps", "epochs")
+_INITIAL = ("step", "growth_rate", "layer_variance", "relative_layer_variance", "first_nonfinite_layer")
 
 
-def sweep_table(directory: Path, *, trust: Collection[str] = ()) -> pd.DataFrame:
+def sweep_table(
+    directory: Path, damaged: dict[str, DamagedFile] | None = None, *, trust: Collection[str] = ()
+) -> pd.DataFrame:
     """Collect the jobs of a sweep: those with a run directory and those listed in jobs.json.
 
     Args:
         directory: Directory of the sweep.
+        damaged: Filled with the damaged file of each job whose status is damaged, by its directory, and with jobs.json
+            if that is damaged; then the jobs with a run directory are collected.
         trust: Packages of the user that the configs of the runs may name.
 
     Returns:
@@ -38,18 +45,20 @@ def sweep_table(directory: Path, *, trust: Collection[str] = ()) -> pd.DataFrame
         The final metrics; steps, epochs, seconds, config_hash.
 
     Raises:
-        ValueError: the directory does not exist or holds no run, its jobs.json is damaged, or the config of a run names
-            what must not be imported (`start_training.runs.trust`).
+        DamagedFile: jobs.json is damaged, and `damaged` is None.
+        ValueError: the directory does not exist or holds no run, or the config of a run names what must not be imported
+            (`start_training.runs.trust`).
     """
     if not directory.is_dir():
         raise ValueError(f"SWEEP_DIRECTORY = {directory}: no such directory")
-    listed = _listed(directory)
+    damaged, given = ({}, None) if damaged is None else (damaged, damaged)
+    listed = listed_jobs(directory, given)
     existing = [path.parent.name for path in sorted(directory.glob("*/config.yaml"))]
     if not existing and not listed:
         raise ValueError(
             f"SWEEP_DIRECTORY = {directory}: holds no runs (no */config.yaml); give the hydra.sweep.dir of a multirun"
         )
-    rows = [_row(directory, name, listed.get(name), trust) for name in dict.fromkeys([*listed, *existing])]
+    rows = [_row(directory, name, listed.get(name), damaged, trust) for name in dict.fromkeys([*listed, *existing])]
     columns = dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row)
     return _typed(pd.DataFrame(rows, columns=list(columns)))
 
@@ -64,40 +73,43 @@ def override_settings(overrides: Sequence[str]) -> dict[str, str]:
     return dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
 
 
-def _listed(directory: Path) -> dict[str, Sequence[str]]:
+def listed_jobs(directory: Path, damaged: dict[str, DamagedFile] | None) -> Mapping[str, Sequence[str]]:
+    """Return the overrides by directory that jobs.json lists; if it is damaged, add it to `damaged`, or raise."""
     try:
-        return dict(read_jobs(directory))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"SWEEP_DIRECTORY = {directory}: its {JOBS} is damaged ({error})") from error
+        return read_jobs(directory)
+    except DamagedFile as error:
+        if damaged is None:
+            raise
+        damaged[JOBS] = error
+        return {}
 
 
-def _row(directory: Path, name: str, overrides: Sequence[str] | None, trust: Collection[str]) -> dict[str, Any]:
+def _row(
+    directory: Path,
+    name: str,
+    overrides: Sequence[str] | None,
+    damaged: dict[str, DamagedFile],
+    trust: Collection[str],
+) -> dict[str, Any]:
     run = RunDirectory(directory / name)
     row: dict[str, Any] = {"directory": name, "name": "", "status": "absent", "reason": ""}
+    config, summary, initial = None, dict[str, Any](), dict[str, Any]()
     try:
         row["status"] = run.state
-        config = run.config("directory", trust) if run.config_file.exists() else None
-        summary = _summary(run) or {}
-    except Untrusted:
-        raise
-    except ValueError as error:
-        config, summary = None, {}
+        summary = run.summary() or {}
+        if os.path.lexists(run.config_file):
+            config, initial = run.config("directory", trust), _at_initialization(run)
+    except DamagedFile as error:
+        damaged[name], config = error, None
         row |= {"status": "damaged", "reason": str(error)}
     overrides = summary.get("overrides", ()) if overrides is None else overrides
-    row |= {"reason": summary.get("reason", row["reason"]), **override_settings(overrides)}
+    row |= {"reason": row["reason"] or summary.get("reason", ""), **override_settings(overrides)}
     row["name"] = " ".join(overrides) or name
     if config is not None:
         row |= {"seed": config.get("seed"), "configuration": config_hash(_without_seeds(config))}
-        row |= _start(config, summary) | _net(config, run) | (summary.get("metrics") or {})
+        row |= _start(config, summary) | _net(config, initial) | (summary.get("metrics") or {})
         row |= {key: summary.get(key) for key in ("steps", "epochs", "seconds", "config_hash")}
     return row
-
-
-def _summary(run: RunDirectory) -> dict[str, Any] | None:
-    try:
-        return run.summary()
-    except FileNotFoundError:  # a run that begins again removed its summary in the meantime
-        return None
 
 
 def _without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +123,7 @@ def _without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
 def _start(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
     start = summary.get("start_of_training") or {}
     maximum = (config.get("trainer") or {}).get("max_epochs")
-    if maximum is None or maximum < 1:  # the number of epochs was not limited, so the run ended by another rule
+    if not isinstance(maximum, int) or maximum < 1:  # not limited: the run ended by another rule
         maximum = summary.get("epochs")
     never = start and start.get("epoch") is None and summary["status"] in FINISHED
     started = False if never else True if start.get("epoch") is not None else None
@@ -126,9 +138,8 @@ def _start(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _net(config: Mapping[str, Any], run: RunDirectory) -> dict[str, Any]:
+def _net(config: Mapping[str, Any], initial: Mapping[str, Any]) -> dict[str, Any]:
     depth, beta = depth_and_beta(config)
-    initial = _at_initialization(run)
     overflowed = pd.notna(initial.get("first_nonfinite_layer"))
     measured = {
         "growth_rate": np.inf if overflowed else initial.get("growth_rate", np.nan),
@@ -139,17 +150,11 @@ def _net(config: Mapping[str, Any], run: RunDirectory) -> dict[str, Any]:
     return {"depth": depth, "beta": beta, **measured, "log_growth": size * abs(measured["growth_rate"])}
 
 
-def _at_initialization(run: RunDirectory) -> Mapping[str, Any]:
-    """Read the row of step 0 from `steps/`; empty if it is missing.
-
-    `Table` is not used, because it would remove files that a running job is writing.
-    """
-    parts = sorted((run.path / "steps").glob("part-*.parquet"))
-    try:
-        rows = pd.read_parquet(parts[0], filters=[("step", "==", 0)]) if parts else pd.DataFrame()
-    except FileNotFoundError:  # the running job has just merged this part with others
-        rows = pd.DataFrame()
-    return dict(rows.iloc[0]) if len(rows) else {}
+def _at_initialization(run: RunDirectory) -> dict[str, Any]:
+    """Read the row of step 0 from `steps/`; empty if it is missing."""
+    rows = read_first_part(run.path / "steps", columns=_INITIAL)
+    first = pd.DataFrame() if rows is None or "step" not in rows else rows[rows["step"] == 0]
+    return dict(first.iloc[0]) if len(first) else {}
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

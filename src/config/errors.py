@@ -14,6 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from start_training.config.composed import register_resolvers
 from start_training.config.overrides import is_group, loader_of, no_such_option, options_of
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.disk_errors import DiskError, reason_of
 from start_training.settings import named_in, one_line
 from start_training.stop_signals import Interrupted
@@ -138,7 +139,7 @@ def error_message(error: BaseException) -> str:
         return f"{name}{value and f' = {value}'}: cannot be applied here, and must be changed or left out ({text})"
     hint = (
         ""
-        if named_in(text) or isinstance(error, HydraException | UsageError)
+        if named_in(text) or isinstance(error, HydraException | UsageError | DamagedFile)
         else f" (set {FULL_ERROR}=1 for a traceback)"
     )
     return text + hint

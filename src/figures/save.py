@@ -17,7 +17,6 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
     Returns:
         The two files.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
     with replaced(files[0]) as partial:
         figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})

@@ -126,15 +126,15 @@ def _returned(job: Job, unit: JobReturn) -> JobReturn:
         unit: the inner launcher's result of the job or of its group.
     """
     run = RunDirectory(job.directory)
-    summary = run.summary()
     returned = JobReturn(overrides=list(job.overrides), working_dir=os.getcwd(), status=JobStatus.COMPLETED)
     try:
+        summary = run.summary()
         run.check_free(job.config)
-    except ValueError as error:  # printed when the unit tried to claim the directory
+    except ValueError as error:  # a damaged summary, or a run of another config, for which the unit printed the error
         returned.status, returned._return_value = JobStatus.FAILED, error
         return returned
     if summary is not None and summary["status"] == "failed":
-        returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary["reason"])
+        returned.status, returned._return_value = JobStatus.FAILED, ReportedError(summary.get("reason"))
     elif summary is None and unit.status == JobStatus.FAILED:
         raised = unit._return_value
         cause = raised.__cause__ if isinstance(raised, ReportedError) and raised.__cause__ else raised

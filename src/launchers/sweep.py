@@ -22,7 +22,8 @@ from start_training.launchers.process_tree import check_launcher
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
-from start_training.runs.directory import FINISHED, RunDirectory
+from start_training.runs.damaged_file import DamagedFile
+from start_training.runs.directory import DAMAGED, FINISHED, RunDirectory
 from start_training.runs.job import run_title
 from start_training.runs.sweep_jobs import add_jobs
 from start_training.runs.trust import names_in
@@ -36,6 +37,7 @@ STATES = {  # state of a run: colour of its row in the table
     "completed": "",
     "diverged": "",
     "failed": "red",
+    DAMAGED: "red",
     "interrupted": "yellow",
     "killed": "yellow",
     "running": "yellow",
@@ -194,6 +196,7 @@ class Sweep:
                 f"{counts['interrupted'] + counts['killed']} to resume, {counts['failed']} failed before, "
                 f"{counts['absent']} new"
                 + (f", {counts['running']} running in another process" if counts["running"] else "")
+                + (f", {counts[DAMAGED]} damaged, to resume or begin anew" if counts[DAMAGED] else "")
             )
 
     def _report(self) -> int:
@@ -202,6 +205,8 @@ class Sweep:
         for index, overrides in enumerate(self.jobs):
             if overrides in self.errors and after[index] in ("absent", "killed", *FINISHED):
                 after[index] = "failed"  # before writing a summary; its worker died; or the summary is another run's
+            if isinstance(getattr(self.errors.get(overrides), "__cause__", None), DamagedFile):
+                after[index] = DAMAGED
         Console().print(f"sweep {run_report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
         Console().print(_table(Counter(after)))
         console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup
@@ -209,7 +214,7 @@ class Sweep:
         failures = [
             (state, overrides, directory)
             for state, (overrides, directory) in zip(after, self.jobs.items(), strict=True)
-            if state == "failed" or overrides in self.errors
+            if state in ("failed", DAMAGED) or overrides in self.errors
         ]
         for state, overrides, directory in failures[:SHOWN]:
             reason = self._reason(directory, self.errors.get(overrides))
@@ -244,8 +249,12 @@ class Sweep:
         return "figure" if script == "train" else script
 
     def _reason(self, directory: str, error: BaseException | None) -> str:
-        if (summary := self._run_in(directory).summary()) is not None:
-            return str(summary["reason"])
+        try:
+            summary = self._run_in(directory).summary()
+        except DamagedFile as damaged:
+            summary, error = None, error or damaged
+        if summary is not None and summary["status"] == "failed":
+            return str(summary.get("reason"))
         cause = error.__cause__ or error if isinstance(error, ReportedError) else error
         if isinstance(cause, ReportedError) and not str(cause):
             return "see the error above"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from start_training.replicas.optimizer import StackedOptimizer
 from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
-from start_training.runs.checkpoint import interrupted_epoch, net_state
+from start_training.runs.checkpoint import check_callbacks_fit, interrupted_epoch, named_checkpoint, net_state
 from start_training.runs.directory import RunDirectory
 from start_training.runs.replaced_file import replaced
 
@@ -73,7 +73,6 @@ class GroupSnapshot:
         checkpoint = _checkpoint_of(replica, self._progress, net, self._callbacks[row])
         replica.optimizer.state.clear()  # views, which would keep the memory of the whole stack
         run = RunDirectory(replica.directory)
-        run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         # Through a file object: given a path, torch raises a RuntimeError without the reason if the disk is full.
         with replaced(run.checkpoint, keep=run.previous_checkpoint) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
@@ -101,9 +100,12 @@ def restore(replica: Replica, checkpoint: Mapping[str, Any]) -> None:
     replica.current_epoch, _, replica.global_step = start_of(checkpoint)
     replica.net.load_state_dict(net_state(checkpoint))
     replica.optimizer.load_state_dict(checkpoint["optimizer_states"][0])
-    for callback in replica.callbacks:
-        if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
-            callback.load_state_dict(state)
+    path = RunDirectory(replica.directory).checkpoint
+    check_callbacks_fit(checkpoint, replica.callbacks, path)
+    with named_checkpoint(path):
+        for callback in replica.callbacks:
+            if (state := checkpoint["callbacks"].get(callback.state_key)) is not None:
+                callback.load_state_dict(state)
     if interrupted_epoch(checkpoint):
         replica.losses, replica.samples = list(checkpoint["epoch_losses"]), list(checkpoint["epoch_samples"])
 

@@ -32,9 +32,9 @@ def clues_of(
     Returns:
         The fields of `start_training.schedules.clues.Clues`, and `advice` on settings to change.
     """
-    epochs, test = epochs_of(run), run.path / "range_test"
-    if epochs.empty and diverged_at is None and any(test.glob("part-*.parquet")):
-        read = _read(pd.read_parquet(test), "train_loss", "val_loss", "val_accuracy", classes, None)
+    epochs = epochs_of(run)
+    if epochs.empty and diverged_at is None and (test := run.rows("range_test")) is not None:
+        read = _read(test, "train_loss", "val_loss", "val_accuracy", classes, None)
         return {**asdict(read), "advice": ""}
     read = _read(epochs, "train/loss", "val/loss", "val/accuracy", classes, diverged_at)
     return {**asdict(read), "advice": advise(read.verdict, Regularizers.of(config), rate=read.rate)}

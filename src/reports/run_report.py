@@ -49,10 +49,9 @@ def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> 
         net: The run's net.
         initializer: The run's initializer, on which the prediction depends.
     """
-    directory = run.path / "lengths"
-    if not any(directory.glob("part-*.parquet")):
+    rows = run.rows("lengths")
+    if rows is None:
         return None
-    rows = pd.read_parquet(directory)
     first, last = (rows[rows["step"] == step].sort_values("layer") for step in (rows["step"].min(), rows["step"].max()))
     initial = first["mean"].to_numpy()
     return RecordedLengths(

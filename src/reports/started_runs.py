@@ -19,12 +19,12 @@ class StartedRuns(SweepTable):
     always_counts = True
 
     def _drawn(self) -> pd.DataFrame:
-        return self.runs
+        return self.runs[~self.runs["directory"].isin(self.damaged)]
 
     @cached_property
     def has_rows(self) -> "pd.Series[bool]":
         """Whether it is known of each run that its training started or never started."""
-        return self.runs["started"].notna()
+        return self.runs["started"].notna() & ~self.runs["directory"].isin(self.damaged)
 
     def counts(self) -> Table:
         rows = []

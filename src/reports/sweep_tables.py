@@ -14,6 +14,7 @@ from start_training.analysis.columns import check_column
 from start_training.analysis.sweep_curves import sweep_curves
 from start_training.analysis.sweep_table import sweep_table
 from start_training.reports.run_report import print_lines
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import FINISHED
 
 SHOWN = 10  # largest number of lines printed under one heading
@@ -43,17 +44,21 @@ class SweepTable:
         self, directory: Path, node: Mapping[str, Any], without: Sequence[str] = (), trust: Collection[str] = ()
     ) -> None:
         self.directory, self.node, self.trust = directory, node, trust
-        self.runs = _leave_out(sweep_table(directory, trust=trust), without)
+        self.damaged: dict[str, DamagedFile] = {}  # by the directory of the run; those of all runs are named
+        self.runs = _leave_out(sweep_table(directory, self.damaged, trust=trust), without)
         if self.runs.empty:
             raise ValueError(f"--without = {', '.join(without)}: excludes all runs; must leave some")
         self.drawn = self._drawn()
+        statuses = self.runs["status"].mask(self.runs["directory"].isin(self.damaged), "damaged")
+        self.runs = self.runs.assign(status=statuses)
         if not self.has_rows.any():
             counts = ", ".join(f"{count} {status}" for status, count in Counter(self.runs["status"]).items())
             missing = self.needed if self.runs["status"].isin(FINISHED).any() else "ended yet"
-            raise ValueError(f"SWEEP_DIRECTORY = {directory}: none of its jobs ({counts}) has {missing}")
+            first = next((f"; damaged: {error}" for error in self.damaged.values()), "")
+            raise ValueError(f"SWEEP_DIRECTORY = {directory}: none of its jobs ({counts}) has {missing}{first}")
 
     def _drawn(self) -> pd.DataFrame:
-        curves = sweep_curves(self.directory, self.kind, trust=self.trust)
+        curves = sweep_curves(self.directory, self.kind, self.damaged, trust=self.trust)
         return curves[curves["directory"].isin(self.runs["directory"])]
 
     @cached_property
@@ -77,7 +82,8 @@ class SweepTable:
         return {self.name: self.drawn}
 
     def show(self) -> None:
-        """Print the number of runs that are drawn if some are missing, and list the missing ones."""
+        """Print the damaged files, and if some runs are missing how many are drawn, and which are not."""
+        print_first("damaged", [str(error) for error in self.damaged.values()])
         if self.always_counts or not self.has_rows.all():
             Console().print(self.counts())
         missing = self.runs.assign(name=short_names(self.runs["name"]))[~self.has_rows]

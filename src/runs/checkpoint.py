@@ -3,7 +3,9 @@
 import inspect
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from start_training.models.run_length import LENGTHS
 from start_training.ranks import is_rank_zero
+from start_training.runs.checkpoint_structure import check_same_kind, check_structure
+from start_training.runs.damaged_file import require
 from start_training.runs.directory import RunDirectory
-from start_training.settings import described
+from start_training.settings import described, one_line
 
-PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states"}
+PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states", "callbacks"}
+_TRIED = ("start_training", "pytorch_lightning")  # packages whose callbacks can load a state before training
+_METRICS = "metrics."  # of the metrics of a Classifier
 _PREFIX = "net."  # prefix of the net's parameters in the state_dict of a Classifier
 
 
@@ -33,7 +39,7 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
         ValueError: the file does not exist, is damaged, or is not a checkpoint of a run.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{setting} = {path}: no such file")
+        raise ValueError(f"{setting} = {path}: {'not a file' if Path(path).exists() else 'no such file'}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not compare checksums
             if damaged := archive.testzip():
@@ -43,7 +49,19 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
         raise ValueError(f"{setting} = {path}: not a checkpoint, or a damaged one ({described(error)})") from error
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= PARTS:
         raise ValueError(f"{setting} = {path}: not a checkpoint of a run, which would hold {', '.join(sorted(PARTS))}")
+    with named_checkpoint(path, setting):
+        check_structure(checkpoint)
     return checkpoint
+
+
+@contextmanager
+def named_checkpoint(path: str | Path, setting: str = "ckpt_path") -> Iterator[None]:
+    """Turn an error in the block, which uses parts of a checkpoint, into a ValueError that names the checkpoint."""
+    try:
+        yield
+    except Exception as error:  # classes of a user may raise anything on a state that is not theirs
+        text = one_line(error) if isinstance(error, ValueError) else described(error)
+        raise ValueError(f"{setting} = {path}: the checkpoint is malformed ({text})") from error
 
 
 def load_newest(run: RunDirectory) -> tuple[Path, dict[str, Any]] | None:
@@ -59,6 +77,7 @@ def load_newest(run: RunDirectory) -> tuple[Path, dict[str, Any]] | None:
         try:
             return path, load_checkpoint(path)
         except ValueError as error:
+            run.damaged_checkpoints.append(path)
             instead = f"resuming from {paths[number].name}" if number < len(paths) else "beginning anew"
             if is_rank_zero():
                 print(f"{error}; {instead}", file=sys.stderr)
@@ -74,6 +93,8 @@ def check_fits(checkpoint: Mapping[str, Any], net: nn.Module, path: str | Path) 
         path: path of the checkpoint, for the error message.
     """
     saved, built = _shapes(net_state(checkpoint)), _shapes(net.state_dict())
+    if other := [name for name in checkpoint["state_dict"] if not name.startswith((_PREFIX, _METRICS))]:
+        raise ValueError(f"ckpt_path = {path}: the checkpoint has another architecture (it has a parameter {other[0]})")
     for name in dict.fromkeys([*built, *saved]):
         if saved.get(name) != built.get(name):
             raise ValueError(
@@ -97,14 +118,60 @@ def check_optimizer_fits(
         path: path of the checkpoint, for the error message.
     """
     check_schedule_fits(checkpoint, schedule)
+    if schedule is not None and (states := checkpoint.get("lr_schedulers")):
+        with named_checkpoint(path):
+            check_same_kind({**states[0]}, _comparable(schedule.state_dict()), "lr_schedulers[0]")
     saved, built = (state["param_groups"] for state in (checkpoint["optimizer_states"][0], optimizer.state_dict()))
     if [group.keys() - {"initial_lr"} for group in saved] != [group.keys() - {"initial_lr"} for group in built]:
         raise ValueError(
             f"ckpt_path = {path}: the checkpoint is of another optimizer than {type(optimizer).__name__}; "
             "set the optimizer of that run"
         )
-    for saved_group, built_group in zip(saved, built, strict=True):
-        _check_same("optimizer", _settings(saved_group, schedule), _settings(built_group, schedule))
+    with named_checkpoint(path):
+        _check_states_fit(checkpoint["optimizer_states"][0], optimizer)
+        before = [_settings(group, schedule) for group in saved]
+    for saved_settings, built_group in zip(before, built, strict=True):
+        _check_same("optimizer", saved_settings, _settings(built_group, schedule))
+
+
+def check_callbacks_fit(checkpoint: Mapping[str, Any] | None, callbacks: Sequence[Any], path: str | Path) -> None:
+    """Raise ValueError if a callback of this project or of Lightning cannot load its state in the checkpoint.
+
+    Callbacks of other packages are not tried: they may need what Lightning does before it loads their states.
+
+    Args:
+        checkpoint: from `load_checkpoint`; None for a new run, which has no states to load.
+        callbacks: the callbacks of this run, which load their states later, too.
+        path: path of the checkpoint, for the error message.
+    """
+    for callback in callbacks if checkpoint else ():
+        assert checkpoint is not None
+        state = checkpoint["callbacks"].get(callback.state_key)
+        if state is not None and type(callback).__module__.partition(".")[0] in _TRIED:
+            with named_checkpoint(path):
+                name = f"callbacks[{callback.state_key!r}]"
+                own = callback.state_dict()
+                check_same_kind(state, {key: own[key] for key in own if key in state}, name)
+                callback.load_state_dict(deepcopy(state))
+
+
+def _check_states_fit(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
+    """Raise ValueError if the tensors of an optimizer's saved state do not have the shapes of its parameters."""
+    built = optimizer.state_dict()["param_groups"]
+    for saved_group, built_group in zip(saved["param_groups"], built, strict=True):
+        require(saved_group["params"] == built_group["params"], "the optimizer has other parameters")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, state in saved["state"].items():
+        for name, value in state.items():
+            shaped = not isinstance(value, Tensor) or value.ndim == 0 or value.shape == parameters[number].shape
+            require(shaped, f"{name} of parameter {number} has another shape than the parameter")
+            plain = value is None or isinstance(value, Tensor | int | float)
+            require(plain, f"{name} of parameter {number} is no tensor")
+
+
+def _comparable(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a schedule's state without the lengths, which may differ in type."""
+    return {key: value for key, value in state.items() if key not in LENGTHS}
 
 
 def check_schedule_fits(checkpoint: Mapping[str, Any], schedule: LRScheduler | None) -> None:

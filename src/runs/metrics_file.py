@@ -1,16 +1,18 @@
 """The metrics of a run in one CSV file, metrics.csv, and the Lightning logger that writes it."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from start_training.runs.damaged_file import DamagedFile, named_if_damaged, require
 from start_training.runs.replaced_file import replaced
 
 NAME = "metrics.csv"
+Row = dict[str, float]
 
 
 class MetricsLogger(Protocol):
@@ -57,16 +59,52 @@ class MetricsFile(Logger):
         for metrics, step in added:
             row = rows.setdefault(step, {"step": step})
             row.update({name: float(value) for name, value in metrics.items()})
-        _write(self._path, rows)
+        write_metrics(self._path, rows)
 
 
-def read_metrics(path: Path) -> dict[int, dict[str, float]]:
-    """Read a metrics file; return its rows by step, or an empty dict if the file does not exist."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return {int(row["step"]): {**row, "step": int(row["step"])} for row in rows}
+def read_metrics(path: Path) -> dict[int, Row]:
+    """Read a metrics file; return its rows by step, or an empty dict if the file does not exist.
+
+    Raises:
+        DamagedFile: it is not a metrics file, was cut off, or a value is not a number.
+    """
+    rows, error = readable_metrics(path)
+    if error is not None:
+        raise error
+    return rows
+
+
+def readable_metrics(path: Path) -> tuple[dict[int, Row], DamagedFile | None]:
+    """Read the rows of a metrics file that can be read.
+
+    Returns:
+        The rows by step, and the error of the first row that cannot be read; None if the whole file can be read.
+    """
+    rows: dict[int, Row] = {}
+    try:
+        with named_if_damaged(path):
+            text = path.read_bytes().decode()
+            # The writer ends every line: without an end, the last line may have lost digits.
+            complete, cut = text.rpartition("\n")[::2]
+            lines = csv.reader(complete.splitlines())
+            columns = next(lines, None)
+            require(columns is not None, "no line of column names")
+            for number, fields in enumerate(lines, 2):
+                row = _parse_row(columns or [], fields, f"line {number}")
+                rows[int(row["step"])] = {**row, "step": int(row["step"])}
+            require(not cut, "cut off: the last line does not end with a line break")
+    except FileNotFoundError:
+        return {}, None
+    except DamagedFile as error:
+        return rows, error
+    return rows, None
+
+
+def _parse_row(columns: Sequence[str], fields: Sequence[str], line: str) -> dict[str, float]:
+    require(len(fields) == len(columns), f"{line} has {len(fields)} values for {len(columns)} columns")
+    row = {name: float(value) for name, value in zip(columns, fields, strict=True) if value}
+    require("step" in row and row["step"] == int(row["step"]), f"{line} has no step, or a step that is not whole")
+    return row
 
 
 def newest_metrics(path: Path) -> dict[str, float]:
@@ -80,10 +118,11 @@ def truncate_metrics(path: Path, step: int) -> None:
     rows = read_metrics(path)
     earlier = {row_step: row for row_step, row in rows.items() if row_step < step}
     if len(earlier) < len(rows):
-        _write(path, earlier)
+        write_metrics(path, earlier)
 
 
-def _write(path: Path, rows: Mapping[int, Mapping[str, float]]) -> None:
+def write_metrics(path: Path, rows: Mapping[int, Mapping[str, float]]) -> None:
+    """Replace a metrics file by one with these rows."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     with replaced(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.disk_errors import named_disk_errors
 
 
@@ -22,6 +23,7 @@ def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = Non
             with a dot before and `.partial` behind it.
     Raises:
         DiskError: the disk is full, read-only or fails; it names `path`, whatever the block raised.
+        DamagedFile: there is a symbolic link or a folder where the new file is to be written.
 
     Example:
         >>> import tempfile
@@ -32,6 +34,7 @@ def replaced(path: Path, *, keep: Path | None = None, partial: Path | None = Non
         'whole'
     """
     partial = partial or path.with_name(f".{path.name.lstrip('.')}.partial")
+    create_anew(partial)
     try:
         with named_disk_errors(path):
             yield partial
@@ -50,6 +53,22 @@ def replace_text(path: Path, text: str) -> None:
     """Replace a file by one with this text."""
     with replaced(path) as partial:
         partial.write_text(text)
+
+
+def create_anew(path: Path) -> None:
+    """Create an empty file, and its folder, which others can then open for writing; a file of that name is deleted.
+
+    Opening a symbolic link or a hard link for writing would empty the file behind it, which may lie anywhere.
+
+    Raises:
+        DamagedFile: there is a symbolic link or a folder of that name.
+    """
+    if path.is_symlink() or path.is_dir():
+        raise DamagedFile(path, "must not be a symbolic link or a folder, since a file is written there; delete it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        os.unlink(path)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _keep(path: Path, keep: Path) -> None:

@@ -2,9 +2,12 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from start_training.runs.damaged_file import DamagedFile, set_aside
+from start_training.runs.documents import read_job_list
 from start_training.runs.replaced_file import replaced
 
 NAME = "jobs.json"
@@ -18,21 +21,28 @@ def read_jobs(sweep: Path) -> dict[str, tuple[str, ...]]:
 
     Returns:
         Overrides by run directory, relative to the directory of the sweep; empty without a list.
+
+    Raises:
+        DamagedFile: the list is damaged.
     """
-    file = sweep / NAME
-    if not file.exists():
-        return {}
-    return {job["directory"]: tuple(job["overrides"]) for job in json.loads(file.read_text())["jobs"]}
+    return read_job_list(sweep / NAME)
 
 
 def add_jobs(sweep: Path, jobs: Mapping[str, Sequence[str]]) -> None:
     """Add jobs to a sweep's list, which grows when the sweep is started again with other values.
 
+    A damaged list is set aside, and a new one is begun.
+
     Args:
         sweep: The directory of the sweep.
         jobs: Overrides by run directory, relative to the directory of the sweep; directories in the list are skipped.
     """
-    listed: dict[str, Sequence[str]] = {**read_jobs(sweep)}
+    listed: dict[str, Sequence[str]] = {}
+    try:
+        listed |= read_jobs(sweep)
+    except DamagedFile as error:
+        print(f"{error}; its jobs of earlier commands are no longer listed", file=sys.stderr)
+        set_aside(error.path, sweep)
     for directory, overrides in jobs.items():
         listed.setdefault(directory, overrides)
     text = [{"directory": directory, "overrides": list(overrides)} for directory, overrides in listed.items()]

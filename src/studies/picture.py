@@ -20,6 +20,7 @@ from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.lengths.capture import Capture, LayerReading
 from start_training.models.law import law_of
 from start_training.reports.run_report import print_lines
+from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.settings import Seed, WholeNumber, checked, positive_integer
 from start_training.studies.simulate import readings_of
@@ -186,7 +187,7 @@ def _table(name: str, readings: list[LayerReading], predicted: np.ndarray | None
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of lengths and the path of the picture."""
-    Console().print(lengths_table(pd.read_csv(job.directory / "lengths.csv")))
+    Console().print(lengths_table(read_csv(job.directory / "lengths.csv", ["layer"])))
     print_lines(f"passed one image through all nets in {summary['seconds']:.1f} s")
     print_figures(job.directory)
 

@@ -75,7 +75,8 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     check_epochs(job.config, job.overrides)
     recipe = make_runs(settings, Trials(config, job.directory), job.config)
     overrides = next_run(job, recipe.last)
-    replace_text(job.directory / "report.md", text := report_of(recipe, overrides, balance(recipe.last, job.config)))
+    text = report_of(recipe, overrides, balance(recipe.last, job.config))
+    replace_text(job.directory / "report.md", text)
     summary = {
         "overrides_of_last_run": overrides,
         "results": table_of([recipe.last, *recipe.baselines]).to_dict("records"),
@@ -230,8 +231,7 @@ def _percent(value: tuple[float, float]) -> str:
 
 def _differences(last: Option, baselines: Sequence[Option]) -> list[str]:
     """Return a Markdown line for each baseline: the test accuracy of the recipe's last run minus the baseline's."""
-    accuracy, accuracy_error = last.final("test/accuracy")
-    lines = []
+    lines, (accuracy, accuracy_error) = list[str](), last.final("test/accuracy")
     for baseline in baselines:
         baseline_accuracy, error = baseline.final("test/accuracy")
         difference, deviation = 100 * (accuracy - baseline_accuracy), 100 * float(np.hypot(accuracy_error, error))

@@ -16,6 +16,7 @@ from start_training.config.build import build_partial
 from start_training.config.errors import shell_command
 from start_training.figures.trials import draw_trials
 from start_training.reports.run_report import print_lines
+from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
 from start_training.studies.study import Results, Study, print_figures
@@ -167,7 +168,7 @@ def _loss(option: Option) -> str:
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of options, the reasons for the choice, and which command to run next."""
-    options = pd.read_csv(job.directory / "options.csv", dtype={"option": str})
+    options = read_csv(job.directory / "options.csv", ["option"], dtype={"option": str})
     Console(width=max(Console().width, TABLE_WIDTH)).print(options_table(options, summary["chosen"]["option"]))
     print_lines(*summary["text"], f"next: {shell_command('train')} {shlex.join(summary['chosen']['overrides'])}")
     print_figures(job.directory)

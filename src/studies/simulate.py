@@ -29,6 +29,7 @@ from start_training.lengths.capture import Capture, LayerReading
 from start_training.models.law import law_of
 from start_training.reports import run_report
 from start_training.reports.run_report import print_lines
+from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described
@@ -226,7 +227,7 @@ def report(job: Job, summary: Mapping[str, Any]) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         print_lines(f"{job.name}: {nets}")
         return
-    Console().print(run_report.layers_table(pd.read_csv(job.directory / "layers.csv")))
+    Console().print(run_report.layers_table(read_csv(job.directory / "layers.csv", ["layer", "name"])))
     print_lines(nets, f"directory: {run_report.relative(job.directory)}")
 
 

@@ -10,10 +10,13 @@ from hydra.types import RunMode
 
 from start_training.analysis.sweep_table import override_settings
 from start_training.config.build import build_partial
+from start_training.config.errors import print_error
 from start_training.figures.save import save_figure
 from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import RunDirectory
+from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.runs.table import write_table
 
@@ -69,10 +72,16 @@ def sweep_table(jobs: Sequence[Job]) -> pd.DataFrame:
     """
     tables = []
     for number, job in enumerate(jobs):
-        layers = pd.read_csv(job.directory / "layers.csv")
-        summary = RunDirectory(job.directory).summary() or {}
-        numbers = {"simulation": number, "depth": len(layers) - 1, "nets": summary["nets"]}
+        try:
+            layers = read_csv(job.directory / "layers.csv", ["layer", "name"])
+            nets = (RunDirectory(job.directory).summary() or {}).get("nets")
+        except DamagedFile as error:
+            print_error(error)
+            continue
+        numbers = {"simulation": number, "depth": len(layers) - 1, "nets": nets}
         tables.append(layers.assign(**numbers, **_settings(job)))
+    if not tables:
+        raise ValueError(f"hydra.sweep.dir = {jobs[0].directory.parent}: none of its simulations can be read")
     return pd.concat(tables, ignore_index=True)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,7 @@ from start_training.config.top_level import check_unused
 from start_training.figures.save import save_figure
 from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
+from start_training.runs.damaged_file import named_if_damaged, set_aside
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.table import write_table
@@ -64,7 +66,11 @@ class Study(Generic[S]):
     def __call__(self, job: Job, config: DictConfig) -> int:
         """Carry out a job, print its report, and return the exit status; `carry_out` explains the arguments."""
         check_unused(self.settings, job.config, job.overrides)
-        return self.report(job, self.carry_out(job, config)) or 0
+        stored = RunDirectory(job.directory).finished
+        summary = self.carry_out(job, config)
+        # A report reads only what the study has written: if it fails on stored results, these are damaged.
+        with named_if_damaged(RunDirectory(job.directory).summary_file) if stored else nullcontext():
+            return self.report(job, summary) or 0
 
     def carry_out(self, job: Job, config: DictConfig) -> dict[str, Any]:
         """Compute the results of a job, and write config.yaml, the results and summary.json to its directory.
@@ -101,6 +107,8 @@ class Study(Generic[S]):
     def _compute(self, run: RunDirectory, job: Job, config: DictConfig) -> None:
         if not run.holds_results:
             run.begin(job.config)
+        elif run.damaged:
+            set_aside(run.summary_file, run.path)
         began = time.monotonic()
         results = self.run(settings_from(self.settings, job.config), job, config)
         seconds = round(time.monotonic() - began, 3)  # if the study was interrupted, the time of the last call alone

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from start_training.config.composed import plain
 from start_training.runs.directory import RunDirectory
+from start_training.runs.documents import with_entries
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
@@ -51,14 +52,12 @@ class Trial:
     @property
     def suggestion(self) -> Mapping[str, Any]:
         """The result of the run's range test, with the keys max_lr, min_lr, rule, …"""
-        return self.summary["range_test"]
+        return with_entries(self.run.summary_file, self.summary.get("range_test"), "max_lr", "best_val_loss", "rule")
 
     @property
     def curves(self) -> pd.DataFrame:
         """The curves of the run's range test, with columns step, learning_rate, train_loss, val_loss, val_accuracy."""
-        rows = self.run.table("range_test").read()
-        assert rows is not None
-        return rows
+        return self.run.existing_rows("range_test")
 
     @property
     def epochs(self) -> pd.DataFrame:
@@ -118,7 +117,8 @@ class Trials:
         directory = runs / run_name(job, runs)
         overrides = tuple(as_override(key, value) for key, value in shown.items())
         summary = train(Job(job, directory, overrides, sweep=self.directory.name))
-        return Trial(RunDirectory(directory), summary)
+        run = RunDirectory(directory)
+        return Trial(run, with_entries(run.summary_file, summary, "metrics", "epochs", "seed"))
 
 
 @dataclass

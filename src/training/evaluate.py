@@ -11,6 +11,7 @@ from start_training.config.build import build_classifier, build_datamodule, buil
 from start_training.config.devices import check_accelerator
 from start_training.config.mistakes import accepts, name_setting_in_errors
 from start_training.runs.checkpoint import check_fits, load_checkpoint, net_state
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import RunDirectory
 from start_training.training.process_settings import quiet_lightning
 
@@ -34,6 +35,9 @@ def evaluate(
     """
     run = RunDirectory(directory)
     config: dict[str, Any] = run.config(trust=trust)
+    if missing := [group for group in ("model", "initializer", "datamodule", "optimizer", "trainer")
+                   if config.get(group) is None]:  # fmt: skip
+        raise DamagedFile(run.config_file, f"it has no {', '.join(missing)}")
     check_accelerator("--accelerator", accelerator)
     checkpoint = load_checkpoint(run.checkpoint, "checkpoint")
     has_directory = accepts(config["datamodule"], "datamodule", "data_dir")

@@ -33,6 +33,7 @@ from start_training.models.classifier import Classifier
 from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
 from start_training.runs.checkpoint import (
+    check_callbacks_fit,
     check_fits,
     check_optimizer_fits,
     interrupted_epoch,
@@ -118,6 +119,7 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
         check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
     classifier = build_classifier(config, net, datamodule)
     record.trainer = trainer = build_trainer(job, record.run)
+    check_callbacks_fit(resumed, callbacks_of(trainer), config["ckpt_path"])
     # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
     trainer.precision_plugin.convert_module(classifier)
     load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)

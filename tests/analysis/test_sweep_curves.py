@@ -11,6 +11,7 @@ from scipy.stats import sem
 
 from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.analysis.sweep_curves import sweep_curves
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import RunDirectory
 from start_training.runs.sweep_jobs import add_jobs
 from tests.analysis.made_phases import leave_phases, losses, phases
@@ -106,12 +107,15 @@ def test_failed_killed_absent_and_damaged_runs_do_not_prevent_a_table(tmp_path):
     part.write_bytes(b"PAR1")
     worse.summary_file.write_text("{")
     before = sorted(tmp_path.rglob("*"))
-    table = sweep_curves(tmp_path, "range_test")
+    with pytest.raises(DamagedFile):
+        sweep_curves(tmp_path, "range_test")
+    table = sweep_curves(tmp_path, "range_test", errors := {})
+    assert {name: error.path for name, error in errors.items()} == {"seed=5": part, "seed=6": worse.summary_file}
     assert sorted(tmp_path.rglob("*")) == before
     found = table.groupby("directory").agg(status=("status", "first"), max_lr=("max_lr", "first"))
-    assert found["status"].to_dict() == {"seed=0": "completed", "seed=2": "killed", "seed=6": "damaged"}
+    assert found["status"].to_dict() == {"seed=0": "completed", "seed=2": "killed"}
     assert found["max_lr"].dropna().to_dict() == {"seed=0": 1.0}
-    assert sweep_curves(tmp_path, "epochs").empty and sweep_curves(tmp_path, "growth").empty
+    assert sweep_curves(tmp_path, "epochs", {}).empty and sweep_curves(tmp_path, "growth", {}).empty
 
 
 def test_phases_are_joined_with_test_losses_and_with_settings_from_the_config(tmp_path):
@@ -121,7 +125,8 @@ def test_phases_are_joined_with_test_losses_and_with_settings_from_the_config(tm
     assert len(table) == 2 * 2 * 5  # seeds, layers, measurements
     broken = leave_test(tmp_path, 9, rows=False)
     broken.metrics_file.write_text("epoch\n1\n")  # no step
-    epochs = sweep_curves(tmp_path, "epochs")
+    epochs = sweep_curves(tmp_path, "epochs", errors := {})
+    assert errors["seed=9"].path == broken.metrics_file
     assert epochs[epochs["seed"] == 1]["step"].tolist() == [99, 199, 299, 399, 400]
     assert (len(epochs), epochs["test/loss"].iloc[-1], epochs["optimizer.lr"].iloc[-1]) == (10, 9.0, 0.2)
     one = table[(table["seed"] == 1) & (table["layer"] == 1)].reset_index(drop=True)
@@ -142,7 +147,9 @@ def test_growth_has_the_lengths_before_and_after_each_layer_at_steps_of_both_tab
     run, deeper = leave_phases(tmp_path, 0, epochs=2), leave_phases(tmp_path, 1, epochs=2)
     for layers, sweep_run in ((3, run), (4, deeper)):  # in the second run too many activations were measured
         lengths = pd.DataFrame({"step": np.repeat([0, 50, 100], layers), "layer": np.tile(range(layers), 3)})
-        sweep_run.table("lengths").append(lengths.assign(name="x", mean=lengths["step"] + lengths["layer"] / 10))
+        sweep_run.table("lengths").append(
+            lengths.assign(name="x", variance=0.0, mean=lengths["step"] + lengths["layer"] / 10)
+        )
     table = sweep_curves(tmp_path, "growth")
     assert set(table["seed"]) == {0}
     assert table[["step", "layer"]].to_numpy().tolist() == [[0, 0], [0, 1], [100, 0], [100, 1]]

@@ -33,16 +33,17 @@ def scheduled(*, make=SGD, cycle=None, **settings):
     return optimizer, schedule
 
 
-def test_a_checkpoint_is_loaded_as_saved_and_a_damaged_or_foreign_file_is_rejected(tmp_path):
-    saved = dict.fromkeys(PARTS, torch.arange(3.0))
+def test_a_checkpoint_is_loaded_as_saved_and_a_damaged_or_foreign_file_is_rejected(tmp_path, trained):
+    saved = torch.load(trained() / "checkpoints" / "last.ckpt", weights_only=True)
     torch.save(saved, tmp_path / "whole.ckpt")
     loaded = load_checkpoint(tmp_path / "whole.ckpt")
-    assert loaded.keys() == saved.keys() and all(torch.equal(value, torch.arange(3.0)) for value in loaded.values())
+    assert loaded.keys() == saved.keys() and loaded["global_step"] == 33
+    assert all(torch.equal(value, saved["state_dict"][name]) for name, value in loaded["state_dict"].items())
     (tmp_path / "half.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:500])
     torch.save(dict.fromkeys(PARTS - {"loops"}, 0), tmp_path / "foreign.ckpt")
     torch.save([1], tmp_path / "list.ckpt")
     for name, message in (("no", "no such file"), ("half", "not a checkpoint, or a damaged one"),
-                          ("foreign", "not a checkpoint of a run, which would hold global_step, loops"),
+                          ("foreign", "not a checkpoint of a run, which would hold callbacks, global_step, loops"),
                           ("list", "not a checkpoint of a run")):  # fmt: skip
         with pytest.raises(ValueError, match=rf"^from = .*{name}\.ckpt: {message}"):
             load_checkpoint(tmp_path / f"{name}.ckpt", "from")

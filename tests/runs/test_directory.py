@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from start_training.runs.config_hash import config_hash
+from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import BY_STEP, TABLES, RunDirectory, RunDirectoryLocked, finite
 from start_training.runs.metrics_file import MetricsFile, read_metrics
+from start_training.runs.table import COLUMNS
 
 CONFIG = {"seed": 0, "trainer": {}}
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
@@ -109,7 +111,7 @@ def test_processes_that_look_at_one_run_at_the_same_time_do_not_see_each_other(t
     """Each of them sees the run as it is, also a claim that a forked process has the lock's file open after."""
     run = RunDirectory(tmp_path)
     run.claim(CONFIG)
-    descriptor = os.dup(run._locked.fileno())
+    descriptor = os.dup(run._lock.file.fileno())
     run.release()
     with (tmp_path / ".lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -145,10 +147,11 @@ def test_a_directory_that_holds_no_run_is_rejected_and_not_overwritten(tmp_path)
     with pytest.raises(ValueError, match=r"file/run: not writable"):
         RunDirectory(tmp_path / "file" / "run").claim(CONFIG)
     run = RunDirectory(tmp_path)
-    for text, message in ((None, "not a run directory"), ("a: [1", "is damaged"), ("a", "is not the config of a run")):
-        if text:
-            run.config_file.write_text(text)
-        with pytest.raises(ValueError, match=rf"^RUN_DIRECTORY = .*{message}"):
+    with pytest.raises(ValueError, match=r"^RUN_DIRECTORY = .*not a run directory"):
+        run.config()
+    for text, message in (("a: [1", "unreadable or damaged"), ("a", "not the config of a run"), ("seed: 1", "cut off")):
+        run.config_file.write_text(text)
+        with pytest.raises(DamagedFile, match=rf"config\.yaml: .*{message}"):
             run.config()
     run.config_file.unlink()
     touch(run.metrics_file)
@@ -163,7 +166,8 @@ def cut_off(tmp_path):
     run.begin(CONFIG)
     for name in TABLES:
         for half in (range(3), range(3, 6)):
-            run.table(name).append(pd.DataFrame({"step": half, "value": 1.0}))
+            columns = {column: "a" if column == "name" else 1.0 for column in COLUMNS[name]}
+            run.table(name).append(pd.DataFrame(columns | {"step": half}))
     for step in range(6):
         MetricsFile(run.path).log_metrics({"loss": 1.0}, step=step)
     touch(run.checkpoint)
@@ -202,12 +206,16 @@ def test_a_new_run_has_no_files_of_the_previous_one(cut_off):
 @given(PLAIN, st.floats())
 def test_config_and_summary_are_read_back_as_they_were_written(plain, number):
     with TemporaryDirectory() as folder:
-        run = RunDirectory(folder)
+        run, plain = RunDirectory(folder), {"seed": 0, **plain}
         run.begin(plain)
         assert run.config() == plain
         assert config_hash(run.config()) == config_hash(plain)
-        run.write_summary({"all": plain, "one": [number]})
+        run.write_summary({"status": "failed", "all": plain, "one": [number]})
         run.release()
-        assert run.summary() == {"all": finite(plain), "one": [number if math.isfinite(number) else None]}
+        assert run.summary() == {
+            "status": "failed",
+            "all": finite(plain),
+            "one": [number if math.isfinite(number) else None],
+        }
         assert finite(finite(plain)) == finite(plain)
         assert finite((math.inf, {"a": [number]})) == [None, {"a": [number if math.isfinite(number) else None]}]

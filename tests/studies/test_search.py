@@ -123,7 +123,7 @@ def test_batch_sizes_have_equal_training_time(tmp_path, monkeypatch):
 
 def option(name: str, losses: list[float], *, max_lr: float = 0.1, lowest: float = 1.0) -> Option:
     """An option with these final validation losses of its runs, and this result of its range test."""
-    summary = {"status": "completed", "range_test": {"max_lr": max_lr, "best_val_loss": lowest}}
+    summary = {"status": "completed", "range_test": {"max_lr": max_lr, "rule": "", "best_val_loss": lowest}}
     run = RunDirectory("nowhere")
     runs = [Trial(run, {"status": "completed", "metrics": {"val/loss": loss}}) for loss in losses]
     return Option(name, {}, tests=[Trial(run, summary)], runs=runs)

@@ -28,8 +28,7 @@ class Curve:
     @classmethod
     def of(cls, trial: Trial, layer: str) -> "Curve":
         """Read the curve of a finished run, with J² of the layer named `layer`."""
-        phases = trial.run.table("phase").read()
-        assert phases is not None
+        phases = trial.run.existing_rows("phase")
         of_layer = phases.loc[phases["name"] == layer, ["epoch", "J2"]]
         ends = of_layer[of_layer["epoch"] % 1 == 0]  # without the rows within epochs that every_n_steps adds
         # Metrics number an epoch by its start, the phase table by the time of measurement, which is the epoch's end.
