@@ -14,7 +14,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from start_training.runs.directory import finite
+from start_training.runs.documents import finite
 from start_training.settings import one_of, positive_integer
 from start_training.stop_signals import Interrupted
 

@@ -19,6 +19,7 @@ ORDER = [
     {"initializers"},
     {"models"},
     {"ensembles", "order_chaos", "schedules"},
+    {"files"},
     {"runs"},
     {"callbacks"},
     {"replicas"},

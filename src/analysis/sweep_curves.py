@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from start_training.analysis.sweep_table import listed_jobs, override_settings, sweep_table
-from start_training.runs.damaged_file import DamagedFile
+from start_training.files.damaged_file import DamagedFile
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import read_metrics
 from start_training.settings import one_of

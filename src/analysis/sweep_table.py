@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from start_training.analysis.architecture import depth_and_beta
+from start_training.files.damaged_file import DamagedFile
 from start_training.runs.config_hash import config_hash
-from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.runs.sweep_jobs import NAME as JOBS
 from start_training.runs.sweep_jobs import read_jobs

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from start_training.runs.replaced_file import replaced
+from start_training.files.replaced_file import replaced
 from start_training.stop_signals import Interrupted, listen_again, received
 
 AGREE_EVERY = 50  # batches; with several ranks, communicating after every batch would stall a GPU

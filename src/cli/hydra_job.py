@@ -22,11 +22,11 @@ from start_training.config.errors import (
 )
 from start_training.config.mistakes import name_deleted_in_errors, name_size_in_errors
 from start_training.config.top_level import check_effects, check_top_level
+from start_training.files.disk_errors import FULL, DiskError, disk_error
 from start_training.launchers.process_tree import DISK_IS_FULL, SWEEP
 from start_training.launchers.workers import in_worker
 from start_training.ranks import in_joblib_worker
 from start_training.runs.directory import RunDirectoryLocked
-from start_training.runs.disk_errors import FULL, DiskError, disk_error
 from start_training.runs.job import Job
 from start_training.stop_signals import Interrupted, raising
 

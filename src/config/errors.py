@@ -14,8 +14,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from start_training.config.composed import register_resolvers
 from start_training.config.overrides import is_group, loader_of, no_such_option, options_of
-from start_training.runs.damaged_file import DamagedFile
-from start_training.runs.disk_errors import DiskError, reason_of
+from start_training.files.damaged_file import DamagedFile
+from start_training.files.disk_errors import DiskError, reason_of
 from start_training.settings import named_in, one_line
 from start_training.stop_signals import Interrupted
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from start_training.runs.replaced_file import replaced
+from start_training.files.replaced_file import replaced
 
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:

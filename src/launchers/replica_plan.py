@@ -14,6 +14,7 @@ from torch import nn
 from start_training.config.build import build_datamodule, construct_net
 from start_training.config.errors import error_message
 from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.files.open_files import max_open_runs
 from start_training.launchers.grouping import check_replicas, group_key, ungroupable_reason
 from start_training.replicas.group_checkpoint import start_of
 from start_training.replicas.memory import optimizer_states, outgrows_caches, replica_bytes
@@ -21,7 +22,6 @@ from start_training.replicas.vectorization_check import NotVectorized, check_vec
 from start_training.runs.checkpoint import load_newest
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.open_files import max_open_runs
 from start_training.streams import isolate_random_streams
 
 Start = tuple[int, int, int]  # progress of a job's checkpoint: full epochs, batches of the next epoch, optimizer steps

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from start_training.files.replaced_file import replace_text
 from start_training.runs.job import Job
-from start_training.runs.replaced_file import replace_text
 
 PREFIX = ".replicas-"  # prefix of the folders of groups in the sweep's directory
 NAME = "jobs.json"

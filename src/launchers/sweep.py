@@ -8,21 +8,19 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
 
 from start_training.analysis.columns import check_chosen_columns
 from start_training.analysis.sweep_table import override_settings
 from start_training.config.composed import check_script, compose_job, config_hash_of, in_directory, plain, without_hydra
-from start_training.config.errors import ReportedError, error_message, print_error
+from start_training.config.errors import ReportedError, print_error
 from start_training.config.loggers import wandb_nodes
 from start_training.config.top_level import check_effects
 from start_training.config.wandb_server import asked_once
 from start_training.launchers.process_tree import check_launcher
+from start_training.launchers.sweep_report import JobEnd, print_report
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
-from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import DAMAGED, FINISHED, RunDirectory
 from start_training.runs.job import run_title
 from start_training.runs.sweep_jobs import add_jobs
@@ -32,18 +30,6 @@ from start_training.stop_signals import raising
 from start_training.training.train import check_settings
 
 Overrides = Sequence[str]
-SHOWN = 10  # number of failed jobs that are listed
-STATES = {  # state of a run: colour of its row in the table
-    "completed": "",
-    "diverged": "",
-    "failed": "red",
-    DAMAGED: "red",
-    "interrupted": "yellow",
-    "killed": "yellow",
-    "running": "yellow",
-    "absent": "yellow",
-}
-ALWAYS = ("completed", "diverged", "failed")  # states that have a row even without jobs
 
 
 @dataclass
@@ -200,30 +186,11 @@ class Sweep:
             )
 
     def _report(self) -> int:
-        """Print how the jobs ended, and return the number of jobs with an error."""
-        after = self._states()
-        for index, overrides in enumerate(self.jobs):
-            if overrides in self.errors and after[index] in ("absent", "killed", *FINISHED):
-                after[index] = "failed"  # before writing a summary; its worker died; or the summary is another run's
-            if isinstance(getattr(self.errors.get(overrides), "__cause__", None), DamagedFile):
-                after[index] = DAMAGED
-        Console().print(f"sweep {run_report.relative(self.directory.resolve())}", soft_wrap=True, highlight=False)
-        Console().print(_table(Counter(after)))
-        console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup
-        # Also jobs that can resume, but ended with an error because memory ran out or a process of them was killed.
-        failures = [
-            (state, overrides, directory)
-            for state, (overrides, directory) in zip(after, self.jobs.items(), strict=True)
-            if state in ("failed", DAMAGED) or overrides in self.errors
+        jobs = [
+            JobEnd(self._title(overrides), self._run_in(directory), self.errors.get(overrides))
+            for overrides, directory in self.jobs.items()
         ]
-        for state, overrides, directory in failures[:SHOWN]:
-            reason = self._reason(directory, self.errors.get(overrides))
-            console.print(f"{state}: {self._title(overrides)} ({reason})", soft_wrap=True)
-        if len(failures) > SHOWN:
-            console.print(f"… and {len(failures) - SHOWN} more jobs with an error")
-        if {*after} - {*FINISHED}:
-            console.print(f"to resume: repeat the command with hydra.sweep.dir={self.directory}", soft_wrap=True)
-        return len(failures)
+        return print_report(self.directory, jobs)
 
     def _draw(self) -> None:
         """Draw the figure that the config names, if any, from the runs of the sweep."""
@@ -248,18 +215,6 @@ class Sweep:
         script = str(self.config.hydra.job.config_name)
         return "figure" if script == "train" else script
 
-    def _reason(self, directory: str, error: BaseException | None) -> str:
-        try:
-            summary = self._run_in(directory).summary()
-        except DamagedFile as damaged:
-            summary, error = None, error or damaged
-        if summary is not None and summary["status"] == "failed":
-            return str(summary.get("reason"))
-        cause = error.__cause__ or error if isinstance(error, ReportedError) else error
-        if isinstance(cause, ReportedError) and not str(cause):
-            return "see the error above"
-        return error_message(cause) if cause is not None else "unknown reason"
-
 
 def check_sweeper(params: object, max_batch_size: object) -> None:
     """Raise ValueError if the sweeper's settings are not a mapping of settings to values, and a number of jobs."""
@@ -267,12 +222,3 @@ def check_sweeper(params: object, max_batch_size: object) -> None:
         raise ValueError(f"hydra.sweeper.params = {params!r}: must be a mapping, as hydra.sweeper.params.seed='1,2'")
     if max_batch_size is not None:
         positive_integer("hydra.sweeper.max_batch_size", max_batch_size)
-
-
-def _table(counts: Counter[str]) -> Table:
-    table = Table("status", "jobs")
-    table.columns[1].justify = "right"
-    for state, colour in STATES.items():
-        if counts[state] or state in ALWAYS:
-            table.add_row(state, str(counts[state]), style=colour)
-    return table

@@ -9,12 +9,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from start_training.files.replaced_file import replaced
 from start_training.replicas.optimizer import StackedOptimizer
 from start_training.replicas.replica import Replica
 from start_training.replicas.stack import Stack
 from start_training.runs.checkpoint import check_callbacks_fit, interrupted_epoch, named_checkpoint, net_state
 from start_training.runs.directory import RunDirectory
-from start_training.runs.replaced_file import replaced
 
 
 @dataclass(frozen=True)

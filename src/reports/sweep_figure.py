@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,8 @@ from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import accepts, target_of
 from start_training.figures import table_of_figure
 from start_training.figures.save import save_figure
+from start_training.files.disk_errors import named_disk_errors
+from start_training.files.replaced_file import replace_text
 from start_training.reports import run_report
 from start_training.reports.growth_runs import GrowthRuns
 from start_training.reports.phase_runs import PhaseRuns
@@ -23,9 +26,9 @@ from start_training.reports.range_tests import RangeTests
 from start_training.reports.run_report import print_lines
 from start_training.reports.started_runs import StartedRuns
 from start_training.reports.sweep_tables import SweepTable
-from start_training.runs.directory import RunDirectory, finite
+from start_training.runs.directory import RunDirectory
+from start_training.runs.documents import finite
 from start_training.runs.job import Job
-from start_training.runs.replaced_file import replace_text
 from start_training.runs.table import write_table
 
 TARGET = "start_training.figures.start_of_training.draw_start_of_training"
@@ -168,10 +171,12 @@ def mirror_figures(
 
 
 def _save(directory: Path, name: str, table: SweepTable, draw: Callable[..., Any]) -> list[Path]:
-    """Write figure, table and results."""
-    files = save_figure(draw(table.drawn), directory / name)
-    files += [write_table(table.drawn, directory / f"{name}.{kind}") for kind in ("csv", "parquet")]
-    if (answer := table.answer()) is not None:
-        files.append(directory / f"{name}.json")
-        replace_text(files[-1], json.dumps(finite(answer), indent=2, allow_nan=False) + "\n")
-    return files
+    """Write figure, table and results; all of them replace earlier files when they are complete."""
+    with TemporaryDirectory(prefix=".figure-", dir=directory) as folder, named_disk_errors(directory / name):
+        path = Path(folder) / name
+        written = save_figure(draw(table.drawn), path)
+        written += [write_table(table.drawn, Path(f"{path}.{kind}")) for kind in ("csv", "parquet")]
+        if (answer := table.answer()) is not None:
+            written.append(Path(f"{path}.json"))
+            replace_text(written[-1], json.dumps(finite(answer), indent=2, allow_nan=False) + "\n")
+        return [file.replace(directory / file.name) for file in written]

@@ -13,8 +13,8 @@ from rich.table import Table
 from start_training.analysis.columns import check_column
 from start_training.analysis.sweep_curves import sweep_curves
 from start_training.analysis.sweep_table import sweep_table
+from start_training.files.damaged_file import DamagedFile
 from start_training.reports.run_report import print_lines
-from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import FINISHED
 
 SHOWN = 10  # largest number of lines printed under one heading

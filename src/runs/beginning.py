@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from start_training.runs.damaged_file import DamagedFile, set_aside
+from start_training.files.damaged_file import DamagedFile, set_aside
 from start_training.runs.metrics_file import NAME as METRICS
 from start_training.runs.metrics_file import Row, readable_metrics, write_metrics
 from start_training.runs.table import COLUMNS, readable_parts

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from start_training.files.damaged_file import require
 from start_training.models.run_length import LENGTHS
 from start_training.ranks import is_rank_zero
 from start_training.runs.checkpoint_structure import check_same_kind, check_structure
-from start_training.runs.damaged_file import require
 from start_training.runs.directory import RunDirectory
 from start_training.settings import described, one_line
 

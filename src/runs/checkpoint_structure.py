@@ -8,7 +8,7 @@ import torch
 from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
-from start_training.runs.damaged_file import require
+from start_training.files.damaged_file import require
 
 _ALL = ("ready", "completed", "started", "processed")
 _TWO, _THREE = _ALL[:2], _ALL[:3]

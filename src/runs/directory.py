@@ -1,7 +1,6 @@
 """The directory of one run: its files, the lock that allows one writer at a time, and the state of the run."""
 
 import json
-import math
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -10,17 +9,17 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from start_training.files.damaged_file import DamagedFile, set_aside
+from start_training.files.file_lock import DirectoryLock
+from start_training.files.file_lock import RunDirectoryLocked as RunDirectoryLocked
+from start_training.files.replaced_file import replace_text
+from start_training.files.reserved_space import free_space, reserve_space
 from start_training.runs.beginning import FOLDERS, TABLES, Recorded, clear
 from start_training.runs.config_hash import config_hash
-from start_training.runs.damaged_file import DamagedFile, set_aside
-from start_training.runs.documents import FINISHED, read_config, read_summary
-from start_training.runs.file_lock import DirectoryLock
-from start_training.runs.file_lock import RunDirectoryLocked as RunDirectoryLocked
+from start_training.runs.documents import FINISHED, finite, read_config, read_summary
 from start_training.runs.metrics_file import NAME as METRICS
 from start_training.runs.metrics_file import truncate_metrics
 from start_training.runs.moved_targets import current_targets
-from start_training.runs.replaced_file import replace_text
-from start_training.runs.reserved_space import free_space, reserve_space
 from start_training.runs.saved_config import differences
 from start_training.runs.table import COLUMNS, Table, read_rows
 from start_training.runs.trust import check_trusted, names_in, within
@@ -72,8 +71,7 @@ class RunDirectory:
             trust: names that may be imported in addition.
         Raises:
             DamagedFile: config.yaml is damaged.
-            Untrusted: it names something else.
-            ValueError: there is no config.yaml.
+            ValueError: there is no config.yaml, or it names something else (`Untrusted`).
         """
         config = self.unchecked_config(setting, trust)
         check_trusted(config, self.config_file, trust)
@@ -250,12 +248,3 @@ class RunDirectory:
     def release(self) -> None:
         """Unlock the directory, so that another process can claim it."""
         self._lock.release()
-
-
-def finite(value: Any) -> Any:
-    """Return plain data (dicts, lists, numbers, …) with NaN and infinity replaced by None."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,6 +1,7 @@
 """Read and check the documents of a run or sweep: config.yaml, summary.json, jobs.json."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from start_training.runs.damaged_file import DamagedFile, named_if_damaged, require
+from start_training.files.damaged_file import DamagedFile, named_if_damaged, require
 from start_training.runs.trust import check_plain
 
 FINISHED = ("completed", "diverged")
@@ -114,6 +115,15 @@ def read_csv(path: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame
             return table
     except FileNotFoundError as error:
         raise DamagedFile(path, "missing, although the job has finished") from error
+
+
+def finite(value: Any) -> Any:
+    """Return plain data (dicts, lists, numbers, …) with NaN and infinity replaced by None."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_number(value: object) -> bool:

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from start_training.runs.damaged_file import DamagedFile, named_if_damaged, require
-from start_training.runs.replaced_file import replaced
+from start_training.files.damaged_file import DamagedFile, named_if_damaged, require
+from start_training.files.replaced_file import replaced
 
 NAME = "metrics.csv"
 Row = dict[str, float]

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from start_training.runs.damaged_file import DamagedFile, set_aside
+from start_training.files.damaged_file import DamagedFile, set_aside
+from start_training.files.replaced_file import replaced
 from start_training.runs.documents import read_job_list
-from start_training.runs.replaced_file import replaced
 
 NAME = "jobs.json"
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from start_training.runs.damaged_file import DamagedFile, named_if_damaged, require
-from start_training.runs.replaced_file import replaced
+from start_training.files.damaged_file import DamagedFile, named_if_damaged, require
+from start_training.files.replaced_file import replaced
 
 _COMPACTED = ".compacted.parquet"  # readers of a Parquet data set pass over names that begin with a dot
 _PART = re.compile(r"part-\d{12,}\.parquet")

@@ -17,9 +17,9 @@ from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.diagnosis.diagnose import diagnose
 from start_training.diagnosis.diagnosis import WIDTH, Diagnosis, render
-from start_training.runs.directory import finite
+from start_training.files.replaced_file import replace_text
+from start_training.runs.documents import finite
 from start_training.runs.job import Job
-from start_training.runs.replaced_file import replace_text
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, settings_from
 from start_training.theory.verdict import DEFAULTS, Thresholds
 
@@ -97,6 +97,8 @@ def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:
             seed=settings.seed,
         )
     if settings.out:
+        if not Path(settings.out).parent.is_dir():
+            raise ValueError(f"out = {settings.out}: must be a file in a directory that exists")
         replace_text(Path(settings.out), json.dumps(as_plain(diagnosis), indent=1))
     return diagnosis
 

@@ -14,9 +14,9 @@ from rich.markdown import Markdown
 from start_training.config.build import build_datamodule
 from start_training.config.errors import shell_command
 from start_training.figures.trials import draw_trials
+from start_training.files.replaced_file import replace_text
 from start_training.reports.run_clues import sentence as clues_sentence
 from start_training.runs.job import Job
-from start_training.runs.replaced_file import replace_text
 from start_training.schedules.budget import Budget
 from start_training.schedules.weight_decay import next_weight_decay
 from start_training.settings import PositiveInteger, PositiveNumber, checked, fraction, list_of, positive_integer

@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.config.top_level import check_unused
 from start_training.figures.save import save_figure
+from start_training.files.damaged_file import named_if_damaged, set_aside
 from start_training.reports.run_report import print_lines, relative
 from start_training.reports.sweep_figure import mirror_figures
-from start_training.runs.damaged_file import named_if_damaged, set_aside
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.table import write_table

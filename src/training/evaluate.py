@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 from start_training.config.build import build_classifier, build_datamodule, build_net
 from start_training.config.devices import check_accelerator
 from start_training.config.mistakes import accepts, name_setting_in_errors
+from start_training.files.damaged_file import DamagedFile
 from start_training.runs.checkpoint import check_fits, load_checkpoint, net_state
-from start_training.runs.damaged_file import DamagedFile
 from start_training.runs.directory import RunDirectory
 from start_training.training.process_settings import quiet_lightning
 

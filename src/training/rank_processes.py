@@ -16,9 +16,9 @@ import torch
 from pytorch_lightning.strategies.launchers import subprocess_script
 from pytorch_lightning.utilities import rank_zero_only
 
+from start_training.files.replaced_file import replace_text
 from start_training.ranks import is_rank_zero
 from start_training.runs.directory import RunDirectory
-from start_training.runs.replaced_file import replace_text
 from start_training.stop_signals import SIGNALS
 
 GRACE = 10.0  # seconds that rank 0 has to notice that another rank has ended, and a rank to write why it has

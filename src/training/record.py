@@ -12,17 +12,17 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from start_training.callbacks.contracts import stop_reason, summaries
+from start_training.files.disk_errors import DiskError, collected_disk_errors, disk_error
+from start_training.files.replaced_file import replaced
 from start_training.ranks import is_rank_zero
 from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
 from start_training.reports import run_report
 from start_training.reports.run_clues import clues_of
 from start_training.runs.directory import FINISHED, TABLES, RunDirectory
-from start_training.runs.disk_errors import DiskError, collected_disk_errors, disk_error
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import newest_metrics
 from start_training.runs.outcome import Diverged, RunLost
-from start_training.runs.replaced_file import replaced
 from start_training.settings import described
 from start_training.stop_signals import Interrupted
 from start_training.training.rank_processes import RankProcesses, is_lost_connection, report_error

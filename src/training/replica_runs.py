@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from start_training.config.errors import ReportedError, is_user_error, print_error
 from start_training.config.loggers import build_loggers, start_loggers
 from start_training.config.mistakes import name_setting_in_errors
+from start_training.files.disk_errors import DiskError, disk_error
+from start_training.files.open_files import raise_open_file_limit
 from start_training.ranks import in_joblib_worker
 from start_training.replicas.group import ReplicaGroup
 from start_training.replicas.group_checkpoint import start_of
@@ -22,9 +24,7 @@ from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
 from start_training.runs.checkpoint import load_newest
 from start_training.runs.directory import FINISHED, RunDirectory, RunDirectoryLocked
-from start_training.runs.disk_errors import DiskError, disk_error
 from start_training.runs.job import Job
-from start_training.runs.open_files import raise_open_file_limit
 from start_training.stop_signals import check, deferred
 from start_training.training.process_settings import quiet_lightning, restored_process_settings
 from start_training.training.record import Record

@@ -11,7 +11,7 @@ from scipy.stats import sem
 
 from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.analysis.sweep_curves import sweep_curves
-from start_training.runs.damaged_file import DamagedFile
+from start_training.files.damaged_file import DamagedFile
 from start_training.runs.directory import RunDirectory
 from start_training.runs.sweep_jobs import add_jobs
 from tests.analysis.made_phases import leave_phases, losses, phases

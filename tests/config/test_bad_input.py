@@ -113,7 +113,7 @@ TYPED = [
     ("train", "hydra.run.dir={world}/mine", "hydra.run.dir = {world}/mine: not a run directory, but it holds figures"),
     ("train", "hydra.run.dir={world}/run model.depth=9", "hydra.run.dir = {world}/run: already holds a run of an"),
     ("weight_decay", "depth=3", "depth = 3: only used with family=… or experiment=…; for one"),
-    ("diagnose", "out=nowhere/verdict.json", "nowhere/verdict.json: No such file or directory"),
+    ("diagnose", "out=nowhere/verdict.json", "out = nowhere/verdict.json: must be a file in a directory that exists"),
 ]  # fmt: skip
 CHECKS: dict[str, Callable[[Job, DictConfig], object]] = {
     **STARTS,

@@ -6,13 +6,13 @@ import shutil
 import pandas as pd
 import pytest
 
-from start_training.runs.damaged_file import DamagedFile
+from start_training.files.damaged_file import DamagedFile
+from start_training.files.file_lock import open_lock
+from start_training.files.replaced_file import replace_text, replaced
 from start_training.runs.directory import RunDirectory
 from start_training.runs.documents import read_job_list, read_summary
-from start_training.runs.file_lock import open_lock
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
-from start_training.runs.replaced_file import replace_text, replaced
 from start_training.runs.sweep_jobs import add_jobs, read_jobs
 from start_training.training.train import train
 from tests.same_run import assert_same_run

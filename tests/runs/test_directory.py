@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from start_training.files.damaged_file import DamagedFile
 from start_training.runs.config_hash import config_hash
-from start_training.runs.damaged_file import DamagedFile
-from start_training.runs.directory import BY_STEP, TABLES, RunDirectory, RunDirectoryLocked, finite
+from start_training.runs.directory import BY_STEP, TABLES, RunDirectory, RunDirectoryLocked
+from start_training.runs.documents import finite
 from start_training.runs.metrics_file import MetricsFile, read_metrics
 from start_training.runs.table import COLUMNS
 

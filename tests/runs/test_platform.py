@@ -24,7 +24,7 @@ def imported(name, names=None, *arguments):
     return real(name, names, *arguments)
 builtins.__import__ = imported
 from start_training.runs.directory import RunDirectory, RunDirectoryLocked
-from start_training.runs.open_files import raise_open_file_limit, max_open_runs
+from start_training.files.open_files import raise_open_file_limit, max_open_runs
 raise_open_file_limit(10)
 assert max_open_runs() is None
 one, other = RunDirectory("lock"), RunDirectory("lock")

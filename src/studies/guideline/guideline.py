@@ -19,10 +19,10 @@ from rich.markdown import Markdown
 from start_training.config.loggers import named_nodes
 from start_training.config.mistakes import target_of
 from start_training.figures.trials import draw_guideline
+from start_training.files.replaced_file import replace_text
 from start_training.order_chaos.slope import MIN_WINDOW
 from start_training.reports.run_report import print_lines
 from start_training.runs.job import Job
-from start_training.runs.replaced_file import replace_text
 from start_training.settings import AtLeast, Fraction, NumberFromZero, checked, list_of, number_from_zero
 from start_training.studies.guideline.guideline_report import report_of
 from start_training.studies.guideline.guideline_runs import Check, Curve, Measured, SeedRuns

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from start_training.runs.damaged_file import DamagedFile
-from start_training.runs.disk_errors import named_disk_errors
+from start_training.files.damaged_file import DamagedFile
+from start_training.files.disk_errors import named_disk_errors
 
 
 @contextmanager

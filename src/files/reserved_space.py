@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from start_training.runs.disk_errors import DiskError, named_disk_errors
+from start_training.files.disk_errors import DiskError, named_disk_errors
 
 NAME = ".reserve"
 SIZE = 16_384  # bytes; a summary has about 3,000

@@ -6,10 +6,10 @@ import os
 import pytest
 
 from start_training.config.errors import error_message
+from start_training.files.disk_errors import CODES, DiskError, disk_error
+from start_training.files.replaced_file import replaced
+from start_training.files.reserved_space import NAME, SIZE
 from start_training.runs.directory import RunDirectory
-from start_training.runs.disk_errors import CODES, DiskError, disk_error
-from start_training.runs.replaced_file import replaced
-from start_training.runs.reserved_space import NAME, SIZE
 
 
 @pytest.mark.parametrize("code", sorted(CODES), ids=errno.errorcode.get)

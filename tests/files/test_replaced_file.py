@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from start_training.files.replaced_file import replaced
 from start_training.runs.checkpoint import load_checkpoint, load_newest
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.replaced_file import replaced
 from start_training.training.train import train
 from tests.same_run import assert_same_run
 from tests.signalling import interrupted

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from start_training.runs.open_files import OTHERS, max_open_runs, raise_open_file_limit
+from start_training.files.open_files import OTHERS, max_open_runs, raise_open_file_limit
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from filelock import lock_descriptor, unlock_descriptor
 
-from start_training.runs.damaged_file import DamagedFile, named_if_damaged
+from start_training.files.damaged_file import DamagedFile, named_if_damaged
 
 LOCK = ".lock"
 NOT_REGULAR = "must be a regular file, not a symbolic link, a folder, a pipe or a device; delete it"
