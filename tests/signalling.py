@@ -32,3 +32,18 @@ def interrupted(config: dict, directory, step: int, name: str = "SIGINT") -> Non
 def resume(config: dict, directory, origin=None) -> dict:
     checkpoint = RunDirectory(origin or directory).checkpoint
     return train(Job({**config, "ckpt_path": str(checkpoint)}, directory))
+
+
+class LostRank(pl.Callback):
+    """Let rank 1 raise an error, run out of memory, or be killed, at a step, or raise an error while it is built."""
+
+    def __init__(self, step: int, how: str) -> None:
+        self.step, self.how = step, how
+        if how == "building" and os.environ.get("LOCAL_RANK") == "1":
+            raise ValueError("how = building: rank 1 is broken")
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step and trainer.global_rank == 1:
+            if self.how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise MemoryError if self.how == "memory" else RuntimeError("rank 1 is broken")

@@ -1,11 +1,15 @@
 """Write a checkpoint at the end of every epoch, and when a signal stops the run."""
 
+import re
 import signal
 from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
@@ -93,8 +97,26 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(received() or signal.SIGINT, on_all_ranks=True)
 
     def _save(self, trainer: pl.Trainer) -> None:
+        if self._saved_step < 0:
+            _check_states(trainer)
         # Lightning writes to TMPDIR and moves the file, which between two file systems copies it over the old one.
         rank_zero = replaced(self.path, keep=self.path.with_name("previous.ckpt"))
         with rank_zero if trainer.is_global_zero else nullcontext(self.path) as partial:
             trainer.save_checkpoint(partial)  # all ranks enter, and rank 0 writes
         self._saved_step = trainer.global_step
+
+
+def _check_states(trainer: pl.Trainer) -> None:
+    """Raise ValueError if the state of a callback could be saved, but not loaded again to resume the run."""
+    for callback in getattr(trainer, "callbacks", []):
+        file = BytesIO()
+        torch.save(callback.state_dict(), file)
+        file.seek(0)
+        try:
+            torch.load(file, weights_only=True)
+        except UnpicklingError as error:
+            reason = re.search(r"GLOBAL (\S+)", str(error))
+            raise ValueError(
+                f"{type(callback).__name__}: its state_dict holds {reason[1] if reason else 'other objects'}; must be "
+                "numbers, text, lists, dictionaries and tensors, since nothing else is loaded from a checkpoint"
+            ) from error

@@ -42,7 +42,7 @@ def asked_once(nodes: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[None]
     try:
         for name, node in distinct.values():
             if is_online(node) and UNREACHABLE not in os.environ and (reason := login_error(node)):
-                fall_back(name, node, reason, of="the jobs of the sweep are")
+                fall_back(name, node, reason, of="all runs of this command are")
         yield
     finally:
         os.environ.pop(UNREACHABLE, None)

@@ -37,6 +37,7 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
         setting: name of the setting that holds the path, for error messages.
     Raises:
         ValueError: the file does not exist, is damaged, or is not a checkpoint of a run.
+        OSError: the file cannot be read, for example because of its permissions.
     """
     if not Path(path).is_file():
         raise ValueError(f"{setting} = {path}: {'not a file' if Path(path).exists() else 'no such file'}")
@@ -45,6 +46,8 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
             if damaged := archive.testzip():
                 raise ValueError(f"{damaged} is damaged")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):  # say nothing about the file
+        raise
     except Exception as error:  # torch can raise anything on a damaged file
         raise ValueError(f"{setting} = {path}: not a checkpoint, or a damaged one ({described(error)})") from error
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= PARTS:

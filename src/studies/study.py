@@ -12,8 +12,10 @@ import wandb
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
+from start_training.config.loggers import wandb_nodes
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.config.top_level import check_unused
+from start_training.config.wandb_server import asked_once
 from start_training.figures.save import save_figure
 from start_training.files.damaged_file import named_if_damaged, set_aside
 from start_training.reports.run_report import print_lines, relative
@@ -92,7 +94,8 @@ class Study(Generic[S]):
         run.claim(job.config)
         try:
             if not run.finished:
-                with name_setting_in_errors(job.config):
+                # Each training of a study would ask W&B's server again.
+                with name_setting_in_errors(job.config), asked_once(wandb_nodes(job.config)):
                     self._compute(run, job, config)
             return run.summary() or {}
         except ValueError as error:

@@ -79,6 +79,7 @@ class RankProcesses:
         while monotonic() < ends:
             for file in sorted(self.run.path.glob(_FILE.format("*"))):
                 status, reason = json.loads(file.read_text())
+                clear_errors(self.run)
                 return status, reason
             for rank, process in enumerate(self.processes, 1):
                 if process.poll():

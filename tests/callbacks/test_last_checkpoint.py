@@ -4,8 +4,10 @@ import os
 import signal
 from contextlib import nullcontext
 
+import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from start_training.callbacks.activation_lengths import ActivationLengths
@@ -52,6 +54,23 @@ def test_a_run_resumed_from_the_last_checkpoint_equals_an_uninterrupted_run(
     fit(second, tmp_path, LastCheckpoint(path), ckpt_path=path, **full, **options)
     assert torch.equal(weights(second), weights(whole))
     assert steps_in(path) == steps_in(tmp_path / "whole.ckpt")
+
+
+def test_a_callback_whose_state_cannot_be_loaded_again_is_refused_at_the_first_checkpoint(tmp_path):
+    class Odd(pl.Callback):
+        def state_dict(self):
+            return {"value": np.float64(1)}
+
+    with pytest.raises(ValueError, match=r"^Odd: its state_dict holds numpy\S*scalar; must be"):
+        fit(
+            Resumable(),
+            tmp_path,
+            Odd(),
+            LastCheckpoint(tmp_path / "last.ckpt"),
+            max_epochs=1,
+            enable_checkpointing=True,
+        )
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize("loss", [torch.nan, torch.inf, 1e30])

@@ -97,7 +97,7 @@ SWEEPS = {
     "process": ("hydra/launcher=process", "hydra.launcher.jobs=2"),
     "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
     "submitit": ("hydra/launcher=submitit_local",),
-    "ranks": ("trainer=ddp_cpu",),
+    "ranks": ("trainer=ddp_cpu", "hydra/launcher=process"),
 }
 KINDS = {
     "train": Kind("train", QUICK["train"], "hydra.run.dir", same_runs),

@@ -56,6 +56,26 @@ def test_two_processes_resume_after_an_interruption(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "status", "reason"),
+    [
+        ("raises", "failed", "rank 1: RuntimeError: rank 1 is broken"),
+        ("building", "failed", "rank 1: ValueError: callbacks.rank.how = building: rank 1 is broken"),
+        ("killed", "interrupted", "rank 1 was ended by SIGKILL"),
+        ("memory", "interrupted", "rank 1: out of memory: MemoryError"),
+    ],
+)
+def test_the_summary_states_why_another_rank_has_ended(tmp_path, how, status, reason):
+    lost = f"+callbacks.rank={{_target_:tests.signalling.LostRank,step:15,how:{how}}}"
+    ended = run("trainer=ddp_cpu", "trainer.max_epochs=3", lost, f"hydra.run.dir={tmp_path}")
+    summary = RunDirectory(tmp_path).summary()
+    assert (summary["status"], summary["reason"]) == (status, reason), ended.stderr
+    assert ended.returncode == 1 and f"error: {reason}" in ended.stderr
+    assert RunDirectory(tmp_path).resumable == (status == "interrupted")
+    assert not list(tmp_path.glob(".rank*"))
+
+
+@pytest.mark.slow
 def test_a_multirun_of_mixed_device_counts_runs_each_job_once_on_all_of_its_data(tmp_path):
     overrides = ("trainer=ddp_cpu", "trainer.devices=1,2", "trainer.max_epochs=1", "datamodule.validation=0")
     launcher = ("hydra/launcher=process", "hydra.launcher.jobs=2", "logger=wandb")

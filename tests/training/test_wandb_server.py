@@ -63,7 +63,7 @@ def test_a_sweep_asks_once(tmp_path, launcher):
         words = ("-m", "seed=0,1,2", f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep")
         ended, [line], _ = train(tmp_path, address, KEY, *words)
     assert ended.returncode == 0, ended.stderr
-    assert line.endswith("; the jobs of the sweep are logged offline, for wandb sync")
+    assert line.endswith("; all runs of this command are logged offline, for wandb sync")
     assert len([path for path in requests if path == "/graphql"]) == 1
     assert len([*tmp_path.glob("sweep/*/wandb/offline-run-*")]) == 3
 
