@@ -14,6 +14,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from start_training.cli.arguments import parse
 from start_training.runs.documents import finite
 from start_training.settings import one_of, positive_integer
 from start_training.stop_signals import Interrupted
@@ -114,7 +115,7 @@ def benchmark(
 
         @wraps(measure)
         def main(arguments: Sequence[str]) -> None:
-            session = Session(parser.parse_args(arguments), width)
+            session = Session(parse(parser, arguments), width)
             try:
                 measure(session)
             except Interrupted as interruption:  # nothing to resume: the run was in a temporary directory

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from benchmarks._harness import check_device, option_parser, write_json
 from benchmarks.gpu_parts.parts import FINDING, PARTS, Part, Record, run_part, share
+from start_training.cli.arguments import parse
 from start_training.runs.provenance import commit, versions
 from start_training.settings import positive_number
 
@@ -42,7 +43,7 @@ OPTIONS: dict[str, Mapping[str, Any]] = {
 
 def main(arguments: Sequence[str]) -> None:
     """Run the parts, write each result to the JSON file as soon as it is known, and print a table of all results."""
-    options = option_parser(__name__, OPTIONS).parse_args(arguments)
+    options = parse(option_parser(__name__, OPTIONS), arguments)
     device, seconds = check_device(options.device, advice=TRY), 60 * positive_number("minutes", options.minutes)
     parts = [part for part in PARTS if part.name in (options.parts or NAMES)]
     written: Record = {

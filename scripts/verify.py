@@ -5,18 +5,21 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from start_training.cli.arguments import parse
+from start_training.config.errors import run
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("bounds", "fuzz", "kills", "mutate", "signals")
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTIONS", help="options of the campaign")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     sys.path.insert(0, str(ROOT))  # makes tests/ importable from any working directory
-    return import_module(f"tests.campaigns.{arguments.name}").main(arguments.options)
+    sys.exit(import_module(f"tests.campaigns.{arguments.name}").main(arguments.options))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks._harness import Session, benchmark
 from benchmarks._measuring import in_turns, least_seconds, peak_mebibytes, spread
+from start_training.config.errors import UsageError
 
 
 @benchmark(quick="nothing less", on_gpu=False, times={"type": int, "default": 1})
@@ -52,7 +53,7 @@ def test_results_before_ctrl_c_are_in_the_file_and_the_environment_is_printed(tm
 
 
 def test_a_benchmark_without_gpu_support_has_no_option_device(capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(UsageError, match="unrecognized arguments: --device cuda"):
         interrupted(["--device", "cuda"])
     with pytest.raises(SystemExit):
         interrupted(["--help"])

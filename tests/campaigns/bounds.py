@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from start_training.cli.arguments import parse
 from tests.campaigns.trees import copy_of
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--versions", choices=RESOLUTIONS, help="versions of the dependencies to try on every Python")
     parser.add_argument("--minutes", type=float, default=30, help="time limit of each command (30)")
     parser.add_argument("--directory", type=Path, help="folder of the environments, best on the disk of uv's cache")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     trials = [Trial(python, options.versions or ("lowest" if python == known[0] else "newest"))
               for python in options.python]  # fmt: skip
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # to delete 6 GB

@@ -25,6 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 
+from start_training.cli.arguments import parse
 from tests import forked
 from tests.campaigns import verdict
 from tests.campaigns.fuzz_cases import TINY, TYPED, Case, draw_cases, key_of
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=600, help="minutes after which no case begins (600)")
     parser.add_argument("--ran", action="store_true", help="also print the cases that ran, to see whether they may")
     parser.add_argument("--workers", type=int, default=2, help="number of cases at a time (2)")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     cases = draw_cases(options.script or sorted(scripts), seed=options.seed, count=options.count)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         with redirect_stdout(None):

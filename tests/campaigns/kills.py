@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from start_training.cli.arguments import parse
 from tests.kill_at import Killed, Step, read_steps, start_killed
 from tests.replica_jobs import differences
 from tests.same_run import assert_same_run
@@ -149,7 +150,7 @@ def main(arguments: Sequence[str]) -> int:
         type=Path,
         help="folder for the runs, on another file system than TMPDIR, where files are written first",
     )
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     generator = random.Random(options.seed)
     with (
         tempfile.TemporaryDirectory(dir=options.root, ignore_cleanup_errors=True) as folder,

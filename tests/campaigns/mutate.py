@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from start_training.cli.arguments import parse
 from tests.campaigns.fault_tests import LineTests, measured_tests, own_tests
 from tests.campaigns.faults import FOLDERS, Fault, sample
 from tests.campaigns.trees import copy_of, paths
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--draw", type=Path, help="write the faults to this file, and stop")
     parser.add_argument("--measured", type=Path, help="folder of an earlier coverage measurement")
     parser.add_argument("--out", type=Path, default=Path("mutate.json"), help="file for the outcomes (mutate.json)")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     if options.seed is None:
         faults = [Fault(**entry) for entry in json.loads(FIXED.read_text())]
     else:

@@ -24,6 +24,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from start_training.cli.arguments import parse
 from start_training.runs.directory import FINISHED, RunDirectory
 from tests import forked
 from tests.campaigns import verdict
@@ -247,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=240, help="seconds after which a job counts as hanging (240)")
     parser.add_argument("--minutes", type=float, default=600, help="minutes after which no job begins (600)")
     parser.add_argument("--workers", type=int, default=2, help="number of jobs at a time (2)")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     kinds = options.kind or list(KINDS)
     with tempfile.TemporaryDirectory(prefix="signals-") as scratch:
         references = {name: Path(scratch) / name / "here" for name in kinds}
