@@ -132,6 +132,9 @@ def check_optimizer_fits(
         )
     with named_checkpoint(path):
         _check_states_fit(checkpoint["optimizer_states"][0], optimizer)
+        keeps_state = any(group.get("momentum") or "betas" in group for group in saved)
+        if keeps_state and checkpoint["global_step"]:
+            require(checkpoint["optimizer_states"][0]["state"], "the states of the optimizer's parameters are missing")
         before = [_settings(group, schedule) for group in saved]
     for saved_settings, built_group in zip(before, built, strict=True):
         _check_same("optimizer", saved_settings, _settings(built_group, schedule))

@@ -86,7 +86,7 @@ def test_a_checkpoint_fits_only_nets_of_the_same_architecture(built, message):
 )
 def test_a_checkpoint_fits_only_optimizers_and_schedules_with_the_same_settings(built, saved, message):
     old, old_schedule = scheduled(**saved)
-    checkpoint = {"optimizer_states": [old.state_dict()]}
+    checkpoint = {"optimizer_states": [old.state_dict()], "global_step": 0}
     if old_schedule:
         checkpoint["lr_schedulers"] = [old_schedule.state_dict()]
     with pytest.raises(ValueError, match=f"^{message}") if message else nullcontext():

@@ -109,6 +109,34 @@ def test_every_node_of_the_structure_is_checked_without_another_error(saved):
     assert refused > 1000
 
 
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        (("optimizer_states", 0, "state"), {}),
+        (("optimizer_states",), []),
+        (("random_states",), DELETED),
+        (("state_dict", "net.0.weight"), "text"),
+        (("callbacks", "StartOfTraining"), []),
+        (("loops",), None),
+        (("global_step",), "text"),
+        (("lr_schedulers",), [[]]),
+    ],
+    ids=str,
+)
+def test_a_missing_or_wrong_part_is_refused_before_training(saved, tmp_path, place, wrong):
+    checkpoint = torch.load(saved[1] / "checkpoints" / "last.ckpt", weights_only=True)
+    file = tmp_path / "old" / "checkpoints" / "last.ckpt"
+    file.parent.mkdir(parents=True)
+    if place[0] == "state_dict":
+        place = ("state_dict", next(iter(checkpoint["state_dict"])))
+    if place[0] == "callbacks":
+        place = ("callbacks", next(name for name in checkpoint["callbacks"] if "Start" in name))
+    torch.save(malformed(checkpoint, place, wrong), file)
+    with pytest.raises(ValueError, match=f"^ckpt_path = {file}: "):
+        train(Job({**saved[0], "ckpt_path": str(file)}, tmp_path / "resumed"))
+    assert RunDirectory(tmp_path / "resumed").state in ("absent", "failed")
+
+
 def test_a_sweep_falls_back_from_a_malformed_checkpoint_and_evaluate_names_it(saved, tmp_path, capsys):
     import shutil
 
