@@ -82,8 +82,10 @@ class Record:
             if wandb.run is not None:
                 wandb.finish(exit_status)
             self.run.release()
-        if error is not None and (is_out_of_memory(error) or is_lost_connection(error)):
+        if error is not None and is_lost_connection(error):
             raise (RunLost if status == "interrupted" else ValueError)(reason) from error
+        if error is not None and is_out_of_memory(error) and status == "interrupted":
+            raise RunLost(reason) from error
         return status == "diverged"
 
     def collect_metrics(self) -> None:
@@ -103,8 +105,9 @@ class Record:
             return "interrupted", "stopped by a KeyboardInterrupt", 130
         if is_lost_connection(error):
             return *self.ranks.lost(), 1
-        if is_out_of_memory(error):
-            return "interrupted", f"out of memory: {described(error)}", 1
+        has_begun = self.run.begun or (self.trainer is not None and not is_rank_zero())
+        if is_out_of_memory(error) and has_begun:  # earlier, the net or the data are too large
+            return "interrupted", f"out of memory ({described(error)}); free memory, or use a smaller net or batch", 1
         if (disk := disk_error(error, self.run.path)) is not None:
             return "interrupted", str(disk), 1
         return "failed", described(error), 1

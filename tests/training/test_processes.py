@@ -62,7 +62,7 @@ def test_two_processes_resume_after_an_interruption(tmp_path):
         ("raises", "failed", "rank 1: RuntimeError: rank 1 is broken"),
         ("building", "failed", "rank 1: ValueError: callbacks.rank.how = building: rank 1 is broken"),
         ("killed", "interrupted", "rank 1 was ended by SIGKILL"),
-        ("memory", "interrupted", "rank 1: out of memory: MemoryError"),
+        ("memory", "interrupted", "rank 1: out of memory (MemoryError); free memory, or use a smaller net or batch"),
     ],
 )
 def test_the_summary_states_why_another_rank_has_ended(tmp_path, how, status, reason):

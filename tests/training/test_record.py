@@ -13,7 +13,7 @@ from start_training.callbacks.start_of_training import StartOfTraining
 from start_training.callbacks.test_metrics import TestMetrics
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.outcome import Diverged
+from start_training.runs.outcome import Diverged, RunLost
 from start_training.stop_signals import Interrupted
 from start_training.training.record import Record, end_reason
 
@@ -58,11 +58,13 @@ def test_a_record_without_a_trainer_writes_the_summary(config, tmp_path):
         (Interrupted(signal.SIGTERM), "interrupted", "SIGTERM"),
         (KeyboardInterrupt(), "interrupted", "stopped by a KeyboardInterrupt"),
         (RuntimeError("no\nluck"), "failed", "RuntimeError: no luck"),
+        (MemoryError("no\nluck"), "interrupted", "out of memory (MemoryError: no luck)"),
     ],
     ids=lambda case: type(case).__name__,
 )
 def test_status_and_reason_follow_from_the_error_that_ended_the_run(config, tmp_path, error, status, reason):
-    with nullcontext() if status == "diverged" else pytest.raises(type(error)):
+    raised = RunLost if isinstance(error, MemoryError) else type(error)
+    with nullcontext() if status == "diverged" else pytest.raises(raised):
         recorded(config, tmp_path, Trained(global_step=6), error)
     summary = RunDirectory(tmp_path).summary()
     assert (summary["status"], summary["steps"]) == (status, 6)
