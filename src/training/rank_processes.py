@@ -125,7 +125,7 @@ def clear_errors(run: RunDirectory) -> None:
         file.unlink(missing_ok=True)
 
 
-def is_lost_connection(error: BaseException) -> bool:
+def is_lost_connection(error: BaseException | None) -> bool:
     """Return whether an error says that the connection to another rank was lost, as gloo and NCCL report it."""
     if isinstance(error, torch.distributed.DistError):
         return True

@@ -24,7 +24,7 @@ from start_training.runs.job import Job
 from start_training.runs.metrics_file import newest_metrics
 from start_training.runs.outcome import Diverged, RunLost
 from start_training.settings import described
-from start_training.stop_signals import Interrupted
+from start_training.stop_signals import Interrupted, received
 from start_training.training.rank_processes import RankProcesses, is_lost_connection, report_error
 
 
@@ -70,7 +70,8 @@ class Record:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        status, reason, exit_status = self._outcome(error)
+        stopped = is_lost_connection(error) and received()  # all ranks got the signal, and another one ended first
+        status, reason, exit_status = self._outcome(Interrupted(received()) if stopped else error)
         self.ranks.close()
         try:
             if not is_rank_zero():
@@ -82,7 +83,9 @@ class Record:
             if wandb.run is not None:
                 wandb.finish(exit_status)
             self.run.release()
-        if error is not None and is_lost_connection(error):
+        if stopped:
+            raise Interrupted(received()) from error
+        if is_lost_connection(error):
             raise (RunLost if status == "interrupted" else ValueError)(reason) from error
         if error is not None and is_out_of_memory(error) and status == "interrupted":
             raise RunLost(reason) from error
