@@ -121,8 +121,9 @@ def test_every_node_of_the_structure_is_checked_without_another_error(saved):
         (("global_step",), "text"),
         (("lr_schedulers",), [[]]),
     ],
-    ids=str,
-)
+    ids=["no optimizer states", "no optimizers", "no random states", "text as weight", "list as callback state",
+         "no loops", "text as step", "list as schedule"],
+)  # fmt: skip
 def test_a_missing_or_wrong_part_is_refused_before_training(saved, tmp_path, place, wrong):
     checkpoint = torch.load(saved[1] / "checkpoints" / "last.ckpt", weights_only=True)
     file = tmp_path / "old" / "checkpoints" / "last.ckpt"
