@@ -1,0 +1,113 @@
+"""Read the activation lengths that a run, or the callback in anyone's training, has recorded."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from start_training.runs.table import COLUMNS, files_of, read_rows
+from start_training.settings import one_of
+
+NAME = "lengths"
+STATISTICS = ("mean", "variance", "count")
+FITS = "activation_lengths"  # holds a numbered directory for each fit of a Trainer
+
+
+def read_lengths(directory: Path | str, *, matrix: str | None = None) -> pd.DataFrame:
+    """Read the activation lengths M_j = ‖act_j‖² / n_j of a run as a table, or one of its columns as a matrix.
+
+    A run that still goes on, or that was killed, can be read, too.
+
+    Args:
+        directory: A run directory, the directory given to `ActivationLengths(directory=…)`, or the default root
+            directory of a Trainer whose `ActivationLengths` was given none.
+        matrix: `mean`, `variance` or `count` to get this column as a matrix; None: the table.
+
+    Returns:
+        Without `matrix` a row for each measurement, ordered by step and layer, with the columns step, layer (number j;
+        0 is the input), name, mean and variance of M_j over the samples of the step, and count, the number of samples.
+        With `matrix` a row for each layer, in order, labelled (layer, name), and a column for each measured step; NaN
+        where a layer was not measured. Columns that the table has in addition, if any, tell rows apart in the matrix
+        where a layer has several measurements in a step.
+
+    Raises:
+        DamagedFile: A file of the table is damaged; the message names it.
+        ValueError: The directory holds no lengths, or those of several fits, or there is no such column.
+
+    Example:
+        >>> import tempfile
+        >>> from start_training import ActivationLengths, read_lengths
+        >>> from start_training.runs.table import Table
+        >>> directory = tempfile.mkdtemp()  # of a run of two steps, whose rows are written here by hand
+        >>> rows = {"step": [0, 0, 1, 1], "layer": [0, 1] * 2, "name": ["input", "relu"] * 2}
+        >>> rows |= {"mean": [1.0, 0.5, 1.0, 0.75], "variance": [0.1] * 4, "count": [8] * 4}
+        >>> Table(Path(directory) / "lengths").append(pd.DataFrame(rows))
+        >>> read_lengths(directory).query("name == 'relu'")["mean"].tolist()
+        [0.5, 0.75]
+        >>> read_lengths(directory, matrix="mean")
+        step           0     1
+        layer name
+        0     input  1.0  1.00
+        1     relu   0.5  0.75
+    """
+    if matrix is not None:
+        one_of("matrix", matrix, STATISTICS)
+    table = _table_in(Path(directory))
+    rows = read_rows(table, columns=COLUMNS[NAME])
+    if rows is None:
+        raise ValueError(f"directory = {directory}: {table} has no rows; no step was measured")
+    return rows if matrix is None else layer_matrix(rows, matrix)
+
+
+def layer_matrix(rows: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
+    """Arrange a column of the table `lengths/` by layer and step, as `read_lengths` describes.
+
+    Args:
+        rows: The table, with at least one row.
+        column: `mean`, `variance` or `count`.
+
+    Raises:
+        ValueError: A layer has several measurements in a step that no further column tells apart.
+    """
+    columns, steps = pd.factorize(rows["step"], sort=True)
+    keys = ["layer", "name"]
+    further = [key for key in rows if key not in {"step", *keys, *STATISTICS}]
+    while not _are_different(cells := _labels(rows, keys) * len(steps) + columns):
+        if not further:
+            raise ValueError("lengths: a layer has several measurements in a step, which no column tells apart")
+        keys.append(further.pop(0))
+    labels, first = np.unique(cells // len(steps), return_index=True)
+    values = np.full((len(labels), len(steps)), np.nan)
+    values.flat[cells] = rows[column].to_numpy(np.float64)
+    layers = pd.MultiIndex.from_frame(rows[keys].iloc[first])
+    matrix = pd.DataFrame(values, layers, pd.Index(steps, name="step"))
+    return matrix.iloc[np.argsort(layers.get_level_values("layer"), kind="stable")]
+
+
+def _labels(rows: pd.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:
+    """Return a number for each row, from 0, that is equal for rows with equal values of the keys."""
+    labels = np.zeros(len(rows), np.int64)
+    for key in keys:
+        codes, values = pd.factorize(rows[key], use_na_sentinel=False)
+        labels = pd.factorize(labels * len(values) + codes)[0]
+    return labels
+
+
+def _are_different(cells: NDArray[np.int64]) -> bool:
+    return bool(np.bincount(cells).max() == 1)
+
+
+def _table_in(directory: Path) -> Path:
+    """Return the directory of the only table `lengths/` in a directory, or in one of the numbered ones of its fits."""
+    if (directory / NAME).is_dir():
+        return directory / NAME
+    fits = [fit for folder in (directory, directory / FITS) for fit in files_of(folder) if (fit / NAME).is_dir()]
+    if len(fits) == 1:
+        return fits[0] / NAME
+    if fits:
+        names = ", ".join(str(fit) for fit in fits)
+        raise ValueError(f"directory = {directory}: holds the lengths of {len(fits)} fits; choose one of {names}")
+    state = "has no folder lengths/" if directory.is_dir() else "there is no such directory"
+    raise ValueError(f"directory = {directory}: {state}; give a run directory, or that of ActivationLengths")
