@@ -29,8 +29,9 @@ def read_lengths(directory: Path | str, *, matrix: str | None = None) -> pd.Data
         Without `matrix` a row for each measurement, ordered by step and layer, with the columns step, layer (number j;
         0 is the input), name, mean and variance of M_j over the samples of the step, and count, the number of samples.
         With `matrix` a row for each layer, in order, labelled (layer, name), and a column for each measured step; NaN
-        where a layer was not measured. Columns that the table has in addition, if any, tell rows apart in the matrix
-        where a layer has several measurements in a step.
+        where a layer was not measured. If layers have several measurements in a step, their rows are told apart by a
+        further column of the table, such as `phase`, or else by the number of the measurement in its step: the label
+        is then (layer, name, phase) or (layer, name, measurement).
 
     Raises:
         DamagedFile: A file of the table is damaged; the message names it.
@@ -67,23 +68,21 @@ def layer_matrix(rows: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
     Args:
         rows: The table, with at least one row.
         column: `mean`, `variance` or `count`.
-
-    Raises:
-        ValueError: A layer has several measurements in a step that no further column tells apart.
     """
     columns, steps = pd.factorize(rows["step"], sort=True)
     keys = ["layer", "name"]
     further = [key for key in rows if key not in {"step", *keys, *STATISTICS}]
     while not _are_different(cells := _labels(rows, keys) * len(steps) + columns):
         if not further:
-            raise ValueError("lengths: a layer has several measurements in a step, which no column tells apart")
-        keys.append(further.pop(0))
+            rows = rows.assign(measurement=rows.groupby(["step", *keys], sort=False, dropna=False).cumcount())
+        keys.append(further.pop(0) if further else "measurement")
     labels, first = np.unique(cells // len(steps), return_index=True)
     values = np.full((len(labels), len(steps)), np.nan)
     values.flat[cells] = rows[column].to_numpy(np.float64)
     layers = pd.MultiIndex.from_frame(rows[keys].iloc[first])
     matrix = pd.DataFrame(values, layers, pd.Index(steps, name="step"))
-    return matrix.iloc[np.argsort(layers.get_level_values("layer"), kind="stable")]
+    of_phases = [pd.factorize(layers.get_level_values(key))[0] for key in keys[:1:-1]]
+    return matrix.iloc[np.lexsort([layers.get_level_values("layer"), *of_phases])]
 
 
 def _labels(rows: pd.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:

@@ -52,15 +52,17 @@ def test_what_was_not_measured_is_nan_and_a_length_that_is_not_finite_stays(tmp_
     np.testing.assert_array_equal(matrix, list(expected.values()))
 
 
-def test_several_measurements_in_a_step_are_told_apart_by_a_further_column(tmp_path):
+def test_several_measurements_in_a_step_are_told_apart(tmp_path):
     table = pd.concat([rows(range(1), NAMES, phase="fake"), rows(range(1), NAMES, phase="real")])
     write(tmp_path / "named", table)
     matrix = read_lengths(tmp_path / "named", matrix="mean")
-    assert matrix.index.names == ["layer", "name", "phase"] and len(matrix) == 6
+    assert matrix.index.names == ["layer", "name", "phase"]
+    assert matrix.index.tolist() == [(*key, phase) for phase in ("fake", "real") for key in enumerate(NAMES)]
     write(tmp_path / "not", table.drop(columns="phase"))
     assert len(read_lengths(tmp_path / "not")) == 6
-    with pytest.raises(ValueError, match="several measurements in a step, which no column tells apart"):
-        read_lengths(tmp_path / "not", matrix="mean")
+    assert read_lengths(tmp_path / "not", matrix="mean").index.tolist() == [
+        (layer, name, number) for number in (0, 1) for layer, name in enumerate(NAMES)
+    ]
 
 
 def test_the_directory_of_the_only_fit_is_found_and_several_are_named(tmp_path):
@@ -75,9 +77,9 @@ def test_the_directory_of_the_only_fit_is_found_and_several_are_named(tmp_path):
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(ValueError, match="directory = .*/absent: there is no such directory"):
+    with pytest.raises(ValueError, match=r"directory = .*/absent: there is no such directory"):
         read_lengths(tmp_path / "absent")
-    with pytest.raises(ValueError, match="directory = .*: has no folder lengths/; give a run directory"):
+    with pytest.raises(ValueError, match=r"directory = .*: has no folder lengths/; give a run directory"):
         read_lengths(tmp_path)
     table = write(tmp_path)
     with pytest.raises(ValueError, match="has no rows; no step was measured"):
