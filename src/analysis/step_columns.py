@@ -113,5 +113,7 @@ def rate_changes(rates: ArrayLike) -> NDArray[np.intp]:
     rate = np.asarray(rates, float)
     change = np.diff(rate)
     direction = np.where(np.abs(change) > 1e-9 * np.abs(rate[1:]), np.sign(change), 0)
-    turns = np.flatnonzero(np.diff(direction)) + 1
-    return turns[np.diff(turns, append=len(rate) + 1) > 1]  # a jump turns twice
+    begins = np.flatnonzero(np.diff(direction, prepend=np.nan))  # of spans in which it rises, falls or rests
+    jumps = (np.diff(begins, append=len(direction)) == 1) & (direction[begins] != 0)
+    turns = ~jumps & ~np.roll(jumps, 1) & (begins > 0)
+    return np.sort(np.concatenate([begins[jumps] + 1, begins[turns]]))

@@ -84,18 +84,18 @@ def stacked_panels(
     lines = textwrap.wrap(title, int(11.5 * width))
     total = bottom + sum(heights) + GAP * (len(heights) - 1) + above + 0.18 * len(lines) + 0.06
     figure = Figure(figsize=(width, total))
-    text = figure.text(PAD / width, 1 - 0.06 / total, "\n".join(lines), fontsize=10, va="top", parse_math=False)
+    place = {"x": PAD / width, "y": 1 - 0.06 / total, "ha": "left", "va": "top"}
+    text = figure.suptitle("\n".join(lines), fontsize=10, parse_math=False, **place)
     if lines and (extent := text.get_window_extent().width / figure.dpi) > width - 2 * PAD:
         text.set_fontsize(10 * (width - 2 * PAD) / extent)
-    panels, place = list[Axes](), bottom
-    for height in reversed(heights):
-        axes = figure.add_axes(
-            (0.1, place / total, 0.9 - right / width, height / total), sharex=panels[0] if panels else None
-        )
-        axes.tick_params(labelbottom=not panels)
+    panels, place = list[Axes](), bottom + sum(heights) + GAP * (len(heights) - 1)
+    for height in heights:
+        bounds = (0.1, (place - height) / total, 0.9 - right / width, height / total)
+        axes = figure.add_axes(bounds, sharex=panels[0] if panels else None)
+        axes.tick_params(labelbottom=len(panels) == len(heights) - 1)
         panels.append(axes)
-        place += height + GAP
-    return figure, panels[::-1]
+        place -= height + GAP
+    return figure, panels
 
 
 def fit_left_margin(figure: Figure, panels: Sequence[Axes]) -> None:
