@@ -86,14 +86,14 @@ def step_columns(steps: ArrayLike) -> StepColumns:
         array([-0.5,  0.5,  1.5,  2.5])
         >>> long = step_columns(range(20_000))
         >>> long.logarithmic, len(long.starts), long.starts[[0, 1, 2, -1]]
-        (True, 145, array([    0,     1,     2, 19240]))
+        (True, 197, array([    0,     1,     2, 19241]))
     """
     numbers = np.asarray(steps, np.int64)
     every = StepColumns(numbers, np.arange(len(numbers)), bool(numbers[-1] >= max(LONG, 100 * (numbers[0] + 1))))
     if len(numbers) <= COLUMNS:
         return every
     places = every.places(numbers)
-    columns = np.floor((places - places[0]) / (places[-1] - places[0]) * COLUMNS)
+    columns = np.minimum(np.floor((places - places[0]) / (places[-1] - places[0]) * COLUMNS), COLUMNS - 1)
     return StepColumns(numbers, np.unique(columns, return_index=True)[1], every.logarithmic)
 
 

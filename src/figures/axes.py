@@ -84,8 +84,8 @@ def stacked_panels(
     lines = textwrap.wrap(title, int(11.5 * width))
     total = bottom + sum(heights) + GAP * (len(heights) - 1) + above + 0.18 * len(lines) + 0.06
     figure = Figure(figsize=(width, total))
-    place = {"x": PAD / width, "y": 1 - 0.06 / total, "ha": "left", "va": "top"}
-    text = figure.suptitle("\n".join(lines), fontsize=10, parse_math=False, **place)
+    corner: dict[str, Any] = {"x": PAD / width, "y": 1 - 0.06 / total, "ha": "left", "va": "top"}
+    text = figure.suptitle("\n".join(lines), fontsize=10, parse_math=False, **corner)
     if lines and (extent := text.get_window_extent().width / figure.dpi) > width - 2 * PAD:
         text.set_fontsize(10 * (width - 2 * PAD) / extent)
     panels, place = list[Axes](), bottom + sum(heights) + GAP * (len(heights) - 1)

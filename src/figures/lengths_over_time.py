@@ -60,8 +60,9 @@ def draw_lengths_over_time(
     columns = step_columns(lengths.columns.to_numpy())
     known = np.ones(lengths.shape, bool) if measured is None else np.asarray(measured, bool)
     logs, states = columns.log_means(lengths.to_numpy(np.float64), known)
-    rate = np.asarray([] if learning_rate is None else learning_rate, float)
-    rate = rate if len(rate) and np.isfinite(rate).all() and np.ptp(rate) > 0 else None
+    rate = None if learning_rate is None else np.asarray(learning_rate, float)
+    if rate is not None and not (np.isfinite(rate).all() and np.ptp(rate) > 0):
+        rate = None
     heights = [min(max(0.3 + 0.15 * len(lengths), 1.4), 3.2), 0.85, *[0.55] * (rate is not None)]
     figure, panels = stacked_panels(heights, title, width=WIDTH, right=RIGHT)
     heat, growth, last = panels[0], panels[1], panels[-1]
@@ -79,7 +80,12 @@ def draw_lengths_over_time(
     if rate is not None:
         handles += _draw_rate(panels, columns, rate)
     if handles:
-        place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0.0, "handlelength": 1.6}
+        place: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (1.02, 1.0),
+            "borderaxespad": 0.0,
+            "handlelength": 1.6,
+        }
         growth.legend(handles=handles, fontsize=7, frameon=False, **place)
     _label_steps(last, columns)
     fit_left_margin(figure, panels)
@@ -133,8 +139,7 @@ def _hatch(axes: Axes, states: NDArray[np.int64], edges: Array) -> None:
 def _draw_growth(axes: Axes, columns: StepColumns, values: Array) -> None:
     """Draw the mean of each column, and a band from its smallest to its largest finite value."""
     steps = columns.places(columns.mean(columns.steps.astype(float)))
-    marker = {"marker": "o", "ms": 2.5} if len(steps) <= 40 else {}
-    axes.plot(steps, columns.mean(values), **{"color": "#3f90da", "lw": 1.1, **marker})
+    axes.plot(steps, columns.mean(values), color="#3f90da", lw=1.1, marker="o" if len(steps) <= 40 else "", ms=2.5)
     if len(columns.starts) < len(columns.steps):
         axes.fill_between(steps, *columns.range(values), color="#3f90da", alpha=0.25, lw=0)
     (low, high), _ = _limits(values)
@@ -189,7 +194,7 @@ def short_names(names: Sequence[str]) -> list[str]:
         >>> short_names(["input", "net.hidden.0.activation", "net.hidden.1.activation"])
         ['input', 'hidden.0', 'hidden.1']
         >>> short_names(["input", "a_very_long_name_of_a_layer_that_is_alone"])
-        ['input', 'a_very_long_n…t_is_alone']
+        ['input', 'a_very_long…t_is_alone']
     """
     parts = [name.split(".") for name in names[1:]]
     if len(parts) > 1:

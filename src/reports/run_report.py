@@ -78,7 +78,7 @@ def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> 
     )
 
 
-def _of_steps(rows: pd.DataFrame | None, means: pd.DataFrame) -> dict[str, Array | None]:
+def _of_steps(rows: pd.DataFrame | None, means: pd.DataFrame) -> dict[str, Any]:
     """Return growth rate and learning rate of each measured step, from the table `steps/` as far as it has them."""
     steps = pd.DataFrame({"step": []}) if rows is None else rows.drop_duplicates("step")
     columns = steps.set_index("step").reindex(means.columns)

@@ -34,8 +34,7 @@ class RunDirectory:
     """The directory of a run at `path`, which need not exist yet.
 
     Its files are config.yaml (the resolved config), metrics.csv, the Parquet tables lengths/, steps/, hyperparameters/,
-    phase/ and range_test/, checkpoints/last.ckpt, figures/ (lengths and
-    lengths_over_time), and summary.json, which is written last.
+    phase/ and range_test/, checkpoints/last.ckpt, figures/, and summary.json, which is written last.
     """
 
     def __init__(self, path: Path | str) -> None:

@@ -71,7 +71,7 @@ def layer_matrix(rows: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
     """
     columns, steps = pd.factorize(rows["step"], sort=True)
     keys = ["layer", "name"]
-    further = [key for key in rows if key not in {"step", *keys, *STATISTICS}]
+    further = [str(key) for key in rows if key not in {"step", *keys, *STATISTICS}]
     while not _are_different(cells := _labels(rows, keys) * len(steps) + columns):
         if not further:
             rows = rows.assign(measurement=rows.groupby(["step", *keys], sort=False, dropna=False).cumcount())
@@ -79,10 +79,10 @@ def layer_matrix(rows: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
     labels, first = np.unique(cells // len(steps), return_index=True)
     values = np.full((len(labels), len(steps)), np.nan)
     values.flat[cells] = rows[column].to_numpy(np.float64)
-    layers = pd.MultiIndex.from_frame(rows[keys].iloc[first])
-    matrix = pd.DataFrame(values, layers, pd.Index(steps, name="step"))
-    of_phases = [pd.factorize(layers.get_level_values(key))[0] for key in keys[:1:-1]]
-    return matrix.iloc[np.lexsort([layers.get_level_values("layer"), *of_phases])]
+    names = pd.DataFrame({key: rows[key].iloc[first] for key in keys})
+    matrix = pd.DataFrame(values, pd.MultiIndex.from_frame(names), pd.Index(steps, name="step"))
+    of_phases = [pd.factorize(names[key])[0] for key in reversed(keys[2:])]
+    return matrix.iloc[np.lexsort((names["layer"].to_numpy(), *of_phases))]
 
 
 def _labels(rows: pd.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from start_training.analysis.step_columns import BROKEN, COLUMNS, GOOD, MISSING,
 def test_columns_hold_all_steps_in_order(first, every, count):
     steps = first + every * np.arange(count)
     columns = step_columns(steps)
-    assert 1 <= len(columns.starts) <= COLUMNS + 1 and columns.starts[0] == 0
+    assert 1 <= len(columns.starts) <= COLUMNS and columns.starts[0] == 0
     assert (np.diff(columns.edges) > 0).all()
     column_of = np.searchsorted(columns.edges, columns.places(steps)) - 1
     np.testing.assert_array_equal(np.flatnonzero(np.diff(column_of, prepend=-1)), columns.starts)
