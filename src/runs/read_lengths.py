@@ -13,6 +13,7 @@ from start_training.settings import one_of
 NAME = "lengths"
 STATISTICS = ("mean", "variance", "count")
 FITS = "activation_lengths"  # holds a numbered directory for each fit of a Trainer
+SHOWN = 5  # number of tables listed in an error message
 
 
 def read_lengths(directory: Path | str, *, matrix: str | None = None) -> pd.DataFrame:
@@ -21,8 +22,9 @@ def read_lengths(directory: Path | str, *, matrix: str | None = None) -> pd.Data
     A run that still goes on, or that was killed, can be read, too.
 
     Args:
-        directory: A run directory, the directory given to `ActivationLengths(directory=…)`, or the default root
-            directory of a Trainer whose `ActivationLengths` was given none.
+        directory: A run directory, the directory given to `ActivationLengths(directory=…)`, the default root directory
+            of a Trainer whose `ActivationLengths` was given none, or the folder `lengths/` in one of these, which tells
+            apart the tables of several fits.
         matrix: `mean`, `variance` or `count` to get this column as a matrix; None: the table.
 
     Returns:
@@ -99,14 +101,17 @@ def _are_different(cells: NDArray[np.int64]) -> bool:
 
 
 def _table_in(directory: Path) -> Path:
-    """Return the directory of the only table `lengths/` in a directory, or in one of the numbered ones of its fits."""
-    if (directory / NAME).is_dir():
-        return directory / NAME
-    fits = [fit for folder in (directory, directory / FITS) for fit in files_of(folder) if (fit / NAME).is_dir()]
-    if len(fits) == 1:
-        return fits[0] / NAME
-    if fits:
-        names = ", ".join(str(fit) for fit in fits)
-        raise ValueError(f"directory = {directory}: holds the lengths of {len(fits)} fits; choose one of {names}")
+    """Return the only table `lengths/` in a directory or in those of its fits, or the directory if it is the table."""
+    places = [directory, *(fit for folder in (directory, directory / FITS) for fit in files_of(folder))]
+    tables = [place / NAME for place in places if (place / NAME).is_dir()]
+    if not tables and directory.name == NAME and directory.is_dir():
+        return directory
+    if len(tables) == 1:
+        return tables[0]
+    if tables:
+        names = [*map(str, tables[:SHOWN]), *["…"] * (len(tables) > SHOWN)]
+        raise ValueError(
+            f"directory = {directory}: holds {len(tables)} tables of lengths; choose one: {', '.join(names)}"
+        )
     state = "has no folder lengths/" if directory.is_dir() else "there is no such directory"
     raise ValueError(f"directory = {directory}: {state}; give a run directory, or that of ActivationLengths")

@@ -69,11 +69,12 @@ def test_the_directory_of_the_only_fit_is_found_and_several_are_named(tmp_path):
     for place in (tmp_path / "default" / "activation_lengths" / "0", tmp_path / "given" / "0"):
         write(place, rows(range(1), NAMES))
         assert len(read_lengths(place.parents[len(place.relative_to(tmp_path).parts) - 2])) == 3
-    second = tmp_path / "given" / "1"
-    write(second, rows(range(2), NAMES))
-    with pytest.raises(ValueError, match=f"holds the lengths of 2 fits; choose one of .*, {second}$"):
-        read_lengths(second.parent)
-    assert len(read_lengths(second)) == 6
+    base = tmp_path / "default"
+    write(base, rows(range(2), NAMES))
+    tables = (base / "lengths", base / "activation_lengths" / "0" / "lengths")
+    with pytest.raises(ValueError, match=f"holds 2 tables of lengths; choose one: {tables[0]}, {tables[1]}$"):
+        read_lengths(base)
+    assert [len(read_lengths(table)) for table in tables] == [6, 3]
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
