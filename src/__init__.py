@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from start_training.initializers.orthogonal import Orthogonal
     from start_training.initializers.torch_default import TorchDefault
     from start_training.initializers.variance_scaling import VarianceScaling
+    from start_training.runs.read_lengths import read_lengths
 
 _MODULES = {  # the module that defines each public name
     "ActivationLengths": "callbacks.activation_lengths",
@@ -33,6 +34,7 @@ _MODULES = {  # the module that defines each public name
     "Orthogonal": "initializers.orthogonal",
     "TorchDefault": "initializers.torch_default",
     "VarianceScaling": "initializers.variance_scaling",
+    "read_lengths": "runs.read_lengths",
     "register_resolvers": "config.composed",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "VarianceScaling",
     "diagnose",
     "initialize_",
+    "read_lengths",
     "register_resolvers",
 ]
 

@@ -98,5 +98,5 @@ def start(script: str, directory: Path, *typed: str) -> Path:
 def without_run_figures() -> Iterator[None]:
     """As the fixture of conftest.py, for fixtures that are made before it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("start_training.reports.run_report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
+        patch.setattr("start_training.reports.run_report.figures", lambda *_: {"lengths": Figure(figsize=(0.1, 0.1))})
         yield

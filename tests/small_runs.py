@@ -84,11 +84,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Path]]
 
 @pytest.fixture(autouse=True)
 def without_run_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run's figure takes longer to draw than these nets to train: only tests marked `figure` have it drawn."""
+    """A run's figures take longer to draw than these nets to train: only tests marked `figure` have them drawn."""
     if request.path.parent.name in TRAIN and "figure" not in request.keywords:
         from matplotlib.figure import Figure
 
-        monkeypatch.setattr("start_training.reports.run_report.figure", lambda *_: Figure(figsize=(0.1, 0.1)))
+        monkeypatch.setattr(
+            "start_training.reports.run_report.figures", lambda *_: {"lengths": Figure(figsize=(0.1, 0.1))}
+        )
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
+PAD, GAP = 0.08, 0.1  # between labels and the end of a figure, and between panels, in inches
 CHARACTERS = 17  # characters of a caption's line, for each inch of the figure's width
 # Ten colours for curves. Source: Petroff 2021 (arXiv:2107.02270).
 CYCLE = ("#3f90da", "#bd1f01", "#ffa90e", "#832db6", "#94a4a2", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
@@ -59,6 +60,52 @@ def finish(
     # The title is aligned left, since the constrained layout would centre it over panels and legend together.
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
+
+
+def stacked_panels(
+    heights: Sequence[float], title: str, *, width: float, right: float, bottom: float = 0.45, above: float = 0.12
+) -> tuple[Figure, list[Axes]]:
+    """Create a figure of panels with a shared axis below each other, and a title above them.
+
+    Its margins are fixed: a constrained layout would take longer than the drawing, in every job of a sweep. Call
+    `fit_left_margin` when all is drawn.
+
+    Args:
+        heights: Height of each panel in inches, from the top.
+        title: Title at the upper left, which is wrapped and, if a word is still too wide, made smaller.
+        width: Width of the figure in inches.
+        right: Width of the right margin in inches. `bottom` and `above`, below and above the panels, likewise.
+        bottom: Margin for the labels of the shared axis.
+        above: Margin between title and panels.
+
+    Returns:
+        The figure, and the panels from the top.
+    """
+    lines = textwrap.wrap(title, int(11.5 * width))
+    total = bottom + sum(heights) + GAP * (len(heights) - 1) + above + 0.18 * len(lines) + 0.06
+    figure = Figure(figsize=(width, total))
+    corner: dict[str, Any] = {"x": PAD / width, "y": 1 - 0.06 / total, "ha": "left", "va": "top"}
+    text = figure.suptitle("\n".join(lines), fontsize=10, parse_math=False, **corner)
+    if lines and (extent := text.get_window_extent().width / figure.dpi) > width - 2 * PAD:
+        text.set_fontsize(10 * (width - 2 * PAD) / extent)
+    panels, place = list[Axes](), bottom + sum(heights) + GAP * (len(heights) - 1)
+    for height in heights:
+        bounds = (0.1, (place - height) / total, 0.9 - right / width, height / total)
+        axes = figure.add_axes(bounds, sharex=panels[0] if panels else None)
+        axes.tick_params(labelbottom=len(panels) == len(heights) - 1)
+        panels.append(axes)
+        place -= height + GAP
+    return figure, panels
+
+
+def fit_left_margin(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Move the left ends of panels of equal width such that their labels begin at the left end of the figure."""
+    boxes = [axes.yaxis.get_tightbbox() for axes in panels]
+    place, width = panels[0].get_position(), figure.get_figwidth()
+    start = place.x0 + PAD / width - min(box.x0 for box in boxes if box is not None) / figure.bbox.width
+    for axes in panels:
+        _, bottom, _, height = axes.get_position().bounds
+        axes.set_position((start, bottom, place.x1 - start, height))
 
 
 def handle(label: str, **style: Any) -> Line2D:

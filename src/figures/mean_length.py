@@ -1,6 +1,6 @@
 """Activation lengths against layer, for one run at initialization and at its end, and for an ensemble of nets."""
 
-import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from start_training.figures.axes import panels
+from start_training.figures.axes import fit_left_margin, panels, stacked_panels
 
-TITLE_WIDTH = 66  # characters in a line of the title
 MARKED = 25  # largest number of layers drawn with a marker and error bars, so that these do not overlap
 
 
@@ -27,7 +26,7 @@ def draw_mean_length(
 ) -> Figure:
     """Draw the natural logarithm of the mean length of layers 0 … d of one run, at initialization and at its end.
 
-    A layer whose mean length is 0 or not finite is a gap in the curve.
+    A layer whose mean length is not finite, or 0, is a gap in the curve with a mark at the upper, or lower, end.
 
     Args:
         initial: Mean lengths at step 0, shape (d + 1,).
@@ -38,24 +37,26 @@ def draw_mean_length(
         last_step: Number of the last step, for the legend.
         title: Title above the panel.
     """
-    lines = textwrap.wrap(title, TITLE_WIDTH)
-    figure = Figure(figsize=(5.0, 3.4))
-    axes = figure.subplots()
-    # The margins are fixed: a constrained layout would take longer than the drawing, in every job of a sweep.
-    figure.subplots_adjust(left=0.13, right=0.97, bottom=0.14, top=0.97 - 0.045 * len(lines))
     initial, final = np.asarray(initial, float), np.asarray(final, float)
+    both = np.concatenate([initial, final])
+    entries = 2 + sum([deviation is not None, predicted_log is not None, not np.isfinite(both).all(), 0 in both])
+    figure, [axes] = stacked_panels([2.8], title, width=5.0, right=0.12, above=0.15 + 0.15 * ((entries + 1) // 2))
+    axes.set_xmargin(0.02)
     layers = np.arange(len(initial))
     if deviation is not None:
         low, high = initial - np.asarray(deviation, float), initial + np.asarray(deviation, float)
         band: dict[str, Any] = {"color": "C0", "alpha": 0.15, "lw": 0, "label": "± standard deviation over samples"}
         axes.fill_between(layers, _log(np.maximum(low, initial / 10)), _log(high), **band)
-    axes.plot(layers, _log(initial), "o-", color="C0", ms=4, lw=1.2, label="at initialization (step 0)")
-    axes.plot(layers, _log(final), "s-", color="C1", ms=4, lw=1.2, label=f"at the end (step {last_step})")
+    ends = {"at initialization (step 0)": (initial, "o", "C0"), f"at the end (step {last_step})": (final, "s", "C1")}
+    for label, (lengths, marker, colour) in ends.items():
+        shown = marker if len(layers) <= MARKED else ""
+        axes.plot(layers, _log(lengths), marker=shown, color=colour, ms=4, lw=1.2, label=label)
     if predicted_log is not None:
         axes.plot(layers, predicted_log, "--", color="black", lw=1.4, label="theory, at initialization")
+    _mark_gaps(axes, [(lengths, colour) for lengths, _, colour in ends.values()])
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("\n".join(lines), fontsize=9)
-    _decorate(axes, r"$\log\,\mathrm{mean}\ M_j$")
+    _decorate(axes, r"$\log\,\mathrm{mean}\ M_j$", loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7)
+    fit_left_margin(figure, [axes])
     return figure
 
 
@@ -89,10 +90,22 @@ def draw_simulation(layers: pd.DataFrame, *, nets: int, title: str = "") -> Figu
     return figure
 
 
-def _decorate(axes: Axes, quantity: str) -> None:
+def _mark_gaps(axes: Axes, curves: Sequence[tuple[NDArray[np.float64], str]]) -> None:
+    """Mark lengths that are not finite at the upper end of the axes, and those that are 0 at the lower end."""
+    for label, marker, place in (("not finite", "x", 1.0), ("length 0", "v", 0.0)):
+        for lengths, colour in curves:
+            layers = np.flatnonzero(lengths == 0 if marker == "v" else ~np.isfinite(lengths))
+            style: dict[str, Any] = {"color": colour, "ms": 4, "ls": "", "clip_on": False, "label": label}
+            if len(layers):
+                places = [place] * len(layers)
+                axes.plot(layers, places, marker, transform=axes.get_xaxis_transform(), **style)
+                label = "_"  # one entry of the legend for both curves
+
+
+def _decorate(axes: Axes, quantity: str, **legend: Any) -> None:
     axes.set(xlabel="layer $j$", ylabel=quantity + r",  $M_j=\|\mathrm{act}_j\|^2/n_j$")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(**{"frameon": False, "fontsize": 8, **legend})
 
 
 def _log(lengths: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Report of a finished run: the figure of its activation lengths, and tables for the terminal."""
+"""Report of a finished run: the figures of its activation lengths, and tables for the terminal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from start_training.figures.lengths_over_time import draw_lengths_over_time
 from start_training.figures.mean_length import draw_mean_length
+from start_training.lengths.growth_rate import growth_rate
 from start_training.models.law import law_of
 from start_training.runs.directory import RunDirectory
+from start_training.runs.read_lengths import layer_matrix
 from start_training.tables import shown_layers
 
 Array = NDArray[np.float64]
@@ -23,9 +26,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RecordedLengths:
-    """Activation lengths M_0 … M_d recorded in a run; all arrays have shape (d + 1,).
+    """Activation lengths M_0 … M_d recorded in a run; arrays have shape (d + 1,) where nothing else is said.
 
     Attributes:
+        means: Mean lengths over samples, with a row for each layer and a column for each step; see `read_lengths`.
+        measured: Whether each layer was measured at each step, of the shape of `means`; None: all were.
+        growth_rate: Growth rate of the mean length at each step, in nats per layer, shape (steps,).
+        learning_rate: Learning rate of each step, shape (steps,).
         names: The names of layers 0 … d.
         initial: Mean lengths over samples at the first measured step.
         deviation: Standard deviations over samples at the first measured step.
@@ -34,6 +41,10 @@ class RecordedLengths:
         last_step: The number of the last measured step.
     """
 
+    means: pd.DataFrame
+    measured: pd.DataFrame | None
+    growth_rate: Array
+    learning_rate: Array | None
     names: list[str]
     initial: Array
     deviation: Array
@@ -43,7 +54,7 @@ class RecordedLengths:
 
 
 def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> RecordedLengths | None:
-    """Read the first and last activation lengths of a run, and predict the first; None if none were recorded.
+    """Read the activation lengths of a run, and predict the first; None if none were recorded.
 
     Args:
         net: The run's net.
@@ -52,16 +63,27 @@ def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> 
     rows = run.rows("lengths")
     if rows is None:
         return None
-    first, last = (rows[rows["step"] == step].sort_values("layer") for step in (rows["step"].min(), rows["step"].max()))
-    initial = first["mean"].to_numpy()
+    means = layer_matrix(rows)
+    initial = means.iloc[:, 0].to_numpy()
     return RecordedLengths(
-        names=first["name"].tolist(),
+        means=means,
+        measured=None if len(rows) == means.size else layer_matrix(rows, "count").notna(),
+        **_of_steps(run.rows("steps"), means),
+        names=means.index.get_level_values("name").tolist(),
         initial=initial,
-        deviation=np.sqrt(first["variance"].to_numpy()),
-        final=last["mean"].to_numpy(),
+        deviation=np.sqrt(layer_matrix(rows, "variance").iloc[:, 0].to_numpy()),
+        final=means.iloc[:, -1].to_numpy(),
         predicted_log=predicted_log(net, initializer, initial),
-        last_step=int(last["step"].iloc[0]),
+        last_step=int(means.columns[-1]),
     )
+
+
+def _of_steps(rows: pd.DataFrame | None, means: pd.DataFrame) -> dict[str, Any]:
+    """Return growth rate and learning rate of each measured step, from the table `steps/` as far as it has them."""
+    steps = pd.DataFrame({"step": []}) if rows is None else rows.drop_duplicates("step")
+    columns = steps.set_index("step").reindex(means.columns)
+    rates = {name: columns[name].to_numpy(float) for name in ("growth_rate", "learning_rate") if name in columns}
+    return {"growth_rate": growth_rate(means.to_numpy().T), "learning_rate": None, **rates}
 
 
 def predicted_log(net: nn.Module, initializer: object, initial: Array) -> Array | None:
@@ -83,9 +105,9 @@ def predicted_log(net: nn.Module, initializer: object, initial: Array) -> Array 
     return np.concatenate([[log_input], layers])
 
 
-def figure(lengths: RecordedLengths, title: str) -> Figure:
-    """Draw log mean length against layer at the first and last measured step, with the prediction."""
-    return draw_mean_length(
+def figures(lengths: RecordedLengths, title: str) -> dict[str, Figure]:
+    """Draw a run's figures, by file name: lengths at its first and last step, with the prediction, and over time."""
+    ends = draw_mean_length(
         lengths.initial,
         lengths.final,
         lengths.predicted_log,
@@ -93,6 +115,10 @@ def figure(lengths: RecordedLengths, title: str) -> Figure:
         last_step=lengths.last_step,
         title=title,
     )
+    over_time = draw_lengths_over_time(
+        lengths.means, lengths.growth_rate, lengths.learning_rate, measured=lengths.measured, title=title
+    )
+    return {"lengths": ends, "lengths_over_time": over_time}
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:

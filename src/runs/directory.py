@@ -34,7 +34,7 @@ class RunDirectory:
     """The directory of a run at `path`, which need not exist yet.
 
     Its files are config.yaml (the resolved config), metrics.csv, the Parquet tables lengths/, steps/, hyperparameters/,
-    phase/ and range_test/, checkpoints/last.ckpt, figures/lengths.png, and summary.json, which is written last.
+    phase/ and range_test/, checkpoints/last.ckpt, figures/, and summary.json, which is written last.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -43,7 +43,7 @@ class RunDirectory:
         self.metrics_file = self.path / METRICS
         self.checkpoint = self.path / "checkpoints" / "last.ckpt"
         self.previous_checkpoint = self.path / "checkpoints" / "previous.ckpt"
-        self.figure = self.path / "figures" / "lengths.png"
+        self.figures = self.path / "figures"
         self.summary_file = self.path / "summary.json"
         self.damaged_checkpoints: list[Path] = []  # those that `load_newest` could not read
         self.begun = False  # whether `begin` has claimed the directory for this object

@@ -48,8 +48,40 @@ class Job:
     def name(self) -> str:
         """The overrides in one line, or net and initializer: the name of the run in W&B and in messages."""
         nodes = {group: self.config.get(group) or {} for group in NAMED}
-        classes = {group: str(node.get("_target_", "")).rpartition(".")[2] for group, node in nodes.items()}
+        classes = {group: _class_name(node) for group, node in nodes.items()}
         return run_title(self.overrides, self.choices or classes) or "run"
+
+    @property
+    def title(self) -> str:
+        """Net, initializer and data, the title of the run's figures.
+
+        Example:
+            >>> net = {"_target_": "start_training.models.fully_connected.FullyConnected", "depth": 20, "widths": None}
+            >>> he = {"_target_": "start_training.initializers.variance_scaling.VarianceScaling", "scale": 3.0}
+            >>> data = {"_target_": "start_training.datamodules.digits.Digits"}
+            >>> config = {"model": net, "initializer": he, "datamodule": data}
+            >>> Job(config, Path(), ["initializer.scale=3"], choices={"initializer": "he_normal"}).title
+            'FullyConnected, depth 20 · he_normal, scale 3 · digits'
+            >>> Job(config, Path()).title
+            'FullyConnected, depth 20 · VarianceScaling, scale 3 · digits'
+        """
+        model, initializer, data = ({**(self.config.get(group) or {})} for group in (*NAMED, "datamodule"))
+        chosen = str(self.choices.get("initializer") or _class_name(initializer))
+        numbers = {key: value for key, value in initializer.items() if type(value) in (int, float)}
+        typed = {override.partition("=")[0].lstrip("+") for override in self.overrides}
+        if self.choices.get("initializer"):  # its name stands for all settings but those that were changed
+            numbers = {key: value for key, value in numbers.items() if f"initializer.{key}" in typed}
+        if isinstance(model.get("widths"), list):
+            model["depth"] = len(model["widths"])
+        depth = f", depth {model['depth']}" if isinstance(model.get("depth"), int) else ""
+        modules = f", {model['modules']} modules" if isinstance(model.get("modules"), int) else ""
+        own = str(data.get("_target_", "")).startswith("start_training.")
+        names = [
+            f"{_class_name(model)}{depth}{modules}",
+            ", ".join([chosen, *(f"{key} {value:g}" for key, value in numbers.items())]),
+            data["_target_"].split(".")[-2] if own else _class_name(data),
+        ]
+        return " · ".join(filter(None, names)) or self.name
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -61,3 +93,7 @@ class Job:
             "versions": versions(),
             "commit": commit(),
         }
+
+
+def _class_name(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_", "")).rpartition(".")[2]

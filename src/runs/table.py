@@ -118,7 +118,10 @@ def read_rows(directory: Path, *, key: str = "step", columns: Sequence[str] = ()
     """
     for _ in range(_TRIES):
         try:
-            tables = [(part, _read_part(part, (key, *columns))) for part in part_files(directory)]
+            parts, merged = part_files(directory), directory / _COMPACTED
+            # If a process was killed while it compacted, parts are missing, but the merged file has all rows.
+            files = [merged] if os.path.lexists(merged) else parts
+            tables = [(file, _read_part(file, (key, *columns))) for file in files]
         except FileNotFoundError:  # the running job has merged its parts
             continue
         return _concatenated(tables).to_pandas() if tables else None

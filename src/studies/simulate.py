@@ -87,7 +87,7 @@ def run(settings: SimulationSettings, job: Job, config: DictConfig) -> Results:
         "dead": float(np.isneginf(log_lengths[:, -1]).mean()),
         "sampler": sampler,
     }
-    figure = draw_simulation(layers, nets=len(log_lengths), title=job.name)
+    figure = draw_simulation(layers, nets=len(log_lengths), title=job.title)
     return Results(summary, {"layers.csv": layers}, {"lengths": figure})
 
 

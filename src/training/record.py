@@ -1,4 +1,4 @@
-"""Write summary, figure and W&B results of a run when it ends, also after an error."""
+"""Write summary, figures and W&B results of a run when it ends, also after an error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from start_training.callbacks.contracts import stop_reason, summaries
+from start_training.figures.save import save_figure
 from start_training.files.disk_errors import DiskError, collected_disk_errors, disk_error
-from start_training.files.replaced_file import replaced
 from start_training.ranks import is_rank_zero
 from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
@@ -32,7 +32,7 @@ from start_training.training.rank_processes import RankProcesses, is_lost_connec
 class Record:
     """Context manager of a run that writes its results at the end, also after an error.
 
-    It writes summary.json and the figure, and finishes the W&B run. `Diverged` is suppressed, since a run that diverges
+    It writes summary.json and figures, and finishes the W&B run. `Diverged` is suppressed, since a run that diverges
     has a valid result. Nothing is written on ranks above 0 (except their errors, for rank 0), nor if the run was
     interrupted before it began, or failed before it began and the directory has the results of an earlier run.
 
@@ -116,7 +116,7 @@ class Record:
         return "failed", described(error), 1
 
     def _write(self, status: str, reason: str, error: BaseException | None) -> None:
-        """Write tables, figure and summary. If the disk is full, write the summary all the same, and then raise."""
+        """Write tables, figures and summary. If the disk is full, write the summary all the same, and then raise."""
         if not self.run.begun:
             self.run.begin(self.job.config)
         self.collect_metrics()
@@ -156,10 +156,8 @@ class Record:
         if self.net is not None:
             self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
-            self.run.figure.parent.mkdir(exist_ok=True)
-            with replaced(self.run.figure) as partial:
-                figure = run_report.figure(self.lengths, self.job.name)
-                figure.savefig(partial, format="png", dpi=160, bbox_inches="tight")
+            for name, figure in run_report.figures(self.lengths, self.job.title).items():
+                save_figure(figure, self.run.figures / name)
 
     def _clues(self, error: BaseException | None) -> dict[str, Any]:
         classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
@@ -174,8 +172,8 @@ class Record:
             for file in sorted((self.run.path / name).glob("*.parquet")):
                 artifact.add_file(str(file), name=f"{name}/{file.name}")
         wandb.run.log_artifact(artifact)
-        if self.run.figure.exists():
-            wandb.run.log({"lengths": wandb.Image(str(self.run.figure))})
+        if figures := sorted(self.run.figures.glob("*.png")):
+            wandb.run.log({file.stem: wandb.Image(str(file)) for file in figures})
 
 
 def end_reason(trainer: pl.Trainer | Replica) -> str:

@@ -163,7 +163,7 @@ def start(tmp_path, capfd, monkeypatch):
     """A function that runs an experiment as from the shell with only the given values, and returns its directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "start_training.reports.run_report.figure", lambda *_: Figure(figsize=(0.1, 0.1))
+        "start_training.reports.run_report.figures", lambda *_: {"lengths": Figure(figsize=(0.1, 0.1))}
     )  # the figure of each job; the figure of the sweep is drawn
 
     def call(path: Path, *overrides: str, **values: list[str]) -> Path:

@@ -142,6 +142,14 @@ def growing(activation="relu", initializer="he_normal", seed=0, *, J2=2.0, bias_
     return pd.DataFrame(rows).assign(directory=f"{name} {seed}", configuration=name)
 
 
+def lengths(layers: int = 3, steps: int = 4, *, name: str = "hidden.{}.activation") -> pd.DataFrame:
+    """Generate the mean lengths of a run by layer and step, in which all log lengths differ."""
+    names = ["input", *(name.format(number) for number in range(layers - 1))]
+    index = pd.MultiIndex.from_arrays([range(layers), names], names=["layer", "name"])
+    logs = 0.1 * np.arange(layers)[:, None] - 2 * np.arange(steps) / steps
+    return pd.DataFrame(np.exp(logs), index, pd.RangeIndex(steps, name="step"))
+
+
 def rates_of(table: pd.DataFrame) -> pd.DataFrame:
     """Compute `mean_rates` with the initializer as option."""
     return mean_rates(table.assign(option=table["initializer"].map(label)))

@@ -19,6 +19,7 @@ from start_training.figures.collapse import draw_collapse
 from start_training.figures.labels import LABELS, seeds_text
 from start_training.figures.largest_rate import draw_largest_rate
 from start_training.figures.length_variance import draw_length_variance
+from start_training.figures.lengths_over_time import draw_lengths_over_time
 from start_training.figures.mean_length import draw_mean_length, draw_simulation
 from start_training.figures.mean_length_depth import draw_mean_length_against_depth
 from start_training.figures.phase_diagram import draw_finite_size, draw_phase_diagram
@@ -65,6 +66,7 @@ FIGURES: dict[str, tuple[Callable[..., Figure], list[Any], dict[str, Any]]] = {
     "guideline": (draw_guideline, [made.DECAYED, made.PREDICTED, made.WEIGHT_DECAYS], {}),
     "largest_rate": (draw_largest_rate, [made.largest_rates()], {"by": "initializer"}),
     "length_variance": (draw_length_variance, [BY_FAMILY], {}),
+    "lengths_over_time": (draw_lengths_over_time, [made.lengths(), [0.1, 0.2, 0.3, 0.4], [1, 1, 0.1, 0.1]], {}),
     "mean_length": (draw_mean_length, [[1, 2, 0.5], [1, 3, 4], [0, 0.1, 0.2]], {"last_step": 7, "deviation": [1] * 3}),
     "mean_length_depth": (draw_mean_length_against_depth, [BY_FAMILY], {"by": "family"}),
     "phase_diagram": (draw_phase_diagram, [DIAGRAM], {"N": 100, "matrices": 2, "title": None}),
@@ -147,6 +149,7 @@ SHOWN: dict[str, list[tuple[int, Callable[[], Any]]]] = {  # number of the axes,
         (0, lambda: at_ends(KINDS[1], "depth", "log_moment_ratio_high_theory")),
         (3, lambda: at_ends(KINDS[1], "beta", "log_layer_variance_law")),
     ],
+    "lengths_over_time": [(1, lambda: [(0, 0.1), (1, 0.2), (2, 0.3), (3, 0.4)]), (0, lambda: [(2, 1)])],
     "mean_length": [(0, lambda: [(0, 0), (1, np.log(2)), (2, np.log(0.5))]), (0, lambda: [(0, 0), (1, 0.1), (2, 0.2)]),
                     (0, lambda: [(0, 0), (1, np.log(3)), (2, np.log(4))])],
     "mean_length_depth": [(0, lambda: at_ends(KINDS[1], "depth", "log_mean", "log_mean_error")),

@@ -197,11 +197,11 @@ def test_a_resumed_run_has_the_rows_of_earlier_steps_and_all_rows_of_its_range_t
 
 def test_a_new_run_has_no_files_of_the_previous_one(cut_off):
     cut_off.write_summary({"status": "failed", "steps": 6})
-    touch(cut_off.figure)
+    touch(cut_off.figures / "lengths.png")
     cut_off.begin(CONFIG)
     assert rows(cut_off) == {"metrics": 0}
     assert cut_off.summary() is None
-    assert not cut_off.checkpoint.exists() and not cut_off.figure.exists()
+    assert not cut_off.checkpoint.exists() and not cut_off.figures.exists()
 
 
 @given(PLAIN, st.floats())

@@ -182,11 +182,11 @@ def test_a_running_simulation_locks_its_directory_and_a_killed_one_can_be_resume
 def test_a_simulation_interrupted_after_its_last_net_is_finished_without_sampling(simulation, sampled, tmp_path):
     run = RunDirectory(shutil.copytree(simulation, tmp_path / "run"))
     summary = run.summary()
-    for file in (run.summary_file, run.path / "layers.csv", run.figure):
+    for file in (run.summary_file, run.path / "layers.csv", run.figures / "lengths.png"):
         file.unlink()
     start("simulate", run.path, "logger=wandb")
     assert sampled == []
-    assert run.figure.exists()
+    assert (run.figures / "lengths.png").exists()
     kinds = {key: value for key, value in logged(records(run.path)).items() if key.endswith("_type")}
     assert kinds == {"lengths._type": "image-file", "layers._type": "table-file"}
     differing = {"seconds": 0, "overrides": []}

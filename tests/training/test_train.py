@@ -58,9 +58,12 @@ def test_metrics_have_a_row_per_epoch_and_one_for_the_test(run):
 
 
 @pytest.mark.figure
-def test_the_figure_is_a_picture_and_evaluating_the_run_again_gives_the_same_metrics(config, tmp_path):
+def test_the_figures_are_pictures_and_evaluating_the_run_again_gives_the_same_metrics(config, tmp_path):
     metrics = train(Job(config("trainer.max_epochs=1"), tmp_path))["metrics"]
-    assert min(imread(RunDirectory(tmp_path).figure).shape[:2]) > 300
+    figures = RunDirectory(tmp_path).figures
+    names = {f"{name}.{kind}" for name in ("lengths", "lengths_over_time") for kind in ("png", "pdf")}
+    assert {file.name for file in figures.iterdir()} == names
+    assert all(min(imread(file).shape[:2]) > 300 for file in figures.glob("*.png"))
     assert evaluate(tmp_path) == {name: metrics[name] for name in ("test/loss", "test/accuracy")}
 
 

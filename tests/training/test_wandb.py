@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from start_training.runs.job import Job
 from start_training.training.train import train
 from tests.wandb_records import config_of, logged, of_kind, records, tables_of
 
 
-def test_the_wandb_run_has_the_content_of_the_run_directory(config, tmp_path):
+def test_the_wandb_run_has_the_content_of_the_run_directory(config, tmp_path, monkeypatch):
+    figures = {name: Figure(figsize=(0.1, 0.1)) for name in ("lengths", "lengths_over_time")}
+    monkeypatch.setattr("start_training.reports.run_report.figures", lambda *_: figures)
     settings = config("logger=wandb")
     summary = train(Job(settings, tmp_path, overrides=("seed=0", "model.width=16"), sweep="a-sweep"))
     entries = records(tmp_path)
@@ -19,7 +22,7 @@ def test_the_wandb_run_has_the_content_of_the_run_directory(config, tmp_path):
     assert config_of(entries)["model"] == settings["model"]
     metrics = logged(entries)
     assert {name: metrics[name] for name in summary["metrics"]} == summary["metrics"]
-    assert metrics["lengths._type"] == "image-file"
+    assert metrics["lengths._type"] == metrics["lengths_over_time._type"] == "image-file"
     assert {Path(name).parts[0] for name in tables_of(entries)} == {"lengths", "steps", "hyperparameters"}
     assert [end.exit_code for end in of_kind(entries, "exit")] == [0]
 
