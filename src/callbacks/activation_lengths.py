@@ -96,7 +96,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
         self.every_n_steps, self.flush_every_n_steps, self.modules = every_n_steps, flush_every_n_steps, modules
-        self.resume, self.log, self.log_every_n_steps = resume, log, log_every_n_steps
+        self.resume, self.log_every_n_steps = resume, log_every_n_steps
+        self.log_curves = log  # Lightning sets `log` of each callback to the module's method
         self.tables_directory = Path()
         self._measurement: StepMeasurement | None = None
         self._tables: LengthTables | None = None
@@ -214,7 +215,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
 
     def _start_writing(self, step: int, *, several: bool = False) -> LengthTables:
         self._tables = LengthTables(self.tables_directory, phased=several)
-        self._curves = LengthCurves(self.log_every_n_steps, start=step) if self.log else None
+        self._curves = LengthCurves(self.log_every_n_steps, start=step) if self.log_curves else None
         return self._tables
 
     def _flush(self, trainer: pl.Trainer, *, incomplete: bool = False) -> None:

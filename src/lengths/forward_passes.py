@@ -153,7 +153,7 @@ def nets_of(module: nn.Module, net: nn.Module) -> dict[str, nn.Module]:
         return {name: child for name, child in module.named_children() if net in (child, *child.children())}
     nets: dict[str, nn.Module] = {}
     for name, child in module.named_children():
-        if type(child).forward is nn.Module.forward:
+        if getattr(child.forward, "__func__", None) is nn.Module.forward:
             nets |= {f"{name}.{member}": found for member, found in nets_of(child, child).items()}
         elif any(True for _ in child.parameters()) and any(True for _ in child.children()):
             nets[name] = child
