@@ -64,8 +64,8 @@ def deep(layers: int, steps: list[int]) -> MeasuredSteps:
     """Made-up measurements of layers 0 … `layers`, whose lengths are their numbers; the last is not finite."""
     mean = np.tile(np.arange(layers + 1.0), (len(steps), 1))
     mean[:, -1] = np.inf
-    across = np.zeros(len(steps))
-    statistics = Statistics(mean, mean, mean, across, across)
+    across, counts = np.zeros(len(steps)), np.ones_like(mean)
+    statistics = Statistics(counts, mean, counts, across, across)
     return MeasuredSteps(
         [str(layer) for layer in range(layers + 1)], [StepRecord(s, 0, 0.1, 1) for s in steps], statistics
     )
