@@ -252,3 +252,21 @@ def test_nets_that_feed_each_other_are_one_pass(tmp_path):
     lengths, steps = record(Parts(), tmp_path)
     assert lengths["name"].tolist() == ["input", "encoder.1", "decoder.1"] * BATCHES
     assert "phase" not in lengths and len(steps) == BATCHES
+
+
+def test_a_trainer_of_the_package_lightning_is_served(tmp_path):
+    lightning = pytest.importorskip("lightning.pytorch", reason="the package lightning is not installed")
+
+    class Foreign(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp()
+
+        training_step, configure_optimizers = Plain.training_step, Plain.configure_optimizers
+        forward, train_dataloader, optimizer = Plain.forward, Plain.train_dataloader, staticmethod(PLAIN_SGD)
+
+    options = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "logger": False}
+    callback = ActivationLengths(tmp_path)
+    lightning.Trainer(max_epochs=1, callbacks=[callback], default_root_dir=tmp_path, **options).fit(Foreign())
+    _, steps = record(Plain(mlp(), PLAIN_SGD), tmp_path / "own")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "steps"), steps)
