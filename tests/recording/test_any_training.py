@@ -218,6 +218,16 @@ def test_what_gradient_checkpointing_calls_again_is_counted_once(tmp_path, reent
     assert lengths["name"].tolist() == ["input", "1"] * BATCHES
 
 
+def test_a_training_without_an_optimizer_is_measured(tmp_path):
+    class Frozen(Plain):
+        def configure_optimizers(self):
+            return None
+
+    with pytest.warns(UserWarning, match="no optimizer"):
+        _, steps = record(Frozen(mlp()), tmp_path)
+    assert steps["step"].tolist() == list(range(BATCHES)) and steps["learning_rate"].isna().all()
+
+
 class Twins(Plain):
     """A net called twice under automatic optimization, from the second batch on."""
 
