@@ -21,6 +21,7 @@ ORDER = [
     {"ensembles", "order_chaos", "schedules"},
     {"files"},
     {"runs"},
+    {"recording"},
     {"callbacks"},
     {"replicas"},
     {"diagnosis"},

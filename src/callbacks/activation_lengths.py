@@ -1,61 +1,65 @@
 """Record mean and variance of the activation length of every measured layer at every optimizer step."""
 
-import math
+import warnings
 from collections.abc import Sequence
-from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from start_training.callbacks.contracts import GroupMoment, GroupRun, LengthsCallback
-from start_training.lengths.activation_length import activation_norms, lengths_of_layers
-from start_training.lengths.capture import Capture
-from start_training.lengths.statistics import Statistics, pack_statistics, pool, unpack_statistics
-from start_training.ranks import gather
-from start_training.runs.length_tables import StepRecord, length_rows, step_rows
-from start_training.runs.table import Table
+from start_training.lengths.statistics import unpack_statistics
+from start_training.recording.fit_directory import choose_subdirectory, is_run_directory
+from start_training.recording.length_curves import LengthCurves
+from start_training.recording.measured_batches import pooled_steps
+from start_training.recording.step_measurement import StepMeasurement
+from start_training.runs.length_tables import LengthTables, MeasuredSteps, StepRecord
 from start_training.settings import PositiveInteger, checked
-
-
-class _Entry(NamedTuple):
-    """The measurement of one micro-batch; `numbers` (from `pack_statistics`) and `loss` are still on the device."""
-
-    step: int
-    epoch: int
-    learning_rate: float
-    names: tuple[str, ...]
-    numbers: Tensor
-    loss: Tensor
 
 
 class ActivationLengths(pl.Callback, LengthsCallback):
     """Record the activation lengths M_j = ‖act_j‖² / n_j of layers 0 … d during training as two Parquet data sets.
 
     `start_training.lengths.capture.Capture` describes which layers are measured; layer 0 is the input. Step k is
-    measured before the k-th update, so that step 0 is initialization. With gradient accumulation, the micro-batches
-    of a step are pooled. Both data sets can be read with `pandas.read_parquet`:
+    measured before the k-th update, so that step 0 is initialization. A step is a training step in which an optimizer
+    steps; a batch that `training_step` skips has no row. With gradient accumulation, the micro-batches of a step are
+    pooled. Both data sets can be read with `pandas.read_parquet`:
 
     - `lengths/` has a row for each step and layer: step, layer, name, the mean and variance (ddof 1) of M_j over the
       samples of the global batch, and the number of samples.
     - `steps/` has a row for each step: step, epoch, loss, learning_rate, growth_rate (failure mode 1), layer_variance
       and relative_layer_variance (failure mode 2), first_nonfinite_layer.
 
+    If training steps have several forward passes, as those of a GAN, or there are several optimizers, both data sets
+    have a row for each pass, with its name in the column `phase`: the nets that are called in it, numbered at
+    repetitions, as `discriminator:2`. In `steps/`, the column `optimizer` names the one that learning rate and loss
+    belong to. `start_training.recording.step_measurement.StepMeasurement` describes what is measured.
+
+    `start_training.recording.length_curves.LengthCurves` describes the curves that the trainer's loggers get.
+
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719).
 
     Args:
-        directory: The directory of both data sets; None: the trainer's `default_root_dir`. Existing rows of the step at
-            which training starts, and of later steps, are replaced.
+        directory: The directory of both data sets. If it holds those of another fit, or is None, which stands for the
+            trainer's `default_root_dir`, they are written to a new subdirectory `activation_lengths/<n>`, whose path is
+            printed; but a run directory of `start-training train` is used itself.
         every_n_steps: Measure every n-th step only.
         flush_every_n_steps: Transfer values from the device and write them at least once per this many measured steps.
         modules: Name patterns, as in `fnmatch`, of the modules to measure.
+        resume: Go on with the data sets of the newest fit in the directory, as a fit that resumes from a checkpoint
+            always does. Rows of the step at which training starts, and of later steps, are replaced.
+        log: Whether to log curves.
+        log_every_n_steps: Log at most one step out of so many, whenever values are written.
+
+    Attributes:
+        tables_directory: The directory that contains both data sets of the newest fit.
 
     Raises:
         ValueError: a setting is not allowed, or a pattern matches no module.
+        RuntimeError: a batch trained the net, but no measured layer has ever run.
 
     Example:
         >>> import tempfile
@@ -86,59 +90,71 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         every_n_steps: PositiveInteger = 1,
         flush_every_n_steps: PositiveInteger = 100,
         modules: Sequence[str] | None = None,
+        resume: bool = False,
+        log: bool = True,
+        log_every_n_steps: PositiveInteger = 50,
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
         self.every_n_steps, self.flush_every_n_steps, self.modules = every_n_steps, flush_every_n_steps, modules
-        self._capture: Capture | None = None
-        self._entries: list[_Entry] = []
+        self.resume, self.log_every_n_steps = resume, log_every_n_steps
+        self.log_curves = log  # Lightning sets `log` of each callback to the module's method
+        self.tables_directory = Path()
+        self._measurement: StepMeasurement | None = None
+        self._tables: LengthTables | None = None
+        self._curves: LengthCurves | None = None
+        self._loggers: Sequence[Any] = ()
+        self._saved: dict[str, Any] = {}  # state of the newest fit, or of the one to go on with
         self._names: tuple[str, ...] = ()
-        self._values: list[int] = []  # values per sample of each layer measured in this pass
-        self._divisors: tuple[list[int], Tensor] | None = (
-            None  # `_values` of the last pass, as a list and on the device
-        )
-        self._memory = torch.empty(2, 0, 0, dtype=torch.float64)  # workspace for reductions, (2, layers, samples)
-        self._numbers: Tensor | None = None
-        self._step = 0
-        self._learning_rate = math.nan
-        self._run_directory = Path()
         self._of_group: list[tuple[list[StepRecord], NDArray[np.float64]]] = []  # not written yet
 
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(directory=str(self.directory), every=self.every_n_steps, modules=self.modules)
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._saved and self._measurement is not None:
+            self._saved |= self._measurement.state()
+        return dict(self._saved)  # empty, and not in the checkpoint, in the run directories of this project
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._saved = dict(state_dict)
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit" and self._capture is None:  # hooks have to be registered before the net is compiled
-            self._capture = Capture(measured_net(pl_module), self.modules, measure=self._measure)
+        if stage == "fit" and any(True for _ in pl_module.parameters()):
+            self._measure(pl_module)  # hooks have to be registered before the net is compiled
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._measure(pl_module)  # unless done: a net that the module has built in `configure_model`
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._entries = []
-        self._run_directory = Path(trainer.default_root_dir)
+        assert self._measurement is not None
+        step = self._saved.get("step", trainer.global_step) if trainer.global_step else 0
+        self._measurement.on_train_start(trainer, pl_module, step)
         if trainer.is_global_zero:
-            for table in self._tables():
-                table.truncate(trainer.global_step)
+            self._loggers = trainer.loggers
+            self._choose_directory(trainer)
+            self._start_writing(step, several=self._measurement.steps.several).truncate(step)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._names, self._values, self._numbers = (), [], None
-        self._step = trainer.global_step
-        if self._step % self.every_n_steps == 0:
-            self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-            assert self._capture is not None
-            self._capture.start()
+        assert self._measurement is not None
+        self._measurement.on_train_batch_start()
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        self._reduce()  # before the backward pass, in which gradient checkpointing would run layers again
+        if self._measurement is not None:
+            self._measurement.on_before_backward(loss)
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._measurement is not None:
+            self._measurement.on_after_backward()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._reduce()
-        if self._numbers is None:
-            return
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs  # None if the module skipped the batch
-        loss = torch.tensor(math.nan) if loss is None else loss.detach() * trainer.accumulate_grad_batches
-        rate = float(self._learning_rate)
-        self._entries.append(_Entry(self._step, trainer.current_epoch, rate, self._names, self._numbers, loss))
-        complete = trainer.global_step > self._step
-        if complete and self._step - self._entries[0].step >= (self.flush_every_n_steps - 1) * self.every_n_steps:
+        assert self._measurement is not None
+        self._measurement.on_train_batch_end(outputs)
+        if self._measurement.measured_steps > (self.flush_every_n_steps - 1) * self.every_n_steps:
             self._flush(trainer)
 
     def on_save_checkpoint(
@@ -147,24 +163,27 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         self._flush(trainer)  # a run resumed from this checkpoint will not see these steps again
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._flush(trainer)
-        if trainer.is_global_zero:
-            for table in self._tables():
-                table.compact()
+        assert self._measurement is not None
+        self._flush(trainer, incomplete=True)
+        self.state_dict()  # stores it, in case the Trainer goes on in another call of `fit`
+        if self._tables is not None:
+            self._tables.compact()
+        if self._measurement.has_tried and not self._measurement.has_measured:
+            warnings.warn("ActivationLengths measured nothing: training_step skipped all batches", stacklevel=2)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         # `_flush` is a collective operation: it needs all ranks.
         if trainer.world_size == 1 or getattr(exception, "on_all_ranks", False):
-            self._flush(trainer)
+            self._flush(trainer, incomplete=True)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._divisors, self._memory = None, self._memory.new_empty(2, 0, 0)  # free the memory
-        if self._capture is not None:
-            self._capture.remove()
-            self._capture = None
+        if self._measurement is not None:
+            self._measurement.remove()
+            self._measurement = None
 
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
-        self._run_directory = run.directory
+        self.tables_directory, self._loggers = run.directory, run.loggers
+        self._start_writing(moment.step)
         return False
 
     def group_lengths(self, names: Sequence[str], steps: Sequence[StepRecord], readings: NDArray[np.float64]) -> None:
@@ -174,55 +193,42 @@ class ActivationLengths(pl.Callback, LengthsCallback):
     def group_flush(self) -> None:
         pending, self._of_group = self._of_group, []
         if steps := [step for steps, _ in pending for step in steps]:
-            self._write(self._names, steps, unpack_statistics(np.concatenate([readings for _, readings in pending])))
+            readings = np.concatenate([readings for _, readings in pending])
+            self._write([MeasuredSteps(self._names, steps, unpack_statistics(readings))])
 
-    def _measure(self, activation: Tensor) -> Tensor:
-        norms, values = activation_norms(activation)
-        self._values.append(values)
-        return norms
+    def _measure(self, module: pl.LightningModule) -> None:
+        if self._measurement is None:
+            net = measured_net(module)
+            self._measurement = StepMeasurement(module, net, self.modules, every_n_steps=self.every_n_steps)
 
-    def _reduce(self) -> None:
-        if self._capture is None or not self._capture.active:
+    def _choose_directory(self, trainer: pl.Trainer) -> None:
+        self.tables_directory = base = self.directory or Path(trainer.default_root_dir)
+        if is_run_directory(base):
+            self._saved = {}
             return
-        readings = self._capture.stop()
-        if not readings:
-            raise RuntimeError("no measured layer ran: training_step has to call the net; if compiled, not before fit")
-        self._names = tuple(name for name, _ in readings)
-        norms = [norms for _, norms in readings]
-        if len({layer.shape[0] for layer in norms}) == 1:
-            self._numbers = self._read_at_once(norms)
-        else:
-            pairs = zip(norms, self._values, strict=True)
-            self._numbers = pack_statistics([layer.double().square().div(values) for layer, values in pairs])
+        goes_on = self.resume or trainer.global_step > 0 or getattr(trainer, "ckpt_path", None) is not None
+        explicit, saved = self.directory is not None, self._saved.get("subdirectory")
+        subdirectory = choose_subdirectory(base, explicit=explicit, goes_on=goes_on, saved=saved)
+        self.tables_directory, self._saved = base / subdirectory, {"subdirectory": subdirectory}
+        if subdirectory:
+            print(f"ActivationLengths: the tables of this fit are in {self.tables_directory}")
 
-    def _read_at_once(self, norms: list[Tensor]) -> Tensor:
-        """Reduce the norms of layers that have equal numbers of samples, four times as fast as layer by layer."""
-        if self._divisors is None or self._divisors[0] != self._values:  # reused, as copying to a GPU waits for it
-            values = torch.tensor(self._values, dtype=torch.float64, device=norms[0].device)
-            self._divisors = self._values, values
-        shape = (2, len(norms), norms[0].shape[0])
-        if self._memory.shape != shape or self._memory.device != norms[0].device:
-            self._memory = torch.empty(shape, dtype=torch.float64, device=norms[0].device)
-        lengths, work = self._memory
-        return pack_statistics(lengths_of_layers(norms, self._divisors[1], out=lengths), work)
+    def _start_writing(self, step: int, *, several: bool = False) -> LengthTables:
+        self._tables = LengthTables(self.tables_directory, phased=several)
+        self._curves = LengthCurves(self.log_every_n_steps, start=step) if self.log_curves else None
+        return self._tables
 
-    def _flush(self, trainer: pl.Trainer) -> None:
-        entries, self._entries = self._entries, []
-        for names, group in groupby(entries, key=lambda entry: entry.names):
-            passes = list(group)
-            numbers = torch.stack([entry.numbers for entry in passes])
-            losses = torch.stack([entry.loss.reshape(1).to(numbers) for entry in passes])
-            gathered = gather(torch.cat([numbers, losses], dim=1)).cpu().numpy()
+    def _flush(self, trainer: pl.Trainer, *, incomplete: bool = False) -> None:
+        if self._measurement is not None:
+            measured = pooled_steps(self._measurement.take(incomplete=incomplete))
             if trainer.is_global_zero:
-                self._write(names, *_pooled(passes, gathered))
+                self._write(measured)
 
-    def _write(self, names: Sequence[str], steps: Sequence[StepRecord], statistics: Statistics) -> None:
-        lengths, of_steps = self._tables()
-        lengths.append(length_rows(names, steps, statistics))
-        of_steps.append(step_rows(steps, statistics))
-
-    def _tables(self) -> list[Table]:
-        return [Table((self.directory or self._run_directory) / name) for name in ("lengths", "steps")]
+    def _write(self, measured: Sequence[MeasuredSteps]) -> None:
+        if measured and self._tables is not None:
+            self._tables.append(measured)
+            if self._curves is not None:
+                self._curves.log(measured, self._loggers, phased=self._tables.phased)
 
 
 def measured_net(module: nn.Module) -> nn.Module:
@@ -232,18 +238,3 @@ def measured_net(module: nn.Module) -> nn.Module:
         if parameters and len(list(child.parameters())) == parameters:
             return getattr(child, "_orig_mod", child)  # torch.compile wraps the net in another module
     return module
-
-
-def _pooled(passes: list[_Entry], numbers: NDArray[np.float64]) -> tuple[list[StepRecord], Statistics]:
-    """Pool measurements of shape (ranks, passes, numbers) over ranks and over the micro-batches of each step."""
-    losses = numbers[..., -1].mean(0)
-    by_pass = pool(unpack_statistics(numbers[..., :-1]))
-    firsts = [index for index, entry in enumerate(passes) if not index or entry.step != passes[index - 1].step]
-    if len(firsts) < len(passes):
-        spans = [slice(*span) for span in pairwise([*firsts, len(passes)])]
-        losses = np.array([losses[span].mean() for span in spans])
-        of_steps = (pool(Statistics(*(values[span] for values in by_pass))) for span in spans)
-        by_pass = Statistics(*(np.stack(values) for values in zip(*of_steps, strict=True)))
-    pairs = zip((passes[index] for index in firsts), losses, strict=True)
-    steps = [StepRecord(entry.step, entry.epoch, entry.learning_rate, float(loss)) for entry, loss in pairs]
-    return steps, by_pass

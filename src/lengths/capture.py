@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import activation as torch_activations
 
@@ -88,13 +89,14 @@ class Capture:
 
     def stop(self) -> list[LayerReading]:
         """Stop measuring and return the readings of the input and of each layer, in the order of their calls."""
+        readings = self.take()
+        numbered = numbered_calls([name for name, _ in readings])
+        return [LayerReading(name, lengths) for name, (_, lengths) in zip(numbered, readings, strict=True)]
+
+    def take(self) -> list[LayerReading]:
+        """Stop measuring and return the readings as `stop` does, but without numbers of calls in their names."""
         self.active = False
         readings, self._readings = self._readings, []
-        calls: Counter[str] = Counter()
-        for position, (name, lengths) in enumerate(readings):
-            calls[name] += 1
-            if calls[name] > 1:
-                readings[position] = LayerReading(f"{name}:{calls[name]}", lengths)
         return readings
 
     def remove(self) -> None:
@@ -110,8 +112,28 @@ class Capture:
             self._read(INPUT, (inputs, by_name))
 
     def _read(self, name: str, values: Any) -> None:
-        if self.active and (activation := _first_tensor(values)) is not None:
+        if self.active and not is_backward() and (activation := _first_tensor(values)) is not None:
             self._readings.append(LayerReading(name, self._measure(activation)))
+
+
+def numbered_calls(names: Sequence[str]) -> list[str]:
+    """Append `:k` to the name at its k-th occurrence, k > 1.
+
+    Example:
+        >>> numbered_calls(["input", "relu", "relu"])
+        ['input', 'relu', 'relu:2']
+    """
+    calls: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        calls[name] += 1
+        numbered.append(f"{name}:{calls[name]}" if calls[name] > 1 else name)
+    return numbered
+
+
+def is_backward() -> bool:
+    """Return whether a backward pass is running, in which gradient checkpointing calls layers a second time."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def measured_layers(net: nn.Module, patterns: Sequence[str] | None = None) -> list[str]:

@@ -1,6 +1,7 @@
-"""Build the rows of a run's tables `lengths/` and `steps/` from the statistics of training steps."""
+"""Write the tables `lengths/` and `steps/`, from the statistics of training steps."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from start_training.lengths.growth_rate import first_nonfinite_layer, growth_rate
 from start_training.lengths.statistics import Statistics
+from start_training.runs.table import Table, read_first_part
 
 
 class StepRecord(NamedTuple):
@@ -17,6 +19,72 @@ class StepRecord(NamedTuple):
     epoch: int
     learning_rate: float
     loss: float
+
+
+class MeasuredSteps(NamedTuple):
+    """Steps in which layers of the same names were measured.
+
+    Args:
+        names: Names of the layers 0 … d.
+        steps: The training steps.
+        statistics: Length statistics of leading shape (steps,).
+        phase: Name of the forward pass.
+        optimizers: Name of the optimizer that stepped, for each step.
+    """
+
+    names: Sequence[str]
+    steps: Sequence[StepRecord]
+    statistics: Statistics
+    phase: str = ""
+    optimizers: Sequence[str] = ()
+
+
+class LengthTables:
+    """The tables `lengths/` and `steps/` in a directory.
+
+    If training steps have several forward passes, rows of both tables are told apart by a column `phase`, and those of
+    `steps/` name the `optimizer` that learning rate and loss belong to. The columns are added at the first such step.
+
+    Args:
+        directory: The directory that contains both tables.
+        phased: Whether to have these columns from the start.
+    """
+
+    def __init__(self, directory: Path, *, phased: bool = False) -> None:
+        self._tables = (Table(directory / "lengths"), Table(directory / "steps"))
+        first = read_first_part(directory / "steps", columns=["phase"])
+        self.phased = phased if first is None else "phase" in first
+
+    def append(self, measured: Sequence[MeasuredSteps]) -> None:
+        """Append the rows of several sets of steps, all of them later than the existing rows."""
+        if not self.phased and len({one.phase for one in measured}) > 1:
+            for table in self._tables:
+                table.rewrite(lambda rows: _with_phase(rows, measured[0]))
+            self.phased = True
+        of_layers = [length_rows(*one[:3]) for one in measured]
+        for table, parts in zip(self._tables, (of_layers, [step_rows(*one[1:3]) for one in measured]), strict=True):
+            if self.phased:
+                parts = [_with_phase(part, one) for part, one in zip(parts, measured, strict=True)]
+            table.append(parts[0] if len(parts) == 1 else pd.concat(parts).sort_values("step", kind="stable"))
+
+    def truncate(self, step: int) -> None:
+        """Delete the rows of `step` and of later steps."""
+        for table in self._tables:
+            table.truncate(step)
+
+    def compact(self) -> None:
+        """Merge the files of each table into one."""
+        for table in self._tables:
+            table.compact()
+
+
+def _with_phase(rows: pd.DataFrame, measured: MeasuredSteps) -> pd.DataFrame:
+    """Add the column `phase`, and for rows of `steps/` the column `optimizer`."""
+    rows.insert(1, "phase", np.full(len(rows), measured.phase, dtype=object))
+    if "loss" in rows:
+        names = measured.optimizers
+        rows["optimizer"] = names if len(names) == len(rows) else np.full(len(rows), names[0], dtype=object)
+    return rows
 
 
 def length_rows(names: Sequence[str], steps: Sequence[StepRecord], statistics: Statistics) -> pd.DataFrame:

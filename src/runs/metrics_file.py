@@ -29,6 +29,10 @@ class MetricsFile(Logger):
     the whole file, which is cheap because metrics are logged about once per epoch.
     """
 
+    takes_curves = (
+        False  # see `start_training.recording.length_curves`; its columns are few, and each row costs a rewrite
+    )
+
     def __init__(self, save_dir: str | Path) -> None:
         super().__init__()
         self._path = Path(save_dir) / NAME

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,7 @@ from start_training.files.replaced_file import replaced
 
 _COMPACTED = ".compacted.parquet"  # readers of a Parquet data set pass over names that begin with a dot
 _PART = re.compile(r"part-\d{12,}\.parquet")
+_TEXTS = ("name", "phase")  # columns that are not of numbers
 _TRIES = 5  # of reading a table that a running job is merging meanwhile
 # The columns of the tables in a run directory that reports and figures cannot do without; all but `name` are numbers.
 COLUMNS = {
@@ -67,9 +68,12 @@ class Table:
     def compact(self) -> None:
         """Merge all part files into one file."""
         if len(part_files(self.directory)) > 1:
-            rows = self.read()
-            assert rows is not None
-            self._write(rows, self.directory / _COMPACTED)
+            self.rewrite(lambda rows: rows)
+
+    def rewrite(self, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+        """Replace all rows, which are merged into one file, by what `change` returns for them."""
+        if (rows := self.read()) is not None:
+            self._write(change(rows), self.directory / _COMPACTED)
             self._finish_compaction()
 
     def _finish_compaction(self) -> None:
@@ -187,7 +191,7 @@ def _read_part(path: Path, columns: Sequence[str], *, only: bool = False) -> pa.
         table.slice(0, 1).to_pandas()  # reads the metadata of pandas, too, which may be damaged
         for name in columns:
             require(name in table.column_names, f"it has no column {name}")
-            require(name == "name" or _is_numeric(table.schema.field(name).type), f"{name} is not a column of numbers")
+            require(name in _TEXTS or _is_numeric(table.schema.field(name).type), f"{name} is not a column of numbers")
         return table
 
 

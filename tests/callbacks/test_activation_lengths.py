@@ -99,7 +99,7 @@ def test_rows_are_written_before_a_checkpoint_or_an_error_and_later_rows_are_rep
 
     whole, _ = record(Task(), tmp_path, At(4, save))
     with pytest.raises(KeyError):
-        record(Task(), tmp_path, At(3, {}.__getitem__))
+        record(Task(), tmp_path, At(3, {}.__getitem__), callback=ActivationLengths(tmp_path, resume=True))
     assert pd.read_parquet(tmp_path / "steps")["step"].tolist() == [0, 1, 2]
     assert (len(whole), len(list((tmp_path / "steps").iterdir()))) == (18, 1)
 
@@ -131,7 +131,7 @@ class Checkpointed(nn.Module):
     ],
 )
 def test_custom_nets_are_measured(tmp_path, task, modules, names):
-    lengths, _ = record(task(), tmp_path, callback=ActivationLengths(modules=modules))
+    lengths, _ = record(task(), tmp_path, callback=ActivationLengths(tmp_path, modules=modules))
     assert lengths["name"].tolist() == names * BATCHES
 
 

@@ -9,13 +9,14 @@ import wandb
 from tests.replica_jobs import DOUBLE, one_by_one, together
 from tests.wandb_records import config_of, of_kind, records, tables_of, values
 
-OWN_OF_A_PROCESS = ("_timestamp", "_runtime", "_wandb", "lengths.")  # and the file of the figure
+OWN_OF_A_PROCESS = ("_timestamp", "_runtime", "_wandb", "_step", "lengths.")  # and the file of the figure
 
 
 def content_of(run: Path) -> dict[str, Any]:
     """The content of a W&B run, without times and the hash of the figure's file."""
     entries = records(run)
     first, rows = of_kind(entries, "run")[0], [values(row.item) for row in of_kind(entries, "history")]
+    rows.sort(key=lambda row: (row.get("trainer/global_step", -1), sorted(row)))  # curves come when tables are written
     summaries = [*of_kind(entries, "run"), *of_kind(entries, "summary")]
     summary = values(item for record in summaries for item in getattr(record, "summary", record).update)
     logged = [
