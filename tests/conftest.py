@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from start_training.initializers.initializer import Initializer
 
+# A shell that starts a command in the background lets it ignore SIGINT, which the tests send to themselves and others.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The same examples in every run; a test that wants more of them says so.
 settings.register_profile("tests", max_examples=30, deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")

@@ -251,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=600, help="minutes after which no job begins (600)")
     parser.add_argument("--workers", type=int, default=2, help="number of jobs at a time (2)")
     options = parse(parser, arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell starts in the background
     kinds = options.kind or list(KINDS)
     with tempfile.TemporaryDirectory(prefix="signals-") as scratch:
         references = {name: Path(scratch) / name / "here" for name in kinds}
