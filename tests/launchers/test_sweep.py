@@ -51,7 +51,9 @@ def test_two_jobs_with_the_same_directory_are_rejected(sweep, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-@pytest.mark.parametrize("launcher", ["basic", "replicas", pytest.param("joblib", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "launcher", ["replicas", *(pytest.param(name, marks=pytest.mark.slow) for name in ("basic", "joblib"))]
+)
 def test_a_continued_sweep_keeps_directories_that_are_named_by_the_numbers_of_jobs(sweep, tmp_path, launcher):
     words = ("hydra.sweep.subdir=${hydra.job.num}", f"hydra/launcher={launcher}")
     assert sweep("seed=0,1", *words)[0] == 0

@@ -58,8 +58,13 @@ TEXTS = ('{"status": 5}', '{"status": "completed", "metrics": []}', '{"status": 
          '{"status": "completed", "overrides": [5]}', '{"status": "failed", "steps": "x"}', "[" * 100_000)  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("name", ["summary.json", "metrics.csv", "lengths", "steps", "checkpoints/last.ckpt"])
+# Every second of the pairs is a slow test.
+PAIRS = [pytest.param(name, damage, marks=[pytest.mark.slow] * ((row + column) % 2))
+         for row, name in enumerate(["summary.json", "metrics.csv", "lengths", "steps", "checkpoints/last.ckpt"])
+         for column, damage in enumerate(DAMAGE)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "damage"), PAIRS)
 def test_a_run_with_a_damaged_file_resumes_and_the_file_is_set_aside(cut, run, capsys, name, damage):
     file = part_of(run, name) if name in ("lengths", "steps") else run.path / name
     DAMAGE[damage](file)

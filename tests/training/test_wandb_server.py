@@ -30,7 +30,9 @@ SLOW = [pytest.param(fault, KEY, marks=pytest.mark.slow) for fault in ("refused"
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("fault", "key"), [("401", KEY), ("refused", None), ("refused", "short"), *SLOW])
+@pytest.mark.parametrize(
+    ("fault", "key"), [("401", KEY), pytest.param("refused", None, marks=pytest.mark.slow), ("refused", "short"), *SLOW]
+)
 def test_a_run_is_logged_offline_and_whole(tmp_path, fault, key):
     with faulty_server(fault) as (address, _):
         ended, lines, _ = train(tmp_path, address, key, f"hydra.run.dir={tmp_path}/run")
@@ -53,7 +55,7 @@ def test_fallback_error_ends_the_run_before_it_trains(tmp_path):
     assert RunDirectory(tmp_path / "run").summary()["steps"] == 0
 
 
-LAUNCHERS = ["basic", "replicas", *(pytest.param(name, marks=pytest.mark.slow) for name in ("process", "joblib"))]
+LAUNCHERS = ["basic", *(pytest.param(name, marks=pytest.mark.slow) for name in ("replicas", "process", "joblib"))]
 
 
 @pytest.mark.timeout(240)
