@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import pytorch_lightning as pl
 
+from start_training.annotations import check_type
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun
 from start_training.callbacks.evaluation import check_test_set, correct, test_loaders, test_means
 from start_training.callbacks.position import crosses
@@ -124,7 +125,9 @@ class StartOfTraining(pl.Callback, GroupCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self._settings().items() <= state_dict.items():  # the results are valid for the same settings only
-            self.epoch, self.step, self.accuracy = (state_dict[name] for name in ("epoch", "step", "accuracy"))
+            for name, kind in {"epoch": int, "step": int, "accuracy": float}.items():
+                check_type(name, state_dict[name], kind | None)
+                setattr(self, name, state_dict[name])
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._loaders = test_loaders(trainer, pl_module, NO_TEST_SET)

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from start_training.annotations import check_type
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun
 from start_training.callbacks.evaluation import check_test_set, correct, test_loaders, test_means
 from start_training.runs.metrics_file import MetricsLogger
@@ -70,6 +71,9 @@ class TestMetrics(pl.Callback, GroupCallback):
         return {"lowest": dict(self.lowest) if self.lowest else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, kind in {"epoch": int, "step": int, "loss": float, "accuracy": float}.items():
+            if (lowest := state_dict["lowest"]) is not None:
+                check_type(name, lowest[name], kind)
         self.lowest = state_dict["lowest"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from start_training.annotations import check_type
+
 
 class TrainingTime(pl.Callback):
     """Record the wall-clock time from the first step to the end of the last epoch as `training_seconds`.
@@ -29,6 +31,7 @@ class TrainingTime(pl.Callback):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_type("seconds", state_dict["seconds"], float)
         self._before = state_dict["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -120,10 +120,15 @@ def check_optimizer_fits(
         schedule: its schedule; None: constant learning rate.
         path: path of the checkpoint, for the error message.
     """
-    check_schedule_fits(checkpoint, schedule)
-    if schedule is not None and (states := checkpoint.get("lr_schedulers")):
+    built_schedule = schedule.state_dict() if schedule is not None else {}
+    states = checkpoint.get("lr_schedulers")
+    if states and states[0].get("schedule", "") == built_schedule.get("schedule"):  # of this project, and the same
         with named_checkpoint(path):
-            check_same_kind({**states[0]}, _comparable(schedule.state_dict()), "lr_schedulers[0]")
+            check_same_kind({**states[0]}, _comparable(built_schedule), "lr_schedulers[0]")
+    check_schedule_fits(checkpoint, schedule)
+    if states and schedule is not None:
+        with named_checkpoint(path):
+            check_same_kind({**states[0]}, _comparable(built_schedule), "lr_schedulers[0]")
     saved, built = (state["param_groups"] for state in (checkpoint["optimizer_states"][0], optimizer.state_dict()))
     if [group.keys() - {"initial_lr"} for group in saved] != [group.keys() - {"initial_lr"} for group in built]:
         raise ValueError(
@@ -201,10 +206,16 @@ def check_schedule_fits(checkpoint: Mapping[str, Any], schedule: LRScheduler | N
 
 def _check_same(group: str, saved: Mapping[str, Any], built: Mapping[str, Any]) -> None:
     for name, value in built.items():
-        if value != saved[name]:
+        if not _same(value, saved[name]):
             raise ValueError(
                 f"{group}.{name} = {value!r}: must be that of the resumed run in ckpt_path, {saved[name]!r}"
             )
+
+
+def _same(value: Any, saved: Any) -> bool:
+    """Return whether two values of a setting are equal; a tensor equals a number if it holds that number alone."""
+    one, other = (item.tolist() if isinstance(item, Tensor) else item for item in (value, saved))
+    return bool(one == other)
 
 
 def interrupted_epoch(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
