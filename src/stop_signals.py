@@ -55,7 +55,8 @@ def end_on_signals() -> None:
     Signals that a launcher has blocked in this process until now are delivered. An ignored SIGINT stays ignored.
     """
     _listen()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def received() -> int:
@@ -112,6 +113,9 @@ def blocked() -> Iterator[None]:
 
     A process that is started inherits the block, so that no signal reaches it before it calls `end_on_signals`.
     """
+    if sys.platform == "win32":
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

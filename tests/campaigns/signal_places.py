@@ -26,7 +26,7 @@ PLACES = {
     "writing a checkpoint": "start_training.callbacks.last_checkpoint:LastCheckpoint _save",
     "the end of training": "start_training.callbacks.activation_lengths:ActivationLengths on_train_end",
     "test": "start_training.models.classifier:Classifier test_step",
-    "drawing the run's figure": "start_training.reports.run_report figure",
+    "drawing the run's figure": "start_training.reports.run_report figures",
     "writing the summary": "start_training.runs.directory:RunDirectory write_summary",
     "printing the results": "start_training.training.train print_results",
     "between two jobs": "start_training.cli.hydra_command:JobFunction __call__ 2",

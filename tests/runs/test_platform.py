@@ -13,7 +13,7 @@ from tests.small_runs import SMALL
 AS_WINDOWS = """
 import builtins, sys, types
 real = builtins.__import__
-def imported(name, names=None, *arguments):
+def imported(name, names=None, *arguments, **named):
     ours = str((names or {}).get("__name__", "")).startswith("start_training")
     if ours and name in ("fcntl", "resource"):
         raise ModuleNotFoundError(name)
@@ -21,7 +21,7 @@ def imported(name, names=None, *arguments):
         copy = types.ModuleType("sys")
         copy.__dict__.update(sys.__dict__, platform="win32")
         return copy
-    return real(name, names, *arguments)
+    return real(name, names, *arguments, **named)
 builtins.__import__ = imported
 from start_training.runs.directory import RunDirectory, RunDirectoryLocked
 from start_training.files.open_files import raise_open_file_limit, max_open_runs
