@@ -122,13 +122,13 @@ def check_optimizer_fits(
     """
     built_schedule = schedule.state_dict() if schedule is not None else {}
     states = checkpoint.get("lr_schedulers")
-    if states and states[0].get("schedule", "") == built_schedule.get("schedule"):  # of this project, and the same
+    if "schedule" not in built_schedule:  # torch's schedules do not state their class
+        check_schedule_fits(checkpoint, schedule)
+    if schedule is not None and states and states[0].get("schedule") == built_schedule.get("schedule"):
+        comparable = {key: value for key, value in built_schedule.items() if key not in LENGTHS}  # they may differ
         with named_checkpoint(path):
-            check_same_kind({**states[0]}, _comparable(built_schedule), "lr_schedulers[0]")
+            check_same_kind({**states[0]}, comparable, "lr_schedulers[0]")
     check_schedule_fits(checkpoint, schedule)
-    if states and schedule is not None:
-        with named_checkpoint(path):
-            check_same_kind({**states[0]}, _comparable(built_schedule), "lr_schedulers[0]")
     saved, built = (state["param_groups"] for state in (checkpoint["optimizer_states"][0], optimizer.state_dict()))
     if [group.keys() - {"initial_lr"} for group in saved] != [group.keys() - {"initial_lr"} for group in built]:
         raise ValueError(
@@ -178,11 +178,6 @@ def _check_states_fit(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
             require(shaped, f"{name} of parameter {number} has another shape than the parameter")
             plain = value is None or isinstance(value, Tensor | int | float)
             require(plain, f"{name} of parameter {number} is no tensor")
-
-
-def _comparable(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a schedule's state without the lengths, which may differ in type."""
-    return {key: value for key, value in state.items() if key not in LENGTHS}
 
 
 def check_schedule_fits(checkpoint: Mapping[str, Any], schedule: LRScheduler | None) -> None:
