@@ -51,7 +51,8 @@ class LastCheckpoint(Checkpoint):
         # Lightning's handler of SIGTERM communicates with other ranks from within the handler, and later ends the
         # process with status 0. On SLURM it requeues the job.
         if not isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment):
-            trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+            connector: Any = trainer._signal_connector  # a type checker does not allow to replace a method
+            connector.register_signal_handlers = lambda: None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_step = -1

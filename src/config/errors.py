@@ -148,8 +148,10 @@ def error_message(error: BaseException) -> str:
 def _applied_override(error: BaseException) -> str | None:
     """Return the override that Hydra was putting into the config when it raised the error; None: it was not."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__) if "hydra" in frame.f_code.co_filename]
-    found = [frame.f_locals.get("override") for frame in frames if frame.f_code.co_name == "_apply_overrides_to_config"]
-    return found[0].input_line if found and found[0] is not None else None
+    applied = [
+        frame.f_locals.get("override") for frame in frames if frame.f_code.co_name == "_apply_overrides_to_config"
+    ]
+    return applied[0].input_line if applied and applied[0] is not None else None
 
 
 def _no_such_option(file: str, options: Sequence[str]) -> str:

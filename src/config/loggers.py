@@ -122,5 +122,6 @@ def _without_logging_errors() -> Iterator[None]:
         yield
     finally:
         logging.raiseExceptions = raises
-        for handler in logging.getLogger("wandb").handlers:
-            handler.handleError = lambda record: None  # type: ignore[method-assign]
+        handlers: list[Any] = logging.getLogger("wandb").handlers  # a type checker does not allow to replace a method
+        for handler in handlers:
+            handler.handleError = lambda record: None  # W&B logs from threads of its own, also after this block

@@ -124,9 +124,9 @@ def _refers(config: DictConfig, pattern: str) -> bool:
 
 def _nodes(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Mapping[str, Any]]]:
     """Return the nodes with a `_target_` by their names, nodes inside others included."""
-    found = []
+    nodes = []
     for key, value in config.items():
         if isinstance(value, Mapping):
-            found += [(f"{prefix}{key}", value)] if "_target_" in value else []
-            found += _nodes(value, f"{prefix}{key}.")
-    return found
+            nodes += [(f"{prefix}{key}", value)] if "_target_" in value else []
+            nodes += _nodes(value, f"{prefix}{key}.")
+    return nodes

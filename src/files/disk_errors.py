@@ -70,7 +70,7 @@ def reason_of(error: OSError) -> str:
     """Return the reason of an error on one line; for a disk's error with the device and mount point of its file.
 
     Example:
-        >>> reason_of(PermissionError(errno.EACCES, "Permission denied", "/root/a.csv"))
+        >>> reason_of(PermissionError(errno.EACCES, "Permission denied", "a.csv"))
         'Permission denied'
     """
     if error.errno not in CODES or not error.filename:

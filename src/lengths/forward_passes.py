@@ -61,7 +61,7 @@ class ForwardPasses:
         >>> passes = ForwardPasses(net, {"net": net})
         >>> passes.start()
         >>> _ = net(torch.ones(3, 2)), net(torch.zeros(5, 2))
-        >>> [(found.phase, [(name, len(norms)) for name, norms, _ in found.readings]) for found in passes.stop()]
+        >>> [(one.phase, [(name, len(norms)) for name, norms, _ in one.readings]) for one in passes.stop()]
         [('net', [('input', 3), ('1', 3)]), ('net', [('input', 5), ('1', 5)])]
     """
 
@@ -93,7 +93,7 @@ class ForwardPasses:
         self._capture.active = False
         calls, self._calls = self._calls, []
         passes = (ForwardPass(*_joined(calls)) for calls in _chains(calls))
-        return [found for found in passes if any(reading.name != INPUT for reading in found.readings)]
+        return [forward for forward in passes if any(reading.name != INPUT for reading in forward.readings)]
 
     def remove(self) -> None:
         """Remove the hooks from the module."""
@@ -154,7 +154,7 @@ def nets_of(module: nn.Module, net: nn.Module) -> dict[str, nn.Module]:
     nets: dict[str, nn.Module] = {}
     for name, child in module.named_children():
         if getattr(child.forward, "__func__", None) is nn.Module.forward:
-            nets |= {f"{name}.{member}": found for member, found in nets_of(child, child).items()}
+            nets |= {f"{name}.{member}": net for member, net in nets_of(child, child).items()}
         elif any(True for _ in child.parameters()) and any(True for _ in child.children()):
             nets[name] = child
     return nets

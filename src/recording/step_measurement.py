@@ -154,10 +154,13 @@ class StepMeasurement:
     def _add_passes(self, loss: Tensor, most: int | None = None) -> None:
         """Stop measuring, and add the first passes since measuring began."""
         optimizer = self._optimizer if self.steps.stepping or not self.steps.several else NO_OPTIMIZER
-        for found in self._passes.stop()[:most]:
-            self._phases.append(found.phase or "forward")
+        for forward_pass in self._passes.stop()[:most]:
+            self._phases.append(forward_pass.phase or "forward")
             phase = numbered_calls(self._phases)[-1]
-            names, numbers = tuple(reading.name for reading in found.readings), self._statistics(found.readings)
+            names, numbers = (
+                tuple(reading.name for reading in forward_pass.readings),
+                self._statistics(forward_pass.readings),
+            )
             epoch = self._trainer.current_epoch
             self._batch.append(MeasuredBatch(self.step, epoch, names, numbers, loss, phase, *optimizer))
 

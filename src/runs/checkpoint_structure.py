@@ -166,9 +166,9 @@ def _check_random_states(states: Any) -> None:
 
 
 def _mapping(parent: Mapping[str, Any], name: str, place: str = "") -> dict[Any, Any]:
-    value = parent.get(name)
+    value: Any = parent.get(name)
     require(isinstance(value, Mapping), f"{place and f'{place}: '}{name} is missing, or no dictionary")
-    return value  # type: ignore[return-value]
+    return dict(value)
 
 
 def _count(parent: Mapping[str, Any], name: str) -> int:
