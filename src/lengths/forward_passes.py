@@ -154,7 +154,7 @@ def nets_of(module: nn.Module, net: nn.Module) -> dict[str, nn.Module]:
     nets: dict[str, nn.Module] = {}
     for name, child in module.named_children():
         if getattr(child.forward, "__func__", None) is nn.Module.forward:
-            nets |= {f"{name}.{member}": net for member, net in nets_of(child, child).items()}
+            nets |= {f"{name}.{member}": inner for member, inner in nets_of(child, child).items()}
         elif any(True for _ in child.parameters()) and any(True for _ in child.children()):
             nets[name] = child
     return nets
