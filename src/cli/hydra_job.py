@@ -62,8 +62,7 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
         job = Job(plain(config), directory, tuple(hydra.overrides.task), sweep, dict(hydra.runtime.choices))
         check_top_level(job.config)
         check_effects(config, job.overrides)
-        named = name_size_in_errors(job.config), name_deleted_in_errors(job.overrides)
-        with users_environment(), raising(), named[0], named[1]:
+        with users_environment(), raising(), name_size_in_errors(job.config), name_deleted_in_errors(job.overrides):
             return work(job, config) or 0
     except Interrupted as interruption:
         hint = resume_hint(directory)

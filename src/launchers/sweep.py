@@ -70,7 +70,7 @@ class Sweep:
         """
         self._plan([overrides for batch in batches for overrides in batch])
         before = dict(zip(self.jobs, self._states(), strict=True))
-        before |= {job: "other config" for job, state in before.items() if state in FINISHED and self._is_other(job)}
+        before |= dict.fromkeys(self._of_other_configs(before), "other config")
         self._announce(Counter(before.values()))
         unfinished = [[job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)] for batch in batches]
         with asked_once(self._wandb_nodes([job for batch in unfinished for job in batch])):
@@ -128,7 +128,9 @@ class Sweep:
         return compose_job(self.config, self.config_loader, overrides, number)
 
     def _wandb_nodes(self, jobs: Sequence[Overrides]) -> Iterator[tuple[str, dict[str, Any]]]:
-        for number, overrides in enumerate(jobs):
+        """Yield the W&B loggers of the jobs: those of the first job, unless the jobs may differ in their loggers."""
+        differ = any(word.lstrip("+~").startswith(("logger", "experiment")) for job in jobs for word in job)
+        for number, overrides in enumerate(jobs if differ else jobs[:1]):
             yield from wandb_nodes(without_hydra(self._job(overrides, number)))
 
     def _hash(self, overrides: Overrides, number: int) -> str:
@@ -140,16 +142,17 @@ class Sweep:
     def _states(self) -> list[str]:
         return [self._run_in(directory).state for directory in self.jobs.values()]
 
-    def _is_other(self, job: tuple[str, ...]) -> bool:
-        """Return whether a finished run in the directory of a job has another config, which the job will report."""
-        config = self._job(job, list(self.jobs).index(job))
-        if self.jobs[job].endswith(config_hash_of(_root_=config)):
-            return False
-        try:
-            self._run_in(self.jobs[job]).check_free(without_hydra(config))
-        except ValueError:
-            return True
-        return False
+    def _of_other_configs(self, states: Mapping[tuple[str, ...], str]) -> Iterator[tuple[str, ...]]:
+        """Yield the jobs whose directories hold a finished run of another config, which these jobs will report."""
+        subdir = str(OmegaConf.to_container(self.config.hydra.sweep, resolve=False))
+        if "${config_hash:" in subdir:  # the name of each directory is the hash of its config
+            return
+        for number, (job, state) in enumerate(states.items()):
+            try:
+                if state in FINISHED:
+                    self._run_in(self.jobs[job]).check_free(without_hydra(self._job(job, number)))
+            except ValueError:
+                yield job
 
     def _checked_directory(self, overrides: Overrides, number: int) -> str:
         config = self._job(overrides, number)
