@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from start_training.config.build import build_datamodule, construct_net
-from start_training.lengths.capture import measured_layers
+from start_training.lengths.layer_choice import choose_layers
 from start_training.streams import isolate_random_streams
 from start_training.theory.beta import beta
 
@@ -38,4 +38,4 @@ def _measured(groups: str) -> tuple[int, float]:
     with isolate_random_streams():  # the constructor draws weights, which must not advance the caller's generators
         net = construct_net(config, build_datamodule(config))
     widths = getattr(net, "widths", None)
-    return len(measured_layers(net)), np.nan if widths is None else round(beta(widths), 9)
+    return len(choose_layers(net).kinds), np.nan if widths is None else round(beta(widths), 9)

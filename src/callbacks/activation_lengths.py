@@ -1,7 +1,7 @@
 """Record mean and variance of the activation length of every measured layer at every optimizer step."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from start_training.callbacks.contracts import GroupMoment, GroupRun, LengthsCallback
+from start_training.lengths.coverage import ENOUGH, Coverage
+from start_training.lengths.layer_choice import check_layers
 from start_training.lengths.statistics import unpack_statistics
 from start_training.recording.fit_directory import choose_subdirectory, is_run_directory
 from start_training.recording.length_curves import LengthCurves
@@ -23,10 +25,11 @@ from start_training.settings import PositiveInteger, checked
 class ActivationLengths(pl.Callback, LengthsCallback):
     """Record the activation lengths M_j = ‖act_j‖² / n_j of layers 0 … d during training as two Parquet data sets.
 
-    `start_training.lengths.capture.Capture` describes which layers are measured; layer 0 is the input. Step k is
-    measured before the k-th update, so that step 0 is initialization. A step is a training step in which an optimizer
-    steps; a batch that `training_step` skips has no row. With gradient accumulation, the micro-batches of a step are
-    pooled. Both data sets can be read with `pandas.read_parquet`:
+    `start_training.lengths.layer_choice.choose_layers` describes which layers are measured; layer 0 is the input. What
+    they cover is printed at the start, with a warning below 80% of the modules with weights. Step k is measured before
+    the k-th update, so that step 0 is initialization. A step is a training step in which an optimizer steps; a batch
+    that `training_step` skips has no row. With gradient accumulation, the micro-batches of a step are pooled. Both data
+    sets can be read with `pandas.read_parquet`:
 
     - `lengths/` has a row for each step and layer: step, layer, name, the mean and variance (ddof 1) of M_j over the
       samples of the global batch, and the number of samples.
@@ -48,7 +51,9 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             printed; but a run directory of `start-training train` is used itself.
         every_n_steps: Measure every n-th step only.
         flush_every_n_steps: Transfer values from the device and write them at least once per this many measured steps.
-        modules: Name patterns, as in `fnmatch`, of the modules to measure.
+        layers: `auto`, `blocks`, `activations`, `weights`, or name patterns as in `fnmatch`; see `choose_layers`.
+        modules: Another name of `layers`.
+        sample_axis: The axis of samples in all layers, or by name pattern; None: found by the size of the batch.
         resume: Go on with the data sets of the newest fit in the directory, as a fit that resumes from a checkpoint
             always does. Rows of the step at which training starts, and of later steps, are replaced.
         log: Whether to log curves.
@@ -56,6 +61,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
 
     Attributes:
         tables_directory: The directory that contains both data sets of the newest fit.
+        coverage: What the measured layers cover; None before the first step.
 
     Raises:
         ValueError: a setting is not allowed, or a pattern matches no module.
@@ -89,16 +95,23 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         *,
         every_n_steps: PositiveInteger = 1,
         flush_every_n_steps: PositiveInteger = 100,
+        layers: str | Sequence[str] = "auto",
         modules: Sequence[str] | None = None,
+        sample_axis: int | Mapping[str, int] | None = None,
         resume: bool = False,
         log: bool = True,
         log_every_n_steps: PositiveInteger = 50,
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
+        if modules is not None and layers != "auto":
+            raise ValueError(f"modules = {modules}: is another name of layers, which is {layers}; set only one of them")
         self.every_n_steps, self.flush_every_n_steps, self.modules = every_n_steps, flush_every_n_steps, modules
+        self.layers, self.layers_setting = (layers, "layers") if modules is None else (modules, "modules")
+        self.sample_axis = sample_axis
         self.resume, self.log_every_n_steps = resume, log_every_n_steps
         self.log_curves = log  # Lightning sets `log` of each callback to the module's method
         self.tables_directory = Path()
+        self.coverage: Coverage | None = None
         self._measurement: StepMeasurement | None = None
         self._tables: LengthTables | None = None
         self._curves: LengthCurves | None = None
@@ -118,6 +131,10 @@ class ActivationLengths(pl.Callback, LengthsCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._saved = dict(state_dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the measured layers cover."""
+        return {} if self.coverage is None else {"measured_layers": self.coverage.summary()}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit" and any(True for _ in pl_module.parameters()):
@@ -139,7 +156,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         assert self._measurement is not None
-        self._measurement.on_train_batch_start()
+        self._measurement.on_train_batch_start(batch)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         if self._measurement is not None:
@@ -154,6 +171,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
     ) -> None:
         assert self._measurement is not None
         self._measurement.on_train_batch_end(outputs)
+        if self.coverage is None and self._measurement.choice is not None:
+            self._report(self._measurement.choice.coverage, trainer.is_global_zero)
         if self._measurement.measured_steps > (self.flush_every_n_steps - 1) * self.every_n_steps:
             self._flush(trainer)
 
@@ -172,6 +191,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             warnings.warn("ActivationLengths measured nothing: training_step skipped all batches", stacklevel=2)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if self._measurement is not None:
+            self._measurement.pause()
         # `_flush` is a collective operation: it needs all ranks.
         if trainer.world_size == 1 or getattr(exception, "on_all_ranks", False):
             self._flush(trainer, incomplete=True)
@@ -180,6 +201,9 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         if self._measurement is not None:
             self._measurement.remove()
             self._measurement = None
+
+    def group_coverage(self, coverage: Coverage) -> None:
+        self.coverage = coverage
 
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
         self.tables_directory, self._loggers = run.directory, run.loggers
@@ -199,7 +223,17 @@ class ActivationLengths(pl.Callback, LengthsCallback):
     def _measure(self, module: pl.LightningModule) -> None:
         if self._measurement is None:
             net = measured_net(module)
-            self._measurement = StepMeasurement(module, net, self.modules, every_n_steps=self.every_n_steps)
+            check_layers(net, self.layers, self.layers_setting)
+            self._measurement = StepMeasurement(
+                module, net, self.layers, sample_axis=self.sample_axis, every_n_steps=self.every_n_steps
+            )
+
+    def _report(self, coverage: Coverage, writes: bool) -> None:
+        self.coverage = coverage
+        if writes:
+            print(f"ActivationLengths: {coverage}")
+            if coverage.share < ENOUGH:
+                warnings.warn(f"ActivationLengths covers {coverage.share:.0%} of the net: {coverage}", stacklevel=2)
 
     def _choose_directory(self, trainer: pl.Trainer) -> None:
         self.tables_directory = base = self.directory or Path(trainer.default_root_dir)

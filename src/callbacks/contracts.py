@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
+from start_training.lengths.coverage import Coverage
 from start_training.runs.length_tables import StepRecord
 from start_training.runs.metrics_file import MetricsLogger
 
@@ -128,11 +129,18 @@ class LengthsCallback(GroupCallback, Protocol):
 
     Attributes:
         every_n_steps: Measure every n-th step only.
-        modules: Name patterns of the modules to measure; see `start_training.lengths.capture.Capture`.
+        layers: The layers to measure; see `start_training.lengths.layer_choice.choose_layers`.
+        layers_setting: The name of the setting that chooses them, for messages.
+        sample_axis: The axis of samples, if it is not to be found; as in `choose_layers`.
     """
 
     every_n_steps: int
-    modules: Sequence[str] | None
+    layers: str | Sequence[str]
+    layers_setting: str
+    sample_axis: int | Mapping[str, int] | None
+
+    def group_coverage(self, coverage: Coverage) -> None:
+        """Store what the measured layers cover."""
 
     def group_lengths(self, names: Sequence[str], steps: Sequence[StepRecord], readings: NDArray[np.float64]) -> None:
         """Store measured lengths of the layers `names`; `readings[i]` is the `pack_statistics` of `steps[i]`."""

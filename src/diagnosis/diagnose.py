@@ -12,6 +12,7 @@ from start_training.diagnosis.nets import Nets, batch_shape
 from start_training.diagnosis.prediction import Prediction, predict
 from start_training.diagnosis.trial import advise_scales
 from start_training.initializers.initialize import FillTensor
+from start_training.lengths.layer_choice import check_layers
 from start_training.settings import AtLeast, Seed, checked
 from start_training.theory.fully_connected import FullyConnectedLaw
 from start_training.theory.residual import ResidualLaw
@@ -27,6 +28,7 @@ def diagnose(
     readout_initializer: FillTensor | None = None,
     nets: Annotated[int, AtLeast(2)] = 10,
     thresholds: Thresholds = DEFAULTS,
+    layers: str | Sequence[str] = "auto",
     modules: Sequence[str] | None = None,
     seed: Seed = 0,
 ) -> Diagnosis:
@@ -44,7 +46,8 @@ def diagnose(
         readout_initializer: Initializer of the readout of all copies; None: the same as of the other layers.
         nets: Number of copies, at least 2.
         thresholds: Thresholds of the verdict; see `Thresholds` for the reasons for the default values.
-        modules: Name patterns, as in `fnmatch`, of the modules whose outputs are measured; None: see `Capture`.
+        layers: `auto`, `blocks`, `activations`, `weights`, or name patterns of the layers; see `choose_layers`.
+        modules: Another name of `layers`.
         seed: Seed of all random numbers; the same arguments and seed give the same diagnosis.
 
     Returns:
@@ -59,7 +62,11 @@ def diagnose(
         >>> diagnose(net, torch.randn(32, 64), initializer=nn.init.kaiming_normal_).healthy
         True
     """
-    drawn = Nets(net, batch, initializer, readout_initializer, nets=nets, seed=seed, modules=modules)
+    if modules is not None and layers != "auto":
+        raise ValueError(f"modules = {modules}: is another name of layers, which is {layers}; set only one of them")
+    layers = layers if modules is None else modules
+    check_layers(net, layers, "layers" if modules is None else "modules")
+    drawn = Nets(net, batch, initializer, readout_initializer, nets=nets, seed=seed, layers=layers)
     measured = drawn.measure()
     prediction = predict(net, initializer, measured, thresholds)
     advice = tuple(_advice(drawn, measured, prediction, thresholds))

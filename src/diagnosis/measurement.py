@@ -57,7 +57,7 @@ class LayerMeasurement:
             ValueError: the input is the only layer.
         """
         if len(nets[0].names) < 2:
-            raise ValueError("modules: the forward pass executes none of the modules to measure; set other modules=…")
+            raise ValueError("layers: the forward pass executes none of the layers to measure; set other layers=…")
         lengths = np.array([[float(layer.mean()) for layer in net.lengths] for net in nets])
         gradients = np.array(
             [[math.nan if layer is None else float(layer.mean()) for layer in net.gradients] for net in nets]

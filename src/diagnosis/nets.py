@@ -1,7 +1,7 @@
 """Draw several initializations of a module in one copy of it, and measure them one after the other."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.diagnosis.probe import Probe, Readings, map_tensors, tensors_in
 from start_training.diagnosis.redraw import Redraw, second_moment_variances
 from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.lengths.layer_choice import Layers, NoLayers, choose_from_pass
 from start_training.settings import described, one_line
 from start_training.streams import isolate_random_streams
 
@@ -36,7 +37,7 @@ class Nets:
         readout_initializer: Initializer of the readout, as in `initialize_`.
         nets: Number of nets.
         seed: Seed of all random numbers.
-        modules: Name patterns of the modules to measure, as in `Capture`.
+        layers: The layers to measure, as in `choose_layers`.
 
     Raises:
         ValueError: the batch has no tensor or one that is not finite, or the module cannot be copied.
@@ -51,11 +52,11 @@ class Nets:
         *,
         nets: int,
         seed: int,
-        modules: Sequence[str] | None,
+        layers: Layers,
     ) -> None:
         self._arguments, self._named = forward_arguments(batch)
         self._initializer, self._readout_initializer = initializer, readout_initializer
-        self._nets, self._seed, self._modules = nets, seed, modules
+        self._nets, self._seed, self._layers = nets, seed, layers
         self._changes: list[Change] = []
         self._batch = batch_shape(batch)
         self._original = net
@@ -92,7 +93,9 @@ class Nets:
     def _read(self) -> list[Readings]:
         generator, readings = torch.Generator().manual_seed(self._seed), []
         arguments, named = map_tensors(self._converted, (list(self._arguments), dict(self._named)))
-        with Probe(self.net, self._modules) as probe:
+        with _module_fails_on(self._batch):
+            choice = choose_from_pass(self.net, self._layers, arguments, named)
+        with Probe(self.net, choice) as probe:
             for index in range(self._nets):
                 self._draw(index, generator)
                 seed = int(torch.randint(2**62, (), generator=generator))  # seed of dropout and of the cotangent
@@ -101,8 +104,8 @@ class Nets:
                     readings.append(probe.read(arguments, named, torch.Generator().manual_seed(seed)))
         if any(of_net.names != readings[0].names for of_net in readings):
             raise ValueError(
-                f"net = {type(self.net).__name__}: its forward passes execute different modules; name modules that "
-                "every pass executes by modules=…"
+                f"net = {type(self.net).__name__}: its forward passes execute different modules; name layers that "
+                "every pass executes by layers=…"
             )
         return readings
 
@@ -129,7 +132,7 @@ def _module_fails_on(batch: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the module of the user may raise any exception
-        if isinstance(error, ValueError) and str(error).startswith("net = "):
+        if isinstance(error, NoLayers) or (isinstance(error, ValueError) and str(error).startswith("net = ")):
             raise
         raise _ModuleFails(f"batch = {batch}: the net fails on this batch ({described(error)})") from error
 

@@ -11,6 +11,7 @@ from start_training.initializers.initialize import LAYERS
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
 from start_training.lengths.gradient_length import gradient_lengths
+from start_training.lengths.layer_choice import LayerChoice, Layers
 
 
 class Readings(NamedTuple):
@@ -42,15 +43,15 @@ class Probe:
 
     Args:
         net: The net; its innermost modules get hooks.
-        patterns: Name patterns of the modules to measure, as in `Capture`.
+        layers: The layers to measure, as in `Capture`.
 
     Raises:
         ValueError: see `Capture`.
     """
 
-    def __init__(self, net: nn.Module, patterns: Sequence[str] | None = None) -> None:
+    def __init__(self, net: nn.Module, layers: Layers | LayerChoice = "auto") -> None:
         self._net = net
-        self._capture = Capture(net, patterns, measure=self._measure)
+        self._capture = Capture(net, layers, measure=self._measure)
         self._handles = [
             module.register_forward_pre_hook(self._fed_by(name))
             for name, module in net.named_modules()
@@ -114,12 +115,13 @@ class Probe:
         self._readings.silent.append(_silent_share(activation.detach()))
         self._readings.feeds.append(tuple(self._ran))
         self._ran = []
+        name, whole = self._capture.reading or ("", activation)  # the activation may be a view with another first axis
 
         def record(gradient: Tensor) -> None:
-            gradients[layer] = gradient_lengths(gradient)
+            gradients[layer] = gradient_lengths(self._capture.samples.first(name, gradient)[0])
 
-        if activation.requires_grad:
-            activation.register_hook(record)
+        if whole.requires_grad:
+            whole.register_hook(record)
         return activation_lengths(activation)
 
 

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from start_training.ensembles.scaled import Array
 from start_training.initializers.initialize import FillTensor, initialize_
 from start_training.lengths.capture import Capture
+from start_training.lengths.layer_choice import choose_from_pass
 from start_training.streams import isolate_random_streams
 
 
@@ -39,7 +40,7 @@ def sample_reference(
         with isolate_random_streams(generator):  # constructor and dropout draw from the global stream
             net = build().to(inputs.device)
             initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
-            capture = Capture(net)
+            capture = Capture(net, choose_from_pass(net, "auto", [samples]))
             capture.start()
             net(samples)
         lengths.append([float(reading.lengths.mean()) for reading in capture.stop()])

@@ -12,6 +12,7 @@ from start_training.initializers.initialize import FillTensor, fill_biases_, fil
 from start_training.initializers.initializer import Fans
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
+from start_training.lengths.layer_choice import choose_from_pass
 from start_training.streams import isolate_random_streams
 
 CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # parameters and buffers of all nets of a chunk: 16 MiB, 1 GiB
@@ -53,7 +54,8 @@ def sample_vectorized(
         for name, tensor in net.state_dict(keep_vars=True).items()
         if name not in drawn
     }
-    capture = Capture(net, measure=partial(activation_lengths, data_dependent=False))
+    choice = choose_from_pass(net, "auto", [inputs[0]])
+    capture = Capture(net, choice, measure=partial(activation_lengths, data_dependent=False))
 
     def forward(state: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, ...]:
         capture.start()

@@ -9,23 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from start_training.lengths.activation_length import activation_norms
-from start_training.lengths.capture import INPUT, Capture, is_backward, numbered_calls
-
-
-class NormReading(NamedTuple):
-    """Norms of the samples at one call of one layer, and n, such that the lengths are norms² / n."""
-
-    name: str
-    norms: Tensor  # (samples,)
-    values: int
+from start_training.lengths.capture import INPUT, Capture, LayerReading
+from start_training.lengths.forward_trace import is_backward, tensors_in
 
 
 class ForwardPass(NamedTuple):
     """The layers measured in one forward pass; `phase` names the nets that were called, joined by `+`."""
 
     phase: str
-    readings: tuple[NormReading, ...]
+    readings: tuple[LayerReading, ...]
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class _Call:
     inputs: frozenset[int] = frozenset()
     differentiable: bool = False  # whether an input depends on parameters
     outputs: set[int] = field(default_factory=set)
-    readings: tuple[NormReading, ...] = ()
+    readings: tuple[LayerReading, ...] = ()
 
 
 class ForwardPasses:
@@ -49,25 +41,20 @@ class ForwardPasses:
     `net.compile()` has compiled are not told apart: its layers are numbered, as `name:2`.
 
     Args:
-        module: The module to measure, which contains `nets`.
         nets: The nets whose calls are told apart, by name. A net called within the call of another is part of it.
-        patterns: As for `Capture`.
-
-    Raises:
-        ValueError: as for `Capture`.
+        capture: What measures the layers.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
-        >>> passes = ForwardPasses(net, {"net": net})
+        >>> passes = ForwardPasses({"net": net}, Capture(net))
         >>> passes.start()
         >>> _ = net(torch.ones(3, 2)), net(torch.zeros(5, 2))
-        >>> [(one.phase, [(name, len(norms)) for name, norms, _ in one.readings]) for one in passes.stop()]
+        >>> [(one.phase, [(reading.name, len(reading.lengths)) for reading in one.readings]) for one in passes.stop()]
         [('net', [('input', 3), ('1', 3)]), ('net', [('input', 5), ('1', 5)])]
     """
 
-    def __init__(self, module: nn.Module, nets: dict[str, nn.Module], patterns: Sequence[str] | None = None) -> None:
-        self._values: list[int] = []
-        self._capture = Capture(module, patterns, measure=self._measure)
+    def __init__(self, nets: dict[str, nn.Module], capture: Capture) -> None:
+        self._capture = capture
         self._calls: list[_Call] = []
         self._depth = 0  # of nets that call each other
         self._several = len(nets) > 1
@@ -84,27 +71,26 @@ class ForwardPasses:
 
     def start(self) -> None:
         """Start measuring; discard passes that were started but not stopped."""
-        self._calls, self._values, self._depth = [], [], 0
+        self._calls, self._depth = [], 0
         self._capture.start()
 
     def stop(self) -> list[ForwardPass]:
-        """Stop measuring; return the passes since `start` in which a layer other than the input was measured."""
+        """Pause measuring; return the passes since `start` in which a layer other than the input was measured."""
         self._end_call()
         self._capture.active = False
         calls, self._calls = self._calls, []
-        passes = (ForwardPass(*_joined(calls)) for calls in _chains(calls))
+        passes = (self._joined(chain) for chain in _chains(calls))
         return [forward for forward in passes if any(reading.name != INPUT for reading in forward.readings)]
+
+    def end(self) -> None:
+        """Stop measuring, after `stop`, at the end of the training step."""
+        self._capture.end()
 
     def remove(self) -> None:
         """Remove the hooks from the module."""
         self._capture.remove()
         for handle in self._handles:
             handle.remove()
-
-    def _measure(self, activation: Tensor) -> Tensor:
-        norms, values = activation_norms(activation)
-        self._values.append(values)
-        return norms
 
     def _enter(self, name: str, module: nn.Module, inputs: Any, by_name: dict[str, Any]) -> None:
         if torch.compiler.is_compiling() or not self._capture.active or is_backward():
@@ -116,25 +102,33 @@ class ForwardPasses:
         self._end_call()
         call = _Call(name)
         if self._several:
-            tensors = [*_tensors((inputs, by_name))]
+            tensors = [*tensors_in((inputs, by_name))]
             call = replace(call, inputs=_memory(tensors), differentiable=any(t.requires_grad for t in tensors))
         self._calls.append(call)
         self._capture.start()
+        self._capture.enter((inputs, by_name))
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not self._capture.active or is_backward():
             return
         self._depth -= 1
         if self._depth == 0 and self._calls:
-            self._calls[-1].outputs.update(_memory(_tensors(output)))
+            self._calls[-1].outputs.update(_memory(tensors_in(output)))
 
     def _end_call(self) -> None:
         """Attach what was measured since the last call of a net to that call."""
-        values, self._values = self._values, []
-        readings = [NormReading(*reading, n) for reading, n in zip(self._capture.take(), values, strict=True)]
-        if readings:
+        if readings := self._capture.take():
             last = self._calls.pop() if self._calls else _Call("")
             self._calls.append(replace(last, readings=(*last.readings, *readings)))
+
+    def _joined(self, calls: list[_Call]) -> ForwardPass:
+        """Return the pass of these calls, with one input."""
+        readings: list[LayerReading] = []
+        for call in calls:
+            later = any(reading.name == INPUT for reading in readings)
+            readings += [reading for reading in call.readings if not (later and reading.name == INPUT)]
+        names = dict.fromkeys(call.net for call in calls if call.net)
+        return ForwardPass("+".join(names), tuple(self._capture.numbered(readings)))
 
 
 def nets_of(module: nn.Module, net: nn.Module) -> dict[str, nn.Module]:
@@ -177,26 +171,5 @@ def _chains(calls: list[_Call]) -> list[list[_Call]]:
     return chains
 
 
-def _joined(calls: list[_Call]) -> tuple[str, tuple[NormReading, ...]]:
-    """Return the name of a pass and its readings, with one input."""
-    readings: list[NormReading] = []
-    for call in calls:
-        later = any(reading.name == INPUT for reading in readings)
-        readings += [reading for reading in call.readings if not (later and reading.name == INPUT)]
-    names = numbered_calls([reading.name for reading in readings])
-    named = (reading._replace(name=name) for name, reading in zip(names, readings, strict=True))
-    return "+".join(dict.fromkeys(call.net for call in calls if call.net)), tuple(named)
-
-
 def _memory(tensors: Iterator[Tensor] | Sequence[Tensor]) -> frozenset[int]:
     return frozenset(tensor.untyped_storage().data_ptr() for tensor in tensors)
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, dict):
-        yield from _tensors([*values.values()])
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _tensors(value)

@@ -41,21 +41,24 @@ class Statistics(NamedTuple):
             return np.where(self.counts > 1, self.squares / (self.counts - 1), np.nan)
 
 
-def pack_statistics(lengths: Sequence[Tensor] | Tensor, work: Tensor | None = None) -> Tensor:
+def pack_statistics(
+    lengths: Sequence[Tensor] | Tensor, work: Tensor | None = None, *, sampled: Sequence[bool] | None = None
+) -> Tensor:
     """Compute the statistics of one forward pass, packed into one tensor that is cheap to copy from a GPU.
 
     Args:
         lengths: Lengths of layers 0 … d in float64, shape (d + 1, …, samples), or a sequence with a tensor (…, samples)
             for each layer, where … are further axes, such as an axis of nets.
         work: A tensor of the shape of lengths that may be overwritten; None allocates one.
+        sampled: For each layer whether it has samples of its own; None if all have. A layer without has no variance.
 
     Returns:
-        Packed statistics for `unpack_statistics`, shape (3 (d + 1) + 2, …), on the device of lengths. If layers have
-        different numbers of samples, the variance over layers is undefined and NaN.
+        Packed statistics for `unpack_statistics`, shape (3 (d + 1) + 2, …), on the device of lengths. The
+        variance over layers is that of the layers that have samples; if their numbers differ, it is undefined and NaN.
     """
     if not isinstance(lengths, Tensor):
-        if len({layer.shape[-1] for layer in lengths}) > 1:
-            return _pack_uneven(lengths)
+        if len({layer.shape[-1] for layer in lengths}) > 1 or not all(sampled or [True]):
+            return _pack_uneven(lengths, sampled or [True] * len(lengths))
         lengths = torch.stack([*lengths])
     # Counts are filled in rather than copied from a list, because a copy to a GPU would wait for it.
     counts = lengths.new_full(lengths.shape[:-1], lengths.shape[-1])
@@ -119,10 +122,16 @@ def layer_variance(lengths: Tensor, mean: Tensor | None = None, work: Tensor | N
     return torch.sub(lengths, mean, out=work).square_().mean(0)  # torch.var is ten times slower along the first axis
 
 
-def _pack_uneven(lengths: Sequence[Tensor]) -> Tensor:
+def _pack_uneven(lengths: Sequence[Tensor], sampled: Sequence[bool]) -> Tensor:
     counts = torch.stack([layer.new_full(layer.shape[:-1], layer.shape[-1]) for layer in lengths])
     by_layer = torch.stack([torch.stack(_mean_and_squares(layer)) for layer in lengths], dim=1)
-    return torch.cat([counts, by_layer.flatten(0, 1), counts.new_full((2, *counts.shape[1:]), math.nan)])
+    for layer, has_samples in enumerate(sampled):
+        if not has_samples:
+            by_layer[1, layer] = math.nan
+    own = [layer for layer, has_samples in zip(lengths[1:], sampled[1:], strict=True) if has_samples]
+    even = len({layer.shape[-1] for layer in own}) == 1
+    across = _across_layers(torch.stack(own), None) if even else counts.new_full((2, *counts.shape[1:]), math.nan)
+    return torch.cat([counts, by_layer.flatten(0, 1), across])
 
 
 def _across_layers(lengths: Tensor, work: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """Measure the forward passes of training steps, whatever the training step does."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from start_training.lengths.capture import measured_layers, numbered_calls
+from start_training.lengths.activation_length import activation_norms
+from start_training.lengths.capture import INPUT, Capture, LayerReading, numbered_calls
 from start_training.lengths.forward_passes import ForwardPasses, nets_of
+from start_training.lengths.layer_choice import LayerChoice, Layers, check_layers, choose_layers
 from start_training.lengths.pass_statistics import PassStatistics
+from start_training.lengths.survey import Survey, pool_norms, resolved
 from start_training.recording.measured_batches import MeasuredBatch
 from start_training.recording.optimizer_steps import NO_OPTIMIZER, OptimizerSteps
+from start_training.recording.uncompiled_calls import UncompiledCalls
 
 NO_LOSS = torch.tensor(math.nan)
 
@@ -34,19 +38,36 @@ class StepMeasurement:
     Args:
         module: The module, whose layers get hooks.
         net: The part of it to measure; see `measured_net`.
-        patterns: Patterns for the names of the modules to measure, as in `fnmatch`.
+        layers: The layers to measure, as in `choose_layers`. They are chosen in the first batch that runs any of them,
+            for which compiled modules run uncompiled.
+        sample_axis: As in `choose_layers`.
         every_n_steps: Measure every n-th step only.
+
+    Attributes:
+        choice: The layers; None before the first batch.
     """
 
     def __init__(
-        self, module: nn.Module, net: nn.Module, patterns: Sequence[str] | None, *, every_n_steps: int
+        self,
+        module: nn.Module,
+        net: nn.Module,
+        layers: Layers,
+        *,
+        sample_axis: int | Mapping[str, int] | None = None,
+        every_n_steps: int,
     ) -> None:
-        self._net, self._patterns, self._every_n_steps = net, patterns, every_n_steps
-        self._passes = ForwardPasses(net, nets_of(module, net), patterns)
+        check_layers(net, layers)
+        self._net, self._layers, self._every_n_steps = net, layers, every_n_steps
+        self._nets = nets_of(module, net)
+        self.choice: LayerChoice | None = None
+        self._survey: Survey | None = Survey(net, layers, sample_axis=sample_axis)
+        self._passes = ForwardPasses(self._nets, self._survey)
+        self._eager = UncompiledCalls(net)
         self._statistics = PassStatistics()
         self._due = False
-        self._phases: list[str] = []  # of the passes of this batch
+        self._measuring = False  # this batch: it is due, or the layers are not chosen yet
         self._batch: list[MeasuredBatch] = []  # the passes of this batch
+        self._surveyed: list[Sequence[LayerReading]] = []  # what a survey measured in them
         self._batches: list[MeasuredBatch] = []
         self._optimizer = NO_OPTIMIZER  # the only one, or the one that steps now
         self._backward_passes = 0  # of this batch
@@ -58,25 +79,31 @@ class StepMeasurement:
         self.steps = OptimizerSteps(trainer, module, step, self._before_step, self._after_step)
         self._trainer, self.step = trainer, step - 1
 
-    def on_train_batch_start(self) -> None:
+    def on_train_batch_start(self, batch: Any) -> None:
         """Measure this batch, if its step is due."""
         before, self.step = self.step, self.steps.count
         crossed = self.step // self._every_n_steps > before // self._every_n_steps
         self._due = crossed or (self._due and before == self.step)
-        if self._due:
-            self._phases, self._batch, self._backward_passes = [], [], 0
+        self._measuring = self._due or self._survey is not None
+        if self._measuring:
+            self._batch, self._surveyed, self._backward_passes = [], [], 0
             self._optimizer = self.steps.only()
+            if self._survey is not None:
+                self._survey.begin(batch)
+                self._eager.begin()
+            elif self.choice is not None:
+                self.choice.samples.count(batch)
             self._passes.start()
 
     def on_before_backward(self, loss: Tensor) -> None:
         """Add the passes before this backward pass."""
-        if self._due:
+        if self._measuring:
             self._backward_passes += 1
             self._add_passes(self.steps.unscaled(loss.detach()))
 
     def on_after_backward(self) -> None:
         """Measure what follows under manual optimization, but not further evaluations within a step."""
-        if self._due and self.steps.manual and not self.steps.stepping:
+        if self._measuring and self.steps.manual and not self.steps.stepping:
             self._measure_more()
 
     def on_train_batch_end(self, outputs: Any) -> None:
@@ -86,22 +113,26 @@ class StepMeasurement:
             RuntimeError: the batch trained the net, but no measured layer has ever run.
         """
         stepped = self.steps.end_batch()
-        if not self._due:
+        if not self._measuring:
             return
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs  # None if the module skipped the batch
         manual, passes = self.steps.manual, self._backward_passes
         trained = passes > 0 or (manual and (stepped or loss is not None))
         if trained and not passes and not self._batch:  # gradients are accumulated by `loss.backward()`
             self._add_passes(NO_LOSS)
-        self._passes.stop()
+        self.pause()
         # Under automatic optimization the loss of the backward pass may be scaled, and what is returned is not.
         if loss is not None and passes == (0 if manual else 1) and len({one.optimizer for one in self._batch}) == 1:
             loss = loss.detach() * (1 if manual else self._trainer.accumulate_grad_batches)
             self._batch = [replace(one, loss=loss) for one in self._batch]
+        if self._survey is not None and self._survey.began:
+            self._end_survey(self._survey)
         if trained and not self._batch and not self.has_measured:
             raise RuntimeError(self._nothing_ran())
-        self._batches += self._batch
         self.has_tried, self.has_measured = True, self.has_measured or bool(self._batch)
+        phases = numbered_calls([one.phase for one in self._batch])
+        if self._due:
+            self._batches += [replace(one, phase=phase) for one, phase in zip(self._batch, phases, strict=True)]
 
     @property
     def measured_steps(self) -> int:
@@ -123,14 +154,35 @@ class StepMeasurement:
         """Return what a checkpoint needs, as plain data."""
         return self.steps.state() if hasattr(self, "steps") else {}
 
+    def pause(self) -> None:
+        """Stop measuring this batch, at its end or after an error."""
+        self._passes.stop()
+        self._passes.end()
+        self._eager.end()
+
     def remove(self) -> None:
         """Remove all hooks."""
+        self.pause()
         self._passes.remove()
         if hasattr(self, "steps"):
             self.steps.remove()
 
+    def _end_survey(self, survey: Survey) -> None:
+        """Choose the layers, and keep only what was measured of them."""
+        self.choice = choice = survey.choose()
+        self._passes.remove()
+        capture = Capture(self._net, choice, measure=activation_norms, pool=pool_norms)
+        self._passes, self._survey = ForwardPasses(self._nets, capture), None
+        surveyed, self._surveyed = self._surveyed, []
+        batch, self._batch = self._batch, []
+        for one, readings in zip(batch, surveyed, strict=True):
+            layers = capture.numbered(resolved(readings, choice))
+            if any(reading.name != INPUT for reading in layers):
+                names = tuple(reading.name for reading in layers)
+                self._batch.append(replace(one, names=names, numbers=self._statistics(layers)))
+
     def _before_step(self, name: str, optimizer: Optimizer) -> None:
-        if not self._due:
+        if not self._measuring:
             return
         self._optimizer = name, rate = name, float(optimizer.param_groups[0]["lr"])
         if not self._backward_passes:
@@ -142,7 +194,7 @@ class StepMeasurement:
         self._measure_more()
 
     def _after_step(self) -> None:
-        if self._due:
+        if self._measuring:
             if not self._backward_passes:
                 self._add_passes(NO_LOSS, most=1)
             self._measure_more()
@@ -154,21 +206,20 @@ class StepMeasurement:
     def _add_passes(self, loss: Tensor, most: int | None = None) -> None:
         """Stop measuring, and add the first passes since measuring began."""
         optimizer = self._optimizer if self.steps.stepping or not self.steps.several else NO_OPTIMIZER
+        epoch = self._trainer.current_epoch
         for forward_pass in self._passes.stop()[:most]:
-            self._phases.append(forward_pass.phase or "forward")
-            phase = numbered_calls(self._phases)[-1]
-            names, numbers = (
-                tuple(reading.name for reading in forward_pass.readings),
-                self._statistics(forward_pass.readings),
-            )
-            epoch = self._trainer.current_epoch
+            phase, readings = forward_pass.phase or "forward", forward_pass.readings
+            names, numbers = (), NO_LOSS
+            if self._survey is not None:
+                self._surveyed.append(readings)
+            else:
+                names, numbers = tuple(reading.name for reading in readings), self._statistics(readings)
             self._batch.append(MeasuredBatch(self.step, epoch, names, numbers, loss, phase, *optimizer))
 
     def _nothing_ran(self) -> str:
-        names = measured_layers(self._net, self._patterns)
+        names = list((self.choice or choose_layers(self._net, self._layers)).kinds)
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return (
             f"step {self.step} trained the net, but no measured layer ran: {', '.join(names[:3])}{more}. training_step "
-            "has to call these modules, not only use their weights, and a compiled net may not have been called before "
-            "fit; modules=[…] chooses other modules"
+            "has to call these modules, not only use their weights; layers=[…] chooses other layers"
         )

@@ -1,6 +1,6 @@
 """The forward pass of many replicas of a module at once by `torch.func.vmap`, with measurement of lengths."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from start_training.lengths.activation_length import activation_norms
 from start_training.lengths.capture import Capture
+from start_training.lengths.layer_choice import LayerChoice
+from start_training.lengths.survey import pool_norms
 from start_training.replicas.first_layer import FirstLayer
 from start_training.replicas.stack import Stack, StackRows
 from start_training.replicas.transposed_linear import TransposedLinear
@@ -37,30 +39,35 @@ class StackedLengths:
     """Measures the norms ‖act‖ of layers in forward passes of several replicas.
 
     Args:
-        patterns: Name patterns of the modules to measure; see `start_training.lengths.capture.Capture`.
+        net: The net whose forward pass is vectorized.
+        layers: The layers to measure.
 
     Attributes:
         replicas: The number of replicas in the next passes.
         names: The names of the layers measured in the last pass.
         values: The number of values per sample in each of these layers.
+        sampled: Whether each of these layers has samples of its own.
     """
 
-    def __init__(self, net: nn.Module, patterns: Sequence[str] | None) -> None:
+    def __init__(self, net: nn.Module, layers: LayerChoice) -> None:
         self.replicas = 1
         self.names: tuple[str, ...] = ()
         self.values: list[int] = []
-        self._capture = Capture(net, patterns, measure=self._measure)
+        self.sampled: list[bool] = []
+        self._capture = Capture(net, layers, measure=self._measure, pool=pool_norms)
 
-    def start(self) -> None:
-        """Start measuring, before a forward pass."""
-        self.values = []
+    def start(self, samples: int) -> None:
+        """Start measuring, before a forward pass of a batch with this number of samples."""
+        self._capture.samples.size = samples
         self._capture.start()
 
     def stop(self) -> tuple[Tensor, ...]:
         """Stop measuring after a forward pass; return ‖act‖ of every sample for each measured layer."""
         readings = self._capture.stop()
         self.names = tuple(reading.name for reading in readings)
-        return tuple(reading.lengths for reading in readings)
+        self.values = [reading.lengths[1] for reading in readings]
+        self.sampled = [reading.sampled for reading in readings]
+        return tuple(reading.lengths[0] for reading in readings)
 
     def reads_inputs(self, net: nn.Module, first: FirstLayer) -> bool:
         """Return whether the first measured length is that of the net's inputs.
@@ -71,22 +78,19 @@ class StackedLengths:
         assert isinstance(layer, nn.Linear)
         norms, outputs = [], first.dummy(2).new_zeros(2, layer.out_features)
         for dummy in (torch.zeros_like(first.dummy(2)), torch.ones_like(first.dummy(2))):
-            self.start()
+            self.start(len(dummy))
             with torch.no_grad():
                 first.run(net, outputs, dummy)
             norms.append(self.stop()[0])
         return not torch.equal(*norms)
 
-    def _measure(self, activation: Tensor) -> Tensor:
+    def _measure(self, activation: Tensor) -> tuple[Tensor, int]:
         activation = activation.detach()
         if activation.numel() * self.replicas <= FEW_VALUES:
-            norms, values = activation_norms(activation, data_dependent=False)
-            self.values.append(values)
-            return norms
+            return activation_norms(activation, data_dependent=False)
         stacked_norms = _Norms.apply(activation)
         assert isinstance(stacked_norms, Tensor)
-        self.values.append(max(activation.numel() // max(activation.shape[0], 1), 1))
-        return stacked_norms
+        return stacked_norms, max(activation.numel() // max(activation.shape[0], 1), 1)
 
 
 class _Norms(torch.autograd.Function):
@@ -165,7 +169,7 @@ def losses_from_first_layer(
 
 def _loss(net: nn.Module, inputs: Tensor, targets: Tensor, lengths: StackedLengths | None) -> ForwardResult:
     if lengths is not None:
-        lengths.start()
+        lengths.start(len(targets))
     logits = net(inputs)
     return ForwardResult(cross_entropy(logits, targets), lengths.stop() if lengths is not None else ())
 

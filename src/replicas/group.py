@@ -5,8 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 
 import torch
+from torch import nn
 
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, LengthsCallback
+from start_training.datamodules.samples import Samples
+from start_training.lengths.layer_choice import check_layers, choose_from_pass
 from start_training.replicas.batches import GroupBatches
 from start_training.replicas.forward_pass import StackedLengths
 from start_training.replicas.group_checkpoint import GroupSnapshot, Progress
@@ -54,7 +57,7 @@ class ReplicaGroup:
                 replica.optimizer, {name: stack.row_views(row, state) for name, state in optimizer.states.items()}
             )
         self._reader = next((callback for callback in first.callbacks if isinstance(callback, LengthsCallback)), None)
-        lengths = StackedLengths(stack.template, self._reader.modules) if self._reader else None
+        lengths = _lengths(stack.template, self.replicas, self._reader, sets.training) if self._reader else None
         batches = GroupBatches(sets.training, [replica.order for replica in replicas])
         self.updates = Updates(stack, optimizer, batches, _precision(precision, stack.parameters.device), lengths)
         self._evaluation = GroupEvaluation(self.updates, sets, first)
@@ -234,3 +237,14 @@ def _precision(name: str, device: torch.device) -> Callable[[], AbstractContextM
     if name != "bf16-mixed":
         return nullcontext
     return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _lengths(net: nn.Module, replicas: Sequence[Replica], reader: LengthsCallback, samples: Samples) -> StackedLengths:
+    """Choose the layers to measure, and tell the callbacks of all replicas what they cover."""
+    check_layers(net, reader.layers, reader.layers_setting)
+    choice = choose_from_pass(net, reader.layers, [samples.inputs[:2]], sample_axis=reader.sample_axis)
+    for replica in replicas:
+        for callback in replica.callbacks:
+            if isinstance(callback, LengthsCallback):
+                callback.group_coverage(choice.coverage)
+    return StackedLengths(net, choice)

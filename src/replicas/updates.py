@@ -162,9 +162,10 @@ class Updates:
     def _read(self, norms: tuple[Tensor, ...]) -> Tensor:
         assert self.lengths is not None
         values = self.lengths.values
-        if len({layer.shape for layer in norms}) > 1:
+        sampled = self.lengths.sampled
+        if len({layer.shape for layer in norms}) > 1 or not all(sampled):
             pairs = zip(norms, values, strict=True)
-            return pack_statistics([layer.double().square().div(count) for layer, count in pairs]).T
+            return pack_statistics([layer.double().square().div(count) for layer, count in pairs], sampled=sampled).T
         if self._values is None or self._values[0] != values:  # reused, as copying to a GPU waits for it
             self._values = values, torch.tensor(values, dtype=torch.float64, device=norms[0].device)
         lengths = lengths_of_layers([layer.flatten() for layer in norms], self._values[1])

@@ -17,7 +17,7 @@ from start_training.config.build import build_datamodule, build_initializer, con
 from start_training.figures.activations import draw_activations, mantissa_and_exponent
 from start_training.figures.labels import label
 from start_training.initializers.initialize import FillTensor, initialize_
-from start_training.lengths.capture import Capture, LayerReading
+from start_training.lengths.capture import LayerReading
 from start_training.models.law import law_of
 from start_training.reports.run_report import print_lines
 from start_training.runs.documents import read_csv
@@ -118,11 +118,8 @@ def pass_through(
 
 
 def _readings(net: nn.Module, image: Tensor, name: str) -> list[LayerReading]:
-    capture = Capture(net, measure=lambda activation: activation)
-    try:
-        return readings_of(net, image, capture, f"model = {name}: its forward pass fails on an image")
-    finally:
-        capture.remove()
+    failure = f"model = {name}: its forward pass fails on an image"
+    return readings_of(net, image, failure, measure=lambda activation: activation)
 
 
 def log_length(activation: Tensor) -> float:

@@ -1,7 +1,7 @@
 """Sample many nets at initialization and measure the lengths of their layers."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,9 @@ from start_training.config.mistakes import name_group_in_errors
 from start_training.ensembles.layer_table import Law, layer_table
 from start_training.ensembles.sample import Ensemble
 from start_training.figures.mean_length import draw_simulation
+from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture, LayerReading
+from start_training.lengths.layer_choice import NoLayers, choose_from_pass
 from start_training.models.law import law_of
 from start_training.reports import run_report
 from start_training.reports.run_report import print_lines
@@ -125,31 +127,39 @@ def build_ensemble(settings: SimulationSettings, config: Mapping[str, Any]) -> t
 @torch.no_grad()
 def _names(net: nn.Module, ensemble: Ensemble, model: dict[str, Any]) -> list[str]:
     """Return the names of layers 0 … d of one net; raise ValueError if the net cannot be measured or run."""
-    with name_group_in_errors("model", model):
-        capture = Capture(net)
     [inputs] = ensemble.inputs_of(range(1))
     failure = f"model = {model['_target_']}: its forward pass fails on {ensemble.samples} samples"
-    return [reading.name for reading in readings_of(net, inputs, capture, failure)]
+    with name_group_in_errors("model", model):
+        return [reading.name for reading in readings_of(net, inputs, failure)]
 
 
-def readings_of(net: nn.Module, inputs: Tensor, capture: Capture, failure: str) -> list[LayerReading]:
+def readings_of(
+    net: nn.Module, inputs: Tensor, failure: str, *, measure: Callable[[Tensor], Tensor] = activation_lengths
+) -> list[LayerReading]:
     """Run one forward pass and return the readings of its layers.
 
     Args:
         net: The net.
         inputs: Inputs of the net, shape (samples, …).
-        capture: A capture attached to the net.
         failure: Beginning of the error message.
+        measure: As in `Capture`.
 
     Raises:
         ValueError: The net raises any exception; the message is `failure`, the shape of a sample, and the exception.
+            Or it has nothing to measure.
     """
-    capture.start()
     try:
-        net(inputs)
+        capture = Capture(net, choose_from_pass(net, "auto", [inputs]), measure=measure)
+        try:
+            capture.start()
+            net(inputs)
+            return capture.stop()
+        finally:
+            capture.remove()
+    except NoLayers:
+        raise
     except Exception as error:  # whatever a user's module raises
         raise ValueError(f"{failure} of shape {tuple(inputs.shape[1:])} ({described(error)})") from error
-    return capture.stop()
 
 
 def _sample_missing(

@@ -125,7 +125,8 @@ class Checkpointed(nn.Module):
 @pytest.mark.parametrize(
     ("task", "modules", "names"),
     [
-        (lambda: Plain(Functional()), None, ["input", "first", "last"]),
+        (lambda: Plain(Functional()), None, ["input", "F.relu"]),
+        (lambda: Plain(Functional()), ["*t"], ["input", "first", "last"]),
         (lambda: Plain(Checkpointed()), None, ["input", "body.1", "body.3"]),  # recorded once, though run twice
         (lambda: Plain(mlp()), ["0", "[13]"], ["input", "0", "1", "3"]),
     ],

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from start_training.lengths.capture import Capture, measured_layers
+from start_training.lengths.capture import Capture
+from start_training.lengths.layer_choice import choose_layers
 from start_training.models.fully_connected import FullyConnected
 from start_training.models.residual import Residual
 
@@ -15,7 +16,7 @@ def lengths_of(activation):
     return activation.detach().double().reshape(len(activation), -1).square().mean(1)
 
 
-def capture_of(net, *inputs, patterns=None, **keywords):
+def capture_of(net, *inputs, patterns="auto", **keywords):
     """Return the readings of one forward pass."""
     capture = Capture(net, patterns)
     capture.start()
@@ -27,8 +28,9 @@ def capture_of(net, *inputs, patterns=None, **keywords):
 
 def check(readings, expected):
     """Compare readings with the expected name and activation of every layer, with the input first."""
-    assert [name for name, _ in readings] == [name for name, _ in expected]
-    for (name, lengths), (_, activation) in zip(readings, expected, strict=True):
+    assert [reading.name for reading in readings] == [name for name, _ in expected]
+    for (name, lengths, sampled), (_, activation) in zip(readings, expected, strict=True):
+        assert sampled
         torch.testing.assert_close(
             lengths, lengths_of(activation), **EXACT, msg=lambda text, name=name: f"{name}: {text}"
         )
@@ -88,8 +90,7 @@ def test_without_activation_modules_the_innermost_modules_with_weights_are_measu
     modules = {"first": nn.Linear(10, 8), "norm": nn.LayerNorm(8), "last": nn.Linear(8, 3)}
     net = Calling(lambda net, x: net.last(net.norm(net.first(x)).relu()), **modules)
     first = net.first(inputs)
-    normed = net.norm(first)
-    expected = [("input", inputs), ("first", first), ("norm", normed), ("last", net.last(normed.relu()))]
+    expected = [("input", inputs), ("first", first), ("last", net.last(net.norm(first).relu()))]
     check(capture_of(net, inputs), expected)
     modules = {"attention": nn.MultiheadAttention(10, 2), "last": nn.Linear(10, 3)}
     other = Calling(lambda net, x: net.last(net.attention(x, x, x)[0]), **modules)  # calls no submodule
@@ -120,7 +121,7 @@ def test_each_call_of_a_module_is_a_layer(inputs):
 
 def test_modules_that_match_a_pattern_are_listed_in_the_order_of_their_calls(inputs):
     net = FullyConnected(10, 3, depth=3, width=5)
-    names = [name for name, _ in capture_of(net, inputs, patterns=["readout", "hidden.[02].linear"])]
+    names = [reading.name for reading in capture_of(net, inputs, patterns=["readout", "hidden.[02].linear"])]
     assert names == ["input", "hidden.0.linear", "hidden.2.linear", "readout"]
 
 
@@ -129,15 +130,15 @@ def test_modules_that_match_a_pattern_are_listed_in_the_order_of_their_calls(inp
     [(["hidden.*", "hiden.*"], r"'hiden\.\*': must match one of hidden, hidden\.0,"), ([], r"\[\]")],
 )
 def test_a_pattern_that_matches_nothing_is_an_error(patterns, message):
-    with pytest.raises(ValueError, match=rf"^modules = {message}"):
+    with pytest.raises(ValueError, match=rf"^layers = {message}"):
         Capture(FullyConnected(10, 3, depth=1, width=5), patterns)
-    with pytest.raises(ValueError, match=r"^Sequential: has neither activation modules nor modules with weights"):
+    with pytest.raises(ValueError, match=r"^Sequential: has neither activations nor modules with weights"):
         Capture(nn.Sequential(nn.Flatten(), nn.Dropout()))
 
 
 def test_softmax_is_not_measured_as_an_activation():
     net = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4), nn.Softmax(dim=1), nn.Tanh())
-    assert measured_layers(net) == ["1", "4"]
+    assert [*choose_layers(net).kinds] == ["1", "4"]
 
 
 def test_a_capture_measures_only_between_start_and_stop_and_not_after_remove(inputs):
@@ -170,7 +171,7 @@ def test_measuring_changes_neither_outputs_nor_gradients(inputs):
     plain, capture = outputs_and_gradients(), Capture(net)
     capture.start()
     measured = outputs_and_gradients()
-    assert not any(lengths.requires_grad for _, lengths in capture.stop())
+    assert not any(reading.lengths.requires_grad for reading in capture.stop())
     torch.testing.assert_close(measured, plain, rtol=0, atol=0)
 
 

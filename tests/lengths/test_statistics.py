@@ -117,9 +117,9 @@ def test_a_sample_that_is_not_finite_makes_the_layer_variance_non_finite(lengths
 
 
 def test_layers_with_different_sample_counts_have_no_variance_across_layers(lengths):
-    layers = [lengths[0], lengths[1].repeat(3)]
+    layers = [lengths[0], lengths[1].repeat(3), lengths[1]]
     statistics = unpack_statistics(pack_statistics(layers).numpy())
-    np.testing.assert_array_equal(statistics.counts, [SAMPLES, 3 * SAMPLES])
+    np.testing.assert_array_equal(statistics.counts, [SAMPLES, 3 * SAMPLES, SAMPLES])
     np.testing.assert_allclose(statistics.mean, [layer.mean() for layer in layers], rtol=1e-12)
     np.testing.assert_allclose(statistics.variance, [layer.var() for layer in layers], rtol=1e-12)
     assert np.isnan([statistics.layer_variance, statistics.relative_layer_variance]).all()

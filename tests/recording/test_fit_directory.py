@@ -26,7 +26,9 @@ def test_two_fits_in_one_directory_are_both_kept_and_each_goes_on(tmp_path, expl
     assert [callback.tables_directory for callback in (first, second)] == [tmp_path / name for name in folders]
     assert (steps(first), steps(second)) == ([*range(BATCHES)], [*range(2 * BATCHES)])
     printed = [f"ActivationLengths: the tables of this fit are in {tmp_path / name}" for name in folders if name]
-    assert [line for line in capsys.readouterr().out.splitlines() if "ActivationLengths" in line] == printed
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("ActivationLengths: the tables")] == printed
+    assert sum(line.startswith("ActivationLengths: 1 activation; 1 of 2 weighted") for line in lines) == 2
 
     again = trained("third", 3, ckpt_path=tmp_path / "first.ckpt")
     assert again.tables_directory == first.tables_directory and steps(again) == [*range(3 * BATCHES)]

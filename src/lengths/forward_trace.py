@@ -1,0 +1,274 @@
+"""Record which modules and activation functions run in forward passes, and which of them feed which others."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from start_training.lengths.activation_functions import ACTIVATION_FUNCTIONS, GATES, function_name, has_weights
+
+# Functions by which a residual connection may pass its input on: they add, reorder, normalize or select values.
+_PASSING_NAMES = (
+    "add sub radd rsub iadd isub cat concat concatenate stack view view_as reshape reshape_as transpose permute "
+    "flatten unflatten squeeze unsqueeze contiguous clone to float double half bfloat16 type type_as get getitem "
+    "chunk split tensor_split unbind narrow select expand expand_as movedim moveaxis swapaxes roll pad detach "
+    "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout layer_norm "
+    "rms_norm group_norm batch_norm instance_norm masked_fill index_select avg_pool1d avg_pool2d avg_pool3d "
+    "max_pool1d max_pool2d max_pool3d adaptive_avg_pool2d max_pool1d_with_indices max_pool2d_with_indices "
+    "max_pool3d_with_indices interpolate"
+)
+_PASSING = frozenset(_PASSING_NAMES.split()) | (ACTIVATION_FUNCTIONS - GATES)
+_SCALING_NAMES = "mul rmul imul multiply div truediv itruediv divide neg"
+_SCALING = frozenset(_SCALING_NAMES.split())
+
+_RANDOM_NAMES = "bernoulli normal poisson rand randint randn rand_like randint_like randn_like uniform"
+_RANDOM = frozenset(_RANDOM_NAMES.split())
+_BATCH = 1  # the bit of the batch
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a module, or of an activation function that a module calls.
+
+    Sets of calls and of weights are integers, whose bits are those of `ForwardTrace.calls` and `ForwardTrace.weights`.
+
+    Attributes:
+        name: Name of the module; for a function that of the module that calls it and `F.<function>`, joined by a dot.
+        bit: The bit of this call.
+        module: The module; None for a function.
+        parent: The call of a module in which this one happens.
+        inputs: What its inputs depend on.
+        outputs: What its outputs depend on, with itself.
+        residual: Whether an input reaches an output without multiplication by weights.
+        functions: Names of the torch functions that the module calls itself.
+        transforms: Names of those of them whose arguments depend on weights.
+        gate: Whether the output of a function is multiplied by another activation.
+        shape: Shape of the first floating-point tensor among its inputs.
+        depends_on_batch: Whether its outputs depend on the batch that was given to the trace.
+    """
+
+    name: str
+    bit: int
+    module: nn.Module | None
+    parent: "Call | None"
+    inputs: int
+    outputs: int = 0
+    residual: bool = False
+    functions: set[str] = field(default_factory=set)
+    transforms: set[str] = field(default_factory=set)
+    gate: bool = False
+    shape: tuple[int, ...] | None = None
+    depends_on_batch: bool = False
+
+
+class _Origin(NamedTuple):
+    """Where a tensor comes from.
+
+    Attributes:
+        reach: Calls and weights that it depends on.
+        passed: Calls whose inputs reach it without multiplication by weights.
+        weight: Whether it depends on parameters only.
+        gate: The call of the function that computed it, if it may be a gate.
+    """
+
+    reach: int = 0
+    passed: int = 0
+    weight: bool = False
+    gate: Call | None = None
+
+
+class ForwardTrace(TorchFunctionMode):
+    """Context manager that records the calls of a net's modules and of activation functions.
+
+    The net may be called, or only its modules. Autograd graphs are not needed, and no tensor is kept.
+
+    Args:
+        net: The net; its modules get hooks.
+        batch: Tensors in nested containers that the passes begin with.
+        on_output: Called with each call, its output and its inputs.
+
+    Attributes:
+        calls: All calls in the order in which they began.
+        weights: The bit of each module that has weights itself, by the module's name.
+        used: The bits of those whose weights were an argument of a function.
+        multiplied: The bits of those whose weights multiplied an activation.
+        before_weights: The bits of all calls and weights on which such an activation depends.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> with ForwardTrace(net) as trace:
+        ...     _ = net(torch.ones(1, 2))
+        >>> [call.name for call in trace.calls]
+        ['', '0', '1', '1.F.relu', '2']
+        >>> bool(trace.calls[4].inputs & trace.calls[1].bit), bool(trace.calls[1].inputs & trace.calls[4].bit)
+        (True, False)
+    """
+
+    def __init__(
+        self, net: nn.Module, batch: Any = None, on_output: Callable[[Call, Any, Any], None] | None = None
+    ) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.weights: dict[str, int] = {}
+        self.multiplied = self.used = self.before_weights = 0
+        self._on_output = on_output
+        self._running: list[Call] = []
+        self._bits = 1  # the first bit is that of the batch
+        self._origins = WeakTensorKeyDictionary()
+        self._parameters: dict[int, _Origin] = {}
+        self._handles: list[Any] = []
+        for name, module in net.named_modules():
+            if has_weights(module):
+                self.weights[name.replace("_orig_mod.", "")] = self._next_bit()
+            self._handles.append(module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
+        for name, parameter in net.named_parameters():
+            owner = name.split(".parametrizations.")[0] if ".parametrizations." in name else name.rpartition(".")[0]
+            bit = self.weights.get(owner.replace("_orig_mod.", ""), 0) if parameter.dim() > 1 else 0
+            self._parameters[id(parameter)] = _Origin(bit, weight=True)
+        for buffer in net.buffers():
+            self._parameters[id(buffer)] = _Origin()
+        self.follow(batch)
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.remove()
+
+    def follow(self, batch: Any) -> None:
+        """Follow the tensors of a further batch."""
+        for tensor in tensors_in(batch):
+            self._origins[tensor] = _Origin(_BATCH)
+
+    def remove(self) -> None:
+        """Remove the hooks from the net."""
+        for handle in self._handles:
+            handle.remove()
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        output = function(*args, **kwargs)
+        name = function_name(function)
+        outputs = [args[0]] if name == "setitem" else [*tensors_in(output)]
+        if outputs and not is_backward():
+            self._follow(name, [*tensors_in((args, kwargs))], outputs)
+        return output
+
+    def _follow(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Compute where the outputs of a function come from."""
+        if not inputs:  # a constant, as of torch.arange; or random inputs, which count as a batch
+            for tensor in outputs:
+                self._origins[tensor] = _Origin(_BATCH if name in _RANDOM else 0)
+            return
+        origins = [(self._origin(tensor), tensor.dim()) for tensor in inputs]
+        data = [origin for origin, _ in origins if not origin.weight]
+        reach = 0
+        for origin, _ in origins:
+            reach |= origin.reach
+            self.used |= origin.reach if origin.weight else 0
+        if not data:
+            result = _Origin(reach | (_BATCH if name in _RANDOM else 0), weight=name not in _RANDOM)
+        else:
+            passed, multiplies = 0, any(origin.weight and axes > 1 for origin, axes in origins)
+            if name in _PASSING or (name in _SCALING and len(data) == 1 and not multiplies):
+                for origin in data:
+                    passed |= origin.passed
+            elif multiplies:
+                for origin, axes in origins:
+                    self.multiplied |= origin.reach if origin.weight and axes > 1 else 0
+                for origin in data:
+                    self.before_weights |= origin.reach
+            if name in _SCALING and len(data) > 1:
+                for origin in data:
+                    if origin.gate is not None:
+                        origin.gate.gate = True
+            result = _Origin(reach | (_BATCH if name in _RANDOM else 0), passed)
+        if self._running:
+            self._running[-1].functions.add(name)
+        if name in ACTIVATION_FUNCTIONS and data and outputs[0].is_floating_point():
+            result = self._function_call(name, result, outputs[0], inputs)
+        elif self._running and any(origin.reach for origin in data):
+            self._running[-1].transforms.add(name)
+        for tensor in outputs:
+            self._origins[tensor] = result
+
+    def _function_call(self, name: str, origin: _Origin, output: Tensor, inputs: list[Tensor]) -> _Origin:
+        parent = self._running[-1] if self._running else None
+        prefix = f"{parent.name}." if parent is not None and parent.name else ""
+        call = Call(f"{prefix}F.{name}", self._next_bit(), None, parent, origin.reach)
+        call.outputs, call.depends_on_batch = origin.reach | call.bit, bool(origin.reach & _BATCH)
+        if parent is not None and origin.reach:
+            parent.transforms.add(name)
+        self.calls.append(call)
+        if self._on_output is not None:
+            self._on_output(call, output, inputs)
+        return _Origin(call.outputs, origin.passed, gate=call if name in GATES else None)
+
+    def _enter(self, name: str, module: nn.Module, inputs: Any, by_name: dict[str, Any]) -> None:
+        if is_backward():
+            return
+        call = Call(name.replace("_orig_mod.", ""), self._next_bit(), module, self._parent(), 0)
+        for tensor in tensors_in((inputs, by_name)):
+            origin = self._origin(tensor)
+            if call.shape is None and tensor.is_floating_point():
+                call.shape = tuple(tensor.shape)
+            call.inputs |= origin.reach
+            if not origin.weight:
+                self._origins[tensor] = origin._replace(passed=origin.passed | call.bit)
+        self.calls.append(call)
+        self._running.append(call)
+
+    def _leave(self, module: nn.Module, inputs: Any, by_name: dict[str, Any], output: Any) -> None:
+        if is_backward() or not any(call.module is module for call in self._running):
+            return
+        while (call := self._running.pop()).module is not module:  # calls that an exception has ended
+            continue
+        own = call.bit | self.weights.get(call.name, 0)
+        call.outputs |= own
+        for tensor in tensors_in(output):
+            known = self._origins.get(tensor)
+            origin = known if known is not None else _Origin(call.inputs)
+            call.residual = call.residual or bool(origin.passed & call.bit)
+            call.outputs |= origin.reach
+            self._origins[tensor] = origin._replace(reach=origin.reach | own, weight=False, gate=None)
+        call.depends_on_batch = bool(call.outputs & _BATCH)
+        if self._on_output is not None:
+            self._on_output(call, output, (inputs, by_name))
+
+    def _parent(self) -> Call | None:
+        return self._running[-1] if self._running else None
+
+    def _origin(self, tensor: Tensor) -> _Origin:
+        """Return the origin of a tensor; one of unknown origin may depend on the inputs of the module that runs."""
+        known = self._origins.get(tensor)
+        if known is None:
+            known = self._parameters.get(id(tensor))
+        if known is None:
+            known = _Origin(self._running[-1].inputs if self._running else _BATCH)
+        return known
+
+    def _next_bit(self) -> int:
+        self._bits += 1
+        return 1 << (self._bits - 1)
+
+
+def is_backward() -> bool:
+    """Return whether a backward pass is running, in which gradient checkpointing calls layers a second time."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested tuples, lists and mappings."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping):
+        yield from tensors_in([*values.values()])
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from tensors_in(value)
