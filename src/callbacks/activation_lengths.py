@@ -112,6 +112,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         self.log_curves = log  # Lightning sets `log` of each callback to the module's method
         self.tables_directory = Path()
         self.coverage: Coverage | None = None
+        self._over_time: dict[str, float] = {}
         self._measurement: StepMeasurement | None = None
         self._tables: LengthTables | None = None
         self._curves: LengthCurves | None = None
@@ -127,14 +128,17 @@ class ActivationLengths(pl.Callback, LengthsCallback):
     def state_dict(self) -> dict[str, Any]:
         if self._saved and self._measurement is not None:
             self._saved |= self._measurement.state()
-        return dict(self._saved)  # empty, and not in the checkpoint, in the run directories of this project
+        over_time = {"growth_over_time": dict(self._over_time)} if self._over_time else {}
+        return self._saved | over_time  # empty, and not in the checkpoint, in the run directories of this project
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._saved = dict(state_dict)
+        self._over_time = self._saved.pop("growth_over_time", {})
 
     def summary(self) -> dict[str, Any]:
-        """Return what the measured layers cover."""
-        return {} if self.coverage is None else {"measured_layers": self.coverage.summary()}
+        """Return what the measured layers cover, and how lengths of recurrent modules grow over time at first."""
+        covered = {} if self.coverage is None else {"measured_layers": self.coverage.summary()}
+        return covered | ({"growth_over_time": self._over_time} if self._over_time else {})
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit" and any(True for _ in pl_module.parameters()):
@@ -172,6 +176,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         assert self._measurement is not None
         self._measurement.on_train_batch_end(outputs)
         if self.coverage is None and self._measurement.choice is not None:
+            self._over_time = self._over_time or self._measurement.growth_over_time
             self._report(self._measurement.choice.coverage, trainer.is_global_zero)
         if self._measurement.measured_steps > (self.flush_every_n_steps - 1) * self.every_n_steps:
             self._flush(trainer)

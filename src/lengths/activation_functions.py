@@ -43,21 +43,3 @@ def function_name(function: object) -> str:
         ('relu', 'mul', 'add')
     """
     return getattr(function, "__name__", "").strip("_")
-
-
-def has_weights(module: nn.Module) -> bool:
-    """Return whether a module has weights that multiply, which have two or more axes, outside the modules in it.
-
-    Weights with a parametrization, such as `weight_norm`, count as weights of the module.
-    """
-    parametrized = getattr(module, "parametrizations", ())
-    return any(parameter.dim() > 1 for parameter in module.parameters(recurse=False)) or any(
-        parameter.dim() > 1 for name in parametrized for parameter in module.parametrizations[name].parameters()
-    )
-
-
-def inner_modules(module: nn.Module) -> list[nn.Module]:
-    """Return the modules directly in a module, except for parametrizations and those that it does not call."""
-    if isinstance(module, nn.MultiheadAttention):  # uses the weights of its inner module without calling it
-        return []
-    return [child for name, child in module.named_children() if name != "parametrizations"]

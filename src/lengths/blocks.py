@@ -10,10 +10,9 @@ from start_training.lengths.activation_functions import (
     ACTIVATION_MODULES,
     NONLINEAR,
     RECURRENT_MODULES,
-    has_weights,
-    inner_modules,
 )
-from start_training.lengths.forward_trace import Call
+from start_training.lengths.call import Call
+from start_training.lengths.modules import has_weights, inner_modules, modules_by_name
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def repeated_blocks(net: nn.Module, calls: Sequence[Call] = ()) -> list[str]:
         if call.module is not None:
             by_name.setdefault(call.name, []).append(call)
     groups: dict[tuple[str, type], list[str]] = {}
-    for name, module in net.named_modules():
-        name = name.replace("_orig_mod.", "")
+    modules = modules_by_name(net)
+    for name, module in modules.items():
         if name and _may_be_block(module, by_name.get(name, ()), calls):
             groups.setdefault((_place(net, name), type(module)), []).append(name)
     chains = [chain for group in groups.values() if (chain := _chain(group, by_name, net))]
@@ -71,7 +70,7 @@ def repeated_blocks(net: nn.Module, calls: Sequence[Call] = ()) -> list[str]:
     # A stage of a net may have only one block of a class that other stages repeat.
     alone = [group[0] for (_, kind), group in groups.items() if len(group) == 1 and kind in classes]
     names |= {name for name in alone if not is_inside(name, names) and not _contains(name, names)}
-    order = [*by_name, *(name.replace("_orig_mod.", "") for name, _ in net.named_modules())]
+    order = [*by_name, *modules]
     return sorted(names, key=order.index)
 
 

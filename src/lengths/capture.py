@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from start_training.lengths.activation_functions import inner_modules
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.forward_trace import is_backward
 from start_training.lengths.function_calls import FunctionCalls
 from start_training.lengths.layer_choice import LayerChoice, Layers, choose_layers
+from start_training.lengths.modules import inner_modules, modules_by_name
 
 INPUT = "input"
 
@@ -78,13 +78,13 @@ class Capture:
         self._functions: FunctionCalls | None = None
         self._entered = False
         self._handles: list[Any] = []
-        self._cells = frozenset(name for name, module in net.named_modules() if isinstance(module, nn.RNNCellBase))
+        modules = modules_by_name(net)
+        self._cells = frozenset(name for name, module in modules.items() if isinstance(module, nn.RNNCellBase))
         input_name = getattr(net, "measured_input", None)
         if input_name is None:
             self._read_inputs_of(net)
         else:
             self._read_output_of(INPUT, net.get_submodule(input_name))
-        modules = {_plain(name): module for name, module in net.named_modules()}
         for name in self.choice.kinds:
             if name in modules:
                 self._read_output_of(name, modules[name])
@@ -134,7 +134,7 @@ class Capture:
     def end(self) -> None:
         """Stop measuring, after `take`, when no context that was entered since `start` is left."""
         self.active = False
-        if self._entered:
+        if self._entered and self._functions is not None:
             self._entered = False
             self._functions.__exit__(None, None, None)
 
@@ -224,7 +224,3 @@ def _padded(padded: Tensor, samples: Sequence[Tensor]) -> Tensor:
     """Scale samples that were padded with zeros such that their lengths, over all values, are those without padding."""
     scales = [math.sqrt(padded[0].numel() / max(sample.numel(), 1)) for sample in samples]
     return padded * padded.new_tensor(scales).reshape(-1, *[1] * (padded.dim() - 1))
-
-
-def _plain(name: str) -> str:
-    return name.replace("_orig_mod.", "")  # torch.compile adds this to names

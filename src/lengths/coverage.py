@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from start_training.lengths.activation_functions import has_weights
 from start_training.lengths.forward_trace import ForwardTrace
+from start_training.lengths.modules import has_weights, modules_by_name
 
 ENOUGH = 0.8  # share of weighted modules below which there is a warning
 _SHOWN = 5  # names of modules in a sentence
@@ -64,7 +64,7 @@ def coverage_of(net: nn.Module, kinds: Mapping[str, str], trace: ForwardTrace | 
     """
     layers = dict(Counter(kinds.values()))
     if trace is None:
-        names = [name.replace("_orig_mod.", "") for name, _ in net.named_modules()]
+        names = list(modules_by_name(net))
         last = max((index for index, name in enumerate(names) if name in kinds), default=-1)
         weighted = [name for name, module in zip(names, net.modules(), strict=True) if has_weights(module)]
         missed = [name for name in weighted if names.index(name) > last]

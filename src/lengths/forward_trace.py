@@ -1,7 +1,6 @@
 """Record which modules and activation functions run in forward passes, and which of them feed which others."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +9,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from start_training.lengths.activation_functions import ACTIVATION_FUNCTIONS, GATES, function_name, has_weights
+from start_training.lengths.activation_functions import ACTIVATION_FUNCTIONS, GATES, function_name
+from start_training.lengths.call import Call
+from start_training.lengths.modules import has_weights, modules_by_name
 
 # Functions by which a residual connection may pass its input on: they add, reorder, normalize or select values.
 _PASSING_NAMES = (
@@ -29,41 +30,6 @@ _SCALING = frozenset(_SCALING_NAMES.split())
 _RANDOM_NAMES = "bernoulli normal poisson rand randint randn rand_like randint_like randn_like uniform"
 _RANDOM = frozenset(_RANDOM_NAMES.split())
 _BATCH = 1  # the bit of the batch
-
-
-@dataclass(eq=False)
-class Call:
-    """One call of a module, or of an activation function that a module calls.
-
-    Sets of calls and of weights are integers, whose bits are those of `ForwardTrace.calls` and `ForwardTrace.weights`.
-
-    Attributes:
-        name: Name of the module; for a function that of the module that calls it and `F.<function>`, joined by a dot.
-        bit: The bit of this call.
-        module: The module; None for a function.
-        parent: The call of a module in which this one happens.
-        inputs: What its inputs depend on.
-        outputs: What its outputs depend on, with itself.
-        residual: Whether an input reaches an output without multiplication by weights.
-        functions: Names of the torch functions that the module calls itself.
-        transforms: Names of those of them whose arguments depend on weights.
-        gate: Whether the output of a function is multiplied by another activation.
-        shape: Shape of the first floating-point tensor among its inputs.
-        depends_on_batch: Whether its outputs depend on the batch that was given to the trace.
-    """
-
-    name: str
-    bit: int
-    module: nn.Module | None
-    parent: "Call | None"
-    inputs: int
-    outputs: int = 0
-    residual: bool = False
-    functions: set[str] = field(default_factory=set)
-    transforms: set[str] = field(default_factory=set)
-    gate: bool = False
-    shape: tuple[int, ...] | None = None
-    depends_on_batch: bool = False
 
 
 class _Origin(NamedTuple):
@@ -101,8 +67,10 @@ class ForwardTrace(TorchFunctionMode):
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
-        >>> with ForwardTrace(net) as trace:
+        >>> trace = ForwardTrace(net)
+        >>> with trace:
         ...     _ = net(torch.ones(1, 2))
+        >>> trace.remove()
         >>> [call.name for call in trace.calls]
         ['', '0', '1', '1.F.relu', '2']
         >>> bool(trace.calls[4].inputs & trace.calls[1].bit), bool(trace.calls[1].inputs & trace.calls[4].bit)
@@ -122,22 +90,20 @@ class ForwardTrace(TorchFunctionMode):
         self._origins = WeakTensorKeyDictionary()
         self._parameters: dict[int, _Origin] = {}
         self._handles: list[Any] = []
-        for name, module in net.named_modules():
+        self._root = next(iter(modules_by_name(net)))
+        for name, module in modules_by_name(net).items():
             if has_weights(module):
-                self.weights[name.replace("_orig_mod.", "")] = self._next_bit()
+                self.weights[name] = self._next_bit()
             self._handles.append(module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True))
             self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
         for name, parameter in net.named_parameters():
+            name = name.replace("_orig_mod.", "")
             owner = name.split(".parametrizations.")[0] if ".parametrizations." in name else name.rpartition(".")[0]
-            bit = self.weights.get(owner.replace("_orig_mod.", ""), 0) if parameter.dim() > 1 else 0
+            bit = self.weights.get(owner or self._root, 0) if parameter.dim() > 1 else 0
             self._parameters[id(parameter)] = _Origin(bit, weight=True)
         for buffer in net.buffers():
             self._parameters[id(buffer)] = _Origin()
         self.follow(batch)
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self.remove()
 
     def follow(self, batch: Any) -> None:
         """Follow the tensors of a further batch."""
@@ -213,7 +179,7 @@ class ForwardTrace(TorchFunctionMode):
     def _enter(self, name: str, module: nn.Module, inputs: Any, by_name: dict[str, Any]) -> None:
         if is_backward():
             return
-        call = Call(name.replace("_orig_mod.", ""), self._next_bit(), module, self._parent(), 0)
+        call = Call(name, self._next_bit(), module, self._parent(), 0)
         for tensor in tensors_in((inputs, by_name)):
             origin = self._origin(tensor)
             if call.shape is None and tensor.is_floating_point():

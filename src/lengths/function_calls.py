@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 from start_training.lengths.activation_functions import ACTIVATION_FUNCTIONS, function_name
 from start_training.lengths.forward_trace import is_backward
+from start_training.lengths.modules import modules_by_name
 
 
 class FunctionCalls(TorchFunctionMode):
@@ -28,9 +29,9 @@ class FunctionCalls(TorchFunctionMode):
         self._running: list[str] = []
         self._on_call = on_call
         self._handles: list[Any] = []
-        for name, module in net.named_modules():
-            if (plain := name.replace("_orig_mod.", "")) in callers:
-                self._handles.append(module.register_forward_pre_hook(partial(self._enter, plain)))
+        for name, module in modules_by_name(net).items():
+            if name in callers:
+                self._handles.append(module.register_forward_pre_hook(partial(self._enter, name)))
                 self._handles.append(module.register_forward_hook(self._leave, always_call=True))
 
     def __torch_function__(

@@ -15,12 +15,12 @@ from start_training.lengths.activation_functions import (
     OVER_UNITS,
     PARTS_OF_ACTIVATIONS,
     RECURRENT_MODULES,
-    has_weights,
-    inner_modules,
 )
 from start_training.lengths.blocks import is_inside, repeated_blocks
+from start_training.lengths.call import Call
 from start_training.lengths.coverage import Coverage, coverage_of
-from start_training.lengths.forward_trace import Call, ForwardTrace
+from start_training.lengths.forward_trace import ForwardTrace
+from start_training.lengths.modules import has_weights, inner_modules, modules_by_name
 from start_training.lengths.sample_axis import SampleAxis, sample_axis_of
 from start_training.streams import isolate_random_streams
 
@@ -136,7 +136,8 @@ def choose_from_pass(
     if layers == "auto" and sample_axis is None and hasattr(net, "measured_layers"):
         return choose_layers(net)
     batch, tested = (arguments, named or {}), copy.deepcopy(net)
-    with isolate_random_streams(), torch.no_grad(), ForwardTrace(tested, batch) as trace:
+    trace = ForwardTrace(tested, batch)
+    with isolate_random_streams(), torch.no_grad(), trace:
         tested(*arguments, **(named or {}))
     return choose_layers(tested, layers, trace=trace, batch=batch, sample_axis=sample_axis)
 
@@ -182,7 +183,7 @@ def _kinds(net: nn.Module, layers: Layers, calls: Sequence[Call]) -> dict[str, s
 
 
 def _modules(net: nn.Module) -> dict[str, nn.Module]:
-    return {name.replace("_orig_mod.", ""): module for name, module in net.named_modules() if name}
+    return {name: module for name, module in modules_by_name(net).items() if name}
 
 
 def _activations(modules: Mapping[str, nn.Module], calls: Sequence[Call]) -> dict[str, str]:

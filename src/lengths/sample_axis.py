@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from start_training.lengths.forward_trace import Call
+from start_training.lengths.call import Call
 
 FOLDED, FOLDED_TIME_FIRST, WHOLE = "folded", "folded, time first", "whole"
 
@@ -119,8 +119,9 @@ def batch_size(batch: Any, calls: Sequence[Call] = ()) -> int | None:
         2
     """
     shapes = [*shapes_in(batch)]
-    square = [shape for shape in shapes if len(shape) == 2 and shape[0] == shape[1]]  # as of a mask
-    shapes = [shape for shape in shapes if shape and shape not in square] or square
+    is_square = [len(shape) == 2 and shape[0] == shape[1] for shape in shapes]  # as of a mask
+    shapes = [shape for shape, square in zip(shapes, is_square, strict=True) if shape and not square] or shapes
+    shapes = [shape for shape in shapes if shape]
     if not shapes:
         return None
     common = set(shapes[0]).intersection(*shapes[1:])

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from start_training.lengths.activation_length import activation_norms
+from start_training.lengths.call import Call
 from start_training.lengths.capture import INPUT, Capture, LayerReading, first_tensor
 from start_training.lengths.coverage import Coverage
-from start_training.lengths.forward_trace import Call, ForwardTrace, is_backward
+from start_training.lengths.forward_trace import ForwardTrace, is_backward
 from start_training.lengths.layer_choice import LayerChoice, Layers, choose_layers
 from start_training.lengths.sample_axis import FOLDED, FOLDED_TIME_FIRST, WHOLE, SampleAxis, shapes_in
 
@@ -52,8 +53,9 @@ class Survey(Capture):
 
     def __init__(self, net: nn.Module, layers: Layers, *, sample_axis: int | Mapping[str, int] | None = None) -> None:
         nothing = LayerChoice({}, Coverage({}, 0, (), 0), frozenset(), SampleAxis(sample_axis))
-        self._trace: ForwardTrace | None = None
         super().__init__(net, nothing, measure=activation_norms)
+        self._trace = ForwardTrace(net, on_output=self._on_output)
+        self._handles.append(self._trace)
         self._net, self._layers, self._sample_axis = net, layers, sample_axis
         self._batch: Any = None
         self._inputs: Any = None
@@ -63,15 +65,12 @@ class Survey(Capture):
     @property
     def began(self) -> bool:
         """Whether modules have been called while it measured."""
-        return self._trace is not None and bool(self._trace.calls)
+        return bool(self._trace.calls)
 
     def begin(self, batch: Any) -> None:
         """Prepare to measure passes of a batch; call it when no other context has been entered."""
         self._batch, self._inputs = batch, None
         self.samples.count(batch)
-        if self._trace is None:
-            self._trace = ForwardTrace(self._net, batch, self._on_output)
-            self._handles.append(self._trace)
         self._trace.follow(batch)
         if not self._entered:
             self._trace.__enter__()
@@ -132,7 +131,8 @@ class Survey(Capture):
 
 def resolved(readings: Sequence[LayerReading], choice: LayerChoice) -> list[LayerReading]:
     """Return those readings of a survey that are of the input or of a chosen layer, with norms of their samples."""
-    inputs, layers = [], []
+    inputs: list[LayerReading] = []
+    layers: list[LayerReading] = []
     for reading in readings:
         if reading.name == INPUT or reading.name in choice.kinds:
             (inputs if reading.name == INPUT else layers).append(_resolve(reading, choice.samples))

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from start_training.lengths.activation_length import activation_norms
 from start_training.lengths.capture import INPUT, Capture, LayerReading, numbered_calls
 from start_training.lengths.forward_passes import ForwardPasses, nets_of
+from start_training.lengths.growth_over_time import GrowthOverTime
 from start_training.lengths.layer_choice import LayerChoice, Layers, check_layers, choose_layers
 from start_training.lengths.pass_statistics import PassStatistics
 from start_training.lengths.survey import Survey, pool_norms, resolved
@@ -45,6 +46,7 @@ class StepMeasurement:
 
     Attributes:
         choice: The layers; None before the first batch.
+        growth_over_time: What `GrowthOverTime` measured in the first batch; empty without recurrent modules.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class StepMeasurement:
         self._net, self._layers, self._every_n_steps = net, layers, every_n_steps
         self._nets = nets_of(module, net)
         self.choice: LayerChoice | None = None
+        self.growth_over_time: dict[str, float] = {}
         self._survey: Survey | None = Survey(net, layers, sample_axis=sample_axis)
         self._passes = ForwardPasses(self._nets, self._survey)
         self._eager = UncompiledCalls(net)
+        self._over_time = GrowthOverTime(net)
         self._statistics = PassStatistics()
         self._due = False
         self._measuring = False  # this batch: it is due, or the layers are not chosen yet
@@ -91,6 +95,7 @@ class StepMeasurement:
             if self._survey is not None:
                 self._survey.begin(batch)
                 self._eager.begin()
+                self._over_time.start()
             elif self.choice is not None:
                 self.choice.samples.count(batch)
             self._passes.start()
@@ -164,12 +169,15 @@ class StepMeasurement:
         """Remove all hooks."""
         self.pause()
         self._passes.remove()
+        self._over_time.remove()
         if hasattr(self, "steps"):
             self.steps.remove()
 
     def _end_survey(self, survey: Survey) -> None:
         """Choose the layers, and keep only what was measured of them."""
         self.choice = choice = survey.choose()
+        self.growth_over_time = self._over_time.stop()
+        self._over_time.remove()
         self._passes.remove()
         capture = Capture(self._net, choice, measure=activation_norms, pool=pool_norms)
         self._passes, self._survey = ForwardPasses(self._nets, capture), None
@@ -209,7 +217,8 @@ class StepMeasurement:
         epoch = self._trainer.current_epoch
         for forward_pass in self._passes.stop()[:most]:
             phase, readings = forward_pass.phase or "forward", forward_pass.readings
-            names, numbers = (), NO_LOSS
+            names: tuple[str, ...] = ()
+            numbers = NO_LOSS
             if self._survey is not None:
                 self._surveyed.append(readings)
             else:

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from start_training.lengths.activation_length import activation_norms
 from start_training.lengths.capture import Capture
-from start_training.lengths.layer_choice import LayerChoice
+from start_training.lengths.layer_choice import LayerChoice, Layers
 from start_training.lengths.survey import pool_norms
 from start_training.replicas.first_layer import FirstLayer
 from start_training.replicas.stack import Stack, StackRows
@@ -49,7 +49,7 @@ class StackedLengths:
         sampled: Whether each of these layers has samples of its own.
     """
 
-    def __init__(self, net: nn.Module, layers: LayerChoice) -> None:
+    def __init__(self, net: nn.Module, layers: Layers | LayerChoice) -> None:
         self.replicas = 1
         self.names: tuple[str, ...] = ()
         self.values: list[int] = []

@@ -135,7 +135,7 @@ NET, ONES = FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64)
     [
         (NET, ONES, {"nets": 1}, "nets = 1: must be a whole number of at least 2"),
         (NET, ONES, {"modules": ["conv*"]}, "modules = 'conv*': must match one of hidden, "),
-        (nn.Sequential(nn.Flatten()), ONES, {}, "Sequential: has neither activation modules nor "),
+        (nn.Sequential(nn.Flatten()), ONES, {}, "Sequential: has neither activations nor modules with weights"),
         (NET, (ONES, ONES[0]), {}, "batch = shape (4, 64), (64,): the net fails on this batch (TypeError: "),
         (NET, ONES[:0], {}, "batch = shape (0, 64): must have at least one sample"),
         (NET, ONES / 0, {}, "batch = shape (4, 64): must not contain NaN or infinite"),

@@ -9,8 +9,8 @@ from start_training.diagnosis.probe import Probe
 from start_training.lengths.activation_length import activation_lengths
 
 
-def probe(net, inputs, patterns=None):
-    with Probe(net.requires_grad_(False), patterns) as hooks:
+def probe(net, inputs, layers="auto"):
+    with Probe(net.requires_grad_(False), layers) as hooks:
         readings = hooks.read([inputs], {}, torch.Generator().manual_seed(0))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
     return readings
@@ -21,7 +21,7 @@ def test_gradients_are_those_of_a_random_cotangent_even_with_inplace_relus(gener
         nn.Linear(10, 8), nn.ReLU(inplace=True), nn.Linear(8, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)
     )
     inputs = torch.randn(5, 10, generator=generator)
-    readings = probe(net, inputs, patterns=["0", "1", "3"])
+    readings = probe(net, inputs, layers=["0", "1", "3"])
     activations = [inputs.clone().requires_grad_()]
     for step in (net[0], torch.relu, net[2:4], net[4]):
         activations.append(step(activations[-1]))
@@ -37,7 +37,7 @@ def test_gradients_are_those_of_a_random_cotangent_even_with_inplace_relus(gener
 
 
 def test_each_call_of_a_relu_that_resnet_calls_twice_is_a_layer_with_its_own_gradient(generator):
-    readings = probe(resnet18(weights=None), torch.randn(2, 3, 32, 32, generator=generator))
+    readings = probe(resnet18(weights=None), torch.randn(2, 3, 32, 32, generator=generator), layers=["*relu"])
     assert len(readings.names) == 18
     assert "layer4.1.relu:2" in readings.names
     assert all(gradient is not None and (gradient > 0).all() for gradient in readings.gradients)

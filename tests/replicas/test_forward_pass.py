@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 from start_training.callbacks.activation_lengths import ActivationLengths
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
+from start_training.lengths.layer_choice import choose_from_pass
 from start_training.replicas import forward_pass
 from start_training.replicas.forward_pass import StackedLengths, losses_of
 from start_training.replicas.stack import Stack
@@ -27,12 +28,13 @@ def test_losses_and_lengths_equal_those_of_each_net(name, shared, replicas, few_
     if shared:
         inputs, targets = inputs[:1].expand(inputs.shape), targets[:1].expand(targets.shape)
     stack = Stack(of_replicas)
-    lengths = StackedLengths(stack.template, None)
+    choice = choose_from_pass(stack.template, "auto", [inputs[0]])
+    lengths = StackedLengths(stack.template, choice)
     lengths.replicas = replicas
     batch = (inputs[0], targets[0]) if shared else (inputs, targets)
     passed = losses_of(stack, stack.rows(slice(0, replicas)), *batch, shared=shared, lengths=lengths)
     for row, net in enumerate(of_replicas):
-        capture = Capture(net, None, measure=activation_lengths)
+        capture = Capture(net, choice, measure=activation_lengths)
         capture.start()
         loss = cross_entropy(net(inputs[row]), targets[row])
         readings = capture.stop()
@@ -45,7 +47,7 @@ def test_losses_and_lengths_equal_those_of_each_net(name, shared, replicas, few_
 def test_only_modules_that_match_the_patterns_are_measured():
     stack = Stack([NETS["fully connected"]() for _ in range(2)])
     callback = ActivationLengths(modules=["hidden.1.*"])
-    lengths = StackedLengths(stack.template, callback.modules)
+    lengths = StackedLengths(stack.template, callback.layers)
     batch = torch.randn(2, 6, *SHAPE), torch.zeros(2, 6, dtype=torch.int64)
     losses_of(stack, stack.rows(slice(0, 2)), *batch, shared=False, lengths=lengths)
     assert lengths.names[1:] and all(name.startswith("hidden.1.") for name in lengths.names[1:])
