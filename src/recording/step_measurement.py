@@ -65,7 +65,7 @@ class StepMeasurement:
         self.growth_over_time: dict[str, float] = {}
         self._survey: Survey | None = Survey(net, layers, sample_axis=sample_axis)
         self._passes = ForwardPasses(self._nets, self._survey)
-        self._eager = UncompiledCalls(net)
+        self._eager = UncompiledCalls(module)
         self._over_time = GrowthOverTime(net)
         self._statistics = PassStatistics()
         self._due = False

@@ -1,5 +1,7 @@
 """ActivationLengths on nets of any kind: layers, samples, and growth over time, against computations by hand."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -226,20 +228,18 @@ def test_a_low_coverage_warns_and_a_high_one_is_only_printed(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # which torch.compile reads
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_compiled_net_has_the_layers_and_lengths_of_the_eager_one(tmp_path, whole):
-    torch.manual_seed(0)
-    state = (net := Gpt()).state_dict()
+    net = Gpt()
+    again = copy.deepcopy(net)
     eager = recorded(net, tokens(4, TOKENS), tmp_path / "eager")[2]
-    again = Gpt()
-    torch.manual_seed(0)
-    again.load_state_dict(Gpt().state_dict())
     torch.compiler.reset()
     if whole:
-        again = torch.compile(again)
+        again = torch.compile(again, backend="eager")
     else:
         for block in again.blocks:
-            block.compile()
+            block.compile(backend="eager")
     compiled = recorded(again, tokens(4, TOKENS), tmp_path / "compiled")[2]
-    assert state and eager["name"].tolist() == compiled["name"].tolist()
+    assert eager["name"].tolist() == compiled["name"].tolist()
     np.testing.assert_allclose(compiled["mean"], eager["mean"], rtol=1e-4)
