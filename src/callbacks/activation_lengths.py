@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,6 +16,7 @@ from start_training.recording.fit_directory import choose_subdirectory, is_run_d
 from start_training.recording.length_curves import LengthCurves
 from start_training.recording.measured_batches import pooled_steps
 from start_training.recording.step_measurement import StepMeasurement
+from start_training.recording.update_sizes import MeasuredUpdate, UpdateSizes
 from start_training.runs.length_tables import LengthTables, MeasuredSteps, StepRecord
 from start_training.settings import PositiveInteger, checked
 
@@ -32,6 +33,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
       samples of the global batch, and the number of samples.
     - `steps/` has a row for each step: step, epoch, loss, learning_rate, growth_rate (failure mode 1), layer_variance
       and relative_layer_variance (failure mode 2), first_nonfinite_layer.
+    - `updates/`, with `updates=True`, has the sizes of weights, gradients and updates of each parameter: see
+      `start_training.recording.update_sizes.update_rows` and `UpdateSizes`.
 
     If training steps have several forward passes, as those of a GAN, or there are several optimizers, both data sets
     have a row for each pass, with its name in the column `phase`: the nets that are called in it, numbered at
@@ -53,6 +56,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             always does. Rows of the step at which training starts, and of later steps, are replaced.
         log: Whether to log curves.
         log_every_n_steps: Log at most one step out of so many, whenever values are written.
+        updates: Whether to write the table `updates/`, too. A run with it is not trained in a group of replicas.
 
     Attributes:
         tables_directory: The directory that contains both data sets of the newest fit.
@@ -82,6 +86,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         ['input', 'hidden.0.activation', 'hidden.1.activation']
     """
 
+    group_settings: ClassVar = {"updates": False}
+
     @checked
     def __init__(
         self,
@@ -93,13 +99,15 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         resume: bool = False,
         log: bool = True,
         log_every_n_steps: PositiveInteger = 50,
+        updates: bool = False,
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
         self.every_n_steps, self.flush_every_n_steps, self.modules = every_n_steps, flush_every_n_steps, modules
-        self.resume, self.log_every_n_steps = resume, log_every_n_steps
+        self.resume, self.log_every_n_steps, self.updates = resume, log_every_n_steps, updates
         self.log_curves = log  # Lightning sets `log` of each callback to the module's method
         self.tables_directory = Path()
         self._measurement: StepMeasurement | None = None
+        self._updates: UpdateSizes | None = None
         self._tables: LengthTables | None = None
         self._curves: LengthCurves | None = None
         self._loggers: Sequence[Any] = ()
@@ -130,6 +138,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         assert self._measurement is not None
         step = self._saved.get("step", trainer.global_step) if trainer.global_step else 0
         self._measurement.on_train_start(trainer, pl_module, step)
+        if self.updates:  # its hooks are removed with those of the measurement
+            self._updates = UpdateSizes(trainer, pl_module, measured_net(pl_module), self._measurement)
         if trainer.is_global_zero:
             self._loggers = trainer.loggers
             self._choose_directory(trainer)
@@ -222,13 +232,13 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         if self._measurement is not None:
             measured = pooled_steps(self._measurement.take(incomplete=incomplete))
             if trainer.is_global_zero:
-                self._write(measured)
+                self._write(measured, self._updates.write(self._tables, incomplete=incomplete) if self._updates else ())
 
-    def _write(self, measured: Sequence[MeasuredSteps]) -> None:
+    def _write(self, measured: Sequence[MeasuredSteps], updates: Sequence[MeasuredUpdate] = ()) -> None:
         if measured and self._tables is not None:
             self._tables.append(measured)
             if self._curves is not None:
-                self._curves.log(measured, self._loggers, phased=self._tables.phased)
+                self._curves.log(measured, self._loggers, phased=self._tables.phased, updates=updates)
 
 
 def measured_net(module: nn.Module) -> nn.Module:

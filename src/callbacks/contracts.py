@@ -89,12 +89,15 @@ class GroupCallback(Protocol):
     """A callback that works in runs of a group of replicas, which have no Trainer and do not call Lightning's hooks.
 
     All runs of a group have callbacks of the same classes and settings, in the same order. `state_dict` and
-    `load_state_dict` are called for checkpoints, as in a Trainer.
+    `load_state_dict` are called for checkpoints, as in a Trainer. Settings that need certain values in a group are in a
+    dictionary `group_settings` of the class, if there are any; runs with other values are trained on their own.
     """
 
     def group_check(self, datamodule: Any) -> None:
-        """Raise ValueError if the callback cannot work with a datamodule, which is loaded."""
-        return None
+        """Raise ValueError if the callback cannot work in a group, or with a datamodule, which is loaded."""
+        for name, value in getattr(self, "group_settings", {}).items():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name} = {getattr(self, name)}: groups of replicas need {name} = {value}")
 
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
         """Prepare when training begins or resumes; return whether to measure before the first step."""

@@ -8,7 +8,7 @@ from start_training.files.file_lock import LOCK
 from start_training.runs.table import files_of
 
 FOLDER = "activation_lengths"
-_TABLES = ("lengths", "steps")
+_TABLES = ("lengths", "steps", "updates")
 
 
 def is_run_directory(directory: Path) -> bool:
@@ -17,7 +17,7 @@ def is_run_directory(directory: Path) -> bool:
 
 
 def holds_tables(directory: Path) -> bool:
-    """Return whether a directory has a table `lengths/` or `steps/`, or another folder of that name with files."""
+    """Return whether a directory has a table `lengths/`, `steps/` or `updates/`, or other files in such a folder."""
     return any(_files(directory / name) for name in _TABLES)
 
 

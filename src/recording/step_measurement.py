@@ -104,6 +104,11 @@ class StepMeasurement:
         self.has_tried, self.has_measured = True, self.has_measured or bool(self._batch)
 
     @property
+    def due(self) -> bool:
+        """Whether the present batch is measured."""
+        return self._due
+
+    @property
     def measured_steps(self) -> int:
         """Number of steps from the first measurement that is not taken yet to the newest complete step."""
         if not self._batches or self.steps.count == self.step:

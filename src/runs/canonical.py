@@ -14,7 +14,9 @@ from start_training.runs.moved_targets import current_name, first_name
 # with this value. Grouped by the first name of the class that has the parameter; "" for top-level keys of a config.
 ADDED: dict[str, dict[str, Any]] = {
     "": {"readout_initializer": {}},
-    "src.callbacks.activation_lengths.ActivationLengths": {"resume": False, "log": True, "log_every_n_steps": 50},
+    "src.callbacks.activation_lengths.ActivationLengths": {
+        **{"resume": False, "log": True, "log_every_n_steps": 50, "updates": False},
+    },
 }
 # Parameters that Lightning annotates as int | float although 1 and 1.0 mean the same, unlike limit_train_batches.
 _FLOATS = {"gradient_clip_val"}
