@@ -36,6 +36,7 @@ class ObservedOptimizer:
         self._parameters: list[Tensor] = []
         self._weights: list[Tensor] = []
         self._gradients: Tensor | None = None
+        self._has_gradients = False
         self._buffers: list[Tensor] = []  # of weights, from the step before
         self._handles = [optimizer.register_step_pre_hook(self._begin), optimizer.register_step_post_hook(self._end)]
 
@@ -50,6 +51,7 @@ class ObservedOptimizer:
             self._depth += 1
             return None
         self._step, self._depth, self._weights, self._gradients = step, 1, [], None
+        self._has_gradients = False
         if step is None:
             return None
         groups = self._optimizer.param_groups
@@ -85,7 +87,7 @@ class ObservedOptimizer:
         self._step = None
         self._read_weights()  # unless done: an optimizer that has not called its closure
         self._read_gradients()
-        if any(value.grad is not None for value in self._parameters):
+        if self._has_gradients:
             self._add(self._parameters, self._norms())
         # On a CPU, memory is kept: getting it anew takes longer than the copy.
         self._buffers, self._weights = self._weights if self._device.type == "cpu" else [], []
@@ -102,6 +104,7 @@ class ObservedOptimizer:
         if self._gradients is None and self._parameters:
             gradients = [value.grad for value in self._parameters]
             existing = [gradient for gradient in gradients if gradient is not None]
+            self._has_gradients = bool(existing)
             norms = iter(_norms(existing, self._device))
             none = torch.full((), math.nan, dtype=torch.float64, device=self._device)
             self._gradients = torch.stack([none if gradient is None else next(norms) for gradient in gradients])

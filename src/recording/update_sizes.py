@@ -81,18 +81,16 @@ class UpdateSizes:
                 "updates = True: the parameters are sharded (FSDP, tensor parallelism), and norms of shards are not "
                 "those of parameters; set updates=False"
             )
-        self._measurement = measurement
-        # Parameters have the names of `net`; those outside it, which several nets share, the names of the module.
-        self._names = {id(value): name for root in (module, net) for name, value in root.named_parameters()}
+        self._measurement, self._roots = measurement, (module, net)
         self._labels: dict[tuple[int, ...], pd.DataFrame] = {}  # by the ids of parameters
         self._measured: list[tuple[int, str, pd.DataFrame, Tensor]] = []
         self._has_measured = False
         self._observed: list[ObservedOptimizer] = []
         measurement.steps.handles.append(self)
-        for name, optimizer in measurement.steps.optimizers.items() if trainer.is_global_zero else ():
+        self._writes = trainer.is_global_zero
+        for name, optimizer in measurement.steps.optimizers.items():
+            early, add = measurement.steps.manual, partial(self._add, name)
             try:
-                early = measurement.steps.manual
-                add = partial(self._add, name)
                 self._observed.append(ObservedOptimizer(optimizer, module.device, self._due, add, early=early))
             except AttributeError:
                 raise ValueError(
@@ -125,14 +123,14 @@ class UpdateSizes:
 
     def remove(self) -> None:
         """Remove the hooks from the optimizers; warn if steps were to be measured, but torch has seen none."""
-        if self._observed and self._measurement.has_measured and not self._has_measured:
+        if self._writes and self._measurement.has_measured and not self._has_measured:
             warnings.warn("updates=True measured nothing: no optimizer has stepped with a gradient", stacklevel=2)
         for observed in self._observed:
             observed.remove()
-        self._observed = []
+        self._observed, self._writes = [], False
 
     def _due(self) -> int | None:
-        return self._measurement.step if self._measurement.due else None
+        return self._measurement.step if self._writes and self._measurement.due else None
 
     def _add(self, name: str, parameters: Sequence[Tensor], norms: Tensor) -> None:
         key = tuple(map(id, parameters))
@@ -142,7 +140,9 @@ class UpdateSizes:
         self._has_measured = True
 
     def _labels_of(self, parameters: Sequence[Tensor]) -> pd.DataFrame:
-        names = [self._names.get(id(value), f"[{index}]") for index, value in enumerate(parameters)]
+        # Parameters outside the net have their names in the module, and those outside the module a number.
+        named = {id(value): name for root in self._roots for name, value in root.named_parameters()}
+        names = [named.get(id(value), f"[{index}]") for index, value in enumerate(parameters)]
         names = [name.replace("_orig_mod.", "") for name in names]  # torch.compile adds this prefix
         return pd.DataFrame(
             {

@@ -1,6 +1,7 @@
 """Sizes of weights, gradients and updates: what optimizers are known to do, in trainings of any kind."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrizations
 
 from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.recording.update_sizes import UpdateSizes
 from tests.callbacks.tasks import BATCHES, PLAIN_SGD, SGD, At, Plain, Recording, Resumable, fit, mlp, small, weights
 from tests.recording.test_any_training import Closure, Gan, ManuallySkipping, Skipping, lbfgs
 
@@ -257,6 +259,17 @@ def test_what_cannot_be_measured_is_refused_or_named(tmp_path):
         fit(task, tmp_path, callback)
     with pytest.raises(ValueError, match="updates = True: groups of replicas need updates = False"):
         callback.group_check(None)
+
+    class WithoutHooks:
+        """An optimizer that is none of torch's, as those that shard its state."""
+
+        param_groups = [{"params": [], "lr": 0.1}]  # noqa: RUF012
+
+    measurement = SimpleNamespace(
+        steps=SimpleNamespace(handles=[], manual=False, optimizers={"net (X)": WithoutHooks()})
+    )
+    with pytest.raises(ValueError, match=r"updates = True: the optimizer net \(X\) has no hooks"):
+        UpdateSizes(SimpleNamespace(is_global_zero=False), Plain(), mlp(), measurement)
 
     class ByItself(Plain):
         automatic_optimization = False
