@@ -85,9 +85,8 @@ class ObservedOptimizer:
         if self._depth:
             return
         self._step = None
-        self._read_weights()  # unless done: an optimizer that has not called its closure
-        self._read_gradients()
-        if self._has_gradients:
+        self._read_gradients()  # unless done: an optimizer that does not call its closure
+        if self._weights and self._has_gradients:
             self._add(self._parameters, self._norms())
         # On a CPU, memory is kept: getting it anew takes longer than the copy.
         self._buffers, self._weights = self._weights if self._device.type == "cpu" else [], []

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrizations
 
 from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.recording.observed_optimizer import ObservedOptimizer
 from start_training.recording.update_sizes import UpdateSizes
 from tests.callbacks.tasks import BATCHES, PLAIN_SGD, SGD, At, Plain, Recording, Resumable, fit, mlp, small, weights
 from tests.recording.test_any_training import Closure, Gan, ManuallySkipping, Skipping, lbfgs
@@ -281,3 +282,18 @@ def test_what_cannot_be_measured_is_refused_or_named(tmp_path):
 
     with pytest.warns(UserWarning, match="updates=True measured nothing"):
         fit(ByItself(), tmp_path, ActivationLengths(updates=True), max_epochs=1)
+
+
+def test_nothing_waits_for_the_device():
+    """On torch's meta device, whose tensors have no values, reading one fails."""
+    net = nn.Linear(4, 3, device="meta")
+    optimizer, read = SGD(net.parameters()), []
+    device = torch.device("meta")
+    ObservedOptimizer(optimizer, device, lambda: 0, lambda parameters, norms: read.append(norms), early=False)
+    for value in net.parameters():
+        value.grad = torch.empty_like(value)
+    optimizer.step()
+    optimizer.step(lambda: None)
+    assert [tuple(norms.shape) for norms in read] == [(3, 2), (3, 2)]
+    with pytest.raises(RuntimeError, match="meta"):
+        read[0].sum().item()
