@@ -9,7 +9,8 @@ from start_training.runs.directory import RunDirectory
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("lengths", "steps", "hyperparameters"):
+    assert (one / "updates").exists() == (other / "updates").exists()
+    for name in ("lengths", "steps", "hyperparameters", *["updates"] * (one / "updates").exists()):
         pd.testing.assert_frame_equal(pd.read_parquet(one / name), pd.read_parquet(other / name), check_exact=True)
     assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
     first, second = (torch.load(RunDirectory(run).checkpoint, weights_only=True)["state_dict"] for run in (one, other))

@@ -1,24 +1,25 @@
 """Record mean and variance of the activation length of every measured layer at every optimizer step."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from start_training.callbacks.contracts import GroupMoment, GroupRun, LengthsCallback
-from start_training.lengths.coverage import ENOUGH, Coverage
+from start_training.lengths.coverage import Coverage
+from start_training.lengths.forward_passes import measured_net
 from start_training.lengths.layer_choice import check_layers
-from start_training.lengths.statistics import unpack_statistics
-from start_training.recording.fit_directory import choose_subdirectory, is_run_directory
-from start_training.recording.length_curves import LengthCurves
+from start_training.recording.fit_directory import subdirectory_of_fit
+from start_training.recording.length_writer import LengthWriter
 from start_training.recording.measured_batches import pooled_steps
 from start_training.recording.step_measurement import StepMeasurement
-from start_training.runs.length_tables import LengthTables, MeasuredSteps, StepRecord
+from start_training.recording.update_sizes import UpdateSizes
+from start_training.runs.length_tables import StepRecord
 from start_training.settings import PositiveInteger, checked
 
 
@@ -35,6 +36,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
       samples of the global batch, and the number of samples.
     - `steps/` has a row for each step: step, epoch, loss, learning_rate, growth_rate (failure mode 1), layer_variance
       and relative_layer_variance (failure mode 2), first_nonfinite_layer.
+    - `updates/`, with `updates=True`, has the sizes of weights, gradients and updates of each parameter: see
+      `start_training.recording.update_sizes.update_rows` and `UpdateSizes`.
 
     If training steps have several forward passes, as those of a GAN, or there are several optimizers, both data sets
     have a row for each pass, with its name in the column `phase`: the nets that are called in it, numbered at
@@ -58,6 +61,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             always does. Rows of the step at which training starts, and of later steps, are replaced.
         log: Whether to log curves.
         log_every_n_steps: Log at most one step out of so many, whenever values are written.
+        updates: Whether to write the table `updates/`, too. A run with it is not trained in a group of replicas.
 
     Attributes:
         tables_directory: The directory that contains both data sets of the newest fit.
@@ -69,24 +73,21 @@ class ActivationLengths(pl.Callback, LengthsCallback):
 
     Example:
         >>> import tempfile
-        >>> import pandas as pd
         >>> from functools import partial
         >>> from torch.optim import SGD
         >>> from start_training.datamodules.digits import Digits
         >>> from start_training.models.classifier import Classifier
         >>> from start_training.models.fully_connected import FullyConnected
-        >>> net = FullyConnected(64, 10, depth=2, width=20)
-        >>> module = Classifier(net, partial(SGD, lr=0.1), classes=10)
-        >>> directory = tempfile.mkdtemp()
-        >>> callback = ActivationLengths(directory)
-        >>> trainer = pl.Trainer(
-        ...     max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False,
-        ...     enable_progress_bar=False, enable_model_summary=False,
-        ... )
-        >>> trainer.fit(module, Digits())
-        >>> pd.read_parquet(f"{directory}/lengths")["name"].unique().tolist()
-        ['input', 'hidden.0.activation', 'hidden.1.activation']
+        >>> module = Classifier(FullyConnected(64, 10, depth=2, width=20), partial(SGD, lr=0.1), classes=10)
+        >>> callback = ActivationLengths(tempfile.mkdtemp())
+        >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        >>> pl.Trainer(max_epochs=1, callbacks=[callback], enable_model_summary=False, **quiet).fit(module, Digits())
+        ActivationLengths: 2 declared layers; 2 of 3 weighted modules lie between measured layers; not covered: readout
+        >>> sorted(path.name for path in callback.tables_directory.iterdir())
+        ['lengths', 'steps']
     """
+
+    group_settings: ClassVar = {"updates": False}
 
     @checked
     def __init__(
@@ -101,29 +102,28 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         resume: bool = False,
         log: bool = True,
         log_every_n_steps: PositiveInteger = 50,
+        updates: bool = False,
     ) -> None:
         self.directory = Path(directory) if directory is not None else None
         if modules is not None and layers != "auto":
             raise ValueError(f"modules = {modules}: is another name of layers, which is {layers}; set only one of them")
         self.every_n_steps, self.flush_every_n_steps, self.modules = every_n_steps, flush_every_n_steps, modules
         self.layers, self.layers_setting = (layers, "layers") if modules is None else (modules, "modules")
-        self.sample_axis = sample_axis
+        self.sample_axis, self.updates = sample_axis, updates
         self.resume, self.log_every_n_steps = resume, log_every_n_steps
         self.log_curves = log  # Lightning sets `log` of each callback to the module's method
         self.tables_directory = Path()
         self.coverage: Coverage | None = None
         self._over_time: dict[str, float] = {}
         self._measurement: StepMeasurement | None = None
-        self._tables: LengthTables | None = None
-        self._curves: LengthCurves | None = None
-        self._loggers: Sequence[Any] = ()
+        self._updates: UpdateSizes | None = None
+        self._writer: LengthWriter | None = None
         self._saved: dict[str, Any] = {}  # state of the newest fit, or of the one to go on with
-        self._names: tuple[str, ...] = ()
-        self._of_group: list[tuple[list[StepRecord], NDArray[np.float64]]] = []  # not written yet
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(directory=str(self.directory), every=self.every_n_steps, modules=self.modules)
+        patterns = None if self.layers == "auto" else self.layers  # as in checkpoints from before `layers`
+        return self._generate_state_key(directory=str(self.directory), every=self.every_n_steps, modules=patterns)
 
     def state_dict(self) -> dict[str, Any]:
         if self._saved and self._measurement is not None:
@@ -151,10 +151,11 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         assert self._measurement is not None
         step = self._saved.get("step", trainer.global_step) if trainer.global_step else 0
         self._measurement.on_train_start(trainer, pl_module, step)
+        if self.updates:  # its hooks are removed with those of the measurement
+            self._updates = UpdateSizes(trainer, pl_module, measured_net(pl_module), self._measurement)
         if trainer.is_global_zero:
-            self._loggers = trainer.loggers
             self._choose_directory(trainer)
-            self._start_writing(step, several=self._measurement.steps.several).truncate(step)
+            self._writes(trainer.loggers, step, phased=self._measurement.steps.several).tables.truncate(step)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -177,7 +178,9 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         self._measurement.on_train_batch_end(outputs)
         if self.coverage is None and self._measurement.choice is not None:
             self._over_time = self._over_time or self._measurement.growth_over_time
-            self._report(self._measurement.choice.coverage, trainer.is_global_zero)
+            self.coverage = self._measurement.choice.coverage
+            if trainer.is_global_zero:
+                self.coverage.report()
         if self._measurement.measured_steps > (self.flush_every_n_steps - 1) * self.every_n_steps:
             self._flush(trainer)
 
@@ -190,8 +193,8 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         assert self._measurement is not None
         self._flush(trainer, incomplete=True)
         self.state_dict()  # stores it, in case the Trainer goes on in another call of `fit`
-        if self._tables is not None:
-            self._tables.compact()
+        if self._writer is not None:
+            self._writer.tables.compact()
         if self._measurement.has_tried and not self._measurement.has_measured:
             warnings.warn("ActivationLengths measured nothing: training_step skipped all batches", stacklevel=2)
 
@@ -207,73 +210,41 @@ class ActivationLengths(pl.Callback, LengthsCallback):
             self._measurement.remove()
             self._measurement = None
 
-    def group_coverage(self, coverage: Coverage) -> None:
-        self.coverage = coverage
-
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
-        self.tables_directory, self._loggers = run.directory, run.loggers
-        self._start_writing(moment.step)
+        self.tables_directory = run.directory
+        self._writes(run.loggers, moment.step)
         return False
 
     def group_lengths(self, names: Sequence[str], steps: Sequence[StepRecord], readings: NDArray[np.float64]) -> None:
-        self._names = tuple(names)
-        self._of_group.append((list(steps), readings))
+        assert self._writer is not None
+        self._writer.add(names, steps, readings)
 
     def group_flush(self) -> None:
-        pending, self._of_group = self._of_group, []
-        if steps := [step for steps, _ in pending for step in steps]:
-            readings = np.concatenate([readings for _, readings in pending])
-            self._write([MeasuredSteps(self._names, steps, unpack_statistics(readings))])
+        if self._writer is not None:
+            self._writer.flush()
 
     def _measure(self, module: pl.LightningModule) -> None:
         if self._measurement is None:
-            net = measured_net(module)
-            check_layers(net, self.layers, self.layers_setting)
+            check_layers(measured_net(module), self.layers, self.layers_setting)
             self._measurement = StepMeasurement(
-                module, net, self.layers, sample_axis=self.sample_axis, every_n_steps=self.every_n_steps
+                module, self.layers, sample_axis=self.sample_axis, every_n_steps=self.every_n_steps
             )
 
-    def _report(self, coverage: Coverage, writes: bool) -> None:
-        self.coverage = coverage
-        if writes:
-            print(f"ActivationLengths: {coverage}")
-            if coverage.share < ENOUGH:
-                warnings.warn(f"ActivationLengths covers {coverage.share:.0%} of the net: {coverage}", stacklevel=2)
-
     def _choose_directory(self, trainer: pl.Trainer) -> None:
-        self.tables_directory = base = self.directory or Path(trainer.default_root_dir)
-        if is_run_directory(base):
-            self._saved = {}
-            return
+        base, explicit = self.directory or Path(trainer.default_root_dir), self.directory is not None
         goes_on = self.resume or trainer.global_step > 0 or getattr(trainer, "ckpt_path", None) is not None
-        explicit, saved = self.directory is not None, self._saved.get("subdirectory")
-        subdirectory = choose_subdirectory(base, explicit=explicit, goes_on=goes_on, saved=saved)
-        self.tables_directory, self._saved = base / subdirectory, {"subdirectory": subdirectory}
-        if subdirectory:
-            print(f"ActivationLengths: the tables of this fit are in {self.tables_directory}")
+        subdirectory = subdirectory_of_fit(base, explicit=explicit, goes_on=goes_on, saved=self._saved)
+        self.tables_directory, self._saved = base / subdirectory.get("subdirectory", ""), subdirectory
 
-    def _start_writing(self, step: int, *, several: bool = False) -> LengthTables:
-        self._tables = LengthTables(self.tables_directory, phased=several)
-        self._curves = LengthCurves(self.log_every_n_steps, start=step) if self.log_curves else None
-        return self._tables
+    def _writes(self, loggers: Iterable[Any], step: int, *, phased: bool = False) -> LengthWriter:
+        every = self.log_every_n_steps if self.log_curves else None
+        self._writer = LengthWriter(self.tables_directory, loggers, start=step, log_every_n_steps=every, phased=phased)
+        return self._writer
 
     def _flush(self, trainer: pl.Trainer, *, incomplete: bool = False) -> None:
         if self._measurement is not None:
             measured = pooled_steps(self._measurement.take(incomplete=incomplete))
-            if trainer.is_global_zero:
-                self._write(measured)
-
-    def _write(self, measured: Sequence[MeasuredSteps]) -> None:
-        if measured and self._tables is not None:
-            self._tables.append(measured)
-            if self._curves is not None:
-                self._curves.log(measured, self._loggers, phased=self._tables.phased)
-
-
-def measured_net(module: nn.Module) -> nn.Module:
-    """Return the child of a LightningModule that holds all its parameters, or the module itself if no child does."""
-    parameters = len(list(module.parameters()))
-    for child in module.children():
-        if parameters and len(list(child.parameters())) == parameters:
-            return getattr(child, "_orig_mod", child)  # torch.compile wraps the net in another module
-    return module
+            if self._writer is not None:  # of rank 0
+                tables = self._writer.tables
+                updates = self._updates.write(tables, incomplete=incomplete) if self._updates is not None else ()
+                self._writer.write(measured, updates)

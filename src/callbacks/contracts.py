@@ -90,12 +90,15 @@ class GroupCallback(Protocol):
     """A callback that works in runs of a group of replicas, which have no Trainer and do not call Lightning's hooks.
 
     All runs of a group have callbacks of the same classes and settings, in the same order. `state_dict` and
-    `load_state_dict` are called for checkpoints, as in a Trainer.
+    `load_state_dict` are called for checkpoints, as in a Trainer. Settings that need certain values in a group are in a
+    dictionary `group_settings` of the class, if there are any; runs with other values are trained on their own.
     """
 
     def group_check(self, datamodule: Any) -> None:
-        """Raise ValueError if the callback cannot work with a datamodule, which is loaded."""
-        return None
+        """Raise ValueError if the callback cannot work in a group, or with a datamodule, which is loaded."""
+        for name, value in getattr(self, "group_settings", {}).items():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name} = {getattr(self, name)}: groups of replicas need {name} = {value}")
 
     def group_start(self, run: GroupRun, moment: GroupMoment) -> bool:
         """Prepare when training begins or resumes; return whether to measure before the first step."""
@@ -131,16 +134,15 @@ class LengthsCallback(GroupCallback, Protocol):
         every_n_steps: Measure every n-th step only.
         layers: The layers to measure; see `start_training.lengths.layer_choice.choose_layers`.
         layers_setting: The name of the setting that chooses them, for messages.
+        coverage: What the measured layers cover; the group sets it.
         sample_axis: The axis of samples, if it is not to be found; as in `choose_layers`.
     """
 
     every_n_steps: int
     layers: str | Sequence[str]
     layers_setting: str
+    coverage: Coverage | None
     sample_axis: int | Mapping[str, int] | None
-
-    def group_coverage(self, coverage: Coverage) -> None:
-        """Store what the measured layers cover."""
 
     def group_lengths(self, names: Sequence[str], steps: Sequence[StepRecord], readings: NDArray[np.float64]) -> None:
         """Store measured lengths of the layers `names`; `readings[i]` is the `pack_statistics` of `steps[i]`."""

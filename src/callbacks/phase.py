@@ -10,10 +10,10 @@ import pandas as pd
 import pytorch_lightning as pl
 from torch import nn
 
-from start_training.callbacks.activation_lengths import measured_net
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun, summaries
 from start_training.callbacks.phase_summary import Row, running_slope, sentence, summary_of
 from start_training.callbacks.position import crosses, epochs_trained, scaling_in_group, scaling_of
+from start_training.lengths.forward_passes import measured_net
 from start_training.models.activation import activation_named
 from start_training.order_chaos.layer_phases import PhasedLayer, measure_phases, phased_layers
 from start_training.order_chaos.slope import SKIP

@@ -113,6 +113,10 @@ def _reasons(config: Config) -> Iterator[str]:
     for name, target in targets.items():
         if target not in LOGGERS and not serves_groups(target):
             yield f"{name} = {_name(target)}: does not support groups"
+    for name, node in (config.get("callbacks") or {}).items():
+        for key, value in getattr(targets.get(f"callbacks.{name}"), "group_settings", {}).items():
+            if node.get(key, value) != value:
+                yield f"callbacks.{name}.{key} = {node[key]}: not supported in groups"
     classes = [node["_target_"] for node in (config.get("callbacks") or {}).values() if node is not None]
     if len({*classes}) < len(classes):
         yield "several callbacks of one class: not supported in groups"

@@ -1,5 +1,6 @@
 """Tell how much of a net lies between measured layers."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +49,12 @@ class Coverage:
             more = f" and {len(self.missed) - _SHOWN} more" if len(self.missed) > _SHOWN else ""
             text += f"; not covered: {', '.join(self.missed[:_SHOWN])}{more}"
         return text
+
+    def report(self) -> None:
+        """Print it, and warn if it is low."""
+        print(f"ActivationLengths: {self}")
+        if self.share < ENOUGH:
+            warnings.warn(f"ActivationLengths covers {self.share:.0%} of the net: {self}", stacklevel=2)
 
     def summary(self) -> dict[str, Any]:
         """Return plain data for the summary of a run."""

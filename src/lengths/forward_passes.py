@@ -131,6 +131,15 @@ class ForwardPasses:
         return ForwardPass("+".join(names), tuple(self._capture.numbered(readings)))
 
 
+def measured_net(module: nn.Module) -> nn.Module:
+    """Return the child of a LightningModule that holds all its parameters, or the module itself if no child does."""
+    parameters = len(list(module.parameters()))
+    for child in module.children():
+        if parameters and len(list(child.parameters())) == parameters:
+            return getattr(child, "_orig_mod", child)  # torch.compile wraps the net in another module
+    return module
+
+
 def nets_of(module: nn.Module, net: nn.Module) -> dict[str, nn.Module]:
     """Return the nets in a module whose calls are forward passes, by name.
 

@@ -92,7 +92,7 @@ class ForwardTrace(TorchFunctionMode):
         self._handles: list[Any] = []
         self._root = next(iter(modules_by_name(net)))
         for name, module in modules_by_name(net).items():
-            if has_weights(module):
+            if has_weights(module) and ".parametrizations." not in name:
                 self.weights[name] = self._next_bit()
             self._handles.append(module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True))
             self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
@@ -202,7 +202,7 @@ class ForwardTrace(TorchFunctionMode):
             origin = known if known is not None else _Origin(call.inputs)
             call.residual = call.residual or bool(origin.passed & call.bit)
             call.outputs |= origin.reach
-            self._origins[tensor] = origin._replace(reach=origin.reach | own, weight=False, gate=None)
+            self._origins[tensor] = origin._replace(reach=origin.reach | own, gate=None)
         call.depends_on_batch = bool(call.outputs & _BATCH)
         if self._on_output is not None:
             self._on_output(call, output, (inputs, by_name))

@@ -1,14 +1,16 @@
 """The directory for the tables of one fit, so that no fit overwrites the tables of another."""
 
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from start_training.files.damaged_file import DamagedFile
 from start_training.files.file_lock import LOCK
 from start_training.runs.table import files_of
 
 FOLDER = "activation_lengths"
-_TABLES = ("lengths", "steps")
+_TABLES = ("lengths", "steps", "updates")
 
 
 def is_run_directory(directory: Path) -> bool:
@@ -17,7 +19,7 @@ def is_run_directory(directory: Path) -> bool:
 
 
 def holds_tables(directory: Path) -> bool:
-    """Return whether a directory has a table `lengths/` or `steps/`, or another folder of that name with files."""
+    """Return whether a directory has a table `lengths/`, `steps/` or `updates/`, or other files in such a folder."""
     return any(_files(directory / name) for name in _TABLES)
 
 
@@ -71,3 +73,23 @@ def _files(directory: Path) -> list[Path]:
         return files_of(directory)
     except DamagedFile:  # a file of the user, which has the name of a folder
         return [directory]
+
+
+def subdirectory_of_fit(base: Path, *, explicit: bool, goes_on: bool, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose where in `base` a fit writes its tables, and print the choice if it is a subdirectory.
+
+    Args:
+        base: As in `choose_subdirectory`.
+        explicit: As in `choose_subdirectory`.
+        goes_on: As in `choose_subdirectory`.
+        saved: What this function returned for the fit to go on with, or an empty dictionary.
+
+    Returns:
+        The entry `subdirectory`; empty for a run directory of `start-training train`, which is used itself.
+    """
+    if is_run_directory(base):
+        return {}
+    subdirectory = choose_subdirectory(base, explicit=explicit, goes_on=goes_on, saved=saved.get("subdirectory"))
+    if subdirectory:
+        print(f"ActivationLengths: the tables of this fit are in {base / subdirectory}")
+    return {"subdirectory": subdirectory}

@@ -37,16 +37,16 @@ class OptimizerSteps:
     ) -> None:
         self.manual = not module.automatic_optimization
         self.stepping = False  # whether an optimizer steps now: it calls a closure under manual optimization
-        self._optimizers = [one for one in trainer.optimizers if one.param_groups]  # Lightning's stand-in has none
-        self.several = len(self._optimizers) > 1
+        optimizers = [one for one in trainer.optimizers if one.param_groups]  # Lightning's stand-in has none
+        self.optimizers = dict(zip(optimizer_names(optimizers, module), optimizers, strict=True))
+        self.several = len(optimizers) > 1
         self._trainer, self._count, self._before_step, self._after_step = trainer, count, before_step, after_step
-        self._names = optimizer_names(self._optimizers, module)
         self._global_step, self._steps = trainer.global_step, 0  # of the Trainer, and seen here in this batch
-        self._handles: list[Any] = []
+        self.handles: list[Any] = []  # removed by `remove`
         if self.manual:  # an optimizer that the module unwraps is not counted by the Trainer
-            for name, optimizer in zip(self._names, self._optimizers, strict=True):
-                self._handles.append(optimizer.register_step_pre_hook(partial(self._begin, name)))
-                self._handles.append(optimizer.register_step_post_hook(self._end))
+            for name, optimizer in self.optimizers.items():
+                self.handles.append(optimizer.register_step_pre_hook(partial(self._begin, name)))
+                self.handles.append(optimizer.register_step_post_hook(self._end))
 
     @property
     def count(self) -> int:
@@ -63,9 +63,10 @@ class OptimizerSteps:
 
     def only(self) -> tuple[str, float]:
         """Return name and learning rate of the optimizer, or `NO_OPTIMIZER` if there are several or none."""
-        if len(self._names) != 1:
+        if len(self.optimizers) != 1:
             return NO_OPTIMIZER
-        return self._names[0], float(self._optimizers[0].param_groups[0]["lr"])
+        [(name, optimizer)] = self.optimizers.items()
+        return name, float(optimizer.param_groups[0]["lr"])
 
     def unscaled(self, loss: Tensor) -> Tensor:
         """Return the loss of a backward pass as the training step computed it."""
@@ -80,7 +81,7 @@ class OptimizerSteps:
 
     def remove(self) -> None:
         """Remove the hooks from the optimizers."""
-        for handle in self._handles:
+        for handle in self.handles:
             handle.remove()
 
     def _begin(self, name: str, optimizer: Optimizer, arguments: Any, by_name: Any) -> None:

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from start_training.lengths.activation_length import activation_norms
 from start_training.lengths.capture import INPUT, Capture, LayerReading, numbered_calls
-from start_training.lengths.forward_passes import ForwardPasses, nets_of
+from start_training.lengths.forward_passes import ForwardPasses, measured_net, nets_of
 from start_training.lengths.growth_over_time import GrowthOverTime
-from start_training.lengths.layer_choice import LayerChoice, Layers, check_layers, choose_layers
+from start_training.lengths.layer_choice import LayerChoice, Layers, choose_layers
 from start_training.lengths.pass_statistics import PassStatistics
 from start_training.lengths.survey import Survey, pool_norms, resolved
 from start_training.recording.measured_batches import MeasuredBatch
@@ -38,7 +38,6 @@ class StepMeasurement:
 
     Args:
         module: The module, whose layers get hooks.
-        net: The part of it to measure; see `measured_net`.
         layers: The layers to measure, as in `choose_layers`. They are chosen in the first batch that runs any of them,
             for which compiled modules run uncompiled.
         sample_axis: As in `choose_layers`.
@@ -52,13 +51,12 @@ class StepMeasurement:
     def __init__(
         self,
         module: nn.Module,
-        net: nn.Module,
         layers: Layers,
         *,
         sample_axis: int | Mapping[str, int] | None = None,
         every_n_steps: int,
     ) -> None:
-        check_layers(net, layers)
+        net = measured_net(module)
         self._net, self._layers, self._every_n_steps = net, layers, every_n_steps
         self._nets = nets_of(module, net)
         self.choice: LayerChoice | None = None
@@ -138,6 +136,11 @@ class StepMeasurement:
         phases = numbered_calls([one.phase for one in self._batch])
         if self._due:
             self._batches += [replace(one, phase=phase) for one, phase in zip(self._batch, phases, strict=True)]
+
+    @property
+    def due(self) -> bool:
+        """Whether the present batch is measured."""
+        return self._due
 
     @property
     def measured_steps(self) -> int:

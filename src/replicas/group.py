@@ -246,5 +246,5 @@ def _lengths(net: nn.Module, replicas: Sequence[Replica], reader: LengthsCallbac
     for replica in replicas:
         for callback in replica.callbacks:
             if isinstance(callback, LengthsCallback):
-                callback.group_coverage(choice.coverage)
+                callback.coverage = choice.coverage
     return StackedLengths(net, choice)

@@ -15,13 +15,12 @@ from start_training.runs.moved_targets import current_name, first_name
 ADDED: dict[str, dict[str, Any]] = {
     "": {"readout_initializer": {}},
     "src.callbacks.activation_lengths.ActivationLengths": {
-        "resume": False,
-        "log": True,
-        "log_every_n_steps": 50,
-        "layers": "auto",
-        "sample_axis": None,
+        **{"resume": False, "log": True, "log_every_n_steps": 50, "updates": False},
+        **{"layers": "auto", "sample_axis": None},
     },
 }
+# Parameters with an older name, which they have in the canonical form, grouped in the same way.
+RENAMED = {"src.callbacks.activation_lengths.ActivationLengths": {"layers": "modules"}}
 # Parameters that Lightning annotates as int | float although 1 and 1.0 mean the same, unlike limit_train_batches.
 _FLOATS = {"gradient_clip_val"}
 _LISTS = (list, tuple, Sequence, Iterable)
@@ -57,14 +56,15 @@ def _mapping(config: Mapping[str, Any], annotation: Any) -> dict[str, Any]:
 
 
 def without_added(config: Mapping[str, Any], first: str) -> dict[str, Any]:
-    """Return a config without the keys in `ADDED` whose value is the one listed there.
+    """Return a config without the keys in `ADDED` whose value is the one listed there, with the names of `RENAMED`.
 
     Args:
         config: the arguments of a class, or a whole config.
         first: the first name of the class, "" for a whole config.
     """
-    added = ADDED.get(first, {})
-    return {key: value for key, value in config.items() if key not in added or not _same(value, added[key])}
+    added, renamed = ADDED.get(first, {}), RENAMED.get(first, {})
+    kept = {key: value for key, value in config.items() if key not in added or not _same(value, added[key])}
+    return kept | {older: kept.pop(key) for key, older in renamed.items() if key in kept}
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -44,6 +44,7 @@ class LengthTables:
 
     If training steps have several forward passes, rows of both tables are told apart by a column `phase`, and those of
     `steps/` name the `optimizer` that learning rate and loss belong to. The columns are added at the first such step.
+    There is a third table `updates/` from the first call of `append_updates` on.
 
     Args:
         directory: The directory that contains both tables.
@@ -52,6 +53,7 @@ class LengthTables:
 
     def __init__(self, directory: Path, *, phased: bool = False) -> None:
         self._tables = (Table(directory / "lengths"), Table(directory / "steps"))
+        self._updates = directory / "updates"
         first = read_first_part(directory / "steps", columns=["phase"])
         self.phased = phased if first is None else "phase" in first
 
@@ -67,15 +69,22 @@ class LengthTables:
                 parts = [_with_phase(part, one) for part, one in zip(parts, measured, strict=True)]
             table.append(parts[0] if len(parts) == 1 else pd.concat(parts).sort_values("step", kind="stable"))
 
+    def append_updates(self, rows: pd.DataFrame) -> None:
+        """Append rows of the table `updates/`, all of them of later steps than the existing rows."""
+        Table(self._updates).append(rows)
+
     def truncate(self, step: int) -> None:
         """Delete the rows of `step` and of later steps."""
-        for table in self._tables:
+        for table in self._existing():
             table.truncate(step)
 
     def compact(self) -> None:
         """Merge the files of each table into one."""
-        for table in self._tables:
+        for table in self._existing():
             table.compact()
+
+    def _existing(self) -> list[Table]:
+        return [*self._tables, *([Table(self._updates)] if self._updates.is_dir() else [])]
 
 
 def _with_phase(rows: pd.DataFrame, measured: MeasuredSteps) -> pd.DataFrame:

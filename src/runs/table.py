@@ -20,6 +20,7 @@ _TRIES = 5  # of reading a table that a running job is merging meanwhile
 COLUMNS = {
     "lengths": ("step", "layer", "name", "mean", "variance"),
     "steps": ("step",),
+    "updates": ("step", "name", "gradient_norm", "relative_update"),
     "hyperparameters": ("step", "learning_rate"),
     "phase": ("step", "epoch", "layer", "name", "fan_in", "fan_out", "J", "J2", "scaling"),
     "range_test": ("step", "learning_rate", "train_loss", "val_loss", "val_accuracy"),

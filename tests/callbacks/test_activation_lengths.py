@@ -131,6 +131,7 @@ class Checkpointed(nn.Module):
         (lambda: Plain(mlp()), ["0", "[13]"], ["input", "0", "1", "3"]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:ActivationLengths covers")
 def test_custom_nets_are_measured(tmp_path, task, modules, names):
     lengths, _ = record(task(), tmp_path, callback=ActivationLengths(tmp_path, modules=modules))
     assert lengths["name"].tolist() == names * BATCHES

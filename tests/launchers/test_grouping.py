@@ -87,6 +87,7 @@ AGAIN = {"_target_": "start_training.callbacks.activation_lengths.ActivationLeng
     [
         ({"callbacks__mine": MINE}, "callbacks.mine = Broken: does not support groups"),
         ({"callbacks__again": AGAIN}, "several callbacks of one class"),
+        ({"callbacks__lengths__updates": True}, "callbacks.lengths.updates = True: not supported in groups"),
         ({"logger__mine": {"_target_": "pytorch_lightning.loggers.CSVLogger"}}, "logger.mine = CSVLogger: does"),
         ({"datamodule___target_": "pytorch_lightning.LightningDataModule"}, "datamodule LightningDataModule: is not"),
         ({"datamodule___target_": "tests.replicas.datamodules.Flipped"}, "datamodule Flipped: overrides on_after_"),

@@ -223,3 +223,9 @@ def test_without_a_pass_blocks_are_told_by_class_and_place():
         *(f"1.{name}" for name in LAYERS),
         "2",
     ]
+
+
+def test_a_parametrized_layer_counts_once():
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), nn.ReLU(), nn.Linear(8, 3))
+    coverage = choose_from_pass(net, "auto", [torch.randn(4, 8)]).coverage
+    assert (coverage.weighted, coverage.missed) == (2, ("2",))

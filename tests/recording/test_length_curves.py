@@ -7,6 +7,7 @@ from pytorch_lightning.loggers import CSVLogger
 from start_training.callbacks.activation_lengths import ActivationLengths
 from start_training.lengths.statistics import Statistics
 from start_training.recording.length_curves import LengthCurves
+from start_training.recording.length_writer import LengthWriter
 from start_training.replicas.log import DeferredLogger
 from start_training.runs.length_tables import MeasuredSteps, StepRecord
 from start_training.runs.metrics_file import MetricsFile, read_metrics
@@ -49,8 +50,7 @@ def test_curves_are_logged_at_most_once_in_so_many_steps_by_any_logger(tmp_path)
     callback = ActivationLengths(tmp_path, log_every_n_steps=4)
     fit(Plain(mlp()), tmp_path, callback, logger=resumed, max_epochs=3, ckpt_path=tmp_path / "a.ckpt")
     assert list(curves(resumed)) == [12, 16]
-    callback._loggers = [foreign]
-    callback._write([deep(3, steps=[20, 21, 24])])
+    LengthWriter(tmp_path / "foreign", [foreign], start=20, log_every_n_steps=4).write([deep(3, steps=[20, 21, 24])])
     assert [step for step, _ in foreign.rows] == [20, 24]
 
 

@@ -26,6 +26,7 @@ def run(*overrides: str, flags: tuple[str, ...] = ()) -> CompletedProcess[str]:
 def test_two_processes_give_the_run_of_one_process(trained, tmp_path):
     # 1293 samples in batches of 127: shares of 64 and 63, and a last batch of 23 split in 12 and 11
     overrides = ("datamodule.batch_size=127", "trainer.max_epochs=2", "datamodule.validation=0.1")
+    overrides = (*overrides, "callbacks.lengths.updates=true")
     finished = run(*overrides, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}")
     assert finished.returncode == 0, finished.stderr
     runs = (trained(*overrides), tmp_path)
@@ -35,6 +36,10 @@ def test_two_processes_give_the_run_of_one_process(trained, tmp_path):
     np.testing.assert_allclose(two["variance"], one["variance"], rtol=2e-3)
     one, two = (pd.read_parquet(run / "steps") for run in runs)
     for column in ("loss", "growth_rate", "layer_variance", "relative_layer_variance"):
+        np.testing.assert_allclose(two[column], one[column], rtol=2e-3, atol=1e-5)
+    one, two = (pd.read_parquet(run / "updates") for run in runs)
+    assert one[["step", "optimizer", "parameter"]].equals(two[["step", "optimizer", "parameter"]])
+    for column in ("weight_norm", "gradient_norm", "update_norm"):
         np.testing.assert_allclose(two[column], one[column], rtol=2e-3, atol=1e-5)
     one, two = (RunDirectory(run).summary() for run in runs)
     assert two["config_hash"] == one["config_hash"]  # devices do not determine the result

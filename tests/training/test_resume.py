@@ -16,12 +16,14 @@ from tests.small_runs import SMALL
 
 EXPONENTIAL = ("schedule=torch", "schedule._target_=torch.optim.lr_scheduler.ExponentialLR", "+schedule.gamma=0.9")
 
+UPDATES = "callbacks.lengths.updates=true"
+
 
 @pytest.mark.parametrize(
     ("step", "overrides"),
     [  # within an epoch with dropout; between two measurements; with max_steps; at the end of an epoch
         (4, ("model.dropout=0.2", "trainer.accumulate_grad_batches=2", "callbacks.lengths.flush_every_n_steps=3")),
-        (12, ("optimizer=adamw", "callbacks.lengths.every_n_steps=5", "datamodule.validation=0")),
+        (12, ("optimizer=adamw", "callbacks.lengths.every_n_steps=5", "datamodule.validation=0", UPDATES)),
         (15, ("trainer.max_steps=30",)),
         (22, EXPONENTIAL),
     ],
@@ -43,7 +45,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_does_not(config, trai
         assert_same_run(trained("seed=1"), tmp_path)
 
 
-FLUSHING = ("callbacks.lengths.flush_every_n_steps=8", "trainer.max_epochs=2")
+FLUSHING = ("callbacks.lengths.flush_every_n_steps=8", "trainer.max_epochs=2", UPDATES)
 
 
 def test_a_run_killed_at_given_points_resumes_to_the_same_result(config, trained, tmp_path):
