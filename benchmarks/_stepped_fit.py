@@ -25,7 +25,7 @@ class SteppedFit:
         module: The module to train.
         batch: The batch of all steps.
         callback: Callback of the Trainer.
-        trainer: Further arguments of the Trainer.
+        trainer: Further arguments of the Trainer, such as `logger`.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ def deferred_seconds(
     period: int,
     *,
     periods: int = 2,
+    logger: Callable[[Path], Any] | None = None,
 ) -> float:
     """Measure the work that a callback defers to every `period`-th step, in seconds per step.
 
@@ -89,9 +90,12 @@ def deferred_seconds(
         callback: Function of a directory to write to and the period that returns the callback.
         period: Number of steps between deferred work.
         periods: Number of periods to train.
+        logger: Function of a directory that returns the Trainer's logger; None for no logger.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        fit = SteppedFit(module, tuple(tensor[:2] for tensor in batch), callback(Path(directory), period))
+    few = tuple(tensor[:2] for tensor in batch)
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as logs:
+        trainer = {"logger": logger(Path(logs))} if logger else {}
+        fit = SteppedFit(module, few, callback(Path(directory), period), **trainer)
         seconds = np.array([fit.time_steps() for _ in range(period * periods)]).reshape(periods, period)
         fit.finish()
     return float(seconds[:, -1].mean() - np.median(seconds[:, :-1])) / period
@@ -99,12 +103,11 @@ def deferred_seconds(
 
 def silent_trainer(accelerator: str, **settings: Any) -> pl.Trainer:
     """Return a Trainer for one epoch on one device that logs, saves and shows nothing; `settings` are its arguments."""
-    return pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{"max_epochs": 1, **settings},
-    )
+    silent = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "max_epochs": 1,
+    }
+    return pl.Trainer(accelerator=accelerator, devices=1, **{**silent, **settings})

@@ -19,7 +19,8 @@ from benchmarks._harness import met
 from benchmarks._measuring import with_gpu_peak
 from benchmarks._nets import TimedNet, dense, resnet
 from benchmarks._stepped_fit import silent_trainer
-from benchmarks.callback import NEVER, OURS, PERIOD, measure
+from benchmarks.callback import NEVER, PERIOD, measure
+from benchmarks.callback_parts.methods import OURS
 from benchmarks.gpu_parts.correctness import BatchList
 from benchmarks.gpu_parts.parts import FINDING, Case
 from start_training.callbacks.activation_lengths import ActivationLengths
@@ -59,7 +60,7 @@ def ratio(net: TimedNet, period: int, training: dict[str, Any], seconds: float) 
     if training["compiled"]:
         torch.compiler.reset()
     rounds = 1 if period < PERIOD else 6
-    result = measure(net, OURS, **training, rounds=rounds, period=period, seconds=seconds)
+    [result] = measure(net, [OURS], **training, rounds=rounds, period=period, seconds=seconds)
     words = "ratio {ratio:.3f} ({ratio_range[0]:.3f}–{ratio_range[1]:.3f}), {rounds} rounds"
     words += ", step {plain_milliseconds:.2f} ms"
     goal = "" if net.goal is None else f"; goal {net.goal:g} {met(result['ratio'] <= net.goal)}"

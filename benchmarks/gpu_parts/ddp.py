@@ -68,8 +68,8 @@ class RankZeroOfTwo(RandomInputs):
 def train(directory: Path, device: str, tiny: bool, *, data: type[RandomInputs] = RandomInputs, **trainer: Any) -> None:
     """Train a fully connected net for a few steps; ActivationLengths writes its tables to the directory."""
     net = dense(3, 16, batch=24) if tiny else dense(10, 500, batch=768)
-    (module, _), _ = net.twins("cpu")
-    batch, width = net.batch
+    (module, _), (inputs, _) = net.twins("cpu")
+    batch, width = inputs.shape
     samples = data(width, net.classes, samples=batch, test_samples=0, batch_size=batch // STEPS, validation=0.0)
     lengths = ActivationLengths(directory)
     fit = silent_trainer(device, callbacks=lengths, default_root_dir=str(directory), **trainer)
