@@ -32,7 +32,7 @@ from start_training.reports.run_report import print_lines
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.runs.table import Table
-from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described
+from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, described
 from start_training.studies.simulation_figure import remember_simulation
 from start_training.studies.study import Results, Study
 from start_training.training.process_settings import seed_global_generators
@@ -61,6 +61,8 @@ class SimulationSettings:
     seed: Seed
     nets: Annotated[int, AtLeast(2)]
     samples: PositiveInteger
+    # Identifies simulations of this kind: those without this key gave all seeds the same inputs, shared by the nets.
+    inputs: Annotated[str, OneOf(("fresh",))]
     sampler: str
     device: Annotated[torch.device, sampling_device]
     progress: bool
@@ -86,8 +88,9 @@ def run(settings: SimulationSettings, job: Job, config: DictConfig) -> Results:
         "layers": names,
         "dead": float(np.isneginf(log_lengths[:, -1]).mean()),
         "sampler": sampler,
+        "theory_supposes": list(getattr(law, "supposes", ())),
     }
-    figure = draw_simulation(layers, nets=len(log_lengths), title=job.title)
+    figure = draw_simulation(layers, nets=len(log_lengths), supposes=summary["theory_supposes"], title=job.title)
     return Results(summary, {"layers.csv": layers}, {"lengths": figure})
 
 
@@ -110,16 +113,15 @@ def build_ensemble(settings: SimulationSettings, config: Mapping[str, Any]) -> t
     build = partial(construct_net, config, datamodule)
     initializer, readout_initializer = build_initializers(config)
     net = build()
-    inputs = datamodule.samples("training").inputs.to(settings.device)
     ensemble = Ensemble(
         build,
         initializer,
-        inputs,
+        lambda count, generator: datamodule.draw_inputs(count, generator).to(settings.device),
         seed=settings.seed,
         readout_initializer=readout_initializer,
         samples=settings.samples,
     )
-    return ensemble, law_of(net, initializer), _names(net.to(inputs.device), ensemble, config["model"])
+    return ensemble, law_of(net, initializer), _names(net.to(settings.device), ensemble, config["model"])
 
 
 @torch.no_grad()
@@ -227,7 +229,8 @@ def report(job: Job, summary: Mapping[str, Any]) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         print_lines(f"{job.name}: {nets}")
         return
-    Console().print(run_report.layers_table(read_csv(job.directory / "layers.csv", ["layer", "name"])))
+    layers = read_csv(job.directory / "layers.csv", ["layer", "name"])
+    Console().print(run_report.layers_table(layers, summary["theory_supposes"]))
     print_lines(nets, f"directory: {run_report.relative(job.directory)}")
 
 
