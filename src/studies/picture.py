@@ -70,7 +70,8 @@ def run(settings: PictureSettings, job: Job, config: DictConfig) -> Results:
     """Pass the image through one net for each initializer, and draw the activations."""
     datamodule = build_datamodule(job.config)
     image = image_of(datamodule, settings.image)
-    tables, activations, log_lengths, layers, supposes = [], {}, {}, [], ()
+    tables, activations, log_lengths, layers = [], {}, {}, []
+    supposes: tuple[str, ...] = ()
     for name, initializer in settings.initializers.items():
         readings, predicted, supposes = pass_through(job.config, datamodule, initializer, image)
         layers = chosen_layers(settings.layers, len(readings) - 1)

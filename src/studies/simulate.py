@@ -83,14 +83,15 @@ def run(settings: SimulationSettings, job: Job, config: DictConfig) -> Results:
     ensemble, law, names = build_ensemble(settings, job.config)
     log_lengths, sampler = _sample_missing(settings, ensemble, job.directory, names)
     layers = layer_table(log_lengths, names, law)
+    supposes: tuple[str, ...] = getattr(law, "supposes", ())
     summary = {
         "nets": len(log_lengths),
         "layers": names,
         "dead": float(np.isneginf(log_lengths[:, -1]).mean()),
         "sampler": sampler,
-        "theory_supposes": list(getattr(law, "supposes", ())),
+        "theory_supposes": list(supposes),
     }
-    figure = draw_simulation(layers, nets=len(log_lengths), supposes=summary["theory_supposes"], title=job.title)
+    figure = draw_simulation(layers, nets=len(log_lengths), supposes=supposes, title=job.title)
     return Results(summary, {"layers.csv": layers}, {"lengths": figure})
 
 

@@ -219,16 +219,15 @@ def agreement(summary: Mapping[str, Any]) -> list[str]:
     if (tanh := summary.get("tanh")) is not None:
         deviation = _with_error(tanh["boundary_deviation"], tanh["boundary_deviation_error"])
         lines.append(
-            f"tanh: 1/J of the simulated edge minus that of theory for N → ∞ is {deviation} (mean over J0/J; root mean "
-            f"square {tanh['boundary_deviation_rms']:.3f}); {tanh['judged_alike']:.1%} of the plane is in the "
-            "predicted phase"
+            f"tanh: 1/J of the simulated edge minus that for N → ∞ is {deviation} (mean over J0/J; root mean square "
+            f"{tanh['boundary_deviation_rms']:.3f}); {tanh['judged_alike']:.1%} of the plane is in the predicted phase"
         )
     if (relu := summary.get("relu")) is not None:
         deviation = _with_error(relu["growth_deviation"], relu["growth_deviation_error"])
         lines.append(
-            f"ReLU: the growth rate of distances minus that of theory for N → ∞ is {deviation} nats per iteration "
-            f"(mean over J0/J; root mean square {relu['growth_deviation_rms']:.3f}); {relu['judged_alike']:.1%} of the "
-            "J0/J have the predicted sign"
+            f"ReLU: the growth rate of distances minus that for N → ∞ is {deviation} nats per iteration (mean over "
+            f"J0/J; root mean square {relu['growth_deviation_rms']:.3f}); {relu['judged_alike']:.1%} of the J0/J have "
+            "the predicted sign"
         )
     return lines
 
