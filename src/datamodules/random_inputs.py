@@ -4,6 +4,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import TensorDataModule
@@ -18,9 +19,9 @@ class RandomInputs(TensorDataModule):
     Args:
         input_size: Number n_0 of values of one input.
         classes: Number of classes.
-        samples: Size of the training set, including the validation set.
+        samples: Size of the training set, including the validation set; simulations draw new inputs.
         test_samples: Size of the test set; it does not affect the training set.
-        data_seed: Seed of the inputs and labels.
+        data_seed: Seed of the inputs and labels of these sets.
         batch_size: See `TensorDataModule`.
         validation: See `TensorDataModule`.
         seed: See `TensorDataModule`.
@@ -53,9 +54,30 @@ class RandomInputs(TensorDataModule):
         """Draw the training and the test set independently, with inputs of shape (B, n_0)."""
         return self._draw(self.train_samples, stream=1), self._draw(self.test_samples, stream=2)
 
+    def draw_inputs(self, count: int, generator: np.random.Generator) -> Tensor:
+        """Draw new inputs, uniform on the sphere; a subclass that loads other data draws from its training set.
+
+        Args:
+            count: Number of inputs, B.
+            generator: Source of all random numbers.
+
+        Returns:
+            Shape (B, n_0).
+
+        Example:
+            >>> RandomInputs(3).draw_inputs(2, np.random.default_rng(0)).square().mean(1).round(decimals=3)
+            tensor([1., 1.])
+        """
+        if type(self).load is not RandomInputs.load:
+            return super().draw_inputs(count, generator)
+        return self._on_the_sphere(count, generator)
+
     def _draw(self, count: int, *, stream: int) -> Samples:
         generator = np.random.default_rng((self.data_seed, stream))
+        inputs = self._on_the_sphere(count, generator)
+        return Samples(inputs, torch.from_numpy(generator.integers(self.classes, size=count)))
+
+    def _on_the_sphere(self, count: int, generator: np.random.Generator) -> Tensor:
         directions = generator.standard_normal((count, *self.input_shape))
         mean_squares = np.square(directions).mean(axis=1, keepdims=True)
-        inputs = torch.from_numpy(directions / np.sqrt(mean_squares)).float()
-        return Samples(inputs, torch.from_numpy(generator.integers(self.classes, size=count)))
+        return torch.from_numpy(directions / np.sqrt(mean_squares)).float()

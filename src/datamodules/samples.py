@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,3 +31,22 @@ class Samples(NamedTuple):
     def to(self, device: torch.device) -> "Samples":
         """Move the samples to `device`, without a copy if they are on it already."""
         return Samples(self.inputs.to(device), self.targets.to(device))
+
+
+def draw_rows(tensor: Tensor, count: int, generator: np.random.Generator) -> Tensor:
+    """Draw rows of a tensor independently and uniformly, with replacement.
+
+    Args:
+        tensor: Shape (N, …), on any device.
+        count: Number of rows to draw, B.
+        generator: Source of the random numbers; the same rows are drawn on every device.
+
+    Returns:
+        Shape (B, …).
+
+    Example:
+        >>> draw_rows(torch.arange(3), 5, np.random.default_rng(0)).tolist()
+        [2, 1, 1, 0, 0]
+    """
+    rows = torch.from_numpy(generator.integers(len(tensor), size=count))
+    return tensor.index_select(0, rows.to(tensor.device))

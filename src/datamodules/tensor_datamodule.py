@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import Annotated
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -10,7 +11,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from start_training.datamodules.batch_order import BatchOrder
 from start_training.datamodules.input_scaling import SCALINGS, scaler
 from start_training.datamodules.loader import EvaluationLoader, TrainingLoader
-from start_training.datamodules.samples import Samples
+from start_training.datamodules.samples import Samples, draw_rows
 from start_training.datamodules.split import random_cut
 from start_training.settings import Fraction, OneOf, PositiveInteger, WholeNumber, checked
 
@@ -97,6 +98,21 @@ class TensorDataModule(pl.LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self._parts[part] = self._parts[part].to(device)
         return self._parts[part]
+
+    def draw_inputs(self, count: int, generator: np.random.Generator) -> torch.Tensor:
+        """Draw inputs independently from their distribution, which is that of the training set.
+
+        Each input is a training input, drawn at random with replacement. A subclass whose inputs are random itself
+        draws new ones.
+
+        Args:
+            count: Number of inputs, B.
+            generator: Source of all random numbers.
+
+        Returns:
+            Shape (B, *input_shape), scaled.
+        """
+        return draw_rows(self.samples("training").inputs, count, generator)
 
     def train_dataloader(self) -> TrainingLoader:
         """Create the loader of this rank's training batches.

@@ -13,7 +13,7 @@ from rich.text import Text
 from start_training.diagnosis.advice import Advice, factor, signed
 from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.diagnosis.prediction import Prediction
-from start_training.tables import shown_layers
+from start_training.tables import shown_layers, theory_heading
 from start_training.theory.verdict import FM1, FM2, Verdict
 
 WIDTH = 110
@@ -59,6 +59,11 @@ class Diagnosis:
         return self.prediction.verdict if self.prediction else None
 
     @property
+    def theory_heading(self) -> str:
+        """Head of the columns of predictions, with what they suppose."""
+        return theory_heading(getattr(self.prediction.law, "supposes", ()) if self.prediction else ())
+
+    @property
     def verdict(self) -> Verdict:
         """Verdict of theory if there is one, since it has no sampling error; otherwise the measured verdict."""
         return self.predicted or self.measured
@@ -90,7 +95,7 @@ def rates_by_layer(diagnosis: Diagnosis) -> Table:
     measured, prediction = diagnosis.measurement, diagnosis.prediction
     title = f"{diagnosis.name}: {measured.nets} initializations, batch of {diagnosis.batch}"
     table = Table(title=title, title_justify="left")
-    theory = () if prediction is None else ("theory",)
+    theory = () if prediction is None else (diagnosis.theory_heading,)
     for heading in ("layer", "name", "length M", "forward", *theory, "backward", "silent"):
         table.add_column(heading, justify="left" if heading == "name" else "right", overflow="fold")
     predicted = [] if prediction is None else [prediction.forward]
@@ -105,7 +110,7 @@ def rates_by_layer(diagnosis: Diagnosis) -> Table:
 
 def _whole_net(diagnosis: Diagnosis) -> Table:
     measured, theory, limits = diagnosis.measured, diagnosis.predicted, diagnosis.verdict.thresholds
-    table = Table("the whole net", "measured", "theory", "threshold", title_justify="left")
+    table = Table("the whole net", "measured", diagnosis.theory_heading, "threshold", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     predicted = theory or measured

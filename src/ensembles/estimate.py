@@ -4,6 +4,9 @@ At beta near 1 and above, M_d is so heavy-tailed over nets that its sample mean 
 width = depth = 60 the exact relative variance is (1 + 5/60)^60 − 1 = 121, while 1,000 nets give about 26. In contrast,
 layer ratios M_j / M_{j−1} are nearly independent and light-tailed, and logarithms of lengths are light-tailed too.
 
+Errors are standard errors over nets. They include the variance over inputs if each net has inputs of its own, as in
+`Ensemble`, whose nets are independent samples.
+
 The argument of all functions is log_lengths of shape (nets, d + 1): log M_0 … log M_d of each net, −inf if a layer is
 dead.
 """

@@ -51,7 +51,9 @@ def layer_table(log_lengths: Array, names: list[str], law: Law | None = None) ->
     table = pd.DataFrame({"layer": range(len(names)), "name": names}).join(_measured(log_lengths, by_ratios=by_ratios))
     if law is None:
         return table
-    table = table.join(_predicted(law, float(np.log(np.exp(log_lengths[:, 0]).mean()))))
+    # Biases add a term in 1 / M_0 to E[M_j / M_0], so that inputs of different lengths count by their harmonic mean.
+    inverse = np.exp(-log_lengths[np.isfinite(log_lengths[:, 0]), 0]).mean()
+    table = table.join(_predicted(law, -float(np.log(inverse))))
     # The exact law of a convolutional net is not known, since the positions of a convolution share their weights.
     if isinstance(law, ConvolutionalLaw | ResidualConvolutionalLaw) or not law.gaussian:
         return table

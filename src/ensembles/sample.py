@@ -4,13 +4,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from start_training.datamodules.samples import draw_rows
 from start_training.ensembles import layerwise, vectorized
 from start_training.ensembles.reference import sample_reference
 from start_training.ensembles.scaled import Array
@@ -19,20 +20,28 @@ from start_training.settings import OneOf, WholeNumber, checked
 from start_training.streams import isolate_random_streams
 
 SAMPLERS = ("layerwise", "vectorized", "reference")
+DrawInputs = Callable[[int, np.random.Generator], Tensor]
+BLOCK = 64  # inputs drawn at once, by one generator: a generator for each net would cost more than a small net
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """An ensemble of independently initialized nets.
+    """An ensemble of independently initialized nets, each with inputs of its own.
 
-    Net k depends on `seed`, k, the sampler and the device, whose random numbers are used; it depends neither on the
-    number of nets nor on the number of threads.
+    The inputs of net k depend on `seed`, k and `samples`, its weights on `seed`, k, the sampler and the device, whose
+    random numbers are used; neither depends on the number of nets or of threads.
+
+    Weights and inputs of different nets are independent. Therefore the mean X̄ of a quantity X over N nets is unbiased
+    for its mean over weights and inputs, and the sample variance over nets divided by N, the squared standard error in
+    the module `estimate`, is unbiased for its variance (Var_x E[X | x] + E_x Var[X | x]) / N, with x the inputs of a
+    net. Inputs that nets share would leave Var_x E[X | x] out of the standard error.
 
     Attributes:
         build: Function that returns a new net.
         initializer: Initializer of the weights, as in `initialize_`.
-        inputs: Shape (N, …), on the device on which nets are sampled. Net k gets the `samples` consecutive inputs that
-            begin at index k · samples modulo N.
+        inputs: A function of a number B and a generator that draws B independent inputs, of shape (B, …); or a data
+            set of shape (N, …), from which inputs are drawn at random with replacement. Nets are sampled on the device
+            of the inputs.
         seed: Seed of the whole ensemble.
         readout_initializer: Initializer of the readout; None: the same as of the other layers.
         samples: Number of inputs of each net. The length M_j of a net is the mean over them.
@@ -48,18 +57,18 @@ class Ensemble:
 
     build: Callable[[], nn.Module]
     initializer: FillTensor
-    inputs: Tensor
+    inputs: Tensor | DrawInputs
     seed: int = 0
     readout_initializer: FillTensor | None = None
     samples: int = 1
 
     def choose_sampler(self) -> str:
         """Return the name of the fastest of `SAMPLERS` that supports this net."""
-        net, device = self._built(), self.inputs.device
+        net, inputs = self._built(), self.inputs_of(range(2))
         if layerwise.supports(net):
             return "layerwise"
         try:
-            vectorized.sample_vectorized(net, self.initializer, self.inputs_of(range(2)), generator=Generator(device))
+            vectorized.sample_vectorized(net, self.initializer, inputs, generator=Generator(inputs.device))
         except Exception:  # torch raises various errors for a forward pass that it cannot vectorize
             return "reference"
         return "vectorized"
@@ -104,7 +113,7 @@ class Ensemble:
         chunks = [range(start, start + size) for start in starts]
         threads = threads or torch.get_num_threads() if accepts_generator(self.initializer) else 1
         work = partial(self._sample, net, sampler)
-        parallel = sampler == "layerwise" and self.inputs.device.type == "cpu"
+        parallel = sampler == "layerwise" and self._device.type == "cpu"
         results = _in_order(work, chunks, threads) if parallel else map(work, chunks)
         for chunk, lengths in zip(chunks, results, strict=True):
             if np.isnan(lengths).any():
@@ -113,18 +122,18 @@ class Ensemble:
 
     def _built(self) -> nn.Module:
         with isolate_random_streams(Generator().manual_seed(self.seed)):  # the constructor may draw weights
-            return self.build().to(self.inputs.device)
+            return self.build().to(self._device)
 
     def _chunk_size(self, net: nn.Module, sampler: str) -> int:
         if sampler == "reference":
             return 1
         module = layerwise if sampler == "layerwise" else vectorized
-        return module.chunk_size(net, self.inputs.device.type)
+        return module.chunk_size(net, self._device.type)
 
     def _sample(self, net: nn.Module, sampler: str, nets: range) -> Array:
         # SeedSequence makes the random numbers of ensembles and chunks with neighbouring numbers independent.
         [state] = np.random.SeedSequence((self.seed, nets.start)).generate_state(1, np.uint64)
-        generator = Generator(self.inputs.device).manual_seed(int(state >> np.uint64(1)))
+        generator = Generator(self._device).manual_seed(int(state >> np.uint64(1)))
         inputs, readout = self.inputs_of(nets), self.readout_initializer
         if sampler == "layerwise":
             return layerwise.sample_layerwise(net, self.initializer, inputs, generator=generator)
@@ -136,8 +145,34 @@ class Ensemble:
 
     def inputs_of(self, nets: range) -> Tensor:
         """Return the inputs of the nets with these numbers, shape (nets, samples, …)."""
-        index = torch.arange(nets.start * self.samples, nets.stop * self.samples) % len(self.inputs)
-        return self.inputs[index.to(self.inputs.device)].unflatten(0, (len(nets), self.samples))
+        size = self._block_size
+        first, last = nets.start // size, (nets.stop - 1) // size
+        inputs = torch.cat([self._block(number) for number in range(first, last + 1)])
+        return inputs[nets.start - first * size : nets.stop - first * size]
+
+    @property
+    def _block_size(self) -> int:
+        """The number of nets whose inputs are drawn at once; it does not depend on the size of chunks."""
+        return max(BLOCK // self.samples, 1)
+
+    @cached_property
+    def _block(self) -> Callable[[int], Tensor]:
+        return lru_cache(maxsize=4)(self._draw_block)  # chunks may be smaller than blocks, or begin within one
+
+    def _draw_block(self, number: int) -> Tensor:
+        generator = np.random.default_rng(np.random.SeedSequence((self.seed, number), spawn_key=(1,)))
+        count = self._block_size * self.samples
+        if count >= 2**31:  # numpy's error for an array larger than any memory is a ValueError, as for a wrong setting
+            raise OverflowError(f"{count} inputs of one net")
+        if isinstance(self.inputs, Tensor):
+            inputs = draw_rows(self.inputs, count, generator)
+        else:
+            inputs = self.inputs(count, generator)
+        return inputs.unflatten(0, (self._block_size, self.samples))
+
+    @cached_property
+    def _device(self) -> torch.device:
+        return self.inputs_of(range(1)).device
 
 
 def _in_order(work: Callable[[range], Array], chunks: Sequence[range], threads: int) -> Iterator[Array]:

@@ -21,6 +21,7 @@ def draw_mean_length(
     predicted_log: ArrayLike | None = None,
     *,
     deviation: ArrayLike | None = None,
+    supposes: Sequence[str] = (),
     last_step: int,
     title: str = "",
 ) -> Figure:
@@ -34,6 +35,7 @@ def draw_mean_length(
         predicted_log: Theory's log E[M_j] at initialization, shape (d + 1,).
         deviation: Standard deviation of the length over the samples of the initial batch, drawn as a band, shape
             (d + 1,).
+        supposes: What the prediction supposes, for the legend.
         last_step: Number of the last step, for the legend.
         title: Title above the panel.
     """
@@ -52,7 +54,7 @@ def draw_mean_length(
         shown = marker if len(layers) <= MARKED else ""
         axes.plot(layers, _log(lengths), marker=shown, color=colour, ms=4, lw=1.2, label=label)
     if predicted_log is not None:
-        axes.plot(layers, predicted_log, "--", color="black", lw=1.4, label="theory, at initialization")
+        axes.plot(layers, predicted_log, "--", color="black", lw=1.4, label=f"{_theory(supposes)}, at initialization")
     _mark_gaps(axes, [(lengths, colour) for lengths, _, colour in ends.values()])
     axes.spines[["top", "right"]].set_visible(False)
     _decorate(axes, r"$\log\,\mathrm{mean}\ M_j$", loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7)
@@ -60,7 +62,7 @@ def draw_mean_length(
     return figure
 
 
-def draw_simulation(layers: pd.DataFrame, *, nets: int, title: str = "") -> Figure:
+def draw_simulation(layers: pd.DataFrame, *, nets: int, supposes: Sequence[str] = (), title: str = "") -> Figure:
     """Draw log(M_j / M_0) of an ensemble of nets at initialization against the layer j.
 
     The band spans the 5 and 95% quantiles over nets whose length is not 0, the line is the median. Points: logarithm of
@@ -70,6 +72,7 @@ def draw_simulation(layers: pd.DataFrame, *, nets: int, title: str = "") -> Figu
     Args:
         layers: Result of `start_training.ensembles.layer_table`.
         nets: The number of nets, for the legend.
+        supposes: What the prediction of theory supposes, for the legend.
         title: Title above the panel.
     """
     figure, [[axes]] = panels(1, 1, size=(5.0, 3.4))
@@ -83,11 +86,15 @@ def draw_simulation(layers: pd.DataFrame, *, nets: int, title: str = "") -> Figu
         for quantile, label in (("low", "exact law"), ("median", None), ("high", None)):
             axes.plot(j, layers[f"{quantile}_law"], ":", color="black", lw=1, label=label)
     if "log_mean_theory" in layers:
-        axes.plot(j, layers["log_mean_theory"], "--", color="black", lw=1.4, label="theory, mean")
+        axes.plot(j, layers["log_mean_theory"], "--", color="black", lw=1.4, label=f"{_theory(supposes)}, mean")
     dead = layers["dead"].iloc[-1]
     axes.set_title(f"{title}\n{dead:.1%} of nets dead in the last layer" if dead else title, fontsize=9, wrap=True)
     _decorate(axes, r"$\log\,(M_j/M_0)$")
     return figure
+
+
+def _theory(supposes: Sequence[str]) -> str:
+    return f"theory ({', '.join(supposes)})" if supposes else "theory"
 
 
 def _mark_gaps(axes: Axes, curves: Sequence[tuple[NDArray[np.float64], str]]) -> None:

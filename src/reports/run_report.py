@@ -1,6 +1,6 @@
 """Report of a finished run: the figures of its activation lengths, and tables for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from start_training.lengths.growth_rate import growth_rate
 from start_training.models.law import law_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.read_lengths import layer_matrix
-from start_training.tables import shown_layers
+from start_training.tables import shown_layers, theory_heading
 
 Array = NDArray[np.float64]
 
@@ -38,6 +38,7 @@ class RecordedLengths:
         deviation: Standard deviations over samples at the first measured step.
         final: Mean lengths over samples at the last measured step.
         predicted_log: The predicted log E[M_j] at initialization, in nats; None without a prediction.
+        supposes: What the prediction supposes, the attribute `supposes` of the law.
         last_step: The number of the last measured step.
     """
 
@@ -50,6 +51,7 @@ class RecordedLengths:
     deviation: Array
     final: Array
     predicted_log: Array | None
+    supposes: tuple[str, ...]
     last_step: int
 
 
@@ -74,6 +76,7 @@ def recorded_lengths(run: RunDirectory, net: nn.Module, initializer: object) -> 
         deviation=np.sqrt(layer_matrix(rows, "variance").iloc[:, 0].to_numpy()),
         final=means.iloc[:, -1].to_numpy(),
         predicted_log=predicted_log(net, initializer, initial),
+        supposes=getattr(law_of(net, initializer), "supposes", ()),
         last_step=int(means.columns[-1]),
     )
 
@@ -112,6 +115,7 @@ def figures(lengths: RecordedLengths, title: str) -> dict[str, Figure]:
         lengths.final,
         lengths.predicted_log,
         deviation=lengths.deviation,
+        supposes=lengths.supposes,
         last_step=lengths.last_step,
         title=title,
     )
@@ -135,7 +139,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
 def lengths_table(lengths: RecordedLengths) -> Table:
     """Build a table of the mean activation length of each layer: initial, predicted and final."""
     table = Table("layer", "name", title="Mean activation length ‖act‖²/n", title_justify="left")
-    for heading in ("initial", "theory", "final"):
+    for heading in ("initial", theory_heading(lengths.supposes), "final"):
         table.add_column(heading, justify="right")
     table.caption = f"theory: mean over nets at initialization\nfinal: step {lengths.last_step}"
     for layer in shown_layers(len(lengths.names)):
@@ -145,15 +149,16 @@ def lengths_table(lengths: RecordedLengths) -> Table:
     return table
 
 
-def layers_table(layers: pd.DataFrame) -> Table:
+def layers_table(layers: pd.DataFrame, supposes: Sequence[str] = ()) -> Table:
     """Build a table of log(M_j / M_0) over an ensemble of nets: mean, theory, median, percentiles and dead nets.
 
     Args:
         layers: A row for each layer, with the columns of `ensembles.layer_table`.
+        supposes: What the predictions suppose, the attribute `supposes` of the law.
     """
     table = Table("layer", "name", title="log(M_j / M_0) over nets, in nats", title_justify="left")
     some_die = bool(layers["dead"].any())
-    for heading in ("mean", "± s.e.", "theory", "median", "5–95%", *["dead"] * some_die):
+    for heading in ("mean", "± s.e.", theory_heading(supposes), "median", "5–95%", *["dead"] * some_die):
         table.add_column(heading, justify="right", no_wrap=True)
     for index in shown_layers(len(layers)):
         row = layers.iloc[index]

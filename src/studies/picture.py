@@ -25,7 +25,7 @@ from start_training.runs.job import Job
 from start_training.settings import Seed, WholeNumber, checked, positive_integer
 from start_training.studies.simulate import readings_of
 from start_training.studies.study import Results, Study, print_figures
-from start_training.tables import shown_layers
+from start_training.tables import shown_layers, theory_heading
 from start_training.theory.convolutional import ConvolutionalLaw
 from start_training.training.process_settings import seed_global_generators
 
@@ -71,8 +71,9 @@ def run(settings: PictureSettings, job: Job, config: DictConfig) -> Results:
     datamodule = build_datamodule(job.config)
     image = image_of(datamodule, settings.image)
     tables, activations, log_lengths, layers = [], {}, {}, []
+    supposes: tuple[str, ...] = ()
     for name, initializer in settings.initializers.items():
-        readings, predicted = pass_through(job.config, datamodule, initializer, image)
+        readings, predicted, supposes = pass_through(job.config, datamodule, initializer, image)
         layers = chosen_layers(settings.layers, len(readings) - 1)
         table = _table(name, readings, predicted)
         tables.append(table)
@@ -81,13 +82,14 @@ def run(settings: PictureSettings, job: Job, config: DictConfig) -> Results:
     title = f"Test image {settings.image} of {type(datamodule).__name__} through {len(tables[0]) - 1} layers"
     figure = draw_activations(image[0].numpy(), activations, log_lengths, layers, title=title)
     lengths = pd.concat(tables, ignore_index=True)
-    return Results({"image": settings.image}, {"lengths.csv": lengths}, {"activations": figure})
+    summary = {"image": settings.image, "theory_supposes": list(supposes)}
+    return Results(summary, {"lengths.csv": lengths}, {"activations": figure})
 
 
 @torch.no_grad()
 def pass_through(
     config: Config, datamodule: Any, initializer: FillTensor, image: Tensor
-) -> tuple[list[LayerReading], np.ndarray | None]:
+) -> tuple[list[LayerReading], np.ndarray | None, tuple[str, ...]]:
     """Compute the activations of all layers of one net for one image.
 
     The net has the weights with which the command train would start for the same seed. If the activations exceed the
@@ -101,8 +103,8 @@ def pass_through(
         image: The image, shape (1, …).
 
     Returns:
-        Readings of layers 0 … d, whose `lengths` hold the activations themselves; and the predicted log E[M_j] of
-        layers 1 … d, or None if theory has no prediction for the net.
+        Readings of layers 0 … d, whose `lengths` hold the activations themselves; the predicted log E[M_j] of
+        layers 1 … d, or None if theory has no prediction for the net; and what the prediction supposes.
     """
     # Constructors of nets may draw from the global generators, and must draw the same for each initializer.
     seed_global_generators(config["seed"])
@@ -114,7 +116,9 @@ def pass_through(
     if isinstance(law, ConvolutionalLaw):
         law = replace(law, profile=image[0].double().square().mean(0).numpy())
     predicted = law.log_mean_length(log_length(readings[0].lengths)) if law else None
-    return readings, predicted if predicted is not None and len(predicted) == len(readings) - 1 else None
+    if predicted is None or len(predicted) != len(readings) - 1:
+        return readings, None, ()
+    return readings, predicted, getattr(law, "supposes", ())
 
 
 def _readings(net: nn.Module, image: Tensor, name: str) -> list[LayerReading]:
@@ -184,16 +188,20 @@ def _table(name: str, readings: list[LayerReading], predicted: np.ndarray | None
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of lengths and the path of the picture."""
-    Console().print(lengths_table(read_csv(job.directory / "lengths.csv", ["layer"])))
+    Console().print(lengths_table(read_csv(job.directory / "lengths.csv", ["layer"]), summary["theory_supposes"]))
     print_lines(f"passed one image through all nets in {summary['seconds']:.1f} s")
     print_figures(job.directory)
 
 
-def lengths_table(lengths: pd.DataFrame) -> Table:
+def lengths_table(lengths: pd.DataFrame, supposes: Sequence[str] = ()) -> Table:
     """Format lengths.csv as a table to print.
 
     It has a column for each initializer, a row for each layer shown, and a last row with the theoretical mean length of
     the last layer if theory has one.
+
+    Args:
+        lengths: The content of lengths.csv.
+        supposes: What the predictions suppose, the attribute `supposes` of the law.
     """
     options = lengths["initializer"].unique().tolist()
     table = Table("layer", title="Activation length ‖act‖²/n of one image", title_justify="left")
@@ -205,7 +213,7 @@ def lengths_table(lengths: pd.DataFrame) -> Table:
     if "log_mean_theory" in lengths:
         table.add_section()
         theory = lengths[lengths["layer"] == lengths["layer"].max()].set_index("initializer")["log_mean_theory"]
-        table.add_row("theory", *(_scientific(float(theory[option])) for option in options))
+        table.add_row(theory_heading(supposes), *(_scientific(float(theory[option])) for option in options))
         table.caption = f"theory: mean length of layer {len(logs) - 1} over random nets"
     return table
 

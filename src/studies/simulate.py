@@ -34,7 +34,7 @@ from start_training.reports.run_report import print_lines
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.runs.table import Table
-from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described
+from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, described
 from start_training.studies.simulation_figure import remember_simulation
 from start_training.studies.study import Results, Study
 from start_training.training.process_settings import seed_global_generators
@@ -63,6 +63,8 @@ class SimulationSettings:
     seed: Seed
     nets: Annotated[int, AtLeast(2)]
     samples: PositiveInteger
+    # Identifies simulations of this kind: those without this key gave all seeds the same inputs, shared by the nets.
+    inputs: Annotated[str, OneOf(("fresh",))]
     sampler: str
     device: Annotated[torch.device, sampling_device]
     progress: bool
@@ -83,13 +85,15 @@ def run(settings: SimulationSettings, job: Job, config: DictConfig) -> Results:
     ensemble, law, names = build_ensemble(settings, job.config)
     log_lengths, sampler = _sample_missing(settings, ensemble, job.directory, names)
     layers = layer_table(log_lengths, names, law)
+    supposes: tuple[str, ...] = getattr(law, "supposes", ())
     summary = {
         "nets": len(log_lengths),
         "layers": names,
         "dead": float(np.isneginf(log_lengths[:, -1]).mean()),
         "sampler": sampler,
+        "theory_supposes": list(supposes),
     }
-    figure = draw_simulation(layers, nets=len(log_lengths), title=job.title)
+    figure = draw_simulation(layers, nets=len(log_lengths), supposes=supposes, title=job.title)
     return Results(summary, {"layers.csv": layers}, {"lengths": figure})
 
 
@@ -112,16 +116,15 @@ def build_ensemble(settings: SimulationSettings, config: Mapping[str, Any]) -> t
     build = partial(construct_net, config, datamodule)
     initializer, readout_initializer = build_initializers(config)
     net = build()
-    inputs = datamodule.samples("training").inputs.to(settings.device)
     ensemble = Ensemble(
         build,
         initializer,
-        inputs,
+        lambda count, generator: datamodule.draw_inputs(count, generator).to(settings.device),
         seed=settings.seed,
         readout_initializer=readout_initializer,
         samples=settings.samples,
     )
-    return ensemble, law_of(net, initializer), _names(net.to(inputs.device), ensemble, config["model"])
+    return ensemble, law_of(net, initializer), _names(net.to(settings.device), ensemble, config["model"])
 
 
 @torch.no_grad()
@@ -237,7 +240,8 @@ def report(job: Job, summary: Mapping[str, Any]) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         print_lines(f"{job.name}: {nets}")
         return
-    Console().print(run_report.layers_table(read_csv(job.directory / "layers.csv", ["layer", "name"])))
+    layers = read_csv(job.directory / "layers.csv", ["layer", "name"])
+    Console().print(run_report.layers_table(layers, summary["theory_supposes"]))
     print_lines(nets, f"directory: {run_report.relative(job.directory)}")
 
 

@@ -14,6 +14,8 @@ from start_training.theory.convolution import (
 )
 from start_training.theory.mean_length import kappas_after_dropout, log_mean_length
 
+UNIFORM = "uniform brightness"  # the profile is the same at all positions, whatever the image
+
 
 @dataclass(frozen=True)
 class ConvolutionalLaw:
@@ -47,6 +49,11 @@ class ConvolutionalLaw:
     orthogonal: bool = False
     dropout: float = 0.0
     gaussian: ClassVar[bool] = False  # the full distribution of lengths is unknown, since positions share their weights
+
+    @property
+    def supposes(self) -> tuple[str, ...]:
+        """What the prediction of the mean length supposes; empty if it is exact."""
+        return (UNIFORM,) * (self.padding == "zeros" and bool((self.profile == self.profile.flat[0]).all()))
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
         """Compute log E[M_j], the log mean length of each layer before dropout, shape (d,), in nats.
@@ -107,6 +114,13 @@ class ResidualConvolutionalLaw:
     profile: Array
     activation: Homogeneous
     gaussian: ClassVar[bool] = False  # see `ConvolutionalLaw`
+
+    @property
+    def supposes(self) -> tuple[str, ...]:
+        """What the prediction of the mean length supposes; empty if it is exact."""
+        wide = self.activation.mean != 0
+        uniform = bool((self.profile == self.profile.flat[0]).all()) and (wide or self.padding == "zeros")
+        return ("wide limit",) * wide + (UNIFORM,) * uniform
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
         """Compute log E[M_l], the log mean length after each module, in the limit of many channels.

@@ -1,6 +1,7 @@
 """Theory's predictions for a fully connected net at initialization."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class FullyConnectedLaw:
     activation: Homogeneous
     orthogonal: bool = False
     dropout: float = 0.0
+    supposes: ClassVar[tuple[str, ...]] = ()  # the mean length is exact
 
     def log_mean_length(self, log_input_length: float = 0.0) -> Array:
         """Compute log E[M_j], the log mean length of each layer before dropout, shape (d,), in nats.

@@ -86,6 +86,11 @@ class ResidualLaw:
         return ratio, ratio
 
     @property
+    def supposes(self) -> tuple[str, ...]:
+        """What the prediction of the mean length supposes, such as "wide limit"; empty if it is exact."""
+        return ("wide limit",) * (self.ending.mean != 0)
+
+    @property
     def gaussian(self) -> bool:
         """Whether weights are independent normals, for which the full distribution of lengths can be sampled."""
         return not self.orthogonal and bool((self.kurtosis == 3).all())

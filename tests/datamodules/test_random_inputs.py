@@ -1,8 +1,10 @@
 """Random inputs are uniform on the sphere and depend only on `data_seed`."""
 
+import numpy as np
 import torch
 
 from start_training.datamodules.random_inputs import RandomInputs
+from tests.replicas.datamodules import Drawn
 
 
 def test_inputs_are_uniform_on_the_sphere_and_labels_uniform_over_classes():
@@ -22,3 +24,14 @@ def test_the_data_depend_on_data_seed_and_not_on_seed():
         assert not torch.equal(first.samples(part).inputs, other.samples(part).inputs)
     assert first.input_shape == (20,)
     assert torch.cdist(first.samples("training").inputs, first.samples("test").inputs).min() > 1e-4
+
+
+def test_new_inputs_depend_on_the_generator_alone_and_those_of_a_subclass_are_of_its_own_data():
+    one, other = (RandomInputs(20, data_seed=seed).draw_inputs(500, np.random.default_rng(7)) for seed in (0, 1))
+    assert torch.equal(one, other)
+    assert (one.square().mean(1) - 1).abs().max() < 1e-6
+    assert len(one.unique(dim=0)) == 500
+    data = Drawn(20)  # overrides `load`
+    drawn, training = data.draw_inputs(500, np.random.default_rng(7)), data.samples("training").inputs
+    assert {*map(tuple, drawn.tolist())} < {*map(tuple, training.tolist())}
+    assert 300 < len(drawn.unique(dim=0)) < 450  # of 900, with replacement

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from start_training.datamodules.random_inputs import RandomInputs
 from start_training.ensembles.estimate import log_mean_by_ratios
 from start_training.ensembles.sample import SAMPLERS, Ensemble
 from start_training.initializers.torch_default import TorchDefault
@@ -85,14 +86,29 @@ def test_another_seed_gives_other_nets_and_the_global_random_stream_is_restored(
         assert np.array_equal(first, second)
 
 
-def test_each_net_gets_its_own_inputs():
-    inputs = torch.arange(1, 6)[:, None].expand(5, 30).float()
-    squares = torch.arange(1, 6).double().square()
-    lengths = sampled(ensemble(inputs=inputs), 12)
-    np.testing.assert_allclose(np.exp(lengths[:, 0]), squares.repeat(3)[:12])
+@EVERY_SAMPLER
+@pytest.mark.parametrize("samples", [1, 2, 100])
+@pytest.mark.parametrize("source", ["data set", "random"])
+def test_the_inputs_of_net_k_depend_on_the_seed_and_k_alone(sampler, samples, source):
+    nets = NETS[sampler] // 4
+    inputs = RandomInputs(30).draw_inputs if source == "random" else torch.arange(1, 6)[:, None] * torch.ones(5, 30)
     build = partial(FullyConnected, 30, 2, widths=[30])
-    averaged = sampled(Ensemble(build, HE, inputs, samples=2), 6)
-    np.testing.assert_allclose(np.exp(averaged[:, 0]), squares.repeat(3)[:12].reshape(6, 2).mean(1))
+    one, same, other = (Ensemble(build, HE, inputs, seed=seed, samples=samples) for seed in (4, 4, 5))
+    whole = one.inputs_of(range(nets))
+    for start, end in ((0, 1), (nets // 2, nets // 2 + 1), (1, nets)):
+        assert torch.equal(same.inputs_of(range(start, end)), whole[start:end])
+    assert whole.shape == (nets, samples, 30)
+    assert not torch.equal(other.inputs_of(range(nets)), whole)
+    logs = whole.double().square().mean((1, 2)).log()
+    np.testing.assert_allclose(sampled(one, nets, sampler=sampler)[:, 0], logs, atol=1e-6)
+    if source == "random":
+        assert len(whole.flatten(0, 1).unique(dim=0)) == nets * samples
+
+
+def test_inputs_are_drawn_uniformly_from_a_data_set():
+    counts = Ensemble(None, HE, torch.arange(5.0)[:, None], samples=3).inputs_of(range(2000)).flatten().int().bincount()
+    assert (counts - 1200).abs().max() < 4 * (6000 * 0.2 * 0.8) ** 0.5
+    assert (counts != 1200).any()  # not each input in turn
 
 
 class Own(FullyConnected):

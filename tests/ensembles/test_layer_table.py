@@ -81,6 +81,16 @@ def test_columns_of_the_law_are_estimates_from_nets_of_the_exact_law():
     assert table_of(logs)[["low", "high"]].to_numpy()[1] == pytest.approx([low, high])
 
 
+def test_the_mean_is_predicted_for_inputs_of_different_lengths():
+    inputs = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    logs = np.concatenate(list(Ensemble(DENSE, TorchDefault(), inputs).log_lengths(20_000)))
+    table = table_of(logs, DENSE().law(TorchDefault()))[1:]
+    assert (np.abs(table["log_mean"] - table["log_mean_theory"]) < 4 * table["log_mean_error"]).all()
+    of_mean_length = DENSE().law(TorchDefault()).log_mean_length(np.log(np.exp(logs[:, 0]).mean()))
+    wrong = of_mean_length - np.log(np.exp(logs[:, 0]).mean())
+    assert (np.abs(table["log_mean"] - wrong) > 4 * table["log_mean_error"]).all()
+
+
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_convolutional_net_has_columns_for_its_mean_and_for_bounds_if_not_residual(residual):
     net = Convolutional((1, 4, 4), 2, depth=3, channels=5, residual=residual)

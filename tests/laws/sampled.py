@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from start_training.datamodules.random_inputs import RandomInputs
 from start_training.ensembles.sample import Ensemble
 from start_training.initializers.variance_scaling import VarianceScaling
 
@@ -16,8 +17,8 @@ def on_the_sphere(*shape):
 
 
 def sample_logs(build, initializer=HE, *, nets, size=60, inputs=None):
-    """Sample log M_0 … log M_d of many nets, shape (nets, d + 1); each net has a different input, from `inputs`."""
-    inputs = on_the_sphere(nets, size) if inputs is None else inputs
+    """Sample log M_0 … log M_d of many nets, shape (nets, d + 1); each net has a new input, or one of `inputs`."""
+    inputs = RandomInputs(size).draw_inputs if inputs is None else inputs
     return np.concatenate(list(Ensemble(build, initializer, inputs).log_lengths(nets)))
 
 

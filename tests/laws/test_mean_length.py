@@ -80,7 +80,7 @@ def test_residual_modules_that_end_in_a_linear_layer_are_predicted(initializer, 
 def test_wide_residual_modules_that_end_in_relu_are_predicted(module_widths, sigmas):
     # The error of the limit is of order 1/width: 1% at width 100, so that 200 nets of width 300 do not resolve it.
     build = partial(Residual, 300, 1, modules=4, width=300, module_widths=module_widths, scales=SCALES)
-    lengths = sample(build, nets=200, size=300)  # one input per net: the recursion's input has mean 0
+    lengths = sample(build, nets=200, size=300)  # a new input for each net: the recursion's input has mean 0
     check(lengths, build().law(HE).log_mean_length(), sigmas)
     uncorrelated = np.cumprod([1 + eta**2 for eta in SCALES])  # as if each module's output had mean 0
     assert (sigmas(lengths[:, 1:], uncorrelated[1:]) > 4).all()

@@ -78,7 +78,7 @@ def test_a_finished_phase_diagram_is_reported_again_without_drawing_a_matrix(dia
     assert (status, errors, drawn) == (0, [], [])
     tanh = summary(diagram)["tanh"]
     assert output[0].startswith(
-        f"tanh: 1/J of the simulated edge minus that of theory is {tanh['boundary_deviation']:+.3f} ± "
+        f"tanh: 1/J of the simulated edge minus that for N → ∞ is {tanh['boundary_deviation']:+.3f} ± "
     )
     (tmp_path / "here/summary.json").unlink()
     start("phase_diagram", tmp_path / "here", "logger=wandb")

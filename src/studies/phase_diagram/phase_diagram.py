@@ -219,13 +219,13 @@ def agreement(summary: Mapping[str, Any]) -> list[str]:
     if (tanh := summary.get("tanh")) is not None:
         deviation = _with_error(tanh["boundary_deviation"], tanh["boundary_deviation_error"])
         lines.append(
-            f"tanh: 1/J of the simulated edge minus that of theory is {deviation} (mean over J0/J; root mean square "
+            f"tanh: 1/J of the simulated edge minus that for N → ∞ is {deviation} (mean over J0/J; root mean square "
             f"{tanh['boundary_deviation_rms']:.3f}); {tanh['judged_alike']:.1%} of the plane is in the predicted phase"
         )
     if (relu := summary.get("relu")) is not None:
         deviation = _with_error(relu["growth_deviation"], relu["growth_deviation_error"])
         lines.append(
-            f"ReLU: the growth rate of distances minus that of theory is {deviation} nats per iteration (mean over "
+            f"ReLU: the growth rate of distances minus that for N → ∞ is {deviation} nats per iteration (mean over "
             f"J0/J; root mean square {relu['growth_deviation_rms']:.3f}); {relu['judged_alike']:.1%} of the J0/J have "
             "the predicted sign"
         )
@@ -234,7 +234,7 @@ def agreement(summary: Mapping[str, Any]) -> list[str]:
 
 def transitions_table(finite_size: Mapping[str, Any]) -> ShownTable:
     """Format a table of 1/J of the transition from chaos to order at J0 = 0, for each number of units N."""
-    table = ShownTable("N", "1/J of the transition", title="tanh at J0 = 0; theory: 1", title_justify="left")
+    table = ShownTable("N", "1/J of the transition", title="tanh at J0 = 0; theory for N → ∞: 1", title_justify="left")
     for column in table.columns:
         column.justify = "right"
     for row in finite_size["transitions"]:
