@@ -4,6 +4,7 @@ A fresh interpreter takes 4 s to import Lightning. What a script starts itself i
 """
 
 import atexit
+import gc
 import os
 import runpy
 import signal
@@ -109,6 +110,7 @@ def run(script: Path | str, *arguments: str, timeout: float = 240, **settings) -
 def _work(words: list[str], cwd: str, variables: dict[str, str], streams: tuple[str, str], new_session: bool) -> None:
     # The server's temporary folders, W&B's for media among them, are not for the first script that ends to remove.
     atexit._clear()
+    gc.freeze()  # the libraries' objects are then left out of each garbage collection
     if new_session:
         os.setsid()
     flags = os.O_WRONLY | os.O_APPEND

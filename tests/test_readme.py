@@ -12,6 +12,7 @@ import pytest
 
 from start_training.cli.commands import COMMANDS
 from tests import forked
+from tests.composing import DATA, RATES
 
 ROOT = Path(__file__).parents[1]
 PAGES = {file.name: file.read_text() for file in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
@@ -82,9 +83,15 @@ def test_every_command_runs_in_the_order_of_its_section(page, heading, tmp_path)
 
 
 def short(command: str) -> str:
-    """An epoch where the page says nothing of epochs; a sweep's runs without W&B, which takes longer to start."""
-    trains = command.startswith("scripts/train.py") and "trainer.max_epochs" not in command
-    return command + " trainer.max_epochs=1" * trains + " logger=csv" * (" -m " in command)
+    """Fewer steps and layers; a sweep's runs without W&B, which takes longer to start. Later words replace earlier."""
+    script = command.split()[0]
+    words = [
+        *["trainer.max_epochs=1"] * (script == "scripts/train.py" and "trainer.max_epochs" not in command),
+        *["model.depth=2"] * ("compile=true" in command),  # each layer's kernels are compiled by a C++ compiler
+        *["trainer.max_epochs=2", DATA, *RATES] * (script == "scripts/search.py"),
+        *["logger=csv"] * (" -m " in command or script == "scripts/search.py"),
+    ]
+    return " ".join([command, *words])
 
 
 @pytest.fixture
