@@ -106,7 +106,7 @@ class ForwardPasses:
             call = replace(call, inputs=_memory(tensors), differentiable=any(t.requires_grad for t in tensors))
         self._calls.append(call)
         self._capture.start()
-        self._capture.enter((inputs, by_name))
+        self._capture.enter([*inputs, *by_name.values()])
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not self._capture.active or is_backward():

@@ -135,7 +135,7 @@ def choose_from_pass(
     """
     if layers == "auto" and sample_axis is None and hasattr(net, "measured_layers"):
         return choose_layers(net)
-    batch, tested = (arguments, named or {}), copy.deepcopy(net)
+    batch, tested = [*arguments, *(named or {}).values()], copy.deepcopy(net)
     trace = ForwardTrace(tested, batch)
     with isolate_random_streams(), torch.no_grad(), trace:
         tested(*arguments, **(named or {}))

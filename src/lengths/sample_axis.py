@@ -117,8 +117,12 @@ def batch_size(batch: Any, calls: Sequence[Call] = ()) -> int | None:
         16
         >>> batch_size(([torch.zeros(3, 20, 30), torch.zeros(3, 40, 20)],))  # images of different sizes
         2
+        >>> batch_size([[torch.zeros(7, 5), torch.zeros(9, 6), torch.zeros(2, 8)], torch.zeros(3)])
+        3
     """
     shapes = [*shapes_in(batch)]
+    if not set(shapes[0] if shapes else ()).intersection(*shapes[1:]):
+        shapes = [*shapes_in(batch, ragged=True)]
     is_square = [len(shape) == 2 and shape[0] == shape[1] for shape in shapes]  # as of a mask
     shapes = [shape for shape, square in zip(shapes, is_square, strict=True) if shape and not square] or shapes
     shapes = [shape for shape in shapes if shape]
@@ -175,24 +179,30 @@ def _time_first_shape(calls: Sequence[Call]) -> tuple[int, ...] | None:
     return None
 
 
-def shapes_in(values: Any, *, nested: bool = False) -> Iterator[tuple[int, ...]]:
-    """Yield the shapes of the tensors in nested containers; (n,) for n samples of different shapes, as of images."""
+def shapes_in(values: Any, *, ragged: bool = False, nested: bool = False) -> Iterator[tuple[int, ...]]:
+    """Yield the shapes of the tensors in nested containers; (n,) for an inner list of n samples of different shapes.
+
+    Args:
+        values: The containers.
+        ragged: Whether any list of tensors whose first axes differ in size is a list of samples; else images are.
+        nested: Whether the values are in a container.
+    """
     if isinstance(values, Tensor):
         yield tuple(values.shape) if not values.is_nested else (values.size(0),)
     elif isinstance(values, torch.nn.utils.rnn.PackedSequence):
         yield (int(values.batch_sizes[0]),)
     elif isinstance(values, Mapping):
         for value in values.values():
-            yield from shapes_in(value, nested=True)
+            yield from shapes_in(value, ragged=ragged, nested=True)
     elif isinstance(values, list | tuple):
-        if nested and _are_samples(values):
+        if nested and _are_samples(values, ragged=ragged):
             yield (len(values),)
         else:
             for value in values:
-                yield from shapes_in(value, nested=True)
+                yield from shapes_in(value, ragged=ragged, nested=True)
 
 
-def _are_samples(values: Sequence[Any]) -> bool:
+def _are_samples(values: Sequence[Any], *, ragged: bool) -> bool:
     """Return whether a list is that of the samples of a batch, such as images of different sizes or their targets."""
     if len(values) > 0 and all(isinstance(value, Mapping) for value in values):
         return True
@@ -200,4 +210,4 @@ def _are_samples(values: Sequence[Any]) -> bool:
     if len(shapes) < 2 or len({len(shape) for shape in shapes}) > 1 or not all(shapes):
         return False
     first, axes = {shape[0] for shape in shapes}, len(next(iter(shapes)))
-    return len(first) > 1 or (axes == 3 and first <= {1, 3, 4})  # images of as many channels
+    return (ragged and len(first) > 1) or (axes == 3 and first <= {1, 3, 4})  # images of as many channels
