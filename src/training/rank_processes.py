@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from start_training.files.replaced_file import replace_text
 from start_training.ranks import is_rank_zero
 from start_training.runs.directory import RunDirectory
-from start_training.stop_signals import SIGNALS
+from start_training.stop_signals import SIGNALS, Interrupted, received
 
 GRACE = 10.0  # seconds that rank 0 has to notice that another rank has ended, and a rank to write why it has
 POLL = 0.2  # seconds
@@ -106,9 +106,13 @@ class RankProcesses:
         status, reason = self.lost()
         for process in self.processes:
             process.kill()
+        exit_status = 1
+        if signum := received():  # all ranks got the signal, and another one ended before this one could notice it
+            stop = Interrupted(signum)
+            status, reason, exit_status = "interrupted", str(stop), stop.exit_status
         print(f"error: {reason}", file=sys.stderr, flush=True)
         self.on_hang(status, reason)
-        os._exit(1)
+        os._exit(exit_status)
 
 
 def report_error(run: RunDirectory, status: str, reason: str) -> None:

@@ -10,6 +10,7 @@ job that is started again has to give the result of the reference.
 import argparse
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -35,6 +36,10 @@ from tests.same_run import assert_same_run
 from tests.small_runs import CONF
 
 SCRIPTS = CONF.parent / "scripts"
+# What the process of submitit that controls a local job prints when it gets SIGINT, too.
+OF_SUBMITIT = re.compile(
+    r"Traceback \(most recent call last\):\n(?:  .*\n)*  File .*/submitit/local/(?:.*\n)(?:  .*\n)*KeyboardInterrupt\n"
+)
 AT_A_PLACE = Path(__file__).with_name("signal_places.py")
 SIGNALS = {
     "SIGINT": (signal.SIGINT,),
@@ -201,6 +206,7 @@ def disturb(case: Case, reference: Path, seconds: float, limit: float) -> Verdic
 
 def ending(case: Case, status: int, output: str) -> str:
     """Return what is wrong with the exit status or the output of a job that received signals, "" if nothing is."""
+    output = OF_SUBMITIT.sub("", output)
     if "Traceback (most recent call last)" in output or "Error" in output:
         return "traceback"
     status = 128 - status if status < 0 else status  # the shell's convention
