@@ -113,6 +113,8 @@ def _written(event: str, arguments: tuple) -> str | None:
 def _do(event: str, arguments: tuple) -> None:
     """What the process is about to do: it dies before it could do it again."""
     with contextlib.suppress(OSError):
+        if event == "open" and isinstance(arguments[0], int):
+            return  # a file object for a file that is open already
         if event == "open":
             os.open(arguments[0], arguments[2], 0o666)
         elif event == "os.rename":

@@ -40,7 +40,7 @@ def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, A
         OSError: the file cannot be read, for example because of its permissions.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{setting} = {path}: {'not a file' if Path(path).exists() else 'no such file'}")
+        raise ValueError(f"{setting} = {path}: {'must be a regular file' if Path(path).exists() else 'no such file'}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not compare checksums
             if damaged := archive.testzip():
