@@ -158,7 +158,13 @@ class Capture:
 
     def _read_input(self, module: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]) -> None:
         if not self._readings:
+            self._enter_input((inputs, by_name))
             self._read(INPUT, (inputs, by_name))
+
+    def _enter_input(self, inputs: Any) -> None:
+        """Count the samples of the first tensor that reaches a module, if they are not those of the batch."""
+        if self.active and not is_backward() and self._input is None and (tensor := first_tensor(inputs)) is not None:
+            self.enter([tensor])
 
     def _read_embedding(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if not self._readings:

@@ -58,7 +58,10 @@ class SampleAxis:
         """Set the number of samples to that of the inputs of a net, which may be other samples than the batch."""
         shapes = [*shapes_in(inputs)]
         is_batch = self._of_batch is None or not shapes or any(self._of_batch in shape for shape in shapes)
-        self.size = self._of_batch if is_batch else batch_size(inputs)
+        self.size = self._of_batch
+        if not is_batch:
+            second = self.time_first and len(shapes[0]) > 1
+            self.size = shapes[0][1] if second else batch_size(inputs)
 
     def find(self, name: str, shape: Sequence[int]) -> int | str:
         """Return the sample axis of a tensor of at least one axis; `FOLDED` or `WHOLE` if it has none.

@@ -110,6 +110,7 @@ class Survey(Capture):
 
     def _read_input(self, module: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]) -> None:
         if not self._has_input:
+            self._enter_input((inputs, by_name))
             self._read(INPUT, (inputs, by_name))
 
     def _read_embedding(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -132,8 +132,11 @@ def _names(net: nn.Module, ensemble: Ensemble, model: dict[str, Any]) -> list[st
     """Return the names of layers 0 … d of one net; raise ValueError if the net cannot be measured or run."""
     [inputs] = ensemble.inputs_of(range(1))
     failure = f"model = {model['_target_']}: its forward pass fails on {ensemble.samples} samples"
-    with name_group_in_errors("model", model):
+    try:
         return [reading.name for reading in readings_of(net, inputs, failure)]
+    except NoLayers as error:
+        with name_group_in_errors("model", model):
+            raise error
 
 
 def readings_of(
