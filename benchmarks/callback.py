@@ -39,6 +39,7 @@ from benchmarks._nets import TimedNet, dense, gpt, resnet
 from benchmarks._stepped_fit import SteppedFit, deferred_seconds
 from benchmarks.callback_parts.methods import ITEM, METHODS, NOTHING, OURS, OURS_CSV, Method, Setting
 from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.lengths.coverage import Coverage
 
 ROUNDS, QUICK_ROUNDS = 6, 3
 PERIOD = 100  # steps after which deferred work is done, the default of ActivationLengths
@@ -192,6 +193,7 @@ def measured_names(net: TimedNet) -> list[str]:
     (module, _), batch = net.twins("cpu")
     with tempfile.TemporaryDirectory() as directory:
         callback = ActivationLengths(directory)
+        callback.coverage = Coverage({}, 0, (), 0)  # so that it is not printed
         fit = SteppedFit(net.classifier(module), tuple(tensor[:2] for tensor in batch), callback)
         fit.time_steps()
         fit.finish()

@@ -119,7 +119,9 @@ def _offline_run(directory: Path) -> Any:
 
 
 def _lengths(setting: Setting) -> pl.Callback:
-    return ActivationLengths(setting.directory, flush_every_n_steps=setting.period)
+    callback = ActivationLengths(setting.directory, flush_every_n_steps=setting.period)
+    callback.coverage = Coverage({}, 0, (), 0)  # so that it is not printed in every training
+    return callback
 
 
 def _csv_logger(directory: Path) -> Logger:

@@ -1,11 +1,8 @@
 """One call of a module or of an activation function, as `ForwardTrace` records it."""
 
-from dataclasses import dataclass, field
-
 from torch import nn
 
 
-@dataclass(eq=False)
 class Call:
     """One call of a module, or of an activation function that a module calls.
 
@@ -26,15 +23,10 @@ class Call:
         depends_on_batch: Whether its outputs depend on the batch that was given to the trace.
     """
 
-    name: str
-    bit: int
-    module: nn.Module | None
-    parent: "Call | None"
-    inputs: int
-    outputs: int = 0
-    residual: bool = False
-    functions: set[str] = field(default_factory=set)
-    transforms: set[str] = field(default_factory=set)
-    gate: bool = False
-    shape: tuple[int, ...] | None = None
-    depends_on_batch: bool = False
+    def __init__(self, name: str, bit: int, module: nn.Module | None, parent: "Call | None", inputs: int) -> None:
+        self.name, self.bit, self.module, self.parent = name, bit, module, parent
+        self.inputs, self.outputs = inputs, 0
+        self.residual = self.gate = self.depends_on_batch = False
+        self.functions: set[str] = set()
+        self.transforms: set[str] = set()
+        self.shape: tuple[int, ...] | None = None

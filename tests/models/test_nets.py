@@ -8,7 +8,7 @@ from torch import nn
 from start_training.ensembles.sample import Ensemble
 from start_training.initializers.initialize import initialize_, readout_of
 from start_training.initializers.variance_scaling import VarianceScaling
-from start_training.lengths.capture import measured_layers
+from start_training.lengths.layer_choice import choose_layers
 from start_training.models.convolutional import Convolutional
 from start_training.models.fully_connected import FullyConnected
 from start_training.models.law import law_of
@@ -107,7 +107,7 @@ def test_initializers_fill_all_layers_and_the_net_compiles_as_one_graph(kind):
     assert logits.shape == (4, 3) and torch.equal(logits, net(inputs))
     assert kind is not LeNet or law_of(net, HE) is None  # theory does not cover pooling
     assert net(inputs[:0]).shape == (0, 3)
-    assert [net.get_submodule(name) for name in measured_layers(net)]  # all names exist
+    assert [net.get_submodule(name) for name in choose_layers(net).kinds]  # all names exist
 
 
 @pytest.mark.parametrize(
