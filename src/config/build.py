@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from start_training.config.mistakes import accepts, check_keys, name_group_in_errors, target_of
-from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.initializers.drawing import FillTensor
+from start_training.initializers.initialize import initialize_
 from start_training.models.classifier import Classifier
 from start_training.models.run_length import required_lengths
 from start_training.settings import fraction, number_from_zero, positive_number, seed

@@ -7,7 +7,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from start_training.ensembles.scaled import Array
-from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.initializers.drawing import FillTensor
+from start_training.initializers.initialize import initialize_
 from start_training.lengths.capture import Capture
 from start_training.streams import isolate_random_streams
 

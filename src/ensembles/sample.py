@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from start_training.ensembles import layerwise, vectorized
 from start_training.ensembles.reference import sample_reference
 from start_training.ensembles.scaled import Array
-from start_training.initializers.initialize import FillTensor, accepts_generator, name_of
+from start_training.initializers.drawing import FillTensor, accepts_generator, name_of
 from start_training.settings import OneOf, WholeNumber, checked
 from start_training.streams import isolate_random_streams
 

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from start_training.ensembles.sample import Ensemble
-from start_training.initializers.initialize import initialize_, readout_of
+from start_training.initializers.initialize import initialize_
 from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.initializers.weights import readout_of
 from start_training.lengths.capture import measured_layers
 from start_training.models.convolutional import Convolutional
 from start_training.models.fully_connected import FullyConnected
