@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from start_training.ensembles import layerwise, vectorized
-from start_training.ensembles.reference import sample_reference
+from start_training.ensembles.reference import build_for, sample_reference
 from start_training.ensembles.scaled import Array
 from start_training.initializers.drawing import FillTensor, accepts_generator, name_of
 from start_training.settings import OneOf, WholeNumber, checked
@@ -113,7 +113,7 @@ class Ensemble:
 
     def _built(self) -> nn.Module:
         with isolate_random_streams(Generator().manual_seed(self.seed)):  # the constructor may draw weights
-            return self.build().to(self.inputs.device)
+            return build_for(self.build, self.inputs)
 
     def _chunk_size(self, net: nn.Module, sampler: str) -> int:
         if sampler == "reference":

@@ -86,12 +86,9 @@ class Initialization:
         )
 
     def loaded(self, path: object) -> "Initialization":
-        """Return the same for a net whose weights were all loaded from a file afterwards."""
-        reason = f"loaded from {path}"
-        names = [(drawn.name, drawn.entries, True) for drawn in self.drawn]
-        names += [(left.name, left.entries, left.multiplies) for left in self.left]
-        left = (LeftParameter(name, reason, entries, True, multiplies) for name, entries, multiplies in names)
-        return Initialization((), tuple(left), self.readout)
+        """Return the initialization of this net after all its weights were loaded from a file."""
+        entries = sum(item.entries for item in (*self.drawn, *self.left))
+        return Initialization((), (LeftParameter("*", f"loaded from {path}", entries, exempt=True),))
 
     def summary(self) -> Mapping[str, Any]:
         """Return plain data for the summary of a run: {} if everything was drawn as asked."""
