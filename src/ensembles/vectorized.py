@@ -9,6 +9,7 @@ from torch.func import functional_call, vmap
 from start_training.ensembles.scaled import Array, to_numpy
 from start_training.initializers.choice import choose
 from start_training.initializers.drawing import FillTensor, fill_biases_, fill_many_
+from start_training.initializers.initialize import report_unknown
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
 from start_training.streams import isolate_random_streams
@@ -75,7 +76,8 @@ def _draw(
     generator: Generator,
 ) -> dict[str, Tensor]:
     """Draw the weights and biases that `initialize_` fills, by parameter name, each stacked over nets."""
-    weights, _, readout = choose(net)
+    weights, _, readout = choice = choose(net)
+    report_unknown(net, choice)
     drawn = dict[str, Tensor]()
 
     def stacked(name: str) -> Tensor:

@@ -79,6 +79,11 @@ class Initialization:
     readout: tuple[str, ...] = ()
 
     @property
+    def complete(self) -> bool:
+        """Whether all weights that multiply were drawn, with the law that was asked for."""
+        return all(drawn.as_asked for drawn in self.drawn) and not any(left.multiplies for left in self.left)
+
+    @property
     def only_readout(self) -> bool:
         """Whether at most the readout was drawn, and other weights or embeddings were left, not on purpose."""
         return all(drawn.name in self.readout for drawn in self.drawn) and any(
@@ -87,7 +92,7 @@ class Initialization:
 
     def loaded(self, path: object) -> "Initialization":
         """Return the initialization of this net after all its weights were loaded from a file."""
-        entries = sum(item.entries for item in (*self.drawn, *self.left))
+        entries = sum(drawn.entries for drawn in self.drawn) + sum(left.entries for left in self.left)
         return Initialization((), (LeftParameter("*", f"loaded from {path}", entries, exempt=True),))
 
     def summary(self) -> Mapping[str, Any]:

@@ -80,7 +80,7 @@ def initialize_(
     """
     materialize_(net, batch)
     choice = choose(net, only, skip)
-    _report_unknown(net, choice, strict)
+    report_unknown(net, choice, strict=strict)
     drawn, left = list[DrawnWeight](), list(choice.left)
     for _, parts in groupby(choice.drawn, key=lambda weight: (id(weight.module), weight.parameter)):
         weights = list(parts)
@@ -116,7 +116,12 @@ def _draw_(weights: Sequence[Weight], fill: FillTensor, generator: Generator) ->
     return values
 
 
-def _report_unknown(net: nn.Module, choice: Choice, strict: bool) -> None:
+def report_unknown(net: nn.Module, choice: Choice, *, strict: bool = False) -> None:
+    """Warn of weights that are left since their kind is unknown, and of a net in which nothing is drawn.
+
+    Raises:
+        ValueError: `strict`, and more than `LIMIT` of the weights that multiply are of unknown kinds.
+    """
     unknown = [left for left in choice.left if left.multiplies and not left.exempt]
     drawn = sum(weight.matrices().numel() for weight in choice.drawn)
     total = drawn + sum(left.entries for left in choice.left if left.multiplies)

@@ -34,14 +34,11 @@ def readout_of(net: nn.Module) -> nn.Module | None:
     """
     readout = getattr(net, "readout", None)
     place = readout if isinstance(readout, nn.Module) else net
-    adapters: dict[nn.Module, Weight] | None = None
-    for weight in reversed(weights_of(place)):
-        if weight.parameter != "weight":
-            continue
-        adapters = adapters_in(place) if adapters is None else adapters
-        if weight.module not in adapters:
-            return weight.module
-    return None
+    weights = [weight for weight in weights_of(place) if weight.parameter == "weight"]
+    if weights and weights[-1].is_zero():
+        adapters = adapters_in(place)
+        weights = [weight for weight in weights if weight.module not in adapters]
+    return weights[-1].module if weights else None
 
 
 def adapters_in(net: nn.Module) -> dict[nn.Module, Weight]:

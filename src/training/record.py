@@ -45,6 +45,7 @@ class Record:
         run: The run's directory.
         checkpoint: The content of the checkpoint that the run resumes from; None for a new run.
         net: The net, None until it is built. `initialization`, `initializer` and `trainer` likewise.
+        initializer: The initializer, if all weights of the net were drawn by it or the readout's initializer.
         metrics: The newest value of each metric.
         lengths: The activation lengths of the run, if recorded.
         summary: The content of summary.json, empty before it is written.

@@ -48,7 +48,8 @@ def build_replica(record: Record, device: torch.device) -> Replica:
     check_trainer(trainer)
     datamodule = build_datamodule(config)
     net, record.initialization = build_initialized(config, datamodule)
-    record.initializer = build_initializer(config["initializer"])
+    complete = record.initialization.complete
+    record.initializer = build_initializer(config["initializer"]) if complete else None
     load_datamodule(datamodule, None, record.checkpoint, shared=True)
     if record.checkpoint:
         check_fits(record.checkpoint, net, record.run.checkpoint)

@@ -115,7 +115,7 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
     record.net, record.initialization = net, drawn = build_initialized(config, datamodule)
     if job.config["ckpt_path"]:  # typed, and not that of an interrupted run, which began with the drawn weights
         record.initialization = drawn.loaded(job.config["ckpt_path"])
-    record.initializer = build_initializer(config["initializer"])
+    record.initializer = build_initializer(config["initializer"]) if drawn.complete else None
     if resumed:
         check_fits(resumed, net, config["ckpt_path"])
         check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
