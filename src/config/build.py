@@ -27,10 +27,10 @@ _OPTIMIZER = {"lr": positive_number, "momentum": fraction, "weight_decay": numbe
 
 
 def name_patterns(name: str, patterns: object) -> list[str]:
-    """Constraint for names of layers: a list of patterns."""
-    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise ValueError(f"{name} = {patterns!r}: must be a list of patterns for names, as {name}=[hidden.*]")
-    return patterns
+    """Constraint for names of layers: a list of patterns, among them names of layers that are numbers."""
+    if not isinstance(patterns, list) or not all(type(pattern) in (str, int) for pattern in patterns):
+        raise ValueError(f"{name} = {patterns!r}: must be a list of patterns for names, such as [hidden.*]")
+    return [str(pattern) for pattern in patterns]
 
 
 @checked

@@ -1,6 +1,6 @@
 """Choose which weights of a net an initialization draws, and say of the others why it leaves them."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -29,8 +29,8 @@ def choose(net: nn.Module, only: Patterns = None, skip: Patterns = None) -> Choi
     Raises:
         ValueError: a pattern matches no weight.
     """
-    weights, readout = weights_of(net), readout_of(net)
-    exempt = _Exemptions(net, weights, readout, _patterns("only", only, weights), _patterns("skip", skip, weights))
+    weights, readout, named = weights_of(net), readout_of(net), _Named(only, skip)
+    exempt = _Exemptions(net, weights, readout, named)
     drawn, left, known = list[Weight](), list[LeftParameter](), set[int]()
     for weight in weights:
         stored = weight.stored
@@ -46,7 +46,38 @@ def choose(net: nn.Module, only: Patterns = None, skip: Patterns = None) -> Choi
             drawn.append(weight)
             if bias is not None and not bias.requires_grad:
                 left.append(LeftParameter(weight.full_bias_name, "frozen", bias.numel(), exempt=True))
-    return Choice(drawn, left + list(_others(net, known)), readout)
+    left += _others(net, known, named)
+    named.check_all_used([weight.name for weight in weights])
+    return Choice(drawn, left, readout)
+
+
+class _Named:
+    """Whether weights and parameters are left because of `only` and `skip`."""
+
+    def __init__(self, only: Patterns, skip: Patterns) -> None:
+        given = {"only": only, "skip": skip}
+        self._patterns = {key: [value] if isinstance(value, str) else value for key, value in given.items()}
+        self._unused = {(key, pattern) for key, patterns in self._patterns.items() for pattern in patterns or ()}
+
+    def reason(self, *names: str) -> str:
+        """Return why what has these names is left; "" if neither setting says so."""
+        matched = {
+            (key, pattern)
+            for key, patterns in self._patterns.items()
+            for pattern in patterns or ()
+            if any(fnmatchcase(name, pattern) for name in names)
+        }
+        self._unused -= matched
+        settings = {key for key, _ in matched}
+        if "skip" in settings:
+            return "in skip"
+        return "" if self._patterns["only"] is None or "only" in settings else "not in only"
+
+    def check_all_used(self, names: Sequence[str]) -> None:
+        """Raise ValueError if a pattern matches nothing."""
+        for key, pattern in sorted(self._unused):
+            shown = ", ".join(names[:8]) + ", …" * (len(names) > 8)
+            raise ValueError(f"{key} = {pattern!r}: must match the name of a weight; there are {shown}")
 
 
 class _Exemptions:
@@ -55,10 +86,9 @@ class _Exemptions:
         net: nn.Module,
         weights: Sequence[Weight],
         readout: nn.Module | None,
-        only: Collection[str] | None,
-        skip: Collection[str] | None,
+        named: _Named,
     ) -> None:
-        self._readout, self._only, self._skip, self._seen = readout, only, skip, dict[object, str]()
+        self._readout, self._named, self._seen = readout, named, dict[object, str]()
         self._zero = {weight.name for weight in weights if weight.is_zero()}
         self._zero = set() if len(self._zero) == len(weights) else self._zero  # nothing tells ends from beginnings
         self._adapters = adapters_in(net) if self._zero else {}
@@ -66,13 +96,12 @@ class _Exemptions:
     def reason(self, weight: Weight) -> str:
         """Return why a weight is left on purpose; "" if it is to be drawn."""
         stored = weight.stored
+        named = self._named.reason(weight.name, weight.layer, weight.full_name)
         first = self._seen.setdefault((*(id(parameter) for parameter in stored), weight.layout), weight.name)
         if first != weight.name:
             return f"shared with {first}"
-        if self._skip is not None and weight.name in self._skip:
-            return "in skip"
-        if self._only is not None and weight.name not in self._only:
-            return "not in only"
+        if named:
+            return named
         if not all(parameter.requires_grad for parameter in stored):
             return "frozen"
         if "lora_" in f"{weight.full_name}.".lower():
@@ -85,25 +114,7 @@ class _Exemptions:
         return ""
 
 
-def _patterns(setting: str, patterns: Patterns, weights: Sequence[Weight]) -> set[str] | None:
-    """Return the names of the weights that patterns match; None without patterns."""
-    if patterns is None:
-        return None
-    matched = set[str]()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        of_pattern = {
-            weight.name
-            for weight in weights
-            if any(fnmatchcase(name, pattern) for name in (weight.name, weight.layer, weight.full_name))
-        }
-        if not of_pattern:
-            names = ", ".join(weight.name for weight in weights[:8]) + ", …" * (len(weights) > 8)
-            raise ValueError(f"{setting} = {pattern!r}: must match the name of a weight; there are {names}")
-        matched |= of_pattern
-    return matched
-
-
-def _others(net: nn.Module, known: set[int]) -> Iterator[LeftParameter]:
+def _others(net: nn.Module, known: set[int], named: _Named) -> Iterator[LeftParameter]:
     """Yield the parameters that belong to no weight of a known kind."""
     owners = dict(net.named_modules())
     for name, parameter in net.named_parameters():
@@ -114,20 +125,19 @@ def _others(net: nn.Module, known: set[int]) -> Iterator[LeftParameter]:
         if "parametrizations" in parts:
             place = parts.index("parametrizations")
             layer, own = ".".join(parts[:place]), parts[place + 1]
-        yield LeftParameter(name, *_reason(owners[layer], own, parameter))
+        reason, multiplies = _reason(owners[layer], own, parameter)
+        chosen = named.reason(name, layer) or ("" if parameter.requires_grad else "frozen")
+        yield LeftParameter(name, chosen or reason, parameter.numel(), exempt=bool(chosen), multiplies=multiplies)
 
 
-def _reason(module: nn.Module, own: str, parameter: nn.Parameter) -> tuple[str, int, bool, bool]:
-    """Return the reason, the number of entries, whether they are exempt, and whether they multiply."""
-    kind, size = type(module).__name__, parameter.numel()
-    several = sum(length > 1 for length in parameter.shape) > 1
+def _reason(module: nn.Module, own: str, parameter: nn.Parameter) -> tuple[str, bool]:
+    """Return why a parameter of no known kind of layer is left, and whether it seems to multiply inputs."""
+    kind = type(module).__name__
     if isinstance(module, _TABLES):
-        return EMBEDDING, size, False, False
+        return EMBEDDING, False
     if "norm" in kind.lower():
-        return f"normalization ({kind})", size, False, False
-    if not parameter.requires_grad:
-        return "frozen", size, True, several
-    if not several:
-        return f"a vector of {kind}", size, False, False
+        return f"normalization ({kind})", False
+    if sum(length > 1 for length in parameter.shape) < 2:
+        return f"a vector of {kind}", False
     added = any(part in own.lower() for part in ADDED)
-    return f"a table of {kind}" if added else f"unknown module {kind}", size, False, not added
+    return f"a table of {kind}" if added else f"unknown module {kind}", not added

@@ -95,6 +95,7 @@ def write_(module: nn.Module, name: str, values: Tensor) -> None:
         else:
             module.get_parameter(f"{name}_orig").copy_(values)
         if isinstance(hook, SpectralNorm):
+            _begin_iterations_(module.get_buffer(f"{name}_u"), module.get_buffer(f"{name}_v"))
             for _ in range(POWER_ITERATIONS):
                 hook.compute_weight(module, do_power_iteration=True)
         setattr(module, name, _computed_by_hook(hook, module))
@@ -111,10 +112,18 @@ def _write_parametrized_(module: nn.Module, name: str, values: Tensor) -> None:
         original.copy_(values)
     norms = [part for part in parametrizations if isinstance(part, _SpectralNorm)]
     was_training = parametrizations.training
+    for part in norms:
+        _begin_iterations_(*part.buffers())
     for _ in range(POWER_ITERATIONS * bool(norms)):
         parametrizations.train()
         getattr(module, name)  # an access in training mode makes a power iteration
     parametrizations.train(was_training)
+
+
+def _begin_iterations_(*vectors: Tensor) -> None:
+    """Begin the power iterations of spectral_norm anew, so that equal weights give equal norms."""
+    for vector in vectors:
+        vector.fill_(len(vector) ** -0.5)
 
 
 def _computed_by_hook(hook: Any, module: nn.Module) -> Tensor:

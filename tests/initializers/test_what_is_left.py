@@ -141,6 +141,10 @@ def test_more_than_one_percent_of_unknown_weights_is_a_warning_and_with_strict_a
     with pytest.raises(ValueError, match=r"^net = Sequential: 1% .*0.mixing: unknown module Unknown.*strict=True"):
         drawn_of(net, strict=True)
     assert torch.equal(before, net[1].weight)
+    with warnings.catch_warnings(action="error"):
+        assert drawn_of(net, skip="0*")[1]["0.mixing"] == "in skip"
+        assert drawn_of(net, only="1", strict=True)[1]["0.mixing"] == "not in only"
+        assert drawn_of(net, skip=["0.mixing"], strict=True)[1]["0.scale"] == "a vector of Unknown"
     assert "0.mixing" in drawn_of(nn.Sequential(Unknown(4), nn.Linear(4, 500)), strict=True)[1]  # 16 of 2,016
 
 
