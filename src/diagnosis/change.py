@@ -26,7 +26,7 @@ class Change:
         """Apply the change to the weights and biases of an initialized net in place."""
         changed = set[object]()
         for weight in weights_of(net):
-            key = (*map(id, weight.stored), weight.layout)  # layers may share a weight, which is changed once
+            key = (*map(id, weight.stored), weight.layout.part)  # layers may share a weight, which is changed once
             if weight.layer not in self.factors or key in changed:
                 continue
             changed.add(key)

@@ -81,13 +81,9 @@ class _Named:
 
 
 class _Exemptions:
-    def __init__(
-        self,
-        net: nn.Module,
-        weights: Sequence[Weight],
-        readout: nn.Module | None,
-        named: _Named,
-    ) -> None:
+    """Which weights of a net are left on purpose."""
+
+    def __init__(self, net: nn.Module, weights: Sequence[Weight], readout: nn.Module | None, named: _Named) -> None:
         self._readout, self._named, self._seen = readout, named, dict[object, str]()
         self._zero = {weight.name for weight in weights if weight.is_zero()}
         self._zero = set() if len(self._zero) == len(weights) else self._zero  # nothing tells ends from beginnings
@@ -97,7 +93,7 @@ class _Exemptions:
         """Return why a weight is left on purpose; "" if it is to be drawn."""
         stored = weight.stored
         named = self._named.reason(weight.name, weight.layer, weight.full_name)
-        first = self._seen.setdefault((*(id(parameter) for parameter in stored), weight.layout), weight.name)
+        first = self._seen.setdefault((*(id(parameter) for parameter in stored), weight.layout.part), weight.name)
         if first != weight.name:
             return f"shared with {first}"
         if named:

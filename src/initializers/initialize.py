@@ -74,7 +74,7 @@ def initialize_(
         >>> print(drawn)
         drew 2 weights, left 2
           drew 0: kappa 2, VarianceScaling(scale=2, fan_in, normal) (kappa 2)
-          drew 3: kappa 2.0..., VarianceScaling(scale=2, fan_in, normal) (kappa 2)
+          drew 3: kappa 1.98, VarianceScaling(scale=2, fan_in, normal) (kappa 2)
           left 1.weight: normalization (LayerNorm)
           left 1.bias: normalization (LayerNorm)
     """
