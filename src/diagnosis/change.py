@@ -27,10 +27,11 @@ class Change:
         changed = set[object]()
         for weight in weights_of(net):
             key = (*map(id, weight.stored), weight.layout.part)  # layers may share a weight, which is changed once
-            if weight.layer not in self.factors or key in changed:
+            if weight.layer not in self.factors:
                 continue
+            if key not in changed:
+                weight.scale_(self.factors[weight.layer])
             changed.add(key)
-            weight.scale_(self.factors[weight.layer])
             if self.zero_biases and (bias := weight.bias_parameter) is not None:
                 bias.zero_()
 

@@ -36,8 +36,8 @@ def supports(net: nn.Module) -> bool:
 
 def chunk_size(net: nn.Module, device: str = "cpu") -> int:
     """Return the number of nets to sample at once, between 1 and `LARGEST_CHUNK`."""
-    drawn, _, readout = choose(net)
-    largest = max(weight.matrices().numel() for weight in drawn if weight.module is not readout)
+    choice = choose(net)
+    largest = max(weight.matrices().numel() for weight in choice.drawn if weight.module is not choice.readout)
     return min(max(CHUNK_WEIGHTS[torch.device(device).type] // largest, 1), LARGEST_CHUNK)
 
 

@@ -76,9 +76,8 @@ def _draw(
     generator: Generator,
 ) -> dict[str, Tensor]:
     """Draw the weights and biases that `initialize_` fills, by parameter name, each stacked over nets."""
-    weights, _, readout = choice = choose(net)
+    choice, drawn = choose(net), dict[str, Tensor]()
     report_unknown(net, choice)
-    drawn = dict[str, Tensor]()
 
     def stacked(name: str) -> Tensor:
         if name not in drawn:  # parts of a weight share a tensor
@@ -86,10 +85,10 @@ def _draw(
             drawn[name] = parameter.expand(nets, *parameter.shape).clone()
         return drawn[name]
 
-    for weight in weights:
+    for weight in choice.drawn:
         if not weight.plain:
             raise NotImplementedError(f"{weight.name} is computed by {weight.computed_by} in each net")
-        fill = readout_initializer if weight.module is readout and readout_initializer else initializer
+        fill = readout_initializer if weight.module is choice.readout and readout_initializer else initializer
         matrices = weight.layout.matrices(stacked(weight.full_name), 1)
         of_all = matrices.flatten(0, 1)
         fill_many_(of_all, fill, generator, fans=weight.fans)

@@ -12,14 +12,23 @@ from start_training.initializers.weights import adapters_in, readout_of, weights
 
 Patterns = str | Sequence[str] | None
 ADDED = ("embed", "token", "pos", "bias")  # parts of names of parameters that are looked up or added
+SHARED = "shared with "  # a reason, followed by the name of the weight that is drawn
 _TABLES = (nn.Embedding, nn.EmbeddingBag)
 
 
 class Choice(NamedTuple):
-    """The weights to draw, in order, and the parameters to leave."""
+    """What to draw in a net, and what to leave.
+
+    Attributes:
+        drawn: The weights to draw, in order.
+        left: The parameters to leave.
+        shared: Weights that are drawn for other layers, whose biases are to be drawn.
+        readout: The readout.
+    """
 
     drawn: list[Weight]
     left: list[LeftParameter]
+    shared: list[Weight]
     readout: nn.Module | None
 
 
@@ -31,7 +40,7 @@ def choose(net: nn.Module, only: Patterns = None, skip: Patterns = None) -> Choi
     """
     weights, readout, named = weights_of(net), readout_of(net), _Named(only, skip)
     exempt = _Exemptions(net, weights, readout, named)
-    drawn, left, known = list[Weight](), list[LeftParameter](), set[int]()
+    drawn, left, shared, known = list[Weight](), list[LeftParameter](), list[Weight](), set[int]()
     for weight in weights:
         stored = weight.stored
         size = weight.matrices().numel()
@@ -42,13 +51,14 @@ def choose(net: nn.Module, only: Patterns = None, skip: Patterns = None) -> Choi
             left.append(LeftParameter(weight.name, reason, size, multiplies=True))
         elif reason := exempt.reason(weight):
             left.append(LeftParameter(weight.name, reason, size, exempt=True, multiplies=True))
+            shared += [weight] if reason in {f"{SHARED}{first.name}" for first in drawn} else []
         else:
             drawn.append(weight)
             if bias is not None and not bias.requires_grad:
                 left.append(LeftParameter(weight.full_bias_name, "frozen", bias.numel(), exempt=True))
     left += _others(net, known, named)
     named.check_all_used([weight.name for weight in weights])
-    return Choice(drawn, left, readout)
+    return Choice(drawn, left, shared, readout)
 
 
 class _Named:
@@ -95,7 +105,7 @@ class _Exemptions:
         named = self._named.reason(weight.name, weight.layer, weight.full_name)
         first = self._seen.setdefault((*(id(parameter) for parameter in stored), weight.layout.part), weight.name)
         if first != weight.name:
-            return f"shared with {first}"
+            return f"{SHARED}{first}"
         if named:
             return named
         if not all(parameter.requires_grad for parameter in stored):

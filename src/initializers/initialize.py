@@ -99,6 +99,9 @@ def initialize_(
                 f"{weights[0].name}"
             )
         drawn += [drawn_weight(one, computed, values, fill) for one in weights]
+    for weight in choice.shared:
+        is_readout = weight.module is choice.readout
+        _draw_biases_(weight, readout_initializer if is_readout and readout_initializer else initializer, generator)
     readout = tuple(weight.name for weight in choice.drawn if weight.module is choice.readout)
     return Initialization(tuple(drawn), tuple(left), readout)
 
@@ -109,11 +112,15 @@ def _draw_(weights: Sequence[Weight], fill: FillTensor, generator: Generator) ->
     values = first.stored[0] if first.plain else first.computed().detach().clone()
     for weight in weights:
         draw_into_(values, weight, fill, generator)
-        if (bias := weight.bias_parameter) is not None and bias.requires_grad:
-            fill_biases_(weight.biases(bias), weight.fans, fill if weight.adds_bias else torch.zero_, generator)
+        _draw_biases_(weight, fill, generator)
     if not first.plain:
         first.write_(values)
     return values
+
+
+def _draw_biases_(weight: Weight, fill: FillTensor, generator: Generator) -> None:
+    if (bias := weight.bias_parameter) is not None and bias.requires_grad:
+        fill_biases_(weight.biases(bias), weight.fans, fill if weight.adds_bias else torch.zero_, generator)
 
 
 def report_unknown(net: nn.Module, choice: Choice, *, strict: bool = False) -> None:

@@ -115,7 +115,7 @@ def test_shared_weights_are_drawn_once_for_the_first_layer_that_multiplies_by_th
     embedding, first, second, readout = nn.Embedding(50, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 50)
     second.weight, readout.weight = first.weight, embedding.weight
     names, left, _ = drawn_of(nn.Sequential(embedding, first, second, readout))
-    assert names == ["1", "3"] and left == {"2": "shared with 1"}
+    assert names == ["1", "3"] and left == {"2": "shared with 1"} and not second.bias.any()
     assert 8 * float(embedding.weight.detach().var()) == pytest.approx(2, rel=0.3)
 
 

@@ -144,3 +144,11 @@ def test_dropout_follows_every_layer_except_the_readout_and_only_in_training(kin
     for dropout in (1.0, -0.1):
         with pytest.raises(ValueError, match=f"^dropout = {dropout}: must be a fraction, at least 0 and below 1"):
             made(kind, dropout=dropout)
+
+
+def test_theory_predicts_only_nets_whose_weights_can_have_the_law():
+    plain, exact, fixed, frozen = (FullyConnected(4, 3, depth=2, width=4) for _ in range(4))
+    nn.utils.parametrizations.weight_norm(exact.hidden[1].linear)
+    nn.utils.parametrizations.spectral_norm(fixed.hidden[1].linear)
+    frozen.hidden[1].requires_grad_(False)
+    assert [law_of(net, HE) is not None for net in (plain, exact, fixed, frozen)] == [True, True, False, False]

@@ -80,3 +80,23 @@ def test_layers_measured_in_one_batch_give_the_same_numbers_as_single_layers():
         assert row["jacobian"] == pytest.approx(float(single.jacobian), rel=1e-4)
         assert row["lyapunov"] == pytest.approx(float(single.lyapunov), abs=1e-4)
     assert len({row["lyapunov"] for row in rows if math.isfinite(row["lyapunov"])}) == 4
+
+
+def test_every_matrix_of_a_layer_has_a_phase_of_what_the_layer_computes_with(generator):
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
+    with torch.no_grad():
+        normed.parametrizations.weight.original0.mul_(2)
+    net = nn.Sequential(nn.Conv1d(6, 6, 3, groups=6), normed, nn.Tanh(), nn.GRU(6, 6, bias=False), nn.Linear(6, 2))
+    rows = {layer.name: row for layer, row in zip(*_phases(net), strict=True)}
+    gates = {f"3.weight_{kind}_l0.{gate}" for kind in ("ih", "hh") for gate in ("reset", "update", "new")}
+    assert rows.keys() == {"0", "1"} | gates
+    assert (rows["0"]["fan_in"], rows["0"]["fan_out"]) == (3, 3)
+    assert rows["1"]["J2"] == pytest.approx(6 * float(normed.weight.detach().double().var(correction=0)))
+    assert not math.isnan(rows["1"]["lyapunov"]) and math.isnan(rows["0"]["lyapunov"])
+    new = net[3].weight_hh_l0.detach()[12:]
+    assert rows["3.weight_hh_l0.new"]["J2"] == pytest.approx(6 * float(new.double().var(correction=0)))
+
+
+def _phases(net):
+    layers = phased_layers(net)
+    return layers, measure_phases(layers, **SETTINGS)
