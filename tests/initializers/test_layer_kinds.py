@@ -40,6 +40,37 @@ class Experts(nn.Module):
         self.up_bias = nn.Parameter(torch.ones(experts, 2 * inner))
 
 
+class Ungated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Parameter(torch.randn(4, 40, 24)), nn.Parameter(torch.randn(4, 24, 40))
+
+
+class Routed(nn.Module):
+    """Experts beside a router, which alone tells the width of the model."""
+
+    def __init__(self):
+        super().__init__()
+        self.router, self.experts = nn.Linear(24, 4, bias=False), Ungated()
+
+
+class Stack(nn.Module):
+    """Experts of which nothing tells which axis is that of inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.stack = nn.Parameter(torch.randn(5, 30, 20))
+
+
+class Convolution(nn.Module):
+    """A layer of somebody else, with the sizes of its weight."""
+
+    def __init__(self, *, inputs_first):
+        super().__init__()
+        self.in_channels, self.out_channels = 30, 20
+        self.weight = nn.Parameter(torch.randn(30, 20) if inputs_first else torch.randn(20, 30))
+
+
 class Packed(nn.Module):
     def __init__(self):
         super().__init__()
@@ -72,6 +103,10 @@ KINDS = {
     "x @ weight": (lambda: Conv1D(40, 60), {(60, 40)}),
     "experts": (lambda: Experts(), {(24, 80), (40, 24)}),
     "experts, outputs first": (lambda: Experts(inputs_first=False), {(24, 80), (40, 24)}),
+    "experts beside a router": (lambda: Routed(), {(24, 4), (24, 40), (40, 24)}),
+    "experts, axes assumed": (lambda: Stack(), {(30, 20)}),
+    "dense layer of somebody else": (lambda: Convolution(inputs_first=False), {(30, 20)}),
+    "dense layer of somebody else, x @ weight": (lambda: Convolution(inputs_first=True), {(30, 20)}),
     "weight_norm": (lambda: parametrizations.weight_norm(nn.Linear(64, 64)), {(64, 64)}),
     "older weight_norm": (lambda: older(nn.utils.weight_norm, nn.Conv1d(16, 24, 3)), {(48, 72)}),
     "weight_norm of one norm": (lambda: parametrizations.weight_norm(nn.Linear(64, 64), dim=None), {(64, 64)}),
@@ -135,6 +170,12 @@ def test_outputs_have_the_second_moment_that_kappa_says(kind):
     values = torch.tensor(moments)
     error = 4 * float(values.std()) / math.sqrt(len(values))
     assert abs(float(values.mean()) - 2) < error < 0.4
+
+
+def test_an_assumed_axis_is_said():
+    [drawn] = initialize_(Stack(), HE, generator=seeded()).drawn
+    assert "taken for (experts, units in, units out)" in str(drawn)
+    assert not any(drawn.note for drawn in initialize_(Routed(), HE, generator=seeded()).drawn)
 
 
 def test_initializations_of_a_decoder_of_transposed_convolutions_differ():

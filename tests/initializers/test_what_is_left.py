@@ -71,6 +71,14 @@ def test_the_zero_matrix_of_an_adapter_stays_zero_and_is_no_readout(frozen):
     assert not net[0].B.weight.any() and "0.B.weight" not in changed
 
 
+def test_adapters_are_known_by_their_names_too():
+    layer = nn.Linear(4, 4)
+    layer.lora_A, layer.lora_B = nn.Linear(4, 2, bias=False), nn.ModuleDict({"default": nn.Linear(2, 4, bias=False)})
+    names, left, changed = drawn_of(nn.Sequential(layer, nn.Linear(4, 2)))
+    assert names == ["0", "1"] and changed == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    assert left == {"0.lora_A": "low-rank adapter", "0.lora_B.default": "low-rank adapter"}
+
+
 def test_a_zero_readout_is_drawn_and_so_is_a_net_of_zeros():
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
     nn.init.zeros_(net[4].weight)
