@@ -12,7 +12,9 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from torch import Tensor, nn
 
 from benchmarks.callback_parts.peers import ComposerMonitor, FastaiStats
-from start_training.callbacks.activation_lengths import ActivationLengths, measured_net
+from start_training.callbacks.activation_lengths import ActivationLengths
+from start_training.lengths.coverage import Coverage
+from start_training.lengths.forward_passes import measured_net
 
 NOTHING = "nothing"
 OURS = "ActivationLengths"

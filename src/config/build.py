@@ -1,9 +1,10 @@
 """Build the objects that a plain config names: datamodule, net, initializers, optimizer, schedule, classifier."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from hydra.utils import instantiate
@@ -12,14 +13,34 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from start_training.config.mistakes import accepts, check_keys, name_group_in_errors, target_of
-from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.initializers.drawing import FillTensor, name_of
+from start_training.initializers.initialization import Initialization
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.materialize import needs_batch
 from start_training.models.classifier import Classifier
 from start_training.models.run_length import required_lengths
-from start_training.settings import fraction, number_from_zero, positive_number, seed
+from start_training.settings import checked, fraction, named_in, number_from_zero, positive_number, seed, settings_from
 
 Config = Mapping[str, Any]
 _TRIAL_STEPS, _TRIAL_EPOCHS = 1_000, 1_000_000  # steps per epoch, and epochs without max_epochs, in `try_training`
 _OPTIMIZER = {"lr": positive_number, "momentum": fraction, "weight_decay": number_from_zero}
+
+
+def name_patterns(name: str, patterns: object) -> list[str]:
+    """Constraint for names of layers: a list of patterns, among them names of layers that are numbers."""
+    if not isinstance(patterns, list) or not all(type(pattern) in (str, int) for pattern in patterns):
+        raise ValueError(f"{name} = {patterns!r}: must be a list of patterns for names, such as [hidden.*]")
+    return [str(pattern) for pattern in patterns]
+
+
+@checked
+@dataclass(frozen=True)
+class InitializeSettings:
+    """The settings of `initialize_` beside the initializers."""
+
+    only: Annotated[Sequence[str], name_patterns] | None = None
+    skip: Annotated[Sequence[str], name_patterns] | None = None
+    strict: bool = False
 
 
 class DataSpec(Protocol):
@@ -35,17 +56,49 @@ def build_datamodule(config: Config) -> Any:
 
 
 def build_net(config: Config, datamodule: DataSpec) -> nn.Module:
+    """Return the net of `config["model"]`, as `build_initialized` does."""
+    return build_initialized(config, datamodule)[0]
+
+
+def build_initialized(config: Config, datamodule: DataSpec) -> tuple[nn.Module, Initialization]:
     """Return the net of `config["model"]`, sized for the data and initialized with the seed `config["seed"]`.
 
+    Lazy modules get their shapes from an input of zeros. Its settings `only`, `skip` and `strict` of `initialize_` are
+    in `config["initialize"]`.
+
+    Returns:
+        The net, and what was drawn and left.
+
     Raises:
-        ValueError: a setting is invalid, or the initializer gives weights that are not finite. The message names the
-            setting.
+        ValueError: a setting is invalid, the initializer gives weights that are not finite, or it draws nothing but
+            the readout, and no checkpoint will be loaded. The message names the setting.
     """
     net = construct_net(config, datamodule)
     generator = torch.Generator().manual_seed(seed("seed", config["seed"]))
     initializer, readout_initializer = build_initializers(config)
-    initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
-    return net
+    settings = settings_from(InitializeSettings, config.get("initialize") or {}, "initialize")
+    batch = torch.zeros(2, *datamodule.input_shape) if needs_batch(net) else None
+    try:
+        drawn = initialize_(
+            net,
+            initializer,
+            readout_initializer=readout_initializer,
+            generator=generator,
+            only=settings.only,
+            skip=settings.skip,
+            strict=settings.strict,
+            batch=batch,
+        )
+    except ValueError as error:
+        setting = named_in(str(error))
+        raise ValueError(f"initialize.{error}" if setting in ("only", "skip") else str(error)) from error
+    if drawn.only_readout and settings.only is None and not config.get("ckpt_path"):
+        names = "; ".join(str(left) for left in drawn.left if not left.exempt)
+        raise ValueError(
+            f"initializer = {name_of(initializer)}: must draw more than the readout of {type(net).__name__} ({names}); "
+            "name the readout in initialize.only=[…] if this is wanted"
+        )
+    return net, drawn
 
 
 def construct_net(config: Config, datamodule: DataSpec) -> nn.Module:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from start_training.initializers.initialize import layers_of
+from start_training.initializers.weights import weights_of
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Change:
     """A change of an initialized net: the weights of some layers are multiplied by factors.
 
     Attributes:
-        factors: Factor of the weights, by the name of a dense or convolutional layer.
+        factors: Factor of the weights, by the name of their layer.
         zero_biases: Whether the biases of these layers are set to zero as well.
     """
 
@@ -24,12 +24,15 @@ class Change:
     @torch.no_grad()
     def apply_(self, net: nn.Module) -> None:
         """Apply the change to the weights and biases of an initialized net in place."""
-        layers = layers_of(net)
-        for name, factor in self.factors.items():
-            weight, bias = layers[name].weight, layers[name].bias
-            assert isinstance(weight, Tensor)
-            weight.mul_(factor)
-            if self.zero_biases and isinstance(bias, Tensor):
+        changed = set[object]()
+        for weight in weights_of(net):
+            key = (*map(id, weight.stored), weight.layout.part)  # layers may share a weight, which is changed once
+            if weight.layer not in self.factors:
+                continue
+            if key not in changed:
+                weight.scale_(self.factors[weight.layer])
+            changed.add(key)
+            if self.zero_biases and (bias := weight.bias_parameter) is not None:
                 bias.zero_()
 
     def then(self, other: "Change") -> "Change":

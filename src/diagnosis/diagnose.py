@@ -11,7 +11,7 @@ from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.diagnosis.nets import Nets, batch_shape
 from start_training.diagnosis.prediction import Prediction, predict
 from start_training.diagnosis.trial import advise_scales
-from start_training.initializers.initialize import FillTensor
+from start_training.initializers.drawing import FillTensor
 from start_training.lengths.layer_choice import check_layers
 from start_training.settings import AtLeast, Seed, checked
 from start_training.theory.fully_connected import FullyConnectedLaw

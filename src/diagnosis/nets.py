@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from start_training.diagnosis.change import Change
 from start_training.diagnosis.measurement import LayerMeasurement
 from start_training.diagnosis.probe import Probe, Readings, map_tensors, tensors_in
 from start_training.diagnosis.redraw import Redraw, second_moment_variances
-from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.initializers.drawing import FillTensor
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.materialize import materialize_
 from start_training.lengths.layer_choice import Layers, NoLayers, choose_from_pass
 from start_training.settings import described, one_line
 from start_training.streams import isolate_random_streams
@@ -60,11 +63,13 @@ class Nets:
         self._changes: list[Change] = []
         self._batch = batch_shape(batch)
         self._original = net
-        self._begin(double=sum(parameter.numel() for parameter in net.parameters()) <= LARGE)
+        self._begin(double=sum(0 if is_lazy(weight) else weight.numel() for weight in net.parameters()) <= LARGE)
 
     def _begin(self, *, double: bool) -> None:
         self._double = double
-        self.net = copied(self._original)
+        self.net = copied(self._original, map_tensors(Tensor.cpu, self._arguments or self._named))
+        self._frozen = [parameter for parameter in self.net.parameters() if not parameter.requires_grad]
+        _require_gradients_of_embeddings_(self.net)
         if double:
             self.net.double()
         self._redraw = None if self._initializer else Redraw(self.net)
@@ -111,7 +116,11 @@ class Nets:
 
     def _draw(self, index: int, generator: Generator) -> None:
         if self._initializer:
+            self.net.requires_grad_(True)
+            for parameter in self._frozen:
+                parameter.requires_grad_(False)
             initialize_(self.net, self._initializer, readout_initializer=self._readout_initializer, generator=generator)
+            _require_gradients_of_embeddings_(self.net)
             for change in self._changes:
                 change.apply_(self.net)
         elif index and self._redraw:
@@ -137,18 +146,24 @@ def _module_fails_on(batch: str) -> Iterator[None]:
         raise _ModuleFails(f"batch = {batch}: the net fails on this batch ({described(error)})") from error
 
 
-def copied(net: nn.Module) -> nn.Module:
-    """Return a copy of the net on the CPU in training mode, in which only weights of embeddings require gradients."""
+def copied(net: nn.Module, batch: Any) -> nn.Module:
+    """Return a copy of the net on the CPU in training mode, with weights for lazy modules, for which it has to run."""
     try:
-        net = copy.deepcopy(getattr(net, "_orig_mod", net)).cpu().train()  # a compiled module wraps the plain one
+        net = copy.deepcopy(getattr(net, "_orig_mod", net))  # a compiled module wraps the plain one
+        net = (net if any(tensor.is_meta for tensor in net.parameters()) else net.cpu()).train()
     except Exception as error:
         raise ValueError(f"net = {type(net).__name__}: copy.deepcopy fails on it ({one_line(error)})") from error
+    materialize_(net, batch)
     net.zero_grad()
-    net.requires_grad_(False)  # only gradients of activations are needed
+    return net
+
+
+def _require_gradients_of_embeddings_(net: nn.Module) -> None:
+    """Turn off the gradients of all parameters except embeddings, since only gradients of activations are needed."""
+    net.requires_grad_(False)
     for module in net.modules():
         if isinstance(module, nn.Embedding):
             module.weight.requires_grad_(True)
-    return net
 
 
 def forward_arguments(batch: Any) -> tuple[list[Any], dict[str, Any]]:

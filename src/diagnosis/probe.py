@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from start_training.initializers.initialize import LAYERS
+from start_training.initializers.weights import weights_of
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
 from start_training.lengths.gradient_length import gradient_lengths
@@ -24,7 +24,7 @@ class Readings(NamedTuple):
             shape (samples,), or None if no gradient flows.
         silent: Fraction of units that are zero on every sample; a unit is a channel (axis 1) of tensors with four or
             more axes, and an entry of the last axis otherwise.
-        feeds: Names of the dense and convolutional layers that were executed since the previous layer.
+        feeds: Names of the layers with weights that were executed since the previous layer.
     """
 
     names: list[str]
@@ -52,11 +52,8 @@ class Probe:
     def __init__(self, net: nn.Module, layers: Layers | LayerChoice = "auto") -> None:
         self._net = net
         self._capture = Capture(net, layers, measure=self._measure)
-        self._handles = [
-            module.register_forward_pre_hook(self._fed_by(name))
-            for name, module in net.named_modules()
-            if isinstance(module, LAYERS)
-        ]
+        weighted = {weight.layer: weight.module for weight in weights_of(net)}
+        self._handles = [module.register_forward_pre_hook(self._fed_by(name)) for name, module in weighted.items()]
 
     def __enter__(self) -> "Probe":
         return self

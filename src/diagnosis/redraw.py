@@ -1,11 +1,12 @@
 """Draw new weights for a module of unknown initializer, from the distribution of its existing weights."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
 
-from start_training.initializers.initialize import layers_of
+from start_training.initializers.weights import weights_of
 
 LARGE = 2**20  # entries; in larger tensors whole rows and columns are permuted, which is a hundred times faster
 ROWS = 64  # number of rows of a matrix that are tested for orthogonality
@@ -34,13 +35,13 @@ class Redraw:
 
     def __init__(self, net: nn.Module) -> None:
         self._gains = {
-            name: gain for name, parameter in _floating(net) if (gain := orthogonal_gain(parameter)) is not None
+            name: gain for name, parameter in _matrices(net) if (gain := orthogonal_gain(parameter)) is not None
         }
 
     @torch.no_grad()
     def __call__(self, net: nn.Module, generator: Generator) -> None:
         """Redraw every floating-point parameter of `net` in place."""
-        for name, parameter in _floating(net):
+        for name, parameter in _matrices(net):
             if name in self._gains:
                 nn.init.orthogonal_(parameter, self._gains[name], generator=generator)
             else:
@@ -94,15 +95,26 @@ def second_moment_variances(net: nn.Module) -> dict[str, float]:
     the same mean square, so more redraws do not reduce this variance of log kappa, and thus of the rate of a layer. For
     10 × 10 normal weights it is 0.02.
     """
-    variances = {}
-    for name, layer in layers_of(net).items():
-        assert isinstance(layer.weight, Tensor)
-        squares = layer.weight.detach().double().square()
+    variances = defaultdict[str, list[float]](list)
+    for weight in weights_of(net):
+        matrices = weight.matrices().detach()
+        squares = matrices.double().square()
         second = float(squares.mean())
-        independent = second > 0 and orthogonal_gain(layer.weight) is None
-        variances[name] = float(squares.var(correction=0)) / second**2 / squares.numel() if independent else 0.0
-    return variances
+        independent = second > 0 and orthogonal_gain(matrices[0]) is None
+        variance = float(squares.var(correction=0)) / second**2 / squares.numel() if independent else 0.0
+        variances[weight.layer].append(variance)
+    return {layer: sum(parts) / len(parts) ** 2 for layer, parts in variances.items()}
 
 
-def _floating(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in net.named_parameters() if parameter.is_floating_point()]
+def _matrices(net: nn.Module) -> list[tuple[str, Tensor]]:
+    """Return the floating-point parameters by name; of projections and gates in one parameter, the view of each."""
+    parts = defaultdict[int, list[tuple[str, Tensor]]](list)
+    for weight in weights_of(net):
+        if weight.plain and weight.layout.parts > 1:
+            parts[id(weight.stored[0])].append((weight.name, weight.matrices()[0].detach()))
+    return [
+        part
+        for name, parameter in net.named_parameters()
+        if parameter.is_floating_point()
+        for part in parts.get(id(parameter), [(name, parameter)])
+    ]

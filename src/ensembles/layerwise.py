@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from start_training.ensembles.scaled import Array, Scaled, to_numpy
-from start_training.initializers.initialize import FillTensor, fill_biases_, fill_many_, layers_of, readout_of
+from start_training.initializers.choice import choose
+from start_training.initializers.drawing import FillTensor, fill_biases_, fill_many_
 from start_training.initializers.initializer import Fans, Initializer
 from start_training.models.activation import HOMOGENEOUS
 from start_training.models.fully_connected import FullyConnected
@@ -23,14 +24,20 @@ LARGEST_CHUNK = 512  # nets; the last chunk is sampled as a whole, and smaller c
 
 
 def supports(net: nn.Module) -> bool:
-    """Return whether this sampler supports the net: a FullyConnected or Residual net without dropout."""
-    return type(net) in (FullyConnected, Residual) and not net.dropout  # the forward pass of a subclass may differ
+    """Return whether this sampler supports the net: a FullyConnected or Residual net without dropout.
+
+    All its weights have to be drawn, as parameters of dense layers.
+    """
+    if type(net) not in (FullyConnected, Residual) or net.dropout:  # the forward pass of a subclass may differ
+        return False
+    choice = choose(net)
+    return not choice.left and all(type(weight.module) is nn.Linear for weight in choice.drawn)
 
 
 def chunk_size(net: nn.Module, device: str = "cpu") -> int:
     """Return the number of nets to sample at once, between 1 and `LARGEST_CHUNK`."""
-    measured = [layer for layer in layers_of(net).values() if layer is not readout_of(net)]
-    largest = max(layer.get_parameter("weight").numel() for layer in measured)
+    choice = choose(net)
+    largest = max(weight.matrices().numel() for weight in choice.drawn if weight.module is not choice.readout)
     return min(max(CHUNK_WEIGHTS[torch.device(device).type] // largest, 1), LARGEST_CHUNK)
 
 

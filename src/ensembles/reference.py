@@ -7,10 +7,20 @@ import torch
 from torch import Generator, Tensor, nn
 
 from start_training.ensembles.scaled import Array
-from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.initializers.drawing import FillTensor
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.materialize import materialize_, needs_batch
 from start_training.lengths.capture import Capture
 from start_training.lengths.layer_choice import choose_from_pass
 from start_training.streams import isolate_random_streams
+
+
+def build_for(build: Callable[[], nn.Module], inputs: Tensor) -> nn.Module:
+    """Build a net on the device of its inputs, with weights for lazy modules, for which it has to run."""
+    net = build()
+    if needs_batch(net):
+        materialize_(net, inputs[:2].cpu())
+    return net.to(inputs.device)
 
 
 @torch.no_grad()
@@ -38,7 +48,7 @@ def sample_reference(
     lengths = []
     for samples in inputs:
         with isolate_random_streams(generator):  # constructor and dropout draw from the global stream
-            net = build().to(inputs.device)
+            net = build_for(build, samples)
             initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
             capture = Capture(net, choose_from_pass(net, "auto", [samples]))
             capture.start()

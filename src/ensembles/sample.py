@@ -13,9 +13,9 @@ from torch import Generator, Tensor, nn
 
 from start_training.datamodules.samples import draw_rows
 from start_training.ensembles import layerwise, vectorized
-from start_training.ensembles.reference import sample_reference
+from start_training.ensembles.reference import build_for, sample_reference
 from start_training.ensembles.scaled import Array
-from start_training.initializers.initialize import FillTensor, accepts_generator, name_of
+from start_training.initializers.drawing import FillTensor, accepts_generator, name_of
 from start_training.settings import OneOf, WholeNumber, checked
 from start_training.streams import isolate_random_streams
 
@@ -122,7 +122,7 @@ class Ensemble:
 
     def _built(self) -> nn.Module:
         with isolate_random_streams(Generator().manual_seed(self.seed)):  # the constructor may draw weights
-            return self.build().to(self._device)
+            return build_for(self.build, self.inputs_of(range(1))[0])
 
     def _chunk_size(self, net: nn.Module, sampler: str) -> int:
         if sampler == "reference":

@@ -1,15 +1,15 @@
 """The general sampler, for any module whose forward pass `torch.func.vmap` can vectorize over nets."""
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, vmap
 
 from start_training.ensembles.scaled import Array, to_numpy
-from start_training.initializers.initialize import FillTensor, fill_biases_, fill_many_, layers_of, readout_of
-from start_training.initializers.initializer import Fans
+from start_training.initializers.choice import choose
+from start_training.initializers.drawing import FillTensor, fill_biases_, fill_many_
+from start_training.initializers.initialize import report_unknown
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
 from start_training.lengths.layer_choice import choose_from_pass
@@ -78,16 +78,25 @@ def _draw(
     generator: Generator,
 ) -> dict[str, Tensor]:
     """Draw the weights and biases that `initialize_` fills, by parameter name, each stacked over nets."""
-    readout, drawn = readout_of(net), {}
-    for name, layer in layers_of(net).items():
-        chosen = readout_initializer if layer is readout and readout_initializer else initializer
-        drawn[f"{name}.weight"] = weights = _stacked(layer.weight, nets)
-        fill_many_(weights, chosen, generator)
-        if isinstance(layer.bias, Tensor):
-            drawn[f"{name}.bias"] = biases = _stacked(layer.bias, nets)
-            fill_biases_(biases, Fans.of(weights[0]), chosen, generator)
+    choice, drawn = choose(net), dict[str, Tensor]()
+    report_unknown(net, choice)
+
+    def stacked(name: str) -> Tensor:
+        if name not in drawn:  # parts of a weight share a tensor
+            parameter = net.get_parameter(name).detach()
+            drawn[name] = parameter.expand(nets, *parameter.shape).clone()
+        return drawn[name]
+
+    for weight in choice.drawn:
+        if not weight.plain:
+            raise NotImplementedError(f"{weight.name} is computed by {weight.computed_by} in each net")
+        fill = readout_initializer if weight.module is choice.readout and readout_initializer else initializer
+        matrices = weight.layout.matrices(stacked(weight.full_name), 1)
+        of_all = matrices.flatten(0, 1)
+        fill_many_(of_all, fill, generator, fans=weight.fans)
+        if not matrices.is_contiguous():
+            matrices.copy_(of_all.view_as(matrices))
+        if (bias := weight.bias_parameter) is not None and bias.requires_grad:
+            biases = weight.biases(stacked(weight.full_bias_name), 1)
+            fill_biases_(biases, weight.fans, fill if weight.adds_bias else torch.zero_, generator)
     return drawn
-
-
-def _stacked(tensor: Any, nets: int) -> Tensor:
-    return torch.empty((nets, *tensor.shape), dtype=tensor.dtype, device=tensor.device)

@@ -13,8 +13,9 @@ class Fans(NamedTuple):
     """Fan-in and fan-out of a layer: the numbers of inputs per unit and of units per input.
 
     Args:
-        fan_in: Number of inputs of a dense layer; input channels · kernel of a convolution.
-        fan_out: Number of outputs of a dense layer; output channels · kernel of a convolution.
+        fan_in: Number of inputs of a dense layer; input channels · kernel of a convolution, of one of its groups, and
+            divided by the stride if it is transposed, which may give a fraction.
+        fan_out: Number of outputs of a dense layer; output channels · kernel of a convolution, of one of its groups.
         kernel: Number of positions in a convolution's kernel, 1 for a dense layer.
 
     Example:
@@ -23,7 +24,7 @@ class Fans(NamedTuple):
         Fans(fan_in=75, fan_out=200, kernel=25)
     """
 
-    fan_in: int
+    fan_in: float
     fan_out: int
     kernel: int = 1
 
@@ -71,6 +72,11 @@ class Initializer(ABC):
         """Draw the weights of one layer of many nets, of shape (nets, units out, units in, *kernel), in place."""
         for weight in weights:
             self(weight, generator)
+
+    def fill_with_fans_(self, weights: Tensor, fans: Fans, generator: Generator | None = None) -> None:
+        """Draw layers whose fans are not those of their shape, as `fill_many_`, with the variance for these fans."""
+        self.fill_many_(weights, generator)
+        weights.mul_((self.variance(fans) / self.variance(Fans.of(weights[0]))) ** 0.5)
 
     def kappa(self, fans: Fans) -> float:
         """Return kappa = fan_in · Var W, which is 2 for a critical ReLU layer (arXiv:1803.01719, theorem 5)."""

@@ -57,5 +57,5 @@ class Orthogonal(Initializer):
         return f"Orthogonal(gain={self.gain:.4g})"
 
 
-def _longer_side(fans: Fans) -> int:
+def _longer_side(fans: Fans) -> float:
     return max(fans.fan_out // fans.kernel, fans.fan_in)

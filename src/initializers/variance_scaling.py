@@ -74,6 +74,9 @@ class VarianceScaling(Initializer):
     def fill_many_(self, weights: Tensor, generator: Generator | None = None) -> None:
         self._fill_(weights, Fans.of(weights[0]), generator)
 
+    def fill_with_fans_(self, weights: Tensor, fans: Fans, generator: Generator | None = None) -> None:
+        self._fill_(weights, fans, generator)
+
     def _fill_(self, weight: Tensor, fans: Fans, generator: Generator | None) -> None:
         deviation = math.sqrt(self._nominal_variance(fans))
         if self.distribution == "normal":

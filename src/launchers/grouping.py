@@ -49,9 +49,9 @@ ALLOWED_VALUES = {
 def group_key(config: Config) -> str:
     """Return a hash (12 hexadecimal digits) that is equal for configs whose jobs can train in one group.
 
-    Such configs may differ in seed and datamodule.seed, initializer and readout_initializer, residual scales,
-    learning rate, momentum, betas and weight decay; in top-level settings that only define others, such as `depth`;
-    and in settings that `config_hash` ignores, except for the accelerator. It applies only to jobs for which
+    Such configs may differ in seed and datamodule.seed, initializer, readout_initializer and initialize, residual
+    scales, learning rate, momentum, betas and weight decay; in top-level settings that only define others, such as
+    `depth`; and in settings that `config_hash` ignores, except for the accelerator. It applies only to jobs for which
     `ungroupable_reason` is None.
     """
     shared = {group: value for group, value in result_settings(config).items() if group in SHARED}

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from start_training.initializers.initializer import Fans
+from start_training.initializers.weights import weights_of
 from start_training.models.activation import activation_named
 
 
@@ -38,5 +39,5 @@ def dense_layer(fan_in: int, fan_out: int, activation: str, dropout: float) -> n
 
 
 def fans_within(module: nn.Module) -> list[Fans]:
-    """Return the fan-in and fan-out of every linear layer and 2D convolution inside a module."""
-    return [Fans.of(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    """Return the fan-in and fan-out of every weight inside a module."""
+    return [weight.fans for weight in weights_of(module)]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from start_training.initializers.initialize import layers_of, readout_of
 from start_training.initializers.initializer import Fans
+from start_training.initializers.weight_matrix import Weight
+from start_training.initializers.weights import readout_of, weights_of
 from start_training.models.activation import ACTIVATIONS
 from start_training.order_chaos.asymptotics import Asymptotics, asymptotics
 
@@ -36,14 +37,15 @@ class LayerPhase(NamedTuple):
 
 
 @torch.no_grad()
-def layer_phase(weight: Tensor) -> LayerPhase:
+def layer_phase(weight: Tensor, fan_in: float | None = None) -> LayerPhase:
     """Compute J0 and J of a layer from its weight.
 
     Source: Zhang, Feng, Chen & Lai 2021 (arXiv:2107.09437), where W is square; for other layers J² is fan_in · Var W,
     the `kappa` of their weights.
 
     Args:
-        weight: Shape (units out, units in, *kernel). The fan-in N is units in times the size of the kernel.
+        weight: Shape (units out, units in, *kernel).
+        fan_in: The fan-in N; None: units in times the size of the kernel.
 
     Returns:
         J0 and J, computed in float64. The standard deviation is that of all entries of the weight, with ddof 0.
@@ -52,34 +54,44 @@ def layer_phase(weight: Tensor) -> LayerPhase:
         >>> round(layer_phase(torch.eye(4)).J0, 6)
         1.0
     """
-    fan_in = Fans.of(weight).fan_in
+    fan_in = Fans.of(weight).fan_in if fan_in is None else fan_in
     variance, mean = torch.var_mean(weight.double(), correction=0)
     return LayerPhase(fan_in * float(mean), math.sqrt(fan_in * float(variance)))
 
 
 @dataclass(frozen=True)
 class PhasedLayer:
-    """A dense or convolutional layer of a net.
+    """A layer of a net, or a part of it with a weight matrix of its own.
 
     Args:
-        name: The layer's name in the net.
-        module: The layer.
+        source: Where its weight is.
         activation: The activation applied to its output; None if that is unknown.
     """
 
-    name: str
-    module: nn.Module
+    source: Weight
     activation: nn.Module | None
 
     @property
+    def name(self) -> str:
+        """The layer's name in the net, followed by that of the part."""
+        return self.source.name
+
+    @property
     def weight(self) -> Tensor:
-        assert isinstance(self.module.weight, Tensor)
-        return self.module.weight
+        """The weights with which the layer computes, shape (units out, units in, *kernel), of all groups or experts."""
+        return self.source.matrices().flatten(0, 1)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's biases; None if it has none."""
+        bias = self.source.bias_parameter
+        return None if bias is None else self.source.biases(bias)
 
     @property
     def square(self) -> bool:
         """Whether the layer is dense with as many outputs as inputs, so that its output can be fed back as input."""
-        return self.weight.dim() == 2 and self.weight.shape[0] == self.weight.shape[1]
+        matrices = self.source.matrices()
+        return len(matrices) == 1 and matrices.dim() == 3 and matrices.shape[1] == matrices.shape[2]
 
     @property
     def edge_at_1(self) -> bool:
@@ -88,7 +100,7 @@ class PhasedLayer:
 
 
 def phased_layers(net: nn.Module, activation: nn.Module | None = None) -> list[PhasedLayer]:
-    """List every dense and convolutional layer of a net except the readout, in the net's order.
+    """List the weights of every layer of a net except the readout, in the net's order.
 
     Args:
         net: The net.
@@ -97,9 +109,9 @@ def phased_layers(net: nn.Module, activation: nn.Module | None = None) -> list[P
     """
     readout, following = readout_of(net), _following(net)
     return [
-        PhasedLayer(name, layer, following.get(layer, activation))
-        for name, layer in layers_of(net).items()
-        if layer is not readout
+        PhasedLayer(weight, following.get(weight.module, activation))
+        for weight in weights_of(net)
+        if weight.module is not readout
     ]
 
 
@@ -123,8 +135,9 @@ def measure_phases(layers: Sequence[PhasedLayer], *, iterations: int, starts: in
 
 
 def _weights(layer: PhasedLayer) -> dict[str, Any]:
-    fans, phase, bias = Fans.of(layer.weight), layer_phase(layer.weight), layer.module.bias
-    variance = float(bias.detach().double().var(correction=0)) if isinstance(bias, Tensor) else 0.0
+    fans, bias = layer.source.fans, layer.bias
+    phase = layer_phase(layer.weight, fans.fan_in)
+    variance = 0.0 if bias is None else float(bias.detach().double().var(correction=0))
     numbers = {"J0": phase.J0, "J": phase.J, "J2": phase.J2, "bias_variance": variance}
     return {"fan_in": fans.fan_in, "fan_out": fans.fan_out, **numbers}
 
@@ -142,11 +155,11 @@ def _of_maps(layers: Sequence[PhasedLayer], iterations: int, starts: int) -> lis
 
 def _kind(layer: PhasedLayer) -> str:
     """Return a key that is equal for layers that can be iterated together in one batch."""
-    return f"{tuple(layer.weight.shape)} {layer.weight.device} {layer.module.bias is None} {layer.activation}"
+    return f"{tuple(layer.weight.shape)} {layer.weight.device} {layer.bias is None} {layer.activation}"
 
 
 def _iterated(layers: Sequence[PhasedLayer], iterations: int, starts: int) -> Asymptotics:
-    biases = [layer.module.bias for layer in layers if isinstance(layer.module.bias, Tensor)]
+    biases = [bias for layer in layers if (bias := layer.bias) is not None]
     weights, activation = torch.stack([layer.weight.detach() for layer in layers]), layers[0].activation
     assert activation is not None
     bias = torch.stack(biases).detach() if biases else None

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
-from start_training.config.build import build_datamodule, build_initializers, build_net
+from start_training.config.build import build_datamodule, build_initializers, build_net, name_patterns
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.diagnosis.diagnose import diagnose
@@ -39,13 +39,6 @@ def thresholds_of(name: str, config: object) -> Thresholds:
     return settings_from(
         Thresholds, {**defaults, **{key: config[key] for key in config if config[key] is not None}}, name
     )
-
-
-def name_patterns(name: str, modules: object) -> list[str]:
-    """Constraint for the modules to measure: a list of patterns for module names."""
-    if not isinstance(modules, list) or not all(isinstance(pattern, str) for pattern in modules):
-        raise ValueError(f"{name} = {modules!r}: must be a list of patterns for module names, as {name}=[hidden.*]")
-    return modules
 
 
 @checked

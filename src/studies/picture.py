@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from start_training.config.build import build_datamodule, build_initializer, construct_net
 from start_training.figures.activations import draw_activations, mantissa_and_exponent
 from start_training.figures.labels import label
-from start_training.initializers.initialize import FillTensor, initialize_
+from start_training.initializers.drawing import FillTensor
+from start_training.initializers.initialize import initialize_
 from start_training.lengths.capture import LayerReading
 from start_training.models.law import law_of
 from start_training.reports.run_report import print_lines

@@ -23,7 +23,7 @@ from start_training.training.train import train
 # The top-level config keys that the command train has; a study's config has further keys, which its runs must not get.
 RUN_KEYS = (
     *("model", "initializer", "readout_initializer", "datamodule", "optimizer", "schedule", "callbacks"),
-    *("trainer", "logger", "seed", "depth", "compile", "ckpt_path"),
+    *("trainer", "logger", "seed", "depth", "initialize", "compile", "ckpt_path"),
 )
 Changes = Mapping[str, Any]
 

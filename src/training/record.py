@@ -14,6 +14,7 @@ from torch import nn
 from start_training.callbacks.contracts import stop_reason, summaries
 from start_training.figures.save import save_figure
 from start_training.files.disk_errors import DiskError, collected_disk_errors, disk_error
+from start_training.initializers.initialization import Initialization
 from start_training.ranks import is_rank_zero
 from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
@@ -43,7 +44,8 @@ class Record:
         job: The job of the run.
         run: The run's directory.
         checkpoint: The content of the checkpoint that the run resumes from; None for a new run.
-        net: The net, None until it is built. `initializer` and `trainer` likewise.
+        net: The net, None until it is built. `initialization`, `initializer` and `trainer` likewise.
+        initializer: The initializer, if all weights of the net were drawn by it or the readout's initializer.
         metrics: The newest value of each metric.
         lengths: The activation lengths of the run, if recorded.
         summary: The content of summary.json, empty before it is written.
@@ -54,6 +56,7 @@ class Record:
     run: RunDirectory
     checkpoint: dict[str, Any] | None = None
     net: nn.Module | None = None
+    initialization: Initialization | None = None
     initializer: object = None
     trainer: pl.Trainer | Replica | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -144,6 +147,7 @@ class Record:
             "epochs": self.trainer.current_epoch if self.trainer else 0,
             "seconds": round(monotonic() - self._began, 3),
             **self.job.origin,
+            **(self.initialization.summary() if self.initialization else {}),
             **(recorded or {}),
         }
         self.run.write_summary(self.summary)

@@ -6,7 +6,13 @@ from typing import Any
 import torch
 
 from start_training.callbacks.contracts import call_implemented
-from start_training.config.build import build_datamodule, build_initializer, build_net, build_optimizer, build_schedule
+from start_training.config.build import (
+    build_datamodule,
+    build_initialized,
+    build_initializer,
+    build_optimizer,
+    build_schedule,
+)
 from start_training.config.devices import check_trainer
 from start_training.config.loggers import build_loggers, check_loggers
 from start_training.datamodules.loader import EvaluationLoader
@@ -31,7 +37,7 @@ LIGHTNINGS_EPOCHS = 1000  # Lightning's max_epochs if neither max_epochs nor max
 def build_replica(record: Record, device: torch.device) -> Replica:
     """Build the replica of a job on a device, restored from the record's checkpoint if there is one.
 
-    Sets `net`, `initializer` and `trainer` of the record.
+    Sets `net`, `initialization`, `initializer` and `trainer` of the record.
 
     Raises:
         ValueError: a setting is not allowed, or the checkpoint does not fit.
@@ -41,8 +47,9 @@ def build_replica(record: Record, device: torch.device) -> Replica:
     trainer = config["trainer"]
     check_trainer(trainer)
     datamodule = build_datamodule(config)
-    net = build_net(config, datamodule)
-    record.initializer = build_initializer(config["initializer"])
+    net, record.initialization = build_initialized(config, datamodule)
+    complete = record.initialization.complete
+    record.initializer = build_initializer(config["initializer"]) if complete else None
     load_datamodule(datamodule, None, record.checkpoint, shared=True)
     if record.checkpoint:
         check_fits(record.checkpoint, net, record.run.checkpoint)

@@ -20,8 +20,8 @@ from start_training.config.build import (
     build,
     build_classifier,
     build_datamodule,
+    build_initialized,
     build_initializer,
-    build_net,
     try_training,
 )
 from start_training.config.devices import check_trainer, check_trainer_settings
@@ -107,13 +107,15 @@ def _train(job: Job) -> dict[str, Any]:
 def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | None) -> tuple[Classifier, Any]:
     """Build what the config of a record's job names, and check that the checkpoint `resumed` fits.
 
-    Sets `net`, `initializer` and `trainer` of the record.
+    Sets `net`, `initialization`, `initializer` and `trainer` of the record.
     """
     job = record.job
     check_trainer(config.get("trainer"))
     datamodule = build_datamodule(config)
-    record.net = net = build_net(config, datamodule)
-    record.initializer = build_initializer(config["initializer"])
+    record.net, record.initialization = net, drawn = build_initialized(config, datamodule)
+    if job.config["ckpt_path"]:  # typed, and not that of an interrupted run, which began with the drawn weights
+        record.initialization = drawn.loaded(job.config["ckpt_path"])
+    record.initializer = build_initializer(config["initializer"]) if drawn.complete else None
     if resumed:
         check_fits(resumed, net, config["ckpt_path"])
         check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])

@@ -171,3 +171,26 @@ def test_a_step_rescales_the_weights_that_feed_each_layer_after_the_onset_of_the
 def test_two_changes_combine_to_one():
     both = Change({"a": 2.0, "b": 3.0}).then(Change({"b": 0.5, "c": 4.0}, zero_biases=True))
     assert dataclasses.asdict(both) == {"factors": {"a": 2.0, "b": 1.5, "c": 4.0}, "zero_biases": True}
+
+
+def test_a_change_multiplies_every_weight_of_a_layer_once_through_what_computes_it():
+    normed, shared, lstm = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4), nn.LSTM(4, 4)
+    net = nn.Sequential(normed, shared, nn.Linear(4, 4), lstm)
+    net[2].weight = shared.weight
+    before = [normed.weight.detach().clone(), shared.weight.detach().clone(), lstm.weight_hh_l0.detach().clone()]
+    Change(dict.fromkeys("0123", 3.0), zero_biases=True).apply_(net)
+    for values, weight in zip(before, (normed.weight, shared.weight, lstm.weight_hh_l0), strict=True):
+        assert torch.allclose(weight, 3 * values)
+    assert not any(value.any() for name, value in net.named_parameters() if "bias" in name)
+
+
+def test_frozen_layers_of_a_diagnosed_net_are_not_drawn_and_lazy_ones_are():
+    layers = [nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.LazyLinear(3)]
+    net = nn.Sequential(*layers)
+    nn.init.constant_(net[2].weight, 100.0)
+    net[2].requires_grad_(False)
+    batch = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    drawn = diagnose(net, batch, initializer=HE).measurement.lengths[:, 2].mean()
+    assert drawn > 1e3 and type(net[4]) is nn.LazyLinear
+    net[2].requires_grad_(True)
+    assert diagnose(net, batch, initializer=HE).measurement.lengths[:, 2].mean() < 100

@@ -150,3 +150,46 @@ def test_auto_chooses_layerwise_for_the_nets_of_this_package_and_reference_if_vm
     assert np.array_equal(automatic, slow)
     with pytest.raises(RuntimeError):
         list(ensemble.log_lengths(5, sampler="vectorized"))
+
+
+class Unusual(nn.Module):
+    """A grouped convolution, packed attention and a projection that is zero, as the end of a branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv1d(8, 8, 1, groups=2), nn.ReLU())
+        self.attention, self.end = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 8)
+        nn.init.zeros_(self.end.weight)
+        self.activation, self.readout = nn.ReLU(), nn.Linear(8, 3)
+
+    def forward(self, inputs):
+        hidden = self.conv(inputs).mT
+        hidden = self.activation(self.attention(hidden, hidden, hidden)[0] + self.end(hidden))
+        return self.readout(hidden)
+
+
+def test_layers_of_unusual_kinds_are_drawn_alike_by_all_samplers():
+    ensemble = Ensemble(Unusual, VarianceScaling(2.0), torch.randn(1, 8, 5, generator=torch.Generator().manual_seed(0)))
+    assert ensemble.choose_sampler() == "vectorized"
+    means = []
+    for sampler in ("vectorized", "reference"):
+        [*blocks] = ensemble.log_lengths(300, sampler=sampler)
+        last = np.exp(np.concatenate(blocks)[:, -1])
+        means.append((last.mean(), last.std() / 300**0.5))
+    (one, error), (other, of_other) = means
+    assert abs(one - other) < 4 * math.hypot(error, of_other) < one
+
+
+def test_computed_and_lazy_weights_are_sampled_net_by_net_or_after_a_forward_pass():
+    def normed():
+        net = FullyConnected(6, 3, depth=2, width=5)
+        nn.utils.parametrizations.spectral_norm(net.hidden[1].linear)
+        return net
+
+    def lazy():
+        return nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, 3))
+
+    for build, sampler in ((normed, "reference"), (lazy, "vectorized")):
+        ensemble = Ensemble(build, VarianceScaling(2.0), torch.ones(1, 6))
+        assert ensemble.choose_sampler() == sampler
+        assert len({float(lengths[-1]) for block in ensemble.log_lengths(5) for lengths in block}) == 5

@@ -6,18 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from start_training.initializers.initialize import (
-    accepts_generator,
-    fill_biases_,
-    fill_many_,
-    initialize_,
-    layers_of,
-    readout_of,
-)
+from start_training.initializers.drawing import accepts_generator, fill_biases_, fill_many_
+from start_training.initializers.initialize import initialize_
 from start_training.initializers.initializer import Fans
 from start_training.initializers.orthogonal import Orthogonal
 from start_training.initializers.torch_default import TorchDefault
 from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.initializers.weights import readout_of, weights_of
 from start_training.models.fully_connected import FullyConnected
 from start_training.models.residual import Residual
 
@@ -117,7 +112,7 @@ def test_the_readout_initializer_fills_only_the_readout(readout):
         if isinstance(module, nn.Linear | nn.Conv2d):
             assert bool((module.weight == 0.25).all()) == (name == readout), name
     initialize_(net, HE, readout_initializer=TorchDefault(), generator=seeded(0))
-    biases = [layer.bias.detach() for layer in layers_of(net).values()]
+    biases = [weight.bias_parameter.detach() for weight in weights_of(net)]
     assert biases[-1].abs().min() > 0 and not torch.cat(biases[:-1]).any()  # TorchDefault draws biases
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from start_training.ensembles.sample import Ensemble
-from start_training.initializers.initialize import initialize_, readout_of
+from start_training.initializers.initialize import initialize_
 from start_training.initializers.variance_scaling import VarianceScaling
+from start_training.initializers.weights import readout_of
 from start_training.lengths.layer_choice import choose_layers
 from start_training.models.convolutional import Convolutional
 from start_training.models.fully_connected import FullyConnected
@@ -143,3 +144,11 @@ def test_dropout_follows_every_layer_except_the_readout_and_only_in_training(kin
     for dropout in (1.0, -0.1):
         with pytest.raises(ValueError, match=f"^dropout = {dropout}: must be a fraction, at least 0 and below 1"):
             made(kind, dropout=dropout)
+
+
+def test_theory_predicts_only_nets_whose_weights_can_have_the_law():
+    plain, exact, fixed, frozen = (FullyConnected(4, 3, depth=2, width=4) for _ in range(4))
+    nn.utils.parametrizations.weight_norm(exact.hidden[1].linear)
+    nn.utils.parametrizations.spectral_norm(fixed.hidden[1].linear)
+    frozen.hidden[1].requires_grad_(False)
+    assert [law_of(net, HE) is not None for net in (plain, exact, fixed, frozen)] == [True, True, False, False]

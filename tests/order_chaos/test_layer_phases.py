@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from start_training.initializers.weights import weights_of
 from start_training.models.fully_connected import FullyConnected
 from start_training.models.square_layer import SquareLayer
 from start_training.order_chaos.asymptotics import asymptotics
 from start_training.order_chaos.layer_phases import PhasedLayer, layer_phase, measure_phases, phased_layers
 
+LINEAR = weights_of(nn.Linear(2, 2))[0]
 SETTINGS = {"iterations": 20, "starts": 2}
 
 
@@ -50,8 +52,8 @@ def test_every_layer_except_the_readout_is_listed_with_the_activation_that_follo
 
 def test_the_edge_is_at_1_for_odd_activations_of_slope_1_and_for_unknown_ones():
     for activation, at_1 in ((nn.Tanh(), True), (nn.Softsign(), True), (nn.ReLU(), False), (nn.GELU(), False)):
-        assert PhasedLayer("", nn.Linear(2, 2), activation).edge_at_1 == at_1
-    assert PhasedLayer("", nn.Linear(2, 2), None).edge_at_1
+        assert PhasedLayer(LINEAR, activation).edge_at_1 == at_1
+    assert PhasedLayer(LINEAR, None).edge_at_1
 
 
 def test_layers_measured_in_one_batch_give_the_same_numbers_as_single_layers():
@@ -69,12 +71,32 @@ def test_layers_measured_in_one_batch_give_the_same_numbers_as_single_layers():
         J0, J = layer_phase(layer.weight)
         assert (row["J0"], row["J"], row["J2"]) == (J0, J, J**2)
         assert (row["fan_in"], row["fan_out"]) == (layer.weight[0].numel(), layer.weight[:, 0].numel())
-        biases = 0 if layer.module.bias is None else layer.module.bias.detach().double().numpy()
+        biases = 0 if layer.bias is None else layer.bias.detach().double().numpy()
         assert row["bias_variance"] == pytest.approx(np.var(biases), abs=1e-12)
         if not layer.square:
             assert math.isnan(row["jacobian"])
             continue
-        single = asymptotics(layer.weight, layer.module.bias, activation=layer.activation, **SETTINGS)
+        single = asymptotics(layer.weight, layer.bias, activation=layer.activation, **SETTINGS)
         assert row["jacobian"] == pytest.approx(float(single.jacobian), rel=1e-4)
         assert row["lyapunov"] == pytest.approx(float(single.lyapunov), abs=1e-4)
     assert len({row["lyapunov"] for row in rows if math.isfinite(row["lyapunov"])}) == 4
+
+
+def test_every_matrix_of_a_layer_has_a_phase_of_what_the_layer_computes_with(generator):
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
+    with torch.no_grad():
+        normed.parametrizations.weight.original0.mul_(2)
+    net = nn.Sequential(nn.Conv1d(6, 6, 3, groups=6), normed, nn.Tanh(), nn.GRU(6, 6, bias=False), nn.Linear(6, 2))
+    rows = {layer.name: row for layer, row in zip(*_phases(net), strict=True)}
+    gates = {f"3.weight_{kind}_l0.{gate}" for kind in ("ih", "hh") for gate in ("reset", "update", "new")}
+    assert rows.keys() == {"0", "1"} | gates
+    assert (rows["0"]["fan_in"], rows["0"]["fan_out"]) == (3, 3)
+    assert rows["1"]["J2"] == pytest.approx(6 * float(normed.weight.detach().double().var(correction=0)))
+    assert not math.isnan(rows["1"]["lyapunov"]) and math.isnan(rows["0"]["lyapunov"])
+    new = net[3].weight_hh_l0.detach()[12:]
+    assert rows["3.weight_hh_l0.new"]["J2"] == pytest.approx(6 * float(new.double().var(correction=0)))
+
+
+def _phases(net):
+    layers = phased_layers(net)
+    return layers, measure_phases(layers, **SETTINGS)
