@@ -163,7 +163,9 @@ class Capture:
 
     def _enter_input(self, inputs: Any) -> None:
         """Count the samples of the first tensor that reaches a module, if they are not those of the batch."""
-        if self.active and not is_backward() and self._input is None and (tensor := first_tensor(inputs)) is not None:
+        if torch.compiler.is_compiling() or not self.active or is_backward() or self._input is not None:
+            return
+        if (tensor := first_tensor(inputs)) is not None:
             self.enter([tensor])
 
     def _read_embedding(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:

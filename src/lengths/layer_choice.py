@@ -62,6 +62,7 @@ def choose_layers(
     trace: ForwardTrace | None = None,
     batch: Any = None,
     sample_axis: int | Mapping[str, int] | None = None,
+    functions: bool = True,
 ) -> LayerChoice:
     """Choose the layers of a net whose lengths are measured, besides its input.
 
@@ -78,6 +79,7 @@ def choose_layers(
             class and place alone.
         batch: The batch of that pass.
         sample_axis: The axis of samples in all layers, or by name pattern; None: see `SampleAxis`.
+        functions: Whether calls of functions can be layers; those in a compiled net are not seen later.
 
     Raises:
         NoLayers: there is no such layer.
@@ -89,7 +91,7 @@ def choose_layers(
     calls = trace.calls if trace is not None else []
     if trace is not None:  # without functions outside the net, such as a loss
         calls = [call for call in calls if call.module or call.parent or call.bit & trace.before_weights]
-    kinds = _kinds(net, layers, calls)
+    kinds = _kinds(net, layers, [call for call in calls if functions or call.module is not None])
     order = {call.name: index for index, call in enumerate(calls)}
     kinds = dict(sorted(kinds.items(), key=lambda item: order.get(item[0], len(order))))
     callers = frozenset(call.name for call in calls if call.functions & ACTIVATION_FUNCTIONS) | frozenset(

@@ -94,15 +94,17 @@ class Survey(Capture):
     def numbered(self, readings: Sequence[LayerReading]) -> list[LayerReading]:
         return list(readings)
 
-    def choose(self) -> LayerChoice:
+    def choose(self, *, functions: bool = True) -> LayerChoice:
         """Choose the layers, after passes of the batch.
 
+        Args:
+            functions: As in `choose_layers`.
+
         Raises:
-            ValueError: see `choose_layers`.
+            NoLayers: see `choose_layers`.
         """
-        return choose_layers(
-            self._net, self._layers, trace=self._trace, batch=self._batch, sample_axis=self._sample_axis
-        )
+        settings: dict[str, Any] = {"batch": self._batch, "sample_axis": self._sample_axis, "functions": functions}
+        return choose_layers(self._net, self._layers, trace=self._trace, **settings)
 
     def _on_output(self, call: Call, output: Any, inputs: Any) -> None:
         if call.name and self.active:

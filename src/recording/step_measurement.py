@@ -178,7 +178,7 @@ class StepMeasurement:
 
     def _end_survey(self, survey: Survey) -> None:
         """Choose the layers, and keep only what was measured of them."""
-        self.choice = choice = survey.choose()
+        self.choice = choice = survey.choose(functions=not self._eager.compiled)
         self.growth_over_time = self._over_time.stop()
         self._over_time.remove()
         self._passes.remove()

@@ -19,10 +19,14 @@ class UncompiledCalls:
         self._net = net
         self._stance: Any = None
 
+    @property
+    def compiled(self) -> bool:
+        """Whether the net has compiled modules."""
+        return any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in self._net.modules())
+
     def begin(self) -> None:
         """Run compiled modules uncompiled from now on."""
-        compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in self._net.modules())
-        if compiled and self._stance is None:
+        if self.compiled and self._stance is None:
             self._stance = torch.compiler.set_stance("force_eager")
 
     def end(self) -> None:

@@ -86,7 +86,9 @@ def test_weights_and_biases_have_the_stated_variances(layer, generator, sigmas):
         assert sigmas(weights, wrong * 1.95582 / fans.fan_in) > 4
 
 
-@pytest.mark.parametrize("activation, message", REFUSED, ids=[str(activation)[:25] for activation, _ in REFUSED])
+@pytest.mark.parametrize(
+    "activation, message", REFUSED, ids=[str(activation).split(" at ")[0] for activation, _ in REFUSED]
+)
 def test_an_unusable_activation_or_one_without_critical_point_is_an_error(activation, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         Critical(activation)

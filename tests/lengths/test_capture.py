@@ -195,7 +195,7 @@ def test_a_compiled_net_has_the_readings_of_the_eager_net(net, inputs, scale):
         capture.start()
         compiled(scale * inputs)
         readings = capture.stop()
-        assert [name for name, _ in readings] == [name for name, _ in eager]
+        assert [reading.name for reading in readings] == [reading.name for reading in eager]
         for ours, theirs in zip(readings, eager, strict=True):
             torch.testing.assert_close(ours.lengths, theirs.lengths, rtol=1e-5, atol=0)
     capture.remove()
