@@ -71,9 +71,10 @@ def coverage_of(net: nn.Module, kinds: Mapping[str, str], trace: ForwardTrace | 
     """
     layers = dict(Counter(kinds.values()))
     if trace is None:
-        names = list(modules_by_name(net))
+        modules = modules_by_name(net)
+        names = list(modules)
         last = max((index for index, name in enumerate(names) if name in kinds), default=-1)
-        weighted = [name for name, module in zip(names, net.modules(), strict=True) if has_weights(module)]
+        weighted = [name for name, module in modules.items() if has_weights(module)]
         missed = [name for name in weighted if names.index(name) > last]
         return Coverage(layers, len(weighted), tuple(missed), readouts=min(len(missed), 1))
     measured = covered = 0
