@@ -119,7 +119,9 @@ def error_message(error: BaseException) -> str:
         return _no_such_option(match[1], ())
     if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", one_line(error)):
         return f"{match[1]} = {match[2]}: several values; must be one value, or type -m for a sweep over them"
-    if match := re.match(r"Could not override '(\S+?)'\.(.*)", one_line(error)):
+    if match := re.match(
+        r"Could not override '(\S+?)'\. (?:No match in the defaults|Did you mean)(.*)", one_line(error)
+    ):
         value = next((word.partition("=")[2] for word in sys.argv if word.startswith(f"{match[1]}=")), "…")
         similar = ", ".join(re.findall(r"[\w/]+@[\w.]+", match[2]))
         return f"{match[1]} = {value}: no such group in this command" + (f"; it has {similar}" if similar else "")

@@ -24,7 +24,7 @@ from start_training.reports.run_report import print_lines
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.settings import Seed, WholeNumber, checked, positive_integer
-from start_training.studies.simulate import readings_of
+from start_training.studies.net_readings import readings_of
 from start_training.studies.study import Results, Study, print_figures
 from start_training.tables import shown_layers, theory_heading
 from start_training.theory.convolutional import ConvolutionalLaw

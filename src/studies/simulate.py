@@ -1,7 +1,7 @@
 """Sample many nets at initialization and measure the lengths of their layers."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import nn
 
 from start_training.analysis.columns import check_chosen_columns
 from start_training.analysis.sweep_table import override_settings
@@ -25,16 +25,15 @@ from start_training.config.mistakes import name_group_in_errors
 from start_training.ensembles.layer_table import Law, layer_table
 from start_training.ensembles.sample import Ensemble
 from start_training.figures.mean_length import draw_simulation
-from start_training.lengths.activation_length import activation_lengths
-from start_training.lengths.capture import Capture, LayerReading
-from start_training.lengths.layer_choice import NoLayers, choose_from_pass
+from start_training.lengths.layer_choice import NoLayers
 from start_training.models.law import law_of
 from start_training.reports import run_report
 from start_training.reports.run_report import print_lines
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.runs.table import Table
-from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, described
+from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked
+from start_training.studies.net_readings import readings_of
 from start_training.studies.simulation_figure import remember_simulation
 from start_training.studies.study import Results, Study
 from start_training.training.process_settings import seed_global_generators
@@ -137,35 +136,6 @@ def _names(net: nn.Module, ensemble: Ensemble, model: dict[str, Any]) -> list[st
     except NoLayers as error:
         with name_group_in_errors("model", model):
             raise error
-
-
-def readings_of(
-    net: nn.Module, inputs: Tensor, failure: str, *, measure: Callable[[Tensor], Tensor] = activation_lengths
-) -> list[LayerReading]:
-    """Run one forward pass and return the readings of its layers.
-
-    Args:
-        net: The net.
-        inputs: Inputs of the net, shape (samples, …).
-        failure: Beginning of the error message.
-        measure: As in `Capture`.
-
-    Raises:
-        ValueError: The net raises any exception; the message is `failure`, the shape of a sample, and the exception.
-            Or it has nothing to measure.
-    """
-    try:
-        capture = Capture(net, choose_from_pass(net, "auto", [inputs]), measure=measure)
-        try:
-            capture.start()
-            net(inputs)
-            return capture.stop()
-        finally:
-            capture.remove()
-    except NoLayers:
-        raise
-    except Exception as error:  # whatever a user's module raises
-        raise ValueError(f"{failure} of shape {tuple(inputs.shape[1:])} ({described(error)})") from error
 
 
 def _sample_missing(
