@@ -107,7 +107,9 @@ class RankProcesses:
         for process in self.processes:
             process.kill()
         exit_status = 1
-        if signum := received():  # all ranks got the signal, and another one ended before this one could notice it
+        ended_by = {-process.returncode for process in self.processes if process.returncode}
+        # All ranks got the signal. This one did not notice it, since it waits for another one outside of Python.
+        if signum := received() or next((signum for signum in SIGNALS if ended_by & {signum, -128 - signum}), 0):
             stop = Interrupted(signum)
             status, reason, exit_status = "interrupted", str(stop), stop.exit_status
         print(f"error: {reason}", file=sys.stderr, flush=True)
