@@ -58,7 +58,8 @@ class Coverage:
 
     def summary(self) -> dict[str, Any]:
         """Return plain data for the summary of a run."""
-        return {**self.layers, "weighted_modules": self.weighted, "not_covered": list(self.missed)}
+        layers = {kind.replace(" ", "_"): count for kind, count in self.layers.items()}
+        return {"layers": layers, "weighted_modules": self.weighted, "not_covered": list(self.missed)}
 
 
 def coverage_of(net: nn.Module, kinds: Mapping[str, str], trace: ForwardTrace | None) -> Coverage:
