@@ -17,7 +17,7 @@ FAR = 10  # times chance: a loss at initialization above is that of a readout th
 def test_each_net_is_built_as_its_defects_say(family):
     for net in (net for net in NETS.values() if net.family == family):
         module = net.make(0)
-        inputs, targets = net.task.batch(16, 3)
+        inputs, targets = net.task.batch(8, 3)
         loss = net.task.loss(module(*inputs), targets)
         chance = net.task.chance(targets)
         if loss.requires_grad:
@@ -38,7 +38,7 @@ def test_each_net_is_built_as_its_defects_say(family):
 
 @pytest.mark.parametrize("net", [net for net in NETS.values() if net.family == "recurrent"], ids=lambda net: net.name)
 def test_gradients_are_lost_in_time_where_the_defects_say_so(net):
-    (inputs,), targets = net.task.batch(16, 3)
+    (inputs,), targets = net.task.batch(8, 3)
     loss = net.task.loss(net.make(0)(inputs.requires_grad_()), targets)
     if {"dead", "not_finite", "no_gradient"} & {*net.defects}:
         return
@@ -60,11 +60,11 @@ def test_tokens_are_alike_where_the_defects_say_so(family):
         (readout,) = (part.readout for part in module.modules() if hasattr(part, "readout"))
         readout.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].detach().float()))
         with torch.no_grad():
-            module(*net.task.batch(16, 3)[0])
+            module(*net.task.batch(8, 3)[0])
         tokens = torch.nn.functional.normalize(seen[0], dim=-1)
         count = tokens.shape[1]
         cosine = float(((tokens @ tokens.mT).sum((1, 2)) - count).mean()) / (count**2 - count)
-        assert (cosine > 0.995) == ("rank_collapse" in net.defects), (net.name, cosine)
+        assert (cosine > 0.99) == ("rank_collapse" in net.defects), (net.name, cosine)
 
 
 def test_a_seed_gives_the_same_weights_and_leaves_the_global_generator_alone():
