@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from start_training.cli.arguments import parse
-from tests.zoo.labels import FILE, Labels, read_labels, write_labels
+from tests.zoo.labels import FILE, Labels, contested, read_labels, write_labels
 from tests.zoo.nets import FAMILIES, NETS
 from tests.zoo.training import RATES, label_of
 
@@ -57,7 +57,8 @@ def table(labels: Labels) -> str:
             cells += f"{', '.join(counts):>22}"
         minutes = sum(row["seconds"] for row in rows.values()) / 60
         lines.append(f"{family:18}{len(rows):>8}{cells}{minutes:>9.1f}")
-    return "\n".join(lines)
+    disagreeing = contested(labels)
+    return "\n".join([*lines, *([f"seeds disagree: {', '.join(disagreeing)}"] if disagreeing else [])])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

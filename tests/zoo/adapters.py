@@ -100,6 +100,6 @@ NETS = family_of(
         ("probe_dead_backbone", VECTORS, lambda: probe(dead_backbone()), "dead_bias", "dead"),
         ("probe_gain_small", VECTORS, lambda: probe(scaled(backbone(8), "*.weight", 0.2)), "gain", ""),
         ("bottlenecks_detached", VECTORS, detached_adapters, "detached", "detached"),
-        ("bottlenecks_dropout", VECTORS, lambda: with_dropout(bottlenecks(), 0.99), "dropout", ""),
+        ("bottlenecks_dropout", VECTORS, lambda: with_dropout(bottlenecks(), 0.99), "dropout", "dropout"),
     ],
 )

@@ -78,7 +78,7 @@ NETS = family_of(
         ("mlp_nan", VECTORS, lambda: poisoned(he_plain(4), "2.weight"), "nan", "not_finite"),
         ("mlp_huge_readout", VECTORS, lambda: scaled(he_plain(4), "8.weight", 1000.0), "huge_readout", "readout"),
         ("mlp_frozen", VECTORS, lambda: frozen(he_plain(4)), "frozen", "no_gradient"),
-        ("mlp_dropout", VECTORS, lambda: with_dropout(he_plain(6), 0.99), "dropout", ""),
+        ("mlp_dropout", VECTORS, lambda: with_dropout(he_plain(6), 0.99), "dropout", "dropout"),
         ("mlp_double_softmax", VECTORS, double_softmax, "double_softmax", "double_softmax"),
         ("mlp_detached_front", VECTORS, detached_front, "detached", "detached"),
         ("mlp_overflow", VECTORS, lambda: HalfPrecision(he_plain(8, gain=6.0)), "fp16_overflow gain", "not_finite"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,11 @@ def starts(name: str, optimizer: str, labels: Labels | None = None) -> bool | No
     labels = read_labels() if labels is None else labels
     votes = [row["starts"] for (net, by, _), row in labels.items() if (net, by) == (name, optimizer)]
     return None if 2 * sum(votes) == len(votes) else 2 * sum(votes) > len(votes)
+
+
+def contested(labels: Labels) -> list[str]:
+    """Return the `name optimizer` of which some seeds start and others do not."""
+    votes = defaultdict(set)
+    for (name, optimizer, _), row in labels.items():
+        votes[f"{name} {optimizer}"].add(row["starts"])
+    return sorted(case for case, answers in votes.items() if len(answers) > 1)

@@ -43,6 +43,7 @@ DEFECTS = {
     "double_softmax": "probabilities in the place of logits",
     "lost_in_time": "no gradient from the end of a sequence to its beginning",
     "explodes_in_time": "a gradient that grows exponentially from the end of a sequence to its beginning",
+    "dropout": "so much dropout that what is left is noise",
     "jump": "one layer at which the signal changes by orders of magnitude",
 }
 

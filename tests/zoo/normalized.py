@@ -95,6 +95,6 @@ NETS = family_of(
         ("cnn_batch_norm_dead", GRATINGS, lambda: filled(plain(6), "7.bias", -20.0), "dead_bias", "dead"),
         ("resnet_huge_readout", GRATINGS, lambda: scaled(resnet(4), "9.weight", 1000.0), "huge_readout", "readout"),
         ("resnet_nan", GRATINGS, lambda: poisoned(resnet(4), "4.first.weight"), "nan", "not_finite"),
-        ("mlp_layer_norm_dropout", VECTORS, lambda: with_dropout(dense(6, nn.LayerNorm), 0.99), "dropout", ""),
+        ("mlp_layer_norm_dropout", VECTORS, lambda: with_dropout(dense(6, nn.LayerNorm), 0.99), "dropout", "dropout"),
     ],
 )

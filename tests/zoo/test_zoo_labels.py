@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.zoo.labels import read_labels, starts, write_labels
+from tests.zoo.labels import contested, read_labels, starts, write_labels
 from tests.zoo.net import ZooNet
 from tests.zoo.nets import NETS, drawn
 from tests.zoo.tasks import CLASSES, FEATURES, VECTORS
@@ -68,6 +68,8 @@ def test_labels_are_read_as_they_were_written(tmp_path):
     assert list(read_labels(tmp_path / "labels.json")) == sorted(labels)
     assert read_labels(tmp_path / "none.json") == {}
     assert [starts("b", "sgd", labels), starts("a", "sgd", labels), starts("a", "adam", labels)] == [True, False, None]
+    assert contested(labels) == []
+    assert contested({**labels, ("b", "sgd", 2): {"starts": False}}) == ["b sgd"]
 
 
 def test_the_stored_labels_agree_with_their_curves():

@@ -129,6 +129,6 @@ NETS = family_of(
         ("encoder_detached_front", SEQUENCES, detached_front, "detached", "detached"),
         ("encoder_symmetric", SEQUENCES, symmetric, "symmetric", "symmetric"),
         ("encoder_frozen", SEQUENCES, lambda: frozen(encoder(2, norm_first=True)), "frozen", "no_gradient"),
-        ("encoder_dropout", SEQUENCES, lambda: encoder(4, norm_first=False, dropout=0.99), "dropout", ""),
+        ("encoder_dropout", SEQUENCES, lambda: encoder(4, norm_first=False, dropout=0.99), "dropout", "dropout"),
     ],
 )  # fmt: skip
