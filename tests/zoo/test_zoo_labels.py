@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.zoo import training
 from tests.zoo.labels import contested, read_labels, starts, write_labels
 from tests.zoo.net import ZooNet
 from tests.zoo.nets import NETS, drawn
@@ -45,6 +46,24 @@ def test_a_low_loss_at_initialization_is_no_start():
     net = ZooNet(name="known", family="", task=task, build=lambda: known)
     assert not label_of(net, "adam", 0).starts
     assert label_of(net, "adam", 0).curve[0][1] < (1 - MARGIN) * label_of(net, "adam", 0).chance
+
+
+@pytest.mark.parametrize(("share", "starts_later"), [(0.92, True), (0.92, False), (0.98, True)])
+def test_a_net_that_has_learned_a_little_is_trained_longer_at_its_best_rate(monkeypatch, share, starts_later):
+    net, chance = NETS["mlp_3"], label_of(NETS["mlp_frozen"], "adam", 0).chance
+    trained = []
+
+    def train_(net, optimizer, rate, seed, goal):
+        trained.append((rate, net.task.steps))
+        longer = net.task.steps > VECTORS.steps
+        return [(0, 2 * chance), (9, (0.5 if longer and starts_later else share + 0.01 * (rate != 0.01)) * chance)]
+
+    monkeypatch.setattr(training, "train", train_)
+    label = label_of(net, "adam", 0)
+    longer = [(0.01, 1200)] if share < 0.97 else []
+    assert trained == [(0.001, 300), (0.01, 300), (0.0001, 300), *longer]
+    assert label.rate == 0.01
+    assert label.starts == (starts_later and bool(longer))
 
 
 def _taught() -> dict[str, torch.Tensor]:
