@@ -6,7 +6,7 @@ from tests.campaigns import zoo
 from tests.zoo.labels import read_labels
 from tests.zoo.training import Label
 
-FAMILY = ["--family", "graphs", "--workers", "1"]
+FAMILY = ["--family", "graphs"]
 COUNT = 2 * 11  # optimizers × nets of the family
 
 

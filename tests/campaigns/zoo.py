@@ -4,11 +4,9 @@ A label is stored as soon as it is known, in tests/zoo/labels.json; a campaign t
 """
 
 import argparse
-import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,22 +16,6 @@ from tests.zoo.nets import FAMILIES, NETS
 from tests.zoo.training import RATES, label_of
 
 Key = tuple[str, str, int]  # name of the net, optimizer, seed
-
-
-def label(key: Key) -> tuple[Key, dict[str, Any]]:
-    """Train one net with one optimizer, on one thread."""
-    torch.set_num_threads(1)
-    name, optimizer, seed = key
-    return key, label_of(NETS[name], optimizer, seed).plain()
-
-
-def labelled(keys: Sequence[Key], workers: int) -> Iterator[tuple[Key, dict[str, Any]]]:
-    """Yield the labels in the order in which they become known."""
-    if workers == 1:
-        yield from map(label, keys)
-        return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(label, keys)
 
 
 def selected(families: Sequence[str], seeds: Sequence[int]) -> list[Key]:
@@ -67,23 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, action="append", help="seed of weights and samples; may be repeated (0)")
     parser.add_argument("--again", action="store_true", help="also train nets that have a label")
     parser.add_argument("--minutes", type=float, default=60, help="minutes after which no training begins (60)")
-    parser.add_argument("--workers", type=int, default=2, help="number of trainings at a time (2)")
     parser.add_argument("--file", type=Path, default=FILE, help="where labels are stored (tests/zoo/labels.json)")
     options = parse(parser, arguments)
     labels = {key: row for key, row in read_labels(options.file).items() if key[0] in NETS}
     keys = selected(options.family or FAMILIES, options.seed or [0])
     missing = [key for key in keys if options.again or key not in labels]
-    end = time.monotonic() + 60 * options.minutes
-    done = 0
-    for key, row in labelled(missing, options.workers) if missing and options.minutes else ():
-        old, labels[key] = labels.get(key), row
+    torch.set_num_threads(1)  # nets this small train fastest on one
+    end, done = time.monotonic() + 60 * options.minutes, 0
+    for name, optimizer, seed in missing:
+        if time.monotonic() >= end:
+            break
+        row = label_of(NETS[name], optimizer, seed).plain()
+        old, labels[name, optimizer, seed] = labels.get((name, optimizer, seed)), row
         done += 1
         write_labels(labels, options.file)
         changed = " (was not)" if old and old["starts"] != row["starts"] else ""
-        print(f"{' '.join(map(str, key)):42} {'starts' if row['starts'] else 'no':7}{row['seconds']:7.1f} s{changed}",
-              flush=True)  # fmt: skip
-        if time.monotonic() > end:
-            break
+        answer = "starts" if row["starts"] else "no"
+        print(f"{name:32}{optimizer:6}{seed:3}  {answer:7}{row['seconds']:7.1f} s{changed}", flush=True)
     left = len(missing) - done
     print(f"\n{table(labels)}\n\n{len(keys) - left} labels of {len(keys)}, {left} missing")
     return int(left > 0)
