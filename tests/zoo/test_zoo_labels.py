@@ -111,4 +111,5 @@ def test_a_tenth_of_the_stored_labels_comes_from_training_again(net):
     for optimizer in RATES:
         again, stored = label_of(net, optimizer, 0), LABELS[net.name, optimizer, 0]
         assert again.starts == stored["starts"], optimizer
-        assert again.curve[0][1] == pytest.approx(stored["curve"][0][1], rel=0.01), optimizer  # the same net
+        first, before = again.curve[0][1], stored["curve"][0][1]  # None: not finite
+        assert first == (before and pytest.approx(before, rel=0.01)), optimizer  # the same net
