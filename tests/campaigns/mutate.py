@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, help="draw new faults; by default, those of tests/campaigns/faults.json are used"
     )
-    parser.add_argument("--each", type=int, default=8, help="number of faults of each folder, with --seed (8)")
+    parser.add_argument("--each", type=int, help="most faults of each folder (all, or 8 with --seed)")
     parser.add_argument("--folder", choices=FOLDERS, action="append", help="only faults of this folder of src")
     parser.add_argument("--seconds", type=float, default=60, help="most seconds of tests for one fault (60)")
     parser.add_argument("--own", action="store_true", help="run the default tests of the fault's folder only")
@@ -144,11 +144,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seed is None:
         faults = [Fault(**entry) for entry in json.loads(FIXED.read_text())]
     else:
-        faults = sample(options.root, per_folder=options.each, seed=options.seed)
+        faults = sample(options.root, per_folder=options.each or 8, seed=options.seed)
     if options.draw:
         options.draw.write_text("[\n" + ",\n".join(json.dumps(asdict(fault)) for fault in faults) + "\n]\n")
         return 0
     faults = [fault for fault in faults if not options.folder or fault.file.split("/")[1] in options.folder]
+    if options.seed is None and options.each:
+        by_folder: dict[str, list[Fault]] = {}
+        for fault in faults:
+            by_folder.setdefault(fault.file.split("/")[1], []).append(fault)
+        faults = [fault for of_folder in by_folder.values() for fault in of_folder[: options.each]]
     with tempfile.TemporaryDirectory() as scratch:
         return score(faults, options, Path(scratch))
 

@@ -95,9 +95,15 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_hundred_layers_times_20_000_steps_are_read_in_three_seconds(tmp_path):
+def test_a_hundred_layers_times_20_000_steps_take_less_than_ten_times_as_long_as_reading_the_files(tmp_path):
     names = ["input", *(f"hidden.{number}.activation" for number in range(99))]
     write(tmp_path, *(rows(range(at, at + 100), names) for at in range(0, 20_000, 100)))
-    began = perf_counter()
-    assert read_lengths(tmp_path, matrix="mean").shape == (100, 20_000)
-    assert perf_counter() - began < 3
+    seconds: dict[str, list[float]] = {"matrix": [], "files": []}
+    for _ in range(3):  # in turns, on a machine that others use, too
+        began = perf_counter()
+        assert read_lengths(tmp_path, matrix="mean").shape == (100, 20_000)
+        seconds["matrix"].append(perf_counter() - began)
+        began = perf_counter()
+        assert len(pd.read_parquet(tmp_path / "lengths")) == 100 * 20_000
+        seconds["files"].append(perf_counter() - began)
+    assert min(seconds["matrix"]) < 10 * min(seconds["files"])  # 4 to 5 times: 0.7 s, on one busy core
