@@ -11,7 +11,7 @@ from start_training.initializers.drawing import FillTensor
 from start_training.initializers.initialize import initialize_
 from start_training.initializers.materialize import materialize_, needs_batch
 from start_training.lengths.capture import Capture
-from start_training.lengths.layer_choice import choose_from_pass
+from start_training.lengths.layer_choice import LayerChoice, choose_from_pass, choose_layers
 from start_training.streams import isolate_random_streams
 
 
@@ -21,6 +21,11 @@ def build_for(build: Callable[[], nn.Module], inputs: Tensor) -> nn.Module:
     if needs_batch(net):
         materialize_(net, inputs[:2].cpu())
     return net.to(inputs.device)
+
+
+def layers_for(net: nn.Module, samples: Tensor) -> LayerChoice:
+    """Return the layers to measure: those that the net declares, or else those that run for these samples."""
+    return choose_layers(net) if hasattr(net, "measured_layers") else choose_from_pass(net, "auto", [samples])
 
 
 @torch.no_grad()
@@ -50,7 +55,7 @@ def sample_reference(
         with isolate_random_streams(generator):  # constructor and dropout draw from the global stream
             net = build_for(build, samples)
             initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
-            capture = Capture(net, choose_from_pass(net, "auto", [samples]))
+            capture = Capture(net, layers_for(net, samples))
             capture.start()
             net(samples)
         lengths.append([float(reading.lengths.mean()) for reading in capture.stop()])

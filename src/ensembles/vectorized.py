@@ -6,13 +6,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, vmap
 
+from start_training.ensembles.reference import layers_for
 from start_training.ensembles.scaled import Array, to_numpy
 from start_training.initializers.choice import choose
 from start_training.initializers.drawing import FillTensor, fill_biases_, fill_many_
 from start_training.initializers.initialize import report_unknown
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture
-from start_training.lengths.layer_choice import choose_from_pass
 from start_training.streams import isolate_random_streams
 
 CHUNK_WEIGHTS = {"cpu": 2**22, "cuda": 2**28}  # parameters and buffers of all nets of a chunk: 16 MiB, 1 GiB
@@ -54,8 +54,7 @@ def sample_vectorized(
         for name, tensor in net.state_dict(keep_vars=True).items()
         if name not in drawn
     }
-    choice = choose_from_pass(net, "auto", [inputs[0]])
-    capture = Capture(net, choice, measure=partial(activation_lengths, data_dependent=False))
+    capture = Capture(net, layers_for(net, inputs[0]), measure=partial(activation_lengths, data_dependent=False))
 
     def forward(state: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, ...]:
         capture.start()

@@ -123,8 +123,6 @@ def choose_from_pass(
 ) -> LayerChoice:
     """Choose the layers of a net by a forward pass of a copy of it, which changes neither the net nor random streams.
 
-    If the net declares its layers in `net.measured_layers`, and they are asked for, there is no pass.
-
     Args:
         net: Any module.
         layers: As in `choose_layers`.
@@ -135,8 +133,6 @@ def choose_from_pass(
     Raises:
         NoLayers: see `choose_layers`.
     """
-    if layers == "auto" and sample_axis is None and hasattr(net, "measured_layers"):
-        return choose_layers(net)
     batch, tested = [*arguments, *(named or {}).values()], copy.deepcopy(net)
     trace = ForwardTrace(tested, batch)
     with isolate_random_streams(), torch.no_grad(), trace:
