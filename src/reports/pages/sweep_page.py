@@ -1,0 +1,112 @@
+"""The page of a sweep: its table, curves and figure, and the section of each job, unpacked when it is chosen."""
+
+import base64
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from start_training.analysis.step_columns import COLUMNS
+from start_training.config.build import build_partial
+from start_training.files.damaged_file import DamagedFile
+from start_training.reports.pages.page_file import packed, rendered, write_page
+from start_training.reports.pages.plots import COLOURS
+from start_training.reports.pages.run_section import Detail, run_section
+from start_training.reports.pages.sweep_overview import SweepOverview, job_texts
+from start_training.reports.sweep_figure import table_of
+from start_training.runs.directory import FINISHED, RunDirectory
+
+# Numbers of all heat maps, and of all curves of one quantity, with which a page stays below 15 MB.
+CELLS, POINTS = 2_000_000, 60_000
+DIGITS = 4  # of a number in a job's section
+DRAWN_IN = {"png": 110}  # format of the sweep's figure, and its dots per inch
+Kept = dict[tuple[str, int], tuple[int, str]]  # what a page holds of a finished job, by its directory and columns
+
+
+@dataclass(frozen=True)
+class SweepFigure:
+    """The figure of the sweep's experiment, as the address of an image, or why there is none."""
+
+    image: str = ""
+    problem: str = ""
+
+
+def write_sweep_page(directory: Path, path: Path, *, trust: Collection[str] = (), kept: Kept) -> None:
+    """Write the page of a sweep.
+
+    Args:
+        directory: Directory of the sweep.
+        path: The HTML file.
+        trust: Packages of the user that the configs of the runs may name.
+        kept: Sections of finished jobs from an earlier call, which are used again, and to which new ones are added.
+
+    Raises:
+        ValueError: the directory holds no runs, or the config of one names what must not be imported.
+    """
+    jobs = len(SweepOverview(directory, points=2, trust=trust).runs)
+    overview = SweepOverview(directory, points=_share(POINTS, jobs), trust=trust)
+    layers = overview.runs["depth"].max() if "depth" in overview.runs else None
+    detail = Detail(_share(CELLS, len(overview.runs) * (int(layers) + 1 if layers == layers and layers else 1)), DIGITS)
+    curves, rows, means = overview.curves(), overview.jobs(), overview.means()
+    data = {"sweep": packed({
+        "jobs": job_texts(rows), "curves": curves, "choices": overview.choices, "colours": COLOURS,
+        "means": [row["texts"] for row in means],
+    })}  # fmt: skip
+    for number, row in enumerate(rows):
+        data[f"job-{number}"] = _section(directory / row["directory"], path.parent, detail, trust, kept)
+    counts = overview.runs["status"].value_counts()
+    write_page(
+        path,
+        "sweep_page.html",
+        data=data,
+        name=directory.resolve().name,
+        directory=str(directory),
+        counts=", ".join(f"{count} {status}" for status, count in counts.items()),
+        overview=overview,
+        rows=rows,
+        means=means,
+        quantities=list(curves),
+        detail=detail,
+        figure=sweep_figure(directory, overview, trust),
+    )
+
+
+def _share(total: int, parts: int) -> int:
+    return max(2, min(COLUMNS, total // max(parts, 1)))
+
+
+def _section(directory: Path, folder: Path, detail: Detail, trust: Collection[str], kept: Kept) -> str:
+    summary = RunDirectory(directory).summary_file
+    stamp = summary.stat().st_mtime_ns if os.path.exists(summary) else None
+    key = (str(directory), detail.columns)
+    if stamp is not None and (known := kept.get(key)) and known[0] == stamp:
+        return known[1]
+    run = run_section(directory, folder, detail=detail, trust=trust)
+    section = packed({"html": rendered("run.html", run=run), "plots": run.plots, "linked": run.linked})
+    if stamp is not None and run.state in FINISHED:
+        kept[key] = (stamp, section)
+    return section
+
+
+def sweep_figure(directory: Path, overview: SweepOverview, trust: Collection[str]) -> SweepFigure:
+    """Draw the figure that the config of the sweep's jobs names, as far as they have come."""
+    node: dict[str, Any] | None = None
+    for name in overview.runs["directory"]:
+        run = RunDirectory(directory / name)
+        try:
+            node = run.config(trust=trust).get("figure") if run.config_file.exists() else None
+        except DamagedFile:
+            continue
+        if node:
+            break
+    if not node:
+        return SweepFigure()
+    try:
+        drawn = build_partial(node, "figure")(table_of(node)(directory, node, (), trust).drawn)
+    except ValueError as error:  # as while no job has recorded what the figure draws
+        return SweepFigure(problem=str(error))
+    (kind, dots), image = next(iter(DRAWN_IN.items())), BytesIO()
+    drawn.savefig(image, format=kind, dpi=dots, bbox_inches="tight")
+    return SweepFigure(f"data:image/{kind};base64,{base64.b64encode(image.getvalue()).decode()}")
