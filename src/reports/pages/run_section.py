@@ -34,11 +34,11 @@ class Detail:
 
     Attributes:
         columns: Most columns of the heat map, and most points of a curve by step.
-        digits: Significant digits of a number.
+        decimals: Decimals of log lengths, in nats.
     """
 
     columns: int = COLUMNS
-    digits: int = 5
+    decimals: int = 4
 
 
 @dataclass
@@ -138,11 +138,11 @@ def _draw(
     plots = {"training": training}
     if tables["lengths"] is not None:
         drawn, section.linked = length_plots(
-            tables["lengths"], theory, most_columns=detail.columns, digits=detail.digits
+            tables["lengths"], theory, most_columns=detail.columns, decimals=detail.decimals
         )
         plots |= drawn
     if steps is not None:
-        plots["growth"] = growth_plot(steps, most_columns=detail.columns, digits=detail.digits)
+        plots["growth"] = growth_plot(steps, most_columns=detail.columns)
     if phases is not None:
         plots["phase"] = phase_plot(phases)
     if test is not None:

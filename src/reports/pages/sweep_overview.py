@@ -9,7 +9,7 @@ import pandas as pd
 
 from start_training.analysis.columns import setting_text
 from start_training.analysis.seed_means import seed_means
-from start_training.analysis.step_columns import step_columns
+from start_training.analysis.step_columns import COLUMNS, step_columns
 from start_training.analysis.sweep_table import sweep_table
 from start_training.files.damaged_file import DamagedFile
 from start_training.reports.pages.plots import numbers, plain
@@ -24,6 +24,7 @@ FACTS = (
 )  # fmt: skip
 SHOWN = ("growth_rate", "start_epoch", "steps", "seconds")  # of these, in the table of jobs after the metrics
 BY_STEP = ("loss", "growth_rate", "layer_variance", "learning_rate")  # curves from the table `steps/`
+POINTS = 60_000  # points of all curves of one quantity
 SETTLED = (*FINISHED, "running")  # a job with another status is listed with its reason
 
 
@@ -32,10 +33,10 @@ class SweepOverview:
 
     Args:
         directory: Directory of the sweep.
-        points: Most points of a curve by step.
         trust: Packages of the user that the configs of the runs may name.
 
     Attributes:
+        points: Most points of a curve by step.
         runs: Result of `sweep_table`.
         damaged: The error of each job with a damaged file, by its directory.
         settings: The settings that differ between jobs, without the seed.
@@ -45,12 +46,13 @@ class SweepOverview:
         ValueError: the directory holds no runs, or the config of one names what must not be imported.
     """
 
-    def __init__(self, directory: Path, *, points: int, trust: Collection[str] = ()) -> None:
-        self.directory, self.points = directory, points
+    def __init__(self, directory: Path, *, trust: Collection[str] = ()) -> None:
+        self.directory = directory
         self.damaged: dict[str, DamagedFile] = {}
         runs = sweep_table(directory, self.damaged, trust=trust)
         missing = [name for name in ("seed", "configuration") if name not in runs]  # no job has begun
         self.runs = runs.assign(**dict.fromkeys(missing))
+        self.points = share(POINTS, len(runs))
         settings = [str(name) for name in self.runs if name not in FACTS and "/" not in str(name)]
         self.settings = [name for name in settings if self.runs[name].map(setting_text).nunique() > 1]
         self.metrics = [str(name) for name in self.runs if "/" in str(name) and self.runs[name].notna().any()]
@@ -146,6 +148,16 @@ class SweepOverview:
             curves |= {column: _thinned(steps[column].astype(float), self.points) for column in BY_STEP
                        if column in steps}  # fmt: skip
         return curves
+
+
+def share(total: int, parts: int) -> int:
+    """Return how many of `total` numbers each part may have: at least 2, and at most as many as a single run has.
+
+    Example:
+        >>> share(60_000, 400), share(60_000, 1), share(60_000, 10**6)
+        (150, 256, 2)
+    """
+    return max(2, min(COLUMNS, total // max(parts, 1)))
 
 
 def _thinned(values: "pd.Series[float]", most: int) -> "pd.Series[float]":

@@ -14,13 +14,13 @@ from start_training.files.damaged_file import DamagedFile
 from start_training.reports.pages.page_file import packed, rendered, write_page
 from start_training.reports.pages.plots import COLOURS
 from start_training.reports.pages.run_section import Detail, run_section
-from start_training.reports.pages.sweep_overview import SweepOverview, job_texts
+from start_training.reports.pages.sweep_overview import SweepOverview, job_texts, share
 from start_training.reports.sweep_figure import table_of
 from start_training.runs.directory import FINISHED, RunDirectory
 
-# Numbers of all heat maps, and of all curves of one quantity, with which a page stays below 15 MB.
-CELLS, POINTS = 2_000_000, 60_000
-DIGITS = 4  # of a number in a job's section
+CELLS = 1_800_000  # numbers in all heat maps, with which the page stays below 15 MB
+DEPTH = 100  # of nets whose depth is not known
+DECIMALS = 2  # of log lengths in nats, where not all steps fit
 DRAWN_IN = {"png": 110}  # format of the sweep's figure, and its dots per inch
 Kept = dict[tuple[str, int], tuple[int, str]]  # what a page holds of a finished job, by its directory and columns
 
@@ -45,10 +45,10 @@ def write_sweep_page(directory: Path, path: Path, *, trust: Collection[str] = ()
     Raises:
         ValueError: the directory holds no runs, or the config of one names what must not be imported.
     """
-    jobs = len(SweepOverview(directory, points=2, trust=trust).runs)
-    overview = SweepOverview(directory, points=_share(POINTS, jobs), trust=trust)
-    layers = overview.runs["depth"].max() if "depth" in overview.runs else None
-    detail = Detail(_share(CELLS, len(overview.runs) * (int(layers) + 1 if layers == layers and layers else 1)), DIGITS)
+    overview = SweepOverview(directory, trust=trust)
+    depths = overview.runs["depth"].dropna() if "depth" in overview.runs else ()
+    columns = share(CELLS, len(overview.runs) * (1 + int(max(depths, default=DEPTH))))
+    detail = Detail() if columns == COLUMNS else Detail(columns, DECIMALS)
     curves, rows, means = overview.curves(), overview.jobs(), overview.means()
     data = {"sweep": packed({
         "jobs": job_texts(rows), "curves": curves, "choices": overview.choices, "colours": COLOURS,
@@ -71,10 +71,6 @@ def write_sweep_page(directory: Path, path: Path, *, trust: Collection[str] = ()
         detail=detail,
         figure=sweep_figure(directory, overview, trust),
     )
-
-
-def _share(total: int, parts: int) -> int:
-    return max(2, min(COLUMNS, total // max(parts, 1)))
 
 
 def _section(directory: Path, folder: Path, detail: Detail, trust: Collection[str], kept: Kept) -> str:

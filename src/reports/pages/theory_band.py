@@ -1,12 +1,15 @@
 """Theory's prediction of a run's activation lengths at initialization, from nothing but the run's config."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from start_training.config.build import build_datamodule, build_initializers, construct_net
 from start_training.models.law import law_of
@@ -44,9 +47,8 @@ def theory_band(config: Mapping[str, Any], initial: Array) -> TheoryBand | None:
     Returns:
         None if theory does not cover the net, the initializer or the measured layers.
     """
-    with torch.device("meta"):  # only shapes are needed, and no random number is drawn
-        net = construct_net(config, build_datamodule(config))
-    initializer = build_initializers(config)[0]
+    used = {group: config.get(group) for group in ("model", "datamodule", "initializer", "readout_initializer")}
+    net, initializer = _net_and_initializer(json.dumps(used, sort_keys=True))
     log_mean = predicted_log(net, initializer, initial)
     if log_mean is None:
         return None
@@ -56,3 +58,11 @@ def theory_band(config: Mapping[str, Any], initial: Array) -> TheoryBand | None:
     spread = np.concatenate([[0.0], bounds[1]])
     middle, reach = log_mean - spread / 2, SIGMAS * np.sqrt(spread)
     return TheoryBand(log_mean, middle - reach, middle + reach)
+
+
+@lru_cache(maxsize=16)  # the jobs of a sweep have few nets
+def _net_and_initializer(nodes: str) -> tuple[nn.Module, Any]:
+    config = json.loads(nodes)
+    with torch.device("meta"):  # only shapes are needed, and no random number is drawn
+        net = construct_net(config, build_datamodule(config))
+    return net, build_initializers(config)[0]

@@ -4,11 +4,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from start_training.analysis.step_columns import step_columns
-from start_training.reports.pages.plots import COLOURS, GREY, finished, numbers, plain
+from start_training.reports.pages.plots import COLOURS, GREY, Plot, figure, lines, numbers, plain, stacked
 from start_training.theory.edge_of_chaos import boundary
 
 # Panels by the unit on their axis, with the columns that each may show: of metrics.csv, then of the tables by step.
@@ -30,7 +28,7 @@ TEST_PANELS = {"loss": ("train_loss", "val_loss"), "accuracy": ("val_accuracy",)
 
 def training_plot(
     metrics: pd.DataFrame, steps: pd.DataFrame | None, settings: pd.DataFrame | None, *, most_points: int
-) -> dict[str, Any] | None:
+) -> Plot | None:
     """Draw loss, accuracy, learning rate and momentum against the step; None if nothing was recorded.
 
     Args:
@@ -44,22 +42,21 @@ def training_plot(
     panels = {unit: names for unit, names in panels.items() if names}
     if not panels:
         return None
-    figure = make_subplots(rows=len(panels), shared_xaxes=True, vertical_spacing=0.06)
-    for row, (unit, names) in enumerate(panels.items(), 1):
-        for name in names:
-            label, colour, symbol = CURVES.get(name.partition("/")[0], (unit, COLOURS[0], "circle"))
-            mode = "lines" if "/" not in name else "markers" if symbol == "diamond" else "lines+markers"
-            style: dict[str, Any] = {"mode": mode, "line": {"color": colour, "width": 1 if colour == GREY else 2}}
-            style |= {"marker": {"size": 10 if mode == "markers" else 5, "color": colour, "symbol": symbol}}
-            hover = f"step %{{x}}<br>{label} {unit if '/' in name else ''} %{{y:.5g}}<extra></extra>"
-            x, y = numbers(curves[name].index, 9), numbers(curves[name].to_numpy())
-            style |= {"showlegend": unit == "loss", "name": label, "hovertemplate": hover}
-            figure.add_scatter(x=x, y=y, **style, row=row, col=1)
-        if unit in ("learning rate", "momentum"):
-            figure.update_yaxes(rangemode="tozero", row=row, col=1)
-        figure.update_yaxes(title_text=unit, row=row, col=1)
-    figure.update_xaxes(title_text="training step", row=len(panels), col=1)
-    return finished(figure, height=150 + 130 * len(panels))
+    drawn = {unit: [_curve(name, unit, curves[name]) for name in names] for unit, names in panels.items()}
+    from_zero: dict[str, Any] = {"rangemode": "tozero"}
+    axis = {"title": {"text": "training step"}}
+    return stacked(drawn, axis, learning_rate=from_zero, momentum=from_zero)
+
+
+def _curve(name: str, unit: str, values: "pd.Series[Any]") -> dict[str, Any]:
+    label, colour, symbol = CURVES.get(name.partition("/")[0], (unit, COLOURS[0], "circle"))
+    mode = "lines" if "/" not in name else "markers" if symbol == "diamond" else "lines+markers"
+    marker = {"size": 10 if mode == "markers" else 5, "color": colour, "symbol": symbol}
+    line = {"width": 1 if colour == GREY else 2}
+    hover = f"step %{{x}}<br>{label} {unit if '/' in name else ''} %{{y:.5g}}"
+    style: dict[str, Any] = {"mode": mode, "marker": marker, "line": line, "name": label}
+    x, y = numbers(values.index, 9), numbers(values.to_numpy())
+    return lines(x, y, colour, hover, showlegend=unit == "loss", **style)
 
 
 def _curves(
@@ -86,52 +83,50 @@ def _thinned(values: "pd.Series[Any]", most: int) -> "pd.Series[Any]":
     return pd.Series(columns.mean(values.to_numpy(float)), index=np.round(steps, 1))
 
 
-def range_test_plot(rows: pd.DataFrame, max_lr: float | None) -> dict[str, Any]:
+def range_test_plot(rows: pd.DataFrame, max_lr: float | None) -> Plot:
     """Draw loss and accuracy of a learning rate range test against the learning rate.
 
     Args:
         rows: The table `range_test/` of a run.
         max_lr: The suggested largest rate; None if the test has not ended.
     """
-    figure = make_subplots(rows=len(TEST_PANELS), shared_xaxes=True, vertical_spacing=0.06)
-    rate = rows["learning_rate"]
-    for row, (unit, names) in enumerate(TEST_PANELS.items(), 1):
+    rate, panels = rows["learning_rate"], {}
+    for unit, names in TEST_PANELS.items():
+        curves = []
         for name, colour in zip(names, COLOURS, strict=False):
             known = rows[np.isfinite(rows[name].astype(float))]
-            label = name.replace("_", " ")
-            hover = f"learning rate %{{x:.3g}}, step %{{customdata}}<br>{label} %{{y:.4g}}<extra></extra>"
-            values: dict[str, Any] = {"x": numbers(known["learning_rate"]), "y": numbers(known[name])}
-            values |= {"customdata": known["step"].tolist(), "line_color": colour, "name": label}
-            figure.add_scatter(**values, mode="lines", hovertemplate=hover, row=row, col=1)
-        figure.update_yaxes(title_text=unit, row=row, col=1)
-    if max_lr is not None:
-        figure.add_vline(max_lr, line={"color": GREY, "dash": "dash"}, annotation_text="max_lr")
+            x, y, label = numbers(known["learning_rate"]), numbers(known[name]), name.replace("_", " ")
+            hover = f"learning rate %{{x:.3g}}, step %{{customdata}}<br>{label} %{{y:.4g}}"
+            curves.append(lines(x, y, colour, hover, customdata=known["step"].tolist(), name=label))
+        panels[unit] = curves
     exponential = len(rate) > 2 and rate.min() > 0 and rate.max() > 20 * rate.min()
-    figure.update_xaxes(type="log" if exponential else "linear")
-    figure.update_xaxes(title_text="learning rate", row=len(TEST_PANELS), col=1)
-    return finished(figure, height=420)
+    plot = stacked(panels, {"title": {"text": "learning rate"}, "type": "log" if exponential else "linear"})
+    if max_lr is not None and np.isfinite(max_lr):
+        where: dict[str, Any] = {"x0": max_lr, "x1": max_lr, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
+        label = {"text": f"max_lr {max_lr:.3g}", "textposition": "end", "textangle": 0}
+        plot["layout"]["shapes"] = [{"type": "line", **where, "line": {"color": GREY, "dash": "dash"}, "label": label}]
+    return plot
 
 
-def phase_plot(rows: pd.DataFrame) -> dict[str, Any]:
+def phase_plot(rows: pd.DataFrame) -> Plot:
     """Draw the trajectory of each layer in the plane of J0 / J and 1 / J, with theory's edge of chaos for tanh.
 
     Args:
         rows: The table `phase/` of a run.
     """
-    figure = go.Figure()
-    rows = rows.assign(x=rows["J0"] / rows["J"], y=1 / rows["J"])
+    traces, rows = [], rows.assign(x=rows["J0"] / rows["J"], y=1 / rows["J"])
     for number, ((layer, name), of_layer) in enumerate(rows.groupby(["layer", "name"], sort=False)):
         label, colour = plain(f"{layer}: {name}"), COLOURS[number % len(COLOURS)]
         hover = "%{customdata[0]}<br>step %{customdata[1]}, epoch %{customdata[2]:.3g}<br>J %{customdata[3]:.4g}"
-        known = numbers(of_layer[["step", "epoch", "J"]].to_numpy())
-        places: dict[str, Any] = {"x": numbers(of_layer["x"]), "y": numbers(of_layer["y"]), "name": label}
-        places |= {"customdata": [[label, *values] for values in known], "line_color": colour}
-        places |= {"marker": {"size": [12, *[5] * (len(of_layer) - 1)], "color": colour}}
-        figure.add_scatter(**places, mode="lines+markers", hovertemplate=f"{hover}<extra></extra>")
+        known = numbers(of_layer[["step", "epoch", "J"]].to_numpy(), 9)
+        marker = {"size": [12, *[5] * (len(of_layer) - 1)], "color": colour}  # the first, at initialization, is large
+        marks: dict[str, Any] = {"mode": "lines+markers", "marker": marker, "name": label, "showlegend": True}
+        x, y = numbers(of_layer["x"]), numbers(of_layer["y"])
+        traces.append(lines(x, y, colour, hover, customdata=[[label, *values] for values in known], **marks))
     finite = rows["x"][np.isfinite(rows["x"])]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (-1.0, 1.0)
     ratios = np.linspace(low - 0.15, high + 0.15, 200)
-    edge: dict[str, Any] = {"x": numbers(ratios), "y": numbers(boundary(ratios)), "name": "edge of chaos (tanh)"}
-    figure.add_scatter(**edge, mode="lines", line={"color": GREY, "dash": "dash"}, hoverinfo="skip")
-    axes = {"xaxis_title": "J0 / J", "yaxis_title": "1 / J (order above, chaos below)"}
-    return finished(figure, height=420, **axes)
+    dashed: dict[str, Any] = {"line": {"dash": "dash"}, "hoverinfo": "skip", "name": "edge of chaos (theory for tanh)"}
+    traces.append({**lines(numbers(ratios), numbers(boundary(ratios)), GREY, "", **dashed), "hovertemplate": None})
+    axes = {"x": "J0 / J", "y": "1 / J (order above, chaos below)"}
+    return figure(traces, height=420, **{f"{name}axis": {"title": {"text": title}} for name, title in axes.items()})
