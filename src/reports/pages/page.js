@@ -99,12 +99,13 @@ function curveTraces(sweep, options, chosen) {
   return values.map((value, at) => ({ value, at, ...traces.get(value) })).filter((trace) => trace.jobs);
 }
 
+const VIRIDIS = ["#440154", "#414487", "#31688e", "#21918c", "#5ec962", "#90d743", "#fde725"]; // its ends vanish on a page
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 
 function curveFigure(sweep, options, chosen) {
   const values = options.colour ? sweep.choices[options.colour] : [""];
   const numeric = values.length > 2 && values.every((value) => value !== "" && isFinite(value));
-  const colours = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151"]; // viridis, without what vanishes on white
+  const colours = dark.matches ? VIRIDIS.slice(-5) : VIRIDIS.slice(0, 5);
   const pick = (at) => numeric
     ? colours[Math.round(at / (values.length - 1) * (colours.length - 1))]
     : sweep.colours[at % sweep.colours.length];
@@ -172,6 +173,7 @@ async function showSweep(sweep) {
   }
   await filter();
   if (plot) {
+    dark.addEventListener("change", redraw);
     for (const id of ["quantity", "colour", "mode", "log"]) control(id).addEventListener("change", redraw);
     plot.on("plotly_click", ({ points: [{ customdata }] }) => customdata[1] !== null && openJob(customdata[1]));
   }

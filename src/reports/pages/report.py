@@ -8,6 +8,8 @@ from start_training.config.errors import is_user_error, print_error
 from start_training.reports.pages.page_file import packed, write_page
 from start_training.reports.pages.run_section import run_section
 from start_training.reports.pages.sweep_page import Kept, write_sweep_page
+from start_training.reports.sweep_figure import mirror_figures, wandb_node
+from start_training.runs.job import Job
 from start_training.runs.sweep_jobs import NAME as JOBS
 
 NAME = "report.html"
@@ -47,6 +49,18 @@ def write_report(
     return path
 
 
+def log_report(directory: Path, page: Path) -> None:
+    """Send a page to W&B as an artifact, offline unless the variable WANDB_MODE says otherwise.
+
+    Args:
+        directory: The directory that the page is about, whose name is that of the W&B run.
+        page: The HTML file.
+    """
+    name = directory.resolve().name
+    job = Job({"logger": wandb_node()}, page.parent, overrides=(f"report of {name}",), sweep=name)
+    mirror_figures(job, {}, {}, page=page)
+
+
 def watch(
     directory: Path,
     seconds: float,
@@ -68,10 +82,10 @@ def watch(
     """
     kept: Kept = {}
     while True:
+        sleep(seconds)
         try:
             write_report(directory, output, trust=trust, kept=kept)
         except Exception as error:
             if not is_user_error(error):
                 raise
             print_error(error)
-        sleep(seconds)

@@ -88,12 +88,16 @@ class SweepOverview:
         ]
 
     def means(self) -> list[dict[str, Any]]:
-        """Return for each configuration its settings, and mean, standard error and number of each final metric."""
+        """Return for each configuration its settings, and mean, standard error and number of each final metric.
+
+        Only jobs that have completed count: the last value of a job that diverged is that of an earlier step.
+        """
         rows = []
         for _, runs in self.runs.groupby("configuration", sort=False):
             cells = []
             for name in self.metrics:
-                values = pd.to_numeric(runs[name], errors="coerce").dropna()
+                completed = runs.loc[runs["status"] == "completed", name]
+                values = pd.to_numeric(completed, errors="coerce").dropna()
                 values = values[np.isfinite(values)]
                 error = f" ± {values.sem():.2g}" if len(values) > 1 else ""
                 cells.append((name, f"{values.mean():.4g}{error} ({len(values)})" if len(values) else "—"))

@@ -93,11 +93,15 @@ def range_test_plot(rows: pd.DataFrame, max_lr: float | None) -> Plot:
     rate, panels = rows["learning_rate"], {}
     for unit, names in TEST_PANELS.items():
         curves = []
-        for name, colour in zip(names, COLOURS, strict=False):
+        for name in names:
+            _, colour, _ = CURVES[name.partition("_")[0]]
             known = rows[np.isfinite(rows[name].astype(float))]
-            x, y, label = numbers(known["learning_rate"]), numbers(known[name]), name.replace("_", " ")
-            hover = f"learning rate %{{x:.3g}}, step %{{customdata}}<br>{label} %{{y:.4g}}"
-            curves.append(lines(x, y, colour, hover, customdata=known["step"].tolist(), name=label))
+            x, y = numbers(known["learning_rate"]), numbers(known[name])
+            label = {"train_loss": "training, each step"}.get(name, "validation")
+            hover = f"learning rate %{{x:.3g}}, step %{{customdata}}<br>{label} {unit} %{{y:.4g}}"
+            curves.append(
+                lines(x, y, colour, hover, customdata=known["step"].tolist(), name=label, showlegend=unit == "loss")
+            )
         panels[unit] = curves
     exponential = len(rate) > 2 and rate.min() > 0 and rate.max() > 20 * rate.min()
     plot = stacked(panels, {"title": {"text": "learning rate"}, "type": "log" if exponential else "linear"})
