@@ -21,7 +21,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument(
         "--wandb",
         action="store_true",
-        help="also log the page to W&B, as an artifact; offline unless WANDB_MODE=online",
+        help="also log the page to W&B as an artifact; offline unless WANDB_MODE=online",
     )
     add_trust(parser)
     arguments = parse(parser, words)
@@ -30,11 +30,11 @@ def main(words: Sequence[str]) -> None:
     from start_training.reports.run_report import print_lines, relative
     from start_training.settings import positive_number
 
+    seconds = None if arguments.watch is None else positive_number("--watch", arguments.watch)
     import_from_here(arguments.trust)
     page = write_report(arguments.directory, arguments.output, trust=arguments.trust)
     print_lines(f"page: {relative(page.resolve())}")
     if arguments.wandb:
         log_report(arguments.directory, page)
-    if arguments.watch is not None:
-        seconds = positive_number("--watch", arguments.watch)
+    if seconds is not None:
         watch(arguments.directory, seconds, arguments.output, trust=arguments.trust)

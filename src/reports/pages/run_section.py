@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,7 +110,7 @@ def run_section(directory: Path, folder: Path, *, detail: Detail = Detail(), tru
     section.facts = facts_of(config, summary)
     section.files = files_of_run(run.path, folder)
     section.sentences = _sentences(section, config if trusted else {}, summary)
-    tables = {name: section.read(lambda name=name: run.rows(name), None) for name in TABLES}  # type: ignore[misc]
+    tables = {name: section.read(partial(run.rows, name), None) for name in TABLES}
     lengths = tables["lengths"]
     theory = None
     if trusted and lengths is not None:
@@ -130,9 +131,7 @@ def _draw(
     metrics, error = readable_metrics(run.metrics_file)
     if error is not None:
         section.problems.append(str(error))
-    rows = pd.DataFrame(list(metrics.values())).reindex(columns=["step"]) if not metrics else pd.DataFrame(
-        [metrics[step] for step in sorted(metrics)]
-    )  # fmt: skip
+    rows = pd.DataFrame([metrics[step] for step in sorted(metrics)])
     steps, phases, test = tables["steps"], tables["phase"], tables["range_test"]
     training = training_plot(rows, steps, tables["hyperparameters"], most_points=detail.columns)
     plots = {"training": training}
@@ -163,9 +162,9 @@ def _sentences(section: RunSection, config: Mapping[str, Any], summary: Mapping[
     if clues := summary.get("clues"):
         lines.append(section.attempt("clues", lambda: f"clues: {run_clues.sentence(clues)}") or "")
     for name, node in named_nodes(config, "callbacks") if config else []:
-        said = section.attempt(
-            f"callbacks.{name}",
-            lambda node=node, name=name: call_implemented([build(node, f"callbacks.{name}")], "sentence", summary),
-        )  # type: ignore[misc]
-        lines += said or []
+        lines += section.attempt(f"callbacks.{name}", partial(_said, node, f"callbacks.{name}", summary)) or []
     return [line for line in lines if line]
+
+
+def _said(node: dict[str, Any], group: str, summary: Mapping[str, Any]) -> list[str]:
+    return call_implemented([build(node, group)], "sentence", summary)

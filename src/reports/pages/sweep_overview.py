@@ -1,6 +1,6 @@
 """What a page shows of all jobs of a sweep: their table, their curves, and means over seeds."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,10 @@ class SweepOverview:
         run = RunDirectory(self.directory / name)
         metrics, error = readable_metrics(run.metrics_file)
         rows = pd.DataFrame(list(metrics.values()))
-        curves = {column: rows.set_index("step")[column].dropna() for column in rows if "/" in str(column)}
-        curves = {str(column): _thinned(curve.sort_index(), self.points) for column, curve in curves.items()}
+        logged = rows.set_index("step").sort_index() if len(rows) else rows
+        curves = {
+            str(column): _thinned(logged[column].dropna(), self.points) for column in logged if "/" in str(column)
+        }
         try:
             steps = run.rows("steps")
         except DamagedFile as damage:
@@ -149,8 +151,9 @@ class SweepOverview:
             self.damaged.setdefault(name, error)
         if steps is not None:
             steps = steps.drop_duplicates("step").set_index("step")
-            curves |= {column: _thinned(steps[column].astype(float), self.points) for column in BY_STEP
-                       if column in steps}  # fmt: skip
+            for column in BY_STEP:
+                if column in steps:
+                    curves[column] = _thinned(steps[column].astype(float), self.points)
         return curves
 
 
@@ -167,8 +170,8 @@ def share(total: int, parts: int) -> int:
 def _thinned(values: "pd.Series[float]", most: int) -> "pd.Series[float]":
     """Average neighbouring steps, so that at most `most` points are left, at the mean step of each."""
     columns = step_columns(values.index.to_numpy(), most)
-    steps = columns.mean(columns.steps.astype(float))
-    return pd.Series(columns.mean(values.to_numpy(float)), index=np.round(steps, 1))
+    steps = columns.mean(columns.steps.astype(np.float64))
+    return pd.Series(columns.mean(np.asarray(values, np.float64)), index=np.round(steps, 1))
 
 
 def _importance(item: tuple[str, Any]) -> tuple[bool, bool]:
@@ -195,7 +198,7 @@ def _sort_key(value: Any) -> str:
     return repr(float(value)) if isinstance(value, int | float | np.number) else str(value)
 
 
-def job_texts(jobs: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def job_texts(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what the figures of the page say of each job, escaped for plotly."""
     return [
         {"texts": job["texts"], "label": "<br>".join(

@@ -49,10 +49,10 @@ def theory_band(config: Mapping[str, Any], initial: Array) -> TheoryBand | None:
     """
     used = {group: config.get(group) for group in ("model", "datamodule", "initializer", "readout_initializer")}
     net, initializer = _net_and_initializer(json.dumps(used, sort_keys=True))
-    log_mean = predicted_log(net, initializer, initial)
-    if log_mean is None:
+    law, log_mean = law_of(net, initializer), predicted_log(net, initializer, initial)
+    if law is None or log_mean is None:
         return None
-    bounds = law_of(net, initializer).log_moment_ratio(float(log_mean[0]))
+    bounds = law.log_moment_ratio(float(log_mean[0]))
     if bounds is None:
         return TheoryBand(log_mean)
     spread = np.concatenate([[0.0], bounds[1]])

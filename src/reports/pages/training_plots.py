@@ -107,8 +107,8 @@ def range_test_plot(rows: pd.DataFrame, max_lr: float | None) -> Plot:
     plot = stacked(panels, {"title": {"text": "learning rate"}, "type": "log" if exponential else "linear"})
     if max_lr is not None and np.isfinite(max_lr):
         where: dict[str, Any] = {"x0": max_lr, "x1": max_lr, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
-        label = {"text": f"max_lr {max_lr:.3g}", "textposition": "end", "textangle": 0}
-        plot["layout"]["shapes"] = [{"type": "line", **where, "line": {"color": GREY, "dash": "dash"}, "label": label}]
+        text = {"text": f"max_lr {max_lr:.3g}", "textposition": "end", "textangle": 0}
+        plot["layout"]["shapes"] = [{"type": "line", **where, "line": {"color": GREY, "dash": "dash"}, "label": text}]
     return plot
 
 
