@@ -83,7 +83,7 @@ COMMANDS = {
         arguments="words",
     ),
     "report": Command(
-        "Write one HTML page about a run or a sweep.",
+        "Write one HTML page about a run, sweep, study or diagnosis.",
         "cli.report_command.main",
         arguments="words",
     ),

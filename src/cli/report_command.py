@@ -1,4 +1,4 @@
-"""Write one self-contained HTML page about a run or a sweep, finished or not; open it with any browser."""
+"""Write one self-contained HTML page about a run, a sweep, a study or a diagnosis; open it with any browser."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,8 +10,15 @@ from start_training.cli.trust_option import add_trust, import_from_here
 
 def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="report", description=__doc__)
-    parser.add_argument("directory", type=Path, metavar="PATH", help="run directory, or directory of a sweep")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the page; default: PATH/report.html")
+    parser.add_argument(
+        "directory",
+        type=Path,
+        metavar="PATH",
+        help="directory of a run, a sweep, a search or a recipe, or the file out=… of a diagnosis",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="the page; default: PATH/report.html, or PATH.html of a diagnosis"
+    )
     parser.add_argument(
         "--watch",
         type=float,

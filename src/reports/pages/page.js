@@ -167,7 +167,6 @@ async function showSweep(sweep) {
     for (const select of filters) select.value = "";
     filter();
   });
-  for (const table of document.querySelectorAll("table.sortable")) sortable(table);
   for (const button of document.querySelectorAll("[data-open]")) {
     button.addEventListener("click", () => openJob(button.dataset.open));
   }
@@ -183,6 +182,7 @@ async function showSweep(sweep) {
 
 async function start() {
   themes = await unpack("themes");
+  for (const table of document.querySelectorAll("table.sortable")) sortable(table);
   for (const section of document.querySelectorAll("section[data-source]")) {
     await showRun(section, await unpack(section.dataset.source));
   }

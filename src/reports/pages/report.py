@@ -1,4 +1,4 @@
-"""Write the HTML page of whatever a directory holds: a run or a sweep, once or again and again."""
+"""Write the HTML page of whatever a path holds: a run, a sweep, a study or a diagnosis, once or repeatedly."""
 
 import time
 from collections.abc import Callable, Collection
@@ -7,6 +7,7 @@ from pathlib import Path
 from start_training.config.errors import is_user_error, print_error
 from start_training.reports.pages.page_file import packed, write_page
 from start_training.reports.pages.run_section import run_section
+from start_training.reports.pages.study_section import RUNS, StudySection, diagnosis_section, is_study, study_section
 from start_training.reports.pages.sweep_page import Kept, write_sweep_page
 from start_training.reports.sweep_figure import mirror_figures, wandb_node
 from start_training.runs.job import Job
@@ -18,11 +19,12 @@ NAME = "report.html"
 def write_report(
     directory: Path, output: Path | None = None, *, trust: Collection[str] = (), kept: Kept | None = None
 ) -> Path:
-    """Write one self-contained HTML file about a run or a sweep, finished or not.
+    """Write one self-contained HTML file about a run, a sweep, a study or a diagnosis, finished or not.
 
     Args:
-        directory: A run directory, a directory in which `ActivationLengths` has recorded lengths, or that of a sweep.
-        output: The file; None: report.html in `directory`.
+        directory: A run directory, a directory in which `ActivationLengths` has recorded lengths, that of a sweep, of a
+            search, a recipe or another study, or the JSON file of a diagnosis.
+        output: The file; None: report.html in `directory`, or beside the file a page of its name.
         trust: Packages of the user that configs may name, such as those of their nets, for theory's prediction.
         kept: What an earlier call has read of the finished jobs of a sweep, which is used again, and added to.
 
@@ -30,23 +32,37 @@ def write_report(
         The file written.
 
     Raises:
-        ValueError: the directory holds neither a run nor a sweep.
+        ValueError: the directory holds none of these.
     """
-    path = output or directory / NAME
-    if not directory.is_dir():
+    path = output or (directory.with_suffix(".html") if directory.is_file() else directory / NAME)
+    kept = {} if kept is None else kept
+    if directory.is_file():
+        _write_study(path, diagnosis_section(directory, path.parent), "Diagnosis")
+    elif not directory.is_dir():
         raise ValueError(f"PATH = {directory}: no such directory")
-    if (directory / "config.yaml").is_file() or (directory / "lengths").is_dir():
+    elif is_study(directory):
+        study = study_section(directory, path.parent)
+        if any(directory.glob(f"{RUNS}/*/config.yaml")):
+            write_sweep_page(directory / RUNS, path, trust=trust, kept=kept, study=study)
+        else:
+            _write_study(path, study, "Study")
+    elif (directory / "config.yaml").is_file() or (directory / "lengths").is_dir():
         run = run_section(directory, path.parent, trust=trust)
         data = {"run": packed({"plots": run.plots, "linked": run.linked})}
         write_page(path, "run_page.html", data=data, run=run)
     elif (directory / JOBS).is_file() or any(directory.glob("*/config.yaml")):
-        write_sweep_page(directory, path, trust=trust, kept={} if kept is None else kept)
+        write_sweep_page(directory, path, trust=trust, kept=kept)
     else:
         raise ValueError(
             f"PATH = {directory}: holds neither a run (config.yaml) nor a sweep ({JOBS} or */config.yaml); give a run "
-            "directory or the hydra.sweep.dir of a multirun"
+            "directory, the hydra.sweep.dir of a multirun, or the file out=… of a diagnosis"
         )
     return path
+
+
+def _write_study(path: Path, study: StudySection, heading: str) -> None:
+    data = {"study": packed({"plots": study.plots, "linked": None})}
+    write_page(path, "study_page.html", data=data, study=study, heading=heading)
 
 
 def log_report(directory: Path, page: Path) -> None:

@@ -14,6 +14,7 @@ from start_training.files.damaged_file import DamagedFile
 from start_training.reports.pages.page_file import packed, rendered, write_page
 from start_training.reports.pages.plots import COLOURS
 from start_training.reports.pages.run_section import Detail, run_section
+from start_training.reports.pages.study_section import StudySection
 from start_training.reports.pages.sweep_overview import SweepOverview, job_texts, share
 from start_training.reports.sweep_figure import table_of
 from start_training.runs.directory import FINISHED, RunDirectory
@@ -33,13 +34,16 @@ class SweepFigure:
     problem: str = ""
 
 
-def write_sweep_page(directory: Path, path: Path, *, trust: Collection[str] = (), kept: Kept) -> None:
+def write_sweep_page(
+    directory: Path, path: Path, *, trust: Collection[str] = (), kept: Kept, study: StudySection | None = None
+) -> None:
     """Write the page of a sweep.
 
     Args:
         directory: Directory of the sweep.
         path: The HTML file.
         trust: Packages of the user that the configs of the runs may name.
+        study: The study that these jobs belong to, which is shown above them.
         kept: Sections of finished jobs from an earlier call, which are used again, and to which new ones are added.
 
     Raises:
@@ -61,7 +65,9 @@ def write_sweep_page(directory: Path, path: Path, *, trust: Collection[str] = ()
         path,
         "sweep_page.html",
         data=data,
-        name=directory.resolve().name,
+        heading="Study" if study else "Sweep",
+        study=study,
+        name=directory.resolve().parent.name if study else directory.resolve().name,
         directory=str(directory),
         counts=", ".join(f"{count} {status}" for status, count in counts.items()),
         overview=overview,

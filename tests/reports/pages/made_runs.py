@@ -14,6 +14,10 @@ from start_training.runs.sweep_jobs import add_jobs
 from start_training.runs.table import Table
 from tests.analysis.test_sweep_table import config_of, leave_run
 
+# One pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 HE = {"_target_": "start_training.initializers.variance_scaling.VarianceScaling", "scale": 2.0}
 STRANGE = '<script>alert("1")</script><img src=x onerror=alert(2)>'  # what a stranger may write into any name
 
@@ -63,6 +67,23 @@ def leave_sweep(sweep: Path, *, rates: int = 2, decays: int = 2, seeds: int = 2,
                 jobs[name] = words
     add_jobs(sweep, {**jobs, "job_not_begun": (words[0], words[1], f"seed={seeds}")})
     return sweep
+
+
+def leave_study(directory: Path, text: str = "weight decay 0 is chosen") -> Path:
+    """Write a search of three options, with its table, its figure and its runs."""
+    overrides = ("search=weight_decay",)
+    run = leave_run(directory.parent, directory.name, config_of() | {"search": {"text": text}}, overrides=overrides)
+    summary = json.loads(run.summary_file.read_text()) | {
+        "text": [text],
+        "chosen": {"option": "0", "overrides": [text]},
+    }
+    run.summary_file.write_text(json.dumps(summary))
+    options = {"option": ["0", "1e-4", text], "max_lr": [0.1, 0.2, 0.05], "val/loss": [0.5, None, 0.7]}
+    pd.DataFrame(options).to_csv(directory / "options.csv", index=False)
+    run.figures.mkdir()
+    (run.figures / "search.png").write_bytes(PNG)
+    leave_sweep(directory / "runs", rates=1, decays=1)
+    return directory
 
 
 def data_of(page: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from start_training.reports.pages.report import write_report
 from start_training.runs.read_lengths import read_lengths
-from tests.reports.pages.made_runs import STRANGE, leave_job, leave_sweep
+from tests.reports.pages.made_runs import STRANGE, leave_job, leave_study, leave_sweep
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 pytestmark = [
@@ -174,6 +174,16 @@ def test_a_click_on_a_curve_opens_its_job(opened, sweep):
     Select(driver.find_element(By.CSS_SELECTOR, "[data-setting='optimizer.weight_decay']")).select_by_index(2)
     point(driver, "#curves", rows["step"][3], rows["val/loss"][3], click=True)
     WebDriverWait(driver, 20).until(lambda _: "job_2_1_1" in driver.find_element(By.CSS_SELECTOR, "#job").text)
+
+
+def test_a_study_shows_its_table_and_its_runs(opened, tmp_path):
+    driver = opened(write_report(leave_study(tmp_path / "study")))
+    assert "weight decay 0 is chosen" in driver.find_element(By.CSS_SELECTOR, ".sentences").text
+    driver.find_elements(By.CSS_SELECTOR, "table.sortable th button")[1].click()
+    cells = driver.find_elements(By.CSS_SELECTOR, "section.run tbody td:nth-child(2)")
+    assert [cell.text for cell in cells] == ["0.05", "0.1", "0.2"]
+    driver.find_element(By.CSS_SELECTOR, "#jobs [data-open='0']").click()
+    WebDriverWait(driver, 20).until(lambda _: driver.find_elements(By.CSS_SELECTOR, "#job[data-job='0']"))
 
 
 def test_a_strangers_names_are_shown_as_they_are(opened, tmp_path):

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,6 @@ from start_training.runs.read_lengths import read_lengths
 from start_training.theory.mean_length import log_mean_length
 from tests.reports.pages.made_runs import STRANGE, data_of, leave_job, leave_sweep
 from tests.wandb_records import of_kind, records
-
-
-@pytest.fixture(autouse=True, scope="module")
-def short_script() -> Iterator[None]:
-    """Plotly's script is 5 MB, which no test here reads; see test_in_browser.py."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("start_training.reports.pages.page_file.get_plotlyjs", lambda: "const Plotly = {};")
-        yield
 
 
 @pytest.fixture(scope="module")
