@@ -54,5 +54,5 @@ def test_the_page_of_a_diagnosis_shows_what_the_command_found(shell, tmp_path):
 @pytest.mark.parametrize("content", ["[]", "{}", "nothing", json.dumps({"layers": 1})])
 def test_another_file_is_no_diagnosis(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(DamagedFile, match="a.json"):
+    with pytest.raises(DamagedFile, match=r"a\.json"):
         write_report(tmp_path / "a.json")
