@@ -169,7 +169,7 @@ def test_recorded_lengths_without_a_run_have_a_page(tmp_path):
 
 
 def test_a_watched_sweep_is_written_again_and_finished_jobs_are_not_read_again(tmp_path, monkeypatch, capsys):
-    sweep, read, sections = leave_sweep(tmp_path / "sweep"), [], sweep_page.run_section
+    sweep, read, sections = leave_sweep(tmp_path / "sweep", decays=1, seeds=1), [], sweep_page.run_section
     monkeypatch.setattr(
         sweep_page, "run_section", lambda path, *a, **k: read.append(path.name) or sections(path, *a, **k)
     )
