@@ -73,13 +73,14 @@ class StepColumns:
         return np.where(states == GOOD, logs, np.nan), states
 
 
-def step_columns(steps: ArrayLike) -> StepColumns:
-    """Arrange measured steps in at most `COLUMNS` columns of nearly equal width.
+def step_columns(steps: ArrayLike, most: int = COLUMNS) -> StepColumns:
+    """Arrange measured steps in at most `most` columns of nearly equal width.
 
     The axis is logarithmic if the last step is at least `LONG`, and at least 100 times the first.
 
     Args:
         steps: The numbers of the steps, increasing, shape (steps,).
+        most: Most columns.
 
     Example:
         >>> step_columns(range(3)).edges
@@ -90,10 +91,10 @@ def step_columns(steps: ArrayLike) -> StepColumns:
     """
     numbers = np.asarray(steps, np.int64)
     every = StepColumns(numbers, np.arange(len(numbers)), bool(numbers[-1] >= max(LONG, 100 * (numbers[0] + 1))))
-    if len(numbers) <= COLUMNS:
+    if len(numbers) <= most:
         return every
     places = every.places(numbers)
-    columns = np.minimum(np.floor((places - places[0]) / (places[-1] - places[0]) * COLUMNS), COLUMNS - 1)
+    columns = np.minimum(np.floor((places - places[0]) / (places[-1] - places[0]) * most), most - 1)
     return StepColumns(numbers, np.unique(columns, return_index=True)[1], every.logarithmic)
 
 

@@ -82,6 +82,11 @@ COMMANDS = {
         "cli.draw_command.main",
         arguments="words",
     ),
+    "report": Command(
+        "Write one HTML page about a run, sweep, study or diagnosis.",
+        "cli.report_command.main",
+        arguments="words",
+    ),
     "evaluate": Command(
         "Rebuild the net of a run directory and test it again.",
         "cli.evaluate_command.main",

@@ -94,7 +94,7 @@ def draw_lengths_over_time(
 
 def _draw_cells(figure: Figure, axes: Axes, logs: Array, states: NDArray[np.int64], edges: Array) -> None:
     rows = np.arange(len(logs) + 1) - 0.5
-    limits, extend = _limits(logs)
+    limits, extend = value_limits(logs)
     mesh = axes.pcolormesh(edges, rows, logs, cmap="viridis", vmin=limits[0], vmax=limits[1], rasterized=True)
     _hatch(axes, states, edges)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(rows[0], rows[-1]))
@@ -107,7 +107,7 @@ def _draw_cells(figure: Figure, axes: Axes, logs: Array, states: NDArray[np.int6
         bar.outline.set_linewidth(0.5)
 
 
-def _limits(values: Array) -> tuple[tuple[float, float], str]:
+def value_limits(values: Array) -> tuple[tuple[float, float], str]:
     """Return the smallest and largest finite value, or quantiles where these are far outside, and how it extends."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -142,7 +142,7 @@ def _draw_growth(axes: Axes, columns: StepColumns, values: Array) -> None:
     axes.plot(steps, columns.mean(values), color="#3f90da", lw=1.1, marker="o" if len(steps) <= 40 else "", ms=2.5)
     if len(columns.starts) < len(columns.steps):
         axes.fill_between(steps, *columns.range(values), color="#3f90da", alpha=0.25, lw=0)
-    (low, high), _ = _limits(values)
+    (low, high), _ = value_limits(values)
     axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.set_ylabel("growth rate\n(nats/layer)", fontsize=7)

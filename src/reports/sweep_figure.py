@@ -143,8 +143,9 @@ def mirror_figures(
     *,
     summary: Mapping[str, Any] | None = None,
     text: str = "",
+    page: Path | None = None,
 ) -> None:
-    """Send figures and tables to W&B if it is among the loggers in the job's config.
+    """Send figures, tables and an HTML page to W&B if it is among the loggers in the job's config.
 
     Args:
         job: Job that gives the W&B run its name, and its group, which is the name of the sweep.
@@ -152,6 +153,7 @@ def mirror_figures(
         tables: Tables by name.
         summary: Plain data for the summary of the W&B run.
         text: Markdown for the notes of the W&B run.
+        page: HTML page that becomes an artifact.
     """
     directory = job.directory.resolve()  # W&B's process may have another working directory
     loggers = build_loggers(job, RunDirectory(directory))
@@ -165,6 +167,10 @@ def mirror_figures(
             shown = {key: wandb.Table(dataframe=table) for key, table in plain.items()}
             wandb.run.log({name: wandb.Image(str(image)) for name, image in images.items()} | shown)
             wandb.run.summary.update(dict(summary or {}))
+            if page is not None:
+                artifact = wandb.Artifact(f"report-{wandb.run.id}", type="report")
+                artifact.add_file(str(page.resolve()), name="report.html")
+                wandb.run.log_artifact(artifact)
     finally:
         if wandb.run is not None:
             wandb.finish()

@@ -7,6 +7,7 @@ WRONG = {
     "train --cfg=foo": "argument --cfg/-c: invalid choice: 'foo'",
     "draw": "the following arguments are required: FIGURE, SWEEP_DIRECTORY; type draw --help",
     "draw start . --by": "argument --by: expected one argument; type draw --help",
+    "report . --watch soon": "argument --watch: invalid float value: 'soon'; type report --help",
     "evaluate": "the following arguments are required: RUN_DIRECTORY; type evaluate --help",
     "evaluate . extra": "unrecognized arguments: extra; type evaluate --help",
 }

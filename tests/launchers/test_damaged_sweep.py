@@ -61,7 +61,7 @@ def cases(sweep: Path) -> list[tuple[str, str]]:
 
 
 def check(case: tuple[str, str], whole: Path, folder: Path, shell) -> list[str]:
-    """Damage one file, then draw, evaluate and start the sweep again; return what went wrong."""
+    """Damage one file, then draw, report, evaluate and start the sweep again; return what went wrong."""
     name, damage = case
     sweep = folder / "sweep"
     shutil.rmtree(sweep, ignore_errors=True)
@@ -70,7 +70,7 @@ def check(case: tuple[str, str], whole: Path, folder: Path, shell) -> list[str]:
     job = sweep / Path(name).parts[0]
     others = [run for run in sweep.iterdir() if run.is_dir() and run != job and RunDirectory(run).finished]
     before, wrong = {run: contents(run) for run in others}, []
-    calls = [("draw", "start", "sweep"), ("train", "-m", *WORDS)]
+    calls = [("draw", "start", "sweep"), ("report", "sweep", "--output", "page.html"), ("train", "-m", *WORDS)]
     for call in [*calls, ("evaluate", str(job.relative_to(folder)))] if job.is_dir() else calls:
         try:
             _, _, errors = shell(*call)

@@ -85,7 +85,7 @@ PLACES = {
     "as a callback": lambda config, node: config["callbacks"].update(own=node),
     "in a group that is not built": lambda config, node: config.update(notes={"a": {"b": node}}),
 }
-COMMANDS = {"evaluate": ("sweep/run",), "draw": ("start", "sweep")}
+COMMANDS = {"evaluate": ("sweep/run",), "draw": ("start", "sweep"), "report": ("sweep",)}
 
 
 def run_once(stranger: Stranger, node: object) -> bool:
@@ -144,11 +144,13 @@ def made(node: dict) -> str:
 )
 def test_an_interpolation_is_refused(stranger, shell, make):
     stranger.write(make(stranger.config(), stranger.node("pandas")))
-    for command, arguments in COMMANDS.items():
-        status, _, [error] = shell(command, *arguments, "--trust", "pandas")
+    for command in ("evaluate", "draw"):
+        status, _, [error] = shell(command, *COMMANDS[command], "--trust", "pandas")
         refused = ("must be a value, not an interpolation, in sweep/run/config.yaml", "model has the wrong type, str)")
         assert status == 1 and error.endswith(refused)
         assert not stranger.was_run()
+    shell("report", *COMMANDS["report"], "--trust", "pandas")  # may show it as a damaged file
+    assert not stranger.was_run()
 
 
 def test_an_interpolation_can_make_a_node(stranger):
