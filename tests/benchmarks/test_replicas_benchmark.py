@@ -65,6 +65,7 @@ def test_summary_is_the_median_over_rounds_and_a_drift_of_the_machine_cancels():
     assert result["step"]["milliseconds"] == {ONE_BY_ONE: 1250, TOGETHER: 500}
 
 
+@pytest.mark.slow
 def test_both_methods_train_the_same_jobs():
     result = measure(TINY, "lengths", DIGITS)
     assert result["loss_apart"] < 1e-4

@@ -96,6 +96,7 @@ def test_a_multirun_of_mixed_device_counts_runs_each_job_once_on_all_of_its_data
         assert {record.run_group for record in of_kind(records(job), "run")} == {"sweep"}
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_run_with_a_checkpoint_and_the_exit_status_of_a_shell(tmp_path):
     words = (*SMALL, "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path}")
     process = forked.start(SCRIPT, *words, env={**forked.os.environ, **ENVIRONMENT})

@@ -48,6 +48,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_does_not(config, trai
 FLUSHING = ("callbacks.lengths.flush_every_n_steps=8", "trainer.max_epochs=2", UPDATES)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_given_points_resumes_to_the_same_result(config, trained, tmp_path):
     """Killed before the lock, between the tables of a flush, and between tables and checkpoint."""
     command = ("-m", *SMALL, *FLUSHING, f"hydra.sweep.dir={tmp_path}/sweep", "hydra.sweep.subdir=run")

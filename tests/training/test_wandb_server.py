@@ -26,13 +26,17 @@ def train(home, address, key, *words):
     return ended, [line for line in ended.stderr.splitlines() if line], time.monotonic() - began
 
 
-SLOW = [pytest.param(fault, KEY, marks=pytest.mark.slow) for fault in ("refused", "silent", "500", "403")]
+FAULTS = [
+    ("401", KEY),
+    ("refused", None),
+    ("refused", "short"),
+    *((f, KEY) for f in ("refused", "silent", "500", "403")),
+]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    ("fault", "key"), [("401", KEY), pytest.param("refused", None, marks=pytest.mark.slow), ("refused", "short"), *SLOW]
-)
+@pytest.mark.parametrize(("fault", "key"), FAULTS)
 def test_a_run_is_logged_offline_and_whole(tmp_path, fault, key):
     with faulty_server(fault) as (address, _):
         ended, lines, _ = train(tmp_path, address, key, f"hydra.run.dir={tmp_path}/run")
@@ -45,6 +49,7 @@ def test_a_run_is_logged_offline_and_whole(tmp_path, fault, key):
     assert [end.exit_code for end in of_kind(entries, "exit")] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_fallback_error_ends_the_run_before_it_trains(tmp_path):
     with faulty_server("401") as (address, _):
@@ -55,11 +60,9 @@ def test_fallback_error_ends_the_run_before_it_trains(tmp_path):
     assert RunDirectory(tmp_path / "run").summary()["steps"] == 0
 
 
-LAUNCHERS = ["basic", *(pytest.param(name, marks=pytest.mark.slow) for name in ("replicas", "process", "joblib"))]
-
-
+@pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["basic", "replicas", "process", "joblib"])
 def test_a_sweep_asks_once(tmp_path, launcher):
     with faulty_server("401") as (address, requests):
         words = ("-m", "seed=0,1,2", f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep")
