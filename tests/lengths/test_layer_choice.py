@@ -7,25 +7,13 @@ from torch.nn import functional as F
 
 from start_training.lengths.layer_choice import NoLayers, choose_from_pass, choose_layers
 from start_training.models.fully_connected import FullyConnected
+from tests.lengths.test_capture import Calling
 
 WIDTH = 8
 
 
 def mlp(width=WIDTH):
     return nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-
-
-class Calling(nn.Module):
-    """A net of modules whose forward pass is a given function."""
-
-    def __init__(self, function, **modules):
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, *inputs):
-        return self.function(self, *inputs)
 
 
 class Block(nn.Module):

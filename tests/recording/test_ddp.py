@@ -1,4 +1,4 @@
-"""ActivationLengths on a net of one's own in two processes, against one process with the same global batches."""
+"""ActivationLengths in two processes, against one process with the same global batches."""
 
 import os
 import subprocess

@@ -265,7 +265,7 @@ def test_what_cannot_be_measured_is_refused_or_named(tmp_path):
     class WithoutHooks:
         """An optimizer that is none of torch's, as those that shard its state."""
 
-        param_groups = [{"params": [], "lr": 0.1}]  # noqa: RUF012
+        param_groups = ({"params": [], "lr": 0.1},)
 
     measurement = SimpleNamespace(
         steps=SimpleNamespace(handles=[], manual=False, optimizers={"net (X)": WithoutHooks()})
