@@ -87,7 +87,7 @@ def _draw(
         return drawn[name]
 
     for weight in choice.drawn:
-        if not weight.plain:
+        if not weight.plain:  # `Ensemble.choose_sampler` takes this, as any failure of vmap, for the reference sampler
             raise NotImplementedError(f"{weight.name} is computed by {weight.computed_by} in each net")
         fill = readout_initializer if weight.module is choice.readout and readout_initializer else initializer
         matrices = weight.layout.matrices(stacked(weight.full_name), 1)
