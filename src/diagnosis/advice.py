@@ -9,8 +9,8 @@ from operator import methodcaller
 import numpy as np
 
 from start_training.diagnosis.change import Change
-from start_training.diagnosis.layer_rates import Array
-from start_training.diagnosis.measurement import LayerMeasurement
+from start_training.diagnosis.evidence.layer_rates import Array
+from start_training.diagnosis.evidence.measurement import LayerMeasurement
 from start_training.theory.fully_connected import FullyConnectedLaw
 from start_training.theory.residual import ResidualLaw
 from start_training.theory.verdict import FM1, FM2, Thresholds, Verdict

@@ -1,16 +1,26 @@
-"""The function `diagnose`, which predicts whether a net will start training."""
+"""The function `diagnose`, which predicts whether a net will start training, and whether all of it takes part."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from torch import nn
 
+from start_training.diagnosis import parameter_findings as of_parameters
+from start_training.diagnosis import signal_findings as of_signal
 from start_training.diagnosis.advice import Advice, advise_fully_connected, advise_residual, advise_widths
 from start_training.diagnosis.diagnosis import Diagnosis
-from start_training.diagnosis.measurement import LayerMeasurement
-from start_training.diagnosis.nets import Nets, batch_shape
+from start_training.diagnosis.evidence.net_measurement import NetMeasurement
+from start_training.diagnosis.evidence.nets import Nets
+from start_training.diagnosis.evidence.parameter_gradients import parameter_gradients
+from start_training.diagnosis.evidence.prepare import Prepared, prepare
+from start_training.diagnosis.finding import Finding
 from start_training.diagnosis.prediction import Prediction, predict
-from start_training.diagnosis.trial import advise_scales
+from start_training.diagnosis.scale_search import advise_scales
+from start_training.diagnosis.signal_findings import PathVerdict
+from start_training.diagnosis.starts import doubts_of, start_with
+from start_training.diagnosis.trials.trial import STEPS, run_trials
+from start_training.diagnosis.trials.trial_optimizers import trial_optimizers
 from start_training.initializers.drawing import FillTensor
 from start_training.lengths.layer_choice import check_layers
 from start_training.settings import AtLeast, Seed, checked
@@ -24,6 +34,10 @@ def diagnose(
     net: nn.Module,
     batch: Any,
     *,
+    loss: Any = None,
+    targets: Any = None,
+    optimizer: Any = None,
+    trial: bool | int = True,
     initializer: FillTensor | None = None,
     readout_initializer: FillTensor | None = None,
     nets: Annotated[int, AtLeast(2)] = 10,
@@ -32,26 +46,35 @@ def diagnose(
     modules: Sequence[str] | None = None,
     seed: Seed = 0,
 ) -> Diagnosis:
-    """Predict whether `net` will start training, from measurements on initialized copies and from theory if known.
+    """Predict whether `net` will start training, with which optimizer, and whether all of it takes part.
 
-    Each copy passes the batch forward and a random cotangent of its outputs backward; no loss or targets are needed.
-    Neither the module nor any global random stream is changed. Source: Hanin & Rolnick 2018 (arXiv:1803.01719).
+    Lengths of activations and gradients are measured along each path from an input to the loss, over several
+    initializations; each parameter's gradient in the net's own precision; and copies are trained for a few steps.
+    Neither the module nor any global random stream is changed. Sources: Hanin & Rolnick 2018 (arXiv:1803.01719), and
+    those of each finding; docs/diagnosis.md states all limits and what they were calibrated on.
 
     Args:
-        net: Any module.
-        batch: A tensor, or a tuple or dict of the arguments of `net.forward`; the first axis is samples.
+        net: Any module. A LightningModule is judged by its own `training_step`.
+        batch: What the net takes: a tensor, a NumPy array, a tuple of arguments, a mapping of keyword arguments, a
+            dataclass, a graph; or a pair (inputs, targets); or a DataLoader of these, of which the first batches are
+            used. The first axis is samples.
+        loss: A function of outputs and targets, or its name, such as `cross_entropy` or `mse`. None: see `Objective`.
+        targets: The targets, unless they are in the batch.
+        optimizer: `sgd`, `adam`, an optimizer of this net, or what builds one from parameters. None: both, at a few
+            rates; of a LightningModule its own.
+        trial: Whether to train copies, or for how many steps (30; twice as many if the loss has not fallen by then).
         initializer: Initializer of all copies, as in `initialize_`. None: the first copy has the weights of `net`, and
             the other copies get weights that are redrawn from them, which is valid for freshly initialized modules (see
             `Redraw`).
         readout_initializer: Initializer of the readout of all copies; None: the same as of the other layers.
-        nets: Number of copies, at least 2.
-        thresholds: Thresholds of the verdict; see `Thresholds` for the reasons for the default values.
+        nets: Number of copies whose lengths are measured, at least 2.
+        thresholds: Thresholds of failure modes 1 and 2; see `Thresholds` for the reasons for the default values.
         layers: `auto`, `blocks`, `activations`, `weights`, or name patterns of the layers; see `choose_layers`.
         modules: Another name of `layers`.
         seed: Seed of all random numbers; the same arguments and seed give the same diagnosis.
 
     Returns:
-        The verdict, the measurements and advice on what to change; `print` it for a report.
+        Two verdicts, all findings, the measurements, and advice on what to change; `print` it for a report.
 
     Raises:
         ValueError: a setting is not allowed, the net has no layer to measure, or it fails on the batch.
@@ -59,34 +82,95 @@ def diagnose(
     Example:
         >>> import torch
         >>> net = nn.Sequential(*(nn.Sequential(nn.Linear(64, 64), nn.ReLU()) for _ in range(20)))
-        >>> diagnose(net, torch.randn(32, 64), initializer=nn.init.kaiming_normal_).healthy
-        True
+        >>> diagnosis = diagnose(net, torch.randn(32, 64), initializer=nn.init.kaiming_normal_)
+        >>> diagnosis.healthy, diagnosis.starts["sgd"].answer
+        (True, 'yes')
     """
     if modules is not None and layers != "auto":
         raise ValueError(f"modules = {modules}: is another name of layers, which is {layers}; set only one of them")
     layers = layers if modules is None else modules
     check_layers(net, layers, "layers" if modules is None else "modules")
-    drawn = Nets(net, batch, initializer, readout_initializer, nets=nets, seed=seed, layers=layers)
-    measured = drawn.measure()
-    prediction = predict(net, initializer, measured, thresholds)
-    advice = tuple(_advice(drawn, measured, prediction, thresholds))
-    return Diagnosis(type(net).__name__, batch_shape(batch), measured, measured.verdict(thresholds), prediction, advice)
+    optimizers = trial_optimizers(net, optimizer)
+    settings = {"nets": nets, "seed": seed, "layers": layers}
+    case = prepare(
+        net, batch, targets, loss, initializer=initializer, readout_initializer=readout_initializer, **settings
+    )
+    measured = case.nets.measure()
+    prediction = predict(net, initializer, measured.measured_paths[0][0], thresholds)
+    paths = of_signal.path_verdicts(measured, thresholds)
+    findings = _findings(case, measured, paths, prediction, thresholds, seed)
+    trials = None
+    if trial:
+        steps = STEPS if trial is True else trial
+        doubtful = bool(doubts_of(findings, paths, thresholds))
+        trials = run_trials(
+            case.first, case.batches, case.objective, optimizers, steps=steps, seed=seed, doubtful=doubtful
+        )
+    starts = {
+        family: start_with(family, findings, paths, trials, thresholds)
+        for family in dict.fromkeys(one.family for one in optimizers)
+    }
+    diagnosis = Diagnosis(
+        name=type(net).__name__,
+        batch=case.batches[0].shape,
+        loss=case.objective.text,
+        starts=starts,
+        findings=tuple(findings),
+        trials=tuple(trials or ()),
+        layers=measured,
+        measurement=paths[0].measured,
+        measured=paths[0].verdict,
+        prediction=prediction,
+        undrawn=case.nets.undrawn,
+    )
+    if diagnosis.healthy and not prediction:
+        return diagnosis  # a good net costs no search for advice
+    return replace(diagnosis, advice=tuple(_advice(case.nets, measured, diagnosis, thresholds)))
 
 
-def _advice(
-    nets: Nets, measurement: LayerMeasurement, prediction: Prediction | None, thresholds: Thresholds
-) -> list[Advice]:
-    verdict = measurement.verdict(thresholds)
+def _findings(
+    case: Prepared,
+    measured: NetMeasurement,
+    paths: list[PathVerdict],
+    prediction: Prediction | None,
+    thresholds: Thresholds,
+    seed: int,
+) -> list[Finding]:
+    gradients = parameter_gradients(case.first, case.batches[0], case.objective, seed=seed)
+    start, mechanisms = float(case.evaluation.loss.detach()), measured.mechanisms
+    parameters = [one for one in case.first.parameters() if one.is_floating_point()]
+    dtypes = sorted({str(one.dtype).removeprefix("torch.") for one in parameters})
+    return [
+        of_parameters.finite(gradients, start, dtypes, float(measured.each("largest").max())),
+        of_signal.growth(paths, prediction, thresholds),
+        of_signal.jump(paths),
+        of_signal.agreement(paths, prediction, thresholds),
+        of_signal.constant(measured),
+        of_parameters.without_gradient(gradients, max(path.verdict.dead for path in paths)),
+        of_parameters.detached(gradients),
+        of_parameters.symmetric(gradients),
+        of_signal.tokens(measured),
+        of_signal.sensitivity(measured),
+        of_parameters.loss_at_start(case.evaluation, start, substitute=case.objective.substitute),
+        of_parameters.probabilities(case.evaluation),
+        of_parameters.attention(mechanisms.attention),
+        of_parameters.through_time(mechanisms.time),
+        of_parameters.dropout(mechanisms.dropout),
+    ]
+
+
+def _advice(nets: Nets, measured: NetMeasurement, diagnosis: Diagnosis, thresholds: Thresholds) -> list[Advice]:
+    prediction = diagnosis.prediction
     if prediction and prediction.verdict:
-        verdict, law = prediction.verdict, prediction.law
+        law = prediction.law
         if isinstance(law, FullyConnectedLaw):
-            return advise_fully_connected(law, measurement, thresholds, prediction.log_input_length)
+            return advise_fully_connected(law, diagnosis.measurement, thresholds, prediction.log_input_length)
         if isinstance(law, ResidualLaw):
             return advise_residual(law, thresholds, prediction.log_input_length)
-    advice = []
-    if FM1 in verdict.failure_modes:
-        scales, measurement = advise_scales(nets, measurement, thresholds)
+    advice, path = [], diagnosis.measurement
+    if FM1 in diagnosis.measured.failure_modes:
+        scales, path = advise_scales(nets, path, thresholds)
         advice.append(scales)
-    if FM2 in measurement.verdict(thresholds).failure_modes:
-        advice.append(advise_widths(measurement, thresholds))
+    if FM2 in path.verdict(thresholds).failure_modes:
+        advice.append(advise_widths(path, thresholds))
     return advice

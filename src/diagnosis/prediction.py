@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from start_training.diagnosis.measurement import LayerMeasurement
+from start_training.diagnosis.evidence.measurement import LayerMeasurement
 from start_training.models.law import law_of
+from start_training.tables import theory_heading
 from start_training.theory.verdict import Thresholds, Verdict
 
 
@@ -26,6 +27,11 @@ class Prediction(NamedTuple):
     log_input_length: float
     forward: NDArray[np.float64]
     verdict: Verdict | None
+
+    @property
+    def heading(self) -> str:
+        """The word theory, with what the law supposes."""
+        return " ".join(theory_heading(getattr(self.law, "supposes", ())).split())
 
 
 def predict(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from start_training.settings import PositiveInteger, PositiveNumber, checked
-from start_training.studies.search import Finding, Search, best_option, comparison, usable
+from start_training.studies.search import Search, SearchFinding, best_option, comparison, usable
 from start_training.studies.trials import Option, Trials
 
 TIMED = {"callbacks": {"training_time": {"_target_": "start_training.callbacks.training_time.TrainingTime"}}}
@@ -12,7 +12,7 @@ MIN_EPOCHS = 3  # shortest full run: with fewer epochs, rounding to whole epochs
 
 
 @checked
-def search_batch_size(search: Search, *, values: Sequence[PositiveInteger], seconds: PositiveNumber) -> Finding:
+def search_batch_size(search: Search, *, values: Sequence[PositiveInteger], seconds: PositiveNumber) -> SearchFinding:
     """Compare batch sizes by full runs of equal training time, and choose the one with the lowest validation loss.
 
     A pilot run of each batch size measures the duration of an epoch, which determines how many whole epochs come
@@ -38,7 +38,9 @@ def search_batch_size(search: Search, *, values: Sequence[PositiveInteger], seco
     for seed in search.seeds:  # alternate between the options, because the speed of a machine drifts
         for option in usable(options):
             option.train(search.trials, [seed])
-    return Finding("batch size", options, chosen := best_option(options), [comparison("batch size", chosen, options)])
+    return SearchFinding(
+        "batch size", options, chosen := best_option(options), [comparison("batch size", chosen, options)]
+    )
 
 
 def _epochs(trials: Trials, option: Option, seconds: float) -> int:

@@ -1,6 +1,7 @@
-"""Diagnose the net that a config describes, print the report, and return whether it is healthy as the exit status."""
+"""Diagnose the net that a config describes, or one of the user's own, and print the report."""
 
 import json
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,20 +11,21 @@ from typing import Annotated, Any
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import Tensor
+from torch import nn
 
 from start_training.config.build import build_datamodule, build_initializers, build_net, name_patterns
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.diagnosis.diagnose import diagnose
-from start_training.diagnosis.diagnosis import WIDTH, Diagnosis, render
+from start_training.diagnosis.diagnosis import Diagnosis
+from start_training.diagnosis.diagnosis_text import WIDTH, render
+from start_training.diagnosis.trials.forward_batch import map_tensors
 from start_training.files.replaced_file import replace_text
 from start_training.runs.documents import finite
 from start_training.runs.job import Job
-from start_training.settings import AtLeast, PositiveInteger, Seed, checked, settings_from
+from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, one_line, settings_from
+from start_training.streams import isolate_random_streams
 from start_training.theory.verdict import DEFAULTS, Thresholds
-
-UNHEALTHY = 3  # the exit status for a net that is not healthy
 
 
 def thresholds_of(name: str, config: object) -> Thresholds:
@@ -41,71 +43,140 @@ def thresholds_of(name: str, config: object) -> Thresholds:
     )
 
 
+def layers_of(name: str, value: object) -> str | list[str]:
+    """Constraint for `layers`: a word, or a list of name patterns."""
+    return value if isinstance(value, str) else name_patterns(name, value)
+
+
+def steps_of(name: str, value: object) -> bool | int:
+    """Constraint for `trial`: true, false, or a number of steps of at least 1."""
+    if isinstance(value, bool) or (isinstance(value, int) and value > 0):
+        return value
+    raise ValueError(f"{name} = {value!r}: must be true, false, or a number of steps of at least 1")
+
+
 @checked
 @dataclass(frozen=True)
 class DiagnosisSettings:
     """The settings of the diagnosis itself: keys of conf/diagnose.yaml, which describes them."""
 
     seed: Seed
+    net: str | None
+    batch: str | None
+    loss: str | None
+    optimizer: Annotated[str, OneOf(("sgd", "adam", "adamw"))] | None
+    trial: Annotated[Any, steps_of]
     nets: Annotated[int, AtLeast(2)]
     samples: PositiveInteger
+    layers: Annotated[Any, layers_of]
     modules: Annotated[Sequence[str], name_patterns] | None
     thresholds: Annotated[Any, thresholds_of]  # given as a mapping, which the constraint turns into a `Thresholds`
     out: str | None
+    plot: str | None
 
 
 def diagnose_job(job: Job, config: DictConfig) -> int:
-    """Diagnose the job's net, print the report, and return the exit status: 0 if healthy, otherwise `UNHEALTHY`."""
-    diagnosis = diagnose_config(job.config)
+    """Diagnose the job's net, print the report, and return the exit status, see `Diagnosis.exit_status`."""
+    diagnosis = diagnose_config(job.config, typed=job.overrides)
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)  # in a file, a width that fits a printed page
     if job.overrides:
         console.print(" ".join(job.overrides), style="bold", markup=False, highlight=False)
-    console.print(render(diagnosis))
-    return 0 if diagnosis.healthy else UNHEALTHY
+    console.print(render(diagnosis.report))
+    return diagnosis.exit_status
 
 
-def diagnose_config(config: Mapping[str, Any]) -> Diagnosis:
-    """Diagnose the net that a plain config describes, and write the diagnosis to the JSON file `out` if that is set.
+def diagnose_config(config: Mapping[str, Any], *, typed: Sequence[str] = ()) -> Diagnosis:
+    """Diagnose the net that a plain config describes, and write the files that it asks for.
 
     Args:
         config: The plain config of the command diagnose.
+        typed: Overrides that were typed; a net of one's own gets an initializer only if one is among them.
 
     Raises:
         ValueError: A setting cannot be used.
-        OSError: The file `out` cannot be written.
+        OSError: A file cannot be written.
     """
     with name_setting_in_errors(config):
         settings = settings_from(DiagnosisSettings, config)
-        datamodule = build_datamodule(config)
-        net = build_net(config, datamodule)
-        initializer, readout_initializer = build_initializers(config)
+        for name in ("out", "plot"):
+            if (file := getattr(settings, name)) and not Path(file).parent.is_dir():
+                raise ValueError(f"{name} = {file}: must be a file in a directory that exists")
+        net, batch = _net_and_batch(config, settings)
+        of_own = settings.net is not None and not any(word.startswith("initializer") for word in typed)
+        initializer, readout_initializer = (None, None) if of_own else build_initializers(config)
         diagnosis = diagnose(
             net,
-            batch_of(datamodule, settings.samples, settings.seed),
+            batch,
+            loss=_loss(settings.loss),
+            optimizer=settings.optimizer or ("sgd" if settings.net is None else None),
+            trial=settings.trial,
             initializer=initializer,
             readout_initializer=readout_initializer,
             nets=settings.nets,
             thresholds=settings.thresholds,
+            layers=settings.layers,
             modules=settings.modules,
             seed=settings.seed,
         )
     if settings.out:
-        if not Path(settings.out).parent.is_dir():
-            raise ValueError(f"out = {settings.out}: must be a file in a directory that exists")
-        replace_text(Path(settings.out), json.dumps(as_plain(diagnosis), indent=1))
+        replace_text(Path(settings.out), json.dumps(finite(diagnosis.to_dict()), indent=1))
+    if settings.plot:
+        diagnosis.plot(settings.plot)
     return diagnosis
 
 
-def batch_of(datamodule: Any, samples: int, seed: int) -> Tensor:
-    """Draw `samples` inputs from the training set: at random if it is in memory, otherwise from its first batch.
+def _net_and_batch(config: Mapping[str, Any], settings: DiagnosisSettings) -> tuple[nn.Module, Any]:
+    if settings.net is None:
+        datamodule = build_datamodule(config)
+        net = build_net(config, datamodule)
+        if settings.batch is not None:
+            return net, _called("batch", settings.batch)
+        return net, batch_of(datamodule, settings.samples, settings.seed)
+    with isolate_random_streams(torch.Generator().manual_seed(settings.seed)):
+        net = _called("net", settings.net)
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"net = {settings.net}: must be a torch.nn.Module or return one, not {type(net).__name__}")
+    if settings.batch is None:
+        raise ValueError(f"batch: must be set if net is, such as batch={settings.net.split(':')[0]}:batch")
+    return net, _called("batch", settings.batch)
+
+
+def _loss(name: str | None) -> Any:
+    return named_object("loss", name) if name is not None and ":" in name else name
+
+
+def _called(setting: str, name: str) -> Any:
+    """Return an object by its name; what a function or class returns if it is one."""
+    found = named_object(setting, name)
+    is_module = isinstance(found, nn.Module)
+    return found() if callable(found) and not is_module else found
+
+
+def named_object(setting: str, name: str) -> Any:
+    """Import an object, such as `my_package.nets:build`; modules may lie in the working directory.
+
+    Raises:
+        ValueError: there is no such module or attribute.
+    """
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise ValueError(f"{setting} = {name}: must be package.module:attribute, as in my_package.nets:build")
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{setting} = {name}: cannot be imported ({one_line(error)})") from error
+
+
+def batch_of(datamodule: Any, samples: int, seed: int) -> Any:
+    """Draw `samples` samples of the training set: at random if it is in memory, otherwise from its first batch.
 
     Args:
         datamodule: The datamodule.
-        samples: Number of inputs; a first batch that is smaller gives fewer.
+        samples: Number of samples; a first batch that is smaller gives fewer.
         seed: Seed of the random choice.
 
     Returns:
-        Inputs, shape (samples, …).
+        Inputs, shape (samples, …), and targets, as a pair.
 
     Raises:
         ValueError: The training set in memory has fewer than `samples` samples.
@@ -113,30 +184,9 @@ def batch_of(datamodule: Any, samples: int, seed: int) -> Tensor:
     datamodule.prepare_data()
     datamodule.setup("fit")
     if not isinstance(datamodule, TensorDataModule):
-        return next(iter(datamodule.train_dataloader()))[0][:samples]
-    inputs = datamodule.samples("training").inputs
+        return map_tensors(lambda tensor: tensor[:samples], next(iter(datamodule.train_dataloader())))
+    inputs, targets = datamodule.samples("training")[:2]
     if samples > len(inputs):
         raise ValueError(f"samples = {samples}: must be at most {len(inputs)}, the number of training samples")
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
-    return inputs[order[:samples]]
-
-
-def as_plain(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Convert a diagnosis to plain data for JSON, with None for numbers that are not finite."""
-    measurement, predicted = diagnosis.measurement, diagnosis.predicted
-    return finite(
-        {
-            "net": diagnosis.name,
-            "healthy": diagnosis.healthy,
-            "failure_modes": list(diagnosis.verdict.failure_modes),
-            "by": "theory" if predicted else "measurement",
-            "measured": asdict(diagnosis.measured),
-            "predicted": predicted and asdict(predicted),
-            "nets": measurement.nets,
-            "layers": list(measurement.names),
-            "forward": measurement.forward.log.tolist(),
-            "backward": measurement.backward.log.tolist(),
-            "silent": measurement.silent.tolist(),
-            "advice": [asdict(advice) for advice in diagnosis.advice],
-        }
-    )
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[:samples]
+    return inputs[order], targets[order]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from start_training.settings import checked, fraction, list_of
-from start_training.studies.search import Finding, Search, best_option, comparison, usable
+from start_training.studies.search import Search, SearchFinding, best_option, comparison, usable
 from start_training.studies.trials import Option
 
 
@@ -14,7 +14,7 @@ def search_momentum(
     *,
     constant: Annotated[Sequence[float], list_of],
     cyclical: Annotated[Sequence[Sequence[float]], list_of],
-) -> Finding:
+) -> SearchFinding:
     """Compare constant and cyclical momenta by full runs, and choose the one with the lowest validation loss.
 
     Each momentum is trained at the largest learning rate of its range tests. A range test of a cyclical momentum uses
@@ -41,7 +41,7 @@ def search_momentum(
     for option in usable(momenta):
         option.train(search.trials, search.seeds)
     chosen, best_constant, best_pair = best_option(momenta), best_option(options), best_option(pairs)
-    return Finding(
+    return SearchFinding(
         "momentum",
         momenta,
         chosen,

@@ -42,7 +42,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SearchFinding:
     """The result of a search for a hyper-parameter.
 
     Args:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from start_training.schedules.weight_decay import next_weight_decay
 from start_training.settings import PositiveInteger, WholeNumber, checked, list_of, number_from_zero
-from start_training.studies.search import Finding, Search, best_option, comparison, plus_minus, usable
+from start_training.studies.search import Search, SearchFinding, best_option, comparison, plus_minus, usable
 from start_training.studies.trials import Option
 
 
@@ -20,7 +20,7 @@ def weight_decay_grid(name: str, values: Sequence[float]) -> list[float]:
 @checked
 def search_weight_decay(
     search: Search, *, values: Annotated[Sequence[float], weight_decay_grid], rounds: WholeNumber, best: PositiveInteger
-) -> Finding:
+) -> SearchFinding:
     """Compare weight decays by range tests, train the best ones in full, and choose one.
 
     Range tests are made for a grid of weight decays, and then for values between the best one and its better
@@ -54,7 +54,7 @@ def search_weight_decay(
         f"({plus_minus(*leaders[0].lowest_losses)}) and weight decay {largest.name} allows the largest learning rate "
         f"({largest.max_lr:.2g}).",
     ]
-    return Finding("weight decay", options, chosen, text)
+    return SearchFinding("weight decay", options, chosen, text)
 
 
 def _option(value: float) -> Option:

@@ -100,7 +100,7 @@ initializers=null -> initializers = none: must have at least one initializer; ty
 model=fully_connected -> layers = 1: must be a layer with output (channels, height, width); hidden.0.
 """,
     "diagnose": """
-+thresholds.spread=2 -> thresholds.spread = 2: no such setting; there are beta, dead, drift, normalized
++thresholds.spread=2 -> thresholds.spread = 2: no such setting; there are beta, dead, drift, drift_adam, normalized
 thresholds=2 -> thresholds = 2: must be a mapping; set each threshold by its key, as thresholds.drift=
 """,
 }

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from start_training.diagnosis.diagnose import diagnose
-from start_training.diagnosis.diagnosis import rates_by_layer
 from start_training.initializers.variance_scaling import VarianceScaling
 from start_training.models.fully_connected import FullyConnected
 
@@ -105,10 +104,11 @@ class Cut(nn.Module):
             return self.second(self.first(inputs.float()))
 
 
-def test_a_net_that_only_supports_float32_and_passes_no_gradient_is_judged_by_its_forward_pass(inputs):
+def test_a_net_that_only_supports_float32_and_passes_no_gradient_is_measured_and_cannot_train(inputs):
     diagnosis = diagnose(Cut(), inputs)
     assert not diagnosis.measurement.backward.known.any()
-    assert diagnosis.healthy and "backward" in str(diagnosis)
+    assert (diagnosis.verdict, [one.defect for one in diagnosis.defects]) == ("UNHEALTHY", ["detached"])
+    assert diagnosis.starts["adam"].answer == "no"
 
 
 class Tokens(nn.Module):
@@ -136,7 +136,7 @@ NET, ONES = FullyConnected(64, 3, depth=1, width=2), torch.ones(4, 64)
         (NET, ONES, {"nets": 1}, "nets = 1: must be a whole number of at least 2"),
         (NET, ONES, {"modules": ["conv*"]}, "modules = 'conv*': must match one of hidden, "),
         (nn.Sequential(nn.Flatten()), ONES, {}, "Sequential: has neither activations nor modules with weights"),
-        (NET, (ONES, ONES[0]), {}, "batch = shape (4, 64), (64,): the net fails on this batch (TypeError: "),
+        (NET, [ONES, ONES, ONES], {}, "batch = shape (4, 64), (4, 64): the net fails on this batch (TypeError: "),
         (NET, ONES[:0], {}, "batch = shape (0, 64): must have at least one sample"),
         (NET, ONES / 0, {}, "batch = shape (4, 64): must not contain NaN or infinite"),
         (NET, "data", {}, "batch = str: must be a tensor, or a tuple or dict of "),
@@ -147,13 +147,3 @@ def test_an_error_message_is_one_line(net, batch, settings, message):
         diagnose(net, batch, **settings)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
-
-
-def test_the_table_has_the_rates_of_each_layer(inputs):
-    net = FullyConnected(64, 5, widths=[30, 8, 40, 12], activation="relu")
-    diagnosis = diagnose(net, inputs, initializer=HE, nets=3)
-    columns = {column.header: list(column.cells) for column in rates_by_layer(diagnosis).columns}
-    for heading, rates in (("forward", diagnosis.measurement.forward), ("backward", diagnosis.measurement.backward)):
-        assert columns[heading][0] == "" and len(set(columns[heading])) == 5
-        shown = [float(cell.replace("\u2212", "-")) for cell in columns[heading][1:]]
-        np.testing.assert_allclose(shown, rates.log, atol=0.006)

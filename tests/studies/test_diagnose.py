@@ -26,7 +26,7 @@ def diagnosis_of(typed: str) -> Diagnosis:
     ("typed", "healthy"),
     [  # several kinds of models, every setting of the command, and an initializer of torch
         ("model=residual model.modules=30 model.scales=constant", False),
-        ("model.depth=20 initializer=torch_default thresholds.drift=50", True),
+        ("model.depth=20 initializer=torch_default thresholds.drift=50 trial=false", True),
         ("datamodule=random_inputs readout_initializer=glorot_normal samples=100 seed=3 modules=[hidden.*]", True),
         ("initializer=torch_default initializer._target_=torch.nn.init.xavier_normal_ model.depth=40", False),
     ],
@@ -72,7 +72,8 @@ class OtherDataModule:
 
 
 def test_a_batch_comes_from_any_datamodule():
-    assert batch_of(OtherDataModule(), 4, 0).flatten().tolist() == [0, 1, 2, 3]
+    inputs, targets = batch_of(OtherDataModule(), 4, 0)
+    assert inputs.flatten().tolist() == [0, 1, 2, 3] and targets.shape == (4,)
 
 
 def test_a_wrong_threshold_is_named_in_full():
@@ -90,15 +91,22 @@ def test_thresholds_that_are_not_set_are_the_defaults():
     "typed",
     [
         ["model.depth=100", "model.width=10", "initializer=lecun_normal"],
-        ["model=residual", "model.modules=3", "model.width=1", "model.module_widths=[1,1]", "datamodule=random_inputs"],
+        [
+            "model=residual",
+            "model.modules=3",
+            "model.width=1",
+            "model.module_widths=[1,1]",
+            "datamodule=random_inputs",
+            "trial=false",
+        ],
     ],
     ids=" ".join,
 )
 def test_a_net_with_the_advised_overrides_is_healthy(typed):
     sick = diagnosis_of(" ".join(typed))
-    assert not sick.healthy
+    assert sick.failure_modes
     overrides = {override.split("=")[0]: override for override in typed}
     overrides |= {override.split("=")[0]: override for advice in sick.advice for override in advice.overrides}
     cured = diagnosis_of(" ".join(overrides.values()))
-    assert cured.healthy
+    assert not cured.failure_modes
     assert cured.measured.healthy

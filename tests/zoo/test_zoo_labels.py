@@ -1,5 +1,6 @@
 """Labels come from training: how one is decided, that the stored ones agree with their curves, and can be repeated."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -96,8 +97,9 @@ def test_the_stored_labels_agree_with_their_curves():
         case = f"{name} {optimizer} {seed}"
         assert name in NETS, case
         losses = [loss for _, loss in row["curve"] if loss is not None]
-        goal = (1 - MARGIN) * min([row["chance"], *losses[:1]]) * (1 + 1e-3)  # losses are rounded
-        assert row["starts"] == (bool(losses) and min(losses) <= goal), case
+        goal = (1 - MARGIN) * min([row["chance"], *losses[:1]])
+        below = [min(losses, default=math.inf) <= goal * (1 + rounding) for rounding in (-1e-3, 1e-3)]
+        assert row["starts"] in below, case  # losses are rounded: either answer is right within 1e-3
         assert str(row["rate"]) in map(str, RATES[optimizer]), case
 
 

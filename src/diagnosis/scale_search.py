@@ -6,8 +6,9 @@ import numpy as np
 
 from start_training.diagnosis.advice import Advice, layer_names, predicted
 from start_training.diagnosis.change import Change
-from start_training.diagnosis.measurement import LayerMeasurement
-from start_training.diagnosis.nets import Nets
+from start_training.diagnosis.evidence.measurement import LayerMeasurement
+from start_training.diagnosis.evidence.nets import Nets
+from start_training.diagnosis.signal_findings import path_verdicts
 from start_training.theory.verdict import FM1, Thresholds, Verdict
 
 TRIES = 6
@@ -37,7 +38,7 @@ def advise_scales(nets: Nets, measured: LayerMeasurement, thresholds: Thresholds
         if not change.factors:
             break
         nets.change(change)
-        total, measured = total.then(change), nets.measure()
+        total, measured = total.then(change), _worst(nets, thresholds)
         verdict = measured.verdict(thresholds)
         if abs(verdict.drift) <= MARGIN * thresholds.drift:
             break
@@ -50,6 +51,10 @@ def advise_scales(nets: Nets, measured: LayerMeasurement, thresholds: Thresholds
         source = f"measured on copies whose weights were multiplied by up to {largest:.3g}"
         return Advice(action, predicted(verdict, source)), measured
     return Advice(_action(total), predicted(verdict, f"measured on {measured.nets} copies"), change=total), measured
+
+
+def _worst(nets: Nets, thresholds: Thresholds) -> LayerMeasurement:
+    return path_verdicts(nets.measure(), thresholds)[0].measured
 
 
 def step(measured: LayerMeasurement, verdict: Verdict) -> Change:

@@ -1,14 +1,21 @@
 """Measurements of each layer over several nets: forward and backward rates, spread, silent units, dead nets."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from start_training.diagnosis.layer_rates import Array, LayerRates, rates, ratios_backward, ratios_forward, spread
-from start_training.diagnosis.probe import Readings
+from start_training.diagnosis.evidence.layer_rates import (
+    Array,
+    LayerRates,
+    rates,
+    ratios_backward,
+    ratios_forward,
+    spread,
+)
+from start_training.diagnosis.evidence.probe import Reading
 from start_training.theory.verdict import FM1, Thresholds, Verdict, judge
 
 
@@ -16,8 +23,7 @@ from start_training.theory.verdict import FM1, Thresholds, Verdict, judge
 class LayerMeasurement:
     """Measurements of layers 0 … d of several nets; layer 0 is the input, the others are in order of execution.
 
-    In a net with branches, the rate of a layer compares it with the layer that was executed before it. The sum of the
-    rates is still the change from the first to the last layer.
+    They are those of a path through the net: each layer feeds the next.
 
     Attributes:
         names: Names of the d + 1 layers.
@@ -45,35 +51,38 @@ class LayerMeasurement:
     shared: Array
 
     @classmethod
-    def of(cls, nets: list[Readings], *, normalized: bool, shared: Mapping[str, float]) -> "LayerMeasurement":
+    def of(
+        cls, nets: Sequence[Sequence[Reading]], *, normalized: bool, shared: Mapping[str, float]
+    ) -> "LayerMeasurement":
         """Combine the readings of several nets.
 
         Args:
-            nets: Readings of each net, all with the same layers.
+            nets: Readings of each net, all of the same layers.
             normalized: Whether the net has batch normalization.
             shared: Variance of a rate that all nets share, by the name of the dense or convolutional layer.
 
         Raises:
             ValueError: the input is the only layer.
         """
-        if len(nets[0].names) < 2:
+        first = nets[0]
+        if len(first) < 2:
             raise ValueError("layers: the forward pass executes none of the layers to measure; set other layers=…")
-        lengths = np.array([[float(layer.mean()) for layer in net.lengths] for net in nets])
+        lengths = np.array([[float(layer.lengths.mean()) for layer in net] for net in nets])
         gradients = np.array(
-            [[math.nan if layer is None else float(layer.mean()) for layer in net.gradients] for net in nets]
+            [[math.nan if layer.gradients is None else float(layer.gradients.mean()) for layer in net] for net in nets]
         )
-        by_sample = [np.stack([net.lengths[layer].cpu().numpy() for net in nets]) for layer in range(lengths.shape[1])]
+        by_sample = [np.stack([net[layer].lengths.cpu().numpy() for net in nets]) for layer in range(len(first))]
         return cls(
-            names=tuple(nets[0].names),
-            feeds=tuple(nets[0].feeds),
+            names=tuple(layer.name for layer in first),
+            feeds=tuple(layer.feeds for layer in first),
             lengths=lengths,
             gradients=gradients,
             forward=rates(ratios_forward(lengths)),
             backward=rates(ratios_backward(gradients)),
             spread=spread(by_sample),
-            silent=np.array([net.silent for net in nets]).mean(0),
+            silent=np.array([[layer.silent for layer in net] for net in nets]).mean(0),
             normalized=normalized,
-            shared=np.array([sum(shared.get(name, 0.0) for name in feeds) for feeds in nets[0].feeds[1:]]),
+            shared=np.array([sum(shared.get(name, 0.0) for name in layer.feeds) for layer in first[1:]]),
         )
 
     @property
@@ -97,6 +106,12 @@ class LayerMeasurement:
         last = last[(last > 0) & np.isfinite(last)]
         return float(np.log(last).std(ddof=1)) if len(last) > 1 else math.nan
 
+    @property
+    def spread_error(self) -> float:
+        """Standard error of the sum of `spread`, if the ratios of successive layers are independent and normal."""
+        degrees = np.maximum(self.forward.nets - 1, 1)
+        return float(np.sqrt((self.spread**2 * 2 / degrees).sum()))
+
     def verdict(self, thresholds: Thresholds) -> Verdict:
         """Return the verdict from these measurements, without theory.
 
@@ -115,6 +130,7 @@ class LayerMeasurement:
             self.forward.judged,
             self.backward.judged if self.backward.known.any() else np.zeros(1),
             spread=float(self.spread.sum()),
+            spread_error=self.spread_error,
             dead=float(self.dead.mean()),
             error=math.hypot(max(self.forward.drift_error, self.backward.drift_error), shared_error),
             thresholds=thresholds,

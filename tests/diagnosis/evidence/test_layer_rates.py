@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from start_training.diagnosis.layer_rates import (
+from start_training.diagnosis.evidence.layer_rates import (
     rates,
     ratios_backward,
     ratios_forward,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from start_training.diagnosis.redraw import LARGE, Redraw, orthogonal_gain, permute_, second_moment_variances
+from start_training.diagnosis.evidence.redraw import LARGE, Redraw, orthogonal_gain, permute_, second_moment_variances
 from start_training.initializers.orthogonal import Orthogonal
 
 

@@ -1,0 +1,123 @@
+"""Decide from all evidence whether training starts, for each family of optimizers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from start_training.diagnosis.finding import NO, NOT_JUDGED, NOT_TOLD, YES, Finding, compared
+from start_training.diagnosis.signal_findings import PathVerdict
+from start_training.diagnosis.trials.trial import CARRIES, ShortTraining
+from start_training.theory.verdict import Thresholds
+
+UNCERTAIN = "uncertain"
+ORDER = (NO, NOT_JUDGED, UNCERTAIN, YES)  # from bad to good
+# Findings that decide by themselves, and those under which a net may memorize without learning.
+FATAL = ("not_finite", "dropout")
+SUSPICIOUS = ("gradients through time", "small changes grow (chaos)", "loss at the start")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Whether training starts with one family of optimizers.
+
+    Attributes:
+        answer: `yes`, `no`, `uncertain` or `not judged`.
+        reason: Why, in one line.
+    """
+
+    answer: str
+    reason: str
+
+
+def overall(starts: Mapping[str, Start]) -> str:
+    """Return the best answer: a net starts if it does with one of the optimizers.
+
+    Example:
+        >>> overall({"sgd": Start("no", ""), "adam": Start("uncertain", "")})
+        'uncertain'
+    """
+    return max((start.answer for start in starts.values()), key=ORDER.index)
+
+
+def start_with(
+    family: str,
+    findings: Sequence[Finding],
+    paths: Sequence[PathVerdict],
+    trials: Sequence[ShortTraining] | None,
+    thresholds: Thresholds,
+) -> Start:
+    """Decide whether training starts.
+
+    What makes every step impossible decides first. Then the trial has the last word, unless a finding suggests that the
+    net memorizes without learning: then what it learns has to carry over to held-out samples.
+
+    Args:
+        family: `sgd` or `adam`.
+        findings: All findings.
+        paths: The paths, the worst first.
+        trials: The trials; None: none were run, so that lengths decide.
+        thresholds: Limits of failure modes 1 and 2.
+    """
+    bad = {finding.name: finding for finding in findings if finding.answer == YES}
+    for finding in bad.values():
+        if finding.defect in FATAL or (finding.defect == "no_gradient" and not finding.place):
+            return Start(NO, f"{finding.name}: {finding.text.split(';')[0]}")
+    if trials is None:
+        return _by_lengths(family, bad, findings, paths, thresholds)
+    of_family = [trial for trial in trials if trial.family == family]
+    if not of_family:
+        return Start(NOT_JUDGED, "not tried")
+    trial = max(of_family, key=lambda one: (one.starts, one.carries_over >= CARRIES, one.fall))
+    said = trial_text(trial)
+    if not trial.starts:
+        return Start(NO, said)
+    if (doubts := doubts_of(findings, paths, thresholds)) and not trial.carries_over >= CARRIES:
+        known = not math.isnan(trial.carries_over)
+        return Start(NO if known else UNCERTAIN, f"{said}, but does not carry over to held-out samples; {doubts[0]}")
+    if any(finding.answer == YES and "mode 2" in finding.name for finding in findings):
+        return Start(UNCERTAIN, f"{said}; but other initializations differ")
+    return Start(YES, said)
+
+
+def doubts_of(findings: Sequence[Finding], paths: Sequence[PathVerdict], thresholds: Thresholds) -> list[str]:
+    """Return the names of the findings under which a net may memorize a batch without learning.
+
+    Growth with depth is one of them if it is beyond what Adam tolerates on every path.
+    """
+    doubts = [finding.name for finding in findings if finding.answer == YES and finding.name in SUSPICIOUS]
+    best = paths[-1] if paths else None
+    steep = best is not None and compared(abs(best.verdict.drift), thresholds.drift_adam, best.verdict.error) == YES
+    if steep and not (len(paths) == 1 and paths[0].bypassed):
+        doubts.append("growth with depth")
+    return doubts
+
+
+def trial_text(trial: ShortTraining) -> str:
+    """Return what a trial did, in one line."""
+    first, last = trial.losses[0], min((loss for loss in trial.losses if math.isfinite(loss)), default=math.nan)
+    text = f"{trial.optimizer}: loss {first:.3g} → {last:.3g} in {trial.steps[-1]} steps, chance {trial.chance:.3g}"
+    return text if trial.starts else f"{text}; it does not fall below chance"
+
+
+def _by_lengths(
+    family: str,
+    bad: Mapping[str, Finding],
+    findings: Sequence[Finding],
+    paths: Sequence[PathVerdict],
+    thresholds: Thresholds,
+) -> Start:
+    """Decide without a trial."""
+    if not paths:
+        return Start(NOT_JUDGED, "no layer was measured, and no trial was run")
+    verdict = paths[-1].verdict
+    limit = verdict.thresholds.drift if family == "sgd" else thresholds.drift_adam
+    answer = compared(abs(verdict.drift), limit, verdict.error)
+    text = f"lengths and gradients: {verdict.drift:+.1f} nats, limit {limit:g}"
+    modes = [finding for finding in findings if "mode 2" in finding.name]
+    if answer == YES or any(finding.answer == YES for finding in modes):
+        return Start(NO, text if answer == YES else f"{modes[0].text}")
+    if (dead := [finding for finding in bad.values() if finding.defect == "dead"]) and len(paths) == 1:
+        return Start(NO, dead[0].text)
+    if answer == NOT_TOLD or any(finding.answer == NOT_TOLD for finding in modes):
+        return Start(UNCERTAIN, f"{text}; measure more nets (nets=…)")
+    return Start(YES, f"{text}; no trial was run")
