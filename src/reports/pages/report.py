@@ -69,12 +69,22 @@ def log_report(directory: Path, page: Path) -> None:
     """Send a page to W&B as an artifact, offline unless the variable WANDB_MODE says otherwise.
 
     Args:
-        directory: The directory that the page is about, whose name is that of the W&B run.
+        directory: The directory that the page is about, which names the W&B run; its group is that of the runs shown.
         page: The HTML file.
     """
-    name = directory.resolve().name
-    job = Job({"logger": wandb_node()}, page.parent, overrides=(f"report of {name}",), sweep=name)
+    path = directory.resolve()
+    names, group = (f"report of {path.name}",), _group(path)
+    job = Job({"logger": wandb_node()}, page.parent, overrides=names, sweep=group, command="report")
     mirror_figures(job, {}, {}, page=page)
+
+
+def _group(path: Path) -> str | None:
+    """Return the W&B group of the runs that a page shows: the sweep or study; None for a run on its own."""
+    if path.is_dir() and not is_study(path) and (path / "config.yaml").is_file():
+        if path.parent.name == RUNS and is_study(path.parents[1]):
+            return path.parents[1].name
+        return path.parent.name if (path.parent / JOBS).is_file() else None
+    return path.name
 
 
 def watch(
