@@ -37,7 +37,7 @@ def write_report(
     path = output or (directory.with_suffix(".html") if directory.is_file() else directory / NAME)
     kept = {} if kept is None else kept
     if directory.is_file():
-        _write_study(path, diagnosis_section(directory, path.parent), "Diagnosis")
+        _write_study(path, diagnosis_section(directory, path.parent), "Diagnosis", directory.stem)
     elif not directory.is_dir():
         raise ValueError(f"PATH = {directory}: no such directory")
     elif is_study(directory):
@@ -45,7 +45,7 @@ def write_report(
         if any(directory.glob(f"{RUNS}/*/config.yaml")):
             write_sweep_page(directory / RUNS, path, trust=trust, kept=kept, study=study)
         else:
-            _write_study(path, study, "Study")
+            _write_study(path, study, "Study", directory.resolve().name)
     elif (directory / "config.yaml").is_file() or (directory / "lengths").is_dir():
         run = run_section(directory, path.parent, trust=trust)
         data = {"run": packed({"plots": run.plots, "linked": run.linked})}
@@ -60,9 +60,9 @@ def write_report(
     return path
 
 
-def _write_study(path: Path, study: StudySection, heading: str) -> None:
+def _write_study(path: Path, study: StudySection, heading: str, name: str) -> None:
     data = {"study": packed({"plots": study.plots, "linked": None})}
-    write_page(path, "study_page.html", data=data, study=study, heading=heading)
+    write_page(path, "study_page.html", data=data, study=study, heading=heading, name=name)
 
 
 def log_report(directory: Path, page: Path) -> None:

@@ -162,9 +162,9 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
         for number, item in enumerate(value, 1):
             yield from _flat(item, f"{name}.{number}")
-    elif isinstance(value, list):
+    elif isinstance(value, list) and value:
         yield name, " ".join(map(_text, value))
-    elif value is not None:
+    elif value not in (None, []):
         yield name, _text(value)
 
 
