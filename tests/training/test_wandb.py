@@ -1,5 +1,6 @@
 """The offline W&B run of a training, read back from its file."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from matplotlib.figure import Figure
 
 from start_training.runs.job import Job
 from start_training.training.train import train
+from tests.forked import ROOT
 from tests.wandb_records import config_of, logged, of_kind, records, tables_of, values
 
 
@@ -28,7 +30,10 @@ def test_the_wandb_run_has_the_content_of_the_run_directory(config, tmp_path, mo
     verdicts = {"status", "reason", "clues", "measured_layers"}
     assert {name: shown[name] for name in verdicts} == {name: summary[name] for name in verdicts}
     metrics = logged(entries)
-    assert {"growth_rate", "layer_variance", "first_nonfinite_layer", "lengths/input"} <= metrics.keys()
+    template = ast.parse((ROOT / "docs" / "wandb_workspace.py").read_text())
+    [curves] = [ast.literal_eval(node.value) for node in template.body if ast.unparse(node).startswith("CURVES")]
+    assert {metric for panels in curves.values() for drawn in panels.values() for metric in drawn} <= metrics.keys()
+    assert "lengths/input" in metrics
     assert {name: metrics[name] for name in summary["metrics"]} == summary["metrics"]
     assert metrics["lengths._type"] == metrics["lengths_over_time._type"] == "image-file"
     assert {Path(name).parts[0] for name in tables_of(entries)} == {"lengths", "steps", "hyperparameters"}

@@ -22,7 +22,11 @@ def chosen(seed: int) -> dict[str, dict[str, Any]]:
     """Values of the parameters, as W&B's server sends them."""
     pick = random.Random(seed)
     return {
-        name: {"value": pick.choice(setting["values"]) if "values" in setting else pick.uniform(setting["min"], setting["max"])}
+        name: {
+            "value": pick.choice(setting["values"])
+            if "values" in setting
+            else pick.uniform(setting["min"], setting["max"])
+        }
         for name, setting in SWEEP["parameters"].items()
     }
 

@@ -52,7 +52,8 @@ class SweepOverview:
         self.damaged: dict[str, DamagedFile] = {}
         runs = sweep_table(directory, self.damaged, trust=trust)
         missing = [name for name in ("seed", "configuration") if name not in runs]  # no job has begun
-        self.runs = runs.assign(**dict.fromkeys(missing), **{MAX_LR: [self._max_lr(name) for name in runs["directory"]]})
+        rates = pd.Series([self._max_lr(name) for name in runs["directory"]], runs.index)
+        self.runs = runs.assign(**dict.fromkeys(missing), **{MAX_LR: rates})
         self.points = share(POINTS, len(runs))
         settings = [str(name) for name in self.runs if name not in FACTS and "/" not in str(name)]
         self.settings = [name for name in settings if self.runs[name].map(setting_text).nunique() > 1]
