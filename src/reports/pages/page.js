@@ -24,6 +24,12 @@ dark.addEventListener("change", () => {
   for (const place of document.querySelectorAll(".js-plotly-plot")) Plotly.relayout(place, { template: theme() });
 });
 
+// A sheet of paper is narrower than the window that the figures were drawn for.
+const PAPER = 940;
+const resize = (layout) => document.querySelectorAll(".js-plotly-plot").forEach((place) => Plotly.relayout(place, layout(place)));
+addEventListener("beforeprint", () => resize((place) => ({ width: place.closest(".pair") ? PAPER / 2 - 16 : PAPER })));
+addEventListener("afterprint", () => resize(() => ({ autosize: true, width: null })));
+
 // Draws the figures of one run, and connects its heat map and profile with the slider.
 async function showRun(section, { plots, linked }) {
   if (linked) {

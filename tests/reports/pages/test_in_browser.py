@@ -166,6 +166,22 @@ def test_pages_fit_the_screen_and_both_colour_schemes(opened, run, sweep, width)
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+def test_figures_and_tables_fit_a_printed_page(opened, run, sweep):
+    for page in (run, sweep):
+        driver = opened(page / "report.html")
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        size = {"width": 966, "height": 700, "deviceScaleFactor": 1, "mobile": False}  # of US letter, landscape
+        widths = "return [...document.querySelectorAll('.js-plotly-plot, table')].map((place) => place.scrollWidth)"
+        driver.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert 400 < max(driver.execute_script(widths)) <= 966
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 966
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        driver.execute_script("window.dispatchEvent(new Event('afterprint'))")
+        assert max(driver.execute_script(widths)) > 1000
+
+
 def test_400_jobs_of_100_layers_are_below_15_mb_and_open_within_3_seconds(opened, tmp_path):
     sweep = leave_sweep(tmp_path / "sweep", rates=10, decays=4, seeds=10, layers=100, steps=100)
     page = write_report(sweep)
