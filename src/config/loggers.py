@@ -14,10 +14,10 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from start_training.config import wandb_server
 from start_training.config.build import build
 from start_training.config.mistakes import name_group_in_errors, target_of
+from start_training.config.wandb_labels import wandb_labels
 from start_training.ranks import is_rank_zero
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.wandb_labels import wandb_labels
 from start_training.settings import one_line
 
 
@@ -42,7 +42,7 @@ def wandb_nodes(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def build_loggers(job: Job, run: RunDirectory) -> list[Logger]:
     """Return the loggers of a job, which write into the run directory.
 
-    A W&B run gets name, group, job type and tags of the job: see `start_training.runs.wandb_labels.wandb_labels`.
+    A W&B run gets name, group, job type and tags of the job: see `start_training.config.wandb_labels.wandb_labels`.
     """
     return [_build_logger(name, node, job, run) for name, node in named_nodes(job.config, "logger")]
 

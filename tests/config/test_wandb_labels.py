@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from start_training.config.wandb_labels import distinct_name, wandb_labels
 from start_training.runs.job import Job
 from start_training.runs.sweep_jobs import add_jobs
-from start_training.runs.wandb_labels import distinct_name, wandb_labels
 
 COMMON = ("experiment=hanin_rolnick/figure_1b", "size=small", "trainer.max_epochs=5", "logger.wandb.mode=online")
 
