@@ -59,7 +59,8 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
         print_error(error)
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
-        job = Job(plain(config), directory, tuple(hydra.overrides.task), sweep, dict(hydra.runtime.choices))
+        choices, command = dict(hydra.runtime.choices), str(hydra.job.name)
+        job = Job(plain(config), directory, tuple(hydra.overrides.task), sweep, choices, command=command)
         check_top_level(job.config)
         check_effects(config, job.overrides)
         with users_environment(), raising(), name_size_in_errors(job.config), name_deleted_in_errors(job.overrides):

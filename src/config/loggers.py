@@ -14,13 +14,11 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from start_training.config import wandb_server
 from start_training.config.build import build
 from start_training.config.mistakes import name_group_in_errors, target_of
+from start_training.config.wandb_labels import wandb_labels
 from start_training.ranks import is_rank_zero
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.runs.short_name import group_name, short_name
 from start_training.settings import one_line
-
-NAME, TAG = 128, 64  # bytes that W&B's server allows in the name of a run or group, and in a tag
 
 
 def named_nodes(config: Mapping[str, Any], group: str) -> list[tuple[str, dict[str, Any]]]:
@@ -44,7 +42,7 @@ def wandb_nodes(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def build_loggers(job: Job, run: RunDirectory) -> list[Logger]:
     """Return the loggers of a job, which write into the run directory.
 
-    A W&B run gets the name of the job, and the name of its sweep as group.
+    A W&B run gets name, group, job type and tags of the job: see `start_training.config.wandb_labels.wandb_labels`.
     """
     return [_build_logger(name, node, job, run) for name, node in named_nodes(job.config, "logger")]
 
@@ -82,14 +80,11 @@ def _build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) 
         return build(node, f"logger.{name}", save_dir=str(run.path))
     with name_group_in_errors(f"logger.{name}", node):
         wandb_server.check_fallback(fallback=node.get("fallback", "offline"))
-    names: dict[str, Any] = {"name": short_name(str(node.get("name") or job.name), NAME)}
-    if group := node.get("group") or job.sweep:
-        names["group"] = group_name(str(group), NAME)
-    if (tags := node.get("tags")) is not None:
-        tags = [tags] if isinstance(tags, str) else tags
-        names["tags"] = [short_name(str(tag), TAG) for tag in tags if str(tag).strip()]
-    given = {key: value for key, value in node.items() if key not in ("fallback", *names)}
-    logger = build(given, f"logger.{name}", save_dir=str(run.path), **names)
+    labels = wandb_labels(job, node)
+    facts = labels.pop("config")  # of the same name as an argument of `instantiate`
+    given = {key: value for key, value in node.items() if key not in ("fallback", *labels)}
+    logger = build(given, f"logger.{name}", save_dir=str(run.path), **labels)
+    logger._wandb_init["config"] = facts
     logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns that it is deprecated
     return logger
 

@@ -92,7 +92,8 @@ def draw_sweep(
     table.show()
     files = _save(directory, name, table, draw)
     if logger is not None:
-        mirrored = Job({"figure": node, "logger": logger}, directory, overrides=(name,), sweep=directory.resolve().name)
+        config, sweep = {"figure": node, "logger": logger}, directory.resolve().name
+        mirrored = Job(config, directory, overrides=(name,), sweep=sweep, command="draw")
         mirror_figures(mirrored, {name: files[0]}, table.tables())
     print_lines(f"figure: {', '.join(str(run_report.relative(file)) for file in files)}")
     return files

@@ -36,6 +36,7 @@ class Job:
         sweep: name of the multirun that the run belongs to, used as the group of its W&B run; None: a single run.
         choices: the chosen option of each config group, which name a run without overrides; if they are not known, its
             classes do.
+        command: the command that does the job.
     """
 
     config: Mapping[str, Any]
@@ -43,6 +44,13 @@ class Job:
     overrides: Sequence[str] = ()
     sweep: str | None = None
     choices: Mapping[str, str | None] = field(default_factory=dict)
+    command: str = "train"
+
+    @property
+    def kind(self) -> str:
+        """The command that does the job; range_test for a training that ends after its range test."""
+        test = (self.config.get("callbacks") or {}).get("range_test") or {}
+        return "range_test" if self.command == "train" and test.get("stop") else self.command
 
     @property
     def name(self) -> str:
@@ -65,23 +73,36 @@ class Job:
             >>> Job(config, Path()).title
             'FullyConnected, depth 20 · VarianceScaling, scale 3 · digits'
         """
+        model, labels = {**(self.config.get("model") or {})}, self.labels
+        if isinstance(model.get("widths"), list):
+            model["depth"] = len(model["widths"])
+        depth = f", depth {model['depth']}" if isinstance(model.get("depth"), int) else ""
+        modules = f", {model['modules']} modules" if isinstance(model.get("modules"), int) else ""
+        labels["net"] += f"{depth}{modules}"
+        return " · ".join(filter(None, labels.values())) or self.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The net, the initializer and the data in a word each, by which runs can be filtered; "" for what is not set.
+
+        Example:
+            >>> he = {"_target_": "start_training.initializers.variance_scaling.VarianceScaling", "scale": 2.0}
+            >>> data = {"_target_": "start_training.datamodules.digits.Digits"}
+            >>> Job({"initializer": he, "datamodule": data}, Path(), choices={"initializer": "he_normal"}).labels
+            {'net': '', 'initializer': 'he_normal', 'data': 'digits'}
+        """
         model, initializer, data = ({**(self.config.get(group) or {})} for group in (*NAMED, "datamodule"))
         chosen = str(self.choices.get("initializer") or _class_name(initializer))
         numbers = {key: value for key, value in initializer.items() if type(value) in (int, float)}
         typed = {override.partition("=")[0].lstrip("+") for override in self.overrides}
         if self.choices.get("initializer"):  # its name stands for all settings but those that were changed
             numbers = {key: value for key, value in numbers.items() if f"initializer.{key}" in typed}
-        if isinstance(model.get("widths"), list):
-            model["depth"] = len(model["widths"])
-        depth = f", depth {model['depth']}" if isinstance(model.get("depth"), int) else ""
-        modules = f", {model['modules']} modules" if isinstance(model.get("modules"), int) else ""
         own = str(data.get("_target_", "")).startswith("start_training.")
-        names = [
-            f"{_class_name(model)}{depth}{modules}",
-            ", ".join([chosen, *(f"{key} {value:g}" for key, value in numbers.items())]),
-            data["_target_"].split(".")[-2] if own else _class_name(data),
-        ]
-        return " · ".join(filter(None, names)) or self.name
+        return {
+            "net": _class_name(model),
+            "initializer": ", ".join([chosen, *(f"{key} {value:g}" for key, value in numbers.items())]),
+            "data": data["_target_"].split(".")[-2] if own else _class_name(data),
+        }
 
     @property
     def origin(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     Source: Smith 2018 (arXiv:1803.09820).
     """
     check_epochs(job.config, job.overrides)
-    recipe = make_runs(settings, Trials(config, job.directory), job.config)
+    recipe = make_runs(settings, Trials(config, job.directory, job.choices), job.config)
     overrides = next_run(job, recipe.last)
     text = report_of(recipe, overrides, balance(recipe.last, job.config))
     replace_text(job.directory / "report.md", text)

@@ -61,7 +61,7 @@ class SearchFinding:
 def run(settings: Seeds, job: Job, config: DictConfig) -> Results:
     """Call the search function configured in conf/search, and return its choice with tables and a figure."""
     work = build_partial(job.config["search"], "search")
-    finding = work(Search(Trials(config, job.directory), settings.all_seeds, job.config))
+    finding = work(Search(Trials(config, job.directory, job.choices), settings.all_seeds, job.config))
     options = table_of(finding.options)
     tests, runs = (curves_of(finding.options, kind) for kind in ("curves", "epochs"))
     title = f"{finding.what}: {finding.chosen.name} is chosen"

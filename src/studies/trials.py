@@ -82,6 +82,7 @@ class Trials:
     Args:
         config: The study's config before its interpolations are resolved. Its keys `RUN_KEYS` configure the runs.
         directory: The directory of the study.
+        choices: The option of each config group that the study was started with, which name net and initializer.
 
     Raises:
         ValueError: The settings cannot be used for a run or a range test, or a run would need several processes.
@@ -89,6 +90,7 @@ class Trials:
 
     config: DictConfig
     directory: Path
+    choices: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_trials(plain(self.config))  # report mistakes before anything is trained
@@ -116,7 +118,7 @@ class Trials:
         runs = self.directory / "runs"
         directory = runs / run_name(job, runs)
         overrides = tuple(as_override(key, value) for key, value in shown.items())
-        summary = train(Job(job, directory, overrides, sweep=self.directory.name))
+        summary = train(Job(job, directory, overrides, sweep=self.directory.name, choices=self.choices))
         run = RunDirectory(directory)
         return Trial(run, with_entries(run.summary_file, summary, "metrics", "epochs", "seed"))
 

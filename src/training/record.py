@@ -131,7 +131,7 @@ class Record:
             recorded["clues"] = self._clues(error)
         if wandb.run is not None:
             with collected_disk_errors(disk_errors, self.run.path):
-                self._log_to_wandb({"status": status, **recorded})
+                self._log_to_wandb({"status": status, "reason": reason, **recorded})
         if disk_errors and status in FINISHED:
             status, reason = "interrupted", str(disk_errors[0])  # so that a sweep resumes it and writes the rest
         self._write_summary(status, reason, recorded)

@@ -24,7 +24,7 @@ def content_of(run: Path) -> dict[str, Any]:
         for entry in (config_of(entries), summary, *rows)
     ]
     return {
-        "name": (first.project, first.run_group, first.display_name),
+        "name": (first.project, first.run_group, first.display_name, first.job_type, *first.tags),
         "logged": logged,
         "figures": sum("lengths._type" in row for row in rows),
         "tables": tables_of(entries),
@@ -54,7 +54,9 @@ def test_runs_of_a_group_write_the_wandb_runs_of_single_runs(config, tmp_path):
     assert wandb.run is None
     for one, other in zip(ones, others, strict=True):
         assert_same(content_of(one), content_of(other))
-    assert content_of(others[0])["name"] == ("how-to-start-training", "a-sweep", "run=0")
+    assert content_of(others[0])["name"] == (
+        "how-to-start-training", "a-sweep", "run=0", "train", "FullyConnected", "VarianceScaling, scale 2", "digits"
+    )  # fmt: skip
     assert len(content_of(others[0])["logged"]) > 5
     with pytest.raises(AssertionError):
         assert_same(content_of(ones[0]), content_of(others[1]))

@@ -89,7 +89,8 @@ def test_names_are_cut_and_the_fallback_is_no_part_of_the_hash(config, tmp_path)
     logger = build_loggers(job, RunDirectory(tmp_path))[-1]
     given = logger._wandb_init
     assert [len(given["name"]), len(given["group"])] == [128, 128]
-    assert [len(tag) for tag in given["tags"]] == [1, 2, 64]
+    assert given["tags"][:-1] == ["FullyConnected", "VarianceScaling, scale 2", "digits", "a", "bb"]
+    assert len(given["tags"][-1]) == 64
     changed = config("logger=wandb", "logger.wandb.fallback=error")
     assert config_hash(changed) == config_hash(config())
     assert Job(settings, tmp_path).name == "FullyConnected VarianceScaling"

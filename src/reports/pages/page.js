@@ -24,6 +24,12 @@ dark.addEventListener("change", () => {
   for (const place of document.querySelectorAll(".js-plotly-plot")) Plotly.relayout(place, { template: theme() });
 });
 
+// A sheet of paper is narrower than the window that the figures were drawn for.
+const PAPER = 940;
+const resize = (layout) => document.querySelectorAll(".js-plotly-plot").forEach((place) => Plotly.relayout(place, layout(place)));
+addEventListener("beforeprint", () => resize((place) => ({ width: place.closest(".pair") ? PAPER / 2 - 16 : PAPER })));
+addEventListener("afterprint", () => resize(() => ({ autosize: true, width: null })));
+
 // Draws the figures of one run, and connects its heat map and profile with the slider.
 async function showRun(section, { plots, linked }) {
   if (linked) {
@@ -132,13 +138,20 @@ function curveFigure(sweep, options, chosen) {
 // Text as plotly reads it: without markup.
 const escape = (text) => String(text).replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 
+// What is chosen stays in the address, so that it outlives a reload of a page that is written again.
+function remember(changes) {
+  const kept = new URLSearchParams(location.hash.slice(1));
+  for (const [name, value] of Object.entries(changes)) value === null ? kept.delete(name) : kept.set(name, value);
+  history.replaceState(null, "", `#${kept}`); // scrolls to nowhere
+}
+
 async function openJob(job) {
   const section = document.getElementById("job");
   const data = await unpack(`job-${job}`);
   for (const place of section.querySelectorAll(".js-plotly-plot")) Plotly.purge(place);
   section.innerHTML = data.html; // a template of ours, in which all text is escaped
   for (const row of document.querySelectorAll("tr[data-job]")) row.ariaSelected = row.dataset.job === String(job);
-  location.replace(`#job=${job}`);
+  remember({ job });
   section.scrollIntoView();
   section.focus({ preventScroll: true });
   await showRun(section, data);
@@ -160,6 +173,7 @@ async function showSweep(sweep) {
     for (const row of document.querySelectorAll("tr[data-job]")) row.hidden = !shown[row.dataset.job];
     for (const row of document.querySelectorAll("tr[data-mean]")) row.hidden = !chosen(sweep.means[row.dataset.mean]);
     control("shown").textContent = shown.filter(Boolean).length;
+    remember(Object.fromEntries(filters.map(({ value, dataset }) => [`only ${dataset.setting}`, value || null])));
     return redraw();
   };
   for (const select of filters) select.addEventListener("change", filter);
@@ -170,14 +184,24 @@ async function showSweep(sweep) {
   for (const button of document.querySelectorAll("[data-open]")) {
     button.addEventListener("click", () => openJob(button.dataset.open));
   }
+  const kept = new URLSearchParams(location.hash.slice(1));
+  const restore = (select, value) => {
+    if (value !== null && [...select.options].some((option) => option.value === value)) select.value = value;
+  };
+  for (const select of filters) restore(select, kept.get(`only ${select.dataset.setting}`));
+  if (plot) for (const id of ["quantity", "colour", "mode"]) restore(control(id), kept.get(id));
+  if (plot) control("log").checked = kept.has("log");
   await filter();
   if (plot) {
     dark.addEventListener("change", redraw);
-    for (const id of ["quantity", "colour", "mode", "log"]) control(id).addEventListener("change", redraw);
+    for (const id of ["quantity", "colour", "mode"]) {
+      control(id).addEventListener("change", () => { remember({ [id]: control(id).value }); redraw(); });
+    }
+    control("log").addEventListener("change", () => { remember({ log: control("log").checked ? "yes" : null }); redraw(); });
     plot.on("plotly_click", ({ points: [{ customdata }] }) => customdata[1] !== null && openJob(customdata[1]));
   }
-  const job = location.hash.match(/^#job=(\d+)$/);
-  if (job && sweep.jobs[job[1]]) await openJob(job[1]);
+  const job = kept.get("job");
+  if (/^\d+$/.test(job) && sweep.jobs[job]) await openJob(job);
 }
 
 async function start() {

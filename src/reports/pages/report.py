@@ -37,7 +37,7 @@ def write_report(
     path = output or (directory.with_suffix(".html") if directory.is_file() else directory / NAME)
     kept = {} if kept is None else kept
     if directory.is_file():
-        _write_study(path, diagnosis_section(directory, path.parent), "Diagnosis")
+        _write_study(path, diagnosis_section(directory, path.parent), "Diagnosis", directory.stem)
     elif not directory.is_dir():
         raise ValueError(f"PATH = {directory}: no such directory")
     elif is_study(directory):
@@ -45,7 +45,7 @@ def write_report(
         if any(directory.glob(f"{RUNS}/*/config.yaml")):
             write_sweep_page(directory / RUNS, path, trust=trust, kept=kept, study=study)
         else:
-            _write_study(path, study, "Study")
+            _write_study(path, study, "Study", directory.resolve().name)
     elif (directory / "config.yaml").is_file() or (directory / "lengths").is_dir():
         run = run_section(directory, path.parent, trust=trust)
         data = {"run": packed({"plots": run.plots, "linked": run.linked})}
@@ -60,21 +60,31 @@ def write_report(
     return path
 
 
-def _write_study(path: Path, study: StudySection, heading: str) -> None:
+def _write_study(path: Path, study: StudySection, heading: str, name: str) -> None:
     data = {"study": packed({"plots": study.plots, "linked": None})}
-    write_page(path, "study_page.html", data=data, study=study, heading=heading)
+    write_page(path, "study_page.html", data=data, study=study, heading=heading, name=name)
 
 
 def log_report(directory: Path, page: Path) -> None:
     """Send a page to W&B as an artifact, offline unless the variable WANDB_MODE says otherwise.
 
     Args:
-        directory: The directory that the page is about, whose name is that of the W&B run.
+        directory: The directory that the page is about, which names the W&B run; its group is that of the runs shown.
         page: The HTML file.
     """
-    name = directory.resolve().name
-    job = Job({"logger": wandb_node()}, page.parent, overrides=(f"report of {name}",), sweep=name)
+    path = directory.resolve()
+    names, group = (f"report of {path.name}",), _group(path)
+    job = Job({"logger": wandb_node()}, page.parent, overrides=names, sweep=group, command="report")
     mirror_figures(job, {}, {}, page=page)
+
+
+def _group(path: Path) -> str | None:
+    """Return the W&B group of the runs that a page shows: the sweep or study; None for a run on its own."""
+    if path.is_dir() and not is_study(path) and (path / "config.yaml").is_file():
+        if path.parent.name == RUNS and is_study(path.parents[1]):
+            return path.parents[1].name
+        return path.parent.name if (path.parent / JOBS).is_file() else None
+    return path.name
 
 
 def watch(

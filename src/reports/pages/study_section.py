@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from start_training.files.damaged_file import DamagedFile, named_if_damaged, require
+from start_training.reports.pages.markdown_text import html_of
 from start_training.reports.pages.plots import COLOURS, Plot, lines, numbers, plain, stacked
 from start_training.reports.pages.run_facts import address, facts_of
 from start_training.runs.directory import RunDirectory
@@ -36,6 +37,7 @@ class StudySection:
         path: Its directory or file.
         state: The state of a study; whether the net of a diagnosis is healthy.
         sentences: The results in words.
+        report: The report in HTML, of a study that has written one in Markdown.
         results: Further results: pairs of a name and a text.
         facts: What the study is.
         tables: Name, columns and rows of each table, and how many rows it has.
@@ -50,6 +52,7 @@ class StudySection:
     path: str
     state: str
     sentences: list[str] = field(default_factory=list)
+    report: str = ""
     results: list[tuple[str, str]] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
     tables: list[tuple[str, list[str], list[list[str]], int]] = field(default_factory=list)
@@ -83,10 +86,15 @@ def study_section(directory: Path, folder: Path) -> StudySection:
     title = Job(config, directory, summary.get("overrides") or ()).title if config else directory.name
     section = StudySection(title, str(directory), run.state, problems=problems)
     said = summary.get("text") or []
-    section.sentences = [str(line) for line in ([said] if isinstance(said, str) else said)]
+    if isinstance(said, str):
+        section.report = html_of(said)
+    else:
+        section.sentences = [str(line) for line in said]
     if reason := summary.get("reason"):
         section.sentences.insert(0, str(reason))
-    section.results = list(_flat({key: value for key, value in summary.items() if key not in SHOWN}))
+    results = {key: value for key, value in summary.items() if key not in SHOWN}
+    rows = {key: value for key, value in results.items() if _is_table(value)}
+    section.results = list(_flat({key: value for key, value in results.items() if key not in rows}))
     section.facts = facts_of(config, summary)
     section.config = yaml.safe_dump(config, sort_keys=False) if config else ""
     for file in _files(directory, "*.csv"):
@@ -94,6 +102,9 @@ def study_section(directory: Path, folder: Path) -> StudySection:
             section.tables.append(_table(file.stem, read_csv(file, ())))
         except DamagedFile as error:
             problems.append(str(error))
+    for table in (_table(name, pd.DataFrame(value)) for name, value in rows.items()):
+        if not any(table[1] == known[1] and all(row in known[2] for row in table[2]) for known in section.tables):
+            section.tables.append(table)
     images = [(file.stem, _image(file)) for file in _files(directory, "figures/*.png")]
     section.images = [(name, image) for name, image in images if image]
     files = (*_files(directory, "*"), *_files(directory, "figures/*"))
@@ -151,10 +162,14 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
         for number, item in enumerate(value, 1):
             yield from _flat(item, f"{name}.{number}")
-    elif isinstance(value, list):
+    elif isinstance(value, list) and value:
         yield name, " ".join(map(_text, value))
-    elif value is not None:
+    elif value not in (None, []):
         yield name, _text(value)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
 def _text(value: Any) -> str:
@@ -163,7 +178,7 @@ def _text(value: Any) -> str:
 
 def _table(name: str, table: pd.DataFrame) -> tuple[str, list[str], list[list[str]], int]:
     rows: Sequence[Sequence[Any]] = table.head(ROWS).astype(object).to_numpy().tolist()
-    cells = [["—" if pd.isna(value) else _text(value) for value in row] for row in rows]
+    cells = [["—" if value is None or value != value else _text(value) for value in row] for row in rows]
     return name, [str(column) for column in table], cells, len(table)
 
 

@@ -25,6 +25,7 @@ FACTS = (
 SHOWN = ("growth_rate", "start_epoch", "steps", "seconds")  # of these, in the table of jobs after the metrics
 BY_STEP = ("loss", "growth_rate", "layer_variance", "learning_rate")  # curves from the table `steps/`
 POINTS = 60_000  # points of all curves of one quantity
+MAX_LR = "range_test/max_lr"  # the rate that a range test suggests, shown like a metric
 SETTLED = (*FINISHED, "running")  # a job with another status is listed with its reason
 
 
@@ -51,7 +52,8 @@ class SweepOverview:
         self.damaged: dict[str, DamagedFile] = {}
         runs = sweep_table(directory, self.damaged, trust=trust)
         missing = [name for name in ("seed", "configuration") if name not in runs]  # no job has begun
-        self.runs = runs.assign(**dict.fromkeys(missing))
+        rates = pd.Series([self._max_lr(name) for name in runs["directory"]], runs.index)
+        self.runs = runs.assign(**dict.fromkeys(missing), **{MAX_LR: rates})
         self.points = share(POINTS, len(runs))
         settings = [str(name) for name in self.runs if name not in FACTS and "/" not in str(name)]
         self.settings = [name for name in settings if self.runs[name].map(setting_text).nunique() > 1]
@@ -133,6 +135,14 @@ class SweepOverview:
             values = {name: numbers(means[name]) for name in ("x", "error")} | {"y": numbers(means["mean"])}
             drawn["means"].append({"texts": texts, "seeds": len(parts), **values})
         return drawn
+
+    def _max_lr(self, name: str) -> float | None:
+        try:
+            test = (RunDirectory(self.directory / name).summary() or {}).get("range_test") or {}
+        except DamagedFile:  # named by `sweep_table`
+            return None
+        value = test.get("max_lr") if isinstance(test, Mapping) else None
+        return float(value) if isinstance(value, int | float) else None
 
     def _recorded(self, name: str) -> "dict[str, pd.Series[float]]":
         """Read the curves of a job by step; a file that cannot be read is added to `damaged`."""

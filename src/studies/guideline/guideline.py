@@ -101,7 +101,7 @@ def run(settings: GuidelineSettings, job: Job, config: DictConfig) -> Results:
     if not any(getattr(target, "table", None) == "phase" for target in targets):
         given = ", ".join(job.config["callbacks"] or ()) or "none"
         raise ValueError(f"callbacks = {given}: must contain phase; type callbacks=phase")
-    trials = Trials(config, job.directory)
+    trials = Trials(config, job.directory, job.choices)
     try:
         measured = measure(settings, trials, job.config)
     except PremiseFails as reason:

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.reports.pages.browser import driver as driver
+from tests.reports.pages.browser import opened as opened
+
 
 @pytest.fixture(autouse=True, scope="module")
 def short_script(request: pytest.FixtureRequest) -> Iterator[None]:

@@ -1,75 +1,23 @@
-"""Pages in a real browser: clicks, filters, hovers and sliders, numbers against the Parquet tables, nothing loaded.
+"""Pages in a real browser: clicks, filters, hovers and sliders, numbers against the Parquet tables, nothing loaded."""
 
-Needs Chromium and its driver, as Debian's packages chromium and chromium-driver install them.
-"""
-
-import json
 import os
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from start_training.reports.pages.report import write_report
 from start_training.runs.read_lengths import read_lengths
+from tests.reports.pages.browser import BROWSER_TEST, errors, point, profile, visible
 from tests.reports.pages.made_runs import STRANGE, leave_job, leave_study, leave_sweep
 
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="no chromium and chromedriver; apt-get install -y chromium chromium-driver"
-    ),
-]
-BEFORE = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,900")
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in BEFORE:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture
-def opened(driver: webdriver.Chrome) -> Iterator[Callable[[Path], webdriver.Chrome]]:
-    """Open a page and wait until it is drawn; afterwards there must be no console error, and no request."""
-    pages: list[Path] = []
-    for name in ("browser", "performance"):
-        driver.get_log(name)  # of an earlier test
-
-    def open_page(page: Path) -> webdriver.Chrome:
-        pages.append(page)
-        driver.get("about:blank")
-        driver.get(page.as_uri())
-        WebDriverWait(driver, 60).until(lambda _: driver.execute_script("return document.body.dataset.ready"))
-        return driver
-
-    yield open_page
-    assert errors(driver) == []
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    urls = [message["params"]["request"]["url"] for message in messages if message["method"].endswith("WillBeSent")]
-    asked = {url for url in urls if not url.startswith(("data:", "blob:"))}
-    assert asked == {page.as_uri() for page in pages}
-
-
-def errors(driver: webdriver.Chrome) -> list[str]:
-    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] != "INFO"]
+pytestmark = BROWSER_TEST
 
 
 @pytest.fixture(scope="module")
@@ -84,34 +32,6 @@ def sweep(tmp_path_factory) -> Path:
     sweep = leave_sweep(tmp_path_factory.mktemp("made") / "sweep", rates=3, decays=2, seeds=2)
     write_report(sweep)
     return sweep
-
-
-def point(driver: webdriver.Chrome, plot: str, x: float, y: float, *, click: bool = False) -> str:
-    """Point, or click, at a place of a figure, given in the units of its axes; the text that appears there."""
-    place = driver.find_element(By.CSS_SELECTOR, plot)
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", place)
-    left, top = driver.execute_script(
-        "const [place, x, y] = arguments, box = place.getBoundingClientRect(), {xaxis, yaxis} = place._fullLayout;"
-        "return [box.left + xaxis._offset + xaxis.d2p(x), box.top + yaxis._offset + yaxis.d2p(y)]",
-        place, float(x), float(y),
-    )  # fmt: skip
-    at = {"x": left, "y": top}
-    for shift in (1.5, 0):  # the mouse has to move
-        driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": left + shift, "y": top})
-    WebDriverWait(driver, 10).until(lambda _: place.find_elements(By.CSS_SELECTOR, ".hovertext"))
-    text = place.find_element(By.CSS_SELECTOR, ".hovertext").text.replace("−", "-")
-    for kind in ("mousePressed", "mouseReleased") if click else ():
-        driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, **at, "button": "left", "clickCount": 1})
-    return text
-
-
-def profile(driver: webdriver.Chrome) -> list[float]:
-    return driver.execute_script("return document.querySelector('[data-plot=profile]').data.at(-1).y")
-
-
-def visible(driver: webdriver.Chrome, table: str) -> list[list[str]]:
-    rows = driver.find_elements(By.CSS_SELECTOR, f"#{table} tbody tr")
-    return [[cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows if row.is_displayed()]
 
 
 def test_a_run_hover_slider_keyboard_and_click_agree_with_its_tables(opened, run):
@@ -176,6 +96,25 @@ def test_a_click_on_a_curve_opens_its_job(opened, sweep):
     WebDriverWait(driver, 20).until(lambda _: "job_2_1_1" in driver.find_element(By.CSS_SELECTOR, "#job").text)
 
 
+def test_what_is_chosen_outlives_a_reload_of_a_page_written_again(opened, tmp_path):
+    sweep = leave_sweep(tmp_path / "sweep", decays=1)
+    driver = opened(write_report(sweep))
+    Select(driver.find_element(By.CSS_SELECTOR, "[data-setting='optimizer.lr']")).select_by_visible_text("0.1")
+    Select(driver.find_element(By.ID, "colour")).select_by_value("")
+    Select(driver.find_element(By.ID, "mode")).select_by_value("means")
+    driver.find_element(By.ID, "log").click()
+    driver.find_element(By.CSS_SELECTOR, "#jobs [data-open='3']").click()
+    WebDriverWait(driver, 20).until(lambda _: driver.find_elements(By.CSS_SELECTOR, "#job[data-job='3']"))
+    leave_job(sweep, "new", seed=9, overrides=("optimizer.lr=0.1", "seed=9"))
+    write_report(sweep)
+    driver.refresh()
+    WebDriverWait(driver, 60).until(lambda _: driver.execute_script("return document.body.dataset.ready"))
+    assert [row[0] for row in visible(driver, "jobs")] == ["job_1_0_0", "job_1_0_1", "job_not_begun", "new"]
+    assert "job_1_0_1" in driver.find_element(By.CSS_SELECTOR, "#job .path").text
+    values = [driver.find_element(By.ID, name).get_attribute("value") for name in ("colour", "mode")]
+    assert values == ["", "means"] and driver.find_element(By.ID, "log").is_selected()
+
+
 def test_a_study_shows_its_table_and_its_runs(opened, tmp_path):
     driver = opened(write_report(leave_study(tmp_path / "study")))
     assert "weight decay 0 is chosen" in driver.find_element(By.CSS_SELECTOR, ".sentences").text
@@ -225,6 +164,22 @@ def test_pages_fit_the_screen_and_both_colour_schemes(opened, run, sweep, width)
             assert driver.execute_script(fonts) == {"light": "#1d2430", "dark": "#e3e7ee"}[scheme]
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_figures_and_tables_fit_a_printed_page(opened, run, sweep):
+    for page in (run, sweep):
+        driver = opened(page / "report.html")
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        size = {"width": 966, "height": 700, "deviceScaleFactor": 1, "mobile": False}  # of US letter, landscape
+        widths = "return [...document.querySelectorAll('.js-plotly-plot, table')].map((place) => place.scrollWidth)"
+        driver.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert 400 < max(driver.execute_script(widths)) <= 966
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 966
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        driver.execute_script("window.dispatchEvent(new Event('afterprint'))")
+        assert max(driver.execute_script(widths)) > 1000
 
 
 def test_400_jobs_of_100_layers_are_below_15_mb_and_open_within_3_seconds(opened, tmp_path):

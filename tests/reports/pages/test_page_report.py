@@ -13,9 +13,10 @@ import pytest
 
 from start_training.reports.pages import sweep_page
 from start_training.reports.pages.report import log_report, watch, write_report
+from start_training.runs.job import Job
 from start_training.runs.read_lengths import read_lengths
 from start_training.theory.mean_length import log_mean_length
-from tests.reports.pages.made_runs import STRANGE, data_of, leave_job, leave_sweep
+from tests.reports.pages.made_runs import STRANGE, data_of, leave_job, leave_study, leave_sweep
 from tests.wandb_records import of_kind, records
 
 
@@ -214,3 +215,23 @@ def test_wandb_gets_the_page_as_an_artifact(run, tmp_path, monkeypatch):
     log_report(run, write_report(run, tmp_path / "report.html"))
     [artifact] = of_kind(records(tmp_path), "artifact")
     assert artifact.type == "report" and [entry.path for entry in artifact.manifest.contents] == ["report.html"]
+
+
+def test_a_page_is_in_the_wandb_group_of_the_runs_it_shows(tmp_path, monkeypatch):
+    jobs: list[Job] = []
+    monkeypatch.setattr("start_training.reports.pages.report.mirror_figures", lambda job, *_, **__: jobs.append(job))
+    study, sweep, run = leave_study(tmp_path / "study"), leave_sweep(tmp_path / "a"), leave_job(tmp_path, "run")
+    for path in (run, sweep, sweep / "job_1_0_0", study, study / "runs" / "job_0_0_0"):
+        log_report(path, tmp_path / "report.html")
+    assert [job.sweep for job in jobs] == [None, "a", "a", "study", "study"]
+    assert [job.name for job in jobs][:2] == ["report of run", "report of a"]
+    assert {job.kind for job in jobs} == {"report"}
+
+
+def test_rates_of_range_tests_are_shown_like_metrics(tmp_path):
+    sweep = leave_sweep(tmp_path / "sweep", rates=2, decays=1)
+    for rate, name in ((0.25, "job_1_0_0"), (0.75, "job_1_0_1")):
+        summary = json.loads((sweep / name / "summary.json").read_text())
+        (sweep / name / "summary.json").write_text(json.dumps({**summary, "range_test": {"max_lr": rate}}))
+    text = write_report(sweep).read_text()
+    assert "<td>0.5 ± 0.25 (2)</td>" in text and '<td data-key="0.75">0.75</td>' in text

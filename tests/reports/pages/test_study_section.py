@@ -30,6 +30,20 @@ def test_a_strangers_study_is_text(tmp_path):
     assert markup.count("onerror=alert") >= 4 and "<img src=x" not in markup
 
 
+def test_the_markdown_of_a_recipe_is_shown_as_words_and_tables_and_nothing_else(tmp_path):
+    study = leave_study(tmp_path / "study")
+    summary = json.loads((study / "summary.json").read_text())
+    summary["text"] = f"# The recipe\n\n| rate | loss |\n|---|---:|\n| 0.1 | **{STRANGE}** |\n\n{STRANGE}\n\n"
+    summary["text"] += "[a](javascript:alert(2)) ![b](http://x/y.png) <http://x> [c]\n\n[c]: http://x\n"
+    summary["results"] = [{"option": "0", "rate": 0.5}, {"option": STRANGE}]
+    (study / "summary.json").write_text(json.dumps(summary))
+    text = re.sub(r"<script.*?</script>", "", write_report(study).read_text())
+    assert "<h4>The recipe</h4>" in text and "<td>0.1</td>" in text and "<td>0.5</td>" in text
+    assert "<img src=x" not in text and "alert(2)" in text
+    [report] = re.findall(r'<div class="report">(.*?)</div>', text, re.S)
+    assert set(re.findall(r"<(\w+)", report)) <= {"h4", "p", "strong", *("table", "thead", "tbody", "tr", "th", "td")}
+
+
 def test_a_damaged_study_is_named_and_the_rest_is_shown(tmp_path):
     study = leave_study(tmp_path / "study")
     (study / "options.csv").write_bytes(b"\xff\xfe\x00")
