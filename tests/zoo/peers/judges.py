@@ -1,0 +1,69 @@
+"""All judges of the zoo by name: `diagnose`, and peers through their public functions with default settings."""
+
+from functools import partial
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+from start_training import diagnose
+from tests.zoo.net import ZooNet
+from tests.zoo.peers import checklist
+from tests.zoo.peers.answers import SEED, Answer, Judge, batch, first_line, module_for, quiet
+
+RATE = 1e-3  # of the Adam that takes one step
+
+
+def ours(net: ZooNet) -> Answer:
+    """`diagnose` of this project."""
+    return Answer(diagnose(net.make(SEED), batch(net)[0]).healthy)
+
+
+def anyinit(net: ZooNet, mode: str) -> Answer:
+    """`assert_healthy` of the report of `anyinit.initialize`; it redraws the weights before it looks at the net."""
+    report = import_module("anyinit").initialize(net.make(SEED), mode, batch(net)[0], seed=SEED)
+    try:
+        report.assert_healthy()
+    except AssertionError as error:
+        problems = first_line(error).removeprefix("AnyInit report is not healthy: ")
+        return Answer(False, findings=tuple(problems.split("; ")))
+    return Answer(True)
+
+
+def torchdiag(net: ZooNet) -> Answer:
+    """All checks of `torchdiag` around one step of Adam; healthy: none of them prints an issue."""
+    peer, module, (inputs, targets) = import_module("torchdiag"), module_for(net), batch(net)
+    optimizer = torch.optim.Adam(module.parameters(), RATE)
+    with quiet() as printed:
+        peer.summary(module)
+        peer.check_dead_neurons(module, inputs)
+        results = peer.verify_step(module, optimizer, net.task.loss, inputs, targets)
+        peer.check_gradients(module)
+    if failed := [value for value in results.values() if str(value).startswith("FAILED")]:
+        raise RuntimeError(first_line(failed[0]))
+    issues = [line.strip(" •") for line in printed.getvalue().splitlines() if line.startswith("  • ")]
+    return Answer(not issues, findings=tuple(map(first_line, issues)))
+
+
+def torch_audit(net: ZooNet) -> Answer:
+    """`audit_dynamic` around one step of Adam; healthy: exit status 0, which is no finding of severity ERROR."""
+    peer, module, (inputs, targets) = import_module("torch_audit"), module_for(net), batch(net)
+    optimizer = torch.optim.Adam(module.parameters(), RATE)
+    with peer.audit_dynamic(module, optimizer=optimizer) as auditor:
+        loss: Tensor = net.task.loss(auditor.forward(inputs), targets)
+        auditor.backward(loss)
+        auditor.optimizer_step()
+    result = auditor.finish(report=False)
+    errors = [finding for finding in result.findings if finding.severity.name == "ERROR"]
+    return Answer(result.exit_code == 0, findings=tuple(f"{one.rule_id}: {first_line(one.message)}" for one in errors))
+
+
+OURS = "diagnose"
+JUDGES: dict[str, Judge] = {
+    OURS: Judge(ours, "how-to-start-training", "start_training"),
+    "anyinit analytic": Judge(partial(anyinit, mode="analytic"), "anyinit", "anyinit"),
+    "anyinit empirical": Judge(partial(anyinit, mode="empirical"), "anyinit", "anyinit"),
+    "neural-net-checklist": Judge(checklist.ask, "neural-net-checklist", "neural_net_checklist"),
+    "torchdiag": Judge(torchdiag, "torchdiag", "torchdiag"),
+    "torch-audit": Judge(torch_audit, "torch-audit", "torch_audit"),
+}
