@@ -1,7 +1,6 @@
 """What a judge says about a net, and the question that all of them are asked."""
 
 import io
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -75,7 +74,7 @@ def module_for(net: ZooNet) -> nn.Module:
 
 
 def first_line(error: object) -> str:
-    """Return the first line of a message, short enough for a table, without what follows a first number in it."""
+    """Return the first line of a message, at most 160 characters of it."""
     lines = str(error).splitlines() or [""]
     return lines[0] if len(lines[0]) <= 160 else f"{lines[0][:159]}…"
 

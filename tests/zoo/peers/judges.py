@@ -31,17 +31,23 @@ def anyinit(net: ZooNet, mode: str) -> Answer:
 
 
 def torchdiag(net: ZooNet) -> Answer:
-    """All checks of `torchdiag` around one step of Adam; healthy: none of them prints an issue."""
+    """All checks of `torchdiag` around one step of Adam; healthy: none of them prints an issue.
+
+    Raises:
+        RuntimeError: the step failed, and no check before it had found an issue.
+    """
     peer, module, (inputs, targets) = import_module("torchdiag"), module_for(net), batch(net)
     optimizer = torch.optim.Adam(module.parameters(), RATE)
     with quiet() as printed:
         peer.summary(module)
         peer.check_dead_neurons(module, inputs)
         results = peer.verify_step(module, optimizer, net.task.loss, inputs, targets)
-        peer.check_gradients(module)
-    if failed := [value for value in results.values() if str(value).startswith("FAILED")]:
-        raise RuntimeError(first_line(failed[0]))
+        failed = [value for value in results.values() if str(value).startswith("FAILED")]
+        if not failed:
+            peer.check_gradients(module)
     issues = [line.strip(" •") for line in printed.getvalue().splitlines() if line.startswith("  • ")]
+    if failed and not issues:
+        raise RuntimeError(first_line(failed[0]))
     return Answer(not issues, findings=tuple(map(first_line, issues)))
 
 
