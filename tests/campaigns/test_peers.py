@@ -75,7 +75,7 @@ def test_the_stored_verdicts_are_of_all_nets_and_of_the_stated_versions():
     assert {file.name for file in DIRECTORY.iterdir()} == {file_of(name).name for name in JUDGES}
     for name, judge in JUDGES.items():
         rows = read_verdicts(name)
-        assert set(rows) == set(NETS), name
+        assert {*rows} <= {*NETS}, name  # a net may be newer than the verdicts, none may be gone
         if judge.distribution in pinned:
             assert {row["version"] for row in rows.values()} == {pinned[judge.distribution]}
         assert json.loads(file_of(name).read_text())[0]["net"] == min(NETS)

@@ -13,8 +13,8 @@ from tests.zoo.net import ZooNet
 from tests.zoo.peers.answers import SEED, Answer, batch, first_line
 from tests.zoo.tasks import REGIONS, cross_entropy
 
-SHARE = 0.2  # of the loss at chance, to which a batch has to be overfitted (its own: 1e-4, and 0.1 for language)
-STEPS = 2048  # in which it has to be (its own: 65,536; the optimizer is its own, Adam at 3e-4)
+SHARE = 0.3  # of the loss at chance, to which a batch has to be overfitted (its own: 1e-4, and 0.1 for language)
+STEPS = 1024  # in which it has to be (its own: 65,536; the optimizer is its own, Adam at 3e-4)
 OVERFIT = "overfit_to_batch"
 Make = Callable[[], nn.Module]
 
@@ -31,11 +31,14 @@ class ClassesLast(nn.Module):
 
 
 def ask(net: ZooNet) -> Answer:
-    """Run all checks that the task permits; that of overfitting, which takes long, only if the others have passed.
+    """Run all checks that task and net permit; that of overfitting, which takes long, if none of the others fails.
+
+    A check that raises something else than its assertion is left out: some nets take no shorter sequences, and batch
+    normalization no single sample, in training mode.
 
     Raises:
         TypeError: the net has several inputs or outputs.
-        Exception: a check raised it, and no other check failed.
+        Exception: the net cannot be trained.
     """
     checks = import_module("neural_net_checklist.torch_diagnostics")
     inputs, targets = batch(net)
@@ -51,10 +54,10 @@ def ask(net: ZooNet) -> Answer:
     elif net.task is REGIONS:
         make, settings["loss_fn"] = lambda: ClassesLast(net.make(SEED)), cross_entropy
     failed: list[str] = []
-    refused: list[Exception] = []
+    left_out: list[str] = []
     for name in _names(classes > 0, language):
         if name == OVERFIT:
-            if failed or refused:
+            if failed:
                 break
             settings |= {"threshold": SHARE * net.task.chance(targets), "max_steps": STEPS}
         try:
@@ -62,10 +65,10 @@ def ask(net: ZooNet) -> Answer:
         except AssertionError as error:
             failed.append(f"{name}: {first_line(error)}")
         except Exception as error:
-            refused.append(RuntimeError(f"{name}: {first_line(error)}"))
-    if refused and not failed:
-        raise refused[0]
-    return Answer(not failed, findings=tuple(failed))
+            if name == OVERFIT:
+                raise
+            left_out.append(f"{name} left out: {first_line(error)}")
+    return Answer(not failed, findings=(*failed, *left_out))
 
 
 def _names(classes: bool, language: bool) -> list[str]:

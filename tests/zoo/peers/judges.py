@@ -51,17 +51,17 @@ def torchdiag(net: ZooNet) -> Answer:
     return Answer(not issues, findings=tuple(map(first_line, issues)))
 
 
-def torch_audit(net: ZooNet) -> Answer:
-    """`audit_dynamic` around one step of Adam; healthy: exit status 0, which is no finding of severity ERROR."""
+def torch_audit(net: ZooNet, level: str) -> Answer:
+    """`audit_dynamic` around one step of Adam; healthy: exit status 0, no finding of this severity or above."""
     peer, module, (inputs, targets) = import_module("torch_audit"), module_for(net), batch(net)
     optimizer = torch.optim.Adam(module.parameters(), RATE)
-    with peer.audit_dynamic(module, optimizer=optimizer) as auditor:
+    with peer.audit_dynamic(module, optimizer=optimizer, fail_level=level) as auditor:
         loss: Tensor = net.task.loss(auditor.forward(inputs), targets)
         auditor.backward(loss)
         auditor.optimizer_step()
     result = auditor.finish(report=False)
-    errors = [finding for finding in result.findings if finding.severity.name == "ERROR"]
-    return Answer(result.exit_code == 0, findings=tuple(f"{one.rule_id}: {first_line(one.message)}" for one in errors))
+    severe = [finding for finding in result.findings if finding.severity >= type(finding.severity)(level)]
+    return Answer(result.exit_code == 0, findings=tuple(f"{one.rule_id}: {first_line(one.message)}" for one in severe))
 
 
 OURS = "diagnose"
@@ -71,5 +71,6 @@ JUDGES: dict[str, Judge] = {
     "anyinit empirical": Judge(partial(anyinit, mode="empirical"), "anyinit", "anyinit"),
     "neural-net-checklist": Judge(checklist.ask, "neural-net-checklist", "neural_net_checklist"),
     "torchdiag": Judge(torchdiag, "torchdiag", "torchdiag"),
-    "torch-audit": Judge(torch_audit, "torch-audit", "torch_audit"),
+    "torch-audit": Judge(partial(torch_audit, level="ERROR"), "torch-audit", "torch_audit"),
+    "torch-audit warnings": Judge(partial(torch_audit, level="WARN"), "torch-audit", "torch_audit"),
 }
