@@ -50,7 +50,8 @@ def ask(net: ZooNet) -> Answer:
     language = not inputs.is_floating_point()
     if language:  # as its function for language models does
         inputs = one_hot(inputs, classes).float()
-        make = checks.replace_input_embedding_layer(make, "embedding")
+        name = next(name for name, module in make().named_modules() if isinstance(module, nn.Embedding))
+        make = checks.replace_input_embedding_layer(make, name)
     elif net.task is REGIONS:
         make, settings["loss_fn"] = lambda: ClassesLast(net.make(SEED)), cross_entropy
     failed: list[str] = []

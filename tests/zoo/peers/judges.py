@@ -51,11 +51,20 @@ def torchdiag(net: ZooNet) -> Answer:
     return Answer(not issues, findings=tuple(map(first_line, issues)))
 
 
-def torch_audit(net: ZooNet, level: str) -> Answer:
-    """`audit_dynamic` around one step of Adam; healthy: exit status 0, no finding of this severity or above."""
+def torch_audit(net: ZooNet, level: str, category: str | None = None) -> Answer:
+    """`audit_dynamic` around one step of Adam; healthy: exit status 0, no finding of this severity or above.
+
+    Args:
+        net: to be judged.
+        level: `ERROR` or `WARN`.
+        category: of the rules that are applied; None: all, also those about speed and weight decay.
+    """
     peer, module, (inputs, targets) = import_module("torch_audit"), module_for(net), batch(net)
+    import_module("torch_audit.loader").load_runtime_validators()  # which registers the rules
+    rules = import_module("torch_audit.registry").RuleRegistry.all_rules()
+    chosen = {rule.id for rule in rules if rule.category == category} if category else None
     optimizer = torch.optim.Adam(module.parameters(), RATE)
-    with peer.audit_dynamic(module, optimizer=optimizer, fail_level=level) as auditor:
+    with peer.audit_dynamic(module, optimizer=optimizer, fail_level=level, select_rules=chosen) as auditor:
         loss: Tensor = net.task.loss(auditor.forward(inputs), targets)
         auditor.backward(loss)
         auditor.optimizer_step()
@@ -72,5 +81,7 @@ JUDGES: dict[str, Judge] = {
     "neural-net-checklist": Judge(checklist.ask, "neural-net-checklist", "neural_net_checklist"),
     "torchdiag": Judge(torchdiag, "torchdiag", "torchdiag"),
     "torch-audit": Judge(partial(torch_audit, level="ERROR"), "torch-audit", "torch_audit"),
-    "torch-audit warnings": Judge(partial(torch_audit, level="WARN"), "torch-audit", "torch_audit"),
+    "torch-audit stability": Judge(
+        partial(torch_audit, level="WARN", category="Stability"), "torch-audit", "torch_audit"
+    ),
 }
