@@ -3,6 +3,7 @@
 import json
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,20 @@ def read_labels(file: Path = FILE) -> Labels:
 
 
 def write_labels(labels: Labels, file: Path = FILE) -> None:
-    """Replace the file by one with these labels, one a line, in order. It is never half written."""
-    rows = [
-        json.dumps({"net": net, "optimizer": optimizer, "seed": seed, **label})
-        for (net, optimizer, seed), label in sorted(labels.items())
-    ]
+    """Replace the file by one with these labels, one a line, in order."""
+    write_rows(
+        [
+            {"net": net, "optimizer": optimizer, "seed": seed, **label}
+            for (net, optimizer, seed), label in sorted(labels.items())
+        ],
+        file,
+    )
+
+
+def write_rows(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """Replace a file by a list with one row a line. It is never half written."""
     scratch = file.with_suffix(".part")
-    scratch.write_text("[\n" + ",\n".join(rows) + "\n]\n")
+    scratch.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
     os.replace(scratch, file)
 
 
