@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from start_training.diagnosis.finding import NO, NOT_JUDGED, NOT_TOLD, YES, Finding, compared
 from start_training.diagnosis.signal_findings import PathVerdict
 from start_training.diagnosis.trials.trial import CARRIES, ShortTraining
-from start_training.theory.verdict import Thresholds
+from start_training.theory.verdict import Thresholds, Verdict
 
 UNCERTAIN = "uncertain"
 ORDER = (NO, NOT_JUDGED, UNCERTAIN, YES)  # from bad to good
 # Findings that decide by themselves, and those under which a net may memorize without learning.
 FATAL = ("not_finite", "dropout")
+STEEP = "growth with depth"
 SUSPICIOUS = ("gradients through time", "small changes grow (chaos)", "loss at the start")
 
 
@@ -71,12 +72,21 @@ def start_with(
     said = trial_text(trial)
     if not trial.starts:
         return Start(NO, said)
-    if (doubts := doubts_of(findings, paths, thresholds)) and not trial.carries_over >= CARRIES:
+    doubts = doubts_of(findings, paths, thresholds)
+    if STEEP in doubts and trial.carries_over >= CARRIES:
+        return Start(UNCERTAIN, f"{said}; but lengths or gradients change by more than Adam tolerates in most nets")
+    if doubts and not trial.carries_over >= CARRIES:
         known = not math.isnan(trial.carries_over)
         return Start(NO if known else UNCERTAIN, f"{said}, but does not carry over to held-out samples; {doubts[0]}")
     if any(finding.answer == YES and "mode 2" in finding.name for finding in findings):
         return Start(UNCERTAIN, f"{said}; but other initializations differ")
     return Start(YES, said)
+
+
+def limit_of(family: str, verdict: Verdict, thresholds: Thresholds) -> float:
+    """Return the limit of the drift for a family of optimizers; larger if `Thresholds.normalized` applies to it."""
+    normalized = verdict.thresholds.drift / thresholds.drift
+    return normalized * (thresholds.drift if family == "sgd" else thresholds.drift_adam)
 
 
 def doubts_of(findings: Sequence[Finding], paths: Sequence[PathVerdict], thresholds: Thresholds) -> list[str]:
@@ -86,9 +96,11 @@ def doubts_of(findings: Sequence[Finding], paths: Sequence[PathVerdict], thresho
     """
     doubts = [finding.name for finding in findings if finding.answer == YES and finding.name in SUSPICIOUS]
     best = paths[-1] if paths else None
-    steep = best is not None and compared(abs(best.verdict.drift), thresholds.drift_adam, best.verdict.error) == YES
+    steep = best is not None and (
+        compared(abs(best.verdict.drift), limit_of("adam", best.verdict, thresholds), best.verdict.error) == YES
+    )
     if steep and not (len(paths) == 1 and paths[0].bypassed):
-        doubts.append("growth with depth")
+        doubts.append(STEEP)
     return doubts
 
 
@@ -110,7 +122,7 @@ def _by_lengths(
     if not paths:
         return Start(NOT_JUDGED, "no layer was measured, and no trial was run")
     verdict = paths[-1].verdict
-    limit = verdict.thresholds.drift if family == "sgd" else thresholds.drift_adam
+    limit = limit_of(family, verdict, thresholds)
     answer = compared(abs(verdict.drift), limit, verdict.error)
     text = f"lengths and gradients: {verdict.drift:+.1f} nats, limit {limit:g}"
     modes = [finding for finding in findings if "mode 2" in finding.name]

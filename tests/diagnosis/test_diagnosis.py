@@ -147,3 +147,12 @@ def test_an_error_message_is_one_line(net, batch, settings, message):
         diagnose(net, batch, **settings)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_a_net_with_weights_that_are_computed_from_others_is_copied(inputs):
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        net = nn.Sequential(nn.utils.weight_norm(nn.Linear(64, 20)), nn.ReLU(), nn.Linear(20, 5))
+    net(inputs)
+    before = net[0].weight
+    assert diagnose(net, inputs, nets=2, trial=False).healthy
+    assert net[0].weight is before and before.grad_fn is not None

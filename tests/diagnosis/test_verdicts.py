@@ -150,12 +150,12 @@ def test_two_sick_towers_are_as_sick_as_one_in_either_order(task):
 
 
 def test_a_net_starts_with_the_optimizer_with_which_its_copies_learn(task):
-    well, sick = diagnose(dense(4), task, nets=2), diagnose(default(14), task, nets=2)
+    well, sick = diagnose(dense(4), task, nets=2), diagnose(default(9), task, nets=2)
     assert well.healthy and well.exit_status == 0
     assert {trial.family for trial in well.trials if trial.starts} == {"sgd", "adam"}
     assert (sick.starts["sgd"].answer, sick.starts["adam"].answer) == ("no", "yes")
     assert sick.healthy and "does not start with SGD" in str(sick)
-    assert diagnose(default(14), task, nets=2, optimizer="sgd").exit_status == 3
+    assert diagnose(default(9), task, nets=2, optimizer="sgd").exit_status == 3
 
 
 def test_a_verdict_does_not_flip_with_the_number_of_nets_or_the_seed(task):

@@ -198,7 +198,8 @@ def module_fails_on(batch: str) -> Iterator[None]:
 def copied(net: nn.Module, batch: ForwardBatch) -> nn.Module:
     """Return a copy of the net on the CPU in training mode, with weights for lazy modules, for which it has to run."""
     try:
-        net = copy.deepcopy(getattr(net, "_orig_mod", net))  # a compiled module wraps the plain one
+        with _leaves_only(net):
+            net = copy.deepcopy(getattr(net, "_orig_mod", net))  # a compiled module wraps the plain one
         net = (net if any(tensor.is_meta for tensor in net.parameters()) else net.cpu()).train()
     except Exception as error:
         raise ValueError(f"net = {type(net).__name__}: copy.deepcopy fails on it ({one_line(error)})") from error
@@ -206,6 +207,27 @@ def copied(net: nn.Module, batch: ForwardBatch) -> nn.Module:
     materialize_(net, batch.named or batch.arguments)
     net.zero_grad()
     return net
+
+
+@contextmanager
+def _leaves_only(net: nn.Module) -> Iterator[None]:
+    """Detach tensors that are plain attributes of modules for a while, such as the weight of the old `weight_norm`.
+
+    They are computed again in the next forward pass; with their graph they cannot be copied.
+    """
+    computed = [
+        (vars(module), name, value)
+        for module in net.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor) and value.grad_fn is not None
+    ]
+    for attributes, name, value in computed:
+        attributes[name] = value.detach()
+    try:
+        yield
+    finally:
+        for attributes, name, value in computed:
+            attributes[name] = value
 
 
 def _require_gradients_of_embeddings_(net: nn.Module) -> None:
