@@ -146,7 +146,9 @@ def _findings(
         of_signal.jump(paths),
         of_signal.agreement(paths, prediction, thresholds),
         of_signal.constant(measured),
-        of_parameters.without_gradient(gradients, max(path.verdict.dead for path in paths)),
+        of_parameters.without_gradient(
+            gradients, disagree=any(not path.verdict.spread <= thresholds.beta for path in paths)
+        ),
         of_parameters.detached(gradients),
         of_parameters.symmetric(gradients),
         of_signal.tokens(measured),

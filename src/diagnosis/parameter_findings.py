@@ -33,15 +33,15 @@ def finite(gradients: ParameterGradients, loss: float, dtypes: Sequence[str], la
     )
 
 
-def without_gradient(gradients: ParameterGradients, dead: float) -> Finding:
+def without_gradient(gradients: ParameterGradients, *, disagree: bool) -> Finding:
     """Parameters whose gradient is exactly 0, also after the first steps, or of which none is trainable.
 
     Args:
         gradients: The gradients of the first net.
-        dead: Share of initializations that are dead. If others are not, this one is no defect but failure mode 2.
+        disagree: Whether the lengths of initializations differ too much: a dead one is then failure mode 2, no defect.
     """
     none = gradients.trainable == 0
-    bad = none or (bool(gradients.zero) and not 0 < dead < 1)
+    bad = none or (bool(gradients.zero) and not disagree)
     unused = f"; not used: {listed(gradients.unused)}" if gradients.unused else ""
     step = (
         f"a step of SGD at 0.1 changes weights by {0.1 * gradients.update_sgd:.1g} of their size, of Adam at 0.001 by "
@@ -111,9 +111,9 @@ def loss_at_start(evaluation: Evaluation, loss: float, *, substitute: bool) -> F
         text = f"{loss:.3g}; its chance value is not known"
         answer, defect = (NOT_JUDGED, "") if known else (YES, "readout")
         return Finding(name=name, answer=answer, text=text, value=loss, limit=limits.HUGE, defect=defect)
-    times, limit = loss / evaluation.uninformed, limits.READOUT
+    times, limit = loss / evaluation.uninformed, limits.READOUT_SUBSTITUTE if substitute else limits.READOUT
     if evaluation.squared:  # in the size of outputs
-        times, limit = math.sqrt(max(times, 0.0)), limits.READOUT_SUBSTITUTE if substitute else limit
+        times = math.sqrt(max(times, 0.0))
     bad = not times <= limit and math.isfinite(loss)
     text = f"{loss:.3g}, that of equal probabilities or zero outputs is {evaluation.uninformed:.3g}"
     return Finding(

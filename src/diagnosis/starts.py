@@ -14,7 +14,8 @@ ORDER = (NO, NOT_JUDGED, UNCERTAIN, YES)  # from bad to good
 # Findings that decide by themselves, and those under which a net may memorize without learning.
 FATAL = ("not_finite", "dropout")
 STEEP = "growth with depth"
-SUSPICIOUS = ("gradients through time", "small changes grow (chaos)", "loss at the start")
+CHAOS = "small changes grow (chaos)"
+SUSPICIOUS = ("gradients through time", CHAOS, "loss at the start")
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ def start_with(
     doubts = doubts_of(findings, paths, thresholds)
     if STEEP in doubts and trial.carries_over >= CARRIES:
         return Start(UNCERTAIN, f"{said}; but lengths or gradients change by more than Adam tolerates in most nets")
+    known = not math.isnan(trial.carries_over)
+    if not known and doubts == [CHAOS]:  # too few samples to tell; many good nets are a little chaotic
+        doubts = []
     if doubts and not trial.carries_over >= CARRIES:
-        known = not math.isnan(trial.carries_over)
         return Start(NO if known else UNCERTAIN, f"{said}, but does not carry over to held-out samples; {doubts[0]}")
     if any(finding.answer == YES and "mode 2" in finding.name for finding in findings):
         return Start(UNCERTAIN, f"{said}; but other initializations differ")

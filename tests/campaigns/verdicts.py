@@ -62,8 +62,8 @@ class Comparison(NamedTuple):
 
 def compare(net: ZooNet, row: dict[str, Any], labels: Any) -> Comparison:
     """Compare a verdict with the labels (what most seeds say) and the defects of a net."""
-    known = {family: starts(net.name, family, labels) for family in ("sgd", "adam")}
-    right = [label is None or row.get(family) == ("yes" if label else "no") for family, label in known.items()]
+    known = {family: labels[net.name, family, row["seed"]]["starts"] for family in ("sgd", "adam")}
+    right = [row.get(family) == ("yes" if label else "no") for family, label in known.items()]
     found = row.get("defects", [])
     refused = row["verdict"] == REFUSED
     return Comparison(

@@ -115,6 +115,12 @@ class NetMeasurement:
         """Return an attribute of all readings, shape (nets, d + 1)."""
         return np.array([[getattr(reading, attribute) for reading in net] for net in self.readings], dtype=np.float64)
 
+    @property
+    def out_of_range(self) -> bool:
+        """Whether a length or a gradient is 0, infinite or NaN, which may be for lack of precision."""
+        known = np.concatenate([self.lengths.ravel(), self.gradients[~np.isnan(self.gradients)]])
+        return not bool((np.isfinite(known) & (known > 0)).all())
+
     @cached_property
     def lengths(self) -> Array:
         """Lengths averaged over samples, shape (nets, d + 1)."""

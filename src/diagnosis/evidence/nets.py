@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Generator, Tensor, nn
@@ -28,14 +28,15 @@ from start_training.lengths.signal.time_gradients import TimeGradients
 from start_training.settings import described, one_line
 from start_training.streams import isolate_random_streams
 
-LARGE = 2**25  # number of weights up to which float64 takes only seconds; ResNet-50 has 2^24.6
+SMALL, LARGE = 2**21, 2**25  # numbers of weights up to which float64 is used at once, or if float32 does not do
 
 
 class Nets:
     """Several initializations of a module, drawn one after the other in a copy on the CPU in training mode.
 
     The copy is in float64, so that nets of any practical depth neither overflow nor underflow. It has the precision of
-    the module instead if the module has more than `LARGE` weights or fails in float64. Neither the module nor the
+    the module instead if it has more than `LARGE` weights or fails in float64, or if it has more than `SMALL` weights
+    and no length or gradient overflows or underflows. Neither the module nor the
     global random streams of Python, NumPy and torch are changed. Python hooks of the module are executed on the copy
     too.
 
@@ -75,7 +76,8 @@ class Nets:
         self._nets, self._seed, self._layers = nets, seed, layers
         self._changes: list[Change] = []
         self._original = net
-        self._begin(double=sum(0 if is_lazy(weight) else weight.numel() for weight in net.parameters()) <= LARGE)
+        self._weights = sum(0 if is_lazy(weight) else weight.numel() for weight in net.parameters())
+        self._begin(double=self._weights <= SMALL)
 
     def _begin(self, *, double: bool) -> None:
         self._double = double
@@ -84,25 +86,32 @@ class Nets:
         _require_gradients_of_embeddings_(self.net)
         if double:
             self.net.double()
+        for change in () if self._initializer else self._changes:
+            change.apply_(self.net)
         self._redraw = None if self._initializer else Redraw(self.net)
 
     def change(self, change: Change) -> None:
         """Apply a change to all nets that `measure` draws from now on."""
-        if self._initializer:
-            self._changes.append(change)
-        else:
+        self._changes.append(change)
+        if not self._initializer:
             change.apply_(self.net)
 
     def measure(self) -> NetMeasurement:
         """Draw and measure all nets: each passes the batch forward, and a gradient or a random cotangent backward."""
         with isolate_random_streams():
             try:
-                return self._read()
+                measured = self._read()
             except ModuleFails:
                 if not self._double:
                     raise
                 self._begin(double=False)  # the forward pass may create float32 tensors
                 return self._read()
+            if not self._double and self._weights <= LARGE and measured.out_of_range:
+                self._begin(double=True)
+                with suppress(ModuleFails):  # it may support float32 only
+                    return self._read()
+                self._begin(double=False)
+            return measured
 
     def _read(self) -> NetMeasurement:
         generator, readings = torch.Generator().manual_seed(self._seed), list[list[Reading]]()

@@ -92,13 +92,13 @@ class Objective:
     def prepared(self, net: nn.Module, batch: ForwardBatch) -> tuple[Evaluation, ForwardBatch]:
         """Evaluate the loss of a batch, and return the batch; with random targets if they stand in for a loss.
 
-        The substitute is the mean squared error of a random projection of each sample's outputs (a cotangent of them)
-        to a random projection of its inputs, which is to be learned.
+        The substitute is a classification: a random projection of each sample's outputs (a cotangent of them) is the
+        logit of one of two classes, which are the sign of a random projection of its inputs.
         """
         evaluation = self(net, batch)
         if not self.substitute or self._loss is not None:
             return evaluation, batch
-        self._loss = self._projected_error
+        self._loss = self._projected_loss
         batch = self.with_targets(batch)
         return self(net, batch), batch
 
@@ -113,10 +113,9 @@ class Objective:
             targets = rows.float() @ torch.randn(rows.shape[1], generator=generator)
         else:
             targets = torch.randn(len(rows), generator=generator)
-        deviation = targets.std() if len(targets) > 1 and bool(targets.std() > 0) else torch.tensor(1.0)
-        return batch._replace(targets=(targets - targets.mean()) / deviation)
+        return batch._replace(targets=(targets > targets.median()).float())
 
-    def _projected_error(self, outputs: Any, targets: Tensor) -> Tensor:
+    def _projected_loss(self, outputs: Any, targets: Tensor) -> Tensor:
         projections = []
         for output in _real_tensors(outputs):
             rows = output.flatten(1) if output.dim() > 1 else output.reshape(-1, 1)
@@ -124,8 +123,9 @@ class Objective:
             projections.append(rows @ cotangent.to(rows) / rows.shape[1] ** 0.5)
         fitting = [one for one in projections if len(one) == len(targets)]
         if not fitting:  # outputs without samples on their first axis
-            return F.mse_loss(torch.cat(projections).mean(), targets.to(projections[0]).mean())
-        return F.mse_loss(torch.stack(fitting).sum(0) / len(fitting) ** 0.5, targets.to(fitting[0]))
+            return F.binary_cross_entropy_with_logits(torch.cat(projections).mean(), targets.to(projections[0]).mean())
+        logits = torch.stack(fitting).sum(0) / len(fitting) ** 0.5
+        return F.binary_cross_entropy_with_logits(logits, targets.to(logits))
 
     def _training_step(self, net: nn.Module, batch: ForwardBatch) -> Tensor:
         self.text = f"training_step of {type(net).__name__}"
@@ -161,7 +161,7 @@ class Objective:
         if not tensors:
             raise ValueError(f"net = {type(net).__name__}: the output of forward has no floating-point tensor")
         self.text, self.substitute = (
-            "unknown; in its place a random projection of the outputs learns random targets",
+            "unknown; in its place random projections of the outputs tell two classes apart",
             True,
         )
         return torch.stack([tensor.float().square().mean() for tensor in tensors]).sum()

@@ -14,17 +14,10 @@ from start_training.diagnosis.trials.trial_optimizers import TrialOptimizer
 from start_training.streams import isolate_random_streams
 
 STEPS = 30
-CHECKS = (
-    0.25,
-    0.5,
-    1.0,
-    1.5,
-    2.0,
-)  # times the number of steps after which the loss of all training samples is measured
+# Times the number of steps, after which the loss of all training samples is measured.
+CHECKS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 LONGER = (4.0, 8.0)  # the same for a loss that began far above chance and has at least halved
-FALL = (
-    0.1  # share of chance by which the loss has to fall below it; the zoo's labels ask for as much on held-out samples
-)
+FALL = 0.1  # share of chance by which the loss has to fall below it, as for the labels of the zoo
 SLOW = 0.03  # the same if what is learned carries over to held-out samples
 CARRIES = 3.5  # standard deviations from which it does. In the zoo: at least 4.1 where nets start, at most 3 where not
 FAR = 5.0  # times chance, from which a loss is far above it
@@ -132,7 +125,9 @@ def _train(
 ) -> ShortTraining:
     trained, generator = copy.deepcopy(net), torch.Generator().manual_seed(seed)
     trial = ShortTraining(optimizer.text, optimizer.family, (), (), math.nan)
-    checks = [0, *(max(1, round(share * steps)) for share in CHECKS)]
+    checks = [0, *sorted({max(1, round(share * steps)) for share in CHECKS})]
+    if len(batches) == 1 and not _is_divided(batches[0]):  # few samples, whose loss takes little time
+        checks = [*range(checks[-1] + 1)]
     longer = [round(share * steps) for share in LONGER]
     with isolate_random_streams(torch.Generator().manual_seed(seed)), torch.enable_grad():
         updates = optimizer.make(trained) if any(one.requires_grad for one in trained.parameters()) else None
@@ -189,8 +184,7 @@ def _step(
 ) -> bool:
     """Take a step on a random share of a random batch; return whether that was possible."""
     batch = batches[int(torch.randint(len(batches), (), generator=generator))]
-    size = batch.samples
-    if len(batches) == 1 and size is not None and size >= 2 * SMALLEST:
+    if len(batches) == 1 and _is_divided(batch) and (size := batch.samples):
         batch = batch.select(torch.randperm(size, generator=generator)[: max(SMALLEST, size // 4)])
     loss = objective.loss(net, batch)
     if not loss.requires_grad or not bool(loss.isfinite()):
@@ -199,6 +193,11 @@ def _step(
     loss.backward()
     updates.step()
     return True
+
+
+def _is_divided(batch: ForwardBatch) -> bool:
+    """Return whether each step uses only some of the samples."""
+    return batch.samples is not None and batch.samples >= 2 * SMALLEST
 
 
 def _carries_over(net: nn.Module, batch: ForwardBatch, objective: Objective, generator: Generator) -> float:
