@@ -16,7 +16,7 @@ from start_training.diagnosis import limits
 from start_training.diagnosis.advice import Advice
 from start_training.diagnosis.diagnosis_text import WIDTH, Report, render
 from start_training.diagnosis.evidence.measurement import LayerMeasurement
-from start_training.diagnosis.evidence.net_measurement import NetMeasurement
+from start_training.diagnosis.evidence.net_measurement import BLOCKS, NetMeasurement
 from start_training.diagnosis.finding import NO, NOT_JUDGED, YES, Finding
 from start_training.diagnosis.prediction import Prediction
 from start_training.diagnosis.signal_propagation import draw_signal_propagation
@@ -155,7 +155,10 @@ class Diagnosis:
             a block adds, NaN for other layers), `silent` (share of units that are always 0), `path` (number of its
             path, 0 for the longest one; −1 for none).
         """
-        layers, blocks = self.layers, [False, *(one is not None and one.kind == "blocks" for one in self.layers.places)]
+        layers, blocks = (
+            self.layers,
+            [False, *(one is not None and one.kind.startswith(BLOCKS) for one in self.layers.places)],
+        )
         path = np.full(len(layers.names), -1)
         for number in reversed(range(len(layers.paths))):
             path[list(layers.paths[number])] = number

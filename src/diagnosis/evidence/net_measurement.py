@@ -86,7 +86,7 @@ class NetMeasurement:
         paths = []
         for path in longest_paths(places):
             first = places[path[0]]
-            from_input = first.kind != BLOCKS and not first.inputs & every
+            from_input = not first.kind.startswith(BLOCKS) and not first.inputs & every
             paths.append(((0,) if from_input else ()) + tuple(indices[position] for position in path))
         return tuple(paths)
 
@@ -171,6 +171,9 @@ def places_of(names: Sequence[str], choice: LayerChoice, trace: ForwardTrace) ->
         outputs = 0
         for call in pooled:
             outputs |= call.outputs
-        place = PathNode(choice.kinds.get(known, ""), bits, inputs, outputs)
+        kind = choice.kinds.get(known, "")
+        if kind == BLOCKS and pooled:  # blocks of different classes do different things
+            kind = f"{BLOCKS} {type(pooled[0].module).__name__}"
+        place = PathNode(kind, bits, inputs, outputs)
         places.append(place if bits & output else None)
     return places
