@@ -22,6 +22,13 @@ def file_path(name: str, value: object) -> str:
     return value
 
 
+def metric_name(name: str, value: object) -> str:
+    """Constraint for the name of a metric: text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} = {value!r}: must be the name of a logged metric, such as val/loss")
+    return value
+
+
 def figure_node(name: str, value: object) -> Mapping[str, Any]:
     """Constraint for the figure: a mapping with `_target_` and settings that it has."""
     if not isinstance(value, Mapping):
@@ -38,6 +45,8 @@ class TopLevel:
     seed: Seed = 0
     depth: PositiveInteger | None = None
     compile: bool = False
+    monitor: Annotated[str, metric_name] = "val/loss"
+    mode: Annotated[str, OneOf(("min", "max"))] | None = None
     progress: bool = True
     size: Annotated[str, OneOf(SIZES)] = "full"
     ckpt_path: Annotated[str, file_path] | None = None

@@ -18,6 +18,7 @@ from start_training.replicas.optimizer import OPTIMIZERS
 from start_training.runs.config_hash import result_settings
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
+from start_training.tasks.classification import Classification
 
 Config = Mapping[str, Any]
 
@@ -100,6 +101,8 @@ def _reasons(config: Config) -> Iterator[str]:
         yield "ckpt_path is set: not supported in groups"
     if config.get("compile"):
         yield "compile = true: not supported in groups"
+    if reason := _task_reason(config.get("task")):
+        yield reason
     if not _is_class(data := target_of(config.get("datamodule"), "datamodule"), TensorDataModule):
         yield f"datamodule {_name(data)}: is not a TensorDataModule, which holds its data in memory"
     elif redefined := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
@@ -127,6 +130,12 @@ def _reasons(config: Config) -> Iterator[str]:
     if config.get("schedule") and not _is_class(target := target_of(config["schedule"], "schedule"), Schedule):
         yield f"schedule {_name(target)}: groups support only the schedules of src/schedules"
     yield from _trainer_reasons(config)
+
+
+def _task_reason(task: Any) -> str | None:
+    if not task or (target := target_of(task, "task")) is Classification:
+        return "task.loss is set: groups train by cross-entropy" if task and task.get("loss") else None
+    return f"task {_name(target)}: groups train by classification only"
 
 
 def _trainer_reasons(config: Config) -> Iterator[str]:

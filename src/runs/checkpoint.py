@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -22,9 +22,8 @@ from start_training.runs.directory import RunDirectory
 from start_training.settings import described, one_line
 
 PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states", "callbacks"}
+NET = "net."  # prefix of the net's parameters in the state_dict of a TrainingModule
 _TRIED = ("start_training", "pytorch_lightning")  # packages whose callbacks can load a state before training
-_METRICS = "metrics."  # of the metrics of a Classifier
-_PREFIX = "net."  # prefix of the net's parameters in the state_dict of a Classifier
 
 
 def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, Any]:
@@ -85,25 +84,6 @@ def load_newest(run: RunDirectory) -> tuple[Path, dict[str, Any]] | None:
             if is_rank_zero():
                 print(f"{error}; {instead}", file=sys.stderr)
     return None
-
-
-def check_fits(checkpoint: Mapping[str, Any], net: nn.Module, path: str | Path) -> None:
-    """Raise ValueError if the checkpoint's parameters differ from the net's in name or shape.
-
-    Args:
-        checkpoint: from `load_checkpoint`.
-        net: the net to load the parameters into.
-        path: path of the checkpoint, for the error message.
-    """
-    saved, built = _shapes(net_state(checkpoint)), _shapes(net.state_dict())
-    if other := [name for name in checkpoint["state_dict"] if not name.startswith((_PREFIX, _METRICS))]:
-        raise ValueError(f"ckpt_path = {path}: the checkpoint has another architecture (it has a parameter {other[0]})")
-    for name in dict.fromkeys([*built, *saved]):
-        if saved.get(name) != built.get(name):
-            raise ValueError(
-                f"ckpt_path = {path}: the checkpoint has another architecture ({name}: "
-                f"{_format_shape(saved.get(name))} in the checkpoint, {_format_shape(built.get(name))} in this config)"
-            )
 
 
 def check_optimizer_fits(
@@ -216,18 +196,14 @@ def _same(value: Any, saved: Any) -> bool:
 def interrupted_epoch(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the state of the training data loader in the middle of an epoch; None if saved between epochs."""
     loops = checkpoint["loops"]["fit_loop"]
-    [loader] = loops["state_dict"].get("combined_loader") or [None]
+    loader, *_ = loops["state_dict"].get("combined_loader") or [None]
     return None if loops["epoch_loop.batch_progress"]["is_last_batch"] else loader
 
 
 def net_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the state_dict of the net from the checkpoint of a Classifier."""
+    """Return the state_dict of the net from the checkpoint of a TrainingModule."""
     state = checkpoint["state_dict"]
-    return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in state.items()}
+    return {name.removeprefix(NET): value for name, value in state.items() if name.startswith(NET)}
 
 
 def _settings(group: Mapping[str, Any], schedule: LRScheduler | None) -> dict[str, Any]:
@@ -241,7 +217,3 @@ def _settings(group: Mapping[str, Any], schedule: LRScheduler | None) -> dict[st
         if "betas" in settings:
             settings["betas"] = list(settings["betas"][1:])
     return settings
-
-
-def _format_shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else "×".join(map(str, shape)) or "a number"

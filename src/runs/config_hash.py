@@ -46,7 +46,8 @@ def differing_settings(existing: Mapping[str, Any], new: Mapping[str, Any]) -> l
     Returns:
         One string per setting, such as "trainer.max_epochs: existing 1, new 2".
     """
-    first, second = (_leaves(canonical(result_settings(config))) for config in (existing, new))
+    plain = (without_added(canonical(result_settings(config)), "") for config in (existing, new))
+    first, second = map(_leaves, plain)
     values = {key: [json.dumps(leaves[key]) if key in leaves else "not set" for leaves in (first, second)]
               for key in [*second, *(key for key in first if key not in second)]}  # fmt: skip
     return [f"{key}: existing {before}, new {after}" for key, (before, after) in values.items() if before != after]

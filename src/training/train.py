@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from start_training.callbacks.contracts import call_implemented, is_tested
@@ -15,26 +16,21 @@ from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.callbacks.last_checkpoint import LastCheckpoint
 from start_training.callbacks.no_profiler import NoProfiler
 from start_training.callbacks.progress import TrainingProgress
+from start_training.callbacks.random_states import RandomStates
 from start_training.callbacks.ranks_agree import RanksAgree
-from start_training.config.build import (
-    build,
-    build_classifier,
-    build_datamodule,
-    build_initialized,
-    build_initializer,
-    try_training,
-)
+from start_training.config.build import build, build_datamodule, build_initializer, try_training
+from start_training.config.build_module import BuiltModule, build_module
+from start_training.config.build_task import build_task, merit_of
 from start_training.config.devices import check_trainer, check_trainer_settings
 from start_training.config.loggers import build_loggers, named_nodes, start_loggers
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.config.top_level import check_top_level
 from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.models.classifier import Classifier
+from start_training.models.training_module import TrainingModule
 from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
 from start_training.runs.checkpoint import (
     check_callbacks_fit,
-    check_fits,
     check_optimizer_fits,
     interrupted_epoch,
     load_checkpoint,
@@ -44,6 +40,8 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.stop_signals import check, deferred
+from start_training.tasks.merit import label_of, text_of
+from start_training.training.checkpoint_fits import check_fits, check_module_fits
 from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
 from start_training.training.rank_processes import clear_errors
 from start_training.training.record import Record, callbacks_of
@@ -82,7 +80,7 @@ def _train(job: Job) -> dict[str, Any]:
         seed_global_generators(check_top_level(config).seed)
         if config["ckpt_path"] and resumed is None:
             resumed = load_checkpoint(config["ckpt_path"])
-        classifier, datamodule = _build(record, config, resumed)
+        built, datamodule = _build(record, config, resumed)
         trainer = record.trainer
         assert isinstance(trainer, pl.Trainer)
         start_loggers(trainer.loggers, config)
@@ -93,39 +91,42 @@ def _train(job: Job) -> dict[str, Any]:
             run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
         if config["compile"]:
             torch.compiler.reset()  # do not reuse the graph of an earlier job, compiled without hooks
-            classifier.net.compile()
-        trainer.fit(classifier, datamodule=datamodule, ckpt_path=config["ckpt_path"])
+            built.net.compile()
+        trainer.fit(built.module, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
         check()
-        if is_tested(callbacks_of(trainer)):
-            trainer.test(classifier, datamodule=datamodule, verbose=False)
+        if is_tested(callbacks_of(trainer)) and is_overridden("test_dataloader", datamodule, pl.LightningDataModule):
+            trainer.test(built.module, datamodule=datamodule, verbose=False)
     if is_rank_zero():
         print_results(record)
     return record.summary
 
 
-def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | None) -> tuple[Classifier, Any]:
+def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | None) -> tuple[BuiltModule, Any]:
     """Build what the config of a record's job names, and check that the checkpoint `resumed` fits.
 
     Sets `net`, `initialization`, `initializer` and `trainer` of the record.
     """
-    job = record.job
+    job, path = record.job, config["ckpt_path"]
     check_trainer(config.get("trainer"))
     datamodule = build_datamodule(config)
-    record.net, record.initialization = net, drawn = build_initialized(config, datamodule)
+    built = build_module(config, datamodule)
+    record.net, drawn = built.net, built.initialization
+    record.initialization = drawn
     if job.config["ckpt_path"]:  # typed, and not that of an interrupted run, which began with the drawn weights
         record.initialization = drawn.loaded(job.config["ckpt_path"])
     record.initializer = build_initializer(config["initializer"]) if drawn.complete else None
-    if resumed:
-        check_fits(resumed, net, config["ckpt_path"])
-        check_optimizer_fits(resumed, *try_training(config, net), config["ckpt_path"])
-    classifier = build_classifier(config, net, datamodule)
-    record.trainer = trainer = build_trainer(job, record.run)
-    check_callbacks_fit(resumed, callbacks_of(trainer), config["ckpt_path"])
+    if resumed and built.own:
+        check_module_fits(resumed, built.module, path)
+    elif resumed:
+        check_fits(resumed, built.net, path)
+        check_optimizer_fits(resumed, *try_training(config, built.net), path)
+    record.trainer = trainer = build_trainer(job, record.run, built.module)
+    check_callbacks_fit(resumed, callbacks_of(trainer), path)
     # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
-    trainer.precision_plugin.convert_module(classifier)
+    trainer.precision_plugin.convert_module(built.module)
     load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
-    return classifier, datamodule
+    return built, datamodule
 
 
 def check_settings(config: Mapping[str, Any], callbacks: str = "callbacks") -> None:
@@ -141,6 +142,7 @@ def check_settings(config: Mapping[str, Any], callbacks: str = "callbacks") -> N
         check_top_level(config)
         check_trainer_settings(config.get("trainer"))
         datamodule, built = build_datamodule(config), build_callbacks(config, callbacks)
+        build_task(config)
         try_training(config, torch.nn.Linear(2, 2))
         call_implemented(built, "check_settings", datamodule)
 
@@ -150,11 +152,12 @@ def build_callbacks(config: Mapping[str, Any], group: str = "callbacks") -> list
     return [build(node, f"{group}.{name}") for name, node in named_nodes(config, group)]
 
 
-def build_trainer(job: Job, run: RunDirectory) -> pl.Trainer:
+def build_trainer(job: Job, run: RunDirectory, module: pl.LightningModule) -> pl.Trainer:
     """Build the Trainer of a job, with the callbacks of the config and those that write the run directory."""
     config = job.config
     callbacks = [
         *build_callbacks(config),
+        *([] if isinstance(module, TrainingModule) else [RandomStates(config["seed"])]),
         Hyperparameters(),
         RanksAgree(config_hash(config)),
         Divergence(),
@@ -210,11 +213,13 @@ def print_results(record: Record) -> None:
     sentences = [line for line in call_implemented(callbacks, "sentence", summary, short=in_sweep) if line]
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if in_sweep:
-        accuracy = summary["metrics"].get("test/accuracy")
-        result = [summary["status"], *([] if accuracy is None else [f"test accuracy {accuracy:.1%}"]), *sentences]
+        score = merit_of(record.job.config).score
+        tested = summary["metrics"].get(f"test/{score}")
+        scored = [] if tested is None else [f"test {label_of(score)} {text_of(score, tested)}"]
+        result = [summary["status"], *scored, *sentences]
         console.print(f"{record.job.name}: {', '.join(result)}; {steps}")
         return
-    if summary["metrics"].keys() & {"test/accuracy", "test/loss"}:
+    if any(name.startswith("test/") for name in summary["metrics"]):
         console.print(run_report.metrics_table(summary["metrics"]), soft_wrap=False)
     if record.lengths:
         console.print(run_report.lengths_table(record.lengths), soft_wrap=False)
