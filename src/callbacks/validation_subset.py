@@ -38,7 +38,7 @@ class ValidationSubset:
         self._trainer, self._module = trainer, module
         with isolated_evaluation(trainer, module, "validating"):
             loaders = validation_loaders(trainer, module)
-            sizes = [len(batch[1]) for batch in _batches(loaders)]
+            sizes = [_size(batch) for batch in _batches(loaders)]
             rows = self._rows(sizes, samples)
             selected = [
                 (batch[0][chosen], batch[1][chosen])
@@ -102,6 +102,17 @@ def check_validates(datamodule: Any) -> None:
 
 def _batches(loaders: Iterable[Iterable[Any]]) -> Iterable[Any]:
     return (batch for loader in loaders for batch in loader)
+
+
+def _size(batch: Any) -> int:
+    """Return the number of samples of a batch; raise ValueError if it is not (inputs, targets, …) as tensors."""
+    parts = batch[:2] if isinstance(batch, tuple | list) and len(batch) > 1 else [batch]
+    if len(parts) < 2 or not all(isinstance(part, Tensor) for part in parts):
+        raise ValueError(
+            f"val_dataloader: yields batches of type {type(batch).__name__}; must yield (inputs, targets) as tensors, "
+            "since a range test validates the outputs of `forward`"
+        )
+    return len(batch[1])
 
 
 def _joined(batches: list[tuple[Tensor, Tensor]], size: int) -> list[tuple[Tensor, Tensor]]:

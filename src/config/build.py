@@ -12,9 +12,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from start_training.config.build_object import build, build_partial
+from start_training.config.build_object import build, build_partial, forget_objects
 from start_training.config.data_sizes import sizes_of
-from start_training.config.mistakes import accepts, target_of
+from start_training.config.mistakes import accepts, parameters_of, target_of
 from start_training.initializers.drawing import FillTensor, name_of
 from start_training.initializers.initialization import Initialization
 from start_training.initializers.initialize import initialize_
@@ -67,12 +67,13 @@ def build_datamodule(config: Config) -> Any:
             f"datamodule._target_ = {settings['_target_']!r}: has no train_dataloader; must be a LightningDataModule "
             "that has one"
         )
+    forget_objects(datamodule)
     return datamodule
 
 
 def takes_setting(target: Any, name: str) -> bool:
     """Return whether a class or function takes a keyword argument of this name."""
-    parameters = inspect.signature(target).parameters
+    parameters = parameters_of(target)
     return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 

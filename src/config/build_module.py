@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor, nn
+import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -16,7 +17,7 @@ from start_training.config.build import (
     initialize_net,
     try_training,
 )
-from start_training.config.build_object import build
+from start_training.config.build_object import build, forget_objects
 from start_training.config.build_task import build_task, own_module, takes
 from start_training.config.data_sizes import sizes_of
 from start_training.initializers.initialization import Initialization
@@ -45,6 +46,11 @@ class BuiltModule:
         """Whether the module is the user's."""
         return not isinstance(self.module, TrainingModule)
 
+    def compile(self) -> None:
+        """Compile the net."""
+        torch.compiler.reset()  # do not reuse the graph of an earlier job, compiled without hooks
+        self.net.compile()
+
 
 def build_module(config: Config, datamodule: Any) -> BuiltModule:
     """Return the LightningModule of `config["task"]`, with its net initialized.
@@ -57,14 +63,18 @@ def build_module(config: Config, datamodule: Any) -> BuiltModule:
         ValueError: a setting is not allowed.
     """
     target = own_module(config)
-    if target is not None and "net" not in takes(target):
-        module = _own_module(config, target)
-        return BuiltModule(module, module, initialize_net(config, module, datamodule))
-    net, initialization = build_initialized(config, datamodule)
-    module: pl.LightningModule = (
-        task_module(config, net, datamodule) if target is None else _own_module(config, target, net=net)
-    )
-    return BuiltModule(module, net, initialization)
+    if target is None:
+        net, initialization = build_initialized(config, datamodule)
+        return BuiltModule(task_module(config, net, datamodule), net, initialization)
+    if "net" in takes(target):
+        net, initialization = build_initialized(config, datamodule)
+        return BuiltModule(_own_module(config, target, net=net), net, initialization)
+    if config.get("compile"):
+        raise ValueError(
+            f"compile = true: {target.__name__} builds its nets itself; must be false, compile them in its constructor"
+        )
+    module = _own_module(config, target)
+    return BuiltModule(module, module, initialize_net(config, module, datamodule))
 
 
 def task_module(config: Config, net: nn.Module, datamodule: Any) -> TrainingModule:
@@ -92,26 +102,8 @@ def _own_module(config: Config, target: Any, **given: Any) -> pl.LightningModule
         )
     if schedule is not None:
         schedule.module.append(module)
-    _forget_objects(module)
+    forget_objects(module)
     return module
-
-
-def _forget_objects(module: pl.LightningModule) -> None:
-    """Remove from a module's saved hyper-parameters what a checkpoint could not load again, such as nets.
-
-    The run is rebuilt from its config, which holds the settings.
-    """
-    for hparams in (module._hparams, getattr(module, "_hparams_initial", {})) if hasattr(module, "_hparams") else ():
-        for name in [name for name, value in hparams.items() if not _is_plain(value)]:
-            del hparams[name]
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return type(value) is dict and all(map(_is_plain, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str | Tensor)
 
 
 class ScheduleOfRun:

@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any
 
 from hydra.utils import instantiate
+from torch import Tensor
 
 from start_training.config.mistakes import check_keys, name_group_in_errors
 
@@ -41,3 +42,24 @@ def build_partial(config: Config | None, group: str) -> Callable[..., Any]:
 
     call.__name__ = config["_target_"] if config else ""
     return call
+
+
+def forget_objects(module: Any) -> None:
+    """Remove from saved hyper-parameters what a checkpoint could not load again, such as nets.
+
+    The run is rebuilt from its config, which holds the settings.
+
+    Args:
+        module: A LightningModule or LightningDataModule.
+    """
+    for hparams in (module._hparams, getattr(module, "_hparams_initial", {})) if hasattr(module, "_hparams") else ():
+        for name in [name for name, value in hparams.items() if not _is_plain(value)]:
+            del hparams[name]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return type(value) is dict and all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | Tensor)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -75,6 +76,9 @@ def outputs_in(task: Task | None, targets: Any, datamodule: Any) -> int:
     return int(targets.max()) + 1 if whole else max(1, targets[0].numel())
 
 
+_first: "WeakKeyDictionary[Any, tuple[Tensor, Any]]" = WeakKeyDictionary()  # of the datamodules that were asked
+
+
 def first_batch(datamodule: Any) -> tuple[Tensor, Any]:
     """Return inputs and targets of a datamodule's first training batch; random streams are left as they were.
 
@@ -82,6 +86,8 @@ def first_batch(datamodule: Any) -> tuple[Tensor, Any]:
         ValueError: there is no training batch, or it is not (inputs, targets).
     """
     name = type(datamodule).__name__
+    if datamodule in _first:
+        return _first[datamodule]
     with isolate_random_streams():
         if is_rank_zero():
             datamodule.prepare_data()
@@ -93,6 +99,7 @@ def first_batch(datamodule: Any) -> tuple[Tensor, Any]:
         raise ValueError(
             f"datamodule = {name}: has {found}; must yield (inputs, targets) as tensors, or have {ATTRIBUTES}"
         )
+    _first[datamodule] = (batch[0], batch[1])
     return batch[0], batch[1]
 
 

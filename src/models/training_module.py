@@ -109,7 +109,8 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Makes dropout a function of (seed, epoch, rank), as the batch order is; dropout uses the global generator.
-        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, self.global_rank))
+        begin_epoch(self.trainer, self.seed, resumed=self._random_state is not None)
+        self._random_state = None
 
     def on_train_epoch_end(self) -> None:
         samples = torch.tensor(self._samples, dtype=torch.float64)
@@ -166,6 +167,20 @@ def _parts(batch: Any) -> tuple[Tensor, Tensor, float]:
         f"datamodule: yields batches of {kinds}; must yield (inputs, targets), or be trained by a LightningModule of "
         "your own, task._target_=…"
     )
+
+
+def begin_epoch(trainer: pl.Trainer, seed: int, *, resumed: bool) -> None:
+    """Seed torch's global generator for an epoch, from which loaders of torch draw the order of their samples.
+
+    Args:
+        trainer: The Trainer whose epoch begins.
+        seed: The seed of the run.
+        resumed: Whether the run has resumed before this epoch: Lightning has then begun the loaders already, with
+            another state of the generator, so they begin again.
+    """
+    torch.manual_seed(epoch_seed(seed, trainer.current_epoch, trainer.global_rank))
+    if resumed and trainer.fit_loop._data_fetcher is not None:
+        iter(trainer.fit_loop._data_fetcher)
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

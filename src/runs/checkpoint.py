@@ -197,7 +197,12 @@ def interrupted_epoch(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the state of the training data loader in the middle of an epoch; None if saved between epochs."""
     loops = checkpoint["loops"]["fit_loop"]
     loader, *_ = loops["state_dict"].get("combined_loader") or [None]
-    return None if loops["epoch_loop.batch_progress"]["is_last_batch"] else loader
+    return loader or None if stopped_within_epoch(checkpoint) else None
+
+
+def stopped_within_epoch(checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint was saved in the middle of an epoch."""
+    return not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
 
 
 def net_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Write summary, figures and W&B results of a run when it ends, also after an error."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -171,8 +171,14 @@ class Record:
         if self.net is not None:
             self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
-            for name, figure in run_report.figures(self.lengths, self.job.title).items():
+            for name, figure in run_report.figures(self.lengths, self._title).items():
                 save_figure(figure, self.run.figures / name)
+
+    @property
+    def _title(self) -> str:
+        if isinstance(self.net, pl.LightningModule):  # of the user, which builds its nets itself
+            return replace(self.job, config={**self.job.config, "model": self.job.config["task"]}).title
+        return self.job.title
 
     def _clues(self, error: BaseException | None) -> dict[str, Any]:
         diverged_at = error.step if isinstance(error, Diverged) else None

@@ -1,5 +1,6 @@
 """Train the net of one job, and write its run directory."""
 
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,8 +16,8 @@ from start_training.callbacks.divergence import Divergence
 from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.callbacks.last_checkpoint import LastCheckpoint
 from start_training.callbacks.no_profiler import NoProfiler
+from start_training.callbacks.own_module import OwnModule
 from start_training.callbacks.progress import TrainingProgress
-from start_training.callbacks.random_states import RandomStates
 from start_training.callbacks.ranks_agree import RanksAgree
 from start_training.config.build import build, build_datamodule, build_initializer, try_training
 from start_training.config.build_module import BuiltModule, build_module
@@ -26,7 +27,6 @@ from start_training.config.loggers import build_loggers, named_nodes, start_logg
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.config.top_level import check_top_level
 from start_training.datamodules.tensor_datamodule import TensorDataModule
-from start_training.models.training_module import TrainingModule
 from start_training.ranks import in_joblib_worker, is_rank_zero
 from start_training.reports import run_clues, run_report
 from start_training.runs.checkpoint import (
@@ -35,6 +35,7 @@ from start_training.runs.checkpoint import (
     interrupted_epoch,
     load_checkpoint,
     load_newest,
+    stopped_within_epoch,
 )
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
@@ -90,8 +91,7 @@ def _train(job: Job) -> dict[str, Any]:
             origin = Path(config["ckpt_path"]) if resumed else None
             run.begin(config, resume_from=origin, step=resumed["global_step"] if resumed else 0)
         if config["compile"]:
-            torch.compiler.reset()  # do not reuse the graph of an earlier job, compiled without hooks
-            built.net.compile()
+            built.compile()
         trainer.fit(built.module, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
         check()
@@ -121,7 +121,7 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
     elif resumed:
         check_fits(resumed, built.net, path)
         check_optimizer_fits(resumed, *try_training(config, built.net), path)
-    record.trainer = trainer = build_trainer(job, record.run, built.module)
+    record.trainer = trainer = build_trainer(job, record.run, built)
     check_callbacks_fit(resumed, callbacks_of(trainer), path)
     # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
     trainer.precision_plugin.convert_module(built.module)
@@ -152,15 +152,15 @@ def build_callbacks(config: Mapping[str, Any], group: str = "callbacks") -> list
     return [build(node, f"{group}.{name}") for name, node in named_nodes(config, group)]
 
 
-def build_trainer(job: Job, run: RunDirectory, module: pl.LightningModule) -> pl.Trainer:
+def build_trainer(job: Job, run: RunDirectory, built: BuiltModule) -> pl.Trainer:
     """Build the Trainer of a job, with the callbacks of the config and those that write the run directory."""
     config = job.config
     callbacks = [
         *build_callbacks(config),
-        *([] if isinstance(module, TrainingModule) else [RandomStates(config["seed"])]),
+        *([OwnModule(config["seed"])] if built.own else []),
         Hyperparameters(),
         RanksAgree(config_hash(config)),
-        Divergence(),
+        Divergence(config.get("monitor") if built.own else None),
         LastCheckpoint(run.checkpoint),
     ]
     trainer = dict(config.get("trainer") or {})
@@ -168,7 +168,9 @@ def build_trainer(job: Job, run: RunDirectory, module: pl.LightningModule) -> pl
         trainer["enable_progress_bar"] = False  # bars of several workers would overwrite each other
     if trainer.get("enable_progress_bar", True):
         callbacks.append(TrainingProgress(transient=job.sweep is not None))
-    settings = {} if "profiler" in trainer else {"profiler": NoProfiler()}
+    settings: dict[str, Any] = {} if "profiler" in trainer else {"profiler": NoProfiler()}
+    if not built.own:
+        settings["log_every_n_steps"] = 1  # it logs no metric per step; larger values make Lightning warn
     return build(
         trainer,
         "trainer",
@@ -178,7 +180,6 @@ def build_trainer(job: Job, run: RunDirectory, module: pl.LightningModule) -> pl
         default_root_dir=str(run.path),
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,  # no metric is logged per step; larger values make Lightning warn of short epochs
     )
 
 
@@ -188,22 +189,36 @@ _loaded: list[TensorDataModule] = []  # the datamodule of the last job, whose da
 def load_datamodule(
     datamodule: Any, trainer: pl.Trainer | None, resumed: dict[str, Any] | None, *, shared: bool = False
 ) -> None:
-    """Load the data of a `TensorDataModule` before the Trainer does; other datamodules are left to the Trainer.
+    """Load the data of a `TensorDataModule` before the Trainer does; other datamodules load theirs in the Trainer.
 
     Args:
         trainer: The Trainer that will use the datamodule; None for a replica.
         resumed: The checkpoint that the run resumes from, which has to fit the training loader.
         shared: Whether to share loaded data with the previous job of this process.
     """
-    if isinstance(datamodule, TensorDataModule):
-        datamodule.trainer = trainer
-        for last in _loaded if shared else []:
-            datamodule.share(last)
-        datamodule.prepare_data()
-        datamodule.setup("fit")
-        _loaded[:] = [datamodule] if shared else []
-        if resumed and (epoch := interrupted_epoch(resumed)):
-            datamodule.train_dataloader().check_resumes(epoch)
+    if not isinstance(datamodule, TensorDataModule):
+        _prepare_own(datamodule, trainer, resumed)
+        return
+    datamodule.trainer = trainer
+    for last in _loaded if shared else []:
+        datamodule.share(last)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    _loaded[:] = [datamodule] if shared else []
+    if resumed and (epoch := interrupted_epoch(resumed)):
+        datamodule.train_dataloader().check_resumes(epoch)
+
+
+def _prepare_own(datamodule: Any, trainer: pl.Trainer | None, resumed: dict[str, Any] | None) -> None:
+    """Prepare a Trainer for a datamodule of the user's, and say if it cannot continue the epoch of a checkpoint."""
+    if trainer is not None and not is_overridden("val_dataloader", datamodule, pl.LightningDataModule):
+        trainer.limit_val_batches = 0  # avoids Lightning's warning
+    if resumed and stopped_within_epoch(resumed) and not interrupted_epoch(resumed) and is_rank_zero():
+        print(
+            f"the checkpoint was written within an epoch, and the loader of {type(datamodule).__name__} has no "
+            "state_dict to continue it: this epoch may use some samples twice and others never; the next ones do not",
+            file=sys.stderr,
+        )
 
 
 def print_results(record: Record) -> None:
