@@ -11,7 +11,7 @@ from start_training.runs.moved_targets import current_name
 # Version of the hash. Version 1 hashed the config as written, so that 1 and 1.0, or a moved class, gave two hashes.
 SCHEME = 2
 # Settings that do not change the result: output paths, loggers, figures and hardware.
-_WITHOUT_GROUPS = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script", "size")
+_WITHOUT_GROUPS = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script", "size", "trial")
 _WITHOUT_KEYS = {
     "trainer": ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "default_root_dir"),
     "datamodule": ("data_dir",),

@@ -46,6 +46,7 @@ from start_training.training.checkpoint_fits import check_fits, check_module_fit
 from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
 from start_training.training.rank_processes import clear_errors
 from start_training.training.record import Record, callbacks_of
+from start_training.training.trial import TrialReport
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -161,6 +162,7 @@ def build_trainer(job: Job, run: RunDirectory, built: BuiltModule) -> pl.Trainer
         Hyperparameters(),
         RanksAgree(config_hash(config)),
         Divergence(config.get("monitor") if built.own else None),
+        *([TrialReport(config["trial"], merit_of(config))] if config.get("trial") else []),
         LastCheckpoint(run.checkpoint),
     ]
     trainer = dict(config.get("trainer") or {})
