@@ -45,14 +45,15 @@ class OptunaSweeper(ResumableSweeper):
         self.settings = settings
 
     def sweep(self, arguments: list[str]) -> Any:
+        from start_training.launchers.growing_sweep import GrowingSweep
         from start_training.launchers.optuna_sweep import OptunaSearch, SearchSettings, parsed
-        from start_training.launchers.sweep import Sweep, check_sweeper
+        from start_training.launchers.sweep import check_sweeper
         from start_training.settings import settings_from
 
         check_sweeper(self.params, None)
         loader = self.hydra_context.config_loader
         settings = settings_from(SearchSettings, self.settings, "hydra.sweeper")
-        sweep = Sweep(self.config, self.launcher, loader)
+        sweep = GrowingSweep(self.config, self.launcher, loader)
         return OptunaSearch(sweep, settings, parsed([*self._parse_config(), *arguments], loader)).run()
 
 

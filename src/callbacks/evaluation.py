@@ -114,6 +114,32 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
             child.training = training
 
 
+def switching(optimizers: Iterable[Any]) -> list[Any]:
+    """Return the optimizers that have methods `train` and `eval`, since they evaluate other weights than they train."""
+    optimizers = [getattr(optimizer, "optimizer", optimizer) for optimizer in optimizers]  # without a wrapper
+    return [one for one in optimizers if all(callable(getattr(one, name, None)) for name in ("train", "eval"))]
+
+
+@contextmanager
+def evaluated_weights(optimizers: Iterable[Any]) -> Iterator[None]:
+    """Give parameters the weights to evaluate within the block, if an optimizer has others, such as averages.
+
+    Afterwards the weights of training are restored to the bit, which `train` alone would do up to rounding.
+    """
+    switched = switching(optimizers)
+    parameters = [parameter for one in switched for group in one.param_groups for parameter in group["params"]]
+    before = [parameter.detach().clone() for parameter in parameters]
+    for optimizer in switched:
+        optimizer.eval()
+    try:
+        yield
+    finally:
+        for optimizer in switched:
+            optimizer.train()
+        for parameter, value in zip(parameters, before, strict=True):
+            parameter.detach().copy_(value)
+
+
 @contextmanager
 def isolated_evaluation(trainer: pl.Trainer, module: pl.LightningModule, stage: str = "testing") -> Iterator[None]:
     """Set up evaluation of a module during a fit, and restore modes, trainer stage and random streams afterwards.
@@ -128,7 +154,8 @@ def isolated_evaluation(trainer: pl.Trainer, module: pl.LightningModule, stage: 
     eager = torch.compiler.set_stance("force_eager")
     try:
         precision = trainer.precision_plugin.test_step_context()
-        with eval_mode(module), eager, torch.no_grad(), isolate_random_streams(), precision:
+        averages = evaluated_weights(trainer.optimizers)
+        with averages, eval_mode(module), eager, torch.no_grad(), isolate_random_streams(), precision:
             yield
     finally:
         trainer.state.stage = before

@@ -132,7 +132,8 @@ def _check_momentum(config: Mapping[str, Any], typed: Mapping[str, str]) -> None
 def _check_passed(config: Mapping[str, Any], typed: Mapping[str, str]) -> None:
     """Raise ValueError for a setting of a group that a datamodule or LightningModule of the user's does not take."""
     data = config.get("datamodule")
-    for name in PASSED_TO_DATA if isinstance(data, Mapping) and data.get("_target_") else ():
+    data = data if isinstance(data, Mapping) and data.get("_target_") else {}
+    for name in PASSED_TO_DATA if data else ():
         key = f"datamodule.{name}"
         if key in typed and not takes_setting(target_of(data, "datamodule"), name):
             raise ValueError(f"{key} = {typed[key]}: is no setting of {data['_target_']}; must be left out")

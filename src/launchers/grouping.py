@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from start_training.callbacks.contracts import serves_groups
 from start_training.config.mistakes import target_of
@@ -22,7 +22,7 @@ from start_training.tasks.classification import Classification
 
 Config = Mapping[str, Any]
 
-LOGGERS = (MetricsFile, WandbLogger)
+LOGGERS = (MetricsFile, WandbLogger, TensorBoardLogger, MLFlowLogger)
 # Nets whose settings SCALES are residual scales, which change no tensor shape.
 SCALED = (Residual, Convolutional)
 SCALES = ("scales", "eta", "base", "exponent")
@@ -32,7 +32,7 @@ LOADING = (
     *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"),
 )
 # Config groups that all replicas of a training group share, except for the keys in PER_REPLICA.
-SHARED = ("model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
+SHARED = ("task", "model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
 PER_REPLICA = {"datamodule": ("seed",), "optimizer": ("lr", "momentum", "betas", "weight_decay")}
 # Trainer settings that may have any value in a group (`check_replicas` rejects several devices).
 ANY_VALUE = (

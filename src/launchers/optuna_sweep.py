@@ -14,14 +14,14 @@ from hydra.core.override_parser.types import Override
 from start_training.config.build_object import build
 from start_training.config.build_task import merit_of
 from start_training.config.composed import without_hydra
+from start_training.launchers.growing_sweep import GrowingSweep
 from start_training.launchers.search_space import distributions_of, split_overrides, words_of
-from start_training.launchers.sweep import Sweep
 from start_training.launchers.traits import traits_of
 from start_training.runs.directory import FINISHED, RunDirectory
 from start_training.settings import OneOf, PositiveInteger, Seed, checked
 from start_training.stop_signals import received
 from start_training.tasks.merit import Merit, objective
-from start_training.training.trial import PRUNER, build_pruner, connect, override_of
+from start_training.training.optuna_trial import PRUNER, build_pruner, connect, override_of
 
 DATABASE, LOCK = "optuna.db", "optuna.lock"
 
@@ -53,7 +53,7 @@ class OptunaSearch:
         overrides: The overrides of all jobs, some of which are ranges to search.
     """
 
-    def __init__(self, sweep: Sweep, settings: SearchSettings, overrides: Sequence[Override]) -> None:
+    def __init__(self, sweep: GrowingSweep, settings: SearchSettings, overrides: Sequence[Override]) -> None:
         self._sweep, self._settings = sweep, settings
         if traits_of(sweep.config.hydra.launcher).trains_replicas:
             raise ValueError("hydra/launcher = replicas: cannot prune trials; must be another launcher with Optuna")

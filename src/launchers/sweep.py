@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,47 +76,6 @@ class Sweep:
         unfinished = [[job for job in batch if before.get(tuple(job)) not in (None, *FINISHED)] for batch in batches]
         with asked_once(self._wandb_nodes([job for batch in unfinished for job in batch])):
             return self._run(unfinished)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Open while jobs are launched by `launch_more`; a signal that stops the sweep is raised, after a report."""
-        try:
-            with raising():
-                yield
-        except BaseException:
-            self._report()
-            raise
-
-    def launch_more(self, jobs: Sequence[Overrides], first: int) -> Sequence[JobReturn]:
-        """Launch further jobs, which are chosen while the sweep runs, unless they have finished.
-
-        Args:
-            jobs: the overrides of each job.
-            first: the number of the first job.
-        Returns:
-            The results of the launched jobs.
-        """
-        self._plan(jobs)
-        unfinished: dict[str, Overrides] = {}
-        for number, job in enumerate(jobs, first):
-            directory = self.jobs.setdefault(tuple(job), self._checked_directory(job, number))
-            if self._run_in(directory).state not in FINISHED:
-                unfinished.setdefault(directory, job)  # two trials may have the same settings
-        placed = [[*job, in_directory(directory)] for directory, job in unfinished.items()]
-        with asked_once(self._wandb_nodes([*unfinished.values()])):
-            returns = launch(self.launcher, self.config, placed, first) if placed else []
-        for job, end in zip(unfinished.values(), returns, strict=True):
-            if end.status == JobStatus.FAILED:
-                self.errors[tuple(job)] = end._return_value
-        return returns
-
-    def finish(self) -> None:
-        """Print how the jobs of `launch_more` ended, and draw the figure; raise ReportedError if one has failed."""
-        failed = self._report()
-        if failed < len(self.jobs):
-            self._draw()
-        if failed or self.errors:
-            raise ReportedError
 
     def job(self, overrides: Overrides, number: int) -> DictConfig:
         """Compose the config of a job."""

@@ -110,7 +110,8 @@ def check_optimizer_fits(
             check_same_kind({**states[0]}, comparable, "lr_schedulers[0]")
     check_schedule_fits(checkpoint, schedule)
     saved, built = (state["param_groups"] for state in (checkpoint["optimizer_states"][0], optimizer.state_dict()))
-    if [group.keys() - {"initial_lr"} for group in saved] != [group.keys() - {"initial_lr"} for group in built]:
+    names = {*inspect.signature(type(optimizer)).parameters}  # of settings; other entries change in training
+    if [group.keys() & names for group in saved] != [group.keys() & names for group in built]:
         raise ValueError(
             f"ckpt_path = {path}: the checkpoint is of another optimizer than {type(optimizer).__name__}; "
             "set the optimizer of that run"
@@ -122,7 +123,8 @@ def check_optimizer_fits(
             require(checkpoint["optimizer_states"][0]["state"], "the states of the optimizer's parameters are missing")
         before = [_settings(group, schedule) for group in saved]
     for saved_settings, built_group in zip(before, built, strict=True):
-        _check_same("optimizer", saved_settings, _settings(built_group, schedule))
+        settings = _settings(built_group, schedule)
+        _check_same("optimizer", saved_settings, {name: settings[name] for name in settings if name in names})
 
 
 def check_callbacks_fit(checkpoint: Mapping[str, Any] | None, callbacks: Sequence[Any], path: str | Path) -> None:
@@ -154,7 +156,9 @@ def _check_states_fit(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, state in saved["state"].items():
         for name, value in state.items():
+            of_torch = type(optimizer).__module__.startswith("torch.")  # others may keep flat or cut tensors
             shaped = not isinstance(value, Tensor) or value.ndim == 0 or value.shape == parameters[number].shape
+            shaped = shaped or not of_torch
             require(shaped, f"{name} of parameter {number} has another shape than the parameter")
             plain = value is None or isinstance(value, Tensor | int | float)
             require(plain, f"{name} of parameter {number} is no tensor")

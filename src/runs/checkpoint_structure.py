@@ -150,13 +150,15 @@ def _check_optimizer(state: Mapping[str, Any], steps: int) -> None:
     states = _mapping(state, "state", "optimizer_states")
     require(set(states) <= set(numbers), "an optimizer state belongs to no parameter")
     kinds: list[dict[str, str]] = []
+    of_torch = all("maximize" in group for group in groups or ())  # others may keep a number for a tensor of zeros
     for number, entry in states.items():
         require(isinstance(entry, dict), f"the optimizer state of parameter {number} is not a dictionary")
         done = entry.get("step", 0)
         whole = _is_number(done) and 0 <= float(done) <= steps and float(done).is_integer()
         require(whole, f"the optimizer state of parameter {number} has step {_short(done)}, not one up to {steps}")
         kinds.append({name: _kind(value) for name, value in entry.items()})
-        require(kinds[-1] == kinds[0], "the optimizer states of two parameters have different entries")
+        same = kinds[-1] == kinds[0] if of_torch else kinds[-1].keys() == kinds[0].keys()
+        require(same, "the optimizer states of two parameters have different entries")
 
 
 def _check_random_states(states: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from start_training.config.build import build_datamodule
+from start_training.config.build import build_datamodule, build_optimizer
 from start_training.config.build_module import build_module
 from start_training.config.devices import check_accelerator
 from start_training.config.mistakes import accepts, name_setting_in_errors
@@ -15,6 +15,7 @@ from start_training.files.damaged_file import DamagedFile
 from start_training.runs.checkpoint import load_checkpoint, net_state
 from start_training.runs.directory import RunDirectory
 from start_training.training.checkpoint_fits import check_fits, check_module_fits
+from start_training.training.optimizer_modes import evaluate_averages
 from start_training.training.process_settings import quiet_lightning
 
 
@@ -57,6 +58,7 @@ def evaluate(
         else:
             check_fits(checkpoint, built.net, run.checkpoint)
             built.net.load_state_dict(net_state(checkpoint))
+            evaluate_averages(build_optimizer(config)(built.module.parameters()), checkpoint["optimizer_states"][0])
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=1,

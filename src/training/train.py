@@ -43,10 +43,11 @@ from start_training.runs.job import Job
 from start_training.stop_signals import check, deferred
 from start_training.tasks.merit import label_of, text_of
 from start_training.training.checkpoint_fits import check_fits, check_module_fits
+from start_training.training.optimizer_modes import OptimizerModes
+from start_training.training.optuna_trial import TrialReport
 from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
 from start_training.training.rank_processes import clear_errors
 from start_training.training.record import Record, callbacks_of
-from start_training.training.trial import TrialReport
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -157,6 +158,7 @@ def build_trainer(job: Job, run: RunDirectory, built: BuiltModule) -> pl.Trainer
     """Build the Trainer of a job, with the callbacks of the config and those that write the run directory."""
     config = job.config
     callbacks = [
+        OptimizerModes(),
         *build_callbacks(config),
         *([OwnModule(config["seed"])] if built.own else []),
         Hyperparameters(),

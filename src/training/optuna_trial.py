@@ -52,7 +52,7 @@ def connect(storage: str, study: str, merit: Merit) -> Any:
             "pip install 'how-to-start-training[optuna]'"
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "minimize" if merit.mode == "min" else "maximize"
+    direction: Any = "minimize" if merit.mode == "min" else "maximize"
     waits = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
     try:
         database = RDBStorage(storage, engine_kwargs=waits)
