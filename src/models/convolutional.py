@@ -47,7 +47,7 @@ class Convolutional(nn.Module):
 
     Args:
         input_shape: (channels, height, width).
-        outputs: Number of outputs, such as logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         depth: Number of layers d, or of residual modules.
         channels: Channels of every layer, or a list with a number for each layer.
         kernel_size: Side of the kernels, odd.
@@ -69,7 +69,7 @@ class Convolutional(nn.Module):
     def __init__(
         self,
         input_shape: ImageShape,
-        outputs: int,
+        classes: int,
         *,
         depth: PositiveInteger,
         channels: int | Sequence[int],
@@ -106,7 +106,7 @@ class Convolutional(nn.Module):
             )
             self.measured_layers = [f"hidden.{layer}" for layer in range(depth)]
         self.measured_input = "embedding"
-        self.readout = nn.Linear(self.channels[-1] * self.image[0] * self.image[1], outputs)
+        self.readout = nn.Linear(self.channels[-1] * self.image[0] * self.image[1], classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.readout(self.hidden(self.embedding(inputs)).flatten(1))

@@ -17,12 +17,12 @@ from start_training.theory.fully_connected import FullyConnectedLaw
 class FullyConnected(nn.Module):
     """A fully connected net act_j = φ(W_j act_{j−1} + b_j) for layers j = 1 … d, with logits = W act_d + b.
 
-    Inputs of any shape (samples, …) are flattened; logits have shape (samples, outputs). Lengths are measured after
+    Inputs of any shape (samples, …) are flattened; logits have shape (samples, classes). Lengths are measured after
     each activation, before dropout.
 
     Args:
         input_size: Number of values of one input.
-        outputs: Number of outputs, such as logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         depth: Number of hidden layers, all with `width` units.
         width: Units of each hidden layer.
         widths: List of the units of each hidden layer, which replaces depth and width.
@@ -37,7 +37,7 @@ class FullyConnected(nn.Module):
     def __init__(
         self,
         input_size: int,
-        outputs: int,
+        classes: int,
         *,
         depth: int | None = None,
         width: int | None = None,
@@ -53,7 +53,7 @@ class FullyConnected(nn.Module):
         self.dropout = dropout
         sizes = [input_size, *widths]
         self.hidden = nn.Sequential(*(dense_layer(*fans, activation, dropout) for fans in pairwise(sizes)))
-        self.readout = nn.Linear(sizes[-1], outputs)
+        self.readout = nn.Linear(sizes[-1], classes)
         self.flatten = nn.Flatten()
         self.measured_input = "flatten"
         self.measured_layers = [f"hidden.{j}.activation" for j in range(len(widths))]

@@ -23,7 +23,7 @@ class LeNet(nn.Module):
 
     Args:
         input_shape: (channels, height, width).
-        outputs: Number of outputs, such as logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         channels: Channels of each convolution.
         widths: Units of each dense layer; may be empty.
         kernel_size: Side of the kernels.
@@ -43,7 +43,7 @@ class LeNet(nn.Module):
     def __init__(
         self,
         input_shape: ImageShape,
-        outputs: int,
+        classes: int,
         *,
         channels: Sequence[PositiveInteger],
         widths: LayerSizes,
@@ -73,7 +73,7 @@ class LeNet(nn.Module):
         geometry = {"kernel_size": kernel_size, "padding": padding, "window": window}
         features = [channels[-1] * _pixels(input_shape[1:], len(channels), **geometry), *widths]
         self.dense = nn.Sequential(*(dense_layer(*sizes, activation, dropout) for sizes in pairwise(features)))
-        self.readout = nn.Linear(features[-1], outputs)
+        self.readout = nn.Linear(features[-1], classes)
         self.measured_input = "image"
         self.measured_layers = [f"convolutions.{j}.activation" for j in range(len(channels))]
         self.measured_layers += [f"dense.{j}.activation" for j in range(len(widths))]

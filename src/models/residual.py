@@ -49,7 +49,7 @@ class Residual(nn.Module):
 
     Args:
         input_size: Number of values of one input.
-        outputs: Number of outputs, such as logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         modules: Number of modules L.
         width: Units of the input and the output of each module.
         module_widths: Units of the hidden layers inside each module; may be empty.
@@ -69,7 +69,7 @@ class Residual(nn.Module):
     def __init__(
         self,
         input_size: int,
-        outputs: int,
+        classes: int,
         *,
         modules: PositiveInteger,
         width: PositiveInteger,
@@ -94,7 +94,7 @@ class Residual(nn.Module):
         self.residual_modules = nn.Sequential(
             *(ResidualModule(width, module_widths, activations, eta=eta, dropout=dropout) for eta in self.scales)
         )
-        self.readout = nn.Linear(width, outputs)
+        self.readout = nn.Linear(width, classes)
         self.measured_input = "embedding"
         self.measured_layers = [f"residual_modules.{layer}" for layer in range(modules)]
 

@@ -17,7 +17,7 @@ class SquareLayer(nn.Module):
 
     Args:
         input_shape: Shape of one input.
-        outputs: Number of outputs, such as logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         width: The expected value of N, which is checked; None accepts any N.
         window: Side of the squares of pixels over which images are averaged first, which divides N by window²: images
             of 28 × 28 pixels give N = 784 with window 1 and N = 196 with window 2.
@@ -32,7 +32,7 @@ class SquareLayer(nn.Module):
     def __init__(
         self,
         input_shape: Sequence[int],
-        outputs: int,
+        classes: int,
         *,
         width: PositiveInteger | None = None,
         window: PositiveInteger = 1,
@@ -51,7 +51,7 @@ class SquareLayer(nn.Module):
         self.image = nn.AvgPool2d(window) if window > 1 else nn.Identity()
         self.flatten = nn.Flatten()
         self.hidden = activated("linear", nn.Linear(self.width, self.width, bias=False), activation)
-        self.readout = nn.Linear(self.width, outputs)
+        self.readout = nn.Linear(self.width, classes)
         self.measured_input = "flatten"
         self.measured_layers = ["hidden.activation"]
 

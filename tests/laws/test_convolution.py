@@ -22,7 +22,7 @@ GLOROT = VarianceScaling(1.0, "fan_average", "uniform")
 
 
 def net_of(inputs, padding, **settings):
-    return Convolutional(inputs.shape[1:], padding=padding, **{"outputs": 1, "depth": 3, "channels": 12} | settings)
+    return Convolutional(inputs.shape[1:], padding=padding, **{"classes": 1, "depth": 3, "channels": 12} | settings)
 
 
 def laws_of(initializer, inputs, padding, profile, **settings):

@@ -15,7 +15,7 @@ HE = VarianceScaling(2.0)
 
 
 def convolutional(**settings):
-    return Convolutional(**{"input_shape": (3, 5, 4), "outputs": 2, "depth": 3, "channels": 6, **settings})
+    return Convolutional(**{"input_shape": (3, 5, 4), "classes": 2, "depth": 3, "channels": 6, **settings})
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ GEOMETRIES = [(3, 0, 2), (3, 0, 3), (5, 2, 3), (4, 1, 2), (5, 3, 4)]
 
 
 def lenet(**settings):
-    return LeNet(**{"input_shape": (2, 16, 13), "outputs": 3, **SIZED, **settings})
+    return LeNet(**{"input_shape": (2, 16, 13), "classes": 3, **SIZED, **settings})
 
 
 @pytest.fixture

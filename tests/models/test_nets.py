@@ -71,7 +71,7 @@ each_net = pytest.mark.parametrize("kind", NETS, ids=lambda kind: kind.__name__)
 
 
 def made(kind, **settings):
-    return kind(outputs=3, **{**NETS[kind], **settings})
+    return kind(classes=3, **{**NETS[kind], **settings})
 
 
 def inputs_of(kind, count=4):

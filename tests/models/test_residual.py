@@ -13,7 +13,7 @@ HE = VarianceScaling(2.0)
 
 
 def residual(**settings):
-    return Residual(**{"input_size": 6, "outputs": 3, "modules": 3, "width": 5, **settings})
+    return Residual(**{"input_size": 6, "classes": 3, "modules": 3, "width": 5, **settings})
 
 
 def test_the_input_is_embedded_only_if_its_size_differs(generator):
