@@ -26,14 +26,35 @@ class ResumableSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from start_training.config.overrides import check_overrides
-        from start_training.launchers.sweep import Sweep, check_sweeper
+        from start_training.launchers.sweep import Sweep, check_grid, check_sweeper
 
         check_sweeper(self.params, self.max_batch_size)
         check_overrides(self._parse_config(), self.hydra_context.config_loader)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        check_grid(overrides)
         batches = self.split_arguments(overrides, self.max_batch_size)
         return Sweep(self.config, self.launcher, self.hydra_context.config_loader).run(batches)
+
+
+class OptunaSweeper(ResumableSweeper):
+    """A search by Optuna whose trials are pruned while they run and resume after a kill; see conf/hydra/sweeper."""
+
+    def __init__(self, params: dict[str, Any] | None = None, **settings: Any) -> None:
+        super().__init__(max_batch_size=None, params=params)
+        self.settings = settings
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from start_training.launchers.growing_sweep import GrowingSweep
+        from start_training.launchers.optuna_sweep import OptunaSearch, SearchSettings, parsed
+        from start_training.launchers.sweep import check_sweeper
+        from start_training.settings import settings_from
+
+        check_sweeper(self.params, None)
+        loader = self.hydra_context.config_loader
+        settings = settings_from(SearchSettings, self.settings, "hydra.sweeper")
+        sweep = GrowingSweep(self.config, self.launcher, loader)
+        return OptunaSearch(sweep, settings, parsed([*self._parse_config(), *arguments], loader)).run()
 
 
 class ProcessLauncher(Launcher):

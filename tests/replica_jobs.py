@@ -46,7 +46,7 @@ def differences(one: Path, other: Path, tolerance: float = EXACT) -> list[str]:
     return [
         f"{name}: {apart:.1e}"
         for name, apart in deviations(one, other).items()
-        if apart > (max(tolerance, SINGLE) if "metrics" in name else tolerance)
+        if apart > (max(tolerance, SINGLE) if "metrics" in name or name == "summary.objective" else tolerance)
     ]
 
 

@@ -24,7 +24,7 @@ class SignalAtStep(pl.Callback):
 def interrupted(config: dict, directory, step: int, name: str = "SIGINT") -> None:
     """Run until a signal arrives at `step`; the signalling callback is no part of the run's identity."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr("start_training.training.train.Divergence", lambda: SignalAtStep(step, name))
+        patch.setattr("start_training.training.train.Divergence", lambda *_: SignalAtStep(step, name))
         train(Job(config, directory))
     assert RunDirectory(directory).summary()["status"] == "interrupted"
 

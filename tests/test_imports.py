@@ -15,6 +15,7 @@ PACKAGE = "start_training"  # what src/ is imported as
 ORDER = [
     {"theory"},
     {"lengths"},
+    {"tasks"},
     {"datamodules"},
     {"initializers"},
     {"models"},

@@ -116,6 +116,14 @@ def test_extending_works_as_its_page_says_from_outside_the_repository(extended):
     assert re.findall(r"15 +[012] +(\w+)", printed) == ["input", "1", "3"]
 
 
+def test_a_task_and_data_of_ones_own_work_as_their_sections_say(extended):
+    [command] = re.findall(r"```sh\nPYTHONPATH=. python path/to/(.*?)\n```", PAGES["extending.md"], re.DOTALL)
+    printed = run(f"{ROOT}/{command} trainer.max_epochs=2 logger=csv model.depth=2 hydra.sweep.dir=sweep", extended)
+    assert printed.count("completed") >= 2
+    metrics = {name for file in extended.glob("sweep/*/metrics.csv") for name in pd.read_csv(file).columns}
+    assert {"val/r2", "val/error", "train/error"} <= metrics
+
+
 def test_a_project_of_ones_own_works_as_its_section_says(extended):
     [command] = re.findall(r"^start-training (.*)", SECTIONS["extending.md", OWN_PROJECT], re.MULTILINE)
     printed = run(f"{ROOT}/src/cli/__main__.py {command} trainer.max_epochs=1 logger=csv", extended)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from start_training.config.build import build_datamodule, construct_net
+from start_training.config.build_task import own_module, takes
 from start_training.lengths.layer_choice import choose_layers
 from start_training.streams import isolate_random_streams
 from start_training.theory.beta import beta
@@ -25,7 +26,10 @@ def depth_and_beta(config: Mapping[str, Any]) -> tuple[int | None, float]:
         attribute `widths`.
     """
     try:
-        return _measured(json.dumps({group: config[group] for group in ("model", "datamodule")}))
+        if (own := own_module(config)) is not None and "net" not in takes(own):
+            return None, np.nan
+        groups = ("model", "datamodule", *(["task"] if config.get("task") else []))
+        return _measured(json.dumps({group: config[group] for group in groups}))
     # A user's module may raise any exception or may no longer exist; the table must still show the other runs.
     except Exception:
         depth = config.get("depth")

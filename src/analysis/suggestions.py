@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from start_training.analysis.columns import check_column
-from start_training.schedules.rate_suggestion import spread
+from start_training.schedules.rate_suggestion import recorded_columns, score_column, spread
 
 
 def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
@@ -23,14 +23,16 @@ def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
         min_lr: The median lower rate for one cycle; cyclical_min_lr: the same for repeated cycles.
         val_loss: The lowest validation loss of a test, averaged over tests; val_loss_low, val_loss_high: its range;
             val_loss_error: standard error (NaN for one test); val_loss_rate: median learning rate at which it occurs.
-        val_accuracy, …: The same for the highest validation accuracy.
+        val_accuracy, …: The same for the highest validation accuracy; val_r2, … for a regression.
         overrides: The overrides of the first test without the seed.
     """
     ended = curves[curves["rule"].notna()] if "rule" in curves else curves[:0]
     if ended.empty:
         return pd.DataFrame(columns=[by, "tests", "max_lr"])
-    tests = pd.DataFrame([_test(rows, by) for _, rows in ended.groupby("directory", sort=False)])
-    rows = [{by: option, **_summary(of_option)} for option, of_option in tests.groupby(by, sort=False, dropna=False)]
+    score = score_column(recorded_columns(curves))
+    tests = pd.DataFrame([_test(rows, by, score) for _, rows in ended.groupby("directory", sort=False)])
+    options = tests.groupby(by, sort=False, dropna=False)
+    rows = [{by: option, **_summary(of_option, score)} for option, of_option in options]
     return pd.DataFrame(rows).astype(dict.fromkeys(("tests", "usable", "turned", "diverged"), "int64"))
 
 
@@ -73,7 +75,7 @@ def indistinguishable(rates: pd.DataFrame, row: int, name: str) -> list[int]:
     Args:
         rates: Result of `suggestions`.
         row: Number of the given configuration's row.
-        name: `max_lr`, `val_loss` or `val_accuracy`.
+        name: `max_lr`, `val_loss` or the score, such as `val_accuracy`.
 
     Returns:
         The numbers of the other rows.
@@ -83,8 +85,14 @@ def indistinguishable(rates: pd.DataFrame, row: int, name: str) -> list[int]:
     return [int(other) for other in np.flatnonzero(overlaps) if other != row]
 
 
-def _test(rows: pd.DataFrame, by: str) -> dict[str, object]:
-    """Reduce the rows of one range test to its suggestions and its best validation loss and accuracy."""
+def best_score(rates: pd.DataFrame) -> str:
+    """Return the name of the column of `suggestions` that holds the best score, such as `val_accuracy`."""
+    columns = [str(name).removesuffix("_rate") for name in rates if str(name).startswith("val_")]
+    return next(name for name in columns if f"{name}_rate" in rates and name != "val_loss")
+
+
+def _test(rows: pd.DataFrame, by: str, score: str) -> dict[str, object]:
+    """Reduce the rows of one range test to its suggestions and its best validation loss and score."""
     first = rows.iloc[0]
     overrides = [word for word in str(first["name"]).split(" ") if not word.lstrip("+").startswith("seed=")]
     test = {
@@ -92,21 +100,21 @@ def _test(rows: pd.DataFrame, by: str) -> dict[str, object]:
         "diverged": pd.notna(first.get("diverged_at")),
         "overrides": " ".join(overrides),
     }
-    for name, best in (("val_loss", np.argmin), ("val_accuracy", np.argmax)):
+    for name, best in (("val_loss", np.argmin), (score, np.argmax)):
         finite = rows[np.isfinite(rows[name].astype(float))]
         at = finite.iloc[int(best(finite[name].to_numpy(float)))] if len(finite) else pd.Series(dtype=float)
         test |= {name: at.get(name, np.nan), f"{name}_rate": at.get("learning_rate", np.nan)}
     return test
 
 
-def _summary(tests: pd.DataFrame) -> dict[str, object]:
+def _summary(tests: pd.DataFrame, score: str) -> dict[str, object]:
     return {
         "tests": len(tests),
         "usable": int(tests["max_lr"].notna().sum()),
         "turned": int(tests["turned"].astype(bool).sum()),
         **_rates(tests),
         **_best(tests, "val_loss"),
-        **_best(tests, "val_accuracy"),
+        **_best(tests, score),
         "diverged": int(tests["diverged"].sum()),
         "overrides": tests["overrides"].iloc[0],
     }

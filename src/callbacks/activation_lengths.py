@@ -126,7 +126,7 @@ class ActivationLengths(pl.Callback, LengthsCallback):
         return self._generate_state_key(directory=str(self.directory), every=self.every_n_steps, modules=patterns)
 
     def state_dict(self) -> dict[str, Any]:
-        if self._saved and self._measurement is not None:
+        if self._measurement is not None:
             self._saved |= self._measurement.state()
         over_time = {"growth_over_time": dict(self._over_time)} if self._over_time else {}
         return self._saved | over_time  # empty, and not in the checkpoint, in the run directories of this project

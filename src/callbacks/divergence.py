@@ -16,9 +16,15 @@ GPU_LAG = 2
 
 
 class Divergence(pl.Callback):
-    """Raise `Diverged` after the first step whose loss is not finite on some rank; on a GPU up to two steps later."""
+    """Raise `Diverged` after the first step whose loss is not finite on some rank; on a GPU up to two steps later.
 
-    def __init__(self) -> None:
+    Args:
+        monitor: A metric that also ends the run if it is not finite at the end of an epoch, since a module that
+            optimizes manually returns no loss; None: none.
+    """
+
+    def __init__(self, monitor: str | None = None) -> None:
+        self.monitor = monitor
         self._pending: deque[tuple[int, Tensor, Any]] = deque()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,6 +60,9 @@ class Divergence(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._check(0)
+        value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
+        if value is not None and not math.isfinite(float(value)):
+            raise Diverged(trainer.global_step - 1)
 
     def _check(self, lag: int) -> None:
         while len(self._pending) > lag:

@@ -1,16 +1,19 @@
 """Evaluate a module during `Trainer.fit` without affecting the training."""
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
-from torch import Tensor, nn
+from torch import nn
 
 from start_training.ranks import gather
 from start_training.streams import isolate_random_streams
+from start_training.tasks.classification import Classification
+from start_training.tasks.task import Task
 
 
 def evaluation_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: str) -> list[Iterable[Any]]:
@@ -54,31 +57,37 @@ def check_test_set(datamodule: Any, message: str) -> None:
         raise ValueError(message)
 
 
+def task_of(module: nn.Module) -> Task:
+    """Return the task that a module states as its attribute `task`; without one it is taken for a classifier."""
+    task = getattr(module, "task", None)
+    return task if isinstance(task, Task) else Classification()
+
+
 def test_means(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    loaders: Iterable[Iterable[Any]],
-    *sums: Callable[[Tensor, Tensor], Tensor],
-) -> list[float]:
-    """Compute means of metrics over the test samples of all ranks. A collective operation: every rank has to call it.
+    trainer: pl.Trainer, module: pl.LightningModule, loaders: Iterable[Iterable[Any]], task: Task, *, loss: bool = True
+) -> tuple[float, float]:
+    """Compute loss and score over the test samples of all ranks. A collective operation: every rank has to call it.
 
     Args:
-        sums: Functions of logits (samples, classes) and targets (samples,) that return a metric summed over samples.
+        task: The task, whose loss and score of outputs (samples, outputs) and targets are computed.
+        loss: Whether to compute the loss.
     Returns:
-        The mean of each metric per sample.
+        The mean loss per sample (NaN if it is not computed), and the score.
     Raises:
         ValueError: the loaders have no samples.
     """
-    totals = torch.zeros(1 + len(sums), dtype=torch.float64, device=module.device)
+    totals = torch.zeros(2 + task.width, dtype=torch.float64, device=module.device)  # samples, loss, sums of the score
     with isolated_evaluation(trainer, module):
         for batch in (batch for loader in loaders for batch in loader):
             inputs, targets, *_ = transfer_batch(trainer, batch)
-            logits = module(inputs)
-            totals += torch.stack([totals.new_tensor(len(targets)), *(add(logits, targets) for add in sums)])
-    samples, *metrics = gather(totals).sum(0).tolist()
+            outputs = module(inputs)
+            totals[0] += len(targets)
+            totals[1] += task.summed_loss(outputs, targets) if loss else math.nan
+            totals[2:] += task.sums(outputs, targets)
+    samples, total_loss, *sums = gather(totals).sum(0).tolist()
     if not samples:
         raise ValueError("test_dataloader: yielded no samples; callbacks that evaluate the test set need at least one")
-    return [metric / samples for metric in metrics]
+    return total_loss / samples, task.score(sums, samples)
 
 
 def as_list(loaders: Any) -> list[Iterable[Any]]:
@@ -93,15 +102,6 @@ def transfer_batch(trainer: pl.Trainer, batch: Any) -> Any:
     return trainer.strategy.batch_to_device(batch)
 
 
-def correct(logits: Tensor, targets: Tensor) -> Tensor:
-    """Count the samples whose target has the largest logit; a sample whose largest logit is not finite is wrong.
-
-    Without that condition, argmax of a row of NaNs would choose class 0.
-    """
-    largest, classes = logits.max(1)
-    return ((classes == targets) & largest.isfinite()).sum()
-
-
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode within the block, and restore the mode of each of its submodules afterwards."""
@@ -112,6 +112,32 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for child, training in modes:
             child.training = training
+
+
+def switching(optimizers: Iterable[Any]) -> list[Any]:
+    """Return the optimizers that have methods `train` and `eval`, since they evaluate other weights than they train."""
+    optimizers = [getattr(optimizer, "optimizer", optimizer) for optimizer in optimizers]  # without a wrapper
+    return [one for one in optimizers if all(callable(getattr(one, name, None)) for name in ("train", "eval"))]
+
+
+@contextmanager
+def evaluated_weights(optimizers: Iterable[Any]) -> Iterator[None]:
+    """Give parameters the weights to evaluate within the block, if an optimizer has others, such as averages.
+
+    Afterwards the weights of training are restored to the bit, which `train` alone would do up to rounding.
+    """
+    switched = switching(optimizers)
+    parameters = [parameter for one in switched for group in one.param_groups for parameter in group["params"]]
+    before = [parameter.detach().clone() for parameter in parameters]
+    for optimizer in switched:
+        optimizer.eval()
+    try:
+        yield
+    finally:
+        for optimizer in switched:
+            optimizer.train()
+        for parameter, value in zip(parameters, before, strict=True):
+            parameter.detach().copy_(value)
 
 
 @contextmanager
@@ -128,7 +154,8 @@ def isolated_evaluation(trainer: pl.Trainer, module: pl.LightningModule, stage: 
     eager = torch.compiler.set_stance("force_eager")
     try:
         precision = trainer.precision_plugin.test_step_context()
-        with eval_mode(module), eager, torch.no_grad(), isolate_random_streams(), precision:
+        averages = evaluated_weights(trainer.optimizers)
+        with averages, eval_mode(module), eager, torch.no_grad(), isolate_random_streams(), precision:
             yield
     finally:
         trainer.state.stage = before

@@ -10,16 +10,27 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from start_training.callbacks.evaluation import task_of
 from start_training.callbacks.trial_updates import TrialUpdates, undone_updates
 from start_training.callbacks.validation_subset import ValidationSubset, check_validates
 from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
-from start_training.schedules.rate_suggestion import COLUMNS, Suggestion, advice, described, in_short, suggest
+from start_training.schedules.rate_suggestion import (
+    Suggestion,
+    advice,
+    columns_of,
+    described,
+    in_short,
+    score_column,
+    suggest,
+)
 from start_training.settings import AtLeast, PositiveInteger, checked
 from start_training.stop_signals import Interrupted, deferred, received
+from start_training.tasks.classification import Classification
+from start_training.tasks.merit import ACCURACY, Merit
+from start_training.tasks.task import Task
 
 NAME = "range_test"
 
@@ -33,7 +44,8 @@ class RangeTest(pl.Callback):
     The test needs memory for a copy of the weights and of the optimizer state.
 
     The module needs automatic optimization, one optimizer, logits from `forward`, and validation batches
-    (inputs, targets, …). Its `on_train_start` is called after the test.
+    (inputs, targets, …). A module that is no classifier states its `Task` as its attribute `task`, whose loss and score
+    are then validated. Its `on_train_start` is called after the test.
     Source: Smith 2018 (arXiv:1803.09820), the LR range test.
 
     Args:
@@ -44,12 +56,13 @@ class RangeTest(pl.Callback):
         val_points: The number of validations. They follow evenly spaced updates, including the first and the last.
         val_samples: The number of samples of the validation set to use.
         stop: Whether to end the run after the test, without training.
-        loss: A function of logits and targets that returns the mean loss.
+        loss: A function of outputs and targets that returns the mean loss of the validation; None: that of the task,
+            which is cross-entropy for a module that states none.
 
     Attributes:
         curves: A table with a row for each update: step, learning_rate, train_loss (before the update, mean over the
-            global batch), val_loss and val_accuracy (after the update; NaN if it was not validated). None before the
-            test.
+            global batch), val_loss and val_accuracy (after the update; NaN if it was not validated); for another
+            task val_accuracy is NaN, and its score a further column, such as val_r2. None before the test.
         suggestion: The suggested learning rates, a `Suggestion`; None before the test.
 
     Raises:
@@ -88,7 +101,7 @@ class RangeTest(pl.Callback):
         val_points: Annotated[int, AtLeast(2)] = 100,
         val_samples: PositiveInteger = 1000,
         stop: bool = False,
-        loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)
         if val_points > steps:
@@ -101,7 +114,8 @@ class RangeTest(pl.Callback):
         self.loss = loss
         self.curves: pd.DataFrame | None = None
         self.suggestion: Suggestion | None = None
-        self._chance: float | None = None  # cross-entropy of uniform guessing
+        self._chance: float | None = None  # loss of a net that has learned nothing
+        self._task: Task | None = None  # of the module, once it is known
 
     def summary(self) -> dict[str, Any]:
         """Return the suggested rates and extremes of the curves; {} before the test."""
@@ -123,13 +137,15 @@ class RangeTest(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             self.curves = self.suggestion = None  # from an earlier fit; results in a checkpoint are loaded later
-            classes = getattr(getattr(trainer, "datamodule", None), "classes", 0)
-            self._chance = math.log(classes) if classes > 1 and self.loss is cross_entropy else None
+            self._task = task = task_of(pl_module)
+            if task.outputs is None:
+                task.outputs = task.outputs_of(getattr(trainer, "datamodule", None))
+            self._chance = task.chance_loss() if self.loss is None else None
 
     def state_dict(self) -> dict[str, Any]:
         if self.curves is None:
             return {}
-        curves = {name: torch.tensor(self.curves[name].to_numpy()) for name in COLUMNS}
+        curves = {str(name): torch.tensor(self.curves[name].to_numpy()) for name in self.curves}
         return {"settings": dict(self._settings), "curves": curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -141,30 +157,39 @@ class RangeTest(pl.Callback):
             _check(trainer, pl_module, self.stop)
             with deferred(), undone_updates(trainer, pl_module) as trial:
                 validation = ValidationSubset(trainer, pl_module, self.val_samples)
-                self._conclude(pd.DataFrame(self._rows(trial, validation), columns=list(COLUMNS)))
+                self._conclude(pd.DataFrame(self._rows(trial, validation), columns=[*columns_of(self._merit)]))
         if trainer.is_global_zero and self.curves is not None:
             table = Table(Path(trainer.default_root_dir) / NAME)
             table.truncate(0)
             table.append(self.curves)
         trainer.should_stop = trainer.should_stop or self.stop
 
-    def _rows(
-        self, trial: TrialUpdates, validation: ValidationSubset
-    ) -> Iterator[tuple[int, float, float, float, float]]:
+    def _rows(self, trial: TrialUpdates, validation: ValidationSubset) -> Iterator[tuple[float, ...]]:
+        task = self._task or Classification()
         for step, rate in enumerate(self._rates.tolist()):
             loss = trial.update(rate)
             losses, signums = gather(torch.stack([loss, loss.new_tensor(received())])).T.cpu()
             if signums.any():
                 raise Interrupted(int(signums.max()), on_all_ranks=True)
-            mean, validated = float(losses.mean()), (math.nan, math.nan)
+            mean, val_loss, score = float(losses.mean()), math.nan, math.nan
             if math.isfinite(mean) and step in self._validated:
-                validated = validation.evaluate(self.loss)
-            yield step, rate, mean, *validated
-            if not math.isfinite(mean) or (step in self._validated and not math.isfinite(validated[0])):
+                val_loss, score = validation.evaluate(task, self.loss)
+                score = -math.inf if math.isnan(score) else score  # outputs that are not finite
+            other = () if self._merit.score == ACCURACY.score else (math.nan,)
+            yield step, rate, mean, val_loss, *other, score
+            if not math.isfinite(mean) or (step in self._validated and not math.isfinite(val_loss)):
                 return
 
     def _conclude(self, curves: pd.DataFrame) -> None:
-        self.curves, self.suggestion = curves, suggest(curves, chance=self._chance)
+        self.curves = curves
+        self.suggestion = suggest(curves, chance=self._chance, merit=self._merit)
+
+    @property
+    def _merit(self) -> Merit:
+        if self._task is not None:
+            return self._task.merit
+        column = "val_accuracy" if self.curves is None else score_column(self.curves)
+        return Merit(column.removeprefix("val_"))
 
 
 def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:

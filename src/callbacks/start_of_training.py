@@ -7,9 +7,10 @@ import pytorch_lightning as pl
 
 from start_training.annotations import check_type
 from start_training.callbacks.contracts import GroupCallback, GroupMoment, GroupRun
-from start_training.callbacks.evaluation import check_test_set, correct, test_loaders, test_means
+from start_training.callbacks.evaluation import check_test_set, task_of, test_loaders, test_means
 from start_training.callbacks.position import crosses
 from start_training.settings import PositiveInteger, PositiveNumber, checked, fraction
+from start_training.tasks.merit import ACCURACY, label_of, text_of
 
 NAME = "start_of_training"
 NO_TEST_SET = "start_of_training: the data has no test set; this callback needs one to measure test accuracy"
@@ -22,18 +23,20 @@ class StartOfTraining(pl.Callback, GroupCallback):
     Test accuracy is computed from `forward`'s logits (samples, classes) on the batches (inputs, targets, …) of the
     `test_dataloader` of the datamodule, or of the module if there is no datamodule; logits that are not finite count
     as wrong. It is computed at the end of every epoch, or after every n-th step, until training has started. Until it
-    is stopped, the run is bit-identical to one without this callback.
+    is stopped, the run is bit-identical to one without this callback. For a module whose attribute `task` is another
+    `Task`, its score takes the place of accuracy, such as R² of a regression.
     Source: Hanin & Rolnick 2018 (arXiv:1803.01719), figures 1b and 3: epochs until 20% test accuracy.
 
     Args:
-        threshold: The test accuracy at which training counts as started, above 0 and below 1.
+        threshold: The test accuracy, or other score, at which training counts as started, above 0 and below 1.
         every_n_steps: Evaluate after every n-th step instead of after every epoch.
         stop: Whether to end the run when training has started, even within an epoch.
 
     Attributes:
         epoch: The epoch in which training started, counted from 1; None before.
         step: The number of optimizer steps after which training started; None before.
-        accuracy: The test accuracy at that step; before, the highest so far, or None before the first evaluation.
+        accuracy: The test accuracy, or other score, at that step; before, the highest so far, or None before the first
+            evaluation.
 
     Raises:
         ValueError: a setting is not allowed, or there is no test set.
@@ -68,6 +71,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
         self.accuracy: float | None = None
         self._loaders: list[Iterable[Any]] = []
         self._last_step = 0
+        self._merit = ACCURACY  # until the module is known
 
     @property
     def started(self) -> bool:
@@ -75,7 +79,7 @@ class StartOfTraining(pl.Callback, GroupCallback):
 
     def summary(self) -> dict[str, Any]:
         """Return epoch, step and accuracy of the start of training, with the settings."""
-        return {NAME: {"metric": "test/accuracy", **self.state_dict()}}
+        return {NAME: {"metric": self._merit.metric("test"), **self.state_dict()}}
 
     def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
         start = summary[NAME]
@@ -118,19 +122,21 @@ class StartOfTraining(pl.Callback, GroupCallback):
         if accuracy >= self.threshold:
             self.epoch, self.step, self.accuracy = epoch, step, accuracy
         else:
-            self.accuracy = max(accuracy, self.accuracy or 0.0)
+            self.accuracy = max(accuracy, accuracy if self.accuracy is None else self.accuracy)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self._settings(), "epoch": self.epoch, "step": self.step, "accuracy": self.accuracy}
+        return {**self._settings(), "epoch": self.epoch, "step": self.step, self._merit.score: self.accuracy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self._settings().items() <= state_dict.items():  # the results are valid for the same settings only
-            for name, kind in {"epoch": int, "step": int, "accuracy": float}.items():
-                check_type(name, state_dict[name], kind | None)
-                setattr(self, name, state_dict[name])
+            [score] = state_dict.keys() - self._settings().keys() - {"epoch", "step"}
+            for name, saved, kind in (("epoch", "epoch", int), ("step", "step", int), ("accuracy", score, float)):
+                check_type(saved, state_dict[saved], kind | None)
+                setattr(self, name, state_dict[saved])
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._loaders = test_loaders(trainer, pl_module, NO_TEST_SET)
+        self._merit = task_of(pl_module).merit
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
@@ -151,8 +157,8 @@ class StartOfTraining(pl.Callback, GroupCallback):
     def _evaluate(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.started:
             return
-        [accuracy] = test_means(trainer, pl_module, self._loaders, correct)
-        self.add(accuracy, epoch=trainer.current_epoch + 1, step=trainer.global_step)
+        _, score = test_means(trainer, pl_module, self._loaders, task_of(pl_module), loss=False)
+        self.add(score, epoch=trainer.current_epoch + 1, step=trainer.global_step)
         trainer.should_stop = trainer.should_stop or (self.stop and self.started)
 
     def _settings(self) -> dict[str, Any]:
@@ -166,9 +172,13 @@ def sentence(start: Mapping[str, Any], *, epochs: int = 0, steps: int = 0) -> st
         epochs: The number of epochs of the run, reported if training did not start.
         steps: The number of steps of the run, reported if training did not start.
     """
-    if start["accuracy"] is None:
-        return "training did not start: the run ended before test accuracy was first measured"
-    accuracy, threshold = f"test accuracy {start['accuracy']:.2%}", f"{100 * start['threshold']:g}%"
+    score = str(start.get("metric", ACCURACY.metric("test"))).partition("/")[2]
+    value, name = start[score], f"test {label_of(score)}"
+    if value is None:
+        return f"training did not start: the run ended before {name} was first measured"
+    reached, threshold = f"{name} {text_of(score, value, 2)}", f"{start['threshold']:g}"
+    if score == ACCURACY.score:
+        threshold = f"{100 * start['threshold']:g}%"
     if start["epoch"] is None:
-        return f"training did not start: {accuracy} at best, below {threshold}, in {epochs} epochs ({steps} steps)"
-    return f"training started in epoch {start['epoch']} (step {start['step']}): {accuracy} ≥ {threshold}"
+        return f"training did not start: {reached} at best, below {threshold}, in {epochs} epochs ({steps} steps)"
+    return f"training started in epoch {start['epoch']} (step {start['step']}): {reached} ≥ {threshold}"

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from start_training.callbacks.evaluation import (
     as_list,
-    correct,
     evaluation_loaders,
     isolated_evaluation,
     transfer_batch,
 )
 from start_training.ranks import gather
+from start_training.tasks.task import Task
 
 NEEDED = "a range test needs validation data to measure the validation loss"
 
@@ -38,7 +38,7 @@ class ValidationSubset:
         self._trainer, self._module = trainer, module
         with isolated_evaluation(trainer, module, "validating"):
             loaders = validation_loaders(trainer, module)
-            sizes = [len(batch[1]) for batch in _batches(loaders)]
+            sizes = [_size(batch) for batch in _batches(loaders)]
             rows = self._rows(sizes, samples)
             selected = [
                 (batch[0][chosen], batch[1][chosen])
@@ -48,21 +48,23 @@ class ValidationSubset:
             ]
         self._batches = _joined(selected, max(sizes, default=1))
 
-    def evaluate(self, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
-        """Compute mean loss and accuracy over the samples of all ranks.
+    def evaluate(self, task: Task, loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> tuple[float, float]:
+        """Compute mean loss and score over the samples of all ranks.
 
         Args:
-            loss: A function of `forward`'s logits and the targets that returns the mean loss.
+            task: The task that the outputs of `forward` are for.
+            loss: A function of outputs and targets that returns the mean loss; None: the loss of the task.
         """
-        sums = torch.zeros(3, dtype=torch.float64, device=self._module.device)  # losses, correct, samples
+        loss = task.loss if loss is None else loss
+        totals = torch.zeros(2 + task.width, dtype=torch.float64, device=self._module.device)
         with isolated_evaluation(self._trainer, self._module, "validating"):
             for inputs, targets in self._batches:
-                logits = self._module(inputs)
-                sums[0] += loss(logits, targets).double() * len(targets)
-                sums[1] += correct(logits, targets)
-                sums[2] += len(targets)
-        losses, right, samples = gather(sums).sum(0).tolist()
-        return losses / samples, right / samples
+                outputs = self._module(inputs)
+                totals[0] += loss(outputs, targets).double() * len(targets)
+                totals[1] += len(targets)
+                totals[2:] += task.sums(outputs, targets)
+        losses, samples, *sums = gather(totals).sum(0).tolist()
+        return losses / samples, task.score(sums, samples)
 
     def _rows(self, sizes: list[int], samples: int) -> list[Tensor]:
         """Return, for each of this rank's batches with the given sizes, the rows that belong to the subset."""
@@ -100,6 +102,17 @@ def check_validates(datamodule: Any) -> None:
 
 def _batches(loaders: Iterable[Iterable[Any]]) -> Iterable[Any]:
     return (batch for loader in loaders for batch in loader)
+
+
+def _size(batch: Any) -> int:
+    """Return the number of samples of a batch; raise ValueError if it is not (inputs, targets, …) as tensors."""
+    parts = batch[:2] if isinstance(batch, tuple | list) and len(batch) > 1 else [batch]
+    if len(parts) < 2 or not all(isinstance(part, Tensor) for part in parts):
+        raise ValueError(
+            f"val_dataloader: yields batches of type {type(batch).__name__}; must yield (inputs, targets) as tensors, "
+            "since a range test validates the outputs of `forward`"
+        )
+    return len(batch[1])
 
 
 def _joined(batches: list[tuple[Tensor, Tensor]], size: int) -> list[tuple[Tensor, Tensor]]:

@@ -5,6 +5,7 @@ import pkgutil
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
@@ -22,7 +23,7 @@ _statuses: list[int] = []
 
 @dataclass(frozen=True)
 class JobFunction:
-    """The task function that Hydra calls with the config of each job; returns the exit status of the job.
+    """The task function that Hydra calls with the config of each job; returns its objective or its exit status.
 
     Launchers pickle it for their workers, so it holds the name of the function instead of the function.
 
@@ -35,10 +36,10 @@ class JobFunction:
     function: str
     resume_hint: str | None
 
-    def __call__(self, config: DictConfig) -> int:
+    def __call__(self, config: DictConfig) -> Any:
         function = pkgutil.resolve_name(self.function)
         if self.resume_hint is None:
-            status = function(config)
+            return function(config)  # the objective of a training
         else:
             from start_training.cli.hydra_job import run_job  # imported late: --help needs no torch
 

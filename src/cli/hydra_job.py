@@ -27,7 +27,7 @@ from start_training.launchers.process_tree import DISK_IS_FULL, SWEEP
 from start_training.launchers.workers import in_worker
 from start_training.ranks import in_joblib_worker
 from start_training.runs.directory import RunDirectoryLocked
-from start_training.runs.job import Job
+from start_training.runs.job import Job, shown_overrides
 from start_training.stop_signals import Interrupted, raising
 
 Work = Callable[[Job, DictConfig], int | None]
@@ -60,7 +60,8 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
         choices, command = dict(hydra.runtime.choices), str(hydra.job.name)
-        job = Job(plain(config), directory, tuple(hydra.overrides.task), sweep, choices, command=command)
+        typed = tuple(shown_overrides(hydra.overrides.task))
+        job = Job(plain(config), directory, typed, sweep, choices, command=command)
         check_top_level(job.config)
         check_effects(config, job.overrides)
         with users_environment(), raising(), name_size_in_errors(job.config), name_deleted_in_errors(job.overrides):

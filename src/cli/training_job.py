@@ -9,6 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from start_training.cli.hydra_job import run_job
+from start_training.config.build_task import merit_of
+from start_training.config.composed import plain
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import (
     DISK_IS_FULL,
@@ -23,14 +25,18 @@ from start_training.launchers.workers import worker_signals
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.stop_signals import Interrupted
+from start_training.tasks.merit import Merit, objective
 from start_training.training.replica_runs import train_group
 from start_training.training.train import train
 
 
-def train_hydra_job(config: DictConfig) -> None:
+def train_hydra_job(config: DictConfig) -> float | None:
     """Train the net, or the group of replicas, of a job that Hydra has composed.
 
     A job of a multirun that needs several processes (DDP) is run in its own process tree.
+
+    Returns:
+        The objective of the run, which Hydra passes to its sweeper; None for a group, or if the run has not finished.
     """
     end_with_parent()
     hydra = HydraConfig.get()
@@ -52,6 +58,15 @@ def train_hydra_job(config: DictConfig) -> None:
     with worker_signals() as proceed:
         if proceed:
             run_job(config, work, resume_hint=(lambda _: "") if in_sweep or config.get("replicas") else _how_to_resume)
+            if not config.get("replicas"):
+                return objective_of(RunDirectory(Path(hydra.runtime.output_dir)), merit_of(plain(config)))
+    return None
+
+
+def objective_of(run: RunDirectory, merit: Merit) -> float | None:
+    """Return the objective of a finished run: infinite if it has diverged, None if it has not logged the metric."""
+    summary = run.summary() if run.finished else None
+    return objective(summary["metrics"], summary["status"], merit) if summary else None
 
 
 def _how_to_resume(directory: Path) -> str:

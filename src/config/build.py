@@ -1,28 +1,30 @@
-"""Build the objects that a plain config names: datamodule, net, initializers, optimizer, schedule, classifier."""
+"""Build the objects that a plain config names: datamodule, net, initializers, optimizer and schedule."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
+import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from start_training.config.mistakes import accepts, check_keys, name_group_in_errors, target_of
+from start_training.config.build_object import build, build_partial, forget_objects
+from start_training.config.data_sizes import sizes_of
+from start_training.config.mistakes import accepts, parameters_of, target_of
 from start_training.initializers.drawing import FillTensor, name_of
 from start_training.initializers.initialization import Initialization
 from start_training.initializers.initialize import initialize_
 from start_training.initializers.materialize import needs_batch
-from start_training.models.classifier import Classifier
 from start_training.models.run_length import required_lengths
 from start_training.settings import checked, fraction, named_in, number_from_zero, positive_number, seed, settings_from
 
 Config = Mapping[str, Any]
 _TRIAL_STEPS, _TRIAL_EPOCHS = 1_000, 1_000_000  # steps per epoch, and epochs without max_epochs, in `try_training`
+PASSED_TO_DATA = ("batch_size", "seed")  # settings that a datamodule gets only if it takes them
 _OPTIMIZER = {"lr": positive_number, "momentum": fraction, "weight_decay": number_from_zero}
 
 
@@ -43,24 +45,44 @@ class InitializeSettings:
     strict: bool = False
 
 
-class DataSpec(Protocol):
-    """Input shape and number of classes of a datamodule, which are known before it loads any data."""
-
-    input_shape: tuple[int, ...]
-    classes: int
-
-
 def build_datamodule(config: Config) -> Any:
-    """Return the datamodule of `config["datamodule"]`, before it has loaded any data."""
-    return build(config.get("datamodule"), "datamodule")
+    """Return the datamodule of `config["datamodule"]`, before it has loaded any data.
+
+    `batch_size` and `seed` are passed only to a datamodule that takes them; one that takes a seed and is given none
+    gets `config["seed"]`.
+
+    Raises:
+        ValueError: a setting is not allowed, or the object is no datamodule, which has a `train_dataloader`.
+    """
+    node = config.get("datamodule")
+    target, settings = target_of(node, "datamodule"), dict(node or {})
+    for name in PASSED_TO_DATA:
+        if name in settings and not takes_setting(target, name):
+            del settings[name]
+    if "seed" in config and "seed" not in settings and "seed" in inspect.signature(target).parameters:
+        settings["seed"] = config["seed"]
+    datamodule = build(settings, "datamodule")
+    if not is_overridden("train_dataloader", datamodule, pl.LightningDataModule):
+        raise ValueError(
+            f"datamodule._target_ = {settings['_target_']!r}: has no train_dataloader; must be a LightningDataModule "
+            "that has one"
+        )
+    forget_objects(datamodule)
+    return datamodule
 
 
-def build_net(config: Config, datamodule: DataSpec) -> nn.Module:
+def takes_setting(target: Any, name: str) -> bool:
+    """Return whether a class or function takes a keyword argument of this name."""
+    parameters = parameters_of(target)
+    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
+def build_net(config: Config, datamodule: Any) -> nn.Module:
     """Return the net of `config["model"]`, as `build_initialized` does."""
     return build_initialized(config, datamodule)[0]
 
 
-def build_initialized(config: Config, datamodule: DataSpec) -> tuple[nn.Module, Initialization]:
+def build_initialized(config: Config, datamodule: Any) -> tuple[nn.Module, Initialization]:
     """Return the net of `config["model"]`, sized for the data and initialized with the seed `config["seed"]`.
 
     Lazy modules get their shapes from an input of zeros. Its settings `only`, `skip` and `strict` of `initialize_` are
@@ -74,10 +96,15 @@ def build_initialized(config: Config, datamodule: DataSpec) -> tuple[nn.Module, 
             the readout, and no checkpoint will be loaded. The message names the setting.
     """
     net = construct_net(config, datamodule)
+    return net, initialize_net(config, net, datamodule)
+
+
+def initialize_net(config: Config, net: nn.Module, datamodule: Any) -> Initialization:
+    """Initialize a net in place, as `build_initialized` does, and return what was drawn and left."""
     generator = torch.Generator().manual_seed(seed("seed", config["seed"]))
     initializer, readout_initializer = build_initializers(config)
     settings = settings_from(InitializeSettings, config.get("initialize") or {}, "initialize")
-    batch = torch.zeros(2, *datamodule.input_shape) if needs_batch(net) else None
+    batch = torch.zeros(2, *sizes_of(config, datamodule).input_shape) if needs_batch(net) else None
     try:
         drawn = initialize_(
             net,
@@ -98,18 +125,24 @@ def build_initialized(config: Config, datamodule: DataSpec) -> tuple[nn.Module, 
             f"initializer = {name_of(initializer)}: must draw more than the readout of {type(net).__name__} ({names}); "
             "name the readout in initialize.only=[…] if this is wanted"
         )
-    return net, drawn
+    return drawn
 
 
-def construct_net(config: Config, datamodule: DataSpec) -> nn.Module:
-    """Return the net of `config["model"]`, sized for the data, with the weights drawn by its constructor."""
-    input_shape = tuple(datamodule.input_shape)
+def construct_net(config: Config, datamodule: Any) -> nn.Module:
+    """Return the net of `config["model"]`, sized for data and task, with the weights drawn by its constructor.
+
+    It gets `input_shape` if its constructor takes that, else `input_size`; and the number of outputs as `outputs`, or
+    as `classes` if it takes that instead.
+    """
+    sizes, outputs = sizes_of(config, datamodule), "outputs"
     size = (
-        {"input_shape": input_shape}
+        {"input_shape": sizes.input_shape}
         if accepts(config.get("model"), "model", "input_shape")
-        else {"input_size": int(torch.Size(input_shape).numel())}
+        else {"input_size": int(torch.Size(sizes.input_shape).numel())}
     )
-    return build(config["model"], "model", classes=datamodule.classes, **size)
+    if accepts(config.get("model"), "model", "classes") and not accepts(config.get("model"), "model", "outputs"):
+        outputs = "classes"
+    return build(config["model"], "model", **{outputs: sizes.outputs}, **size)
 
 
 def build_initializers(config: Config) -> tuple[FillTensor, FillTensor | None]:
@@ -131,13 +164,6 @@ def build_initializer(config: Config | None, group: str = "initializer") -> Fill
     if inspect.isclass(target_of(config, group)):
         return build(config, group)
     return build_partial(config, group)
-
-
-def build_classifier(config: Config, net: nn.Module, datamodule: DataSpec) -> Classifier:
-    """Return the LightningModule that trains `net` with the optimizer and the schedule of the config."""
-    try_training(config, net)
-    optimizer, schedule = build_optimizer(config), build_schedule(config)
-    return Classifier(net, optimizer, classes=datamodule.classes, schedule=schedule, seed=config["seed"])
 
 
 def try_training(config: Config, net: nn.Module) -> tuple[Optimizer, LRScheduler | None]:
@@ -173,35 +199,3 @@ def build_optimizer(config: Config) -> Callable[[Iterable[nn.Parameter]], Optimi
         if key in config["optimizer"]:
             check(f"optimizer.{key}", config["optimizer"][key])
     return optimizer
-
-
-def build(config: Config | None, group: str, /, **arguments: Any) -> Any:
-    """Instantiate the `_target_` of one config group.
-
-    Args:
-        config: the node of the group; its keys are arguments of the target.
-        group: name of the group, for error messages.
-        arguments: further arguments of the target, which the config must not hold.
-    Raises:
-        ValueError: an unknown key, or any error in the call. The message begins with `group.key = value:` if the
-            setting can be told.
-    """
-    check_keys(config, group, arguments)
-    with name_group_in_errors(group, config):
-        return instantiate(dict(config or {}), _convert_="all", **arguments)
-
-
-def build_partial(config: Config | None, group: str) -> Callable[..., Any]:
-    """Return the `_target_` of a config group as a function of its remaining arguments.
-
-    Errors in the call become ValueErrors that name the group, as in `build`.
-    """
-    partial = build(config, group, _partial_=True)
-
-    @wraps(partial)
-    def call(*arguments: Any, **named: Any) -> Any:
-        with name_group_in_errors(group, config):
-            return partial(*arguments, **named)
-
-    call.__name__ = config["_target_"] if config else ""
-    return call

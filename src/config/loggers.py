@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from start_training.config import wandb_server
 from start_training.config.build import build
-from start_training.config.mistakes import name_group_in_errors, target_of
+from start_training.config.mistakes import name_group_in_errors, parameters_of, target_of
 from start_training.config.wandb_labels import wandb_labels
 from start_training.ranks import is_rank_zero
 from start_training.runs.directory import RunDirectory
@@ -48,7 +48,7 @@ def build_loggers(job: Job, run: RunDirectory) -> list[Logger]:
 
 
 def start_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Start the W&B run, if there is a W&B logger, and log the config to it.
+    """Start the W&B run, if there is a W&B logger, and log the config to it, to TensorBoard and to MLflow.
 
     If the server cannot be used, the run is logged offline, or the setting `fallback` makes that an error.
 
@@ -56,6 +56,9 @@ def start_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
         ValueError: W&B fails, or its server cannot be used and `fallback` is `error`.
     """
     for (name, node), logger in zip(named_nodes(config, "logger"), loggers, strict=True):
+        if is_rank_zero() and isinstance(logger, TensorBoardLogger | MLFlowLogger):
+            with name_group_in_errors(f"logger.{name}", node):
+                logger.log_hyperparams(dict(config))
         if isinstance(logger, WandbLogger) and is_rank_zero():
             with name_group_in_errors(f"logger.{name}", node), _without_logging_errors():
                 Path(str(logger.save_dir)).mkdir(parents=True, exist_ok=True)  # else W&B writes elsewhere
@@ -77,7 +80,7 @@ def _is_wandb(name: str, node: dict[str, Any]) -> bool:
 
 def _build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:
     if not _is_wandb(name, node):
-        return build(node, f"logger.{name}", save_dir=str(run.path))
+        return _build_other(name, node, job, run)
     with name_group_in_errors(f"logger.{name}", node):
         wandb_server.check_fallback(fallback=node.get("fallback", "offline"))
     labels = wandb_labels(job, node)
@@ -87,6 +90,16 @@ def _build_logger(name: str, node: dict[str, Any], job: Job, run: RunDirectory) 
     logger._wandb_init["config"] = facts
     logger._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns that it is deprecated
     return logger
+
+
+def _build_other(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -> Logger:
+    """Build a logger other than W&B's: it gets the run directory, and the name of the run if it takes one."""
+    named = {}
+    if "run_name" in parameters_of(target_of(node, f"logger.{name}")) and not node.get("run_name"):
+        named["run_name"] = short_name(job.name, NAME)
+    if "tracking_uri" in node and node["tracking_uri"] is None:
+        node = {**node, "tracking_uri": f"sqlite:///{run.path.resolve() / 'mlflow.db'}"}
+    return build(node, f"logger.{name}", save_dir=str(run.path), **named)
 
 
 def _start(name: str, node: dict[str, Any], logger: WandbLogger, config: Mapping[str, Any]) -> None:

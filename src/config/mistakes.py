@@ -147,8 +147,10 @@ def check_keys(config: Config | None, group: str, given: Config) -> None:
     """
     target = target_of(config, group)
     _check_types(config or {}, group)
-    parameters = _parameters(target)
-    if not parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    parameters = parameters_of(target)
+    if not (parameters or _constructs_as_lightning(target)) or any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    ):
         return
     open_parameters = list(parameters)[:1] if given.get("_partial_") else []
     allowed = sorted(parameters.keys() - given.keys() - set(open_parameters))
@@ -165,7 +167,7 @@ def _check_types(config: Config, group: str) -> None:
     The default value of a parameter is always allowed. Nested nodes with a `_target_` are checked, too.
     """
     annotations = {**annotations_of(config["_target_"]), **_OF_HYDRA}
-    parameters = _parameters(target_of(config, group))
+    parameters = parameters_of(target_of(config, group))
     for key, value in config.items():
         is_default = key in parameters and parameters[key].default is value
         if not is_default and key in annotations:
@@ -174,12 +176,27 @@ def _check_types(config: Config, group: str) -> None:
             check_keys(value, f"{group}.{key}", {})
 
 
-def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of a target by name; empty if it is not callable, or written in C."""
+def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a target by name; empty if it is not callable, or written in C.
+
+    They are also empty for a subclass of LightningModule or LightningDataModule without a constructor of its own, since
+    those of Lightning accept any argument and ignore it.
+    """
+    if _constructs_as_lightning(target):
+        return {}
     try:
         return inspect.signature(target).parameters
     except (TypeError, ValueError):
         return {}
+
+
+def _constructs_as_lightning(target: Any) -> bool:
+    """Return whether a class has the constructor of Lightning's LightningModule or LightningDataModule."""
+    names = ("LightningModule", "LightningDataModule")
+    definition = next((base for base in getattr(target, "__mro__", ()) if "__init__" in vars(base)), None)
+    return any(base.__name__ in names for base in getattr(target, "__mro__", ())) and (
+        getattr(definition, "__module__", "").partition(".")[0] in ("pytorch_lightning", "lightning")
+    )
 
 
 def _message(group: str, config: Config, error: BaseException) -> str:

@@ -37,7 +37,7 @@ def check_overrides(words: Sequence[str], loader: ConfigLoader) -> None:
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
         if override.is_delete() or (override.value() is None and "=" not in str(override.input_line)):
             continue
-        if override.is_sweep_override() and not any(True for _ in override.sweep_string_iterator()):
+        if override.is_discrete_sweep() and not any(True for _ in override.sweep_string_iterator()):
             name, value = _name(override), override.get_value_string()
             raise ValueError(f"{name} = {value}: has no values, so that the sweep would have no jobs; must have some")
         if override.key_or_group in ("hydra.launcher", "hydra.sweeper") and not isinstance(override.value(), dict):

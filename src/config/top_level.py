@@ -7,7 +7,9 @@ from typing import Annotated, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from start_training.config.build import build_partial
+from start_training.config.build import PASSED_TO_DATA, takes_setting
+from start_training.config.build_object import build_partial
+from start_training.config.build_task import own_module, takes
 from start_training.config.composed import SIZES
 from start_training.config.mistakes import target_of
 from start_training.settings import OneOf, PositiveInteger, Seed, checked, settings_from
@@ -19,6 +21,13 @@ def file_path(name: str, value: object) -> str:
     """Constraint for the path of a file: text that is not empty."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} = {value!r}: must be the path of a file, or null for none")
+    return value
+
+
+def metric_name(name: str, value: object) -> str:
+    """Constraint for the name of a metric: text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} = {value!r}: must be the name of a logged metric, such as val/loss")
     return value
 
 
@@ -38,8 +47,11 @@ class TopLevel:
     seed: Seed = 0
     depth: PositiveInteger | None = None
     compile: bool = False
+    monitor: Annotated[str, metric_name] = "val/loss"
+    mode: Annotated[str, OneOf(("min", "max"))] | None = None
     progress: bool = True
     size: Annotated[str, OneOf(SIZES)] = "full"
+    trial: str | None = None
     ckpt_path: Annotated[str, file_path] | None = None
     figure: Annotated[Mapping[str, Any], figure_node] | None = None
 
@@ -70,6 +82,7 @@ def check_effects(config: DictConfig, overrides: Sequence[str]) -> None:
         if value == "{}" and OmegaConf.select(config, key):
             raise ValueError(f"{key} = {{}}: has no effect; must be changed by its keys, as {key}.NAME=…")
     _check_momentum(plain, typed)
+    _check_passed(plain, typed)
     for group, node in _nodes(plain):
         if node["_target_"]:
             check_unused(target_of(node, group), node, overrides, prefix=f"{group}.")
@@ -114,6 +127,25 @@ def _check_momentum(config: Mapping[str, Any], typed: Mapping[str, str]) -> None
             f"optimizer.momentum = {momentum}: has no effect with schedule.momentum = {momenta}; must be left out, or "
             "schedule.momentum=null"
         )
+
+
+def _check_passed(config: Mapping[str, Any], typed: Mapping[str, str]) -> None:
+    """Raise ValueError for a setting of a group that a datamodule or LightningModule of the user's does not take."""
+    data = config.get("datamodule")
+    data = data if isinstance(data, Mapping) and data.get("_target_") else {}
+    for name in PASSED_TO_DATA if data else ():
+        key = f"datamodule.{name}"
+        if key in typed and not takes_setting(target_of(data, "datamodule"), name):
+            raise ValueError(f"{key} = {typed[key]}: is no setting of {data['_target_']}; must be left out")
+    if not (config.get("task") or {}).get("_target_") or (module := own_module(config)) is None:
+        return
+    for group, argument in (("model", "net"), ("optimizer", "optimizer"), ("schedule", "schedule")):
+        for key in typed if argument not in takes(module) else ():
+            if key.split(".")[0] == group:
+                raise ValueError(
+                    f"{key} = {typed[key]}: has no effect, since the constructor of {module.__name__} takes no "
+                    f"{argument}; must be left out"
+                )
 
 
 def _refers(config: DictConfig, pattern: str) -> bool:

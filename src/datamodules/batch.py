@@ -11,7 +11,7 @@ class Batch(NamedTuple):
 
     Args:
         inputs: Shape (n, …), float32.
-        targets: Class numbers, shape (n,), int64.
+        targets: Class numbers, shape (n,), int64, or numbers, shape (n, outputs), float32.
         weight: Factor on the rank's mean loss, with which DDP's average over ranks is the mean over the global batch.
     """
 

@@ -12,7 +12,7 @@ class Samples(NamedTuple):
 
     Args:
         inputs: Shape (B, …).
-        targets: Class numbers, shape (B,).
+        targets: Class numbers, shape (B,), or numbers, shape (B, outputs).
     """
 
     inputs: Tensor

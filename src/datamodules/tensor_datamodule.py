@@ -22,7 +22,8 @@ Scaling = Annotated[str, OneOf(SCALINGS)]
 class TensorDataModule(pl.LightningDataModule):
     """Base class of datamodules with a training, a validation and a test set as float32 tensors on the training device.
 
-    A subclass sets `input_shape` and `classes`, which are known before any data are loaded, and implements `load`.
+    A subclass sets `input_shape` and `classes` (`outputs` for regression, `labels` for several labels per sample),
+    which are known before any data are loaded, and implements `load`.
     The test set is the official one if the data set has one.
 
     Args:
@@ -80,8 +81,13 @@ class TensorDataModule(pl.LightningDataModule):
             )
         scale = scaler(self.scaling, source.inputs[remaining])
         parts = {"training": source.take(remaining), "validation": source.take(cut), "test": test}
-        self._parts = {name: Samples(scale(part.inputs), part.targets) for name, part in parts.items()}
+        parts = {name: Samples(scale(part.inputs), part.targets) for name, part in parts.items()}
+        self._parts = self.scale_targets(parts)
         self._order()  # raises an error for an impossible batch size before Lightning's sanity check
+
+    def scale_targets(self, parts: dict[str, Samples]) -> dict[str, Samples]:
+        """Return the sets with scaled targets; class numbers stay as they are."""
+        return parts
 
     def share(self, other: "TensorDataModule") -> None:
         """Use the data that another datamodule has loaded, if all settings except batch_size and seed are equal."""

@@ -10,12 +10,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from start_training.analysis.suggestions import rate_points
+from start_training.analysis.suggestions import best_score, rate_points
 from start_training.figures import draws
 from start_training.figures.axes import curve_style, draw_points, finish, handle, offset_transform, panels, plain_ticks
 from start_training.figures.labels import option_of, range_text
 from start_training.figures.start_of_training import AXES, note_on_band
 from start_training.settings import Fraction, checked
+from start_training.tasks.merit import label_of
 
 BAND = 0.1  # share of the height of the axes, at the bottom, for configurations without a usable rate
 APART = 2.5  # horizontal offset, in points, between markers of neighbouring curves, so that they do not overlap
@@ -48,21 +49,23 @@ def draw_largest_rate(
             not in [0, 1).
     """
     points = rate_points(table.assign(option=option_of(table, by) if by else ""), x=x)
-    points = points.assign(learned=(points["val_accuracy"] >= threshold) & (points["usable"] == points["tests"]))
+    score = best_score(points)
+    points = points.assign(learned=(points[score] >= threshold) & (points["usable"] == points["tests"]))
     curves = [curve.sort_values("x") for _, curve in points.groupby("option", sort=False)]
     figure, [[rates, accuracies]] = panels(1, 2, size=(10.2, 4.2))
     for number, curve in enumerate(curves):
         style = {**curve_style(number), "offset": (number - (len(curves) - 1) / 2) * APART}
         ends = [curve["max_lr"] - curve["max_lr_low"], curve["max_lr_high"] - curve["max_lr"]]
         _draw(rates, curve, "max_lr", np.clip(ends, 0, None), **style)  # rounding can make lengths of bars negative
-        _draw(accuracies, curve, "val_accuracy", curve["val_accuracy_error"].to_numpy(), **style)
+        _draw(accuracies, curve, score, curve[f"{score}_error"].to_numpy(), **style)
         _draw_without_rate(rates, curve["x"][curve["max_lr"].isna()], **style)
     rates.set_yscale("log")
     plain_ticks(rates.yaxis)
     _set_rate_limits(rates, points)
     rates.set_ylabel("largest usable learning rate, max_lr")
-    accuracies.set(ylabel="highest validation accuracy in the test", ylim=(0, 1.02))
-    accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    accuracies.set(ylabel=f"highest validation {label_of(score.removeprefix('val_'))} in the test", ylim=(0, 1.02))
+    if score == "val_accuracy":
+        accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     accuracies.axhline(threshold, color="0.6", lw=0.6, zorder=0)
     places, margin = sorted(points["x"].unique()), 0.1 * (np.ptp(points["x"]) or 1)
     for axes in (rates, accuracies):

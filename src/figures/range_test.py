@@ -19,14 +19,10 @@ from start_training.analysis.range_curves import (
 from start_training.figures import draws
 from start_training.figures.axes import finish, handle, panels, shades
 from start_training.figures.labels import option_of, range_text, setting_of
+from start_training.schedules.rate_suggestion import recorded_columns, score_column
 from start_training.settings import PositiveInteger, checked
+from start_training.tasks.merit import label_of
 
-PANELS = {
-    "train_loss": "training loss",
-    "val_loss": "validation loss",
-    "val_accuracy": "validation accuracy",
-    "gap": "generalization gap\nvalidation − training loss",
-}
 MARKED = 30  # largest number of points of a curve that is drawn with markers
 COLOURS = 10  # number of curves up to which matplotlib's colour cycle is used; more curves are shaded
 Runs = dict[str, list[pd.Series]]  # for each option, the curves of its runs by learning rate
@@ -38,6 +34,8 @@ def draw_range_test(
     table: pd.DataFrame, *, by: str | None = None, smooth: PositiveInteger = 1, title: str = ""
 ) -> Figure:
     """Draw training loss, validation loss, validation accuracy and generalization gap against the learning rate.
+
+    In place of the accuracy the score of another task is drawn, such as R².
 
     Lines: mean over seeds at learning rates where every seed has a finite value; thin lines: each seed. Dashed: the
     median of max_lr, with a band from its smallest to its largest value over seeds. The generalization gap is the
@@ -58,11 +56,12 @@ def draw_range_test(
         raise ValueError("table: holds no steps of a range test; train with callbacks=range_test")
     curves = {str(option): rows for option, rows in table.groupby(option_of(table, by), sort=False)}
     figure, axes_of = panels(2, 2, size=(9.6, 6.0), sharex=True)
+    named = _panels(table)
     drawn = {
-        name: {option: values_by_rate(rows, name, smooth=smooth) for option, rows in curves.items()} for name in PANELS
+        name: {option: values_by_rate(rows, name, smooth=smooth) for option, rows in curves.items()} for name in named
     }
     colours = _colours(list(curves))
-    for (name, quantity), axes in zip(PANELS.items(), axes_of.flat, strict=True):
+    for (name, quantity), axes in zip(named.items(), axes_of.flat, strict=True):
         for option, runs in drawn[name].items():
             _draw_option(axes, runs, colours[option])
             _mark_largest_rate(axes, curves[option], colours[option])
@@ -73,6 +72,17 @@ def draw_range_test(
         axes.set_xscale("log" if is_exponential(table) else "linear")
         axes.set(xlim=(rates.min(), rates.max()), xlabel="learning rate")
     return finish(figure, title, _handles(curves, colours), legend_title=setting_of(table, by))
+
+
+def _panels(table: pd.DataFrame) -> dict[str, str]:
+    """Return the drawn columns with their names."""
+    score = score_column(recorded_columns(table))
+    return {
+        "train_loss": "training loss",
+        "val_loss": "validation loss",
+        score: f"validation {label_of(score.removeprefix('val_'))}",
+        "gap": "generalization gap\nvalidation − training loss",
+    }
 
 
 def _draw_option(axes: Axes, runs: Sequence[pd.Series], colour: Any) -> None:
@@ -92,8 +102,9 @@ def _mark_largest_rate(axes: Axes, curves: pd.DataFrame, colour: Any) -> None:
 def _limits(name: str, drawn: Mapping[str, Runs]) -> tuple[float, float]:
     """Choose the vertical limits of a panel from the range before divergence; a diverging loss leaves it at the top."""
     runs, losses = ([run for runs in drawn[of].values() for run in runs if len(run)] for of in (name, "val_loss"))
-    if name == "val_accuracy":
-        best = max((float(run.max()) for run in runs), default=1.0)
+    if name not in ("train_loss", "val_loss", "gap"):
+        best = max((float(run.max()) for run in runs if len(run)), default=1.0)
+        best = best if best > 0 else 1.0
         return -0.02 * best, 1.05 * best
     if not runs or not losses:
         return 0.0, 1.0

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from start_training.analysis.range_curves import is_exponential
 from start_training.analysis.seed_means import seed_means
 from start_training.figures.axes import draw_mean, finish, handle, panels, shades
+from start_training.tasks.merit import label_of
 
 LABELS = {"epoch": "epoch", "seconds": "training time, seconds"}
 FEW = 10  # largest number of points of a curve that is drawn with markers
@@ -29,6 +30,7 @@ def draw_trials(
     what: str = "",
     title: str = "",
     budget: float | None = None,
+    score: str = "val/accuracy",
 ) -> Figure:
     """Draw the trials of a search: range tests, and validation loss and accuracy of training runs.
 
@@ -44,6 +46,7 @@ def draw_trials(
         what: Title of the legend.
         title: Title above the panels.
         budget: Epochs or seconds at which a vertical line is drawn; None draws none.
+        score: The metric in the last panel.
     """
     colors = _colors(tests, runs, options)
     tested = int(len(tests) > 0)
@@ -52,10 +55,10 @@ def draw_trials(
         _draw_tests(all_axes[0], tests, options, colors)
     x = "seconds" if "seconds" in runs else "epoch"
     runs = runs.assign(epoch=runs["epoch"] + 1)  # epochs are counted from 0 in the table, from 1 in the figure
-    for axes, metric in zip(all_axes[-2:], ("val/loss", "val/accuracy"), strict=True):
+    for axes, metric in zip(all_axes[-2:], ("val/loss", score), strict=True):
         for option, of_option in runs.groupby("option", sort=False):
             _draw_option(axes, seed_means(of_option, metric, key="epoch", x=x), colors[str(option)])
-        axes.set(xlabel=LABELS[x], ylabel=metric.replace("val/", "validation "))
+        axes.set(xlabel=LABELS[x], ylabel=_validation(metric))
         axes.set_xlim(left=0)
         if budget is not None:
             axes.axvline(budget, color="0.6", lw=0.8, zorder=0)
@@ -65,12 +68,18 @@ def draw_trials(
     last = runs.groupby(["option", "seed"]).last()
     ends = last["val/loss"][np.isfinite(last["val/loss"])].max()
     _fit_loss(all_axes[-2], settled["val/loss"], pd.Series([np.fmax(settled["val/loss"].quantile(0.98), ends)]))
-    lowest = min(float(settled["val/accuracy"].quantile(0.02)), float(last["val/accuracy"].min()))
+    lowest = min(float(settled[score].quantile(0.02)), float(last[score].min()))
     all_axes[-1].set_ylim(bottom=lowest - 0.02)
-    all_axes[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    if score == "val/accuracy":
+        all_axes[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
     handles = [handle(name, color=color) for name, color in colors.items()]
     handles += [handle("largest usable rate (median)", color="0.4", lw=0.8, ls=":")] * tested
     return finish(figure, title, handles, legend_title=what)
+
+
+def _validation(metric: str) -> str:
+    stage, _, name = metric.partition("/")
+    return f"validation {label_of(name)}" if stage == "val" else metric
 
 
 def draw_guideline(curves: pd.DataFrame, predicted: pd.DataFrame, options: pd.DataFrame, *, title: str = "") -> Figure:

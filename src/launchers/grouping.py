@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from start_training.callbacks.contracts import serves_groups
 from start_training.config.mistakes import target_of
@@ -18,10 +18,11 @@ from start_training.replicas.optimizer import OPTIMIZERS
 from start_training.runs.config_hash import result_settings
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
+from start_training.tasks.classification import Classification
 
 Config = Mapping[str, Any]
 
-LOGGERS = (MetricsFile, WandbLogger)
+LOGGERS = (MetricsFile, WandbLogger, TensorBoardLogger, MLFlowLogger)
 # Nets whose settings SCALES are residual scales, which change no tensor shape.
 SCALED = (Residual, Convolutional)
 SCALES = ("scales", "eta", "base", "exponent")
@@ -31,7 +32,7 @@ LOADING = (
     *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"),
 )
 # Config groups that all replicas of a training group share, except for the keys in PER_REPLICA.
-SHARED = ("model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
+SHARED = ("task", "model", "datamodule", "optimizer", "schedule", "callbacks", "trainer", "compile")
 PER_REPLICA = {"datamodule": ("seed",), "optimizer": ("lr", "momentum", "betas", "weight_decay")}
 # Trainer settings that may have any value in a group (`check_replicas` rejects several devices).
 ANY_VALUE = (
@@ -100,6 +101,8 @@ def _reasons(config: Config) -> Iterator[str]:
         yield "ckpt_path is set: not supported in groups"
     if config.get("compile"):
         yield "compile = true: not supported in groups"
+    if reason := _task_reason(config.get("task")):
+        yield reason
     if not _is_class(data := target_of(config.get("datamodule"), "datamodule"), TensorDataModule):
         yield f"datamodule {_name(data)}: is not a TensorDataModule, which holds its data in memory"
     elif redefined := [name for name in LOADING if getattr(data, name) is not getattr(TensorDataModule, name)]:
@@ -127,6 +130,12 @@ def _reasons(config: Config) -> Iterator[str]:
     if config.get("schedule") and not _is_class(target := target_of(config["schedule"], "schedule"), Schedule):
         yield f"schedule {_name(target)}: groups support only the schedules of src/schedules"
     yield from _trainer_reasons(config)
+
+
+def _task_reason(task: Any) -> str | None:
+    if not task or (target := target_of(task, "task")) is Classification:
+        return "task.loss is set: groups train by cross-entropy" if task and task.get("loss") else None
+    return f"task {_name(target)}: groups train by classification only"
 
 
 def _trainer_reasons(config: Config) -> Iterator[str]:

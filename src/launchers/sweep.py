@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from start_training.analysis.columns import check_chosen_columns
@@ -22,7 +23,7 @@ from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.directory import DAMAGED, FINISHED, RunDirectory
-from start_training.runs.job import run_title
+from start_training.runs.job import run_title, shown_overrides
 from start_training.runs.sweep_jobs import add_jobs
 from start_training.runs.trust import names_in
 from start_training.settings import positive_integer
@@ -76,6 +77,10 @@ class Sweep:
         with asked_once(self._wandb_nodes([job for batch in unfinished for job in batch])):
             return self._run(unfinished)
 
+    def job(self, overrides: Overrides, number: int) -> DictConfig:
+        """Compose the config of a job."""
+        return compose_job(self.config, self.config_loader, overrides, number)
+
     def _run(self, batches: Sequence[Sequence[Overrides]]) -> list[Sequence[JobReturn]]:
         returns: list[Sequence[JobReturn]] = []
         first, begun = 0, True
@@ -116,25 +121,23 @@ class Sweep:
                     f"hydra.sweep.subdir = {directory}: must differ between jobs, but is the same for "
                     f"{self._title(combinations[first])} and {self._title(overrides)}"
                 )
+        typed = [word for words in self.jobs for word in shown_overrides(words)]
         if figure := self._drawn()["figure"]:
-            check_chosen_columns(figure, override_settings([word for words in self.jobs for word in words]))
+            check_chosen_columns(figure, override_settings(typed))
         unfinished = [words for words, directory in self.jobs.items() if not self._run_in(directory).finished]
         if error := self._common_error(unfinished):
             print_error(error)
             raise ReportedError
-        add_jobs(self.directory, {directory: filter_overrides(words) for words, directory in self.jobs.items()})
-
-    def _job(self, overrides: Overrides, number: int) -> DictConfig:
-        return compose_job(self.config, self.config_loader, overrides, number)
+        add_jobs(self.directory, {directory: shown_overrides(words) for words, directory in self.jobs.items()})
 
     def _wandb_nodes(self, jobs: Sequence[Overrides]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the W&B loggers of the jobs: those of the first job, unless the jobs may differ in their loggers."""
         differ = any(word.lstrip("+~").startswith(("logger", "experiment")) for job in jobs for word in job)
         for number, overrides in enumerate(jobs if differ else jobs[:1]):
-            yield from wandb_nodes(without_hydra(self._job(overrides, number)))
+            yield from wandb_nodes(without_hydra(self.job(overrides, number)))
 
     def _hash(self, overrides: Overrides, number: int) -> str:
-        return config_hash_of(_root_=self._job(overrides, number))
+        return config_hash_of(_root_=self.job(overrides, number))
 
     def _run_in(self, directory: str) -> RunDirectory:
         return RunDirectory(self.directory / directory)
@@ -150,12 +153,12 @@ class Sweep:
         for number, (job, state) in enumerate(states.items()):
             try:
                 if state in FINISHED:
-                    self._run_in(self.jobs[job]).check_free(without_hydra(self._job(job, number)))
+                    self._run_in(self.jobs[job]).check_free(without_hydra(self.job(job, number)))
             except ValueError:
                 yield job
 
     def _checked_directory(self, overrides: Overrides, number: int) -> str:
-        config = self._job(overrides, number)
+        config = self.job(overrides, number)
         check_script(config, self.config.hydra.job.config_name)
         check_launcher(config.get("trainer"), self.config.hydra.launcher)
         if config.get("figure"):
@@ -167,7 +170,7 @@ class Sweep:
         first: ValueError | None = None
         for number, overrides in enumerate(combinations):
             try:
-                job = self._job(overrides, number)
+                job = self.job(overrides, number)
                 check_effects(job, overrides)
                 check_settings(without_hydra(job))
                 return None
@@ -206,7 +209,7 @@ class Sweep:
                 print_error(error)
 
     def _title(self, overrides: Overrides) -> str:
-        return run_title(filter_overrides(overrides), self.config.hydra.runtime.choices)
+        return run_title(shown_overrides(overrides), self.config.hydra.runtime.choices)
 
     def _drawn(self) -> dict[str, Any]:
         return plain(OmegaConf.masked_copy(self.config, ["figure", "logger"]))
@@ -217,6 +220,16 @@ class Sweep:
             return str(experiment).rpartition("/")[2]
         script = str(self.config.hydra.job.config_name)
         return "figure" if script == "train" else script
+
+
+def check_grid(overrides: Sequence[Override]) -> None:
+    """Raise ValueError for a range of all numbers, which a grid cannot have."""
+    for override in overrides:
+        if override.is_interval_sweep():
+            raise ValueError(
+                f"{override.get_key_element()} = {override.get_value_string()}: a grid needs single values; must be "
+                "choice(…), range(…) or a,b, or add hydra/sweeper=optuna to search"
+            )
 
 
 def check_sweeper(params: object, max_batch_size: object) -> None:

@@ -47,7 +47,7 @@ class Convolutional(nn.Module):
 
     Args:
         input_shape: (channels, height, width).
-        classes: Number of logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         depth: Number of layers d, or of residual modules.
         channels: Channels of every layer, or a list with a number for each layer.
         kernel_size: Side of the kernels, odd.

@@ -22,7 +22,7 @@ class FullyConnected(nn.Module):
 
     Args:
         input_size: Number of values of one input.
-        classes: Number of logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         depth: Number of hidden layers, all with `width` units.
         width: Units of each hidden layer.
         widths: List of the units of each hidden layer, which replaces depth and width.

@@ -23,7 +23,7 @@ class LeNet(nn.Module):
 
     Args:
         input_shape: (channels, height, width).
-        classes: Number of logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         channels: Channels of each convolution.
         widths: Units of each dense layer; may be empty.
         kernel_size: Side of the kernels.

@@ -49,7 +49,7 @@ class Residual(nn.Module):
 
     Args:
         input_size: Number of values of one input.
-        classes: Number of logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         modules: Number of modules L.
         width: Units of the input and the output of each module.
         module_widths: Units of the hidden layers inside each module; may be empty.

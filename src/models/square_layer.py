@@ -17,7 +17,7 @@ class SquareLayer(nn.Module):
 
     Args:
         input_shape: Shape of one input.
-        classes: Number of logits.
+        classes: Number of outputs: of classes, or of the numbers or labels of another task.
         width: The expected value of N, which is checked; None accepts any N.
         window: Side of the squares of pixels over which images are averaged first, which divides N by window²: images
             of 28 × 28 pixels give N = 784 with window 1 and N = 196 with window 2.

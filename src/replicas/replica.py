@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from start_training.callbacks.contracts import GroupCallback
 from start_training.callbacks.hyperparameters import Hyperparameters
 from start_training.datamodules.batch_order import BatchOrder
-from start_training.models.classifier import epoch_seed
+from start_training.models.training_module import epoch_seed
 from start_training.replicas.log import ReplicaLog
 from start_training.runs.metrics_file import MetricsLogger
 from start_training.runs.outcome import Diverged

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from start_training.analysis.suggestions import indistinguishable, largest_rate, lowest_loss, suggestions
+from start_training.analysis.suggestions import best_score, indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.config.errors import shell_command
 from start_training.figures.labels import option_of, setting_of
 from start_training.reports.run_report import print_lines
 from start_training.reports.sweep_tables import SweepTable, number_table, print_first, short_names
+from start_training.tasks.merit import label_of, text_of
 
 NAMED = 4  # largest number of configurations that are listed by name
 # Groups of overrides of a range test that are not repeated in the command of a training run.
@@ -109,11 +110,11 @@ def _best(tests: pd.DataFrame, setting: str) -> list[str]:
     """Describe the configurations with the largest rate and the lowest loss, and those that overlap with them."""
     if len(tests) < 2 or not tests["usable"].any():
         return []
-    largest, lowest = largest_rate(tests), lowest_loss(tests)
+    largest, lowest, score = largest_rate(tests), lowest_loss(tests), best_score(tests)
     rates, losses = (f"{setting} {tests['option'][row]}".strip() for row in (largest, lowest))
     return [
-        f"largest rate: {rates}, max_lr {tests['max_lr'][largest]:.2g}, highest validation accuracy "
-        f"{tests['val_accuracy'][largest]:.1%}{_alike_text(tests, largest, 'max_lr')}",
+        f"largest rate: {rates}, max_lr {tests['max_lr'][largest]:.2g}, highest validation {_label(score)} "
+        f"{_text(score, tests[score][largest])}{_alike_text(tests, largest, 'max_lr')}",
         f"lowest validation loss: {losses}, loss {tests['val_loss'][lowest]:.3g}"
         f"{_alike_text(tests, lowest, 'val_loss')}",
     ]
@@ -150,22 +151,31 @@ def _rates_table(tests: pd.DataFrame, setting: str) -> Table:
     )
 
 
+def _label(score: str) -> str:
+    return label_of(score.removeprefix("val_"))
+
+
+def _text(score: str, value: float) -> str:
+    return text_of(score.removeprefix("val_"), value)
+
+
 def _validation_table(tests: pd.DataFrame, setting: str) -> Table:
+    score = best_score(tests)
     rows = [
         (
             escape(str(row["option"])) or "all",
             f"{row['val_loss']:.3g}",
             f"{row['val_loss_rate']:.2g}",
-            f"{row['val_accuracy']:.1%}",
-            f"{row['val_accuracy_rate']:.2g}",
+            _text(score, row[score]),
+            f"{row[f'{score}_rate']:.2g}",
             f"{row['diverged']} of {row['tests']}",
         )
         for _, row in tests.iterrows()
     ]
-    headings = (setting, "lowest loss", "at rate", "accuracy", "at rate", "diverged")
+    headings = (setting, "lowest loss", "at rate", _label(score), "at rate", "diverged")
     return number_table(
-        "Validation loss and accuracy in range tests",
+        f"Validation loss and {_label(score)} in range tests",
         headings,
         rows,
-        caption="lowest loss and highest accuracy: means over seeds; rates: medians over seeds",
+        caption=f"lowest loss and highest {_label(score)}: means over seeds; rates: medians over seeds",
     )

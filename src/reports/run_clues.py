@@ -1,6 +1,5 @@
 """Infer from the loss curves of a run which settings to change (clues)."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,13 +10,21 @@ from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import read_metrics
 from start_training.schedules.clues import Clues, read_clues
 from start_training.schedules.curves import Curves
+from start_training.schedules.rate_suggestion import score_column
 from start_training.schedules.regularization import Regularizers, advise
+from start_training.tasks.merit import ACCURACY, Merit
 
-COLUMNS = ("train/loss", "val/loss", "val/accuracy", "learning_rate")
+COLUMNS = ("train/loss", "val/loss", "learning_rate")
+ACCURACIES = (ACCURACY.metric("val"), ACCURACY.column("val"))  # other scores are not on the scale that clues read
 
 
 def clues_of(
-    run: RunDirectory, config: Mapping[str, Any], *, classes: int | None = None, diverged_at: int | None = None
+    run: RunDirectory,
+    config: Mapping[str, Any],
+    *,
+    merit: Merit = ACCURACY,
+    chance: float | None = None,
+    diverged_at: int | None = None,
 ) -> dict[str, Any]:
     """Read the clues of a run that has ended from the losses of its epochs.
 
@@ -27,22 +34,25 @@ def clues_of(
     Args:
         run: The run's directory.
         config: The run's config.
-        classes: The number of classes, whose logarithm is the loss of uniform guessing; None if unknown.
+        merit: Names the score of the run's task.
+        chance: The loss of a net that has learned nothing, log(number of classes) for a classifier; None if unknown.
         diverged_at: The step whose loss was not finite; None if the run has not diverged.
     Returns:
         The fields of `start_training.schedules.clues.Clues`, and `advice` on settings to change.
     """
-    epochs = epochs_of(run)
+    score = merit.metric("val")
+    epochs = epochs_of(run, score)
     if epochs.empty and diverged_at is None and (test := run.rows("range_test")) is not None:
-        read = _read(test, "train_loss", "val_loss", "val_accuracy", classes, None)
+        read = _read(test, "train_loss", "val_loss", score_column(test), chance, None)
         return {**asdict(read), "advice": ""}
-    read = _read(epochs, "train/loss", "val/loss", "val/accuracy", classes, diverged_at)
+    read = _read(epochs, "train/loss", "val/loss", score, chance, diverged_at)
     return {**asdict(read), "advice": advise(read.verdict, Regularizers.of(config), rate=read.rate)}
 
 
-def epochs_of(run: RunDirectory) -> pd.DataFrame:
+def epochs_of(run: RunDirectory, score: str = ACCURACY.metric("val")) -> pd.DataFrame:
     """Return the rows of metrics.csv that have a training or a validation loss; missing values are NaN."""
-    rows = pd.DataFrame(list(read_metrics(run.metrics_file).values()), columns=["step", *COLUMNS], dtype=float)
+    columns = ["step", *COLUMNS, score]
+    rows = pd.DataFrame(list(read_metrics(run.metrics_file).values()), columns=columns, dtype=float)
     return rows[rows["train/loss"].notna() | rows["val/loss"].notna()].sort_values("step")
 
 
@@ -52,15 +62,15 @@ def sentence(clues: Mapping[str, Any]) -> str:
 
 
 def _read(
-    rows: pd.DataFrame, training: str, validation: str, accuracy: str, classes: int | None, diverged_at: int | None
+    rows: pd.DataFrame, training: str, validation: str, score: str, chance: float | None, diverged_at: int | None
 ) -> Clues:
     curves = Curves.of(
         rows["step"],
         rows[training],
         rows[validation],
         rates=rows["learning_rate"],
-        val_accuracy=rows[accuracy],
-        chance=math.log(classes) if classes and classes > 1 else None,
+        val_accuracy=rows[score] if score in ACCURACIES else None,
+        chance=chance,
         diverged_at=diverged_at,
     )
     return read_clues(curves)

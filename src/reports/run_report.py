@@ -20,6 +20,7 @@ from start_training.models.law import law_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.read_lengths import layer_matrix
 from start_training.tables import shown_layers, theory_heading
+from start_training.tasks.merit import label_of, text_of
 
 Array = NDArray[np.float64]
 
@@ -126,13 +127,13 @@ def figures(lengths: RecordedLengths, title: str) -> dict[str, Figure]:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Build a table of `test/accuracy` and `test/loss`, as far as they are in `metrics`."""
+    """Build a table of the metrics `test/…`, such as `test/accuracy`; the loss is last."""
     table = Table("metric", "value", title="Test", title_justify="left")
     table.columns[1].justify = "right"
-    if (accuracy := metrics.get("test/accuracy")) is not None:
-        table.add_row("accuracy", f"{accuracy:.2%}")
-    if (loss := metrics.get("test/loss")) is not None:
-        table.add_row("loss", f"{loss:.4f}")
+    names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
+    for name in sorted(names, key=lambda name: name == "loss"):
+        value = metrics[f"test/{name}"]
+        table.add_row(label_of(name), f"{value:.4f}" if name == "loss" else text_of(name, value, 2))
     return table
 
 

@@ -13,7 +13,13 @@ from start_training.runs.moved_targets import current_name, first_name
 # Keys added in later versions, each with the value that reproduces the earlier behaviour; `canonical` removes a key
 # with this value. Grouped by the first name of the class that has the parameter; "" for top-level keys of a config.
 ADDED: dict[str, dict[str, Any]] = {
-    "": {"readout_initializer": {}, "initialize": {"only": None, "skip": None, "strict": False}},
+    "": {
+        "readout_initializer": {},
+        "initialize": {"only": None, "skip": None, "strict": False},
+        "task": {"_target_": "start_training.tasks.classification.Classification"},
+        **{"monitor": "val/loss", "mode": None},
+    },
+    "start_training.tasks.classification.Classification": {"outputs": None, "loss": None},
     "src.callbacks.activation_lengths.ActivationLengths": {
         **{"resume": False, "log": True, "log_every_n_steps": 50, "updates": False},
         **{"layers": "auto", "sample_axis": None},

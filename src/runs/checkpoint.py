@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -22,9 +22,8 @@ from start_training.runs.directory import RunDirectory
 from start_training.settings import described, one_line
 
 PARTS = {"state_dict", "global_step", "loops", "optimizer_states", "random_states", "callbacks"}
+NET = "net."  # prefix of the net's parameters in the state_dict of a TrainingModule
 _TRIED = ("start_training", "pytorch_lightning")  # packages whose callbacks can load a state before training
-_METRICS = "metrics."  # of the metrics of a Classifier
-_PREFIX = "net."  # prefix of the net's parameters in the state_dict of a Classifier
 
 
 def load_checkpoint(path: str | Path, setting: str = "ckpt_path") -> dict[str, Any]:
@@ -87,25 +86,6 @@ def load_newest(run: RunDirectory) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def check_fits(checkpoint: Mapping[str, Any], net: nn.Module, path: str | Path) -> None:
-    """Raise ValueError if the checkpoint's parameters differ from the net's in name or shape.
-
-    Args:
-        checkpoint: from `load_checkpoint`.
-        net: the net to load the parameters into.
-        path: path of the checkpoint, for the error message.
-    """
-    saved, built = _shapes(net_state(checkpoint)), _shapes(net.state_dict())
-    if other := [name for name in checkpoint["state_dict"] if not name.startswith((_PREFIX, _METRICS))]:
-        raise ValueError(f"ckpt_path = {path}: the checkpoint has another architecture (it has a parameter {other[0]})")
-    for name in dict.fromkeys([*built, *saved]):
-        if saved.get(name) != built.get(name):
-            raise ValueError(
-                f"ckpt_path = {path}: the checkpoint has another architecture ({name}: "
-                f"{_format_shape(saved.get(name))} in the checkpoint, {_format_shape(built.get(name))} in this config)"
-            )
-
-
 def check_optimizer_fits(
     checkpoint: Mapping[str, Any], optimizer: Optimizer, schedule: LRScheduler | None, path: str | Path
 ) -> None:
@@ -130,7 +110,8 @@ def check_optimizer_fits(
             check_same_kind({**states[0]}, comparable, "lr_schedulers[0]")
     check_schedule_fits(checkpoint, schedule)
     saved, built = (state["param_groups"] for state in (checkpoint["optimizer_states"][0], optimizer.state_dict()))
-    if [group.keys() - {"initial_lr"} for group in saved] != [group.keys() - {"initial_lr"} for group in built]:
+    names = {*inspect.signature(type(optimizer)).parameters}  # of settings; other entries change in training
+    if [group.keys() & names for group in saved] != [group.keys() & names for group in built]:
         raise ValueError(
             f"ckpt_path = {path}: the checkpoint is of another optimizer than {type(optimizer).__name__}; "
             "set the optimizer of that run"
@@ -142,7 +123,8 @@ def check_optimizer_fits(
             require(checkpoint["optimizer_states"][0]["state"], "the states of the optimizer's parameters are missing")
         before = [_settings(group, schedule) for group in saved]
     for saved_settings, built_group in zip(before, built, strict=True):
-        _check_same("optimizer", saved_settings, _settings(built_group, schedule))
+        settings = _settings(built_group, schedule)
+        _check_same("optimizer", saved_settings, {name: settings[name] for name in settings if name in names})
 
 
 def check_callbacks_fit(checkpoint: Mapping[str, Any] | None, callbacks: Sequence[Any], path: str | Path) -> None:
@@ -174,7 +156,9 @@ def _check_states_fit(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, state in saved["state"].items():
         for name, value in state.items():
+            of_torch = type(optimizer).__module__.startswith("torch.")  # others may keep flat or cut tensors
             shaped = not isinstance(value, Tensor) or value.ndim == 0 or value.shape == parameters[number].shape
+            shaped = shaped or not of_torch
             require(shaped, f"{name} of parameter {number} has another shape than the parameter")
             plain = value is None or isinstance(value, Tensor | int | float)
             require(plain, f"{name} of parameter {number} is no tensor")
@@ -216,18 +200,19 @@ def _same(value: Any, saved: Any) -> bool:
 def interrupted_epoch(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the state of the training data loader in the middle of an epoch; None if saved between epochs."""
     loops = checkpoint["loops"]["fit_loop"]
-    [loader] = loops["state_dict"].get("combined_loader") or [None]
-    return None if loops["epoch_loop.batch_progress"]["is_last_batch"] else loader
+    loader, *_ = loops["state_dict"].get("combined_loader") or [None]
+    return loader or None if stopped_within_epoch(checkpoint) else None
+
+
+def stopped_within_epoch(checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint was saved in the middle of an epoch."""
+    return not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
 
 
 def net_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the state_dict of the net from the checkpoint of a Classifier."""
+    """Return the state_dict of the net from the checkpoint of a TrainingModule."""
     state = checkpoint["state_dict"]
-    return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in state.items()}
+    return {name.removeprefix(NET): value for name, value in state.items() if name.startswith(NET)}
 
 
 def _settings(group: Mapping[str, Any], schedule: LRScheduler | None) -> dict[str, Any]:
@@ -241,7 +226,3 @@ def _settings(group: Mapping[str, Any], schedule: LRScheduler | None) -> dict[st
         if "betas" in settings:
             settings["betas"] = list(settings["betas"][1:])
     return settings
-
-
-def _format_shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else "×".join(map(str, shape)) or "a number"

@@ -47,14 +47,16 @@ def check_structure(checkpoint: Mapping[str, Any]) -> None:
     _check_loops(_mapping(checkpoint, "loops"), steps)
     _check_optimizers(checkpoint, steps)
     schedules = checkpoint.get("lr_schedulers")
-    right = isinstance(schedules, list) and len(schedules) < 2 and all(isinstance(item, dict) for item in schedules)
-    require(right, "lr_schedulers is not a list of at most one dictionary")
+    right = isinstance(schedules, list) and all(isinstance(item, dict) for item in schedules)
+    require(right, "lr_schedulers is not a list of dictionaries")
     callbacks = _mapping(checkpoint, "callbacks")
     for name, value in callbacks.items():
         require(
             isinstance(name, str) and isinstance(value, dict), f"callbacks[{name!r}] is not a dictionary with a name"
         )
     _check_random_states(checkpoint.get("random_states"))
+    if not checkpoint.keys() & {"epoch_losses", "epoch_samples"}:
+        return  # of a LightningModule of the user's
     losses, samples = (_numbers(checkpoint, name) for name in ("epoch_losses", "epoch_samples"))
     require(len(losses) == len(samples), "epoch_losses and epoch_samples differ in length")
     require(all(value > 0 for value in samples), "epoch_samples has a number that is not above 0")
@@ -99,10 +101,10 @@ def _check_loops(loops: Mapping[str, Any], steps: int) -> None:
     _check_progress(optimizer.get("step"), _TWO, "optimizer step")
     _check_progress(optimizer.get("zero_grad"), _THREE, "optimizer zero_grad")
     done = optimizer["step"]["total"]["completed"]
+    done = done or fit["epoch_loop.manual_optimization.optim_step_progress"]["total"]["completed"]
     require(done == steps, f"global_step is {steps}, but the loops have counted {done} optimizer steps")
     loaders = fit["state_dict"].get("combined_loader")
-    right = loaders is None or (isinstance(loaders, list) and len(loaders) < 2)
-    require(right, "combined_loader is not a list of at most one state")
+    require(loaders is None or isinstance(loaders, list), "combined_loader is not a list of states")
     for loader in loaders or ():
         _check_loader(loader)
     for name in ("validate_loop", "test_loop", "predict_loop"):
@@ -129,10 +131,12 @@ def _check_progress(progress: Any, names: tuple[str, ...], place: str) -> None:
 
 def _check_optimizers(checkpoint: Mapping[str, Any], steps: int) -> None:
     optimizers = checkpoint.get("optimizer_states")
-    right = isinstance(optimizers, list) and len(optimizers) == 1
-    require(right, "optimizer_states is not a list of one state")
-    assert isinstance(optimizers, list)
-    state = _mapping({"optimizer_states": optimizers[0]}, "optimizer_states")
+    require(isinstance(optimizers, list) and len(optimizers) > 0, "optimizer_states is not a list of states")
+    for state in optimizers or ():
+        _check_optimizer(_mapping({"optimizer_states": state}, "optimizer_states"), steps)
+
+
+def _check_optimizer(state: Mapping[str, Any], steps: int) -> None:
     groups = state.get("param_groups")
     require(isinstance(groups, list) and bool(groups), "param_groups is not a list of parameter groups")
     numbers: list[int] = []
@@ -146,13 +150,15 @@ def _check_optimizers(checkpoint: Mapping[str, Any], steps: int) -> None:
     states = _mapping(state, "state", "optimizer_states")
     require(set(states) <= set(numbers), "an optimizer state belongs to no parameter")
     kinds: list[dict[str, str]] = []
+    of_torch = all("maximize" in group for group in groups or ())  # others may keep a number for a tensor of zeros
     for number, entry in states.items():
         require(isinstance(entry, dict), f"the optimizer state of parameter {number} is not a dictionary")
         done = entry.get("step", 0)
         whole = _is_number(done) and 0 <= float(done) <= steps and float(done).is_integer()
         require(whole, f"the optimizer state of parameter {number} has step {_short(done)}, not one up to {steps}")
         kinds.append({name: _kind(value) for name, value in entry.items()})
-        require(kinds[-1] == kinds[0], "the optimizer states of two parameters have different entries")
+        same = kinds[-1] == kinds[0] if of_torch else kinds[-1].keys() == kinds[0].keys()
+        require(same, "the optimizer states of two parameters have different entries")
 
 
 def _check_random_states(states: Any) -> None:

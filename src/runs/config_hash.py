@@ -11,7 +11,7 @@ from start_training.runs.moved_targets import current_name
 # Version of the hash. Version 1 hashed the config as written, so that 1 and 1.0, or a moved class, gave two hashes.
 SCHEME = 2
 # Settings that do not change the result: output paths, loggers, figures and hardware.
-_WITHOUT_GROUPS = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script", "size")
+_WITHOUT_GROUPS = ("hydra", "logger", "paths", "ckpt_path", "figure", "progress", "script", "size", "trial")
 _WITHOUT_KEYS = {
     "trainer": ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "default_root_dir"),
     "datamodule": ("data_dir",),
@@ -46,7 +46,8 @@ def differing_settings(existing: Mapping[str, Any], new: Mapping[str, Any]) -> l
     Returns:
         One string per setting, such as "trainer.max_epochs: existing 1, new 2".
     """
-    first, second = (_leaves(canonical(result_settings(config))) for config in (existing, new))
+    plain = (without_added(canonical(result_settings(config)), "") for config in (existing, new))
+    first, second = map(_leaves, plain)
     values = {key: [json.dumps(leaves[key]) if key in leaves else "not set" for leaves in (first, second)]
               for key in [*second, *(key for key in first if key not in second)]}  # fmt: skip
     return [f"{key}: existing {before}, new {after}" for key, (before, after) in values.items() if before != after]

@@ -11,6 +11,16 @@ from start_training.runs.provenance import commit, versions
 NAMED = ("model", "initializer")  # config groups that name a run without overrides
 
 
+def shown_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of a job that name it: without those of Hydra and of the trial of a search.
+
+    Example:
+        >>> shown_overrides(["model.depth=3", "trial='search:3@sqlite:///a.db'", "hydra.run.dir=a"])
+        ['model.depth=3']
+    """
+    return [word for word in overrides if not word.lstrip("+~").startswith(("trial=", "hydra.", "hydra/"))]
+
+
 def run_title(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str:
     """Return the overrides of a run separated by spaces, or without overrides the names of its net and initializer.
 

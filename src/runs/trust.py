@@ -20,7 +20,7 @@ from start_training.runs.moved_targets import MOVED
 PACKAGE = "start_training"
 # Folders of this package whose classes may be named: their constructors compute, and write no files.
 FOLDERS = (
-    *("theory", "lengths", "datamodules", "initializers", "models"),
+    *("theory", "lengths", "tasks", "datamodules", "initializers", "models"),
     *("ensembles", "order_chaos", "schedules", "callbacks"),
 )
 # Keys whose value is imported: `activation` is a parameter of `Critical` and `Phase`, which `_args_` may hold, too.
@@ -114,7 +114,9 @@ def is_allowed(name: str) -> bool:
 def shipped_targets() -> frozenset[str]:
     """Return the names in the YAML files of conf/."""
     texts = (file.read_text() for file in _yaml_files(files(f"{PACKAGE}.conf")))
-    return frozenset(name for text in texts for _, name in _named(yaml.safe_load(text)) if "$" not in name)
+    return frozenset(
+        name for text in texts for _, name in _named(yaml.safe_load(text)) if "$" not in name and name != "???"
+    )
 
 
 def _yaml_files(folder: Traversable) -> Iterator[Traversable]:

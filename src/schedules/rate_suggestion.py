@@ -1,4 +1,4 @@
-"""Suggest learning rates from the curves of a range test: validation loss and accuracy at increasing rates."""
+"""Suggest learning rates from the curves of a range test: validation loss and score at increasing rates."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,9 @@ import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from start_training.schedules.curves import Array
+from start_training.tasks.merit import ACCURACY, Merit, label_of, text_of
 
-COLUMNS = ("step", "learning_rate", "train_loss", "val_loss", "val_accuracy")
+COLUMNS = ("step", "learning_rate", "train_loss", "val_loss", "val_accuracy")  # val_accuracy is NaN for other scores
 
 WINDOW = 5  # points in the running median whose maximum is the best merit, so that a single outlier does not count
 LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `turn` averages the rates at which they are lost
@@ -46,12 +47,34 @@ class Suggestion:
         return cls(max_lr, max_lr / ONE_CYCLE, max_lr / CYCLICAL, turned, rule)
 
 
-def suggest(curves: pd.DataFrame, *, chance: float | None = None) -> Suggestion:
+def columns_of(merit: Merit) -> tuple[str, ...]:
+    """Return the columns of a range test's table: `COLUMNS`, and one for a score other than accuracy.
+
+    Example:
+        >>> columns_of(Merit("r2"))[-2:]
+        ('val_accuracy', 'val_r2')
+    """
+    return COLUMNS if merit.score == ACCURACY.score else (*COLUMNS, merit.column("val"))
+
+
+def score_column(curves: pd.DataFrame) -> str:
+    """Return the name of the column of a range test's table that holds the score, such as `val_accuracy`."""
+    others = [str(name) for name in curves if str(name).startswith("val_") and name not in COLUMNS]
+    return next((name for name in others if curves[name].notna().any()), COLUMNS[-1])
+
+
+def recorded_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a sweep's table without the columns of settings and metrics, whose names have a dot or a slash."""
+    return table[[name for name in table if not {".", "/"} & set(str(name))]]
+
+
+def suggest(curves: pd.DataFrame, *, chance: float | None = None, merit: Merit = ACCURACY) -> Suggestion:
     """Return the learning rates that a range test suggests.
 
     max_lr = a / `SAFETY`, where a is the rate at which the merit, validation accuracy + exp(−validation loss), is lost
     (see `turn`). exp(−loss) is the geometric mean of the probabilities of the true classes, which has the same scale
-    as the accuracy; as training diverges, loss gets worse first in some nets and accuracy in others.
+    as the accuracy; as training diverges, loss gets worse first in some nets and accuracy in others. Other tasks have
+    another merit, `merit.combined`.
     Source: Smith 2018 (arXiv:1803.09820): the largest usable rate is where validation loss begins to rise or
     validation accuracy begins to fall, which the paper judges by eye. Over five seeds, the rate at which half of the
     merit is lost varies by 0.8 octaves (mean over 12 combinations of net, data set and optimizer), and the rate at
@@ -59,14 +82,16 @@ def suggest(curves: pd.DataFrame, *, chance: float | None = None) -> Suggestion:
     runs was within 1.3% of that at the best rate of a grid with steps of an octave; beyond 2a training failed.
 
     Args:
-        curves: A row for each update of the test with the columns `COLUMNS`; NaN where the net was not validated.
+        curves: A row for each update of the test with the columns `columns_of(merit)`; NaN where it was not validated.
+        merit: The merit of the task; by default that of classification.
         chance: Chance loss, log(number of classes), if known: a net whose loss is never below it has learned nothing.
 
     Returns:
         The suggested rates and the reason for them.
     """
-    seen = curves[curves["val_accuracy"].notna()]
-    rates, loss, accuracy = (seen[name].to_numpy(np.float64) for name in ("learning_rate", "val_loss", "val_accuracy"))
+    column = merit.column("val")
+    seen = curves[curves[column].notna()]
+    rates, loss, score = (seen[name].to_numpy(np.float64) for name in ("learning_rate", "val_loss", column))
     first, top = float(curves["learning_rate"].iloc[0]), float(curves["learning_rate"].iloc[-1])
     if not len(seen) or not math.isfinite(loss[0]):
         rule = f"training diverged at the first learning rate of the test, {first:.3g}: set a smaller min_lr"
@@ -77,12 +102,14 @@ def suggest(curves: pd.DataFrame, *, chance: float | None = None) -> Suggestion:
         rule = f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
         return Suggestion.of(math.nan, rule)
     if diverged_at(curves) is not None:
-        rates, loss, accuracy = np.append(rates, top), np.append(loss, math.inf), np.append(accuracy, 0.0)
-    lost = turn(rates, accuracy + np.exp(-np.where(np.isfinite(loss), loss, math.inf)))
+        worst = 0.0 if merit.likelihood else -math.inf
+        rates, loss, score = np.append(rates, top), np.append(loss, math.inf), np.append(score, worst)
+    lost = turn(rates, merit.combined(loss, score))
+    label = label_of(merit.score)
     if lost is None:
-        rule = f"validation loss and accuracy did not get worse up to the largest learning rate tested, {top:.3g}"
+        rule = f"validation loss and {label} did not get worse up to the largest learning rate tested, {top:.3g}"
         return Suggestion.of(top / SAFETY, f"{rule}; max_lr is a third of it; test larger rates")
-    best = f"best loss {np.nanmin(loss):.3g}, best accuracy {accuracy.max():.1%}"
+    best = f"best loss {np.nanmin(loss):.3g}, best {label} {text_of(merit.score, score.max())}"
     rule = f"validation ({best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 
@@ -119,19 +146,20 @@ def turn(rates: Array, merit: Array) -> float | None:
 def diverged_at(curves: pd.DataFrame) -> int | None:
     """Return the last step of a range test if its training or validation loss is not finite, else None."""
     last = curves.iloc[-1]
-    validated = np.isfinite(last["val_accuracy"])
+    validated = pd.notna(last[score_column(curves)])
     lost = not np.isfinite(last["train_loss"]) or (validated and not np.isfinite(last["val_loss"]))
     return int(last["step"]) if lost else None
 
 
 def described(suggestion: Suggestion, curves: pd.DataFrame) -> dict[str, Any]:
     """Return a suggestion and a summary of the curves of its range test as plain data, for summary.json."""
+    score = score_column(curves)
     return {
         **asdict(suggestion),
         "steps": len(curves),
         "diverged_at": diverged_at(curves),
         "best_val_loss": float(curves["val_loss"].min()),
-        "best_val_accuracy": float(curves["val_accuracy"].max()),
+        f"best_{score}": float(curves[score].max()),
         "min_rate_tested": float(curves["learning_rate"].iloc[0]),
         "max_rate_tested": float(curves["learning_rate"].iloc[-1]),
     }

@@ -13,6 +13,7 @@ from rich.table import Table
 from scipy.stats import t as student
 
 from start_training.config.build import build_partial
+from start_training.config.build_task import merit_of
 from start_training.config.errors import shell_command
 from start_training.figures.trials import draw_trials
 from start_training.reports.run_report import print_lines
@@ -21,6 +22,7 @@ from start_training.runs.job import Job
 from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
 from start_training.studies.study import Results, Study, print_figures
 from start_training.studies.trials import Option, Seeds, Trials, as_override, curves_of, run_overrides, table_of
+from start_training.tasks.merit import ACCURACY, Merit, label_of
 
 TABLE_WIDTH = 110  # minimum width of the printed table; rich assumes 80 columns if there is no terminal
 LOSS_TOLERANCE = 0.02  # range tests count as equally good if their losses differ by less than this fraction
@@ -64,7 +66,7 @@ def run(settings: Seeds, job: Job, config: DictConfig) -> Results:
     finding = work(Search(Trials(config, job.directory, job.choices), settings.all_seeds, job.config))
     options = table_of(finding.options)
     tests, runs = (curves_of(finding.options, kind) for kind in ("curves", "epochs"))
-    title = f"{finding.what}: {finding.chosen.name} is chosen"
+    title, shown = f"{finding.what}: {finding.chosen.name} is chosen", shown_metric(merit_of(job.config))
     summary = {
         "chosen": {"option": finding.chosen.name, "overrides": next_run(job, finding.chosen)},
         "text": [*finding.text, *balance(finding.chosen, job.config)],
@@ -72,7 +74,7 @@ def run(settings: Seeds, job: Job, config: DictConfig) -> Results:
     return Results(
         summary,
         {"options.csv": options, "curves.parquet": tests, "epochs.parquet": runs},
-        {"search": draw_trials(tests, runs, options, what=finding.what, title=title)},
+        {"search": draw_trials(tests, runs, options, what=finding.what, title=title, score=shown)},
         "\n\n".join(finding.text),
     )
 
@@ -100,8 +102,9 @@ def usable(options: Sequence[Option]) -> list[Option]:
 
 
 def best_option(options: Sequence[Option]) -> Option:
-    """Return the option with the lowest final validation loss of its full runs, mean over seeds."""
-    return min((option for option in options if option.runs), key=lambda option: option.final("val/loss")[0])
+    """Return the option with the best final `merit.monitor` of its full runs, mean over seeds: the validation loss."""
+    trained = [option for option in options if option.runs]
+    return (min if trained[0].merit.mode == "min" else max)(trained, key=lambda option: option.result[0])
 
 
 def best_test(options: Sequence[Option]) -> Option:
@@ -117,7 +120,7 @@ def best_test(options: Sequence[Option]) -> Option:
 
 
 def comparison(what: str, chosen: Option, options: Sequence[Option]) -> str:
-    """Return a sentence that compares the validation loss of an option with that of the best other option.
+    """Return a sentence that compares the validation loss, or `merit.monitor`, of an option with the best other option.
 
     The sentence says whether the difference is significant by Student's t test at 5%, if there are several seeds.
 
@@ -126,13 +129,14 @@ def comparison(what: str, chosen: Option, options: Sequence[Option]) -> str:
         chosen: The option to compare.
         options: All options; options without full runs are ignored.
     """
-    text = f"{what} {chosen.name}: validation loss {_loss(chosen)}"
+    name = "validation loss" if chosen.merit.monitor == ACCURACY.monitor else chosen.merit.monitor
+    text = f"{what} {chosen.name}: {name} {_loss(chosen)}"
     others = [option for option in options if option is not chosen and option.runs]
     if not others:
         return f"{text}."
     second = best_option(others)
     text += f", against {_loss(second)} with {second.name}"
-    (loss, error), (second_loss, second_error) = chosen.final("val/loss"), second.final("val/loss")
+    (loss, error), (second_loss, second_error) = chosen.result, second.result
     if len(chosen.runs) == 1:
         return f"{text} (one seed each)."
     if not np.isfinite([loss, second_loss]).all():
@@ -162,36 +166,58 @@ def plus_minus(value: float, error: float) -> str:
     return f"{value:.4g}" if np.isnan(error) else f"{value:.4g} ± {error:.2g}"
 
 
+def score_text(score: str, mean: float, error: float) -> str:
+    """Format the mean of a score and its standard error: an accuracy in percent, other scores as numbers."""
+    if score != ACCURACY.score:
+        return plus_minus(mean, error)
+    return f"{mean:.2%}" if np.isnan(error) else f"{100 * mean:.2f} ± {error:.2%}"
+
+
+def shown_metric(merit: Merit) -> str:
+    """Return the validation metric that figures of trials show beside the loss: the score, or else `merit.monitor`."""
+    return merit.metric("val") if merit.score else merit.monitor
+
+
 def _loss(option: Option) -> str:
-    return plus_minus(*option.final("val/loss"))
+    return plus_minus(*option.result)
 
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of options, the reasons for the choice, and which command to run next."""
     options = read_csv(job.directory / "options.csv", ["option"], dtype={"option": str})
-    Console(width=max(Console().width, TABLE_WIDTH)).print(options_table(options, summary["chosen"]["option"]))
+    table = options_table(options, summary["chosen"]["option"], merit_of(job.config))
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
     print_lines(*summary["text"], f"next: {shell_command('train')} {shlex.join(summary['chosen']['overrides'])}")
     print_figures(job.directory)
 
 
-def options_table(options: pd.DataFrame, chosen: str) -> Table:
-    """Format options.csv as a table to print, with the chosen option in bold."""
+def options_table(options: pd.DataFrame, chosen: str, merit: Merit = ACCURACY) -> Table:
+    """Format options.csv as a table to print, with the chosen option in bold.
+
+    Args:
+        options: The content of options.csv.
+        chosen: Name of the chosen option.
+        merit: Names the columns of the metric by which options are compared, and of the score.
+    """
+    score = label_of(merit.score)
+    scores = [f"val {score}", f"test {score}"] if score else []
     table = Table(title="Range tests and full runs, mean over seeds ± standard error", title_justify="left")
     table.add_column("option")
-    for heading in ("largest rate", "lowest loss", "epochs", "val loss", "val accuracy", "test accuracy"):
+    for heading in ("largest rate", "lowest loss", "epochs", merit.monitor.replace("/", " "), *scores):
         table.add_column(heading, justify="right")
     for _, row in options.iterrows():
-        table.add_row(*_cells(row), style="bold" if row["option"] == chosen else "")
+        table.add_row(*_cells(row, merit), style="bold" if row["option"] == chosen else "")
     return table
 
 
-def _cells(row: pd.Series) -> list[str]:
+def _cells(row: pd.Series, merit: Merit) -> list[str]:
     rate = f"{row['max_lr']:.2g} ({row['max_lr_low']:.2g}–{row['max_lr_high']:.2g})"
     cells = [str(row["option"]), rate, f"{row['range_test_val_loss']:.4g}"]
     if pd.isna(row["epochs"]):
-        return [*cells, "", "", "", ""]
-    loss = f"{row['val/loss']:.3g} ± {row['val/loss s.e.']:.1g}"
-    accuracies = (f"{100 * row[name]:.2f} ± {row[f'{name} s.e.']:.2%}" for name in ("val/accuracy", "test/accuracy"))
+        return [*cells, "", "", *(["", ""] if merit.score else [])]
+    loss = f"{row[merit.monitor]:.3g} ± {row[f'{merit.monitor} s.e.']:.1g}"
+    names = [merit.metric(stage) for stage in ("val", "test")] if merit.score else []
+    accuracies = [score_text(merit.score, row[name], row[f"{name} s.e."]) for name in names]
     epochs = f"{row['epochs']:g}" + (f" ({row['seconds']:.2g} s)" if "seconds" in row else "")
     return [*cells, epochs, loss, *accuracies]
 

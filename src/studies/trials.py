@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from start_training.config.build_task import merit_of
 from start_training.config.composed import plain
 from start_training.runs.directory import RunDirectory
 from start_training.runs.documents import with_entries
@@ -18,12 +19,13 @@ from start_training.runs.run_name import run_name
 from start_training.settings import PositiveInteger, Seed, checked
 from start_training.standard_error import mean_and_error
 from start_training.studies.trial_checks import check_trials
+from start_training.tasks.merit import ACCURACY, Merit
 from start_training.training.train import train
 
 # The top-level config keys that the command train has; a study's config has further keys, which its runs must not get.
 RUN_KEYS = (
     *("model", "initializer", "readout_initializer", "datamodule", "optimizer", "schedule", "callbacks"),
-    *("trainer", "logger", "seed", "depth", "initialize", "compile", "ckpt_path"),
+    *("trainer", "logger", "seed", "depth", "initialize", "compile", "ckpt_path", "task", "monitor", "mode"),
 )
 Changes = Mapping[str, Any]
 
@@ -56,7 +58,7 @@ class Trial:
 
     @property
     def curves(self) -> pd.DataFrame:
-        """The curves of the run's range test, with columns step, learning_rate, train_loss, val_loss, val_accuracy."""
+        """The curves of the run's range test, with the columns of `columns_of(merit)`."""
         return self.run.existing_rows("range_test")
 
     @property
@@ -69,8 +71,8 @@ class Trial:
         return rows
 
     def metric(self, name: str) -> float:
-        """Return the last value of a metric; for a run that diverged, infinity for a loss and 0 for an accuracy."""
-        worst = np.inf if name.endswith("loss") else 0.0
+        """Return the last value of a metric; for a run that diverged, infinity for a loss, and the worst score."""
+        worst = np.inf if name.endswith("loss") else 0.0 if name.endswith("/accuracy") else -np.inf
         value = self.summary["metrics"].get(name) if self.summary["status"] == "completed" else None
         return worst if value is None else float(value)
 
@@ -94,6 +96,11 @@ class Trials:
 
     def __post_init__(self) -> None:
         check_trials(plain(self.config))  # report mistakes before anything is trained
+
+    @property
+    def merit(self) -> Merit:
+        """The merit by which the runs are compared."""
+        return merit_of(plain(self.config))
 
     def range_test(self, changes: Changes, **settings: Any) -> Trial:
         """Make a range test: a run that ends after the range test configured in `config.range_tests`.
@@ -133,6 +140,7 @@ class Option:
         run_changes: Further changed settings, of full runs only.
         tests: The range tests, made by `test`.
         runs: The full runs, trained by `train`.
+        merit: The merit by which options are compared, set by `train`.
     """
 
     name: str
@@ -140,6 +148,7 @@ class Option:
     run_changes: Changes = field(default_factory=dict)
     tests: list[Trial] = field(default_factory=list)
     runs: list[Trial] = field(default_factory=list)
+    merit: Merit = ACCURACY
 
     def test(self, trials: Trials, seeds: Iterable[int], **settings: Any) -> "Option":
         """Make a range test with each seed, with changed `settings` of the range test, and return the option itself."""
@@ -149,9 +158,15 @@ class Option:
     def train(self, trials: Trials, seeds: Iterable[int]) -> None:
         """Train a full run with each seed; if range tests were made, at `max_lr`, which must not be NaN."""
         assert not self.tests or np.isfinite(self.max_lr)
+        self.merit = trials.merit
         rate = {"optimizer.lr": self.max_lr} if self.tests else {}
         changes = {**self.changes, **self.run_changes, **rate}
         self.runs += [trials.train({**changes, "seed": seed}) for seed in seeds]
+
+    @property
+    def result(self) -> tuple[float, float]:
+        """Mean and standard error over the runs of the metric by which options are compared."""
+        return self.final(self.merit.monitor)
 
     @property
     def max_lr(self) -> float:
@@ -190,7 +205,8 @@ class Option:
             if times := [run.summary["training_seconds"] for run in self.runs if "training_seconds" in run.summary]:
                 row["seconds"] = float(np.mean(times))
             row |= {"diverged": sum(run.summary["status"] == "diverged" for run in self.runs)}
-            for metric in ("val/loss", "val/accuracy", "test/accuracy"):
+            metrics = ("val/loss", self.merit.metric("val"), self.merit.metric("test"), self.merit.monitor)
+            for metric in dict.fromkeys(metric for metric in metrics if not metric.endswith("/")):
                 row[metric], row[f"{metric} s.e."] = self.final(metric)
         return row
 

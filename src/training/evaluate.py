@@ -7,12 +7,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from start_training.config.build import build_classifier, build_datamodule, build_net
+from start_training.config.build import build_datamodule, build_optimizer
+from start_training.config.build_module import build_module
 from start_training.config.devices import check_accelerator
 from start_training.config.mistakes import accepts, name_setting_in_errors
 from start_training.files.damaged_file import DamagedFile
-from start_training.runs.checkpoint import check_fits, load_checkpoint, net_state
+from start_training.runs.checkpoint import load_checkpoint, net_state
 from start_training.runs.directory import RunDirectory
+from start_training.training.checkpoint_fits import check_fits, check_module_fits
+from start_training.training.optimizer_modes import evaluate_averages
 from start_training.training.process_settings import quiet_lightning
 
 
@@ -28,7 +31,7 @@ def evaluate(
         trust: Packages that the run's config may name, besides this project's own classes, torch's optimizers and
             schedulers.
     Returns:
-        `test/loss` and `test/accuracy`.
+        `test/loss` and `test/accuracy`, or the score of another task.
     Raises:
         ValueError: the run has no checkpoint, the checkpoint does not fit the net of the run's config, or the config
             names a class or function that is not trusted; nothing that it names has then been imported.
@@ -48,9 +51,14 @@ def evaluate(
         config["datamodule"]["data_dir"] = folder
     with quiet_lightning(), name_setting_in_errors(config):
         datamodule = build_datamodule(config)
-        net = build_net(config, datamodule)
-        check_fits(checkpoint, net, run.checkpoint)
-        net.load_state_dict(net_state(checkpoint))
+        built = build_module(config, datamodule)
+        if built.own:
+            check_module_fits(checkpoint, built.module, run.checkpoint)
+            built.module.load_state_dict(checkpoint["state_dict"])
+        else:
+            check_fits(checkpoint, built.net, run.checkpoint)
+            built.net.load_state_dict(net_state(checkpoint))
+            evaluate_averages(build_optimizer(config)(built.module.parameters()), checkpoint["optimizer_states"][0])
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -60,5 +68,4 @@ def evaluate(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        classifier = build_classifier(config, net, datamodule)
-        return dict(trainer.test(classifier, datamodule=datamodule, verbose=False)[0])
+        return dict(trainer.test(built.module, datamodule=datamodule, verbose=False)[0])

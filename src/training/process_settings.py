@@ -40,6 +40,10 @@ def quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         # Lightning 2.6.6 calls a function of torch's pytree module that torch 2.15 deprecates.
         warnings.filterwarnings("ignore", message=".isinstance.treespec, LeafSpec", category=FutureWarning)
+        # Metrics that a module of the user's logs per step are written every 50 steps, also if epochs are shorter.
+        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval")
+        # `load_datamodule` says it, also for several optimizers.
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
         for logger in loggers:
             logger.setLevel(logging.WARNING)
         try:

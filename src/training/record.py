@@ -1,7 +1,7 @@
 """Write summary, figures and W&B results of a run when it ends, also after an error."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -12,6 +12,8 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from start_training.callbacks.contracts import stop_reason, summaries
+from start_training.config.build_task import merit_of
+from start_training.config.data_sizes import chance_of
 from start_training.figures.save import save_figure
 from start_training.files.disk_errors import DiskError, collected_disk_errors, disk_error
 from start_training.initializers.initialization import Initialization
@@ -26,6 +28,7 @@ from start_training.runs.metrics_file import newest_metrics
 from start_training.runs.outcome import Diverged, RunLost
 from start_training.settings import described
 from start_training.stop_signals import Interrupted, received
+from start_training.tasks.merit import Merit, objective
 from start_training.training.rank_processes import RankProcesses, is_lost_connection, report_error
 
 
@@ -94,6 +97,11 @@ class Record:
             raise RunLost(reason) from error
         return status == "diverged"
 
+    @property
+    def merit(self) -> Merit:
+        """The merit by which the run is compared with others."""
+        return merit_of(self.job.config)
+
     def collect_metrics(self) -> None:
         """Store the newest value of each metric, since Lightning resets them between fitting and testing."""
         if self.trainer is not None:
@@ -131,7 +139,8 @@ class Record:
             recorded["clues"] = self._clues(error)
         if wandb.run is not None:
             with collected_disk_errors(disk_errors, self.run.path):
-                self._log_to_wandb({"status": status, "reason": reason, **recorded})
+                reached = objective(newest_metrics(self.run.metrics_file) | self.metrics, status, self.merit)
+                self._log_to_wandb({"status": status, "reason": reason, "objective": reached, **recorded})
         if disk_errors and status in FINISHED:
             status, reason = "interrupted", str(disk_errors[0])  # so that a sweep resumes it and writes the rest
         self._write_summary(status, reason, recorded)
@@ -139,10 +148,12 @@ class Record:
             raise disk_errors[0]
 
     def _write_summary(self, status: str, reason: str, recorded: Mapping[str, Any] | None = None) -> None:
+        metrics = newest_metrics(self.run.metrics_file) | self.metrics
         self.summary = {
             "status": status,
             "reason": reason,
-            "metrics": newest_metrics(self.run.metrics_file) | self.metrics,
+            "metrics": metrics,
+            **({"objective": objective(metrics, status, self.merit)} if status in FINISHED else {}),
             "steps": self.trainer.global_step if self.trainer else 0,
             "epochs": self.trainer.current_epoch if self.trainer else 0,
             "seconds": round(monotonic() - self._began, 3),
@@ -160,13 +171,19 @@ class Record:
         if self.net is not None:
             self.lengths = run_report.recorded_lengths(self.run, self.net, self.initializer)
         if self.lengths is not None:
-            for name, figure in run_report.figures(self.lengths, self.job.title).items():
+            for name, figure in run_report.figures(self.lengths, self._title).items():
                 save_figure(figure, self.run.figures / name)
 
+    @property
+    def _title(self) -> str:
+        if isinstance(self.net, pl.LightningModule):  # of the user, which builds its nets itself
+            return replace(self.job, config={**self.job.config, "model": self.job.config["task"]}).title
+        return self.job.title
+
     def _clues(self, error: BaseException | None) -> dict[str, Any]:
-        classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
         diverged_at = error.step if isinstance(error, Diverged) else None
-        return clues_of(self.run, self.job.config, classes=classes, diverged_at=diverged_at)
+        chance = chance_of(self.job.config, getattr(self.trainer, "datamodule", None))
+        return clues_of(self.run, self.job.config, merit=self.merit, chance=chance, diverged_at=diverged_at)
 
     def _log_to_wandb(self, summary: Mapping[str, Any]) -> None:
         assert wandb.run is not None

@@ -23,10 +23,11 @@ from start_training.replicas.group_checkpoint import restore
 from start_training.replicas.group_evaluation import Sets
 from start_training.replicas.log import ReplicaLog
 from start_training.replicas.replica import Replica
-from start_training.runs.checkpoint import check_fits, check_optimizer_fits
+from start_training.runs.checkpoint import check_optimizer_fits
 from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
 from start_training.settings import seed
+from start_training.training.checkpoint_fits import check_fits
 from start_training.training.process_settings import seed_global_generators
 from start_training.training.record import Record
 from start_training.training.train import build_callbacks, load_datamodule

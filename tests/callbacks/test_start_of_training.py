@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from start_training.callbacks.evaluation import correct
 from start_training.callbacks.start_of_training import StartOfTraining, sentence
+from start_training.tasks.classification import correct
 from tests.callbacks.tasks import BATCH, BATCHES, VALIDATION, Evaluated, Plain, fit, samples, small, weights
 
 EPOCHS = 4

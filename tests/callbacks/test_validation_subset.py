@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from start_training.callbacks.validation_subset import ValidationSubset, check_validates
+from start_training.tasks.classification import Classification
 from tests.callbacks.tasks import VALIDATION, Plain, fit, samples, small
 
 pytestmark = small
@@ -24,7 +25,7 @@ class EvaluateSubset(pl.Callback):
     def on_train_start(self, trainer, pl_module):
         subset = ValidationSubset(trainer, pl_module, self.samples)
         self.inputs, self.targets = (torch.cat(parts) for parts in zip(*subset._batches, strict=True))
-        self.means = subset.evaluate(cross_entropy)
+        self.means = subset.evaluate(Classification())
 
 
 class Parts(Plain):

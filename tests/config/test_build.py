@@ -4,7 +4,8 @@ import pytest
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from start_training.config.build import build_classifier, build_initializer, build_net, build_optimizer
+from start_training.config.build import build_initializer, build_net, build_optimizer
+from start_training.config.build_module import task_module
 from start_training.config.mistakes import name_group_in_errors, name_setting_in_errors
 from start_training.datamodules.random_inputs import RandomInputs
 from start_training.initializers.variance_scaling import VarianceScaling
@@ -40,13 +41,13 @@ def test_the_shape_of_a_net_is_given_by_its_data_and_its_weights_by_the_seed():
 
 
 def test_a_classifier_has_the_optimizer_and_the_schedule_of_its_config():
-    classifier = build_classifier(CONFIG, build_net(CONFIG, DATA), DATA)
+    classifier = task_module(CONFIG, build_net(CONFIG, DATA), DATA)
     assert classifier.seed == 3
     optimizer = classifier._optimizer(classifier.parameters())
     assert (type(optimizer), optimizer.param_groups[0]["lr"]) == (torch.optim.SGD, 0.1)
     assert build_optimizer(CONFIG).__name__ == "torch.optim.SGD"
     assert isinstance(build_initializer(HE), VarianceScaling)
-    assert build_classifier({**CONFIG, "schedule": None}, build_net(CONFIG, DATA), DATA)._schedule is None
+    assert task_module({**CONFIG, "schedule": None}, build_net(CONFIG, DATA), DATA)._schedule is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_classifier_has_the_optimizer_and_the_schedule_of_its_config():
 def test_an_error_message_begins_with_group_key_and_value(group, changed, message):
     config = {**CONFIG, group: {**CONFIG[group], **changed}}
     with pytest.raises(ValueError, match=f"^{message}"):
-        build_classifier(config, build_net(config, DATA), DATA)
+        task_module(config, build_net(config, DATA), DATA)
 
 
 def test_errors_name_their_group_but_divergence_and_interruption_are_passed_on():

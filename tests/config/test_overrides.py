@@ -6,7 +6,7 @@ from start_training.config.overrides import check_overrides, loader_of, options_
 
 LOADER = loader_of()
 WRONG = {
-    "optimizer=null": "optimizer = null: no such option; must be one of adam, adamw, sgd",
+    "optimizer=null": "optimizer = null: no such option; must be one of adam, adamw, ",
     "optimizer=5": "optimizer = 5: no such option; must be one of adam",
     "optimizer=": "optimizer = '': no such option; must be one of adam",
     "optimizer=[]": "optimizer = []: no such option; must be one of adam",

@@ -16,8 +16,8 @@ from start_training.datamodules.mnist import Mnist
 register_resolvers()
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "datamodule").glob("*.yaml"))
-# Configs that choose between two datamodules, which have their own configs.
-CHOOSE = ("mnist_or_digits", "fashion_mnist_or_digits", "cifar10_or_digits")
+# Configs that choose between two datamodules, which have their own configs, and the config of a user's.
+CHOOSE = ("mnist_or_digits", "fashion_mnist_or_digits", "cifar10_or_digits", "own")
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem not in CHOOSE], ids=lambda path: path.stem)
@@ -30,7 +30,7 @@ def test_config_keys_are_the_arguments_and_values_the_defaults(path):
         assert config[name] == arguments[name].default
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem != "own"], ids=lambda path: path.stem)
 def test_shape_and_classes_are_known_before_data_are_loaded(path, tmp_path, monkeypatch):
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -39,7 +39,8 @@ def test_shape_and_classes_are_known_before_data_are_loaded(path, tmp_path, monk
     root = OmegaConf.create({"seed": 3, "datamodule": OmegaConf.load(path)})
     datamodule = instantiate(root.datamodule)
     assert datamodule.seed == 3
-    assert datamodule.classes >= 1 and all(size >= 1 for size in datamodule.input_shape)
+    outputs = getattr(datamodule, "classes", None) or datamodule.outputs
+    assert outputs >= 1 and all(size >= 1 for size in datamodule.input_shape)
     assert len(datamodule.input_shape) in (1, 3)
 
 

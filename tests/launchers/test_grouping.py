@@ -20,9 +20,11 @@ BASES = {
     "convolutional": ("model=convolutional", "model.residual=true", "optimizer=adamw", "callbacks=phase_and_lengths"),
 }
 # Settings (and groups of settings) that may differ between replicas of a group; any other setting changes the group.
-PER_REPLICA = ("seed", "datamodule.seed", "initializer", "initialize", "optimizer.lr", "optimizer.momentum",
-       "optimizer.betas", "optimizer.weight_decay", "depth", "size", "figure", "logger", "ckpt_path", "trainer.devices",
-       "trainer.num_nodes", "trainer.strategy", "trainer.enable_progress_bar")  # fmt: skip
+PER_REPLICA = (
+    *("monitor", "mode", "trial", "seed", "datamodule.seed", "initializer", "initialize", "optimizer.lr"),
+    *("optimizer.momentum", "optimizer.betas", "optimizer.weight_decay", "depth", "size", "figure", "logger"),
+    *("ckpt_path", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.enable_progress_bar"),
+)
 SCALES = ("model.scales", "model.eta", "model.base", "model.exponent")  # settings of nets with residual modules
 
 

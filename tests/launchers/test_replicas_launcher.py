@@ -140,7 +140,7 @@ def test_jobs_are_grouped_by_the_step_of_their_checkpoints(tmp_path, monkeypatch
     jobs = runs(tmp_path, seeds=6)
     with monkeypatch.context() as patch:
         for job, step in zip(jobs[:4], (17, 17, 11, 17), strict=False):
-            patch.setattr("start_training.training.train.Divergence", lambda step=step: SignalAtStep(step))
+            patch.setattr("start_training.training.train.Divergence", lambda _, step=step: SignalAtStep(step))
             with pytest.raises(Interrupted):
                 train(job)
     for checkpoint in ("last.ckpt", "previous.ckpt"):

@@ -10,13 +10,13 @@ from torch.optim import SGD, AdamW
 from start_training.models.classifier import Classifier
 from start_training.runs.checkpoint import (
     PARTS,
-    check_fits,
     check_optimizer_fits,
     check_schedule_fits,
     interrupted_epoch,
     load_checkpoint,
 )
 from start_training.schedules.one_cycle import OneCycle
+from start_training.training.checkpoint_fits import check_fits
 
 
 def net(width=4):
@@ -59,7 +59,7 @@ def test_a_checkpoint_is_loaded_as_saved_and_a_damaged_or_foreign_file_is_reject
     ],
 )
 def test_a_checkpoint_fits_only_nets_of_the_same_architecture(built, message):
-    saved = {"state_dict": Classifier(net(), SGD, classes=2).state_dict()}
+    saved = {"state_dict": Classifier(net(), SGD, classes=2).state_dict(), "epoch_losses": []}
     with pytest.raises(ValueError, match=f"^ckpt_path = a.ckpt: .*{message}") if message else nullcontext():
         check_fits(saved, built, "a.ckpt")
 

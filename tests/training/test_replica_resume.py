@@ -48,7 +48,7 @@ def interrupt_group(root: Path, configs: list[dict], step: int) -> None:
 def interrupt_each(root: Path, configs: list[dict], step: int) -> None:
     for job in jobs(root, configs):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-            patch.setattr("start_training.training.train.Divergence", lambda: SignalAtStep(step, "SIGINT"))
+            patch.setattr("start_training.training.train.Divergence", lambda *_: SignalAtStep(step, "SIGINT"))
             train(job)
 
 

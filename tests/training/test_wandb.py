@@ -42,7 +42,7 @@ def test_the_wandb_run_has_the_content_of_the_run_directory(config, tmp_path, mo
 
 def test_a_failed_wandb_run_is_finished_and_the_next_job_has_its_own(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr("start_training.models.classifier.Classifier.training_step", lambda *_, **__: 1 / 0)
+        patch.setattr("start_training.models.training_module.TrainingModule.training_step", lambda *_, **__: 1 / 0)
         train(Job(config("logger=wandb"), tmp_path / "failed"))
     train(Job(config("logger=wandb", "optimizer.lr=1e30"), tmp_path / "diverged"))
     ends = {name: of_kind(records(tmp_path / name), "exit")[0].exit_code for name in ("failed", "diverged")}
