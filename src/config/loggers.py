@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from start_training.config import wandb_server
 from start_training.config.build import build
 from start_training.config.mistakes import name_group_in_errors, parameters_of, target_of
-from start_training.config.wandb_labels import wandb_labels
+from start_training.config.wandb_labels import distinct_name, wandb_labels
 from start_training.ranks import is_rank_zero
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
@@ -96,7 +96,7 @@ def _build_other(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -
     """Build a logger other than W&B's: it gets the run directory, and the name of the run if it takes one."""
     named = {}
     if "run_name" in parameters_of(target_of(node, f"logger.{name}")) and not node.get("run_name"):
-        named["run_name"] = short_name(job.name, NAME)
+        named["run_name"] = distinct_name(job)
     if "tracking_uri" in node and node["tracking_uri"] is None:
         node = {**node, "tracking_uri": f"sqlite:///{run.path.resolve() / 'mlflow.db'}"}
     return build(node, f"logger.{name}", save_dir=str(run.path), **named)
