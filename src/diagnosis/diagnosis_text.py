@@ -53,10 +53,13 @@ def headline(report: Report) -> str:
     for family, start in report.starts.items():
         by_answer.setdefault(start.answer, []).append(NAMES.get(family, family))
     words = {"yes": "training starts with", "no": "does not start with", "uncertain": "may start with"}
-    starts = ", ".join(f"{words.get(answer, answer)} {' and '.join(names)}" for answer, names in by_answer.items())
+    parts = [
+        f"{words.get(answer, answer)} {(' and ' if answer == 'yes' else ' or ').join(names)}"
+        for answer, names in by_answer.items()
+    ]
     defects = [finding.name for finding in report.findings if finding.bad and finding.defect]
-    parts = f"; defects: {', '.join(defects)}" if defects else "; all of it takes part"
-    return f"{report.verdict}: {starts}{parts}"
+    defective = f"defects: {', '.join(defects)}" if defects else "all of it takes part"
+    return f"{report.verdict}: {', '.join(parts)}; {defective}"
 
 
 def _starts(starts: Mapping[str, Start]) -> Table:

@@ -24,6 +24,8 @@ FAR = 5.0  # times chance, from which a loss is far above it
 SPLIT = 32  # fewest samples of which half are held out
 SMALLEST = 8  # fewest samples of a step
 PERMUTATIONS = 16
+LARGE = 2**21  # weights of a net, above which hopeless rates are left out and no trial is twice as long
+STILL = 0.01  # relative change of the loss below which it has not moved
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class ShortTraining:
     Attributes:
         optimizer: The optimizer and its rate, such as `SGD 0.1`.
         family: `sgd` or `adam`.
+        rate: Learning rate.
         steps: After how many steps the loss was measured; the first entry is 0.
         losses: Loss of the training samples then.
         chance: The loss below which it has to fall: that of the best constant prediction, or what it was at first if
@@ -43,6 +46,7 @@ class ShortTraining:
 
     optimizer: str
     family: str
+    rate: float
     steps: tuple[int, ...]
     losses: tuple[float, ...]
     chance: float
@@ -94,12 +98,26 @@ def run_trials(
     generator = torch.Generator().manual_seed(seed)
     training, held_out = _split(batches, generator)
     trials, done = list[ShortTraining](), set[str]()
+    large = sum(one.numel() for one in net.parameters()) > LARGE
     for optimizer in optimizers:
+        if large and _is_hopeless(optimizer, trials):
+            continue
         if optimizer.family not in done:
             trials.append(_train(net, training, held_out, objective, optimizer, steps, seed, doubtful=doubtful))
             if trials[-1].starts and (not doubtful or trials[-1].carries_over >= CARRIES):
                 done.add(optimizer.family)
     return trials
+
+
+def _is_hopeless(optimizer: TrialOptimizer, trials: Sequence[ShortTraining]) -> bool:
+    """Return whether a larger rate has not moved the loss, or a smaller one has diverged."""
+    for trial in trials:
+        if trial.family == optimizer.family and trial.rate and optimizer.rate:
+            last = trial.losses[-1]
+            still = math.isfinite(last) and abs(last - trial.losses[0]) < STILL * abs(trial.losses[0])
+            if (still and optimizer.rate < trial.rate) or (not math.isfinite(last) and optimizer.rate > trial.rate):
+                return True
+    return False
 
 
 def _split(batches: Sequence[ForwardBatch], generator: Generator) -> tuple[list[ForwardBatch], ForwardBatch | None]:
@@ -124,8 +142,9 @@ def _train(
     doubtful: bool,
 ) -> ShortTraining:
     trained, generator = copy.deepcopy(net), torch.Generator().manual_seed(seed)
-    trial = ShortTraining(optimizer.text, optimizer.family, (), (), math.nan)
-    checks = [0, *sorted({max(1, round(share * steps)) for share in CHECKS})]
+    trial = ShortTraining(optimizer.text, optimizer.family, optimizer.rate, (), (), math.nan)
+    most = 1.0 if sum(one.numel() for one in net.parameters()) > LARGE else CHECKS[-1]
+    checks = [0, *sorted({max(1, round(share * steps)) for share in CHECKS if share <= most})]
     if len(batches) == 1 and not _is_divided(batches[0]):  # few samples, whose loss takes little time
         checks = [*range(checks[-1] + 1)]
     longer = [round(share * steps) for share in LONGER]

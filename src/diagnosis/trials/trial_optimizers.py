@@ -25,11 +25,13 @@ class TrialOptimizer:
 
     Attributes:
         family: `sgd`, or `adam` for all that rescale each parameter by its gradients.
+        rate: Learning rate.
         text: What it is, such as `SGD 0.1`.
         make: Builds it for a net.
     """
 
     family: str
+    rate: float
     text: str
     make: Callable[[nn.Module], Optimizer]
 
@@ -76,7 +78,7 @@ def _at_rates(family: str) -> list[TrialOptimizer]:
         return torch.optim.AdamW(_trainable(net), rate)
 
     make, name = {"sgd": (sgd, "SGD"), "adam": (adam, "AdamW")}[family]
-    return [TrialOptimizer(family, f"{name} {rate:g}", partial(make, rate)) for rate in RATES[family]]
+    return [TrialOptimizer(family, rate, f"{name} {rate:g}", partial(make, rate)) for rate in RATES[family]]
 
 
 def _checked(net: nn.Module, make: Callable[[nn.Module], Optimizer]) -> TrialOptimizer:
@@ -87,7 +89,8 @@ def _checked(net: nn.Module, make: Callable[[nn.Module], Optimizer]) -> TrialOpt
     if isinstance(built, LBFGS):
         raise ValueError("optimizer = LBFGS: needs a closure; use sgd or adam")
     family = "sgd" if isinstance(built, SGD | ASGD) else "adam"
-    return TrialOptimizer(family, f"{type(built).__name__} {built.param_groups[0].get('lr', 0):g}", make)
+    rate = float(built.param_groups[0].get("lr", 0))
+    return TrialOptimizer(family, rate, f"{type(built).__name__} {rate:g}", make)
 
 
 def _rebuilt(optimizer: Optimizer, parameters: Sequence[nn.Parameter], net: nn.Module) -> Optimizer:
