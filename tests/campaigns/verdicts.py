@@ -16,7 +16,7 @@ import torch
 
 from start_training import diagnose
 from start_training.cli.arguments import parse
-from tests.zoo.labels import read_labels, starts, write_rows
+from tests.zoo.labels import read_labels, write_rows
 from tests.zoo.net import ZooNet
 from tests.zoo.nets import FAMILIES, NETS, held_out
 
@@ -45,8 +45,7 @@ class Comparison(NamedTuple):
     """A verdict beside what is known.
 
     Args:
-        starts: whether both answers on the start are right; the answer for an optimizer whose label is a tie counts as
-            right.
+        starts: whether both answers on the start are right.
         defects: whether the answer on defects is right.
         alarm: whether a net that was built as it should be is called anything but healthy.
         undecided: whether an answer is uncertain, not judged, or refused.
@@ -61,7 +60,7 @@ class Comparison(NamedTuple):
 
 
 def compare(net: ZooNet, row: dict[str, Any], labels: Any) -> Comparison:
-    """Compare a verdict with the labels (what most seeds say) and the defects of a net."""
+    """Compare a verdict, whose `seed` is among its entries, with the labels of that seed and the defects of a net."""
     known = {family: labels[net.name, family, row["seed"]]["starts"] for family in ("sgd", "adam")}
     right = [row.get(family) == ("yes" if label else "no") for family, label in known.items()]
     found = row.get("defects", [])
@@ -109,9 +108,9 @@ def misses(verdicts: Verdicts, names: Iterable[str]) -> list[str]:
     """A line for each wrong answer: the net, what is known, and what was said."""
     labels, lines = read_labels(), []
     for (name, seed), row in sorted(verdicts.items()):
-        result = compare(NETS[name], row, labels)
+        result = compare(NETS[name], {**row, "seed": seed}, labels)
         if name in names and not (result.starts and result.defects and not result.alarm):
-            known = {family: starts(name, family, labels) for family in ("sgd", "adam")}
+            known = {family: labels[name, family, seed]["starts"] for family in ("sgd", "adam")}
             said = row.get("reason") or ", ".join(f"{family} {row[family]}" for family in known)
             lines.append(
                 f"{name} (seed {seed}, {' '.join(NETS[name].ways) or 'good'}): starts {known}, defects "
