@@ -133,34 +133,33 @@ def agreement(paths: list[PathVerdict], prediction: Prediction | None, threshold
 
 def constant(measured: NetMeasurement) -> Finding:
     """Layers whose activations are the same for every input, or zero, while those that feed them are not."""
-    variations = np.median(measured.each("variation"), axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(np.where(np.isnan(variations), 0.0, variations))
-    dead, worst = list[str](), 0.0
-    known = [(0, logs[0]), *((index, logs[index]) for index in range(1, len(logs)))]
+    name, by_net = "dead parts", measured.each("variation")
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.median(by_net, axis=0))  # NaN for layers without samples of their own, and for a single sample
+    if np.isnan(logs[1:]).all():
+        return Finding(name=name, answer=NOT_JUDGED, text="one sample does not tell what all have in common")
+    dead, worst = list[int](), 0.0
     for index, place in enumerate(measured.places, start=1):
-        feeding = [
-            logs[other]
-            for other, before in enumerate(measured.places, start=1)
-            if other < index and place is not None and before is not None and before.bits & place.inputs
-        ]
-        reference = max(feeding[-1:], default=known[0][1])
-        drop = reference - logs[index] if math.isfinite(reference) else 0.0
-        worst = max(worst, drop)
-        if drop > limits.CONSTANT:
-            dead.append(measured.names[index])
-    all_draws = bool((measured.each("variation")[:, [measured.names.index(name) for name in dead]] < 1e-8).all())
+        if place is None or np.isnan(logs[index]):
+            continue
+        before = [other for other in measured.places[: index - 1] if other is not None and other.bits & place.inputs]
+        reference = logs[measured.places.index(before[-1]) + 1] if before else logs[0]
+        if math.isfinite(reference):
+            worst = max(worst, reference - logs[index])
+            if reference - logs[index] > limits.CONSTANT:
+                dead.append(index)
+    all_draws = bool((by_net[:, dead] < 1e-8).all())
     is_dead = bool(dead) and all_draws
     drop_text = "to nothing" if math.isinf(worst) else f"by {worst:.1f} nats at most"
     return Finding(
-        name="dead parts",
+        name=name,
         answer=YES if is_dead else NO,
-        text=f"{listed(dead)}: the same output for every input; what feeds it learns nothing"
+        text=f"{listed([measured.names[index] for index in dead])}: the same output for every input; it learns nothing"
         if is_dead
         else f"a layer reduces the variation over samples {drop_text}; limit {limits.CONSTANT:g}",
         value=worst,
         limit=limits.CONSTANT,
-        place=dead[0] if dead else "",
+        place=measured.names[dead[0]] if dead else "",
         defect="dead" * is_dead,
         todo="set the biases of this layer to zero, and its weights to those of initialize_" * is_dead,
     )

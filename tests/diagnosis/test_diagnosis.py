@@ -58,9 +58,9 @@ def test_the_module_and_the_global_random_streams_do_not_change(initializer, bro
     batch = {"inputs": inputs.clone(), "broken": broken}
     if broken:
         with pytest.raises(ValueError, match="half way"):
-            diagnose(net, batch, initializer=initializer)
+            diagnose(net, batch, initializer=initializer, nets=2)
     else:
-        diagnose(net, batch, initializer=initializer)
+        diagnose(net, batch, initializer=initializer, nets=2, trial=2)
     torch.testing.assert_close(state(net)[:2], before[:2], rtol=0, atol=0, equal_nan=True)
     assert state(net)[2:] == before[2:]
     assert torch.equal(batch["inputs"], inputs)
@@ -70,14 +70,14 @@ def test_the_module_and_the_global_random_streams_do_not_change(initializer, bro
 def test_the_same_call_gives_the_same_report_and_another_seed_another_one(inputs):
     net = Everything()
     calls = (inputs, 0), ({"inputs": inputs}, 0), ([inputs], 1)
-    first, again, other = (str(diagnose(net, batch, seed=seed)) for batch, seed in calls)
+    first, again, other = (str(diagnose(net, batch, seed=seed, nets=2)) for batch, seed in calls)
     assert first == again
     assert first != other
 
 
 def test_the_first_net_is_the_module_as_it_is(inputs):
     net = FullyConnected(64, 3, depth=3, width=20).double()
-    lengths = diagnose(net, inputs, nets=2).measurement.lengths
+    lengths = diagnose(net, inputs, nets=2, trial=False).measurement.lengths
     activation, expected = inputs.double(), [inputs.double().square().mean()]
     for layer in net.hidden:
         activation = layer(activation)
@@ -87,7 +87,9 @@ def test_the_first_net_is_the_module_as_it_is(inputs):
 
 
 def test_nets_so_deep_that_float32_underflows_are_measured(inputs):
-    diagnosis = diagnose(FullyConnected(64, 10, depth=150, width=40), inputs, nets=3)  # gradients of e^−270
+    diagnosis = diagnose(
+        FullyConnected(64, 10, depth=150, width=40), inputs, nets=3, trial=False
+    )  # gradients of e^−270
     assert diagnosis.measurement.backward.known.all()
     assert diagnosis.measured.backward == pytest.approx(-1.79, abs=0.15)
 
@@ -123,7 +125,7 @@ class Tokens(nn.Module):
 def test_tokens_masks_and_nested_outputs_are_supported():
     mask = nn.Transformer.generate_square_subsequent_mask(7)  # holds −inf
     tokens = torch.randint(20, (5, 7))
-    diagnosis = diagnose(Tokens(), {"tokens": tokens, "mask": mask}, modules=["encoder.*"])
+    diagnosis = diagnose(Tokens(), {"tokens": tokens, "mask": mask}, modules=["encoder.*"], nets=2, trial=False)
     assert diagnosis.measurement.backward.known.any()
 
 
