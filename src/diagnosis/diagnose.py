@@ -20,7 +20,7 @@ from start_training.diagnosis.scale_search import advise_scales
 from start_training.diagnosis.signal_findings import PathVerdict
 from start_training.diagnosis.starts import doubts_of, start_with
 from start_training.diagnosis.trials.trial import STEPS, run_trials
-from start_training.diagnosis.trials.trial_optimizers import trial_optimizers
+from start_training.diagnosis.trials.trial_optimizers import TrialOptimizer, trial_optimizers
 from start_training.initializers.drawing import FillTensor
 from start_training.lengths.layer_choice import check_layers
 from start_training.settings import AtLeast, Seed, checked
@@ -98,7 +98,7 @@ def diagnose(
     measured = case.nets.measure()
     prediction = predict(net, initializer, measured.measured_paths[0][0], thresholds)
     paths = of_signal.path_verdicts(measured, thresholds)
-    findings = _findings(case, measured, paths, prediction, thresholds, seed)
+    findings = _findings(case, measured, paths, prediction, thresholds, optimizers)
     trials = None
     if trial:
         steps = STEPS if trial is True else trial
@@ -134,9 +134,9 @@ def _findings(
     paths: list[PathVerdict],
     prediction: Prediction | None,
     thresholds: Thresholds,
-    seed: int,
+    optimizers: Sequence[TrialOptimizer],
 ) -> list[Finding]:
-    gradients = parameter_gradients(case.first, case.batches[0], case.objective, seed=seed)
+    gradients = parameter_gradients(case.first, case.batches[0], case.objective, seed=case.nets.seed)
     start, mechanisms = float(case.evaluation.loss.detach()), measured.mechanisms
     parameters = [one for one in case.first.parameters() if one.is_floating_point()]
     dtypes = sorted({str(one.dtype).removeprefix("torch.") for one in parameters})
@@ -147,7 +147,9 @@ def _findings(
         of_signal.agreement(paths, prediction, thresholds),
         of_signal.constant(measured),
         of_parameters.without_gradient(
-            gradients, disagree=any(not path.verdict.spread <= thresholds.beta for path in paths)
+            gradients,
+            disagree=any(not path.verdict.spread <= thresholds.beta for path in paths),
+            optimizers=optimizers,
         ),
         of_parameters.detached(gradients),
         of_parameters.symmetric(gradients),

@@ -7,6 +7,7 @@ from start_training.diagnosis import limits
 from start_training.diagnosis.evidence.parameter_gradients import ParameterGradients
 from start_training.diagnosis.finding import NO, NOT_JUDGED, YES, Finding, listed
 from start_training.diagnosis.trials.objective import Evaluation
+from start_training.diagnosis.trials.trial_optimizers import TrialOptimizer
 from start_training.lengths.signal.time_gradients import TimeGradient
 
 SHOWN_RATES = {"sgd": 0.1, "adam": 1e-3}  # for which the text states the size of a step
@@ -33,21 +34,24 @@ def finite(gradients: ParameterGradients, loss: float, dtypes: Sequence[str], la
     )
 
 
-def without_gradient(gradients: ParameterGradients, *, disagree: bool) -> Finding:
+def without_gradient(
+    gradients: ParameterGradients, *, disagree: bool, optimizers: Sequence[TrialOptimizer] = ()
+) -> Finding:
     """Parameters whose gradient is exactly 0, also after the first steps, or of which none is trainable.
 
     Args:
         gradients: The gradients of the first net.
+        optimizers: Those whose first steps the text states; of each family the first.
         disagree: Whether the lengths of initializations differ too much: a dead one is then failure mode 2, no defect.
     """
     none = gradients.trainable == 0
     bad = none or (bool(gradients.zero) and not disagree)
     unused = f"; not used: {listed(gradients.unused)}" if gradients.unused else ""
-    step = (
-        f"a step of SGD at 0.1 changes weights by {0.1 * gradients.update_sgd:.1g} of their size, of Adam at 0.001 by "
-    )
-    step += f"{1e-3 * gradients.update_adam:.1g} (medians)"
-    text = f"{gradients.moving:.0%} of {gradients.trainable:,} trainable numbers get a gradient; {step}{unused}"
+    sizes = {"sgd": gradients.update_sgd, "adam": gradients.update_adam}
+    first = {one.family: one for one in reversed(optimizers)}
+    steps = [f"{one.text} by {one.rate * sizes[family]:.1g}" for family, one in first.items() if one.rate]
+    text = f"{gradients.moving:.0%} of {gradients.trainable:,} trainable numbers get a gradient"
+    text += f"; a step changes weights, relative to their size: {', '.join(steps)} (medians)" * bool(steps) + unused
     if bad:
         text = "no parameter is trainable" if none else f"{text}; none: {listed(gradients.zero)}"
     return Finding(

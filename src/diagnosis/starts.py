@@ -70,7 +70,7 @@ def start_with(
     if not of_family:
         return Start(NOT_JUDGED, "not tried")
     trial = max(of_family, key=lambda one: (one.starts, one.carries_over >= CARRIES, one.fall))
-    said = trial_text(trial)
+    said = trial_text(trial) + _disagreement(trial, family, paths, bad, thresholds)
     if not trial.starts:
         return Start(NO, said)
     doubts = doubts_of(findings, paths, thresholds)
@@ -84,6 +84,25 @@ def start_with(
     if any(finding.answer == YES and "mode 2" in finding.name for finding in findings):
         return Start(UNCERTAIN, f"{said}; but other initializations differ")
     return Start(YES, said)
+
+
+def _disagreement(
+    trial: ShortTraining,
+    family: str,
+    paths: Sequence[PathVerdict],
+    bad: Mapping[str, Finding],
+    thresholds: Thresholds,
+) -> str:
+    """Return which of lengths and trial is believed if they disagree, and why; empty if they agree."""
+    if not paths or not math.isfinite(paths[-1].verdict.drift):
+        return ""
+    verdict, limit = paths[-1].verdict, limit_of(family, paths[-1].verdict, thresholds)
+    lengths = compared(abs(verdict.drift), limit, verdict.error)
+    if trial.starts and lengths == YES:
+        return f"; lengths alone say no ({verdict.drift:+.1f} nats, limit ±{limit:g}), but the loss falls"
+    if not trial.starts and lengths == NO and not bad:
+        return "; lengths alone say yes, but it falls at none of the rates: more steps, or other rates, may be needed"
+    return ""
 
 
 def limit_of(family: str, verdict: Verdict, thresholds: Thresholds) -> float:

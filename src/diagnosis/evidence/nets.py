@@ -73,7 +73,7 @@ class Nets:
         self.objective: Objective | None = None
         self.undrawn = ""
         self._initializer, self._readout_initializer = initializer, readout_initializer
-        self._nets, self._seed, self._layers = nets, seed, layers
+        self._nets, self.seed, self._layers = nets, seed, layers
         self._changes: list[Change] = []
         self._original = net
         self._weights = sum(0 if is_lazy(weight) else weight.numel() for weight in net.parameters())
@@ -114,7 +114,7 @@ class Nets:
             return measured
 
     def _read(self) -> NetMeasurement:
-        generator, readings = torch.Generator().manual_seed(self._seed), list[list[Reading]]()
+        generator, readings = torch.Generator().manual_seed(self.seed), list[list[Reading]]()
         batch = self._batch.map(self._converted)
         trace = ForwardTrace(self.net, batch.inputs)
         with module_fails_on(batch.shape), torch.enable_grad(), trace:
@@ -150,7 +150,7 @@ class Nets:
 
     def _observe(self, batch: ForwardBatch, choice: LayerChoice) -> Mechanisms:
         """Measure attention, dropout, gradients through time, and the growth of a small change of the inputs."""
-        generator = torch.Generator().manual_seed(self._seed)
+        generator = torch.Generator().manual_seed(self.seed)
         with_graph = batch.map(lambda one: one.clone().requires_grad_().clone() if one.is_floating_point() else one)
         attention, dropout, time = AttentionEntropy(self.net), DropoutCalls(self.net), TimeGradients(self.net)
         with attention, dropout, time:
@@ -164,7 +164,7 @@ class Nets:
         """Return a copy of the module in its own precision, with the weights of the first net."""
         net = copied(self._original, self._batch)
         if self._initializer:
-            generator = torch.Generator().manual_seed(self._seed)
+            generator = torch.Generator().manual_seed(self.seed)
             drawn = initialize_(
                 net, self._initializer, readout_initializer=self._readout_initializer, generator=generator
             )
