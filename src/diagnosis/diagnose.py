@@ -140,12 +140,13 @@ def _findings(
     start, mechanisms = float(case.evaluation.loss.detach()), measured.mechanisms
     parameters = [one for one in case.first.parameters() if one.is_floating_point()]
     dtypes = sorted({str(one.dtype).removeprefix("torch.") for one in parameters})
+    wakes = not gradients.zero and all(one.requires_grad for one in case.first.parameters())
     return [
         of_parameters.finite(gradients, start, dtypes, float(measured.each("largest").max())),
         of_signal.growth(paths, prediction, thresholds),
         of_signal.jump(paths),
         of_signal.agreement(paths, prediction, thresholds),
-        of_signal.constant(measured),
+        of_signal.constant(measured, wakes=wakes),
         of_parameters.without_gradient(
             gradients,
             disagree=any(not path.verdict.spread <= thresholds.beta for path in paths),

@@ -131,8 +131,14 @@ def agreement(paths: list[PathVerdict], prediction: Prediction | None, threshold
     )
 
 
-def constant(measured: NetMeasurement) -> Finding:
-    """Layers whose activations are the same for every input, or zero, while those that feed them are not."""
+def constant(measured: NetMeasurement, *, wakes: bool) -> Finding:
+    """Layers whose activations are the same for every input, or zero, while those that feed them are not.
+
+    Args:
+        measured: The measurement.
+        wakes: Whether every parameter of the net is trained and gets a gradient in the first steps: layers that begin
+            at 0 on purpose, such as the last ones of the branches of a flow, are then not dead.
+    """
     name, by_net = "dead parts", measured.each("variation")
     with np.errstate(divide="ignore"):
         logs = np.log(np.median(by_net, axis=0))  # NaN for layers without samples of their own, and for a single sample
@@ -149,8 +155,8 @@ def constant(measured: NetMeasurement) -> Finding:
             if reference - logs[index] > limits.CONSTANT:
                 dead.append(index)
     all_draws = bool((by_net[:, dead] < 1e-8).all())
-    is_dead = bool(dead) and all_draws
-    drop_text = "to nothing" if math.isinf(worst) else f"by {worst:.1f} nats at most"
+    is_dead = bool(dead) and all_draws and not wakes
+    drop_text = "to nothing, but it wakes in the first steps" if math.isinf(worst) else f"by {worst:.1f} nats at most"
     return Finding(
         name=name,
         answer=YES if is_dead else NO,

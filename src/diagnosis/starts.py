@@ -12,10 +12,10 @@ from start_training.theory.verdict import Thresholds, Verdict
 UNCERTAIN = "uncertain"
 ORDER = (NO, NOT_JUDGED, UNCERTAIN, YES)  # from bad to good
 # Findings that decide by themselves, and those under which a net may memorize without learning.
-FATAL = ("not_finite", "dropout")
+FATAL = "not_finite"
 STEEP = "growth with depth"
 CHAOS = "small changes grow (chaos)"
-SUSPICIOUS = ("gradients through time", CHAOS, "loss at the start")
+SUSPICIOUS = ("gradients through time", CHAOS, "loss at the start", "probabilities as logits")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def start_with(
     """
     bad = {finding.name: finding for finding in findings if finding.answer == YES}
     for finding in bad.values():
-        if finding.defect in FATAL or (finding.defect == "no_gradient" and not finding.place):
+        if finding.defect == FATAL or (finding.defect == "no_gradient" and not finding.place):
             return Start(NO, f"{finding.name}: {finding.text.split(';')[0]}")
     if trials is None:
         return _by_lengths(family, bad, findings, paths, thresholds)

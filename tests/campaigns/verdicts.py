@@ -108,7 +108,7 @@ def misses(verdicts: Verdicts, names: Iterable[str]) -> list[str]:
     """A line for each wrong answer: the net, what is known, and what was said."""
     labels, lines = read_labels(), []
     for (name, seed), row in sorted(verdicts.items()):
-        result = compare(NETS[name], {**row, "seed": seed}, labels)
+        result = compare(NETS[name], row, labels)
         if name in names and not (result.starts and result.defects and not result.alarm):
             known = {family: labels[name, family, seed]["starts"] for family in ("sgd", "adam")}
             said = row.get("reason") or ", ".join(f"{family} {row[family]}" for family in known)
@@ -122,12 +122,12 @@ def misses(verdicts: Verdicts, names: Iterable[str]) -> list[str]:
 def read_verdicts(file: Path) -> Verdicts:
     """Return the stored verdicts."""
     rows = json.loads(file.read_text()) if file.exists() else []
-    return {(row.pop("net"), row.pop("seed")): row for row in rows}
+    return {(row["net"], row["seed"]): row for row in rows}
 
 
 def write_verdicts(verdicts: Verdicts, file: Path) -> None:
     """Replace the file, one verdict a line, in order."""
-    write_rows([{"net": net, "seed": seed, **row} for (net, seed), row in sorted(verdicts.items())], file)
+    write_rows([row for _, row in sorted(verdicts.items())], file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for key in missing:
             if time.monotonic() >= end:
                 break
-            verdicts[key] = verdict(NETS[key[0]], key[1])
+            verdicts[key] = {"net": key[0], "seed": key[1], **verdict(NETS[key[0]], key[1])}
             write_verdicts(verdicts, options.file)
             done += 1
     asked = {key: verdicts[key] for key in keys if key in verdicts}

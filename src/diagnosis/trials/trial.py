@@ -16,11 +16,9 @@ from start_training.streams import isolate_random_streams
 STEPS = 30
 # Times the number of steps, after which the loss of all training samples is measured.
 CHECKS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
-LONGER = (4.0, 8.0)  # the same for a loss that began far above chance and has at least halved
 FALL = 0.1  # share of chance by which the loss has to fall below it, as for the labels of the zoo
 SLOW = 0.03  # the same if what is learned carries over to held-out samples
 CARRIES = 3.5  # standard deviations from which it does. In the zoo: at least 4.1 where nets start, at most 3 where not
-FAR = 5.0  # times chance, from which a loss is far above it
 SPLIT = 32  # fewest samples of which half are held out
 SMALLEST = 8  # fewest samples of a step
 PERMUTATIONS = 16
@@ -147,7 +145,6 @@ def _train(
     checks = [0, *sorted({max(1, round(share * steps)) for share in CHECKS if share <= most})]
     if len(batches) == 1 and not _is_divided(batches[0]):  # few samples, whose loss takes little time
         checks = [*range(checks[-1] + 1)]
-    longer = [round(share * steps) for share in LONGER]
     with isolate_random_streams(torch.Generator().manual_seed(seed)), torch.enable_grad():
         updates = optimizer.make(trained) if any(one.requires_grad for one in trained.parameters()) else None
         if callable(set_mode := getattr(updates, "train", None)):  # of schedule-free optimizers
@@ -157,11 +154,10 @@ def _train(
             if step == checks[0]:
                 checks.pop(0)
                 trial = _measured(trial, trained, batches, held_out, objective, step, generator)
-                loss, first = trial.losses[-1], trial.losses[0]
-                if not math.isfinite(loss) or (trial.fell and not (doubtful and trial.carries_over < CARRIES)):
+                if not math.isfinite(trial.losses[-1]) or (
+                    trial.fell and not (doubtful and trial.carries_over < CARRIES)
+                ):
                     break
-                if not checks and longer and first > FAR * trial.chance and loss < first / 2:
-                    checks = [longer.pop(0)]
             if updates is None or not checks or not _step(trained, batches, objective, updates, generator):
                 break
             step += 1
