@@ -16,6 +16,7 @@ from start_training.diagnosis.evidence.net_measurement import Mechanisms, NetMea
 from start_training.diagnosis.evidence.probe import Probe, Reading
 from start_training.diagnosis.evidence.redraw import Redraw, second_moment_variances
 from start_training.diagnosis.trials.forward_batch import ForwardBatch
+from start_training.diagnosis.trials.guessed_loss import LossFails
 from start_training.diagnosis.trials.objective import Objective
 from start_training.initializers.drawing import FillTensor
 from start_training.initializers.initialize import initialize_
@@ -190,7 +191,9 @@ def module_fails_on(batch: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the module of the user may raise any exception
-        if isinstance(error, NoLayers) or (isinstance(error, ValueError) and str(error).startswith("net = ")):
+        if isinstance(error, NoLayers | LossFails) or (
+            isinstance(error, ValueError) and str(error).startswith("net = ")
+        ):
             raise
         raise ModuleFails(f"batch = {batch}: the net fails on this batch ({described(error)})") from error
 
