@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -99,7 +100,7 @@ class Nets:
         with isolate_random_streams():
             try:
                 return self._read()
-            except ModuleFails:
+            except (ModuleFails, LossFails):
                 if not self._double:
                     raise
                 self._begin(double=False)  # the forward pass may create float32 tensors
@@ -149,7 +150,7 @@ class Nets:
             self._pass(with_graph)
         through_time = tuple(time.measure(generator))
         changed = batch.map(lambda tensor: slightly_changed(tensor, generator))
-        growth = sensitivity(self.net, choice, batch.inputs, changed.inputs)
+        growth = sensitivity(self.net, choice, partial(self._pass, batch), partial(self._pass, changed))
         return Mechanisms(dict(attention.entropies), dropout.probabilities, through_time, growth)
 
     def first(self) -> nn.Module:

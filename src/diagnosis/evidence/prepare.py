@@ -76,9 +76,14 @@ def _meanings(net: nn.Module, given: Sequence[tuple[Any, Any]]) -> Iterator[list
         yield _by_meaning([one[kind] for one in every])
     [(batch, targets), *others] = given
     if not others and targets is None and isinstance(batch, list):
-        entries = [forms(net, one)[0] for one in batch if isinstance(one, list | tuple | Mapping)]
+        entries = [_every(net, one) for one in batch if isinstance(one, list | tuple | Mapping)]
         if len(entries) == len(batch):
             yield _by_meaning(entries)
+
+
+def _every(net: nn.Module, batch: Any) -> list[ForwardBatch]:
+    likely, others = forms(net, batch)
+    return likely + others
 
 
 def _by_meaning(forms_of: Sequence[Sequence[ForwardBatch]]) -> list[list[ForwardBatch]]:

@@ -141,12 +141,13 @@ def _of_mapping(signature: Signature, batch: Mapping[str, Any], targets: Any) ->
     values = [value for key, value in batch.items() if key not in keys and tensors_in(value)]
     if all(key in keys for key in unknown):
         yield ForwardBatch((), rest, targets, batch), True
-    if len(values) == 1 and signature.required == 1:  # one input, perhaps under another name than forward's
+    if unknown and len(values) == 1 and signature.required == 1:  # one input, under another name than forward's
         yield ForwardBatch((values[0],), {}, targets, batch), True
-    yield ForwardBatch((batch,), {}, targets, batch), True
-    if known:
+    if unknown or signature.required == 1:
+        yield ForwardBatch((batch,), {}, targets, batch), True
+    if unknown and known:
         yield ForwardBatch((), known, targets, batch), False
-    if values:
+    if unknown and values:
         yield from ((one, False) for one, _ in _of_sequence(signature, values, targets))
 
 

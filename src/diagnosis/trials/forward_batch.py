@@ -34,11 +34,16 @@ class ForwardBatch(NamedTuple):
 
     @property
     def samples(self) -> int | None:
-        """Number of samples, if all tensors have them on their first axis, so that `select` is possible."""
+        """Number of samples, if all tensors have them on their first axis, so that `select` is possible.
+
+        A list may be one of samples, such as images of different sizes, of which `select` would take parts.
+        """
         tensors = [tensor for tensor in tensors_in((self.inputs, self.targets, self.whole)) if tensor.dim()]
         sizes = {len(tensor) for tensor in tensors}
-        plain = not any(map(is_graph, self.arguments)) and not any(tensor.is_sparse for tensor in tensors)
-        return sizes.pop() if len(sizes) == 1 and plain else None
+        parts = (*self.arguments, *self.named.values(), self.targets)
+        whole = any(is_graph(part) or isinstance(part, list) for part in parts)
+        whole = whole or any(tensor.layout != torch.strided for tensor in tensors)
+        return sizes.pop() if len(sizes) == 1 and not whole else None
 
     def select(self, indices: Tensor) -> "ForwardBatch":
         """Return a batch of some of the samples."""
@@ -198,7 +203,7 @@ def _length(value: Any) -> int:
 
 def _is_finite(tensor: Tensor, *, mask: bool) -> bool:
     """Return whether a tensor has neither NaN nor infinity; −inf is allowed if it may be an attention mask."""
-    if tensor.is_sparse or tensor.layout != torch.strided:
+    if tensor.layout != torch.strided:
         return True
     finite = tensor.isfinite() | tensor.isneginf() if mask and tensor.is_floating_point() else tensor.isfinite()
     return bool(finite.all())

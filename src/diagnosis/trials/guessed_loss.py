@@ -108,8 +108,8 @@ def _of_pair(output: Tensor, targets: Tensor) -> tuple[Tensor, str] | None:
     if targets.is_floating_point() or targets.is_complex():
         return _of_numbers(output, targets, "real")
     if targets.dtype != torch.bool:
-        squeezed = targets.squeeze(-1) if targets.dim() > 1 and targets.shape[-1] == 1 else targets
-        for shaped in (targets, squeezed):
+        single = [axis for axis in (1, -1) if targets.dim() > 1 and targets.shape[axis] == 1]
+        for shaped in (targets, *(targets.squeeze(axis) for axis in single)):
             if (logits := by_class(output, shaped)) is not None:
                 return F.cross_entropy(logits, _checked_classes(shaped.flatten().long(), logits.shape[-1])), CLASSES
     return _of_numbers(output, targets, "whole")

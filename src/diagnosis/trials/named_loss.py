@@ -1,14 +1,16 @@
 """The loss that a user gives: a function, a loss module, its class, or a name."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
-from start_training.diagnosis.trials.guessed_loss import LossFails, by_class, main_output
+from start_training.diagnosis.trials.guessed_loss import LossFails, by_class, main_output, real_tensors
 from start_training.settings import one_line
 
 Loss = Callable[[Any, Any], Tensor]
@@ -44,6 +46,8 @@ def given_loss(loss: Any) -> tuple[Loss | None, str]:
         raise ValueError(f"loss = {loss!r}: must be a function of outputs and targets, or the name of one in torch")
     text = getattr(loss, "__name__", type(loss).__name__)
     of_torch = isinstance(loss, _Loss) or getattr(loss, "__module__", "") == F.__name__
+    if isinstance(loss, nn.Module):
+        loss = _in_precision_of_outputs(loss)
     return _checked(_of_one_output(loss) if of_torch else loss, text), text
 
 
@@ -52,7 +56,7 @@ def _named(name: str) -> Loss:
     if inspect.isclass(module) and issubclass(module, _Loss):
         return _of_one_output(module())
     function = getattr(F, SHORT.get(name, name), None)
-    if function is None or not callable(function) or ("loss" not in function.__name__ and "entropy" not in name):
+    if function is None or not callable(function) or not any(word in function.__name__ for word in ("loss", "entropy")):
         raise ValueError(
             f"loss = {name!r}: must be a function of outputs and targets, one of cross_entropy, {', '.join(SHORT)}, or "
             "the name of another loss in torch.nn.functional or torch.nn"
@@ -91,6 +95,23 @@ def _converting(function: Loss) -> Loss:
 
     converting.__name__ = function.__name__
     return converting
+
+
+def _in_precision_of_outputs(module: nn.Module) -> Loss:
+    """Give the weights of a loss module the precision of the outputs, in which lengths are measured."""
+    copies: dict[torch.dtype, nn.Module] = {}
+
+    def converted(outputs: Any, targets: Any) -> Tensor:
+        kinds = {one.dtype for one in real_tensors(outputs)}
+        if len(kinds) != 1 or not any(one.is_floating_point() for one in module.state_dict().values()):
+            return module(outputs, targets)
+        [dtype] = kinds
+        if dtype not in copies:
+            copies[dtype] = copy.deepcopy(module).to(dtype=dtype)
+        return copies[dtype](outputs, targets)
+
+    converted.__name__ = type(module).__name__
+    return converted
 
 
 def _checked(loss: Loss, text: str) -> Loss:

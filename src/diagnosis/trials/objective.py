@@ -1,5 +1,6 @@
 """The scalar that a net is to minimize: the user's loss, one that follows from the targets, or a substitute."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -111,7 +112,8 @@ class Objective:
         try:
             with warnings.catch_warnings():  # a module on its own has no trainer to log to
                 warnings.filterwarnings("ignore", message=r".*self\.(log|trainer).*")
-                result = net.training_step(batch.whole, 0)  # type: ignore[operator]
+                step: Any = net.training_step
+                result = step(batch.whole, 0) if _takes_two(step) else step(batch.whole)
             loss = result.get("loss") if isinstance(result, Mapping) else result
             if isinstance(loss, Tensor):
                 return loss
@@ -167,6 +169,12 @@ def _own_loss(outputs: Any, batch: ForwardBatch) -> Tensor | None:
     if given and batch.targets is not None and isinstance(outputs, tuple):
         return next((output for output in outputs if _is_scalar(output)), None)
     return None
+
+
+def _takes_two(step: Any) -> bool:
+    parameters = inspect.signature(step).parameters.values()
+    positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > 1 or any(one.kind == one.VAR_POSITIONAL for one in parameters)
 
 
 def _is_scalar(value: Any) -> bool:

@@ -50,9 +50,7 @@ class RandomTargets:
         projections = []
         for output in real_tensors(outputs):
             axis = next((axis for axis, size in enumerate(output.shape[:2]) if size == len(targets)), None)
-            rows = output.reshape(1, -1) if axis is None else output.movedim(axis, 0).flatten(1)
-            if output.dim() == 1 and axis == 0:
-                rows = output[:, None]
+            rows = output.reshape(1, -1) if axis is None else output.movedim(axis, 0).reshape(len(targets), -1)
             cotangent = torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(self._seed))
             projections.append(rows @ cotangent.to(rows) / max(rows.shape[1], 1) ** 0.5)
         fitting = [one for one in projections if len(one) == len(targets)]
