@@ -120,7 +120,7 @@ def _of_sequence(signature: Signature, batch: list[Any] | tuple[Any, ...], targe
     if len(batch) == 2:
         name = signature.positional[1] if len(signature.positional) > 1 else ""
         pair_first = signature.required < 2 and (signature.most < 2 or (name not in TARGETS and _are_classes(batch[1])))
-        if _is_beside(*batch, name) or signature.required > 1:
+        if _is_beside(batch[0], batch[1], name) or signature.required > 1:
             pairs, pair_first = [(one, False) for one, _ in pairs], False
     single = ForwardBatch((batch,), {}, targets, batch)
     if _alike(batch) and len(batch) > 2 and signature.most < 2:
@@ -166,7 +166,10 @@ def _is_beside(inputs: Any, second: Any, name: str) -> bool:
 
 
 def _alike(batch: list[Any] | tuple[Any, ...]) -> bool:
-    return isinstance(batch, list) and all(isinstance(one, Tensor) and one.dim() == batch[0].dim() for one in batch)
+    """Return whether a list is one of samples of different sizes."""
+    tensors = [one for one in batch if isinstance(one, Tensor)]
+    same = len(tensors) < len(batch) or len({one.dim() for one in tensors}) > 1
+    return isinstance(batch, list) and not same and len({one.shape for one in tensors}) > 1
 
 
 def _has_names(values: Any) -> bool:

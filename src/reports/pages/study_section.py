@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from start_training.files.damaged_file import DamagedFile, named_if_damaged, require
+from start_training.reports.pages.diagnosis_tables import diagnosis_sentences, diagnosis_tables, signal_plot
 from start_training.reports.pages.markdown_text import html_of
 from start_training.reports.pages.plots import COLOURS, Plot, lines, numbers, plain, stacked
 from start_training.reports.pages.run_facts import address, facts_of
@@ -126,9 +127,12 @@ def diagnosis_section(file: Path, folder: Path) -> StudySection:
         lists = [content[name] for name in ("layers", "failure_modes", *GROWTH)]
         require(all(isinstance(values, list) for values in lists), "not a diagnosis: an entry is not a list")
         plots = {"growth": _growth(content)}
-    section = StudySection(str(content["net"]), str(file), "healthy" if content["healthy"] is True else "unhealthy")
-    modes = ", ".join(map(str, content["failure_modes"])) or "none"
-    section.sentences = [f"failure modes: {modes}", f"judged by {content.get('by')}; nets: {content.get('nets')}"]
+        if isinstance(signal := content.get("signal"), Mapping) and signal.get("name"):
+            plots = {"signal": signal_plot(signal), **plots}
+    state = "healthy" if content["healthy"] is True else "unhealthy"
+    section = StudySection(str(content["net"]), str(file), str(content.get("verdict") or state).lower())
+    section.sentences = [*diagnosis_sentences(content)]
+    section.tables = [_table(*table) for table in diagnosis_tables(content)]
     advice = content.get("advice") or []
     section.sentences += [f"advice: {_sentence(entry)}" for entry in advice if isinstance(entry, Mapping)]
     section.results = [
