@@ -26,6 +26,7 @@ IMAGE_BYTES = 1_500_000  # a larger figure is only linked
 # Entries of a summary.json that `facts_of` shows, or the heading.
 SHOWN = ("status", "reason", "text", "seed", "overrides", "versions", "commit", "config_hash", "seconds", "steps")
 GROWTH = {"forward": "lengths, forward<br>(nats per layer)", "backward": "gradients, backward<br>(nats per layer)"}
+ADVICE = ("action", "effect", "overrides")  # what is shown of each advice
 DIAGNOSIS = ("net", "healthy", "failure_modes", "layers", *GROWTH)  # entries of a diagnosis
 
 
@@ -134,7 +135,8 @@ def diagnosis_section(file: Path, folder: Path) -> StudySection:
     section.sentences = [*diagnosis_sentences(content)]
     section.tables = [_table(*table) for table in diagnosis_tables(content)]
     advice = content.get("advice") or []
-    section.sentences += [f"advice: {_sentence(entry)}" for entry in advice if isinstance(entry, Mapping)]
+    shown = [{key: entry[key] for key in ADVICE if key in entry} for entry in advice if isinstance(entry, Mapping)]
+    section.sentences += [f"advice: {_sentence(entry)}" for entry in shown]
     section.results = [
         pair for name in ("measured", "predicted") for pair in _flat({name: content.get(name) or "not covered"})
     ]
