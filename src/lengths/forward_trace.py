@@ -110,6 +110,11 @@ class ForwardTrace(TorchFunctionMode):
         for tensor in tensors_in(batch):
             self._origins[tensor] = _Origin(_BATCH)
 
+    def reach_of(self, tensor: Tensor) -> int:
+        """Return the bits of the calls and weights that a tensor, such as a loss, depends on; 0 if it is unknown."""
+        known = self._origins.get(tensor)
+        return 0 if known is None else known.reach
+
     def remove(self) -> None:
         """Remove the hooks from the net."""
         for handle in self._handles:

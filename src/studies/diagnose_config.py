@@ -13,7 +13,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 
-from start_training.config.build import build_datamodule, build_initializers, build_net, name_patterns
+from start_training.config.build import (
+    build_datamodule,
+    build_initializers,
+    build_net,
+    build_optimizer,
+    name_patterns,
+)
 from start_training.config.mistakes import name_setting_in_errors
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.diagnosis.diagnose import diagnose
@@ -23,7 +29,7 @@ from start_training.diagnosis.trials.forward_batch import map_tensors
 from start_training.files.replaced_file import replace_text
 from start_training.runs.documents import finite
 from start_training.runs.job import Job
-from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, one_line, settings_from
+from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described, one_line, settings_from
 from start_training.streams import isolate_random_streams
 from start_training.theory.verdict import DEFAULTS, Thresholds
 
@@ -64,7 +70,6 @@ class DiagnosisSettings:
     net: str | None
     batch: str | None
     loss: str | None
-    optimizer: Annotated[str, OneOf(("sgd", "adam", "adamw"))] | None
     trial: Annotated[Any, steps_of]
     nets: Annotated[int, AtLeast(2)]
     samples: PositiveInteger
@@ -101,6 +106,8 @@ def diagnose_config(config: Mapping[str, Any], *, typed: Sequence[str] = ()) -> 
         for name in ("out", "plot"):
             if (file := getattr(settings, name)) and not Path(file).parent.is_dir():
                 raise ValueError(f"{name} = {file}: must be a file in a directory that exists")
+        if settings.plot and Path(settings.plot).suffix not in (".png", ".pdf"):
+            raise ValueError(f"plot = {settings.plot}: must end in .png or .pdf")
         net, batch = _net_and_batch(config, settings)
         of_own = settings.net is not None and not any(word.startswith("initializer") for word in typed)
         initializer, readout_initializer = (None, None) if of_own else build_initializers(config)
@@ -108,7 +115,7 @@ def diagnose_config(config: Mapping[str, Any], *, typed: Sequence[str] = ()) -> 
             net,
             batch,
             loss=_loss(settings.loss),
-            optimizer=settings.optimizer or ("sgd" if settings.net is None else None),
+            optimizer=_optimizer(config, settings, typed),
             trial=settings.trial,
             initializer=initializer,
             readout_initializer=readout_initializer,
@@ -141,15 +148,33 @@ def _net_and_batch(config: Mapping[str, Any], settings: DiagnosisSettings) -> tu
     return net, _called("batch", settings.batch)
 
 
+def _optimizer(config: Mapping[str, Any], settings: DiagnosisSettings, typed: Sequence[str]) -> Any:
+    """Return the family of the optimizer that was chosen; the optimizer itself if one of its settings was typed."""
+    chosen = config.get("optimizer")
+    if chosen is None:
+        return "sgd" if settings.net is None else None
+    if any(word.lstrip("+").startswith("optimizer.") for word in typed):
+        return build_optimizer(config)
+    return "sgd" if chosen["_target_"].endswith("SGD") else "adam"
+
+
 def _loss(name: str | None) -> Any:
     return named_object("loss", name) if name is not None and ":" in name else name
 
 
 def _called(setting: str, name: str) -> Any:
-    """Return an object by its name; what a function or class returns if it is one."""
+    """Return an object by its name; what a function or class returns if it is one.
+
+    Raises:
+        ValueError: it cannot be imported, or the function fails.
+    """
     found = named_object(setting, name)
-    is_module = isinstance(found, nn.Module)
-    return found() if callable(found) and not is_module else found
+    if not callable(found) or isinstance(found, nn.Module):
+        return found
+    try:
+        return found()
+    except Exception as error:  # the user's function may raise anything
+        raise ValueError(f"{setting} = {name}: fails when called without arguments ({described(error)})") from error
 
 
 def named_object(setting: str, name: str) -> Any:
@@ -163,7 +188,7 @@ def named_object(setting: str, name: str) -> Any:
         raise ValueError(f"{setting} = {name}: must be package.module:attribute, as in my_package.nets:build")
     try:
         return pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the user's module may raise anything
         raise ValueError(f"{setting} = {name}: cannot be imported ({one_line(error)})") from error
 
 

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,6 +17,7 @@ from start_training.diagnosis.evidence.net_measurement import Mechanisms, NetMea
 from start_training.diagnosis.evidence.probe import Probe, Reading
 from start_training.diagnosis.evidence.redraw import Redraw, second_moment_variances
 from start_training.diagnosis.trials.forward_batch import ForwardBatch
+from start_training.diagnosis.trials.guessed_loss import LossFails
 from start_training.diagnosis.trials.objective import Objective
 from start_training.initializers.drawing import FillTensor
 from start_training.initializers.initialize import initialize_
@@ -101,14 +103,14 @@ class Nets:
         with isolate_random_streams():
             try:
                 measured = self._read()
-            except ModuleFails:
+            except (ModuleFails, LossFails):
                 if not self._double:
                     raise
                 self._begin(double=False)  # the forward pass may create float32 tensors
                 return self._read()
             if not self._double and self._weights <= LARGE and measured.out_of_range:
                 self._begin(double=True)
-                with suppress(ModuleFails):  # it may support float32 only
+                with suppress(ModuleFails, LossFails):  # it may support float32 only
                     return self._read()
                 self._begin(double=False)
             return measured
@@ -157,7 +159,7 @@ class Nets:
             self._pass(with_graph)
         through_time = tuple(time.measure(generator))
         changed = batch.map(lambda tensor: slightly_changed(tensor, generator))
-        growth = sensitivity(self.net, choice, batch.inputs, changed.inputs)
+        growth = sensitivity(self.net, choice, partial(self._pass, batch), partial(self._pass, changed))
         return Mechanisms(dict(attention.entropies), dropout.probabilities, through_time, growth)
 
     def first(self) -> nn.Module:
@@ -199,7 +201,9 @@ def module_fails_on(batch: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the module of the user may raise any exception
-        if isinstance(error, NoLayers) or (isinstance(error, ValueError) and str(error).startswith("net = ")):
+        if isinstance(error, NoLayers | LossFails) or (
+            isinstance(error, ValueError) and str(error).startswith("net = ")
+        ):
             raise
         raise ModuleFails(f"batch = {batch}: the net fails on this batch ({described(error)})") from error
 

@@ -24,8 +24,8 @@ class ParameterGradients:
     Attributes:
         trainable: Number of entries of all trainable parameters.
         moving: Share of them in tensors with a gradient that is neither 0 nor missing, in one of the first steps.
-        detached: Parameters on whose values the output depends and the gradient does not.
-        unused: Parameters on which the output does not depend.
+        detached: Parameters on whose values the loss depends and the gradient does not.
+        unused: Parameters on which the loss does not depend.
         zero: Parameters whose gradient is exactly 0 in all of these steps.
         not_finite: Parameters with a gradient, or a value, that is infinite or NaN.
         symmetric: Weights most of whose units compute the same, and still do after these steps.
@@ -60,11 +60,12 @@ def parameter_gradients(net: nn.Module, batch: ForwardBatch, objective: Objectiv
         with trace:
             loss = objective.loss(net, batch)
         trace.remove()
+        reach = trace.reach_of(loss)
         for step in range(STEPS + 1):
             if not steps.take(loss, last=step == STEPS) or step == STEPS:
                 break
             loss = objective.loss(net, batch)
-    return steps.result(_live_weights(trace, steps.missing))
+    return steps.result(_live_weights(trace, steps.missing, reach))
 
 
 class _Steps:
@@ -101,7 +102,7 @@ class _Steps:
         """Return what was seen.
 
         Args:
-            live: Those of the parameters without gradient on which the output depends.
+            live: Those of the parameters without gradient on which the loss depends.
         """
         parameters, missing, broken = self._parameters, self.missing, self._broken
         sizes = {name: one.numel() for name, one in parameters.items()}
@@ -137,10 +138,11 @@ def _median(values: list[float]) -> float:
     return known[len(known) // 2] if known else math.nan
 
 
-def _live_weights(trace: ForwardTrace, names: set[str]) -> set[str]:
-    """Return those parameters on whose values the output of the net depends."""
-    root = trace.calls[0] if trace.calls and trace.calls[0].name == "" else None
-    reach = root.outputs if root is not None else trace.used
+def _live_weights(trace: ForwardTrace, names: set[str], reach: int) -> set[str]:
+    """Return those parameters on whose values the loss depends, or the output of the net if that is not known."""
+    if not reach:
+        root = trace.calls[0] if trace.calls and trace.calls[0].name == "" else None
+        reach = root.outputs if root is not None else trace.used
     return {name for name in names if trace.weights.get(_owner(name), 0) & reach}
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from start_training.diagnosis.trials.forward_batch import ForwardBatch
-from start_training.diagnosis.trials.objective import Objective, output_tensors
+from start_training.diagnosis.trials.guessed_loss import output_tensors
+from start_training.diagnosis.trials.objective import Objective
 from start_training.initializers.weights import weights_of
 from start_training.lengths.activation_length import activation_lengths
 from start_training.lengths.capture import Capture

@@ -139,12 +139,12 @@ def _are_probabilities(name: str, predictions: Tensor) -> bool:
         tolerance = 1e-5 if predictions.dtype in (torch.float32, torch.float64) else 1e-2
         return bool((values >= 0).all() and ((sums - 1).abs() < tolerance).all())
     if name in LOGITS:
-        return _node(predictions).startswith("Sigmoid")
+        return last_function(predictions).startswith("Sigmoid")
     return False
 
 
-def _node(tensor: Tensor) -> str:
-    """Return the name of the autograd node that computed the values of a tensor."""
+def last_function(tensor: Tensor) -> str:
+    """Return the name of the autograd node that computed the values of a tensor; empty without one."""
     node = tensor.grad_fn
     while node is not None and any(part in type(node).__name__ for part in _PASSING):
         node = node.next_functions[0][0] if node.next_functions else None

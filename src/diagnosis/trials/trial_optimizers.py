@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import ASGD, LBFGS, SGD, Optimizer
 
 from start_training.diagnosis.trials.forward_batch import is_lightning
@@ -82,21 +83,43 @@ def _at_rates(family: str) -> list[TrialOptimizer]:
 
 
 def _checked(net: nn.Module, make: Callable[[nn.Module], Optimizer]) -> TrialOptimizer:
+    lazy = any(is_lazy(parameter) for parameter in net.parameters())  # their optimizer is built for a stand-in
+    trained = nn.Linear(1, 1) if lazy else copy.deepcopy(net).requires_grad_(True)
     try:
-        built = make(copy.deepcopy(net).requires_grad_(True))
+        built = make(trained)
     except Exception as error:  # the user's function may raise anything
         raise ValueError(f"optimizer: cannot be built for the parameters of net ({one_line(error)})") from error
+    if not hasattr(built, "param_groups") or not callable(getattr(built, "step", None)):
+        raise ValueError(f"optimizer: must build a torch.optim.Optimizer, not {type(built).__name__}")
     if isinstance(built, LBFGS):
         raise ValueError("optimizer = LBFGS: needs a closure; use sgd or adam")
+    _try_step(trained, built)
     family = "sgd" if isinstance(built, SGD | ASGD) else "adam"
     rate = float(built.param_groups[0].get("lr", 0))
     return TrialOptimizer(family, rate, f"{type(built).__name__} {rate:g}", make)
+
+
+def _try_step(net: nn.Module, optimizer: Optimizer) -> None:
+    """Take a step with gradients of 0, since some optimizers need a closure, or gradients of some kind."""
+    sparse = {id(one.weight) for one in net.modules() if isinstance(one, nn.Embedding) and one.sparse}
+    for parameter in net.parameters():
+        zero = torch.zeros_like(parameter)
+        parameter.grad = zero.to_sparse() if id(parameter) in sparse and not zero.is_meta else zero
+    try:
+        if callable(set_mode := getattr(optimizer, "train", None)):  # of schedule-free optimizers
+            set_mode()
+        optimizer.step()
+    except Exception as error:  # whatever an optimizer raises
+        kind = type(optimizer).__name__
+        raise ValueError(f"optimizer = {kind}: cannot take a step ({one_line(error)}); use sgd or adam") from error
 
 
 def _rebuilt(optimizer: Optimizer, parameters: Sequence[nn.Parameter], net: nn.Module) -> Optimizer:
     """Build an optimizer with the same settings for the parameters of a copy of the net."""
     place = {id(parameter): number for number, parameter in enumerate(parameters)}
     copies = [*net.parameters()]
+    if any(id(one) not in place for group in optimizer.param_groups for one in group["params"]):
+        raise ValueError("it has parameters of another module; pass its class, or a function of parameters")
     groups = [_copied_group(group, place, copies) for group in optimizer.param_groups]
     return type(optimizer)(groups)  # type: ignore[call-arg]
 

@@ -1,6 +1,7 @@
 """Measure how a small change of the inputs grows through a net."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ SIZE = 1e-3  # of the change, relative to the standard deviation of each input
 
 
 def sensitivity(
-    net: nn.Module, choice: LayerChoice, arguments: tuple[Any, Any], changed: tuple[Any, Any], layer: int = -1
+    net: nn.Module, choice: LayerChoice, first: Callable[[], Any], second: Callable[[], Any], layer: int = -1
 ) -> float:
     """Growth of a small change of the inputs from the input to a layer, relative to the differences between samples.
 
@@ -24,8 +25,8 @@ def sensitivity(
     Args:
         net: The net; noise such as dropout is the same in both passes.
         choice: Its layers.
-        arguments: Positional and keyword arguments of `forward`.
-        changed: The same with a small change.
+        first: Passes the inputs through the net.
+        second: Passes them with a small change.
         layer: Index among the readings.
 
     Returns:
@@ -35,22 +36,22 @@ def sensitivity(
         net, choice, measure=lambda activation: activation.detach().double(), pool=lambda steps: steps[-1]
     )
     readings = []
-    for positional, named in (arguments, changed):
+    for run in (first, second):
         with isolate_random_streams(Generator().manual_seed(0)), torch.enable_grad():
             capture.start()
-            net(*positional, **named)
+            run()
             readings.append([reading.lengths.clone() for reading in capture.stop()])
     capture.remove()
-    first, second = readings
-    if len(first) != len(second) or len(first) < 2:
+    before, after = readings
+    if len(before) != len(after) or len(before) < 2:
         return math.nan
-    changes = [_relative_change(one, other) for one, other in ((first[0], second[0]), (first[layer], second[layer]))]
+    changes = [_relative_change(before[at], after[at]) for at in (0, layer)]
     return math.log(changes[1] / changes[0]) if all(0 < change < math.inf for change in changes) else math.nan
 
 
 def slightly_changed(tensor: Tensor, generator: Generator) -> Tensor:
-    """Add Gaussian noise of `SIZE` standard deviations to a tensor of real numbers; others stay as they are."""
-    if not tensor.is_floating_point() or tensor.numel() < 2:
+    """Add Gaussian noise of `SIZE` standard deviations to real numbers; other and sparse tensors stay as they are."""
+    if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.numel() < 2:
         return tensor
     noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.dtype)
     finite = tensor[tensor.isfinite()]

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from start_training.files.damaged_file import DamagedFile, named_if_damaged, require
+from start_training.reports.pages.diagnosis_tables import diagnosis_sentences, diagnosis_tables, signal_plot
 from start_training.reports.pages.markdown_text import html_of
 from start_training.reports.pages.plots import COLOURS, Plot, lines, numbers, plain, stacked
 from start_training.reports.pages.run_facts import address, facts_of
@@ -25,6 +26,7 @@ IMAGE_BYTES = 1_500_000  # a larger figure is only linked
 # Entries of a summary.json that `facts_of` shows, or the heading.
 SHOWN = ("status", "reason", "text", "seed", "overrides", "versions", "commit", "config_hash", "seconds", "steps")
 GROWTH = {"forward": "lengths, forward<br>(nats per layer)", "backward": "gradients, backward<br>(nats per layer)"}
+ADVICE = ("action", "effect", "overrides")  # what is shown of each advice
 DIAGNOSIS = ("net", "healthy", "failure_modes", "layers", *GROWTH)  # entries of a diagnosis
 
 
@@ -126,11 +128,15 @@ def diagnosis_section(file: Path, folder: Path) -> StudySection:
         lists = [content[name] for name in ("layers", "failure_modes", *GROWTH)]
         require(all(isinstance(values, list) for values in lists), "not a diagnosis: an entry is not a list")
         plots = {"growth": _growth(content)}
-    section = StudySection(str(content["net"]), str(file), "healthy" if content["healthy"] is True else "unhealthy")
-    modes = ", ".join(map(str, content["failure_modes"])) or "none"
-    section.sentences = [f"failure modes: {modes}", f"judged by {content.get('by')}; nets: {content.get('nets')}"]
+        if isinstance(signal := content.get("signal"), Mapping) and signal.get("name"):
+            plots = {"signal": signal_plot(signal), **plots}
+    state = "healthy" if content["healthy"] is True else "unhealthy"
+    section = StudySection(str(content["net"]), str(file), str(content.get("verdict") or state).lower())
+    section.sentences = [*diagnosis_sentences(content)]
+    section.tables = [_table(*table) for table in diagnosis_tables(content)]
     advice = content.get("advice") or []
-    section.sentences += [f"advice: {_sentence(entry)}" for entry in advice if isinstance(entry, Mapping)]
+    shown = [{key: entry[key] for key in ADVICE if key in entry} for entry in advice if isinstance(entry, Mapping)]
+    section.sentences += [f"advice: {_sentence(entry)}" for entry in shown]
     section.results = [
         pair for name in ("measured", "predicted") for pair in _flat({name: content.get(name) or "not covered"})
     ]

@@ -70,3 +70,17 @@ def test_another_file_is_no_diagnosis(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(DamagedFile, match=r"a\.json"):
         write_report(tmp_path / "a.json")
+
+
+def test_the_page_of_a_diagnosis_has_its_findings_trials_and_signal(shell, tmp_path):
+    assert shell("diagnose", "model.depth=20", "initializer=torch_default", "nets=2", "out=net.json")[0] == 3
+    assert shell("report", "net.json")[0] == 0
+    found, page = json.loads((tmp_path / "net.json").read_text()), tmp_path / "net.html"
+    text = page.read_text()
+    for finding in found["findings"]:
+        assert f"<td>{finding['name']}</td><td>{finding['answer']}</td>" in text
+    assert "training starts with SGD: no" in text and "<h3>Short trainings</h3>" in text
+    assert text.index("<td>growth with depth") < text.index("<td>infinite or NaN")  # what is bad comes first
+    [length, *_] = data_of(page)["study"]["plots"]["signal"]["data"]
+    assert np.allclose(length["y"], found["signal"]["length"], rtol=1e-3)
+    assert length["customdata"] == found["signal"]["name"]
