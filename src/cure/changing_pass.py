@@ -1,4 +1,4 @@
-"""Pass a batch through a net while its layers are changed one after the other, each on the outputs of the changed ones."""
+"""Pass a batch through a net while its layers are changed one after the other, on what the changed ones put out."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

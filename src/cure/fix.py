@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -17,7 +17,6 @@ from start_training.diagnosis.trials.forward_batch import batches_in
 from start_training.diagnosis.trials.trial_optimizers import trial_optimizers
 from start_training.initializers.materialize import materialize_
 from start_training.settings import AtLeast, Seed, checked, one_line
-from typing import Annotated
 
 
 class _Batches:
@@ -76,7 +75,9 @@ def fix_(
     optimizers = trial_optimizers(net, optimizer)
     given = batches_in(batch, targets)
     batch = _Batches([one for one, _ in given]) if len(given) > 1 else batch
-    case = prepare(net, batch, targets, loss, initializer=None, readout_initializer=None, nets=nets, seed=seed, layers="auto")
+    case = prepare(
+        net, batch, targets, loss, initializer=None, readout_initializer=None, nets=nets, seed=seed, layers="auto"
+    )
 
     def diagnosed(one: Prepared) -> Diagnosis:
         return examine(one, optimizers, trial=trial)

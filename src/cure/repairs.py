@@ -95,7 +95,7 @@ def draw_(weight: Weight, generator: Generator, *, variance: float = 2.0, orthog
 
 
 def clear_dead_biases_(net: nn.Module, case: Prepared, generator: Generator) -> str:
-    """Set biases to 0 that are so large, beside what their layer computes without them, that they decide its outputs."""
+    """Set biases to 0 that are so large, beside what their layer computes without them, that they alone decide."""
     cleared, names = list[str](), {module: name for name, module in net.named_modules()}
 
     def look(call: LayerCall) -> None:

@@ -82,9 +82,7 @@ def sweep_(
     return f"{drawn}{middle}scaled {count[0]} layers to steady outputs in the order of execution" if count[0] else ""
 
 
-def _change_(
-    node: LayerNode, call: LayerCall, layers: int, generator: Generator, draw: str, *, centered: bool
-) -> bool:
+def _change_(node: LayerNode, call: LayerCall, layers: int, generator: Generator, draw: str, *, centered: bool) -> bool:
     for weight in dict.fromkeys((*node.weights, *node.last)) if draw else ():
         draw_(weight, generator, variance=1.0, orthogonal=draw == "orthogonal")
     for weight in (*node.weights, *node.last):
@@ -158,7 +156,9 @@ def scale_ends_(graph: NetGraph, *, zero: bool = False) -> str:
         if zero and (bias := weight.bias_parameter) is not None and bias.requires_grad:
             with torch.no_grad():
                 bias.zero_()
-    return f"multiplied the last weights of {graph.branches} residual branches by {np.format_float_positional(factor, 3)}"
+    return (
+        f"multiplied the last weights of {graph.branches} residual branches by {np.format_float_positional(factor, 3)}"
+    )
 
 
 def critical_(graph: NetGraph, generator: Generator, *, last: Callable[[Weight], bool] = lambda weight: True) -> str:
