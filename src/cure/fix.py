@@ -1,6 +1,7 @@
 """The function `fix_`, which mends a net in place by what proves itself on copies of it."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from start_training.diagnosis.trials.forward_batch import batches_in
 from start_training.diagnosis.trials.trial_optimizers import trial_optimizers
 from start_training.initializers.materialize import materialize_
 from start_training.settings import AtLeast, Seed, checked, one_line
+from start_training.theory.verdict import DEFAULTS, Thresholds
 
 
 class _Batches:
@@ -39,6 +41,8 @@ def fix_(
     optimizer: Any = None,
     trial: bool | int = True,
     nets: Annotated[int, AtLeast(2)] = 10,
+    thresholds: Thresholds = DEFAULTS,
+    layers: str | Sequence[str] = "auto",
     seed: Seed = 0,
 ) -> Cure:
     """Change the weights of `net` in place so that training starts, if a change proves itself on copies.
@@ -54,7 +58,7 @@ def fix_(
 
     Args:
         net: Any module, as for `diagnose`.
-        batch: As for `diagnose`, as are `loss`, `targets`, `optimizer` and `trial`.
+        batch: As for `diagnose`, as are `loss`, `targets`, `optimizer`, `trial`, `thresholds` and `layers`.
         nets: Number of initializations whose lengths are measured in each diagnosis, at least 2.
         seed: Seed of all random numbers; the same arguments and seed give the same net.
 
@@ -75,12 +79,11 @@ def fix_(
     optimizers = trial_optimizers(net, optimizer)
     given = batches_in(batch, targets)
     batch = _Batches([one for one, _ in given]) if len(given) > 1 else batch
-    case = prepare(
-        net, batch, targets, loss, initializer=None, readout_initializer=None, nets=nets, seed=seed, layers="auto"
-    )
+    settings = {"nets": nets, "seed": seed, "layers": layers}
+    case = prepare(net, batch, targets, loss, initializer=None, readout_initializer=None, **settings)
 
     def diagnosed(one: Prepared) -> Diagnosis:
-        return examine(one, optimizers, trial=trial)
+        return examine(one, optimizers, trial=trial, thresholds=thresholds)
 
     before = diagnosed(case)
     if before.healthy:

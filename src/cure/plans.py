@@ -35,7 +35,8 @@ class Patient:
 
 
 def _repair(patient: Patient) -> str:
-    steps = (replace_not_finite_, redraw_equal_, clear_dead_biases_)
+    dead = {"dead", "no_gradient"} & {finding.defect for finding in patient.before.defects}
+    steps = (replace_not_finite_, redraw_equal_, *([clear_dead_biases_] if dead else []))
     return joined([step(patient.net, patient.case, patient.generator) for step in steps])
 
 

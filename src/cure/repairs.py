@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from start_training.cure.changing_pass import LayerCall, change_in_pass
 from start_training.diagnosis.evidence.measurement import LayerMeasurement
@@ -15,7 +15,6 @@ from start_training.initializers.weights import weights_of
 from start_training.lengths.activation_functions import RECURRENT_MODULES
 
 DOMINATES = 4.0  # root mean square of biases over that of the outputs without them, from which they decide the outputs
-EQUAL = 1e-5  # relative distance of units below which they count as equal
 OUTLYING = 6.0  # nats by which a layer differs from the median layer of its path
 
 
@@ -38,11 +37,12 @@ def replace_not_finite_(net: nn.Module, case: Prepared, generator: Generator) ->
 def redraw_equal_(net: nn.Module, case: Prepared, generator: Generator) -> str:
     """Draw weights of which all units are equal, and weights of 0 that keep the gradient from others."""
     weights = [weight for weight in weights_of(net) if trainable(weight)]
-    redrawn = [weight for weight in weights if not weight.is_zero() and _are_equal(weight.matrices())]
+    gradients = parameter_gradients(net, case.batches[0], case.objective, seed=0)
+    equal = {id(one) for name, one in net.named_parameters() if name in gradients.symmetric}
+    redrawn = [weight for weight in weights if not weight.is_zero() and equal & {id(one) for one in weight.stored}]
     for weight in redrawn:
         draw_(weight, generator)
-    names = [weight.name for weight in redrawn]
-    stuck = parameter_gradients(net, case.batches[0], case.objective, seed=0).zero
+    names, stuck = [weight.name for weight in redrawn], gradients.zero
     zero = [weight for weight in weights if weight.is_zero()]
     norms = [name for name, module in net.named_modules() if _is_zero_norm(module)]
     while stuck and (zero or norms):
@@ -65,12 +65,6 @@ def trainable(weight: Weight) -> bool:
 def _is_zero_norm(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
     return "norm" in type(module).__name__.lower() and weight is not None and weight.requires_grad and not weight.any()
-
-
-def _are_equal(matrices: Tensor) -> bool:
-    rows = matrices.detach().flatten(2).double()
-    spread = (rows - rows[:, :1]).square().mean().sqrt()
-    return rows.shape[1] > 1 and bool(spread <= EQUAL * rows.square().mean().sqrt())
 
 
 @torch.no_grad()

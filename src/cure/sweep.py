@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -12,7 +11,6 @@ from start_training.cure.changing_pass import LayerCall, change_in_pass
 from start_training.cure.net_graph import LayerNode, NetGraph, length_gain
 from start_training.cure.repairs import draw_
 from start_training.diagnosis.evidence.prepare import Prepared
-from start_training.initializers.weight_matrix import Weight
 from start_training.theory.activation import Activation
 
 VARIANCES = tuple(2.0**power for power in (0, -1, 1, -2, 2, -3, 3, -4, 4, -6, -8, -10, -12))
@@ -156,12 +154,10 @@ def scale_ends_(graph: NetGraph, *, zero: bool = False) -> str:
         if zero and (bias := weight.bias_parameter) is not None and bias.requires_grad:
             with torch.no_grad():
                 bias.zero_()
-    return (
-        f"multiplied the last weights of {graph.branches} residual branches by {np.format_float_positional(factor, 3)}"
-    )
+    return f"multiplied the last weights of {graph.branches} residual branches by {factor:.3g}"
 
 
-def critical_(graph: NetGraph, generator: Generator, *, last: Callable[[Weight], bool] = lambda weight: True) -> str:
+def critical_(graph: NetGraph, generator: Generator) -> str:
     """Draw normal weights of the variance that theory gives for the activation before each layer.
 
     fan_in · Var W = q / E[φ(√q z)²] with q of `steady_variance`, by quadrature: 2 for ReLU.
