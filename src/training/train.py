@@ -44,6 +44,7 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.stop_signals import check, deferred
+from start_training.training.mended import mended
 from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
 from start_training.training.rank_processes import clear_errors
 from start_training.training.record import Record, callbacks_of
@@ -122,9 +123,11 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
     classifier = build_classifier(config, net, datamodule)
     record.trainer = trainer = build_trainer(job, record.run)
     check_callbacks_fit(resumed, callbacks_of(trainer), config["ckpt_path"])
+    load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
+    if not config["ckpt_path"]:
+        record.initialization = mended(net, drawn, config, datamodule)
     # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
     trainer.precision_plugin.convert_module(classifier)
-    load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
     return classifier, datamodule
 
 
