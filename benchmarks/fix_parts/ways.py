@@ -8,7 +8,10 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from start_training import Orthogonal, VarianceScaling, fix_, initialize_
+from start_training.cure.fix import fix_
+from start_training.initializers.initialize import initialize_
+from start_training.initializers.orthogonal import Orthogonal
+from start_training.initializers.variance_scaling import VarianceScaling
 from tests.zoo.net import ZooNet
 from tests.zoo.peers.answers import OneArgument, quiet
 

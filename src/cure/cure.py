@@ -1,5 +1,6 @@
 """The result of `fix_`: what was tried on copies of a net, what was kept, and the diagnosis before and after."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,12 @@ class Tried:
     change: str
     result: str
     kept: bool = False
+
+
+def lowest_loss(diagnosis: Diagnosis) -> float:
+    """Return the lowest loss after a step of any short training of a diagnosis; NaN if none is finite."""
+    losses = [loss for trial in diagnosis.trials for loss in trial.losses[1:] if math.isfinite(loss)]
+    return min(losses, default=math.nan)
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,8 @@ class Cure:
             return f"nothing was changed: none of {len(self.tried)} changes, tried on copies, made the net better"
         words = f"tried on {len(self.tried)} copies: {self.before.verdict} → {self.after.verdict}"
         drifts = f"drift {self.before.measured.drift:+.3g} → {self.after.measured.drift:+.3g}".replace("-", "−")
-        return f"{self.change} ({words}, {drifts})"
+        losses = [lowest_loss(one) for one in (self.before, self.after)]
+        return f"{self.change} ({words}, {drifts}, trial loss {losses[0]:.3g} → {losses[1]:.3g})"
 
     def summary(self) -> Mapping[str, Any]:
         """Return plain data."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Generator, nn
 
 from start_training.cure.gates import remembering_bias, reset_recurrent_
+from start_training.cure.layer_scales import critical_, scale_ends_, sweep_
 from start_training.cure.net_graph import graph_of
 from start_training.cure.readout import scale_readout_
 from start_training.cure.repairs import clear_dead_biases_, redraw_equal_, replace_not_finite_, restore_outlying_
-from start_training.cure.sweep import critical_, scale_ends_, sweep_
 from start_training.diagnosis.diagnosis import Diagnosis
 from start_training.diagnosis.evidence.prepare import Prepared
 

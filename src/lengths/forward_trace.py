@@ -26,8 +26,6 @@ _PASSING_NAMES = (
 _PASSING = frozenset(_PASSING_NAMES.split()) | (ACTIVATION_FUNCTIONS - GATES)
 _SCALING_NAMES = "mul rmul imul multiply div truediv itruediv divide neg"
 _SCALING = frozenset(_SCALING_NAMES.split())
-_ADDING = frozenset(["add", "radd", "iadd"])
-
 _RANDOM_NAMES = "bernoulli normal poisson rand randint randn rand_like randint_like randn_like uniform"
 _RANDOM = frozenset(_RANDOM_NAMES.split())
 _BATCH = 1  # the bit of the batch
@@ -38,7 +36,7 @@ class _Origin(NamedTuple):
 
     Attributes:
         reach: Calls and weights that it depends on.
-        passed: Calls whose inputs, and modules with weights whose outputs, reach it without multiplication by weights.
+        passed: Calls whose inputs, and weights whose outputs, reach it without multiplication by further weights.
         weight: Whether it depends on parameters only.
         gate: The call of the function that computed it, if it may be a gate.
     """
@@ -65,8 +63,7 @@ class ForwardTrace(TorchFunctionMode):
         used: The bits of those whose weights were an argument of a function.
         multiplied: The bits of those whose weights multiplied an activation.
         before_weights: The bits of all calls and weights on which such an activation depends.
-        branches: Of each addition of a residual branch to the activation that it is computed from, the bits of the
-            modules with weights from which the branch comes without multiplication by further weights.
+        branches: For each residual branch that is added, the bits of the modules with weights that end it.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
@@ -100,7 +97,6 @@ class ForwardTrace(TorchFunctionMode):
                 self.weights[name] = self._next_bit()
             self._handles.append(module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True))
             self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
-        self._all_weights = sum(self.weights.values())
         for name, parameter in net.named_parameters():
             name = name.replace("_orig_mod.", "")
             owner = name.split(".parametrizations.")[0] if ".parametrizations." in name else name.rpartition(".")[0]
@@ -150,7 +146,7 @@ class ForwardTrace(TorchFunctionMode):
             if name in _PASSING or (name in _SCALING and len(data) == 1 and not multiplies):
                 for origin in data:
                     passed |= origin.passed
-                if name in _ADDING and len(data) == 2:
+                if name in ("add", "radd", "iadd") and len(data) == 2:
                     self._add_branch(*data)
             elif multiplies:
                 for origin, axes in origins:
@@ -172,9 +168,8 @@ class ForwardTrace(TorchFunctionMode):
             self._origins[tensor] = result
 
     def _add_branch(self, one: _Origin, other: _Origin) -> None:
-        """Note an addition of an activation and a branch that depends on all that it depends on, and on more."""
         stream, branch = (one, other) if one.reach & ~other.reach == 0 else (other, one)
-        ends = branch.passed & ~stream.passed & self._all_weights
+        ends = branch.passed & ~stream.passed & sum(self.weights.values())
         if stream.reach & ~branch.reach == 0 and ends:
             self.branches.append(ends)
 
@@ -216,7 +211,7 @@ class ForwardTrace(TorchFunctionMode):
             origin = known if known is not None else _Origin(call.inputs)
             call.residual = call.residual or bool(origin.passed & call.bit)
             call.outputs |= origin.reach
-            passed = origin.passed | self.weights.get(call.name, 0)
+            passed = origin.passed | self.weights.get(call.name, 0)  # its outputs, beside inputs of calls
             self._origins[tensor] = origin._replace(reach=origin.reach | own, passed=passed, gate=None)
         call.depends_on_batch = bool(call.outputs & _BATCH)
         if self._on_output is not None:

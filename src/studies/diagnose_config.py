@@ -15,6 +15,7 @@ from torch import nn
 
 from start_training.config.build import build_datamodule, build_initializers, build_net, name_patterns
 from start_training.config.mistakes import name_setting_in_errors
+from start_training.cure.cure import Cure
 from start_training.cure.fix import fix_
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.diagnosis.diagnose import diagnose
@@ -22,6 +23,7 @@ from start_training.diagnosis.diagnosis import Diagnosis
 from start_training.diagnosis.diagnosis_text import WIDTH, render
 from start_training.diagnosis.trials.forward_batch import map_tensors
 from start_training.files.replaced_file import replace_text, replaced
+from start_training.initializers.drawing import FillTensor
 from start_training.initializers.initialize import initialize_
 from start_training.runs.documents import finite
 from start_training.runs.job import Job
@@ -119,32 +121,7 @@ def diagnose_config(
         net, batch = _net_and_batch(config, settings)
         of_own = settings.net is not None and not any(word.startswith("initializer") for word in typed)
         initializer, readout_initializer = (None, None) if of_own else build_initializers(config)
-        common: dict[str, Any] = {
-            "loss": _loss(settings.loss),
-            "optimizer": settings.optimizer or ("sgd" if settings.net is None else None),
-            "trial": settings.trial,
-            "nets": settings.nets,
-            "seed": settings.seed,
-            "thresholds": settings.thresholds,
-        }
-        if settings.fix and initializer is not None:
-            generator = torch.Generator().manual_seed(settings.seed)
-            initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
-        layers = settings.layers if settings.modules is None else settings.modules
-        cure = fix_(net, batch, layers=layers, **common) if settings.fix else None
-        diagnosis = (
-            cure.after
-            if cure
-            else diagnose(
-                net,
-                batch,
-                initializer=initializer,
-                readout_initializer=readout_initializer,
-                layers=settings.layers,
-                modules=settings.modules,
-                **common,
-            )
-        )
+        diagnosis, cure = _diagnosed(net, batch, settings, initializer, readout_initializer)
     if cure:
         report(str(cure))
     if settings.weights:
@@ -155,6 +132,33 @@ def diagnose_config(
     if settings.plot:
         diagnosis.plot(settings.plot)
     return diagnosis
+
+
+def _diagnosed(
+    net: nn.Module,
+    batch: Any,
+    settings: DiagnosisSettings,
+    initializer: FillTensor | None,
+    readout_initializer: FillTensor | None,
+) -> tuple[Diagnosis, Cure | None]:
+    """Diagnose a net; with `fix=true` draw its weights, mend it, and return also what was done."""
+    common: dict[str, Any] = {
+        "loss": _loss(settings.loss),
+        "optimizer": settings.optimizer or ("sgd" if settings.net is None else None),
+        "trial": settings.trial,
+        "nets": settings.nets,
+        "seed": settings.seed,
+        "thresholds": settings.thresholds,
+        "layers": settings.layers if settings.modules is None else settings.modules,
+    }
+    if not settings.fix:
+        drawn = {"initializer": initializer, "readout_initializer": readout_initializer}
+        return diagnose(net, batch, **drawn, **common), None
+    if initializer is not None:
+        generator = torch.Generator().manual_seed(settings.seed)
+        initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
+    cure = fix_(net, batch, **common)
+    return cure.after, cure
 
 
 def _net_and_batch(config: Mapping[str, Any], settings: DiagnosisSettings) -> tuple[nn.Module, Any]:

@@ -46,7 +46,7 @@ def test_auto_mends_what_the_constructor_drew_and_says_so_and_a_resumed_run_keep
 
 
 def test_auto_is_a_setting_of_trainings_alone(config):
-    with pytest.raises(ValueError, match="^initializer = auto: mends"):
+    with pytest.raises(ValueError, match=r"^initializer = auto: mends"):
         build_initializer(config("initializer=auto")["initializer"])(torch.empty(2, 2))
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from start_training.cure.layer_scales import scale_ends_, sweep_
 from start_training.cure.net_graph import graph_of
-from start_training.cure.sweep import scale_ends_, sweep_
 from start_training.diagnosis.evidence.prepare import prepare
 
 
