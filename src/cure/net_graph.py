@@ -182,7 +182,7 @@ def _activation(call: Call) -> Activation | None:
 
 
 @cache
-def length_gain(activation: Activation | None, q: float) -> tuple[float, float]:
+def length_gain(activation: Any, q: float) -> tuple[float, float]:
     """Return E[φ(√q z)²] and chi of the weights that keep the variance q of pre-activations.
 
     chi = q E[φ′(√q z)²] / E[φ(√q z)²] is the factor of squared gradients per layer; see `critical_point.chi`.

@@ -45,8 +45,8 @@ def advise_scales(nets: Nets, measured: LayerMeasurement, thresholds: Thresholds
     if FM1 in verdict.failure_modes:
         largest = max(total.factors.values(), key=lambda factor: abs(math.log(factor)), default=1.0)
         action = (
-            "Mend it by fix_, which tries each layer and each branch; or add normalization layers, use ReLU activations, "
-            "or multiply the output of each of L residual branches by 1/L"
+            "Mend it by fix_, which tries each layer and each branch; or add normalization layers, use ReLU "
+            "activations, or multiply the output of each of L residual branches by 1/L"
         )
         source = f"tried on copies: weights from the onset of the drift on multiplied by up to {largest:.3g}"
         return Advice(action, predicted(verdict, source)), measured

