@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from start_training.callbacks.start_of_training import StartOfTraining
     from start_training.callbacks.test_metrics import TestMetrics
     from start_training.config.composed import register_resolvers
+    from start_training.cure.fix import fix_
     from start_training.diagnosis.diagnose import diagnose
     from start_training.initializers.critical import Critical
     from start_training.initializers.initialize import initialize_
@@ -29,6 +30,7 @@ _MODULES = {  # the module that defines each public name
     "StartOfTraining": "callbacks.start_of_training",
     "TestMetrics": "callbacks.test_metrics",
     "diagnose": "diagnosis.diagnose",
+    "fix_": "cure.fix",
     "Critical": "initializers.critical",
     "initialize_": "initializers.initialize",
     "Orthogonal": "initializers.orthogonal",
@@ -49,6 +51,7 @@ __all__ = [
     "TorchDefault",
     "VarianceScaling",
     "diagnose",
+    "fix_",
     "initialize_",
     "read_lengths",
     "register_resolvers",

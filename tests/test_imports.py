@@ -29,6 +29,7 @@ ORDER = [
     {"analysis"},
     {"figures"},
     {"diagnosis"},
+    {"cure"},
     {"reports"},
     {"training"},
     {"launchers"},
@@ -38,6 +39,7 @@ ORDER = [
     {"scripts"},
 ]
 OUTSIDE = ("benchmarks", "scripts")  # of the package
+KNOWN_TESTS = (("scripts", ["campaigns"]), ("benchmarks", ["zoo"]))  # what these import of tests
 RANKS = {folder: rank for rank, folders in enumerate(ORDER) for folder in folders}
 
 
@@ -65,7 +67,7 @@ def _is_allowed(folder: str | None, module: list[str], ground: set[str]) -> bool
     if module[0] in OUTSIDE:
         return folder == module[0] or folder == "scripts" != module[0]
     if module[0] != PACKAGE:
-        return module[0] not in ("", "tests") or (folder, module[:2]) == ("scripts", ["tests", "campaigns"])
+        return module[0] not in ("", "tests") or (folder, module[1:2]) in KNOWN_TESTS
     used = module[1] if len(module) > 1 else None
     if used in ground or used == folder:
         return used is not None

@@ -16,9 +16,9 @@ from start_training.config.build_object import build, build_partial, forget_obje
 from start_training.config.data_sizes import sizes_of
 from start_training.config.mistakes import accepts, parameters_of, target_of
 from start_training.initializers.drawing import FillTensor, name_of
-from start_training.initializers.initialization import Initialization
+from start_training.initializers.initialization import Initialization, LeftParameter
 from start_training.initializers.initialize import initialize_
-from start_training.initializers.materialize import needs_batch
+from start_training.initializers.materialize import materialize_, needs_batch
 from start_training.models.run_length import required_lengths
 from start_training.settings import checked, fraction, named_in, number_from_zero, positive_number, seed, settings_from
 
@@ -86,7 +86,7 @@ def build_initialized(config: Config, datamodule: Any) -> tuple[nn.Module, Initi
     """Return the net of `config["model"]`, sized for the data and initialized with the seed `config["seed"]`.
 
     Lazy modules get their shapes from an input of zeros. Its settings `only`, `skip` and `strict` of `initialize_` are
-    in `config["initialize"]`.
+    in `config["initialize"]`. An initializer that mends nets (`initializer=auto`) draws nothing here.
 
     Returns:
         The net, and what was drawn and left.
@@ -105,6 +105,10 @@ def initialize_net(config: Config, net: nn.Module, datamodule: Any) -> Initializ
     initializer, readout_initializer = build_initializers(config)
     settings = settings_from(InitializeSettings, config.get("initialize") or {}, "initialize")
     batch = torch.zeros(2, *sizes_of(config, datamodule).input_shape) if needs_batch(net) else None
+    if getattr(initializer, "mends", False):  # what the constructor has drawn, once data are there
+        materialize_(net, batch)
+        left = [LeftParameter(name, "for fix_", one.numel(), exempt=True) for name, one in net.named_parameters()]
+        return Initialization((), (*left,))
     try:
         drawn = initialize_(
             net,

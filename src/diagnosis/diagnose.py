@@ -95,6 +95,30 @@ def diagnose(
     case = prepare(
         net, batch, targets, loss, initializer=initializer, readout_initializer=readout_initializer, **settings
     )
+    diagnosis = examine(case, optimizers, trial=trial, initializer=initializer, thresholds=thresholds)
+    if diagnosis.healthy and not diagnosis.prediction:
+        return diagnosis  # a good net costs no search for advice
+    return replace(diagnosis, advice=tuple(_advice(case.nets, diagnosis.layers, diagnosis, thresholds)))
+
+
+def examine(
+    case: Prepared,
+    optimizers: Sequence[TrialOptimizer],
+    *,
+    trial: bool | int = True,
+    initializer: FillTensor | None = None,
+    thresholds: Thresholds = DEFAULTS,
+) -> Diagnosis:
+    """Return the diagnosis of a prepared net, without advice.
+
+    Args:
+        case: The net, its batches and its loss.
+        optimizers: The optimizers of the trials.
+        trial: As in `diagnose`, as the others.
+        initializer: The initializer of the net, if known.
+        thresholds: Thresholds of failure modes 1 and 2.
+    """
+    net, seed = case.first, case.settings["seed"]
     measured = case.nets.measure()
     prediction = predict(net, initializer, measured.measured_paths[0][0], thresholds)
     paths = of_signal.path_verdicts(measured, thresholds)
@@ -110,7 +134,7 @@ def diagnose(
         family: start_with(family, findings, paths, trials, thresholds)
         for family in dict.fromkeys(one.family for one in optimizers)
     }
-    diagnosis = Diagnosis(
+    return Diagnosis(
         name=type(net).__name__,
         batch=case.batches[0].shape,
         loss=case.objective.text,
@@ -123,9 +147,6 @@ def diagnose(
         prediction=prediction,
         undrawn=case.nets.undrawn,
     )
-    if diagnosis.healthy and not prediction:
-        return diagnosis  # a good net costs no search for advice
-    return replace(diagnosis, advice=tuple(_advice(case.nets, measured, diagnosis, thresholds)))
 
 
 def _findings(

@@ -45,10 +45,10 @@ def advise_scales(nets: Nets, measured: LayerMeasurement, thresholds: Thresholds
     if FM1 in verdict.failure_modes:
         largest = max(total.factors.values(), key=lambda factor: abs(math.log(factor)), default=1.0)
         action = (
-            "Add normalization layers, use ReLU activations, or multiply the output of each of L residual branches by "
-            "1/L: rescaling the weights alone does not keep the lengths and gradients of this net constant"
+            "Mend it by fix_, which tries each layer and each branch; or add normalization layers, use ReLU "
+            "activations, or multiply the output of each of L residual branches by 1/L"
         )
-        source = f"measured on copies whose weights were multiplied by up to {largest:.3g}"
+        source = f"tried on copies: weights from the onset of the drift on multiplied by up to {largest:.3g}"
         return Advice(action, predicted(verdict, source)), measured
     return Advice(_action(total), predicted(verdict, f"measured on {measured.nets} copies"), change=total), measured
 

@@ -18,6 +18,7 @@ LABELS = {
     "torch_default": "PyTorch default",
     "critical": "critical",
     "phase": r"$J_0$, $J$",
+    "auto": "mended",
     "relu": "ReLU",
     "gelu": "GELU",
     "silu": "SiLU",

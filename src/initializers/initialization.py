@@ -67,6 +67,7 @@ class Initialization:
         drawn: The weights that were drawn, in the order of drawing.
         left: The parameters that were not.
         readout: The names of the readout's weights.
+        fixed: What `fix_` did to the net after that, as plain data.
 
     Example:
         >>> print(Initialization((), (LeftParameter("0.weight", "embedding", 40),)))
@@ -77,6 +78,7 @@ class Initialization:
     drawn: tuple[DrawnWeight, ...]
     left: tuple[LeftParameter, ...]
     readout: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
@@ -97,6 +99,8 @@ class Initialization:
 
     def summary(self) -> Mapping[str, Any]:
         """Return plain data for the summary of a run: {} if everything was drawn as asked."""
+        if self.fixed is not None:
+            return {"initialization": dict(self.fixed)}
         other = {drawn.name: str(drawn).partition(": ")[2] for drawn in self.drawn if not drawn.as_asked}
         found = {"left": {left.name: left.reason for left in self.left}, "not_as_asked": other}
         found = {key: values for key, values in found.items() if values}

@@ -26,7 +26,6 @@ _PASSING_NAMES = (
 _PASSING = frozenset(_PASSING_NAMES.split()) | (ACTIVATION_FUNCTIONS - GATES)
 _SCALING_NAMES = "mul rmul imul multiply div truediv itruediv divide neg"
 _SCALING = frozenset(_SCALING_NAMES.split())
-
 _RANDOM_NAMES = "bernoulli normal poisson rand randint randn rand_like randint_like randn_like uniform"
 _RANDOM = frozenset(_RANDOM_NAMES.split())
 _BATCH = 1  # the bit of the batch
@@ -37,7 +36,7 @@ class _Origin(NamedTuple):
 
     Attributes:
         reach: Calls and weights that it depends on.
-        passed: Calls whose inputs reach it without multiplication by weights.
+        passed: Calls whose inputs, and weights whose outputs, reach it without multiplication by further weights.
         weight: Whether it depends on parameters only.
         gate: The call of the function that computed it, if it may be a gate.
     """
@@ -64,6 +63,7 @@ class ForwardTrace(TorchFunctionMode):
         used: The bits of those whose weights were an argument of a function.
         multiplied: The bits of those whose weights multiplied an activation.
         before_weights: The bits of all calls and weights on which such an activation depends.
+        branches: For each residual branch that is added, the bits of the modules with weights that end it.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
@@ -84,6 +84,7 @@ class ForwardTrace(TorchFunctionMode):
         self.calls: list[Call] = []
         self.weights: dict[str, int] = {}
         self.multiplied = self.used = self.before_weights = 0
+        self.branches: list[int] = []
         self._on_output = on_output
         self._running: list[Call] = []
         self._bits = 1  # the first bit is that of the batch
@@ -150,6 +151,8 @@ class ForwardTrace(TorchFunctionMode):
             if name in _PASSING or (name in _SCALING and len(data) == 1 and not multiplies):
                 for origin in data:
                     passed |= origin.passed
+                if name in ("add", "radd", "iadd") and len(data) == 2:
+                    self._add_branch(*data)
             elif multiplies:
                 for origin, axes in origins:
                     self.multiplied |= origin.reach if origin.weight and axes > 1 else 0
@@ -168,6 +171,12 @@ class ForwardTrace(TorchFunctionMode):
             self._running[-1].transforms.add(name)
         for tensor in outputs:
             self._origins[tensor] = result
+
+    def _add_branch(self, one: _Origin, other: _Origin) -> None:
+        stream, branch = (one, other) if one.reach & ~other.reach == 0 else (other, one)
+        ends = branch.passed & ~stream.passed & sum(self.weights.values())
+        if stream.reach & ~branch.reach == 0 and ends:
+            self.branches.append(ends)
 
     def _function_call(self, name: str, origin: _Origin, output: Tensor, inputs: list[Tensor]) -> _Origin:
         parent = self._running[-1] if self._running else None
@@ -207,7 +216,8 @@ class ForwardTrace(TorchFunctionMode):
             origin = known if known is not None else _Origin(call.inputs)
             call.residual = call.residual or bool(origin.passed & call.bit)
             call.outputs |= origin.reach
-            self._origins[tensor] = origin._replace(reach=origin.reach | own, gate=None)
+            passed = origin.passed | self.weights.get(call.name, 0)  # its outputs, beside inputs of calls
+            self._origins[tensor] = origin._replace(reach=origin.reach | own, passed=passed, gate=None)
         call.depends_on_batch = bool(call.outputs & _BATCH)
         if self._on_output is not None:
             self._on_output(call, output, (inputs, by_name))

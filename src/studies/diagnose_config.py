@@ -3,7 +3,7 @@
 import json
 import pkgutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,20 +13,18 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 
-from start_training.config.build import (
-    build_datamodule,
-    build_initializers,
-    build_net,
-    build_optimizer,
-    name_patterns,
-)
+from start_training.config.build import build_datamodule, build_initializers, build_net, build_optimizer, name_patterns
 from start_training.config.mistakes import name_setting_in_errors
+from start_training.cure.cure import Cure
+from start_training.cure.fix import fix_
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.diagnosis.diagnose import diagnose
 from start_training.diagnosis.diagnosis import Diagnosis
 from start_training.diagnosis.diagnosis_text import WIDTH, render
 from start_training.diagnosis.trials.forward_batch import map_tensors
-from start_training.files.replaced_file import replace_text
+from start_training.files.replaced_file import replace_text, replaced
+from start_training.initializers.drawing import FillTensor
+from start_training.initializers.initialize import initialize_
 from start_training.runs.documents import finite
 from start_training.runs.job import Job
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described, one_line, settings_from
@@ -75,6 +73,8 @@ class DiagnosisSettings:
     samples: PositiveInteger
     layers: Annotated[Any, layers_of]
     modules: Annotated[Sequence[str], name_patterns] | None
+    fix: bool
+    weights: str | None
     thresholds: Annotated[Any, thresholds_of]  # given as a mapping, which the constraint turns into a `Thresholds`
     out: str | None
     plot: str | None
@@ -82,20 +82,29 @@ class DiagnosisSettings:
 
 def diagnose_job(job: Job, config: DictConfig) -> int:
     """Diagnose the job's net, print the report, and return the exit status, see `Diagnosis.exit_status`."""
-    diagnosis = diagnose_config(job.config, typed=job.overrides)
+    lines = list[str]()
+    diagnosis = diagnose_config(job.config, typed=job.overrides, report=lines.append)
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)  # in a file, a width that fits a printed page
     if job.overrides:
         console.print(" ".join(job.overrides), style="bold", markup=False, highlight=False)
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
     console.print(render(diagnosis.report))
     return diagnosis.exit_status
 
 
-def diagnose_config(config: Mapping[str, Any], *, typed: Sequence[str] = ()) -> Diagnosis:
-    """Diagnose the net that a plain config describes, and write the files that it asks for.
+def diagnose_config(
+    config: Mapping[str, Any], *, typed: Sequence[str] = (), report: Callable[[str], object] = print
+) -> Diagnosis:
+    """Diagnose the net that a plain config describes, mend it if it says so, and write the files that it asks for.
 
     Args:
         config: The plain config of the command diagnose.
         typed: Overrides that were typed; a net of one's own gets an initializer only if one is among them.
+        report: Called with what `fix=true` has done to the net.
+
+    Returns:
+        The diagnosis; with `fix=true` that of the net after it was mended.
 
     Raises:
         ValueError: A setting cannot be used.
@@ -103,33 +112,55 @@ def diagnose_config(config: Mapping[str, Any], *, typed: Sequence[str] = ()) -> 
     """
     with name_setting_in_errors(config):
         settings = settings_from(DiagnosisSettings, config)
-        for name in ("out", "plot"):
+        if settings.weights and not settings.fix:
+            raise ValueError(f"weights = {settings.weights}: is only used with fix=true")
+        for name in ("out", "plot", "weights"):
             if (file := getattr(settings, name)) and not Path(file).parent.is_dir():
                 raise ValueError(f"{name} = {file}: must be a file in a directory that exists")
         if settings.plot and Path(settings.plot).suffix not in (".png", ".pdf"):
             raise ValueError(f"plot = {settings.plot}: must end in .png or .pdf")
         net, batch = _net_and_batch(config, settings)
         of_own = settings.net is not None and not any(word.startswith("initializer") for word in typed)
-        initializer, readout_initializer = (None, None) if of_own else build_initializers(config)
-        diagnosis = diagnose(
-            net,
-            batch,
-            loss=_loss(settings.loss),
-            optimizer=_optimizer(config, settings, typed),
-            trial=settings.trial,
-            initializer=initializer,
-            readout_initializer=readout_initializer,
-            nets=settings.nets,
-            thresholds=settings.thresholds,
-            layers=settings.layers,
-            modules=settings.modules,
-            seed=settings.seed,
-        )
+        initializers = (None, None) if of_own else build_initializers(config)
+        diagnosis, cure = _diagnosed(net, batch, settings, _optimizer(config, settings, typed), *initializers)
+    if cure:
+        report(str(cure))
+    if settings.weights:
+        with replaced(Path(settings.weights)) as partial:
+            torch.save(net.state_dict(), partial)
     if settings.out:
         replace_text(Path(settings.out), json.dumps(finite(diagnosis.to_dict()), indent=1))
     if settings.plot:
         diagnosis.plot(settings.plot)
     return diagnosis
+
+
+def _diagnosed(
+    net: nn.Module,
+    batch: Any,
+    settings: DiagnosisSettings,
+    optimizer: Any,
+    *initializers: FillTensor | None,
+) -> tuple[Diagnosis, Cure | None]:
+    """Diagnose a net; with `fix=true` draw its weights, mend it, and return also what was done."""
+    common: dict[str, Any] = {
+        "loss": _loss(settings.loss),
+        "optimizer": optimizer,
+        "trial": settings.trial,
+        "nets": settings.nets,
+        "seed": settings.seed,
+        "thresholds": settings.thresholds,
+        "layers": settings.layers if settings.modules is None else settings.modules,
+    }
+    initializer, readout_initializer = initializers
+    if not settings.fix:
+        drawn: dict[str, Any] = {"initializer": initializer, "readout_initializer": readout_initializer}
+        return diagnose(net, batch, **drawn, **common), None
+    if initializer is not None:
+        generator = torch.Generator().manual_seed(settings.seed)
+        initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
+    cure = fix_(net, batch, **common)
+    return cure.after, cure
 
 
 def _net_and_batch(config: Mapping[str, Any], settings: DiagnosisSettings) -> tuple[nn.Module, Any]:

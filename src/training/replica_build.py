@@ -28,6 +28,7 @@ from start_training.runs.metrics_file import MetricsFile
 from start_training.schedules.schedule import Schedule
 from start_training.settings import seed
 from start_training.training.checkpoint_fits import check_fits
+from start_training.training.mended import mended
 from start_training.training.process_settings import seed_global_generators
 from start_training.training.record import Record
 from start_training.training.train import build_callbacks, load_datamodule
@@ -52,6 +53,8 @@ def build_replica(record: Record, device: torch.device) -> Replica:
     complete = record.initialization.complete
     record.initializer = build_initializer(config["initializer"]) if complete else None
     load_datamodule(datamodule, None, record.checkpoint, shared=True)
+    if not record.checkpoint:
+        record.initialization = mended(net, record.initialization, config, datamodule)
     if record.checkpoint:
         check_fits(record.checkpoint, net, record.run.checkpoint)
     net.to(device=device, dtype=torch.float64 if trainer.get("precision") == "64-true" else None)

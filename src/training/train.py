@@ -43,6 +43,7 @@ from start_training.runs.job import Job
 from start_training.stop_signals import check, deferred
 from start_training.tasks.merit import label_of, text_of
 from start_training.training.checkpoint_fits import check_fits, check_module_fits
+from start_training.training.mended import mended
 from start_training.training.optimizer_modes import OptimizerModes
 from start_training.training.optuna_trial import TrialReport
 from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
@@ -56,8 +57,7 @@ def train(job: Job) -> dict[str, Any]:
     In a sweep, the state of the run directory decides what to do: a finished job is skipped, an interrupted job resumes
     from its checkpoint, and a failed job starts anew. A run that diverges ends without an error.
 
-    Returns:
-        The content of summary.json; {} on ranks above 0.
+    Returns: the content of summary.json; {} on ranks above 0.
     Raises:
         ValueError: a setting is not allowed.
         RunLost: memory ran out, or another process of the run was lost; the run can resume.
@@ -113,8 +113,7 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
     check_trainer(config.get("trainer"))
     datamodule = build_datamodule(config)
     built = build_module(config, datamodule)
-    record.net, drawn = built.net, built.initialization
-    record.initialization = drawn
+    record.net, record.initialization = built.net, (drawn := built.initialization)
     if job.config["ckpt_path"]:  # typed, and not that of an interrupted run, which began with the drawn weights
         record.initialization = drawn.loaded(job.config["ckpt_path"])
     record.initializer = build_initializer(config["initializer"]) if drawn.complete else None
@@ -125,9 +124,11 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
         check_optimizer_fits(resumed, *try_training(config, built.net), path)
     record.trainer = trainer = build_trainer(job, record.run, built)
     check_callbacks_fit(resumed, callbacks_of(trainer), path)
+    load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
+    if not config["ckpt_path"]:
+        record.initialization = mended(built.net, drawn, config, datamodule)
     # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
     trainer.precision_plugin.convert_module(built.module)
-    load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
     return built, datamodule
 
 

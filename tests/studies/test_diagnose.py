@@ -35,6 +35,15 @@ def test_a_net_is_healthy_or_not(typed, healthy):
     assert diagnosis_of(typed).healthy is healthy
 
 
+def test_fix_mends_the_net_and_writes_its_weights(attempt, tmp_path):
+    words = ("model.depth=20", "initializer=torch_default", "nets=2")
+    status, output, errors = attempt(*words, "fix=true", "weights=mended.pt")
+    assert (status, errors) == (0, [])
+    assert "UNHEALTHY → HEALTHY" in " ".join(line.strip() for line in output)
+    assert "hidden.0.linear.weight" in torch.load(tmp_path / "mended.pt")
+    assert attempt(*words, "weights=mended.pt")[2] == ["error: weights = mended.pt: is only used with fix=true"]
+
+
 def test_a_multirun_prints_every_verdict_and_exits_with_the_worst_status(attempt):
     status, output, errors = attempt("-m", "initializer=he_normal,torch_default", "model.depth=20")
     assert (status, errors) == (3, [])

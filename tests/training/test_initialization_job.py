@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from start_training.config.build import build_datamodule, build_initialized, build_net
+from start_training.config.build import build_datamodule, build_initialized, build_initializer, build_net
 from start_training.initializers.weights import weights_of
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
@@ -30,6 +30,24 @@ def test_lazy_layers_of_a_job_are_drawn_and_its_summary_says_what_was_left(confi
     resumed = train(Job({**settings, "ckpt_path": str(RunDirectory(tmp_path).checkpoint)}, tmp_path / "resumed"))
     assert list(resumed["initialization"]["left"]) == ["*"]
     assert "loaded from" in resumed["initialization"]["left"]["*"]
+
+
+def test_auto_mends_what_the_constructor_drew_and_says_so_and_a_resumed_run_keeps_its_weights(config, tmp_path):
+    settings = config("initializer=auto", "model.depth=20", "trainer.max_epochs=1", "callbacks=none")
+    summary = train(Job(settings, tmp_path / "run"))
+    done = summary["initialization"]
+    assert (done["changed"], done["before"], done["after"]) == (True, "UNHEALTHY", "HEALTHY")
+    assert done["tried"] and summary["status"] == "completed"
+    path = str(RunDirectory(tmp_path / "run").checkpoint)
+    resumed = train(Job({**settings, "ckpt_path": path}, tmp_path / "resumed"))
+    assert "changed" not in resumed["initialization"]
+    other = config("initializer=auto", "initializer.seed=1", "model.depth=20", "trainer.max_epochs=1", "callbacks=none")
+    assert config_hash(other) != config_hash(settings)
+
+
+def test_auto_is_a_setting_of_trainings_alone(config):
+    with pytest.raises(ValueError, match=r"^initializer = auto: mends"):
+        build_initializer(config("initializer=auto")["initializer"])(torch.empty(2, 2))
 
 
 def test_the_summary_of_a_net_of_ones_own_has_no_entry_and_its_hash_is_that_of_before(trained, config):

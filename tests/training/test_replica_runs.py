@@ -51,8 +51,9 @@ def statuses(runs: list[Path]) -> list[tuple[str, int]]:
         (RESIDUAL, SCALES),
         (("model=tanh_layer", "initializer=phase", "callbacks=phase"),
          ("seed=0 initializer.J=0.7", "seed=2 optimizer.momentum=0")),
+        (("initializer=auto", "model.depth=20"), SEEDS),
     ],
-    ids=["no velocity", "adamw", "residual", "phase"],
+    ids=["no velocity", "adamw", "residual", "phase", "auto"],
 )  # fmt: skip
 def test_runs_of_a_group_equal_single_runs(alone, configs, tmp_path, shared, job_overrides):
     settings = configs(*SHORT, *shared, job_overrides=job_overrides)

@@ -25,6 +25,7 @@ class Prepared(NamedTuple):
         batches: The batches, with targets.
         objective: The loss.
         evaluation: The loss of the first batch.
+        settings: Arguments of `Nets`.
     """
 
     nets: Nets
@@ -32,6 +33,21 @@ class Prepared(NamedTuple):
     batches: list[ForwardBatch]
     objective: Objective
     evaluation: Evaluation
+    settings: dict[str, Any]
+
+    def with_net(self, net: nn.Module) -> "Prepared":
+        """Return the same for another net of the same architecture, such as a changed copy of `first`.
+
+        Raises:
+            ValueError: the net fails on the batch.
+        """
+        settings = {**self.settings, "initializer": None, "readout_initializer": None}
+        nets = Nets(net, self.batches[0], **settings)
+        nets.objective = None if self.objective.substitute else self.objective
+        generator = torch.Generator().manual_seed(self.settings["seed"])
+        with module_fails_on(self.batches[0].shape), isolate_random_streams(generator), torch.enable_grad():
+            evaluation = self.objective(copy.deepcopy(net), self.batches[0])
+        return self._replace(nets=nets, first=net, evaluation=evaluation, settings=settings)
 
 
 def prepare(net: nn.Module, batch: Any, targets: Any, loss: Loss | str | None, **settings: Any) -> Prepared:
@@ -107,7 +123,7 @@ def _evaluated(net: nn.Module, batches: list[ForwardBatch], loss: Loss | str | N
                 if objective.substitute:
                     more = [objective.prepared(copy.deepcopy(first), one)[1] for one in more]
             nets.objective = None if objective.substitute else objective
-            return Prepared(nets, first, [ready, *more], objective, evaluation)
+            return Prepared(nets, first, [ready, *more], objective, evaluation, settings)
         except (ModuleFails, LossFails) as error:
             problems.append(error)
     raise problems[0]
