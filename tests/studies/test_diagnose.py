@@ -119,3 +119,42 @@ def test_a_net_with_the_advised_overrides_is_healthy(typed):
     cured = diagnosis_of(" ".join(overrides.values()))
     assert not cured.failure_modes
     assert cured.measured.healthy
+
+
+OWN = """
+import torch
+from torch import nn
+
+def build():
+    return nn.Sequential(*(nn.Linear(8, 8) for _ in range(4)))
+
+def fails():
+    raise RuntimeError("my problem")
+
+def batch():
+    return torch.randn(16, 8), torch.arange(16) % 8
+
+number = 3
+"""
+OF_OWN = ("batch=own_pkg.nets:batch", "trial=false", "nets=2")
+
+
+def test_a_net_of_a_package_in_the_working_directory_is_diagnosed(attempt, tmp_path, monkeypatch):
+    (tmp_path / "own_pkg").mkdir()
+    (tmp_path / "own_pkg" / "nets.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    chosen = ("loss=cross_entropy", "optimizer=adam", "plot=x.png", "out=x.json")
+    status, output, errors = attempt("net=own_pkg.nets:build", *OF_OWN, *chosen)
+    assert (status, errors) == (0, []) and any(line.startswith("HEALTHY") for line in output)
+    assert (tmp_path / "x.png").stat().st_size > 1000
+    assert list(json.loads((tmp_path / "x.json").read_text())["starts"]) == ["adam"]
+    for typed, message in {
+        "net=own_pkg.nets:nothing": "net = own_pkg.nets:nothing: cannot be imported",
+        "net=own_pkg.none:build": "net = own_pkg.none:build: cannot be imported",
+        "net=own_pkg.nets": "net = own_pkg.nets: must be package.module:attribute",
+        "net=own_pkg.nets:number": "net = own_pkg.nets:number: must be a torch.nn.Module or return one, not int",
+        "net=own_pkg.nets:fails": "net = own_pkg.nets:fails: fails when called without arguments (RuntimeError: my",
+        "plot=x.gif": "plot = x.gif: must end in .png or .pdf",
+    }.items():
+        status, _, errors = attempt("net=own_pkg.nets:build", *OF_OWN, typed)
+        assert status == 1 and errors[0].startswith(f"error: {message}"), typed

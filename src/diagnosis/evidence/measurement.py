@@ -71,7 +71,7 @@ class LayerMeasurement:
         gradients = np.array(
             [[math.nan if layer.gradients is None else float(layer.gradients.mean()) for layer in net] for net in nets]
         )
-        by_sample = [np.stack([net[layer].lengths.cpu().numpy() for net in nets]) for layer in range(len(first))]
+        by_sample = [_by_sample([net[layer] for net in nets]) for layer in range(len(first))]
         return cls(
             names=tuple(layer.name for layer in first),
             feeds=tuple(layer.feeds for layer in first),
@@ -135,3 +135,10 @@ class LayerMeasurement:
             error=math.hypot(max(self.forward.drift_error, self.backward.drift_error), shared_error),
             thresholds=thresholds,
         )
+
+
+def _by_sample(readings: Sequence[Reading]) -> Array:
+    """Return the lengths of the samples that all nets have, of which detectors choose different numbers."""
+    lengths = [reading.lengths.cpu().numpy() for reading in readings]
+    size = min(map(len, lengths))
+    return np.stack([one[:size] for one in lengths])
