@@ -67,15 +67,15 @@ def without_gradient(
 
 
 def detached(gradients: ParameterGradients) -> Finding:
-    """Parameters on whose values the output depends, and that autograd does not reach."""
+    """Parameters on whose values the loss depends, and that autograd does not reach."""
     bad = bool(gradients.detached)
     many = len(gradients.detached)
     return Finding(
         name="detached parameters",
         answer=YES if bad else NO,
-        text=f"{many} parameters change the output and get no gradient: {listed(gradients.detached)}"
+        text=f"{many} parameters change the loss and get no gradient: {listed(gradients.detached)}"
         if bad
-        else "every parameter that changes the output is reached by the backward pass",
+        else "every parameter that changes the loss is reached by the backward pass",
         value=float(many),
         limit=0.0,
         place=gradients.detached[0] if bad else "",

@@ -41,7 +41,7 @@ def growth(paths: list[PathVerdict], prediction: Prediction | None, thresholds: 
     path, verdict, bypassed = paths[0]
     name = "growth with depth (failure mode 1)"
     if path.depth < FEWEST and not (prediction and prediction.verdict):
-        text = f"not judged: no path has more than {FEWEST} measured layers"
+        text = f"no path has more than {FEWEST} measured layers"
         return Finding(name=name, answer=NOT_JUDGED, text=text)
     source = ""
     if prediction and prediction.verdict:
