@@ -152,8 +152,8 @@ def _diagnosed(
         "layers": settings.layers if settings.modules is None else settings.modules,
     }
     if not settings.fix:
-        drawn = {"initializer": initializer, "readout_initializer": readout_initializer}
-        return diagnose(net, batch, **drawn, **common), None
+        common |= {"initializer": initializer, "readout_initializer": readout_initializer}
+        return diagnose(net, batch, **common), None
     if initializer is not None:
         generator = torch.Generator().manual_seed(settings.seed)
         initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)
