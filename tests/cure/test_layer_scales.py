@@ -88,7 +88,8 @@ class Slope(nn.Module):
 
 def test_a_net_that_differentiates_in_its_forward_pass_is_swept(case_of):
     net = Slope()
-    assert "2 layers" in sweep_(net, case := case_of(net), graph_of(net, case), torch.Generator().manual_seed(0))
+    case = case_of(net)
+    assert "2 layers" in sweep_(net, case, graph_of(net, case), torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("draw", ["", "orthogonal"])
