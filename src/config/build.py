@@ -80,7 +80,10 @@ def build_initialized(config: Config, datamodule: DataSpec) -> tuple[nn.Module, 
     batch = torch.zeros(2, *datamodule.input_shape) if needs_batch(net) else None
     if getattr(initializer, "mends", False):  # what the constructor has drawn, once data are there
         materialize_(net, batch)
-        left = [LeftParameter(name, "for fix_", one.numel(), exempt=True) for name, one in net.named_parameters()]
+        left = [
+            LeftParameter(name, "for fix_", one.numel(), exempt=True, multiplies=True)
+            for name, one in net.named_parameters()
+        ]
         return net, Initialization((), (*left,))
     try:
         drawn = initialize_(
