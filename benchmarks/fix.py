@@ -78,8 +78,8 @@ def table(outcomes: Outcomes, asked: Sequence[Case], seed: int, labels: Any) -> 
             count = sum(started(row, case, labels, seed) for case, row in rows_of)
             cells.append(f"{count}" if len(rows_of) == len(inside) else f"{count} of {len(rows_of)}")
         rows.append([title, len(inside), *cells])
-    seconds = [sum(row["seconds"] for key, row in outcomes.items() if key[2] == way and key[3] == seed) for way in ways]
-    rows.append(["seconds", "", "", *(f"{one:.0f}" for one in seconds)])
+    rows_by_way = [[outcomes[*case, way, seed] for case in asked if (*case, way, seed) in outcomes] for way in ways]
+    rows.append(["seconds", "", "", *(f"{sum(row['seconds'] for row in of_way):.0f}" for of_way in rows_by_way)])
     return markdown(["family", "cases", AS_IS, *ways], rows)
 
 

@@ -33,9 +33,7 @@ def _draw(make: Callable[[], object], net: nn.Module, zoo: ZooNet, optimizer: st
 
 def _anyinit(mode: str, net: nn.Module, zoo: ZooNet, optimizer: str, seed: int) -> str:
     inputs, _ = zoo.task.batch(SAMPLES, BATCH_SEED + seed)
-    one = len(inputs) == 1
-    module = net if one else OneArgument(net)
-    import_module("anyinit").initialize(module, mode, inputs[0] if one else inputs, seed=seed)
+    import_module("anyinit").initialize(net, mode, inputs[0] if len(inputs) == 1 else inputs, seed=seed)
     return mode
 
 

@@ -107,8 +107,7 @@ def initialize_net(config: Config, net: nn.Module, datamodule: Any) -> Initializ
     batch = torch.zeros(2, *sizes_of(config, datamodule).input_shape) if needs_batch(net) else None
     if getattr(initializer, "mends", False):  # what the constructor has drawn, once data are there
         materialize_(net, batch)
-        left = [LeftParameter(name, "for fix_", one.numel(), exempt=True) for name, one in net.named_parameters()]
-        return Initialization((), (*left,))
+        return _as_constructed(net, readout_initializer)
     try:
         drawn = initialize_(
             net,
@@ -130,6 +129,14 @@ def initialize_net(config: Config, net: nn.Module, datamodule: Any) -> Initializ
             "name the readout in initialize.only=[…] if this is wanted"
         )
     return drawn
+
+
+def _as_constructed(net: nn.Module, readout_initializer: FillTensor | None) -> Initialization:
+    """Return the initialization of a net whose weights are those that its constructor has drawn."""
+    if readout_initializer is not None:
+        raise ValueError("readout_initializer: must be null with initializer=auto, which mends the readout as well")
+    left = [(name, "as constructed", one.numel()) for name, one in net.named_parameters()]
+    return Initialization((), tuple(LeftParameter(*one, exempt=True, multiplies=True) for one in left))
 
 
 def construct_net(config: Config, datamodule: Any) -> nn.Module:

@@ -27,10 +27,12 @@ class LayerCall:
 
     def __init__(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         self.module, self.inputs, self.named, self.output = module, inputs, named, output
+        self._graph = torch.is_grad_enabled()  # a net may differentiate within its forward pass
 
     def again(self) -> None:
         """Call the module again, with the parameters that it has now, and pass that output on."""
-        self.output = self.module.forward(*self.inputs, **self.named)
+        with torch.set_grad_enabled(self._graph):
+            self.output = self.module.forward(*self.inputs, **self.named)
 
     @property
     def values(self) -> Tensor | None:
@@ -57,7 +59,8 @@ def change_in_pass(net: nn.Module, case: Prepared, actions: dict[nn.Module, OnCa
             return output
         done.add(module)
         call = LayerCall(module, inputs, named, output)
-        action(call)
+        with torch.no_grad():
+            action(call)
         return call.output
 
     handles = [

@@ -2,10 +2,10 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -181,13 +181,15 @@ def _activation(call: Call) -> Activation | None:
         return None
 
 
-@cache
-def length_gain(activation: Any, q: float) -> tuple[float, float]:
+def length_gain(activation: Activation | None, q: float) -> tuple[float, float]:
     """Return E[φ(√q z)²] and chi of the weights that keep the variance q of pre-activations.
 
     chi = q E[φ′(√q z)²] / E[φ(√q z)²] is the factor of squared gradients per layer; see `critical_point.chi`.
     """
-    if activation is None:
-        return q, 1.0
+    return (q, 1.0) if activation is None else _length_gain(cast(Hashable, activation), q)
+
+
+@cache
+def _length_gain(activation: Any, q: float) -> tuple[float, float]:
     mean = moments(activation, q)
     return mean.second, q * mean.derivative / mean.second if mean.second > 0 else math.nan

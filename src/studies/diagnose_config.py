@@ -154,8 +154,8 @@ def _diagnosed(
     }
     initializer, readout_initializer = initializers
     if not settings.fix:
-        drawn: dict[str, Any] = {"initializer": initializer, "readout_initializer": readout_initializer}
-        return diagnose(net, batch, **drawn, **common), None
+        common |= {"initializer": initializer, "readout_initializer": readout_initializer}
+        return diagnose(net, batch, **common), None
     if initializer is not None:
         generator = torch.Generator().manual_seed(settings.seed)
         initialize_(net, initializer, readout_initializer=readout_initializer, generator=generator)

@@ -71,6 +71,27 @@ def test_attention_and_feed_forward_of_a_transformer_both_end_branches(case_of):
     ]
 
 
+class Slope(nn.Module):
+    """The derivative of a net, which it takes within its forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3))
+
+    def forward(self, inputs):
+        with torch.enable_grad():
+            inputs = inputs.clone().requires_grad_()
+            outputs = self.net(inputs)
+            (slope,) = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+        return outputs + slope[:, :3]
+
+
+def test_a_net_that_differentiates_in_its_forward_pass_is_swept(case_of):
+    net = Slope()
+    case = case_of(net)
+    assert "2 layers" in sweep_(net, case, graph_of(net, case), torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize("draw", ["", "orthogonal"])
 def test_a_sweep_gives_each_layer_the_variance_that_its_activation_needs(case_of, draw):
     layers = [part for _ in range(6) for part in (nn.Linear(16, 16), nn.ReLU())]
