@@ -33,7 +33,7 @@ def steady_variance(activation: Activation | None, layers: int) -> float:
     """
     best, least = 1.0, math.inf
     for variance in VARIANCES:
-        growth = length_gain(activation, variance)[1]  # type: ignore[arg-type]
+        growth = length_gain(activation, variance)[1]
         distance = abs(math.log(growth)) if growth > 0 else math.inf
         if distance <= BUDGET / max(layers, 1):
             return variance
@@ -167,7 +167,7 @@ def critical_(graph: NetGraph, generator: Generator) -> str:
         variance = steady_variance(node.before, len(nodes))
         gain = 1.0
         if node.before is not None:
-            gain = variance / length_gain(node.before, variance)[0]  # type: ignore[arg-type]
+            gain = variance / length_gain(node.before, variance)[0]
         for weight in dict.fromkeys((*node.weights, *node.last)):
             draw_(weight, generator, variance=READOUT**2 if node.readout else gain)
             if (bias := weight.bias_parameter) is not None and bias.requires_grad:

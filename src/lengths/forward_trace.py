@@ -228,11 +228,8 @@ class ForwardTrace(TorchFunctionMode):
     def _origin(self, tensor: Tensor) -> _Origin:
         """Return the origin of a tensor; one of unknown origin may depend on the inputs of the module that runs."""
         known = self._origins.get(tensor)
-        if known is None:
-            known = self._parameters.get(id(tensor))
-        if known is None:
-            known = _Origin(self._running[-1].inputs if self._running else _BATCH)
-        return known
+        known = self._parameters.get(id(tensor)) if known is None else known
+        return known if known is not None else _Origin(self._running[-1].inputs if self._running else _BATCH)
 
     def _next_bit(self) -> int:
         self._bits += 1
@@ -248,8 +245,6 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
     """Yield the tensors in nested tuples, lists and mappings."""
     if isinstance(values, Tensor):
         yield values
-    elif isinstance(values, Mapping):
-        yield from tensors_in([*values.values()])
-    elif isinstance(values, list | tuple):
-        for value in values:
+    elif isinstance(values, Mapping | list | tuple):
+        for value in values.values() if isinstance(values, Mapping) else values:
             yield from tensors_in(value)

@@ -72,7 +72,7 @@ def test_a_campaign_goes_on_where_it_was_and_asks_only_what_is_installed(tmp_pat
 
 def test_the_stored_verdicts_are_of_all_nets_and_of_the_stated_versions():
     pinned = dict(line.split("==") for line in (ROOT / "tests/zoo/peers/peers.txt").read_text().split() if "==" in line)
-    assert {file.name for file in DIRECTORY.iterdir()} == {file_of(name).name for name in JUDGES}
+    assert {file.name for file in DIRECTORY.iterdir()} >= {file_of(name).name for name in JUDGES}
     for name, judge in JUDGES.items():
         rows = read_verdicts(name)
         assert {*rows} <= {*NETS}, name  # a net may be newer than the verdicts, none may be gone

@@ -107,7 +107,7 @@ class Nets:
                 if not self._double:
                     raise
                 self._begin(double=False)  # the forward pass may create float32 tensors
-                return self._read()
+                measured = self._read()
             if not self._double and self._weights <= LARGE and measured.out_of_range:
                 self._begin(double=True)
                 with suppress(ModuleFails, LossFails):  # it may support float32 only
@@ -135,10 +135,8 @@ class Nets:
                         mechanisms = self._observe(batch, choice)
         names = [reading.name for reading in readings[0]]
         if any([reading.name for reading in of_net] != names for of_net in readings):
-            raise ValueError(
-                f"net = {type(self.net).__name__}: its forward passes execute different modules; name layers that "
-                "every pass executes by layers=…"
-            )
+            text = "its forward passes execute different modules; name layers that every pass executes by layers=…"
+            raise ValueError(f"net = {type(self.net).__name__}: {text}")
         normalized = any(isinstance(module, _BatchNorm) for module in self.net.modules())
         shared = second_moment_variances(self.net) if self._redraw else {}
         graph = places_of(names, choice, trace), weights_reached(trace)
