@@ -59,9 +59,9 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
         print_error(error)
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
     try:
-        choices, command = dict(hydra.runtime.choices), str(hydra.job.name)
+        composed, choices = plain(config), dict(hydra.runtime.choices)
         typed = tuple(shown_overrides(hydra.overrides.task))
-        job = Job(plain(config), directory, typed, sweep, choices, command=command)
+        job = Job(composed, directory, typed, sweep, choices, command=str(hydra.job.name))
         check_top_level(job.config)
         check_effects(config, job.overrides)
         with users_environment(), raising(), name_size_in_errors(job.config), name_deleted_in_errors(job.overrides):

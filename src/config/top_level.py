@@ -51,7 +51,7 @@ class TopLevel:
     mode: Annotated[str, OneOf(("min", "max"))] | None = None
     progress: bool = True
     size: Annotated[str, OneOf(SIZES)] = "full"
-    trial: str | None = None
+    trial: str | bool | int | None = None
     ckpt_path: Annotated[str, file_path] | None = None
     figure: Annotated[Mapping[str, Any], figure_node] | None = None
 
