@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from start_training.diagnosis.finding import NO, NOT_JUDGED, NOT_TOLD, YES, Finding, compared
 from start_training.diagnosis.signal_findings import PathVerdict
-from start_training.diagnosis.trials.trial import CARRIES, ShortTraining
+from start_training.diagnosis.trials.trial import CARRIES, FALL, ShortTraining
 from start_training.theory.verdict import Thresholds, Verdict
 
 UNCERTAIN = "uncertain"
 ORDER = (NO, NOT_JUDGED, UNCERTAIN, YES)  # from bad to good
 # Findings that decide by themselves, and those under which a net may memorize without learning.
 FATAL = "not_finite"
+BEGINS = 0.05  # fall of the loss that is enough for a net in which nothing else is wrong
 STEEP = "growth with depth"
 CHAOS = "small changes grow (chaos)"
 SUSPICIOUS = ("gradients through time", CHAOS, "loss at the start", "probabilities as logits")
@@ -72,6 +73,11 @@ def start_with(
     trial = max(of_family, key=lambda one: (one.starts, one.carries_over >= CARRIES, one.fall))
     said = trial_text(trial) + _disagreement(trial, family, paths, bad, thresholds)
     if not trial.starts:
+        within = bool(paths) and compared(
+            abs(paths[-1].verdict.drift), limit_of(family, paths[-1].verdict, thresholds), paths[-1].verdict.error
+        )
+        if trial.fall >= BEGINS and within == NO and not bad:
+            return Start(YES, f"{trial_text(trial)} by {FALL:.0%}, but begins to, and lengths are within limits")
         return Start(NO, said)
     doubts = doubts_of(findings, paths, thresholds)
     if STEEP in doubts and trial.carries_over >= CARRIES:
