@@ -6,17 +6,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from start_training.lengths.activation_functions import function_name
-from start_training.lengths.modules import modules_by_name
+from start_training.lengths.signal.running_module import RunningModule
 
 _PRODUCTS = frozenset(["matmul", "rmatmul", "bmm", "einsum", "baddbmm", "mm"])
 _KEEPING = frozenset(["dropout", "to", "type_as", "float", "half", "bfloat16", "view", "reshape", "contiguous"])
 
 
-class AttentionEntropy(TorchFunctionMode):
+class AttentionEntropy(RunningModule):
     """Context manager that measures the entropy of attention, by module.
 
     Attention is a softmax whose result is multiplied by other activations, or a call of
@@ -39,19 +38,9 @@ class AttentionEntropy(TorchFunctionMode):
     """
 
     def __init__(self, net: nn.Module) -> None:
-        super().__init__()
+        super().__init__(net)
         self.entropies = defaultdict[str, list[float]](list)
         self._softmaxes = WeakTensorKeyDictionary()
-        self._running: list[str] = []
-        self._handles = []
-        for name, module in modules_by_name(net).items():
-            self._handles.append(module.register_forward_pre_hook(lambda *_, name=name: self._running.append(name)))
-            self._handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
-
-    def __exit__(self, *error: Any) -> None:
-        for handle in self._handles:
-            handle.remove()
-        super().__exit__(*error)
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -72,10 +61,6 @@ class AttentionEntropy(TorchFunctionMode):
             self._add(_packed_weights(args, kwargs))
         return output
 
-    def _leave(self) -> None:
-        if self._running:
-            self._running.pop()
-
     def _add(self, weights: Tensor | None) -> None:
         if weights is None or weights.shape[-1] < 2:
             return
@@ -84,7 +69,7 @@ class AttentionEntropy(TorchFunctionMode):
         allowed = self._allowed(weights, keys)
         if bool(allowed.any()):
             entropy = torch.special.entr(weights).sum(-1)[allowed] / keys.max().clamp(min=2).double().log()
-            self.entropies[self._running[-1] if self._running else ""].append(float(entropy.mean()))
+            self.entropies[self.running].append(float(entropy.mean()))
 
     @staticmethod
     def _allowed(weights: Tensor, keys: Tensor) -> Tensor:
