@@ -1,5 +1,6 @@
 """The contract of a task: number of outputs, loss and score, which the training module, callbacks and studies use."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -20,7 +21,7 @@ def loss_function(name: str, value: object) -> Any:
     return value
 
 
-class Task:
+class Task(ABC):
     """Base class of tasks: what a net is trained for.
 
     A subclass states its `merit`, and implements `outputs_of`, `outputs_of_targets`, `default_loss`, `sums`, `score`.
@@ -44,21 +45,21 @@ class Task:
         """The number of values that `sums` returns."""
         return 1
 
+    @abstractmethod
     def outputs_of(self, datamodule: Any) -> int | None:
         """Return the number of outputs that the attributes of a datamodule state; None if they state none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outputs_of_targets(self, targets: Tensor) -> int:
         """Return the number of outputs for a batch of targets.
 
         Raises:
             ValueError: the targets are not those of this task.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def default_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss of the task over the samples."""
-        raise NotImplementedError
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss over the samples, which training minimizes; targets are first `shaped`.
@@ -80,10 +81,11 @@ class Task:
         """Compute the loss summed over the samples, in float32."""
         return self.loss(outputs.float(), targets) * len(targets)
 
+    @abstractmethod
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Compute what `score` needs, summed over the samples of a batch, shape (k,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, sums: Sequence[float], samples: float) -> float:
         """Compute the score from `sums` added up over all batches.
 
@@ -91,7 +93,6 @@ class Task:
             sums: As `Task.sums`, added up.
             samples: The number of samples.
         """
-        raise NotImplementedError
 
     def metric(self) -> Metric:
         """Return a new torchmetrics metric of outputs and targets, the score."""
