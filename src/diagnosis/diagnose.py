@@ -163,7 +163,7 @@ def _findings(
     dtypes = sorted({str(one.dtype).removeprefix("torch.") for one in parameters})
     wakes = not gradients.zero and all(one.requires_grad for one in case.first.parameters())
     return [
-        of_parameters.finite(gradients, start, dtypes, float(measured.each("largest").max())),
+        of_parameters.finite(gradients, start, dtypes, float(measured.readings_of("largest").max())),
         of_signal.growth(paths, prediction, thresholds),
         of_signal.jump(paths),
         of_signal.agreement(paths, prediction, thresholds),

@@ -166,10 +166,10 @@ class Diagnosis:
             "name": layers.names,
             "length": np.median(layers.lengths, axis=0),
             "gradient": np.median(layers.gradients, axis=0),
-            "samples": np.median(layers.each("samples"), axis=0),
-            "tokens": np.median(layers.each("tokens"), axis=0),
-            "branch": np.where(blocks, np.median(layers.each("branch"), axis=0), math.nan),
-            "silent": layers.each("silent").mean(0),
+            "samples": np.median(layers.readings_of("samples"), axis=0),
+            "tokens": np.median(layers.readings_of("tokens"), axis=0),
+            "branch": np.where(blocks, np.median(layers.readings_of("branch"), axis=0), math.nan),
+            "silent": layers.readings_of("silent").mean(0),
             "path": path,
         })  # fmt: skip
 

@@ -139,7 +139,7 @@ def constant(measured: NetMeasurement, *, wakes: bool) -> Finding:
         wakes: Whether every parameter of the net is trained and gets a gradient in the first steps: layers that begin
             at 0 on purpose, such as the last ones of the branches of a flow, are then not dead.
     """
-    name, by_net = "dead parts", measured.each("variation")
+    name, by_net = "dead parts", measured.readings_of("variation")
     with np.errstate(divide="ignore"):
         logs = np.log(np.median(by_net, axis=0))  # NaN for layers without samples of their own, and for a single sample
     if np.isnan(logs[1:]).all():
@@ -173,7 +173,7 @@ def constant(measured: NetMeasurement, *, wakes: bool) -> Finding:
 
 def tokens(measured: NetMeasurement) -> Finding:
     """Rank collapse: the tokens or nodes of a sample become alike."""
-    distances = np.median(measured.each("tokens"), axis=0)
+    distances = np.median(measured.readings_of("tokens"), axis=0)
     known = np.flatnonzero(np.isfinite(distances[1:]) & np.array([place is not None for place in measured.places])) + 1
     name = "tokens become alike (rank collapse)"
     if not len(known):

@@ -100,7 +100,7 @@ def diagnose_config(
 
     Args:
         config: The plain config of the command diagnose.
-        typed: Overrides that were typed; a net of one's own gets an initializer only if one is among them.
+        typed: Overrides that were typed; the user's own net gets an initializer only if one is among them.
         report: Called with what `fix=true` has done to the net.
 
     Returns:

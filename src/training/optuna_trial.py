@@ -23,8 +23,8 @@ def override_of(storage: str, study: str, number: int) -> str:
         number: Number of the trial.
 
     Example:
-        >>> override_of("sqlite:////tmp/optuna.db", "search", 3)
-        "trial='search:3@sqlite:////tmp/optuna.db'"
+        >>> override_of("sqlite:///optuna.db", "search", 3)
+        "trial='search:3@sqlite:///optuna.db'"
     """
     text = f"{study}:{number}@{storage}"
     return f"{NAME}={QuotedString(text=text, quote=Quote.single).with_quotes()}"

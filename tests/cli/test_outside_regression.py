@@ -1,4 +1,4 @@
-"""A regression from a directory of one's own: YAML and data there, and nothing of this project changed."""
+"""A regression from a user's directory, which holds YAML and data; nothing of this project is changed."""
 
 import json
 

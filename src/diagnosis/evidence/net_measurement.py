@@ -80,13 +80,13 @@ class NetMeasurement:
         """
         indices = [index for index, place in enumerate(self.places, start=1) if place is not None]
         places = [place for place in self.places if place is not None]
-        every = 0
+        of_places = 0
         for place in places:
-            every |= place.bits
+            of_places |= place.bits
         paths = []
         for path in longest_paths(places):
             first = places[path[0]]
-            from_input = not first.kind.startswith(BLOCKS) and not first.inputs & every
+            from_input = not first.kind.startswith(BLOCKS) and not first.inputs & of_places
             paths.append(((0,) if from_input else ()) + tuple(indices[position] for position in path))
         return tuple(paths)
 
@@ -111,7 +111,7 @@ class NetMeasurement:
             long = [longest if len(longest) > 1 else tuple(range(len(self.names)))]
         return tuple((self.along(path), self.is_bypassed(path)) for path in long)
 
-    def each(self, attribute: str) -> Array:
+    def readings_of(self, attribute: str) -> Array:
         """Return an attribute of all readings, shape (nets, d + 1)."""
         return np.array([[getattr(reading, attribute) for reading in net] for net in self.readings], dtype=np.float64)
 

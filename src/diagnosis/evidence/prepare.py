@@ -87,17 +87,17 @@ def prepare(net: nn.Module, batch: Any, targets: Any, loss: Loss | str | None, *
 
 def _meanings(net: nn.Module, given: Sequence[tuple[Any, Any]]) -> Iterator[list[list[ForwardBatch]]]:
     """Yield the likely ways in which all batches may be meant, then others; last, a list as batches of its own."""
-    every = [forms(net, batch, targets) for batch, targets in given]
+    candidates = [forms(net, batch, targets) for batch, targets in given]
     for kind in (0, 1):
-        yield _by_meaning([one[kind] for one in every])
+        yield _by_meaning([one[kind] for one in candidates])
     [(batch, targets), *others] = given
     if not others and targets is None and isinstance(batch, list):
-        entries = [_every(net, one) for one in batch if isinstance(one, list | tuple | Mapping)]
+        entries = [_interpretations(net, one) for one in batch if isinstance(one, list | tuple | Mapping)]
         if len(entries) == len(batch):
             yield _by_meaning(entries)
 
 
-def _every(net: nn.Module, batch: Any) -> list[ForwardBatch]:
+def _interpretations(net: nn.Module, batch: Any) -> list[ForwardBatch]:
     likely, others = forms(net, batch)
     return likely + others
 

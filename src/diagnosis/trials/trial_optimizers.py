@@ -121,7 +121,8 @@ def _rebuilt(optimizer: Optimizer, parameters: Sequence[nn.Parameter], net: nn.M
     if any(id(one) not in place for group in optimizer.param_groups for one in group["params"]):
         raise ValueError("it has parameters of another module; pass its class, or a function of parameters")
     groups = [_copied_group(group, place, copies) for group in optimizer.param_groups]
-    return type(optimizer)(groups)  # type: ignore[call-arg]
+    kind: Any = type(optimizer)  # optimizers take groups alone, other than their base class
+    return kind(groups)
 
 
 def _copied_group(group: dict[str, Any], place: dict[int, int], copies: list[nn.Parameter]) -> dict[str, Any]:
@@ -133,8 +134,8 @@ def _of_lightning(net: nn.Module) -> TrialOptimizer | None:
     """Return the one optimizer that a LightningModule configures; None if it needs a trainer or has several."""
 
     def make(module: nn.Module) -> Optimizer:
-        configured = module.configure_optimizers()  # type: ignore[operator]
-        found = [*_optimizers_in(configured)]
+        configure: Any = module.configure_optimizers  # a LightningModule, of whatever package
+        found = [*_optimizers_in(configure())]
         if len(found) != 1:
             raise ValueError(f"{len(found)} optimizers")
         return found[0]
