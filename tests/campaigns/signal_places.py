@@ -17,7 +17,7 @@ from typing import Any
 # a space, at the N-th call.
 PLACES = {
     "composing the config": "start_training.cli.hydra_command _run_hydra",
-    "building the net": "start_training.training.train build_initialized",
+    "building the net": "start_training.config.build_module build_initialized",
     "loading the data": "start_training.training.train load_datamodule",
     "beginning the run": "start_training.runs.directory:RunDirectory begin",
     "before the first step": "start_training.callbacks.activation_lengths:ActivationLengths on_train_start",

@@ -1,5 +1,6 @@
 """A small part of the campaign `signals`, and tests of its verdicts."""
 
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ def test_a_signal_at_a_place_ends_the_job_and_does_not_change_its_result(place, 
     kind = OF_SWEEPS.get(place, "train")
     verdict = disturb(Case(kind, OTHER_SIGNALS.get(place, "SIGINT"), place=place), references[kind], 0, 240)
     assert verdict.name == "as undisturbed", verdict.output
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_is_a_function(place):
+    owner, name, *_ = PLACES[place].split()
+    assert callable(getattr(pkgutil.resolve_name(owner), name))
 
 
 def test_kinds_and_signals_are_drawn_in_turns_at_different_moments():

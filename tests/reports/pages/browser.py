@@ -72,6 +72,9 @@ def point(driver: webdriver.Chrome, plot: str, x: float, y: float, *, click: boo
         place, float(x), float(y),
     )  # fmt: skip
     at = {"x": left, "y": top}
+    # What was pointed at before has to be forgotten first: its text would be read, and its place be clicked at.
+    driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 1, "y": 1})
+    WebDriverWait(driver, 10).until(lambda _: not place.find_elements(By.CSS_SELECTOR, ".hovertext"))
     for shift in (1.5, 0):  # the mouse has to move
         driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": left + shift, "y": top})
     WebDriverWait(driver, 10).until(lambda _: place.find_elements(By.CSS_SELECTOR, ".hovertext"))
