@@ -8,6 +8,9 @@ its own trial does not count.
 
 With --healthy, `fix_` is applied to the nets that are as they should be: it may not change one for the worse.
 
+A way that changes frozen parameters has not mended the net that it was given, and counts as one after which the net
+does not start: what is frozen is meant to stay, such as a pretrained backbone.
+
 An outcome is stored as soon as it is known; a benchmark that was stopped goes on where it was.
 """
 
@@ -56,7 +59,10 @@ def outcome(case: Case, way: str, seed: int) -> dict[str, Any]:
     except Exception as error:  # it cannot take the net, which stays as it is
         net, change = original, f"refused: {type(error).__name__}: {one_line(error)}"
     seconds, label = time.process_time() - began, None
-    if any(not torch.equal(one, other) for one, other in zip(net.parameters(), original.parameters(), strict=True)):
+    frozen = [name for name, one in original.named_parameters() if not one.requires_grad]
+    if any(not torch.equal(net.get_parameter(name), original.get_parameter(name)) for name in frozen):
+        change, label = f"changed frozen parameters: {change}", False
+    elif any(not torch.equal(one, other) for one, other in zip(net.parameters(), original.parameters(), strict=True)):
         label = label_of(replace(zoo, build=lambda: copy.deepcopy(net)), optimizer, seed).starts
     return {"starts": label, "change": change[:200], "seconds": round(seconds, 2)}
 

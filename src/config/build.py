@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import pytorch_lightning as pl
@@ -106,6 +106,11 @@ def initialize_net(config: Config, net: nn.Module, datamodule: Any) -> Initializ
     settings = settings_from(InitializeSettings, config.get("initialize") or {}, "initialize")
     batch = torch.zeros(2, *sizes_of(config, datamodule).input_shape) if needs_batch(net) else None
     if getattr(initializer, "mends", False):  # what the constructor has drawn, once data are there
+        if given := [name for name, value in asdict(settings).items() if value]:
+            raise ValueError(
+                f"initialize.{given[0]}: not used with initializer=auto, which mends any layer; freeze those that have "
+                "to stay"
+            )
         materialize_(net, batch)
         return _as_constructed(net, readout_initializer)
     try:

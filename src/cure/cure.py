@@ -72,6 +72,7 @@ class Cure:
             "change": self.change,
             "before": self.before.verdict,
             "after": self.after.verdict,
+            "loss": self.before.loss,
             "tried": [{"change": one.change, "result": one.result} for one in self.tried],
         }
 

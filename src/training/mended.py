@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from start_training.config.build import build_initializer, build_optimizer
+from start_training.config.build_task import build_task
 from start_training.cure.auto import Auto
 from start_training.cure.fix import fix_
 from start_training.datamodules.tensor_datamodule import TensorDataModule
@@ -19,20 +20,29 @@ from start_training.streams import isolate_random_streams
 def mended(net: nn.Module, drawn: Initialization, config: Mapping[str, Any], datamodule: Any) -> Initialization:
     """Mend a net by `fix_` on training samples if its initializer is `Auto`; return what was done.
 
-    Only rank 0 does, since DDP gives all ranks the weights of rank 0 when it wraps the net.
+    Its loss is that of the task, or of the `training_step` of a LightningModule. Only rank 0 mends, since DDP gives all
+    ranks the weights of rank 0 when it wraps the net.
 
     Args:
-        net: The net, with the weights that its constructor drew; changed in place.
+        net: The net, with the weights that its constructor drew, or a LightningModule of the user's that holds it;
+            changed in place.
         drawn: Its initialization so far.
         config: The plain config of the run.
         datamodule: The datamodule; a `TensorDataModule` has loaded its data.
+
+    Raises:
+        ValueError: the loss cannot be computed.
     """
     auto = build_initializer(config.get("initializer")) if config.get("initializer") else None
     if not isinstance(auto, Auto) or not is_rank_zero():
         return drawn
+    task = build_task(config)
     with isolate_random_streams():
         batch = training_batch(datamodule, auto.samples, auto.seed)
-        cure = fix_(net, batch, optimizer=build_optimizer(config), seed=config["seed"])
+        try:
+            cure = fix_(net, batch, loss=task and task.loss, optimizer=build_optimizer(config), seed=config["seed"])
+        except ValueError as error:
+            raise ValueError(f"initializer = auto: {error}") from error
     return replace(drawn, fixed=cure.summary())
 
 

@@ -126,7 +126,7 @@ def _build(record: Record, config: Mapping[str, Any], resumed: dict[str, Any] | 
     check_callbacks_fit(resumed, callbacks_of(trainer), path)
     load_datamodule(datamodule, trainer, resumed, shared=job.sweep is not None)
     if not config["ckpt_path"]:
-        record.initialization = mended(built.net, drawn, config, datamodule)
+        record.initialization = mended(built.module if built.own else built.net, drawn, config, datamodule)
     # Lightning converts the module after it has loaded a checkpoint, which would round float64 weights.
     trainer.precision_plugin.convert_module(built.module)
     return built, datamodule

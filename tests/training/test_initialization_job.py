@@ -45,6 +45,15 @@ def test_auto_mends_what_the_constructor_drew_and_says_so_and_a_resumed_run_keep
     assert config_hash(other) != config_hash(settings)
 
 
+def test_auto_has_the_loss_of_the_task_and_no_other_settings_of_initializers(config, tmp_path):
+    names = ["initializer=auto", "task=regression", "datamodule=friedman", "trainer.max_epochs=1", "callbacks=none"]
+    own = {"task": {"_target_": "start_training.tasks.regression.Regression", "loss": {"_target_": "torch.nn.L1Loss"}}}
+    loss = train(Job({**config(*names), **own}, tmp_path / "run"))["initialization"]["loss"]
+    assert "Regression.loss" in loss, loss
+    with pytest.raises(ValueError, match=r"^initialize.skip: not used with initializer=auto"):
+        train(Job(config("initializer=auto", "initialize.skip=[0]", "callbacks=none"), tmp_path / "skip"))
+
+
 def test_auto_is_a_setting_of_trainings_alone(config):
     with pytest.raises(ValueError, match=r"^initializer = auto: mends"):
         build_initializer(config("initializer=auto")["initializer"])(torch.empty(2, 2))

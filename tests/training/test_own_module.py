@@ -92,6 +92,15 @@ def test_the_weights_of_a_module_are_drawn_by_the_initializers(job):
     assert len(weights) == 6 and all((weight == 0.25).all() for weight in weights) and built.net is built.module
 
 
+def test_auto_mends_a_module_by_the_loss_of_its_own_step_and_refuses_one_without(job):
+    deep = {"initializer": {"_target_": "start_training.cure.auto.Auto", "samples": 32}, "datamodule": PUBLIC}
+    autoencoder = {"task": {"_target_": f"{OWN}.Autoencoder"}, "monitor": "denoising/val"}
+    done = train(job("own", "model.depth=2", **deep, **autoencoder))["initialization"]
+    assert done["loss"] == "training_step of Autoencoder" and done["before"] in ("HEALTHY", "UNHEALTHY")
+    with pytest.raises(ValueError, match=r"^initializer = auto: .*Gan"):
+        train(job("gan", monitor="gan/generator", **{**deep, **GAN}))
+
+
 def test_a_run_whose_monitored_metric_is_not_finite_has_diverged(job):
     summary = train(job(monitor="gan/generator", **{**GAN, "task": {**GAN["task"], "lr": 1e30}}))
     assert summary["status"] == "diverged" and summary["objective"] in (None, math.inf)

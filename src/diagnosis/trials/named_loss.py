@@ -45,6 +45,8 @@ def given_loss(loss: Any) -> tuple[Loss | None, str]:
     if not callable(loss):
         raise ValueError(f"loss = {loss!r}: must be a function of outputs and targets, or the name of one in torch")
     text = getattr(loss, "__name__", type(loss).__name__)
+    if inspect.ismethod(loss):
+        text = f"{type(loss.__self__).__name__}.{text}"
     of_torch = isinstance(loss, _Loss) or getattr(loss, "__module__", "") == F.__name__
     if isinstance(loss, nn.Module):
         loss = _in_precision_of_outputs(loss)
