@@ -105,6 +105,7 @@ def extended(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_extending_works_as_its_page_says_from_outside_the_repository(extended):
     [command] = re.findall(r"```bash\n(.*?)```", SECTIONS["extending.md", "Extend"], re.DOTALL)
     variables, command = command.strip().split("python path/to/")
@@ -116,6 +117,7 @@ def test_extending_works_as_its_page_says_from_outside_the_repository(extended):
     assert re.findall(r"15 +[012] +(\w+)", printed) == ["input", "1", "3"]
 
 
+@pytest.mark.slow
 def test_a_task_and_data_of_ones_own_work_as_their_sections_say(extended):
     [command] = re.findall(r"```sh\nPYTHONPATH=. python path/to/(.*?)\n```", PAGES["extending.md"], re.DOTALL)
     printed = run(f"{ROOT}/{command} trainer.max_epochs=2 logger=csv model.depth=2 hydra.sweep.dir=sweep", extended)

@@ -34,6 +34,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_a_regression_by_yaml_alone_from_an_outside_directory(shell, tmp_path):
     for name, text in FILES.items():

@@ -212,6 +212,7 @@ def test_evaluating_a_directory_without_a_run_or_without_a_checkpoint(shell, wor
         assert shell("evaluate", str(directory)) == (1, [], [f"error: {message}"])
 
 
+@pytest.mark.slow
 def test_a_user_error_in_a_separate_process_is_one_line(tmp_path):
     """With the default loggers W&B writes nothing; with HYDRA_FULL_ERROR=1 there is a traceback."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}

@@ -16,6 +16,8 @@ from tests.launchers.test_processes_launcher import Machine
 from tests.launchers.test_sweep import sweep as sweep  # the fixture
 from tests.small_runs import CONF, SMALL
 
+LAUNCHERS = pytest.mark.parametrize("launcher", ["basic", "process", pytest.param("replicas", marks=pytest.mark.slow)])
+
 
 @pytest.fixture
 def composed(monkeypatch) -> list[list[str]]:
@@ -30,7 +32,7 @@ def composed(monkeypatch) -> list[list[str]]:
     return jobs
 
 
-@pytest.mark.parametrize("launcher", ["basic", "process", "replicas"])
+@LAUNCHERS
 def test_each_job_is_composed_once(sweep, composed, monkeypatch, launcher):
     machine = Machine([0])
     if launcher == "process":
@@ -45,7 +47,7 @@ def test_each_job_is_composed_once(sweep, composed, monkeypatch, launcher):
     assert composed[:3] == [["seed=1"], ["seed=2"], ["seed=3"]]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "process", "replicas"])
+@LAUNCHERS
 def test_the_time_in_the_name_of_a_sweep_is_that_of_the_multirun_for_all_jobs(shell, tmp_path, monkeypatch, launcher):
     """Microseconds pass between planning and launching, which OmegaConf's cache of `now` must bridge."""
     machine = Machine([0])

@@ -50,6 +50,7 @@ def test_a_search_tells_the_objective_of_each_trial_and_counts_finished_ones_whe
     assert len(trials(tmp_path / "sweep")) == len(summaries(tmp_path / "sweep")) == 3
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_pruned_ends_early_and_a_diverged_one_is_the_worst(search, tmp_path):
     assert search("hydra.sweeper.n_trials=1", *PRUNES_ALL)[0] == 0
     [trial] = trials(tmp_path / "sweep")

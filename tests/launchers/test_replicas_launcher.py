@@ -39,6 +39,7 @@ def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_p
         assert f"model.depth={run.config()['model']['depth']}" in overrides
 
 
+@pytest.mark.slow
 def test_a_sweep_can_be_continued_with_another_launcher(sweep, tmp_path):
     for launcher, seeds, line in (
         ("basic", "0,1", ""),
@@ -52,6 +53,7 @@ def test_a_sweep_can_be_continued_with_another_launcher(sweep, tmp_path):
     assert sorted(sweep_table(tmp_path / "sweep")["seed"]) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_mixed_sweep_trains_groups_of_the_maximum_size_and_single_jobs(sweep, tmp_path):
     """Uses Hydra's basic sweeper, and directories named by settings and job numbers."""
     name = "${seed}-${model.dropout}-${hydra.job.num}-${config_hash:}"

@@ -29,6 +29,7 @@ def sweep(shell, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_sweep_started_again_runs_only_jobs_with_new_result_settings(sweep, tmp_path):
     assert sweep("seed=0,1", "optimizer.lr=1e-2,1e30")[0] == 0
     assert statuses(tmp_path / "sweep") == ["completed"] * 2 + ["diverged"] * 2
@@ -52,7 +53,7 @@ def test_two_jobs_with_the_same_directory_are_rejected(sweep, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "launcher", ["replicas", *(pytest.param(name, marks=pytest.mark.slow) for name in ("basic", "joblib"))]
+    "launcher", ["basic", *(pytest.param(name, marks=pytest.mark.slow) for name in ("replicas", "joblib"))]
 )
 def test_a_continued_sweep_keeps_directories_that_are_named_by_the_numbers_of_jobs(sweep, tmp_path, launcher):
     words = ("hydra.sweep.subdir=${hydra.job.num}", f"hydra/launcher={launcher}")

@@ -99,7 +99,9 @@ def test_thresholds_that_are_not_set_are_the_defaults():
 @pytest.mark.parametrize(
     "typed",
     [
-        ["model.depth=100", "model.width=10", "initializer=lecun_normal"],
+        pytest.param(
+            ["model.depth=100", "model.width=10", "initializer=lecun_normal"], marks=pytest.mark.slow, id="deep"
+        ),
         [
             "model=residual",
             "model.modules=3",

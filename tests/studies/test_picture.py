@@ -113,6 +113,7 @@ def test_the_net_has_the_weights_with_which_training_starts():
     np.testing.assert_allclose(logs["lecun_normal"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_job_of_a_multirun_draws_its_picture_and_logs_it_to_wandb(shell, tmp_path):
     assert shell("picture", "-m", *QUICK["picture"][:-1], "image=0,1")[0] == 0
     one, _ = (path.parents[1] for path in (tmp_path / "runs/pictures").glob("*/figures/activations.png"))

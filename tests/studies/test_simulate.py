@@ -193,6 +193,7 @@ def test_a_simulation_interrupted_after_its_last_net_is_finished_without_samplin
     assert run.summary() | differing == summary | differing
 
 
+@pytest.mark.slow
 def test_a_users_architecture_and_initializer_are_simulated_from_outside_the_repository(world, tmp_path):
     typed = (f"hydra.searchpath=[file://{world}/my_conf]", "model=bottleneck", "initializer=mine,he_normal")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HYDRA_")}

@@ -20,6 +20,7 @@ def test_tensorboard_has_the_metrics_and_the_settings_of_the_run(config, tmp_pat
     assert (tmp_path / "metrics.csv").exists()
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_metrics_and_the_settings_of_the_run(config, tmp_path, monkeypatch):
     from mlflow.tracking import MlflowClient
 

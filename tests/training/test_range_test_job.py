@@ -63,6 +63,7 @@ def test_the_command_gives_a_rate_with_its_spread_over_three_seeds(shell, tmp_pa
     assert output[-2].endswith(f"optimizer.lr={answer['max_lr']:.2g} schedule=one_cycle")
 
 
+@pytest.mark.slow
 def test_a_repeated_command_runs_only_new_jobs(start, tmp_path, monkeypatch):
     start("seed=0,1")
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/range_test/*")}
@@ -84,6 +85,7 @@ def fail(message: str) -> None:
     raise ValueError(message)
 
 
+@pytest.mark.slow
 def test_ctrl_c_within_a_test_ends_the_sweep_and_the_same_command_resumes_it(start, tmp_path):
     flag = tmp_path / "flag"
     flag.touch()
