@@ -40,19 +40,19 @@ NAME = "range_test"
 class RangeTest(pl.Callback):
     """Run a learning rate range test: `steps` updates at rates that rise from min_lr to max_lr, before training.
 
-    An adaptive test divides its updates between two ramps, each from the initial weights: a coarse one from min_lr to
-    max_lr, which ends once the loss is far above its first value, and a fine one with the updates that are left, from
-    a sixteenth of the rate at which the first got worse to four times that rate, or further up to eleven times until it
-    gets worse. The curves are those of the fine one.
+    An adaptive test divides its updates between two ramps from the initial weights: a coarse one from min_lr to max_lr,
+    which ends once what it gained is lost, and a fine one with the updates that are left, from a sixteenth of the rate
+    at which the first got worse to four or six times it. The curves are those of the fine one; the coarse one counts a
+    third in the suggestion.
     A ramp ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
     `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
     repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
-    The test needs memory for a copy of the weights and of the optimizer state.
+    The test needs memory for a copy of weights and optimizer state.
 
     The module needs automatic optimization, one optimizer and validation batches. If it states a `Task` as its
     attribute `task`, the loss and the score of the outputs of `forward` are validated; if `forward` returns logits for
-    class numbers, cross-entropy and accuracy; else the loss that its own `validation_step` returns or logs, see
-    `OwnLoss`. Its `on_train_start` is called after the test.
+    class numbers, cross-entropy and accuracy; else the loss of its own `validation_step`, see `OwnLoss`. Its
+    `on_train_start` is called after the test.
     Source: Smith 2018 (arXiv:1803.09820), the LR range test.
 
     Args:
@@ -117,7 +117,7 @@ class RangeTest(pl.Callback):
             raise ValueError(f"val_points = {val_points}: must be at most steps = {steps}")
         self._first = first_ramp(steps, val_points, min_lr, max_lr, ramp, adaptive=adaptive)
         self.val_samples = val_samples
-        self._settings = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
+        self._settings: dict[str, Any] = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
         self._settings |= {"val_points": val_points, "val_samples": val_samples, "adaptive": adaptive}
         self.stop = stop
         self.loss = loss
@@ -131,8 +131,8 @@ class RangeTest(pl.Callback):
         """Return the suggested rates and extremes of the curves; {} before the test."""
         if self.curves is None or self.suggestion is None:
             return {}
-        made = {key: self._made[key] for key in ("updates", "samples") if key in self._made}
-        return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"], **made}}
+        made = {"ramp": self._settings["ramp"], "updates": self._made.get("updates", len(self.curves))}
+        return {NAME: {**described(self.suggestion, self.curves), **made}}
 
     def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
         test = summary.get(NAME)
@@ -147,8 +147,7 @@ class RangeTest(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.curves = self.coarse = self.suggestion = None  # of an earlier fit
-            self._made = {}
+            self.curves, self.coarse, self.suggestion, self._made = None, None, None, {}  # of an earlier fit
             self._task = task = task_of(pl_module)
             if task.outputs is None:
                 task.outputs = task.outputs_of(getattr(trainer, "datamodule", None))
@@ -194,6 +193,8 @@ class RangeTest(pl.Callback):
             if not math.isfinite(self._suggest(curves).max_lr) and math.isfinite(first.max_lr):
                 curves, self.coarse = self.coarse, curves  # the fine ramp was too short
                 self._made["placed"] = "since a finer one with the updates that were left found nothing"
+            elif first.turned:
+                self._made["earlier"] = found
         self._conclude(curves)
 
     def _ramp(
@@ -231,7 +232,7 @@ class RangeTest(pl.Callback):
         self.suggestion = suggestion
 
     def _suggest(self, curves: pd.DataFrame) -> Suggestion:
-        known = {name: self._made.get(name) for name in ("chance", "samples", "start")}
+        known = {name: self._made.get(name) for name in ("chance", "samples", "start", "earlier")}
         return suggest(curves, merit=self._merit, **known)
 
     @property

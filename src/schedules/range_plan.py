@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from start_training.schedules.ramp import ramp_rates
 
 COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine one gets all that are left
-BELOW, ABOVE, MOST = 16.0, 4.0, 11.0  # the fine ramp rises from found / BELOW to found · ABOVE, or up to found · MOST
+BELOW, ABOVE, MOST = 16.0, 4.0, 6.0  # the fine ramp rises from found / BELOW to found · ABOVE, or up to found · MOST
 LOST = 3  # consecutive validations that have lost what the best had gained, after which a ramp may end
-CLEAR = 0.2  # fall of the loss, relative to the first one, that a ramp may lose again
+CLEAR = 0.1  # fall of the loss, relative to the first one, that a ramp may lose again
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ WINDOW = 5  # points in the running median whose maximum is the best merit, so t
 LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `turn` averages the rates at which they are lost
 KEPT = 2 / 3  # the merit has not turned if at least this fraction of the best gain remains at the end
 SAFETY = 3.0  # max_lr is the rate at which the merit is lost, divided by this factor
+EARLIER = 1 / 3  # weight of a coarser ramp in the mean of the logarithms of the rates at which the merit was lost
 LEAST_SAMPLES = 30  # fewest validation samples from which a rate is suggested
 LEAST_GAIN = 0.2  # rise of the accuracy that is learning, even if the validation loss is still above chance
 NOISE = 5.0  # for a loss that may be negative, the least fall, as a multiple of the usual change between validations
@@ -77,6 +78,7 @@ def suggest(
     merit: Merit = ACCURACY,
     samples: int | None = None,
     start: Sequence[float] | None = None,
+    earlier: float | None = None,
 ) -> Suggestion:
     """Return the learning rates that a range test suggests.
 
@@ -95,6 +97,8 @@ def suggest(
         samples: Number of validation samples; None: unknown. With fewer than `LEAST_SAMPLES` no rate is suggested.
         start: Validation loss and score before the test; None: those after its first update, at a rate so small that
             it changed nothing.
+        earlier: The rate at which the merit was lost in an earlier, coarser ramp, which counts as `EARLIER` in the mean
+            of log a; None: there was none.
 
     Returns:
         The suggested rates and the reason for them.
@@ -124,6 +128,7 @@ def suggest(
     best = f"best loss {np.nanmin(loss):.3g}"
     best += f", best {label} {text_of(merit.score, np.nanmax(score))}" if scored else ""
     lost = top if lost is None else lost
+    lost = lost if earlier is None else lost ** (1 - EARLIER) * earlier**EARLIER
     rule = f"validation ({best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 
