@@ -166,8 +166,7 @@ class RangeTest(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.curves is None:
-            check_updates(trainer, pl_module, NAME)
-            _check_ends(trainer, self.stop)
+            check_updates(trainer, pl_module, NAME, ends=self.stop)
             with deferred():
                 self._test(trainer, pl_module)
         if trainer.is_global_zero and self.curves is not None:
@@ -186,8 +185,8 @@ class RangeTest(pl.Callback):
             left = self._settings["steps"] - len(curves)
             fine = fine_ramp(found, left, round(left * self._settings["val_points"] / self._settings["steps"]))
             self.coarse, self._made["placed"] = curves, placed(curves, found)
-            seen = validated(curves, self._merit)[["val_loss", "score"]]
-            self._made["start"] = seen.iloc[0].tolist() if len(seen) else None
+            before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
+            self._made["start"] = before[0] if before else None
             curves, _ = self._ramp(trainer, module, fine, validation)
             self._made["updates"] += len(curves)
             if not math.isfinite(self._suggest(curves).max_lr) and math.isfinite(first.max_lr):
@@ -241,11 +240,3 @@ class RangeTest(pl.Callback):
             return self._task.merit
         column = "val_accuracy" if self.curves is None else score_column(self.curves)
         return Merit(column.removeprefix("val_"))
-
-
-def _check_ends(trainer: pl.Trainer, stop: bool) -> None:
-    for setting, least in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
-        if stop and least:
-            raise ValueError(
-                f"{setting} = {least}: must be left out with {NAME}.stop = true, which ends the run before training"
-            )
