@@ -17,7 +17,7 @@ from start_training.callbacks.validation_subset import Validation, check_validat
 from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
-from start_training.schedules.range_plan import Ramp, fine_ramp, first_ramp, is_lost, placed, where_lost
+from start_training.schedules.range_plan import Ramp, fine_ramps, first_ramp, in_words, is_lost, where_lost
 from start_training.schedules.rate_advice import advice, described, in_short
 from start_training.schedules.rate_suggestion import (
     COLUMNS,
@@ -40,10 +40,9 @@ NAME = "range_test"
 class RangeTest(pl.Callback):
     """Run a learning rate range test: `steps` updates at rates that rise from min_lr to max_lr, before training.
 
-    An adaptive test divides its updates between two ramps from the initial weights: a coarse one from min_lr to max_lr,
-    which ends once what it gained is lost, and a fine one with the updates that are left, from a sixteenth of the rate
-    at which the first got worse to four or six times it. The curves are those of the fine one; the coarse one counts a
-    third in the suggestion.
+    An adaptive test divides its updates between ramps from the initial weights: a coarse one from min_lr to max_lr,
+    which ends once what it gained is lost, and one or two finer ones with the updates that are left, from an eighth of
+    the rate at which the first got worse to four or six times it. The suggestion is their mean, see `suggest`.
     A ramp ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
     `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
     repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
@@ -58,19 +57,19 @@ class RangeTest(pl.Callback):
     Args:
         min_lr: The first learning rate.
         max_lr: The last learning rate.
-        steps: The number of updates, of both ramps together.
+        steps: The largest number of updates, of all ramps together.
         ramp: `exponential` (equal ratios of consecutive rates) or `linear` (equal differences).
-        val_points: The number of validations, of both ramps together, after evenly spaced updates of each.
+        val_points: The number of validations, of all ramps together, after evenly spaced updates of each.
         val_samples: The number of samples of the validation set to use.
         stop: Whether to end the run after the test, without training.
         loss: A function of outputs and targets that returns the mean loss of the validation; None: see above.
-        adaptive: Whether a coarse ramp finds the range of a fine one, unless `ramp` is linear or of few octaves.
+        adaptive: Whether a coarse ramp finds the range of finer ones, unless `ramp` is linear or of few octaves.
 
     Attributes:
         curves: A table with a row for each update: step, learning_rate, train_loss (before the update, mean over the
             global batch), val_loss and val_accuracy (after the update; NaN if it was not validated); for another
             task val_accuracy is NaN, and its score, if any, a further column, as val_r2. None before the test.
-        coarse: The table of the coarse ramp; None without one, and in a run that resumed after the test.
+        ramps: The tables of all ramps; empty before the test, and in a run that resumed after it.
         suggestion: The suggested learning rates, a `Suggestion`; None before the test.
 
     Raises:
@@ -92,8 +91,8 @@ class RangeTest(pl.Callback):
         ...     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         ... )
         >>> trainer.fit(module, Digits())
-        >>> len(callback.coarse) + len(callback.curves), callback.suggestion.turned
-        (50, True)
+        >>> [len(ramp) for ramp in callback.ramps], callback.suggestion.turned
+        ([20, 30], True)
     """
 
     tested_after_stop = False
@@ -122,7 +121,7 @@ class RangeTest(pl.Callback):
         self.stop = stop
         self.loss = loss
         self.curves: pd.DataFrame | None = None
-        self.coarse: pd.DataFrame | None = None
+        self.ramps: list[pd.DataFrame] = []
         self.suggestion: Suggestion | None = None
         self._made: dict[str, Any] = {}  # what was done and found, besides the curves
         self._task: Task | None = None  # of the module, once it is known
@@ -147,7 +146,7 @@ class RangeTest(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.curves, self.coarse, self.suggestion, self._made = None, None, None, {}  # of an earlier fit
+            self.curves, self.ramps, self.suggestion, self._made = None, [], None, {}  # of an earlier fit
             self._task = task = task_of(pl_module)
             if task.outputs is None:
                 task.outputs = task.outputs_of(getattr(trainer, "datamodule", None))
@@ -178,29 +177,40 @@ class RangeTest(pl.Callback):
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         curves, validation = self._ramp(trainer, module, self._first)
         chance = validation.chance_loss(self._task or Classification(), self.loss)
-        self._made = {"updates": len(curves), "samples": validation.samples, "chance": chance}
+        self._made, self.ramps = {"samples": validation.samples, "chance": chance}, [curves]
         if self._first.coarse:
-            first = self._suggest(curves)
+            before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
+            first, self._made["start"] = self._suggest(curves), before[0] if before else None
             found = where_lost(curves, SAFETY * first.max_lr if first.turned else math.nan)
             left = self._settings["steps"] - len(curves)
-            fine = fine_ramp(found, left, round(left * self._settings["val_points"] / self._settings["steps"]))
-            self.coarse, self._made["placed"] = curves, placed(curves, found)
-            before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
-            self._made["start"] = before[0] if before else None
-            curves, _ = self._ramp(trainer, module, fine, validation)
-            self._made["updates"] += len(curves)
-            if not math.isfinite(self._suggest(curves).max_lr) and math.isfinite(first.max_lr):
-                curves, self.coarse = self.coarse, curves  # the fine ramp was too short
-                self._made["placed"] = "since a finer one with the updates that were left found nothing"
-            elif first.turned:
-                self._made["earlier"] = found
+            points = round(left * self._settings["val_points"] / self._settings["steps"])
+            for number, ramp in enumerate(fine_ramps(found, left, points)):
+                skipped = number * len(ramp.rates)
+                self.ramps.append(self._ramp(trainer, module, ramp, validation, skipped)[0])
+            self._made["done"] = in_words(self.ramps, found)
+            curves = self._decisive()
+        self._made["updates"] = sum(map(len, self.ramps))
         self._conclude(curves)
 
+    def _decisive(self) -> pd.DataFrame:
+        """Return the ramp that the suggestion is about, the first fine one if it turned, and note the other turns."""
+        coarse, *fine = self.ramps
+        found = [(ramp, self._suggest(ramp), 0.5 if ramp is coarse else 1.0) for ramp in (*fine, coarse)]
+        found.sort(key=lambda each: (each[1].turned, math.isfinite(each[1].max_lr)), reverse=True)  # stable
+        self._made["others"] = [[SAFETY * one.max_lr, weight] for _, one, weight in found[1:] if one.turned]
+        return found[0][0]
+
     def _ramp(
-        self, trainer: pl.Trainer, module: pl.LightningModule, ramp: Ramp, validation: Validation | None = None
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        ramp: Ramp,
+        validation: Validation | None = None,
+        skipped: int = 0,
     ) -> tuple[pd.DataFrame, Validation]:
         with undone_updates(trainer, module) as trial, interruptible(trainer):
             validation = validation or validation_of(trainer, module, self.val_samples, self.loss)
+            trial.skip(skipped)
             rows = [*self._rows(trial, validation, ramp)]
         return pd.DataFrame(rows, columns=[*columns_of(self._merit)]), validation
 
@@ -224,14 +234,11 @@ class RangeTest(pl.Callback):
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves
         suggestion = self._suggest(curves)
-        if note := self._made.get("placed"):
-            first, last = curves["learning_rate"].iloc[[0, -1]]
-            made = f"{len(curves)} updates from {first:.2g} to {last:.2g}, {note}"
-            suggestion = replace(suggestion, rule=f"{suggestion.rule} ({made})")
-        self.suggestion = suggestion
+        done = self._made.get("done")
+        self.suggestion = replace(suggestion, rule=f"{suggestion.rule} ({done})") if done else suggestion
 
     def _suggest(self, curves: pd.DataFrame) -> Suggestion:
-        known = {name: self._made.get(name) for name in ("chance", "samples", "start", "earlier")}
+        known = {name: self._made[name] for name in ("chance", "samples", "start", "others") if name in self._made}
         return suggest(curves, merit=self._merit, **known)
 
     @property

@@ -87,6 +87,11 @@ class TrialUpdates:
                     group[key] = self._optimizer.defaults[key]
         self._batches = _batches(trainer)
 
+    def skip(self, updates: int) -> None:
+        """Pass over the batches of a number of optimizer steps."""
+        for _ in range(updates * self._trainer.accumulate_grad_batches):
+            next(self._batches)
+
     def update(self, rate: float) -> Tensor:
         """Take one optimizer step.
 

@@ -17,7 +17,6 @@ WINDOW = 5  # points in the running median whose maximum is the best merit, so t
 LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `turn` averages the rates at which they are lost
 KEPT = 2 / 3  # the merit has not turned if at least this fraction of the best gain remains at the end
 SAFETY = 3.0  # max_lr is the rate at which the merit is lost, divided by this factor
-EARLIER = 1 / 3  # weight of a coarser ramp in the mean of the logarithms of the rates at which the merit was lost
 LEAST_SAMPLES = 30  # fewest validation samples from which a rate is suggested
 LEAST_GAIN = 0.2  # rise of the accuracy that is learning, even if the validation loss is still above chance
 NOISE = 5.0  # for a loss that may be negative, the least fall, as a multiple of the usual change between validations
@@ -78,7 +77,7 @@ def suggest(
     merit: Merit = ACCURACY,
     samples: int | None = None,
     start: Sequence[float] | None = None,
-    earlier: float | None = None,
+    others: Sequence[Sequence[float]] = (),
 ) -> Suggestion:
     """Return the learning rates that a range test suggests.
 
@@ -97,8 +96,8 @@ def suggest(
         samples: Number of validation samples; None: unknown. With fewer than `LEAST_SAMPLES` no rate is suggested.
         start: Validation loss and score before the test; None: those after its first update, at a rate so small that
             it changed nothing.
-        earlier: The rate at which the merit was lost in an earlier, coarser ramp, which counts as `EARLIER` in the mean
-            of log a; None: there was none.
+        others: For each other ramp of the test that turned, the rate at which its merit was lost and its weight. If
+            this one turned, too, a is the geometric mean, in which it has the weight 1.
 
     Returns:
         The suggested rates and the reason for them.
@@ -128,7 +127,8 @@ def suggest(
     best = f"best loss {np.nanmin(loss):.3g}"
     best += f", best {label} {text_of(merit.score, np.nanmax(score))}" if scored else ""
     lost = top if lost is None else lost
-    lost = lost if earlier is None else lost ** (1 - EARLIER) * earlier**EARLIER
+    turns = [(lost, 1.0), *others]
+    lost = math.exp(sum(weight * math.log(rate) for rate, weight in turns) / sum(weight for _, weight in turns))
     rule = f"validation ({best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 
