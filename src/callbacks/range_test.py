@@ -2,34 +2,36 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from start_training.callbacks.evaluation import task_of
-from start_training.callbacks.trial_updates import TrialUpdates, undone_updates
-from start_training.callbacks.validation_subset import ValidationSubset, check_validates
+from start_training.callbacks.trial_updates import TrialUpdates, check_updates, interruptible, undone_updates
+from start_training.callbacks.validation_subset import Validation, check_validates, validation_of
 from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
+from start_training.schedules.range_plan import Ramp, fine_ramps, first_ramp, in_words, is_lost, where_lost
+from start_training.schedules.rate_advice import advice, described, in_short
 from start_training.schedules.rate_suggestion import (
+    COLUMNS,
+    SAFETY,
     Suggestion,
-    advice,
     columns_of,
-    described,
-    in_short,
     score_column,
     suggest,
+    validated,
 )
 from start_training.settings import AtLeast, PositiveInteger, checked
 from start_training.stop_signals import Interrupted, deferred, received
 from start_training.tasks.classification import Classification
-from start_training.tasks.merit import ACCURACY, Merit
+from start_training.tasks.merit import Merit
 from start_training.tasks.task import Task
 
 NAME = "range_test"
@@ -38,31 +40,36 @@ NAME = "range_test"
 class RangeTest(pl.Callback):
     """Run a learning rate range test: `steps` updates at rates that rise from min_lr to max_lr, before training.
 
-    The test ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
+    An adaptive test divides its updates between ramps from the initial weights: a coarse one from min_lr to max_lr,
+    which ends once what it gained is lost, and one or two finer ones with the updates that are left, from an eighth of
+    the rate at which the first got worse to four or six times it. The suggestion is their mean, see `suggest`.
+    A ramp ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
     `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
     repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
-    The test needs memory for a copy of the weights and of the optimizer state.
+    The test needs memory for a copy of weights and optimizer state.
 
-    The module needs automatic optimization, one optimizer, logits from `forward`, and validation batches
-    (inputs, targets, …). A module that is no classifier states its `Task` as its attribute `task`, whose loss and score
-    are then validated. Its `on_train_start` is called after the test.
+    The module needs automatic optimization, one optimizer and validation batches. If it states a `Task` as its
+    attribute `task`, the loss and the score of the outputs of `forward` are validated; if `forward` returns logits for
+    class numbers, cross-entropy and accuracy; else the loss of its own `validation_step`, see `OwnLoss`. Its
+    `on_train_start` is called after the test.
     Source: Smith 2018 (arXiv:1803.09820), the LR range test.
 
     Args:
         min_lr: The first learning rate.
         max_lr: The last learning rate.
-        steps: The number of updates.
+        steps: The largest number of updates, of all ramps together.
         ramp: `exponential` (equal ratios of consecutive rates) or `linear` (equal differences).
-        val_points: The number of validations. They follow evenly spaced updates, including the first and the last.
+        val_points: The number of validations, of all ramps together, after evenly spaced updates of each.
         val_samples: The number of samples of the validation set to use.
         stop: Whether to end the run after the test, without training.
-        loss: A function of outputs and targets that returns the mean loss of the validation; None: that of the task,
-            which is cross-entropy for a module that states none.
+        loss: A function of outputs and targets that returns the mean loss of the validation; None: see above.
+        adaptive: Whether a coarse ramp finds the range of finer ones, unless `ramp` is linear or of few octaves.
 
     Attributes:
         curves: A table with a row for each update: step, learning_rate, train_loss (before the update, mean over the
             global batch), val_loss and val_accuracy (after the update; NaN if it was not validated); for another
-            task val_accuracy is NaN, and its score a further column, such as val_r2. None before the test.
+            task val_accuracy is NaN, and its score, if any, a further column, as val_r2. None before the test.
+        ramps: The tables of all ramps; empty before the test, and in a run that resumed after it.
         suggestion: The suggested learning rates, a `Suggestion`; None before the test.
 
     Raises:
@@ -84,8 +91,8 @@ class RangeTest(pl.Callback):
         ...     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         ... )
         >>> trainer.fit(module, Digits())
-        >>> len(callback.curves), float(callback.curves["learning_rate"].iloc[-1])
-        (50, 1.0)
+        >>> [len(ramp) for ramp in callback.ramps], callback.suggestion.turned
+        ([20, 30], True)
     """
 
     tested_after_stop = False
@@ -102,26 +109,29 @@ class RangeTest(pl.Callback):
         val_samples: PositiveInteger = 1000,
         stop: bool = False,
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        adaptive: bool = True,
     ) -> None:
-        self._rates = ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)
+        ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)  # checks them
         if val_points > steps:
             raise ValueError(f"val_points = {val_points}: must be at most steps = {steps}")
-        self._validated = set(np.linspace(0, steps - 1, val_points).round().astype(int).tolist())
+        self._first = first_ramp(steps, val_points, min_lr, max_lr, ramp, adaptive=adaptive)
         self.val_samples = val_samples
-        self._settings = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
-        self._settings |= {"val_points": val_points, "val_samples": val_samples}
+        self._settings: dict[str, Any] = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
+        self._settings |= {"val_points": val_points, "val_samples": val_samples, "adaptive": adaptive}
         self.stop = stop
         self.loss = loss
         self.curves: pd.DataFrame | None = None
+        self.ramps: list[pd.DataFrame] = []
         self.suggestion: Suggestion | None = None
-        self._chance: float | None = None  # loss of a net that has learned nothing
+        self._made: dict[str, Any] = {}  # what was done and found, besides the curves
         self._task: Task | None = None  # of the module, once it is known
 
     def summary(self) -> dict[str, Any]:
         """Return the suggested rates and extremes of the curves; {} before the test."""
         if self.curves is None or self.suggestion is None:
             return {}
-        return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"]}}
+        made = {"ramp": self._settings["ramp"], "updates": self._made.get("updates", len(self.curves))}
+        return {NAME: {**described(self.suggestion, self.curves), **made}}
 
     def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
         test = summary.get(NAME)
@@ -136,53 +146,100 @@ class RangeTest(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.curves = self.suggestion = None  # from an earlier fit; results in a checkpoint are loaded later
+            self.curves, self.ramps, self.suggestion, self._made = None, [], None, {}  # of an earlier fit
             self._task = task = task_of(pl_module)
             if task.outputs is None:
                 task.outputs = task.outputs_of(getattr(trainer, "datamodule", None))
-            self._chance = task.chance_loss() if self.loss is None else None
 
     def state_dict(self) -> dict[str, Any]:
         if self.curves is None:
             return {}
         curves = {str(name): torch.tensor(self.curves[name].to_numpy()) for name in self.curves}
-        return {"settings": dict(self._settings), "curves": curves}
+        return {"settings": dict(self._settings), "curves": curves, "made": dict(self._made)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("settings") == self._settings:  # the results are valid for the same settings only
+        settings = {"adaptive": False, **state_dict.get("settings", {})}  # as tests once were
+        if settings == self._settings:  # the results are valid for the same settings only
+            self._made = state_dict.get("made", {})
             self._conclude(pd.DataFrame({name: column.numpy() for name, column in state_dict["curves"].items()}))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.curves is None:
-            _check(trainer, pl_module, self.stop)
-            with deferred(), undone_updates(trainer, pl_module) as trial:
-                validation = ValidationSubset(trainer, pl_module, self.val_samples)
-                self._conclude(pd.DataFrame(self._rows(trial, validation), columns=[*columns_of(self._merit)]))
+            check_updates(trainer, pl_module, NAME, ends=self.stop)
+            with deferred():
+                self._test(trainer, pl_module)
         if trainer.is_global_zero and self.curves is not None:
             table = Table(Path(trainer.default_root_dir) / NAME)
             table.truncate(0)
             table.append(self.curves)
         trainer.should_stop = trainer.should_stop or self.stop
 
-    def _rows(self, trial: TrialUpdates, validation: ValidationSubset) -> Iterator[tuple[float, ...]]:
-        task = self._task or Classification()
-        for step, rate in enumerate(self._rates.tolist()):
+    def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        curves, validation = self._ramp(trainer, module, self._first)
+        chance = validation.chance_loss(self._task or Classification(), self.loss)
+        self._made, self.ramps = {"samples": validation.samples, "chance": chance}, [curves]
+        if self._first.coarse:
+            before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
+            first, self._made["start"] = self._suggest(curves), before[0] if before else None
+            found = where_lost(curves, SAFETY * first.max_lr if first.turned else math.nan)
+            left = self._settings["steps"] - len(curves)
+            points = round(left * self._settings["val_points"] / self._settings["steps"])
+            for number, ramp in enumerate(fine_ramps(found, left, points)):
+                skipped = number * len(ramp.rates)
+                self.ramps.append(self._ramp(trainer, module, ramp, validation, skipped)[0])
+            self._made["done"] = in_words(self.ramps, found)
+            curves = self._decisive()
+        self._made["updates"] = sum(map(len, self.ramps))
+        self._conclude(curves)
+
+    def _decisive(self) -> pd.DataFrame:
+        """Return the ramp that the suggestion is about, the first fine one if it turned, and note the other turns."""
+        coarse, *fine = self.ramps
+        found = [(ramp, self._suggest(ramp), 0.5 if ramp is coarse else 1.0) for ramp in (*fine, coarse)]
+        found.sort(key=lambda each: (each[1].turned, math.isfinite(each[1].max_lr)), reverse=True)  # stable
+        self._made["others"] = [[SAFETY * one.max_lr, weight] for _, one, weight in found[1:] if one.turned]
+        return found[0][0]
+
+    def _ramp(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        ramp: Ramp,
+        validation: Validation | None = None,
+        skipped: int = 0,
+    ) -> tuple[pd.DataFrame, Validation]:
+        with undone_updates(trainer, module) as trial, interruptible(trainer):
+            validation = validation or validation_of(trainer, module, self.val_samples, self.loss)
+            trial.skip(skipped)
+            rows = [*self._rows(trial, validation, ramp)]
+        return pd.DataFrame(rows, columns=[*columns_of(self._merit)]), validation
+
+    def _rows(self, trial: TrialUpdates, validation: Validation, ramp: Ramp) -> Iterator[tuple[float, ...]]:
+        task, seen = self._task or Classification(), []
+        for step, rate in enumerate(ramp.rates.tolist()):
             loss = trial.update(rate)
             losses, signums = gather(torch.stack([loss, loss.new_tensor(received())])).T.cpu()
             if signums.any():
                 raise Interrupted(int(signums.max()), on_all_ranks=True)
             mean, val_loss, score = float(losses.mean()), math.nan, math.nan
-            if math.isfinite(mean) and step in self._validated:
+            if math.isfinite(mean) and step in ramp.validated:
                 val_loss, score = validation.evaluate(task, self.loss)
-                score = -math.inf if math.isnan(score) else score  # outputs that are not finite
-            other = () if self._merit.score == ACCURACY.score else (math.nan,)
+                val_loss = val_loss if math.isfinite(val_loss) else math.inf
+                seen.append(val_loss)
+            other = () if len(columns_of(self._merit)) == len(COLUMNS) else (math.nan,)
             yield step, rate, mean, val_loss, *other, score
-            if not math.isfinite(mean) or (step in self._validated and not math.isfinite(val_loss)):
+            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and seen and is_lost(seen)):
                 return
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves
-        self.suggestion = suggest(curves, chance=self._chance, merit=self._merit)
+        suggestion = self._suggest(curves)
+        done = self._made.get("done")
+        self.suggestion = replace(suggestion, rule=f"{suggestion.rule} ({done})") if done else suggestion
+
+    def _suggest(self, curves: pd.DataFrame) -> Suggestion:
+        known = {name: self._made[name] for name in ("chance", "samples", "start", "others") if name in self._made}
+        return suggest(curves, merit=self._merit, **known)
 
     @property
     def _merit(self) -> Merit:
@@ -190,16 +247,3 @@ class RangeTest(pl.Callback):
             return self._task.merit
         column = "val_accuracy" if self.curves is None else score_column(self.curves)
         return Merit(column.removeprefix("val_"))
-
-
-def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:
-    name, optimizers = type(module).__name__, len(trainer.optimizers)
-    if not module.automatic_optimization:
-        raise ValueError(f"{NAME}: {name} has automatic_optimization = False; the range test needs True")
-    if optimizers != 1:
-        raise ValueError(f"{NAME}: {name} has {optimizers} optimizers; the range test needs exactly one")
-    for setting, least in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
-        if stop and least:
-            raise ValueError(
-                f"{setting} = {least}: must be left out with {NAME}.stop = true, which ends the run before training"
-            )

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count, islice
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from start_training.callbacks.evaluation import transfer_batch
 from start_training.callbacks.snapshot import restored
+from start_training.stop_signals import raising
 from start_training.streams import isolate_random_streams
 
 
@@ -43,6 +44,30 @@ def undone_updates(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[
             vars(trainer)["callbacks"], trainer.loggers = callbacks, loggers
 
 
+def check_updates(trainer: pl.Trainer, module: pl.LightningModule, name: str, *, ends: bool) -> None:
+    """Raise ValueError if `TrialUpdates` cannot train the module, or if the run cannot end after them.
+
+    Args:
+        name: Name of the callback in messages.
+        ends: Whether the callback then ends the run without training.
+    """
+    kind, optimizers = type(module).__name__, len(trainer.optimizers)
+    if not module.automatic_optimization:
+        raise ValueError(f"{name}: {kind} has automatic_optimization = False; the range test needs True")
+    if optimizers != 1:
+        raise ValueError(f"{name}: {kind} has {optimizers} optimizers; the range test needs exactly one")
+    for setting, least in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
+        if ends and least:
+            raise ValueError(
+                f"{setting} = {least}: must be left out with {name}.stop = true, which ends the run before training"
+            )
+
+
+def interruptible(trainer: pl.Trainer) -> AbstractContextManager[None]:
+    """Let a signal end the block at once; several ranks have to end at the same update instead, as the caller does."""
+    return raising() if trainer.world_size == 1 else nullcontext()
+
+
 class TrialUpdates:
     """Take optimizer steps on the training batches, with the trainer's strategy, precision, clipping and accumulation.
 
@@ -61,6 +86,11 @@ class TrialUpdates:
                 for group in groups if key in self._optimizer.defaults else []:
                     group[key] = self._optimizer.defaults[key]
         self._batches = _batches(trainer)
+
+    def skip(self, updates: int) -> None:
+        """Pass over the batches of a number of optimizer steps."""
+        for _ in range(updates * self._trainer.accumulate_grad_batches):
+            next(self._batches)
 
     def update(self, rate: float) -> Tensor:
         """Take one optimizer step.
@@ -115,8 +145,11 @@ def _batches(trainer: pl.Trainer) -> Iterator[tuple[Any, int]]:
         for part in _loaders_and_samplers(combined.flattened):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
+        index = None
         for batch, index, _ in islice(combined, None if limit == float("inf") else int(limit)):
             yield transfer_batch(trainer, batch), index
+        if index is None:  # an exhausted IterableDataset, which is empty in every further epoch
+            raise _iterated_once(combined.flattened[0])
 
 
 def _training_loaders(trainer: pl.Trainer) -> list[Any]:
@@ -124,9 +157,16 @@ def _training_loaders(trainer: pl.Trainer) -> list[Any]:
     assert combined is not None
     for loader in combined.flattened:
         if isinstance(loader, Iterator):
-            name = type(loader).__name__
-            raise ValueError(f"{name}: training data can be iterated only once; the range test needs a DataLoader")
+            raise _iterated_once(loader)
     return combined.flattened
+
+
+def _iterated_once(loader: Any) -> ValueError:
+    name = type(getattr(loader, "dataset", loader)).__name__
+    return ValueError(
+        f"{name}: training data can be iterated only once; the range test needs a DataLoader, with data that can be "
+        "iterated again in each epoch"
+    )
 
 
 def _loaders_and_samplers(loaders: list[Any]) -> list[Any]:

@@ -1,9 +1,8 @@
 """Suggest learning rates from the curves of a range test: validation loss and score at increasing rates."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,9 @@ WINDOW = 5  # points in the running median whose maximum is the best merit, so t
 LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `turn` averages the rates at which they are lost
 KEPT = 2 / 3  # the merit has not turned if at least this fraction of the best gain remains at the end
 SAFETY = 3.0  # max_lr is the rate at which the merit is lost, divided by this factor
+LEAST_SAMPLES = 30  # fewest validation samples from which a rate is suggested
+LEAST_GAIN = 0.2  # rise of the accuracy that is learning, even if the validation loss is still above chance
+NOISE = 5.0  # for a loss that may be negative, the least fall, as a multiple of the usual change between validations
 LEAST_FALL = 0.05  # smallest relative fall of the validation loss, from its first value or chance, that is learning
 ONE_CYCLE, CYCLICAL = 10, 3  # Smith 2018: max_lr / min_lr is 10–20 in one cycle, and 3–4 in repeated cycles
 
@@ -54,7 +56,7 @@ def columns_of(merit: Merit) -> tuple[str, ...]:
         >>> columns_of(Merit("r2"))[-2:]
         ('val_accuracy', 'val_r2')
     """
-    return COLUMNS if merit.score == ACCURACY.score else (*COLUMNS, merit.column("val"))
+    return COLUMNS if merit.score in ("", ACCURACY.score) else (*COLUMNS, merit.column("val"))
 
 
 def score_column(curves: pd.DataFrame) -> str:
@@ -68,73 +70,121 @@ def recorded_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table[[name for name in table if not {".", "/"} & set(str(name))]]
 
 
-def suggest(curves: pd.DataFrame, *, chance: float | None = None, merit: Merit = ACCURACY) -> Suggestion:
+def suggest(
+    curves: pd.DataFrame,
+    *,
+    chance: float | None = None,
+    merit: Merit = ACCURACY,
+    samples: int | None = None,
+    start: Sequence[float] | None = None,
+    others: Sequence[Sequence[float]] = (),
+) -> Suggestion:
     """Return the learning rates that a range test suggests.
 
     max_lr = a / `SAFETY`, where a is the rate at which the merit, validation accuracy + exp(−validation loss), is lost
     (see `turn`). exp(−loss) is the geometric mean of the probabilities of the true classes, which has the same scale
     as the accuracy; as training diverges, loss gets worse first in some nets and accuracy in others. Other tasks have
-    another merit, `merit.combined`.
+    another merit, `merit.combined`, from the loss alone. A test that ends with a loss that is not finite has turned.
     Source: Smith 2018 (arXiv:1803.09820): the largest usable rate is where validation loss begins to rise or
-    validation accuracy begins to fall, which the paper judges by eye. Over five seeds, the rate at which half of the
-    merit is lost varies by 0.8 octaves (mean over 12 combinations of net, data set and optimizer), and the rate at
-    which the merit begins to fall by more than 1 octave. A third of a was right for all 12: the accuracy of 1cycle
-    runs was within 1.3% of that at the best rate of a grid with steps of an octave; beyond 2a training failed.
+    validation accuracy begins to fall, which the paper judges by eye.
 
     Args:
         curves: A row for each update of the test with the columns `columns_of(merit)`; NaN where it was not validated.
         merit: The merit of the task; by default that of classification.
-        chance: Chance loss, log(number of classes), if known: a net whose loss is never below it has learned nothing.
+        chance: Chance loss, log(number of classes), if known: a net whose loss is never below it has learned nothing,
+            unless its accuracy has clearly risen: a loss that begins far above chance may still be above it.
+        samples: Number of validation samples; None: unknown. With fewer than `LEAST_SAMPLES` no rate is suggested.
+        start: Validation loss and score before the test; None: those after its first update, at a rate so small that
+            it changed nothing.
+        others: For each other ramp of the test that turned, the rate at which its merit was lost and its weight. If
+            this one turned, too, a is the geometric mean, in which it has the weight 1.
 
     Returns:
         The suggested rates and the reason for them.
     """
-    column = merit.column("val")
-    seen = curves[curves[column].notna()]
-    rates, loss, score = (seen[name].to_numpy(np.float64) for name in ("learning_rate", "val_loss", column))
-    first, top = float(curves["learning_rate"].iloc[0]), float(curves["learning_rate"].iloc[-1])
-    if not len(seen) or not math.isfinite(loss[0]):
-        rule = f"training diverged at the first learning rate of the test, {first:.3g}: set a smaller min_lr"
+    seen = validated(curves, merit)
+    rates, loss, score = (seen[name].to_numpy(np.float64) for name in ("learning_rate", "val_loss", "score"))
+    before = [loss[0] if len(loss) else math.nan, score[0] if len(loss) else math.nan] if start is None else [*start]
+    level = min(before[0], math.inf if chance is None else chance)  # above it nothing is learned
+    if rule := _nothing(curves, loss, score, [level, before[1]], merit, samples):
         return Suggestion.of(math.nan, rule)
-    before = loss[0] if chance is None else min(loss[0], chance)
-    if before - loss[np.isfinite(loss)].min() <= LEAST_FALL * abs(before):
-        level = f"its first value, {loss[0]:.3g}" if before == loss[0] else f"that of guessing, {before:.3g}"
-        rule = f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
-        return Suggestion.of(math.nan, rule)
-    if diverged_at(curves) is not None:
-        worst = 0.0 if merit.likelihood else -math.inf
-        rates, loss, score = np.append(rates, top), np.append(loss, math.inf), np.append(score, worst)
-    lost = turn(rates, merit.combined(loss, score))
-    label = label_of(merit.score)
-    if lost is None:
-        rule = f"validation loss and {label} did not get worse up to the largest learning rate tested, {top:.3g}"
+    top, label = float(curves["learning_rate"].iloc[-1]), label_of(merit.score)
+    scored = not np.isnan(score).all()
+    diverged = diverged_at(curves) is not None
+    if diverged:
+        rates, loss, score = (
+            np.append(rates, top),
+            np.append(loss, math.inf),
+            np.append(score, 0.0 if scored else math.nan),
+        )
+    before[0] = before[0] if merit.likelihood and scored else level
+    base, *values = merit.combined([before[0], *loss], [before[1], *score])
+    lost = turn(rates, np.array(values), base)
+    if lost is None and not diverged:
+        both = f"loss and {label}" if scored else "loss"
+        rule = f"validation {both} did not get worse up to the largest learning rate tested, {top:.3g}"
         return Suggestion.of(top / SAFETY, f"{rule}; max_lr is a third of it; test larger rates")
-    best = f"best loss {np.nanmin(loss):.3g}, best {label} {text_of(merit.score, score.max())}"
+    best = f"best loss {np.nanmin(loss):.3g}"
+    best += f", best {label} {text_of(merit.score, np.nanmax(score))}" if scored else ""
+    lost = top if lost is None else lost
+    turns = [(lost, 1.0), *others]
+    lost = math.exp(sum(weight * math.log(rate) for rate, weight in turns) / sum(weight for _, weight in turns))
     rule = f"validation ({best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 
 
-def turn(rates: Array, merit: Array) -> float | None:
+def validated(curves: pd.DataFrame, merit: Merit) -> pd.DataFrame:
+    """Return the validated rows of a range test's table, with the score as the column `score`: NaN if it has none."""
+    score = curves.get(merit.column("val"), pd.Series(math.nan, curves.index))
+    return curves.assign(score=score)[curves["val_loss"].notna() | score.notna()]
+
+
+def _nothing(
+    curves: pd.DataFrame, loss: Array, score: Array, before: Sequence[float], merit: Merit, samples: int | None
+) -> str:
+    """Return why a range test suggests no rate, or "". `before`: loss and score of a net that has learned nothing."""
+    first, top = curves["learning_rate"].iloc[[0, -1]]
+    if not len(loss) or not math.isfinite(loss[0]):
+        return f"training diverged at the first learning rate of the test, {first:.3g}: set a smaller min_lr"
+    if samples is not None and samples < LEAST_SAMPLES:
+        return (
+            f"{samples} validation samples are too few to tell at which rate validation gets worse; "
+            f"needs at least {LEAST_SAMPLES}: use more of the data for validation, or set a larger val_samples"
+        )
+    finite = loss[np.isfinite(loss)]
+    positive = before[0] > 0 and (finite > 0).all()
+    least = LEAST_FALL * before[0] if positive else NOISE * float(np.median(np.abs(np.diff(finite, prepend=before[0]))))
+    if before[0] - finite.min() > least:
+        return ""
+    if merit.likelihood and _running_median(score).max() - before[1] >= LEAST_GAIN:
+        return ""
+    level = f"its first value, {loss[0]:.3g}" if before[0] == loss[0] else f"that of guessing, {before[0]:.3g}"
+    return f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
+
+
+def turn(rates: Array, merit: Array, base: float | None = None) -> float | None:
     """Return the learning rate at which a merit that has risen is lost for good.
 
-    After the best point, the gain since the first point, divided by the best gain, is fitted with a non-increasing
+    After the best point, the gain above `base`, divided by the best gain, is fitted with a non-increasing
     function of the log rate (isotonic regression), which ignores temporary losses. The result is the geometric mean
     of the rates at which this fit falls below each of `LEVELS`.
 
     Args:
         rates: Learning rates, shape (n,), increasing.
         merit: A score such as accuracy, larger is better, shape (n,).
+        base: The merit before training; None: that of the first point.
 
     Returns:
-        The rate; None if the merit never rises above its first value, is best at the last rate, or still has at least
+        The rate; None if the merit never rises above `base`, is best at the last rate, or still has at least
         two thirds of its gain there.
     """
     smooth = _running_median(merit)
     start = int(np.argmax(smooth))
-    if not smooth[start] > merit[0] or start == len(merit) - 1:
+    base = merit[0] if base is None else base
+    if not smooth[start] > base or start == len(merit) - 1:
         return None
     logs = np.log(rates[start:])
-    gain = np.clip((merit[start:] - merit[0]) / (smooth[start] - merit[0]), 0, 1)
+    gain = np.clip((merit[start:] - base) / (smooth[start] - base), 0, 1)
     weights = np.maximum(np.gradient(logs), np.finfo(np.float64).tiny)  # the last rate may occur twice, at distance 0
     fit = isotonic_regression(gain, weights=weights, increasing=False).x
     if fit[-1] >= KEPT:
@@ -146,42 +196,23 @@ def turn(rates: Array, merit: Array) -> float | None:
 def diverged_at(curves: pd.DataFrame) -> int | None:
     """Return the last step of a range test if its training or validation loss is not finite, else None."""
     last = curves.iloc[-1]
-    validated = pd.notna(last[score_column(curves)])
-    lost = not np.isfinite(last["train_loss"]) or (validated and not np.isfinite(last["val_loss"]))
+    seen = pd.notna(last["val_loss"]) or pd.notna(last[score_column(curves)])
+    lost = not np.isfinite(last["train_loss"]) or (seen and not np.isfinite(last["val_loss"]))
     return int(last["step"]) if lost else None
 
 
-def described(suggestion: Suggestion, curves: pd.DataFrame) -> dict[str, Any]:
-    """Return a suggestion and a summary of the curves of its range test as plain data, for summary.json."""
-    score = score_column(curves)
-    return {
-        **asdict(suggestion),
-        "steps": len(curves),
-        "diverged_at": diverged_at(curves),
-        "best_val_loss": float(curves["val_loss"].min()),
-        f"best_{score}": float(curves[score].max()),
-        "min_rate_tested": float(curves["learning_rate"].iloc[0]),
-        "max_rate_tested": float(curves["learning_rate"].iloc[-1]),
-    }
+def enough(rates: Sequence[float | None]) -> bool:
+    """Return whether at least half of range tests suggest a rate; the rates of fewer say little about the net.
 
+    Args:
+        rates: The suggested rate of each test; NaN or None for one that suggests none.
 
-def in_short(test: Mapping[str, Any]) -> str:
-    """Return `max_lr …` for a range test as given by `described`, or the reason why no rate is suggested."""
-    known = test["max_lr"] is not None and math.isfinite(test["max_lr"])
-    return f"max_lr {test['max_lr']:.3g}" if known else str(test["rule"])
-
-
-def advice(test: Mapping[str, Any]) -> str:
-    """Return lines of text: the rule of a range test as given by `described`, then the settings to type."""
-    lines = [f"range test: {test['rule']}"]
-    if in_short(test) != test["rule"]:
-        peak = f"optimizer.lr={test['max_lr']:.3g}"
-        lines += [
-            f"    for one cycle, starting at {test['min_lr']:.3g}: {peak} schedule=one_cycle",
-            f"    for repeated cycles, starting at {test['cyclical_min_lr']:.3g}: "
-            f"{peak} schedule=triangular schedule.start={1 / CYCLICAL:.3g}",
-        ]
-    return "\n".join(lines)
+    Example:
+        >>> enough([0.1, float("nan")]), enough([0.1, None, None, None, None])
+        (True, False)
+    """
+    known = sum(rate is not None and math.isfinite(rate) for rate in rates)
+    return known > 0 and 2 * known >= len(rates)
 
 
 def spread(rates: Sequence[float]) -> dict[str, float]:
