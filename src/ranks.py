@@ -36,3 +36,10 @@ def gather(tensor: Tensor) -> Tensor:
     tensors = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(tensors, tensor)
     return torch.stack(tensors)
+
+
+def is_lost_connection(error: BaseException | None) -> bool:
+    """Return whether an error says that the connection to another rank was lost, as gloo and NCCL report it."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo/", "NCCL"))

@@ -25,8 +25,8 @@ from start_training.launchers.workers import worker_signals
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.stop_signals import Interrupted
-from start_training.tasks.merit import Merit, objective
 from start_training.training.replica_runs import train_group
+from start_training.training.results import objective_of
 from start_training.training.train import train
 
 
@@ -61,12 +61,6 @@ def train_hydra_job(config: DictConfig) -> float | None:
             if not config.get("replicas"):
                 return objective_of(RunDirectory(Path(hydra.runtime.output_dir)), merit_of(plain(config)))
     return None
-
-
-def objective_of(run: RunDirectory, merit: Merit) -> float | None:
-    """Return the objective of a finished run: infinite if it has diverged, None if it has not logged the metric."""
-    summary = run.summary() if run.finished else None
-    return objective(summary["metrics"], summary["status"], merit) if summary else None
 
 
 def _how_to_resume(directory: Path) -> str:

@@ -117,6 +117,11 @@ def error_message(error: BaseException) -> str:
         return f"{error.override}: not a valid override; must be key=value ({one_line(error)})"
     if match := re.match(r"Could not load '([\w/.-]+)'", str(error).partition(": ")[2]):
         return _no_such_option(match[1], ())
+    if match := re.match(r"'(hydra/\w+)/(\w+)' is validated against ConfigStore schema", str(error)):
+        return (
+            f"{match[1]} = {match[2]}: an installed plugin of Hydra has the same name (hydra-optuna-sweeper); must be "
+            "uninstalled, or be used by a config of your own with another name, see docs/sweeps.md"
+        )
     if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", one_line(error)):
         return f"{match[1]} = {match[2]}: several values; must be one value, or type -m for a sweep over them"
     if match := re.match(

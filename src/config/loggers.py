@@ -57,7 +57,7 @@ def start_loggers(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
     """
     for (name, node), logger in zip(named_nodes(config, "logger"), loggers, strict=True):
         if is_rank_zero() and isinstance(logger, TensorBoardLogger | MLFlowLogger):
-            with name_group_in_errors(f"logger.{name}", node):
+            with name_group_in_errors(f"logger.{name}", node), _without_notes():
                 logger.log_hyperparams(dict(config))
         if isinstance(logger, WandbLogger) and is_rank_zero():
             with name_group_in_errors(f"logger.{name}", node), _without_logging_errors():
@@ -99,7 +99,8 @@ def _build_other(name: str, node: dict[str, Any], job: Job, run: RunDirectory) -
         named["run_name"] = distinct_name(job)
     if "tracking_uri" in node and node["tracking_uri"] is None:
         node = {**node, "tracking_uri": f"sqlite:///{run.path.resolve() / 'mlflow.db'}"}
-    return build(node, f"logger.{name}", save_dir=str(run.path), **named)
+    with _without_notes():
+        return build(node, f"logger.{name}", save_dir=str(run.path), **named)
 
 
 def _start(name: str, node: dict[str, Any], logger: WandbLogger, config: Mapping[str, Any]) -> None:
@@ -120,6 +121,17 @@ def _start(name: str, node: dict[str, Any], logger: WandbLogger, config: Mapping
                 wandb_server.fall_back(name, node, one_line(error))
         logger._wandb_init["mode"] = "offline"
     logger.log_hyperparams(dict(config))
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Print no notes of MLflow, Alembic and Lightning about a new database; their errors are exceptions."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # levels of single loggers are set again by Alembic's configuration
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from hydra.utils import get_object
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from start_training.annotations import check_type
+from start_training.config.optimizer_errors import implied_types, raised_in_step
 from start_training.runs.canonical import annotations_of
 from start_training.runs.outcome import Diverged
 from start_training.settings import described, named_in, one_line
@@ -51,7 +52,8 @@ def name_group_in_errors(group: str, config: Config | None) -> Iterator[None]:
 def name_setting_in_errors(config: Config) -> Iterator[None]:
     """Prefix the key in ValueErrors raised in the context with its config group, if only one group has that key.
 
-    Lightning's MisconfigurationException becomes a ValueError that names the group trainer.
+    Lightning's MisconfigurationException becomes a ValueError that names the group trainer, and an error in a step of
+    the config's optimizer one that names the group optimizer.
 
     Args:
         config: the config of the job.
@@ -66,6 +68,11 @@ def name_setting_in_errors(config: Config) -> Iterator[None]:
         if name is None or name in config or len(places) != 1:
             raise
         raise ValueError(places[0] + str(error).removeprefix(name)) from error
+    except Exception as error:
+        node = config.get("optimizer")
+        if not node or not raised_in_step(error, target_of(node, "optimizer")):
+            raise
+        raise ValueError(_message("optimizer", node, error)) from error
 
 
 # Errors of Python, NumPy and torch for arrays that are too large, beside MemoryError and OverflowError.
@@ -166,8 +173,9 @@ def _check_types(config: Config, group: str) -> None:
 
     The default value of a parameter is always allowed. Nested nodes with a `_target_` are checked, too.
     """
-    annotations = {**annotations_of(config["_target_"]), **_OF_HYDRA}
-    parameters = parameters_of(target_of(config, group))
+    target = target_of(config, group)
+    annotations = {**implied_types(target), **annotations_of(config["_target_"]), **_OF_HYDRA}
+    parameters = parameters_of(target)
     for key, value in config.items():
         is_default = key in parameters and parameters[key].default is value
         if not is_default and key in annotations:

@@ -15,11 +15,15 @@ import torch
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from start_training.config.composed import compose_job
+from start_training.config.build_task import merit_of
+from start_training.config.composed import compose_job, without_hydra
 from start_training.config.errors import ReportedError
 from start_training.launchers.process_tree import DISK_IS_FULL, command, environment
+from start_training.runs.directory import RunDirectory
 from start_training.settings import positive_integer
 from start_training.stop_signals import blocked, deferred, received
+from start_training.tasks.merit import Merit
+from start_training.training.results import objective_of
 
 POLL = 0.05  # seconds
 
@@ -33,6 +37,8 @@ class JobProcess:
         sweep: name of the sweep.
         gpu_count: number of GPUs to pin the job to.
         returned: the result that the launcher returns to Hydra for the job.
+        directory: the directory of the job.
+        merit: names the metric of the job's objective, which is its return value.
         gpus: the GPUs that the job is pinned to, set by `start`.
         output: files that collect stdout and stderr until the process ends; empty if the process prints directly.
         process: the running `subprocess.Popen`.
@@ -42,6 +48,8 @@ class JobProcess:
     sweep: str
     gpu_count: int
     returned: JobReturn
+    directory: Path
+    merit: Merit
     gpus: list[str] = field(default_factory=list)
     output: list[IO[bytes]] = field(default_factory=list)
     process: Any = None
@@ -81,7 +89,11 @@ class JobProcess:
             held.close()
         status = self.process.returncode
         self.returned.status = JobStatus.FAILED if status else JobStatus.COMPLETED
-        self.returned._return_value = ReportedError(f"the job's process ended with status {status}") if status else None
+        self.returned._return_value = (
+            ReportedError(f"the job's process ended with status {status}")
+            if status
+            else objective_of(RunDirectory(self.directory), self.merit)
+        )
 
 
 class _Pool:
@@ -163,9 +175,11 @@ def launch(
 def _job_process(config: DictConfig, config_loader: Any, overrides: Sequence[str], number: int) -> JobProcess:
     job = compose_job(config, config_loader, overrides, number)
     sweep = Path(str(job.hydra.sweep.dir))
-    line = command(job.hydra, overrides, Path(sweep, str(job.hydra.sweep.subdir)).resolve())
+    directory = Path(sweep, str(job.hydra.sweep.subdir)).resolve()
+    line = command(job.hydra, overrides, directory)
     returned = JobReturn(overrides=list(job.hydra.overrides.task), cfg=job, hydra_cfg=job, working_dir=os.getcwd())
-    return JobProcess(line, sweep.name, _gpus_to_pin(job.get("trainer") or {}), returned)
+    merit = merit_of(without_hydra(job))
+    return JobProcess(line, sweep.name, _gpus_to_pin(job.get("trainer") or {}), returned, directory, merit)
 
 
 def _temporary_file() -> IO[bytes]:

@@ -113,6 +113,7 @@ class TrainingModule(pl.LightningModule):
         self._random_state = None
 
     def on_train_epoch_end(self) -> None:
+        check_not_empty(self.trainer)
         samples = torch.tensor(self._samples, dtype=torch.float64)
         losses = torch.stack(self._losses).double().cpu()
         mean = ((losses * samples).sum() / samples.sum()).float().to(self.device)
@@ -181,6 +182,15 @@ def begin_epoch(trainer: pl.Trainer, seed: int, *, resumed: bool) -> None:
     torch.manual_seed(epoch_seed(seed, trainer.current_epoch, trainer.global_rank))
     if resumed and trainer.fit_loop._data_fetcher is not None:
         iter(trainer.fit_loop._data_fetcher)
+
+
+def check_not_empty(trainer: pl.Trainer) -> None:
+    """Raise ValueError at the end of an epoch without batches, as of an iterator that an earlier epoch has used up."""
+    if not trainer.fit_loop.epoch_loop.batch_progress.current.ready:
+        raise ValueError(
+            f"datamodule = {type(getattr(trainer, 'datamodule', None)).__name__}: its training loader has no batch in "
+            f"epoch {trainer.current_epoch + 1}; must yield batches each time that it is iterated over"
+        )
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

@@ -12,6 +12,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 import yaml
+from torch.nn.modules.loss import _Loss
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -25,6 +26,7 @@ FOLDERS = (
 )
 # Keys whose value is imported: `activation` is a parameter of `Critical` and `Phase`, which `_args_` may hold, too.
 _NAMING = ("_target_", "activation", "_args_")
+_OF_TORCH: dict[str, Any] = {"torch.optim": (Optimizer, LRScheduler), "torch.nn": _Loss}  # and their subclasses
 LARGEST, DEEPEST = 100_000, 40  # a few lines of YAML can stand for a config that fills the memory
 SHOWN = 100  # characters of a name in a message
 
@@ -43,8 +45,8 @@ def check_packages(packages: Collection[str]) -> None:
 def check_trusted(config: Mapping[str, Any], source: object, trust: Collection[str] = ()) -> None:
     """Raise an error unless all names in a run's config may be imported and called.
 
-    Allowed are the `_target_`s of the YAML files in conf/, classes of this package in `FOLDERS`, and torch's optimizers
-    and learning-rate schedulers; all other names must be in a trusted package.
+    Allowed are the `_target_`s of the YAML files in conf/, classes of this package in `FOLDERS`, and torch's
+    optimizers, learning-rate schedulers and losses; all other names must be in a trusted package.
 
     Args:
         config: plain data read from a file.
@@ -96,7 +98,7 @@ def is_allowed(name: str) -> bool:
     name = MOVED.get(name, name)
     module, _, attribute = name.rpartition(".")
     parts = module.split(".")
-    of_torch = parts[:2] == ["torch", "optim"]
+    of_torch = _OF_TORCH.get(".".join(parts[:2]))
     if name in shipped_targets():
         return True
     if not _is_dotted(name) or not (of_torch or _is_folder(parts)):
@@ -107,7 +109,7 @@ def is_allowed(name: str) -> bool:
         return False
     if not isinstance(named, type):
         return False
-    return issubclass(named, Optimizer | LRScheduler) if of_torch else _is_folder(named.__module__.split("."))
+    return issubclass(named, of_torch) if of_torch else _is_folder(named.__module__.split("."))
 
 
 @cache

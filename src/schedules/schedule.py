@@ -41,7 +41,7 @@ def known_steps(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
         raise ValueError(
             f"{name} = {value!r}: must be finite and at least 1, since this schedule depends on the length of the run; "
-            "set trainer.max_epochs or trainer.max_steps"
+            "set trainer.max_epochs, or trainer.max_steps for data without a length"
         )
     return int(value)
 

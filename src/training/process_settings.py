@@ -44,6 +44,8 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval")
         # `load_datamodule` says it, also for several optimizers.
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
+        # A datamodule of the user's may have no validation data, and its validation then never runs.
+        warnings.filterwarnings("ignore", message="You defined a `validation_step` but have no `val_dataloader`")
         for logger in loggers:
             logger.setLevel(logging.WARNING)
         try:

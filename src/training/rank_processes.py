@@ -12,7 +12,6 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
-import torch
 from pytorch_lightning.strategies.launchers import subprocess_script
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -129,10 +128,3 @@ def clear_errors(run: RunDirectory) -> None:
     """Delete the errors that ranks of an earlier attempt have written to the run's directory."""
     for file in run.path.glob(_FILE.format("*")):
         file.unlink(missing_ok=True)
-
-
-def is_lost_connection(error: BaseException | None) -> bool:
-    """Return whether an error says that the connection to another rank was lost, as gloo and NCCL report it."""
-    if isinstance(error, torch.distributed.DistError):
-        return True
-    return isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo/", "NCCL"))

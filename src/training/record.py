@@ -17,7 +17,7 @@ from start_training.config.data_sizes import chance_of
 from start_training.figures.save import save_figure
 from start_training.files.disk_errors import DiskError, collected_disk_errors, disk_error
 from start_training.initializers.initialization import Initialization
-from start_training.ranks import is_rank_zero
+from start_training.ranks import is_lost_connection, is_rank_zero
 from start_training.replicas.memory import is_out_of_memory
 from start_training.replicas.replica import Replica
 from start_training.reports import run_report
@@ -29,7 +29,7 @@ from start_training.runs.outcome import Diverged, RunLost
 from start_training.settings import described
 from start_training.stop_signals import Interrupted, received
 from start_training.tasks.merit import Merit, objective
-from start_training.training.rank_processes import RankProcesses, is_lost_connection, report_error
+from start_training.training.rank_processes import RankProcesses, report_error
 
 
 @dataclass

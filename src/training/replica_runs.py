@@ -29,7 +29,7 @@ from start_training.stop_signals import check, deferred
 from start_training.training.process_settings import quiet_lightning, restored_process_settings
 from start_training.training.record import Record
 from start_training.training.replica_build import build_replica, device_of, load_sets
-from start_training.training.train import print_results
+from start_training.training.results import print_results
 
 
 def train_group(jobs: Sequence[Job], *, checkpoint_seconds: float = 30.0) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
-from rich.console import Console
 
 from start_training.callbacks.contracts import call_implemented, is_tested
 from start_training.callbacks.divergence import Divergence
@@ -28,7 +27,6 @@ from start_training.config.mistakes import name_setting_in_errors
 from start_training.config.top_level import check_top_level
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.ranks import in_joblib_worker, is_rank_zero
-from start_training.reports import run_clues, run_report
 from start_training.runs.checkpoint import (
     check_callbacks_fit,
     check_optimizer_fits,
@@ -41,7 +39,6 @@ from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.stop_signals import check, deferred
-from start_training.tasks.merit import label_of, text_of
 from start_training.training.checkpoint_fits import check_fits, check_module_fits
 from start_training.training.mended import mended
 from start_training.training.optimizer_modes import OptimizerModes
@@ -49,6 +46,7 @@ from start_training.training.optuna_trial import TrialReport
 from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
 from start_training.training.rank_processes import clear_errors
 from start_training.training.record import Record, callbacks_of
+from start_training.training.results import print_results
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -224,27 +222,3 @@ def _prepare_own(datamodule: Any, trainer: pl.Trainer | None, resumed: dict[str,
             "state_dict to continue it: this epoch may use some samples twice and others never; the next ones do not",
             file=sys.stderr,
         )
-
-
-def print_results(record: Record) -> None:
-    """Print the results of a run on the terminal: tables and sentences, or a single line for a job of a sweep."""
-    summary, callbacks, in_sweep = record.summary, callbacks_of(record.trainer), record.job.sweep is not None
-    steps = f"{summary['steps']} steps in {summary['seconds']:.1f} s"
-    sentences = [line for line in call_implemented(callbacks, "sentence", summary, short=in_sweep) if line]
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    if in_sweep:
-        score = merit_of(record.job.config).score
-        tested = summary["metrics"].get(f"test/{score}")
-        scored = [] if tested is None else [f"test {label_of(score)} {text_of(score, tested)}"]
-        result = [summary["status"], *scored, *sentences]
-        console.print(f"{record.job.name}: {', '.join(result)}; {steps}")
-        return
-    if any(name.startswith("test/") for name in summary["metrics"]):
-        console.print(run_report.metrics_table(summary["metrics"]), soft_wrap=False)
-    if record.lengths:
-        console.print(run_report.lengths_table(record.lengths), soft_wrap=False)
-    ended = f"{summary['status']}: {summary['reason']}; {steps}"
-    clues = f"clues: {run_clues.sentence(summary['clues'])}"
-    for line in (*sentences, clues, ended, f"run directory: {run_report.relative(record.run.path)}"):
-        if line != summary["reason"]:  # the line `ended` contains the reason
-            console.print(line)

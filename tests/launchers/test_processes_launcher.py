@@ -138,6 +138,14 @@ def test_the_status_of_a_job_is_that_of_its_process():
     assert (failed.status, str(failed._return_value)) == (JobStatus.FAILED, "the job's process ended with status 3")
 
 
+def test_the_objective_that_hydra_gets_is_that_of_the_finished_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    RunDirectory(tmp_path / "a/sweep/0").write_summary({"status": "completed", "metrics": {"val/loss": 0.5}})
+    RunDirectory(tmp_path / "a/sweep/1").write_summary({"status": "diverged", "metrics": {}})
+    returned = launch(Machine([0]), [0, 0, 0], gpus=0, jobs=1)  # the third has no directory
+    assert [job.return_value for job in returned] == [0.5, float("inf"), None]
+
+
 def test_signals_are_passed_on_to_running_jobs_and_no_further_job_starts(monkeypatch):
     monkeypatch.setattr("start_training.stop_signals.SAME_REQUEST", 0.0)
     for signals in ((signal.SIGTERM, signal.SIGINT), (signal.SIGINT,)):

@@ -231,6 +231,8 @@ def test_ones_own_command_asks_nothing_and_imports_no_others_classes(stranger):
             "torch.optim.adamw.AdamW",
             "torch.optim.lr_scheduler.StepLR",
             "torch.optim.swa_utils.SWALR",
+            "torch.nn.HuberLoss",
+            "torch.nn.modules.loss.MSELoss",
         ),
         *("start_training.VarianceScaling", "start_training.models.lenet.LeNet", "pytorch_lightning.Trainer"),
         *("start_training.callbacks.training_time.TrainingTime", "start_training.models.widths.alternating"),
@@ -249,6 +251,9 @@ def test_what_is_allowed(name):
             "torch.optim.lr_scheduler.partial",
             "torch.optim.optimizer.torch",
             "torch.optim.swa_utils.Module",
+            "torch.nn.Linear",
+            "torch.nn.modules.loss.F",
+            "torch.nn.functional.mse_loss",
         ),
         *("start_training.diagnose", "start_training.models.activation.activation_named"),  # functions
         *("start_training.models.lenet.nn.Linear", "start_training.initializers.torch_activation.pkgutil.resolve_name"),

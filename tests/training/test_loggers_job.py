@@ -21,13 +21,14 @@ def test_tensorboard_has_the_metrics_and_the_settings_of_the_run(config, tmp_pat
 
 
 @pytest.mark.slow
-def test_mlflow_has_the_metrics_and_the_settings_of_the_run(config, tmp_path, monkeypatch):
+def test_mlflow_has_the_metrics_and_the_settings_of_the_run(config, tmp_path, monkeypatch, capfd):
     from mlflow.tracking import MlflowClient
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     directory = tmp_path / "run"
     summary = train(Job(config("logger=mlflow", "callbacks=none"), directory, overrides=["model.depth=3"]))
+    assert capfd.readouterr().err == ""  # nothing of MLflow's and Alembic's INFO
     client = MlflowClient(f"sqlite:///{directory}/mlflow.db")
     experiment = client.get_experiment_by_name("how-to-start-training")
     [run] = client.search_runs([experiment.experiment_id])

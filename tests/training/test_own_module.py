@@ -1,6 +1,7 @@
 """LightningModules and LightningDataModules of the user's, named in YAML."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from start_training.training.train import train
 from tests import own_modules
 from tests.same_run import assert_same_run
 from tests.signalling import interrupted, resume
+from tests.wandb_records import logged, of_kind, records, values
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -53,6 +55,40 @@ def test_a_module_gets_net_optimizer_and_schedule_and_its_metrics_are_those_of_t
     assert [row["denoising/val"] for row in rows.values()][-1] == summary["objective"]
     rates = torch.load(RunDirectory(made.directory).checkpoint, weights_only=True)["lr_schedulers"][0]["total_steps"]
     assert rates == 6 and (made.directory / "lengths").is_dir()
+
+
+def test_wandb_and_metrics_csv_get_what_a_module_logs_per_step_and_per_epoch(job):
+    task = {"_target_": f"{__name__}.LogsPerStep"}  # three steps per epoch, fewer than Lightning's interval
+    made = job("run", "logger=wandb", "callbacks=none", monitor="mine", datamodule=PUBLIC, task=task)
+    summary = train(made)
+    entries = records(made.directory)
+    curves, shown = logged(entries), values(item for entry in of_kind(entries, "summary") for item in entry.update)
+    assert {name: curves[name] for name in summary["metrics"]} == pytest.approx(summary["metrics"])
+    assert summary["metrics"].keys() == {"mine", "denoising/train", "denoising/val"}
+    assert shown["objective"] == summary["objective"] == summary["metrics"]["mine"]
+    rows = read_metrics(made.directory / "metrics.csv")
+    assert [row["mine"] for row in rows.values()] == [2.0, 5.0] and rows.keys() == {2, 5}
+
+
+class LogsPerStep(own_modules.Autoencoder):
+    def training_step(self, batch, batch_idx):
+        self.log("mine", float(self.global_step))
+        return super().training_step(batch, batch_idx)
+
+
+def test_data_that_an_epoch_uses_up_are_an_error_of_the_next_epoch(job):
+    for name, groups in (("task", {}), ("own", {"task": {"_target_": f"{OWN}.Autoencoder"}})):
+        with pytest.raises(ValueError, match=r"^datamodule = UsedUp: its training loader has no batch in epoch 2"):
+            train(job(name, "callbacks=none", datamodule={"_target_": f"{__name__}.UsedUp"}, **groups))
+
+
+class UsedUp(own_modules.PublicData):
+    input_shape, classes = (6,), 3
+    batches: Any = None
+
+    def train_dataloader(self):
+        self.batches = self.batches or iter([*super().train_dataloader()])
+        return self.batches
 
 
 def test_a_gan_with_nets_of_its_own_is_initialized_measured_and_resumed_to_the_bit(job, config):

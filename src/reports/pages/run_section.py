@@ -25,6 +25,7 @@ from start_training.runs.job import Job
 from start_training.runs.metrics_file import readable_metrics
 from start_training.runs.read_lengths import layer_matrix
 from start_training.runs.table import COLUMNS as TABLES
+from start_training.tasks.merit import label_of, text_of
 
 T = TypeVar("T")
 
@@ -155,9 +156,11 @@ def _sentences(section: RunSection, config: Mapping[str, Any], summary: Mapping[
     if not summary:
         return []
     metrics = summary.get("metrics") or {}
-    accuracy, loss = metrics.get("test/accuracy"), metrics.get("test/loss")
-    results = [*([] if accuracy is None else [f"test accuracy {accuracy:.2%}"]),
-               *([] if loss is None else [f"test loss {loss:.4f}"])]  # fmt: skip
+    tested = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
+    results = [
+        f"test {label_of(name)} " + (f"{tested[name]:.4f}" if name == "loss" else text_of(name, tested[name], 2))
+        for name in sorted(tested, key=lambda name: name == "loss")
+    ]
     lines = [": ".join(filter(None, [summary["status"], summary.get("reason")])), ", ".join(results)]
     if clues := summary.get("clues"):
         lines.append(section.attempt("clues", lambda: f"clues: {run_clues.sentence(clues)}") or "")

@@ -52,12 +52,15 @@ class SweepOverview:
         self.damaged: dict[str, DamagedFile] = {}
         runs = sweep_table(directory, self.damaged, trust=trust)
         missing = [name for name in ("seed", "configuration") if name not in runs]  # no job has begun
-        rates = pd.Series([self._max_lr(name) for name in runs["directory"]], runs.index)
+        summaries = [self._summary(name) for name in runs["directory"]]
+        rates = pd.Series([_max_lr(summary) for summary in summaries], runs.index)
+        logged = {name for summary in summaries for name in summary.get("metrics") or {}} - {*FACTS}
         self.runs = runs.assign(**dict.fromkeys(missing), **{MAX_LR: rates})
         self.points = share(POINTS, len(runs))
-        settings = [str(name) for name in self.runs if name not in FACTS and "/" not in str(name)]
+        settings = [str(name) for name in self.runs if name not in (*FACTS, *logged) and "/" not in str(name)]
         self.settings = [name for name in settings if self.runs[name].map(setting_text).nunique() > 1]
-        self.metrics = [str(name) for name in self.runs if "/" in str(name) and self.runs[name].notna().any()]
+        measured = [str(name) for name in self.runs if "/" in str(name) or name in logged]
+        self.metrics = [name for name in measured if self.runs[name].notna().any()]
 
     @property
     def choices(self) -> dict[str, list[str]]:
@@ -136,13 +139,11 @@ class SweepOverview:
             drawn["means"].append({"texts": texts, "seeds": len(parts), **values})
         return drawn
 
-    def _max_lr(self, name: str) -> float | None:
+    def _summary(self, name: str) -> dict[str, Any]:
         try:
-            test = (RunDirectory(self.directory / name).summary() or {}).get("range_test") or {}
+            return RunDirectory(self.directory / name).summary() or {}
         except DamagedFile:  # named by `sweep_table`
-            return None
-        value = test.get("max_lr") if isinstance(test, Mapping) else None
-        return float(value) if isinstance(value, int | float) else None
+            return {}
 
     def _recorded(self, name: str) -> "dict[str, pd.Series[float]]":
         """Read the curves of a job by step; a file that cannot be read is added to `damaged`."""
@@ -150,9 +151,8 @@ class SweepOverview:
         metrics, error = readable_metrics(run.metrics_file)
         rows = pd.DataFrame(list(metrics.values()))
         logged = rows.set_index("step").sort_index() if len(rows) else rows
-        curves = {
-            str(column): _thinned(logged[column].dropna(), self.points) for column in logged if "/" in str(column)
-        }
+        names = [column for column in logged if column not in ("epoch", *BY_STEP)]
+        curves = {str(column): _thinned(logged[column].dropna(), self.points) for column in names}
         try:
             steps = run.rows("steps")
         except DamagedFile as damage:
@@ -175,6 +175,12 @@ def share(total: int, parts: int) -> int:
         (150, 256, 2)
     """
     return max(2, min(COLUMNS, total // max(parts, 1)))
+
+
+def _max_lr(summary: Mapping[str, Any]) -> float | None:
+    test = summary.get("range_test") or {}
+    value = test.get("max_lr") if isinstance(test, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _thinned(values: "pd.Series[float]", most: int) -> "pd.Series[float]":

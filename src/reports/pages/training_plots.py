@@ -1,5 +1,6 @@
-"""Interactive figures of the training of a run: loss, accuracy, rates, its range test, and the phases of its layers."""
+"""Interactive figures of the training of a run: metrics, rates, its range test, and the phases of its layers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,15 +8,18 @@ import pandas as pd
 
 from start_training.analysis.step_columns import step_columns
 from start_training.reports.pages.plots import COLOURS, GREY, Plot, figure, lines, numbers, plain, stacked
+from start_training.schedules.rate_suggestion import score_column
+from start_training.tasks.merit import label_of
 from start_training.theory.edge_of_chaos import boundary
 
 # Panels by the unit on their axis, with the columns that each may show: of metrics.csv, then of the tables by step.
-PANELS: dict[str, tuple[str, ...]] = {
-    "loss": ("train/loss", "val/loss", "test/loss", "loss"),
-    "accuracy": ("val/accuracy", "test/accuracy"),
-    "learning rate": ("learning_rate",),
-    "momentum": ("momentum",),
-}
+# Between the loss and the rates stand those of the other metrics of the run.
+LOSS = {"loss": ("train/loss", "val/loss", "test/loss", "loss")}
+RATES = {"learning rate": ("learning_rate",), "momentum": ("momentum",)}
+STAGES = ("train", "val", "test")
+# Columns that have figures of their own.
+OF_LENGTHS = ("lengths", "updates", "growth_rate", "layer_variance", "first_nonfinite_layer")
+MOST_PANELS = 10  # of other metrics than the loss
 # Name, colour and marker of the curves, by the part of the column before the slash.
 CURVES: dict[str, tuple[str, str, str]] = {
     "loss": ("training, each step", GREY, "circle"),
@@ -23,13 +27,40 @@ CURVES: dict[str, tuple[str, str, str]] = {
     "val": ("validation", COLOURS[1], "square"),
     "test": ("test", COLOURS[2], "diamond"),
 }
-TEST_PANELS = {"loss": ("train_loss", "val_loss"), "accuracy": ("val_accuracy",)}
+
+
+def metric_panels(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the columns of metrics.csv that share a panel, by the unit on its axis, for metrics other than the loss.
+
+    A metric of training, validation and test shares a panel, whether it is called `val/name` or `name/val`. Of more
+    than `MOST_PANELS` metrics, the first are drawn; metrics.csv has all.
+
+    Args:
+        columns: The columns of metrics.csv.
+
+    Example:
+        >>> metric_panels(["step", "epoch", "train/loss", "val/r2", "test/r2", "gan/train", "gan/val", "fid"])
+        {'r2': ('val/r2', 'test/r2'), 'gan': ('gan/train', 'gan/val'), 'fid': ('fid',)}
+    """
+    others = {"step", "epoch", *(name for panel in (LOSS | RATES).values() for name in panel)}
+    panels: dict[str, tuple[str, ...]] = {}
+    for name in columns:
+        if name not in others and name.split("/")[0] not in OF_LENGTHS:
+            unit = _parts(name)[0]
+            panels[unit] = (*panels.get(unit, ()), name)
+    return dict([*panels.items()][:MOST_PANELS])
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Return the unit and the stage of a metric; the stage is empty if its name states none."""
+    head, _, tail = name.partition("/")
+    return (tail, head) if head in STAGES else (head, tail) if tail in STAGES else (name, "")
 
 
 def training_plot(
     metrics: pd.DataFrame, steps: pd.DataFrame | None, settings: pd.DataFrame | None, *, most_points: int
 ) -> Plot | None:
-    """Draw loss, accuracy, learning rate and momentum against the step; None if nothing was recorded.
+    """Draw the metrics, learning rate and momentum against the step; None if nothing was recorded.
 
     Args:
         metrics: The rows of metrics.csv.
@@ -37,35 +68,46 @@ def training_plot(
         settings: The table `hyperparameters/`; without it the learning rate of `steps` or `metrics` is drawn.
         most_points: Most points of a curve by step; each is the mean of neighbouring steps.
     """
-    curves = _curves(metrics, steps, settings, most_points)
-    panels = {unit: [name for name in names if name in curves] for unit, names in PANELS.items()}
+    known = LOSS | metric_panels([*metrics]) | RATES
+    curves = _curves([name for names in known.values() for name in names], metrics, steps, settings, most_points)
+    panels = {unit: [name for name in names if name in curves] for unit, names in known.items()}
     panels = {unit: names for unit, names in panels.items() if names}
     if not panels:
         return None
-    drawn = {unit: [_curve(name, unit, curves[name]) for name in names] for unit, names in panels.items()}
+    first = next(iter(panels))
+    drawn = {
+        plain(label_of(unit)): [_curve(name, unit, curves[name], showlegend=unit == first) for name in names]
+        for unit, names in panels.items()
+    }
     from_zero: dict[str, Any] = {"rangemode": "tozero"}
     axis = {"title": {"text": "training step"}}
     return stacked(drawn, axis, learning_rate=from_zero, momentum=from_zero)
 
 
-def _curve(name: str, unit: str, values: "pd.Series[Any]") -> dict[str, Any]:
-    label, colour, symbol = CURVES.get(name.partition("/")[0], (unit, COLOURS[0], "circle"))
-    mode = "lines" if "/" not in name else "markers" if symbol == "diamond" else "lines+markers"
+def _curve(name: str, unit: str, values: "pd.Series[Any]", *, showlegend: bool) -> dict[str, Any]:
+    by_step = name in ("loss", *RATES["learning rate"], *RATES["momentum"])
+    unit = plain(label_of(unit))
+    label, colour, symbol = CURVES.get(name if by_step else _parts(name)[1], (unit, COLOURS[0], "circle"))
+    mode = "lines" if by_step else "markers" if symbol == "diamond" else "lines+markers"
     marker = {"size": 10 if mode == "markers" else 5, "color": colour, "symbol": symbol}
     line = {"width": 1 if colour == GREY else 2}
-    hover = f"step %{{x}}<br>{label} {unit if '/' in name else ''} %{{y:.5g}}"
+    hover = f"step %{{x}}<br>{label} {unit if unit != label and not by_step else ''} %{{y:.5g}}"
     style: dict[str, Any] = {"mode": mode, "marker": marker, "line": line, "name": label}
     x, y = numbers(values.index, 9), numbers(values.to_numpy())
-    return lines(x, y, colour, hover, showlegend=unit == "loss", **style)
+    return lines(x, y, colour, hover, showlegend=showlegend, **style)
 
 
 def _curves(
-    metrics: pd.DataFrame, steps: pd.DataFrame | None, settings: pd.DataFrame | None, most: int
+    known: Sequence[str],
+    metrics: pd.DataFrame,
+    steps: pd.DataFrame | None,
+    settings: pd.DataFrame | None,
+    most: int,
 ) -> "dict[str, pd.Series[Any]]":
     """Return the values of each column that was recorded, by step."""
     curves = {}
-    for source, names in ((metrics, PANELS), (steps, ["loss"]), (settings, ["learning rate", "momentum"])):
-        for name in [column for panel in names for column in PANELS[panel]]:
+    for source, names in ((metrics, known), (steps, LOSS["loss"]), (settings, ("learning_rate", "momentum"))):
+        for name in names:
             if source is None or name not in source or not np.isfinite(source[name].astype(float)).any():
                 continue
             if name in curves and source is not settings:
@@ -84,14 +126,15 @@ def _thinned(values: "pd.Series[Any]", most: int) -> "pd.Series[Any]":
 
 
 def range_test_plot(rows: pd.DataFrame, max_lr: float | None) -> Plot:
-    """Draw loss and accuracy of a learning rate range test against the learning rate.
+    """Draw loss and score of a learning rate range test against the learning rate.
 
     Args:
         rows: The table `range_test/` of a run.
         max_lr: The suggested largest rate; None if the test has not ended.
     """
-    rate, panels = rows["learning_rate"], {}
-    for unit, names in TEST_PANELS.items():
+    rate, panels, score = rows["learning_rate"], {}, score_column(rows)
+    shown = {"loss": ("train_loss", "val_loss"), label_of(score.removeprefix("val_")): (score,)}
+    for unit, names in shown.items():
         curves = []
         for name in names:
             _, colour, _ = CURVES[name.partition("_")[0]]

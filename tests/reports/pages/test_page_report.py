@@ -61,6 +61,26 @@ def test_the_page_of_a_run_says_what_it_is_and_links_to_its_files(run):
     assert all((run / link).exists() for link in links)
 
 
+def test_pages_draw_the_metrics_of_any_task(tmp_path):
+    for seed, name in enumerate("ab"):
+        run = leave_job(tmp_path / "sweep", name, seed=seed, overrides=(f"seed={seed}",), status="completed")
+        rows = pd.read_csv(run / "metrics.csv").rename(columns={"val/accuracy": "val/r2"}).assign(fid=2.0)
+        rows.assign(**{"mine/val": 3.0}).to_csv(run / "metrics.csv", index=False)
+        summary = json.loads((run / "summary.json").read_text())
+        summary |= {"metrics": {"test/r2": 0.5 + seed, "test/loss": 0.25, "fid": 2.0}}
+        (run / "summary.json").write_text(json.dumps(summary))
+    write_report(run)
+    text, page = (run / "report.html").read_text(), data_of(run / "report.html")["run"]
+    assert "test R² 1.5000, test loss 0.2500" in text and "accuracy" not in text.partition("<script>")[0]
+    axes = [axis["title"]["text"] for name, axis in page["plots"]["training"]["layout"].items() if "yaxis" in name]
+    assert axes == ["loss", "R²", "fid", "mine", "learning rate", "momentum"]
+    write_report(run.parent)
+    sweep = data_of(run.parent / "report.html")["sweep"]
+    assert sweep["curves"]["fid"]["y"][0][0] == 2 and sweep["curves"].keys() >= {"val/loss", "val/r2", "mine/val"}
+    assert "1 ± 0.5 (2)" in (run.parent / "report.html").read_text()  # of test/r2
+    assert "fid" not in sweep["choices"]
+
+
 @pytest.mark.parametrize("page", ["run", "sweep"])
 def test_every_figure_is_one_that_plotly_knows(page, request):
     for part in [*data_of(request.getfixturevalue(page) / "report.html").values()][-3:]:  # the last has not begun
