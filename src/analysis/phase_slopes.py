@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from start_training.analysis.phase_curves import layer_rows, lowest_and_last
 from start_training.order_chaos.scaling_law import Exponent, fit_exponent
 from start_training.order_chaos.slope import MIN_WINDOW, SKIP, fit_slope, ordered_window
-from start_training.order_chaos.weight_decay_guideline import Settled, crossing
+from start_training.order_chaos.weight_decay_guideline import MeanSlope, Settled, crossing
 from start_training.settings import list_of, one_of
 
 LAW = ("eta", "alpha", "batch")  # the settings in A ∝ eta / ((1 − alpha) B)
@@ -36,6 +36,8 @@ def phase_slopes(
         slope (per epoch), slope_error, intercept, start, end (epochs), points, bend: as in `Slope`; NaN, points 0, for
             a run without a fit, whose column reason says why.
         bent: Whether the slopes of the window's halves differ by more than half of the slope.
+        bend_at_edge: `bend` extrapolated to the epoch at which the line reaches J² = 1 (`MeanSlope.bend_at_edge`); NaN
+            for a run without a fit, or whose J² does not grow.
         J2_at_end: J² of the line at the end of the window.
         scaling: eta / ((1 − alpha) B); constant: slope / scaling.
         edge_epoch: Epoch at which J² first reached 1; NaN if it never did.
@@ -207,7 +209,7 @@ def _fit(epochs: Array, J2: Array, scaling: float, bounds: tuple[float, float] |
     try:
         fit = fit_slope(epochs, J2, window=_window(epochs, J2, scaling, bounds, unit))
     except ValueError as error:
-        names = ("slope", "slope_error", "intercept", "start", "end", "bend")
+        names = ("slope", "slope_error", "intercept", "start", "end", "bend", "bend_at_edge")
         return {**dict.fromkeys(names, np.nan), "points": 0, "bent": False, "reason": str(error)}
     return {
         "slope": fit.A,
@@ -216,6 +218,7 @@ def _fit(epochs: Array, J2: Array, scaling: float, bounds: tuple[float, float] |
         "start": fit.start,
         "end": fit.end,
         "bend": fit.bend,
+        "bend_at_edge": MeanSlope([fit]).bend_at_edge if fit.grows else np.nan,
         "points": fit.points,
         "bent": not fit.linear,
         "reason": "",

@@ -16,6 +16,7 @@ from start_training.settings import positive_integer
 BASIC = "basic"  # Hydra's default launcher, which runs one job after the other in this process
 _SETTINGS = "hydra.launcher.settings."
 _LAUNCHER_KEYS = ("hydra/launcher", "hydra.launcher")
+_COMPOSED_KEYS = ("hydra/launcher=", "hydra.searchpath=")  # what decides the config of a launcher
 
 
 def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) -> DictConfig:
@@ -36,8 +37,10 @@ def with_inner(config: DictConfig, loader: Any, inner: str, settings: object) ->
     if not isinstance(inner, str):
         raise ValueError(f"hydra.launcher.inner = {inner}: must be the name of a launcher")
     hydra.append(f"hydra/launcher={inner}")
+    # Without the task's overrides, such as experiment=…, keys that only these add, as to hydra.sweeper, do not exist.
+    composed = [override for override in hydra if override.lstrip("+~").startswith(_COMPOSED_KEYS)]
     try:
-        launcher = loader.load_configuration(config.hydra.job.config_name, hydra, RunMode.MULTIRUN).hydra.launcher
+        launcher = loader.load_configuration(config.hydra.job.config_name, composed, RunMode.MULTIRUN).hydra.launcher
     except MissingConfigException as error:
         names = sorted({*(error.options or ())} - {"replicas"})
         raise ValueError(

@@ -15,6 +15,7 @@ from start_training.analysis.phase_slopes import constant_spread, exponents, pha
 from start_training.figures.collapse import spread_text
 from start_training.figures.labels import option_of
 from start_training.figures.scaling import NAMES, exponent_text, missing_slopes
+from start_training.order_chaos.slope import MAX_BEND
 from start_training.reports.run_report import print_lines
 from start_training.reports.sweep_tables import SweepTable, number_table, print_first
 
@@ -61,6 +62,7 @@ class PhaseRuns(SweepTable):
         Console().print(_slopes_table(configurations, self.rule))
         Console().print(_ends_table(configurations))
         print_lines(*_law_lines(self.slopes), *self._spread_lines(), *_decay_lines(self.slopes))
+        print_first("warning", self._early_fits())
         print_first("no slope", missing_slopes(self.slopes))
 
     def answer(self) -> dict[str, Any]:
@@ -88,6 +90,24 @@ class PhaseRuns(SweepTable):
                 for option, (mean, error) in _edge(self.slopes).items()
             },
         }
+
+    def _early_fits(self) -> list[str]:
+        """Return a line for each configuration whose fit lies in the fast first part of training.
+
+        The rule is that of the weight-decay guideline; as there, a window that the user has set is accepted as it is.
+        """
+        if self.node.get("window", "half") != "half":
+            return []
+        growing = self.slopes[self.slopes["bend_at_edge"].notna()]
+        bends = growing.groupby("option", sort=False)[["bend_at_edge", "slope", "intercept"]].mean()
+        return [
+            f"{option or 'all'}: the growth of J² must be linear up to J² = 1, but extrapolated to epoch "
+            f"{(1 - row['intercept']) / row['slope']:.3g}, where the line reaches 1, its slope changes by "
+            f"{row['bend_at_edge']:+.0%}: the fit lies in the fast first part of training, and the constant of such a "
+            "fit is too large; train for more epochs, or with a larger eta / ((1 − alpha) B)"
+            for option, row in bends.iterrows()
+            if abs(row["bend_at_edge"]) > MAX_BEND
+        ]
 
     def _spread_lines(self) -> list[str]:
         if self.spreads is None:

@@ -25,6 +25,7 @@ def phases(
     decay: float = 0.0,
     power: float = 1.0,
     past: float = 1.0,
+    fast: float = 0.0,
     noise: float = 0.0,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -38,6 +39,7 @@ def phases(
         decay: PyTorch's weight_decay, with which J² converges to λ* / λ.
         power: Exponent of A ∝ (scaling variable)^power.
         past: Factor of the growth of J² past the edge of chaos.
+        fast: What J² grows by in addition in the first part of training, within about 20 epochs.
         noise: Standard deviation of the noise of J².
         seed: Seed of the noise.
     """
@@ -46,7 +48,7 @@ def phases(
     A = CONSTANT * 0.003 ** (1 - power) * scaling**power
     rate = 2 * decay * eta * STEPS / (1 - alpha)
     grown = A * t if rate == 0 else (A / rate - START) * (1 - np.exp(-rate * t))
-    J2 = START + grown
+    J2 = START + grown + fast * (1 - np.exp(-t / 20))
     J2 = np.where(J2 > 1, 1 + past * (J2 - 1), J2)
     J2 += noise * np.random.default_rng(seed).normal(size=len(t)) * (t > 0)
     square = {"layer": 1, "name": "hidden.linear", "fan_in": 4, "fan_out": 4, "J0": 0.05 * t / epochs, "J2": J2}

@@ -39,6 +39,17 @@ def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_p
         assert f"model.depth={run.config()['model']['depth']}" in overrides
 
 
+def test_the_settings_that_an_experiment_adds_for_hydra_can_be_changed(shell, tmp_path):
+    """Its config of the launcher is composed without the experiment, which alone has hydra.sweeper.params."""
+    params = ('depth="2"', "initializer=he_normal", 'seed="0,1"')
+    chosen = ("experiment=hanin_rolnick/figure_1b", "size=small", REPLICAS, "hydra.sweep.dir=sweep", "figure=null")
+    small = ("datamodule=digits", "trainer.max_epochs=1", "logger=csv", "trainer.enable_progress_bar=false")
+    status, output, errors = shell("train", *chosen, *small, *(f"hydra.sweeper.params.{value}" for value in params))
+    assert (status, errors) == (0, [])
+    assert any(line.startswith("replicas: 2 jobs in 1 group") for line in output)
+    assert {RunDirectory(path.parent).config()["depth"] for path in (tmp_path / "sweep").glob("*/config.yaml")} == {2}
+
+
 @pytest.mark.slow
 def test_a_sweep_can_be_continued_with_another_launcher(sweep, tmp_path):
     for launcher, seeds, line in (

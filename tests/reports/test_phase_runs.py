@@ -97,6 +97,19 @@ def test_lambda_star_is_printed_for_a_sweep_of_weight_decays(tmp_path, capsys):
     assert f"λ* = {edge['lambda']:.3g} ± " in capsys.readouterr().out
 
 
+def test_a_fit_in_the_fast_first_part_of_training_is_warned_about(tmp_path, capsys):
+    for eta, batch, fast in ((0.01, 512, 0.05), (0.05, 32, 0.0)):
+        leave_phases(tmp_path / "early", eta=eta, batch=batch, epochs=12, fast=fast)
+    draw_sweep(tmp_path / "early", node("phase_slope"), name="early")
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1 and warnings[0].startswith("warning: η 0.01, B 512: the growth of J² must be linear up")
+    assert "the fit lies in the fast first part of training" in warnings[0]
+    early = answer(tmp_path / "early", "early")["configurations"][0]
+    assert early["bent"] == 0 and early["constant"] > 2 * CONSTANT  # within the window the line fits
+    draw_sweep(tmp_path / "early", node("phase_slope", window=[6, 12]), name="early")
+    assert "warning: " not in capsys.readouterr().out  # the user has chosen it
+
+
 def test_runs_without_phases_are_listed_and_a_sweep_without_any_is_an_error(sweep, shell):
     leave_phases(sweep, 2, rows=False, status="failed")
     output = shell("draw", "phase_trajectory", str(sweep))[1]
