@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from start_training.cli.help import command_help
 from start_training.stop_signals import end_on_signals
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its description for --help, and the function that runs it.
+    """A command: its line in the list of commands, and the function that runs it. help.yaml has the text of its --help.
 
     Functions are given by name and imported when they are called, since importing them takes as long as torch does.
 
@@ -129,6 +130,9 @@ def _call(name: str | None, words: Sequence[str]) -> None:
             return
         name, words = one_of("command", words[0], COMMANDS), words[1:]
     command = COMMANDS[name]
+    if command.arguments != "words" and {"-h", "--help"} & {*words}:
+        print(command_help(name, words))
+        return
     if command.arguments == "words":
         resolve_function(command.function)(words)
         return
