@@ -50,7 +50,7 @@ def examples(name: str) -> str:
 def command_parser(name: str, description: str | None) -> ArgumentParser:
     """Return a parser for the arguments of a command without a config; its help ends with the examples."""
     layout = partial(RawDescriptionHelpFormatter, width=WIDTH, max_help_position=28)
-    about = textwrap.fill(description or "", WIDTH)
+    about = textwrap.fill(" ".join((description or "").split()), WIDTH)
     return ArgumentParser(
         prog=f"start-training {name}", description=about, epilog=examples(name), formatter_class=layout
     )
