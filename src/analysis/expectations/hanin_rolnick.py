@@ -151,7 +151,7 @@ def figure_3(table: pd.DataFrame) -> list[Quantity]:
     others = deep.reindex(["constant_15", "decreasing", "increasing"]).mean()
     return [
         _beta_concordance(table, low=0.65),
-        Quantity("share in the order of beta where depth differs", right.value, low=0.5),
+        Quantity("share in the order of beta where depth differs", right.value, low=0.52),  # 1/2 if depth decides
         Quantity("mean start epoch at beta = 1", mean_of(starts[beta == 1]), 1.5, 4),
         Quantity("mean start epoch at beta ≥ 4", mean_of(starts[beta >= 4 - 1e-6]), 6, 18),
         Quantity(

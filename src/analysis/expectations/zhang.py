@@ -34,7 +34,7 @@ def slope(table: pd.DataFrame) -> list[Quantity]:
             "standard error of a slope, relative, largest", largest_of(fits["slope_error"] / fits["slope"]), high=0.02
         ),
         Quantity("runs whose J² is not linear", float(fits["bent"].sum()), high=0),
-        Quantity("epoch in which J² reaches 1, eta = 0.1", mean_of(fits[fits["eta"] == 0.1]["edge_epoch"]), 8, 11.5),
+        Quantity("epoch in which J² reaches 1, eta = 0.1", _edge(fits[fits["eta"] == 0.1]), 8, 11.5),
     ]
 
 
@@ -88,8 +88,8 @@ def trajectory(table: pd.DataFrame) -> list[Quantity]:
     fast, slow = (fits[np.isclose(fits["eta"], eta)] for eta in (0.1, 0.05))
     return [
         Quantity("largest |J0/J|", largest_of(rows["J0"].astype(float) / rows["J"].astype(float)), high=0.15),
-        Quantity("epoch in which J reaches 1, eta = 0.1", mean_of(fast["edge_epoch"]), 8, 11.5),
-        Quantity("epoch in which J reaches 1, eta = 0.05", mean_of(slow["edge_epoch"]), 17, 24),
+        Quantity("epoch in which J reaches 1, eta = 0.1", _edge(fast), 8, 11.5),
+        Quantity("epoch in which J reaches 1, eta = 0.05", _edge(slow), 17, 24),
         Quantity("J at the lowest test loss, eta = 0.1", mean_of(fast["lowest_J"]), 0.9, 1.7),
         Quantity("J at the lowest test loss, eta = 0.05", mean_of(slow["lowest_J"]), 0.85, 1.2),
         Quantity("lowest test loss, eta = 0.1", mean_of(fast["lowest_loss"]), 0.33, 0.385),
@@ -138,6 +138,11 @@ def two_papers(table: pd.DataFrame) -> list[Quantity]:
             "test accuracy, ReLU with torch_default", of(last, "relu", "torch_default", "final_accuracy"), high=0.25
         ),
     ]
+
+
+def _edge(fits: pd.DataFrame) -> float:
+    """Return the mean epoch in which J² reaches 1; infinite if it does not in some run, NaN without runs."""
+    return mean_of(fits["edge_epoch"].fillna(np.inf))
 
 
 def _spread(spreads: pd.DataFrame, runs: str, time: str, quantity: str, phase: str) -> float:
