@@ -5,7 +5,15 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 REFRESH_EVERY = 10  # batches; more frequent updates would slow training down
 
@@ -26,16 +34,7 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[metrics]}"),
-            console=Console(stderr=True),
-            transient=self.transient,
-        )
+        self._progress = Progress(*bar_columns(), console=Console(stderr=True), transient=self.transient)
         total = trainer.estimated_stepping_batches
         self._task = self._progress.add_task(
             "", total=total, completed=trainer.global_step, epoch=_epoch(trainer), metrics=_metrics(trainer)
@@ -76,6 +75,13 @@ class TrainingProgress(ProgressBar):
             self._progress = None
 
 
+def bar_columns() -> list[ProgressColumn]:
+    """Return the columns of the bar: epochs, steps, remaining time and metrics; together at most 80 characters wide."""
+    time_left = TimeRemainingColumn(elapsed_when_finished=True)
+    epoch, metrics = TextColumn("epoch {task.fields[epoch]}"), TextColumn("{task.fields[metrics]}")
+    return [epoch, BarColumn(bar_width=8), MofNCompleteColumn(), time_left, metrics]
+
+
 def _epoch(trainer: pl.Trainer) -> str:
     """Format the current epoch, counted from 1, and the number of epochs if it is limited: `3/10`.
 
@@ -87,4 +93,4 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 def _metrics(trainer: pl.Trainer) -> str:
     shown = {name: trainer.callback_metrics.get(name) for name in ("train/loss", "val/accuracy")}
-    return "  ".join(f"{name} {float(value):.4g}" for name, value in shown.items() if value is not None)
+    return " ".join(f"{name} {float(value):.3g}" for name, value in shown.items() if value is not None)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from start_training.cli.help import command_help
 from start_training.stop_signals import end_on_signals
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its description for --help, and the function that runs it.
+    """A command: its line in the list of commands, and the function that runs it. help.yaml has the text of its --help.
 
     Functions are given by name and imported when they are called, since importing them takes as long as torch does.
 
@@ -92,6 +93,11 @@ COMMANDS = {
         "cli.evaluate_command.main",
         arguments="words",
     ),
+    "reproduce": Command(
+        "Run a small experiment of a paper and check its claim.",
+        "cli.reproduce_command.main",
+        arguments="words",
+    ),
 }
 
 
@@ -117,7 +123,6 @@ def main(name: str | None = None) -> None:
 def _call(name: str | None, words: Sequence[str]) -> None:
     from importlib.metadata import version
 
-    from start_training.cli.hydra_command import JobFunction, run_composed
     from start_training.settings import one_of
 
     if name is None:
@@ -128,18 +133,34 @@ def _call(name: str | None, words: Sequence[str]) -> None:
             print(version("how-to-start-training"))
             return
         name, words = one_of("command", words[0], COMMANDS), words[1:]
+    if COMMANDS[name].arguments != "words" and {"-h", "--help"} & {*words}:
+        print(command_help(name, words))
+    elif status := run_command(name, words):
+        sys.exit(status)
+
+
+def run_command(name: str, words: Sequence[str]) -> int:
+    """Run a command in this process.
+
+    Args:
+        name: a key of `COMMANDS`.
+        words: its command-line arguments.
+    Returns:
+        The exit status, unless the command itself ends the process.
+    """
+    from start_training.cli.hydra_command import JobFunction, run_composed
+
     command = COMMANDS[name]
     if command.arguments == "words":
         resolve_function(command.function)(words)
-        return
+        return 0
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # so that `_target_`s in the user's working directory can be imported
     hint = None if command.arguments == "config" else command.resume_hint
     status = run_composed(name, JobFunction(f"start_training.{command.function}", hint), words)
     if command.after:
         resolve_function(command.after)()
-    if status:
-        sys.exit(status)
+    return status
 
 
 def _help() -> str:

@@ -1,22 +1,22 @@
 """Collect the runs of a sweep and draw its figure."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from start_training.cli.arguments import parse
+from start_training.cli.help import command_parser
 from start_training.cli.trust_option import add_trust, import_from_here
 
 
 def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="draw", description=__doc__)
+    parser = command_parser("draw", __doc__)
     parser.add_argument(
         "figure",
         metavar="FIGURE",
         help="name of an experiment, such as figure_1b, to draw its figure; or a figure that suits any sweep: start, "
         "range_test, phase or phase_trajectory",
     )
-    parser.add_argument("directory", type=Path, metavar="SWEEP_DIRECTORY")
+    parser.add_argument("directory", type=Path, metavar="SWEEP_DIRECTORY", help="hydra.sweep.dir of a multirun")
     parser.add_argument("--by", metavar="KEY", help="draw one curve per value of this setting, such as initializer")
     parser.add_argument("--x", metavar="KEY", help="x-axis: depth, beta, log_growth or any numeric column of the table")
     parser.add_argument(

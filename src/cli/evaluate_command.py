@@ -1,16 +1,16 @@
 """Rebuild the trained net of a run directory and test it again."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from start_training.cli.arguments import parse
+from start_training.cli.help import command_parser
 from start_training.cli.trust_option import add_trust, import_from_here
 
 
 def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="evaluate", description=__doc__)
-    parser.add_argument("directory", type=Path, metavar="RUN_DIRECTORY")
+    parser = command_parser("evaluate", __doc__)
+    parser.add_argument("directory", type=Path, metavar="RUN_DIRECTORY", help="hydra.run.dir of a training")
     parser.add_argument("--accelerator", default="cpu", help="cpu (default), gpu or auto")
     parser.add_argument(
         "--data-dir",

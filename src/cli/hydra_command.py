@@ -66,7 +66,7 @@ def run_composed(name: str, function: JobFunction, words: Sequence[str]) -> int:
     version.setbase("1.3")
     _statuses.clear()
     parser = get_args_parser()
-    parser.prog = name
+    parser.prog = f"start-training {name}"
     arguments = parse(parser, words)
     if arguments.experimental_rerun is not None:
         raise ValueError(

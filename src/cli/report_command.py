@@ -1,15 +1,15 @@
 """Write one self-contained HTML page about a run, a sweep, a study or a diagnosis; open it with any browser."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from start_training.cli.arguments import parse
+from start_training.cli.help import command_parser
 from start_training.cli.trust_option import add_trust, import_from_here
 
 
 def main(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="report", description=__doc__)
+    parser = command_parser("report", __doc__)
     parser.add_argument(
         "directory",
         type=Path,

@@ -24,7 +24,6 @@ from start_training.studies.study import Results, Study, print_figures
 from start_training.studies.trials import Option, Seeds, Trials, as_override, curves_of, run_overrides, table_of
 from start_training.tasks.merit import ACCURACY, Merit, label_of
 
-TABLE_WIDTH = 110  # minimum width of the printed table; rich assumes 80 columns if there is no terminal
 LOSS_TOLERANCE = 0.02  # range tests count as equally good if their losses differ by less than this fraction
 
 
@@ -185,8 +184,7 @@ def _loss(option: Option) -> str:
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of options, the reasons for the choice, and which command to run next."""
     options = read_csv(job.directory / "options.csv", ["option"], dtype={"option": str})
-    table = options_table(options, summary["chosen"]["option"], merit_of(job.config))
-    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
+    Console().print(options_table(options, summary["chosen"]["option"], merit_of(job.config)))
     print_lines(*summary["text"], f"next: {shell_command('train')} {shlex.join(summary['chosen']['overrides'])}")
     print_figures(job.directory)
 

@@ -1,11 +1,14 @@
 """The progress bar shows the current epoch and does not change the run."""
 
+import io
+
 import pytest
 import pytorch_lightning as pl
 import torch
+from rich.console import Console
 from rich.progress import Progress
 
-from start_training.callbacks.progress import TrainingProgress
+from start_training.callbacks.progress import TrainingProgress, bar_columns
 from start_training.runs.metrics_file import MetricsFile
 from tests.callbacks.tasks import BATCHES, Resumable, fit, small, weights
 
@@ -51,3 +54,13 @@ def test_the_bar_shows_the_current_epoch_and_does_not_change_the_run(tmp_path, m
     done = [0 if step == 0 else step // BATCHES * BATCHES + (step % BATCHES > 0) for step in range(steps)]
     assert recorder.shown == list(zip([*epochs, epochs[-1]], [*done, steps], strict=True))
     assert recorder.bar.tasks[0].total == steps
+
+
+def test_the_bar_is_whole_in_80_columns():
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    with Progress(*bar_columns(), console=console) as bar:
+        metrics = "train/loss 0.0123 val/accuracy 0.987"
+        bar.add_task("", total=39_100, completed=38_900, epoch="100/100", metrics=metrics)
+        bar.refresh()
+        line = "".join(segment.text for segment in console.render(bar.get_renderable()))
+    assert "epoch 100/100 " in line and "38900/39100" in line and metrics in line and "…" not in line

@@ -3,13 +3,13 @@
 import pytest
 
 WRONG = {
-    "train --nosuch": "unrecognized arguments: --nosuch; type train --help",
+    "train --nosuch": "unrecognized arguments: --nosuch; type start-training train --help",
     "train --cfg=foo": "argument --cfg/-c: invalid choice: 'foo'",
-    "draw": "the following arguments are required: FIGURE, SWEEP_DIRECTORY; type draw --help",
-    "draw start . --by": "argument --by: expected one argument; type draw --help",
-    "report . --watch soon": "argument --watch: invalid float value: 'soon'; type report --help",
-    "evaluate": "the following arguments are required: RUN_DIRECTORY; type evaluate --help",
-    "evaluate . extra": "unrecognized arguments: extra; type evaluate --help",
+    "draw": "the following arguments are required: FIGURE, SWEEP_DIRECTORY; type start-training draw --help",
+    "draw start . --by": "argument --by: expected one argument; type start-training draw --help",
+    "report . --watch soon": "argument --watch: invalid float value: 'soon'; type start-training report --help",
+    "evaluate": "the following arguments are required: RUN_DIRECTORY; type start-training evaluate --help",
+    "evaluate . extra": "unrecognized arguments: extra; type start-training evaluate --help",
 }
 
 
