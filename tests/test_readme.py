@@ -15,12 +15,16 @@ from tests import forked
 from tests.composing import DATA, RATES
 
 ROOT = Path(__file__).parents[1]
-PAGES = {file.name: file.read_text() for file in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
+AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+FILES = {name: ROOT / name for name in AT_THE_TOP}
+FILES |= {str(file.relative_to(ROOT / "docs")): file for file in sorted(ROOT.glob("docs/**/*.md"))}
+PAGES = {name: file.read_text() for name, file in FILES.items()}
 README = PAGES["README.md"]
 OWN_PROJECT = "Use it in your own project"
 SECTIONS = {
     (page, section.partition("\n")[0].strip("# ")): section
     for page, text in PAGES.items()
+    if not page.startswith("tutorials/")  # tests/docs/test_tutorials.py runs those
     for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)
 }
 PREFIX = "uv run python "
@@ -150,19 +154,25 @@ def test_the_readme_is_one_screen():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_relative_link_and_image_exists(page):
-    folder = ROOT if page == "README.md" else ROOT / "docs"
     for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
         if not link.startswith(("http://", "https://")):
             path, _, anchor = link.partition("#")
-            assert (folder / path).is_file() if path else anchor, link
+            file = (FILES[page].parent / path).resolve() if path else FILES[page]
+            assert file.is_file(), link
             if anchor:
-                assert anchor in anchors((folder / path).name if path else page), link
+                assert anchor in anchors(file), link
 
 
-def anchors(page: str) -> list[str]:
+def anchors(page: Path) -> list[str]:
     """Of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)", PAGES[page], re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_of_the_code_that_is_named_exists(page):
+    named = re.findall(r"`((?:src|conf|scripts|tests|benchmarks)/[\w/.-]+)`", PAGES[page])
+    assert not [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
 
 
 def test_every_command_named_is_one():

@@ -1,0 +1,333 @@
+"""Reference pages of the configuration, which mkdocs fills in from conf/ when it builds the site (hook of mkdocs.yml).
+
+A page asks for a table by a comment such as `<!-- generated: groups -->`. The default of a key is what stands in its
+YAML file, its type the annotation of the argument that gets it, and its meaning the comment in the YAML file or else
+what the docstring of the target says.
+"""
+
+import dataclasses
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+CONF = Path(__file__).parents[1] / "conf"
+GROUPS = ("task", "model", "initializer", "readout_initializer", "datamodule", "optimizer", "schedule", "callbacks",
+          "trainer", "logger", "search", "family", "hydra/launcher", "hydra/sweeper")  # fmt: skip
+CONSTRAINTS = {
+    "positive_integer": "integer, at least 1",
+    "whole_number": "integer, at least 0",
+    "seed": "integer, at least 0",
+    "positive_number": "number above 0",
+    "number_from_zero": "number, at least 0",
+    "fraction": "number, from 0 to below 1",
+}
+PLAIN: dict[Any, str] = {
+    int: "integer", float: "number", bool: "true or false", str: "text", NoneType: "null", Path: "path",
+    list: "list", dict: "mapping", tuple: "list", Callable: "function",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Key:
+    """A setting: its name on the command line, and what the reference says of it."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace the comments `<!-- generated: NAME -->` of a page (called by mkdocs for each page)."""
+    return re.sub(r"<!-- generated: (\w+) -->", lambda match: GENERATED[match[1]](), markdown)
+
+
+def commands() -> str:
+    """A section for each command with a config: its groups, and its keys beside those of the groups."""
+    from start_training.cli.commands import COMMANDS
+
+    parts = []
+    for command in COMMANDS:
+        if (file := CONF / f"{command}.yaml").is_file():
+            parts += [f"## {command}", COMMANDS[command].line, _table(command_keys(file))]
+    return "\n\n".join(parts)
+
+
+def groups() -> str:
+    """A section for each group, and in it one for each option."""
+    parts = []
+    for group in GROUPS:
+        parts += [f"## {group}"]
+        for file in sorted((CONF / group).glob("*.yaml")):
+            parts += [f"### {group}={file.stem}", header(file), *_table_of(option_keys(group, file))]
+    return "\n\n".join(parts)
+
+
+def experiments() -> str:
+    """A section for each experiment: what its file states, and what it sets."""
+    parts = []
+    for file in sorted((CONF / "experiment").rglob("*.yaml")):
+        name = file.relative_to(CONF / "experiment").with_suffix("")
+        facts = re.split(r"(?<=\S) (?=(?:Claim|Source|Command|Takes|Expected): )", header(file))
+        stated = [re.sub(r"^(\w+): ", r"**\1.** ", fact) for fact in facts]
+        settings = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+        parts += [f"## {name}", *stated, "```yaml\n" + "\n".join(settings).strip() + "\n```"]
+    return "\n\n".join(parts)
+
+
+GENERATED = {"commands": commands, "groups": groups, "experiments": experiments}
+
+
+def command_keys(file: Path) -> list[Key]:
+    """The keys of a command's config, except those of its groups and of Hydra."""
+    from start_training.config.build import InitializeSettings
+    from start_training.config.top_level import TopLevel
+
+    hints = {**_hints(TopLevel), **_hints(_settings(file.stem)), "initialize": InitializeSettings}
+    keys = []
+    for key in _walk(file, hints, ""):
+        group = key.name.split(".")[0]
+        keys += [] if group == "hydra" or (CONF / group).is_dir() else [key]
+    return keys
+
+
+def option_keys(group: str, file: Path) -> list[Key]:
+    """The keys that an option of a group sets, by their names on the command line."""
+    prefix = "" if "@package _global_" in file.read_text() else group.replace("/", ".") + "."
+    return list(_walk(file, _base_hints(group, file), prefix))
+
+
+def header(file: Path) -> str:
+    """The comment at the beginning of a YAML file, as one line; for an optimizer without one, the class."""
+    lines = []
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines += [] if "@package" in line else [line.removeprefix("#").strip()]
+    target = _load(file).get("_target_")
+    return " ".join(lines) or f"`{target}`."
+
+
+def _table_of(keys: list[Key]) -> list[str]:
+    return [_table(keys)] if keys else []
+
+
+def _table(keys: list[Key]) -> str:
+    rows = [f"| `{key.name}` | {key.type} | `{key.default}` | {key.meaning} |" for key in keys]
+    return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _walk(file: Path, hints: Mapping[str, Any], prefix: str, node: Any = None, target: Any = None) -> Iterator[Key]:
+    """The keys of a mapping in a YAML file, of those inside it, too.
+
+    Args:
+        file: the YAML file.
+        hints: the annotations of the mapping's keys.
+        prefix: what the names of the keys begin with.
+        node: the mapping as a node of YAML; None: the whole file.
+        target: the object that gets the keys.
+    """
+    lines = file.read_text().splitlines()
+    node = yaml.compose(file.read_text()) if node is None else node
+    values = {key.value: value for key, value in node.value}
+    if "_target_" in values:
+        target = _import(values["_target_"].value)
+        hints = _hints(target)
+    for key, value in node.value:
+        if key.value in ("_target_", "_partial_", "_recursive_", "_convert_", "defaults"):
+            continue
+        name, comment = f"{prefix}{key.value}", _comment(lines, key, value)
+        if isinstance(value, yaml.MappingNode) and value.value and not value.flow_style:
+            replaced = _replaced(file, key.value)
+            inner = _hints(_base(replaced)) if replaced else _inner(hints.get(key.value))
+            yield from _walk(file, inner, f"{name}.", value, _base(replaced) if replaced else None)
+            continue
+        default = _default(lines, value)
+        said = comment or _documented(target or _base(file), key.value) or _comment_elsewhere(file, key.value)
+        yield Key(name, _type(hints.get(key.value, Any), yaml.safe_load(default)), default, _cell(said))
+
+
+def _replaced(file: Path, group: str) -> Path | None:
+    """The option of a group that a family chooses, as `override /model: residual`."""
+    for entry in _load(file).get("defaults") or []:
+        for key, option in entry.items() if isinstance(entry, dict) else ():
+            if key == f"override /{group}":
+                return CONF / group / f"{option}.yaml"
+    return None
+
+
+def _inner(annotation: Any) -> dict[str, Any]:
+    """The annotations of the keys of a mapping: of a dataclass, which a union may hold or a constraint may return."""
+    if dataclasses.is_dataclass(annotation):
+        return _hints(annotation)
+    if get_origin(annotation) is Annotated:
+        return _inner(get_type_hints(get_args(annotation)[1]).get("return"))
+    return next((found for part in get_args(annotation) if (found := _inner(part))), {})
+
+
+def _comment(lines: list[str], key: Any, value: Any) -> str:
+    """The comment that follows a value, or the colon after the key of a mapping."""
+    mark = value.end_mark if not isinstance(value, yaml.MappingNode) or value.flow_style else key.end_mark
+    rest = lines[mark.line][mark.column :]
+    return rest.partition("#")[2].strip() if re.match(r":?\s+#", rest) else ""
+
+
+def _default(lines: list[str], value: Any) -> str:
+    """The value as it stands in the file."""
+    return lines[value.start_mark.line][value.start_mark.column : value.end_mark.column].strip()
+
+
+def _comment_elsewhere(file: Path, key: str) -> str:
+    """The comment on the same key in the files that an option or a command shares it with."""
+    replaced = [found for group in ("model",) if (found := _replaced(file, group))]
+    others = [*replaced, *_parents(file), *((CONF / "train.yaml",) if file.parent == CONF else ())]
+    for other in others:
+        for line in other.read_text().splitlines():
+            if match := re.match(rf"\s*{key}:[^#]*\s# (.*)", line):
+                return match[1]
+    return ""
+
+
+def _parents(file: Path) -> list[Path]:
+    """The options of the same group that an option begins with."""
+    names = [entry for entry in _load(file).get("defaults") or [] if isinstance(entry, str) and entry != "_self_"]
+    files = [file.with_name(f"{name}.yaml") for name in names]
+    return [parent for found in files if found.is_file() for parent in (found, *_parents(found))]
+
+
+def _base(file: Path) -> Any:
+    """The target of an option, which may stand in the one that it begins with."""
+    for parent in (file, *_parents(file)):
+        if target := _load(parent).get("_target_"):
+            return _import(target)
+    return None
+
+
+def _base_hints(group: str, file: Path) -> dict[str, Any]:
+    """The annotations of an option's keys by the option that it begins with, one of a Hydra plugin's included."""
+    if (target := _base(file)) is not None:
+        return _hints(target)
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf
+
+    Plugins.instance()
+    for parent in (file, *_parents(file)):
+        for name in _load(parent).get("defaults") or []:
+            if isinstance(name, str) and group == "hydra/launcher" and not file.with_name(f"{name}.yaml").is_file():
+                return _hints(OmegaConf.get_type(ConfigStore.instance().load(f"{group}/{name}.yaml").node))
+    return {}
+
+
+@cache
+def _load(file: Path) -> dict[str, Any]:
+    return yaml.safe_load(file.read_text()) or {}
+
+
+def _settings(command: str) -> Any:
+    """The dataclass with the settings of a study."""
+    from start_training.cli.commands import COMMANDS, resolve_function
+    from start_training.studies.diagnose_config import DiagnosisSettings
+
+    if command == "diagnose":
+        return DiagnosisSettings
+    return getattr(resolve_function(COMMANDS[command].function), "settings", None)
+
+
+def _import(name: str) -> Any:
+    """A target; None: a package that is not installed, an interpolation, or left to the user (???)."""
+    first = re.search(r"(?<![\w.])start_training[\w.]+", name)
+    try:
+        return pkgutil.resolve_name(first[0] if first else name)
+    except (ImportError, AttributeError, ValueError):
+        return None
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    """The annotations of a dataclass, or of the arguments of a class or function."""
+    if target is None:
+        return {}
+    if dataclasses.is_dataclass(target):
+        return get_type_hints(target, include_extras=True)
+    hints: dict[str, Any] = {}
+    for kind in reversed(target.__mro__) if inspect.isclass(target) else [target]:
+        function = vars(kind).get("__init__") if inspect.isclass(kind) else kind
+        if inspect.isfunction(function):
+            try:
+                hints |= get_type_hints(inspect.unwrap(function), include_extras=True)
+            except NameError:  # an annotation that only a type checker can resolve
+                continue
+    if getattr(target, "__name__", "") == "OptunaSweeper":  # its **settings are those of a dataclass
+        hints |= _hints(_import("start_training.launchers.optuna_sweep.SearchSettings"))
+    return hints
+
+
+def _documented(target: Any, name: str) -> str:
+    """What the docstrings of a target, and of the classes that it extends, say of an argument."""
+    for kind in target.__mro__ if inspect.isclass(target) else [target]:
+        for text in (kind.__doc__, getattr(getattr(kind, "__init__", None), "__doc__", None)):
+            found = re.search(rf"^( *){name}(?: \(.*\))?:(.*(?:\n\1 +\S.*)*)", text or "", re.MULTILINE)
+            if not found:
+                continue
+            said = " ".join(found[2].split())
+            if other := re.fullmatch(r"See `(\w+)`\.?", said):
+                said = _documented(getattr(sys.modules[kind.__module__], other[1], None), name)
+            elif not kind.__module__.startswith("start_training"):
+                said = re.sub(r"\s*(Default:|\(default:).*", "", said)  # torch's, which this config may replace
+            if said:
+                return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", said).replace("``", "`")
+    return ""
+
+
+def _type(annotation: Any, default: Any) -> str:
+    """An annotation in words; without one, the kind of value that the default is."""
+    words = _words(annotation)
+    if not words and default is not None:
+        words = [PLAIN.get(type(default), "")]
+    if isinstance(default, str) and default.startswith("${") and words == ["text"] and annotation is Any:
+        words = ["that of the value it refers to"]
+    if default is None and "null" not in words:
+        words = [*words, "null"]
+    return " or ".join(dict.fromkeys(word for word in words if word)) or "any"
+
+
+def _words(annotation: Any) -> list[str]:
+    """The words for an annotation; none for what a config cannot hold, such as a tensor."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return [_constraint(arguments[0], arguments[1])]
+    if origin in (Union, UnionType):
+        return [word for argument in arguments for word in _words(argument)]
+    if origin is Literal:
+        return [", ".join(f"`{value}`" for value in arguments)]
+    name = getattr(origin, "__name__", "")
+    if name in ("Sequence", "list", "tuple", "Iterable"):
+        entry = " or ".join(dict.fromkeys(word for part in arguments for word in _words(part)))
+        return [f"list, each {entry}" if entry else "list"]
+    if name in ("Mapping", "dict"):
+        return ["mapping"]
+    return [PLAIN[annotation]] if annotation in PLAIN else []
+
+
+def _constraint(base: Any, constraint: Any) -> str:
+    """The words for a constraint of start_training.settings, or of a module of its own."""
+    if hasattr(constraint, "allowed"):
+        return ", ".join(f"`{value}`" for value in constraint.allowed)
+    if hasattr(constraint, "least"):
+        return f"integer, at least {constraint.least}"
+    name = getattr(constraint, "__name__", "")
+    return CONSTRAINTS.get(name) or " or ".join(_words(base)) or name.replace("_", " ")
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a table."""
+    return text.replace("|", "\\|").strip()
