@@ -176,8 +176,7 @@ class RangeTest(pl.Callback):
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         curves, validation = self._ramp(trainer, module, self._first)
-        chance = validation.chance_loss(self._task or Classification(), self.loss)
-        self._made, self.ramps = {"samples": validation.samples, "chance": chance}, [curves]
+        self.ramps = [curves]
         if self._first.coarse:
             before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
             first, self._made["start"] = self._suggest(curves), before[0] if before else None
@@ -209,7 +208,10 @@ class RangeTest(pl.Callback):
         skipped: int = 0,
     ) -> tuple[pd.DataFrame, Validation]:
         with undone_updates(trainer, module) as trial, interruptible(trainer):
-            validation = validation or validation_of(trainer, module, self.val_samples, self.loss)
+            if validation is None:
+                validation = validation_of(trainer, module, self.val_samples, self.loss)
+                chance = validation.chance_loss(self._task or Classification(), self.loss)
+                self._made = {"samples": validation.samples, "chance": chance}
             trial.skip(skipped)
             rows = [*self._rows(trial, validation, ramp)]
         return pd.DataFrame(rows, columns=[*columns_of(self._merit)]), validation
@@ -228,8 +230,11 @@ class RangeTest(pl.Callback):
                 seen.append(val_loss)
             other = () if len(columns_of(self._merit)) == len(COLUMNS) else (math.nan,)
             yield step, rate, mean, val_loss, *other, score
-            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and seen and is_lost(seen)):
+            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and self._is_lost(seen)):
                 return
+
+    def _is_lost(self, losses: list[float]) -> bool:
+        return bool(losses) and is_lost(losses, self._made.get("chance"))
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves
