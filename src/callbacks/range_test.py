@@ -204,20 +204,20 @@ class RangeTest(pl.Callback):
         trainer: pl.Trainer,
         module: pl.LightningModule,
         ramp: Ramp,
-        validation: Validation | None = None,
-        skipped: int = 0,
+        known: Validation | None = None,
+        skip: int = 0,
     ) -> tuple[pd.DataFrame, Validation]:
         with undone_updates(trainer, module) as trial, interruptible(trainer):
-            if validation is None:
-                validation = validation_of(trainer, module, self.val_samples, self.loss)
+            validation = known or validation_of(trainer, module, self.val_samples, self.loss)
+            if known is None:
                 chance = validation.chance_loss(self._task or Classification(), self.loss)
                 self._made = {"samples": validation.samples, "chance": chance}
-            trial.skip(skipped)
+            trial.skip(skip)
             rows = [*self._rows(trial, validation, ramp)]
         return pd.DataFrame(rows, columns=[*columns_of(self._merit)]), validation
 
     def _rows(self, trial: TrialUpdates, validation: Validation, ramp: Ramp) -> Iterator[tuple[float, ...]]:
-        task, seen = self._task or Classification(), []
+        task, chance, seen = self._task or Classification(), self._made["chance"], []
         for step, rate in enumerate(ramp.rates.tolist()):
             loss = trial.update(rate)
             losses, signums = gather(torch.stack([loss, loss.new_tensor(received())])).T.cpu()
@@ -230,11 +230,8 @@ class RangeTest(pl.Callback):
                 seen.append(val_loss)
             other = () if len(columns_of(self._merit)) == len(COLUMNS) else (math.nan,)
             yield step, rate, mean, val_loss, *other, score
-            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and self._is_lost(seen)):
+            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and is_lost(seen, chance)):
                 return
-
-    def _is_lost(self, losses: list[float]) -> bool:
-        return bool(losses) and is_lost(losses, self._made.get("chance"))
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves

@@ -101,8 +101,8 @@ def fine_ramps(found: float, steps: int, points: int) -> list[Ramp]:
 def is_lost(losses: list[float], chance: float | None = None) -> bool:
     """Return whether a ramp need not go on: its last `LOST` validations have lost what the best had gained.
 
-    That is, each loss is back at 90% of a clear fall, or above the first by more than it had fallen, and clearly. If the
-    first loss is far above chance, only a fall below chance is a gain.
+    That is, each loss is back at 90% of a clear fall, or above the first by more than it had fallen, and clearly. If
+    the first loss is far above chance, only a fall below chance is a gain.
 
     Example:
         >>> is_lost([2.0, 1.0, 2.6, 2.7, 3.0]), is_lost([2.0, 1.0, 2.6, 2.7]), is_lost([2.0, 2.05, 2.09, 2.05])
@@ -110,11 +110,13 @@ def is_lost(losses: list[float], chance: float | None = None) -> bool:
         >>> is_lost([40.0, 27.0, 37.0, 38.0, 39.0]), is_lost([40.0, 27.0, 37.0, 38.0, 39.0], chance=2.3)
         (True, False)
     """
+    if len(losses) <= LOST:
+        return False
     first = losses[0]
     level = chance if chance is not None and first > FAR * chance > 0 else first
     fall, least = max(0.0, level - min(losses)), CLEAR * abs(level)
     limit = level - 0.1 * fall if fall > least else first + max(fall, CLEAR * abs(first))
-    return len(losses) > LOST and all(not loss <= limit for loss in losses[-LOST:])
+    return all(not loss <= limit for loss in losses[-LOST:])
 
 
 def where_lost(curves: pd.DataFrame, turned_at: float) -> float:
