@@ -175,7 +175,7 @@ class RangeTest(pl.Callback):
         trainer.should_stop = trainer.should_stop or self.stop
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        curves, validation = self._ramp(trainer, module, self._first)
+        curves, validation = self._ramp(trainer, module, self._first, None, 0)
         self.ramps = [curves]
         if self._first.coarse:
             before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
