@@ -107,7 +107,7 @@ def is_lost(losses: list[float], chance: float | None = None) -> bool:
     Example:
         >>> is_lost([2.0, 1.0, 2.6, 2.7, 3.0]), is_lost([2.0, 1.0, 2.6, 2.7]), is_lost([2.0, 2.05, 2.09, 2.05])
         (True, False, False)
-        >>> is_lost([40.0, 27.0, 37.0, 38.0, 39.0]), is_lost([40.0, 27.0, 37.0, 38.0, 39.0], chance=2.3)
+        >>> is_lost([40.0, 27.0, 39.0, 45.0, 50.0]), is_lost([40.0, 27.0, 39.0, 45.0, 50.0], chance=2.3)
         (True, False)
     """
     if len(losses) <= LOST:
