@@ -15,9 +15,9 @@ def test_half_of_the_twenty_cases_were_set_aside():
     assert len(CASES) == 20 and len(ASIDE) == 10
 
 
-def test_the_stored_tests_differ_by_less_than_an_octave_in_nine_of_ten_cases():
+def test_the_stored_tests_differ_by_less_than_an_octave_in_nine_of_ten_cases_that_were_looked_at():
     rows = read_rows(FILE)
-    found = [summary(case, rows)["octaves"] for case in CASES.values()]
+    found = [summary(case, rows)["octaves"] for case in CASES.values() if case.looked_at]
     complete = [octaves for octaves in found if math.isfinite(octaves)]  # the campaign adds the others
     assert sum(octaves < 1 for octaves in complete) >= 0.9 * len(complete) > 0
     assert len(table([*CASES.values()], rows).splitlines()) == 23
