@@ -78,7 +78,7 @@ def test_the_summary_has_the_clues_and_their_evidence(tmp_path):
     clues = train(Job(composed("optimizer.lr=1e-3", "trainer.max_epochs=8"), tmp_path))["clues"]
     epochs = epochs_of(RunDirectory(tmp_path))
     assert clues["verdict"] == verdicts.UNDERFITTING
-    what, evidence, first = clues["text"].split(". ", 1) + [clues["advice"]]
+    what, evidence, first = (*clues["text"].split(". ", 1), clues["advice"])
     assert what.startswith("underfitting: the run ended before ")
     assert evidence.startswith("Validation loss still falls at the end of the run, by ")
     assert first == "Try first: twice as many epochs, or a learning rate of 0.003 instead of 0.001."
