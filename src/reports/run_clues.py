@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from start_training.runs.directory import RunDirectory
@@ -17,6 +18,7 @@ from start_training.schedules.regularizers import Regularizers
 from start_training.tasks.merit import ACCURACY, Merit
 
 COLUMNS = ("train/loss", "val/loss", "learning_rate")
+R2 = ("val/r2", "val_r2")
 ACCURACIES = (ACCURACY.metric("val"), ACCURACY.column("val"))  # other scores are not on the scale that clues read
 
 
@@ -45,8 +47,11 @@ def clues_of(
     score, settings = merit.metric("val"), Regularizers.of(config)
     epochs = epochs_of(run, score)
     if epochs.empty and diverged_at is None and (test := run.rows("range_test")) is not None:
-        read = _read(test, "train_loss", "val_loss", score_column(test), chance, None, None)
+        column = score_column(test)
+        chance = chance or chance_from_r2(config, test, "val_loss", column)
+        read = _read(test, "train_loss", "val_loss", column, chance, None, None)
         return {**asdict(read), "advice": ""}
+    chance = chance or chance_from_r2(config, epochs, "val/loss", score)
     read = _read(epochs, "train/loss", "val/loss", score, chance, diverged_at, settings)
     return {**asdict(read), "advice": advise(read.verdict, settings, rate=read.rate)}
 
@@ -56,6 +61,21 @@ def epochs_of(run: RunDirectory, score: str = ACCURACY.metric("val")) -> pd.Data
     columns = ["step", *COLUMNS, score]
     rows = pd.DataFrame(list(read_metrics(run.metrics_file).values()), columns=columns, dtype=float)
     return rows[rows["train/loss"].notna() | rows["val/loss"].notna()].sort_values("step")
+
+
+def chance_from_r2(config: Mapping[str, Any], rows: pd.DataFrame, loss: str, score: str) -> float | None:
+    """Return the mean squared error of predicting the mean, which is error/(1 − R²), or None if it is not known.
+
+    Args:
+        config: The run's config; a regression with a loss of its own has no squared errors.
+        rows: The validations of the run.
+        loss: The column of the validation loss.
+        score: The column of the score; None is returned unless it is R².
+    """
+    if score not in R2 or (config.get("task") or {}).get("loss"):
+        return None
+    known = (rows[loss] / (1 - rows[score])).replace([np.inf, -np.inf], np.nan).dropna()
+    return float(known.median()) if len(known) else None
 
 
 def sentence(clues: Mapping[str, Any]) -> str:

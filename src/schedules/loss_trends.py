@@ -9,6 +9,7 @@ from start_training.schedules.curves import Curves
 from start_training.schedules.trend import Trend, relative
 
 MATTERS = 0.10  # relative change of a loss below which it counts as neither a fall nor a rise
+CONTINUES = 0.06  # relative fall that counts if training samples are not fitted either, so that there is more to learn
 FLOOR = 0.05  # fraction of the chance loss that is added to every loss, so that changes near zero do not count
 FITTED = 0.02  # a net has fitted its training samples if their loss is below this fraction of the chance loss
 GAP = 0.05  # it has memorized them if validation loss is also this fraction of the chance loss above training loss
@@ -40,7 +41,8 @@ class LossTrends:
 
         At this slope, the minimum would be reached again within another window of the same length.
         """
-        return self.validation.falls(MATTERS) and self.validation.rise() <= self.validation.fall()
+        matters = CONTINUES if self.is_held_up else MATTERS
+        return self.validation.falls(matters) and self.validation.rise() <= self.validation.fall()
 
     @cached_property
     def rises(self) -> bool:
@@ -95,7 +97,7 @@ class LossTrends:
         """
         if self.falls or self.training.falls(MATTERS):  # in a short curve that bends, noise is not told from bending
             return False
-        return self.training_share > HELD and self.training.noise > (JUMPS / 2 if self.is_unclear else JUMPS)
+        return self.training_share > FITTED and self.training.noise > (JUMPS / 2 if self.is_unclear else JUMPS)
 
     @property
     def is_unclear(self) -> bool:

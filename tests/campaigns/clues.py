@@ -24,7 +24,7 @@ from start_training.cli.arguments import parse
 from start_training.config.build import build
 from start_training.config.composed import plain
 from start_training.config.data_sizes import chance_of
-from start_training.reports.run_clues import COLUMNS, epochs_of
+from start_training.reports.run_clues import COLUMNS, chance_from_r2, epochs_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules.regularizers import Regularizers
@@ -71,7 +71,8 @@ def trained_row(case: Case) -> dict[str, Any]:
         "task": case.task,
         "overrides": " ".join(case.overrides),
         "settings": asdict(Regularizers.of(config)),
-        "chance": chance_of(config, build(config["datamodule"], "datamodule")),
+        "chance": chance_of(config, build(config["datamodule"], "datamodule"))
+        or chance_from_r2(config, epochs, "val/loss", f"val/{merit}"),
         "diverged_at": int(re.findall(r"step (\d+) is not finite", summary["reason"])[0]) if diverged else None,
         "test_loss": None if diverged or test is None else _rounded([test])[0],
         "seconds": round(time.monotonic() - began, 1),

@@ -44,7 +44,8 @@ def test_a_tenth_of_the_runs_is_trained_again(case):
     from tests.campaigns.clues import trained_row
 
     row, lowest = trained_row(case), references([*STORED.values()]).get(case.task, np.inf)
-    assert row["settings"] == STORED[case.name]["settings"] and row["chance"] == STORED[case.name]["chance"]
+    assert row["settings"] == STORED[case.name]["settings"]
+    assert row["chance"] == pytest.approx(STORED[case.name]["chance"], rel=1e-3)
     if shows(row, lowest) and shows(STORED[case.name], lowest):
         right = clues_of_row(STORED[case.name])[0].verdict in RIGHT[case.way]
         assert clues_of_row(row)[0].verdict in RIGHT[case.way] or not right

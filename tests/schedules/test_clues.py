@@ -75,15 +75,23 @@ def test_plateaus_are_misclassified_if_noise_is_not_taken_into_account(monkeypat
     assert confusion(PLATEAU, **settings)[PLATEAU] > 0.3
 
 
+def falling(change, level):
+    """A loss that falls by `change` over the last third, relative to level + floor."""
+    line = np.log(level + 0.05 * CHANCE) + change * np.clip((X[-1] - X) / (X[-1] - X[-10]), 0, 1)
+    return np.exp(line) - 0.05 * CHANCE
+
+
 def test_a_rise_or_fall_has_to_exceed_a_tenth_of_the_loss_plus_the_floor():
+    fitted = np.full(30, 0.03 * CHANCE)
     for level in (0.01, 1.0, 1.5):  # near 0 the floor dominates
         for change, expected in ((0.098, PLATEAU), (0.102, OVERFITTING)):
             rise = np.expm1(change) * (level + 0.05 * CHANCE)
             val = np.where(X <= 0.8, level, level + rise)
             assert verdict(np.full(30, 0.5 * level), val, chance=CHANCE) == expected
             falls = {PLATEAU: PLATEAU, OVERFITTING: UNDERFITTING}[expected]
-            line = np.log(level + 0.05 * CHANCE) + change * np.clip((X[-1] - X) / (X[-1] - X[-10]), 0, 1)
-            assert verdict(np.exp(line) - 0.05 * CHANCE, chance=CHANCE) == falls
+            assert verdict(fitted, falling(change, level), chance=CHANCE) == falls
+    for change, expected in ((0.058, PLATEAU), (0.062, UNDERFITTING)):  # where training samples are not fitted either
+        assert verdict(falling(change, 1.0), chance=CHANCE) == expected
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.945, PLATEAU), (0.955, NOT_LEARNING)])

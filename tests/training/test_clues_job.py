@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -11,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from start_training.config.composed import plain
 from start_training.datamodules.digits import Digits
 from start_training.datamodules.samples import Samples
-from start_training.reports.run_clues import epochs_of
+from start_training.reports.run_clues import chance_from_r2, epochs_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.schedules import clue_verdicts as verdicts
@@ -84,6 +86,13 @@ def test_the_summary_has_the_clues_and_their_evidence(tmp_path):
     assert first == "Try first: twice as many epochs, or a learning rate of 0.003 instead of 0.001."
     assert len(epochs) == 8  # the row of the test is none
     assert clues["numbers"]["best_val_loss"] == epochs["val/loss"].min()
+
+
+def test_the_chance_loss_of_a_regression_follows_from_r2():
+    rows = pd.DataFrame({"val/loss": [8.0, np.inf, np.nan, 2.0], "val/r2": [-1.0, -np.inf, np.nan, 0.5]})
+    assert chance_from_r2({"task": {"loss": None}}, rows, "val/loss", "val/r2") == 4.0
+    assert chance_from_r2({"task": {"loss": {"_target_": "torch.nn.HuberLoss"}}}, rows, "val/loss", "val/r2") is None
+    assert chance_from_r2({}, rows[1:2], "val/loss", "val/r2") is None
 
 
 @pytest.mark.parametrize(
