@@ -14,12 +14,12 @@
 - plateau, the goal: none of these; the validation loss neither falls nor rises at the end.
 
 Only the end of a run is classified: a loss that rises in the middle of a learning-rate cycle and falls again counts as
-neither. A fall or rise has to exceed both a tenth of the loss (`loss_trends.MATTERS`) and three standard errors of the
-noise of the curve (`Trend`). Fewer than six validation losses are too few to classify.
+neither. A fall or rise has to exceed both a tenth of the loss (`loss_trends.MATTERS`; a fall 6% if the net does not fit
+its training samples) and three standard errors of the noise of the curve (`Trend`). Fewer than six validation losses are too few to classify.
 
 Accuracy: docs/smith.md states how often verdicts are right on real runs (tests/schedules/clue_cases.py). Of 3,000
 synthetic curves that exceed the thresholds of their class by a factor of two (tests/schedules/made_curves.py; 8 to 200
-points, noise of 0.3 to 5%), 0.5% are misclassified.
+points, noise of 0.3 to 5%), 0.6% are misclassified.
 Source: Smith 2018 (arXiv:1803.09820), on the clues in validation loss; the other classes and all thresholds are this
 project's.
 """
