@@ -46,6 +46,8 @@ def evidence_of(verdict: str, trends: LossTrends, settings: Regularizers) -> str
     training = f"training loss ends at {trends.training_at_end:.2g}"
     validation = f"validation loss at {trends.validation_at_end:.2g}, after a lowest value of {lowest:.2g}"
     late = trends.curves.validation[-trends.validation.window :]
+    hidden = "; whether less regularization or a larger net would lower both, curves cannot tell"
+    hidden = hidden if trends.is_held_up else ""
     evidence = {
         UNDERFITTING: lambda: _fall(trends),
         OVERFITTING: lambda: f"{_rise(trends)}, while training loss {_change_of_training(trends)}",
@@ -61,7 +63,7 @@ def evidence_of(verdict: str, trends: LossTrends, settings: Regularizers) -> str
         ),
         PLATEAU: lambda: (
             f"since {_step(trends, trends.calm)} validation loss stays near {trends.validation_at_end:.3g}, while "
-            f"{training}"
+            f"{training}{hidden}"
         ),
     }
     return evidence[verdict]()

@@ -15,7 +15,8 @@
 
 Only the end of a run is classified: a loss that rises in the middle of a learning-rate cycle and falls again counts as
 neither. A fall or rise has to exceed both a tenth of the loss (`loss_trends.MATTERS`; a fall 6% if the net does not fit
-its training samples) and three standard errors of the noise of the curve (`Trend`). Fewer than six validation losses are too few to classify.
+its training samples) and three standard errors of the noise of the curve (`Trend`). Fewer than six validation losses
+are too few to classify.
 
 Accuracy: docs/smith.md states how often verdicts are right on real runs (tests/schedules/clue_cases.py). Of 3,000
 synthetic curves that exceed the thresholds of their class by a factor of two (tests/schedules/made_curves.py; 8 to 200
