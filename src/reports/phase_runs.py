@@ -102,7 +102,7 @@ class PhaseRuns(SweepTable):
         bends = growing.groupby("option", sort=False)[["bend_at_edge", "slope", "intercept"]].mean()
         return [
             f"{option or 'all'}: the growth of J² must be linear up to J² = 1, but extrapolated to epoch "
-            f"{(1 - row['intercept']) / row['slope']:.3g}, where the line reaches 1, its slope changes by "
+            f"{(1 - row['intercept']) / row['slope']:.4g}, where the line reaches 1, its slope changes by "
             f"{row['bend_at_edge']:+.0%}: the fit lies in the fast first part of training, and the constant of such a "
             "fit is too large; train for more epochs, or with a larger eta / ((1 − alpha) B)"
             for option, row in bends.iterrows()

@@ -4,17 +4,21 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from start_training.runs.directory import RunDirectory
 from start_training.runs.metrics_file import read_metrics
-from start_training.schedules.clues import Clues, read_clues
+from start_training.schedules.clue_verdicts import Clues
+from start_training.schedules.clues import read_clues
 from start_training.schedules.curves import Curves
 from start_training.schedules.rate_suggestion import score_column
-from start_training.schedules.regularization import Regularizers, advise
+from start_training.schedules.regularization import advise
+from start_training.schedules.regularizers import Regularizers
 from start_training.tasks.merit import ACCURACY, Merit
 
 COLUMNS = ("train/loss", "val/loss", "learning_rate")
+R2 = ("val/r2", "val_r2")
 ACCURACIES = (ACCURACY.metric("val"), ACCURACY.column("val"))  # other scores are not on the scale that clues read
 
 
@@ -40,13 +44,16 @@ def clues_of(
     Returns:
         The fields of `start_training.schedules.clues.Clues`, and `advice` on settings to change.
     """
-    score = merit.metric("val")
+    score, settings = merit.metric("val"), Regularizers.of(config)
     epochs = epochs_of(run, score)
     if epochs.empty and diverged_at is None and (test := run.rows("range_test")) is not None:
-        read = _read(test, "train_loss", "val_loss", score_column(test), chance, None)
+        column = score_column(test)
+        chance = chance or chance_from_r2(config, test, "val_loss", column)
+        read = _read(test, "train_loss", "val_loss", column, chance, None, None)
         return {**asdict(read), "advice": ""}
-    read = _read(epochs, "train/loss", "val/loss", score, chance, diverged_at)
-    return {**asdict(read), "advice": advise(read.verdict, Regularizers.of(config), rate=read.rate)}
+    chance = chance or chance_from_r2(config, epochs, "val/loss", score)
+    read = _read(epochs, "train/loss", "val/loss", score, chance, diverged_at, settings)
+    return {**asdict(read), "advice": advise(read.verdict, settings, rate=read.rate)}
 
 
 def epochs_of(run: RunDirectory, score: str = ACCURACY.metric("val")) -> pd.DataFrame:
@@ -56,13 +63,34 @@ def epochs_of(run: RunDirectory, score: str = ACCURACY.metric("val")) -> pd.Data
     return rows[rows["train/loss"].notna() | rows["val/loss"].notna()].sort_values("step")
 
 
+def chance_from_r2(config: Mapping[str, Any], rows: pd.DataFrame, loss: str, score: str) -> float | None:
+    """Return the mean squared error of predicting the mean, which is error/(1 − R²), or None if it is not known.
+
+    Args:
+        config: The run's config; a regression with a loss of its own has no squared errors.
+        rows: The validations of the run.
+        loss: The column of the validation loss.
+        score: The column of the score; None is returned unless it is R².
+    """
+    if score not in R2 or (config.get("task") or {}).get("loss"):
+        return None
+    known = (rows[loss] / (1 - rows[score])).replace([np.inf, -np.inf], np.nan).dropna()
+    return float(known.median()) if len(known) else None
+
+
 def sentence(clues: Mapping[str, Any]) -> str:
-    """Describe the entry `clues` of a run's summary in one sentence."""
-    return "; ".join(part for part in (clues["text"], clues["advice"]) if part)
+    """Return the entry `clues` of a run's summary in words: what it is, the evidence, and what to try first."""
+    return " ".join(part for part in (clues["text"], clues["advice"]) if part)
 
 
 def _read(
-    rows: pd.DataFrame, training: str, validation: str, score: str, chance: float | None, diverged_at: int | None
+    rows: pd.DataFrame,
+    training: str,
+    validation: str,
+    score: str,
+    chance: float | None,
+    diverged_at: int | None,
+    settings: Regularizers | None,
 ) -> Clues:
     curves = Curves.of(
         rows["step"],
@@ -73,4 +101,4 @@ def _read(
         chance=chance,
         diverged_at=diverged_at,
     )
-    return read_clues(curves)
+    return read_clues(curves, settings)

@@ -1,10 +1,19 @@
 """Advice on regularization: which of learning rate, batch size, weight decay and dropout to change, in which order."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from start_training.schedules.clues import CANDIDATE, INSTABILITY, NOT_LEARNING, OVERFITTING, PLATEAU, UNDERFITTING
+from start_training.schedules.clue_verdicts import (
+    CANDIDATE,
+    INSTABILITY,
+    MEMORIZED,
+    NOT_LEARNING,
+    OVERFITTING,
+    PLATEAU,
+    REGULARIZED,
+    UNCLEAR,
+    UNDERFITTING,
+)
+from start_training.schedules.regularizers import LARGE_DECAY, LARGE_DECOUPLED, Regularizers
 from start_training.settings import OneOf, checked
 
 RATE = "learning rate"
@@ -14,32 +23,9 @@ DROPOUT = "dropout"
 MORE = {RATE: "a larger learning rate", BATCH: "smaller batches", DECAY: "more weight decay", DROPOUT: "more dropout"}
 LESS = {RATE: "a smaller learning rate", BATCH: "larger batches", DECAY: "less weight decay", DROPOUT: "less dropout"}
 
-# The order in which to increase regularization: a larger rate makes training faster, smaller batches make it slower.
-TO_INCREASE = (RATE, DECAY, DROPOUT, BATCH)
-# The order in which to decrease it: weight decay can be set finely and costs no time, while a large rate, which makes
-# training fast, is lowered last.
+# The order in which to decrease regularization: weight decay can be set finely and costs no time, while a large rate,
+# which makes training fast, is lowered last.
 TO_DECREASE = (DECAY, DROPOUT, BATCH, RATE)
-
-
-@dataclass(frozen=True)
-class Regularizers:
-    """The settings of a run that regularize it; None if unknown. `batch_size` is the sum over all ranks."""
-
-    learning_rate: float | None = None
-    batch_size: int | None = None
-    weight_decay: float | None = None
-    dropout: float | None = None
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Regularizers":
-        """Read `optimizer.lr`, `datamodule.batch_size`, `optimizer.weight_decay` and `model.dropout` from a config."""
-        optimizer, data, model = ((config.get(group) or {}) for group in ("optimizer", "datamodule", "model"))
-        return cls(optimizer.get("lr"), data.get("batch_size"), optimizer.get("weight_decay"), model.get("dropout"))
-
-    def to_lower(self, *, but: str) -> list[str]:
-        """Return the changes that regularize less, in order, without the setting `but` and settings that are 0."""
-        zero = [name for name, value in ((DECAY, self.weight_decay), (DROPOUT, self.dropout)) if value == 0]
-        return [LESS[name] for name in TO_DECREASE if name not in (but, *zero)]
 
 
 @checked
@@ -63,41 +49,70 @@ def what_to_lower(raised: Annotated[str, OneOf(tuple(MORE))], settings: Regulari
         'more dropout regularizes more; to compensate, try less weight decay, then larger batches, then a smaller \
 learning rate'
     """
-    less = (settings or Regularizers()).to_lower(but=raised)
+    known = settings or Regularizers()
+    zero = [name for name, value in ((DECAY, known.weight_decay), (DROPOUT, known.dropout)) if value == 0]
+    less = [LESS[name] for name in TO_DECREASE if name not in (raised, *zero)]
     return f"{MORE[raised]} regularizes more; to compensate, try {', then '.join(less)}"
 
 
 def advise(verdict: str, settings: Regularizers | None = None, *, rate: float | None = None) -> str:
-    """Return a sentence on what to change after a verdict of `read_clues`; empty for a verdict without advice.
+    """Return a sentence on what to try first after a verdict of `read_clues`; empty for a verdict without advice.
 
     Source: Smith 2018 (arXiv:1803.09820): underfitting requires less regularization or longer training; overfitting
-    requires more regularization, for example a larger learning rate; instability at a large rate is not overfitting;
-    large rates with little other regularization make training fast. The orders of changes are this project's.
+    requires more regularization; instability at a large rate is not overfitting; large rates with little other
+    regularization make training fast. Which setting comes first, and by how much, is this project's.
 
     Args:
-        verdict: One of `clues.VERDICTS`.
-        settings: The settings of the run; weight decay or dropout of 0 is left out of the sentence.
+        verdict: One of `clue_verdicts.VERDICTS`.
+        settings: The settings of the run.
         rate: Learning rate at which an instability begins, if known.
+
+    Example:
+        >>> advise("memorized", Regularizers(weight_decay=0.0))
+        'Try first: weight decay 0.001 instead of 0; after that, more data or dropout.'
     """
-    less = ", then ".join((settings or Regularizers()).to_lower(but=RATE))
-    more = ", then ".join(MORE[name] for name in TO_INCREASE)
-    below = "" if rate is None else f", below {rate:.2g}"
+    settings = settings or Regularizers()
     sentences = {
-        UNDERFITTING: (
-            f"train longer, or use a larger learning rate if a range test allows it, or regularize less: {less}"
-        ),
-        OVERFITTING: f"regularize more: {more}; run a range test to see how large the learning rate can be",
-        INSTABILITY: (
-            f"this is not overfitting: use a smaller learning rate{below}, or keep the rate and regularize less: {less}"
-        ),
-        PLATEAU: (
-            "the run is neither under- nor overfitting, which is the goal; to reach the plateau in fewer steps, use a "
-            f"larger learning rate and regularize less: {less}"
-        ),
-        CANDIDATE: f"try one short cycle with learning rates as large as these, and regularize less: {less}",
+        UNDERFITTING: f"twice as many epochs{_larger_rate(settings)}",
+        OVERFITTING: f"{_more_decay(settings)}; after that, more data or dropout",
+        MEMORIZED: f"{_more_decay(settings)}; after that, more data or dropout",
+        REGULARIZED: _less_regularization(settings),
+        INSTABILITY: _smaller_rate(settings, rate),
+        UNCLEAR: "validation on more samples, or a learning rate that falls to 0 at the end (schedule=cosine)",
+        PLATEAU: "nothing, or to get here in fewer steps a larger learning rate with less weight decay",
+        CANDIDATE: "one short cycle up to the largest of these learning rates (schedule=one_cycle)",
         NOT_LEARNING: (
-            "the learning rate is far too small or far too large (run a range test), or the net cannot start training "
-            "(run the command diagnose)"
+            "a range test, as the learning rate is far too small or far too large; if it finds no rate, the net may be "
+            "unable to start (command diagnose)"
         ),
     }
-    return sentences.get(verdict, "")
+    return f"Try first: {sentences[verdict]}." if verdict in sentences else ""
+
+
+def _more_decay(settings: Regularizers) -> str:
+    now = settings.weight_decay
+    if now is None:
+        return "more weight decay"
+    first, most = (0.1, LARGE_DECOUPLED) if settings.decoupled else (1e-3, LARGE_DECAY / 2)
+    if now >= most:
+        return f"dropout {'0.2' if not settings.dropout else f'of more than {settings.dropout:g}'}"
+    return f"weight decay {min(max(3 * now, first), most):.1g} instead of {now:g}"
+
+
+def _less_regularization(settings: Regularizers) -> str:
+    if settings.has_large_decay:
+        return f"weight decay {(settings.weight_decay or 0) / 10:.1g} instead of {settings.weight_decay or 0:g}"
+    if settings.has_large_dropout:
+        return f"dropout {(settings.dropout or 0) / 3:.1g} instead of {settings.dropout:g}"
+    return "less weight decay or dropout"
+
+
+def _larger_rate(settings: Regularizers) -> str:
+    rate = settings.learning_rate
+    return f", or a learning rate of {3 * rate:.2g} instead of {rate:g}" if rate else ", or a larger learning rate"
+
+
+def _smaller_rate(settings: Regularizers, rate: float | None) -> str:
+    now = settings.learning_rate
+    smaller = f"a learning rate of {now / 3:.2g} instead of {now:g}" if now else "a smaller learning rate"
+    return smaller + ("" if rate is None else f", below the {rate:.2g} at which it began")

@@ -19,7 +19,8 @@ from start_training.figures.trials import draw_trials
 from start_training.reports.run_report import print_lines
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
-from start_training.schedules.regularization import BATCH, DECAY, RATE, Regularizers, what_to_lower
+from start_training.schedules.regularization import BATCH, DECAY, RATE, what_to_lower
+from start_training.schedules.regularizers import Regularizers
 from start_training.studies.study import Results, Study, print_figures
 from start_training.studies.trials import Option, Seeds, Trials, as_override, curves_of, run_overrides, table_of
 from start_training.tasks.merit import ACCURACY, Merit, label_of

@@ -1,15 +1,13 @@
 """Train the runs that clues are held to (tests/schedules/clue_cases.py), store their curves, and judge them.
 
-A run's curves are stored as soon as it has ended, in tests/schedules/clue_runs.json.gz; a campaign that was stopped goes
-on where it was.
+A run's curves are stored as soon as it has ended, in tests/schedules/clue_runs.json.gz; a campaign that was stopped
+goes on where it was.
 """
 
 import argparse
 import contextlib
-import gzip
 import io
 import json
-import os
 import re
 import tempfile
 import time
@@ -26,15 +24,15 @@ from start_training.cli.arguments import parse
 from start_training.config.build import build
 from start_training.config.composed import plain
 from start_training.config.data_sizes import chance_of
-from start_training.reports.run_clues import COLUMNS, epochs_of
+from start_training.reports.run_clues import COLUMNS, chance_from_r2, epochs_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.schedules.regularization import Regularizers
+from start_training.schedules.regularizers import Regularizers
 from start_training.training.train import train
 from tests.schedules.clue_cases import SIZES, Case, cases
+from tests.schedules.clue_runs import FILE, judged, read_runs, table, write_runs
 from tests.small_runs import CONF
 
-FILE = Path(__file__).parents[1] / "schedules/clue_runs.json.gz"
 DATA = {"digits": "PartOfDigits", "fashion_mnist": "PartOfFashion", "friedman": "PartOfFriedman"}
 DIGITS = 4  # significant digits that are stored
 
@@ -73,7 +71,8 @@ def trained_row(case: Case) -> dict[str, Any]:
         "task": case.task,
         "overrides": " ".join(case.overrides),
         "settings": asdict(Regularizers.of(config)),
-        "chance": chance_of(config, build(config["datamodule"], "datamodule")),
+        "chance": chance_of(config, build(config["datamodule"], "datamodule"))
+        or chance_from_r2(config, epochs, "val/loss", f"val/{merit}"),
         "diverged_at": int(re.findall(r"step (\d+) is not finite", summary["reason"])[0]) if diverged else None,
         "test_loss": None if diverged or test is None else _rounded([test])[0],
         "seconds": round(time.monotonic() - began, 1),
@@ -88,23 +87,10 @@ def _rounded(values: Any) -> list[float | None]:
     return [None if value != value else float(f"{value:.{DIGITS}g}") for value in map(float, values)]
 
 
-def read_runs(file: Path = FILE) -> dict[str, dict[str, Any]]:
-    """Return the stored runs by their names."""
-    if not file.exists():
-        return {}
-    return {row["name"]: row for row in json.loads(gzip.decompress(file.read_bytes()))}
-
-
-def write_runs(rows: Sequence[dict[str, Any]], file: Path = FILE) -> None:
-    """Replace the file by one with these runs. It is compressed, and never half written."""
-    scratch = file.with_suffix(".part")
-    scratch.write_bytes(gzip.compress(json.dumps(rows).encode(), mtime=0))
-    os.replace(scratch, file)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/verify.py clues", description=__doc__.splitlines()[0])
     parser.add_argument("--again", action="store_true", help="also train runs that are stored")
+    parser.add_argument("--aside", action="store_true", help="also name wrong clues on runs that are set aside")
     parser.add_argument("--minutes", type=float, default=60, help="minutes after which no training begins (60)")
     parser.add_argument("--file", type=Path, default=FILE, help=f"where runs are stored (tests/schedules/{FILE.name})")
     options = parse(parser, arguments)
@@ -123,5 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_runs([runs[one.name] for one in made if one.name in runs], options.file)
             print(f"{case.name:44}{runs[case.name]['seconds']:6.1f} s", flush=True)
     left = [case.name for case in made if case.name not in runs]
-    print(f"\n{len(runs)} runs of {len(made)}, {len(left)} missing")
+    for one in [*judged(runs, aside=False), *(judged(runs, aside=True) if options.aside else [])]:
+        if not one.right:
+            print(f"{one.case.name}: {one.clues.text} {one.advice}")
+    print(f"\n{table(runs)}\n\n{len(runs)} runs of {len(made)}, {len(left)} missing")
     return int(bool(left))

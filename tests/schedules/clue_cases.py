@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from start_training.schedules import clues
+from start_training.schedules import clue_verdicts as clues
 
 DRAWN = 24  # seed of what is set aside
 LOOKED_AT = (  # curves that were seen before the rule was changed, and so are not set aside
@@ -26,10 +26,10 @@ TASKS = {  # overrides
     "dense": ("model.depth=3", "model.width=64", "datamodule=digits"),
     "lenet": ("model=lenet", "model.channels=[4,8]", "model.widths=[32]", "model.padding=2"),
     "fashion": ("model.depth=3", "model.width=64", "datamodule=fashion_mnist", "datamodule.batch_size=128"),
-    "friedman": ("model.depth=2", "model.width=64", "datamodule=friedman", "task=regression", "datamodule.batch_size=128"),
+    "friedman": ("model.depth=2", "model.width=64", "datamodule=friedman", "task=regression",
+                 "datamodule.batch_size=128"),
     "tanh": ("model.depth=2", "model.width=100", "model.activation=tanh", "initializer=lecun_normal",
              "datamodule.batch_size=128"),
-    "residual": ("model=residual", "model.modules=4", "model.width=48", "datamodule.batch_size=128"),
 }  # fmt: skip
 SIZES = {"fashion": 2000, "friedman": 1000}  # samples of training and validation; 1,437 of digits
 CONSTANT, COSINE, ONE_CYCLE, STEP = (f"schedule={name}" for name in ("constant", "cosine", "one_cycle", "step"))
@@ -90,17 +90,16 @@ WAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # two variants of 
         (ADAM, "optimizer.lr=2e-3", "datamodule.wrong=0.3"),
     ),
 }  # fmt: skip
-FITS = {clues.OVERFITTING, "memorized"}
-REGULARIZED = "too much regularization"
+FITS = {clues.OVERFITTING, clues.MEMORIZED}
 RIGHT = {  # verdicts
     "good": {clues.PLATEAU, clues.CANDIDATE},
     "memorization": FITS,
-    "too much weight decay": {REGULARIZED},
+    "too much weight decay": {clues.REGULARIZED},
     "too large a rate": {clues.INSTABILITY, clues.NOT_LEARNING},
     "too small a rate": {clues.UNDERFITTING, clues.NOT_LEARNING},
-    "too much dropout": {REGULARIZED, clues.UNDERFITTING},
+    "too much dropout": {clues.REGULARIZED, clues.UNDERFITTING},
     "too few epochs": {clues.UNDERFITTING},
-    "noisy validation": {"cannot tell", clues.INSTABILITY},
+    "noisy validation": {clues.UNCLEAR, clues.INSTABILITY},
     "tiny data": FITS,
     "divergence": {clues.INSTABILITY},
     "wrong labels": FITS,
@@ -140,7 +139,7 @@ def shows(row: Mapping[str, Any], reference: float) -> bool:
         row: A stored run.
         reference: The lowest test loss of the good runs of its task.
     """
-    way, chance = row["way"], row["chance"]
+    way, chance = row["way"], row["chance"] or 1.0  # the variance of the targets of a regression
     if way == "divergence":
         return row["diverged_at"] is not None
     if row["test_loss"] is None:  # only a divergence may have none

@@ -5,7 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from start_training.schedules.clues import CANDIDATE, INSTABILITY, NOT_LEARNING, OVERFITTING, PLATEAU, UNDERFITTING
+from start_training.schedules.clue_verdicts import (
+    CANDIDATE,
+    INSTABILITY,
+    NOT_LEARNING,
+    OVERFITTING,
+    PLATEAU,
+    UNDERFITTING,
+)
 
 Array = NDArray[np.float64]
 Random = np.random.Generator

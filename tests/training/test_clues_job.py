@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -11,10 +13,10 @@ from hydra import compose, initialize_config_dir
 from start_training.config.composed import plain
 from start_training.datamodules.digits import Digits
 from start_training.datamodules.samples import Samples
-from start_training.reports.run_clues import epochs_of
+from start_training.reports.run_clues import chance_from_r2, epochs_of
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from start_training.schedules import clues as verdicts
+from start_training.schedules import clue_verdicts as verdicts
 from start_training.training.train import train
 from tests.small_runs import CONF
 
@@ -54,8 +56,9 @@ CASES = {  # settings and correct verdicts
     "too few epochs": (composed, ["optimizer.lr=1e-3", "trainer.max_epochs=8"], {verdicts.UNDERFITTING}),
     "wrong labels": (wrongly_labelled, ["optimizer.lr=0.03"], {verdicts.OVERFITTING}),
     "random labels": (composed, ["datamodule=random_inputs", "optimizer.lr=0.03"], {verdicts.OVERFITTING}),
-    "the default": (composed, [], {verdicts.PLATEAU}),
-    "adam": (composed, ["optimizer=adam"], {verdicts.PLATEAU}),
+    "the default": (composed, [], {verdicts.PLATEAU, verdicts.MEMORIZED}),  # without weight decay
+    "adam": (composed, ["optimizer=adam"], {verdicts.PLATEAU, verdicts.MEMORIZED}),
+    "too much weight decay": (composed, ["optimizer.weight_decay=0.1"], {verdicts.REGULARIZED}),
     "too large a rate": (composed, ["optimizer.lr=0.3"], {verdicts.INSTABILITY}),
     "a rate that rises": (rising, [], {verdicts.INSTABILITY, verdicts.CANDIDATE}),
 }  # fmt: skip
@@ -70,16 +73,26 @@ def test_clues_of_a_run_name_its_case(case, tmp_path):
     for seed in range(10, 13):
         config["seed"] = config["datamodule"]["seed"] = seed
         read.append(train(Job(config, tmp_path / str(seed)))["clues"]["verdict"])
-    assert sum(verdict in right for verdict in read) >= 2, read  # with seeds 10 to 13 all 32 verdicts were correct
+    assert sum(verdict in right for verdict in read) >= 2, read
 
 
 def test_the_summary_has_the_clues_and_their_evidence(tmp_path):
     clues = train(Job(composed("optimizer.lr=1e-3", "trainer.max_epochs=8"), tmp_path))["clues"]
     epochs = epochs_of(RunDirectory(tmp_path))
     assert clues["verdict"] == verdicts.UNDERFITTING
-    assert clues["text"].startswith("underfitting: validation loss still falls at the end of the run, by ")
+    what, evidence, first = (*clues["text"].split(". ", 1), clues["advice"])
+    assert what.startswith("underfitting: the run ended before ")
+    assert evidence.startswith("Validation loss still falls at the end of the run, by ")
+    assert first == "Try first: twice as many epochs, or a learning rate of 0.003 instead of 0.001."
     assert len(epochs) == 8  # the row of the test is none
     assert clues["numbers"]["best_val_loss"] == epochs["val/loss"].min()
+
+
+def test_the_chance_loss_of_a_regression_follows_from_r2():
+    rows = pd.DataFrame({"val/loss": [8.0, np.inf, np.nan, 2.0], "val/r2": [-1.0, -np.inf, np.nan, 0.5]})
+    assert chance_from_r2({"task": {"loss": None}}, rows, "val/loss", "val/r2") == 4.0
+    assert chance_from_r2({"task": {"loss": {"_target_": "torch.nn.HuberLoss"}}}, rows, "val/loss", "val/r2") is None
+    assert chance_from_r2({}, rows[1:2], "val/loss", "val/r2") is None
 
 
 @pytest.mark.parametrize(
