@@ -142,7 +142,7 @@ def _columns(rows: Mapping[str, str]) -> list[str]:
 
 
 def _options(group: str, allowed: Sequence[str] | None, name: str, directories: Sequence[Path]) -> Iterator[str]:
-    yield from allowed or INSTALLED.get(group, ())
+    yield from allowed if allowed else INSTALLED.get(group, ())
     for directory in directories[1:] if allowed else directories:
         folder = directory / group.partition("@")[0]
         for path in folder.rglob("*.yaml"):

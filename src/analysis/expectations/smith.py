@@ -23,8 +23,8 @@ def cifar10_weight_decay(table: pd.DataFrame) -> list[Quantity]:
     max_lr, loss = of_decay["max_lr"].astype(float), of_decay["val_loss"].astype(float)
     return [
         Quantity("max_lr without weight decay", max_lr[0.0], 0.1, 0.2),
-        Quantity("max_lr with weight decay 1e-2, as a fraction of it", max_lr[1e-2] / max_lr[0.0], 0.25, 0.75),
-        Quantity("max_lr with weight decay 1e-4, as a fraction of it", max_lr[1e-4] / max_lr[0.0], 0.7, 1.4),
+        Quantity("max_lr with weight decay 1e-2, over that without", max_lr[1e-2] / max_lr[0.0], 0.25, 0.75),
+        Quantity("max_lr with weight decay 1e-4, over that without", max_lr[1e-4] / max_lr[0.0], 0.7, 1.4),
         Quantity("lowest loss with 1e-2, minus without weight decay", loss[1e-2] - loss[0.0], 0.02, 0.2),
     ]
 
@@ -40,13 +40,13 @@ def largest_rate(table: pd.DataFrame) -> list[Quantity]:
     he, smaller = (mean("max_lr", names, 5) for names in (HE, SMALLER))
     return [
         Quantity("max_lr of He's nets, depth 5", he, 0.08, 0.18),
-        Quantity("the same of twice He, as a fraction", mean("max_lr", ("he_normal_x2",), 5) / he, 0.4, 0.95),
-        Quantity("the same of LeCun and Glorot, as a multiple", smaller / he, 1.1, 2.2),
-        Quantity("the same of torch_default, as a multiple", mean("max_lr", ("torch_default",), 5) / he, 1.2, 2.8),
+        Quantity("max_lr of twice He over He, depth 5", mean("max_lr", ("he_normal_x2",), 5) / he, 0.4, 0.95),
+        Quantity("max_lr of LeCun and Glorot over He, depth 5", smaller / he, 1.1, 2.2),
+        Quantity("max_lr of torch_default over He, depth 5", mean("max_lr", ("torch_default",), 5) / he, 1.2, 2.8),
         Quantity("max_lr of He's nets, depth 20 over depth 5", mean("max_lr", HE, 20) / he, 0.2, 0.6),
-        Quantity("that of LeCun and Glorot", mean("max_lr", SMALLER, 20) / smaller, 1.2, 3),
+        Quantity("max_lr of LeCun and Glorot, depth 20 over depth 5", mean("max_lr", SMALLER, 20) / smaller, 1.2, 3),
         Quantity("best accuracy of He's nets, depth 20", mean("val_accuracy", HE, 20), low=0.34),
-        Quantity("that of LeCun and Glorot", mean("val_accuracy", SMALLER, 20), high=0.31),
+        Quantity("best accuracy of LeCun and Glorot, depth 20", mean("val_accuracy", SMALLER, 20), high=0.31),
     ]
 
 
@@ -64,8 +64,8 @@ def super_convergence(table: pd.DataFrame) -> list[Quantity]:
     return [
         Quantity("test error of 1cycle up to 0.1, short runs, %", float(short.get(f"{CYCLE} 0.1", np.nan)), 2.2, 3.7),
         Quantity("more error of inverse decay from 0.01, short runs, %", off(short, f"{FIXED} 0.01"), 2, 5.5),
-        Quantity("the same, long runs, %", off(long, f"{FIXED} 0.01"), 0.5, 1.6),
+        Quantity("more error of inverse decay from 0.01, long runs, %", off(long, f"{FIXED} 0.01"), 0.5, 1.6),
         Quantity("more error of inverse decay from 0.1, short runs, %", off(short, f"{FIXED} 0.1"), 0, 3),
         Quantity("more error of 1cycle up to 0.01, short runs, %", off(short, f"{CYCLE} 0.01"), 4.5, 10.5),
-        Quantity("epochs of inverse decay from 0.01 to its error", float(reached.get(f"{FIXED} 0.01", np.nan)), 5, 14),
+        Quantity("epochs of inverse decay to short 1cycle's error", float(reached.get(f"{FIXED} 0.01", np.nan)), 5, 14),
     ]

@@ -15,6 +15,7 @@ from start_training.analysis.expectations.quantity import Quantity, largest_of, 
 from start_training.analysis.phase_curves import layer_rows, with_scaling
 from start_training.analysis.phase_slopes import constant_spread, exponents, phase_slopes
 
+NAMES = {"log_chi": "log χ", "log_growth": "growth of lengths", "final_accuracy": "test accuracy"}
 FACTORS = {"eta": "eta", "alpha": "1/(1 − alpha)", "batch": "1/B"}
 
 
@@ -49,7 +50,7 @@ def scaling(table: pd.DataFrame) -> list[Quantity]:
             for name, factor in FACTORS.items()
         ),
         Quantity("A (1 − alpha) B / eta per epoch, mean", constant.get("mean", np.nan), 9, 13.5),
-        Quantity("its standard deviation, relative", constant.get("relative_sd", np.nan), high=0.3),
+        Quantity("relative standard deviation of A (1 − alpha) B / eta", constant.get("relative_sd", np.nan), high=0.3),
     ]  # fmt: skip
 
 
@@ -115,29 +116,30 @@ def weight_decay(table: pd.DataFrame) -> list[Quantity]:
 def two_papers(table: pd.DataFrame) -> list[Quantity]:
     """Check where log χ and the growth of lengths agree at initialization, and that they part in training."""
     rates = mean_rates(table.assign(option=table["initializer"])).sort_values("step", kind="stable")
-    runs = rates.groupby(["activation", "option", "directory"], sort=False)
-    first, last = (runs.nth(number).groupby(["activation", "option"]).mean(numeric_only=True) for number in (0, -1))
+    first, last = (_means(rates.drop_duplicates("directory", keep=end)) for end in ("first", "last"))
 
-    def of(ends: pd.DataFrame, activation: str, option: str, column: str) -> float:
-        return float(ends[column].get((activation, option), np.nan))
+    def check(when: str, activation: str, option: str, column: str, low: float, high: float) -> Quantity:
+        ends, name = {"at first": first, "after training": last}[when], NAMES[column]
+        value = float(ends[column].get((activation, option), np.nan))
+        return Quantity(f"{name}, {activation} with {option}, {when}", value, low, high)
 
     return [
-        Quantity("log χ, ReLU with He, at initialization", of(first, "relu", "he_normal", "log_chi"), -0.05, 0.05),
-        Quantity("growth of lengths there", of(first, "relu", "he_normal", "log_growth"), -0.3, 0.25),
-        Quantity(
-            "log χ, ReLU with LeCun, at initialization", of(first, "relu", "lecun_normal", "log_chi"), -0.75, -0.65
-        ),
-        Quantity("growth of lengths there", of(first, "relu", "lecun_normal", "log_growth"), -1, -0.45),
-        Quantity("log χ, ReLU with torch_default, at init.", of(first, "relu", "torch_default", "log_chi"), -1.9, -1.7),
-        Quantity("growth of lengths there", of(first, "relu", "torch_default", "log_growth"), -0.1, 0.06),
-        Quantity("log χ, tanh at the critical point", of(first, "tanh", "critical", "log_chi"), -0.05, 0.05),
-        Quantity("log χ, ReLU with LeCun, after training", of(last, "relu", "lecun_normal", "log_chi"), -0.75, -0.55),
-        Quantity("growth of lengths there", of(last, "relu", "lecun_normal", "log_growth"), 0, 0.25),
-        Quantity("test accuracy, ReLU with He", of(last, "relu", "he_normal", "final_accuracy"), low=0.9),
-        Quantity(
-            "test accuracy, ReLU with torch_default", of(last, "relu", "torch_default", "final_accuracy"), high=0.25
-        ),
+        check("at first", "relu", "he_normal", "log_chi", -0.05, 0.05),
+        check("at first", "relu", "he_normal", "log_growth", -0.3, 0.25),
+        check("at first", "relu", "lecun_normal", "log_chi", -0.75, -0.65),
+        check("at first", "relu", "lecun_normal", "log_growth", -1, -0.45),
+        check("at first", "relu", "torch_default", "log_chi", -1.9, -1.7),
+        check("at first", "relu", "torch_default", "log_growth", -0.1, 0.06),
+        check("at first", "tanh", "critical", "log_chi", -0.05, 0.05),
+        check("after training", "relu", "lecun_normal", "log_chi", -0.75, -0.55),
+        check("after training", "relu", "lecun_normal", "log_growth", 0, 0.25),
+        check("after training", "relu", "he_normal", "final_accuracy", 0.9, 1),
+        check("after training", "relu", "torch_default", "final_accuracy", 0, 0.25),
     ]
+
+
+def _means(rates: pd.DataFrame) -> pd.DataFrame:
+    return rates.groupby(["activation", "option"])[["log_chi", "log_growth", "final_accuracy"]].mean()
 
 
 def _edge(fits: pd.DataFrame) -> float:
