@@ -114,7 +114,7 @@ def header(file: Path) -> str:
             break
         lines += [] if "@package" in line else [line.removeprefix("#").strip()]
     target = _load(file).get("_target_")
-    return " ".join(lines) or f"`{target}`."
+    return _plain(" ".join(lines)) or f"`{target}`."
 
 
 def _table_of(keys: list[Key]) -> list[str]:
@@ -153,7 +153,7 @@ def _walk(file: Path, hints: Mapping[str, Any], prefix: str, node: Any = None, t
             continue
         default = _default(lines, value)
         said = comment or _documented(target or _base(file), key.value) or _comment_elsewhere(file, key.value)
-        yield Key(name, _type(hints.get(key.value, Any), yaml.safe_load(default)), default, _cell(said))
+        yield Key(name, _type(hints.get(key.value, Any), yaml.safe_load(default)), default, _plain(said))
 
 
 def _replaced(file: Path, group: str) -> Path | None:
@@ -328,6 +328,9 @@ def _constraint(base: Any, constraint: Any) -> str:
     return CONSTRAINTS.get(name) or " or ".join(_words(base)) or name.replace("_", " ")
 
 
-def _cell(text: str) -> str:
-    """Text for a cell of a table."""
-    return text.replace("|", "\\|").strip()
+def _plain(text: str) -> str:
+    """Text whose characters Markdown shows as they are, except for code between backticks."""
+    parts = text.strip().split("`")
+    return "`".join(
+        re.sub(r"([_*|<\[])", r"\\\1", part) if number % 2 == 0 else part for number, part in enumerate(parts)
+    )

@@ -61,6 +61,13 @@ def test_defaults_types_and_meanings_are_those_of_conf_and_the_constructors():
     assert rows["optimizer.nesterov"].type == "true or false" and "Nesterov" in rows["optimizer.nesterov"].meaning
 
 
+def test_text_is_shown_as_it_stands():
+    assert (
+        reference._plain("a node with _target_, W ∗ [x|y] and `_code_`")
+        == r"a node with \_target\_, W ∗ \[x\|y] and `_code_`"
+    )
+
+
 def test_each_page_of_the_reference_is_filled_in():
     for name in reference.GENERATED:
         page = Path(reference.__file__).parent / "reference" / f"{name}.md"

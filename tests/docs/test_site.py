@@ -40,12 +40,13 @@ def elsewhere(address: str) -> bool:
 def site(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(directory)]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert built.returncode == 0, built.stderr
     return directory
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_site_has_every_page_and_its_pages_load_nothing_from_elsewhere(site):
     for page in ROOT.glob("docs/**/*.md"):
         assert (site / page.relative_to(ROOT / "docs")).with_suffix(".html").is_file()
