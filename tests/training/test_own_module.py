@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -23,6 +24,8 @@ from tests.wandb_records import logged, of_kind, records, values
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*is already saved during checkpointing"),
+    pytest.mark.filterwarnings("ignore:Trying to infer the `batch_size`"),
+    pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`"),
 ]
 OWN = "tests.own_modules"
 PUBLIC = {"_target_": f"{OWN}.PublicData", "batch_size": 32, "seed": 0}
@@ -102,6 +105,23 @@ def test_a_gan_with_nets_of_its_own_is_initialized_measured_and_resumed_to_the_b
     interrupted(cut.config, cut.directory, 12)  # at the end of the first epoch
     resume(cut.config, cut.directory)
     assert_same_run(whole.directory, cut.directory)
+
+
+def test_a_gan_on_data_of_the_project_resumes_within_an_epoch_to_the_bit(job):
+    groups = {"monitor": "gan/generator", "task": {"_target_": f"{__name__}.GanOfDigits", "lr": 0.01}}
+    whole, cut = (job(name, **groups) for name in ("whole", "cut"))
+    train(whole)
+    interrupted(cut.config, cut.directory, 8)  # optimizer steps of both, of 22 in an epoch
+    resume(cut.config, cut.directory)
+    tables = [RunDirectory(job.directory).rows("lengths") for job in (whole, cut)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    last, resumed = ([*read_metrics(job.directory / "metrics.csv").values()] for job in (whole, cut))
+    assert last[-1] == resumed[-1]  # Lightning takes the means of the epoch of the resumption over its rest only
+
+
+class GanOfDigits(own_modules.Gan):
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch[0].flatten(1)[:, 20:24], batch_idx)
 
 
 @pytest.mark.parametrize("step, same", [(6, True), (4, False)])
