@@ -26,8 +26,8 @@ def test_the_stored_tests_differ_by_less_than_an_octave_in_nine_of_ten_cases_tha
 @pytest.mark.slow
 @pytest.mark.parametrize("name", random.Random(0).sample([name for name in CASES if "digits, SGD" in name], 2))
 def test_a_tenth_of_the_tests_gives_the_stored_rate(name):
-    """Rounding on another processor moves a rate a little."""
+    """On another processor rounding differs, which matters no more than another seed does: less than an octave."""
     rows = read_rows(FILE)
     for seed in [seed for seed in range(SEEDS) if (name, "test", seed, 0.0) in rows]:
         rate = suggested(CASES[name], seed)["max_lr"]
-        assert abs(math.log2(rate / rows[name, "test", seed, 0.0]["max_lr"])) < 0.5
+        assert abs(math.log2(rate / rows[name, "test", seed, 0.0]["max_lr"])) < 1
