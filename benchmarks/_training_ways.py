@@ -35,7 +35,6 @@ from start_training.datamodules.loader import TrainingLoader
 from start_training.datamodules.samples import Samples
 from start_training.models.classifier import Classifier
 from start_training.runs.metrics_file import MetricsFile
-from start_training.training.optimizer_modes import OptimizerModes
 
 NEVER = 10**9
 SGD = partial(torch.optim.SGD, lr=0.01)
@@ -159,7 +158,6 @@ def fit_run(
             accelerator="cpu",
             devices=1,
             callbacks=[
-                OptimizerModes(),
                 *callbacks,
                 *([ActivationLengths(flush_every_n_steps=NEVER)] if lengths else []),
                 Hyperparameters(),

@@ -34,7 +34,7 @@ from start_training.datamodules.mnist import Mnist
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.models.classifier import Classifier
 from start_training.schedules.one_cycle import OneCycle
-from start_training.schedules.rate_suggestion import spread
+from start_training.schedules.rates.rate_suggestion import spread
 from start_training.settings import positive_integer
 
 OURS, LIGHTNING = "RangeTest", "Lightning's lr_find"

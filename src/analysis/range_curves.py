@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from start_training.schedules.rate_suggestion import enough, spread
+from start_training.schedules.rates.rate_suggestion import enough, spread
 
 
 def values_by_rate(curves: pd.DataFrame, name: str, *, smooth: int = 1) -> list[pd.Series]:

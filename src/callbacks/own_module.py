@@ -33,8 +33,9 @@ class OwnModule(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._state is not None:
             torch.set_rng_state(self._state)
-        if trainer.log_every_n_steps == INTERVAL:
-            trainer.log_every_n_steps = min(INTERVAL, max(1, trainer.num_training_batches))
+        settings = vars(trainer)  # Lightning sets it without declaring it
+        if settings["log_every_n_steps"] == INTERVAL:
+            settings["log_every_n_steps"] = min(INTERVAL, max(1, trainer.num_training_batches))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         begin_epoch(trainer, self.seed, resumed=self._state is not None)

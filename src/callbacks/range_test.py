@@ -17,9 +17,9 @@ from start_training.callbacks.validation_subset import Validation, check_validat
 from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
-from start_training.schedules.range_plan import Ramp, fine_ramps, first_ramp, in_words, is_lost, where_lost
-from start_training.schedules.rate_advice import advice, described, in_short
-from start_training.schedules.rate_suggestion import (
+from start_training.schedules.rates.range_plan import Ramp, fine_ramps, first_ramp, in_words, is_lost, where_lost
+from start_training.schedules.rates.rate_advice import advice, described, in_short
+from start_training.schedules.rates.rate_suggestion import (
     COLUMNS,
     SAFETY,
     Suggestion,

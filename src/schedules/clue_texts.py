@@ -17,8 +17,8 @@ from start_training.schedules.clue_verdicts import (
 )
 from start_training.schedules.curves import Curves
 from start_training.schedules.loss_trends import LossTrends
+from start_training.schedules.rates.wide_rates import WideRates
 from start_training.schedules.regularizers import Regularizers
-from start_training.schedules.wide_rates import WideRates
 
 MEANINGS = {
     UNDERFITTING: "the run ended before the net had learned what it can learn",

@@ -42,8 +42,8 @@ from start_training.schedules.clue_verdicts import (
 )
 from start_training.schedules.curves import Curves
 from start_training.schedules.loss_trends import LossTrends
+from start_training.schedules.rates.wide_rates import WideRates, rises_throughout, wide_rates
 from start_training.schedules.regularizers import Regularizers
-from start_training.schedules.wide_rates import WideRates, rises_throughout, wide_rates
 
 LEAST_POINTS = 6
 

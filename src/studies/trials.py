@@ -16,7 +16,7 @@ from start_training.runs.documents import with_entries
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
-from start_training.schedules.rate_suggestion import enough
+from start_training.schedules.rates.rate_suggestion import enough
 from start_training.settings import PositiveInteger, Seed, checked
 from start_training.standard_error import mean_and_error
 from start_training.studies.trial_checks import check_trials

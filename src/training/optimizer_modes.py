@@ -1,5 +1,7 @@
 """Optimizers that evaluate other weights than they train, such as schedule-free ones: switched at the right times."""
 
+import inspect
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
 from start_training.callbacks.evaluation import evaluated_weights, switching
+from start_training.config.mistakes import target_of
 
 
 class OptimizerModes(pl.Callback):
@@ -36,6 +39,16 @@ class OptimizerModes(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for optimizer in switching(trainer.optimizers):
             optimizer.eval()
+
+
+def may_switch(optimizer: Mapping[str, Any]) -> bool:
+    """Return whether the optimizer of a config may need `OptimizerModes`, whose hooks take time in every step.
+
+    Args:
+        optimizer: The node of the optimizer; what a function builds is not known.
+    """
+    target = target_of(optimizer, "optimizer")
+    return not inspect.isclass(target) or bool(switching([target]))
 
 
 def evaluate_averages(optimizer: Any, state: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ from start_training.runs.job import Job
 from start_training.stop_signals import check, deferred
 from start_training.training.checkpoint_fits import check_fits, check_module_fits
 from start_training.training.mended import mended
-from start_training.training.optimizer_modes import OptimizerModes
+from start_training.training.optimizer_modes import OptimizerModes, may_switch
 from start_training.training.optuna_trial import TrialReport
 from start_training.training.process_settings import quiet_lightning, restored_process_settings, seed_global_generators
 from start_training.training.rank_processes import clear_errors
@@ -158,7 +158,7 @@ def build_trainer(job: Job, run: RunDirectory, built: BuiltModule) -> pl.Trainer
     """Build the Trainer of a job, with the callbacks of the config and those that write the run directory."""
     config = job.config
     callbacks = [
-        OptimizerModes(),
+        *([OptimizerModes()] if built.own or may_switch(config["optimizer"]) else []),
         *build_callbacks(config),
         *([OwnModule(config["seed"])] if built.own else []),
         Hyperparameters(),

@@ -22,7 +22,7 @@ import torch
 from start_training.callbacks.range_test import RangeTest
 from start_training.cli.arguments import parse
 from start_training.schedules.one_cycle import OneCycle
-from start_training.schedules.rate_suggestion import spread
+from start_training.schedules.rates.rate_suggestion import spread
 from start_training.training.train import quiet_lightning
 from tests.campaigns.range_cases import CASES, RangeCase
 from tests.zoo.labels import write_rows

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from start_training.schedules.rate_suggestion import CYCLICAL, Suggestion, diverged_at, score_column
+from start_training.schedules.rates.rate_suggestion import CYCLICAL, Suggestion, diverged_at, score_column
 
 
 def described(suggestion: Suggestion, curves: pd.DataFrame) -> dict[str, Any]:

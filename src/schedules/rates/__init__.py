@@ -1,0 +1,1 @@
+"""Learning rates that follow from range tests: the ramps of a test, its suggestion, and its advice."""
