@@ -43,7 +43,8 @@ def sentences(verdict: str, evidence: str) -> str:
 def evidence_of(verdict: str, trends: LossTrends, settings: Regularizers) -> str:
     """Describe the evidence of a verdict on curves that are long enough, except for a super-convergence candidate."""
     lowest = trends.curves.validation.min()
-    training = f"training loss ends at {trends.training_at_end:.2g}"
+    end = trends.training_at_end
+    training = f"training loss ends at {end:.2g}" if np.isfinite(end) else "training loss was not measured"
     validation = f"validation loss at {trends.validation_at_end:.2g}, after a lowest value of {lowest:.2g}"
     late = trends.curves.validation[-trends.validation.window :]
     hidden = "; whether less regularization or a larger net would lower both, curves cannot tell"

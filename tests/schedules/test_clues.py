@@ -230,7 +230,8 @@ def test_a_verdict_needs_six_validations(points, expected):
 
 def test_training_loss_is_optional_and_averaged_since_the_previous_validation():
     nothing, rising = np.full(30, np.nan), FALLING * (1 + 2 * np.maximum(X - 0.5, 0))
-    assert verdict(nothing, FALLING) == PLATEAU
+    assert clues_of(STEPS, nothing, FALLING).verdict == PLATEAU
+    assert "training loss was not measured" in clues_of(STEPS, nothing, FALLING).text
     clues = clues_of(STEPS, nothing, rising)
     assert clues.verdict == OVERFITTING and "was not measured" in clues.text
     rare = np.where(np.arange(30) % 3 == 2, FALLING, np.nan)
