@@ -122,7 +122,7 @@ def test_the_wheel_works_in_a_project_with_the_same_folder_names_and_uninstalls_
     assert (run(*app), run(*app_with_plugins)) == outputs
     assert run("python", "-c", "from start_training import ActivationLengths, diagnose, initialize_, RangeTest; "
                "import src.greeting; print(src.greeting.WORD)") == "theirs\n"  # fmt: skip
-    assert "train " in run("start-training", "--help")
+    assert "train " in run("start-training", "--help") and "model.depth=10" in run("start-training", "train", "--help")
     assert run("python", "app.py", "hydra.searchpath=[pkg://start_training.conf]", "+optimizer=sgd", "-c", "job")
     listed = run("python", "-c", "import start_training.conf as c, pathlib; f = pathlib.Path(c.__path__[0]); "
                  "print(*sorted(str(p.relative_to(f)) for p in f.rglob('*.yaml')))").split()  # fmt: skip

@@ -53,7 +53,7 @@ def reproduce(experiment: "Experiment", words: Sequence[str]) -> int:
         The exit status: 0 the expectation holds, 3 it does not, 4 not all of it can be measured.
     """
     from start_training.config.composed import without_hydra
-    from start_training.studies.reproduction import Reproduction, check_of, table_of_runs
+    from start_training.studies.reproduction import NOT_MEASURED, Reproduction, check_of, table_of_runs
 
     config = composed(experiment.script, words)
     check = check_of(experiment, without_hydra(config))
@@ -61,7 +61,12 @@ def reproduce(experiment: "Experiment", words: Sequence[str]) -> int:
         return status
     directory = Path(config.hydra.sweep.dir)
     grid = dict(config.hydra.sweeper.params or {})
-    result = Reproduction(experiment, check(table_of_runs(experiment, directory, grid, words)))
+    table = table_of_runs(experiment, directory, grid, words)
+    try:
+        result = Reproduction(experiment, check(table))
+    except (ValueError, LookupError) as error:  # too few configurations for a correlation, a fit or a difference
+        print(f"the expectation of {experiment.name} cannot be judged by these runs: {error}")
+        return NOT_MEASURED
     Console().print(quantities_table(experiment.name, result.quantities))
     print(f"results: {result.write(directory)}")
     for quantity in [*result.failing, *result.missing]:

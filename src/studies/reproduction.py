@@ -1,13 +1,14 @@
 """Check by machine whether the runs of a small experiment show what its file states as expected."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 from start_training.analysis.expectations import EXPECTATIONS, Check
 from start_training.analysis.expectations.quantity import Quantity
@@ -103,14 +104,20 @@ def values_of(words: Sequence[str]) -> dict[str, set[str]]:
         >>> {key: sorted(values) for key, values in values_of(["seed=0,1", "size=small", "hydra.job.name=a"]).items()}
         {'seed': ['0', '1'], 'size': ['small']}
     """
-    overrides = OverridesParser.create().parse_overrides(list(words))
-    return {
-        override.get_key_element(): set(override.sweep_string_iterator())
-        if override.is_sweep_override()
-        else {override.get_value_string()}
-        for override in overrides
-        if not override.key_or_group.startswith("hydra")
-    }
+    parser = OverridesParser.create()
+    typed = [
+        override for override in parser.parse_overrides(list(words)) if not override.key_or_group.startswith("hydra")
+    ]
+    return {override.get_key_element(): set(_values(override, parser)) for override in typed}
+
+
+def _values(override: Override, parser: OverridesParser) -> Iterator[str]:
+    """Yield the values of an override as text, the same for 1e-3 and 0.001, and for false and False."""
+    if not override.is_sweep_override():
+        yield str(override.value())
+        return
+    for value in override.sweep_string_iterator():
+        yield str(parser.parse_override(f"{override.key_or_group}={value}").value())
 
 
 def _is_of(job: Mapping[str, set[str]], typed: Mapping[str, set[str]]) -> bool:

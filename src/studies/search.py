@@ -200,9 +200,10 @@ def options_table(options: pd.DataFrame, chosen: str, merit: Merit = ACCURACY) -
     """
     score = label_of(merit.score)
     scores = [f"val {score}", f"test {score}"] if score else []
-    table = Table(title="Range tests and full runs, mean over seeds ± standard error", title_justify="left")
-    table.add_column("option")
-    for heading in ("largest rate", "lowest loss", "epochs", merit.monitor.replace("/", " "), *scores):
+    title = "Range tests and full runs, mean over seeds ± standard error"
+    table = Table("option", title=title, title_justify="left", pad_edge=False)
+    table.add_column("largest rate", justify="right", no_wrap=True)  # the others break at spaces, to fit in 80 columns
+    for heading in ("lowest loss", "epochs", merit.monitor.replace("/", " "), *scores):
         table.add_column(heading, justify="right")
     for _, row in options.iterrows():
         table.add_row(*_cells(row, merit), style="bold" if row["option"] == chosen else "")
@@ -210,7 +211,7 @@ def options_table(options: pd.DataFrame, chosen: str, merit: Merit = ACCURACY) -
 
 
 def _cells(row: pd.Series, merit: Merit) -> list[str]:
-    rate = f"{row['max_lr']:.2g} ({row['max_lr_low']:.2g}–{row['max_lr_high']:.2g})"
+    rate = f"{row['max_lr']:.2g}\n({row['max_lr_low']:.2g}–{row['max_lr_high']:.2g})"
     cells = [str(row["option"]), rate, f"{row['range_test_val_loss']:.4g}"]
     if pd.isna(row["epochs"]):
         return [*cells, "", "", *(["", ""] if merit.score else [])]

@@ -110,9 +110,9 @@ def test_an_example_of_arguments_is_parsed(example, monkeypatch):
     class Parsed(Exception):
         pass
 
-    def parse(parser, given):
+    def parse(parser, given, intermixed=False):
         parser.error = lambda message: pytest.fail(message)
-        parser.parse_args(given)
+        (parser.parse_intermixed_args if intermixed else parser.parse_args)(given)
         raise Parsed
 
     monkeypatch.setattr(f"start_training.cli.{name}_command.parse", parse)

@@ -1,6 +1,7 @@
 """The command reproduce: what it lists, runs, checks and refuses, and its exit statuses."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -14,6 +15,8 @@ from start_training.studies.reproduction import check_of
 
 ONE = ("hanin_rolnick/figure_2b", "depth=2", "family=residual_constant", "trainer.max_epochs=1", "logger=csv",
        "trainer.enable_progress_bar=false")  # fmt: skip
+
+STATED = EXPECTATIONS[ONE[0]]
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def test_reproduce_runs_checks_and_continues(shell, tmp_path, monkeypatch, expec
     checked = expected(ONE[0], Quantity("length", 1.0, 0, 2))
     status, output, _ = shell("reproduce", "figure_2b", *words[1:], "--seeds", "2")
     assert status == 0 and output[-1] == f"the expectation of {ONE[0]} holds"
-    assert any(line.startswith("│ length") and line.endswith("│ 0 to 2 │ ✓ │") for line in output)
+    assert any(re.fullmatch(r"│ length +│ +1 │ +0 to 2 │ ✓ │", line) for line in output)
     assert checked[0]["seed"].tolist() == [0, 1] and checked[0]["observed_epoch"].notna().all()
     written = json.loads((tmp_path / "sweep" / "expectation.json").read_text())
     assert written["expectation"] == "holds" and written["quantities"][0]["holds"] is True
@@ -66,7 +69,11 @@ def test_reproduce_runs_checks_and_continues(shell, tmp_path, monkeypatch, expec
 
     expected(ONE[0], Quantity("depth", float("nan"), 1))
     status, output, _ = shell("reproduce", *words, "seed=0,1")
-    assert status == 4 and output[-1].startswith(f"the expectation of {ONE[0]} cannot be judged")
+    assert status == 4 and output[-1].startswith(f"the expectation of {ONE[0]} cannot be judged: the runs do not")
+
+    monkeypatch.setitem(EXPECTATIONS, ONE[0], STATED)  # which needs more configurations
+    status, output, _ = shell("reproduce", *words, "--seeds", "2")
+    assert status == 4 and output[-1].startswith(f"the expectation of {ONE[0]} cannot be judged by these runs: no rank")
 
 
 def test_simulations_are_checked_from_the_table_of_their_figure(shell, tmp_path, expected):
