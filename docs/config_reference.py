@@ -5,35 +5,19 @@ YAML file, its type the annotation of the argument that gets it, and its meaning
 what the docstring of the target says.
 """
 
-import dataclasses
-import inspect
-import pkgutil
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import yaml
+from config_words import documented, hints_of, import_target, inner_hints, plain, type_in_words
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("task", "model", "initializer", "readout_initializer", "datamodule", "optimizer", "schedule", "callbacks",
           "trainer", "logger", "search", "family", "hydra/launcher", "hydra/sweeper")  # fmt: skip
-CONSTRAINTS = {
-    "positive_integer": "integer, at least 1",
-    "whole_number": "integer, at least 0",
-    "seed": "integer, at least 0",
-    "positive_number": "number above 0",
-    "number_from_zero": "number, at least 0",
-    "fraction": "number, from 0 to below 1",
-}
-PLAIN: dict[Any, str] = {
-    int: "integer", float: "number", bool: "true or false", str: "text", NoneType: "null", Path: "path",
-    list: "list", dict: "mapping", tuple: "list", Callable: "function",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,8 +42,20 @@ def commands() -> str:
     parts = []
     for command in COMMANDS:
         if (file := CONF / f"{command}.yaml").is_file():
-            parts += [f"## {command}", COMMANDS[command].line, _table(command_keys(file))]
+            parts += [f"## {command}", COMMANDS[command].line, _groups_of(file), _table(command_keys(file))]
     return "\n\n".join(parts)
+
+
+def _groups_of(file: Path) -> str:
+    """The groups of a command, with the options that it chooses."""
+    entries = [item for entry in _load(file)["defaults"] if isinstance(entry, dict) for item in entry.items()]
+    none = {"readout_initializer": "same", "optimizer": "null"}  # what choosing nothing is called
+    chosen = [
+        f"`{group}={option or none.get(group, 'none')}`"
+        for group, option in entries
+        if not group.startswith("override hydra")
+    ]
+    return f"Groups, with their defaults: {', '.join(chosen)}."
 
 
 def groups() -> str:
@@ -92,7 +88,7 @@ def command_keys(file: Path) -> list[Key]:
     from start_training.config.build import InitializeSettings
     from start_training.config.top_level import TopLevel
 
-    hints = {**_hints(TopLevel), **_hints(_settings(file.stem)), "initialize": InitializeSettings}
+    hints = {**hints_of(TopLevel), **hints_of(_settings(file.stem)), "initialize": InitializeSettings}
     keys = []
     for key in _walk(file, hints, ""):
         group = key.name.split(".")[0]
@@ -114,7 +110,7 @@ def header(file: Path) -> str:
             break
         lines += [] if "@package" in line else [line.removeprefix("#").strip()]
     target = _load(file).get("_target_")
-    return _plain(" ".join(lines)) or f"`{target}`."
+    return plain(" ".join(lines)) or f"`{target}`."
 
 
 def _table_of(keys: list[Key]) -> list[str]:
@@ -140,20 +136,20 @@ def _walk(file: Path, hints: Mapping[str, Any], prefix: str, node: Any = None, t
     node = yaml.compose(file.read_text()) if node is None else node
     values = {key.value: value for key, value in node.value}
     if "_target_" in values:
-        target = _import(values["_target_"].value)
-        hints = _hints(target)
+        target = import_target(values["_target_"].value)
+        hints = hints_of(target)
     for key, value in node.value:
         if key.value in ("_target_", "_partial_", "_recursive_", "_convert_", "defaults"):
             continue
         name, comment = f"{prefix}{key.value}", _comment(lines, key, value)
         if isinstance(value, yaml.MappingNode) and value.value and not value.flow_style:
             replaced = _replaced(file, key.value)
-            inner = _hints(_base(replaced)) if replaced else _inner(hints.get(key.value))
+            inner = hints_of(_base(replaced)) if replaced else inner_hints(hints.get(key.value))
             yield from _walk(file, inner, f"{name}.", value, _base(replaced) if replaced else None)
             continue
         default = _default(lines, value)
-        said = comment or _documented(target or _base(file), key.value) or _comment_elsewhere(file, key.value)
-        yield Key(name, _type(hints.get(key.value, Any), yaml.safe_load(default)), default, _plain(said))
+        said = comment or documented(target or _base(file), key.value) or _comment_elsewhere(file, key.value)
+        yield Key(name, type_in_words(hints.get(key.value, Any), yaml.safe_load(default)), default, plain(said))
 
 
 def _replaced(file: Path, group: str) -> Path | None:
@@ -163,15 +159,6 @@ def _replaced(file: Path, group: str) -> Path | None:
             if key == f"override /{group}":
                 return CONF / group / f"{option}.yaml"
     return None
-
-
-def _inner(annotation: Any) -> dict[str, Any]:
-    """The annotations of the keys of a mapping: of a dataclass, which a union may hold or a constraint may return."""
-    if dataclasses.is_dataclass(annotation):
-        return _hints(annotation)
-    if get_origin(annotation) is Annotated:
-        return _inner(get_type_hints(get_args(annotation)[1]).get("return"))
-    return next((found for part in get_args(annotation) if (found := _inner(part))), {})
 
 
 def _comment(lines: list[str], key: Any, value: Any) -> str:
@@ -208,14 +195,14 @@ def _base(file: Path) -> Any:
     """The target of an option, which may stand in the one that it begins with."""
     for parent in (file, *_parents(file)):
         if target := _load(parent).get("_target_"):
-            return _import(target)
+            return import_target(target)
     return None
 
 
 def _base_hints(group: str, file: Path) -> dict[str, Any]:
     """The annotations of an option's keys by the option that it begins with, one of a Hydra plugin's included."""
     if (target := _base(file)) is not None:
-        return _hints(target)
+        return hints_of(target)
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
     from omegaconf import OmegaConf
@@ -224,7 +211,7 @@ def _base_hints(group: str, file: Path) -> dict[str, Any]:
     for parent in (file, *_parents(file)):
         for name in _load(parent).get("defaults") or []:
             if isinstance(name, str) and group == "hydra/launcher" and not file.with_name(f"{name}.yaml").is_file():
-                return _hints(OmegaConf.get_type(ConfigStore.instance().load(f"{group}/{name}.yaml").node))
+                return hints_of(OmegaConf.get_type(ConfigStore.instance().load(f"{group}/{name}.yaml").node))
     return {}
 
 
@@ -241,96 +228,3 @@ def _settings(command: str) -> Any:
     if command == "diagnose":
         return DiagnosisSettings
     return getattr(resolve_function(COMMANDS[command].function), "settings", None)
-
-
-def _import(name: str) -> Any:
-    """A target; None: a package that is not installed, an interpolation, or left to the user (???)."""
-    first = re.search(r"(?<![\w.])start_training[\w.]+", name)
-    try:
-        return pkgutil.resolve_name(first[0] if first else name)
-    except (ImportError, AttributeError, ValueError):
-        return None
-
-
-def _hints(target: Any) -> dict[str, Any]:
-    """The annotations of a dataclass, or of the arguments of a class or function."""
-    if target is None:
-        return {}
-    if dataclasses.is_dataclass(target):
-        return get_type_hints(target, include_extras=True)
-    hints: dict[str, Any] = {}
-    for kind in reversed(target.__mro__) if inspect.isclass(target) else [target]:
-        function = vars(kind).get("__init__") if inspect.isclass(kind) else kind
-        if inspect.isfunction(function):
-            try:
-                hints |= get_type_hints(inspect.unwrap(function), include_extras=True)
-            except NameError:  # an annotation that only a type checker can resolve
-                continue
-    if getattr(target, "__name__", "") == "OptunaSweeper":  # its **settings are those of a dataclass
-        hints |= _hints(_import("start_training.launchers.optuna_sweep.SearchSettings"))
-    return hints
-
-
-def _documented(target: Any, name: str) -> str:
-    """What the docstrings of a target, and of the classes that it extends, say of an argument."""
-    for kind in target.__mro__ if inspect.isclass(target) else [target]:
-        for text in (kind.__doc__, getattr(getattr(kind, "__init__", None), "__doc__", None)):
-            found = re.search(rf"^( *){name}(?: \(.*\))?:(.*(?:\n\1 +\S.*)*)", text or "", re.MULTILINE)
-            if not found:
-                continue
-            said = " ".join(found[2].split())
-            if other := re.fullmatch(r"See `(\w+)`\.?", said):
-                said = _documented(getattr(sys.modules[kind.__module__], other[1], None), name)
-            elif not kind.__module__.startswith("start_training"):
-                said = re.sub(r"\s*(Default:|\(default:).*", "", said)  # torch's, which this config may replace
-            if said:
-                return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", said).replace("``", "`")
-    return ""
-
-
-def _type(annotation: Any, default: Any) -> str:
-    """An annotation in words; without one, the kind of value that the default is."""
-    words = _words(annotation)
-    if not words and default is not None:
-        words = [PLAIN.get(type(default), "")]
-    if isinstance(default, str) and default.startswith("${") and words == ["text"] and annotation is Any:
-        words = ["that of the value it refers to"]
-    if default is None and "null" not in words:
-        words = [*words, "null"]
-    return " or ".join(dict.fromkeys(word for word in words if word)) or "any"
-
-
-def _words(annotation: Any) -> list[str]:
-    """The words for an annotation; none for what a config cannot hold, such as a tensor."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return [_constraint(arguments[0], arguments[1])]
-    if origin in (Union, UnionType):
-        return [word for argument in arguments for word in _words(argument)]
-    if origin is Literal:
-        return [", ".join(f"`{value}`" for value in arguments)]
-    name = getattr(origin, "__name__", "")
-    if name in ("Sequence", "list", "tuple", "Iterable"):
-        entry = " or ".join(dict.fromkeys(word for part in arguments for word in _words(part)))
-        return [f"list, each {entry}" if entry else "list"]
-    if name in ("Mapping", "dict"):
-        return ["mapping"]
-    return [PLAIN[annotation]] if annotation in PLAIN else []
-
-
-def _constraint(base: Any, constraint: Any) -> str:
-    """The words for a constraint of start_training.settings, or of a module of its own."""
-    if hasattr(constraint, "allowed"):
-        return ", ".join(f"`{value}`" for value in constraint.allowed)
-    if hasattr(constraint, "least"):
-        return f"integer, at least {constraint.least}"
-    name = getattr(constraint, "__name__", "")
-    return CONSTRAINTS.get(name) or " or ".join(_words(base)) or name.replace("_", " ")
-
-
-def _plain(text: str) -> str:
-    """Text whose characters Markdown shows as they are, except for code between backticks."""
-    parts = text.strip().split("`")
-    return "`".join(
-        re.sub(r"([_*|<\[])", r"\\\1", part) if number % 2 == 0 else part for number, part in enumerate(parts)
-    )

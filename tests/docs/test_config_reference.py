@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
+import config_reference as reference
+import config_words
 import pytest
 import yaml
-
-from docs import config_reference as reference
 
 NOT_SETTINGS = {"_target_", "_partial_", "_recursive_", "_convert_", "defaults"}
 COMMANDS = sorted(reference.CONF.glob("*.yaml"))
@@ -63,7 +63,7 @@ def test_defaults_types_and_meanings_are_those_of_conf_and_the_constructors():
 
 def test_text_is_shown_as_it_stands():
     assert (
-        reference._plain("a node with _target_, W ∗ [x|y] and `_code_`")
+        config_words.plain("a node with _target_, W ∗ [x|y] and `_code_`")
         == r"a node with \_target\_, W ∗ \[x\|y] and `_code_`"
     )
 
