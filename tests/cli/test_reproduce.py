@@ -46,7 +46,7 @@ def test_every_experiment_is_listed_with_minutes_and_claim_in_80_columns(shell):
     assert "…" not in text
 
 
-def test_reproduce_runs_checks_and_continues(shell, tmp_path, monkeypatch, expected):
+def test_reproduce_runs_the_experiment_and_checks_the_runs_of_its_command(shell, tmp_path, monkeypatch, expected):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))  # without MNIST: digits
     words = (*ONE, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     checked = expected(ONE[0], Quantity("length", 1.0, 0, 2))
@@ -57,7 +57,8 @@ def test_reproduce_runs_checks_and_continues(shell, tmp_path, monkeypatch, expec
     written = json.loads((tmp_path / "sweep" / "expectation.json").read_text())
     assert written["expectation"] == "holds" and written["quantities"][0]["holds"] is True
 
-    runs = sorted(file.stat().st_mtime_ns for file in tmp_path.glob("sweep/*/summary.json"))
+    # That a sweep continues is tested elsewhere.
+    monkeypatch.setattr("start_training.cli.reproduce_command.run_command", lambda name, words: 0)
     checked = expected(
         ONE[0], Quantity("length", 3.0, 0, 2), Quantity("width", 1.0), Quantity("depth", float("nan"), 1)
     )
@@ -65,7 +66,6 @@ def test_reproduce_runs_checks_and_continues(shell, tmp_path, monkeypatch, expec
     assert status == 3 and output[-1] == f"the expectation of {ONE[0]} does not hold"
     assert output[-3:-1] == ["length is 3; expected 0 to 2", "depth is not measured by these runs; expected at least 1"]
     assert checked[0]["seed"].tolist() == [0]
-    assert runs == sorted(file.stat().st_mtime_ns for file in tmp_path.glob("sweep/*/summary.json"))
 
     expected(ONE[0], Quantity("depth", float("nan"), 1))
     status, output, _ = shell("reproduce", *words, "seed=0,1")
