@@ -148,7 +148,9 @@ def _walk(file: Path, hints: Mapping[str, Any], prefix: str, node: Any = None, t
             yield from _walk(file, inner, f"{name}.", value, _base(replaced) if replaced else None)
             continue
         default = _default(lines, value)
-        said = comment or documented(target or _base(file), key.value) or _comment_elsewhere(file, key.value)
+        said = comment or _comment_elsewhere(file, key.value)
+        if not said or said.startswith("or "):  # the comment names further values
+            said = f"{documented(target or _base(file), key.value)} {said}".strip()
         yield Key(name, type_in_words(hints.get(key.value, Any), yaml.safe_load(default)), default, plain(said))
 
 
@@ -165,7 +167,15 @@ def _comment(lines: list[str], key: Any, value: Any) -> str:
     """The comment that follows a value, or the colon after the key of a mapping."""
     mark = value.end_mark if not isinstance(value, yaml.MappingNode) or value.flow_style else key.end_mark
     rest = lines[mark.line][mark.column :]
-    return rest.partition("#")[2].strip() if re.match(r":?\s+#", rest) else ""
+    if not re.match(r":?\s+#", rest):
+        return ""
+    texts = [rest.partition("#")[2].strip()]
+    for line in lines[mark.line + 1 :]:
+        indented = re.match(r"(\s+)# (.*)", line)
+        if indented is None or len(indented[1]) <= key.start_mark.column:
+            break
+        texts.append(indented[2])
+    return " ".join(texts)
 
 
 def _default(lines: list[str], value: Any) -> str:

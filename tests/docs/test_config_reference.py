@@ -61,6 +61,15 @@ def test_defaults_types_and_meanings_are_those_of_conf_and_the_constructors():
     assert rows["optimizer.nesterov"].type == "true or false" and "Nesterov" in rows["optimizer.nesterov"].meaning
 
 
+def test_a_comment_may_go_on_in_the_next_lines(tmp_path):
+    (tmp_path / "mine.yaml").write_text("a: 1 # one,\n  # and more\n# not this\nb: text # two\n")
+    keys = reference.option_keys("schedule", tmp_path / "mine.yaml")
+    assert [(key.name, key.type, key.meaning) for key in keys] == [
+        ("schedule.a", "integer", "one, and more"),
+        ("schedule.b", "text", "two"),
+    ]
+
+
 def test_text_is_shown_as_it_stands():
     assert (
         config_words.plain("a node with _target_, W ∗ [x|y] and `_code_`")
