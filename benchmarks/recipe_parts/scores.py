@@ -1,0 +1,102 @@
+"""What the rows of the benchmark `recipe` say: means, ranks, wins, losses, and whether its goals are met."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks._harness import met
+from benchmarks.recipe_parts.contenders import ADAMW_COSINE, RECIPES
+
+LEAST_WITHIN, LARGEST_OVERHEAD, MOST_FALLBACKS = 0.8, 0.2, 0.2  # shares: of tasks, of the time of the epochs, of tasks
+
+
+def means_of(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return mean and standard error of the score in percent: a row per contender, a column per task.
+
+    A score that is missing or below 0 counts as 0. A contender without a row for a task is left out of it (NaN).
+    """
+    scores = (100 * table["score"].astype(float).fillna(0)).clip(lower=0)
+    groups = table.assign(score=scores).groupby(["contender", "task"], sort=False)["score"]
+    means, errors = groups.mean().unstack(sort=False), groups.sem().unstack(sort=False)
+    return means, errors
+
+
+def summary_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Return "mean ± standard error" as text, a row per contender and a column per task."""
+    means, errors = means_of(table)
+    cells = {task: [f"{mean:.1f}" if np.isnan(error) else f"{mean:.1f} ± {error:.1f}"
+                    for mean, error in zip(means[task], errors[task], strict=True)] for task in means}  # fmt: skip
+    return pd.DataFrame(cells, index=means.index)
+
+
+def within(table: pd.DataFrame) -> pd.DataFrame:
+    """Return whether a contender's mean is the best of a task, or within one standard error of it.
+
+    The standard error is that of the difference of both means.
+    """
+    means, errors = means_of(table)
+    best = np.take_along_axis(errors.fillna(0).to_numpy(), means.to_numpy().argmax(0)[None], 0)
+    return means >= means.max() - np.hypot(errors.fillna(0), best)
+
+
+def ranks(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a row per contender, by mean rank over the tasks: rank, wins and losses by more than a standard error."""
+    means, _ = means_of(table)
+    rank, near = means.rank(ascending=False), within(table)
+    times = table.groupby(["contender", "task"])[["cpu", "wall"]].mean()
+    rows = []
+    for name in means.index:
+        pairs = [compared(table, str(name), str(other)) for other in means.index if other != name]
+        overhead = (times.loc[name]["cpu"] / times.loc[ADAMW_COSINE]["cpu"] - 1).mean()
+        rows.append({
+            "contender": name, "rank": rank.loc[name].mean(), "within": int(np.sum(near.loc[name].to_numpy())),
+            "tasks": means.shape[1], "wins": sum(wins for wins, _ in pairs), "losses": sum(lost for _, lost in pairs),
+            "cpu": times.loc[name]["cpu"].mean(), "wall": times.loc[name]["wall"].mean(), "overhead": overhead,
+            "diverged": int((table[table["contender"] == name]["score"].isna()).sum()),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: row["rank"])
+
+
+def compared(table: pd.DataFrame, name: str, other: str) -> tuple[int, int]:
+    """Return on how many tasks a contender is better and worse than another, by more than a standard error."""
+    means, errors = means_of(table)
+    difference = means.loc[name] - means.loc[other]
+    error = np.hypot(errors.loc[name].fillna(0), errors.loc[other].fillna(0))
+    return int((difference > error).sum()), int((difference < -error).sum())
+
+
+def against(table: pd.DataFrame, name: str) -> list[str]:
+    """Return a line per contender: wins and losses of `name` against it."""
+    means, _ = means_of(table)
+    if name not in means.index:
+        return []
+    pairs = {str(other): compared(table, name, str(other)) for other in means.index if other != name}
+    return [f"{name} against " + ", ".join(f"{other}: {wins}–{lost}" for other, (wins, lost) in pairs.items())]
+
+
+def goals(table: pd.DataFrame, name: str, base: str) -> list[str]:
+    """Return a line per goal of the issue: the measured number, and whether the goal is met."""
+    rows = {row["contender"]: row for row in ranks(table)} if base in set(table["contender"]) else {}
+    if name not in rows:
+        return []
+    means, errors = means_of(table)
+    row, tasks, mine = rows[name], means.shape[1], table[table["contender"] == name]
+    others = [other["rank"] for other in rows.values() if other["contender"] not in RECIPES]
+    limits = means.loc[base] - errors.loc[base].fillna(0)
+    below = [str(task) for task, mean in means.loc[name].items() if mean < limits.loc[task]]
+    fallbacks = {run["task"] for _, run in mine.iterrows() if _fallbacks(run.get("chosen"))}
+    report = mine["seconds_of_report"].mean() if "seconds_of_report" in mine else 0.0
+    return [
+        f"{name}: mean rank {row['rank']:.2f}, first: {met(row['rank'] <= min(others, default=np.inf))}",
+        f"  within one standard error of the best on {row['within']} of {tasks}: "
+        f"{met(row['within'] >= LEAST_WITHIN * tasks)}",
+        f"  below {base} by more than its standard error on {', '.join(below) or 'none'}: {met(not below)}",
+        f"  overhead {row['overhead']:.0%}, report and figure included ({report:.1f} s of {row['cpu']:.1f} s): "
+        f"{met(row['overhead'] < LARGEST_OVERHEAD)}",
+        f"  a fallback decided on {sorted(fallbacks) or 'no task'}: {met(len(fallbacks) <= MOST_FALLBACKS * tasks)}",
+    ]
+
+
+def _fallbacks(chosen: Any) -> bool:
+    return isinstance(chosen, dict) and bool(chosen.get("fallbacks"))
