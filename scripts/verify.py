@@ -9,7 +9,7 @@ from start_training.cli.arguments import parse
 from start_training.config.errors import run
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("bounds", "fuzz", "kills", "mutate", "peers", "signals", "verdicts", "zoo")
+NAMES = ("bounds", "fuzz", "kills", "mutate", "peers", "range_rates", "signals", "verdicts", "zoo")
 
 
 def main() -> None:

@@ -28,6 +28,11 @@ def evaluation_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: st
         raise ValueError(
             f"{type(module).__name__}: has no forward method; add one that returns logits for {part} inputs"
         )
+    return own_loaders(trainer, module, part)
+
+
+def own_loaders(trainer: pl.Trainer, module: pl.LightningModule, part: str) -> list[Iterable[Any]]:
+    """Return the test or validation loaders during a fit of any module, as `evaluation_loaders`."""
     for source in (getattr(trainer, "datamodule", None), module):
         if source is None or not is_overridden(f"{part}_dataloader", source):
             continue

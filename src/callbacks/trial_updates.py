@@ -115,8 +115,11 @@ def _batches(trainer: pl.Trainer) -> Iterator[tuple[Any, int]]:
         for part in _loaders_and_samplers(combined.flattened):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
+        index = None
         for batch, index, _ in islice(combined, None if limit == float("inf") else int(limit)):
             yield transfer_batch(trainer, batch), index
+        if index is None:  # an exhausted IterableDataset, which is empty in every further epoch
+            raise _iterated_once(combined.flattened[0])
 
 
 def _training_loaders(trainer: pl.Trainer) -> list[Any]:
@@ -124,9 +127,16 @@ def _training_loaders(trainer: pl.Trainer) -> list[Any]:
     assert combined is not None
     for loader in combined.flattened:
         if isinstance(loader, Iterator):
-            name = type(loader).__name__
-            raise ValueError(f"{name}: training data can be iterated only once; the range test needs a DataLoader")
+            raise _iterated_once(loader)
     return combined.flattened
+
+
+def _iterated_once(loader: Any) -> ValueError:
+    name = type(getattr(loader, "dataset", loader)).__name__
+    return ValueError(
+        f"{name}: training data can be iterated only once; the range test needs a DataLoader, with data that can be "
+        "iterated again in each epoch"
+    )
 
 
 def _loaders_and_samplers(loaders: list[Any]) -> list[Any]:

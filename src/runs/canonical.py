@@ -24,6 +24,7 @@ ADDED: dict[str, dict[str, Any]] = {
         **{"resume": False, "log": True, "log_every_n_steps": 50, "updates": False},
         **{"layers": "auto", "sample_axis": None},
     },
+    "src.callbacks.range_test.RangeTest": {"adaptive": False},
 }
 # Parameters with an older name, which they have in the canonical form, grouped in the same way.
 RENAMED = {"src.callbacks.activation_lengths.ActivationLengths": {"layers": "modules"}}

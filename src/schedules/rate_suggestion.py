@@ -18,6 +18,8 @@ WINDOW = 5  # points in the running median whose maximum is the best merit, so t
 LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `turn` averages the rates at which they are lost
 KEPT = 2 / 3  # the merit has not turned if at least this fraction of the best gain remains at the end
 SAFETY = 3.0  # max_lr is the rate at which the merit is lost, divided by this factor
+LEAST_SAMPLES = 30  # fewest validation samples from which a rate is suggested
+LEAST_GAIN = 0.2  # rise of the accuracy that is learning, even if the validation loss is still above chance
 LEAST_FALL = 0.05  # smallest relative fall of the validation loss, from its first value or chance, that is learning
 ONE_CYCLE, CYCLICAL = 10, 3  # Smith 2018: max_lr / min_lr is 10–20 in one cycle, and 3–4 in repeated cycles
 
@@ -54,7 +56,7 @@ def columns_of(merit: Merit) -> tuple[str, ...]:
         >>> columns_of(Merit("r2"))[-2:]
         ('val_accuracy', 'val_r2')
     """
-    return COLUMNS if merit.score == ACCURACY.score else (*COLUMNS, merit.column("val"))
+    return COLUMNS if merit.score in ("", ACCURACY.score) else (*COLUMNS, merit.column("val"))
 
 
 def score_column(curves: pd.DataFrame) -> str:
@@ -68,50 +70,80 @@ def recorded_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table[[name for name in table if not {".", "/"} & set(str(name))]]
 
 
-def suggest(curves: pd.DataFrame, *, chance: float | None = None, merit: Merit = ACCURACY) -> Suggestion:
+def suggest(
+    curves: pd.DataFrame, *, chance: float | None = None, merit: Merit = ACCURACY, samples: int | None = None
+) -> Suggestion:
     """Return the learning rates that a range test suggests.
 
     max_lr = a / `SAFETY`, where a is the rate at which the merit, validation accuracy + exp(−validation loss), is lost
     (see `turn`). exp(−loss) is the geometric mean of the probabilities of the true classes, which has the same scale
     as the accuracy; as training diverges, loss gets worse first in some nets and accuracy in others. Other tasks have
-    another merit, `merit.combined`.
+    another merit, `merit.combined`, from the loss alone. A test that ends with a loss that is not finite has turned.
     Source: Smith 2018 (arXiv:1803.09820): the largest usable rate is where validation loss begins to rise or
-    validation accuracy begins to fall, which the paper judges by eye. Over five seeds, the rate at which half of the
-    merit is lost varies by 0.8 octaves (mean over 12 combinations of net, data set and optimizer), and the rate at
-    which the merit begins to fall by more than 1 octave. A third of a was right for all 12: the accuracy of 1cycle
-    runs was within 1.3% of that at the best rate of a grid with steps of an octave; beyond 2a training failed.
+    validation accuracy begins to fall, which the paper judges by eye.
 
     Args:
         curves: A row for each update of the test with the columns `columns_of(merit)`; NaN where it was not validated.
         merit: The merit of the task; by default that of classification.
-        chance: Chance loss, log(number of classes), if known: a net whose loss is never below it has learned nothing.
+        chance: Chance loss, log(number of classes), if known: a net whose loss is never below it has learned nothing,
+            unless its accuracy has clearly risen: a loss that begins far above chance may still be above it.
+        samples: Number of validation samples; None: unknown. With fewer than `LEAST_SAMPLES` no rate is suggested.
 
     Returns:
         The suggested rates and the reason for them.
     """
     column = merit.column("val")
-    seen = curves[curves[column].notna()]
-    rates, loss, score = (seen[name].to_numpy(np.float64) for name in ("learning_rate", "val_loss", column))
-    first, top = float(curves["learning_rate"].iloc[0]), float(curves["learning_rate"].iloc[-1])
-    if not len(seen) or not math.isfinite(loss[0]):
-        rule = f"training diverged at the first learning rate of the test, {first:.3g}: set a smaller min_lr"
+    seen = validated(curves, column)
+    loss = seen["val_loss"].to_numpy(np.float64)
+    rates = seen["learning_rate"].to_numpy(np.float64)
+    score = seen[column].to_numpy(np.float64) if column in seen else np.full(len(seen), math.nan)
+    if rule := _nothing(curves, loss, score, merit, chance, samples):
         return Suggestion.of(math.nan, rule)
-    before = loss[0] if chance is None else min(loss[0], chance)
-    if before - loss[np.isfinite(loss)].min() <= LEAST_FALL * abs(before):
-        level = f"its first value, {loss[0]:.3g}" if before == loss[0] else f"that of guessing, {before:.3g}"
-        rule = f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
-        return Suggestion.of(math.nan, rule)
-    if diverged_at(curves) is not None:
+    top, label = float(curves["learning_rate"].iloc[-1]), label_of(merit.score)
+    scored = bool(np.isfinite(score).any())
+    diverged = diverged_at(curves) is not None
+    if diverged:
         worst = 0.0 if merit.likelihood else -math.inf
-        rates, loss, score = np.append(rates, top), np.append(loss, math.inf), np.append(score, worst)
+        rates, loss = np.append(rates, top), np.append(loss, math.inf)
+        score = np.append(score, worst if scored else math.nan)
     lost = turn(rates, merit.combined(loss, score))
-    label = label_of(merit.score)
-    if lost is None:
-        rule = f"validation loss and {label} did not get worse up to the largest learning rate tested, {top:.3g}"
+    if lost is None and not diverged:
+        both = f"loss and {label}" if scored else "loss"
+        rule = f"validation {both} did not get worse up to the largest learning rate tested, {top:.3g}"
         return Suggestion.of(top / SAFETY, f"{rule}; max_lr is a third of it; test larger rates")
-    best = f"best loss {np.nanmin(loss):.3g}, best {label} {text_of(merit.score, score.max())}"
+    best = f"best loss {np.nanmin(loss):.3g}"
+    best += f", best {label} {text_of(merit.score, np.nanmax(score))}" if scored else ""
+    lost = top if lost is None else lost
     rule = f"validation ({best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
     return Suggestion.of(lost / SAFETY, rule, turned=True)
+
+
+def validated(curves: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the rows of a range test's table that were validated; `column` is that of the score."""
+    scored = curves[column].notna() if column in curves else False
+    return curves[curves["val_loss"].notna() | scored]
+
+
+def _nothing(
+    curves: pd.DataFrame, loss: Array, score: Array, merit: Merit, chance: float | None, samples: int | None
+) -> str:
+    """Return why a range test suggests no rate; "" if it can suggest one."""
+    first, top = curves["learning_rate"].iloc[[0, -1]]
+    if not len(loss) or not math.isfinite(loss[0]):
+        return f"training diverged at the first learning rate of the test, {first:.3g}: set a smaller min_lr"
+    if samples is not None and samples < LEAST_SAMPLES:
+        return (
+            f"{samples} validation samples are too few to tell at which rate validation gets worse; "
+            f"needs at least {LEAST_SAMPLES}: use more of the data for validation, or set a larger val_samples"
+        )
+    scored = bool(np.isfinite(score).any())
+    before = loss[0] if chance is None or not scored else min(loss[0], chance)
+    if before - loss[np.isfinite(loss)].min() > LEAST_FALL * abs(before):
+        return ""
+    if scored and merit.likelihood and _running_median(score).max() - score[0] >= LEAST_GAIN:
+        return ""
+    level = f"its first value, {loss[0]:.3g}" if before == loss[0] else f"that of guessing, {before:.3g}"
+    return f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
 
 
 def turn(rates: Array, merit: Array) -> float | None:
@@ -146,8 +178,8 @@ def turn(rates: Array, merit: Array) -> float | None:
 def diverged_at(curves: pd.DataFrame) -> int | None:
     """Return the last step of a range test if its training or validation loss is not finite, else None."""
     last = curves.iloc[-1]
-    validated = pd.notna(last[score_column(curves)])
-    lost = not np.isfinite(last["train_loss"]) or (validated and not np.isfinite(last["val_loss"]))
+    seen = pd.notna(last["val_loss"]) or pd.notna(last[score_column(curves)])
+    lost = not np.isfinite(last["train_loss"]) or (seen and not np.isfinite(last["val_loss"]))
     return int(last["step"]) if lost else None
 
 

@@ -71,6 +71,21 @@ class Classification(Task):
         return math.log(self.outputs) if known and self.outputs else None
 
 
+def are_logits(outputs: object, targets: object) -> bool:
+    """Return whether these are logits (samples, classes) and class numbers (samples,), so that they have an accuracy.
+
+    Example:
+        >>> import torch
+        >>> are_logits(torch.zeros(4, 3), torch.tensor([0, 2, 1, 0])), are_logits(torch.zeros(4, 1), torch.ones(4, 1))
+        (True, False)
+    """
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor) or outputs.ndim != 2 or targets.ndim != 1:
+        return False
+    if targets.is_floating_point() or targets.is_complex() or len(targets) != len(outputs) or outputs.shape[1] < 2:
+        return False
+    return not len(targets) or int(targets.max()) < outputs.shape[1]
+
+
 def correct(logits: Tensor, targets: Tensor) -> Tensor:
     """Count the samples whose target has the largest logit; a sample whose largest logit is not finite is wrong.
 

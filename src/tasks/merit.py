@@ -31,13 +31,14 @@ class Merit:
     mode: Literal["min", "max"] = "min"
 
     def combined(self, loss: ArrayLike, score: ArrayLike) -> NDArray[np.float64]:
-        """Compute the merit that a range test follows: score + exp(−loss) if `likelihood`, else the score alone.
+        """Compute the merit that a range test follows: score + exp(−loss) if `likelihood`, else the fall of the loss.
 
-        exp(−loss) of the mean cross-entropy is the geometric mean of the probabilities of the true classes.
+        exp(−loss) of the mean cross-entropy is the geometric mean of the probabilities of the true classes. Without
+        it, or if no score is known, the merit is that of the loss alone, `fall`.
 
         Args:
             loss: Mean losses, shape (n,); one that is not finite counts as infinite.
-            score: Scores, shape (n,).
+            score: Scores, shape (n,); NaN if the loss has none.
         Returns:
             Shape (n,).
         Example:
@@ -45,8 +46,9 @@ class Merit:
             array([2. , 0.1])
         """
         losses = np.asarray(loss, dtype=np.float64)
+        losses = np.where(np.isfinite(losses), losses, np.inf)
         scores = np.asarray(score, dtype=np.float64)
-        return scores + np.exp(-np.where(np.isfinite(losses), losses, np.inf)) if self.likelihood else scores
+        return scores + np.exp(-losses) if self.likelihood and not np.isnan(scores).all() else fall(losses)
 
     def column(self, stage: str) -> str:
         """Return the name of the score in tables of range tests, such as `val_accuracy`."""
@@ -75,6 +77,25 @@ class Merit:
     def worst(self) -> float:
         """The value of `monitor` that stands for a run that has diverged."""
         return np.inf if self.mode == "min" else -np.inf
+
+
+def fall(losses: ArrayLike) -> NDArray[np.float64]:
+    """Compute how far losses have fallen from the first one, independently of the unit of the loss.
+
+    That is log(first / loss) if all losses are positive, else (first − loss) / (first − smallest loss).
+
+    Args:
+        losses: Shape (n,); the first is finite, others may be infinite.
+    Returns:
+        Shape (n,): 0 for the first, larger the better, −∞ for an infinite loss.
+    Example:
+        >>> fall([4.0, 2.0, 1.0, np.inf]).round(3), fall([1.0, -3.0, 0.0])
+        (array([0.   , 0.693, 1.386,  -inf]), array([0.  , 1.  , 0.25]))
+    """
+    values = np.asarray(losses, dtype=np.float64)
+    if (values > 0).all():
+        return np.log(values[0]) - np.log(values)
+    return (values[0] - values) / max(float(values[0] - values.min()), float(np.finfo(np.float64).tiny))
 
 
 ACCURACY = Merit()

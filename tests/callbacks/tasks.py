@@ -16,7 +16,8 @@ from start_training.datamodules.loader import TrainingLoader
 from start_training.datamodules.samples import Samples
 
 BATCHES, BATCH, VALIDATION = 6, 16, 50
-TEST = {"min_lr": 1e-3, "max_lr": 1.0, "steps": 20, "val_points": 7, "val_samples": 30}  # settings of a range test
+TEST = {"min_lr": 1e-3, "max_lr": 1.0, "steps": 20, "val_points": 7, "val_samples": 30}  # of a range test
+TEST["adaptive"] = False
 PLAIN_SGD = partial(torch.optim.SGD, lr=0.1)
 SGD = partial(PLAIN_SGD, momentum=0.9)
 

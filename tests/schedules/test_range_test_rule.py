@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from start_training.schedules.ramp import RAMPS, ramp_rates
 from start_training.schedules.rate_suggestion import (
+    LEAST_SAMPLES,
     SAFETY,
     advice,
     described,
@@ -18,8 +19,10 @@ from start_training.schedules.rate_suggestion import (
     suggest,
     turn,
 )
+from start_training.tasks.merit import Merit
 
 CHANCE, CLASSES = 0.1, 10
+LOSS_ALONE = Merit("", likelihood=False)
 
 
 @given(st.integers(2, 1000), st.floats(1e-5, 1), st.floats(1.001, 1e4), st.sampled_from(RAMPS))
@@ -133,6 +136,7 @@ def test_the_rule_says_that_curves_have_not_got_worse():
 def test_no_rate_is_suggested_for_a_net_that_learned_nothing(fall, learned):
     """A net has learned if its loss falls by a twentieth of its first loss, or of the chance loss if that is less."""
     table = curves(noise=0)
+    table["val_accuracy"] = CHANCE + 0.2 * (table["val_accuracy"] - CHANCE)  # rises to 26% only
     shape = (table["val_loss"] - table["val_loss"].min()) / (table["val_loss"][0] - table["val_loss"].min())
     table["val_loss"] = 2 - 2 * fall * (1 - shape)
     for chance in (None, 2.0, 3.0):
@@ -145,6 +149,50 @@ def test_no_rate_is_suggested_for_a_net_that_learned_nothing(fall, learned):
     table = curves()[:1].assign(train_loss=math.nan, val_loss=math.nan, val_accuracy=math.nan)
     rule = "training diverged at the first learning rate of the test, 0.0001: set a smaller min_lr"
     assert suggest(table).rule == rule
+
+
+def test_a_loss_that_starts_far_above_chance_has_learned_if_the_accuracy_rises():
+    table = curves(lost=0.2)
+    shape = (table["val_loss"] - table["val_loss"].min()) / np.ptp(table["val_loss"].dropna())
+    table["val_loss"] = 3.12 + (41.9 - 3.12) * shape
+    suggestion = suggest(table, chance=math.log(10))
+    assert suggestion.turned and octaves(suggestion.max_lr, 0.2 / SAFETY) < 0.7
+    table["val_accuracy"] = np.where(table["val_accuracy"].isna(), math.nan, CHANCE)
+    assert "nothing was learned" in suggest(table, chance=math.log(10)).rule  # the control
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_without_a_score_the_merit_is_that_of_the_loss_alone_at_any_scale(scale):
+    table = curves(lost=0.2, noise=0)
+    expected = suggest(table.assign(val_accuracy=math.nan), merit=LOSS_ALONE)
+    suggestion = suggest(table.assign(val_accuracy=math.nan, val_loss=scale * table["val_loss"]), merit=LOSS_ALONE)
+    assert suggestion.max_lr == pytest.approx(expected.max_lr)
+    assert suggestion.turned and octaves(suggestion.max_lr, 0.2 / SAFETY) < 0.7
+    assert "nan" not in suggestion.rule and "accuracy" not in suggestion.rule
+    negative = table["val_loss"] - 5  # such as the negative logarithm of a density
+    below = suggest(table.assign(val_accuracy=math.nan, val_loss=scale * negative), merit=LOSS_ALONE)
+    assert below.turned and octaves(below.max_lr, 0.2 / SAFETY) < 0.7
+
+
+def test_a_test_that_diverged_has_turned():
+    """The mean squared error of targets times 10 falls from 2646 to 792 at 0.0035, then jumps to infinity at 0.0376."""
+    rates = np.geomspace(1e-5, 0.0376, 119)
+    loss = np.interp(np.log(rates), np.log([1e-5, 1e-4, 0.0035, 0.03]), [2646.0, 2600.0, 792.0, 800.0])
+    loss[-1] = math.inf
+    table = pd.DataFrame({"step": np.arange(119), "learning_rate": rates, "train_loss": loss, "val_loss": loss})
+    for score in (math.nan, np.where(np.isfinite(loss), -25 + 24 * (2646 - loss) / 2646, -math.inf)):
+        for merit in (LOSS_ALONE, Merit("r2", likelihood=False)):
+            suggestion = suggest(table.assign(**{"val_accuracy": math.nan, merit.column("val"): score}), merit=merit)
+            assert suggestion.turned and octaves(suggestion.max_lr, 0.0376 / SAFETY) < 0.2
+    still_falling = table.assign(val_loss=np.append(np.linspace(2646, 1, 118), math.inf), val_accuracy=math.nan)
+    assert suggest(still_falling, merit=LOSS_ALONE).turned
+
+
+def test_few_validation_samples_cannot_tell():
+    assert suggest(curves(), samples=LEAST_SAMPLES).turned
+    suggestion = suggest(curves(), samples=16)
+    assert math.isnan(suggestion.max_lr)
+    assert suggestion.rule.startswith("16 validation samples are too few to tell at which rate validation gets worse")
 
 
 def test_turn_is_the_geometric_mean_of_the_rates_at_which_the_levels_are_lost():

@@ -1,0 +1,121 @@
+"""The ramps of an adaptive range test: a coarse one over all rates, then a fine one around what it found."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from start_training.schedules.ramp import ramp_rates
+from start_training.schedules.rate_suggestion import LEAST_FALL
+
+COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine one gets all that are left
+BELOW, ABOVE = 16.0, 4.0  # the fine ramp rises from found / BELOW to found · ABOVE, 6 octaves
+LOST = 3  # consecutive validations that are worse than before training, after which the coarse ramp ends
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """The learning rate of each update of a ramp, and the numbers of the updates that a validation follows.
+
+    Args:
+        rates: Shape (steps,), increasing.
+        validated: Numbers from 0 to steps − 1.
+        coarse: Whether the ramp only finds where a finer one is to be.
+    """
+
+    rates: NDArray[np.float64]
+    validated: frozenset[int]
+    coarse: bool = False
+
+    @classmethod
+    def of(cls, steps: int, points: int, low: float, high: float, kind: str, *, coarse: bool = False) -> "Ramp":
+        """Return a ramp from `low` to `high` with evenly spaced validations, including the first and the last update.
+
+        Args:
+            steps: Number of updates.
+            points: Number of validations.
+            low: First rate.
+            high: Last rate.
+            kind: `exponential` or `linear`.
+            coarse: Whether the ramp only finds where a finer one is to be.
+        """
+        validated = np.linspace(0, steps - 1, min(points, steps)).round().astype(int).tolist()
+        return cls(ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind), frozenset(validated), coarse)
+
+
+def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, adaptive: bool) -> Ramp:
+    """Return the first ramp of a range test: a coarse one if the test is adaptive and wider than a fine ramp.
+
+    A linear ramp is not refined, as in Smith 2018 (arXiv:1803.09820).
+
+    Args:
+        steps: Number of updates of the whole test.
+        points: Number of validations of the whole test.
+        low: Smallest rate.
+        high: Largest rate.
+        kind: `exponential` or `linear`.
+        adaptive: Whether a second ramp may follow.
+
+    Example:
+        >>> len(first_ramp(200, 100, 1e-5, 10.0, "exponential", adaptive=True).rates)
+        80
+        >>> len(first_ramp(200, 100, 0.1, 1.0, "exponential", adaptive=True).rates)
+        200
+    """
+    coarse = round(COARSE * steps)
+    if not adaptive or kind != "exponential" or high / low <= BELOW * ABOVE or coarse < 2:
+        return Ramp.of(steps, points, low, high, kind)
+    return Ramp.of(coarse, max(2, round(points * coarse / steps)), low, high, kind, coarse=True)
+
+
+def fine_ramp(found: float, steps: int, points: int) -> Ramp:
+    """Return the ramp from `found` / `BELOW` to `found` · `ABOVE`.
+
+    Args:
+        found: The rate at which the coarse ramp lost what it had gained, or at which it ended.
+        steps: Number of updates that are left.
+        points: Number of validations.
+    """
+    return Ramp.of(steps, max(2, points), found / BELOW, found * ABOVE, "exponential")
+
+
+def is_lost(losses: list[float]) -> bool:
+    """Return whether a ramp need not go on: its last `LOST` validations have lost what the best had gained.
+
+    That is, each loss is back at 90% of the fall, or clearly above the first if it has never clearly fallen.
+
+    Example:
+        >>> is_lost([2.0, 1.0, 2.6, 2.7, 3.0]), is_lost([2.0, 1.0, 2.6, 2.7]), is_lost([2.0, 2.05, 2.09, 2.05])
+        (True, False, False)
+    """
+    first, fall = losses[0], losses[0] - min(losses)
+    limit = first - 0.1 * fall if fall > LEAST_FALL * abs(first) else first + LEAST_FALL * abs(first)
+    return len(losses) > LOST and all(not loss <= limit for loss in losses[-LOST:])
+
+
+def where_lost(curves: pd.DataFrame, turned_at: float) -> float:
+    """Return the rate around which the fine ramp is to be.
+
+    Args:
+        curves: The table of the coarse ramp.
+        turned_at: The rate at which the merit was lost; NaN if that is unknown, such as after a ramp of few updates in
+            which nothing was learned. Then it is the largest rate whose validation loss was not above the first one.
+    """
+    if math.isfinite(turned_at):
+        return turned_at
+    seen = curves[curves["val_loss"].notna()]
+    kept = seen[seen["val_loss"] <= seen["val_loss"].iloc[0]] if len(seen) else curves
+    return float(kept["learning_rate"].iloc[-1] if len(kept) else curves["learning_rate"].iloc[0])
+
+
+def placed(curves: pd.DataFrame, found: float) -> str:
+    """Return in words where a coarse ramp has placed the fine one.
+
+    Args:
+        curves: The table of the coarse ramp.
+        found: The rate around which the fine ramp is.
+    """
+    first, last = curves["learning_rate"].iloc[[0, -1]]
+    return f"around {found:.2g}, which a ramp of {len(curves)} updates from {first:.2g} to {last:.2g} found"
