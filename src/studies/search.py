@@ -83,9 +83,11 @@ def next_run(job: Job, option: Option) -> list[str]:
     """Return the overrides with which the command train repeats an option's training on the job's model and data."""
     overrides = run_overrides(job)
     schedule = [] if any(word.startswith("schedule=") for word in overrides) else ["schedule=one_cycle"]
-    changes = {**option.changes, **option.run_changes, "optimizer.lr": option.max_lr}
+    changes = {**option.changes, **option.run_changes, **({"optimizer.lr": option.max_lr} if option.tests else {})}
     unchanged = [word for word in overrides if word.lstrip("+").partition("=")[0] not in changes]
-    return [*unchanged, *schedule, *(as_override(key, value) for key, value in changes.items() if key != "callbacks")]
+    shown = [as_override(key, value) for key, value in changes.items() if not key.startswith("callbacks")]
+    recovery = ["+callbacks@callbacks.watched=recovery"] * ("callbacks.recovery" in changes)
+    return [*unchanged, *schedule, *shown, *recovery]
 
 
 def usable(options: Sequence[Option]) -> list[Option]:

@@ -1,0 +1,235 @@
+"""The search of the recipe: a range test, short runs of what is to be compared, and what it falls back to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from start_training.config.build import build_datamodule
+from start_training.config.composed import CONF
+from start_training.datamodules.tensor_datamodule import TensorDataModule
+from start_training.schedules.budget import Budget
+from start_training.settings import positive_integer
+from start_training.studies.momentum_search import momentum_option
+from start_training.studies.trials import Changes, Option, Trials
+
+Config = Mapping[str, Any]
+SGD, OTHERS = "SGD", "other optimizers"
+KNOWN_RATES = {SGD: 0.02, OTHERS: 1e-3}  # what is used if a range test suggests no rate
+RANGES = {SGD: (1e-3, 10.0), OTHERS: (1e-4, 1.0)}  # learning rates of the range test, unless they are typed
+WEIGHT_DECAYS = {SGD: 1e-3}  # what is used unless it is typed or searched; others keep that of their config
+SHORT_SEEDS = 2  # of each candidate: their difference is the noise, against which candidates are told apart
+SIGMAS = 2.0  # standard errors by which a candidate has to be better than the default
+LEAST_SAMPLES, SAMPLES_PER_BATCH = 100, 2  # of the validation in a range test
+ABOVE = 10**0.5  # factor between the largest weight decay and the next one to try, if the largest is best
+
+
+class GroupChoice(dict[str, Any]):
+    """The node of an option of a config group, written as the name of the option where an override is shown."""
+
+    def __init__(self, name: str, node: Config) -> None:
+        super().__init__(node)
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidates for a setting with their short runs, the default first.
+
+    Args:
+        what: The setting in words.
+        options: The candidates.
+        chosen: The default, or a better candidate that was told apart from it.
+        sentence: What was chosen and why.
+        told_apart: Whether the short runs distinguish it from the default, or the default from all others.
+    """
+
+    what: str
+    options: Sequence[Option]
+    chosen: Option
+    sentence: str
+    told_apart: bool
+
+
+@dataclass
+class RecipeSearch:
+    """What the search has made and decided so far.
+
+    Args:
+        trials: Trains the runs of the study.
+        config: The plain config.
+        seed: Seed of the search.
+        budget: The budget; what is searched is subtracted from it.
+        changes: Settings chosen so far, by config key.
+        tested: The range tests, one for each optimizer.
+        comparisons: What was compared by short runs.
+        fallbacks: Why something known was used in place of what a test would have said.
+        skipped: What the budget did not allow to compare.
+    """
+
+    trials: Trials
+    config: Config
+    seed: int
+    budget: Budget
+    changes: dict[str, Any] = field(default_factory=dict)
+    tested: list[Option] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    fallbacks: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def optimizer(self, changes: Changes) -> Config:
+        """Return the optimizer node of the config with these changes."""
+        node = dict(changes.get("optimizer") or self.config["optimizer"])
+        own = {key.removeprefix("optimizer."): value for key, value in changes.items()}
+        return node | {key: value for key, value in own.items() if f"optimizer.{key}" in changes}
+
+    def range_test(self, name: str, changes: Changes) -> Option:
+        """Make a range test with these changes; the option gets its rate as `optimizer.lr`, or the known one."""
+        kind, budget = family(self.optimizer(changes)), self.budget
+        low, high = RANGES[kind]
+        typed = self.trials.config.range_tests.range_test
+        rates = {"min_lr": low, "max_lr": high} if (typed.min_lr, typed.max_lr) == (1e-5, 10) else {}
+        option = Option(name, dict(changes)).test(
+            self.trials, [self.seed], steps=budget.steps_of_test, val_points=budget.points_of_test,
+            val_samples=budget.val_samples, **rates,
+        )  # fmt: skip
+        self.tested.append(option)
+        rate = option.max_lr
+        if not np.isfinite(rate):
+            rate = KNOWN_RATES[kind]
+            rule = option.tests[0].suggestion["rule"]
+            self.fallbacks.append(f"{name}: the range test suggests no rate ({rule}); {rate:g} is used, a usual one")
+        return replace(option, tests=[], changes={**changes, "optimizer.lr": rate})
+
+    def compare(self, what: str, options: Sequence[Option], more: Callable[[Option], Option | None]) -> Option:
+        """Compare candidates, the default first, by short runs, as far as the budget allows, and return the chosen one.
+
+        Args:
+            what: The setting in words.
+            options: The candidates.
+            more: Returns a further candidate for the best one, or None.
+        """
+        affordable = (self.budget.most_runs - self.budget.runs) // SHORT_SEEDS
+        if affordable < 2:
+            self.skipped.append(f"{what}: the budget is too small to compare it, {options[0].name} is kept")
+            return options[0]
+        if affordable < len(options):
+            left_out = ", ".join(option.name for option in options[affordable:])
+            self.skipped.append(f"{what}: the budget is too small to try {left_out}")
+        tried = list(options[:affordable])
+        for option in tried:
+            self._train_short(option)
+        further = more(best(tried)) if affordable > len(tried) else None
+        if further is not None:
+            self._train_short(further)
+            tried.append(further)
+        self.comparisons.append(compared(what, tried))
+        return self.comparisons[-1].chosen
+
+    def _train_short(self, option: Option) -> None:
+        """Train short runs of an option, without a test pass, and count them."""
+        option.run_changes = {**option.run_changes, "trainer.max_epochs": self.budget.epochs_of_run}
+        short = replace(option, run_changes={**option.run_changes, "trainer.limit_test_batches": 0}, runs=[])
+        short.train(self.trials, range(self.seed, self.seed + SHORT_SEEDS))
+        option.runs, option.merit = short.runs, short.merit
+        self.budget = replace(self.budget, runs=self.budget.runs + SHORT_SEEDS)
+
+
+def best(options: Sequence[Option]) -> Option:
+    """Return the option with the best mean of its short runs."""
+    merit = options[0].merit
+    return (min if merit.mode == "min" else max)(options, key=lambda option: option.result[0])
+
+
+def compared(what: str, options: Sequence[Option]) -> Comparison:
+    """Choose the best of several options if it is told apart from the first, the default; else the default.
+
+    The noise is the standard deviation between seeds, pooled over all options. A candidate is told apart if its mean is
+    better by `SIGMAS` standard errors of a difference of means.
+
+    Args:
+        what: The setting in words.
+        options: The candidates with their short runs, the default first.
+    """
+    default, leader = options[0], best(options)
+    values = [[run.metric(option.merit.monitor) for run in option.runs] for option in options]
+    finite = [of_option for of_option in values if np.isfinite(of_option).all()]
+    noise = float(np.sqrt(np.mean([np.var(of_option, ddof=1) for of_option in finite]))) if finite else np.inf
+    error = noise * np.sqrt(2 / SHORT_SEEDS)
+    second = leader if leader is not default else best([option for option in options if option is not default])
+    difference = abs(default.result[0] - second.result[0])
+    apart = bool(difference > SIGMAS * error) or not np.isfinite(default.result[0])
+    chosen = leader if apart else default
+    numbers = ", ".join(f"{option.name} {_number(option.result[0])}" for option in options)
+    verdict = f"{chosen.name} is best" if apart else f"not told apart (noise {_number(noise)}), {chosen.name} is kept"
+    sentence = f"{what}: {verdict}; {default.merit.monitor} of runs of {_epochs(default)}: {numbers}"
+    return Comparison(what, options, chosen, sentence, apart)
+
+
+def family(optimizer: Config) -> str:
+    """Return `SGD` or `OTHERS` for an optimizer node."""
+    return SGD if str(optimizer["_target_"]).rpartition(".")[2] == "SGD" else OTHERS
+
+
+def optimizer_options(names: Sequence[str], config: Config) -> list[Option]:
+    """Return an option for each optimizer of conf/optimizer; that of the config keeps its settings."""
+    options = []
+    for name in names:
+        node: Any = OmegaConf.to_container(OmegaConf.load(CONF / "optimizer" / f"{name}.yaml"))
+        same = node["_target_"] == config["optimizer"]["_target_"]
+        options.append(Option(name, {} if same else {"optimizer": GroupChoice(name, node)}))
+    return options
+
+
+def weight_decay_options(values: Sequence[float], changes: Changes, default: float) -> list[Option]:
+    """Return an option for each weight decay, the default first."""
+    ordered = [default, *(value for value in values if value != default)]
+    return [Option(f"{value:g}", {**changes, "optimizer.weight_decay": value}) for value in ordered]
+
+
+def larger_weight_decay(options: Sequence[Option]) -> Callable[[Option], Option | None]:
+    """Return a function that returns an option with a larger weight decay if the largest of `options` is best."""
+
+    def more(leader: Option) -> Option | None:
+        key = "optimizer.weight_decay"
+        if leader.changes[key] < max(option.changes[key] for option in options) or not leader.changes[key]:
+            return None
+        value = float(f"{ABOVE * leader.changes[key]:.1g}")
+        return Option(f"{value:g}", {**leader.changes, key: value})
+
+    return more
+
+
+def momentum_options(momenta: Sequence[Sequence[float]], changes: Changes, config: Config) -> list[Option]:
+    """Return an option for each momentum, constant or cyclical."""
+    options = [momentum_option("momenta", momentum, config) for momentum in momenta]
+    return [replace(option, changes={**changes, **option.changes}) for option in options]
+
+
+def budget_of(epochs: int, test_share: float, run_share: float, tests: int, config: Config) -> Budget:
+    """Return the budget of a config's data."""
+    datamodule = build_datamodule(config)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    accumulated = positive_integer("accumulate_grad_batches", config["trainer"].get("accumulate_grad_batches", 1))
+    steps = -(-len(datamodule.train_dataloader()) // accumulated)
+    batch = accumulated * (getattr(datamodule, "batch_size", None) or 1)
+    asked = config["range_tests"]["range_test"]["val_samples"]
+    samples = min(asked, max(LEAST_SAMPLES, SAMPLES_PER_BATCH * batch))
+    if isinstance(datamodule, TensorDataModule):
+        samples = min(samples, datamodule.samples("validation").size)
+    return Budget(epochs, steps, batch, samples, test_share, run_share, tests)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "diverged"
+
+
+def _epochs(option: Option) -> str:
+    count = option.run_changes["trainer.max_epochs"]
+    return f"{count} epoch{'s' * (count > 1)}"
