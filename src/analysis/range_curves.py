@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from start_training.schedules.rate_suggestion import spread
+from start_training.schedules.rate_suggestion import enough, spread
 
 
 def values_by_rate(curves: pd.DataFrame, name: str, *, smooth: int = 1) -> list[pd.Series]:
@@ -33,12 +33,19 @@ def values_by_rate(curves: pd.DataFrame, name: str, *, smooth: int = 1) -> list[
 def mean_by_rate(runs: Sequence[pd.Series]) -> pd.Series:
     """Average over runs at the learning rates at which every run has a value.
 
-    Other rates are left out, because the mean would jump where a run ends.
+    Other rates are left out, because the mean would jump where a run ends. If the runs have no rates in common, as
+    adaptive tests, each is interpolated linearly in log(rate) at the rates of all, within the range that all cover.
 
     Args:
         runs: One series for each run, as returned by `values_by_rate`.
     """
-    return pd.concat(runs, axis=1).sort_index().dropna().mean(axis=1)
+    table = pd.concat(runs, axis=1).sort_index()
+    if len(common := table.dropna()) or not all(map(len, runs)):
+        return common.mean(axis=1)
+    low, high = max(run.index.min() for run in runs), min(run.index.max() for run in runs)
+    rates = table.index[(table.index >= low) & (table.index <= high)]
+    values = [np.interp(np.log(rates), np.log(run.index), run) for run in runs]
+    return pd.Series(np.mean(values, axis=0), rates)
 
 
 def largest_rates(curves: pd.DataFrame) -> dict[str, float] | None:
@@ -48,10 +55,11 @@ def largest_rates(curves: pd.DataFrame) -> dict[str, float] | None:
         curves: Result of `sweep_curves` with kind `range_test`.
 
     Returns:
-        smallest, largest, median, geometric_mean, and octaves = log2(largest / smallest); None if no run has a max_lr.
+        smallest, largest, median, geometric_mean, and octaves = log2(largest / smallest); None if fewer than
+        half of the runs have a max_lr.
     """
     rates = curves["max_lr"].groupby(curves["directory"]).first() if "max_lr" in curves else pd.Series(dtype=float)
-    return spread(rates.to_list()) if rates.notna().any() else None
+    return spread(rates.to_list()) if enough(rates.to_list()) else None
 
 
 def is_exponential(curves: pd.DataFrame) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from start_training.analysis.columns import check_column
-from start_training.schedules.rate_suggestion import recorded_columns, score_column, spread
+from start_training.schedules.rate_suggestion import enough, recorded_columns, score_column, spread
 
 
 def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
@@ -19,7 +19,7 @@ def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:
         tests: The number of finished tests; usable: how many suggest a learning rate; turned: in how many the
             validation loss rose within the ramp; diverged: how many ended by divergence.
         max_lr: The median over tests; max_lr_low, max_lr_high: smallest and largest; octaves: log2(high / low). NaN if
-            no test suggests a rate.
+            fewer than half of the tests suggest a rate.
         min_lr: The median lower rate for one cycle; cyclical_min_lr: the same for repeated cycles.
         val_loss: The lowest validation loss of a test, averaged over tests; val_loss_low, val_loss_high: its range;
             val_loss_error: standard error (NaN for one test); val_loss_rate: median learning rate at which it occurs.
@@ -121,7 +121,7 @@ def _summary(tests: pd.DataFrame, score: str) -> dict[str, object]:
 
 
 def _rates(tests: pd.DataFrame) -> dict[str, float]:
-    if tests["max_lr"].isna().all():
+    if not enough(tests["max_lr"].to_list()):
         return dict.fromkeys(("max_lr", "max_lr_low", "max_lr_high", "octaves", "min_lr", "cyclical_min_lr"), np.nan)
     largest, least, cyclical = (spread(tests[name].to_list()) for name in ("max_lr", "min_lr", "cyclical_min_lr"))
     return {

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,25 +12,24 @@ import torch
 from torch import Tensor
 
 from start_training.callbacks.evaluation import task_of
-from start_training.callbacks.trial_updates import TrialUpdates, undone_updates
+from start_training.callbacks.trial_updates import TrialUpdates, check_updates, interruptible, undone_updates
 from start_training.callbacks.validation_subset import Validation, check_validates, validation_of
 from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
 from start_training.schedules.range_plan import Ramp, fine_ramp, first_ramp, is_lost, placed, where_lost
+from start_training.schedules.rate_advice import advice, described, in_short
 from start_training.schedules.rate_suggestion import (
     COLUMNS,
     SAFETY,
     Suggestion,
-    advice,
     columns_of,
-    described,
-    in_short,
     score_column,
     suggest,
+    validated,
 )
 from start_training.settings import AtLeast, PositiveInteger, checked
-from start_training.stop_signals import Interrupted, deferred, raising, received
+from start_training.stop_signals import Interrupted, deferred, received
 from start_training.tasks.classification import Classification
 from start_training.tasks.merit import Merit
 from start_training.tasks.task import Task
@@ -44,7 +42,8 @@ class RangeTest(pl.Callback):
 
     An adaptive test divides its updates between two ramps, each from the initial weights: a coarse one from min_lr to
     max_lr, which ends once the loss is far above its first value, and a fine one with the updates that are left, from
-    a sixteenth of the rate at which the first got worse to four times that rate. The curves are those of the fine one.
+    a sixteenth of the rate at which the first got worse to four times that rate, or further up to eleven times until it
+    gets worse. The curves are those of the fine one.
     A ramp ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
     `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
     repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
@@ -61,19 +60,16 @@ class RangeTest(pl.Callback):
         max_lr: The last learning rate.
         steps: The number of updates, of both ramps together.
         ramp: `exponential` (equal ratios of consecutive rates) or `linear` (equal differences).
-        val_points: The number of validations, of both ramps together. They follow evenly spaced updates, including the
-            first and the last of each.
+        val_points: The number of validations, of both ramps together, after evenly spaced updates of each.
         val_samples: The number of samples of the validation set to use.
         stop: Whether to end the run after the test, without training.
         loss: A function of outputs and targets that returns the mean loss of the validation; None: see above.
-        adaptive: Whether a coarse ramp finds the range of a fine one. A linear ramp, and one of at most six octaves,
-            is made as it is.
+        adaptive: Whether a coarse ramp finds the range of a fine one, unless `ramp` is linear or of few octaves.
 
     Attributes:
         curves: A table with a row for each update: step, learning_rate, train_loss (before the update, mean over the
             global batch), val_loss and val_accuracy (after the update; NaN if it was not validated); for another
-            task val_accuracy is NaN, and its score, if it has one, a further column, such as val_r2. None before the
-            test.
+            task val_accuracy is NaN, and its score, if any, a further column, as val_r2. None before the test.
         coarse: The table of the coarse ramp; None without one, and in a run that resumed after the test.
         suggestion: The suggested learning rates, a `Suggestion`; None before the test.
 
@@ -128,15 +124,15 @@ class RangeTest(pl.Callback):
         self.curves: pd.DataFrame | None = None
         self.coarse: pd.DataFrame | None = None
         self.suggestion: Suggestion | None = None
-        self._made: dict[str, Any] = {}  # what was done, besides the curves: number of updates, validation samples
-        self._chance: float | None = None  # loss of a net that has learned nothing
+        self._made: dict[str, Any] = {}  # what was done and found, besides the curves
         self._task: Task | None = None  # of the module, once it is known
 
     def summary(self) -> dict[str, Any]:
         """Return the suggested rates and extremes of the curves; {} before the test."""
         if self.curves is None or self.suggestion is None:
             return {}
-        return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"], **self._made}}
+        made = {key: self._made[key] for key in ("updates", "samples") if key in self._made}
+        return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"], **made}}
 
     def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
         test = summary.get(NAME)
@@ -151,13 +147,11 @@ class RangeTest(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.curves = self.coarse = self.suggestion = (
-                None  # from an earlier fit; results in a checkpoint are loaded later
-            )
+            self.curves = self.coarse = self.suggestion = None  # of an earlier fit
+            self._made = {}
             self._task = task = task_of(pl_module)
             if task.outputs is None:
                 task.outputs = task.outputs_of(getattr(trainer, "datamodule", None))
-            self._chance = task.chance_loss() if self.loss is None else None
 
     def state_dict(self) -> dict[str, Any]:
         if self.curves is None:
@@ -173,7 +167,8 @@ class RangeTest(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.curves is None:
-            _check(trainer, pl_module, self.stop)
+            check_updates(trainer, pl_module, NAME)
+            _check_ends(trainer, self.stop)
             with deferred():
                 self._test(trainer, pl_module)
         if trainer.is_global_zero and self.curves is not None:
@@ -184,21 +179,27 @@ class RangeTest(pl.Callback):
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         curves, validation = self._ramp(trainer, module, self._first)
-        self._made = {"updates": len(curves), "validated_samples": validation.samples}
+        chance = validation.chance_loss(self._task or Classification(), self.loss)
+        self._made = {"updates": len(curves), "samples": validation.samples, "chance": chance}
         if self._first.coarse:
-            first = suggest(curves, chance=self._chance, merit=self._merit)
+            first = self._suggest(curves)
             found = where_lost(curves, SAFETY * first.max_lr if first.turned else math.nan)
             left = self._settings["steps"] - len(curves)
             fine = fine_ramp(found, left, round(left * self._settings["val_points"] / self._settings["steps"]))
             self.coarse, self._made["placed"] = curves, placed(curves, found)
+            seen = validated(curves, self._merit)[["val_loss", "score"]]
+            self._made["start"] = seen.iloc[0].tolist() if len(seen) else None
             curves, _ = self._ramp(trainer, module, fine, validation)
             self._made["updates"] += len(curves)
+            if not math.isfinite(self._suggest(curves).max_lr) and math.isfinite(first.max_lr):
+                curves, self.coarse = self.coarse, curves  # the fine ramp was too short
+                self._made["placed"] = "since a finer one with the updates that were left found nothing"
         self._conclude(curves)
 
     def _ramp(
         self, trainer: pl.Trainer, module: pl.LightningModule, ramp: Ramp, validation: Validation | None = None
     ) -> tuple[pd.DataFrame, Validation]:
-        with undone_updates(trainer, module) as trial, _interruptible(trainer):
+        with undone_updates(trainer, module) as trial, interruptible(trainer):
             validation = validation or validation_of(trainer, module, self.val_samples, self.loss)
             rows = [*self._rows(trial, validation, ramp)]
         return pd.DataFrame(rows, columns=[*columns_of(self._merit)]), validation
@@ -217,18 +218,21 @@ class RangeTest(pl.Callback):
                 seen.append(val_loss)
             other = () if len(columns_of(self._merit)) == len(COLUMNS) else (math.nan,)
             yield step, rate, mean, val_loss, *other, score
-            if not math.isfinite(mean) or math.isinf(val_loss) or (ramp.coarse and seen and is_lost(seen)):
+            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and seen and is_lost(seen)):
                 return
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves
-        samples = self._made.get("validated_samples")
-        suggestion = suggest(curves, chance=self._chance, merit=self._merit, samples=samples)
+        suggestion = self._suggest(curves)
         if note := self._made.get("placed"):
             first, last = curves["learning_rate"].iloc[[0, -1]]
             made = f"{len(curves)} updates from {first:.2g} to {last:.2g}, {note}"
             suggestion = replace(suggestion, rule=f"{suggestion.rule} ({made})")
         self.suggestion = suggestion
+
+    def _suggest(self, curves: pd.DataFrame) -> Suggestion:
+        known = {name: self._made.get(name) for name in ("chance", "samples", "start")}
+        return suggest(curves, merit=self._merit, **known)
 
     @property
     def _merit(self) -> Merit:
@@ -238,17 +242,7 @@ class RangeTest(pl.Callback):
         return Merit(column.removeprefix("val_"))
 
 
-def _interruptible(trainer: pl.Trainer) -> AbstractContextManager[None]:
-    """Let a signal end the block at once. Several ranks have to end at the same update instead."""
-    return raising() if trainer.world_size == 1 else nullcontext()
-
-
-def _check(trainer: pl.Trainer, module: pl.LightningModule, stop: bool) -> None:
-    name, optimizers = type(module).__name__, len(trainer.optimizers)
-    if not module.automatic_optimization:
-        raise ValueError(f"{NAME}: {name} has automatic_optimization = False; the range test needs True")
-    if optimizers != 1:
-        raise ValueError(f"{NAME}: {name} has {optimizers} optimizers; the range test needs exactly one")
+def _check_ends(trainer: pl.Trainer, stop: bool) -> None:
     for setting, least in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
         if stop and least:
             raise ValueError(

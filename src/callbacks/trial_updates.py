@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count, islice
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from start_training.callbacks.evaluation import transfer_batch
 from start_training.callbacks.snapshot import restored
+from start_training.stop_signals import raising
 from start_training.streams import isolate_random_streams
 
 
@@ -41,6 +42,20 @@ def undone_updates(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[
             yield TrialUpdates(trainer, module)
         finally:
             vars(trainer)["callbacks"], trainer.loggers = callbacks, loggers
+
+
+def check_updates(trainer: pl.Trainer, module: pl.LightningModule, name: str) -> None:
+    """Raise ValueError, which begins with `name`, if `TrialUpdates` cannot train the module."""
+    kind, optimizers = type(module).__name__, len(trainer.optimizers)
+    if not module.automatic_optimization:
+        raise ValueError(f"{name}: {kind} has automatic_optimization = False; the range test needs True")
+    if optimizers != 1:
+        raise ValueError(f"{name}: {kind} has {optimizers} optimizers; the range test needs exactly one")
+
+
+def interruptible(trainer: pl.Trainer) -> AbstractContextManager[None]:
+    """Let a signal end the block at once; several ranks have to end at the same update instead, as the caller does."""
+    return raising() if trainer.world_size == 1 else nullcontext()
 
 
 class TrialUpdates:

@@ -31,6 +31,9 @@ class Validation(Protocol):
 
     samples: int
 
+    def chance_loss(self, task: Task, loss: Loss | None) -> float | None:
+        """Return the loss of a net that has learned nothing; None if it is not known."""
+
     def evaluate(self, task: Task, loss: Loss | None = None) -> tuple[float, float]:
         """Compute mean loss and score over the samples of all ranks; NaN for a score that the loss does not have."""
 
@@ -90,6 +93,14 @@ class ValidationSubset:
         losses, samples, *sums = gather(totals).sum(0).tolist()
         return losses / samples, task.score(sums, samples)
 
+    def chance_loss(self, task: Task, loss: Loss | None) -> float | None:
+        """Return the loss of a net that has learned nothing; None if it is not known."""
+        targets = torch.cat([targets for _, targets in self._batches]) if self._batches and loss is None else None
+        chance = None if targets is None else task.chance_loss_of(targets)
+        known = gather(torch.tensor(math.nan if chance is None else chance, device=self._module.device))
+        mean = float(known[known.isfinite()].double().mean())
+        return mean if math.isfinite(mean) else None
+
     def _rows(self, sizes: list[int], samples: int) -> list[Tensor]:
         """Return, for each of this rank's batches with the given sizes, the rows that belong to the subset."""
         counts = gather(torch.tensor(sum(sizes), device=self._module.device)).tolist()
@@ -131,6 +142,9 @@ class OwnValidation:
         self.samples = int(gather(torch.tensor(held, device=module.device)).sum())
         if not self.samples:
             raise ValueError(NEEDED)
+
+    def chance_loss(self, task: Task, loss: Loss | None) -> float | None:
+        """Return None, since it is not known."""
 
     def evaluate(self, task: Task, loss: Loss | None = None) -> tuple[float, float]:
         """Compute the mean loss over the samples of all ranks, and NaN; task and loss are not used."""

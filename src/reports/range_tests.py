@@ -108,7 +108,7 @@ def next_command(row: Mapping[Any, Any]) -> str | None:
 
 def _best(tests: pd.DataFrame, setting: str) -> list[str]:
     """Describe the configurations with the largest rate and the lowest loss, and those that overlap with them."""
-    if len(tests) < 2 or not tests["usable"].any():
+    if len(tests) < 2 or tests["max_lr"].isna().all():
         return []
     largest, lowest, score = largest_rate(tests), lowest_loss(tests), best_score(tests)
     rates, losses = (f"{setting} {tests['option'][row]}".strip() for row in (largest, lowest))
@@ -140,14 +140,16 @@ def _rates_table(tests: pd.DataFrame, setting: str) -> Table:
         largest = f"{'≥ ' if row['turned'] < row['usable'] else ''}{row['max_lr']:.2g}"
         rates = [largest, f"{row['max_lr_low']:.2g}–{row['max_lr_high']:.2g}", f"{row['octaves']:.2f}"]
         rates += [f"{row[name]:.2g}" for name in ("min_lr", "cyclical_min_lr")]
-        rows.append((escape(str(row["option"])) or "all", count, *(rates if row["usable"] else ["—"] * len(rates))))
+        rows.append(
+            (escape(str(row["option"])) or "all", count, *(rates if pd.notna(row["max_lr"]) else ["—"] * len(rates)))
+        )
     headings = (setting, "tests", "max_lr", "range", "octaves", "min_lr", "cyclic min")
     return number_table(
         "Suggested learning rates",
         headings,
         rows,
         caption="medians over seeds; ≥: in some tests the validation loss did not rise; octaves: log2 of the range; "
-        "cyclic min: min_lr for repeated cycles",
+        "cyclic min: min_lr for repeated cycles; —: fewer than half of the tests suggest a rate",
     )
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from start_training.schedules.ramp import ramp_rates
-from start_training.schedules.rate_suggestion import LEAST_FALL
 
 COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine one gets all that are left
-BELOW, ABOVE = 16.0, 4.0  # the fine ramp rises from found / BELOW to found · ABOVE, 6 octaves
-LOST = 3  # consecutive validations that are worse than before training, after which the coarse ramp ends
+BELOW, ABOVE, MOST = 16.0, 4.0, 11.0  # the fine ramp rises from found / BELOW to found · ABOVE, or up to found · MOST
+LOST = 3  # consecutive validations that have lost what the best had gained, after which a ramp may end
+CLEAR = 0.2  # fall of the loss, relative to the first one, that a ramp may lose again
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class Ramp:
     Args:
         rates: Shape (steps,), increasing.
         validated: Numbers from 0 to steps − 1.
-        coarse: Whether the ramp only finds where a finer one is to be.
+        enough: The rate from which on the ramp may end because its gain is lost, see `is_lost`.
     """
 
     rates: NDArray[np.float64]
     validated: frozenset[int]
-    coarse: bool = False
+    enough: float = math.inf
 
     @classmethod
-    def of(cls, steps: int, points: int, low: float, high: float, kind: str, *, coarse: bool = False) -> "Ramp":
+    def of(cls, steps: int, points: int, low: float, high: float, kind: str, *, enough: float = math.inf) -> "Ramp":
         """Return a ramp from `low` to `high` with evenly spaced validations, including the first and the last update.
 
         Args:
@@ -39,10 +39,15 @@ class Ramp:
             low: First rate.
             high: Last rate.
             kind: `exponential` or `linear`.
-            coarse: Whether the ramp only finds where a finer one is to be.
+            enough: The rate from which on the ramp may end.
         """
         validated = np.linspace(0, steps - 1, min(points, steps)).round().astype(int).tolist()
-        return cls(ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind), frozenset(validated), coarse)
+        return cls(ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind), frozenset(validated), enough)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the ramp only finds where a finer one is to be, and may end at any rate."""
+        return self.enough == 0
 
 
 def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, adaptive: bool) -> Ramp:
@@ -65,33 +70,34 @@ def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, a
         200
     """
     coarse = round(COARSE * steps)
-    if not adaptive or kind != "exponential" or high / low <= BELOW * ABOVE or coarse < 2:
+    if not adaptive or kind != "exponential" or high / low <= BELOW * MOST or coarse < 2:
         return Ramp.of(steps, points, low, high, kind)
-    return Ramp.of(coarse, max(2, round(points * coarse / steps)), low, high, kind, coarse=True)
+    return Ramp.of(coarse, max(2, round(points * coarse / steps)), low, high, kind, enough=0.0)
 
 
 def fine_ramp(found: float, steps: int, points: int) -> Ramp:
-    """Return the ramp from `found` / `BELOW` to `found` · `ABOVE`.
+    """Return the ramp from `found` / `BELOW` to `found` · `MOST`, which may end from `found` · `ABOVE` on.
 
     Args:
         found: The rate at which the coarse ramp lost what it had gained, or at which it ended.
         steps: Number of updates that are left.
         points: Number of validations.
     """
-    return Ramp.of(steps, max(2, points), found / BELOW, found * ABOVE, "exponential")
+    return Ramp.of(steps, max(2, points), found / BELOW, found * MOST, "exponential", enough=found * ABOVE)
 
 
 def is_lost(losses: list[float]) -> bool:
     """Return whether a ramp need not go on: its last `LOST` validations have lost what the best had gained.
 
-    That is, each loss is back at 90% of the fall, or clearly above the first if it has never clearly fallen.
+    That is, each loss is back at 90% of a clear fall, or above the first by more than it had fallen, and clearly.
 
     Example:
         >>> is_lost([2.0, 1.0, 2.6, 2.7, 3.0]), is_lost([2.0, 1.0, 2.6, 2.7]), is_lost([2.0, 2.05, 2.09, 2.05])
         (True, False, False)
     """
     first, fall = losses[0], losses[0] - min(losses)
-    limit = first - 0.1 * fall if fall > LEAST_FALL * abs(first) else first + LEAST_FALL * abs(first)
+    least = CLEAR * abs(first)
+    limit = first - 0.1 * fall if fall > least else first + max(fall, least)
     return len(losses) > LOST and all(not loss <= limit for loss in losses[-LOST:])
 
 

@@ -1,9 +1,8 @@
 """Suggest learning rates from the curves of a range test: validation loss and score at increasing rates."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ KEPT = 2 / 3  # the merit has not turned if at least this fraction of the best g
 SAFETY = 3.0  # max_lr is the rate at which the merit is lost, divided by this factor
 LEAST_SAMPLES = 30  # fewest validation samples from which a rate is suggested
 LEAST_GAIN = 0.2  # rise of the accuracy that is learning, even if the validation loss is still above chance
+NOISE = 5.0  # for a loss that may be negative, the least fall, as a multiple of the usual change between validations
 LEAST_FALL = 0.05  # smallest relative fall of the validation loss, from its first value or chance, that is learning
 ONE_CYCLE, CYCLICAL = 10, 3  # Smith 2018: max_lr / min_lr is 10–20 in one cycle, and 3–4 in repeated cycles
 
@@ -71,7 +71,12 @@ def recorded_columns(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def suggest(
-    curves: pd.DataFrame, *, chance: float | None = None, merit: Merit = ACCURACY, samples: int | None = None
+    curves: pd.DataFrame,
+    *,
+    chance: float | None = None,
+    merit: Merit = ACCURACY,
+    samples: int | None = None,
+    start: Sequence[float] | None = None,
 ) -> Suggestion:
     """Return the learning rates that a range test suggests.
 
@@ -88,25 +93,30 @@ def suggest(
         chance: Chance loss, log(number of classes), if known: a net whose loss is never below it has learned nothing,
             unless its accuracy has clearly risen: a loss that begins far above chance may still be above it.
         samples: Number of validation samples; None: unknown. With fewer than `LEAST_SAMPLES` no rate is suggested.
+        start: Validation loss and score before the test; None: those after its first update, at a rate so small that
+            it changed nothing.
 
     Returns:
         The suggested rates and the reason for them.
     """
-    column = merit.column("val")
-    seen = validated(curves, column)
-    loss = seen["val_loss"].to_numpy(np.float64)
-    rates = seen["learning_rate"].to_numpy(np.float64)
-    score = seen[column].to_numpy(np.float64) if column in seen else np.full(len(seen), math.nan)
-    if rule := _nothing(curves, loss, score, merit, chance, samples):
+    seen = validated(curves, merit)
+    rates, loss, score = (seen[name].to_numpy(np.float64) for name in ("learning_rate", "val_loss", "score"))
+    before = [loss[0] if len(loss) else math.nan, score[0] if len(loss) else math.nan] if start is None else [*start]
+    level = min(before[0], math.inf if chance is None else chance)  # above it nothing is learned
+    if rule := _nothing(curves, loss, score, [level, before[1]], merit, samples):
         return Suggestion.of(math.nan, rule)
     top, label = float(curves["learning_rate"].iloc[-1]), label_of(merit.score)
-    scored = bool(np.isfinite(score).any())
+    scored = not np.isnan(score).all()
     diverged = diverged_at(curves) is not None
     if diverged:
-        worst = 0.0 if merit.likelihood else -math.inf
-        rates, loss = np.append(rates, top), np.append(loss, math.inf)
-        score = np.append(score, worst if scored else math.nan)
-    lost = turn(rates, merit.combined(loss, score))
+        rates, loss, score = (
+            np.append(rates, top),
+            np.append(loss, math.inf),
+            np.append(score, 0.0 if scored else math.nan),
+        )
+    before[0] = before[0] if merit.likelihood and scored else level
+    base, *values = merit.combined([before[0], *loss], [before[1], *score])
+    lost = turn(rates, np.array(values), base)
     if lost is None and not diverged:
         both = f"loss and {label}" if scored else "loss"
         rule = f"validation {both} did not get worse up to the largest learning rate tested, {top:.3g}"
@@ -118,16 +128,16 @@ def suggest(
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 
 
-def validated(curves: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the rows of a range test's table that were validated; `column` is that of the score."""
-    scored = curves[column].notna() if column in curves else False
-    return curves[curves["val_loss"].notna() | scored]
+def validated(curves: pd.DataFrame, merit: Merit) -> pd.DataFrame:
+    """Return the validated rows of a range test's table, with the score as the column `score`: NaN if it has none."""
+    score = curves.get(merit.column("val"), pd.Series(math.nan, curves.index))
+    return curves.assign(score=score)[curves["val_loss"].notna() | score.notna()]
 
 
 def _nothing(
-    curves: pd.DataFrame, loss: Array, score: Array, merit: Merit, chance: float | None, samples: int | None
+    curves: pd.DataFrame, loss: Array, score: Array, before: Sequence[float], merit: Merit, samples: int | None
 ) -> str:
-    """Return why a range test suggests no rate; "" if it can suggest one."""
+    """Return why a range test suggests no rate, or "". `before`: loss and score of a net that has learned nothing."""
     first, top = curves["learning_rate"].iloc[[0, -1]]
     if not len(loss) or not math.isfinite(loss[0]):
         return f"training diverged at the first learning rate of the test, {first:.3g}: set a smaller min_lr"
@@ -136,37 +146,40 @@ def _nothing(
             f"{samples} validation samples are too few to tell at which rate validation gets worse; "
             f"needs at least {LEAST_SAMPLES}: use more of the data for validation, or set a larger val_samples"
         )
-    scored = bool(np.isfinite(score).any())
-    before = loss[0] if chance is None or not scored else min(loss[0], chance)
-    if before - loss[np.isfinite(loss)].min() > LEAST_FALL * abs(before):
+    finite = loss[np.isfinite(loss)]
+    positive = before[0] > 0 and (finite > 0).all()
+    least = LEAST_FALL * before[0] if positive else NOISE * float(np.median(np.abs(np.diff(finite, prepend=before[0]))))
+    if before[0] - finite.min() > least:
         return ""
-    if scored and merit.likelihood and _running_median(score).max() - score[0] >= LEAST_GAIN:
+    if merit.likelihood and _running_median(score).max() - before[1] >= LEAST_GAIN:
         return ""
-    level = f"its first value, {loss[0]:.3g}" if before == loss[0] else f"that of guessing, {before:.3g}"
+    level = f"its first value, {loss[0]:.3g}" if before[0] == loss[0] else f"that of guessing, {before[0]:.3g}"
     return f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
 
 
-def turn(rates: Array, merit: Array) -> float | None:
+def turn(rates: Array, merit: Array, base: float | None = None) -> float | None:
     """Return the learning rate at which a merit that has risen is lost for good.
 
-    After the best point, the gain since the first point, divided by the best gain, is fitted with a non-increasing
+    After the best point, the gain above `base`, divided by the best gain, is fitted with a non-increasing
     function of the log rate (isotonic regression), which ignores temporary losses. The result is the geometric mean
     of the rates at which this fit falls below each of `LEVELS`.
 
     Args:
         rates: Learning rates, shape (n,), increasing.
         merit: A score such as accuracy, larger is better, shape (n,).
+        base: The merit before training; None: that of the first point.
 
     Returns:
-        The rate; None if the merit never rises above its first value, is best at the last rate, or still has at least
+        The rate; None if the merit never rises above `base`, is best at the last rate, or still has at least
         two thirds of its gain there.
     """
     smooth = _running_median(merit)
     start = int(np.argmax(smooth))
-    if not smooth[start] > merit[0] or start == len(merit) - 1:
+    base = merit[0] if base is None else base
+    if not smooth[start] > base or start == len(merit) - 1:
         return None
     logs = np.log(rates[start:])
-    gain = np.clip((merit[start:] - merit[0]) / (smooth[start] - merit[0]), 0, 1)
+    gain = np.clip((merit[start:] - base) / (smooth[start] - base), 0, 1)
     weights = np.maximum(np.gradient(logs), np.finfo(np.float64).tiny)  # the last rate may occur twice, at distance 0
     fit = isotonic_regression(gain, weights=weights, increasing=False).x
     if fit[-1] >= KEPT:
@@ -183,37 +196,18 @@ def diverged_at(curves: pd.DataFrame) -> int | None:
     return int(last["step"]) if lost else None
 
 
-def described(suggestion: Suggestion, curves: pd.DataFrame) -> dict[str, Any]:
-    """Return a suggestion and a summary of the curves of its range test as plain data, for summary.json."""
-    score = score_column(curves)
-    return {
-        **asdict(suggestion),
-        "steps": len(curves),
-        "diverged_at": diverged_at(curves),
-        "best_val_loss": float(curves["val_loss"].min()),
-        f"best_{score}": float(curves[score].max()),
-        "min_rate_tested": float(curves["learning_rate"].iloc[0]),
-        "max_rate_tested": float(curves["learning_rate"].iloc[-1]),
-    }
+def enough(rates: Sequence[float | None]) -> bool:
+    """Return whether at least half of range tests suggest a rate; the rates of fewer say little about the net.
 
+    Args:
+        rates: The suggested rate of each test; NaN or None for one that suggests none.
 
-def in_short(test: Mapping[str, Any]) -> str:
-    """Return `max_lr …` for a range test as given by `described`, or the reason why no rate is suggested."""
-    known = test["max_lr"] is not None and math.isfinite(test["max_lr"])
-    return f"max_lr {test['max_lr']:.3g}" if known else str(test["rule"])
-
-
-def advice(test: Mapping[str, Any]) -> str:
-    """Return lines of text: the rule of a range test as given by `described`, then the settings to type."""
-    lines = [f"range test: {test['rule']}"]
-    if in_short(test) != test["rule"]:
-        peak = f"optimizer.lr={test['max_lr']:.3g}"
-        lines += [
-            f"    for one cycle, starting at {test['min_lr']:.3g}: {peak} schedule=one_cycle",
-            f"    for repeated cycles, starting at {test['cyclical_min_lr']:.3g}: "
-            f"{peak} schedule=triangular schedule.start={1 / CYCLICAL:.3g}",
-        ]
-    return "\n".join(lines)
+    Example:
+        >>> enough([0.1, float("nan")]), enough([0.1, None, None, None, None])
+        (True, False)
+    """
+    known = sum(rate is not None and math.isfinite(rate) for rate in rates)
+    return known > 0 and 2 * known >= len(rates)
 
 
 def spread(rates: Sequence[float]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from start_training.runs.documents import with_entries
 from start_training.runs.job import Job
 from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
+from start_training.schedules.rate_suggestion import enough
 from start_training.settings import PositiveInteger, Seed, checked
 from start_training.standard_error import mean_and_error
 from start_training.studies.trial_checks import check_trials
@@ -170,9 +171,8 @@ class Option:
 
     @property
     def max_lr(self) -> float:
-        """The largest learning rate by the range tests, median over seeds, to two digits; NaN if none suggests one."""
-        known = [rate for rate in self.rates if np.isfinite(rate)]
-        return float(f"{np.median(known):.2g}") if known else np.nan
+        """The median of the largest rates by the range tests, to two digits; NaN unless half of them suggest one."""
+        return float(f"{np.nanmedian(self.rates):.2g}") if enough(self.rates) else np.nan
 
     @property
     def rates(self) -> list[float]:

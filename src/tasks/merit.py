@@ -34,7 +34,7 @@ class Merit:
         """Compute the merit that a range test follows: score + exp(−loss) if `likelihood`, else the fall of the loss.
 
         exp(−loss) of the mean cross-entropy is the geometric mean of the probabilities of the true classes. Without
-        it, or if no score is known, the merit is that of the loss alone, `fall`.
+        it, or if no score is known, the merit is that of the loss alone: its `fall` from the first loss.
 
         Args:
             loss: Mean losses, shape (n,); one that is not finite counts as infinite.

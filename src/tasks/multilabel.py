@@ -50,7 +50,7 @@ class Multilabel(Task):
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         right = ((outputs > 0) == (self.shaped(outputs, targets) > 0.5)) & outputs.isfinite()
-        return right.double().mean(1).sum().unsqueeze(0)
+        return right.double().reshape(len(right), -1).mean(1).sum().unsqueeze(0)
 
     def score(self, sums: Sequence[float], samples: float) -> float:
         return sums[0] / samples

@@ -52,9 +52,13 @@ class Regression(Task):
     def shaped(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return float_targets("regression", outputs, targets)
 
+    def chance_loss_of(self, targets: Tensor) -> float | None:
+        """Return the loss of predicting the mean of the targets."""
+        return float(self.loss(targets.float().mean(0, keepdim=True).expand(targets.shape), targets))
+
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        wanted = self.shaped(outputs, targets).double().flatten(1)
-        errors = wanted - outputs.double().flatten(1)
+        wanted = self.shaped(outputs, targets).double().reshape(len(outputs), -1)
+        errors = wanted - outputs.double().reshape(len(outputs), -1)
         return torch.cat([errors.square().sum(0), wanted.sum(0), wanted.square().sum(0)])
 
     def score(self, sums: Sequence[float], samples: float) -> float:

@@ -102,6 +102,10 @@ class Task(ABC):
         """Return the loss of a net that has learned nothing; None if it is not known in advance."""
         return None
 
+    def chance_loss_of(self, targets: Tensor) -> float | None:
+        """Return the loss of a net that has learned nothing, given targets (samples, …); None if it is not known."""
+        return self.chance_loss()
+
     def shaped(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the targets in the form that the loss takes, for these outputs."""
         return targets

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from start_training.schedules.ramp import RAMPS, ramp_rates
+from start_training.schedules.rate_advice import advice, described
 from start_training.schedules.rate_suggestion import (
     LEAST_SAMPLES,
     SAFETY,
-    advice,
-    described,
     diverged_at,
     spread,
     suggest,

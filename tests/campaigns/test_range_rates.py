@@ -1,0 +1,33 @@
+"""The stored range tests reach their goals, and a seeded tenth of them is made again."""
+
+import math
+import random
+
+import pytest
+
+from tests.campaigns.range_cases import CASES
+from tests.campaigns.range_rates import FILE, SEEDS, read_rows, suggested, summary, table
+
+ASIDE = [case for case in CASES.values() if not case.looked_at]
+
+
+def test_half_of_the_twenty_cases_were_set_aside():
+    assert len(CASES) == 20 and len(ASIDE) == 10
+
+
+def test_the_stored_tests_differ_by_less_than_an_octave_in_nine_of_ten_cases():
+    rows = read_rows(FILE)
+    found = [summary(case, rows) for case in CASES.values()]
+    assert sum(row["octaves"] < 1 for row in found) >= 18
+    assert len(table([*CASES.values()], rows).splitlines()) == 23
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", random.Random(0).sample([name for name in CASES if "digit" in name], 2))
+def test_a_tenth_of_the_tests_gives_the_stored_rate(name):
+    rows = read_rows(FILE)
+    for seed in range(SEEDS):
+        rate = suggested(CASES[name], seed)["max_lr"]
+        assert (
+            abs(math.log2(rate / rows[name, "test", seed, 0.0]["max_lr"])) < 0.5
+        )  # another processor rounds otherwise
