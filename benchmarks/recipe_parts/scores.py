@@ -48,7 +48,8 @@ def ranks(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for name in means.index:
         pairs = [compared(table, str(name), str(other)) for other in means.index if other != name]
-        overhead = (times.loc[name]["cpu"] / times.loc[ADAMW_COSINE]["cpu"] - 1).mean()
+        base = times.loc[ADAMW_COSINE]["cpu"] if ADAMW_COSINE in means.index else np.nan
+        overhead = float((times.loc[name]["cpu"] / base - 1).mean())
         rows.append({
             "contender": name, "rank": rank.loc[name].mean(), "within": int(np.sum(near.loc[name].to_numpy())),
             "tasks": means.shape[1], "wins": sum(wins for wins, _ in pairs), "losses": sum(lost for _, lost in pairs),

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-LEAST_STEPS = 24  # what a range test costs at least, in steps, since fewer do not show a curve
+LEAST_STEPS = 40  # what a range test costs at least, in steps, since fewer do not show a curve
+MOST_SHARE = 0.15  # but at most this fraction of the budget
 MOST_STEPS = 300  # at most: more do not make its result more certain
 LEAST_SHARE = 0.6  # least fraction of the budget for the last run, which otherwise loses more than the search gains
 FORWARD = 1 / 3  # cost of validating a sample, as a fraction of that of training on it
@@ -28,7 +29,7 @@ class Budget:
     Example:
         >>> budget = Budget(20, 50, 64, 200, 0.08, 0.08, tests=1)
         >>> budget.steps_of_test, budget.points_of_test, budget.last_run
-        (52, 26, 18)
+        (49, 16, 18)
     """
 
     epochs: int
@@ -48,13 +49,14 @@ class Budget:
     @property
     def steps_of_test(self) -> int:
         """Number of updates of one range test."""
-        steps = min(MOST_STEPS, max(LEAST_STEPS, self.test_share * self.epochs * self.steps_per_epoch))
-        return max(12, int(steps / (1 + self.cost_of_point / 2)))
+        whole = self.epochs * self.steps_per_epoch
+        steps = min(MOST_STEPS, max(self.test_share * whole, min(LEAST_STEPS, MOST_SHARE * whole)))
+        return max(12, int(steps / (1 + self.cost_of_point / 3)))
 
     @property
     def points_of_test(self) -> int:
-        """Number of validations of one range test: one for two updates."""
-        return max(6, self.steps_of_test // 2)
+        """Number of validations of one range test: one for three updates."""
+        return max(6, self.steps_of_test // 3)
 
     @property
     def epochs_of_test(self) -> float:

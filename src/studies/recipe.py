@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from omegaconf import DictConfig
@@ -88,7 +88,7 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     warning = sickness(job.config, settings.seed)
     if warning:
         Console(soft_wrap=True, highlight=False, markup=False).print(warning)
-    recipe = replace(make_runs(settings, Trials(config, job.directory, job.choices), job), warning=warning)
+    recipe = make_runs(settings, Trials(config, job.directory, job.choices), job, warning)
     began = time.process_time()
     overrides = next_run(job, recipe.last)
     text = report_of(recipe, overrides, balance(recipe.last, job.config))
@@ -113,12 +113,12 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     return Results(summary, tables, {"recipe": figure}, text)
 
 
-def make_runs(settings: RecipeSettings, trials: Trials, job: Job) -> RecipeRuns:
-    """Make the search, the last run for each seed, and the baselines."""
+def make_runs(settings: RecipeSettings, trials: Trials, job: Job, warning: str = "") -> RecipeRuns:
+    """Make the search, the last run for each seed, and the baselines; `warning` is that of `sickness`."""
     config, names = job.config, settings.optimizers or []
     shares = settings.test_share, settings.run_share
     budget = budget_of(settings.budget, *shares, max(1, len(names)), config)
-    search = RecipeSearch(trials, config, settings.seed, budget)
+    search = RecipeSearch(trials, config, settings.seed, budget, sick="not expected" in warning)
     typed = {word.lstrip("+").partition("=")[0] for word in job.overrides}
     candidates = optimizer_options(names, config) if names else [Option("range test", {})]
     tested = []
@@ -146,7 +146,7 @@ def make_runs(settings: RecipeSettings, trials: Trials, job: Job) -> RecipeRuns:
     baselines = baseline_options(settings, config) if settings.baselines else []
     for option in baselines:
         option.train(trials, settings.all_seeds)
-    return RecipeRuns(search, last, baselines)
+    return RecipeRuns(search, last, baselines, warning)
 
 
 def baseline_options(settings: RecipeSettings, config: Config) -> list[Option]:

@@ -16,10 +16,20 @@ from start_training.studies.momentum_search import momentum_option
 from start_training.studies.trials import Changes, Option, Trials
 
 Config = Mapping[str, Any]
-SGD, OTHERS = "SGD", "other optimizers"
-KNOWN_RATES = {SGD: 0.02, OTHERS: 1e-3}  # what is used if a range test suggests no rate
-RANGES = {SGD: (1e-3, 10.0), OTHERS: (1e-4, 1.0)}  # learning rates of the range test, unless they are typed
+SGD, ADAM, OTHERS = "SGD", "Adam", "other optimizers"
+ADAMS = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax"}
+USUAL_RATES = {SGD: 0.03, ADAM: 0.003}  # largest rates of a cycle; of others it is the rate of their config
+# Rates of the first range test, seven octaves, unless they are typed; if it finds no largest rate, a second test covers
+# all rates of the config.
+RANGES = {SGD: (0.008, 1.0), ADAM: (0.002, 0.25)}
+# Fraction of max_lr that is best for a whole run: on the eight nets with which it was chosen, SGD was best at max_lr,
+# and AdamW at a fourth to a half of it.
+FRACTIONS = {ADAM: 1 / 3}
+PRIOR_UPDATES = 25  # a range test of so many updates counts as much as the usual rate
+LARGEST = 2.0  # the rate is at most this multiple of max_lr, two thirds of the rate at which validation got worse
+MOST_UNUSUAL = 4.0  # or this multiple of the usual rate, if the test has found no upper limit
 WEIGHT_DECAYS = {SGD: 1e-3}  # what is used unless it is typed or searched; others keep that of their config
+WHOLE_RANGE = (1e-5, 10)  # that of conf/callbacks/range_test.yaml
 SHORT_SEEDS = 2  # of each candidate: their difference is the noise, against which candidates are told apart
 SIGMAS = 2.0  # standard errors by which a candidate has to be better than the default
 LEAST_SAMPLES, SAMPLES_PER_BATCH = 100, 2  # of the validation in a range test
@@ -70,6 +80,7 @@ class RecipeSearch:
         comparisons: What was compared by short runs.
         fallbacks: Why something known was used in place of what a test would have said.
         skipped: What the budget did not allow to compare.
+        sick: Whether the net is not expected to start training with the config's optimizer.
     """
 
     trials: Trials
@@ -81,6 +92,7 @@ class RecipeSearch:
     comparisons: list[Comparison] = field(default_factory=list)
     fallbacks: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    sick: bool = False
 
     def optimizer(self, changes: Changes) -> Config:
         """Return the optimizer node of the config with these changes."""
@@ -90,21 +102,32 @@ class RecipeSearch:
 
     def range_test(self, name: str, changes: Changes) -> Option:
         """Make a range test with these changes; the option gets its rate as `optimizer.lr`, or the known one."""
-        kind, budget = family(self.optimizer(changes)), self.budget
-        low, high = RANGES[kind]
+        optimizer = self.optimizer(changes)
+        kind, option = family(optimizer), Option(name, dict(changes))
         typed = self.trials.config.range_tests.range_test
-        rates = {"min_lr": low, "max_lr": high} if (typed.min_lr, typed.max_lr) == (1e-5, 10) else {}
-        option = Option(name, dict(changes)).test(
+        first = RANGES.get(kind) if (typed.min_lr, typed.max_lr) == WHOLE_RANGE else None
+        if first:
+            self._test(option, min_lr=first[0], max_lr=first[1], adaptive=False)
+        if not first or not (option.tests[0].suggestion["turned"] or self.sick):
+            self.budget = replace(self.budget, tests=self.budget.tests + len(option.tests))
+            self._test(option)
+        self.tested.append(option)
+        usual = USUAL_RATES.get(kind, float(optimizer["lr"]))
+        rate, why = chosen_rate(option.tests[0].suggestion, usual, FRACTIONS.get(kind, 1.0))
+        if why and kind == SGD and self.sick:
+            adamw = optimizer_options(["adamw"], self.config)[0].changes
+            self.fallbacks.append(f"{why}; AdamW at {USUAL_RATES[ADAM]:g} is used, which starts to train more nets")
+            return Option(name, {**adamw, "optimizer.lr": USUAL_RATES[ADAM]})
+        if why:
+            self.fallbacks.append(f"{why}; {rate:g} is used, a usual rate")
+        return replace(option, tests=[], changes={**changes, "optimizer.lr": rate})
+
+    def _test(self, option: Option, **rates: Any) -> None:
+        budget = self.budget
+        option.test(
             self.trials, [self.seed], steps=budget.steps_of_test, val_points=budget.points_of_test,
             val_samples=budget.val_samples, **rates,
         )  # fmt: skip
-        self.tested.append(option)
-        rate = option.max_lr
-        if not np.isfinite(rate):
-            rate = KNOWN_RATES[kind]
-            rule = option.tests[0].suggestion["rule"]
-            self.fallbacks.append(f"{name}: the range test suggests no rate ({rule}); {rate:g} is used, a usual one")
-        return replace(option, tests=[], changes={**changes, "optimizer.lr": rate})
 
     def compare(self, what: str, options: Sequence[Option], more: Callable[[Option], Option | None]) -> Option:
         """Compare candidates, the default first, by short runs, as far as the budget allows, and return the chosen one.
@@ -140,6 +163,32 @@ class RecipeSearch:
         self.budget = replace(self.budget, runs=self.budget.runs + SHORT_SEEDS)
 
 
+def chosen_rate(suggestion: Mapping[str, Any], usual: float, fraction: float) -> tuple[float, str]:
+    """Return the largest rate of a run, to two digits, and why the usual one was used; "": the test has decided.
+
+    It is the weighted geometric mean of `fraction` · max_lr and the usual rate: a range test of n updates has the
+    weight n / (n + `PRIOR_UPDATES`), since tests of few updates scatter by octaves, as usual rates of nets do.
+
+    Args:
+        suggestion: Result of a range test, with the keys max_lr, turned, rule and updates.
+        usual: The usual largest rate of the optimizer.
+        fraction: The best rate of a run divided by max_lr.
+
+    Example:
+        >>> chosen_rate({"max_lr": 0.1, "turned": True, "updates": 75, "rule": ""}, 0.03, 1.0)
+        (0.074, '')
+    """
+    rate = suggestion["max_lr"]
+    if rate is None or not np.isfinite(rate):
+        return usual, f"the range test suggests no rate ({suggestion['rule']})"
+    limit = LARGEST * rate
+    if not suggestion["turned"]:  # max_lr is only a lower bound
+        rate, limit = limit, MOST_UNUSUAL * usual
+    weight = suggestion["updates"] / (suggestion["updates"] + PRIOR_UPDATES)
+    mean = (fraction * rate) ** weight * usual ** (1 - weight)
+    return float(f"{min(mean, limit):.2g}"), ""
+
+
 def best(options: Sequence[Option]) -> Option:
     """Return the option with the best mean of its short runs."""
     merit = options[0].merit
@@ -172,8 +221,9 @@ def compared(what: str, options: Sequence[Option]) -> Comparison:
 
 
 def family(optimizer: Config) -> str:
-    """Return `SGD` or `OTHERS` for an optimizer node."""
-    return SGD if str(optimizer["_target_"]).rpartition(".")[2] == "SGD" else OTHERS
+    """Return `SGD`, `ADAM` or `OTHERS` for an optimizer node."""
+    name = str(optimizer["_target_"]).rpartition(".")[2]
+    return SGD if name == SGD else ADAM if name in ADAMS else OTHERS
 
 
 def optimizer_options(names: Sequence[str], config: Config) -> list[Option]:

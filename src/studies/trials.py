@@ -116,12 +116,13 @@ class Trials:
 
     def train(self, changes: Changes) -> Trial:
         """Train a full run with changed settings, which are given by config key `group.key`."""
-        return self._run(changes, {key: value for key, value in changes.items() if key != "callbacks"})
+        return self._run(changes, {key: value for key, value in changes.items() if not key.startswith("callbacks")})
 
     def _run(self, changes: Changes, shown: Changes) -> Trial:
         config = OmegaConf.masked_copy(self.config, [key for key in RUN_KEYS if key in self.config])
         for key, value in changes.items():
-            OmegaConf.update(config, key, value, merge=False, force_add=True)
+            node = dict(value) if isinstance(value, Mapping) else value
+            OmegaConf.update(config, key, node, merge=False, force_add=True)
         job = plain(config)
         runs = self.directory / "runs"
         directory = runs / run_name(job, runs)
