@@ -1,11 +1,14 @@
 """The contenders of the benchmark `recipe`: ways to train with a budget of epochs, what they search included."""
 
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from omegaconf import DictConfig
 from pytorch_lightning.tuner import Tuner
@@ -15,7 +18,9 @@ from benchmarks.recipe_parts.pruning import PrunedTrial
 from start_training.config.build import build_datamodule
 from start_training.config.build_module import build_module
 from start_training.config.composed import plain
+from start_training.figures.save import save_figure
 from start_training.runs.job import Job
+from start_training.studies import study
 from start_training.studies.recipe import RECIPE
 from start_training.studies.trials import Trial, Trials
 
@@ -131,8 +136,9 @@ def _lr_find(attempt: Attempt) -> Result:
 
 def _recipe(attempt: Attempt) -> Result:
     """The command `recipe` as it is typed: without baselines, with one seed."""
-    config = attempt.config
-    summary = RECIPE.carry_out(Job(plain(config), attempt.directory), config)
+    config, figures = attempt.config, list[float]()
+    with timed_figures(figures):
+        summary = RECIPE.carry_out(Job(plain(config), attempt.directory), config)
     row = summary["results"][0]
     score = row.get(attempt.score)
     return {
@@ -140,8 +146,22 @@ def _recipe(attempt: Attempt) -> Result:
         "epochs": attempt.epochs,
         "diverged": bool(row.get("diverged")),
         "chosen": {"overrides": summary["overrides_of_last_run"], "fallbacks": summary.get("fallbacks", [])},
-        "seconds_of_report": summary.get("seconds_of_report", 0.0),
+        "seconds_of_report": summary.get("seconds_of_report", 0.0) + sum(figures),
     }
+
+
+@contextmanager
+def timed_figures(seconds: list[float]) -> Iterator[None]:
+    """Add the processor time of each figure that a study saves within the block to a list."""
+
+    def save(*arguments: Any) -> Any:
+        began = time.process_time()
+        paths = save_figure(*arguments)
+        seconds.append(time.process_time() - began)
+        return paths
+
+    with patch.object(study, "save_figure", save):
+        yield
 
 
 RECIPE_SGD, RECIPE_ADAMW, ADAMW_COSINE = "recipe, SGD", "recipe, AdamW", "AdamW 1e-3, cosine"

@@ -68,12 +68,20 @@ HELD_OUT = (
                   "3 x 128 ReLU, multilabel, 3,000 images, batch 64"),
 )  # fmt: skip
 
-# Tasks a, b, d and e of issue 24, with which the rules were made.
+# The tasks with which the rules were made: a, b, d and e of issue 24, and four more.
 FOR_RULES = (
     BenchmarkTask("a", 30, (*_dense("gelu", 6, 64), "datamodule=digits"), "6 x 64 GELU, digits"),
     BenchmarkTask("b", 20, ("model=residual", *_images("fashion_mnist", 5000)), "residual net, 5,000 Fashion-MNIST"),
     BenchmarkTask("d", 20, (*_dense("relu", 3, 100), *_images("mnist", 5000)), "3 x 100 ReLU, 5,000 MNIST images"),
     BenchmarkTask("e", 30, (*_dense("relu", 20, 100), "initializer=lecun_normal", "datamodule=digits"),
                   "20 x 100 ReLU, LeCun initialization, digits"),
+    BenchmarkTask("f", 33, ("task=regression", "datamodule=diabetes", "datamodule.batch_size=32",
+                            *_dense("relu", 2, 64)), "2 x 64 ReLU, regression of the diabetes data, batch 32"),
+    BenchmarkTask("g", 29, (*_dense("tanh", 4, 64), *_images("digits", 400, batch_size=16)),
+                  "4 x 64 tanh, 400 digits, batch 16"),
+    BenchmarkTask("h", 17, (*_IMAGE_NET, "model.depth=3", "model.channels=8", *_images("mnist", 1500, pool=2)),
+                  "3 convolutions of 8 channels, 1,500 MNIST images"),
+    BenchmarkTask("i", 55, ("model=residual", "model.modules=6", "model.width=64",
+                            *_images("digits", 1437, batch_size=512)), "residual net, digits, batch 512"),
 )  # fmt: skip
 TASKS = {task.name: task for task in (*HELD_OUT, *FOR_RULES)}
