@@ -17,7 +17,7 @@ from start_training.callbacks.validation_subset import Validation, check_validat
 from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
-from start_training.schedules.range_plan import Ramp, fine_ramp, first_ramp, is_lost, placed, where_lost
+from start_training.schedules.range_plan import Ramp, fine_ramps, first_ramp, in_words, is_lost, where_lost
 from start_training.schedules.rate_advice import advice, described, in_short
 from start_training.schedules.rate_suggestion import (
     COLUMNS,
@@ -40,37 +40,36 @@ NAME = "range_test"
 class RangeTest(pl.Callback):
     """Run a learning rate range test: `steps` updates at rates that rise from min_lr to max_lr, before training.
 
-    An adaptive test divides its updates between two ramps, each from the initial weights: a coarse one from min_lr to
-    max_lr, which ends once the loss is far above its first value, and a fine one with the updates that are left, from
-    a sixteenth of the rate at which the first got worse to four times that rate, or further up to eleven times until it
-    gets worse. The curves are those of the fine one.
+    An adaptive test divides its updates between ramps from the initial weights: a coarse one from min_lr to max_lr,
+    which ends once what it gained is lost, and one or two finer ones with the updates that are left, from an eighth of
+    the rate at which the first got worse to four or six times it. The suggestion is their mean, see `suggest`.
     A ramp ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
     `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
     repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
-    The test needs memory for a copy of the weights and of the optimizer state.
+    The test needs memory for a copy of weights and optimizer state.
 
     The module needs automatic optimization, one optimizer and validation batches. If it states a `Task` as its
     attribute `task`, the loss and the score of the outputs of `forward` are validated; if `forward` returns logits for
-    class numbers, cross-entropy and accuracy; else the loss that its own `validation_step` returns or logs, see
-    `OwnLoss`. Its `on_train_start` is called after the test.
+    class numbers, cross-entropy and accuracy; else the loss of its own `validation_step`, see `OwnLoss`. Its
+    `on_train_start` is called after the test.
     Source: Smith 2018 (arXiv:1803.09820), the LR range test.
 
     Args:
         min_lr: The first learning rate.
         max_lr: The last learning rate.
-        steps: The number of updates, of both ramps together.
+        steps: The largest number of updates, of all ramps together.
         ramp: `exponential` (equal ratios of consecutive rates) or `linear` (equal differences).
-        val_points: The number of validations, of both ramps together, after evenly spaced updates of each.
+        val_points: The number of validations, of all ramps together, after evenly spaced updates of each.
         val_samples: The number of samples of the validation set to use.
         stop: Whether to end the run after the test, without training.
         loss: A function of outputs and targets that returns the mean loss of the validation; None: see above.
-        adaptive: Whether a coarse ramp finds the range of a fine one, unless `ramp` is linear or of few octaves.
+        adaptive: Whether a coarse ramp finds the range of finer ones, unless `ramp` is linear or of few octaves.
 
     Attributes:
         curves: A table with a row for each update: step, learning_rate, train_loss (before the update, mean over the
             global batch), val_loss and val_accuracy (after the update; NaN if it was not validated); for another
             task val_accuracy is NaN, and its score, if any, a further column, as val_r2. None before the test.
-        coarse: The table of the coarse ramp; None without one, and in a run that resumed after the test.
+        ramps: The tables of all ramps; empty before the test, and in a run that resumed after it.
         suggestion: The suggested learning rates, a `Suggestion`; None before the test.
 
     Raises:
@@ -92,8 +91,8 @@ class RangeTest(pl.Callback):
         ...     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         ... )
         >>> trainer.fit(module, Digits())
-        >>> len(callback.coarse) + len(callback.curves), callback.suggestion.turned
-        (50, True)
+        >>> [len(ramp) for ramp in callback.ramps], callback.suggestion.turned
+        ([20, 30], True)
     """
 
     tested_after_stop = False
@@ -117,12 +116,12 @@ class RangeTest(pl.Callback):
             raise ValueError(f"val_points = {val_points}: must be at most steps = {steps}")
         self._first = first_ramp(steps, val_points, min_lr, max_lr, ramp, adaptive=adaptive)
         self.val_samples = val_samples
-        self._settings = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
+        self._settings: dict[str, Any] = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
         self._settings |= {"val_points": val_points, "val_samples": val_samples, "adaptive": adaptive}
         self.stop = stop
         self.loss = loss
         self.curves: pd.DataFrame | None = None
-        self.coarse: pd.DataFrame | None = None
+        self.ramps: list[pd.DataFrame] = []
         self.suggestion: Suggestion | None = None
         self._made: dict[str, Any] = {}  # what was done and found, besides the curves
         self._task: Task | None = None  # of the module, once it is known
@@ -131,8 +130,8 @@ class RangeTest(pl.Callback):
         """Return the suggested rates and extremes of the curves; {} before the test."""
         if self.curves is None or self.suggestion is None:
             return {}
-        made = {key: self._made[key] for key in ("updates", "samples") if key in self._made}
-        return {NAME: {**described(self.suggestion, self.curves), "ramp": self._settings["ramp"], **made}}
+        made = {"ramp": self._settings["ramp"], "updates": self._made.get("updates", len(self.curves))}
+        return {NAME: {**described(self.suggestion, self.curves), **made}}
 
     def sentence(self, summary: Mapping[str, Any], *, short: bool = False) -> str:
         test = summary.get(NAME)
@@ -147,8 +146,7 @@ class RangeTest(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.curves = self.coarse = self.suggestion = None  # of an earlier fit
-            self._made = {}
+            self.curves, self.ramps, self.suggestion, self._made = None, [], None, {}  # of an earlier fit
             self._task = task = task_of(pl_module)
             if task.outputs is None:
                 task.outputs = task.outputs_of(getattr(trainer, "datamodule", None))
@@ -167,8 +165,7 @@ class RangeTest(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.curves is None:
-            check_updates(trainer, pl_module, NAME)
-            _check_ends(trainer, self.stop)
+            check_updates(trainer, pl_module, NAME, ends=self.stop)
             with deferred():
                 self._test(trainer, pl_module)
         if trainer.is_global_zero and self.curves is not None:
@@ -180,27 +177,40 @@ class RangeTest(pl.Callback):
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         curves, validation = self._ramp(trainer, module, self._first)
         chance = validation.chance_loss(self._task or Classification(), self.loss)
-        self._made = {"updates": len(curves), "samples": validation.samples, "chance": chance}
+        self._made, self.ramps = {"samples": validation.samples, "chance": chance}, [curves]
         if self._first.coarse:
-            first = self._suggest(curves)
+            before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
+            first, self._made["start"] = self._suggest(curves), before[0] if before else None
             found = where_lost(curves, SAFETY * first.max_lr if first.turned else math.nan)
             left = self._settings["steps"] - len(curves)
-            fine = fine_ramp(found, left, round(left * self._settings["val_points"] / self._settings["steps"]))
-            self.coarse, self._made["placed"] = curves, placed(curves, found)
-            seen = validated(curves, self._merit)[["val_loss", "score"]]
-            self._made["start"] = seen.iloc[0].tolist() if len(seen) else None
-            curves, _ = self._ramp(trainer, module, fine, validation)
-            self._made["updates"] += len(curves)
-            if not math.isfinite(self._suggest(curves).max_lr) and math.isfinite(first.max_lr):
-                curves, self.coarse = self.coarse, curves  # the fine ramp was too short
-                self._made["placed"] = "since a finer one with the updates that were left found nothing"
+            points = round(left * self._settings["val_points"] / self._settings["steps"])
+            for number, ramp in enumerate(fine_ramps(found, left, points)):
+                skipped = number * len(ramp.rates)
+                self.ramps.append(self._ramp(trainer, module, ramp, validation, skipped)[0])
+            self._made["done"] = in_words(self.ramps, found)
+            curves = self._decisive()
+        self._made["updates"] = sum(map(len, self.ramps))
         self._conclude(curves)
 
+    def _decisive(self) -> pd.DataFrame:
+        """Return the ramp that the suggestion is about, the first fine one if it turned, and note the other turns."""
+        coarse, *fine = self.ramps
+        found = [(ramp, self._suggest(ramp), 0.5 if ramp is coarse else 1.0) for ramp in (*fine, coarse)]
+        found.sort(key=lambda each: (each[1].turned, math.isfinite(each[1].max_lr)), reverse=True)  # stable
+        self._made["others"] = [[SAFETY * one.max_lr, weight] for _, one, weight in found[1:] if one.turned]
+        return found[0][0]
+
     def _ramp(
-        self, trainer: pl.Trainer, module: pl.LightningModule, ramp: Ramp, validation: Validation | None = None
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        ramp: Ramp,
+        validation: Validation | None = None,
+        skipped: int = 0,
     ) -> tuple[pd.DataFrame, Validation]:
         with undone_updates(trainer, module) as trial, interruptible(trainer):
             validation = validation or validation_of(trainer, module, self.val_samples, self.loss)
+            trial.skip(skipped)
             rows = [*self._rows(trial, validation, ramp)]
         return pd.DataFrame(rows, columns=[*columns_of(self._merit)]), validation
 
@@ -224,14 +234,11 @@ class RangeTest(pl.Callback):
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves
         suggestion = self._suggest(curves)
-        if note := self._made.get("placed"):
-            first, last = curves["learning_rate"].iloc[[0, -1]]
-            made = f"{len(curves)} updates from {first:.2g} to {last:.2g}, {note}"
-            suggestion = replace(suggestion, rule=f"{suggestion.rule} ({made})")
-        self.suggestion = suggestion
+        done = self._made.get("done")
+        self.suggestion = replace(suggestion, rule=f"{suggestion.rule} ({done})") if done else suggestion
 
     def _suggest(self, curves: pd.DataFrame) -> Suggestion:
-        known = {name: self._made.get(name) for name in ("chance", "samples", "start")}
+        known = {name: self._made[name] for name in ("chance", "samples", "start", "others") if name in self._made}
         return suggest(curves, merit=self._merit, **known)
 
     @property
@@ -240,11 +247,3 @@ class RangeTest(pl.Callback):
             return self._task.merit
         column = "val_accuracy" if self.curves is None else score_column(self.curves)
         return Merit(column.removeprefix("val_"))
-
-
-def _check_ends(trainer: pl.Trainer, stop: bool) -> None:
-    for setting, least in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
-        if stop and least:
-            raise ValueError(
-                f"{setting} = {least}: must be left out with {NAME}.stop = true, which ends the run before training"
-            )

@@ -44,13 +44,23 @@ def undone_updates(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[
             vars(trainer)["callbacks"], trainer.loggers = callbacks, loggers
 
 
-def check_updates(trainer: pl.Trainer, module: pl.LightningModule, name: str) -> None:
-    """Raise ValueError, which begins with `name`, if `TrialUpdates` cannot train the module."""
+def check_updates(trainer: pl.Trainer, module: pl.LightningModule, name: str, *, ends: bool) -> None:
+    """Raise ValueError if `TrialUpdates` cannot train the module, or if the run cannot end after them.
+
+    Args:
+        name: Name of the callback in messages.
+        ends: Whether the callback then ends the run without training.
+    """
     kind, optimizers = type(module).__name__, len(trainer.optimizers)
     if not module.automatic_optimization:
         raise ValueError(f"{name}: {kind} has automatic_optimization = False; the range test needs True")
     if optimizers != 1:
         raise ValueError(f"{name}: {kind} has {optimizers} optimizers; the range test needs exactly one")
+    for setting, least in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
+        if ends and least:
+            raise ValueError(
+                f"{setting} = {least}: must be left out with {name}.stop = true, which ends the run before training"
+            )
 
 
 def interruptible(trainer: pl.Trainer) -> AbstractContextManager[None]:
@@ -76,6 +86,11 @@ class TrialUpdates:
                 for group in groups if key in self._optimizer.defaults else []:
                     group[key] = self._optimizer.defaults[key]
         self._batches = _batches(trainer)
+
+    def skip(self, updates: int) -> None:
+        """Pass over the batches of a number of optimizer steps."""
+        for _ in range(updates * self._trainer.accumulate_grad_batches):
+            next(self._batches)
 
     def update(self, rate: float) -> Tensor:
         """Take one optimizer step.

@@ -1,6 +1,7 @@
-"""The ramps of an adaptive range test: a coarse one over all rates, then a fine one around what it found."""
+"""The ramps of an adaptive range test: a coarse one over all rates, then finer ones around what it found."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from start_training.schedules.ramp import ramp_rates
 
-COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine one gets all that are left
-BELOW, ABOVE, MOST = 16.0, 4.0, 11.0  # the fine ramp rises from found / BELOW to found · ABOVE, or up to found · MOST
+COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine ones get all that are left
+SEVERAL = 100  # updates that are left from which on there are two fine ramps, on different batches
+BELOW, ABOVE, MOST = 8.0, 4.0, 6.0  # the fine ramp rises from found / BELOW to found · ABOVE, or up to found · MOST
 LOST = 3  # consecutive validations that have lost what the best had gained, after which a ramp may end
-CLEAR = 0.2  # fall of the loss, relative to the first one, that a ramp may lose again
+CLEAR = 0.1  # fall of the loss, relative to the first one, that a ramp may lose again
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,24 @@ def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, a
     return Ramp.of(coarse, max(2, round(points * coarse / steps)), low, high, kind, enough=0.0)
 
 
-def fine_ramp(found: float, steps: int, points: int) -> Ramp:
-    """Return the ramp from `found` / `BELOW` to `found` · `MOST`, which may end from `found` · `ABOVE` on.
+def fine_ramps(found: float, steps: int, points: int) -> list[Ramp]:
+    """Return one or two equal ramps from `found` / `BELOW` to `found` · `MOST`.
+
+    They may end from `found` · `ABOVE` on. There are two where the updates suffice, because the rate at which a single
+    ramp loses its gain varies by more than an octave with the order of the batches.
 
     Args:
         found: The rate at which the coarse ramp lost what it had gained, or at which it ended.
         steps: Number of updates that are left.
-        points: Number of validations.
+        points: Number of validations that are left.
+
+    Example:
+        >>> [len(ramp.rates) for ramp in fine_ramps(0.1, 130, 65)]
+        [65, 65]
     """
-    return Ramp.of(steps, max(2, points), found / BELOW, found * MOST, "exponential", enough=found * ABOVE)
+    count = 2 if steps >= SEVERAL else 1
+    low, high, enough = found / BELOW, found * MOST, found * ABOVE
+    return [Ramp.of(steps // count, max(2, points // count), low, high, "exponential", enough=enough)] * count
 
 
 def is_lost(losses: list[float]) -> bool:
@@ -116,12 +127,17 @@ def where_lost(curves: pd.DataFrame, turned_at: float) -> float:
     return float(kept["learning_rate"].iloc[-1] if len(kept) else curves["learning_rate"].iloc[0])
 
 
-def placed(curves: pd.DataFrame, found: float) -> str:
-    """Return in words where a coarse ramp has placed the fine one.
+def in_words(ramps: Sequence[pd.DataFrame], found: float) -> str:
+    """Return what an adaptive test has done.
 
     Args:
-        curves: The table of the coarse ramp.
-        found: The rate around which the fine ramp is.
+        ramps: The tables of its ramps, the coarse one first.
+        found: The rate around which the fine ones are.
     """
-    first, last = curves["learning_rate"].iloc[[0, -1]]
-    return f"around {found:.2g}, which a ramp of {len(curves)} updates from {first:.2g} to {last:.2g} found"
+    (coarse, *fine), rates = ramps, [ramp["learning_rate"] for ramp in ramps]
+    low, high = min(rate.min() for rate in rates[1:]), max(rate.max() for rate in rates[1:])
+    made = " and ".join(str(len(ramp)) for ramp in fine)
+    return (
+        f"{len(coarse)} updates from {rates[0].min():.2g} to {rates[0].max():.2g} found about {found:.2g}, then {made} "
+        f"from {low:.2g} to {high:.2g}"
+    )

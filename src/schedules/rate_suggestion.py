@@ -77,6 +77,7 @@ def suggest(
     merit: Merit = ACCURACY,
     samples: int | None = None,
     start: Sequence[float] | None = None,
+    others: Sequence[Sequence[float]] = (),
 ) -> Suggestion:
     """Return the learning rates that a range test suggests.
 
@@ -95,6 +96,8 @@ def suggest(
         samples: Number of validation samples; None: unknown. With fewer than `LEAST_SAMPLES` no rate is suggested.
         start: Validation loss and score before the test; None: those after its first update, at a rate so small that
             it changed nothing.
+        others: For each other ramp of the test that turned, the rate at which its merit was lost and its weight. If
+            this one turned, too, a is the geometric mean, in which it has the weight 1.
 
     Returns:
         The suggested rates and the reason for them.
@@ -124,6 +127,8 @@ def suggest(
     best = f"best loss {np.nanmin(loss):.3g}"
     best += f", best {label} {text_of(merit.score, np.nanmax(score))}" if scored else ""
     lost = top if lost is None else lost
+    turns = [(lost, 1.0), *others]
+    lost = math.exp(sum(weight * math.log(rate) for rate, weight in turns) / sum(weight for _, weight in turns))
     rule = f"validation ({best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 

@@ -167,7 +167,7 @@ def test_the_loss_of_any_module_is_followed_and_it_has_no_accuracy(tmp_path, kin
     with torch.no_grad():
         first = float(task.loss(batch))
     fit(task, tmp_path, test)
-    curves = test.coarse if adaptive else test.curves
+    curves = test.ramps[0]
     assert curves["val_loss"].iloc[0] == pytest.approx(first, rel=0.02)
     assert curves["val_accuracy"].isna().all()
     suggestion = test.suggestion
@@ -175,8 +175,8 @@ def test_the_loss_of_any_module_is_followed_and_it_has_no_accuracy(tmp_path, kin
     assert 1e-4 < suggestion.max_lr < 10, suggestion.rule
     assert "nan" not in suggestion.rule and "%" not in suggestion.rule
     updates = test.summary()["range_test"]["updates"]
-    assert updates == len(test.curves) + (len(test.coarse) if adaptive else 0) <= 90
-    assert ("which a ramp of" in suggestion.rule) == adaptive
+    assert updates == sum(map(len, test.ramps)) <= 90
+    assert len(test.ramps) == 1 + adaptive and ("found about" in suggestion.rule) == adaptive
 
 
 def test_a_given_loss_is_that_of_forward_without_an_accuracy(tmp_path):
