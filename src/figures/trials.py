@@ -54,6 +54,7 @@ def draw_trials(
     if tested:
         _draw_tests(all_axes[0], tests, options, colors)
     x = "seconds" if "seconds" in runs else "epoch"
+    runs = runs.assign(**{name: np.nan for name in ("val/loss", score) if name not in runs})
     runs = runs.assign(epoch=runs["epoch"] + 1)  # epochs are counted from 0 in the table, from 1 in the figure
     for axes, metric in zip(all_axes[-2:], ("val/loss", score), strict=True):
         for option, of_option in runs.groupby("option", sort=False):
@@ -68,8 +69,9 @@ def draw_trials(
     last = runs.groupby(["option", "seed"]).last()
     ends = last["val/loss"][np.isfinite(last["val/loss"])].max()
     _fit_loss(all_axes[-2], settled["val/loss"], pd.Series([np.fmax(settled["val/loss"].quantile(0.98), ends)]))
-    lowest = min(float(settled[score].quantile(0.02)), float(last[score].min()))
-    all_axes[-1].set_ylim(bottom=lowest - 0.02)
+    scores = settled[score][np.isfinite(settled[score])]
+    if len(scores):  # a score such as R² has no lower limit
+        all_axes[-1].set_ylim(bottom=min(float(scores.quantile(0.02)), float(last[score].min())) - 0.02)
     if score == "val/accuracy":
         all_axes[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
     handles = [handle(name, color=color) for name, color in colors.items()]

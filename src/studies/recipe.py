@@ -27,14 +27,12 @@ from start_training.settings import (
     list_of,
 )
 from start_training.studies.diagnose_config import batch_of
+from start_training.studies.recipe_rates import SGD, WEIGHT_DECAYS, family
 from start_training.studies.recipe_report import RecipeRuns, report_of
 from start_training.studies.recipe_search import (
-    SGD,
-    WEIGHT_DECAYS,
     GroupChoice,
     RecipeSearch,
     budget_of,
-    family,
     larger_weight_decay,
     momentum_options,
     optimizer_options,

@@ -229,7 +229,7 @@ def _prepare_own(datamodule: Any, trainer: pl.Trainer | None, resumed: dict[str,
 def print_results(record: Record) -> None:
     """Print the results of a run on the terminal: tables and sentences, or a single line for a job of a sweep."""
     summary, callbacks, in_sweep = record.summary, callbacks_of(record.trainer), record.job.sweep is not None
-    steps = f"{summary['steps']} steps in {summary['seconds']:.1f} s"
+    steps = run_report.duration(summary)
     sentences = [line for line in call_implemented(callbacks, "sentence", summary, short=in_sweep) if line]
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if in_sweep:

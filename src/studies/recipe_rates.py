@@ -1,0 +1,53 @@
+"""The learning rate of a run, from a range test and from what is usual for its optimizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+SGD, ADAM, OTHERS = "SGD", "Adam", "other optimizers"
+ADAMS = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax"}
+USUAL_RATES = {SGD: 0.03, ADAM: 0.003}  # largest rates of a cycle; of others it is the rate of their config
+# Rates of the first range test, seven octaves, unless they are typed; if it finds no largest rate, a second test covers
+# all rates of the config.
+RANGES = {SGD: (0.008, 1.0), ADAM: (0.002, 0.25)}
+# Fraction of max_lr that is best for a whole run: on the eight nets with which it was chosen, SGD was best at max_lr,
+# and AdamW at a fourth to a half of it.
+FRACTIONS = {ADAM: 1 / 3}
+PRIOR_UPDATES = 25  # a range test of so many updates counts as much as the usual rate
+LARGEST = 2.0  # the rate is at most this multiple of max_lr, two thirds of the rate at which validation got worse
+MOST_UNUSUAL = 4.0  # or this multiple of the usual rate, if the test has found no upper limit
+WEIGHT_DECAYS = {SGD: 1e-3}  # what is used unless it is typed or searched; others keep that of their config
+WHOLE_RANGE = (1e-5, 10)  # that of conf/callbacks/range_test.yaml
+
+
+def chosen_rate(suggestion: Mapping[str, Any], usual: float, fraction: float) -> tuple[float, str]:
+    """Return the largest rate of a run, to two digits, and why the usual one was used; "": the test has decided.
+
+    It is the weighted geometric mean of `fraction` · max_lr and the usual rate: a range test of n updates has the
+    weight n / (n + `PRIOR_UPDATES`), since tests of few updates scatter by octaves, as usual rates of nets do.
+
+    Args:
+        suggestion: Result of a range test, with the keys max_lr, turned, rule and updates.
+        usual: The usual largest rate of the optimizer.
+        fraction: The best rate of a run divided by max_lr.
+
+    Example:
+        >>> chosen_rate({"max_lr": 0.1, "turned": True, "updates": 75, "rule": ""}, 0.03, 1.0)
+        (0.074, '')
+    """
+    rate = suggestion["max_lr"]
+    if rate is None or not np.isfinite(rate):
+        return usual, f"the range test suggests no rate ({suggestion['rule']})"
+    limit = LARGEST * rate
+    if not suggestion["turned"]:  # max_lr is only a lower bound
+        rate, limit = limit, MOST_UNUSUAL * usual
+    weight = suggestion["updates"] / (suggestion["updates"] + PRIOR_UPDATES)
+    mean = (fraction * rate) ** weight * usual ** (1 - weight)
+    return float(f"{min(mean, limit):.2g}"), ""
+
+
+def family(optimizer: Mapping[str, Any]) -> str:
+    """Return `SGD`, `ADAM` or `OTHERS` for an optimizer node."""
+    name = str(optimizer["_target_"]).rpartition(".")[2]
+    return SGD if name == SGD else ADAM if name in ADAMS else OTHERS
