@@ -51,7 +51,7 @@ def ranks(table: pd.DataFrame) -> list[dict[str, Any]]:
         base = times.loc[ADAMW_COSINE]["cpu"] if ADAMW_COSINE in means.index else np.nan
         overhead = float((times.loc[name]["cpu"] / base - 1).mean())
         rows.append({
-            "contender": name, "rank": rank.loc[name].mean(), "within": sum(near.loc[name].tolist()),
+            "contender": name, "rank": rank.loc[name].mean(), "within": int(near.to_numpy()[list(near.index).index(name)].sum()),
             "tasks": means.shape[1], "wins": sum(wins for wins, _ in pairs), "losses": sum(lost for _, lost in pairs),
             "cpu": times.loc[name]["cpu"].mean(), "wall": times.loc[name]["wall"].mean(), "overhead": overhead,
             "diverged": int((table[table["contender"] == name]["score"].isna()).sum()),
@@ -84,10 +84,10 @@ def goals(table: pd.DataFrame, name: str, base: str) -> list[str]:
     means, errors = means_of(table)
     row, tasks, mine = rows[name], means.shape[1], table[table["contender"] == name]
     others = [other["rank"] for other in rows.values() if other["contender"] not in RECIPES]
-    limits = (means.loc[base] - errors.loc[base].fillna(0)).tolist()
-    below = [
-        str(task) for task, mean, limit in zip(means, means.loc[name].tolist(), limits, strict=True) if mean < limit
-    ]
+    rows_of = {contender: number for number, contender in enumerate(means.index)}
+    limits = means.to_numpy()[rows_of[base]] - errors.fillna(0).to_numpy()[rows_of[base]]
+    is_below = means.to_numpy()[rows_of[name]] < limits
+    below = [str(task) for task, lost in zip(means, is_below, strict=True) if lost]
     fallbacks = {run["task"] for _, run in mine.iterrows() if _fallbacks(run.get("chosen"))}
     report = mine["seconds_of_report"].mean() if "seconds_of_report" in mine else 0.0
     return [

@@ -8,7 +8,7 @@ import numpy as np
 SGD, ADAM, OTHERS = "SGD", "Adam", "other optimizers"
 ADAMS = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax"}
 USUAL_RATES = {SGD: 0.03, ADAM: 0.003}  # largest rates of a cycle; of others it is the rate of their config
-# Rates of the first range test, seven octaves, unless they are typed; if it finds no largest rate, a second test covers
+# Rates of the first range test, seven octaves, unless they are typed; if it suggests no rate, a second test covers
 # all rates of the config.
 RANGES = {SGD: (0.008, 1.0), ADAM: (0.002, 0.25)}
 # Fraction of max_lr that is best for a whole run: on the eight nets with which it was chosen, SGD was best at max_lr,

@@ -104,7 +104,7 @@ class RecipeSearch:
         first = RANGES.get(kind) if (typed.min_lr, typed.max_lr) == WHOLE_RANGE else None
         if first:
             self._test(option, min_lr=first[0], max_lr=first[1], adaptive=False)
-        if not first or not (option.tests[0].suggestion["turned"] or self.sick):
+        if not first or not (np.isfinite(option.max_lr) or self.sick):
             self.budget = replace(self.budget, tests=self.budget.tests + len(option.tests))
             self._test(option)
         self.tested.append(option)
