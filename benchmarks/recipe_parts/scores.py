@@ -43,15 +43,15 @@ def within(table: pd.DataFrame) -> pd.DataFrame:
 def ranks(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a row per contender, by mean rank over the tasks: rank, wins and losses by more than a standard error."""
     means, _ = means_of(table)
-    rank, near = means.rank(ascending=False), within(table)
+    rank, near = means.rank(ascending=False), within(table).to_numpy()
     times = table.groupby(["contender", "task"])[["cpu", "wall"]].mean()
     rows = []
-    for name in means.index:
+    for number, name in enumerate(means.index):
         pairs = [compared(table, str(name), str(other)) for other in means.index if other != name]
         base = times.loc[ADAMW_COSINE]["cpu"] if ADAMW_COSINE in means.index else np.nan
         overhead = float((times.loc[name]["cpu"] / base - 1).mean())
         rows.append({
-            "contender": name, "rank": rank.loc[name].mean(), "within": int(near.to_numpy()[list(near.index).index(name)].sum()),
+            "contender": name, "rank": rank.loc[name].mean(), "within": int(near[number].sum()),
             "tasks": means.shape[1], "wins": sum(wins for wins, _ in pairs), "losses": sum(lost for _, lost in pairs),
             "cpu": times.loc[name]["cpu"].mean(), "wall": times.loc[name]["wall"].mean(), "overhead": overhead,
             "diverged": int((table[table["contender"] == name]["score"].isna()).sum()),
@@ -62,9 +62,10 @@ def ranks(table: pd.DataFrame) -> list[dict[str, Any]]:
 def compared(table: pd.DataFrame, name: str, other: str) -> tuple[int, int]:
     """Return on how many tasks a contender is better and worse than another, by more than a standard error."""
     means, errors = means_of(table)
-    difference = means.loc[name] - means.loc[other]
-    error = np.hypot(errors.loc[name].fillna(0), errors.loc[other].fillna(0))
-    return int((difference > error).sum()), int((difference < -error).sum())
+    difference = (means.loc[name] - means.loc[other]).to_numpy(dtype=float)
+    error = np.asarray(np.hypot(errors.loc[name].fillna(0), errors.loc[other].fillna(0)), dtype=float)
+    sigmas = difference / np.maximum(error, 1e-9)
+    return int(np.sum(sigmas > 1)), int(np.sum(sigmas < -1))
 
 
 def against(table: pd.DataFrame, name: str) -> list[str]:

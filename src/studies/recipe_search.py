@@ -22,6 +22,7 @@ from start_training.studies.recipe_rates import (
     WHOLE_RANGE,
     chosen_rate,
     family,
+    lost_at,
 )
 from start_training.studies.trials import Changes, Option, Trials
 
@@ -104,18 +105,21 @@ class RecipeSearch:
         first = RANGES.get(kind) if (typed.min_lr, typed.max_lr) == WHOLE_RANGE else None
         if first:
             self._test(option, min_lr=first[0], max_lr=first[1], adaptive=False)
+        lost = lost_at(option.tests[0].curves) if first else np.inf
         if not first or not (np.isfinite(option.max_lr) or self.sick):
             self.budget = replace(self.budget, tests=self.budget.tests + len(option.tests))
             self._test(option)
         self.tested.append(option)
         usual = USUAL_RATES.get(kind, float(optimizer["lr"]))
-        rate, why = chosen_rate(option.tests[0].suggestion, usual, FRACTIONS.get(kind, 1.0))
+        lost = min(lost, lost_at(option.tests[0].curves))
+        rate, why = chosen_rate(option.tests[0].suggestion, usual, FRACTIONS.get(kind, 1.0), lost)
         if why and kind == SGD and self.sick:
             adamw = optimizer_options(["adamw"], self.config)[0].changes
             self.fallbacks.append(f"{why}; AdamW at {USUAL_RATES[ADAM]:g} is used, which starts to train more nets")
             return Option(name, {**adamw, "optimizer.lr": USUAL_RATES[ADAM]})
         if why:
-            self.fallbacks.append(f"{why}; {rate:g} is used, a usual rate")
+            known = "a usual rate" if rate == usual else f"a third of {lost:.2g}, where the loss rose"
+            self.fallbacks.append(f"{why}; {rate:g} is used, {known}")
         return replace(option, tests=[], changes={**changes, "optimizer.lr": rate})
 
     def _test(self, option: Option, **rates: Any) -> None:

@@ -17,6 +17,7 @@ NAME = "recovery"
 WINDOWS = 40  # of a run, over which the training loss is averaged
 LEAST_STEPS = 10  # of a window
 MOST_STEPS = 40_000  # of a run, for the length of a window
+RISEN = 2.0  # or has risen to this multiple of the first loss
 LOST = 0.5  # a window whose loss has lost this share of what the best one had gained below chance has collapsed
 SIGMAS = 2.0  # the end counts as worse than an earlier epoch if its accuracy is lower by this many standard errors
 WORSE = 0.05  # for other scores, if the loss is higher by this fraction
@@ -27,15 +28,16 @@ class Recovery(pl.Callback):
     """Return to the last good state at half the learning rate after a collapse, and end with the best weights.
 
     Training has collapsed if a loss is not finite, or if the mean loss over a fortieth of the run has lost half of what
-    the best such mean had gained below the loss of guessing. Then weights and optimizer get the state of two such
-    windows earlier, or of the start, and all further rates are halved. The steps that were lost count.
+    the best such mean had gained below the loss of guessing, or is far above the first loss. Then weights and optimizer
+    get the state of two such windows earlier, or of the start, and all further rates are halved. The steps that were
+    lost count.
     At the end, if validation is clearly worse than after an earlier epoch, the weights of that epoch are kept.
     Source: none; a run of Smith's 1cycle (arXiv:1803.09820) whose largest rate is too large often ends at chance.
 
     Args:
         monitor: The metric that says which epoch is best, unless the module is a classifier that logs its accuracy.
         mode: Whether `monitor` is better if smaller ("min") or larger ("max").
-        restarts: Largest number of restarts; a run that collapses once more goes on as it is, or has diverged.
+        restarts: Largest number of restarts; a run that collapses once more ends, with its best weights.
         factor: Factor of the rates after each restart.
 
     Attributes:
@@ -49,7 +51,7 @@ class Recovery(pl.Callback):
         *,
         monitor: str = "val/loss",
         mode: Annotated[str, OneOf(("min", "max"))] = "min",
-        restarts: WholeNumber = 4,
+        restarts: WholeNumber = 6,
         factor: NumberFromZero = 0.5,
     ) -> None:
         self.monitor, self.mode = monitor, mode
@@ -57,19 +59,24 @@ class Recovery(pl.Callback):
         self.factor = factor
         self.restarted: list[dict[str, Any]] = []
         self.kept: dict[str, float] = {}
-        self._good: list[State] = []  # states at the end of the last two windows, oldest first
+        self._good: list[State] = []  # states at the start, and at the end of the last two windows since a restart
         self._best: dict[str, Any] = {}  # value, epoch, weights and metrics of the best epoch
         self._validated = 0  # samples of a validation
         self._losses: list[Tensor] = []
         self._lowest = math.inf
         self._chance = math.nan
+        self._first = math.nan
         self._scale = 1.0
+        self._given_up = False
 
     def summary(self) -> dict[str, Any]:
         return {NAME: {"restarts": self.restarted, "kept": self.kept}}
 
+    def stop_reason(self) -> str | None:
+        return f"collapsed again after {self.restarts} restarts" if self._given_up else None
+
     def state_dict(self) -> dict[str, Any]:
-        names = ("restarted", "_good", "_best", "_lowest", "_chance", "_scale")
+        names = ("restarted", "_good", "_best", "_lowest", "_chance", "_first", "_scale")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -91,21 +98,23 @@ class Recovery(pl.Callback):
         if loss is None or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         loss = loss.detach().float() * trainer.accumulate_grad_batches
-        if math.isnan(self._chance):
-            self._chance = min(float(loss), _chance_loss(pl_module, batch))
+        if math.isnan(self._first):
+            self._first, self._chance = float(loss), min(float(loss), _chance_loss(pl_module, batch))
         self._losses.append(loss)
         if len(self._losses) < self._window:
             return
         mean, self._losses = float(torch.stack(self._losses).mean()), []
+        if not math.isfinite(mean):
+            return  # that is for `recover`
         limit = self._lowest + LOST * (self._chance - self._lowest)
-        if math.isfinite(mean) and not (self._lowest < self._chance and mean > limit):
-            self._lowest = min(self._lowest, mean)
-            self._good = [*self._good[-1:], _state(trainer, pl_module)]
-        elif math.isfinite(mean):  # one that is not finite is for `recover`
-            self._go_back(trainer, pl_module, f"the training loss rose to {mean:.3g}, from {self._lowest:.3g}")
+        if (self._lowest < self._chance and mean > limit) or mean > RISEN * max(self._first, self._chance) > 0:
+            self._go_back(trainer, pl_module, f"the training loss rose to {mean:.3g}")
+            return
+        self._lowest = min(self._lowest, mean)
+        self._good = [self._good[0], *self._good[1:][-1:], _state(trainer, pl_module)]
 
     def recover(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
-        """Go back after a loss that is not finite; return False if the restarts are used up."""
+        """Go back after a loss that is not finite; return False if the restarts are used up and nothing was learned."""
         return self._go_back(trainer, pl_module, "the training loss was not finite")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -131,7 +140,7 @@ class Recovery(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
-        if last and self._best and self._is_worse(_metrics(trainer)):
+        if last and self._best and not self._given_up and self._is_worse(_metrics(trainer)):
             pl_module.load_state_dict(self._best["weights"])
             self.kept = {"epoch": self._best["epoch"] + 1, **self._best["metrics"]}
 
@@ -150,10 +159,15 @@ class Recovery(pl.Callback):
         return not self._sign(metrics) * (metrics.get(name, math.nan) - best) >= -margin
 
     def _go_back(self, trainer: pl.Trainer, module: pl.LightningModule, reason: str) -> bool:
-        if len(self.restarted) >= self.restarts:
-            return False
-        state = self._good[0]
-        self._good, self._losses, self._lowest = [state], [], math.inf
+        self._given_up = len(self.restarted) >= self.restarts
+        if self._given_up:
+            if self._best:
+                module.load_state_dict(self._best["weights"])
+                self.kept = {"epoch": self._best["epoch"] + 1, **self._best["metrics"]}
+                trainer.should_stop = True
+            return bool(self._best)
+        state = self._good[1] if len(self._good) > 2 else self._good[0]
+        self._good, self._losses, self._lowest = [self._good[0]], [], math.inf
         module.load_state_dict(state["module"])
         for optimizer, its_state in zip(trainer.optimizers, state["optimizers"], strict=True):
             rates = [group["lr"] for group in optimizer.param_groups]  # of the next step
