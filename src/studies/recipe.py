@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from omegaconf import DictConfig
@@ -30,6 +30,7 @@ from start_training.studies.diagnose_config import batch_of
 from start_training.studies.recipe_rates import SGD, WEIGHT_DECAYS, family
 from start_training.studies.recipe_report import RecipeRuns, report_of
 from start_training.studies.recipe_search import (
+    SHORT_SEEDS,
     GroupChoice,
     RecipeSearch,
     budget_of,
@@ -116,7 +117,11 @@ def make_runs(settings: RecipeSettings, trials: Trials, job: Job, warning: str =
     config, names = job.config, settings.optimizers or []
     shares = settings.test_share, settings.run_share
     budget = budget_of(settings.budget, *shares, max(1, len(names)), config)
+    if too_small := budget.most_runs < SHORT_SEEDS * len(names):
+        names, budget = names[:1], replace(budget, tests=1)
     search = RecipeSearch(trials, config, settings.seed, budget, sick="not expected" in warning)
+    if too_small:
+        search.skipped.append(f"optimizer: the budget is too small to compare, {names[0]} is used")
     typed = {word.lstrip("+").partition("=")[0] for word in job.overrides}
     candidates = optimizer_options(names, config) if names else [Option("range test", {})]
     tested = []
@@ -126,7 +131,7 @@ def make_runs(settings: RecipeSettings, trials: Trials, job: Job, warning: str =
         if decay is not None and "optimizer.weight_decay" not in typed:
             changes["optimizer.weight_decay"] = decay
         tested.append(search.range_test(option.name, changes))
-    chosen = search.compare("optimizer", tested, lambda _: None) if names else tested[0]
+    chosen = search.compare("optimizer", tested, lambda _: None) if len(names) > 1 else tested[0]
     if settings.weight_decays:
         default = search.optimizer(chosen.changes).get("weight_decay", 0.0)
         decays = weight_decay_options(settings.weight_decays, chosen.changes, default)

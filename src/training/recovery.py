@@ -76,7 +76,7 @@ class Recovery(pl.Callback):
         return f"collapsed again after {self.restarts} restarts" if self._given_up else None
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("restarted", "_good", "_best", "_lowest", "_chance", "_first", "_scale")
+        names = ("restarted", "_good", "_best", "_lowest", "_chance", "_first", "_scale", "_losses")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -86,7 +86,6 @@ class Recovery(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._window = max(LEAST_STEPS, int(min(trainer.estimated_stepping_batches, MOST_STEPS)) // WINDOWS)
         self._base = [list(getattr(config.scheduler, "base_lrs", [])) for config in trainer.lr_scheduler_configs]
-        self._losses = []
         self._set_rates(trainer)  # of a run that resumes
         if not self._good:
             self._good = [_state(trainer, pl_module)]
