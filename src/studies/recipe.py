@@ -27,10 +27,10 @@ from start_training.settings import (
     list_of,
 )
 from start_training.studies.diagnose_config import batch_of
+from start_training.studies.recipe_comparison import SHORT_SEEDS
 from start_training.studies.recipe_rates import SGD, WEIGHT_DECAYS, family
 from start_training.studies.recipe_report import RecipeRuns, report_of
 from start_training.studies.recipe_search import (
-    SHORT_SEEDS,
     GroupChoice,
     RecipeSearch,
     budget_of,
@@ -114,42 +114,48 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
 
 def make_runs(settings: RecipeSettings, trials: Trials, job: Job, warning: str = "") -> RecipeRuns:
     """Make the search, the last run for each seed, and the baselines; `warning` is that of `sickness`."""
+    search, chosen = searched(settings, trials, job, sick="not expected" in warning)
+    merit = trials.merit
+    run_changes = {
+        **{key: value for key, value in chosen.run_changes.items() if key.startswith("schedule")},
+        "trainer.max_epochs": search.budget.last_run,
+        "callbacks.recovery": {"_target_": RECOVERY, "monitor": merit.monitor, "mode": merit.mode},
+    }
+    last = Option("the recipe", chosen.changes, run_changes)
+    last.train(trials, settings.all_seeds)
+    baselines = baseline_options(settings, job.config) if settings.baselines else []
+    for option in baselines:
+        option.train(trials, settings.all_seeds)
+    return RecipeRuns(search, last, baselines, warning)
+
+
+def searched(settings: RecipeSettings, trials: Trials, job: Job, *, sick: bool) -> tuple[RecipeSearch, Option]:
+    """Make the range tests and the comparisons, and return them with the option that was chosen."""
     config, names = job.config, settings.optimizers or []
-    shares = settings.test_share, settings.run_share
-    budget = budget_of(settings.budget, *shares, max(1, len(names)), config)
-    if too_small := budget.most_runs < SHORT_SEEDS * len(names):
+    budget = budget_of(settings.budget, settings.test_share, settings.run_share, max(1, len(names)), config)
+    too_small = len(names) > 1 and budget.most_runs < SHORT_SEEDS * len(names)
+    if too_small:
         names, budget = names[:1], replace(budget, tests=1)
-    search = RecipeSearch(trials, config, settings.seed, budget, sick="not expected" in warning)
+    search = RecipeSearch(trials, config, settings.seed, budget, sick=sick)
     if too_small:
         search.skipped.append(f"optimizer: the budget is too small to compare, {names[0]} is used")
     typed = {word.lstrip("+").partition("=")[0] for word in job.overrides}
-    candidates = optimizer_options(names, config) if names else [Option("range test", {})]
     tested = []
-    for option in candidates:
+    for option in optimizer_options(names, config) if names else [Option("range test", {})]:
         changes = {**option.changes}
         decay = WEIGHT_DECAYS.get(family(search.optimizer(changes)))
         if decay is not None and "optimizer.weight_decay" not in typed:
             changes["optimizer.weight_decay"] = decay
         tested.append(search.range_test(option.name, changes))
-    chosen = search.compare("optimizer", tested, lambda _: None) if len(names) > 1 else tested[0]
+    chosen = search.compare("optimizer", tested) if len(tested) > 1 else tested[0]
     if settings.weight_decays:
         default = search.optimizer(chosen.changes).get("weight_decay", 0.0)
         decays = weight_decay_options(settings.weight_decays, chosen.changes, default)
         chosen = search.compare("weight decay", decays, larger_weight_decay(decays))
-    if settings.momenta and len(settings.momenta) > 1:
-        chosen = search.compare("momentum", momentum_options(settings.momenta, chosen.changes, config), lambda _: None)
-    recovery = {"_target_": RECOVERY, "monitor": trials.merit.monitor, "mode": trials.merit.mode}
-    run_changes = {
-        **{key: value for key, value in chosen.run_changes.items() if key.startswith("schedule")},
-        "trainer.max_epochs": search.budget.last_run,
-        "callbacks.recovery": recovery,
-    }
-    last = Option("the recipe", chosen.changes, run_changes)
-    last.train(trials, settings.all_seeds)
-    baselines = baseline_options(settings, config) if settings.baselines else []
-    for option in baselines:
-        option.train(trials, settings.all_seeds)
-    return RecipeRuns(search, last, baselines, warning)
+    if settings.momenta:
+        momenta = momentum_options(settings.momenta, chosen.changes, config)
+        chosen = search.compare("momentum", momenta) if len(momenta) > 1 else momenta[0]
+    return search, chosen
 
 
 def baseline_options(settings: RecipeSettings, config: Config) -> list[Option]:

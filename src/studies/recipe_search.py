@@ -13,6 +13,7 @@ from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.schedules.budget import Budget
 from start_training.settings import positive_integer
 from start_training.studies.momentum_search import momentum_option
+from start_training.studies.recipe_comparison import SHORT_SEEDS, Comparison, best, compared
 from start_training.studies.recipe_rates import (
     ADAM,
     FRACTIONS,
@@ -27,8 +28,6 @@ from start_training.studies.recipe_rates import (
 from start_training.studies.trials import Changes, Option, Trials
 
 Config = Mapping[str, Any]
-SHORT_SEEDS = 2  # of each candidate: their difference is the noise, against which candidates are told apart
-SIGMAS = 2.0  # standard errors by which a candidate has to be better than the default
 LEAST_SAMPLES, SAMPLES_PER_BATCH = 100, 2  # of the validation in a range test
 ABOVE = 10**0.5  # factor between the largest weight decay and the next one to try, if the largest is best
 
@@ -42,25 +41,6 @@ class GroupChoice(dict[str, Any]):
 
     def __str__(self) -> str:
         return self.name
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Candidates for a setting with their short runs, the default first.
-
-    Args:
-        what: The setting in words.
-        options: The candidates.
-        chosen: The default, or a better candidate that was told apart from it.
-        sentence: What was chosen and why.
-        told_apart: Whether the short runs distinguish it from the default, or the default from all others.
-    """
-
-    what: str
-    options: Sequence[Option]
-    chosen: Option
-    sentence: str
-    told_apart: bool
 
 
 @dataclass
@@ -129,13 +109,15 @@ class RecipeSearch:
             val_samples=budget.val_samples, **rates,
         )  # fmt: skip
 
-    def compare(self, what: str, options: Sequence[Option], more: Callable[[Option], Option | None]) -> Option:
+    def compare(
+        self, what: str, options: Sequence[Option], more: Callable[[Option], Option | None] | None = None
+    ) -> Option:
         """Compare candidates, the default first, by short runs, as far as the budget allows, and return the chosen one.
 
         Args:
             what: The setting in words.
             options: The candidates.
-            more: Returns a further candidate for the best one, or None.
+            more: Returns a further candidate for the best one, or None; None: there is none.
         """
         affordable = (self.budget.most_runs - self.budget.runs) // SHORT_SEEDS
         if affordable < 2:
@@ -147,7 +129,7 @@ class RecipeSearch:
         tried = list(options[:affordable])
         for option in tried:
             self._train_short(option)
-        further = more(best(tried)) if affordable > len(tried) else None
+        further = more(best(tried)) if more and affordable > len(tried) else None
         if further is not None:
             self._train_short(further)
             tried.append(further)
@@ -161,37 +143,6 @@ class RecipeSearch:
         short.train(self.trials, range(self.seed, self.seed + SHORT_SEEDS))
         option.runs, option.merit = short.runs, short.merit
         self.budget = replace(self.budget, runs=self.budget.runs + SHORT_SEEDS)
-
-
-def best(options: Sequence[Option]) -> Option:
-    """Return the option with the best mean of its short runs."""
-    merit = options[0].merit
-    return (min if merit.mode == "min" else max)(options, key=lambda option: option.result[0])
-
-
-def compared(what: str, options: Sequence[Option]) -> Comparison:
-    """Choose the best of several options if it is told apart from the first, the default; else the default.
-
-    The noise is the standard deviation between seeds, pooled over all options. A candidate is told apart if its mean is
-    better by `SIGMAS` standard errors of a difference of means.
-
-    Args:
-        what: The setting in words.
-        options: The candidates with their short runs, the default first.
-    """
-    default, leader = options[0], best(options)
-    values = [[run.metric(option.merit.monitor) for run in option.runs] for option in options]
-    finite = [of_option for of_option in values if np.isfinite(of_option).all()]
-    noise = float(np.sqrt(np.mean([np.var(of_option, ddof=1) for of_option in finite]))) if finite else np.inf
-    error = noise * np.sqrt(2 / SHORT_SEEDS)
-    second = leader if leader is not default else best([option for option in options if option is not default])
-    difference = abs(default.result[0] - second.result[0])
-    apart = bool(difference > SIGMAS * error) or not np.isfinite(default.result[0])
-    chosen = leader if apart else default
-    numbers = ", ".join(f"{option.name} {_number(option.result[0])}" for option in options)
-    verdict = f"{chosen.name} is best" if apart else f"not told apart (noise {_number(noise)}), {chosen.name} is kept"
-    sentence = f"{what}: {verdict}; {default.merit.monitor} of runs of {_epochs(default)}: {numbers}"
-    return Comparison(what, options, chosen, sentence, apart)
 
 
 def optimizer_options(names: Sequence[str], config: Config) -> list[Option]:
@@ -242,12 +193,3 @@ def budget_of(epochs: int, test_share: float, run_share: float, tests: int, conf
     if isinstance(datamodule, TensorDataModule):
         samples = min(samples, datamodule.samples("validation").size)
     return Budget(epochs, steps, batch, samples, test_share, run_share, tests)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if np.isfinite(value) else "diverged"
-
-
-def _epochs(option: Option) -> str:
-    count = option.run_changes["trainer.max_epochs"]
-    return f"{count} epoch{'s' * (count > 1)}"

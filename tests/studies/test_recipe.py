@@ -11,8 +11,9 @@ import pytest
 
 from start_training.runs.directory import RunDirectory
 from start_training.schedules.budget import FORWARD, LEAST_SHARE
+from start_training.studies.recipe_comparison import compared
 from start_training.studies.recipe_rates import chosen_rate, lost_at
-from start_training.studies.recipe_search import compared, optimizer_options
+from start_training.studies.recipe_search import optimizer_options
 from start_training.studies.trials import Option
 from tests.composing import QUICK, composed_of, start
 from tests.wandb_records import logged, records
