@@ -25,7 +25,6 @@ from start_training.studies.trials import Option, Seeds, Trials, as_override, cu
 from start_training.tasks.merit import ACCURACY, Merit, label_of
 
 TABLE_WIDTH = 110  # minimum width of the printed table; rich assumes 80 columns if there is no terminal
-LOSS_TOLERANCE = 0.02  # range tests count as equally good if their losses differ by less than this fraction
 
 
 @dataclass(frozen=True)
@@ -107,18 +106,6 @@ def best_option(options: Sequence[Option]) -> Option:
     """Return the option with the best final `merit.monitor` of its full runs, mean over seeds: the validation loss."""
     trained = [option for option in options if option.runs]
     return (min if trained[0].merit.mode == "min" else max)(trained, key=lambda option: option.result[0])
-
-
-def best_test(options: Sequence[Option]) -> Option:
-    """Return the option with the best range tests: a low validation loss, and a large learning rate.
-
-    It is the option with the largest rate among those whose lowest validation loss exceeds the lowest of all options
-    by at most the fraction `LOSS_TOLERANCE`. Among options with the same rate, the last one is returned.
-    Source: Smith 2018 (arXiv:1803.09820): choose the value that allows the largest rate and the lowest loss.
-    """
-    lowest = min(option.lowest_loss for option in options)
-    near = [option for option in options if option.lowest_loss <= lowest * (1 + LOSS_TOLERANCE)]
-    return max(reversed(near), key=lambda option: np.nan_to_num(option.max_lr))
 
 
 def comparison(what: str, chosen: Option, options: Sequence[Option]) -> str:

@@ -51,7 +51,7 @@ def test_search_and_the_last_run_are_within_the_budget_validations_of_range_test
     searched = [summary["steps"] for config, summary in cycles if config["trainer"]["max_epochs"] == short]
     assert len(searched) == 3 * 2  # three weight decays, two seeds
     assert sum(searched) + found["updates"] + passes + last * STEPS <= EPOCHS * STEPS + STEPS / 2
-    assert last >= LEAST_SHARE * EPOCHS
+    assert last >= LEAST_SHARE * EPOCHS - 0.5
 
 
 def test_short_runs_have_no_test_accuracy(runs):
