@@ -28,7 +28,7 @@ from start_training.settings import (
 )
 from start_training.studies.diagnose_config import batch_of
 from start_training.studies.recipe_comparison import SHORT_SEEDS
-from start_training.studies.recipe_rates import SGD, WEIGHT_DECAYS, family
+from start_training.studies.recipe_rates import SGD, WEIGHT_DECAYS, class_of, family
 from start_training.studies.recipe_report import RecipeRuns, report_of
 from start_training.studies.recipe_search import (
     GroupChoice,
@@ -143,7 +143,7 @@ def searched(settings: RecipeSettings, trials: Trials, job: Job, *, sick: bool) 
     tested = []
     for option in optimizer_options(names, config) if names else [Option("range test", {})]:
         changes = {**option.changes}
-        decay = WEIGHT_DECAYS.get(family(search.optimizer(changes)))
+        decay = WEIGHT_DECAYS.get(class_of(search.optimizer(changes)))
         if decay is not None and "optimizer.weight_decay" not in typed:
             changes["optimizer.weight_decay"] = decay
         tested.append(search.range_test(option.name, changes))

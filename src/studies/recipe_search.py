@@ -20,6 +20,7 @@ from start_training.studies.recipe_rates import (
     RANGES,
     SGD,
     USUAL_RATES,
+    WEIGHT_DECAYS,
     WHOLE_RANGE,
     chosen_rate,
     family,
@@ -96,7 +97,8 @@ class RecipeSearch:
         if why and kind == SGD and self.sick:
             adamw = optimizer_options(["adamw"], self.config)[0].changes
             self.fallbacks.append(f"{why}; AdamW at {USUAL_RATES[ADAM]:g} is used, which starts to train more nets")
-            return Option(name, {**adamw, "optimizer.lr": USUAL_RATES[ADAM]})
+            decay = {"optimizer.weight_decay": WEIGHT_DECAYS["AdamW"]}
+            return Option(name, {**adamw, **decay, "optimizer.lr": USUAL_RATES[ADAM]})
         if why:
             known = "a usual rate" if rate == usual else f"a third of {lost:.2g}, where the loss rose"
             self.fallbacks.append(f"{why}; {rate:g} is used, {known}")
