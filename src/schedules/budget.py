@@ -29,7 +29,7 @@ class Budget:
     Example:
         >>> budget = Budget(20, 50, 64, 200, 0.08, 0.08, tests=1)
         >>> budget.steps_of_test, budget.points_of_test, budget.last_run
-        (49, 16, 18)
+        (59, 19, 18)
     """
 
     epochs: int

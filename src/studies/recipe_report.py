@@ -46,7 +46,6 @@ def report_of(recipe: RecipeRuns, overrides: Sequence[str], balance: Sequence[st
         balance: Sentences on which regularization to lower in exchange for settings that the recipe raised.
     """
     budget, last = recipe.search.budget, recipe.last.runs[0].summary
-    score = recipe.last.merit.score
     lines = [
         f"# The recipe, with {budget.epochs} epochs in all",
         "",
@@ -62,38 +61,41 @@ def report_of(recipe: RecipeRuns, overrides: Sequence[str], balance: Sequence[st
         "",
         f"To repeat the last run: `{shell_command('train')} {shlex.join(overrides)}`",
     ]
-    return "\n".join(lines if score else [line for line in lines if line is not None]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def conclusions(recipe: RecipeRuns) -> list[str]:
-    """Return the lines that say what was chosen and why, what was not told apart, and where the recipe lost."""
+    """Return at most five lines: what was chosen, why, what was (not) told apart, what happened, and who was better."""
     search, last = recipe.search, recipe.last
     optimizer = search.optimizer(last.changes)
     name = str(optimizer["_target_"]).rpartition(".")[2]
     chosen = f"{name}, largest rate {optimizer['lr']:.2g}, weight decay {optimizer.get('weight_decay', 0):g}"
     result = f", test {label_of(last.merit.score)} {_score(last)}" if last.merit.score else ""
+    compared = [comparison.sentence for comparison in search.comparisons]
+    happened = [sentence for run in last.runs for sentence in recovered(run)]
     lines = [
-        f"Chosen: {chosen}; {search.budget.last_run} of {search.budget.epochs} epochs in the last run{result}.",
-        _why(search, name),
-        *(f"{comparison.sentence}." for comparison in search.comparisons),
-        *(f"{reason}." for reason in search.skipped),
-        *(sentence for run in last.runs for sentence in recovered(run)),
-        *([recipe.warning] if recipe.warning else []),
-        *_lost(last, recipe.baselines),
+        [f"Chosen: {chosen}; {search.budget.last_run} of {search.budget.epochs} epochs in the last run{result}."],
+        [_why(search)],
+        [f"{sentence}." for sentence in (*compared, *search.skipped, _kept(search))],
+        [*([recipe.warning] if recipe.warning else []), *happened],
+        _against(last, recipe.baselines),
     ]
-    return lines
+    return [" ".join(line) for line in lines if line]
 
 
-def _why(search: RecipeSearch, optimizer: str) -> str:
-    """Return why this learning rate, and which settings were not searched."""
+def _why(search: RecipeSearch) -> str:
+    """Return why this learning rate."""
     if search.fallbacks:
-        rate = f"Fallback: {'; '.join(search.fallbacks)}."
-    else:
-        rules = [f"{option.tests[0].suggestion['rule']}" for option in search.tested]
-        rate = f"The rate is from a range test: {'; '.join(rules)}."
+        return f"Fallback: {'; '.join(search.fallbacks)}."
+    rules = "; ".join(str(option.tests[0].suggestion["rule"]) for option in search.tested)
+    return f"The rate lies between that of a range test and a usual one: {rules}."
+
+
+def _kept(search: RecipeSearch) -> str:
+    """Return which settings were not searched."""
     compared = {comparison.what for comparison in search.comparisons}
     kept = [what for what in ("weight decay", "momentum") if what not in compared]
-    return f"{rate} Not searched, a usual value is kept: {', '.join(kept)}." if kept else rate
+    return f"Not searched, a usual value is kept: {', '.join(kept)}" if kept else "All settings were compared"
 
 
 def recovered(run: Trial) -> list[str]:
@@ -113,27 +115,30 @@ def recovered(run: Trial) -> list[str]:
     return lines
 
 
-def _lost(last: Option, baselines: Sequence[Option]) -> list[str]:
-    """Return a line for each baseline with no more epochs: by how much the recipe is better, a warning if it is not."""
-    lines, merit, label = list[str](), last.merit, label_of(last.merit.score)
-    if not merit.score:
-        return lines
+def _against(last: Option, baselines: Sequence[Option]) -> list[str]:
+    """Return a sentence for each baseline: by how much the recipe is better, after a warning if one is better."""
+    merit, label = last.merit, label_of(last.merit.score)
+    if not merit.score or not baselines:
+        return []
     factor, points = (100, " points") if merit.score == ACCURACY.score else (1, "")
-    score, score_error = last.final(merit.metric("test"))
+    (score, score_error), sentences, lost = last.final(merit.metric("test")), list[str](), list[str]()
     for baseline in baselines:
         baseline_score, error = baseline.final(merit.metric("test"))
-        if not np.isfinite([score, baseline_score]).all():
-            lines.append(f"{baseline.name} {'diverged' if np.isfinite(score) else 'did not diverge'}.")
+        if not np.isfinite([score, baseline_score]).all() or has_diverged(baseline):
+            sentences.append(f"{baseline.name} diverged" if np.isfinite(score) else f"{baseline.name} did not diverge")
             continue
         difference, deviation = factor * (score - baseline_score), factor * float(np.hypot(score_error, error))
-        spread = points if np.isnan(deviation) else f" ± {deviation:.2f}{points}"
-        seeds = " (one seed)" if np.isnan(deviation) else ""
-        note = " (not significant: within two standard errors of 0)" if abs(difference) <= 2 * deviation else ""
-        warning = "Warning: " if difference < 0 else ""
-        lines.append(
-            f"{warning}test {label} of the recipe minus that of {baseline.name}: {difference:+.2f}{spread}{seeds}{note}"
-        )
-    return lines
+        spread = f"{points} (one seed)" if np.isnan(deviation) else f" ± {deviation:.2f}{points}"
+        note = ", not significant" if abs(difference) <= 2 * deviation else ""
+        sentences.append(f"{difference:+.2f}{spread} against {baseline.name}{note}")
+        lost += [baseline.name] * int(difference < 0)
+    warning = [f"Warning: {' and '.join(lost)} did better."] if lost else []
+    return [*warning, f"Test {label} of the recipe: {'; '.join(sentences)}."]
+
+
+def has_diverged(option: Option) -> bool:
+    """Return whether a run of an option has diverged."""
+    return any(run.summary["status"] == "diverged" for run in option.runs)
 
 
 def _table(recipe: RecipeRuns) -> list[str]:
@@ -177,7 +182,7 @@ def finite_text(value: float, error: float) -> str:
 
 def _score(option: Option, stage: str = "test") -> str:
     value, error = option.final(option.merit.metric(stage))
-    if not np.isfinite(value) or any(run.summary["status"] == "diverged" for run in option.runs):
+    if not np.isfinite(value) or has_diverged(option):
         return "diverged"
     return score_text(option.merit.score, value, error)
 
