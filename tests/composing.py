@@ -33,7 +33,7 @@ QUICK = {  # what makes the jobs of each script small
     "train": SMALL,
     "range_test": (*(word for word in SMALL if "max_epochs" not in word), "callbacks.range_test.steps=40",
                    "callbacks.range_test.val_points=20", "callbacks.range_test.val_samples=100",
-                   "callbacks.range_test.min_lr=0.001"),
+                   "callbacks.range_test.min_lr=0.001", "callbacks.range_test.adaptive=false"),
     "simulate": ("nets=50", "model.depth=3", "model.width=16", "progress=false", "logger=csv"),
     "search": ("model.depth=2", "model.width=16", DATA, "trainer.max_epochs=2", *RATES, "seeds=2", "logger=csv"),
     "recipe": ("model.depth=2", "model.width=16", DATA, "weight_decays=[1e-2,1e-4]", "budget=24", "times=2",

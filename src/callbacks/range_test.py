@@ -91,8 +91,8 @@ class RangeTest(pl.Callback):
         ...     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         ... )
         >>> trainer.fit(module, Digits())
-        >>> [len(ramp) for ramp in callback.ramps], callback.suggestion.turned
-        ([20, 30], True)
+        >>> len(callback.ramps), callback.summary()["range_test"]["updates"] <= 50, callback.suggestion.turned
+        (2, True, True)
     """
 
     tested_after_stop = False
@@ -138,8 +138,7 @@ class RangeTest(pl.Callback):
         return "" if test is None else in_short(test) if short else advice(test)
 
     def stop_reason(self) -> str | None:
-        ended = self.stop and self.suggestion is not None
-        return "range test completed; not trained, since stop = true" if ended else None
+        return "range test completed; not trained, since stop = true" if self.stop and self.suggestion else None
 
     def check_settings(self, datamodule: Any) -> None:
         check_validates(datamodule)
@@ -175,9 +174,8 @@ class RangeTest(pl.Callback):
         trainer.should_stop = trainer.should_stop or self.stop
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        curves, validation = self._ramp(trainer, module, self._first)
-        chance = validation.chance_loss(self._task or Classification(), self.loss)
-        self._made, self.ramps = {"samples": validation.samples, "chance": chance}, [curves]
+        curves, validation = self._ramp(trainer, module, self._first, None, 0)
+        self.ramps = [curves]
         if self._first.coarse:
             before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
             first, self._made["start"] = self._suggest(curves), before[0] if before else None
@@ -205,17 +203,20 @@ class RangeTest(pl.Callback):
         trainer: pl.Trainer,
         module: pl.LightningModule,
         ramp: Ramp,
-        validation: Validation | None = None,
-        skipped: int = 0,
+        known: Validation | None = None,
+        skip: int = 0,
     ) -> tuple[pd.DataFrame, Validation]:
         with undone_updates(trainer, module) as trial, interruptible(trainer):
-            validation = validation or validation_of(trainer, module, self.val_samples, self.loss)
-            trial.skip(skipped)
+            validation = known or validation_of(trainer, module, self.val_samples, self.loss)
+            if known is None:
+                chance = validation.chance_loss(self._task or Classification(), self.loss)
+                self._made = {"samples": validation.samples, "chance": chance}
+            trial.skip(skip)
             rows = [*self._rows(trial, validation, ramp)]
         return pd.DataFrame(rows, columns=[*columns_of(self._merit)]), validation
 
     def _rows(self, trial: TrialUpdates, validation: Validation, ramp: Ramp) -> Iterator[tuple[float, ...]]:
-        task, seen = self._task or Classification(), []
+        task, chance, seen = self._task or Classification(), self._made["chance"], []
         for step, rate in enumerate(ramp.rates.tolist()):
             loss = trial.update(rate)
             losses, signums = gather(torch.stack([loss, loss.new_tensor(received())])).T.cpu()
@@ -228,7 +229,7 @@ class RangeTest(pl.Callback):
                 seen.append(val_loss)
             other = () if len(columns_of(self._merit)) == len(COLUMNS) else (math.nan,)
             yield step, rate, mean, val_loss, *other, score
-            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and seen and is_lost(seen)):
+            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and is_lost(seen, chance)):
                 return
 
     def _conclude(self, curves: pd.DataFrame) -> None:

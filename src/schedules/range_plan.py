@@ -14,6 +14,7 @@ COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine ones
 SEVERAL = 100  # updates that are left from which on there are two fine ramps, on different batches
 BELOW, ABOVE, MOST = 8.0, 4.0, 6.0  # the fine ramp rises from found / BELOW to found · ABOVE, or up to found · MOST
 LOST = 3  # consecutive validations that have lost what the best had gained, after which a ramp may end
+FAR = 2.0  # a loss above this multiple of chance begins far above it; one above this multiple of the first diverges
 CLEAR = 0.1  # fall of the loss, relative to the first one, that a ramp may lose again
 
 
@@ -97,19 +98,25 @@ def fine_ramps(found: float, steps: int, points: int) -> list[Ramp]:
     return [Ramp.of(steps // count, max(2, points // count), low, high, "exponential", enough=enough)] * count
 
 
-def is_lost(losses: list[float]) -> bool:
+def is_lost(losses: list[float], chance: float | None = None) -> bool:
     """Return whether a ramp need not go on: its last `LOST` validations have lost what the best had gained.
 
-    That is, each loss is back at 90% of a clear fall, or above the first by more than it had fallen, and clearly.
+    That is, each loss is back at 90% of a clear fall, or above the first by more than it had fallen, and clearly. If
+    the first loss is far above chance, only a fall below chance is a gain.
 
     Example:
         >>> is_lost([2.0, 1.0, 2.6, 2.7, 3.0]), is_lost([2.0, 1.0, 2.6, 2.7]), is_lost([2.0, 2.05, 2.09, 2.05])
         (True, False, False)
+        >>> is_lost([40.0, 27.0, 39.0, 45.0, 50.0]), is_lost([40.0, 27.0, 39.0, 45.0, 50.0], chance=2.3)
+        (True, False)
     """
-    first, fall = losses[0], losses[0] - min(losses)
-    least = CLEAR * abs(first)
-    limit = first - 0.1 * fall if fall > least else first + max(fall, least)
-    return len(losses) > LOST and all(not loss <= limit for loss in losses[-LOST:])
+    if len(losses) <= LOST:
+        return False
+    first = losses[0]
+    level = chance if chance is not None and first > FAR * chance > 0 else first
+    fall, least = max(0.0, level - min(losses)), CLEAR * abs(level)
+    limit = level - 0.1 * fall if fall > least else first + max(fall, CLEAR * abs(first))
+    return all(not loss <= limit for loss in losses[-LOST:])
 
 
 def where_lost(curves: pd.DataFrame, turned_at: float) -> float:
@@ -118,12 +125,13 @@ def where_lost(curves: pd.DataFrame, turned_at: float) -> float:
     Args:
         curves: The table of the coarse ramp.
         turned_at: The rate at which the merit was lost; NaN if that is unknown, such as after a ramp of few updates in
-            which nothing was learned. Then it is the largest rate whose validation loss was not above the first one.
+            which nothing was learned. Then it is the largest rate at which the validation loss had not doubled.
     """
     if math.isfinite(turned_at):
         return turned_at
     seen = curves[curves["val_loss"].notna()]
-    kept = seen[seen["val_loss"] <= seen["val_loss"].iloc[0]] if len(seen) else curves
+    first = seen["val_loss"].iloc[0] if len(seen) else math.nan
+    kept = seen[seen["val_loss"] <= first + (FAR - 1) * abs(first)] if len(seen) else curves
     return float(kept["learning_rate"].iloc[-1] if len(kept) else curves["learning_rate"].iloc[0])
 
 
