@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from start_training.analysis.range_curves import is_exponential
 from start_training.analysis.seed_means import seed_means
@@ -17,6 +17,7 @@ from start_training.tasks.merit import label_of
 LABELS = {"epoch": "epoch", "seconds": "training time, seconds"}
 FEW = 10  # largest number of points of a curve that is drawn with markers
 ABOVE = 1.15  # upper limit of an axis of losses, relative to the initial loss; diverging curves leave the panel
+NARROW = 30  # range of rates, as a ratio, whose axis has ticks between the powers of ten
 OF_GUIDELINE = {"J2": "$J^2$", "test/loss": "test loss", "test/accuracy": "test accuracy"}
 SETTLED = 0.1  # share of the epochs, at the beginning, that the limits of loss and accuracy do not depend on
 HIGHEST_J2 = 1.8  # largest upper limit of the axis of J², which grows further without weight decay
@@ -140,9 +141,15 @@ def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: 
     losses = validated["val_loss"]
     _fit_loss(axes, losses, losses[validated["step"] == validated["step"].min()])
     by_test = tests.assign(directory=tests["option"] + tests["seed"].astype(str))
-    axes.set_xscale("log" if is_exponential(by_test) else "linear")
+    low, high = _learning_rates(validated, options["max_lr"].max())
+    if is_exponential(by_test):
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        if high < NARROW * low:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set(xlabel="learning rate of a range test", ylabel="validation loss")
-    axes.set_xlim(_learning_rates(validated, options["max_lr"].max()))
+    axes.set_xlim(low, high)
 
 
 def _learning_rates(validated: pd.DataFrame, max_lr: float) -> tuple[float, float]:

@@ -91,7 +91,7 @@ class RecipeSearch:
             self.budget = replace(self.budget, tests=self.budget.tests + len(option.tests))
             self._test(option)
         self.tested.append(option)
-        usual = USUAL_RATES.get(kind, float(optimizer["lr"]))
+        usual = USUAL_RATES.get(kind, float(optimizer.get("lr", USUAL_RATES[ADAM])))
         lost = min(lost, lost_at(option.tests[0].curves))
         rate, why = chosen_rate(option.tests[0].suggestion, usual, FRACTIONS.get(kind, 1.0), lost)
         if why and kind == SGD and self.sick:

@@ -85,7 +85,8 @@ def next_run(job: Job, option: Option) -> list[str]:
     changes = {**option.changes, **option.run_changes, **({"optimizer.lr": option.max_lr} if option.tests else {})}
     unchanged = [word for word in overrides if word.lstrip("+").partition("=")[0] not in changes]
     shown = [as_override(key, value) for key, value in changes.items() if not key.startswith("callbacks")]
-    recovery = ["+callbacks@callbacks.watched=recovery"] * ("callbacks.recovery" in changes)
+    watched = changes.get("callbacks.recovery")
+    recovery = [f"+callbacks.recovery._target_={watched['_target_']}"] if isinstance(watched, Mapping) else []
     return [*unchanged, *schedule, *shown, *recovery]
 
 
