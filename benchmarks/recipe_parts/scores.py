@@ -90,16 +90,23 @@ def goals(table: pd.DataFrame, name: str, base: str) -> list[str]:
     is_below = means.to_numpy()[rows_of[name]] < limits
     below = [str(task) for task, lost in zip(means, is_below, strict=True) if lost]
     fallbacks = {run["task"] for _, run in mine.iterrows() if _fallbacks(run.get("chosen"))}
+    [without] = [one for one in ranks(table[table["contender"] != _twin(name)]) if one["contender"] == name]
+    alone = f"{without['within']} of {tasks}: {met(without['within'] >= LEAST_WITHIN * tasks)}"
     report = mine["seconds_of_report"].mean() if "seconds_of_report" in mine else 0.0
     return [
         f"{name}: mean rank {row['rank']:.2f}, first: {met(row['rank'] <= min(others, default=np.inf))}",
         f"  within one standard error of the best on {row['within']} of {tasks}: "
-        f"{met(row['within'] >= LEAST_WITHIN * tasks)}",
+        f"{met(row['within'] >= LEAST_WITHIN * tasks)}; of the best of the others, without {_twin(name)}: {alone}",
         f"  below {base} by more than its standard error on {', '.join(below) or 'none'}: {met(not below)}",
         f"  overhead {row['overhead']:.0%}; {_without(table, name, base):.0%} without report and figure, which take "
         f"{report:.1f} s: {met(_without(table, name, base) < LARGEST_OVERHEAD)}",
         f"  a fallback decided on {sorted(fallbacks) or 'no task'}: {met(len(fallbacks) <= MOST_FALLBACKS * tasks)}",
     ]
+
+
+def _twin(name: str) -> str:
+    """Return the recipe with the other optimizer."""
+    return next(other for other in RECIPES if other != name)
 
 
 def _without(table: pd.DataFrame, name: str, base: str) -> float:

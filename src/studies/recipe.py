@@ -52,7 +52,7 @@ HABIT = {"optimizer": GroupChoice("adamw", {"_target_": "torch.optim.AdamW", "_p
          "schedule": GroupChoice("cosine", {"_target_": "start_training.schedules.cosine.Cosine", "_partial_": True,
                                             "end": 1e-4})}  # fmt: skip
 RECOVERY = "start_training.training.recovery.Recovery"
-DIAGNOSED = 64  # training samples of the diagnosis before the search
+DIAGNOSED, NETS = 64, 5  # training samples, and draws of the weights, of the diagnosis before the search
 
 
 @checked
@@ -185,7 +185,8 @@ def sickness(config: Config, seed: int) -> str:
         module = build_module(config, datamodule).module
         assert isinstance(module, TrainingModule)
         name = "sgd" if family(config["optimizer"]) == SGD else "adam"
-        diagnosis = diagnose(module.net, batch, loss=module.task.loss, optimizer=name, trial=False, seed=seed)
+        settings: dict[str, Any] = {"optimizer": name, "trial": False, "nets": NETS, "seed": seed}
+        diagnosis = diagnose(module.net, batch, loss=module.task.loss, **settings)
     except Exception as error:  # of a net that a diagnosis cannot take; whether it can train is seen in the search
         return f"The net was not diagnosed: {described(error)}."
     start = diagnosis.starts[name]
