@@ -1,5 +1,6 @@
 """The mean of independent samples and its standard error."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,3 +26,8 @@ def mean_and_error(samples: ArrayLike) -> tuple[Any, Any]:
     values = np.asarray(samples, np.float64)
     error = sem(values) if len(values) > 1 else np.full(values.shape[1:], np.nan)[()]
     return values.mean(0), error
+
+
+def mean_of_runs(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard error over runs; the error is NaN for one run, and infinite if a value is not finite."""
+    return mean_and_error(values) if np.isfinite(values).all() else (float(np.mean(values)), np.inf)

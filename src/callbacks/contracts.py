@@ -40,6 +40,9 @@ class RunReport(Protocol):
     def stop_reason(self) -> str | None:
         """Return why this callback stopped the run, or None if it did not."""
 
+    def recover(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        """Undo steps after a loss that is not finite, so that the run can go on; return False if it has diverged."""
+
     def check_settings(self, datamodule: Any) -> None:
         """Raise ValueError if the callback cannot work with the settings of a datamodule, which is not loaded yet."""
 

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from start_training.callbacks.contracts import call_implemented
 from start_training.runs.outcome import Diverged
 
 # On a GPU, the loss is read this number of steps later, since reading the newest loss would wait for the device.
@@ -17,6 +18,8 @@ GPU_LAG = 2
 
 class Divergence(pl.Callback):
     """Raise `Diverged` after the first step whose loss is not finite on some rank; on a GPU up to two steps later.
+
+    A callback with a method `recover` is asked first, see `contracts.RunReport`.
 
     Args:
         monitor: A metric that also ends the run if it is not finite at the end of an epoch, since a module that
@@ -44,7 +47,7 @@ class Divergence(pl.Callback):
             return
         if trainer.world_size == 1 and not self._lag:
             if not math.isfinite(loss.item()):
-                raise Diverged(self._step)
+                self._end(self._step, trainer, pl_module)
             return
         finite = loss.detach().isfinite()
         if trainer.world_size > 1:
@@ -56,18 +59,23 @@ class Divergence(pl.Callback):
             arrived = torch.cuda.Event()
             arrived.record()
         self._pending.append((self._step, finite, arrived))
-        self._check(self._lag)
+        self._check(self._lag, trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._check(0)
+        self._check(0, trainer, pl_module)
         value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
         if value is not None and not math.isfinite(float(value)):
             raise Diverged(trainer.global_step - 1)
 
-    def _check(self, lag: int) -> None:
+    def _check(self, lag: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         while len(self._pending) > lag:
             step, finite, arrived = self._pending.popleft()
             if arrived is not None:
                 arrived.synchronize()
             if not finite:
-                raise Diverged(step)
+                self._end(step, trainer, module)
+
+    def _end(self, step: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not any(call_implemented(getattr(trainer, "callbacks", []), "recover", trainer, module)):
+            raise Diverged(step)
+        self._pending.clear()  # of steps that were undone

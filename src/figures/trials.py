@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from start_training.analysis.range_curves import is_exponential
 from start_training.analysis.seed_means import seed_means
@@ -17,6 +17,7 @@ from start_training.tasks.merit import label_of
 LABELS = {"epoch": "epoch", "seconds": "training time, seconds"}
 FEW = 10  # largest number of points of a curve that is drawn with markers
 ABOVE = 1.15  # upper limit of an axis of losses, relative to the initial loss; diverging curves leave the panel
+NARROW = 30  # range of rates, as a ratio, whose axis has ticks between the powers of ten
 OF_GUIDELINE = {"J2": "$J^2$", "test/loss": "test loss", "test/accuracy": "test accuracy"}
 SETTLED = 0.1  # share of the epochs, at the beginning, that the limits of loss and accuracy do not depend on
 HIGHEST_J2 = 1.8  # largest upper limit of the axis of J², which grows further without weight decay
@@ -54,6 +55,7 @@ def draw_trials(
     if tested:
         _draw_tests(all_axes[0], tests, options, colors)
     x = "seconds" if "seconds" in runs else "epoch"
+    runs = runs.assign(**{name: np.nan for name in ("val/loss", score) if name not in runs})
     runs = runs.assign(epoch=runs["epoch"] + 1)  # epochs are counted from 0 in the table, from 1 in the figure
     for axes, metric in zip(all_axes[-2:], ("val/loss", score), strict=True):
         for option, of_option in runs.groupby("option", sort=False):
@@ -68,8 +70,9 @@ def draw_trials(
     last = runs.groupby(["option", "seed"]).last()
     ends = last["val/loss"][np.isfinite(last["val/loss"])].max()
     _fit_loss(all_axes[-2], settled["val/loss"], pd.Series([np.fmax(settled["val/loss"].quantile(0.98), ends)]))
-    lowest = min(float(settled[score].quantile(0.02)), float(last[score].min()))
-    all_axes[-1].set_ylim(bottom=lowest - 0.02)
+    scores = settled[score][np.isfinite(settled[score])]
+    if len(scores):  # a score such as R² has no lower limit
+        all_axes[-1].set_ylim(bottom=min(float(scores.quantile(0.02)), float(last[score].min())) - 0.02)
     if score == "val/accuracy":
         all_axes[-1].yaxis.set_major_formatter(PercentFormatter(1.0))
     handles = [handle(name, color=color) for name, color in colors.items()]
@@ -138,9 +141,15 @@ def _draw_tests(axes: Axes, tests: pd.DataFrame, options: pd.DataFrame, colors: 
     losses = validated["val_loss"]
     _fit_loss(axes, losses, losses[validated["step"] == validated["step"].min()])
     by_test = tests.assign(directory=tests["option"] + tests["seed"].astype(str))
-    axes.set_xscale("log" if is_exponential(by_test) else "linear")
+    low, high = _learning_rates(validated, options["max_lr"].max())
+    if is_exponential(by_test):
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        if high < NARROW * low:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set(xlabel="learning rate of a range test", ylabel="validation loss")
-    axes.set_xlim(_learning_rates(validated, options["max_lr"].max()))
+    axes.set_xlim(low, high)
 
 
 def _learning_rates(validated: pd.DataFrame, max_lr: float) -> tuple[float, float]:

@@ -126,6 +126,18 @@ def figures(lengths: RecordedLengths, title: str) -> dict[str, Figure]:
     return {"lengths": ends, "lengths_over_time": over_time}
 
 
+def duration(summary: Mapping[str, Any]) -> str:
+    """Return how many steps a run took, or how many updates its range test if it ended after it, and its seconds.
+
+    Example:
+        >>> duration({"steps": 0, "seconds": 1.24, "range_test": {"updates": 40}})
+        '40 updates in 1.2 s'
+    """
+    updates = (summary.get("range_test") or {}).get("updates")
+    done = f"{updates} updates" if updates and not summary["steps"] else f"{summary['steps']} steps"
+    return f"{done} in {summary['seconds']:.1f} s"
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """Build a table of the metrics `test/…`, such as `test/accuracy`; the loss is last."""
     table = Table("metric", "value", title="Test", title_justify="left")

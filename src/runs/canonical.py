@@ -25,6 +25,7 @@ ADDED: dict[str, dict[str, Any]] = {
         **{"layers": "auto", "sample_axis": None},
     },
     "src.callbacks.range_test.RangeTest": {"adaptive": False},
+    "src.schedules.cosine.Cosine": {"warmup": 0.0},
 }
 # Parameters with an older name, which they have in the canonical form, grouped in the same way.
 RENAMED = {"src.callbacks.activation_lengths.ActivationLengths": {"layers": "modules"}}

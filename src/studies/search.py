@@ -25,7 +25,6 @@ from start_training.studies.study import Results, Study, print_figures
 from start_training.studies.trials import Option, Seeds, Trials, as_override, curves_of, run_overrides, table_of
 from start_training.tasks.merit import ACCURACY, Merit, label_of
 
-LOSS_TOLERANCE = 0.02  # range tests count as equally good if their losses differ by less than this fraction
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,12 @@ def next_run(job: Job, option: Option) -> list[str]:
     """Return the overrides with which the command train repeats an option's training on the job's model and data."""
     overrides = run_overrides(job)
     schedule = [] if any(word.startswith("schedule=") for word in overrides) else ["schedule=one_cycle"]
-    changes = {**option.changes, **option.run_changes, "optimizer.lr": option.max_lr}
+    changes = {**option.changes, **option.run_changes, **({"optimizer.lr": option.max_lr} if option.tests else {})}
     unchanged = [word for word in overrides if word.lstrip("+").partition("=")[0] not in changes]
-    return [*unchanged, *schedule, *(as_override(key, value) for key, value in changes.items() if key != "callbacks")]
+    shown = [as_override(key, value) for key, value in changes.items() if not key.startswith("callbacks")]
+    watched = changes.get("callbacks.recovery")
+    recovery = [f"+callbacks.recovery._target_={watched['_target_']}"] if isinstance(watched, Mapping) else []
+    return [*unchanged, *schedule, *shown, *recovery]
 
 
 def usable(options: Sequence[Option]) -> list[Option]:
@@ -105,18 +107,6 @@ def best_option(options: Sequence[Option]) -> Option:
     """Return the option with the best final `merit.monitor` of its full runs, mean over seeds: the validation loss."""
     trained = [option for option in options if option.runs]
     return (min if trained[0].merit.mode == "min" else max)(trained, key=lambda option: option.result[0])
-
-
-def best_test(options: Sequence[Option]) -> Option:
-    """Return the option with the best range tests: a low validation loss, and a large learning rate.
-
-    It is the option with the largest rate among those whose lowest validation loss exceeds the lowest of all options
-    by at most the fraction `LOSS_TOLERANCE`. Among options with the same rate, the last one is returned.
-    Source: Smith 2018 (arXiv:1803.09820): choose the value that allows the largest rate and the lowest loss.
-    """
-    lowest = min(option.lowest_loss for option in options)
-    near = [option for option in options if option.lowest_loss <= lowest * (1 + LOSS_TOLERANCE)]
-    return max(reversed(near), key=lambda option: np.nan_to_num(option.max_lr))
 
 
 def comparison(what: str, chosen: Option, options: Sequence[Option]) -> str:

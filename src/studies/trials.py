@@ -1,6 +1,6 @@
 """Train runs of one config with different settings, for a search, the recipe or the weight-decay guideline."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from start_training.runs.metrics_file import read_metrics
 from start_training.runs.run_name import run_name
 from start_training.schedules.rates.rate_suggestion import enough
 from start_training.settings import PositiveInteger, Seed, checked
-from start_training.standard_error import mean_and_error
+from start_training.standard_error import mean_of_runs
 from start_training.studies.trial_checks import check_trials
 from start_training.tasks.merit import ACCURACY, Merit
 from start_training.training.train import train
@@ -66,7 +66,9 @@ class Trial:
     def epochs(self) -> pd.DataFrame:
         """The metrics of the run, one row per epoch; with a column `seconds` if the training was timed."""
         metrics = [row for row in read_metrics(self.run.metrics_file).values() if "train/loss" in row]
-        rows = pd.DataFrame(metrics, columns=list(dict.fromkeys(["epoch", *(key for row in metrics for key in row)])))
+        names = dict.fromkeys(["epoch", "val/loss", *(key for row in metrics for key in row)])
+        rows = pd.DataFrame(metrics, columns=list(names))
+        rows = rows if len(rows) else rows.astype(float)  # of a run that diverged in its first epoch
         if seconds := self.summary.get("training_seconds"):
             rows["seconds"] = seconds * (rows["epoch"] + 1) / self.summary["epochs"]
         return rows
@@ -74,7 +76,8 @@ class Trial:
     def metric(self, name: str) -> float:
         """Return the last value of a metric; for a run that diverged, infinity for a loss, and the worst score."""
         worst = np.inf if name.endswith("loss") else 0.0 if name.endswith("/accuracy") else -np.inf
-        value = self.summary["metrics"].get(name) if self.summary["status"] == "completed" else None
+        kept = (self.summary.get("recovery") or {}).get("kept") or {}  # of an earlier epoch
+        value = {**self.summary["metrics"], **kept}.get(name) if self.summary["status"] == "completed" else None
         return worst if value is None else float(value)
 
 
@@ -116,12 +119,13 @@ class Trials:
 
     def train(self, changes: Changes) -> Trial:
         """Train a full run with changed settings, which are given by config key `group.key`."""
-        return self._run(changes, {key: value for key, value in changes.items() if key != "callbacks"})
+        return self._run(changes, {key: value for key, value in changes.items() if not key.startswith("callbacks")})
 
     def _run(self, changes: Changes, shown: Changes) -> Trial:
         config = OmegaConf.masked_copy(self.config, [key for key in RUN_KEYS if key in self.config])
         for key, value in changes.items():
-            OmegaConf.update(config, key, value, merge=False, force_add=True)
+            node = dict(value) if isinstance(value, Mapping) else value
+            OmegaConf.update(config, key, node, merge=False, force_add=True)
         job = plain(config)
         runs = self.directory / "runs"
         directory = runs / run_name(job, runs)
@@ -209,11 +213,6 @@ class Option:
             for metric in dict.fromkeys(metric for metric in metrics if not metric.endswith("/")):
                 row[metric], row[f"{metric} s.e."] = self.final(metric)
         return row
-
-
-def mean_of_runs(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard error over runs; the error is NaN for one run, and infinite if a value is not finite."""
-    return mean_and_error(values) if np.isfinite(values).all() else (float(np.mean(values)), np.inf)
 
 
 def table_of(options: Iterable[Option]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ def print_results(record: Record) -> None:
     if message := missing_objective(record.summary, record.job.config):
         print(message, file=sys.stderr)
     summary, callbacks, in_sweep = record.summary, callbacks_of(record.trainer), record.job.sweep is not None
-    steps = f"{summary['steps']} steps in {summary['seconds']:.1f} s"
+    steps = run_report.duration(summary)
     sentences = [line for line in call_implemented(callbacks, "sentence", summary, short=in_sweep) if line]
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if in_sweep:

@@ -73,7 +73,7 @@ search=momentum search.cyclical=[0.9] -> search.cyclical = 0.9: each entry must 
 search=momentum schedule=cosine -> schedule.momentum = none: the schedule must have a momentum; choose
 """,
     "recipe": """
-budget=12 -> budget = 12: 5 range tests of 20 steps and 2 runs of 1 epochs take 12 epochs, so that
+optimizers=[lion] -> optimizers = 'lion': must be one of adam, adamw, sgd
 trainer.max_steps=20 -> trainer.max_steps = 20: must be -1, because this command limits
 weight_decays=[1e-3] -> weight_decays = [0.001]: must hold at least two different weight decays
 """,

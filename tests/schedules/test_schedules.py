@@ -23,6 +23,7 @@ SCHEDULES = {
     "triangular": partial(Triangular, total_steps=40, steps_per_epoch=5, cycle_epochs=2.5),
     "step": partial(Step, steps_per_epoch=5, every_epochs=2, factor=0.3),
     "cosine": partial(Cosine, total_steps=40),
+    "warm-up and cosine": partial(Cosine, total_steps=40, warmup=0.1),
     "inverse": Inverse,
 }
 EVERY_SCHEDULE = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -97,6 +98,12 @@ def test_cosine_and_step_equal_the_schedulers_of_torch(steps):
         rates, _ = trace(partial(Step, steps_per_epoch=8, every_epochs=epochs, factor=0.5), steps)
         torchs, _ = trace(partial(StepLR, step_size=int(8 * epochs), gamma=0.5), steps)
         assert rates == pytest.approx(torchs, rel=1e-12)
+
+
+def test_a_cosine_with_warm_up_rises_linearly_then_falls_as_one_without():
+    shares = [Cosine(optimizer_of(), total_steps=20, end=0.01, warmup=0.2).share(step) for step in range(20)]
+    without = [Cosine(optimizer_of(), total_steps=16, end=0.01).share(step) for step in range(16)]
+    assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, *without])
 
 
 def test_inverse_is_the_formula_of_caffe():

@@ -1,4 +1,4 @@
-"""The recipe command: its budget, its range tests and runs, its baselines, and its report."""
+"""The recipe command: its budget, its tests and short runs, its baselines, its report, and what it falls back to."""
 
 import json
 import shutil
@@ -10,10 +10,15 @@ import pandas as pd
 import pytest
 
 from start_training.runs.directory import RunDirectory
-from tests.composing import QUICK, start
+from start_training.schedules.budget import FORWARD, LEAST_SHARE
+from start_training.studies.recipe_comparison import compared
+from start_training.studies.recipe_rates import chosen_rate, lost_at
+from start_training.studies.recipe_search import optimizer_options
+from start_training.studies.trials import Option
+from tests.composing import QUICK, composed_of, start
 from tests.wandb_records import logged, records
 
-STEPS = 11  # optimizer steps in an epoch
+STEPS, EPOCHS, BATCH = 11, 24, 128  # optimizer steps in an epoch, epochs of the budget, samples in a step
 
 
 @pytest.fixture(scope="module")
@@ -22,62 +27,65 @@ def followed(tmp_path_factory) -> Path:
     return start("recipe", tmp_path_factory.mktemp("recipe") / "here")
 
 
-@pytest.fixture
-def runs(followed) -> list[tuple[dict, dict]]:
-    """(config, summary) of each run of the recipe."""
-    finished = [RunDirectory(path.parent) for path in followed.glob("runs/*/summary.json")]
+def runs_of(directory: Path) -> list[tuple[dict, dict]]:
+    """(config, summary) of each run of a recipe."""
+    finished = [RunDirectory(path.parent) for path in directory.glob("runs/*/summary.json")]
     return [({**run.config(), "callbacks": run.config()["callbacks"] or {}}, run.summary()) for run in finished]
 
 
-def test_search_and_the_last_run_are_within_the_budget(runs):
-    cycles = [(config, summary) for config, summary in runs if config["schedule"]]
-    tests = [summary["range_test"] for _, summary in runs if "range_test" in summary]
-    assert (
-        len(tests) == 2 + 1 + 2
-    )  # two weight decays, the first test, one by bisection, and two momenta share one test
+@pytest.fixture
+def runs(followed) -> list[tuple[dict, dict]]:
+    return runs_of(followed)
+
+
+def summary_of(directory: Path) -> dict:
+    return json.loads((directory / "summary.json").read_text())
+
+
+def test_search_and_the_last_run_are_within_the_budget_validations_of_range_tests_included(runs):
+    cycles = [(config, summary) for config, summary in runs if "cycle" in (config["schedule"] or {})]
+    [(test, found)] = [(config["callbacks"]["range_test"], summary["range_test"]) for config, summary in runs
+                       if "range_test" in config["callbacks"]]  # fmt: skip
     short, last = sorted({config["trainer"]["max_epochs"] for config, _ in cycles})
-    of_seed_zero = sum(summary["steps"] for config, summary in cycles if config["seed"] == 0)
-    # The budget is an upper limit, because a range test that diverges ends early.
-    assert of_seed_zero + sum(test["steps"] for test in tests) <= 24 * STEPS
-    assert of_seed_zero == (2 * short + last) * STEPS
-    assert last > 2 * short
+    passes = test["val_points"] * FORWARD * test["val_samples"] / BATCH
+    searched = [summary["steps"] for config, summary in cycles if config["trainer"]["max_epochs"] == short]
+    assert len(searched) == 3 * 2  # three weight decays, two seeds
+    assert sum(searched) + found["updates"] + passes + last * STEPS <= EPOCHS * STEPS + STEPS / 2
+    assert last >= LEAST_SHARE * EPOCHS - 0.5
 
 
-def test_range_tests_are_linear_around_the_rate_that_the_first_one_finds(runs):
-    tests = [config["callbacks"]["range_test"] for config, _ in runs if "range_test" in config["callbacks"]]
-    [first] = [summary["range_test"]["max_lr"] for config, summary in runs
-               if config["callbacks"].get("range_test", {}).get("ramp") == "exponential"]  # fmt: skip
-    linear = [test for test in tests if test["ramp"] == "linear"]
-    assert len(linear) == 4
-    for test in linear:
-        assert test["max_lr"] / test["min_lr"] == pytest.approx(60)
-        assert test["max_lr"] == pytest.approx(6 * first, rel=0.05)
+def test_short_runs_have_no_test_accuracy(runs):
+    for config, summary in runs:
+        is_short = config["schedule"] and config["trainer"]["max_epochs"] == 1
+        assert ("test/accuracy" in summary["metrics"]) == (not is_short and "range_test" not in config["callbacks"])
 
 
-def test_the_last_run_uses_the_chosen_settings_and_the_baselines_those_of_the_optimizer(followed, runs):
-    options = pd.read_csv(followed / "options.csv")
-    momenta = options[options["option"].str.match(r"0\.9")].set_index("option")
-    chosen = momenta["val/loss"].idxmin()
-    [last] = {config["optimizer"]["lr"] for config, _ in runs if config["schedule"] and config["seed"] == 1}
-    assert last == momenta.loc[chosen, "max_lr"]
-    fixed = [config for config, _ in runs if not config["schedule"] and "range_test" not in config["callbacks"]]
-    assert {config["trainer"]["max_epochs"] for config in fixed} == {24, 48}
-    assert {config["optimizer"]["weight_decay"] for config in fixed} == {0.0}
-    assert {config["optimizer"]["lr"] for config in fixed} == {0.01, float(f"{last / 3:.2g}")}
-    assert len(fixed) == 2 * 2 * 2  # epochs, rates, seeds
+def test_the_last_run_uses_the_chosen_settings_and_the_baselines_those_of_the_optimizer_and_the_habit(runs):
+    baselines = [config for config, _ in runs if "recovery" not in config["callbacks"]
+                 and "range_test" not in config["callbacks"] and config["trainer"]["max_epochs"] >= EPOCHS]  # fmt: skip
+    assert {config["trainer"]["max_epochs"] for config in baselines} == {24, 48}
+    kinds = {
+        (config["optimizer"]["_target_"], config["optimizer"]["lr"], bool(config["schedule"])) for config in baselines
+    }
+    assert kinds == {("torch.optim.SGD", 0.01, False), ("torch.optim.AdamW", 1e-3, True)}
+    assert len(baselines) == 2 * 2 * 2  # epochs, kinds, seeds
+    watched = [config for config, _ in runs if "recovery" in config["callbacks"]]
+    assert {config["seed"] for config in watched} == {0, 1}
+    assert len({config["optimizer"]["lr"] for config in watched}) == 1
 
 
 def test_the_report_states_the_numbers_of_the_summary(followed):
-    report = (followed / "report.md").read_text()
-    summary = json.loads((followed / "summary.json").read_text())
-    assert summary["text"] == report
+    report, summary = (followed / "report.md").read_text(), summary_of(followed)
+    assert summary["text"] == report and "nan" not in report and "0 steps" not in report
     ours, *baselines = summary["results"]
     for baseline in baselines:
         difference = 100 * (ours["test/accuracy"] - baseline["test/accuracy"])
         deviation = 100 * np.hypot(ours["test/accuracy s.e."], baseline["test/accuracy s.e."])
-        note = " (not significant: within two standard errors of 0)" if abs(difference) <= 2 * deviation else ""
-        line = f"minus that of {baseline['option']}: {difference:+.2f} ± {deviation:.2f} points{note}\n"
-        assert f"- test accuracy of the recipe {line}" in report
+        assert f"{difference:+.2f} ± {deviation:.2f} points against {baseline['option']}" in report
+    lost = any(ours["test/accuracy"] < baseline["test/accuracy"] for baseline in baselines)
+    assert ("Warning: " in report) == lost
+    assert sum(line.startswith("- ") for line in report.splitlines()) <= 5
+    assert "weight decay: " in report and "Not searched, a usual value is kept: momentum." in report
     assert matplotlib.image.imread(followed / "figures" / "recipe.png").std() > 0
 
 
@@ -92,3 +100,90 @@ def test_a_finished_recipe_is_reported_again_and_one_interrupted_at_its_end_repe
     assert {path: path.stat().st_mtime_ns for path in before} == before
     mirrored = logged(records(here))
     assert (mirrored["recipe._type"], mirrored["options._type"]) == ("image-file", "table-file")
+
+
+SMALL = ("seeds=1", "times=1", "weight_decays=null", "budget=4")
+KINDS = {
+    "regression": ("task=regression", "datamodule=diabetes", "datamodule.batch_size=64", "baselines=false"),
+    "a baseline that diverges before it was validated": ("baseline_lrs=[1e30]",),
+    "a cosine with warm-up, AdamW": ("schedule=warmup_cosine", "optimizer=adamw", "baselines=false"),
+    "a residual net": ("model=residual", "model.modules=4", "model.width=16", "baselines=false"),
+    "a score without a name": ("monitor=val/accuracy", "baselines=false"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_ends_with_a_result(tmp_path, kind):
+    directory = start("recipe", tmp_path / "here", *SMALL, *KINDS[kind])
+    summary, report = summary_of(directory), (directory / "report.md").read_text()
+    assert summary["status"] == "completed" and "nan" not in report.lower() and "Mean over 1" not in report
+    [(_, last)] = [run for run in runs_of(directory) if "recovery" in run[0]["callbacks"]]
+    assert last["status"] == "completed"
+    assert len(summary["results"]) == (1 if "baselines=false" in KINDS[kind] else 3)
+    assert ("diverged" in report) == ("diverges" in kind)
+
+
+def test_a_net_that_sgd_will_not_train_is_said_to_be_so_and_trained_by_adamw(tmp_path, capsys):
+    sick = ("model.depth=30", "initializer=lecun_normal", "baselines=false")
+    directory = start("recipe", tmp_path / "here", *SMALL, *sick)
+    printed = capsys.readouterr().out
+    assert printed.startswith("The net is not expected to start training with sgd") and "initializer=auto" in printed
+    assert "0 steps" not in printed
+    [reason] = summary_of(directory)["fallbacks"]
+    assert "AdamW at 0.003" in reason
+    assert "optimizer=adamw" in summary_of(directory)["overrides_of_last_run"]
+
+
+def test_optimizers_are_compared_when_asked(tmp_path):
+    words = ("seeds=1", "times=1", "weight_decays=null", "budget=40", "optimizers=[sgd,adamw]", "baselines=false")
+    report = (start("recipe", tmp_path / "here", *words) / "report.md").read_text()
+    assert "- optimizer: " in report and "| sgd |" in report and "| adamw |" in report
+
+
+class FinishedRun:
+    def __init__(self, loss: float) -> None:
+        self.loss = loss
+
+    def metric(self, name: str) -> float:
+        return self.loss
+
+
+def short_runs(name: str, *losses: float) -> Option:
+    return Option(name, {}, {"trainer.max_epochs": 1}, runs=[FinishedRun(loss) for loss in losses])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("default", "other", "chosen"),
+    [
+        ((1.0, 1.1), (0.9, 1.0), "default"),  # within the noise
+        ((1.0, 1.1), (0.5, 0.52), "other"),
+        ((0.5, 0.52), (1.0, 1.1), "default"),
+        ((np.inf, np.inf), (1.0, 1.1), "other"),
+    ],
+)
+def test_a_candidate_is_chosen_only_if_it_is_told_apart(default, other, chosen):
+    comparison = compared("weight decay", [short_runs("default", *default), short_runs("other", *other)])
+    assert comparison.chosen.name == chosen
+    assert ("not told apart" in comparison.sentence) == (not comparison.told_apart)
+
+
+def test_the_rate_is_between_the_usual_one_and_that_of_the_range_test():
+    test = {"max_lr": 0.1, "turned": True, "updates": 50, "rule": "of the test"}
+    rates = [chosen_rate({**test, "updates": count}, 0.01, 1.0)[0] for count in (10, 50, 1000)]
+    assert 0.01 < rates[0] < rates[1] < rates[2] < 0.1
+    assert chosen_rate({**test, "max_lr": 1e-4}, 0.01, 1.0)[0] <= 2e-4  # two thirds of where validation got worse
+    assert chosen_rate({**test, "max_lr": 10.0, "turned": False}, 0.01, 1.0)[0] <= 0.04
+    rate, why = chosen_rate({**test, "max_lr": None}, 0.01, 1.0, lost=0.003)
+    assert rate == pytest.approx(0.001) and "of the test" in why
+
+
+def test_where_a_loss_that_is_not_finite_was_lost():
+    losses = {"train_loss": [2.0, 2.0, np.inf], "val_loss": [2.0, np.nan, np.nan]}
+    curves = pd.DataFrame({"learning_rate": [0.1, 0.2, 0.4], **losses})
+    assert lost_at(curves) == 0.4 and lost_at(curves[:2]) == np.inf
+
+
+def test_the_optimizer_of_the_config_keeps_its_settings_in_a_comparison():
+    sgd, adamw = optimizer_options(["sgd", "adamw"], {"optimizer": {"_target_": "torch.optim.SGD", "lr": 1}})
+    assert sgd.changes == {} and str(adamw.changes["optimizer"]) == "adamw"
+    assert composed_of("recipe")["optimizers"] is None

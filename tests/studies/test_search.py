@@ -16,7 +16,7 @@ from start_training.config.composed import plain
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.studies.momentum_search import momentum_option
-from start_training.studies.search import balance, best_option, best_test, comparison
+from start_training.studies.search import balance, best_option, comparison
 from start_training.studies.trials import Option, Trial
 from start_training.training.train import train
 from tests.composing import QUICK, composed_of, start
@@ -156,15 +156,6 @@ def test_with_one_seed_no_significance_is_stated_and_a_single_option_is_not_comp
     one, other = option("one", [1.0]), option("other", [1.3])
     assert comparison("momentum", one, [one, other]).endswith("1, against 1.3 with other (one seed each).")
     assert comparison("momentum", one, [one, option("tested only", [])]) == "momentum one: validation loss 1."
-
-
-def test_the_best_range_test_has_the_largest_rate_among_losses_within_two_percent_of_the_lowest():
-    lowest = option("lowest", [])
-    near, far = (option(name, [], max_lr=0.3, lowest=loss) for name, loss in (("near", 1.019), ("far", 1.021)))
-    assert best_test([near, lowest]).name == "near"
-    assert best_test([far, lowest]).name == "lowest"
-    assert best_test([lowest, option("no rate", [], max_lr=np.nan, lowest=0.99)]).name == "lowest"
-    assert best_test([lowest, option("as large", [], lowest=1.0)]).name == "as large"
 
 
 def test_a_sentence_is_given_for_each_form_of_regularization_that_an_option_raises():

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from start_training.order_chaos.weight_decay_guideline import Descent, MeanSlope, Settled, crossing, saturation
-from start_training.studies.trials import Trial, mean_of_runs
+from start_training.standard_error import mean_of_runs
+from start_training.studies.trials import Trial
 
 LOSS, ACCURACY = "test/loss", "test/accuracy"
 
