@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from start_training.schedules.rate_suggestion import SAFETY
+from start_training.schedules.rates.rate_suggestion import SAFETY
 
 SGD, ADAM, OTHERS = "SGD", "Adam", "other optimizers"
 ADAMS = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax"}

@@ -26,7 +26,6 @@ from start_training.studies.trials import Option, Seeds, Trials, as_override, cu
 from start_training.tasks.merit import ACCURACY, Merit, label_of
 
 
-
 @dataclass(frozen=True)
 class Search:
     """The argument of a search function: the trainer of its runs, their seeds, and the config.
