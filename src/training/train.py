@@ -97,7 +97,7 @@ def _train(job: Job) -> dict[str, Any]:
         trainer.fit(built.module, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
         check()
-        if is_tested(callbacks_of(trainer)) and is_overridden("test_dataloader", datamodule, pl.LightningDataModule):
+        if is_tested(callbacks_of(trainer)) and built.tests(datamodule):
             trainer.test(built.module, datamodule=datamodule, verbose=False)
     if is_rank_zero():
         print_results(record)
