@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -45,6 +46,11 @@ class BuiltModule:
     def own(self) -> bool:
         """Whether the module is the user's."""
         return not isinstance(self.module, TrainingModule)
+
+    def tests(self, datamodule: Any) -> bool:
+        """Return whether the module and a datamodule have what a test needs: a `test_step`, and test data."""
+        has_step = is_overridden("test_step", self.module)
+        return has_step and is_overridden("test_dataloader", datamodule, pl.LightningDataModule)
 
     def compile(self) -> None:
         """Compile the net."""

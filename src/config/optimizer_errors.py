@@ -5,6 +5,8 @@ from traceback import walk_tb
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loops.optimization.closure import AbstractClosure
+from torch import nn
 from torch.optim import Optimizer
 
 from start_training.ranks import is_lost_connection
@@ -49,6 +51,6 @@ def raised_in_step(error: BaseException, optimizer: Any) -> bool:
         owner = frame.f_locals.get("self")
         if frame.f_code.co_name == "step" and isinstance(owner, kind):
             within = True
-        elif isinstance(owner, pl.LightningModule | pl.Callback):
+        elif isinstance(owner, nn.Module | pl.Callback | AbstractClosure):
             within = False
     return within

@@ -117,13 +117,13 @@ def recovered(run: Trial) -> list[str]:
 
 def _against(last: Option, baselines: Sequence[Option]) -> list[str]:
     """Return a sentence for each baseline: by how much the recipe is better, after a warning if one is better."""
-    merit, label = last.merit, label_of(last.merit.score)
-    if not merit.score or not baselines:
-        return []
+    merit = last.merit
+    metric = merit.metric("test") if merit.score else merit.monitor
     factor, points = (100, " points") if merit.score == ACCURACY.score else (1, "")
-    (score, score_error), sentences, lost = last.final(merit.metric("test")), list[str](), list[str]()
+    better = 1 if merit.score or merit.mode == "max" else -1
+    (score, score_error), sentences, lost = last.final(metric), list[str](), list[str]()
     for baseline in baselines:
-        baseline_score, error = baseline.final(merit.metric("test"))
+        baseline_score, error = baseline.final(metric)
         if not np.isfinite([score, baseline_score]).all() or has_diverged(baseline):
             sentences.append(f"{baseline.name} diverged" if np.isfinite(score) else f"{baseline.name} did not diverge")
             continue
@@ -131,9 +131,10 @@ def _against(last: Option, baselines: Sequence[Option]) -> list[str]:
         spread = f"{points} (one seed)" if np.isnan(deviation) else f" ± {deviation:.2f}{points}"
         note = ", not significant" if abs(difference) <= 2 * deviation else ""
         sentences.append(f"{difference:+.2f}{spread} against {baseline.name}{note}")
-        lost += [baseline.name] * int(difference < 0)
+        lost += [baseline.name] * int(better * difference < 0)
     warning = [f"Warning: {' and '.join(lost)} did better."] if lost else []
-    return [*warning, f"Test {label} of the recipe: {'; '.join(sentences)}."]
+    name = f"Test {label_of(merit.score)}" if merit.score else metric
+    return [*warning, f"{name} of the recipe: {'; '.join(sentences)}."] if sentences else []
 
 
 def has_diverged(option: Option) -> bool:

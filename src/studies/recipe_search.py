@@ -53,7 +53,6 @@ class RecipeSearch:
         config: The plain config.
         seed: Seed of the search.
         budget: The budget; what is searched is subtracted from it.
-        changes: Settings chosen so far, by config key.
         tested: The range tests, one for each optimizer.
         comparisons: What was compared by short runs.
         fallbacks: Why something known was used in place of what a test would have said.
@@ -65,7 +64,6 @@ class RecipeSearch:
     config: Config
     seed: int
     budget: Budget
-    changes: dict[str, Any] = field(default_factory=dict)
     tested: list[Option] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     fallbacks: list[str] = field(default_factory=list)
@@ -87,7 +85,7 @@ class RecipeSearch:
         if first:
             self._test(option, min_lr=first[0], max_lr=first[1], adaptive=False)
         lost = lost_at(option.tests[0].curves) if first else np.inf
-        if not first or not (np.isfinite(option.max_lr) or self.sick):
+        if not first or not (np.isfinite(option.max_lr) or (self.sick and kind == SGD)):
             self.budget = replace(self.budget, tests=self.budget.tests + len(option.tests))
             self._test(option)
         self.tested.append(option)

@@ -65,7 +65,8 @@ class Trial:
     @property
     def epochs(self) -> pd.DataFrame:
         """The metrics of the run, one row per epoch; with a column `seconds` if the training was timed."""
-        metrics = [row for row in read_metrics(self.run.metrics_file).values() if "train/loss" in row]
+        logged = read_metrics(self.run.metrics_file).values()
+        metrics = [row for row in logged if "train/loss" in row or ("epoch" in row and "val/loss" in row)]
         names = dict.fromkeys(["epoch", "val/loss", *(key for row in metrics for key in row)])
         rows = pd.DataFrame(metrics, columns=list(names))
         rows = rows if len(rows) else rows.astype(float)  # of a run that diverged in its first epoch

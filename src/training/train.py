@@ -95,8 +95,7 @@ def _train(job: Job) -> dict[str, Any]:
         trainer.fit(built.module, datamodule=datamodule, ckpt_path=config["ckpt_path"])
         record.collect_metrics()
         check()
-        has_test = is_overridden("test_dataloader", datamodule, pl.LightningDataModule)
-        if has_test and is_overridden("test_step", built.module) and is_tested(callbacks_of(trainer)):
+        if is_tested(callbacks_of(trainer)) and built.tests(datamodule):
             trainer.test(built.module, datamodule=datamodule, verbose=False)
     if is_rank_zero():
         print_results(record)

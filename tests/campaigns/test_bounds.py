@@ -33,7 +33,12 @@ esac
 def requirements(*extras: str) -> list[Requirement]:
     """Return the requirements of the project, of some of its extras, and of its dependency groups."""
     chosen = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] for extra in extras)]
-    listed = [Requirement(text) for texts in [*chosen, *PYPROJECT["dependency-groups"].values()] for text in texts]
+    listed = [
+        Requirement(text)
+        for texts in [*chosen, *PYPROJECT["dependency-groups"].values()]
+        for text in texts
+        if isinstance(text, str)  # a group that is included is listed itself
+    ]
     return [requirement for requirement in listed if requirement.name != PROJECT["name"]]
 
 

@@ -8,6 +8,8 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
+import torch
 
 from start_training.runs.directory import RunDirectory
 from start_training.schedules.budget import FORWARD, LEAST_SHARE
@@ -102,13 +104,36 @@ def test_a_finished_recipe_is_reported_again_and_one_interrupted_at_its_end_repe
     assert (mirrored["recipe._type"], mirrored["options._type"]) == ("image-file", "table-file")
 
 
+class LogsItsLoss(pl.LightningModule):
+    def __init__(self, net, optimizer, schedule=None) -> None:
+        super().__init__()
+        self.net, self.optimizer, self.schedule = net, optimizer, schedule
+
+    def loss(self, batch):
+        return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(batch)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", self.loss(batch))
+
+    def configure_optimizers(self):
+        optimizer = self.optimizer(self.parameters())
+        schedule = self.schedule and {"scheduler": self.schedule(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, **({"lr_scheduler": schedule} if schedule else {})}
+
+
 SMALL = ("seeds=1", "times=1", "weight_decays=null", "budget=4")
 KINDS = {
     "regression": ("task=regression", "datamodule=diabetes", "datamodule.batch_size=64", "baselines=false"),
     "a baseline that diverges before it was validated": ("baseline_lrs=[1e30]",),
     "a cosine with warm-up, AdamW": ("schedule=warmup_cosine", "optimizer=adamw", "baselines=false"),
     "a residual net": ("model=residual", "model.modules=4", "model.width=16", "baselines=false"),
-    "a score without a name": ("monitor=val/accuracy", "baselines=false"),
+    "compared by the accuracy": ("monitor=val/accuracy", "baselines=false"),
+    "a module of one's own, without a test": (
+        *("task=own", f"task._target_={__name__}.LogsItsLoss", "baseline_lrs=[0.01]"),
+    ),
 }
 
 
@@ -121,6 +146,7 @@ def test_it_ends_with_a_result(tmp_path, kind):
     assert last["status"] == "completed"
     assert len(summary["results"]) == (1 if "baselines=false" in KINDS[kind] else 3)
     assert ("diverged" in report) == ("diverges" in kind)
+    assert pd.read_parquet(directory / "epochs.parquet")["val/loss"].notna().sum() >= 2
 
 
 def test_a_net_that_sgd_will_not_train_is_said_to_be_so_and_trained_by_adamw(tmp_path, capsys):

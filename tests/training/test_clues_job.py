@@ -95,13 +95,16 @@ def test_the_chance_loss_of_a_regression_follows_from_r2():
     assert chance_from_r2({}, rows[1:2], "val/loss", "val/r2") is None
 
 
+SINGLE_RAMP = "callbacks.range_test.adaptive=false"  # over a wide range of rates
+
+
 @pytest.mark.parametrize(
     "overrides, verdict",
     [
         (["optimizer.lr=1e30"], verdicts.INSTABILITY),
         (["trainer.max_epochs=1", "datamodule.validation=0"], verdicts.NO_VALIDATION),
         (["trainer.max_epochs=1", "+trainer.val_check_interval=0.25", "optimizer.lr=1e-3"], verdicts.TOO_SHORT),
-        (["callbacks=range_test", "callbacks.range_test.stop=true"], verdicts.CANDIDATE),
+        (["callbacks=range_test", "callbacks.range_test.stop=true", SINGLE_RAMP], verdicts.CANDIDATE),
     ],
 )
 def test_every_run_has_a_verdict(overrides, verdict, tmp_path):

@@ -44,7 +44,7 @@ def test_a_range_test_of_a_regression_follows_r2(config, tmp_path, capsys):
     settings = config(*REGRESSION, "callbacks=range_test", *changed)
     summary = train(Job(settings, tmp_path / "run"))
     table = pd.read_parquet(tmp_path / "run" / "range_test")
-    assert table["val_accuracy"].isna().all() and table["val_r2"].notna().sum() >= 20
+    assert table["val_accuracy"].isna().all() and table["val_r2"].notna().sum() >= 10  # of the fine ramp
     assert summary["range_test"]["best_val_r2"] == table["val_r2"].max() > 0.3
     assert 0.01 < summary["range_test"]["max_lr"] < 3 and "best R²" in capsys.readouterr().out
 
