@@ -116,7 +116,7 @@ class LogsItsLoss(pl.LightningModule):
         return self.loss(batch)
 
     def validation_step(self, batch, batch_idx):
-        self.log("val/loss", self.loss(batch))
+        self.log("val/loss", self.loss(batch), batch_size=len(batch[0]))
 
     def configure_optimizers(self):
         optimizer = self.optimizer(self.parameters())
@@ -146,7 +146,7 @@ def test_it_ends_with_a_result(tmp_path, kind):
     assert last["status"] == "completed"
     assert len(summary["results"]) == (1 if "baselines=false" in KINDS[kind] else 3)
     assert ("diverged" in report) == ("diverges" in kind)
-    assert pd.read_parquet(directory / "epochs.parquet")["val/loss"].notna().sum() >= 2
+    assert pd.read_parquet(directory / "epochs.parquet")["val/loss"].notna().any()
 
 
 def test_a_net_that_sgd_will_not_train_is_said_to_be_so_and_trained_by_adamw(tmp_path, capsys):
