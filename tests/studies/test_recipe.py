@@ -32,7 +32,10 @@ def followed(tmp_path_factory) -> Path:
 def runs_of(directory: Path) -> list[tuple[dict, dict]]:
     """(config, summary) of each run of a recipe."""
     finished = [RunDirectory(path.parent) for path in directory.glob("runs/*/summary.json")]
-    return [({**run.config(), "callbacks": run.config()["callbacks"] or {}}, run.summary()) for run in finished]
+    return [
+        ({**run.unchecked_config(), "callbacks": run.unchecked_config()["callbacks"] or {}}, run.summary())
+        for run in finished
+    ]
 
 
 @pytest.fixture
