@@ -130,6 +130,7 @@ def test_a_task_and_data_of_ones_own_work_as_their_sections_say(extended):
     assert {"val/r2", "val/error", "train/error"} <= metrics
 
 
+@pytest.mark.slow
 def test_a_project_of_ones_own_works_as_its_section_says(extended):
     [command] = re.findall(r"^start-training (.*)", SECTIONS["extending.md", OWN_PROJECT], re.MULTILINE)
     printed = run(f"{ROOT}/src/cli/__main__.py {command} trainer.max_epochs=1 logger=csv", extended)

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from benchmarks import fix
 from benchmarks.fix import cases, started, table
 from tests.zoo.labels import read_labels
@@ -16,6 +18,7 @@ def test_cases_are_nets_that_do_not_start_and_that_weights_can_mend():
     assert all(NETS[name].healthy for name, _ in cases(healthy=True))
 
 
+@pytest.mark.slow
 def test_an_outcome_is_stored_and_not_measured_again(tmp_path, capsys, monkeypatch):
     words = ["--quick", "--way", "fix_", "--family", "towers", "--file", str(tmp_path / "fix.json")]
     fix.main(words)

@@ -46,6 +46,7 @@ def test_every_experiment_is_listed_with_minutes_and_claim_in_80_columns(shell):
     assert "…" not in text
 
 
+@pytest.mark.slow
 def test_reproduce_runs_the_experiment_and_checks_the_runs_of_its_command(shell, tmp_path, monkeypatch, expected):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))  # without MNIST: digits
     words = (*ONE, f"hydra.sweep.dir={tmp_path / 'sweep'}")

@@ -188,7 +188,13 @@ def start(tmp_path, capfd, monkeypatch):
     return call
 
 
-@pytest.mark.parametrize("path", KINDS.values(), ids=["-".join(kind) for kind in KINDS])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id="-".join(kind), marks=pytest.mark.slow if kind[1] in ("phase", "epochs") else ())
+        for kind, path in KINDS.items()
+    ],
+)
 def test_an_experiment_of_one_job_writes_its_figure_and_table_to_disk_and_to_wandb(path, start):
     values = {setting: chosen[:1] for setting, chosen in swept(path, size="small").items()}
     values |= {"depth": ["4"]} if "depth" in values else {}

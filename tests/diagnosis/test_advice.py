@@ -70,7 +70,10 @@ def test_only_layers_that_are_not_critical_are_changed(measured, off, changed):
 
 @pytest.mark.parametrize(
     ("widths", "least", "share"),
-    [([10] * 100, 100, "10 to beta = 10"), ([200] * 20 + [5] * 20, 23, "4 to beta = 4.1")],
+    [
+        pytest.param([10] * 100, 100, "10 to beta = 10", marks=pytest.mark.slow),
+        ([200] * 20 + [5] * 20, 23, "4 to beta = 4.1"),
+    ],
 )
 def test_wider_layers_cure_failure_mode_2_and_no_wider_than_needed(widths, least, share, inputs):
     diagnosis = by_lengths(FullyConnected(64, 10, widths=widths), inputs, initializer=HE)
@@ -115,6 +118,7 @@ def test_advice_for_failure_mode_2_assumes_that_advice_for_failure_mode_1_is_fol
     assert scale.overrides == ("initializer=he_normal",)
 
 
+@pytest.mark.slow
 def test_smaller_scales_cure_a_residual_net_then_critical_weights_then_width(inputs):
     net = Residual(64, 10, modules=30, width=64, scales="constant")
     diagnosis = by_lengths(net, inputs, initializer=HE)

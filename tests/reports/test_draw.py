@@ -73,6 +73,7 @@ def answer(tests: Path, name: str = "range_test") -> dict:
     return json.loads((tests / f"{name}.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_drawn_described_and_sent_to_wandb(sweep, shell, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     status, output, errors = shell("draw", "figure_1b", str(sweep), "--wandb")

@@ -28,7 +28,11 @@ def diagnosis_of(typed: str) -> Diagnosis:
         ("model=residual model.modules=30 model.scales=constant", False),
         ("model.depth=20 initializer=torch_default thresholds.drift=50 trial=false", True),
         ("datamodule=random_inputs readout_initializer=glorot_normal samples=100 seed=3 modules=[hidden.*]", True),
-        ("initializer=torch_default initializer._target_=torch.nn.init.xavier_normal_ model.depth=40", False),
+        pytest.param(
+            "initializer=torch_default initializer._target_=torch.nn.init.xavier_normal_ model.depth=40",
+            False,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_net_is_healthy_or_not(typed, healthy):
@@ -44,6 +48,7 @@ def test_fix_mends_the_net_and_writes_its_weights(attempt, tmp_path):
     assert attempt(*words, "weights=mended.pt")[2] == ["error: weights = mended.pt: is only used with fix=true"]
 
 
+@pytest.mark.slow
 def test_a_multirun_prints_every_verdict_and_exits_with_the_worst_status(attempt):
     status, output, errors = attempt("-m", "initializer=he_normal,torch_default", "model.depth=20")
     assert (status, errors) == (3, [])
