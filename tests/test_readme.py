@@ -94,7 +94,7 @@ def short(command: str) -> str:
         *["model.depth=2"] * ("compile=true" in command),  # each layer's kernels are compiled by a C++ compiler
         *["trainer.max_epochs=2", DATA, *RATES] * (script == "scripts/search.py"),
         *["matrices=1", "finite_size.matrices=2"] * (script == "scripts/phase_diagram.py"),
-        *["logger=csv"] * (" -m " in command or script == "scripts/search.py"),
+        *["logger=csv"] * ((" -m " in command and script != "scripts/diagnose.py") or script == "scripts/search.py"),
     ]
     return " ".join([command, *words])
 
