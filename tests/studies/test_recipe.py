@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -134,7 +135,7 @@ KINDS = {
     "a cosine with warm-up, AdamW": ("schedule=warmup_cosine", "optimizer=adamw", "baselines=false"),
     "a residual net": ("model=residual", "model.modules=4", "model.width=16", "baselines=false"),
     "compared by the accuracy": ("monitor=val/accuracy", "baselines=false"),
-    "a module of one's own, without a test": (
+    "a LightningModule of the user's without test_step": (
         *("task=own", f"task._target_={__name__}.LogsItsLoss", "baseline_lrs=[0.01]"),
     ),
 }
@@ -178,7 +179,8 @@ class FinishedRun:
 
 
 def short_runs(name: str, *losses: float) -> Option:
-    return Option(name, {}, {"trainer.max_epochs": 1}, runs=[FinishedRun(loss) for loss in losses])  # type: ignore[misc]
+    runs: list[Any] = [FinishedRun(loss) for loss in losses]
+    return Option(name, {}, {"trainer.max_epochs": 1}, runs=runs)
 
 
 @pytest.mark.parametrize(
