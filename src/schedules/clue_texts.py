@@ -2,36 +2,24 @@
 
 import numpy as np
 
-from start_training.schedules.clue_verdicts import (
-    CANDIDATE,
-    INSTABILITY,
-    MEMORIZED,
-    NO_VALIDATION,
-    NOT_LEARNING,
-    OVERFITTING,
-    PLATEAU,
-    REGULARIZED,
-    TOO_SHORT,
-    UNCLEAR,
-    UNDERFITTING,
-)
+from start_training.schedules import clue_verdicts as verdicts
 from start_training.schedules.curves import Curves
 from start_training.schedules.loss_trends import LossTrends
 from start_training.schedules.rates.wide_rates import WideRates
 from start_training.schedules.regularizers import Regularizers
 
 MEANINGS = {
-    UNDERFITTING: "the run ended before the net had learned what it can learn",
-    OVERFITTING: "the net fits its training samples better and other samples worse",
-    MEMORIZED: "the net knows its training samples by heart, and has no more to learn from them",
-    REGULARIZED: "the net is kept from fitting even its training samples",
-    PLATEAU: "the run neither under- nor overfits, which is the goal",
-    INSTABILITY: "the steps are too large, which is not overfitting",
-    CANDIDATE: "training works at unusually different learning rates, and may be fast at the largest",
-    NOT_LEARNING: "the net is not better than guessing",
-    UNCLEAR: "the validation loss is too noisy to show a plateau, a fall or a rise",
-    TOO_SHORT: "the run has too few validations for a verdict",
-    NO_VALIDATION: "the run was not validated",
+    verdicts.UNDERFITTING: "the run ended before the net had learned what it can learn",
+    verdicts.OVERFITTING: "the net fits its training samples better and other samples worse",
+    verdicts.MEMORIZED: "the net knows its training samples by heart, and has no more to learn from them",
+    verdicts.REGULARIZED: "the net is kept from fitting even its training samples",
+    verdicts.PLATEAU: "the run neither under- nor overfits, which is the goal",
+    verdicts.INSTABILITY: "the steps are too large, which is not overfitting",
+    verdicts.CANDIDATE: "training works at unusually different learning rates, and may be fast at the largest",
+    verdicts.NOT_LEARNING: "the net is not better than guessing",
+    verdicts.UNCLEAR: "the validation loss is too noisy to show a plateau, a fall or a rise",
+    verdicts.TOO_SHORT: "the run has too few validations for a verdict",
+    verdicts.NO_VALIDATION: "the run was not validated",
 }
 
 
@@ -50,19 +38,19 @@ def evidence_of(verdict: str, trends: LossTrends, settings: Regularizers) -> str
     hidden = "; whether less regularization or a larger net would lower both, curves cannot tell"
     hidden = hidden if trends.is_held_up else ""
     evidence = {
-        UNDERFITTING: lambda: _fall(trends),
-        OVERFITTING: lambda: f"{_rise(trends)}, while training loss {_change_of_training(trends)}",
-        INSTABILITY: lambda: _instability(trends),
-        NOT_LEARNING: lambda: (
+        verdicts.UNDERFITTING: lambda: _fall(trends),
+        verdicts.OVERFITTING: lambda: f"{_rise(trends)}, while training loss {_change_of_training(trends)}",
+        verdicts.INSTABILITY: lambda: _instability(trends),
+        verdicts.NOT_LEARNING: lambda: (
             f"the lowest validation loss is {lowest:.3g}, not clearly below the {trends.curves.top:.3g} of guessing"
         ),
-        MEMORIZED: lambda: f"{training}, close to 0, and {validation}",
-        REGULARIZED: lambda: f"with {settings.large}, {training} and {validation}",
-        UNCLEAR: lambda: (
+        verdicts.MEMORIZED: lambda: f"{training}, close to 0, and {validation}",
+        verdicts.REGULARIZED: lambda: f"with {settings.large}, {training} and {validation}",
+        verdicts.UNCLEAR: lambda: (
             f"in the last third of the run validation loss jumps between {late.min():.2g} and {late.max():.2g}, while "
             f"{training}"
         ),
-        PLATEAU: lambda: (
+        verdicts.PLATEAU: lambda: (
             f"since {_step(trends, trends.calm)} validation loss stays near {trends.validation_at_end:.3g}, while "
             f"{training}{hidden}"
         ),

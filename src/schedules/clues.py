@@ -25,21 +25,9 @@ Source: Smith 2018 (arXiv:1803.09820), on the clues in validation loss; the othe
 project's.
 """
 
+from start_training.schedules import clue_verdicts as verdicts
 from start_training.schedules.clue_texts import diverged_text, evidence_of, sentences, wide_text
-from start_training.schedules.clue_verdicts import (
-    CANDIDATE,
-    INSTABILITY,
-    MEMORIZED,
-    NO_VALIDATION,
-    NOT_LEARNING,
-    OVERFITTING,
-    PLATEAU,
-    REGULARIZED,
-    TOO_SHORT,
-    UNCLEAR,
-    UNDERFITTING,
-    Clues,
-)
+from start_training.schedules.clue_verdicts import Clues
 from start_training.schedules.curves import Curves
 from start_training.schedules.loss_trends import LossTrends
 from start_training.schedules.rates.wide_rates import WideRates, rises_throughout, wide_rates
@@ -75,9 +63,12 @@ def read_clues(curves: Curves, settings: Regularizers | None = None) -> Clues:
     trends = LossTrends(curves)
     verdict = _verdict(trends, settings)
     wide = wide_rates(curves)
-    if wide is not None and (verdict in (PLATEAU, UNCLEAR) or (verdict == INSTABILITY and rises_throughout(curves))):
-        return _candidate(trends, wide, unstable=verdict == INSTABILITY)
-    if verdict == INSTABILITY and not (trends.rises or trends.is_lost or trends.jumps):
+    if wide is not None and (
+        verdict in (verdicts.PLATEAU, verdicts.UNCLEAR)
+        or (verdict == verdicts.INSTABILITY and rises_throughout(curves))
+    ):
+        return _candidate(trends, wide, unstable=verdict == verdicts.INSTABILITY)
+    if verdict == verdicts.INSTABILITY and not (trends.rises or trends.is_lost or trends.jumps):
         return _diverged(curves)
     return _clues(verdict, evidence_of(verdict, trends, settings), trends, _begin(verdict, trends))
 
@@ -85,27 +76,27 @@ def read_clues(curves: Curves, settings: Regularizers | None = None) -> Clues:
 def _verdict(trends: LossTrends, settings: Regularizers) -> str:
     """Return the verdict on curves that are long enough, unless their rates make them a super-convergence candidate."""
     if trends.curves.diverged_at is not None:
-        return INSTABILITY
+        return verdicts.INSTABILITY
     if settings.large and trends.is_held_up and not trends.jumps:
-        return REGULARIZED
+        return verdicts.REGULARIZED
     if not trends.has_learned:
-        return NOT_LEARNING
+        return verdicts.NOT_LEARNING
     if trends.has_memorized(regularized=not settings.hardly_any):
-        return OVERFITTING if trends.rises else MEMORIZED
+        return verdicts.OVERFITTING if trends.rises else verdicts.MEMORIZED
     if trends.both_rise or trends.is_lost or trends.jumps:
-        return INSTABILITY
+        return verdicts.INSTABILITY
     if trends.falls:
-        return UNDERFITTING
+        return verdicts.UNDERFITTING
     if trends.rises:
-        return OVERFITTING
-    return UNCLEAR if trends.is_unclear else PLATEAU
+        return verdicts.OVERFITTING
+    return verdicts.UNCLEAR if trends.is_unclear else verdicts.PLATEAU
 
 
 def _begin(verdict: str, trends: LossTrends) -> int | None:
     """Return the index of the validation after which the loss rises or stays; None for verdicts without one."""
-    if verdict == OVERFITTING or (verdict == INSTABILITY and (trends.rises or trends.is_lost)):
+    if verdict == verdicts.OVERFITTING or (verdict == verdicts.INSTABILITY and (trends.rises or trends.is_lost)):
         return trends.turn
-    return trends.calm if verdict == PLATEAU else None
+    return trends.calm if verdict == verdicts.PLATEAU else None
 
 
 def _too_few(curves: Curves) -> Clues:
@@ -113,19 +104,19 @@ def _too_few(curves: Curves) -> Clues:
         return _diverged(curves)
     if not len(curves.steps):
         evidence = "no validation loss was recorded, so that under- and overfitting cannot be recognized"
-        return Clues(NO_VALIDATION, sentences(NO_VALIDATION, evidence))
+        return Clues(verdicts.NO_VALIDATION, sentences(verdicts.NO_VALIDATION, evidence))
     evidence = f"a verdict needs {LEAST_POINTS} validation losses, and this run has {len(curves.steps)}"
-    return Clues(TOO_SHORT, sentences(TOO_SHORT, evidence))
+    return Clues(verdicts.TOO_SHORT, sentences(verdicts.TOO_SHORT, evidence))
 
 
 def _diverged(curves: Curves) -> Clues:
     rate = curves.rate_at(-1) if len(curves.steps) else None
-    return Clues(INSTABILITY, sentences(INSTABILITY, diverged_text(curves)), curves.diverged_at, rate)
+    return Clues(verdicts.INSTABILITY, sentences(verdicts.INSTABILITY, diverged_text(curves)), curves.diverged_at, rate)
 
 
 def _candidate(trends: LossTrends, wide: WideRates, *, unstable: bool) -> Clues:
     evidence = wide_text(trends, wide, unstable=unstable)
-    return _clues(CANDIDATE, evidence, trends, wide.largest, low_rate=wide.low, high_rate=wide.high)
+    return _clues(verdicts.CANDIDATE, evidence, trends, wide.largest, low_rate=wide.low, high_rate=wide.high)
 
 
 def _clues(verdict: str, evidence: str, trends: LossTrends, at: int | None, **numbers: float) -> Clues:

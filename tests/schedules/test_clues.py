@@ -8,21 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from start_training.schedules import clue_verdicts as verdicts
 from start_training.schedules import trend
-from start_training.schedules.clue_verdicts import (
-    CANDIDATE,
-    INSTABILITY,
-    MEMORIZED,
-    NO_VALIDATION,
-    NOT_LEARNING,
-    OVERFITTING,
-    PLATEAU,
-    REGULARIZED,
-    TOO_SHORT,
-    UNCLEAR,
-    UNDERFITTING,
-    VERDICTS,
-)
 from start_training.schedules.clues import read_clues
 from start_training.schedules.curves import Curves
 from start_training.schedules.regularization import MORE, advise, what_to_lower
@@ -49,13 +36,13 @@ def confusion(*cases, count, points=(8, 200), noise=(0.003, 0.05), also=()):
     """
     wrong = {}
     for case in cases:
-        random, verdicts = np.random.default_rng((0, CASES.index(case))), []
+        random, answers = np.random.default_rng((0, CASES.index(case))), []
         for _ in range(count):
             length, deviation = np.exp(random.uniform(*np.log([points, noise]).T))
             c = curve(case, random, points=round(length), noise=deviation)
             given = clues_of(c.steps, c.train_loss, c.val_loss, rates=c.rates, chance=c.chance).verdict
-            verdicts.append(case if given in also else given)
-        wrong[case] = float(np.mean([verdict != case for verdict in verdicts]))
+            answers.append(case if given in also else given)
+        wrong[case] = float(np.mean([verdict != case for verdict in answers]))
     return wrong
 
 
@@ -63,16 +50,23 @@ def test_about_one_curve_in_a_hundred_is_misclassified():
     wrong = confusion(*CASES, count=250)
     assert np.mean(list(wrong.values())) < 0.015  # 0.6% of 3,000; its standard error over these 1,500 is 0.2%
     assert max(wrong.values()) < 0.04
-    hidden = confusion(UNDERFITTING, OVERFITTING, PLATEAU, count=40, noise=(2.0, 3.0))  # as large as the curve
+    hidden = confusion(
+        verdicts.UNDERFITTING, verdicts.OVERFITTING, verdicts.PLATEAU, count=40, noise=(2.0, 3.0)
+    )  # as large as the curve
     assert np.mean(list(hidden.values())) > 0.4
 
 
 def test_plateaus_are_misclassified_if_noise_is_not_taken_into_account(monkeypatch):
-    settings = {"count": 100, "points": (8, 60), "noise": (0.05, 0.2), "also": (UNCLEAR, INSTABILITY)}  # both jump
-    assert confusion(PLATEAU, **settings)[PLATEAU] < 0.15
+    settings = {
+        "count": 100,
+        "points": (8, 60),
+        "noise": (0.05, 0.2),
+        "also": (verdicts.UNCLEAR, verdicts.INSTABILITY),
+    }  # both jump
+    assert confusion(verdicts.PLATEAU, **settings)[verdicts.PLATEAU] < 0.15
     monkeypatch.setattr(trend, "SIGMAS", 0.0)
     monkeypatch.setattr(trend.Trend, "_noise_of_minimum", 0.0)
-    assert confusion(PLATEAU, **settings)[PLATEAU] > 0.3
+    assert confusion(verdicts.PLATEAU, **settings)[verdicts.PLATEAU] > 0.3
 
 
 def falling(change, level):
@@ -84,32 +78,35 @@ def falling(change, level):
 def test_a_rise_or_fall_has_to_exceed_a_tenth_of_the_loss_plus_the_floor():
     fitted = np.full(30, 0.03 * CHANCE)
     for level in (0.01, 1.0, 1.5):  # near 0 the floor dominates
-        for change, expected in ((0.098, PLATEAU), (0.102, OVERFITTING)):
+        for change, expected in ((0.098, verdicts.PLATEAU), (0.102, verdicts.OVERFITTING)):
             rise = np.expm1(change) * (level + 0.05 * CHANCE)
             val = np.where(X <= 0.8, level, level + rise)
             assert verdict(np.full(30, 0.5 * level), val, chance=CHANCE) == expected
-            falls = {PLATEAU: PLATEAU, OVERFITTING: UNDERFITTING}[expected]
+            falls = {verdicts.PLATEAU: verdicts.PLATEAU, verdicts.OVERFITTING: verdicts.UNDERFITTING}[expected]
             assert verdict(fitted, falling(change, level), chance=CHANCE) == falls
-    for change, expected in ((0.058, PLATEAU), (0.062, UNDERFITTING)):  # where training samples are not fitted either
+    for change, expected in (
+        (0.058, verdicts.PLATEAU),
+        (0.062, verdicts.UNDERFITTING),
+    ):  # where training samples are not fitted either
         assert verdict(falling(change, 1.0), chance=CHANCE) == expected
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.945, PLATEAU), (0.955, NOT_LEARNING)])
+@pytest.mark.parametrize(("share", "expected"), [(0.945, verdicts.PLATEAU), (0.955, verdicts.NOT_LEARNING)])
 def test_a_net_has_learned_if_its_loss_is_a_twentieth_below_chance(share, expected):
     flat = np.full(30, share * CHANCE)
     assert verdict(flat, chance=CHANCE) == expected
     assert verdict(np.append(CHANCE, flat[1:])) == expected  # the first loss replaces the unknown chance loss
     lost = np.where(X < 0.3, 1.5, share * CHANCE * 1.0001)
-    assert verdict(lost, chance=CHANCE) in (INSTABILITY, OVERFITTING)
+    assert verdict(lost, chance=CHANCE) in (verdicts.INSTABILITY, verdicts.OVERFITTING)
     learned = np.where(X < 0.3, 0.5, 1.9)  # training loss keeps falling by memorization
-    assert verdict(np.linspace(1, 0.1, 30), learned, chance=CHANCE) == OVERFITTING
+    assert verdict(np.linspace(1, 0.1, 30), learned, chance=CHANCE) == verdicts.OVERFITTING
 
 
 def test_a_loss_back_at_chance_is_an_instability_and_memorization_is_overfitting():
     val = np.where(X < 0.3, 1.5, CHANCE)
     train = np.append(50.0, val[1:])
-    assert verdict(train, val, chance=CHANCE) == INSTABILITY
-    assert verdict(CHANCE * np.exp(-3 * X), CHANCE * (1 + X), chance=CHANCE) == OVERFITTING
+    assert verdict(train, val, chance=CHANCE) == verdicts.INSTABILITY
+    assert verdict(CHANCE * np.exp(-3 * X), CHANCE * (1 + X), chance=CHANCE) == verdicts.OVERFITTING
 
 
 @pytest.mark.parametrize(("train", "best", "end"), [(1e-4, 0.19, 0.23), (2e-4, 0.397, 0.408)])
@@ -117,9 +114,9 @@ def test_a_net_with_a_training_loss_of_0_far_below_its_validation_loss_has_memor
     val, losses = best + (end - best) * X + FALLING - 0.2, train + FALLING - 0.2
     for decay in (None, 0.0, 1e-3):
         clues = read_clues(Curves.of(STEPS, losses, val, chance=CHANCE), Regularizers(weight_decay=decay))
-        assert (clues.verdict, clues.from_step) == (MEMORIZED, None)
-    assert verdict(np.maximum(losses, 0.1), val, chance=CHANCE) == PLATEAU  # the net has more to learn
-    assert verdict(losses, val - best + 0.05, chance=CHANCE) == PLATEAU  # other samples are known as well
+        assert (clues.verdict, clues.from_step) == (verdicts.MEMORIZED, None)
+    assert verdict(np.maximum(losses, 0.1), val, chance=CHANCE) == verdicts.PLATEAU  # the net has more to learn
+    assert verdict(losses, val - best + 0.05, chance=CHANCE) == verdicts.PLATEAU  # other samples are known as well
 
 
 def test_large_regularization_is_too_much_only_if_training_samples_are_not_fitted_either():
@@ -127,37 +124,37 @@ def test_large_regularization_is_too_much_only_if_training_samples_are_not_fitte
     for settings in (decay, Regularizers(dropout=0.6), Regularizers(weight_decay=2.0, decoupled=True)):
         for losses in (level + FALLING, level + 0.5 * X, np.full(30, CHANCE)):  # flat, rising, and nothing learned
             clues = read_clues(Curves.of(STEPS, losses, losses, chance=CHANCE), settings)
-            assert clues.verdict == REGULARIZED and settings.large in clues.text
+            assert clues.verdict == verdicts.REGULARIZED and settings.large in clues.text
     mild = Regularizers(weight_decay=1e-3, dropout=0.1)
     clues = read_clues(Curves.of(STEPS, level + FALLING, level + FALLING, chance=CHANCE), mild)
-    assert clues.verdict == PLATEAU and "a larger net would lower both, curves cannot tell" in clues.text
-    assert read_clues(Curves.of(STEPS, FALLING / 4, FALLING / 4, chance=CHANCE), decay).verdict == PLATEAU
-    assert read_clues(Curves.of(STEPS, FALLING / 4, 3 * FALLING, chance=CHANCE), decay).verdict != REGULARIZED
+    assert clues.verdict == verdicts.PLATEAU and "a larger net would lower both, curves cannot tell" in clues.text
+    assert read_clues(Curves.of(STEPS, FALLING / 4, FALLING / 4, chance=CHANCE), decay).verdict == verdicts.PLATEAU
+    assert read_clues(Curves.of(STEPS, FALLING / 4, 3 * FALLING, chance=CHANCE), decay).verdict != verdicts.REGULARIZED
 
 
 def test_a_validation_loss_that_jumps_is_no_plateau_and_an_instability_if_training_loss_jumps_too():
     jumping = np.where(np.arange(30) % 3 == 1, 0.52, 0.18) + FALLING - 0.2
-    assert verdict(FALLING + 0.1, jumping, chance=CHANCE) == UNCLEAR
+    assert verdict(FALLING + 0.1, jumping, chance=CHANCE) == verdicts.UNCLEAR
     clues = clues_of(STEPS, jumping, jumping, chance=CHANCE)
-    assert clues.verdict == INSTABILITY and "jumps between 0.18 and 0.52" in clues.text
+    assert clues.verdict == verdicts.INSTABILITY and "jumps between 0.18 and 0.52" in clues.text
 
 
 def test_overfitting_begins_at_the_lowest_validation_loss_and_is_an_instability_if_training_loss_rises_too():
     rates, rise = np.linspace(0.1, 0.01, 30), np.maximum(X - 0.5, 0)
     clues = clues_of(STEPS, FALLING * (1 - 0.8 * X), FALLING * (1 + 2 * rise), rates=rates)
-    assert (clues.verdict, abs(clues.from_step - 0.5 * STEPS[-1]) <= 40) == (OVERFITTING, True)
+    assert (clues.verdict, abs(clues.from_step - 0.5 * STEPS[-1]) <= 40) == (verdicts.OVERFITTING, True)
     assert clues.rate == rates[STEPS.tolist().index(clues.from_step)]
     assert "training loss went from" in clues.text
     jump = np.where(X > 0.7, 8.0, 1.0)
     clues = clues_of(STEPS, FALLING * jump, FALLING * jump, rates=rates)
-    assert (clues.verdict, clues.from_step, clues.rate) == (INSTABILITY, STEPS[20], rates[20])
-    assert verdict(FALLING, FALLING * jump, rates=rates) == OVERFITTING
+    assert (clues.verdict, clues.from_step, clues.rate) == (verdicts.INSTABILITY, STEPS[20], rates[20])
+    assert verdict(FALLING, FALLING * jump, rates=rates) == verdicts.OVERFITTING
 
 
 def test_a_loss_that_rises_in_mid_cycle_and_falls_again_is_not_overfitting():
     humped, rates = FALLING * (1 + 3 * np.exp(-(((X - 0.5) / 0.1) ** 2))), np.interp(X, [0, 0.45, 1], [0.01, 0.1, 1e-5])
-    assert verdict(humped, rates=rates) == PLATEAU
-    assert verdict(humped[X < 0.6]) == INSTABILITY  # the same curve, cut off in mid-cycle where it has risen
+    assert verdict(humped, rates=rates) == verdicts.PLATEAU
+    assert verdict(humped[X < 0.6]) == verdicts.INSTABILITY  # the same curve, cut off in mid-cycle where it has risen
 
 
 def test_the_text_mentions_a_learning_rate_that_is_halved_while_the_loss_falls():
@@ -173,12 +170,12 @@ def test_a_ramp_that_stays_near_its_best_over_tenfold_rates_is_a_candidate(ends)
     losses = FALLING * np.where((X > 0.85) & (ends == "unstable"), 8.0, 1.0)
     near = np.flatnonzero(FALLING - FALLING.min() <= 0.1 * (CHANCE - FALLING.min()))[0]
     last = 24 if ends == "unstable" else 29
-    control = {"well": PLATEAU, "unstable": INSTABILITY}[ends]
-    for times, expected in ((10.2, CANDIDATE), (9.8, control)):
+    control = {"well": verdicts.PLATEAU, "unstable": verdicts.INSTABILITY}[ends]
+    for times, expected in ((10.2, verdicts.CANDIDATE), (9.8, control)):
         rates = np.geomspace(1, times, last - near + 1)[0] * times ** ((np.arange(30) - near) / (last - near))
         clues = clues_of(STEPS, losses, losses, rates=rates, chance=CHANCE)
         assert clues.verdict == expected
-        if expected == CANDIDATE:
+        if expected == verdicts.CANDIDATE:
             assert clues.numbers["high_rate"] == pytest.approx(10.2 * clues.numbers["low_rate"])
             assert ("is unstable after" in clues.text) == (ends == "unstable")
         for lost, with_accuracy in ((0.049, expected), (0.051, control)):  # the threshold is 5 percentage points
@@ -188,18 +185,18 @@ def test_a_ramp_that_stays_near_its_best_over_tenfold_rates_is_a_candidate(ends)
 
 def test_a_candidate_needs_a_rate_that_rises_fivefold_and_a_loss_near_its_best_at_the_largest_rate():
     rates = np.interp(X, [0, 0.45, 0.9, 1], [0.01, 0.1, 0.009, 1e-5])
-    assert verdict(FALLING, rates=rates, chance=CHANCE) == CANDIDATE
+    assert verdict(FALLING, rates=rates, chance=CHANCE) == verdicts.CANDIDATE
     hump = 1 + 3 * np.exp(-(((X - 0.45) / 0.15) ** 2))
-    assert verdict(FALLING * hump, rates=rates, chance=CHANCE) == PLATEAU
-    assert verdict(FALLING, rates=np.geomspace(0.1, 1e-4, 30), chance=CHANCE) == PLATEAU
-    for risen, expected in ((5.05, CANDIDATE), (4.95, PLATEAU)):
+    assert verdict(FALLING * hump, rates=rates, chance=CHANCE) == verdicts.PLATEAU
+    assert verdict(FALLING, rates=np.geomspace(0.1, 1e-4, 30), chance=CHANCE) == verdicts.PLATEAU
+    for risen, expected in ((5.05, verdicts.CANDIDATE), (4.95, verdicts.PLATEAU)):
         rates = np.concatenate([np.geomspace(0.1 / risen, 0.1, 12), np.geomspace(0.1, 1e-3, 19)[1:]])
         assert verdict(FALLING, rates=rates, chance=CHANCE) == expected
 
 
 def test_rounding_errors_of_a_constant_rate_do_not_count_as_a_fall():
     wide, jump = np.minimum(np.geomspace(1e-3, 10, 30), 1.0), np.where(X > 0.85, 8.0, 1.0)
-    for less, expected in ((np.spacing(1.0), CANDIDATE), (0.1, INSTABILITY)):
+    for less, expected in ((np.spacing(1.0), verdicts.CANDIDATE), (0.1, verdicts.INSTABILITY)):
         rates = wide - less * (np.arange(30) % 2) * (wide == 1)
         assert verdict(FALLING * jump, rates=rates, chance=CHANCE) == expected
 
@@ -210,7 +207,7 @@ def test_a_loss_that_is_not_finite_is_an_instability_from_its_step(at, loss):
     train, val = FALLING.copy(), FALLING.copy()
     train[at:] = val[at:] = loss
     clues = clues_of(STEPS, train, val, rates=np.full(30, 0.1))
-    assert (clues.verdict, clues.from_step, clues.rate) == (INSTABILITY, STEPS[at], 0.1 if at else None)
+    assert (clues.verdict, clues.from_step, clues.rate) == (verdicts.INSTABILITY, STEPS[at], 0.1 if at else None)
     assert f"step {STEPS[at]} is not finite" in clues.text
 
 
@@ -222,7 +219,10 @@ def test_a_divergence_between_two_rows_is_passed_by_its_step_and_the_earliest_di
     assert clues_of([], [], [], diverged_at=3).from_step == 3
 
 
-@pytest.mark.parametrize("points, expected", [(0, NO_VALIDATION), (1, TOO_SHORT), (5, TOO_SHORT), (6, PLATEAU)])
+@pytest.mark.parametrize(
+    "points, expected",
+    [(0, verdicts.NO_VALIDATION), (1, verdicts.TOO_SHORT), (5, verdicts.TOO_SHORT), (6, verdicts.PLATEAU)],
+)
 def test_a_verdict_needs_six_validations(points, expected):
     assert verdict(np.full(points, 0.1), chance=CHANCE) == expected
     assert verdict(FALLING, np.where(np.arange(30) >= 30 - points, 0.1, np.nan), chance=CHANCE) == expected
@@ -230,10 +230,10 @@ def test_a_verdict_needs_six_validations(points, expected):
 
 def test_training_loss_is_optional_and_averaged_since_the_previous_validation():
     nothing, rising = np.full(30, np.nan), FALLING * (1 + 2 * np.maximum(X - 0.5, 0))
-    assert clues_of(STEPS, nothing, FALLING).verdict == PLATEAU
+    assert clues_of(STEPS, nothing, FALLING).verdict == verdicts.PLATEAU
     assert "training loss was not measured" in clues_of(STEPS, nothing, FALLING).text
     clues = clues_of(STEPS, nothing, rising)
-    assert clues.verdict == OVERFITTING and "was not measured" in clues.text
+    assert clues.verdict == verdicts.OVERFITTING and "was not measured" in clues.text
     rare = np.where(np.arange(30) % 3 == 2, FALLING, np.nan)
     train = np.where(np.arange(30) % 3 == 2, np.nan, np.tile([1.0, 2.0, 9.0], 10))
     clues = clues_of(STEPS, train, rare)
@@ -249,9 +249,18 @@ def test_any_losses_give_a_verdict_that_is_plain_data(seed, rows):
     values = random.choice(some, size=(4, rows), p=[0.1, 0.1, 0.2, 0.25, 0.2, 0.02, 0.02, 0.1, 0.01])
     steps = np.cumsum(random.integers(1, 100, size=rows))
     clues = clues_of(steps, values[0], values[1], rates=values[2], val_accuracy=values[3])
-    assert clues.verdict in VERDICTS and clues.text.startswith(clues.verdict)
-    assert clues.from_step is None or clues.verdict in (OVERFITTING, INSTABILITY, CANDIDATE, PLATEAU)
-    assert clues.from_step is not None or clues.verdict not in (OVERFITTING, CANDIDATE, PLATEAU)
+    assert clues.verdict in verdicts.VERDICTS and clues.text.startswith(clues.verdict)
+    assert clues.from_step is None or clues.verdict in (
+        verdicts.OVERFITTING,
+        verdicts.INSTABILITY,
+        verdicts.CANDIDATE,
+        verdicts.PLATEAU,
+    )
+    assert clues.from_step is not None or clues.verdict not in (
+        verdicts.OVERFITTING,
+        verdicts.CANDIDATE,
+        verdicts.PLATEAU,
+    )
     assert str(json.loads(json.dumps(asdict(clues)))) == str(asdict(clues))  # NaN is not itself
 
 
@@ -286,8 +295,11 @@ def test_the_raised_setting_and_settings_of_zero_are_not_lowered():
 
 
 def test_every_verdict_has_advice_unless_there_were_too_few_validations():
-    assert {verdict for verdict in VERDICTS if not advise(verdict)} == {TOO_SHORT, NO_VALIDATION}
-    assert "below the 0.12 at which it began" in advise(INSTABILITY, rate=0.12)
+    assert {verdict for verdict in verdicts.VERDICTS if not advise(verdict)} == {
+        verdicts.TOO_SHORT,
+        verdicts.NO_VALIDATION,
+    }
+    assert "below the 0.12 at which it began" in advise(verdicts.INSTABILITY, rate=0.12)
     optimizer = {"lr": 0.1, "weight_decay": 1e-4}
     settings = Regularizers.of({"optimizer": optimizer, "model": {"dropout": 0.0}, "datamodule": {"batch_size": 8}})
     assert settings == Regularizers(0.1, 8, 1e-4, 0.0)
@@ -297,16 +309,16 @@ def test_every_verdict_has_advice_unless_there_were_too_few_validations():
 @pytest.mark.parametrize(
     ("verdict", "settings", "first"),
     [
-        (OVERFITTING, Regularizers(), "more weight decay"),
-        (OVERFITTING, Regularizers(weight_decay=0.0), "weight decay 0.001 instead of 0"),
-        (MEMORIZED, Regularizers(weight_decay=2e-3), "weight decay 0.006 instead of 0.002"),
-        (MEMORIZED, Regularizers(weight_decay=0.02), "dropout 0.2"),
-        (MEMORIZED, Regularizers(weight_decay=0.02, dropout=0.2), "dropout of more than 0.2"),
-        (MEMORIZED, Regularizers(weight_decay=0.01, decoupled=True), "weight decay 0.1 instead of 0.01"),
-        (REGULARIZED, Regularizers(weight_decay=0.1, dropout=0.1), "weight decay 0.01 instead of 0.1"),
-        (REGULARIZED, Regularizers(dropout=0.75), "dropout 0.2 instead of 0.75"),
-        (INSTABILITY, Regularizers(0.3), "a learning rate of 0.1 instead of 0.3"),
-        (UNDERFITTING, Regularizers(0.01), "twice as many epochs, or a learning rate of 0.03 instead of 0.01"),
+        (verdicts.OVERFITTING, Regularizers(), "more weight decay"),
+        (verdicts.OVERFITTING, Regularizers(weight_decay=0.0), "weight decay 0.001 instead of 0"),
+        (verdicts.MEMORIZED, Regularizers(weight_decay=2e-3), "weight decay 0.006 instead of 0.002"),
+        (verdicts.MEMORIZED, Regularizers(weight_decay=0.02), "dropout 0.2"),
+        (verdicts.MEMORIZED, Regularizers(weight_decay=0.02, dropout=0.2), "dropout of more than 0.2"),
+        (verdicts.MEMORIZED, Regularizers(weight_decay=0.01, decoupled=True), "weight decay 0.1 instead of 0.01"),
+        (verdicts.REGULARIZED, Regularizers(weight_decay=0.1, dropout=0.1), "weight decay 0.01 instead of 0.1"),
+        (verdicts.REGULARIZED, Regularizers(dropout=0.75), "dropout 0.2 instead of 0.75"),
+        (verdicts.INSTABILITY, Regularizers(0.3), "a learning rate of 0.1 instead of 0.3"),
+        (verdicts.UNDERFITTING, Regularizers(0.01), "twice as many epochs, or a learning rate of 0.03 instead of 0.01"),
     ],
 )
 def test_what_to_try_first_is_one_setting_with_its_value(verdict, settings, first):
