@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -25,6 +25,9 @@ PRELOADED = ("pytorch_lightning", "torchvision", "torchmetrics", "pandas", "pyar
              "start_training.cli.training_job", "start_training.launchers.process_launcher",
              "start_training.launchers.sweep", "start_training.launchers.replicas_launcher",
              "start_training.figures.lengths")  # fmt: skip
+# `Process.start` polls all earlier processes. Two threads that poll one process read its exit status twice, which gives
+# the second one, and from then on both, 255.
+_polling = threading.Lock()
 _context = get_context("forkserver")
 _context.set_forkserver_preload(list(PRELOADED))
 
@@ -42,7 +45,8 @@ class Forked:
 
     @property
     def returncode(self) -> int | None:
-        return self._process.exitcode
+        with _polling:
+            return self._process.exitcode
 
     def poll(self) -> int | None:
         return self.returncode
@@ -64,10 +68,11 @@ class Forked:
         return Path(self._streams[1]).read_text(errors="replace")
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self.returncode is None:
+        connection.wait([self._process.sentinel], timeout)
+        status = self.returncode
+        if status is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0, self.stdout, self.stderr)
-        return self.returncode
+        return status
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end: all that it printed on stdout and on stderr. Raises TimeoutExpired."""
@@ -91,7 +96,8 @@ def start(
     words = [str(script), *arguments]
     variables = {**(os.environ if env is None else env)}
     process = _context.Process(target=_work, args=(words, str(cwd or Path.cwd()), variables, streams, new_session))
-    process.start()
+    with _polling:
+        process.start()
     return Forked(process, words, streams)
 
 
