@@ -1,6 +1,7 @@
 """Scripts in processes of their own that start in milliseconds: forks of a server that has the libraries imported.
 
-A fresh interpreter takes 4 s to import Lightning. What a script starts itself is a fresh interpreter all the same.
+A fresh interpreter takes 4 s to import Lightning. What a script starts itself is a fork, too, unless its environment
+has the variable FRESH (tests/forked_children.py).
 """
 
 import atexit
@@ -15,9 +16,12 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import NoReturn
+
+from tests.forked_children import FRESH, fork_children
 
 ROOT = Path(__file__).parents[1]
 PRELOADED = ("pytorch_lightning", "torchvision", "torchmetrics", "pandas", "pyarrow.parquet", "matplotlib.pyplot",
@@ -123,6 +127,33 @@ def _work(words: list[str], cwd: str, variables: dict[str, str], streams: tuple[
     for number, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, flags), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if FRESH not in variables:
+        fork_children(_child)
+    sys.exit(_run(words, cwd, variables))
+
+
+def _child(words: list[str], cwd: str, variables: dict[str, str]) -> NoReturn:
+    """What a script starts; Python imports a module sitecustomize first, and Lightning reads the rank once."""
+    from lightning_fabric.utilities.rank_zero import _get_rank, rank_zero_only
+
+    fork_children(_child)
+    sys.stdin = os.fdopen(0, closefd=False)
+    os.environ.clear()
+    os.environ.update(variables)
+    rank_zero_only.rank = _get_rank() or 0
+    for folder in variables.get("PYTHONPATH", "").split(os.pathsep):
+        if folder and Path(folder, "sitecustomize.py").exists():
+            sys.path.insert(0, str(ROOT))
+            runpy.run_path(str(Path(folder, "sitecustomize.py")))
+    status = _run([word for word in words[:1] if word != "-u"] + words[1:], cwd, variables)
+    util._exit_function()
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+    os._exit(status if isinstance(status, int) else int(status is not None))
+
+
+def _run(words: list[str], cwd: str, variables: dict[str, str]) -> object:
+    """Run a script, or `-m` and a module, with its arguments; returns what it gave to `sys.exit`."""
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     os.chdir(cwd)
     os.environ.clear()
@@ -131,11 +162,16 @@ def _work(words: list[str], cwd: str, variables: dict[str, str], streams: tuple[
         import torch
 
         torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
-    sys.argv = words
-    sys.path[:0] = [str(Path(words[0]).parent), *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
+    is_module = words[0] == "-m"
+    sys.argv = words[is_module:]
+    folder = os.getcwd() if is_module else str(Path(words[0]).resolve().parent)
+    sys.path[:0] = [folder, *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
     status: object = 0
     try:
-        runpy.run_path(words[0], run_name="__main__")
+        if is_module:
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(words[0], run_name="__main__")
     except SystemExit as end:
         status = end.code
     except BaseException:
@@ -146,7 +182,7 @@ def _work(words: list[str], cwd: str, variables: dict[str, str], streams: tuple[
         threading._shutdown()
         atexit._run_exitfuncs()
         sys.stdout.flush(), sys.stderr.flush()
-    sys.exit(status)
+    return status
 
 
 def wait_until(condition, *processes: Forked | subprocess.Popen, timeout: float = 120) -> None:
