@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 
 from start_training.cli.commands import COMMANDS
 from tests import forked
-from tests.composing import DATA, RATES
+from tests.composing import DATA, QUICK, RATES
 
 ROOT = Path(__file__).parents[1]
 AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -40,6 +41,20 @@ def commands(text: str) -> list[str]:
 def is_short(command: str) -> bool:
     """Others take minutes each; tests/conf runs every experiment cut down, and draws it."""
     return not any(word in command for word in ("experiment=", "draw.py figure", "reproduce.py "))
+
+
+@cache
+def to_run() -> dict[tuple[str, str], list[str]]:
+    """The short commands of each section, without those that another one has and whose directory no later one reads."""
+    found, sections = {FIRST}, {}  # the first one has a test of its own
+    for key, text in SECTIONS.items():
+        own = sections[key] = []
+        for line in filter(is_short, commands(text)):
+            _, _, folder = line.partition("dir=")
+            if line not in found or (folder and text.count(folder.split()[0]) > 1):
+                own.append(line)
+            found.add(line)
+    return sections
 
 
 FIRST = commands(README)[0]
@@ -75,28 +90,34 @@ def test_the_first_command_trains_digits_to_95_percent_and_prints_its_table(tmp_
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page, heading", [key for key, text in SECTIONS.items() if any(map(is_short, commands(text)))])
+@pytest.mark.parametrize("page, heading", [key for key in SECTIONS if to_run()[key]])
 def test_every_command_runs_in_the_order_of_its_section(page, heading, tmp_path):
     """Sections stand on their own, so that tests of several workers share a page."""
-    for command in filter(is_short, commands(SECTIONS[page, heading])):
-        if command == FIRST and page == "README.md":
-            continue  # the test above
+    for command in to_run()[page, heading]:
         if "datamodule=mnist" in command and not Path(os.environ.get("DATA_DIR", "data"), "MNIST").is_dir():
             continue  # no MNIST here, and no network to download it from
         run(f"{ROOT}/{short(command.removeprefix(PREFIX))}", tmp_path)
 
 
 def short(command: str) -> str:
-    """Fewer steps and layers; a sweep's runs without W&B, which takes longer to start. Later words replace earlier."""
-    script = command.split()[0]
+    """Fewer steps, layers and jobs; a sweep's runs without W&B, which takes longer to start. Later words win."""
+    script, *typed = command.split()
     words = [
         *["trainer.max_epochs=1"] * (script == "scripts/train.py" and "trainer.max_epochs" not in command),
         *["model.depth=2"] * ("compile=true" in command),  # each layer's kernels are compiled by a C++ compiler
         *["trainer.max_epochs=2", DATA, *RATES] * (script == "scripts/search.py"),
-        *["matrices=1", "finite_size.matrices=2"] * (script == "scripts/phase_diagram.py"),
+        *(word for word in QUICK["phase_diagram"] if script == "scripts/phase_diagram.py" and word != "logger=csv"),
+        *["budget=10", "seeds=1"] * (script == "scripts/recipe.py"),
         *["logger=csv"] * ((" -m " in command and script != "scripts/diagnose.py") or script == "scripts/search.py"),
     ]
-    return " ".join([command, *words])
+    return " ".join([script, *map(first_and_last, typed), *words])
+
+
+def first_and_last(word: str) -> str:
+    """Of the values of a swept setting, two."""
+    setting, _, values = word.partition("=")
+    plain = re.fullmatch(r"[\w.+-]+(,[\w.+-]+){2,}", values)
+    return f"{setting}={values.split(',')[0]},{values.split(',')[-1]}" if plain else word
 
 
 @pytest.fixture
