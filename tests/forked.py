@@ -29,6 +29,7 @@ PRELOADED = ("pytorch_lightning", "torchvision", "torchmetrics", "pandas", "pyar
              "start_training.cli.training_job", "start_training.launchers.process_launcher",
              "start_training.launchers.sweep", "start_training.launchers.replicas_launcher",
              "start_training.figures.lengths")  # fmt: skip
+UNDRAWN = "TESTS_WITHOUT_RUN_FIGURES"  # environment variable: runs get an empty figure, which takes less time to draw
 # `Process.start` polls all earlier processes. Two threads that poll one process read its exit status twice, which gives
 # the second one, and from then on both, 255.
 _polling = threading.Lock()
@@ -162,6 +163,12 @@ def _run(words: list[str], cwd: str, variables: dict[str, str]) -> object:
         import torch
 
         torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
+    if UNDRAWN in variables:
+        from matplotlib.figure import Figure
+
+        from start_training.reports import run_report
+
+        run_report.figures = lambda *_: {"lengths": Figure(figsize=(0.1, 0.1))}
     is_module = words[0] == "-m"
     sys.argv = words[is_module:]
     folder = os.getcwd() if is_module else str(Path(words[0]).resolve().parent)

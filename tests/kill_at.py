@@ -44,7 +44,7 @@ def start_killed(folder: Path, *arguments: str, at: Killed | None = None, log: P
 
     log: a file for all steps and who takes them, of this process and those that it starts.
     """
-    from tests.forked import start  # here: a process that has but the hook starts none
+    from tests.forked import UNDRAWN, start  # here: a process that has but the hook starts none
 
     hooks = folder.parent / f"{folder.name}-hooks"
     if not hooks.exists():
@@ -54,7 +54,7 @@ def start_killed(folder: Path, *arguments: str, at: Killed | None = None, log: P
     killed = {"KILL_AT": f"{at.step.nth} {at.step.name}", "KILL_AFTER": "1" * at.after} if at else {}
     killed |= {"KILL_WITHIN": str(folder.resolve()), "KILL_LOG": str(log or ""), "KILL_DONE": str(done)}
     path = os.pathsep.join([str(hooks), str(ROOT)])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **killed}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, UNDRAWN: "1", **killed}
     return start(Path(__file__), *arguments, env=environment, new_session=True)
 
 
@@ -124,11 +124,7 @@ def _do(event: str, arguments: tuple) -> None:
 
 
 if __name__ == "__main__":
-    from matplotlib.figure import Figure
-
     from start_training.cli.commands import main
-    from start_training.reports import run_report
 
     install()
-    run_report.figures = lambda *_: {"lengths": Figure(figsize=(0.1, 0.1))}  # they take longer to draw than it to train
     main("train")

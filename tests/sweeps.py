@@ -11,7 +11,7 @@ import pandas as pd
 
 from start_training.analysis.sweep_table import sweep_table
 from start_training.runs.directory import RunDirectory
-from tests.forked import ROOT, Forked
+from tests.forked import ROOT, UNDRAWN, Forked
 from tests.forked import start as fork
 from tests.same_run import assert_same_run
 from tests.small_runs import SMALL
@@ -22,7 +22,7 @@ SCRIPT = ROOT / "scripts" / "train.py"
 def start(directory: Path, *overrides: str, script: Path = SCRIPT, **variables: str) -> Forked:
     """A sweep in a session of its own, as if in a terminal of its own."""
     words = ("-m", *SMALL, f"hydra.sweep.dir={directory}", *overrides)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), UNDRAWN: "1", **variables}
     return fork(script, *words, env=environment, new_session=True)
 
 

@@ -1,13 +1,13 @@
 """ActivationLengths in two processes, against one process with the same global batches."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests import forked
 
 SCRIPT = """
 import sys
@@ -56,10 +56,7 @@ def test_two_processes_record_the_layers_and_lengths_of_one(tmp_path):
 
     def run(devices: int, directory: Path) -> tuple[pd.DataFrame, str]:
         arguments = [str(devices), str(directory), "ddp_find_unused_parameters_true"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        result = subprocess.run(
-            [sys.executable, "-W", "ignore", str(script), *arguments], env=environment, capture_output=True, text=True
-        )
+        result = forked.run(script, *arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert result.returncode == 0, result.stderr
         return pd.read_parquet(directory / "lengths"), result.stdout
 

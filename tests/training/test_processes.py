@@ -14,7 +14,7 @@ from tests.small_runs import SMALL
 from tests.sweeps import SCRIPT, sweep
 from tests.wandb_records import of_kind, records
 
-ENVIRONMENT = {"PYTHONPATH": str(forked.ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {"PYTHONPATH": str(forked.ROOT), "OMP_NUM_THREADS": "1", forked.UNDRAWN: "1"}
 
 
 def run(*overrides: str, flags: tuple[str, ...] = ()) -> CompletedProcess[str]:

@@ -1,7 +1,8 @@
 """W&B online without a server that can be used: one line, and then training, or none; a sweep asks once."""
 
 import os
-import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from start_training.config.wandb_server import is_online
 from start_training.runs.config_hash import config_hash
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
-from tests.forked import ROOT, run
+from tests.forked import ROOT, UNDRAWN, Forked, start
 from tests.small_runs import SMALL
 from tests.wandb_records import logged, of_kind, records
 from tests.wandb_servers import KEY, faulty_server, variables
@@ -18,12 +19,16 @@ from tests.wandb_servers import KEY, faulty_server, variables
 WORDS = [word for word in SMALL if word != "logger=csv"]
 
 
-def train(home, address, key, *words):
-    began = time.monotonic()
+def begin(home: Path, address: str, key: str | None, *words: str) -> Forked:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables(home, address, key)}
-    ended = run(ROOT / "scripts" / "train.py", *words, *WORDS, env=environment, cwd=home)
-    return ended, [line for line in ended.stderr.splitlines() if line], time.monotonic() - began
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), UNDRAWN: "1", **variables(home, address, key)}
+    return start(ROOT / "scripts" / "train.py", *words, *WORDS, env=environment, cwd=home)
+
+
+def ending(process: Forked) -> tuple[int, list[str]]:
+    """The exit status of a process, and its lines on stderr."""
+    status = process.wait(200)
+    return status, [line for line in process.stderr.splitlines() if line]
 
 
 FAULTS = [
@@ -35,18 +40,23 @@ FAULTS = [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize(("fault", "key"), FAULTS)
-def test_a_run_is_logged_offline_and_whole(tmp_path, fault, key):
-    with faulty_server(fault) as (address, _):
-        ended, lines, _ = train(tmp_path, address, key, f"hydra.run.dir={tmp_path}/run")
-    assert ended.returncode == 0, ended.stderr
-    [line] = lines
-    assert line.startswith("logger.wandb.mode = online: W&B cannot be used online (")
-    assert line.endswith("; the run is logged offline, for wandb sync")
-    entries, summary = records(tmp_path / "run"), RunDirectory(tmp_path / "run").summary()
-    assert {name: logged(entries)[name] for name in summary["metrics"]} == summary["metrics"]
-    assert [end.exit_code for end in of_kind(entries, "exit")] == [0]
+def test_a_run_is_logged_offline_and_whole(tmp_path):
+    """With all faults at a time, since the runs spend most of it waiting for answers."""
+    with ExitStack() as servers:
+        processes = {}
+        for number, (fault, key) in enumerate(FAULTS):
+            (home := tmp_path / str(number)).mkdir()
+            address, _ = servers.enter_context(faulty_server(fault))
+            processes[home] = begin(home, address, key, f"hydra.run.dir={home}/run")
+        ends = {home: ending(process) for home, process in processes.items()}
+    for (home, (status, lines)), fault in zip(ends.items(), FAULTS, strict=True):
+        assert status == 0, (fault, lines)
+        [line] = lines
+        assert line.startswith("logger.wandb.mode = online: W&B cannot be used online ("), fault
+        assert line.endswith("; the run is logged offline, for wandb sync"), fault
+        entries, summary = records(home / "run"), RunDirectory(home / "run").summary()
+        assert {name: logged(entries)[name] for name in summary["metrics"]} == summary["metrics"], fault
+        assert [end.exit_code for end in of_kind(entries, "exit")] == [0], fault
 
 
 @pytest.mark.slow
@@ -54,8 +64,8 @@ def test_a_run_is_logged_offline_and_whole(tmp_path, fault, key):
 def test_fallback_error_ends_the_run_before_it_trains(tmp_path):
     with faulty_server("401") as (address, _):
         words = ("logger.wandb.fallback=error", f"hydra.run.dir={tmp_path}/run")
-        ended, [line], _ = train(tmp_path, address, KEY, *words)
-    assert ended.returncode == 1
+        status, [line] = ending(begin(tmp_path, address, KEY, *words))
+    assert status == 1
     assert line.startswith("error: logger.wandb.mode = online: ")
     assert RunDirectory(tmp_path / "run").summary()["steps"] == 0
 
@@ -66,8 +76,8 @@ def test_fallback_error_ends_the_run_before_it_trains(tmp_path):
 def test_a_sweep_asks_once(tmp_path, launcher):
     with faulty_server("401") as (address, requests):
         words = ("-m", "seed=0,1,2", f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep")
-        ended, [line], _ = train(tmp_path, address, KEY, *words)
-    assert ended.returncode == 0, ended.stderr
+        status, [line] = ending(begin(tmp_path, address, KEY, *words))
+    assert status == 0
     assert line.endswith("; all runs of this command are logged offline, for wandb sync")
     assert len([path for path in requests if path == "/graphql"]) == 1
     assert len([*tmp_path.glob("sweep/*/wandb/offline-run-*")]) == 3

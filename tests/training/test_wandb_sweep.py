@@ -12,7 +12,7 @@ from wandb import wandb_agent
 
 from start_training.config.overrides import check_overrides, loader_of
 from start_training.runs.directory import RunDirectory
-from tests.forked import ROOT, run
+from tests.forked import ROOT, UNDRAWN, start
 from tests.small_runs import composed
 from tests.wandb_records import config_of, of_kind, records
 from tests.wandb_records import values as wandb_values
@@ -66,24 +66,29 @@ def test_the_agents_commands_are_accepted(monkeypatch, tmp_path, sweep):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("sweep", SWEEPS)
-def test_a_job_of_the_agent_is_a_run_of_its_sweep(monkeypatch, tmp_path, sweep):
-    monkeypatch.chdir(tmp_path)
-    command, environment = started(monkeypatch, sweep, 0)
-    program = command.index("scripts/train.py")
-    small = ("model.width=16", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/run")
+@pytest.mark.timeout(240)
+def test_a_job_of_the_agent_is_a_run_of_its_sweep(monkeypatch, tmp_path):
+    """A job of each sweep at a time, since they wait for W&B."""
+    processes = {}
     with faulty_server("refused") as (address, _):
-        given = {**environment, **variables(tmp_path, address, KEY), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        ended = run(ROOT / command[program], *command[program + 1 :], *small, env=given, cwd=tmp_path)
-    assert ended.returncode == 0, ended.stderr
-    entries = records(tmp_path / "run")
-    [first], known = of_kind(entries, "run"), config_of(entries)
-    assert (first.run_id, first.sweep_id) == ("run0", "abcd1234")
-    values = {name: setting["value"] for name, setting in chosen(sweep, 0).items()}
-    assert {name: known[name] for name in values} == values  # W&B compares jobs by these
-    assert known["model"]["depth"] == values["model.depth"]
-    assert known["initialization"] == values.get("initializer", "he_normal")
-    shown = wandb_values(item for entry in of_kind(entries, "summary") for item in entry.update)
-    assert shown["objective"] == RunDirectory(tmp_path / "run").summary()["objective"]  # the metric of the sweep
-    assert Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).is_file()
+        for number, sweep in enumerate(SWEEPS):
+            (home := tmp_path / str(number)).mkdir()
+            monkeypatch.chdir(home)
+            command, environment = started(monkeypatch, sweep, 0)
+            assert Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).is_file()
+            program = command.index("scripts/train.py")
+            small = ("model.width=16", "trainer.max_epochs=1", f"hydra.run.dir={home}/run")
+            given = {**environment, **variables(home, address, KEY), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            words = (*command[program + 1 :], *small)
+            processes[home] = start(ROOT / command[program], *words, env={**given, UNDRAWN: "1"}, cwd=home)
+        assert [process.wait(200) for process in processes.values()] == [0] * len(SWEEPS)
+    for (home, process), sweep in zip(processes.items(), SWEEPS, strict=True):
+        entries = records(home / "run")
+        [first], known = of_kind(entries, "run"), config_of(entries)
+        assert (first.run_id, first.sweep_id) == ("run0", "abcd1234"), process.stderr
+        values = {name: setting["value"] for name, setting in chosen(sweep, 0).items()}
+        assert {name: known[name] for name in values} == values  # W&B compares jobs by these
+        assert known["model"]["depth"] == values["model.depth"]
+        assert known["initialization"] == values.get("initializer", "he_normal")
+        shown = wandb_values(item for entry in of_kind(entries, "summary") for item in entry.update)
+        assert shown["objective"] == RunDirectory(home / "run").summary()["objective"]  # the metric of the sweep
