@@ -1,6 +1,8 @@
 """A small part of the campaign `signals`, and tests of its verdicts."""
 
 import pkgutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,23 @@ OTHER_SIGNALS = {"before the first step": "SIGTERM", "a training step": "SIGINT 
 
 
 @pytest.fixture(scope="module")
-def references(tmp_path_factory) -> dict[str, Path]:
-    folders = {kind: tmp_path_factory.mktemp(kind) / "here" for kind in ("train", "sweep", "ddp")}
-    for kind, folder in folders.items():
+def reference(tmp_path_factory) -> Callable[[str], Path]:
+    """A function that runs a kind of job without a signal once, and returns its directory."""
+
+    @cache
+    def directory(kind: str) -> Path:
+        folder = tmp_path_factory.mktemp(kind) / "here"
         run_reference(KINDS[kind], folder, 240, fresh=False)
-    return folders
+        return folder
+
+    return directory
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
-def test_a_signal_at_a_place_ends_the_job_and_does_not_change_its_result(place, references):
+def test_a_signal_at_a_place_ends_the_job_and_does_not_change_its_result(place, reference):
     kind = OF_SWEEPS.get(place, "train")
-    verdict = disturb(Case(kind, OTHER_SIGNALS.get(place, "SIGINT"), place=place), references[kind], 0, 240)
+    verdict = disturb(Case(kind, OTHER_SIGNALS.get(place, "SIGINT"), place=place), reference(kind), 0, 240)
     assert verdict.name == "as undisturbed", verdict.output
 
 

@@ -45,9 +45,20 @@ def site(tmp_path_factory) -> Path:
     return directory
 
 
+def assert_documents_every_public_name_and_setting(site):
+    import start_training
+
+    page = (site / "reference" / "api.html").read_text()
+    assert set(re.findall(r'id="start_training\.(\w+)"', page)) == set(start_training.__all__)
+    assert "&gt;&gt;&gt;" in page and "<blockquote>" not in page  # examples are code
+    assert "callbacks.lengths.every_n_steps" in (site / "reference" / "groups.html").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_site_has_every_page_and_its_pages_load_nothing_from_elsewhere(site):
+def test_the_site_has_every_page_and_setting_and_its_pages_load_nothing_from_elsewhere(site):
+    """In one test, since a second worker would build the site a second time."""
+    assert_documents_every_public_name_and_setting(site)
     for page in ROOT.glob("docs/**/*.md"):
         assert (site / page.relative_to(ROOT / "docs")).with_suffix(".html").is_file()
     for page in site.rglob("*.html"):
@@ -57,16 +68,6 @@ def test_the_site_has_every_page_and_its_pages_load_nothing_from_elsewhere(site)
             assert page.name == "404.html" or (page.parent / re.sub("[?#].*", "", address)).exists(), (page, address)
     for style in site.rglob("*.css"):
         assert not re.search(r"(url\(|@import\s*)[\"']?(https?:)?//", style.read_text()), style
-
-
-@pytest.mark.slow
-def test_the_site_documents_every_public_name_and_setting(site):
-    import start_training
-
-    page = (site / "reference" / "api.html").read_text()
-    assert set(re.findall(r'id="start_training\.(\w+)"', page)) == set(start_training.__all__)
-    assert "&gt;&gt;&gt;" in page and "<blockquote>" not in page  # examples are code
-    assert "callbacks.lengths.every_n_steps" in (site / "reference" / "groups.html").read_text()
 
 
 def test_what_is_loaded_from_elsewhere_is_found():

@@ -69,8 +69,10 @@ CASES = {  # settings and correct verdicts
 def test_clues_of_a_run_name_its_case(case, tmp_path):
     build, overrides, right = CASES[case]
     config = build(*overrides) | {"callbacks": None}
-    read = []
+    read: list[str] = []
     for seed in range(10, 13):
+        if sum(verdict in right for verdict in read) == 2:
+            break  # two of three are enough
         config["seed"] = config["datamodule"]["seed"] = seed
         read.append(train(Job(config, tmp_path / str(seed)))["clues"]["verdict"])
     assert sum(verdict in right for verdict in read) >= 2, read
