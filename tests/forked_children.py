@@ -4,6 +4,9 @@ Linux makes an orphan the child of its nearest ancestor that asks for orphans. S
 of itself, the nursery, which imports nothing and changes nothing. To start a child, the process asks for orphans, and
 the nursery forks a process that forks another one and ends. That one is then a child of the process, with the state of
 an interpreter that has only imported the libraries, and takes over streams, variables and signal mask as `exec` would.
+
+New interpreters are started all the same by tests/test_package.py (launcher `process`, ranks of DDP), by the launcher
+`joblib` in tests/launchers/test_sweep.py, and by submitit with tests/slurm.py.
 """
 
 import _posixsubprocess

@@ -179,4 +179,5 @@ def test_theory_needs_no_torch():
     ]
     command = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], cwd=ROOT).returncode == 0
-    assert subprocess.run([sys.executable, "-c", f"import torch; {command}"], cwd=ROOT).returncode == 1
+    stand_in = f"import sys; sys.modules['torch'] = sys; {command}"  # torch itself takes seconds to import
+    assert subprocess.run([sys.executable, "-c", stand_in], cwd=ROOT).returncode == 1
