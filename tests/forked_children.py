@@ -56,6 +56,7 @@ def fork_children(become: Callable[[list[str], str, dict[str, str]], NoReturn]) 
             return _ask(ours, words, arguments)
 
     _posixsubprocess.fork_exec = subprocess._fork_exec = start
+    subprocess._USE_POSIX_SPAWN = False  # else Python 3.13 starts some children by another function
 
 
 def _is_forked(words: list[str], arguments: Sequence[Any]) -> bool:
