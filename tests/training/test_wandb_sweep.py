@@ -74,7 +74,7 @@ def test_a_job_of_the_agent_is_a_run_of_its_sweep(monkeypatch, tmp_path):
         for number, sweep in enumerate(SWEEPS):
             (home := tmp_path / str(number)).mkdir()
             monkeypatch.chdir(home)
-            command, environment = started(monkeypatch, sweep, 0)
+            command, environment = started(monkeypatch, sweep, number)
             assert Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).is_file()
             program = command.index("scripts/train.py")
             small = ("model.width=16", "trainer.max_epochs=1", f"hydra.run.dir={home}/run")
@@ -82,11 +82,11 @@ def test_a_job_of_the_agent_is_a_run_of_its_sweep(monkeypatch, tmp_path):
             words = (*command[program + 1 :], *small)
             processes[home] = start(ROOT / command[program], *words, env={**given, UNDRAWN: "1"}, cwd=home)
         assert [process.wait(200) for process in processes.values()] == [0] * len(SWEEPS)
-    for (home, process), sweep in zip(processes.items(), SWEEPS, strict=True):
+    for number, ((home, process), sweep) in enumerate(zip(processes.items(), SWEEPS, strict=True)):
         entries = records(home / "run")
         [first], known = of_kind(entries, "run"), config_of(entries)
-        assert (first.run_id, first.sweep_id) == ("run0", "abcd1234"), process.stderr
-        values = {name: setting["value"] for name, setting in chosen(sweep, 0).items()}
+        assert (first.run_id, first.sweep_id) == (f"run{number}", "abcd1234"), process.stderr
+        values = {name: setting["value"] for name, setting in chosen(sweep, number).items()}
         assert {name: known[name] for name in values} == values  # W&B compares jobs by these
         assert known["model"]["depth"] == values["model.depth"]
         assert known["initialization"] == values.get("initializer", "he_normal")
