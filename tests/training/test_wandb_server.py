@@ -40,6 +40,7 @@ FAULTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_run_is_logged_offline_and_whole(tmp_path):
     """With all faults at a time, since the runs spend most of it waiting for answers."""
     with ExitStack() as servers:
