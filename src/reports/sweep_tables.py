@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from start_training.analysis.columns import check_column
 from start_training.analysis.sweep_curves import sweep_curves
 from start_training.analysis.sweep_table import sweep_table
 from start_training.files.damaged_file import DamagedFile
-from start_training.reports.run_report import print_lines
+from start_training.reports.terminal import print_lines, print_table
 from start_training.runs.directory import FINISHED
 
 SHOWN = 10  # largest number of lines printed under one heading
@@ -85,7 +84,7 @@ class SweepTable:
         """Print the damaged files, and if some runs are missing how many are drawn, and which are not."""
         print_first("damaged", [str(error) for error in self.damaged.values()])
         if self.always_counts or not self.has_rows.all():
-            Console().print(self.counts())
+            print_table(self.counts())
         missing = self.runs.assign(name=short_names(self.runs["name"]))[~self.has_rows]
         print_first("missing", [f"{row['name']}: {row['status']}" for _, row in missing.iterrows()])
 
