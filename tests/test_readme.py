@@ -91,7 +91,6 @@ def short(command: str) -> str:
     script = command.split()[0]
     words = [
         *["trainer.max_epochs=1"] * (script == "scripts/train.py" and "trainer.max_epochs" not in command),
-        *["model.depth=2"] * ("compile=true" in command),  # each layer's kernels are compiled by a C++ compiler
         *["trainer.max_epochs=2", DATA, *RATES] * (script == "scripts/search.py"),
         *["matrices=1", "finite_size.matrices=2"] * (script == "scripts/phase_diagram.py"),
         *["logger=csv"] * ((" -m " in command and script != "scripts/diagnose.py") or script == "scripts/search.py"),

@@ -17,7 +17,7 @@ from rich.table import Table
 from start_training.cli.arguments import parse
 from start_training.cli.commands import run_command
 from start_training.cli.help import CONF, command_parser
-from start_training.reports.terminal import print_table
+from start_training.reports.terminal import print_lines, print_table
 
 if TYPE_CHECKING:
     from start_training.analysis.expectations.quantity import Quantity
@@ -65,15 +65,15 @@ def reproduce(experiment: "Experiment", words: Sequence[str]) -> int:
     try:
         result = Reproduction(experiment, check(table))
     except (ValueError, LookupError) as error:  # too few configurations for a correlation, a fit or a difference
-        print(f"the expectation of {experiment.name} cannot be judged by these runs: {error}")
+        print_lines(f"the expectation of {experiment.name} cannot be judged by these runs: {error}")
         return NOT_MEASURED
     print_table(quantities_table(experiment.name, result.quantities))
-    print(f"results: {result.write(directory)}")
+    print_lines(f"results: {result.write(directory)}")
     for quantity in [*result.failing, *result.missing]:
         text = f"is {quantity.value:.4g}" if quantity.measured else "is not measured by these runs"
-        print(f"{quantity.name} {text}; expected {quantity.allowed}")
+        print_lines(f"{quantity.name} {text}; expected {quantity.allowed}")
     verdict = {0: "holds", 3: "does not hold", 4: "cannot be judged: the runs do not measure all of it"}
-    print(f"the expectation of {experiment.name} {verdict[result.status]}")
+    print_lines(f"the expectation of {experiment.name} {verdict[result.status]}")
     return result.status
 
 

@@ -28,10 +28,10 @@ class PipeOutput(io.FileIO):
         super().__init__(descriptor, "w", closefd=False)
         self.unread = False
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         """Write bytes, or discard them; return how many."""
         try:
-            return super().write(data)
+            return super().write(data) or 0  # None if a pipe that does not block is full
         except BrokenPipeError:
             self.unread = True
             null = os.open(os.devnull, os.O_WRONLY)

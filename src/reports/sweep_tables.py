@@ -128,7 +128,8 @@ def _leave_out(table: pd.DataFrame, without: Sequence[str]) -> pd.DataFrame:
     for setting in without:
         key, _, value = setting.partition("=")
         check_column("--without", key, table)
-        has_value = table[key].astype(str) == value
+        numbers = pd.to_numeric(table[key], errors="coerce")
+        has_value = (table[key].astype(str) == value) | (numbers == pd.to_numeric(value, errors="coerce"))  # 0 is 0.0
         if not has_value.any():
             values = ", ".join(map(str, table[key].unique()))
             raise ValueError(f"--without = {setting}: no run has this value of {key}; choose one of {values}")
