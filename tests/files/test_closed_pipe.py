@@ -119,10 +119,10 @@ def test_a_command_that_prints_ends_as_coreutils_do(words, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["process", "joblib"])
 def test_a_sweep_whose_reader_ends_is_trained_to_its_end(launcher, tmp_path):
-    words = ("train", "-m", *TINY, f"hydra/launcher={launcher}", "seed=0,1")
+    words = ("train", "-m", *TINY, f"hydra/launcher={launcher}", "seed=0")
     assert without_reader(*words, cwd=tmp_path)[0] == UNREAD
-    summaries = [json.loads(file.read_text()) for file in tmp_path.glob("sweep/*/summary.json")]
-    assert [summary["status"] for summary in summaries] == ["completed", "completed"]
+    [summary] = tmp_path.glob("sweep/*/summary.json")
+    assert json.loads(summary.read_text())["status"] == "completed"
 
 
 @pytest.mark.slow
