@@ -104,7 +104,6 @@ def short(command: str) -> str:
     script, *typed = command.split()
     words = [
         *["trainer.max_epochs=1"] * (script == "scripts/train.py" and "trainer.max_epochs" not in command),
-        *["model.depth=2"] * ("compile=true" in command),  # each layer's kernels are compiled by a C++ compiler
         *["trainer.max_epochs=2", DATA, *RATES] * (script == "scripts/search.py"),
         *(word for word in QUICK["phase_diagram"] if script == "scripts/phase_diagram.py" and word != "logger=csv"),
         *["budget=10", "seeds=1"] * (script == "scripts/recipe.py"),

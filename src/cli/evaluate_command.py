@@ -19,12 +19,11 @@ def main(words: Sequence[str]) -> None:
     add_trust(parser)
     arguments = parse(parser, words)
 
-    from rich.console import Console  # imported after parsing: --help needs no torch
-
     from start_training.reports.run_report import metrics_table
+    from start_training.reports.terminal import print_table
     from start_training.training.evaluate import evaluate
 
     import_from_here(arguments.trust)
     options = {"accelerator": arguments.accelerator, "data_dir": arguments.data_dir, "trust": arguments.trust}
     metrics = evaluate(arguments.directory, **options)
-    Console().print(metrics_table(metrics))
+    print_table(metrics_table(metrics))

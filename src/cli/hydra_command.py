@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from start_training.cli.arguments import parse
 from start_training.config.composed import CONF, register_resolvers
 from start_training.config.overrides import check_overrides, loader_of
+from start_training.files.closed_pipe import discarding_unread_output
 
 register_resolvers()  # at import, so that it also happens in a launcher's workers, which unpickle JobFunction
 _statuses: list[int] = []
@@ -37,6 +38,10 @@ class JobFunction:
     resume_hint: str | None
 
     def __call__(self, config: DictConfig) -> Any:
+        with discarding_unread_output():  # for a worker, in which nothing else of this package is called
+            return self._call(config)
+
+    def _call(self, config: DictConfig) -> Any:
         function = pkgutil.resolve_name(self.function)
         if self.resume_hint is None:
             return function(config)  # the objective of a training

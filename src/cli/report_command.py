@@ -34,7 +34,8 @@ def main(words: Sequence[str]) -> None:
     arguments = parse(parser, words)
 
     from start_training.reports.pages.report import log_report, watch, write_report  # late: --help needs no torch
-    from start_training.reports.run_report import print_lines, relative
+    from start_training.reports.run_report import relative
+    from start_training.reports.terminal import print_lines
     from start_training.settings import positive_number
 
     seconds = None if arguments.watch is None else positive_number("--watch", arguments.watch)

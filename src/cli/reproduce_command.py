@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from start_training.cli.arguments import parse
 from start_training.cli.commands import run_command
 from start_training.cli.help import CONF, command_parser
+from start_training.reports.terminal import print_lines, print_table
 
 if TYPE_CHECKING:
     from start_training.analysis.expectations.quantity import Quantity
@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> None:
     from start_training.config.experiments import experiment_named, experiments  # late: as cheap as --help
 
     if arguments.experiment is None:
-        Console().print(experiments_table(experiments().values()))
+        print_table(experiments_table(experiments().values()))
         return
     experiment = experiment_named(arguments.experiment.removeprefix("experiment="))
     status = reproduce(experiment, [*experiment.words, *seeds_of(experiment, arguments.seeds), *arguments.overrides])
@@ -65,15 +65,15 @@ def reproduce(experiment: "Experiment", words: Sequence[str]) -> int:
     try:
         result = Reproduction(experiment, check(table))
     except (ValueError, LookupError) as error:  # too few configurations for a correlation, a fit or a difference
-        print(f"the expectation of {experiment.name} cannot be judged by these runs: {error}")
+        print_lines(f"the expectation of {experiment.name} cannot be judged by these runs: {error}")
         return NOT_MEASURED
-    Console().print(quantities_table(experiment.name, result.quantities))
-    print(f"results: {result.write(directory)}")
+    print_table(quantities_table(experiment.name, result.quantities))
+    print_lines(f"results: {result.write(directory)}")
     for quantity in [*result.failing, *result.missing]:
         text = f"is {quantity.value:.4g}" if quantity.measured else "is not measured by these runs"
-        print(f"{quantity.name} {text}; expected {quantity.allowed}")
+        print_lines(f"{quantity.name} {text}; expected {quantity.allowed}")
     verdict = {0: "holds", 3: "does not hold", 4: "cannot be judged: the runs do not measure all of it"}
-    print(f"the expectation of {experiment.name} {verdict[result.status]}")
+    print_lines(f"the expectation of {experiment.name} {verdict[result.status]}")
     return result.status
 
 

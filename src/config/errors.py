@@ -14,6 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from start_training.config.composed import register_resolvers
 from start_training.config.overrides import is_group, loader_of, no_such_option, options_of
+from start_training.files.closed_pipe import UNREAD, discarding_unread_output
 from start_training.files.damaged_file import DamagedFile
 from start_training.files.disk_errors import DiskError, reason_of
 from start_training.settings import named_in, one_line
@@ -27,13 +28,27 @@ def run(main: Callable[[], Any]) -> None:
     """Call `main`; print a user error in one line on stderr and exit with status 1.
 
     With HYDRA_FULL_ERROR=1 in the environment, errors are raised and give a traceback, as in any Hydra application.
+    If the reader of the output ends before (`| head`), `main` is completed, and what it prints is discarded.
 
     Args:
         main: the command, without arguments.
     Raises:
-        SystemExit: status 1 after a user error or a failed job, 130 or 143 after a signal.
+        SystemExit: status 1 after a user error or a failed job, 130 or 143 after a signal; 141 instead of 0 if not all
+            output was read, except in a process started by a command, whose parent takes 0 to mean that it succeeded.
         Exception: any other error of `main`.
     """
+    started_by_a_command = prints_errors()
+    with discarding_unread_output() as pipes:
+        try:
+            _run(main)
+        except SystemExit as end:
+            if end.code:
+                raise
+    if any(pipe.unread for pipe in pipes) and not started_by_a_command:
+        sys.exit(UNREAD)
+
+
+def _run(main: Callable[[], Any]) -> None:
     if os.environ.get(FULL_ERROR) == "1" and not prints_errors():
         try:
             main()

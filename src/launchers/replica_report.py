@@ -1,16 +1,14 @@
 """Print the plan of the replicas launcher: its groups, and the jobs that train on their own."""
 
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from start_training.launchers.replica_plan import PlannedGroup, ReplicaPlan, format_bytes
+from start_training.reports.terminal import print_lines, print_table, wide_console
 from start_training.runs.job import Job
 
-WIDTH = 110  # columns of the output if stdout is not a terminal
 SHOWN = 24  # number of groups in the table
 
 
@@ -22,18 +20,17 @@ def print_plan(plan: ReplicaPlan, *, inner: str, workers: int) -> None:
         inner: name of the inner launcher.
         workers: how many groups train at a time.
     """
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH)
     if plan.groups:
-        console.print(_table(plan.groups))
+        print_table(_table(plan.groups), wide_console())
     if len(plan.groups) > SHOWN:
-        console.print(f"… and {len(plan.groups) - SHOWN} more groups")
+        print_lines(f"… and {len(plan.groups) - SHOWN} more groups")
     reasons: dict[str, list[Job]] = defaultdict(list)
     for job, reason in plan.single_jobs:
         reasons[reason].append(job)
     for reason, jobs in reasons.items():
         several = f", and {len(jobs) - 1} more" if len(jobs) > 1 else ""
-        console.print(f"trains on its own: {jobs[0].name}{several} ({reason})", soft_wrap=True)
-    console.print(_totals(plan, inner, workers), soft_wrap=True)
+        print_lines(f"trains on its own: {jobs[0].name}{several} ({reason})")
+    print_lines(_totals(plan, inner, workers))
 
 
 def _table(groups: Sequence[PlannedGroup]) -> Table:
@@ -49,9 +46,9 @@ def _table(groups: Sequence[PlannedGroup]) -> Table:
             "varied (values)": ", ".join(
                 f"{key.lstrip('+~')} ({len(values)})" for key, values in _varied(group.jobs).items()
             ),
-            "per replica": format_bytes(group.bytes),
-            "per group": format_bytes(len(group.jobs) * group.bytes),
-            "from step": str(group.start[-1]) if resumed else "",
+            "per\nreplica": format_bytes(group.bytes),
+            "per\ngroup": format_bytes(len(group.jobs) * group.bytes),
+            "from\nstep": str(group.start[-1]) if resumed else "",
         }
         for number, group in enumerate(groups[:SHOWN], 1)
     ]

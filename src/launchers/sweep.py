@@ -22,6 +22,7 @@ from start_training.launchers.sweep_report import JobEnd, print_report
 from start_training.launchers.workers import NotStarted, launch
 from start_training.reports import run_report
 from start_training.reports.sweep_figure import draw_sweep
+from start_training.reports.terminal import print_lines
 from start_training.runs.directory import DAMAGED, FINISHED, RunDirectory
 from start_training.runs.job import run_title, shown_overrides
 from start_training.runs.sweep_jobs import add_jobs
@@ -182,7 +183,7 @@ class Sweep:
 
     def _announce(self, counts: Counter[str]) -> None:
         if counts.total() > counts["absent"]:
-            print(
+            print_lines(
                 f"sweep {run_report.relative(self.directory.resolve())}: {counts.total()} jobs, "
                 f"{sum(counts[state] for state in FINISHED)} already finished, "
                 f"{counts['interrupted'] + counts['killed']} to resume, {counts['failed']} failed before, "

@@ -11,6 +11,7 @@ from rich.table import Table
 from start_training.config.errors import ReportedError, error_message
 from start_training.files.damaged_file import DamagedFile
 from start_training.reports import run_report
+from start_training.reports.terminal import print_lines, print_table
 from start_training.runs.directory import DAMAGED, FINISHED, RunDirectory
 
 SHOWN = 10  # number of failed jobs that are listed
@@ -70,8 +71,8 @@ class JobEnd:
 def print_report(sweep: Path, jobs: Sequence[JobEnd]) -> int:
     """Print how the jobs of a multirun ended, and return the number of jobs with an error."""
     states = [job.state for job in jobs]
-    Console().print(f"sweep {run_report.relative(sweep.resolve())}", soft_wrap=True, highlight=False)
-    Console().print(_table(Counter(states)))
+    print_lines(f"sweep {run_report.relative(sweep.resolve())}")
+    print_table(_table(Counter(states)))
     console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup
     # Also jobs that can resume, but ended with an error because memory ran out or a process of them was killed.
     failures = [

@@ -1,11 +1,11 @@
 """Report about the runs of a sweep that recorded both phases and lengths of their layers."""
 
 import pandas as pd
-from rich.console import Console
 
 from start_training.analysis.chi_and_growth import RATES, mean_rates
 from start_training.figures.labels import label
 from start_training.reports.sweep_tables import SweepTable, number_table
+from start_training.reports.terminal import print_table
 
 
 class GrowthRuns(SweepTable):
@@ -25,7 +25,7 @@ class GrowthRuns(SweepTable):
             rows.append((f"{label(activation)}, {name}", *_cells(runs.head(1)), ""))
             rows.append(("", *_cells(runs.tail(1)), "" if pd.isna(accuracy) else f"{accuracy:.1%}"))
         headings = ("", "step", "log χ", "growth", "accuracy")
-        Console().print(number_table("Nats per layer, later half of the layers", headings, rows))
+        print_table(number_table("Nats per layer, later half of the layers", headings, rows))
 
 
 def _cells(rows: pd.DataFrame) -> list[str]:

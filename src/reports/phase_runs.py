@@ -4,7 +4,6 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,8 +15,8 @@ from start_training.figures.collapse import spread_text
 from start_training.figures.labels import option_of
 from start_training.figures.scaling import NAMES, exponent_text, missing_slopes
 from start_training.order_chaos.slope import MAX_BEND
-from start_training.reports.run_report import print_lines
 from start_training.reports.sweep_tables import SweepTable, number_table, print_first
+from start_training.reports.terminal import print_lines, print_table
 
 SETTINGS = ["eta", "alpha", "batch", "weight_decay", "scaling"]
 LETTERS = {**NAMES, "weight_decay": "weight_decay"}
@@ -59,8 +58,8 @@ class PhaseRuns(SweepTable):
         """Print missing runs, slopes, losses, exponents, constant, spread of curves, λ*, and runs without a slope."""
         super().show()
         configurations = by_configuration(self.slopes)
-        Console().print(_slopes_table(configurations, self.rule))
-        Console().print(_ends_table(configurations))
+        print_table(_slopes_table(configurations, self.rule))
+        print_table(_ends_table(configurations))
         print_lines(*_law_lines(self.slopes), *self._spread_lines(), *_decay_lines(self.slopes))
         print_first("warning", self._early_fits())
         print_first("no slope", missing_slopes(self.slopes))

@@ -7,15 +7,14 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from start_training.analysis.suggestions import best_score, indistinguishable, largest_rate, lowest_loss, suggestions
 from start_training.config.errors import shell_command
 from start_training.figures.labels import option_of, setting_of
-from start_training.reports.run_report import print_lines
 from start_training.reports.sweep_tables import SweepTable, number_table, print_first, short_names
+from start_training.reports.terminal import print_lines, print_table, print_whole
 from start_training.tasks.merit import label_of, text_of
 
 NAMED = 4  # largest number of configurations that are listed by name
@@ -52,12 +51,12 @@ class RangeTests(SweepTable):
             print_lines("no range test has finished yet")
             return
         setting = (setting_of(self.drawn, self.by) or "").rpartition(".")[2]
-        Console().print(_rates_table(self.suggested, setting))
-        Console().print(_validation_table(self.suggested, setting))
+        print_table(_rates_table(self.suggested, setting))
+        print_table(_validation_table(self.suggested, setting))
         print_first("rule", self.rules())
         print_lines(*_best(self.suggested, setting))
         if command := next_command(self.suggested.iloc[lowest_loss(self.suggested)].to_dict()):
-            print_lines(f"next: {command}")
+            print_whole(f"next: {command}")
 
     def answer(self) -> dict[str, Any]:
         """Return the results for the JSON file.

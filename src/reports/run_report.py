@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
@@ -141,7 +141,7 @@ def duration(summary: Mapping[str, Any]) -> str:
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """Build a table of the metrics `test/…`, such as `test/accuracy`; the loss is last."""
     table = Table("metric", "value", title="Test", title_justify="left")
-    table.columns[1].justify = "right"
+    table.columns[1].justify, table.columns[1].no_wrap = "right", True
     names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
     for name in sorted(names, key=lambda name: name == "loss"):
         value = metrics[f"test/{name}"]
@@ -153,7 +153,7 @@ def lengths_table(lengths: RecordedLengths) -> Table:
     """Build a table of the mean activation length of each layer: initial, predicted and final."""
     table = Table("layer", "name", title="Mean activation length ‖act‖²/n", title_justify="left")
     for heading in ("initial", theory_heading(lengths.supposes), "final"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.caption = f"theory: mean over nets at initialization\nfinal: step {lengths.last_step}"
     for layer in shown_layers(len(lengths.names)):
         theory = "—" if lengths.predicted_log is None else _scientific(np.exp(lengths.predicted_log[layer]))
@@ -170,6 +170,8 @@ def layers_table(layers: pd.DataFrame, supposes: Sequence[str] = ()) -> Table:
         supposes: What the predictions suppose, the attribute `supposes` of the law.
     """
     table = Table("layer", "name", title="log(M_j / M_0) over nets, in nats", title_justify="left")
+    ending = common_ending([str(name) for name in layers["name"][1:]])
+    table.caption = f"names without their ending {ending}" if ending else None
     some_die = bool(layers["dead"].any())
     for heading in ("mean", "± s.e.", theory_heading(supposes), "median", "5–95%", *["dead"] * some_die):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -178,14 +180,21 @@ def layers_table(layers: pd.DataFrame, supposes: Sequence[str] = ()) -> Table:
         theory = f"{row['log_mean_theory']:.2f}" if "log_mean_theory" in layers else "—"
         numbers = [f"{row['log_mean']:.2f}", f"{row['log_mean_error']:.2f}", theory, f"{row['median']:.2f}"]
         spread, dead = f"{row['low']:.2f} … {row['high']:.2f}", [f"{row['dead']:.1%}"] * some_die
-        table.add_row(str(row["layer"]), str(row["name"]), *numbers, spread, *dead)
+        name = str(row["name"]).removesuffix(ending)
+        table.add_row(str(row["layer"]), name, *numbers, spread, *dead)
     return table
 
 
-def print_lines(*lines: str) -> None:
-    """Print lines of any length and content as they are, without wrapping, colours or markup."""
-    for line in lines:
-        Console().print(line, soft_wrap=True, highlight=False, markup=False)
+def common_ending(names: Sequence[str]) -> str:
+    """Return the longest ending that begins with a dot, is in all names, and leaves them different.
+
+    Example:
+        >>> common_ending(["hidden.0.activation", "hidden.10.activation"]), common_ending(["conv", "fc"])
+        ('.activation', '')
+    """
+    parts = [name.split(".")[:0:-1] for name in names if len(names) > 1]  # the last part first, without the first
+    equal = takewhile(lambda part: len({*part}) == 1, zip(*parts, strict=False))
+    return "".join(f".{part[0]}" for part in [*equal][::-1])
 
 
 def relative(path: Path) -> Path:

@@ -7,8 +7,8 @@ from rich.table import Table
 
 from start_training.analysis.start_points import start_points
 from start_training.analysis.start_relation import relation_text
-from start_training.reports.run_report import print_lines
 from start_training.reports.sweep_tables import SweepTable, number_table, print_first
+from start_training.reports.terminal import print_lines
 
 
 class StartedRuns(SweepTable):

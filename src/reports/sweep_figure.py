@@ -23,9 +23,9 @@ from start_training.reports import run_report
 from start_training.reports.growth_runs import GrowthRuns
 from start_training.reports.phase_runs import PhaseRuns
 from start_training.reports.range_tests import RangeTests
-from start_training.reports.run_report import print_lines
 from start_training.reports.started_runs import StartedRuns
 from start_training.reports.sweep_tables import SweepTable
+from start_training.reports.terminal import print_lines
 from start_training.runs.directory import RunDirectory
 from start_training.runs.documents import finite
 from start_training.runs.job import Job

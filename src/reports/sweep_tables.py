@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from start_training.analysis.columns import check_column
 from start_training.analysis.sweep_curves import sweep_curves
 from start_training.analysis.sweep_table import sweep_table
 from start_training.files.damaged_file import DamagedFile
-from start_training.reports.run_report import print_lines
+from start_training.reports.terminal import print_lines, print_table
 from start_training.runs.directory import FINISHED
 
 SHOWN = 10  # largest number of lines printed under one heading
@@ -85,7 +84,7 @@ class SweepTable:
         """Print the damaged files, and if some runs are missing how many are drawn, and which are not."""
         print_first("damaged", [str(error) for error in self.damaged.values()])
         if self.always_counts or not self.has_rows.all():
-            Console().print(self.counts())
+            print_table(self.counts())
         missing = self.runs.assign(name=short_names(self.runs["name"]))[~self.has_rows]
         print_first("missing", [f"{row['name']}: {row['status']}" for _, row in missing.iterrows()])
 
@@ -129,7 +128,8 @@ def _leave_out(table: pd.DataFrame, without: Sequence[str]) -> pd.DataFrame:
     for setting in without:
         key, _, value = setting.partition("=")
         check_column("--without", key, table)
-        has_value = table[key].astype(str) == value
+        numbers = pd.to_numeric(table[key], errors="coerce")
+        has_value = (table[key].astype(str) == value) | (numbers == pd.to_numeric(value, errors="coerce"))  # 0 is 0.0
         if not has_value.any():
             values = ", ".join(map(str, table[key].unique()))
             raise ValueError(f"--without = {setting}: no run has this value of {key}; choose one of {values}")

@@ -2,7 +2,6 @@
 
 import json
 import pkgutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Annotated, Any
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from torch import nn
 
 from start_training.config.build import build_datamodule, build_initializers, build_net, build_optimizer, name_patterns
@@ -20,11 +18,12 @@ from start_training.cure.fix import fix_
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.diagnosis.diagnose import diagnose
 from start_training.diagnosis.diagnosis import Diagnosis
-from start_training.diagnosis.diagnosis_text import WIDTH, render
+from start_training.diagnosis.diagnosis_text import render
 from start_training.diagnosis.trials.forward_batch import map_tensors
 from start_training.files.replaced_file import replace_text, replaced
 from start_training.initializers.drawing import FillTensor
 from start_training.initializers.initialize import initialize_
+from start_training.reports.terminal import wide_console
 from start_training.runs.documents import finite
 from start_training.runs.job import Job
 from start_training.settings import AtLeast, PositiveInteger, Seed, checked, described, one_line, settings_from
@@ -84,7 +83,7 @@ def diagnose_job(job: Job, config: DictConfig) -> int:
     """Diagnose the job's net, print the report, and return the exit status, see `Diagnosis.exit_status`."""
     lines = list[str]()
     diagnosis = diagnose_config(job.config, typed=job.overrides, report=lines.append)
-    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)  # in a file, a width that fits a printed page
+    console = wide_console()
     if job.overrides:
         console.print(" ".join(job.overrides), style="bold", markup=False, highlight=False)
     for line in lines:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from start_training.initializers.drawing import FillTensor
 from start_training.initializers.initialize import initialize_
 from start_training.lengths.capture import LayerReading
 from start_training.models.law import law_of
-from start_training.reports.run_report import print_lines
+from start_training.reports.terminal import print_lines, print_table
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.settings import Seed, WholeNumber, checked, positive_integer
@@ -32,6 +31,7 @@ from start_training.training.process_settings import seed_global_generators
 
 DEFAULT_LAYERS = 5  # number of layers shown if the config does not list layers
 FLOAT32_RANGE = (1e-30, 1e30)  # range of absolute values in which float32 has full precision, with a margin
+SHOWN = 5  # largest number of initializers in one table, which then fits in 80 columns
 Config = Mapping[str, Any]
 
 
@@ -189,7 +189,11 @@ def _table(name: str, readings: list[LayerReading], predicted: np.ndarray | None
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of lengths and the path of the picture."""
-    Console().print(lengths_table(read_csv(job.directory / "lengths.csv", ["layer"]), summary["theory_supposes"]))
+    lengths = read_csv(job.directory / "lengths.csv", ["layer"])
+    options = lengths["initializer"].unique()
+    for first in range(0, len(options), SHOWN):
+        shown = lengths["initializer"].isin(options[first : first + SHOWN])
+        print_table(lengths_table(lengths[shown], summary["theory_supposes"]))
     print_lines(f"passed one image through all nets in {summary['seconds']:.1f} s")
     print_figures(job.directory)
 
@@ -207,7 +211,7 @@ def lengths_table(lengths: pd.DataFrame, supposes: Sequence[str] = ()) -> Table:
     options = lengths["initializer"].unique().tolist()
     table = Table("layer", title="Activation length ‖act‖²/n of one image", title_justify="left")
     for option in options:
-        table.add_column(label(option), justify="right")
+        table.add_column(label(option).replace(" ", "\n"), justify="right", no_wrap=True)
     logs = lengths.pivot(index="layer", columns="initializer", values="log_length")[options].to_numpy()
     for layer in shown_layers(len(logs)):
         table.add_row(str(layer), *map(_scientific, logs[layer]))

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.markdown import Markdown
 
 from start_training.config.build import build_datamodule
 from start_training.config.build_module import build_module
@@ -16,6 +14,7 @@ from start_training.diagnosis.diagnose import diagnose
 from start_training.figures.trials import draw_trials
 from start_training.files.replaced_file import replace_text
 from start_training.models.training_module import TrainingModule
+from start_training.reports.terminal import print_lines, print_markdown
 from start_training.runs.job import Job
 from start_training.settings import (
     OneOf,
@@ -86,7 +85,7 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     check_epochs(job.config, job.overrides)
     warning = sickness(job.config, settings.seed)
     if warning:
-        Console(soft_wrap=True, highlight=False, markup=False).print(warning)
+        print_lines(warning)
     recipe = make_runs(settings, Trials(config, job.directory, job.choices), job, warning)
     began = time.process_time()
     overrides = next_run(job, recipe.last)
@@ -200,7 +199,7 @@ def sickness(config: Config, seed: int) -> str:
 
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the report of a finished recipe and the paths of its figures."""
-    Console().print(Markdown(summary["text"]))
+    print_markdown(summary["text"])
     print_figures(job.directory)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
@@ -16,7 +15,7 @@ from start_training.config.build import build_partial
 from start_training.config.build_task import merit_of
 from start_training.config.errors import shell_command
 from start_training.figures.trials import draw_trials
-from start_training.reports.run_report import print_lines
+from start_training.reports.terminal import print_lines, print_table, print_whole
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.schedules.regularization import BATCH, DECAY, RATE, what_to_lower
@@ -174,8 +173,9 @@ def _loss(option: Option) -> str:
 def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print the table of options, the reasons for the choice, and which command to run next."""
     options = read_csv(job.directory / "options.csv", ["option"], dtype={"option": str})
-    Console().print(options_table(options, summary["chosen"]["option"], merit_of(job.config)))
-    print_lines(*summary["text"], f"next: {shell_command('train')} {shlex.join(summary['chosen']['overrides'])}")
+    print_table(options_table(options, summary["chosen"]["option"], merit_of(job.config)))
+    print_lines(*summary["text"])
+    print_whole(f"next: {shell_command('train')} {shlex.join(summary['chosen']['overrides'])}")
     print_figures(job.directory)
 
 
@@ -190,10 +190,9 @@ def options_table(options: pd.DataFrame, chosen: str, merit: Merit = ACCURACY) -
     score = label_of(merit.score)
     scores = [f"val {score}", f"test {score}"] if score else []
     title = "Range tests and full runs, mean over seeds ± standard error"
-    table = Table("option", title=title, title_justify="left", pad_edge=False)
-    table.add_column("largest rate", justify="right", no_wrap=True)  # the others break at spaces, to fit in 80 columns
-    for heading in ("lowest loss", "epochs", merit.monitor.replace("/", " "), *scores):
-        table.add_column(heading, justify="right")
+    table = Table("option", title=title, title_justify="left")
+    for heading in ("largest rate", "lowest loss", "epochs", merit.monitor.replace("/", " "), *scores):
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for _, row in options.iterrows():
         table.add_row(*_cells(row, merit), style="bold" if row["option"] == chosen else "")
     return table
@@ -204,11 +203,11 @@ def _cells(row: pd.Series, merit: Merit) -> list[str]:
     cells = [str(row["option"]), rate, f"{row['range_test_val_loss']:.4g}"]
     if pd.isna(row["epochs"]):
         return [*cells, "", "", *(["", ""] if merit.score else [])]
-    loss = f"{row[merit.monitor]:.3g} ± {row[f'{merit.monitor} s.e.']:.1g}"
+    loss = f"{row[merit.monitor]:.3g}\n± {row[f'{merit.monitor} s.e.']:.1g}"
     names = [merit.metric(stage) for stage in ("val", "test")] if merit.score else []
-    accuracies = [score_text(merit.score, row[name], row[f"{name} s.e."]) for name in names]
-    epochs = f"{row['epochs']:g}" + (f" ({row['seconds']:.2g} s)" if "seconds" in row else "")
-    return [*cells, epochs, loss, *accuracies]
+    scores = [score_text(merit.score, row[name], row[f"{name} s.e."]).replace(" ±", "\n±") for name in names]
+    epochs = f"{row['epochs']:g}" + (f"\n({row['seconds']:.2g} s)" if "seconds" in row else "")
+    return [*cells, epochs, loss, *scores]
 
 
 SEARCH = Study(Seeds, run, report, trains=True)

@@ -28,7 +28,7 @@ from start_training.figures.mean_length import draw_simulation
 from start_training.lengths.layer_choice import NoLayers
 from start_training.models.law import law_of
 from start_training.reports import run_report
-from start_training.reports.run_report import print_lines
+from start_training.reports.terminal import print_lines, print_table
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job
 from start_training.runs.table import Table
@@ -214,7 +214,7 @@ def report(job: Job, summary: Mapping[str, Any]) -> None:
         print_lines(f"{job.name}: {nets}")
         return
     layers = read_csv(job.directory / "layers.csv", ["layer", "name"])
-    Console().print(run_report.layers_table(layers, summary["theory_supposes"]))
+    print_table(run_report.layers_table(layers, summary["theory_supposes"]))
     print_lines(nets, f"directory: {run_report.relative(job.directory)}")
 
 

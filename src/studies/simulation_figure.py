@@ -13,8 +13,9 @@ from start_training.config.build import build_partial
 from start_training.config.errors import print_error
 from start_training.figures.save import save_figure
 from start_training.files.damaged_file import DamagedFile
-from start_training.reports.run_report import print_lines, relative
+from start_training.reports.run_report import relative
 from start_training.reports.sweep_figure import mirror_figures
+from start_training.reports.terminal import print_lines
 from start_training.runs.directory import RunDirectory
 from start_training.runs.documents import read_csv
 from start_training.runs.job import Job

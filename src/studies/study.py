@@ -18,8 +18,9 @@ from start_training.config.top_level import check_unused
 from start_training.config.wandb_server import asked_once
 from start_training.figures.save import save_figure
 from start_training.files.damaged_file import named_if_damaged, set_aside
-from start_training.reports.run_report import print_lines, relative
+from start_training.reports.run_report import relative
 from start_training.reports.sweep_figure import mirror_figures
+from start_training.reports.terminal import print_lines
 from start_training.runs.directory import RunDirectory
 from start_training.runs.job import Job
 from start_training.runs.table import write_table

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-
 from start_training.callbacks.contracts import call_implemented
 from start_training.config.build_task import merit_of, own_module
 from start_training.reports import run_clues, run_report
+from start_training.reports.terminal import print_lines, print_table
 from start_training.runs.directory import RunDirectory
 from start_training.tasks.merit import Merit, label_of, objective, text_of
 from start_training.training.record import Record, callbacks_of
@@ -21,23 +20,22 @@ def print_results(record: Record) -> None:
     summary, callbacks, in_sweep = record.summary, callbacks_of(record.trainer), record.job.sweep is not None
     steps = run_report.duration(summary)
     sentences = [line for line in call_implemented(callbacks, "sentence", summary, short=in_sweep) if line]
-    console = Console(soft_wrap=True, highlight=False, markup=False)
     if in_sweep:
         score = merit_of(record.job.config).score
         tested = summary["metrics"].get(f"test/{score}")
         scored = [] if tested is None else [f"test {label_of(score)} {text_of(score, tested)}"]
         result = [summary["status"], *scored, *sentences]
-        console.print(f"{record.job.name}: {', '.join(result)}; {steps}")
+        print_lines(f"{record.job.name}: {', '.join(result)}; {steps}")
         return
     if any(name.startswith("test/") for name in summary["metrics"]):
-        console.print(run_report.metrics_table(summary["metrics"]), soft_wrap=False)
+        print_table(run_report.metrics_table(summary["metrics"]))
     if record.lengths:
-        console.print(run_report.lengths_table(record.lengths), soft_wrap=False)
+        print_table(run_report.lengths_table(record.lengths))
     ended = f"{summary['status']}: {summary['reason']}; {steps}"
     clues = f"clues: {run_clues.sentence(summary['clues'])}"
     for line in (*sentences, clues, ended, f"run directory: {run_report.relative(record.run.path)}"):
         if line != summary["reason"]:  # the line `ended` contains the reason
-            console.print(line)
+            print_lines(line)
 
 
 def missing_objective(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:

@@ -28,9 +28,9 @@ def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_p
     status, output, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,0.01", "model.depth=2,3")
     assert (status, errors) == (0, [])
     last = "2 4 FullyConnected 1,754 model.depth=3 seed (2), optimizer.lr (2) 803 kB 3.21 MB"
-    assert " ".join(output[2].split()) == last
+    assert " ".join(output[3].split()) == last
     totals = r"replicas: 8 jobs in 2 groups, at most 3.21 MB per group \(limit [\d.]+ [GT]B\); 0 jobs on their own; "
-    assert re.fullmatch(totals + "launched by hydra/launcher=basic", output[3])
+    assert re.fullmatch(totals + "launched by hydra/launcher=basic", output[4])
     assert statuses(tmp_path / "sweep") == ["completed"] * 8
     assert left_over(tmp_path / "sweep") == []
     for directory, overrides in read_jobs(tmp_path / "sweep").items():

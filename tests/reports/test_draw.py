@@ -13,6 +13,7 @@ import pytest
 from start_training.config.errors import error_message
 from start_training.figures import TABLES
 from start_training.reports import sweep_figure as module
+from start_training.reports import sweep_tables
 from start_training.reports.range_tests import next_command
 from start_training.reports.sweep_figure import draw_sweep
 from start_training.runs.sweep_jobs import add_jobs
@@ -92,6 +93,13 @@ def test_a_finished_sweep_is_drawn_described_and_sent_to_wandb(sweep, shell, mon
     before = drawn_files(sweep)
     draw_sweep(sweep, "hanin_rolnick/figure_1b")  # by the name of the experiment; the files of W&B are not runs
     assert drawn_files(sweep) == before
+
+
+def test_a_value_left_out_may_be_typed_as_in_the_command_of_the_sweep():
+    table = pd.DataFrame({"optimizer.weight_decay": [0.0, 1e-4], "initializer": ["he_normal", "0"]})
+    for typed in ("0", "0.0", "0e-3"):
+        assert sweep_tables._leave_out(table, [f"optimizer.weight_decay={typed}"]).index.tolist() == [1]
+    assert sweep_tables._leave_out(table, ["initializer=he_normal"]).index.tolist() == [1]
 
 
 def test_no_file_is_ever_partial_or_overwritten_by_a_figure_of_fewer_runs(sweep, shell, monkeypatch):

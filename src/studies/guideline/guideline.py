@@ -13,15 +13,13 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.markdown import Markdown
 
 from start_training.config.loggers import named_nodes
 from start_training.config.mistakes import target_of
 from start_training.figures.trials import draw_guideline
 from start_training.files.replaced_file import replace_text
 from start_training.order_chaos.slope import MIN_WINDOW
-from start_training.reports.run_report import print_lines
+from start_training.reports.terminal import print_lines, print_markdown
 from start_training.runs.job import Job
 from start_training.settings import AtLeast, Fraction, NumberFromZero, checked, list_of, number_from_zero
 from start_training.studies.guideline.guideline_report import report_of
@@ -229,7 +227,7 @@ def report(job: Job, summary: Mapping[str, Any]) -> int:
     if not summary["applies"]:
         print_lines(f"the guideline does not apply: {summary['reason']}")
         return DOES_NOT_APPLY
-    Console().print(Markdown(summary["text"]))
+    print_markdown(summary["text"])
     print_figures(job.directory)
     return 0
 

@@ -79,7 +79,7 @@ def _faster(measured: Measured, speeds: Sequence[float]) -> list[str]:
     if not speeds:
         return [at_edge]
     rows = [
-        "| eta / ((1 − alpha) B) | by optimizer.lr | or by datamodule.batch_size | epochs to the edge | saved |",
+        "| eta / ((1 − alpha) B) | by optimizer.lr | or by batch_size | epochs to the edge | saved |",
         "|---|---|---|---|---|",
     ]
     for speed in speeds:

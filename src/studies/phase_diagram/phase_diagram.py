@@ -25,7 +25,7 @@ from start_training.order_chaos.asymptotic_distance import asymptotic_distances
 from start_training.order_chaos.bins import Bins, BinsFromZero
 from start_training.order_chaos.random_layer import ACTIVATIONS, draw_layer
 from start_training.order_chaos.relu_growth import relu_growth
-from start_training.reports.run_report import print_lines
+from start_training.reports.terminal import print_lines, print_table
 from start_training.runs.job import Job
 from start_training.runs.table import Table
 from start_training.settings import AtLeast, OneOf, PositiveInteger, Seed, checked, whole_number
@@ -205,7 +205,7 @@ def report(job: Job, summary: Mapping[str, Any]) -> None:
     """Print how well simulation and theory agree, and the paths of the figures."""
     print_lines(*agreement(summary))
     if "finite_size" in summary:
-        Console().print(transitions_table(summary["finite_size"]))
+        print_table(transitions_table(summary["finite_size"]))
         if (exponent := summary["finite_size"].get("exponent")) is not None:
             fitted = _with_error(exponent, summary["finite_size"]["exponent_error"], sign="")
             print_lines(f"with N units, the transition to chaos differs from 1/J = 1 by about N^−p: p = {fitted}")
