@@ -180,8 +180,8 @@ def test_what_is_typed_for_the_range_test_is_used_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("steps=200", "steps = 200: a range test takes 21.1 of budget = 8 epochs; must leave one at least"),
-        ("val_points=100", "val_points = 100: must be at most 21, the steps of a range test of this budget; or type"),
+        ("steps=200", "steps = 200: a range test takes 20.4 of budget = 8 epochs; must leave one at least"),
+        ("val_points=100", "val_points = 100: must be at most 12, the steps of a range test of this budget; or type"),
     ],
 )
 def test_a_typed_range_test_that_the_budget_does_not_allow_is_refused(tmp_path, typed, message):
