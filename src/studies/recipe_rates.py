@@ -65,8 +65,8 @@ def chosen_rate(
         suggestion: Result of a range test, with the keys max_lr, turned, rule and updates.
         usual: The usual largest rate of the optimizer.
         fraction: The best rate of a run divided by max_lr.
-        lost: A rate at which the loss of a test rose: a third of it is not exceeded without max_lr, and two thirds if
-            max_lr is only a lower bound.
+        lost: The rate at which the loss rose in a test, or the geometric mean for two tests: a third of it is not
+            exceeded without max_lr, and two thirds if max_lr is only a lower bound.
 
     Example:
         >>> chosen_rate({"max_lr": 0.1, "turned": True, "updates": 75, "rule": ""}, 0.03, 1.0)

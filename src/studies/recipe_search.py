@@ -92,7 +92,8 @@ class RecipeSearch:
             self._test(option, **below)
         self.tested.append(option)
         usual, fraction = usual_of(optimizer, self.budget.batch_size)
-        lost = min(lost, lost_at(option.tests[0].curves))
+        newest = lost_at(option.tests[0].curves)
+        lost = float(np.sqrt(lost * newest)) if np.isfinite([lost, newest]).all() else min(lost, newest)
         rate, why = chosen_rate(option.tests[0].suggestion, usual, fraction, lost)
         if why and kind == SGD and self.sick:
             adamw = optimizer_options(["adamw"], self.config)[0].changes
