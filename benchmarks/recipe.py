@@ -6,7 +6,8 @@ or has diverged, counts as 0. Processor time is that of the whole attempt, and t
 AdamW with a cosine for as many epochs.
 
 The ten tasks were written down before the rules of the recipe; the tasks `--for-rules` are those they were made with.
-An attempt is stored as soon as it ends; a benchmark that was stopped goes on where it was.
+An attempt is stored as soon as it ends; a benchmark that was stopped goes on where it was. The rows that are
+reported in docs/benchmarks.md are in recipe_parts/rows.json, for `--show --file`.
 """
 
 import json
@@ -23,15 +24,18 @@ import pandas as pd
 import torch
 from hydra import compose, initialize_config_dir
 
-from benchmarks._harness import ROOT, Columns, Session, benchmark, results_table, write_json
+from benchmarks._harness import ROOT, Columns, Session, benchmark, results_table
 from benchmarks.recipe_parts.contenders import ADAMW_COSINE, CONTENDERS, RECIPES, WORDS, Attempt
 from benchmarks.recipe_parts.scores import against, goals, ranks, summary_of
 from benchmarks.recipe_parts.tasks import FOR_RULES, HELD_OUT, TASKS, BenchmarkTask
+from start_training.runs.documents import finite
 from start_training.settings import one_line
+from tests.zoo.labels import write_rows
 
 SEEDS = 3
 FILE = ROOT / "runs" / "benchmark_recipe.json"
 COMMON = ("logger=csv", "seeds=1")
+RATE = "optimizer.lr="  # of an override
 TOTAL_COLUMNS: Columns = {
     "contender": "{contender}",
     "rank": "{rank:.2f}",
@@ -58,7 +62,16 @@ def attempt(task: BenchmarkTask, contender: str, seed: int) -> dict[str, Any]:
         except Exception as error:  # counts as a net that has learned nothing
             row |= {"score": None, "error": f"{type(error).__name__}: {one_line(error)}"[:300]}
         row |= {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-    return row
+    return short(row)
+
+
+def short(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with rounded numbers, and without the overrides of a last run that are the same in all rows."""
+    chosen = dict(row.get("chosen") or {})
+    if overrides := chosen.pop("overrides", None):
+        chosen |= {"lr": next((float(word.partition("=")[2]) for word in overrides if word.startswith(RATE)), None)}
+    kept = {**row, "chosen": chosen} if "chosen" in row else row
+    return json.loads(json.dumps(finite(kept), default=float), parse_float=lambda text: float(f"{float(text):.5g}"))
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
@@ -110,7 +123,7 @@ def main(session: Session) -> None:
             break
         row = attempt(TASKS[key[0]], key[1], key[2])
         rows = [*(old for old in rows if (old["task"], old["contender"], old["seed"]) != key), row]
-        write_json(options.file, rows)
+        write_rows(rows, options.file)
         outcome = row["error"] or f"{np.nan if row['score'] is None else row['score']:.4f}"
         session.print(f"{key[0]}, {key[1]}, seed {key[2]}: {outcome}; {row['cpu']:.1f} s")
     show(session, rows, tasks)

@@ -1,10 +1,14 @@
 """Small data sets of the benchmark `recipe`: parts of image sets, overlaid digits, and a robot arm."""
 
+import os
+import tarfile
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -16,7 +20,37 @@ from start_training.datamodules.samples import Samples
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.settings import Fraction, OneOf, PositiveInteger, PositiveNumber, WholeNumber, checked
 
-SOURCES: dict[str, type[TensorDataModule]] = {"mnist": Mnist, "fashion_mnist": FashionMnist, "digits": Digits}
+CIFAR = "cifar10_jpeg"  # a folder with subfolders train and test of images, in a tar file in DATA_DIR
+MOST_OF_CLASS = 400  # training images of each class that are read from it, and half as many test images
+
+
+class CifarJpeg(TensorDataModule):
+    """The first CIFAR-10 images of each class."""
+
+    input_shape = (3, 32, 32)
+    classes = 10
+
+    def load(self) -> tuple[Samples, Samples]:
+        with tarfile.open(Path(os.environ["DATA_DIR"]) / f"{CIFAR}.tar") as tar:
+            return self._read(tar, "train", MOST_OF_CLASS), self._read(tar, "test", MOST_OF_CLASS // 2)
+
+    def _read(self, tar: tarfile.TarFile, part: str, count: int) -> Samples:
+        paths = sorted(Path(name) for name in tar.getnames() if name.startswith(f"{CIFAR}/{part}/"))
+        labels = sorted({path.parent.name for path in paths if path.suffix == ".jpg"})
+        images, targets = list[Tensor](), list[int]()
+        for path in paths:
+            if path.suffix == ".jpg" and int(path.stem) < count and (file := tar.extractfile(str(path))):
+                images.append(torch.from_numpy(np.array(Image.open(file).convert("RGB"))))
+                targets.append(labels.index(path.parent.name))
+        return Samples(torch.stack(images).permute(0, 3, 1, 2).contiguous(), torch.tensor(targets))
+
+
+SOURCES: dict[str, type[TensorDataModule]] = {
+    "mnist": Mnist,
+    "fashion_mnist": FashionMnist,
+    "digits": Digits,
+    "cifar": CifarJpeg,
+}
 TEST_SAMPLES = 2000
 
 

@@ -68,10 +68,11 @@ HELD_OUT = (
                   "3 x 128 ReLU, multilabel, 3,000 images, batch 64"),
 )  # fmt: skip
 
-# The tasks with which the rules were made: a, b, d and e of issue 24, and four more.
+# The tasks with which the rules were made: a to e of issue 24, and more.
 FOR_RULES = (
     BenchmarkTask("a", 30, (*_dense("gelu", 6, 64), "datamodule=digits"), "6 x 64 GELU, digits"),
     BenchmarkTask("b", 20, ("model=residual", *_images("fashion_mnist", 5000)), "residual net, 5,000 Fashion-MNIST"),
+    BenchmarkTask("c", 20, ("model=lenet", *_images("cifar", 3000)), "LeNet, 3,000 CIFAR images"),
     BenchmarkTask("d", 20, (*_dense("relu", 3, 100), *_images("mnist", 5000)), "3 x 100 ReLU, 5,000 MNIST images"),
     BenchmarkTask("e", 30, (*_dense("relu", 20, 100), "initializer=lecun_normal", "datamodule=digits"),
                   "20 x 100 ReLU, LeCun initialization, digits"),
@@ -83,5 +84,21 @@ FOR_RULES = (
                   "3 convolutions of 8 channels, 1,500 MNIST images"),
     BenchmarkTask("i", 55, ("model=residual", "model.modules=6", "model.width=64",
                             *_images("digits", 1437, batch_size=512)), "residual net, digits, batch 512"),
+    BenchmarkTask("j", 60, (*_dense("relu", 4, 64), *_images("fashion_mnist", 4000, pool=2, batch_size=1024)),
+                  "4 x 64 ReLU, 4,000 Fashion-MNIST images, batch 1,024"),
+    BenchmarkTask("k", 24, (*_dense("gelu", 2, 64), *_images("fashion_mnist", 500, pool=4, batch_size=16)),
+                  "2 x 64 GELU, 500 Fashion-MNIST images, batch 16"),
+    BenchmarkTask("l", 22, (*_dense("gelu", 4, 64), *_images("mnist", 3000, pool=2, imbalance=20.0)),
+                  "4 x 64 GELU, 3,000 MNIST images, classes 20 : 1"),
+    BenchmarkTask("m", 29, (*_dense("tanh", 8, 48), *_images("fashion_mnist", 2000, pool=2)),
+                  "8 x 48 tanh, 2,000 Fashion-MNIST images"),
+    BenchmarkTask("n", 44, ("model=residual", "model.modules=5", "model.width=64",
+                            *_images("mnist", 3000, pool=4, batch_size=256)), "residual net, 3,000 MNIST, batch 256"),
+    BenchmarkTask("o", 24, (*_dense("tanh", 3, 64), *_images("digits", 600, batch_size=16)),
+                  "3 x 64 tanh, 600 digits, batch 16"),
+    BenchmarkTask("q", 20, (*_dense("relu", 3, 100), *_images("fashion_mnist", 3000, pool=2, imbalance=10.0)),
+                  "3 x 100 ReLU, 3,000 Fashion-MNIST images, classes 10 : 1"),
+    BenchmarkTask("t", 44, ("model=residual", "model.modules=12", "model.width=48",
+                            *_images("digits", 1437, batch_size=256)), "residual net of 12 modules, digits, batch 256"),
 )  # fmt: skip
 TASKS = {task.name: task for task in (*HELD_OUT, *FOR_RULES)}

@@ -1,6 +1,7 @@
 """Division of a budget of epochs between the search for hyper-parameters and the final training."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 LEAST_STEPS = 40  # what a range test costs at least, in steps, since fewer do not show a curve
 MOST_SHARE = 0.15  # but at most this fraction of the budget
@@ -25,6 +26,7 @@ class Budget:
         run_share: Fraction of the budget for each short run.
         tests: Number of range tests.
         runs: Number of short runs.
+        asked: The keys `steps` and `val_points` of a range test, if they are given.
 
     Example:
         >>> budget = Budget(20, 50, 64, 200, 0.08, 0.08, tests=1)
@@ -40,6 +42,7 @@ class Budget:
     run_share: float
     tests: int = 1
     runs: int = 0
+    asked: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cost_of_point(self) -> float:
@@ -49,6 +52,8 @@ class Budget:
     @property
     def steps_of_test(self) -> int:
         """Number of updates of one range test."""
+        if "steps" in self.asked:
+            return self.asked["steps"]
         whole = self.epochs * self.steps_per_epoch
         steps = min(MOST_STEPS, max(self.test_share * whole, min(LEAST_STEPS, MOST_SHARE * whole)))
         return max(12, int(steps / (1 + self.cost_of_point / 3)))
@@ -56,7 +61,7 @@ class Budget:
     @property
     def points_of_test(self) -> int:
         """Number of validations of one range test: one for three updates."""
-        return max(6, self.steps_of_test // 3)
+        return self.asked.get("val_points", min(max(6, self.steps_of_test // 3), self.steps_of_test))
 
     @property
     def epochs_of_test(self) -> float:

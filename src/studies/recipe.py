@@ -32,6 +32,7 @@ from start_training.studies.recipe_report import RecipeRuns, report_of
 from start_training.studies.recipe_search import (
     GroupChoice,
     RecipeSearch,
+    asked_of,
     budget_of,
     larger_weight_decay,
     momentum_options,
@@ -83,10 +84,13 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     Source: Smith 2018 (arXiv:1803.09820).
     """
     check_epochs(job.config, job.overrides)
-    warning = sickness(job.config, settings.seed)
+    datamodule = build_datamodule(job.config)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    warning = sickness(job.config, datamodule, settings.seed)
     if warning:
         print_lines(warning)
-    recipe = make_runs(settings, Trials(config, job.directory, job.choices), job, warning)
+    recipe = make_runs(settings, Trials(config, job.directory, job.choices), job, datamodule, warning)
     began = time.process_time()
     overrides = next_run(job, recipe.last)
     text = report_of(recipe, overrides, balance(recipe.last, job.config))
@@ -111,9 +115,9 @@ def run(settings: RecipeSettings, job: Job, config: DictConfig) -> Results:
     return Results(summary, tables, {"recipe": figure}, text)
 
 
-def make_runs(settings: RecipeSettings, trials: Trials, job: Job, warning: str = "") -> RecipeRuns:
+def make_runs(settings: RecipeSettings, trials: Trials, job: Job, datamodule: Any, warning: str = "") -> RecipeRuns:
     """Make the search, the last run for each seed, and the baselines; `warning` is that of `sickness`."""
-    search, chosen = searched(settings, trials, job, sick="not expected" in warning)
+    search, chosen = searched(settings, trials, job, datamodule, sick="not expected" in warning)
     merit = trials.merit
     run_changes = {
         **{key: value for key, value in chosen.run_changes.items() if key.startswith("schedule")},
@@ -128,14 +132,17 @@ def make_runs(settings: RecipeSettings, trials: Trials, job: Job, warning: str =
     return RecipeRuns(search, last, baselines, warning)
 
 
-def searched(settings: RecipeSettings, trials: Trials, job: Job, *, sick: bool) -> tuple[RecipeSearch, Option]:
+def searched(
+    settings: RecipeSettings, trials: Trials, job: Job, datamodule: Any, *, sick: bool
+) -> tuple[RecipeSearch, Option]:
     """Make the range tests and the comparisons, and return them with the option that was chosen."""
     config, names = job.config, settings.optimizers or []
-    budget = budget_of(settings.budget, settings.test_share, settings.run_share, max(1, len(names)), config)
+    asked, tests = asked_of(config, job.overrides), max(1, len(names))
+    budget = budget_of(settings.budget, settings.test_share, settings.run_share, tests, config, datamodule, asked)
     too_small = len(names) > 1 and budget.most_runs < SHORT_SEEDS * len(names)
     if too_small:
         names, budget = names[:1], replace(budget, tests=1)
-    search = RecipeSearch(trials, config, settings.seed, budget, sick=sick)
+    search = RecipeSearch(trials, config, settings.seed, budget, sick=sick, asked=asked)
     if too_small:
         search.skipped.append(f"optimizer: the budget is too small to compare, {names[0]} is used")
     typed = {word.lstrip("+").partition("=")[0] for word in job.overrides}
@@ -171,7 +178,7 @@ def baseline_options(settings: RecipeSettings, config: Config) -> list[Option]:
     ]
 
 
-def sickness(config: Config, seed: int) -> str:
+def sickness(config: Config, datamodule: Any, seed: int) -> str:
     """Return a sentence if the net will not start to train, or was not diagnosed; "" for a net that will.
 
     A copy of the net is measured on training samples, and nothing is trained.
@@ -179,7 +186,6 @@ def sickness(config: Config, seed: int) -> str:
     if own_module(config) is not None:
         return ""
     try:
-        datamodule = build_datamodule(config)
         batch = batch_of(datamodule, DIAGNOSED, seed)
         module = build_module(config, datamodule).module
         assert isinstance(module, TrainingModule)

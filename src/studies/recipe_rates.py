@@ -1,5 +1,6 @@
 """The learning rate of a run, from a range test and from what is usual for its optimizer."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,17 @@ from start_training.schedules.rates.rate_suggestion import SAFETY
 SGD, ADAM, OTHERS = "SGD", "Adam", "other optimizers"
 ADAMS = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax"}
 USUAL_RATES = {SGD: 0.03, ADAM: 0.003}  # largest rates of a cycle; of others it is the rate of their config
-# Rates of the first range test, seven octaves, unless they are typed; if it suggests no rate, a second test covers
-# all rates of the config.
+# Rates of the first range test, seven octaves, unless they are typed. If it suggests no rate, a second test covers six
+# octaves below the rate at which the loss rose, or, if it did not rise, all rates of the config.
 RANGES = {SGD: (0.008, 1.0), ADAM: (0.002, 0.25)}
-# Fraction of max_lr that is best for a whole run: on the eight nets with which it was chosen, SGD was best at max_lr,
-# and AdamW at a fourth to a half of it.
+BELOW = 2**6
+# Fraction of max_lr that is best for a whole run: on the nets with which it was chosen, SGD was best at max_lr, and
+# AdamW at a fourth to a half of it.
 FRACTIONS = {ADAM: 1 / 3}
+# Usual rates, and the fraction of Adam, hold for batches of up to so many samples. For larger ones they grow with the
+# root of the batch, the fraction up to a limit: on three nets with batches of 256 to 1,024, AdamW was best at 0.016 to
+# 0.032, and SGD at 0.08 to 0.16.
+USUAL_BATCH, LARGEST_FRACTION = 64, 2 / 3
 RISEN = 2.0  # multiple of the first loss that is far above it
 PRIOR_UPDATES = 25  # a range test of so many updates counts as much as the usual rate
 LARGEST = 2.0  # the rate is at most this multiple of max_lr, two thirds of the rate at which validation got worse
@@ -24,7 +30,27 @@ MOST_UNUSUAL = 4.0  # or this multiple of the usual rate, if the test has found 
 # What is used unless it is typed or searched, by class; others keep that of their config. On nets with which it was
 # chosen, 3e-3 was never worse than 1e-3 for SGD (five nets), and 0.1 better than 0.01 for AdamW on five of six.
 WEIGHT_DECAYS = {"SGD": 3e-3, "AdamW": 0.1}
-WHOLE_RANGE = (1e-5, 10)  # that of conf/callbacks/range_test.yaml
+
+
+def usual_of(optimizer: Mapping[str, Any], batch: int) -> tuple[float, float]:
+    """Return the usual largest rate of an optimizer node, and the fraction of max_lr that is best, for a batch.
+
+    Source: the noise of a gradient falls with the root of the batch, and rates of Adam and SGD with momentum may grow
+    with it: Malladi et al. 2022 (arXiv:2205.10287), Krizhevsky 2014 (arXiv:1404.5997).
+
+    Args:
+        optimizer: The node, with the keys _target_ and lr.
+        batch: Number of samples in a step.
+
+    Example:
+        >>> usual_of({"_target_": "torch.optim.AdamW", "lr": 0.1}, batch=256)
+        (0.006, 0.6666666666666666)
+    """
+    kind, growth = family(optimizer), math.sqrt(max(1.0, batch / USUAL_BATCH))
+    if kind == OTHERS:
+        return float(optimizer.get("lr", USUAL_RATES[ADAM])), 1.0
+    fraction = FRACTIONS.get(kind, 1.0)
+    return float(f"{growth * USUAL_RATES[kind]:.2g}"), max(fraction, min(LARGEST_FRACTION, growth * fraction))
 
 
 def chosen_rate(
@@ -39,7 +65,8 @@ def chosen_rate(
         suggestion: Result of a range test, with the keys max_lr, turned, rule and updates.
         usual: The usual largest rate of the optimizer.
         fraction: The best rate of a run divided by max_lr.
-        lost: A rate at which the loss of a test rose: without max_lr, a third of it is not exceeded.
+        lost: The rate at which the loss rose in a test, or the geometric mean for two tests: a third of it is not
+            exceeded without max_lr, and two thirds if max_lr is only a lower bound.
 
     Example:
         >>> chosen_rate({"max_lr": 0.1, "turned": True, "updates": 75, "rule": ""}, 0.03, 1.0)
@@ -50,28 +77,29 @@ def chosen_rate(
         return float(f"{min(usual, lost / SAFETY):.2g}"), f"the range test suggests no rate ({suggestion['rule']})"
     limit = LARGEST * rate
     if not suggestion["turned"]:  # max_lr is only a lower bound
-        rate, limit = limit, MOST_UNUSUAL * usual
+        rate, limit = limit, min(MOST_UNUSUAL * usual, LARGEST * lost / SAFETY)
     weight = suggestion["updates"] / (suggestion["updates"] + PRIOR_UPDATES)
     mean = (fraction * rate) ** weight * usual ** (1 - weight)
     return float(f"{min(mean, limit):.2g}"), ""
 
 
 def lost_at(curves: pd.DataFrame) -> float:
-    """Return the first learning rate of a range test at which a loss was far above the first one; infinite without one.
+    """Return the rate of a range test from which on a loss stays far above the first one; infinite without one.
 
     Args:
         curves: The table of the test, with the columns learning_rate, train_loss and val_loss.
 
     Example:
-        >>> losses = {"train_loss": [3.0, 2.0, 7.0], "val_loss": [3.0, np.nan, 9.0]}
-        >>> lost_at(pd.DataFrame({"learning_rate": [0.1, 0.2, 0.4], **losses}))
-        0.4
+        >>> losses = {"train_loss": [3.0, 7.0, 2.0, 7.0], "val_loss": [3.0, np.nan, np.nan, 9.0]}
+        >>> lost_at(pd.DataFrame({"learning_rate": [0.1, 0.2, 0.4, 0.8], **losses}))
+        0.8
     """
-    lost = pd.Series(False, curves.index)
+    rates = [np.inf]
     for name in ("train_loss", "val_loss"):
-        seen = curves[name].dropna()
-        lost |= (~np.isfinite(curves[name]) & curves[name].notna()) | (curves[name] > RISEN * abs(seen.iloc[0]))
-    return float(curves["learning_rate"][lost].min()) if lost.any() else np.inf
+        seen = curves if name == "train_loss" else curves[curves[name].notna()]
+        lost = ~(seen[name] <= RISEN * abs(seen[name].iloc[0]))
+        rates += [*seen["learning_rate"][lost[::-1].cumprod()[::-1].astype(bool)]]
+    return float(min(rates))
 
 
 def family(optimizer: Mapping[str, Any]) -> str:

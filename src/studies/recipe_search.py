@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from start_training.config.build import build_datamodule
 from start_training.config.composed import CONF
 from start_training.datamodules.tensor_datamodule import TensorDataModule
 from start_training.schedules.budget import Budget
@@ -16,19 +15,20 @@ from start_training.studies.momentum_search import momentum_option
 from start_training.studies.recipe_comparison import SHORT_SEEDS, Comparison, best, compared
 from start_training.studies.recipe_rates import (
     ADAM,
-    FRACTIONS,
+    BELOW,
     RANGES,
     SGD,
     USUAL_RATES,
     WEIGHT_DECAYS,
-    WHOLE_RANGE,
     chosen_rate,
     family,
     lost_at,
+    usual_of,
 )
 from start_training.studies.trials import Changes, Option, Trials
 
 Config = Mapping[str, Any]
+RANGE_TEST = "range_tests.range_test."
 LEAST_SAMPLES, SAMPLES_PER_BATCH = 100, 2  # of the validation in a range test
 ABOVE = 10**0.5  # factor between the largest weight decay and the next one to try, if the largest is best
 
@@ -58,6 +58,7 @@ class RecipeSearch:
         fallbacks: Why something known was used in place of what a test would have said.
         skipped: What the budget did not allow to compare.
         sick: Whether the net is not expected to start training with the config's optimizer.
+        asked: The settings of range tests that were asked for, see `asked_of`.
     """
 
     trials: Trials
@@ -69,6 +70,7 @@ class RecipeSearch:
     fallbacks: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     sick: bool = False
+    asked: Config = field(default_factory=dict)
 
     def optimizer(self, changes: Changes) -> Config:
         """Return the optimizer node of the config with these changes."""
@@ -80,18 +82,19 @@ class RecipeSearch:
         """Make a range test with these changes; the option gets its rate as `optimizer.lr`, or the known one."""
         optimizer = self.optimizer(changes)
         kind, option = family(optimizer), Option(name, dict(changes))
-        typed = self.trials.config.range_tests.range_test
-        first = RANGES.get(kind) if (typed.min_lr, typed.max_lr) == WHOLE_RANGE else None
+        first = None if self.asked.keys() & {"min_lr", "max_lr", "adaptive"} else RANGES.get(kind)
         if first:
             self._test(option, min_lr=first[0], max_lr=first[1], adaptive=False)
         lost = lost_at(option.tests[0].curves) if first else np.inf
         if not first or not (np.isfinite(option.max_lr) or (self.sick and kind == SGD)):
             self.budget = replace(self.budget, tests=self.budget.tests + len(option.tests))
-            self._test(option)
+            below = {"min_lr": lost / BELOW, "max_lr": lost, "adaptive": False} if np.isfinite(lost) else {}
+            self._test(option, **below)
         self.tested.append(option)
-        usual = USUAL_RATES.get(kind, float(optimizer.get("lr", USUAL_RATES[ADAM])))
-        lost = min(lost, lost_at(option.tests[0].curves))
-        rate, why = chosen_rate(option.tests[0].suggestion, usual, FRACTIONS.get(kind, 1.0), lost)
+        usual, fraction = usual_of(optimizer, self.budget.batch_size)
+        newest = lost_at(option.tests[0].curves)
+        lost = float(np.sqrt(lost * newest)) if np.isfinite([lost, newest]).all() else min(lost, newest)
+        rate, why = chosen_rate(option.tests[0].suggestion, usual, fraction, lost)
         if why and kind == SGD and self.sick:
             adamw = optimizer_options(["adamw"], self.config)[0].changes
             self.fallbacks.append(f"{why}; AdamW at {USUAL_RATES[ADAM]:g} is used, which starts to train more nets")
@@ -180,16 +183,36 @@ def momentum_options(momenta: Sequence[Sequence[float]], changes: Changes, confi
     return [replace(option, changes={**changes, **option.changes}) for option in options]
 
 
-def budget_of(epochs: int, test_share: float, run_share: float, tests: int, config: Config) -> Budget:
-    """Return the budget of a config's data."""
-    datamodule = build_datamodule(config)
-    datamodule.prepare_data()
-    datamodule.setup("fit")
+def asked_of(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of range tests that were typed, or differ from those of conf/callbacks/range_test.yaml."""
+    given, default = config["range_tests"]["range_test"], OmegaConf.load(CONF / "callbacks/range_test.yaml").range_test
+    typed = {word.lstrip("+").partition("=")[0] for word in overrides}
+    return {key: value for key, value in given.items() if RANGE_TEST + key in typed or value != default.get(key)}
+
+
+def budget_of(
+    epochs: int, test_share: float, run_share: float, tests: int, config: Config, datamodule: Any, asked: Config
+) -> Budget:
+    """Return the budget of a config's data, which are prepared; `asked`: see `asked_of`.
+
+    Raises:
+        ValueError: a range test that was asked for does not fit.
+    """
     accumulated = positive_integer("accumulate_grad_batches", config["trainer"].get("accumulate_grad_batches", 1))
     steps = -(-len(datamodule.train_dataloader()) // accumulated)
     batch = accumulated * (getattr(datamodule, "batch_size", None) or 1)
-    asked = config["range_tests"]["range_test"]["val_samples"]
-    samples = min(asked, max(LEAST_SAMPLES, SAMPLES_PER_BATCH * batch))
+    samples = asked.get("val_samples", max(LEAST_SAMPLES, SAMPLES_PER_BATCH * batch))
     if isinstance(datamodule, TensorDataModule):
         samples = min(samples, datamodule.samples("validation").size)
-    return Budget(epochs, steps, batch, samples, test_share, run_share, tests)
+    counts = {key: asked[key] for key in ("steps", "val_points") if key in asked}
+    budget = Budget(epochs, steps, batch, samples, test_share, run_share, tests, asked=counts)
+    if budget.points_of_test > budget.steps_of_test:
+        raise ValueError(
+            f"{RANGE_TEST}val_points = {counts['val_points']}: must be at most {budget.steps_of_test}, the steps of a "
+            f"range test of this budget; or type {RANGE_TEST}steps=…"
+        )
+    if counts and tests * budget.epochs_of_test > epochs - 1:
+        key, value = next(iter(counts.items()))
+        cost = f"{tests * budget.epochs_of_test:.1f} of budget = {epochs} epochs"
+        raise ValueError(f"{RANGE_TEST}{key} = {value}: a range test takes {cost}; must leave one at least")
+    return budget

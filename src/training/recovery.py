@@ -1,6 +1,5 @@
 """Watch a training run: after a collapse it goes on from a good state at half the rate, and it ends at its best."""
 
-import copy
 import math
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from start_training.models.own_loss import number_of_samples
 from start_training.settings import NumberFromZero, OneOf, WholeNumber, checked
 from start_training.tasks.merit import ACCURACY
 from start_training.tasks.task import Task
+from start_training.training.packed_state import packed, unpacked
 
 NAME = "recovery"
 WINDOWS = 40  # of a run, over which the training loss is averaged
@@ -134,13 +134,13 @@ class Recovery(pl.Callback):
         metrics = _metrics(trainer)
         value = metrics.get(self._name(metrics), math.nan)
         if math.isfinite(value) and (not self._best or self._sign(metrics) * (value - self._best["value"]) > 0):
-            weights = copy.deepcopy(pl_module.state_dict())
+            weights = packed(pl_module.state_dict())
             self._best = {"value": value, "epoch": trainer.current_epoch, "weights": weights, "metrics": metrics}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
         if last and self._best and not self._given_up and self._is_worse(_metrics(trainer)):
-            pl_module.load_state_dict(self._best["weights"])
+            _load(pl_module, unpacked(self._best["weights"]))
             self.kept = {"epoch": self._best["epoch"] + 1, **self._best["metrics"]}
 
     def _name(self, metrics: dict[str, float]) -> str:
@@ -161,16 +161,17 @@ class Recovery(pl.Callback):
         self._given_up = len(self.restarted) >= self.restarts
         if self._given_up:
             if self._best:
-                module.load_state_dict(self._best["weights"])
+                _load(module, unpacked(self._best["weights"]))
                 self.kept = {"epoch": self._best["epoch"] + 1, **self._best["metrics"]}
                 trainer.should_stop = True
             return bool(self._best)
         state = self._good[1] if len(self._good) > 2 else self._good[0]
         self._good, self._losses, self._lowest = [self._good[0]], [], math.inf
-        module.load_state_dict(state["module"])
-        for optimizer, its_state in zip(trainer.optimizers, state["optimizers"], strict=True):
+        weights, optimizers = unpacked(state["packed"])
+        _load(module, weights)
+        for optimizer, its_state in zip(trainer.optimizers, optimizers, strict=True):
             rates = [group["lr"] for group in optimizer.param_groups]  # of the next step
-            optimizer.load_state_dict(copy.deepcopy(its_state))
+            optimizer.load_state_dict(its_state)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = self.factor * rate
         self._scale *= self.factor
@@ -185,8 +186,14 @@ class Recovery(pl.Callback):
 
 
 def _state(trainer: pl.Trainer, module: pl.LightningModule) -> State:
-    states = {"module": module.state_dict(), "optimizers": [one.state_dict() for one in trainer.optimizers]}
-    return {"step": trainer.global_step, **copy.deepcopy(states)}
+    state = (module.state_dict(), [one.state_dict() for one in trainer.optimizers])
+    return {"step": trainer.global_step, "packed": packed(state)}
+
+
+def _load(module: pl.LightningModule, weights: State) -> None:
+    state = module.state_dict()  # with the versions of its parts
+    state.update(weights)
+    module.load_state_dict(state)
 
 
 def _metrics(trainer: pl.Trainer) -> dict[str, float]:

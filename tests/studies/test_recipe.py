@@ -15,7 +15,7 @@ import torch
 from start_training.runs.directory import RunDirectory
 from start_training.schedules.budget import FORWARD, LEAST_SHARE
 from start_training.studies.recipe_comparison import compared
-from start_training.studies.recipe_rates import chosen_rate, lost_at
+from start_training.studies.recipe_rates import chosen_rate, lost_at, usual_of
 from start_training.studies.recipe_search import optimizer_options
 from start_training.studies.trials import Option
 from tests.composing import QUICK, composed_of, start
@@ -164,6 +164,31 @@ def test_a_net_that_sgd_will_not_train_is_said_to_be_so_and_trained_by_adamw(tmp
     assert "optimizer=adamw" in summary_of(directory)["overrides_of_last_run"]
 
 
+RANGE_TEST = {"steps": 30, "val_points": 10, "val_samples": 60}
+
+
+def test_what_is_typed_for_the_range_test_is_used_and_counted(tmp_path):
+    typed = [f"range_tests.range_test.{key}={value}" for key, value in RANGE_TEST.items()]
+    words = ("range_tests.range_test.adaptive=true", "seeds=1", "weight_decays=null", "budget=8", "baselines=false")
+    runs = runs_of(start("recipe", tmp_path / "here", *typed, *words))
+    [made] = [config["callbacks"]["range_test"] for config, _ in runs if "range_test" in config["callbacks"]]
+    assert {key: made[key] for key in RANGE_TEST} == RANGE_TEST and made["adaptive"] and made["max_lr"] == 10
+    [last] = [config["trainer"]["max_epochs"] for config, _ in runs if "recovery" in config["callbacks"]]
+    assert last == round(8 - (30 + 10 * FORWARD * 60 / BATCH) / STEPS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("steps=200", "steps = 200: a range test takes 20.4 of budget = 8 epochs; must leave one at least"),
+        ("val_points=100", "val_points = 100: must be at most 12, the steps of a range test of this budget; or type"),
+    ],
+)
+def test_a_typed_range_test_that_the_budget_does_not_allow_is_refused(tmp_path, typed, message):
+    with pytest.raises(ValueError, match=f"^range_tests.range_test.{message}"):
+        start("recipe", tmp_path / "here", f"range_tests.range_test.{typed}", "budget=8", "weight_decays=null")
+
+
 def test_optimizers_are_compared_when_asked(tmp_path):
     words = ("seeds=1", "times=1", "weight_decays=null", "budget=40", "optimizers=[sgd,adamw]", "baselines=false")
     report = (start("recipe", tmp_path / "here", *words) / "report.md").read_text()
@@ -204,14 +229,25 @@ def test_the_rate_is_between_the_usual_one_and_that_of_the_range_test():
     assert 0.01 < rates[0] < rates[1] < rates[2] < 0.1
     assert chosen_rate({**test, "max_lr": 1e-4}, 0.01, 1.0)[0] <= 2e-4  # two thirds of where validation got worse
     assert chosen_rate({**test, "max_lr": 10.0, "turned": False}, 0.01, 1.0)[0] <= 0.04
+    assert chosen_rate({**test, "max_lr": 10.0, "turned": False}, 0.01, 1.0, lost=0.03)[0] == 0.02
     rate, why = chosen_rate({**test, "max_lr": None}, 0.01, 1.0, lost=0.003)
     assert rate == pytest.approx(0.001) and "of the test" in why
+
+
+@pytest.mark.parametrize(("name", "usual", "fraction"), [("SGD", 0.03, 1.0), ("AdamW", 0.003, 1 / 3)])
+def test_usual_rates_grow_with_the_root_of_a_large_batch(name, usual, fraction):
+    node = {"_target_": f"torch.optim.{name}", "lr": 0.5}
+    assert usual_of(node, 8) == usual_of(node, 64) == (usual, fraction)
+    assert usual_of(node, 1024) == (4 * usual, max(fraction, 2 / 3))
+    assert usual_of({"_target_": "torch.optim.Adagrad", "lr": 0.5}, 1024) == (0.5, 1.0)
 
 
 def test_where_a_loss_that_is_not_finite_was_lost():
     losses = {"train_loss": [2.0, 2.0, np.inf], "val_loss": [2.0, np.nan, np.nan]}
     curves = pd.DataFrame({"learning_rate": [0.1, 0.2, 0.4], **losses})
     assert lost_at(curves) == 0.4 and lost_at(curves[:2]) == np.inf
+    assert lost_at(curves.replace(np.inf, np.nan)) == 0.4  # the last training loss
+    assert lost_at(curves.assign(train_loss=[2.0, 9.0, 2.0])) == np.inf  # the loss of one batch
 
 
 def test_the_optimizer_of_the_config_keeps_its_settings_in_a_comparison():
