@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+SCORES = ("val/accuracy", "val/r2", "val/loss")
 REFRESH_EVERY = 10  # batches; more frequent updates would slow training down
 
 
@@ -92,5 +93,7 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 
 def _metrics(trainer: pl.Trainer) -> str:
-    shown = {name: trainer.callback_metrics.get(name) for name in ("train/loss", "val/accuracy")}
+    """Format the training loss and the first of SCORES that the task has."""
+    score = next((name for name in SCORES if name in trainer.callback_metrics), None)
+    shown = {name: trainer.callback_metrics.get(name) for name in ("train/loss", score) if name}
     return " ".join(f"{name} {float(value):.3g}" for name, value in shown.items() if value is not None)

@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
-from start_training.config.overrides import is_group, loader_of, no_such_option, options_of
+from start_training.config.overrides import is_group, loader_of, no_such_option, options_of, options_with
 from start_training.files.closed_pipe import UNREAD, discarding_unread_output
 from start_training.files.damaged_file import DamagedFile
 from start_training.files.disk_errors import DiskError, reason_of
@@ -180,18 +180,32 @@ def _applied_override(error: BaseException) -> str | None:
 def _no_such_option(file: str, options: Sequence[str]) -> str:
     loader, group = loader_of(), file.rpartition("/")[0]
     top = next((head for head in (file.partition("/")[0], group) if is_group(head, loader)), group)
-    return no_such_option(
-        top, file.removeprefix(f"{top}/"), sorted({*options_of(top, loader), *(options if top == group else ())})
-    )
+    option = file.removeprefix(f"{top}/")
+    said = no_such_option(top, option, sorted({*options_of(top, loader), *(options if top == group else ())}))
+    own = next(Path().glob(f"*/{top}/{option}.yaml"), None)
+    return said + (f"; {own} needs --config-dir {own.parts[0]}" if own else "")
 
 
 def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
     override = re.search(r"append to your config use \+([^=\s]+)=(.*)", str(error))
     name, value = override.groups() if override else (cause.full_key, "…")
-    keys = sorted(str(key) for key in cause.parent_node or () if not str(key).startswith("_"))
-    return (
-        f"{name} = {value}: no such key; must be one of {', '.join(keys) or 'none'}, or type +{name}={value} to add it"
-    )
+    keys = {str(key) for key in cause.parent_node or () if not str(key).startswith("_")}
+    if cause.parent_node is not None and cause.parent_node._get_parent() is None:
+        keys |= _groups_without_choice(error)
+    having = [f"{name.partition('.')[0]}={option}" for option in options_with(name, loader_of())]
+    hint = f"{' or '.join(having)} as well, which has this key" if having else f"+{name}={value} to add it"
+    return f"{name} = {value}: no such key; must be one of {', '.join(sorted(keys)) or 'none'}, or type {hint}"
+
+
+def _groups_without_choice(error: BaseException) -> set[str]:
+    """Return the groups of the command that are null by default: one may be typed, but is no key of the config."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if "defaults_list" in frame.f_locals]
+    return {
+        group
+        for frame in frames
+        for group, option in frame.f_locals["defaults_list"].overrides.known_choices.items()
+        if option is None and "/" not in group
+    }
 
 
 def _os_error_message(error: OSError) -> str:

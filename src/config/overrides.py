@@ -9,13 +9,14 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from omegaconf import DictConfig
 
 from start_training.config.composed import CONF
 
 NONE = ("none", "same")  # options that stand for no choice of a group
 
 
-def loader_of(directories: Iterable[str] = ()) -> ConfigLoader:
+def loader_of(directories: Iterable[str] = ()) -> ConfigLoaderImpl:
     """Return a loader that finds the groups of conf/ and of the user's config directories."""
     path = create_config_search_path(str(CONF))
     for directory in directories:
@@ -57,6 +58,22 @@ def options_of(group: str, loader: ConfigLoader) -> list[str]:
         for option in options_of(f"{group}/{folder}", loader)
     ]
     return sorted([*loader.get_group_options(group), *inner])
+
+
+def options_with(key: str, loader: ConfigLoaderImpl) -> list[str]:
+    """Return the options whose file has a setting, such as "convolutional" for "model.channels"."""
+    group, _, inner = key.partition(".")
+    if not inner or not is_group(group, loader):
+        return []
+    files = {option: loader.repository.load_config(f"{group}/{option}") for option in options_of(group, loader)}
+    return [option for option, file in files.items() if file and inner in _keys(file.config)]
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the names of all settings of a config, such as "lengths.every"."""
+    for key in node if isinstance(node, DictConfig) else ():
+        yield f"{prefix}{key}"
+        yield from _keys(node._get_node(key), f"{prefix}{key}.")
 
 
 def is_group(name: str, loader: ConfigLoader) -> bool:

@@ -60,7 +60,8 @@ class Cure:
             return "the net is healthy; nothing was changed"
         if not self.changed:
             return f"nothing was changed: none of {len(self.tried)} changes, tried on copies, made the net better"
-        words = f"tried on {len(self.tried)} copies: {self.before.verdict} → {self.after.verdict}"
+        copies = f"{len(self.tried)} {'copy' if len(self.tried) == 1 else 'copies'}"
+        words = f"tried on {copies}: {self.before.verdict} → {self.after.verdict}"
         drifts = f"drift {self.before.measured.drift:+.3g} → {self.after.measured.drift:+.3g}".replace("-", "−")
         losses = [lowest_loss(one) for one in (self.before, self.after)]
         return f"{self.change} ({words}, {drifts}, trial loss {losses[0]:.3g} → {losses[1]:.3g})"

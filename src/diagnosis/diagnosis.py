@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import numpy as np
@@ -141,9 +142,10 @@ class Diagnosis:
         return Report(self.verdict, self.unjudged, self.starts, self.findings, subject, self.advice)
 
     def __str__(self) -> str:
-        """Return the report as text without colours."""
+        """Return the report as text without colours, as wide as the terminal, but at most 110 columns."""
         output = io.StringIO()
-        Console(file=output, width=WIDTH, no_color=True).print(render(self.report))
+        width = min(WIDTH, get_terminal_size((WIDTH, 1)).columns)
+        Console(file=output, width=width, no_color=True).print(render(self.report))
         return output.getvalue().rstrip()
 
     def to_frame(self) -> pd.DataFrame:

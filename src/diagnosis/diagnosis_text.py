@@ -12,7 +12,7 @@ from start_training.diagnosis.advice import Advice
 from start_training.diagnosis.finding import NO, YES, Finding
 from start_training.diagnosis.starts import Start
 
-WIDTH = 110
+WIDTH = 110  # columns of a report as text, or as many as the terminal has
 COLOURS = {"HEALTHY": "bold green", "UNHEALTHY": "bold red", "UNCERTAIN": "bold yellow", "NOT JUDGED": "bold yellow"}
 MARKS = {YES: ("✗", "red"), NO: ("✓", "green")}
 NAMES = {"sgd": "SGD", "adam": "Adam"}

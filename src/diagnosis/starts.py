@@ -81,7 +81,7 @@ def start_with(
         return Start(NO, said)
     doubts = doubts_of(findings, paths, thresholds)
     if STEEP in doubts and trial.carries_over >= CARRIES:
-        return Start(UNCERTAIN, f"{said}; but lengths or gradients change by more than Adam tolerates in most nets")
+        return Start(UNCERTAIN, f"{said}; lengths or gradients change by more than Adam tolerates in most nets")
     known = not math.isnan(trial.carries_over)
     if not known and doubts == [CHAOS]:  # too few samples to tell; many good nets are a little chaotic
         doubts = []

@@ -18,6 +18,7 @@ from start_training.schedules.regularizers import Regularizers
 from start_training.tasks.merit import ACCURACY, Merit
 
 COLUMNS = ("train/loss", "val/loss", "learning_rate")
+SMALL = 0.2  # last learning rate relative to the largest, below which a schedule has lowered it
 R2 = ("val/r2", "val_r2")
 ACCURACIES = (ACCURACY.metric("val"), ACCURACY.column("val"))  # other scores are not on the scale that clues read
 
@@ -53,7 +54,9 @@ def clues_of(
         return {**asdict(read), "advice": ""}
     chance = chance or chance_from_r2(config, epochs, "val/loss", score)
     read = _read(epochs, "train/loss", "val/loss", score, chance, diverged_at, settings)
-    return {**asdict(read), "advice": advise(read.verdict, settings, rate=read.rate)}
+    rates = epochs["learning_rate"].dropna()
+    falls = len(rates) > 1 and bool(rates.iloc[-1] < SMALL * rates.max())
+    return {**asdict(read), "advice": advise(read.verdict, settings, rate=read.rate, falls=falls)}
 
 
 def epochs_of(run: RunDirectory, score: str = ACCURACY.metric("val")) -> pd.DataFrame:

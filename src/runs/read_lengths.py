@@ -102,6 +102,8 @@ def _are_different(cells: NDArray[np.int64]) -> bool:
 
 def _table_in(directory: Path) -> Path:
     """Return the only table `lengths/` in a directory or in those of its fits, or the directory if it is the table."""
+    if directory.is_file():
+        raise ValueError(f"directory = {directory}: is a file; give the run directory that it lies in")
     places = [directory, *(fit for folder in (directory, directory / FITS) for fit in files_of(folder))]
     tables = [place / NAME for place in places if (place / NAME).is_dir()]
     if not tables and directory.name == NAME and directory.is_dir():

@@ -55,7 +55,9 @@ learning rate'
     return f"{MORE[raised]} regularizes more; to compensate, try {', then '.join(less)}"
 
 
-def advise(verdict: str, settings: Regularizers | None = None, *, rate: float | None = None) -> str:
+def advise(
+    verdict: str, settings: Regularizers | None = None, *, rate: float | None = None, falls: bool = False
+) -> str:
     """Return a sentence on what to try first after a verdict of `read_clues`; empty for a verdict without advice.
 
     Source: Smith 2018 (arXiv:1803.09820): underfitting requires less regularization or longer training; overfitting
@@ -66,6 +68,7 @@ def advise(verdict: str, settings: Regularizers | None = None, *, rate: float | 
         verdict: One of `clue_verdicts.VERDICTS`.
         settings: The settings of the run.
         rate: Learning rate at which an instability begins, if known.
+        falls: Whether the learning rate was small at the end of the run, so that a schedule which falls is no advice.
 
     Example:
         >>> advise("memorized", Regularizers(weight_decay=0.0))
@@ -78,7 +81,8 @@ def advise(verdict: str, settings: Regularizers | None = None, *, rate: float | 
         MEMORIZED: f"{_more_decay(settings)}; after that, more data or dropout",
         REGULARIZED: _less_regularization(settings),
         INSTABILITY: _smaller_rate(settings, rate),
-        UNCLEAR: "validation on more samples, or a learning rate that falls to 0 at the end (schedule=cosine)",
+        UNCLEAR: "validation on more samples"
+        + ("" if falls else ", or a learning rate that falls to 0 at the end (schedule=cosine)"),
         PLATEAU: "nothing, or to get here in fewer steps a larger learning rate with less weight decay",
         CANDIDATE: "one short cycle up to the largest of these learning rates (schedule=one_cycle)",
         NOT_LEARNING: (

@@ -1,6 +1,7 @@
 """The progress bar shows the current epoch and does not change the run."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -8,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from start_training.callbacks.progress import TrainingProgress, bar_columns
+from start_training.callbacks.progress import TrainingProgress, _metrics, bar_columns
 from start_training.runs.metrics_file import MetricsFile
 from tests.callbacks.tasks import BATCHES, Resumable, fit, small, weights
 
@@ -54,6 +55,21 @@ def test_the_bar_shows_the_current_epoch_and_does_not_change_the_run(tmp_path, m
     done = [0 if step == 0 else step // BATCHES * BATCHES + (step % BATCHES > 0) for step in range(steps)]
     assert recorder.shown == list(zip([*epochs, epochs[-1]], [*done, steps], strict=True))
     assert recorder.bar.tasks[0].total == steps
+
+
+@pytest.mark.parametrize(
+    ("logged", "shown"),
+    [
+        (("train/loss", "val/loss", "val/accuracy"), "train/loss 0.5 val/accuracy 0.5"),
+        (("train/loss", "val/loss", "val/r2"), "train/loss 0.5 val/r2 0.5"),
+        (("val/loss", "train/loss"), "train/loss 0.5 val/loss 0.5"),
+        (("train/loss",), "train/loss 0.5"),
+        ((), ""),
+    ],
+)
+def test_the_bar_shows_the_training_loss_and_one_number_of_the_validation_for_any_task(logged, shown):
+    trainer = SimpleNamespace(callback_metrics={name: torch.tensor(0.5) for name in logged})
+    assert _metrics(trainer) == shown
 
 
 def test_the_bar_is_whole_in_80_columns():

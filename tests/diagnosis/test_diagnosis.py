@@ -75,6 +75,13 @@ def test_the_same_call_gives_the_same_report_and_another_seed_another_one(inputs
     assert first != other
 
 
+def test_a_report_is_as_wide_as_the_terminal_and_110_columns_at_most(inputs, monkeypatch):
+    diagnosis = diagnose(Everything(), inputs, nets=2, trial=False)
+    for terminal, width in {"80": 80, "200": 110}.items():
+        monkeypatch.setenv("COLUMNS", terminal)
+        assert width - 20 < max(map(len, str(diagnosis).splitlines())) <= width
+
+
 def test_the_first_net_is_the_module_as_it_is(inputs):
     net = FullyConnected(64, 3, depth=3, width=20).double()
     lengths = diagnose(net, inputs, nets=2, trial=False).measurement.lengths

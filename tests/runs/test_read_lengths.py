@@ -82,6 +82,9 @@ def test_what_cannot_be_read_is_named(tmp_path):
         read_lengths(tmp_path / "absent")
     with pytest.raises(ValueError, match=r"directory = .*: has no folder lengths/; give a run directory"):
         read_lengths(tmp_path)
+    (tmp_path / "config.yaml").write_text("seed: 0")
+    with pytest.raises(ValueError, match=r"directory = .*config.yaml: is a file; give the run directory that"):
+        read_lengths(tmp_path / "config.yaml")
     table = write(tmp_path)
     with pytest.raises(ValueError, match="has no rows; no step was measured"):
         read_lengths(tmp_path)

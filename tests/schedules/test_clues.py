@@ -300,6 +300,8 @@ def test_every_verdict_has_advice_unless_there_were_too_few_validations():
         verdicts.NO_VALIDATION,
     }
     assert "below the 0.12 at which it began" in advise(verdicts.INSTABILITY, rate=0.12)
+    assert "schedule=cosine" in advise(verdicts.UNCLEAR)
+    assert advise(verdicts.UNCLEAR, falls=True) == "Try first: validation on more samples."
     optimizer = {"lr": 0.1, "weight_decay": 1e-4}
     settings = Regularizers.of({"optimizer": optimizer, "model": {"dropout": 0.0}, "datamodule": {"batch_size": 8}})
     assert settings == Regularizers(0.1, 8, 1e-4, 0.0)
