@@ -19,7 +19,7 @@ from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
 from start_training.schedules.rates.gain import Gain
-from start_training.schedules.rates.range_plan import Ramp, fine_ramps, first_ramps, in_words, not_doubled, placed_at
+from start_training.schedules.rates.range_plan import Ramp, fine_ramps, first_ramp, in_words, placed_at
 from start_training.schedules.rates.range_table import COLUMNS, columns_of, score_column
 from start_training.schedules.rates.rate_advice import advice, described, in_short
 from start_training.schedules.rates.rate_suggestion import Suggestion, decide, suggest
@@ -36,9 +36,8 @@ class RangeTest(pl.Callback):
     """Run a learning rate range test: `steps` updates at rates that rise from min_lr to max_lr, before training.
 
     An adaptive test divides its updates between ramps from the initial weights, which end once what they gained is
-    lost: two coarse ones from min_lr to max_lr, and two finer ones with the updates that are left, over 6.5 octaves
-    around the rates at which the first got worse (one of each in tests of less than 150 updates). The suggestion is
-    their weighted mean, see `suggest`.
+    lost: a coarse one from min_lr to max_lr, and one or two finer ones with the updates that are left, over 6.5 octaves
+    around the rate at which the first got worse. The suggestion is their weighted mean, see `suggest` and `decide`.
     A ramp ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
     `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
     repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
@@ -59,7 +58,7 @@ class RangeTest(pl.Callback):
         val_samples: The number of samples of the validation set to use.
         stop: Whether to end the run after the test, without training.
         loss: A function of outputs and targets that returns the mean loss of the validation; None: see above.
-        adaptive: Whether coarse ramps find the range of finer ones, unless `ramp` is linear or of few octaves.
+        adaptive: Whether a coarse ramp finds the range of finer ones, unless `ramp` is linear or of few octaves.
 
     Attributes:
         curves: A table with a row for each update: step, learning_rate, train_loss (before the update, mean over the
@@ -110,7 +109,7 @@ class RangeTest(pl.Callback):
         ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)  # checks them
         if val_points > steps:
             raise ValueError(f"val_points = {val_points}: must be at most steps = {steps}")
-        self._first = first_ramps(steps, val_points, min_lr, max_lr, ramp, adaptive=adaptive)
+        self._first = first_ramp(steps, val_points, min_lr, max_lr, ramp, adaptive=adaptive)
         self.val_samples = val_samples
         self._settings: dict[str, Any] = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
         self._settings |= {"val_points": val_points, "val_samples": val_samples, "adaptive": adaptive}
@@ -170,18 +169,16 @@ class RangeTest(pl.Callback):
         trainer.should_stop = trainer.should_stop or self.stop
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.ramps, validation = [], None
-        for ramp in self._first:
-            validation = self._ramp(trainer, module, ramp, validation)
-        curves = self.ramps[0]
-        if self._first[0].adaptive:
-            coarse, left = [*self.ramps], self._settings["steps"] - sum(map(len, self.ramps))
-            around = placed_at([Gain.in_ramp(ramp, **self._base) for ramp in coarse]) or not_doubled(coarse)
+        self.ramps = []
+        validation = self._ramp(trainer, module, self._first)
+        curves = coarse = self.ramps[0]
+        if self._first.adaptive:
+            left = self._settings["steps"] - len(coarse)
             points = round(left * self._settings["val_points"] / self._settings["steps"])
-            for ramp in fine_ramps(around, left, points, len(coarse)):
+            for ramp in fine_ramps(placed_at(coarse, Gain.in_ramp(coarse, **self._base)), left, points):
                 self._ramp(trainer, module, ramp, validation)
-            number, others = decide(self.ramps, len(coarse), samples=self._made["samples"], **self._base)
-            self._made |= {**others, "done": in_words(coarse, self.ramps[len(coarse) :])}
+            number, others = decide(self.ramps, samples=self._made["samples"], **self._base)
+            self._made |= {"others": others, "done": in_words(coarse, self.ramps[1:])}
             curves = self.ramps[number]
         self._made["updates"] = sum(map(len, self.ramps))
         self._conclude(curves)
@@ -235,9 +232,7 @@ class RangeTest(pl.Callback):
         self.suggestion = replace(suggestion, rule=f"{suggestion.rule} ({done})") if done else suggestion
 
     def _suggest(self, curves: pd.DataFrame) -> Suggestion:
-        known = {
-            name: self._made[name] for name in ("chance", "samples", "start", "others", "best") if name in self._made
-        }
+        known = {name: self._made[name] for name in ("chance", "samples", "start", "others") if name in self._made}
         return suggest(curves, merit=self._merit, **known)
 
     @property

@@ -12,7 +12,7 @@ from start_training.schedules.ramp import RAMPS, ramp_rates
 from start_training.schedules.rates.gain import Gain
 from start_training.schedules.rates.range_table import diverged_at
 from start_training.schedules.rates.rate_advice import advice, described
-from start_training.schedules.rates.rate_suggestion import LEAST_SAMPLES, SAFETY, spread, suggest
+from start_training.schedules.rates.rate_suggestion import LEAST_SAMPLES, SAFETY, decide, spread, suggest
 from start_training.tasks.merit import Merit
 
 CHANCE, CLASSES = 0.1, 10
@@ -207,7 +207,18 @@ def test_a_gain_is_reached_before_it_is_lost_and_a_ramp_ends_when_next_to_nothin
     gain = Gain.in_ramp(table, merit=Merit(), chance=math.log(CLASSES), start=[math.log(CLASSES), CHANCE])
     assert octaves(gain.gained_at(), 5e-3) < 0.5 < 4 < octaves(gain.gained_at(), gain.lost_at())
     assert gain.is_lost() and not Gain(gain.rates[:60], gain.merit[:60], gain.base).is_lost()
-    assert gain.lost_at(gain.base + 2 * (gain.best - gain.base)) < gain.lost_at()  # of a better ramp, more is lost
+
+
+def test_ramps_that_turned_are_averaged_unless_they_gained_little():
+    known = {"merit": Merit(), "chance": math.log(CLASSES), "start": [math.log(CLASSES), CHANCE], "samples": 1000}
+    coarse, first, second = curves(lost=0.1), curves(lost=0.2), curves(lost=0.4)
+    number, others = decide([coarse, first, second], **known)
+    assert number == 1 and [weight for _, weight in others] == [1.0, 0.5]
+    mean = suggest(first, others=others, **known).max_lr
+    assert octaves(mean, 0.2 * 2 ** ((0 + 1 - 0.5) / 2.5) / SAFETY) < 0.3
+    dead = second.assign(val_loss=math.log(CLASSES) - 0.4, val_accuracy=CHANCE + 0.1)
+    assert decide([coarse, first, dead], **known) == (1, [pair for pair in others if pair[1] == 0.5])
+    assert decide([coarse, dead, dead], **known) == (0, [])
 
 
 def test_the_description_is_plain_data_and_the_advice_can_be_typed():

@@ -77,25 +77,23 @@ class Gain:
         reached = [int(np.argmax(rising >= level * rising[-1])) for level in REACHED]
         return float(np.exp(np.log(self.rates[reached]).mean()))
 
-    def lost_at(self, best: float | None = None) -> float | None:
+    def lost_at(self) -> float | None:
         """Return the learning rate at which the gain is lost for good.
 
         After the best point, the gain above `base`, divided by the best gain, is fitted with a non-increasing
         function of the log rate (isotonic regression), which ignores temporary losses. The result is the geometric
         mean of the rates at which this fit falls below each of `LEVELS`.
 
-        Args:
-            best: The merit of the best gain, of other ramps, too; None: that of this ramp.
-
         Returns:
             The rate; None if the merit never rises above `base`, is best at the last rate, or still has at least
-            two thirds of the best gain there.
+            two thirds of its gain there.
         """
         smooth = running_median(self.merit)
         start = int(np.argmax(smooth)) if len(smooth) else -1
         if start < 0 or not smooth[start] > self.base or start == len(self.merit) - 1:
             return None
-        logs, gain = np.log(self.rates[start:]), self._relative(best)[start:]
+        logs = np.log(self.rates[start:])
+        gain = np.clip((self.merit[start:] - self.base) / (smooth[start] - self.base), 0, 1)
         weights = np.maximum(np.gradient(logs), np.finfo(np.float64).tiny)  # the last rate may occur twice
         fit = isotonic_regression(gain, weights=weights, increasing=False).x
         if fit[-1] >= KEPT:
@@ -120,11 +118,6 @@ class Gain:
         if not gain > LEAST * max(1.0, abs(self.base)) or int(np.argmax(smooth)) >= len(self.merit) - LAST:
             return False
         return bool((self.merit[-LAST:] - self.base < LITTLE * gain).all())
-
-    def _relative(self, best: float | None) -> Array:
-        """Return the gain as a fraction of the best, from 0 to 1, shape (n,)."""
-        top = self.best if best is None else best
-        return np.clip((self.merit - self.base) / (top - self.base), 0, 1)
 
 
 def running_median(values: Array) -> Array:

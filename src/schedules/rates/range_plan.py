@@ -1,4 +1,4 @@
-"""The ramps of an adaptive range test: coarse ones over all rates, then finer ones around what they found."""
+"""The ramps of an adaptive range test: a coarse one over all rates, then finer ones around what it found."""
 
 import math
 from collections.abc import Sequence
@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 from start_training.schedules.ramp import ramp_rates
 from start_training.schedules.rates.gain import Gain
 
-SEVERAL = 150  # updates of a test from which on there are two ramps of each kind, on different batches
-COARSE = (
-    0.25,
-    0.4,
-)  # fraction of the updates of each of two coarse ramps, and of one; the fine ones get all that are left
+COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine ones get all that are left
+SEVERAL = 100  # updates that are left from which on there are two fine ramps, on different batches
 LOST = (
-    0.75  # a fine ramp is placed at the rate that loses the gain to this power, times that which gains it to the rest
+    0.75  # fine ramps are placed at the rate that loses the gain to this power, times that which gains it to the rest
 )
-BELOW, OCTAVES = 4.0, 6.5  # it begins at this fraction of that rate, and rises by this many factors of two
+BELOW, OCTAVES = 4.0, 6.5  # they begin at a fraction of that rate, 1 / BELOW, and rise by this many factors of two
 
 
 @dataclass(frozen=True)
@@ -52,11 +49,10 @@ class Ramp:
         return cls(ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind), frozenset(validated), adaptive)
 
 
-def first_ramps(steps: int, points: int, low: float, high: float, kind: str, *, adaptive: bool) -> list[Ramp]:
-    """Return the first ramps of a range test: coarse ones if the test is adaptive and wider than a fine ramp.
+def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, adaptive: bool) -> Ramp:
+    """Return the first ramp of a range test: a coarse one if the test is adaptive and wider than a fine ramp.
 
-    There are two where the updates suffice, because the rate at which a single ramp loses its gain varies by more than
-    an octave with the order of the batches. A linear ramp is not refined, as in Smith 2018 (arXiv:1803.09820).
+    A linear ramp is not refined, as in Smith 2018 (arXiv:1803.09820).
 
     Args:
         steps: Number of updates of the whole test.
@@ -67,68 +63,60 @@ def first_ramps(steps: int, points: int, low: float, high: float, kind: str, *, 
         adaptive: Whether other ramps may follow.
 
     Example:
-        >>> [len(ramp.rates) for ramp in first_ramps(200, 100, 1e-5, 10.0, "exponential", adaptive=True)]
-        [50, 50]
-        >>> [len(ramp.rates) for ramp in first_ramps(200, 100, 0.1, 1.0, "exponential", adaptive=True)]
-        [200]
+        >>> len(first_ramp(200, 100, 1e-5, 10.0, "exponential", adaptive=True).rates)
+        80
+        >>> len(first_ramp(200, 100, 0.1, 1.0, "exponential", adaptive=True).rates)
+        200
     """
-    count = 2 if steps >= SEVERAL else 1
-    coarse = round(COARSE[count == 1] * steps)
+    coarse = round(COARSE * steps)
     if not adaptive or kind != "exponential" or high / low <= 2**OCTAVES or coarse < 2:
-        return [Ramp.of(steps, points, low, high, kind)]
-    return [Ramp.of(coarse, max(2, round(points * coarse / steps)), low, high, kind, adaptive=True)] * count
+        return Ramp.of(steps, points, low, high, kind)
+    return Ramp.of(coarse, max(2, round(points * coarse / steps)), low, high, kind, adaptive=True)
 
 
-def fine_ramps(around: float, steps: int, points: int, count: int) -> list[Ramp]:
-    """Return equal ramps that begin at a fourth of a rate and rise by `OCTAVES`.
+def fine_ramps(around: float, steps: int, points: int) -> list[Ramp]:
+    """Return one or two equal ramps that begin at a fourth of a rate and rise by `OCTAVES`.
+
+    There are two where the updates suffice, because the rate at which a single ramp loses its gain varies by more than
+    an octave with the order of the batches.
 
     Args:
         around: The rate, see `placed_at`.
         steps: Number of updates that are left.
         points: Number of validations that are left.
-        count: Number of ramps.
 
     Example:
-        >>> [len(ramp.rates) for ramp in fine_ramps(0.1, 130, 65, 2)]
+        >>> [len(ramp.rates) for ramp in fine_ramps(0.1, 130, 65)]
         [65, 65]
     """
-    low = around / BELOW
-    each = Ramp.of(steps // count, max(2, points // count), low, low * 2**OCTAVES, "exponential", adaptive=True)
-    return [each] * count
+    count, low = 2 if steps >= SEVERAL else 1, around / BELOW
+    ramp = Ramp.of(steps // count, max(2, points // count), low, low * 2**OCTAVES, "exponential", adaptive=True)
+    return [ramp] * count
 
 
-def placed_at(gains: Sequence[Gain]) -> float | None:
-    """Return the rate at which fine ramps are placed: c = lost^`LOST` · gained^(1 − `LOST`), each a geometric mean.
+def placed_at(coarse: pd.DataFrame, gain: Gain) -> float:
+    """Return the rate at which fine ramps are placed: lost^`LOST` · gained^(1 − `LOST`), see `Gain`.
 
     The rate that gains varies less with the order of the batches than the rate that loses, and what a ramp finds
     depends on where it begins.
 
     Args:
-        gains: Those of the coarse ramps; one that did not lose its gain does not count.
-    Returns:
-        The rate; None if no gain was lost.
+        coarse: The table of the coarse ramp.
+        gain: Its gain. If that was not lost, such as after a ramp of few updates in which nothing was learned, the rate
+            is the largest one at which the validation loss had not doubled.
     """
-    turned = [(lost, gain.gained_at()) for gain in gains if (lost := gain.lost_at()) is not None]
-    if not turned:
-        return None
-    lost, gained = np.log(turned).mean(axis=0)
-    return float(np.exp(LOST * lost + (1 - LOST) * gained))
+    lost = gain.lost_at()
+    if lost is not None:
+        return lost**LOST * gain.gained_at() ** (1 - LOST)
+    seen = coarse[coarse["val_loss"].notna()]
+    first = seen["val_loss"].iloc[0] if len(seen) else math.nan
+    kept = seen[seen["val_loss"] <= first + abs(first)] if len(seen) else coarse
+    return float(kept["learning_rate"].iloc[-1] if len(kept) else coarse["learning_rate"].iloc[0])
 
 
-def not_doubled(ramps: Sequence[pd.DataFrame]) -> float:
-    """Return the largest rate at which the validation loss had not doubled, for ramps in which nothing was lost."""
-    largest = []
-    for curves in ramps:
-        seen = curves[curves["val_loss"].notna()]
-        first = seen["val_loss"].iloc[0] if len(seen) else math.nan
-        kept = seen[seen["val_loss"] <= first + abs(first)] if len(seen) else curves
-        largest.append(float(kept["learning_rate"].iloc[-1] if len(kept) else curves["learning_rate"].iloc[0]))
-    return float(np.exp(np.log(largest).mean()))
-
-
-def in_words(coarse: Sequence[pd.DataFrame], fine: Sequence[pd.DataFrame]) -> str:
+def in_words(coarse: pd.DataFrame, fine: Sequence[pd.DataFrame]) -> str:
     """Return what an adaptive test has done, given the tables of its coarse and of its fine ramps."""
-    return f"{_counted(coarse)}, then {_counted(fine)}"
+    return f"{_counted([coarse])}, then {_counted(fine)}"
 
 
 def _counted(ramps: Sequence[pd.DataFrame]) -> str:

@@ -14,7 +14,8 @@ from start_training.schedules.rates.range_table import diverged_at, validated
 from start_training.tasks.merit import ACCURACY, Merit, label_of, text_of
 
 SAFETY = 3.0  # max_lr is the rate at which the merit is lost, divided by this factor
-OF_COARSE = 0.25  # weight of what a coarse ramp finds, where a fine one has the weight 1
+COUNTED = 0.5  # a ramp counts if it has at least this fraction of the best gain of all ramps
+OF_COARSE = 0.5  # weight of what a coarse ramp finds, where a fine one has the weight 1
 LEAST_SAMPLES = 30  # fewest validation samples from which a rate is suggested
 LEAST_GAIN = 0.2  # rise of the accuracy that is learning, even if the validation loss is still above chance
 NOISE = 5.0  # for a loss that may be negative, the least fall, as a multiple of the usual change between validations
@@ -55,7 +56,6 @@ def suggest(
     samples: int | None = None,
     start: Sequence[float] | None = None,
     others: Sequence[Sequence[float]] = (),
-    best: float | None = None,
 ) -> Suggestion:
     """Return the learning rates that a range test suggests.
 
@@ -76,7 +76,6 @@ def suggest(
             it changed nothing.
         others: For each other ramp of the test that turned, the rate at which its merit was lost and its weight. If
             this one turned, too, a is the geometric mean, in which it has the weight 1.
-        best: The best merit of all ramps of the test, of which a is what loses it; None: that of these curves.
 
     Returns:
         The suggested rates and the reason for them.
@@ -89,38 +88,39 @@ def suggest(
         return Suggestion.of(math.nan, rule)
     top, label = float(curves["learning_rate"].iloc[-1]), label_of(merit.score)
     scored, diverged = not np.isnan(score).all(), diverged_at(curves) is not None
-    lost = Gain.in_ramp(curves, merit=merit, chance=chance, start=before).lost_at(best)
+    lost = Gain.in_ramp(curves, merit=merit, chance=chance, start=before).lost_at()
     if lost is None and not diverged:
         both = f"loss and {label}" if scored else "loss"
         rule = f"validation {both} did not get worse up to the largest learning rate tested, {top:.3g}"
         return Suggestion.of(top / SAFETY, f"{rule}; max_lr is a third of it; test larger rates")
-    seen_best = f"best loss {np.nanmin(loss):.3g}"
-    seen_best += f", best {label} {text_of(merit.score, np.nanmax(score))}" if scored else ""
+    best = f"best loss {np.nanmin(loss):.3g}"
+    best += f", best {label} {text_of(merit.score, np.nanmax(score))}" if scored else ""
     lost = top if lost is None else lost
     turns = [(lost, 1.0), *others]
     lost = math.exp(sum(weight * math.log(rate) for rate, weight in turns) / sum(weight for _, weight in turns))
-    rule = f"validation ({seen_best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
+    rule = f"validation ({best}) got worse at a learning rate of {lost:.3g}; max_lr is a third of it"
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 
 
-def decide(ramps: Sequence[pd.DataFrame], coarse: int, **known: Any) -> tuple[int, dict[str, Any]]:
+def decide(ramps: Sequence[pd.DataFrame], **known: Any) -> tuple[int, list[list[float]]]:
     """Return which ramp of an adaptive range test the suggestion is about, and what `suggest` needs of the others.
 
-    That is the first fine ramp that turned, else the first coarse one that did, else a fine one that suggests a rate.
+    That is the first fine ramp that turned, else the coarse one if it did, else a fine one that suggests a rate. A ramp
+    with less than half the best gain of all ramps does not count, since it tells little about where that is lost.
 
     Args:
-        ramps: The tables of its ramps, the coarse ones first.
-        coarse: The number of coarse ones.
-        known: chance, merit, samples and start, see `suggest`.
+        ramps: The tables of its ramps, the coarse one first.
+        known: merit, chance, start and samples, see `suggest`.
     Returns:
-        The number of the ramp, and the arguments `others` and `best` of `suggest`.
+        The number of the ramp, and the argument `others` of `suggest`.
     """
-    gain = {name: known[name] for name in ("merit", "chance", "start")}
-    best = max((Gain.in_ramp(ramp, **gain).best for ramp in ramps), default=None)
-    found = [(number, suggest(ramp, best=best, **known)) for number, ramp in enumerate(ramps)]
-    found.sort(key=lambda one: (one[1].turned, math.isfinite(one[1].max_lr), one[0] >= coarse), reverse=True)  # stable
-    weights = ((OF_COARSE if number < coarse else 1.0, one) for number, one in found[1:] if one.turned)
-    return found[0][0], {"best": best, "others": [[SAFETY * one.max_lr, weight] for weight, one in weights]}
+    base = {name: known[name] for name in ("merit", "chance", "start")}
+    gains = np.array([gain.best - gain.base for gain in (Gain.in_ramp(ramp, **base) for ramp in ramps)])
+    counted = [int(number) for number in np.flatnonzero(gains >= COUNTED * gains.max())] or [0]
+    found = [(number, suggest(ramps[number], **known)) for number in counted]
+    found.sort(key=lambda one: (one[1].turned, math.isfinite(one[1].max_lr), one[0] > 0), reverse=True)  # stable
+    others = [[SAFETY * one.max_lr, 1.0 if number else OF_COARSE] for number, one in found[1:] if one.turned]
+    return found[0][0], others
 
 
 def _nothing(
