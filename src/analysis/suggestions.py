@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from start_training.analysis.columns import check_column
-from start_training.schedules.rates.rate_suggestion import enough, recorded_columns, score_column, spread
+from start_training.schedules.rates.range_table import recorded_columns, score_column
+from start_training.schedules.rates.rate_suggestion import enough, spread
 
 
 def suggestions(curves: pd.DataFrame, *, by: str = "varied") -> pd.DataFrame:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
@@ -17,17 +18,11 @@ from start_training.callbacks.validation_subset import Validation, check_validat
 from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
-from start_training.schedules.rates.range_plan import Ramp, fine_ramps, first_ramp, in_words, is_lost, where_lost
+from start_training.schedules.rates.gain import Gain
+from start_training.schedules.rates.range_plan import Ramp, fine_ramps, first_ramp, in_words, placed_at
+from start_training.schedules.rates.range_table import COLUMNS, columns_of, score_column
 from start_training.schedules.rates.rate_advice import advice, described, in_short
-from start_training.schedules.rates.rate_suggestion import (
-    COLUMNS,
-    SAFETY,
-    Suggestion,
-    columns_of,
-    score_column,
-    suggest,
-    validated,
-)
+from start_training.schedules.rates.rate_suggestion import Suggestion, decide, suggest
 from start_training.settings import AtLeast, PositiveInteger, checked
 from start_training.stop_signals import Interrupted, deferred, received
 from start_training.tasks.classification import Classification
@@ -40,9 +35,9 @@ NAME = "range_test"
 class RangeTest(pl.Callback):
     """Run a learning rate range test: `steps` updates at rates that rise from min_lr to max_lr, before training.
 
-    An adaptive test divides its updates between ramps from the initial weights: a coarse one from min_lr to max_lr,
-    which ends once what it gained is lost, and one or two finer ones with the updates that are left, from an eighth of
-    the rate at which the first got worse to four or six times it. The suggestion is their mean, see `suggest`.
+    An adaptive test divides its updates between ramps from the initial weights, which end once what they gained is
+    lost: a coarse one from min_lr to max_lr, and one or two finer ones with the updates that are left, over 6.5 octaves
+    around the rate at which the first got worse. The suggestion is their weighted mean, see `suggest` and `decide`.
     A ramp ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
     `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
     repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
@@ -174,49 +169,36 @@ class RangeTest(pl.Callback):
         trainer.should_stop = trainer.should_stop or self.stop
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        curves, validation = self._ramp(trainer, module, self._first, None, 0)
-        self.ramps = [curves]
-        if self._first.coarse:
-            before = validated(curves, self._merit)[["val_loss", "score"]].to_numpy().tolist()
-            first, self._made["start"] = self._suggest(curves), before[0] if before else None
-            found = where_lost(curves, SAFETY * first.max_lr if first.turned else math.nan)
-            left = self._settings["steps"] - len(curves)
+        self.ramps = []
+        validation = self._ramp(trainer, module, self._first)
+        curves = coarse = self.ramps[0]
+        if self._first.adaptive:
+            left = self._settings["steps"] - len(coarse)
             points = round(left * self._settings["val_points"] / self._settings["steps"])
-            for number, ramp in enumerate(fine_ramps(found, left, points)):
-                skipped = number * len(ramp.rates)
-                self.ramps.append(self._ramp(trainer, module, ramp, validation, skipped)[0])
-            self._made["done"] = in_words(self.ramps, found)
-            curves = self._decisive()
+            for ramp in fine_ramps(placed_at(coarse, Gain.in_ramp(coarse, **self._base)), left, points):
+                self._ramp(trainer, module, ramp, validation)
+            number, others = decide(self.ramps, samples=self._made["samples"], **self._base)
+            self._made |= {"others": others, "done": in_words(coarse, self.ramps[1:])}
+            curves = self.ramps[number]
         self._made["updates"] = sum(map(len, self.ramps))
         self._conclude(curves)
 
-    def _decisive(self) -> pd.DataFrame:
-        """Return the ramp that the suggestion is about, the first fine one if it turned, and note the other turns."""
-        coarse, *fine = self.ramps
-        found = [(ramp, self._suggest(ramp), 0.5 if ramp is coarse else 1.0) for ramp in (*fine, coarse)]
-        found.sort(key=lambda each: (each[1].turned, math.isfinite(each[1].max_lr)), reverse=True)  # stable
-        self._made["others"] = [[SAFETY * one.max_lr, weight] for _, one, weight in found[1:] if one.turned]
-        return found[0][0]
-
     def _ramp(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        ramp: Ramp,
-        known: Validation | None = None,
-        skip: int = 0,
-    ) -> tuple[pd.DataFrame, Validation]:
+        self, trainer: pl.Trainer, module: pl.LightningModule, ramp: Ramp, known: Validation | None = None
+    ) -> Validation:
+        """Make a ramp on batches that no other ramp has used, and append its table to `ramps`."""
         with undone_updates(trainer, module) as trial, interruptible(trainer):
             validation = known or validation_of(trainer, module, self.val_samples, self.loss)
             if known is None:
                 chance = validation.chance_loss(self._task or Classification(), self.loss)
                 self._made = {"samples": validation.samples, "chance": chance}
-            trial.skip(skip)
+            trial.skip(sum(map(len, self.ramps)))
             rows = [*self._rows(trial, validation, ramp)]
-        return pd.DataFrame(rows, columns=[*columns_of(self._merit)]), validation
+        self.ramps.append(pd.DataFrame(rows, columns=[*columns_of(self._merit)]))
+        return validation
 
     def _rows(self, trial: TrialUpdates, validation: Validation, ramp: Ramp) -> Iterator[tuple[float, ...]]:
-        task, chance, seen = self._task or Classification(), self._made["chance"], []
+        task, seen = self._task or Classification(), []
         for step, rate in enumerate(ramp.rates.tolist()):
             loss = trial.update(rate)
             losses, signums = gather(torch.stack([loss, loss.new_tensor(received())])).T.cpu()
@@ -226,11 +208,22 @@ class RangeTest(pl.Callback):
             if math.isfinite(mean) and step in ramp.validated:
                 val_loss, score = validation.evaluate(task, self.loss)
                 val_loss = val_loss if math.isfinite(val_loss) else math.inf
-                seen.append(val_loss)
+                seen.append((rate, val_loss, score))
+                self._made.setdefault("start", [val_loss, score])  # after an update at a rate that changes nothing
             other = () if len(columns_of(self._merit)) == len(COLUMNS) else (math.nan,)
             yield step, rate, mean, val_loss, *other, score
-            if not math.isfinite(mean) or math.isinf(val_loss) or (rate >= ramp.enough and is_lost(seen, chance)):
+            if not math.isfinite(mean) or math.isinf(val_loss) or (ramp.adaptive and self._is_lost(*seen)):
                 return
+
+    def _is_lost(self, *seen: tuple[float, float, float]) -> bool:
+        """Return whether a ramp with these validations (rate, loss, score) need not go on."""
+        return Gain.of(*np.array(seen).T, **self._base).is_lost()
+
+    @property
+    def _base(self) -> dict[str, Any]:
+        """What the gain of a ramp is measured from."""
+        start = self._made.get("start", [math.nan, math.nan])
+        return {"merit": self._merit, "chance": self._made["chance"], "start": start}
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves

@@ -19,7 +19,7 @@ from start_training.analysis.range_curves import (
 from start_training.figures import draws
 from start_training.figures.axes import finish, handle, panels, shades
 from start_training.figures.labels import option_of, range_text, setting_of
-from start_training.schedules.rates.rate_suggestion import recorded_columns, score_column
+from start_training.schedules.rates.range_table import recorded_columns, score_column
 from start_training.settings import PositiveInteger, checked
 from start_training.tasks.merit import label_of
 

@@ -12,7 +12,7 @@ from start_training.runs.metrics_file import read_metrics
 from start_training.schedules.clue_verdicts import Clues
 from start_training.schedules.clues import read_clues
 from start_training.schedules.curves import Curves
-from start_training.schedules.rates.rate_suggestion import score_column
+from start_training.schedules.rates.range_table import score_column
 from start_training.schedules.regularization import advise
 from start_training.schedules.regularizers import Regularizers
 from start_training.tasks.merit import ACCURACY, Merit

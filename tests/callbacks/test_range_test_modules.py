@@ -176,7 +176,7 @@ def test_the_loss_of_any_module_is_followed_and_it_has_no_accuracy(tmp_path, kin
     assert "nan" not in suggestion.rule and "%" not in suggestion.rule
     updates = test.summary()["range_test"]["updates"]
     assert updates == sum(map(len, test.ramps)) <= 90
-    assert len(test.ramps) == 1 + adaptive and ("found about" in suggestion.rule) == adaptive
+    assert len(test.ramps) == 1 + adaptive and (", then " in suggestion.rule) == adaptive
 
 
 def test_a_given_loss_is_that_of_forward_without_an_accuracy(tmp_path):

@@ -1,4 +1,4 @@
-"""Judge the range test on the 20 cases of `range_cases`: the spread of max_lr over seeds, and its use in 1cycle runs.
+"""Judge the range test on the 30 cases of `range_cases`: the spread of max_lr over seeds, and its use in 1cycle runs.
 
 Each test and each run is stored as soon as it has ended, in tests/campaigns/range_rates.json; a campaign that was
 stopped continues where it was. A rate is judged by its use: the test score (accuracy, or R² of a regression) of 1cycle

@@ -9,15 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from start_training.schedules.ramp import RAMPS, ramp_rates
+from start_training.schedules.rates.gain import Gain
+from start_training.schedules.rates.range_table import diverged_at
 from start_training.schedules.rates.rate_advice import advice, described
-from start_training.schedules.rates.rate_suggestion import (
-    LEAST_SAMPLES,
-    SAFETY,
-    diverged_at,
-    spread,
-    suggest,
-    turn,
-)
+from start_training.schedules.rates.rate_suggestion import LEAST_SAMPLES, SAFETY, decide, spread, suggest
 from start_training.tasks.merit import Merit
 
 CHANCE, CLASSES = 0.1, 10
@@ -194,16 +189,36 @@ def test_few_validation_samples_cannot_tell():
     assert suggestion.rule.startswith("16 validation samples are too few to tell at which rate validation gets worse")
 
 
-def test_turn_is_the_geometric_mean_of_the_rates_at_which_the_levels_are_lost():
+def test_a_gain_is_lost_at_the_geometric_mean_of_the_rates_that_lose_its_levels():
     rates = np.geomspace(1e-3, 1, 61)
     merit = np.where(rates < 0.1, 1.0, 0.0)
     merit[0] = 0.0
-    assert octaves(turn(rates, merit), 0.1) < 0.2
-    assert turn(rates, np.linspace(0, 1, 61)) is None
+    assert octaves(Gain(rates, merit, 0.0).lost_at(), 0.1) < 0.2
+    assert Gain(rates, np.linspace(0, 1, 61), 0.0).lost_at() is None
     down = np.concatenate([[0.0], np.ones(5), np.linspace(1, 0, 55)])  # 0.1, 0.3 … 0.9 of the gain are half of it
-    assert octaves(turn(rates, down), np.exp(np.interp(0.5, down[:5:-1], np.log(rates)[:5:-1]))) < 0.1
+    assert octaves(Gain(rates, down, 0.0).lost_at(), np.exp(np.interp(0.5, down[:5:-1], np.log(rates)[:5:-1]))) < 0.1
     for left, turned in ((0.66, True), (0.67, False)):  # a merit that keeps two thirds has not turned
-        assert (turn(rates, np.where(merit > 0, 1.0, np.where(rates < 0.1, 0.0, left))) is not None) == turned
+        kept = np.where(merit > 0, 1.0, np.where(rates < 0.1, 0.0, left))
+        assert (Gain(rates, kept, 0.0).lost_at() is not None) == turned
+
+
+def test_a_gain_is_reached_before_it_is_lost_and_a_ramp_ends_when_next_to_nothing_is_left():
+    table = curves(noise=0.0)
+    gain = Gain.in_ramp(table, merit=Merit(), chance=math.log(CLASSES), start=[math.log(CLASSES), CHANCE])
+    assert octaves(gain.gained_at(), 5e-3) < 0.5 < 4 < octaves(gain.gained_at(), gain.lost_at())
+    assert gain.is_lost() and not Gain(gain.rates[:60], gain.merit[:60], gain.base).is_lost()
+
+
+def test_ramps_that_turned_are_averaged_unless_they_gained_little():
+    known = {"merit": Merit(), "chance": math.log(CLASSES), "start": [math.log(CLASSES), CHANCE], "samples": 1000}
+    coarse, first, second = curves(lost=0.1), curves(lost=0.2), curves(lost=0.4)
+    number, others = decide([coarse, first, second], **known)
+    assert number == 1 and [weight for _, weight in others] == [1.0, 0.5]
+    mean = suggest(first, others=others, **known).max_lr
+    assert octaves(mean, 0.2 * 2 ** ((0 + 1 - 0.5) / 2.5) / SAFETY) < 0.3
+    dead = second.assign(val_loss=math.log(CLASSES) - 0.4, val_accuracy=CHANCE + 0.1)
+    assert decide([coarse, first, dead], **known) == (1, [pair for pair in others if pair[1] == 0.5])
+    assert decide([coarse, dead, dead], **known) == (0, [])
 
 
 def test_the_description_is_plain_data_and_the_advice_can_be_typed():

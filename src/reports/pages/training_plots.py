@@ -8,7 +8,7 @@ import pandas as pd
 
 from start_training.analysis.step_columns import step_columns
 from start_training.reports.pages.plots import COLOURS, GREY, Plot, figure, lines, numbers, plain, stacked
-from start_training.schedules.rates.rate_suggestion import score_column
+from start_training.schedules.rates.range_table import score_column
 from start_training.tasks.merit import label_of
 from start_training.theory.edge_of_chaos import boundary
 

@@ -9,13 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from start_training.schedules.ramp import ramp_rates
+from start_training.schedules.rates.gain import Gain
 
 COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine ones get all that are left
 SEVERAL = 100  # updates that are left from which on there are two fine ramps, on different batches
-BELOW, ABOVE, MOST = 8.0, 4.0, 6.0  # the fine ramp rises from found / BELOW to found · ABOVE, or up to found · MOST
-LOST = 3  # consecutive validations that have lost what the best had gained, after which a ramp may end
-FAR = 2.0  # a loss above this multiple of chance begins far above it; one above this multiple of the first diverges
-CLEAR = 0.1  # fall of the loss, relative to the first one, that a ramp may lose again
+LOST = (
+    0.75  # fine ramps are placed at the rate that loses the gain to this power, times that which gains it to the rest
+)
+BELOW, OCTAVES = 4.0, 6.5  # they begin at a fraction of that rate, 1 / BELOW, and rise by this many factors of two
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,15 @@ class Ramp:
     Args:
         rates: Shape (steps,), increasing.
         validated: Numbers from 0 to steps − 1.
-        enough: The rate from which on the ramp may end because its gain is lost, see `is_lost`.
+        adaptive: Whether the ramp may end because its gain is lost, see `Gain.is_lost`.
     """
 
     rates: NDArray[np.float64]
     validated: frozenset[int]
-    enough: float = math.inf
+    adaptive: bool = False
 
     @classmethod
-    def of(cls, steps: int, points: int, low: float, high: float, kind: str, *, enough: float = math.inf) -> "Ramp":
+    def of(cls, steps: int, points: int, low: float, high: float, kind: str, *, adaptive: bool = False) -> "Ramp":
         """Return a ramp from `low` to `high` with evenly spaced validations, including the first and the last update.
 
         Args:
@@ -42,15 +43,10 @@ class Ramp:
             low: First rate.
             high: Last rate.
             kind: `exponential` or `linear`.
-            enough: The rate from which on the ramp may end.
+            adaptive: Whether the ramp may end because its gain is lost.
         """
         validated = np.linspace(0, steps - 1, min(points, steps)).round().astype(int).tolist()
-        return cls(ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind), frozenset(validated), enough)
-
-    @property
-    def coarse(self) -> bool:
-        """Whether the ramp only finds where a finer one is to be, and may end at any rate."""
-        return self.enough == 0
+        return cls(ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind), frozenset(validated), adaptive)
 
 
 def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, adaptive: bool) -> Ramp:
@@ -64,7 +60,7 @@ def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, a
         low: Smallest rate.
         high: Largest rate.
         kind: `exponential` or `linear`.
-        adaptive: Whether a second ramp may follow.
+        adaptive: Whether other ramps may follow.
 
     Example:
         >>> len(first_ramp(200, 100, 1e-5, 10.0, "exponential", adaptive=True).rates)
@@ -73,19 +69,19 @@ def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, a
         200
     """
     coarse = round(COARSE * steps)
-    if not adaptive or kind != "exponential" or high / low <= BELOW * MOST or coarse < 2:
+    if not adaptive or kind != "exponential" or high / low <= 2**OCTAVES or coarse < 2:
         return Ramp.of(steps, points, low, high, kind)
-    return Ramp.of(coarse, max(2, round(points * coarse / steps)), low, high, kind, enough=0.0)
+    return Ramp.of(coarse, max(2, round(points * coarse / steps)), low, high, kind, adaptive=True)
 
 
-def fine_ramps(found: float, steps: int, points: int) -> list[Ramp]:
-    """Return one or two equal ramps from `found` / `BELOW` to `found` · `MOST`.
+def fine_ramps(around: float, steps: int, points: int) -> list[Ramp]:
+    """Return one or two equal ramps that begin at a fourth of a rate and rise by `OCTAVES`.
 
-    They may end from `found` · `ABOVE` on. There are two where the updates suffice, because the rate at which a single
-    ramp loses its gain varies by more than an octave with the order of the batches.
+    There are two where the updates suffice, because the rate at which a single ramp loses its gain varies by more than
+    an octave with the order of the batches.
 
     Args:
-        found: The rate at which the coarse ramp lost what it had gained, or at which it ended.
+        around: The rate, see `placed_at`.
         steps: Number of updates that are left.
         points: Number of validations that are left.
 
@@ -93,59 +89,37 @@ def fine_ramps(found: float, steps: int, points: int) -> list[Ramp]:
         >>> [len(ramp.rates) for ramp in fine_ramps(0.1, 130, 65)]
         [65, 65]
     """
-    count = 2 if steps >= SEVERAL else 1
-    low, high, enough = found / BELOW, found * MOST, found * ABOVE
-    return [Ramp.of(steps // count, max(2, points // count), low, high, "exponential", enough=enough)] * count
+    count, low = 2 if steps >= SEVERAL else 1, around / BELOW
+    ramp = Ramp.of(steps // count, max(2, points // count), low, low * 2**OCTAVES, "exponential", adaptive=True)
+    return [ramp] * count
 
 
-def is_lost(losses: list[float], chance: float | None = None) -> bool:
-    """Return whether a ramp need not go on: its last `LOST` validations have lost what the best had gained.
+def placed_at(coarse: pd.DataFrame, gain: Gain) -> float:
+    """Return the rate at which fine ramps are placed: lost^`LOST` · gained^(1 − `LOST`), see `Gain`.
 
-    That is, each loss is back at 90% of a clear fall, or above the first by more than it had fallen, and clearly. If
-    the first loss is far above chance, only a fall below chance is a gain.
-
-    Example:
-        >>> is_lost([2.0, 1.0, 2.6, 2.7, 3.0]), is_lost([2.0, 1.0, 2.6, 2.7]), is_lost([2.0, 2.05, 2.09, 2.05])
-        (True, False, False)
-        >>> is_lost([40.0, 27.0, 39.0, 45.0, 50.0]), is_lost([40.0, 27.0, 39.0, 45.0, 50.0], chance=2.3)
-        (True, False)
-    """
-    if len(losses) <= LOST:
-        return False
-    first = losses[0]
-    level = chance if chance is not None and first > FAR * chance > 0 else first
-    fall, least = max(0.0, level - min(losses)), CLEAR * abs(level)
-    limit = level - 0.1 * fall if fall > least else first + max(fall, CLEAR * abs(first))
-    return all(not loss <= limit for loss in losses[-LOST:])
-
-
-def where_lost(curves: pd.DataFrame, turned_at: float) -> float:
-    """Return the rate around which the fine ramp is to be.
+    The rate that gains varies less with the order of the batches than the rate that loses, and what a ramp finds
+    depends on where it begins.
 
     Args:
-        curves: The table of the coarse ramp.
-        turned_at: The rate at which the merit was lost; NaN if that is unknown, such as after a ramp of few updates in
-            which nothing was learned. Then it is the largest rate at which the validation loss had not doubled.
+        coarse: The table of the coarse ramp.
+        gain: Its gain. If that was not lost, such as after a ramp of few updates in which nothing was learned, the rate
+            is the largest one at which the validation loss had not doubled.
     """
-    if math.isfinite(turned_at):
-        return turned_at
-    seen = curves[curves["val_loss"].notna()]
+    lost = gain.lost_at()
+    if lost is not None:
+        return lost**LOST * gain.gained_at() ** (1 - LOST)
+    seen = coarse[coarse["val_loss"].notna()]
     first = seen["val_loss"].iloc[0] if len(seen) else math.nan
-    kept = seen[seen["val_loss"] <= first + (FAR - 1) * abs(first)] if len(seen) else curves
-    return float(kept["learning_rate"].iloc[-1] if len(kept) else curves["learning_rate"].iloc[0])
+    kept = seen[seen["val_loss"] <= first + abs(first)] if len(seen) else coarse
+    return float(kept["learning_rate"].iloc[-1] if len(kept) else coarse["learning_rate"].iloc[0])
 
 
-def in_words(ramps: Sequence[pd.DataFrame], found: float) -> str:
-    """Return what an adaptive test has done.
+def in_words(coarse: pd.DataFrame, fine: Sequence[pd.DataFrame]) -> str:
+    """Return what an adaptive test has done, given the tables of its coarse and of its fine ramps."""
+    return f"{_counted([coarse])}, then {_counted(fine)}"
 
-    Args:
-        ramps: The tables of its ramps, the coarse one first.
-        found: The rate around which the fine ones are.
-    """
-    (coarse, *fine), rates = ramps, [ramp["learning_rate"] for ramp in ramps]
-    low, high = min(rate.min() for rate in rates[1:]), max(rate.max() for rate in rates[1:])
-    made = " and ".join(str(len(ramp)) for ramp in fine)
-    return (
-        f"{len(coarse)} updates from {rates[0].min():.2g} to {rates[0].max():.2g} found about {found:.2g}, then {made} "
-        f"from {low:.2g} to {high:.2g}"
-    )
+
+def _counted(ramps: Sequence[pd.DataFrame]) -> str:
+    rates = pd.concat([ramp["learning_rate"] for ramp in ramps])
+    updates = " and ".join(str(len(ramp)) for ramp in ramps)
+    return f"{updates} updates from {rates.min():.2g} to {rates.max():.2g}"

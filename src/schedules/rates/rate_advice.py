@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from start_training.schedules.rates.rate_suggestion import CYCLICAL, Suggestion, diverged_at, score_column
+from start_training.schedules.rates.range_table import diverged_at, score_column
+from start_training.schedules.rates.rate_suggestion import CYCLICAL, Suggestion
 
 
 def described(suggestion: Suggestion, curves: pd.DataFrame) -> dict[str, Any]:

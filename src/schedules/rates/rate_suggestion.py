@@ -3,20 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import isotonic_regression
 
 from start_training.schedules.curves import Array
+from start_training.schedules.rates.gain import Gain, running_median
+from start_training.schedules.rates.range_table import diverged_at, validated
 from start_training.tasks.merit import ACCURACY, Merit, label_of, text_of
 
-COLUMNS = ("step", "learning_rate", "train_loss", "val_loss", "val_accuracy")  # val_accuracy is NaN for other scores
-
-WINDOW = 5  # points in the running median whose maximum is the best merit, so that a single outlier does not count
-LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `turn` averages the rates at which they are lost
-KEPT = 2 / 3  # the merit has not turned if at least this fraction of the best gain remains at the end
 SAFETY = 3.0  # max_lr is the rate at which the merit is lost, divided by this factor
+COUNTED = 0.5  # a ramp counts if it has at least this fraction of the best gain of all ramps
+OF_COARSE = 0.5  # weight of what a coarse ramp finds, where a fine one has the weight 1
 LEAST_SAMPLES = 30  # fewest validation samples from which a rate is suggested
 LEAST_GAIN = 0.2  # rise of the accuracy that is learning, even if the validation loss is still above chance
 NOISE = 5.0  # for a loss that may be negative, the least fall, as a multiple of the usual change between validations
@@ -49,27 +48,6 @@ class Suggestion:
         return cls(max_lr, max_lr / ONE_CYCLE, max_lr / CYCLICAL, turned, rule)
 
 
-def columns_of(merit: Merit) -> tuple[str, ...]:
-    """Return the columns of a range test's table: `COLUMNS`, and one for a score other than accuracy.
-
-    Example:
-        >>> columns_of(Merit("r2"))[-2:]
-        ('val_accuracy', 'val_r2')
-    """
-    return COLUMNS if merit.score in ("", ACCURACY.score) else (*COLUMNS, merit.column("val"))
-
-
-def score_column(curves: pd.DataFrame) -> str:
-    """Return the name of the column of a range test's table that holds the score, such as `val_accuracy`."""
-    others = [str(name) for name in curves if str(name).startswith("val_") and name not in COLUMNS]
-    return next((name for name in others if curves[name].notna().any()), COLUMNS[-1])
-
-
-def recorded_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a sweep's table without the columns of settings and metrics, whose names have a dot or a slash."""
-    return table[[name for name in table if not {".", "/"} & set(str(name))]]
-
-
 def suggest(
     curves: pd.DataFrame,
     *,
@@ -82,8 +60,8 @@ def suggest(
     """Return the learning rates that a range test suggests.
 
     max_lr = a / `SAFETY`, where a is the rate at which the merit, validation accuracy + exp(−validation loss), is lost
-    (see `turn`). exp(−loss) is the geometric mean of the probabilities of the true classes, which has the same scale
-    as the accuracy; as training diverges, loss gets worse first in some nets and accuracy in others. Other tasks have
+    (`Gain.lost_at`). exp(−loss) is the geometric mean of the probabilities of the true classes, on the same scale as
+    the accuracy; as training diverges, loss gets worse first in some nets and accuracy in others. Other tasks have
     another merit, `merit.combined`, from the loss alone. A test that ends with a loss that is not finite has turned.
     Source: Smith 2018 (arXiv:1803.09820): the largest usable rate is where validation loss begins to rise or
     validation accuracy begins to fall, which the paper judges by eye.
@@ -103,23 +81,14 @@ def suggest(
         The suggested rates and the reason for them.
     """
     seen = validated(curves, merit)
-    rates, loss, score = (seen[name].to_numpy(np.float64) for name in ("learning_rate", "val_loss", "score"))
+    loss, score = (seen[name].to_numpy(np.float64) for name in ("val_loss", "score"))
     before = [loss[0] if len(loss) else math.nan, score[0] if len(loss) else math.nan] if start is None else [*start]
     level = min(before[0], math.inf if chance is None else chance)  # above it nothing is learned
     if rule := _nothing(curves, loss, score, [level, before[1]], merit, samples):
         return Suggestion.of(math.nan, rule)
     top, label = float(curves["learning_rate"].iloc[-1]), label_of(merit.score)
-    scored = not np.isnan(score).all()
-    diverged = diverged_at(curves) is not None
-    if diverged:
-        rates, loss, score = (
-            np.append(rates, top),
-            np.append(loss, math.inf),
-            np.append(score, 0.0 if scored else math.nan),
-        )
-    before[0] = before[0] if merit.likelihood and scored else level
-    base, *values = merit.combined([before[0], *loss], [before[1], *score])
-    lost = turn(rates, np.array(values), base)
+    scored, diverged = not np.isnan(score).all(), diverged_at(curves) is not None
+    lost = Gain.in_ramp(curves, merit=merit, chance=chance, start=before).lost_at()
     if lost is None and not diverged:
         both = f"loss and {label}" if scored else "loss"
         rule = f"validation {both} did not get worse up to the largest learning rate tested, {top:.3g}"
@@ -133,10 +102,25 @@ def suggest(
     return Suggestion.of(lost / SAFETY, rule, turned=True)
 
 
-def validated(curves: pd.DataFrame, merit: Merit) -> pd.DataFrame:
-    """Return the validated rows of a range test's table, with the score as the column `score`: NaN if it has none."""
-    score = curves.get(merit.column("val"), pd.Series(math.nan, curves.index))
-    return curves.assign(score=score)[curves["val_loss"].notna() | score.notna()]
+def decide(ramps: Sequence[pd.DataFrame], **known: Any) -> tuple[int, list[list[float]]]:
+    """Return which ramp of an adaptive range test the suggestion is about, and what `suggest` needs of the others.
+
+    That is the first fine ramp that turned, else the coarse one if it did, else a fine one that suggests a rate. A ramp
+    with less than half the best gain of all ramps does not count, since it tells little about where that is lost.
+
+    Args:
+        ramps: The tables of its ramps, the coarse one first.
+        known: merit, chance, start and samples, see `suggest`.
+    Returns:
+        The number of the ramp, and the argument `others` of `suggest`.
+    """
+    base = {name: known[name] for name in ("merit", "chance", "start")}
+    gains = np.array([gain.best - gain.base for gain in (Gain.in_ramp(ramp, **base) for ramp in ramps)])
+    counted = [int(number) for number in np.flatnonzero(gains >= COUNTED * gains.max())] or [0]
+    found = [(number, suggest(ramps[number], **known)) for number in counted]
+    found.sort(key=lambda one: (one[1].turned, math.isfinite(one[1].max_lr), one[0] > 0), reverse=True)  # stable
+    others = [[SAFETY * one.max_lr, 1.0 if number else OF_COARSE] for number, one in found[1:] if one.turned]
+    return found[0][0], others
 
 
 def _nothing(
@@ -156,49 +140,10 @@ def _nothing(
     least = LEAST_FALL * before[0] if positive else NOISE * float(np.median(np.abs(np.diff(finite, prepend=before[0]))))
     if before[0] - finite.min() > least:
         return ""
-    if merit.likelihood and _running_median(score).max() - before[1] >= LEAST_GAIN:
+    if merit.likelihood and running_median(score).max() - before[1] >= LEAST_GAIN:
         return ""
     level = f"its first value, {loss[0]:.3g}" if before[0] == loss[0] else f"that of guessing, {before[0]:.3g}"
     return f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
-
-
-def turn(rates: Array, merit: Array, base: float | None = None) -> float | None:
-    """Return the learning rate at which a merit that has risen is lost for good.
-
-    After the best point, the gain above `base`, divided by the best gain, is fitted with a non-increasing
-    function of the log rate (isotonic regression), which ignores temporary losses. The result is the geometric mean
-    of the rates at which this fit falls below each of `LEVELS`.
-
-    Args:
-        rates: Learning rates, shape (n,), increasing.
-        merit: A score such as accuracy, larger is better, shape (n,).
-        base: The merit before training; None: that of the first point.
-
-    Returns:
-        The rate; None if the merit never rises above `base`, is best at the last rate, or still has at least
-        two thirds of its gain there.
-    """
-    smooth = _running_median(merit)
-    start = int(np.argmax(smooth))
-    base = merit[0] if base is None else base
-    if not smooth[start] > base or start == len(merit) - 1:
-        return None
-    logs = np.log(rates[start:])
-    gain = np.clip((merit[start:] - base) / (smooth[start] - base), 0, 1)
-    weights = np.maximum(np.gradient(logs), np.finfo(np.float64).tiny)  # the last rate may occur twice, at distance 0
-    fit = isotonic_regression(gain, weights=weights, increasing=False).x
-    if fit[-1] >= KEPT:
-        return None
-    last = [logs[max(0, int((fit >= level).sum()) - 1)] for level in LEVELS]
-    return float(np.exp(np.mean(last)))
-
-
-def diverged_at(curves: pd.DataFrame) -> int | None:
-    """Return the last step of a range test if its training or validation loss is not finite, else None."""
-    last = curves.iloc[-1]
-    seen = pd.notna(last["val_loss"]) or pd.notna(last[score_column(curves)])
-    lost = not np.isfinite(last["train_loss"]) or (seen and not np.isfinite(last["val_loss"]))
-    return int(last["step"]) if lost else None
 
 
 def enough(rates: Sequence[float | None]) -> bool:
@@ -242,9 +187,3 @@ def spread(rates: Sequence[float]) -> dict[str, float]:
         "geometric_mean": float(2 ** logs.mean()),
         "octaves": float(np.ptp(logs)),
     }
-
-
-def _running_median(values: Array) -> Array:
-    """Return the running median over up to `WINDOW` points; the symmetric window shrinks towards both ends."""
-    sides = [min(index, len(values) - 1 - index, WINDOW // 2) for index in range(len(values))]
-    return np.array([np.median(values[at - side : at + side + 1]) for at, side in enumerate(sides)])
