@@ -188,7 +188,7 @@ def _no_such_option(file: str, options: Sequence[str]) -> str:
 
 def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
     override = re.search(r"append to your config use \+([^=\s]+)=(.*)", str(error))
-    name, value = override.groups() if override else (cause.full_key, "…")
+    name, value = override.groups() if override else (str(cause.full_key), "…")
     keys = {str(key) for key in cause.parent_node or () if not str(key).startswith("_")}
     if cause.parent_node is not None and cause.parent_node._get_parent() is None:
         keys |= _groups_without_choice(error)

@@ -71,7 +71,7 @@ def options_with(key: str, loader: ConfigLoaderImpl) -> list[str]:
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
     """Yield the names of all settings of a config, such as "lengths.every"."""
-    for key in node if isinstance(node, DictConfig) else ():
+    for key in map(str, node) if isinstance(node, DictConfig) else ():
         yield f"{prefix}{key}"
         yield from _keys(node._get_node(key), f"{prefix}{key}.")
 

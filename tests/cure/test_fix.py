@@ -3,12 +3,14 @@
 import copy
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from start_training import fix_
+from start_training.cure.cure import Cure, Tried
 
 CLASSES = 4
 quick = partial(fix_, nets=2, optimizer="adam")
@@ -154,3 +156,9 @@ def test_a_loader_is_drawn_from_once_and_an_optimizer_of_the_net_may_be_given(ba
     with torch.random.fork_rng():
         cure = fix_(net, loader, nets=2, optimizer=torch.optim.Adam(net.parameters(), 1e-3))
     assert cure.changed and cure.after.starts["adam"].answer == "yes"
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "tried on 1 copy: SICK → SICK"), (2, "tried on 2 copies: SICK → ")])
+def test_one_copy_is_no_plural(count, words):
+    diagnosis = SimpleNamespace(verdict="SICK", measured=SimpleNamespace(drift=-1.0), trials=(), healthy=False)
+    assert f"({words}" in Cure(diagnosis, diagnosis, (Tried("scaled", "", kept=True),) * count).sentence
