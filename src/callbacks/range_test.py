@@ -19,7 +19,7 @@ from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
 from start_training.schedules.rates.gain import Gain
-from start_training.schedules.rates.range_plan import Ramp, fine_ramps, first_ramp, in_words, placed_at
+from start_training.schedules.rates.range_plan import Ramp, at_most, fine_ramps, first_ramp, in_words, placed_at
 from start_training.schedules.rates.range_table import COLUMNS, columns_of, score_column
 from start_training.schedules.rates.rate_advice import advice, described, in_short
 from start_training.schedules.rates.rate_suggestion import Suggestion, decide, suggest
@@ -37,7 +37,8 @@ class RangeTest(pl.Callback):
 
     An adaptive test divides its updates between ramps from the initial weights, which end once what they gained is
     lost: a coarse one from min_lr to max_lr, and one or two finer ones with the updates that are left, over 6.5 octaves
-    around the rate at which the first got worse. The suggestion is their weighted mean, see `suggest` and `decide`.
+    around the rate at which the first got worse. It has at most 20 epochs if that is more than 200 updates, since a net
+    that overfits gets worse at any rate. The suggestion is their weighted mean, see `suggest` and `decide`.
     A ramp ends early if a loss is not finite. Afterwards weights, optimizer and random streams are restored (see
     `undone_updates`), so that the run is bit-identical to one without this callback. A run that resumes does not
     repeat the test. Rank 0 writes the curves as the Parquet table `range_test/` to the trainer's `default_root_dir`.
@@ -98,9 +99,9 @@ class RangeTest(pl.Callback):
         *,
         min_lr: float = 1e-5,
         max_lr: float = 10.0,
-        steps: int = 200,
+        steps: int = 600,
         ramp: str = "exponential",
-        val_points: Annotated[int, AtLeast(2)] = 100,
+        val_points: Annotated[int, AtLeast(2)] = 150,
         val_samples: PositiveInteger = 1000,
         stop: bool = False,
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -109,7 +110,6 @@ class RangeTest(pl.Callback):
         ramp_rates(steps, min_lr=min_lr, max_lr=max_lr, ramp=ramp)  # checks them
         if val_points > steps:
             raise ValueError(f"val_points = {val_points}: must be at most steps = {steps}")
-        self._first = first_ramp(steps, val_points, min_lr, max_lr, ramp, adaptive=adaptive)
         self.val_samples = val_samples
         self._settings: dict[str, Any] = {"min_lr": min_lr, "max_lr": max_lr, "steps": steps, "ramp": ramp}
         self._settings |= {"val_points": val_points, "val_samples": val_samples, "adaptive": adaptive}
@@ -170,11 +170,15 @@ class RangeTest(pl.Callback):
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.ramps = []
-        validation = self._ramp(trainer, module, self._first)
+        share = self._settings["val_points"] / self._settings["steps"]
+        steps = at_most(self._settings["steps"], trainer.num_training_batches, adaptive=self._settings["adaptive"])
+        limits = (self._settings[name] for name in ("min_lr", "max_lr", "ramp"))
+        first = first_ramp(steps, round(steps * share), *limits, adaptive=self._settings["adaptive"])
+        validation = self._ramp(trainer, module, first)
         curves = coarse = self.ramps[0]
-        if self._first.adaptive:
-            left = self._settings["steps"] - len(coarse)
-            points = round(left * self._settings["val_points"] / self._settings["steps"])
+        if first.adaptive:
+            left = steps - len(coarse)
+            points = round(left * share)
             for ramp in fine_ramps(placed_at(coarse, Gain.in_ramp(coarse, **self._base)), left, points):
                 self._ramp(trainer, module, ramp, validation)
             number, others = decide(self.ramps, samples=self._made["samples"], **self._base)

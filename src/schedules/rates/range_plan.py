@@ -12,6 +12,7 @@ from start_training.schedules.ramp import ramp_rates
 from start_training.schedules.rates.gain import Gain
 
 COARSE = 0.4  # fraction of the updates that the coarse ramp gets; the fine ones get all that are left
+EPOCHS, FEW = 20, 200  # an adaptive test has at most so many epochs, if these have more than FEW updates
 SEVERAL = 100  # updates that are left from which on there are two fine ramps, on different batches
 LOST = (
     0.75  # fine ramps are placed at the rate that loses the gain to this power, times that which gains it to the rest
@@ -47,6 +48,23 @@ class Ramp:
         """
         validated = np.linspace(0, steps - 1, min(points, steps)).round().astype(int).tolist()
         return cls(ramp_rates(steps, min_lr=low, max_lr=high, ramp=kind), frozenset(validated), adaptive)
+
+
+def at_most(steps: int, batches: float, *, adaptive: bool) -> int:
+    """Return the number of updates of a range test: an adaptive one has at most `EPOCHS` epochs, but `FEW` in any case.
+
+    Otherwise a net overfits a small set, and gets worse at any rate.
+
+    Args:
+        steps: Number of updates that are allowed.
+        batches: Number of batches of an epoch; infinite: unknown.
+        adaptive: Whether the test is adaptive.
+
+    Example:
+        >>> at_most(600, 13, adaptive=True), at_most(600, 21, adaptive=True), at_most(100, 3, adaptive=True)
+        (260, 420, 100)
+    """
+    return int(min(steps, max(FEW, EPOCHS * batches))) if adaptive else steps
 
 
 def first_ramp(steps: int, points: int, low: float, high: float, kind: str, *, adaptive: bool) -> Ramp:
