@@ -98,7 +98,15 @@ FOR_RULES = (
                   "3 x 64 tanh, 600 digits, batch 16"),
     BenchmarkTask("q", 20, (*_dense("relu", 3, 100), *_images("fashion_mnist", 3000, pool=2, imbalance=10.0)),
                   "3 x 100 ReLU, 3,000 Fashion-MNIST images, classes 10 : 1"),
+    BenchmarkTask("r", 33, ("task=regression", "model=residual", "model.modules=10", "model.width=64",
+                            "datamodule=friedman", "datamodule.batch_size=64"), "residual net, Friedman's regression"),
+    BenchmarkTask("s", 67, ("model=residual", "model.modules=10", "model.width=64",
+                            *_images("mnist", 3000, pool=4, batch_size=1024)), "residual net, MNIST, batch 1,024"),
     BenchmarkTask("t", 44, ("model=residual", "model.modules=12", "model.width=48",
                             *_images("digits", 1437, batch_size=256)), "residual net of 12 modules, digits, batch 256"),
+    BenchmarkTask("u", 27, ("task=regression", "model=residual", "model.modules=8", "model.width=48",
+                            "datamodule=diabetes", "datamodule.batch_size=32"), "residual net, diabetes, batch 32"),
+    BenchmarkTask("v", 22, ("model=residual", "model.modules=12", "model.width=64",
+                            *_images("fashion_mnist", 2000, pool=4)), "residual net of 12 modules, Fashion-MNIST"),
 )  # fmt: skip
 TASKS = {task.name: task for task in (*HELD_OUT, *FOR_RULES)}
