@@ -53,7 +53,7 @@ def test_a_wrong_setting_is_refused_in_one_line(shell, line):
 
 @pytest.mark.slow
 def test_wrong_settings_cause_one_line_of_error(capsys):
-    status = main(["--seed", "18", "--count", "100"])
+    status = main(["--seed", "18", "--count", "150"])
     assert status == 0, capsys.readouterr().out
 
 

@@ -20,7 +20,7 @@ COMMANDS = {
                  "hydra.run.dir={}/run"),
 }  # fmt: skip
 MOST = {"train": 90, "sweep": 250, "replicas": 150, "simulate": 60}  # kB, less than the command writes
-SIZES = [(name, size) for name, most in MOST.items() for size in random.Random(18).sample(range(8, most, 4), 8)]
+SIZES = [(name, size) for name, most in MOST.items() for size in random.Random(18).sample(range(8, most, 4), 12)]
 CHOSEN = [("train", 8), ("sweep", 8), ("simulate", 60)]  # at the start, and near the end
 
 
