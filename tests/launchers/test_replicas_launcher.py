@@ -24,7 +24,8 @@ from tests.sweeps import left_over, statuses, summaries, untouched
 REPLICAS = "hydra/launcher=replicas"
 
 
-def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_path):
+def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
     status, output, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,0.01", "model.depth=2,3")
     assert (status, errors) == (0, [])
     last = "2 4 FullyConnected 1,754 model.depth=3 seed (2), optimizer.lr (2) 803 kB 3.21 MB"
