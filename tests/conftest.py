@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 # Before torch is imported: nets this small train fastest on one thread, and tests run beside each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Workers of pytest-xdist have 80 columns, and a single process has none: tables would be printed in two ways.
+os.environ.pop("COLUMNS", None)
 
 import numpy as np
 import pytest

@@ -162,7 +162,7 @@ def test_a_project_of_ones_own_works_as_its_section_says(extended):
 @pytest.mark.slow
 def test_the_python_of_the_readme_finds_a_failure_and_its_cure(tmp_path):
     [block] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(block.splitlines()) == 9
+    assert len(block.splitlines()) == 10
     (tmp_path / "example.py").write_text(block)
     printed = run("example.py", tmp_path)
     assert "UNHEALTHY: does not start with SGD or Adam" in printed and "Multiply the weights" in printed

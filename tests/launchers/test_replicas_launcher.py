@@ -24,8 +24,7 @@ from tests.sweeps import left_over, statuses, summaries, untouched
 REPLICAS = "hydra/launcher=replicas"
 
 
-def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "110")
+def test_the_plan_is_printed_and_every_job_writes_its_own_directory(sweep, tmp_path):
     status, output, errors = sweep(REPLICAS, "seed=0,1", "optimizer.lr=0.1,0.01", "model.depth=2,3")
     assert (status, errors) == (0, [])
     last = "2 4 FullyConnected 1,754 model.depth=3 seed (2), optimizer.lr (2) 803 kB 3.21 MB"
@@ -72,10 +71,10 @@ def test_a_mixed_sweep_trains_groups_of_the_maximum_size_and_single_jobs(sweep, 
     settings = ("hydra.launcher.max_size=3", "hydra/sweeper=basic", f"hydra.sweep.subdir='{name}'")
     status, output, errors = sweep(REPLICAS, "seed=0,1,2,3,4", "model.dropout=0,0.1", *settings)
     assert (status, errors) == (0, [])
-    assert [line.split()[:2] for line in output[1:3]] == [["1", "2"], ["2", "3"]]
-    assert output[3].startswith("trains on its own: ") and "needs its own random stream" in output[3]
-    assert ", and 4 more" in output[3]
-    assert output[4].startswith("replicas: 5 jobs in 2 groups") and "5 jobs on their own" in output[4]
+    assert [line.split()[:2] for line in output[2:4]] == [["1", "2"], ["2", "3"]]
+    assert output[4].startswith("trains on its own: ") and "needs its own random stream" in output[4]
+    assert ", and 4 more" in output[4]
+    assert output[5].startswith("replicas: 5 jobs in 2 groups") and "5 jobs on their own" in output[5]
     runs = summaries(tmp_path / "sweep")
     assert {summary["status"] for summary in runs.values()} == {"completed"}
     for number, (seed, dropout) in enumerate((seed, dropout) for seed in range(5) for dropout in ("0", "0.1")):

@@ -37,7 +37,7 @@ def test_a_resumed_run_does_not_repeat_the_test_and_equals_an_uninterrupted_run(
 def test_two_processes_give_the_range_test_of_one_process(tmp_path):
     # shares of 64 and 63, a last batch of 23 in 12 and 11; a validation set of 144 in blocks of 72
     overrides = ("datamodule.batch_size=127", "trainer.max_epochs=1")
-    tested = small(steps=60)
+    tested = small(steps=60, max_lr=10)
     for name, *words in (("one", tested), ("two", tested, "trainer=ddp_cpu"), ("alone", "trainer=ddp_cpu")):
         finished = forked.run(SCRIPT, *SMALL, *overrides, *words, f"hydra.run.dir={tmp_path / name}")
         assert finished.returncode == 0, finished.stderr
