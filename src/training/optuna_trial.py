@@ -97,6 +97,7 @@ class TrialReport(pl.Callback):
         return f"pruned by Optuna after epoch {self.pruned_after}: {self.merit.monitor} is worse than in other trials"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        prune = False
         if trainer.is_global_zero:
             from optuna.trial import Trial
 
@@ -104,6 +105,10 @@ class TrialReport(pl.Callback):
             study.pruner = build_pruner(study.user_attrs.get(PRUNER))
             [trial] = [trial for trial in study.get_trials(deepcopy=False) if trial.number == self.number]
             self._trial = Trial(study, trial._trial_id)
+            # A run that was killed after the checkpoint of its last epoch has not heard that it was to be pruned.
+            ended = trial.intermediate_values and max(trial.intermediate_values) < trainer.current_epoch
+            prune = bool(ended and self._trial.should_prune())
+        self._end(trainer, trainer.current_epoch, prune=prune)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         prune = False
@@ -114,6 +119,9 @@ class TrialReport(pl.Callback):
             if value is not None and trainer.current_epoch not in reported:
                 self._trial.report(float(value), trainer.current_epoch)
             prune = bool(value is not None and self._trial.should_prune())
+        self._end(trainer, trainer.current_epoch + 1, prune=prune)
+
+    def _end(self, trainer: pl.Trainer, epochs: int, *, prune: bool) -> None:
         if trainer.strategy.reduce_boolean_decision(prune, all=False):
-            self.pruned_after = trainer.current_epoch + 1
+            self.pruned_after = epochs
             trainer.should_stop = True

@@ -3,11 +3,14 @@
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
 
 from start_training.runs.directory import RunDirectory
+from start_training.tasks.merit import Merit
+from start_training.training.optuna_trial import PRUNER, TrialReport, connect
 from tests.small_runs import SMALL
 from tests.sweeps import start, summaries, wait_for
 
@@ -88,6 +91,20 @@ def test_a_trial_that_was_left_running_is_resumed_or_failed(search, tmp_path, st
 def test_mistakes_in_a_search_are_said_in_one_line(search, words, message):
     status, _, errors = search(*words)
     assert status == 1 and len(errors) == 1 and errors[0].startswith(message)
+
+
+@pytest.mark.parametrize("resumed_at", [0, 1])
+def test_a_trial_killed_after_the_checkpoint_of_its_last_epoch_is_pruned_when_it_resumes(tmp_path, resumed_at):
+    storage = f"sqlite:///{tmp_path}/optuna.db"
+    study = connect(storage, "search", Merit())
+    pruner = {"_target_": "optuna.pruners.ThresholdPruner", "upper": 0.01}
+    study.set_user_attr(PRUNER, pruner)
+    study.ask().report(2.3, 0)
+    report = TrialReport(f"search:0@{storage}", Merit())
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
+    trainer = SimpleNamespace(is_global_zero=True, current_epoch=resumed_at, strategy=strategy, should_stop=False)
+    report.on_train_start(trainer, None)  # at 0 the epoch is repeated, and prunes at its end
+    assert (report.pruned_after, trainer.should_stop) == ((1, True) if resumed_at else (None, False))
 
 
 @pytest.mark.slow
