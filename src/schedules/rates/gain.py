@@ -16,7 +16,7 @@ WINDOW = 5  # points in the running median whose maximum is the best merit, so t
 LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `lost_at` averages the rates at which they are lost
 REACHED = np.linspace(0.3, 0.7, 5)  # fractions of the best gain; `gained_at` averages the rates that reach them
 KEPT = 2 / 3  # the gain is not lost if at least this fraction of the best remains at the end
-LAST, LITTLE = 3, 0.1  # the last validations of a ramp that need not go on have this fraction of the best gain or less
+LAST, LITTLE = 3, 0.1  # a ramp may end when so many validations have less than this fraction of its best gain
 LEAST = 0.02  # smallest gain that a ramp may lose, on the scale of accuracies or of log losses
 
 
@@ -102,7 +102,7 @@ class Gain:
         return float(np.exp(np.mean(last)))
 
     def is_lost(self) -> bool:
-        """Return whether a ramp need not go on: its last `LAST` validations have next to nothing of its best gain.
+        """Return whether a ramp may end: each of its last `LAST` validations has less than `LITTLE` of its best gain.
 
         Example:
             >>> rates = np.geomspace(0.1, 1.0, 6)
@@ -111,13 +111,15 @@ class Gain:
             >>> Gain(rates, np.array([0.1, 0.5, 0.8, 0.1, 0.3, 0.1]), 0.1).is_lost()
             False
         """
-        if len(self.merit) <= LAST:
+        last = self.merit[-LAST:] - self.base
+        # Asked after each validation: the running median, which is slower, is left out where it decides nothing.
+        if len(self.merit) <= LAST or not (last < LITTLE * (self.merit.max() - self.base)).all():
             return False
         smooth = running_median(self.merit)
         gain = float(smooth.max()) - self.base
         if not gain > LEAST * max(1.0, abs(self.base)) or int(np.argmax(smooth)) >= len(self.merit) - LAST:
             return False
-        return bool((self.merit[-LAST:] - self.base < LITTLE * gain).all())
+        return bool((last < LITTLE * gain).all())
 
 
 def running_median(values: Array) -> Array:
