@@ -13,9 +13,11 @@ SGD, ADAM, OTHERS = "SGD", "Adam", "other optimizers"
 ADAMS = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax"}
 USUAL_RATES = {SGD: 0.03, ADAM: 0.003}  # largest rates of a cycle; of others it is the rate of their config
 # Rates of the first range test, seven octaves, unless they are typed. If it suggests no rate, a second test covers six
-# octaves below the rate at which the loss rose, or, if it did not rise, all rates of the config.
+# octaves below the rate at which the loss rose for good; if it did not, but has changed, below twice the smallest rate;
+# and if it has not changed, all rates of the config.
 RANGES = {SGD: (0.008, 1.0), ADAM: (0.002, 0.25)}
 BELOW = 2**6
+CHANGED = 0.01  # relative change of the validation loss by which a test has changed the net
 # Fraction of max_lr that is best for a whole run: on the nets with which it was chosen, SGD was best at max_lr, and
 # AdamW at a fourth to a half of it.
 FRACTIONS = {ADAM: 1 / 3}
@@ -100,6 +102,26 @@ def lost_at(curves: pd.DataFrame) -> float:
         lost = ~(seen[name] <= RISEN * abs(seen[name].iloc[0]))
         rates += [*seen["learning_rate"][lost[::-1].cumprod()[::-1].astype(bool)]]
     return float(min(rates))
+
+
+def too_large(curves: pd.DataFrame) -> float:
+    """Return a rate from which on a net learns nothing, if a range test that suggests no rate has changed its loss.
+
+    That is twice the smallest rate of the test. Infinite if the loss stayed what it was: rates may have been too small.
+
+    Args:
+        curves: The table of the test, with the columns learning_rate and val_loss.
+
+    Example:
+        >>> rates = [0.1, 0.2, 0.4]
+        >>> too_large(pd.DataFrame({"learning_rate": rates, "val_loss": [8.9, 2.3, 2.3]}))
+        0.2
+        >>> too_large(pd.DataFrame({"learning_rate": rates, "val_loss": [2.3026, 2.3025, 2.3026]}))
+        inf
+    """
+    losses = curves["val_loss"].dropna()
+    changed = losses.max() - losses.min() > CHANGED * abs(losses.iloc[0])
+    return 2 * float(curves["learning_rate"].iloc[0]) if changed else np.inf
 
 
 def family(optimizer: Mapping[str, Any]) -> str:

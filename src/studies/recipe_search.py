@@ -23,6 +23,7 @@ from start_training.studies.recipe_rates import (
     chosen_rate,
     family,
     lost_at,
+    too_large,
     usual_of,
 )
 from start_training.studies.trials import Changes, Option, Trials
@@ -88,7 +89,8 @@ class RecipeSearch:
         lost = lost_at(option.tests[0].curves) if first else np.inf
         if not first or not (np.isfinite(option.max_lr) or (self.sick and kind == SGD)):
             self.budget = replace(self.budget, tests=self.budget.tests + len(option.tests))
-            below = {"min_lr": lost / BELOW, "max_lr": lost, "adaptive": False} if np.isfinite(lost) else {}
+            top = lost if np.isfinite(lost) else too_large(option.tests[0].curves) if first else np.inf
+            below = {"min_lr": top / BELOW, "max_lr": top, "adaptive": False} if np.isfinite(top) else {}
             self._test(option, **below)
         self.tested.append(option)
         usual, fraction = usual_of(optimizer, self.budget.batch_size)

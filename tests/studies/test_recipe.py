@@ -15,7 +15,6 @@ import torch
 from start_training.runs.directory import RunDirectory
 from start_training.schedules.budget import FORWARD, LEAST_SHARE
 from start_training.studies.recipe_comparison import compared
-from start_training.studies.recipe_rates import chosen_rate, lost_at, usual_of
 from start_training.studies.recipe_search import optimizer_options
 from start_training.studies.trials import Option
 from tests.composing import QUICK, composed_of, start
@@ -221,33 +220,6 @@ def test_a_candidate_is_chosen_only_if_it_is_told_apart(default, other, chosen):
     comparison = compared("weight decay", [short_runs("default", *default), short_runs("other", *other)])
     assert comparison.chosen.name == chosen
     assert ("not told apart" in comparison.sentence) == (not comparison.told_apart)
-
-
-def test_the_rate_is_between_the_usual_one_and_that_of_the_range_test():
-    test = {"max_lr": 0.1, "turned": True, "updates": 50, "rule": "of the test"}
-    rates = [chosen_rate({**test, "updates": count}, 0.01, 1.0)[0] for count in (10, 50, 1000)]
-    assert 0.01 < rates[0] < rates[1] < rates[2] < 0.1
-    assert chosen_rate({**test, "max_lr": 1e-4}, 0.01, 1.0)[0] <= 2e-4  # two thirds of where validation got worse
-    assert chosen_rate({**test, "max_lr": 10.0, "turned": False}, 0.01, 1.0)[0] <= 0.04
-    assert chosen_rate({**test, "max_lr": 10.0, "turned": False}, 0.01, 1.0, lost=0.03)[0] == 0.02
-    rate, why = chosen_rate({**test, "max_lr": None}, 0.01, 1.0, lost=0.003)
-    assert rate == pytest.approx(0.001) and "of the test" in why
-
-
-@pytest.mark.parametrize(("name", "usual", "fraction"), [("SGD", 0.03, 1.0), ("AdamW", 0.003, 1 / 3)])
-def test_usual_rates_grow_with_the_root_of_a_large_batch(name, usual, fraction):
-    node = {"_target_": f"torch.optim.{name}", "lr": 0.5}
-    assert usual_of(node, 8) == usual_of(node, 64) == (usual, fraction)
-    assert usual_of(node, 1024) == (4 * usual, max(fraction, 2 / 3))
-    assert usual_of({"_target_": "torch.optim.Adagrad", "lr": 0.5}, 1024) == (0.5, 1.0)
-
-
-def test_where_a_loss_that_is_not_finite_was_lost():
-    losses = {"train_loss": [2.0, 2.0, np.inf], "val_loss": [2.0, np.nan, np.nan]}
-    curves = pd.DataFrame({"learning_rate": [0.1, 0.2, 0.4], **losses})
-    assert lost_at(curves) == 0.4 and lost_at(curves[:2]) == np.inf
-    assert lost_at(curves.replace(np.inf, np.nan)) == 0.4  # the last training loss
-    assert lost_at(curves.assign(train_loss=[2.0, 9.0, 2.0])) == np.inf  # the loss of one batch
 
 
 def test_the_optimizer_of_the_config_keeps_its_settings_in_a_comparison():
