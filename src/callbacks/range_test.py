@@ -18,7 +18,7 @@ from start_training.callbacks.validation_subset import Validation, check_validat
 from start_training.ranks import gather
 from start_training.runs.table import Table
 from start_training.schedules.ramp import ramp_rates
-from start_training.schedules.rates.gain import Gain
+from start_training.schedules.rates.gain import Gain, reached
 from start_training.schedules.rates.range_plan import Ramp, at_most, fine_ramps, first_ramp, in_words, placed_at
 from start_training.schedules.rates.range_table import COLUMNS, columns_of, score_column
 from start_training.schedules.rates.rate_advice import advice, described, in_short
@@ -30,6 +30,7 @@ from start_training.tasks.merit import Merit
 from start_training.tasks.task import Task
 
 NAME = "range_test"
+RISEN = 2.0  # multiple of the training loss, before the first update, beyond which that update has raised the loss
 
 
 class RangeTest(pl.Callback):
@@ -184,7 +185,7 @@ class RangeTest(pl.Callback):
             number, others = decide(self.ramps, samples=self._made["samples"], **self._base)
             self._made |= {"others": others, "done": in_words(coarse, self.ramps[1:])}
             curves = self.ramps[number]
-        self._made["updates"] = sum(map(len, self.ramps))
+        self._made |= {"updates": sum(map(len, self.ramps)), "chance": self._base["chance"]}
         self._conclude(curves)
 
     def _ramp(
@@ -213,7 +214,8 @@ class RangeTest(pl.Callback):
                 val_loss, score = validation.evaluate(task, self.loss)
                 val_loss = val_loss if math.isfinite(val_loss) else math.inf
                 seen.append((rate, val_loss, score))
-                self._made.setdefault("start", [val_loss, score])  # after an update at a rate that changes nothing
+                # The first update is made at a rate that changes little, unless the test began at too large ones.
+                self._made.setdefault("start", [mean if val_loss > RISEN * mean > 0 else val_loss, score])
             other = () if len(columns_of(self._merit)) == len(COLUMNS) else (math.nan,)
             yield step, rate, mean, val_loss, *other, score
             if not math.isfinite(mean) or math.isinf(val_loss) or (ramp.adaptive and self._is_lost(*seen)):
@@ -227,7 +229,8 @@ class RangeTest(pl.Callback):
     def _base(self) -> dict[str, Any]:
         """What the gain of a ramp is measured from."""
         start = self._made.get("start", [math.nan, math.nan])
-        return {"merit": self._merit, "chance": self._made["chance"], "start": start}
+        chance = reached(self._made["chance"], self.ramps, self._merit)
+        return {"merit": self._merit, "chance": chance, "start": start}
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves

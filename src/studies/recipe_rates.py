@@ -105,23 +105,22 @@ def lost_at(curves: pd.DataFrame) -> float:
 
 
 def too_large(curves: pd.DataFrame) -> float:
-    """Return a rate from which on a net learns nothing, if a range test that suggests no rate has changed its loss.
+    """Return a rate from which on a net learns nothing, if a range test that suggests no rate has harmed the net.
 
-    That is twice the smallest rate of the test. Infinite if the loss stayed what it was: rates may have been too small.
+    That is twice the smallest rate of the test. Infinite if the loss stayed what it was, since rates may have been too
+    small, or fell to less than half, as that of a regression may whose net begins with large outputs.
 
     Args:
-        curves: The table of the test, with the columns learning_rate and val_loss.
+        curves: The table of the test, with the columns learning_rate, train_loss and val_loss.
 
     Example:
-        >>> rates = [0.1, 0.2, 0.4]
-        >>> too_large(pd.DataFrame({"learning_rate": rates, "val_loss": [8.9, 2.3, 2.3]}))
+        >>> losses = {"train_loss": [3.5, 8.9, 2.3], "val_loss": [8.9, 2.3, 2.3]}
+        >>> too_large(pd.DataFrame({"learning_rate": [0.1, 0.2, 0.4], **losses}))
         0.2
-        >>> too_large(pd.DataFrame({"learning_rate": rates, "val_loss": [2.3026, 2.3025, 2.3026]}))
-        inf
     """
-    losses = curves["val_loss"].dropna()
-    changed = losses.max() - losses.min() > CHANGED * abs(losses.iloc[0])
-    return 2 * float(curves["learning_rate"].iloc[0]) if changed else np.inf
+    losses, first = curves["val_loss"].dropna(), abs(curves["train_loss"].iloc[0])
+    harmed = losses.max() - losses.min() > CHANGED * first and losses.min() > first / RISEN
+    return 2 * float(curves["learning_rate"].iloc[0]) if harmed else np.inf
 
 
 def family(optimizer: Mapping[str, Any]) -> str:

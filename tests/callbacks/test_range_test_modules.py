@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from start_training.callbacks.range_test import RangeTest
+from start_training.datamodules.diabetes import Diabetes
 from start_training.stop_signals import Interrupted
+from start_training.tasks.regression import Regression
 from tests.callbacks.tasks import TEST, Plain, fit, small
+from tests.campaigns.range_cases import MOMENTUM, RangeCase, residual
 
 pytestmark = small
 COUNT, BATCH = 64, 16
@@ -183,6 +187,19 @@ def test_a_given_loss_is_that_of_forward_without_an_accuracy(tmp_path):
     test = RangeTest(**TEST, loss=mse_loss, stop=True)
     fit(Own(), tmp_path, test)
     assert test.curves["val_loss"].notna().any() and test.curves["val_accuracy"].isna().all()
+
+
+def test_a_regression_with_large_outputs_is_compared_with_the_loss_before_training(tmp_path):
+    """Its loss begins at 600, where that of guessing is 0.7, and is 1e7 after an update at too large a rate."""
+    case = RangeCase("", residual(8, 48), partial(Diabetes, batch_size=32), MOMENTUM, 1, Regression)
+    found = []
+    for low, high in ((1.4e-4, 9e-3), (8e-3, 1.0)):
+        test = RangeTest(min_lr=low, max_lr=high, steps=36, val_points=12, adaptive=False, stop=True)
+        module, data = case.module(0)
+        fit(module, tmp_path, test, data=data)
+        found.append(test.suggestion)
+    assert 1e-4 < found[0].max_lr < 9e-3
+    assert math.isnan(found[1].max_lr) and "below its first value, 6" in found[1].rule
 
 
 def test_few_updates_suffice_to_suggest_a_rate_of_a_wide_range(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from start_training.schedules.ramp import RAMPS, ramp_rates
-from start_training.schedules.rates.gain import Gain
+from start_training.schedules.rates.gain import Gain, reached
 from start_training.schedules.rates.range_table import diverged_at
 from start_training.schedules.rates.rate_advice import advice, described
 from start_training.schedules.rates.rate_suggestion import LEAST_SAMPLES, SAFETY, decide, spread, suggest
@@ -153,6 +153,19 @@ def test_a_loss_that_starts_far_above_chance_has_learned_if_the_accuracy_rises()
     assert suggestion.turned and octaves(suggestion.max_lr, 0.2 / SAFETY) < 0.7
     table["val_accuracy"] = np.where(table["val_accuracy"].isna(), math.nan, CHANCE)
     assert "nothing was learned" in suggest(table, chance=math.log(10)).rule  # the control
+
+
+@pytest.mark.parametrize(("lowest", "learned"), [(4.0, True), (0.73, False)])
+def test_a_regression_that_starts_far_above_guessing_has_learned_unless_it_ends_there(lowest, learned):
+    """A loss that falls from 640 to that of guessing, 0.73, and no further is that of a net with constant outputs."""
+    merit, table = Merit("r2", likelihood=False), curves(lost=0.2, noise=0)
+    shape = (table["val_loss"] - table["val_loss"].min()) / np.ptp(table["val_loss"].dropna())
+    table["val_loss"] = lowest * (640 / lowest) ** shape
+    chance = reached(0.73, [table.assign(val_loss=640.0), table], merit)
+    suggestion = suggest(table.assign(val_accuracy=math.nan), merit=merit, chance=chance)
+    assert suggestion.turned == learned == ("nothing was learned" not in suggestion.rule)
+    assert not learned or octaves(suggestion.max_lr, 0.2 / SAFETY) < 0.7
+    assert reached(0.73, [table], Merit()) == 0.73  # the merit of a classifier contains the accuracy
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])

@@ -59,6 +59,7 @@ class RecordedTests:
     [
         ([3.5, 8.9, 2.3, 2.3, 2.3], (6.25e-5, 0.004)),  # outputs are constant from the first rate, 0.002, on
         ([3.5, 2.8, 90.0, 90.0, 90.0], (0.0223607 / 64, 0.0223607)),  # the loss rises for good
+        ([640.0, 2000.0, 4.0, 0.73, 0.73], ()),  # the loss fell to a thousandth
         ([2.3026, 2.3026, 2.3025, 2.3026, 2.3026], ()),  # nothing has changed: all rates
     ],
 )

@@ -17,6 +17,7 @@ LEVELS = np.linspace(0.1, 0.9, 5)  # fractions of the best gain; `lost_at` avera
 REACHED = np.linspace(0.3, 0.7, 5)  # fractions of the best gain; `gained_at` averages the rates that reach them
 KEPT = 2 / 3  # the gain is not lost if at least this fraction of the best remains at the end
 LAST, LITTLE = 3, 0.1  # a ramp may end when so many validations have less than this fraction of its best gain
+NEAR = 0.05  # a loss has reached that of guessing if it is at most this fraction of it above it
 LEAST = 0.02  # smallest gain that a ramp may lose, on the scale of accuracies or of log losses
 
 
@@ -120,6 +121,29 @@ class Gain:
         if not gain > LEAST * max(1.0, abs(self.base)) or int(np.argmax(smooth)) >= len(self.merit) - LAST:
             return False
         return bool((last < LITTLE * gain).all())
+
+
+def reached(chance: float | None, ramps: Sequence[pd.DataFrame], merit: Merit) -> float | None:
+    """Return the loss of guessing if the merit of ramps is measured from it, else None: from the loss before training.
+
+    A loss that starts far above it and falls without reaching it tells of learning by that fall, since the ramps were
+    too short for more. One that reaches it and falls no further may be that of a net whose outputs are constant. The
+    merit of a classifier needs neither, since it contains the accuracy.
+
+    Args:
+        chance: Loss of a net that guesses; None: unknown.
+        ramps: The tables of the ramps.
+        merit: The merit of the task.
+
+    Example:
+        >>> ramp = pd.DataFrame({"val_loss": [600.0, 40.0, 3.9, 230.0]})
+        >>> reached(0.7, [ramp], Merit("r2", likelihood=False)), reached(4.0, [ramp], Merit("r2", likelihood=False))
+        (None, 4.0)
+    """
+    if chance is None or merit.likelihood or not ramps:
+        return chance
+    lowest = min(float(ramp["val_loss"].min()) for ramp in ramps)
+    return None if lowest > chance + NEAR * abs(chance) else chance
 
 
 def running_median(values: Array) -> Array:

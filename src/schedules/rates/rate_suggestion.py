@@ -84,7 +84,7 @@ def suggest(
     loss, score = (seen[name].to_numpy(np.float64) for name in ("val_loss", "score"))
     before = [loss[0] if len(loss) else math.nan, score[0] if len(loss) else math.nan] if start is None else [*start]
     level = min(before[0], math.inf if chance is None else chance)  # above it nothing is learned
-    if rule := _nothing(curves, loss, score, [level, before[1]], merit, samples):
+    if rule := _nothing(curves, loss, score, [level, before[1]], merit, samples, guessing=level == chance):
         return Suggestion.of(math.nan, rule)
     top, label = float(curves["learning_rate"].iloc[-1]), label_of(merit.score)
     scored, diverged = not np.isnan(score).all(), diverged_at(curves) is not None
@@ -124,9 +124,19 @@ def decide(ramps: Sequence[pd.DataFrame], **known: Any) -> tuple[int, list[list[
 
 
 def _nothing(
-    curves: pd.DataFrame, loss: Array, score: Array, before: Sequence[float], merit: Merit, samples: int | None
+    curves: pd.DataFrame,
+    loss: Array,
+    score: Array,
+    before: Sequence[float],
+    merit: Merit,
+    samples: int | None,
+    *,
+    guessing: bool,
 ) -> str:
-    """Return why a range test suggests no rate, or "". `before`: loss and score of a net that has learned nothing."""
+    """Return why a range test suggests no rate, or "".
+
+    `before`: loss and score of a net that has learned nothing; `guessing`: whether the loss is that of guessing.
+    """
     first, top = curves["learning_rate"].iloc[[0, -1]]
     if not len(loss) or not math.isfinite(loss[0]):
         return f"training diverged at the first learning rate of the test, {first:.3g}: set a smaller min_lr"
@@ -142,7 +152,7 @@ def _nothing(
         return ""
     if merit.likelihood and running_median(score).max() - before[1] >= LEAST_GAIN:
         return ""
-    level = f"its first value, {loss[0]:.3g}" if before[0] == loss[0] else f"that of guessing, {before[0]:.3g}"
+    level = f"{'that of guessing' if guessing else 'its first value'}, {before[0]:.3g}"
     return f"validation loss never fell clearly below {level}: nothing was learned at rates up to {top:.3g}"
 
 
