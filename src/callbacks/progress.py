@@ -1,5 +1,6 @@
 """One progress bar for all epochs of training."""
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -33,7 +34,7 @@ class TrainingProgress(ProgressBar):
         self._task = TaskID(0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or trainer.should_stop:  # such as after a range test that ends the run
             return
         self._progress = Progress(*bar_columns(), console=Console(stderr=True), transient=self.transient)
         total = trainer.estimated_stepping_batches
@@ -74,6 +75,22 @@ class TrainingProgress(ProgressBar):
         if self._progress:
             self._progress.stop()
             self._progress = None
+
+
+def bar_of(trainer: pl.Trainer) -> Callable[[Iterable[Any], int], Iterator[Any]]:
+    """Return a function that iterates over the updates of a range test, given their largest number, with a bar.
+
+    The bar vanishes at the end. There is none without a terminal, or if the trainer shows no progress bar.
+    """
+    console = Console(stderr=True)
+    shown = trainer.is_global_zero and trainer.progress_bar_callback is not None and console.is_terminal
+
+    def iterate(updates: Iterable[Any], total: int) -> Iterator[Any]:
+        columns = (TextColumn("range test"), BarColumn(bar_width=8), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+            yield from bar.track(updates, total=total)
+
+    return iterate
 
 
 def bar_columns() -> list[ProgressColumn]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from start_training.callbacks.evaluation import task_of
+from start_training.callbacks.progress import bar_of
 from start_training.callbacks.trial_updates import TrialUpdates, check_updates, interruptible, undone_updates
 from start_training.callbacks.validation_subset import Validation, check_validates, validation_of
 from start_training.ranks import gather
@@ -30,7 +31,7 @@ from start_training.tasks.merit import Merit
 from start_training.tasks.task import Task
 
 NAME = "range_test"
-RISEN = 2.0  # multiple of the training loss, before the first update, beyond which that update has raised the loss
+RISEN = 2.0  # multiple of the first training loss above which the first update has raised the loss: too large a rate
 
 
 class RangeTest(pl.Callback):
@@ -192,13 +193,14 @@ class RangeTest(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, ramp: Ramp, known: Validation | None = None
     ) -> Validation:
         """Make a ramp on batches that no other ramp has used, and append its table to `ramps`."""
+        bar = bar_of(trainer)
         with undone_updates(trainer, module) as trial, interruptible(trainer):
             validation = known or validation_of(trainer, module, self.val_samples, self.loss)
             if known is None:
                 chance = validation.chance_loss(self._task or Classification(), self.loss)
                 self._made = {"samples": validation.samples, "chance": chance}
             trial.skip(sum(map(len, self.ramps)))
-            rows = [*self._rows(trial, validation, ramp)]
+            rows = [*bar(self._rows(trial, validation, ramp), len(ramp.rates))]
         self.ramps.append(pd.DataFrame(rows, columns=[*columns_of(self._merit)]))
         return validation
 
@@ -214,7 +216,6 @@ class RangeTest(pl.Callback):
                 val_loss, score = validation.evaluate(task, self.loss)
                 val_loss = val_loss if math.isfinite(val_loss) else math.inf
                 seen.append((rate, val_loss, score))
-                # The first update is made at a rate that changes little, unless the test began at too large ones.
                 self._made.setdefault("start", [mean if val_loss > RISEN * mean > 0 else val_loss, score])
             other = () if len(columns_of(self._merit)) == len(COLUMNS) else (math.nan,)
             yield step, rate, mean, val_loss, *other, score
@@ -234,8 +235,7 @@ class RangeTest(pl.Callback):
 
     def _conclude(self, curves: pd.DataFrame) -> None:
         self.curves = curves
-        suggestion = self._suggest(curves)
-        done = self._made.get("done")
+        suggestion, done = self._suggest(curves), self._made.get("done")
         self.suggestion = replace(suggestion, rule=f"{suggestion.rule} ({done})") if done else suggestion
 
     def _suggest(self, curves: pd.DataFrame) -> Suggestion:

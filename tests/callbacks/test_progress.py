@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from start_training.callbacks.progress import TrainingProgress, _metrics, bar_columns
+from start_training.callbacks.range_test import RangeTest
 from start_training.runs.metrics_file import MetricsFile
-from tests.callbacks.tasks import BATCHES, Resumable, fit, small, weights
+from tests.callbacks.tasks import BATCHES, TEST, Plain, Resumable, fit, small, weights
 
 pytestmark = small
 
@@ -80,3 +81,14 @@ def test_the_bar_is_whole_in_80_columns():
         bar.refresh()
         line = "".join(segment.text for segment in console.render(bar.get_renderable()))
     assert "epoch 100/100 " in line and "38900/39100" in line and metrics in line and "…" not in line
+
+
+def test_a_range_test_has_a_bar_of_its_own_and_a_run_that_ends_with_it_no_other(tmp_path, monkeypatch):
+    terminal, shown = Console(width=80, file=io.StringIO(), force_terminal=True), []
+    monkeypatch.setattr("start_training.callbacks.progress.Console", lambda **_: terminal)
+    monkeypatch.setattr(TrainingProgress, "on_train_end", lambda self, *_: shown.append(self._progress))
+    for stop in (True, False):
+        fit(Plain(), tmp_path, RangeTest(**TEST, stop=stop), TrainingProgress(), enable_progress_bar=True)
+    assert shown[0] is None and shown[1] is not None
+    shown[1].stop()
+    assert "range test" in terminal.file.getvalue() and "0/20" in terminal.file.getvalue()
