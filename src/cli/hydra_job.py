@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -30,6 +30,7 @@ from start_training.runs.directory import RunDirectoryLocked
 from start_training.runs.job import Job, shown_overrides
 from start_training.stop_signals import Interrupted, raising
 
+OF_SWEEPS = ("hydra.sweep", "hydra.launcher", "hydra/launcher", "hydra/sweeper")  # keys that only a multirun reads
 Work = Callable[[Job, DictConfig], int | None]
 
 
@@ -55,6 +56,7 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
     sweep = Path(hydra.sweep.dir).name if in_sweep else os.environ.get(SWEEP)
     try:
         check_script(config, str(hydra.job.config_name))
+        _check_mode(hydra.overrides.hydra, in_sweep=in_sweep)
     except ValueError as error:
         print_error(error)
         sys.exit(1)  # ends the whole sweep: every job of the command has this mistake
@@ -78,6 +80,17 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
             _end_at_disk_error(disk, in_multirun=in_sweep, of_sweep=sweep is not None, hint=resume_hint(directory))
         _report(error, in_multirun=in_sweep, of_sweep=sweep is not None)
     return 0
+
+
+def _check_mode(overrides: Sequence[str], *, in_sweep: bool) -> None:
+    """Raise ValueError for an override that has no effect in a single run, or none in a multirun; Hydra ignores it."""
+    for word in overrides:
+        key, _, value = word.lstrip("+").partition("=")
+        if in_sweep and key == "hydra.run.dir":
+            raise ValueError(f"{key} = {value}: has no effect in a multirun; must be hydra.sweep.dir={value}")
+        if not in_sweep and key.startswith(OF_SWEEPS):
+            one = f"; of one run it is hydra.run.dir={value}" if key == "hydra.sweep.dir" else ""
+            raise ValueError(f"{key} = {value}: has no effect without -m (--multirun), which starts a sweep{one}")
 
 
 def _end_at_disk_error(error: DiskError, *, in_multirun: bool, of_sweep: bool, hint: str) -> None:

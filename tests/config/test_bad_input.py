@@ -112,6 +112,8 @@ TYPED = [
     ("train", "model.depth=${{deep}}", "model.depth: Interpolation key 'deep' not found"),
     ("train", "hydra.run.dir={world}/mine", "hydra.run.dir = {world}/mine: not a run directory, but it holds figures"),
     ("train", "hydra.run.dir={world}/run model.depth=9", "hydra.run.dir = {world}/run: already holds a run of an"),
+    ("train", "hydra.sweep.dir=mine", "hydra.sweep.dir = mine: has no effect without -m (--multirun), which starts a"),
+    ("recipe", "hydra/launcher=joblib", "hydra/launcher = joblib: has no effect without -m (--multirun)"),
     ("weight_decay", "depth=3", "depth = 3: only used with family=… or experiment=…; for one"),
     ("diagnose", "out=nowhere/verdict.json", "out = nowhere/verdict.json: must be a file in a directory that exists"),
 ]  # fmt: skip
