@@ -137,7 +137,7 @@ class Diagnosis:
         """What the report states; `diagnosis_text.render` lays it out."""
         subject = (
             f"{self.name}, batch of {self.batch}; loss: {self.loss}; {self.measurement.nets} initializations; "
-            f"measured: {self.layers.coverage}. Limits: docs/diagnosis.md"
+            f"measured: {self.layers.coverage}. Limits: start_training.diagnosis.limits"
         )
         return Report(self.verdict, self.unjudged, self.starts, self.findings, subject, self.advice)
 
