@@ -26,4 +26,5 @@ def main(words: Sequence[str]) -> None:
     import_from_here(arguments.trust)
     options = {"accelerator": arguments.accelerator, "data_dir": arguments.data_dir, "trust": arguments.trust}
     metrics = evaluate(arguments.directory, **options)
-    print_table(metrics_table(metrics))
+    if table := metrics_table(metrics):
+        print_table(table)

@@ -138,15 +138,43 @@ def duration(summary: Mapping[str, Any]) -> str:
     return f"{done} in {summary['seconds']:.1f} s"
 
 
-def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Build a table of the metrics `test/…`, such as `test/accuracy`; the loss is last."""
-    table = Table("metric", "value", title="Test", title_justify="left")
-    table.columns[1].justify, table.columns[1].no_wrap = "right", True
-    names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
-    for name in sorted(names, key=lambda name: name == "loss"):
-        value = metrics[f"test/{name}"]
-        table.add_row(label_of(name), f"{value:.4f}" if name == "loss" else text_of(name, value, 2))
-    return table
+STAGES = {"test": "Test", "val": "Validation"}  # prefixes of metrics; a run without test data shows its validation
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> Table | None:
+    """Build a table of the metrics `test/…`, or else `val/…`, such as `test/accuracy`; the loss is last.
+
+    Returns:
+        The table; None if there are no such metrics.
+    """
+    for stage, title in STAGES.items():
+        table = Table("metric", "value", title=title, title_justify="left")
+        table.columns[1].justify, table.columns[1].no_wrap = "right", True
+        names = [name.removeprefix(f"{stage}/") for name in metrics if name.startswith(f"{stage}/")]
+        for name in sorted(names, key=lambda name: name == "loss"):
+            value = metrics[f"{stage}/{name}"]
+            table.add_row(label_of(name), f"{value:.4f}" if name == "loss" else text_of(name, value, 2))
+        if names:
+            return table
+    return None
+
+
+def result_in_words(metrics: Mapping[str, Any], score: str) -> str:
+    """Return the score of a run, or else its loss, on test data, or else in the last validation; "" without either.
+
+    Example:
+        >>> result_in_words({"test/loss": 0.1, "test/accuracy": 0.97, "val/loss": 0.2}, "accuracy")
+        'test accuracy 97.0%'
+        >>> result_in_words({"train/loss": 0.1, "val/loss": 0.2}, "r2")
+        'validation loss 0.2000'
+    """
+    for stage, title in STAGES.items():
+        for name in filter(None, (score, "loss")):
+            value = metrics.get(f"{stage}/{name}")
+            if value is not None:
+                text = f"{value:.4f}" if name == "loss" else text_of(name, value)
+                return f"{title.lower()} {label_of(name)} {text}"
+    return ""
 
 
 def lengths_table(lengths: RecordedLengths) -> Table:

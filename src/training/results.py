@@ -9,7 +9,7 @@ from start_training.config.build_task import merit_of, own_module
 from start_training.reports import run_clues, run_report
 from start_training.reports.terminal import print_lines, print_table
 from start_training.runs.directory import RunDirectory
-from start_training.tasks.merit import Merit, label_of, objective, text_of
+from start_training.tasks.merit import Merit, objective
 from start_training.training.record import Record, callbacks_of
 
 
@@ -18,17 +18,15 @@ def print_results(record: Record) -> None:
     if message := missing_objective(record.summary, record.job.config):
         print(message, file=sys.stderr)
     summary, callbacks, in_sweep = record.summary, callbacks_of(record.trainer), record.job.sweep is not None
-    steps = run_report.duration(summary)
+    steps, metrics = run_report.duration(summary), summary["metrics"] if summary["status"] == "completed" else {}
     sentences = [line for line in call_implemented(callbacks, "sentence", summary, short=in_sweep) if line]
     if in_sweep:
-        score = merit_of(record.job.config).score
-        tested = summary["metrics"].get(f"test/{score}")
-        scored = [] if tested is None else [f"test {label_of(score)} {text_of(score, tested)}"]
-        result = [summary["status"], *scored, *sentences]
+        scored = run_report.result_in_words(metrics, merit_of(record.job.config).score)
+        result = [summary["status"], *filter(None, [scored]), *sentences]
         print_lines(f"{record.job.name}: {', '.join(result)}; {steps}")
         return
-    if any(name.startswith("test/") for name in summary["metrics"]):
-        print_table(run_report.metrics_table(summary["metrics"]))
+    if table := run_report.metrics_table(metrics):
+        print_table(table)
     if record.lengths:
         print_table(run_report.lengths_table(record.lengths))
     ended = f"{summary['status']}: {summary['reason']}; {steps}"
