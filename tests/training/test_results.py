@@ -62,7 +62,7 @@ def test_the_line_about_a_missing_objective_is_printed(config, tmp_path, capsys)
 
 
 def test_a_run_without_test_data_prints_its_last_validation(config, tmp_path, capsys):
-    settings = config("model.depth=1", "callbacks=none", "trainer.max_epochs=1", "trainer.limit_test_batches=0")
+    settings = config("model.depth=1", "callbacks=none", "trainer.max_epochs=1", "+trainer.limit_test_batches=0")
     train(Job(settings, tmp_path / "one"))
     train(Job(settings, tmp_path / "two", sweep="sweep"))
     printed = capsys.readouterr().out
