@@ -77,17 +77,18 @@ class TrainingProgress(ProgressBar):
             self._progress = None
 
 
-def bar_of(trainer: pl.Trainer) -> Callable[[Iterable[Any], int], Iterator[Any]]:
+def bar_of(trainer: pl.Trainer) -> Callable[[Iterable[Any], int], Iterable[Any]]:
     """Return a function that iterates over the updates of a range test, given their largest number, with a bar.
 
     The bar vanishes at the end. There is none without a terminal, or if the trainer shows no progress bar.
     """
     console = Console(stderr=True)
-    shown = trainer.is_global_zero and trainer.progress_bar_callback is not None and console.is_terminal
+    if not (trainer.is_global_zero and trainer.progress_bar_callback and console.is_terminal):
+        return lambda updates, total: updates
 
     def iterate(updates: Iterable[Any], total: int) -> Iterator[Any]:
         columns = (TextColumn("range test"), BarColumn(bar_width=8), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        with Progress(*columns, console=console, transient=True) as bar:
             yield from bar.track(updates, total=total)
 
     return iterate
