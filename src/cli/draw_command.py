@@ -14,7 +14,7 @@ def main(words: Sequence[str]) -> None:
         "figure",
         metavar="FIGURE",
         help="name of an experiment, such as figure_1b, to draw its figure; or a figure that suits any sweep: start, "
-        "range_test, phase or phase_trajectory",
+        "range_test, phase or phase_trajectory; or module.function, a function of your own in this directory",
     )
     parser.add_argument("directory", type=Path, metavar="SWEEP_DIRECTORY", help="hydra.sweep.dir of a multirun")
     parser.add_argument("--by", metavar="KEY", help="draw one curve per value of this setting, such as initializer")
@@ -37,7 +37,8 @@ def main(words: Sequence[str]) -> None:
         wandb_node,
     )
 
-    import_from_here(arguments.trust)
+    own = [arguments.figure.partition(".")[0]] if "." in arguments.figure else []  # trusted, since it is typed
+    import_from_here([*arguments.trust, *own])
     logger = wandb_node() if arguments.wandb else None
     options = {"by": arguments.by, "x": arguments.x, "without": arguments.without, "trust": arguments.trust}
     draw_sweep(arguments.directory, arguments.figure, **options, logger=logger)

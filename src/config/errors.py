@@ -5,11 +5,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from start_training.config.composed import register_resolvers
@@ -138,7 +140,8 @@ def error_message(error: BaseException) -> str:
             "uninstalled, or be used by a config of your own with another name, see docs/sweeps.md"
         )
     if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", one_line(error)):
-        return f"{match[1]} = {match[2]}: several values; must be one value, or type -m for a sweep over them"
+        sweep = f"type -m for a sweep over them, or '{match[1]}=[{match[2]}]' if it is a list"
+        return f"{match[1]} = {match[2]}: several values; must be one value, or {sweep}"
     if match := re.match(
         r"Could not override '(\S+?)'\. (?:No match in the defaults|Did you mean)(.*)", one_line(error)
     ):
@@ -194,7 +197,21 @@ def _unknown_key(error: BaseException, cause: OmegaConfBaseException) -> str:
         keys |= _groups_without_choice(error)
     having = [f"{name.partition('.')[0]}={option}" for option in options_with(name, loader_of())]
     hint = f"{' or '.join(having)} as well, which has this key" if having else f"+{name}={value} to add it"
-    return f"{name} = {value}: no such key; must be one of {', '.join(sorted(keys)) or 'none'}, or type {hint}"
+    elsewhere = [path for path in _paths(cause.parent_node) if path.endswith(f".{name}")]
+    allowed = f"must be one of {', '.join(sorted(keys)) or 'none'}, or"
+    if elsewhere:
+        allowed = f"perhaps {' or '.join(elsewhere)}; or"
+    elif close := get_close_matches(name.rpartition(".")[2], keys, n=1, cutoff=0.8):
+        allowed = f"perhaps {name[: name.rfind('.') + 1]}{close[0]}; {allowed}"
+    return f"{name} = {value}: no such key; {allowed} type {hint}"
+
+
+def _paths(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the full keys in a node of a config, those of Hydra left out."""
+    for key in map(str, node if isinstance(node, DictConfig) else ()):
+        if key != "hydra":
+            yield f"{prefix}{key}"
+            yield from _paths(node._get_node(key), f"{prefix}{key}.")
 
 
 def _groups_without_choice(error: BaseException) -> set[str]:

@@ -1,6 +1,7 @@
 """Draw the figure of a sweep of training runs, finished or not, print its results, and write its table."""
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,7 +61,8 @@ def draw_sweep(
 
     Args:
         directory: Directory of the sweep.
-        figure: Name of an experiment that has a figure, a key of `NAMED`, or the `figure` node of a config.
+        figure: Name of an experiment that has a figure, a key of `NAMED`, module.function of a function that draws, or
+            the `figure` node of a config.
         name: Name of the files if `figure` is a node; otherwise the name of the figure is used.
         by: Column that replaces the figure's setting `by`.
         x: Column that replaces the figure's setting `x`.
@@ -76,8 +78,8 @@ def draw_sweep(
             figure draws.
     """
     if isinstance(figure, str):
-        name = figure.rpartition("/")[2]  # the figure of the experiment zhang/scaling is named scaling
-        node = figure_node(name)
+        node = figure_node(figure.rpartition("/")[2])  # the figure of the experiment zhang/scaling is named scaling
+        name = re.split(r"[/.]", figure)[-1]
     else:
         node = dict(figure)
     for key, value in {"by": by, "x": x}.items():
@@ -100,11 +102,13 @@ def draw_sweep(
 
 
 def figure_node(name: str) -> dict[str, Any]:
-    """Return the config of a figure by its name: an experiment of conf/, or a figure in `NAMED`, which has none.
+    """Return the config of a figure by its name: of an experiment of conf/, in `NAMED`, or package.module.function.
 
     Raises:
         ValueError: no experiment of training runs with this name has a figure.
     """
+    if "." in name:
+        return {"_target_": name}
     if name in NAMED:
         return {"_target_": NAMED[name]}
     experiments = {path.stem: yaml.safe_load(path.read_text()) for path in CONF.glob("experiment/*/*.yaml")}
@@ -114,7 +118,8 @@ def figure_node(name: str) -> dict[str, Any]:
     if (script := experiments.get(name, {}).get("script", "train")) not in SCRIPTS:
         raise ValueError(f"figure = {name}: drawn by the command {script} at the end of its sweep, not by draw")
     raise ValueError(
-        f"figure = {name}: no such figure of training runs; choose one of {', '.join(sorted([*drawn, *NAMED]))}"
+        f"figure = {name}: no such figure of training runs; choose one of {', '.join(sorted([*drawn, *NAMED]))}, or "
+        "a function of your own as module.function"
     )
 
 

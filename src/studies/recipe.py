@@ -137,6 +137,7 @@ def searched(
 ) -> tuple[RecipeSearch, Option]:
     """Make the range tests and the comparisons, and return them with the option that was chosen."""
     config, names = job.config, settings.optimizers or []
+    momentum_options(settings.momenta or (), {}, config)  # a mistake is found before anything is trained
     asked, tests = asked_of(config, job.overrides), max(1, len(names))
     budget = budget_of(settings.budget, settings.test_share, settings.run_share, tests, config, datamodule, asked)
     too_small = len(names) > 1 and budget.most_runs < SHORT_SEEDS * len(names)

@@ -73,6 +73,7 @@ search=momentum search.cyclical=[0.9] -> search.cyclical = 0.9: each entry must 
 search=momentum schedule=cosine -> schedule.momentum = none: the schedule must have a momentum; choose
 """,
     "recipe": """
+momenta=[0.95,0.85] -> momenta = 0.95: each entry must be [constant momentum] or [momentum at the lowest
 optimizers=[lion] -> optimizers = 'lion': must be one of adam, adamw, sgd
 trainer.max_steps=20 -> trainer.max_steps = 20: must be -1, because this command limits
 weight_decays=[1e-3] -> weight_decays = [0.001]: must hold at least two different weight decays
@@ -114,6 +115,9 @@ TYPED = [
     ("train", "hydra.run.dir={world}/run model.depth=9", "hydra.run.dir = {world}/run: already holds a run of an"),
     ("train", "hydra.sweep.dir=mine", "hydra.sweep.dir = mine: has no effect without -m (--multirun), which starts a"),
     ("recipe", "hydra/launcher=joblib", "hydra/launcher = joblib: has no effect without -m (--multirun)"),
+    ("recipe", "val_points=20", "val_points = 20: no such key; perhaps range_tests.range_test.val_points; or type"),
+    ("train", "optimizer.lrr=1", "optimizer.lrr = 1: no such key; perhaps optimizer.lr; must be one of lr, mom"),
+    ("search", "seeds=3,2", "seeds = 3,2: several values; must be one value, or type -m for a sweep over them, or"),
     ("weight_decay", "depth=3", "depth = 3: only used with family=… or experiment=…; for one"),
     ("diagnose", "out=nowhere/verdict.json", "out = nowhere/verdict.json: must be a file in a directory that exists"),
 ]  # fmt: skip

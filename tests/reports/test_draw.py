@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,19 @@ def test_a_users_figure_is_drawn_from_the_table_that_it_declares_or_from_the_run
     with pytest.raises(ValueError, match=message):
         module.table_of({"_target_": "wrong_figure.draw"})
     assert set(module.TABLES) == set(TABLES)
+
+
+def test_draw_accepts_a_function_of_the_users_own(sweep, shell, tmp_path, monkeypatch):
+    (tmp_path / "my_figures.py").write_text(
+        "from matplotlib.figure import Figure\n\ndef losses(table, *, title=''):\n    figure = Figure()\n"
+        "    figure.subplots().plot(table['test/accuracy'])\n    return figure\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    status, _, errors = shell("draw", "my_figures.losses", str(sweep))
+    assert (status, errors) == (0, []) and (sweep / "losses.png").exists()
+    status, _, [line] = shell("draw", "my_figures.lasses", str(sweep))
+    assert status == 1 and line.startswith("error: figure._target_ = 'my_figures.lasses': cannot be imported")
 
 
 def test_the_next_command_is_quoted_and_omits_settings_of_the_range_test():
