@@ -92,7 +92,9 @@ def test_the_first_command_trains_digits_to_95_percent_and_prints_its_table(tmp_
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page, heading", [key for key in SECTIONS if to_run()[key]])
 def test_every_command_runs_in_the_order_of_its_section(page, heading, tmp_path):
-    """Sections stand on their own, so that tests of several workers share a page."""
+    """Sections stand on their own, so that tests of several workers share a page; their modules are saved first."""
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", SECTIONS[page, heading], re.DOTALL):
+        (tmp_path / name).write_text(code)
     for command in to_run()[page, heading]:
         if "datamodule=mnist" in command and not Path(os.environ.get("DATA_DIR", "data"), "MNIST").is_dir():
             continue  # no MNIST here, and no network to download it from
