@@ -84,7 +84,9 @@ def advise(
         UNCLEAR: "validation on more samples"
         + ("" if falls else ", or a learning rate that falls to 0 at the end (schedule=cosine)"),
         PLATEAU: "nothing, or to get here in fewer steps a larger learning rate with less weight decay",
-        CANDIDATE: "one short cycle up to the largest of these learning rates (schedule=one_cycle)",
+        CANDIDATE: "half as many epochs with the same schedule, since training is fast at such rates"
+        if falls
+        else "one short cycle up to the largest of these learning rates (schedule=one_cycle)",
         NOT_LEARNING: (
             "a range test, as the learning rate is far too small or far too large; if it finds no rate, the net may be "
             "unable to start (command diagnose)"

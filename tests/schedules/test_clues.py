@@ -301,6 +301,8 @@ def test_every_verdict_has_advice_unless_there_were_too_few_validations():
     }
     assert "below the 0.12 at which it began" in advise(verdicts.INSTABILITY, rate=0.12)
     assert "schedule=cosine" in advise(verdicts.UNCLEAR)
+    assert "schedule=one_cycle" in advise(verdicts.CANDIDATE)
+    assert "schedule=one_cycle" not in advise(verdicts.CANDIDATE, falls=True)
     assert advise(verdicts.UNCLEAR, falls=True) == "Try first: validation on more samples."
     optimizer = {"lr": 0.1, "weight_decay": 1e-4}
     settings = Regularizers.of({"optimizer": optimizer, "model": {"dropout": 0.0}, "datamodule": {"batch_size": 8}})
