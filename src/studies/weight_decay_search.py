@@ -53,8 +53,29 @@ def search_weight_decay(
         f"In range tests, weight decay {leaders[0].name} has the lowest validation loss "
         f"({plus_minus(*leaders[0].lowest_losses)}) and weight decay {largest.name} allows the largest learning rate "
         f"({largest.max_lr:.2g}).",
+        *at_the_edge(chosen, options),
     ]
     return SearchFinding("weight decay", options, chosen, text)
+
+
+def at_the_edge(chosen: Option, options: Sequence[Option]) -> list[str]:
+    """Return a sentence that says what to try next if the largest weight decay was chosen, which may be too small.
+
+    Args:
+        chosen: The chosen option.
+        options: All options, by increasing weight decay.
+
+    Example:
+        >>> at_the_edge(_option(1e-3), [_option(0.0), _option(1e-3)])
+        ["0.001 is the largest weight decay tried; larger ones: 'search.values=[0.01,0.003,0.001]'."]
+        >>> at_the_edge(_option(0.0), [_option(0.0), _option(1e-3)])
+        []
+    """
+    value = chosen.changes["optimizer.weight_decay"]
+    if chosen.name != options[-1].name or not value:
+        return []
+    values = ",".join(f"{float(f'{times * value:.1g}'):g}" for times in (10, 3, 1))
+    return [f"{chosen.name} is the largest weight decay tried; larger ones: 'search.values=[{values}]'."]
 
 
 def _option(value: float) -> Option:
