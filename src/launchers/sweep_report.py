@@ -72,7 +72,8 @@ def print_report(sweep: Path, jobs: Sequence[JobEnd]) -> int:
     """Print how the jobs of a multirun ended, and return the number of jobs with an error."""
     states = [job.state for job in jobs]
     print_lines(f"sweep {run_report.relative(sweep.resolve())}")
-    print_table(_table(Counter(states)))
+    if jobs:  # a finished search that is started again has none
+        print_table(_table(Counter(states)))
     console = Console(stderr=True, highlight=False, markup=False)  # brackets in reasons are not markup
     # Also jobs that can resume, but ended with an error because memory ran out or a process of them was killed.
     failures = [
