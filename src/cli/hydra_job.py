@@ -83,12 +83,16 @@ def run_job(config: DictConfig, work: Work, *, resume_hint: Callable[[Path], str
 
 
 def _check_mode(overrides: Sequence[str], *, in_sweep: bool) -> None:
-    """Raise ValueError for an override that has no effect in a single run, or none in a multirun; Hydra ignores it."""
-    for word in overrides:
-        key, _, value = word.lstrip("+").partition("=")
-        if in_sweep and key == "hydra.run.dir":
+    """Raise ValueError for an override that has no effect in a single run, or none in a multirun; Hydra ignores it.
+
+    The directories of both may be typed together, as scripts do whose words serve for runs and for sweeps.
+    """
+    typed = dict(word.lstrip("+").partition("=")[::2] for word in overrides)
+    both = {"hydra.run.dir", "hydra.sweep.dir"} <= typed.keys()
+    for key, value in typed.items():
+        if in_sweep and key == "hydra.run.dir" and not both:
             raise ValueError(f"{key} = {value}: has no effect in a multirun; must be hydra.sweep.dir={value}")
-        if not in_sweep and key.startswith(OF_SWEEPS):
+        if not in_sweep and key.startswith(OF_SWEEPS) and not (both and key == "hydra.sweep.dir"):
             one = f"; of one run it is hydra.run.dir={value}" if key == "hydra.sweep.dir" else ""
             raise ValueError(f"{key} = {value}: has no effect without -m (--multirun), which starts a sweep{one}")
 

@@ -113,7 +113,6 @@ TYPED = [
     ("train", "model.depth=${{deep}}", "model.depth: Interpolation key 'deep' not found"),
     ("train", "hydra.run.dir={world}/mine", "hydra.run.dir = {world}/mine: not a run directory, but it holds figures"),
     ("train", "hydra.run.dir={world}/run model.depth=9", "hydra.run.dir = {world}/run: already holds a run of an"),
-    ("train", "hydra.sweep.dir=mine", "hydra.sweep.dir = mine: has no effect without -m (--multirun), which starts a"),
     ("recipe", "hydra/launcher=joblib", "hydra/launcher = joblib: has no effect without -m (--multirun)"),
     ("recipe", "val_points=20", "val_points = 20: no such key; perhaps range_tests.range_test.val_points; or type"),
     ("train", "optimizer.lrr=1", "optimizer.lrr = 1: no such key; perhaps optimizer.lr; must be one of lr, mom"),
@@ -191,6 +190,20 @@ def test_a_user_error_of_a_whole_command_is_one_line_and_changes_no_file(
     assert line.startswith(f"error: {expected.format(world=world)}")
     assert hashes(world) == before
     assert not list((tmp_path / "new").glob("runs/*"))
+
+
+def test_the_directory_of_a_sweep_is_refused_in_a_single_run_and_vice_versa(shell, tmp_path):
+    single, sweep = "hydra.sweep.dir=mine", ("seed=0", "hydra.run.dir=mine")
+    assert shell("train", *QUICK["train"], single)[2] == [
+        "error: hydra.sweep.dir = mine: has no effect without -m (--multirun), which starts a sweep; of one run it is "
+        "hydra.run.dir=mine"
+    ]
+    status, _, errors = shell("train", "-m", *QUICK["train"], *sweep)
+    assert status == 1
+    assert errors[0] == "error: hydra.run.dir = mine: has no effect in a multirun; must be hydra.sweep.dir=mine"
+    assert not (tmp_path / "mine").exists()
+    assert shell("train", *QUICK["train"], single, "hydra.run.dir=run")[0] == 0  # words that serve for both
+    assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_a_corrected_command_succeeds_in_the_directory_of_the_failed_one(tmp_path):
