@@ -93,8 +93,10 @@ def _check_mode(overrides: Sequence[str], *, in_sweep: bool) -> None:
         if in_sweep and key == "hydra.run.dir" and not both:
             raise ValueError(f"{key} = {value}: has no effect in a multirun; must be hydra.sweep.dir={value}")
         if not in_sweep and key.startswith(OF_SWEEPS) and not (both and key == "hydra.sweep.dir"):
-            one = f"; of one run it is hydra.run.dir={value}" if key == "hydra.sweep.dir" else ""
-            raise ValueError(f"{key} = {value}: has no effect without -m (--multirun), which starts a sweep{one}")
+            instead = f"hydra.run.dir={value}" if key == "hydra.sweep.dir" else "left out"
+            raise ValueError(
+                f"{key} = {value}: has no effect in a single run; must be {instead}, or type -m for a sweep"
+            )
 
 
 def _end_at_disk_error(error: DiskError, *, in_multirun: bool, of_sweep: bool, hint: str) -> None:

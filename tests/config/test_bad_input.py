@@ -113,7 +113,7 @@ TYPED = [
     ("train", "model.depth=${{deep}}", "model.depth: Interpolation key 'deep' not found"),
     ("train", "hydra.run.dir={world}/mine", "hydra.run.dir = {world}/mine: not a run directory, but it holds figures"),
     ("train", "hydra.run.dir={world}/run model.depth=9", "hydra.run.dir = {world}/run: already holds a run of an"),
-    ("recipe", "hydra/launcher=joblib", "hydra/launcher = joblib: has no effect without -m (--multirun)"),
+    ("recipe", "hydra/launcher=joblib", "hydra/launcher = joblib: has no effect in a single run; must be left out, or"),
     ("recipe", "val_points=20", "val_points = 20: no such key; perhaps range_tests.range_test.val_points; or type"),
     ("train", "optimizer.lrr=1", "optimizer.lrr = 1: no such key; perhaps optimizer.lr; must be one of lr, mom"),
     ("search", "seeds=3,2", "seeds = 3,2: several values; must be one value, or type -m for a sweep over them, or"),
@@ -195,8 +195,7 @@ def test_a_user_error_of_a_whole_command_is_one_line_and_changes_no_file(
 def test_the_directory_of_a_sweep_is_refused_in_a_single_run_and_vice_versa(shell, tmp_path):
     single, sweep = "hydra.sweep.dir=mine", ("seed=0", "hydra.run.dir=mine")
     assert shell("train", *QUICK["train"], single)[2] == [
-        "error: hydra.sweep.dir = mine: has no effect without -m (--multirun), which starts a sweep; of one run it is "
-        "hydra.run.dir=mine"
+        "error: hydra.sweep.dir = mine: has no effect in a single run; must be hydra.run.dir=mine, or type -m for a sweep"
     ]
     status, _, errors = shell("train", "-m", *QUICK["train"], *sweep)
     assert status == 1
