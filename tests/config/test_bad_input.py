@@ -195,7 +195,7 @@ def test_a_user_error_of_a_whole_command_is_one_line_and_changes_no_file(
 def test_the_directory_of_a_sweep_is_refused_in_a_single_run_and_vice_versa(shell, tmp_path):
     single, sweep = "hydra.sweep.dir=mine", ("seed=0", "hydra.run.dir=mine")
     assert shell("train", *QUICK["train"], single)[2] == [
-        "error: hydra.sweep.dir = mine: has no effect in a single run; must be hydra.run.dir=mine, or type -m for a sweep"
+        "error: hydra.sweep.dir = mine: has no effect in a single run; must be hydra.run.dir=mine, or -m added"
     ]
     status, _, errors = shell("train", "-m", *QUICK["train"], *sweep)
     assert status == 1
