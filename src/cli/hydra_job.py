@@ -94,9 +94,7 @@ def _check_mode(overrides: Sequence[str], *, in_sweep: bool) -> None:
             raise ValueError(f"{key} = {value}: has no effect in a multirun; must be hydra.sweep.dir={value}")
         if not in_sweep and key.startswith(OF_SWEEPS) and not (both and key == "hydra.sweep.dir"):
             instead = f"hydra.run.dir={value}" if key == "hydra.sweep.dir" else "left out"
-            raise ValueError(
-                f"{key} = {value}: has no effect in a single run; must be {instead}, or type -m for a sweep"
-            )
+            raise ValueError(f"{key} = {value}: has no effect in a single run; must be {instead}, or -m added")
 
 
 def _end_at_disk_error(error: DiskError, *, in_multirun: bool, of_sweep: bool, hint: str) -> None:
