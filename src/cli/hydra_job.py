@@ -23,14 +23,13 @@ from start_training.config.errors import (
 from start_training.config.mistakes import name_deleted_in_errors, name_size_in_errors
 from start_training.config.top_level import check_effects, check_top_level
 from start_training.files.disk_errors import FULL, DiskError, disk_error
-from start_training.launchers.process_tree import DISK_IS_FULL, SWEEP
+from start_training.launchers.process_tree import DISK_IS_FULL, OF_SWEEPS, SWEEP
 from start_training.launchers.workers import in_worker
 from start_training.ranks import in_joblib_worker
 from start_training.runs.directory import RunDirectoryLocked
 from start_training.runs.job import Job, shown_overrides
 from start_training.stop_signals import Interrupted, raising
 
-OF_SWEEPS = ("hydra.sweep", "hydra.launcher", "hydra/launcher", "hydra/sweeper")  # keys that only a multirun reads
 Work = Callable[[Job, DictConfig], int | None]
 
 

@@ -24,7 +24,8 @@ PARENT = "HOW_TO_START_TRAINING_PARENT"
 DISK_IS_FULL = 74  # EX_IOERR of BSD: exit status by which a job of a sweep tells the launcher to start no further job
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 # Overrides of Hydra's settings that are not passed to a single job: they belong to the sweep, or are set anew.
-_SWEEP_KEYS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep", "hydra.mode")
+OF_SWEEPS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweep")  # keys that only a multirun reads
+_SWEEP_KEYS = (*OF_SWEEPS, "hydra.mode")
 
 
 def starts_processes(trainer: Mapping[str, Any] | None) -> bool:
